@@ -1,0 +1,88 @@
+"""Run Colab's own kernel on any IPython from 7.34 to 9.
+
+This file is copied into an environment as the module `colab_env_kernel`; a kernelspec names its `Kernel` with
+`--IPKernelApp.kernel_class`. It runs inside that environment, so it imports nothing of colab_env.
+
+google.colab is written against IPython 7.34. Later versions lack some of what it uses: the kernel then dies at start
+(IPython 9) or answers every completion and inspection with nothing (IPython 8). Only what is missing is put back.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import re
+import traceback
+from typing import Any
+
+from IPython.core import oinspect
+from IPython.utils import coloransi
+
+# The name at the end of the text, unless it is an attribute of something that is not a name: `f().x`.
+_DOTTED_NAME = re.compile(r"(?<![\w.)\]])[^\W\d][\w.]*$")
+
+
+def _supply(owner: object, **members: object) -> None:
+    for name, member in members.items():
+        if not hasattr(owner, name):
+            setattr(owner, name, member)
+
+
+def _get_field(info: object, name: str) -> Any:
+    return getattr(info, name)
+
+
+def _pop_field(info: object, name: str, default: object = None) -> Any:
+    value = getattr(info, name, default)
+    setattr(info, name, None)
+    return value
+
+
+def _keeping_fields(object_info: Any) -> Any:
+    return lambda **fields: {**object_info(**fields), **fields}
+
+
+def _mend_ipython() -> None:
+    # IPython 9 dropped these. Without `getargspec` nothing fails, the page just shows no parameters.
+    _supply(coloransi.TermColors, Normal="\033[0m", Red="\033[0;31m", Green="\033[0;32m")
+    _supply(oinspect, getargspec=inspect.getfullargspec)
+    # Since 8.12 a dataclass describes an object that was found; google.colab reads the dictionary of before.
+    if hasattr(oinspect, "OInfo"):
+        _supply(oinspect.OInfo, __getitem__=_get_field, pop=_pop_field)
+    # Some versions from 8.13 on return the fields that are empty and lose those that were given.
+    if "file" not in oinspect.object_info(name="", found=True, file=""):
+        oinspect.object_info = _keeping_fields(oinspect.object_info)
+
+
+_mend_ipython()
+try:
+    from google.colab import _inspector, _kernel, _pip, _shell  # type: ignore[import-not-found]
+except Exception:
+    # The kernel application says only that this module "could not be imported", never why.
+    traceback.print_exc()
+    raise
+if not hasattr(importlib.metadata, "packages_distributions"):
+    # Python 3.9 and older: the hint after `pip install` (restart to use it) would end in an AttributeError.
+    _pip.is_pip_install_command = lambda *_args, **_options: None
+
+
+class Shell(_shell.Shell):  # type: ignore[misc]
+    """Name Colab's inspector where IPython 9 looks for it: there, `init_inspector` is never called."""
+
+    inspector_class = _inspector.ColabInspector
+
+
+class Kernel(_kernel.Kernel):  # type: ignore[misc]
+    """Serve Colab's page: completion with types, structured inspection, shell commands that read input."""
+
+    def _shell_class_default(self) -> type[Shell]:
+        return Shell
+
+    def do_complete(self, code: str, cursor_pos: int) -> dict[str, Any]:
+        """Complete `np.ze` to `np.zeros`; IPython 8 and 9 say `.zeros`, a name whose type nobody can look up."""
+        reply: dict[str, Any] = super().do_complete(code, cursor_pos)
+        matches = reply["matches"]
+        owner = _DOTTED_NAME.search(code[: reply["cursor_start"]])
+        if owner and all(match.startswith(".") for match in matches):
+            reply.update(matches=[owner[0] + match for match in matches], cursor_start=owner.start())
+        return reply

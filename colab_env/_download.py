@@ -1,0 +1,176 @@
+"""Download files: the only module that talks to web servers."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from colab_env import _files, _report
+from colab_env.errors import HashMismatchError, NetworkError
+
+if TYPE_CHECKING:
+    import requests
+
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT = (10, 60)  # seconds to connect, seconds between two bytes
+_ATTEMPTS = 5
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class _TransientError(Exception):
+    """A fault that may be gone at the next attempt."""
+
+
+def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], object] = time.sleep) -> None:
+    """Download `url` to `target`, which appears only when its SHA-256 (64 hexadecimal digits) is right.
+
+    The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status codes
+    408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at once. Raises
+    NetworkError, HashMismatchError (then nothing is left), DiskFullError or NotWritableError. Proxy and certificate settings
+    are those that requests reads from the environment; certificates are always checked.
+    """
+    part = target.with_name(target.name + ".part")
+    with _files.explaining(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        had_part = part.exists()
+        digest = _attempts(url, part, sleep)
+        if had_part and digest != sha256.lower():
+            # What an earlier run left may be the beginning of another file.
+            part.unlink()
+            digest = _attempts(url, part, sleep)
+        if digest != sha256.lower():
+            part.unlink()
+            raise _wrong_hash(url, digest, sha256)
+        part.replace(target)
+
+
+def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str:
+    """Return a small text file from the web. Same faults and retries as `fetch`."""
+    return str(_retrying(url, lambda: _get(url).text, sleep))
+
+
+def _attempts(url: str, part: Path, sleep: Callable[[float], object]) -> str:
+    return str(_retrying(url, lambda: _transfer(url, part), sleep))
+
+
+def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], object]) -> Any:
+    for number in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except _TransientError as error:
+            if number == _ATTEMPTS - 1:
+                msg = f"cannot download {_report.clean(url)}: {error}"
+                host = urlsplit(url).hostname
+                raise NetworkError(msg, hint=f"check that this machine reaches {host}, then run it again") from error
+            _report.line(f"{error}; attempt {number + 2} of {_ATTEMPTS} in {2**number} s")
+            sleep(2**number)
+    raise AssertionError
+
+
+def _transfer(url: str, part: Path) -> str:
+    digest = hashlib.sha256()
+    have = _hash_existing(part, digest)
+    with _get(url, start=have) as response:
+        return _receive(response, part, digest, have)
+
+
+def _receive(response: requests.Response, part: Path, digest: Any, have: int) -> str:
+    if response.status_code == 416:
+        complete = response.headers.get("Content-Range", "").endswith(f"/{have}")
+        if complete:
+            return str(digest.hexdigest())
+        part.unlink()
+        msg = "the server does not know the part that is already here"
+        raise _TransientError(msg)
+    if response.status_code != 206:
+        digest, have = hashlib.sha256(), 0
+    _write(response, part, digest, have)
+    return str(digest.hexdigest())
+
+
+def _hash_existing(part: Path, digest: Any) -> int:
+    if not part.exists():
+        return 0
+    with part.open("rb") as handle:
+        while block := handle.read(_CHUNK):
+            digest.update(block)
+    return part.stat().st_size
+
+
+def _write(response: requests.Response, part: Path, digest: Any, have: int) -> None:
+    length = response.headers.get("Content-Length")
+    total = have + int(length) if length else None
+    began, first = time.monotonic(), have
+    with part.open("ab" if have else "wb") as handle:
+        for block in _blocks(response):
+            handle.write(block)
+            digest.update(block)
+            have += len(block)
+            # The bytes in all, at the speed of this session's.
+            _report.progress(have, total, (time.monotonic() - began) * have / max(have - first, 1))
+    if total is not None and have < total:
+        msg = f"the connection ended after {have} of {total} bytes"
+        raise _TransientError(msg)
+
+
+def _blocks(response: requests.Response) -> Iterator[bytes]:
+    import requests
+    import urllib3
+
+    try:
+        yield from response.raw.stream(_CHUNK, decode_content=False)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise _TransientError(_reason(error)) from error
+
+
+def _get(url: str, *, start: int = 0) -> requests.Response:
+    import requests
+
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+    try:
+        response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as error:
+        msg = f"{_report.clean(url)} is not an address that can be downloaded"
+        raise NetworkError(msg, hint="give an address that begins with https://") from error
+    except requests.exceptions.SSLError as error:
+        msg = f"the certificate of {urlsplit(url).hostname} is not trusted here"
+        hint = "behind a company's proxy, set REQUESTS_CA_BUNDLE to its certificate file"
+        raise NetworkError(msg, hint=hint) from error
+    except requests.RequestException as error:
+        raise _TransientError(_reason(error)) from error
+    return _checked(url, response)
+
+
+def _checked(url: str, response: requests.Response) -> requests.Response:
+    if response.status_code >= 400 and response.status_code != 416:
+        response.close()
+    if response.status_code in _TRANSIENT:
+        msg = f"the server answered {response.status_code} {response.reason}"
+        raise _TransientError(msg)
+    if response.status_code >= 400 and response.status_code != 416:
+        msg = f"{_report.clean(url)}: the server answered {response.status_code} {response.reason}"
+        raise NetworkError(msg, hint="check the address and the version in it")
+    return response
+
+
+def _reason(error: BaseException) -> str:
+    text = type(error).__name__
+    return {
+        "ConnectTimeout": "no answer",
+        "ReadTimeout": "the answer stopped",
+        "ConnectionError": "no connection",
+        "ProxyError": "the proxy refused the connection",
+    }.get(text, text)
+
+
+def _wrong_hash(url: str, digest: str, expected: str) -> HashMismatchError:
+    msg = f"{_report.clean(url)} has SHA-256 {digest}, but {expected} was expected; the file was deleted"
+    return HashMismatchError(msg, hint="try again; if it stays so, do not use this file: it is not the published one")

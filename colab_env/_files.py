@@ -1,0 +1,222 @@
+"""Write, replace, lock: the only module that changes files of the user's machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from colab_env import _report
+from colab_env.errors import DiskFullError, NotOursError, NotWritableError
+from colab_env.results import short
+
+RECEIPT = "colab-env.json"
+
+
+@contextlib.contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about files into this package's, naming `path` where the system names nothing."""
+    try:
+        yield
+    except OSError as error:
+        where = short(error.filename or path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            msg = f"no space left on the disk while writing {where}"
+            raise DiskFullError(msg, hint="free some space, then run the same call again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            msg = f"cannot write {where}: {error.strerror}"
+            raise NotWritableError(msg, hint="choose another directory, or change its owner or mode") from error
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; while another process holds it, say so and wait."""
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with _report.activity("Waiting for another run of colab-env to finish"):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text whole or not at all, keeping its mode. Follows a symbolic link to the file it names."""
+    path = path.resolve()
+    with explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as handle:
+                handle.write(text)
+                handle.flush()
+                os.fsync(handle.fileno())
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_program(path: Path, text: str) -> None:
+    """Write an executable text file whole or not at all."""
+    write_text(path, text)
+    with explaining(path):
+        path.chmod(0o700)  # it may hold the address of a private index
+
+
+def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
+    """Copy a file or a tree."""
+    with explaining(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignore), dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, target)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename within one file system."""
+    with explaining(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a tree. The caller has made sure that it is ours."""
+    with explaining(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def read_receipt(directory: Path) -> dict[str, Any] | None:
+    """Return what was written when `directory` was completed, or None: not ours, or not complete."""
+    try:
+        receipt = json.loads((directory / RECEIPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return receipt if isinstance(receipt, dict) else None
+
+
+def write_receipt(directory: Path, receipt: Mapping[str, Any]) -> None:
+    """Mark `directory` as ours and complete. The last thing a transaction does."""
+    write_json(directory / RECEIPT, receipt)
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's value, or None when there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """Build a directory anew inside the block; if the block raises, the old one comes back.
+
+    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept. What a
+    killed run left is recognised by the two names beside `path` and cleared away first.
+    """
+    aside, building = (path.with_name(f".{path.name}.colab-env-{word}") for word in ("old", "building"))
+    with explaining(path):
+        _recover(path, aside, building)
+        if path.is_symlink() or path.exists():
+            _require_ours(path, is_ours)
+            path.rename(aside)
+        building.parent.mkdir(parents=True, exist_ok=True)
+        building.touch()
+    try:
+        yield path
+    except BaseException:
+        _recover(path, aside, building)
+        raise
+    building.unlink()
+    if aside.exists():
+        remove(aside)
+
+
+@contextlib.contextmanager
+def updating(path: Path) -> Iterator[Path]:
+    """Change a directory in place inside the block; if the block raises, it is as it was.
+
+    The copy made first is of hard links: it costs no space, and it is good as long as the tools that work inside
+    replace files instead of writing into them, as pip, uv and Poetry do.
+    """
+    aside = path.with_name(f".{path.name}.colab-env-old")
+    with explaining(path):
+        _recover(path, aside, path.with_name(f".{path.name}.colab-env-building"))
+        shutil.copytree(path, aside, symlinks=True, copy_function=os.link)
+    try:
+        yield path
+    except BaseException:
+        remove(path)
+        aside.rename(path)
+        raise
+    remove(aside)
+
+
+@contextlib.contextmanager
+def restoring(*paths: Path) -> Iterator[None]:
+    """Bring small files back to what they were if the block raises; files that were not there disappear."""
+    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            elif path.read_bytes() != content:
+                path.write_bytes(content)
+        raise
+
+
+def _recover(path: Path, aside: Path, building: Path) -> None:
+    if building.exists():
+        if path.exists() and not (aside.exists() and read_receipt(path)):
+            remove(path)
+        building.unlink()
+    if aside.exists():
+        remove(aside) if path.exists() else aside.rename(path)
+
+
+def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
+    accepted = is_ours(path) if is_ours else read_receipt(path) is not None
+    if not accepted:
+        msg = f"{short(path)} exists, and colab-env did not make it"
+        raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def check_writable(directory: Path) -> None:
+    """Raise NotWritableError unless files can be made in `directory`, or in its nearest parent that exists."""
+    nearest = next(place for place in (directory, *directory.parents) if place.exists())
+    if not nearest.is_dir():
+        msg = f"{short(nearest)} is a file, not a directory"
+        raise NotWritableError(msg, hint="choose another directory")
+    with explaining(nearest), tempfile.TemporaryFile(dir=nearest):
+        pass

@@ -1,0 +1,361 @@
+"""Try a kernel the way Colab will use it, before anybody depends on it.
+
+A script for any Python (3.8 or later) that has jupyter_client; it imports nothing of colab_env. It reads one JSON
+object from standard input (see `Request`), starts the kernel as Colab's server does, plays Colab's page, and writes one
+JSON object to standard output: `ok`, `checks`, `python`, `ipython` and `log`, the last lines that the kernel printed.
+The exit code is 0 whenever that report was written, whatever it says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from jupyter_client.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LOG_LINES = 20
+_POLL_MS = 50
+_GRACE = 1.5  # seconds between a shutdown request and SIGTERM
+# A Unix socket's path holds 107 bytes, and $TMPDIR can be long.
+_SHORT_TMP = "/tmp" if os.access("/tmp", os.W_OK) else None
+
+
+class CheckError(Exception):
+    """The kernel answered, but not as Colab's front end needs it."""
+
+
+class UnresponsiveError(CheckError):
+    """The kernel ended or keeps silent, so no later check can succeed."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Say which kernel to try, and how: the object read from standard input.
+
+    `argv` contains `{connection_file}`; `env` is the kernel's whole environment; `timeout` is in seconds for each
+    check. `structured` asks for all that Colab's own kernel adds: types in completions, inspection as JSON.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    checks: list[str]
+    transport: str = "ipc"
+    timeout: float = 20.0
+    structured: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply's content, with every message broadcast until the kernel was idle again."""
+
+    reply: dict[str, Any]
+    heard: list[dict[str, Any]]
+
+    @property
+    def printed(self) -> str:
+        return "".join(message["content"]["text"] for message in self.heard if message["msg_type"] == "stream")
+
+    @property
+    def values(self) -> list[str]:
+        results = (message["content"] for message in self.heard if message["msg_type"] == "execute_result")
+        return [result["data"].get("text/plain", "") for result in results]
+
+
+def _ignore(_message: dict[str, Any]) -> None:
+    pass
+
+
+@dataclass
+class Kernel:
+    """Hold one kernel process and the page's sockets to it."""
+
+    request: Request
+    manager: KernelManager
+    log: Path
+    deadline: float = 0.0
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def process(self) -> Any:
+        """The `subprocess.Popen`, or None before the start."""
+        return getattr(self.manager.provisioner, "process", None)
+
+    def start(self) -> None:
+        """Start the process and connect; the sockets wait until the kernel has bound its own."""
+        with self.log.open("wb") as log:
+            self.manager.start_kernel(env=self.request.env, cwd=self.request.cwd, stdout=log, stderr=log)
+        identity = self.manager.session.bsession
+        self.iopub = self.manager.connect_iopub()
+        self.shell = self.manager.connect_shell(identity=identity)
+        self.stdin = self.manager.connect_stdin(identity=identity)
+        self.control = self.manager.connect_control(identity=identity)
+        self.poller = zmq.Poller()
+        self.poller.register(self.iopub, zmq.POLLIN)
+        self.poller.register(self.shell, zmq.POLLIN)
+
+    def ask(
+        self,
+        msg_type: str,
+        content: dict[str, Any],
+        *,
+        metadata: dict[str, Any] | None = None,
+        react: Callable[[dict[str, Any]], None] = _ignore,
+        patience: float = float("inf"),
+    ) -> Answer:
+        """Send a request and wait for its reply and for idleness, calling `react` on each message in between."""
+        sent = self.manager.session.send(self.shell, msg_type, content, metadata=metadata)
+        until = min(self.deadline, time.monotonic() + patience)
+        reply, idle, heard = None, False, []
+        while reply is None or not idle:
+            message = self._receive(until)
+            heard.append(message)
+            react(message)
+            if message["parent_header"].get("msg_id") == sent["msg_id"]:
+                idle = idle or (message["msg_type"] == "status" and message["content"]["execution_state"] == "idle")
+                reply = message["content"] if message["msg_type"].endswith("_reply") else reply
+        # google.colab's kernel answers with a bare string when completion or inspection failed inside it.
+        return Answer(reply if isinstance(reply, dict) else {}, heard)
+
+    def execute(self, code: str, react: Callable[[dict[str, Any]], None] = _ignore) -> Answer:
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": True, "stop_on_error": True}
+        return self.ask("execute_request", content, react=react)
+
+    def _receive(self, until: float) -> dict[str, Any]:
+        while time.monotonic() < until:
+            for socket, _ in self.poller.poll(_POLL_MS):
+                _, message = self.manager.session.recv(socket, zmq.NOBLOCK)
+                return dict(message)
+            self._require_alive()
+        msg = f"no answer within {self.request.timeout:g} s"
+        raise UnresponsiveError(msg)
+
+    def _require_alive(self) -> None:
+        code = self.process.poll()
+        if code is not None:
+            msg = f"the kernel ended with code {code}"
+            raise UnresponsiveError(msg)
+
+    def kill(self) -> None:
+        """End the kernel with everything it started, by force."""
+        if self.process is not None:
+            # The kernel leads a session of its own. Its group lives on while one of its children does.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.manager.cleanup_resources()
+        self.manager.context.destroy(linger=0)
+
+    def last_lines(self) -> list[str]:
+        if not self.log.exists():
+            return []
+        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+
+
+def _manager(request: Request, directory: Path) -> KernelManager:
+    spec = directory / "tried" / "kernel.json"
+    spec.parent.mkdir()
+    spec.write_text(json.dumps({"argv": request.argv, "display_name": "tried", "language": "python"}))
+    context = zmq.Context()
+    # The default of 100 ms would be most of the time that a healthy kernel's start is waited for.
+    context.setsockopt(zmq.RECONNECT_IVL, 10)
+    return KernelManager(
+        kernel_name="tried",
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(directory)], ensure_native_kernel=False),
+        connection_file=str(directory / "k.json"),
+        transport=request.transport,
+        session=Session(key=b""),
+        context=context,
+    )
+
+
+@contextlib.contextmanager
+def _kernel_for(request: Request) -> Iterator[Kernel]:
+    with tempfile.TemporaryDirectory(prefix="try-", dir=_SHORT_TMP) as name:
+        directory = Path(name)
+        kernel = Kernel(request, _manager(request, directory), directory / "log")
+        try:
+            yield kernel
+        finally:
+            kernel.kill()
+
+
+def _require(condition: object, problem: str) -> None:
+    if not condition:
+        raise CheckError(problem)
+
+
+def _check_kernel_info(kernel: Kernel) -> str:
+    try:
+        kernel.start()
+    except OSError as error:
+        raise UnresponsiveError(str(error)) from error
+    while not kernel.info:
+        kernel.info = _ask_info(kernel)
+    return str(kernel.info.get("banner", "")).partition("\n")[0]
+
+
+def _ask_info(kernel: Kernel) -> dict[str, Any]:
+    # The subscription can come up after the first answer: ask again, as Jupyter's own client does.
+    try:
+        return kernel.ask("kernel_info_request", {}, patience=1.0).reply
+    except UnresponsiveError:
+        if kernel.process.poll() is None and time.monotonic() < kernel.deadline:
+            return {}
+        raise
+
+
+def _check_execute(kernel: Kernel) -> str:
+    answer = kernel.execute("print('pre' 'flight')\n6 * 7")
+    _require("preflight" in answer.printed, f"print() showed {answer.printed!r}: {_error(answer)}")
+    _require(answer.values == ["42"], f"6 * 7 gave {answer.values}: {_error(answer)}")
+    return "6 * 7 = 42"
+
+
+def _check_complete(kernel: Kernel) -> str:
+    metadata = {"colab_options": {"include_colab_metadata": True}} if kernel.request.structured else {}
+    code = "get_ip"
+    content = {"code": code, "cursor_pos": len(code)}
+    reply = kernel.ask("complete_request", content, metadata=metadata).reply
+    _require("get_ipython" in reply.get("matches", []), f"no completion for {code!r}: {reply}")
+    if kernel.request.structured:
+        types = reply.get("metadata", {}).get("colab_types_experimental")
+        _require(types and types[0].get("type_name"), f"completion without types: {reply}")
+    return str(reply["matches"][0])
+
+
+def _check_inspect(kernel: Kernel) -> str:
+    code = "get_ipython"
+    content = {"code": code, "cursor_pos": len(code), "detail_level": 0}
+    reply = kernel.ask("inspect_request", content).reply
+    _require(reply.get("found"), f"{code} was not found: {reply}")
+    if kernel.request.structured:
+        # google.colab swallows what goes wrong while it looks for parameters: demand them.
+        structure = reply.get("data", {}).get("application/json", {})
+        _require(structure.get("argspec"), f"inspection without structure: {reply}")
+    return ", ".join(reply.get("data", {}))
+
+
+def _check_shell(kernel: Kernel) -> str:
+    answer = kernel.execute("!echo pre''flight")
+    _require("preflight" in answer.printed, f"!echo showed {answer.printed!r}: {_error(answer)}")
+    return "!echo works"
+
+
+def _check_interrupt(kernel: Kernel) -> str:
+    def press_stop(message: dict[str, Any]) -> None:
+        if "asleep" in message["content"].get("text", ""):
+            kernel.manager.interrupt_kernel()
+
+    answer = kernel.execute("import time\nprint('asleep', flush=True)\ntime.sleep(3600)", press_stop)
+    _require(answer.reply.get("ename") == "KeyboardInterrupt", f"the stop button gave {answer.reply}")
+    _require(kernel.execute("'awake'").values == ["'awake'"], "no value after an interrupt")
+    return "KeyboardInterrupt"
+
+
+def _check_colab(kernel: Kernel) -> str:
+    def reply_as_page(message: dict[str, Any]) -> None:
+        if message["metadata"].get("colab_request_type") == "colab_env_preflight":
+            value = {"type": "colab_reply", "colab_msg_id": message["metadata"]["colab_msg_id"], "data": "heard"}
+            kernel.manager.session.send(kernel.stdin, "input_reply", {"value": value})
+
+    ask_page = f"blocking_request('colab_env_preflight', timeout_sec={kernel.request.timeout})"
+    answer = kernel.execute(f"from google.colab import _message\nprint(_message.{ask_page})", reply_as_page)
+    _require("heard" in answer.printed, f"the page's answer came as {answer.printed!r}: {_error(answer)}")
+    return "the page's answer arrived"
+
+
+def _check_shutdown(kernel: Kernel) -> str:
+    kernel.manager.session.send(kernel.control, "shutdown_request", {"restart": False})
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return f"ended with code {kernel.process.wait(_GRACE)}"
+    # Now and then ipykernel waits 10 s for its own output thread. Jupyter's server does not wait either, it terminates.
+    kernel.process.terminate()
+    try:
+        return f"needed SIGTERM, ended with code {kernel.process.wait(kernel.deadline - time.monotonic())}"
+    except subprocess.TimeoutExpired as error:
+        msg = f"still running {kernel.request.timeout:g} s after the request"
+        raise UnresponsiveError(msg) from error
+
+
+def _error(answer: Answer) -> str:
+    return f"{answer.reply.get('ename', 'no error')} {answer.reply.get('evalue', '')}".rstrip()
+
+
+_CHECKS: dict[str, Callable[[Kernel], str]] = {
+    "kernel_info": _check_kernel_info,
+    "execute": _check_execute,
+    "complete": _check_complete,
+    "inspect": _check_inspect,
+    "shell": _check_shell,
+    "interrupt": _check_interrupt,
+    "colab": _check_colab,
+    "shutdown": _check_shutdown,
+}
+
+
+def _outcome(kernel: Kernel, name: str) -> tuple[dict[str, Any], bool]:
+    """Run one check; the second value says whether later ones make sense."""
+    begun = time.monotonic()
+    kernel.deadline = begun + kernel.request.timeout
+    ok, useful = False, True
+    try:
+        detail, ok = _CHECKS[name](kernel), True
+    except CheckError as error:
+        detail, useful = str(error), not isinstance(error, UnresponsiveError)
+    return {"name": name, "ok": ok, "seconds": round(time.monotonic() - begun, 3), "detail": detail}, useful
+
+
+def _outcomes(kernel: Kernel) -> Iterator[dict[str, Any]]:
+    useful = True
+    # The start belongs to kernel_info, so that comes first, asked for or not.
+    for name in dict.fromkeys(["kernel_info", *kernel.request.checks]):
+        if useful:
+            outcome, useful = _outcome(kernel, name)
+            yield outcome
+        else:
+            yield {"name": name, "ok": False, "seconds": 0.0, "detail": "not tried"}
+
+
+def preflight(request: Request) -> dict[str, Any]:
+    """Return the report on one kernel, leaving neither processes nor files behind."""
+    with _kernel_for(request) as kernel:
+        checks = list(_outcomes(kernel))
+        return {
+            "ok": all(check["ok"] for check in checks),
+            "checks": checks,
+            "python": kernel.info.get("language_info", {}).get("version"),
+            "ipython": kernel.info.get("implementation_version"),
+            "log": kernel.last_lines(),
+        }
+
+
+def _leave(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main() -> None:
+    """Read a request, write its report."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _leave)
+    report = preflight(Request(**json.load(sys.stdin)))
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()

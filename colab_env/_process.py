@@ -1,0 +1,193 @@
+"""Run other programs: the only module that starts processes."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import shlex
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_env import _report
+from colab_env.errors import CommandError
+
+_KEPT_LINES = 400
+_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+# A child that inherits these works with the notebook server's Python instead of its own (facts of Colab: PYTHONPATH,
+# UV_SYSTEM_PYTHON), or fails at the first plot (MPLBACKEND).
+_FOREIGN = frozenset({
+    "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE", "PYTHONEXECUTABLE", "PYTHONSAFEPATH",
+    "__PYVENV_LAUNCHER__", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL",
+    "UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "MPLBACKEND", "PIP_TARGET", "PIP_PREFIX",
+    "PIP_USER", "PIP_REQUIRE_VIRTUALENV",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A program that has ended: its exit code and the last lines it printed, both streams together."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    lines: tuple[str, ...]
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+
+def child_environ(environ: Mapping[str, str], **changes: str) -> dict[str, str]:
+    """Return the environment for a child: the machine's, less what belongs to another Python, plus `changes`.
+
+    The null keyring keeps an unattended tool from waiting for a password that nobody types.
+    """
+    kept = {name: value for name, value in environ.items() if name not in _FOREIGN}
+    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **kept, "PYTHONUNBUFFERED": "1", **changes}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    check: bool = True,
+    stdin: str | None = None,
+) -> Finished:
+    """Run a program to its end, showing its last line meanwhile.
+
+    Raises CommandError when it cannot be started or, with `check`, ends with another code than 0. An exception in this
+    process, the stop button included, ends the program's whole process group first.
+    """
+    words = tuple(str(word) for word in argv)
+    with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child:
+        lines = _read(child)
+        returncode = child.wait()
+    stop_if_asked()
+    finished = Finished(argv=words, returncode=returncode, lines=lines)
+    if check and returncode:
+        raise failed(finished)
+    return finished
+
+
+def failed(
+    finished: Finished, *, kind: type[CommandError] = CommandError, message: str | None = None, hint: str | None = None
+) -> CommandError:
+    """Make the error for a program that ended badly, with its last twelve lines."""
+    tail = [line for line in finished.lines if line.strip()][-12:]
+    message = message or f"`{_report.clean(shlex.join(finished.argv))}` ended with exit code {finished.returncode}"
+    text = "\n".join([message, *(f"    {line}" for line in tail)])
+    return kind(text, hint=hint, returncode=finished.returncode, lines=finished.lines)
+
+
+class _Team:
+    """Tasks that run side by side, and the programs they have started."""
+
+    def __init__(self) -> None:
+        self.children: list[subprocess.Popen[str]] = []
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+        for child in self.children:
+            _end_group(child)
+
+
+_team: contextvars.ContextVar[_Team | None] = contextvars.ContextVar("colab_env_team", default=None)
+
+
+def together(*tasks: Callable[[], Any]) -> list[Any]:
+    """Run independent tasks side by side and return their results in order.
+
+    The first exception is raised after all have ended. The stop button reaches the main thread only: it ends the
+    programs of every task, so that each task takes its own steps back.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    team = _Team()
+    token = _team.set(team)
+    try:
+        with ThreadPoolExecutor(len(tasks)) as pool:
+            try:
+                futures = [pool.submit(contextvars.copy_context().run, task) for task in tasks]
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                team.stop()
+                raise
+    finally:
+        _team.reset(token)
+
+
+def stop_if_asked() -> None:
+    """Raise KeyboardInterrupt in a task whose team was stopped."""
+    team = _team.get()
+    if team is not None and team.stopped:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, stdin: str | None) -> Any:
+    child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
+    try:
+        if stdin is not None and child.stdin is not None:
+            child.stdin.write(stdin)
+            child.stdin.close()
+        yield child
+    except BaseException:
+        _end_group(child)
+        raise
+    finally:
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def _start(
+    words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, has_input: bool
+) -> subprocess.Popen[str]:
+    stop_if_asked()
+    try:
+        child = subprocess.Popen(
+            words,
+            env=dict(environ),
+            cwd=cwd,
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        msg = f"cannot start {words[0]}: {error.strerror}"
+        raise CommandError(msg, hint="check that the file exists and may be executed", returncode=126) from error
+    if team := _team.get():
+        team.children.append(child)
+    return child
+
+
+def _read(child: subprocess.Popen[str]) -> tuple[str, ...]:
+    lines: deque[str] = deque(maxlen=_KEPT_LINES)
+    for raw in child.stdout or ():
+        text = _report.clean(raw.rstrip("\n").rpartition("\r")[2])
+        lines.append(text)
+        _report.line(text)
+    return tuple(lines)
+
+
+def _end_group(child: subprocess.Popen[str]) -> None:
+    if child.poll() is not None:
+        return
+    # The group, not the child: an installer's shell dies on SIGTERM and leaves its helpers writing.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(_GRACE)
+            return

@@ -1,0 +1,214 @@
+"""Show progress in a notebook, a terminal or a pipe. Steps and edges say what happens here; nobody else prints."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+_INTERVAL = 0.1  # seconds between two drawings of the moving line
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Screen(Protocol):
+    """A place to show progress on."""
+
+    def show(self, text: str) -> None:
+        """Replace the moving line."""
+
+    def keep(self, text: str) -> None:
+        """Add a line that stays."""
+
+    def close(self) -> None:
+        """Take the moving line away."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, text: str) -> None:
+        pass
+
+    def keep(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Plain:
+    """Plain lines for a pipe or a log: what begins and what is done, no moving parts."""
+
+    def __init__(self, *, keep_to: Any = None) -> None:
+        self._title = ""
+        self._keep_to = keep_to
+
+    def show(self, text: str) -> None:
+        title = text.split(" · ", 1)[0]
+        if title != self._title:
+            self._title = title
+            print(f"{title} ...", file=sys.stderr, flush=True)
+
+    def keep(self, text: str) -> None:
+        print(text, file=self._keep_to or sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Terminal:
+    """One moving line at the bottom of a terminal."""
+
+    def __init__(self, *, keep_to: Any = None) -> None:
+        self._keep_to = keep_to
+
+    def show(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
+
+    def keep(self, text: str) -> None:
+        self.close()
+        print(text, file=self._keep_to or sys.stderr, flush=True)
+
+    def close(self) -> None:
+        print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+class Notebook:
+    """One output of a notebook cell: the finished lines and, below them, the moving one."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._kept: list[str] = []
+
+    def show(self, text: str) -> None:
+        self._draw([*self._kept, f"… {text}"])
+
+    def keep(self, text: str) -> None:
+        self._kept.append(text)
+        self._draw(self._kept)
+
+    def close(self) -> None:
+        # The cell's own result repeats the lines that were kept.
+        if self._handle is not None:
+            self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
+
+    def _draw(self, lines: list[str]) -> None:
+        import html
+
+        from IPython.display import display
+
+        text = "\n".join(lines)
+        bundle = {"text/plain": text, "text/html": f'<pre style="margin:0">{html.escape(text)}</pre>'}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class _Activity:
+    """The work that is going on now, drawn at most ten times a second."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self.title = ""
+        self._drawn = 0.0
+        self._lock = threading.Lock()
+
+    def draw(self, detail: str = "", *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if at_once or now - self._drawn >= _INTERVAL:
+                self._drawn = now
+                self.screen.show(f"{self.title} · {detail}" if detail else self.title)
+
+
+_current: contextvars.ContextVar[_Activity | None] = contextvars.ContextVar("colab_env_activity", default=None)
+
+
+def in_notebook() -> bool:
+    """Say whether this process is a Jupyter kernel."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def choose_screen(*, keep_to: Any = None) -> Screen:
+    """Return the screen that fits where this process writes to."""
+    if in_notebook():
+        return Notebook()
+    return (Terminal if sys.stderr.isatty() else Plain)(keep_to=keep_to)
+
+
+@contextlib.contextmanager
+def screen(chosen: Screen | None = None) -> Iterator[None]:
+    """Show everything inside the block on one screen; inside another such block, on the outer one."""
+    outer = _current.get()
+    if outer is not None and chosen is None:
+        yield
+        return
+    activity = _Activity(chosen or choose_screen())
+    token = _current.set(activity)
+    try:
+        yield
+    finally:
+        activity.screen.close()
+        _current.reset(token)
+
+
+@contextlib.contextmanager
+def activity(title: str) -> Iterator[None]:
+    """Announce a piece of work; `line` and `progress` inside the block show how it goes."""
+    with screen():
+        current = _current.get()
+        if current is not None:
+            current.title = clean(title)
+            current.draw(at_once=True)
+        yield
+
+
+def line(text: str) -> None:
+    """Show the last line of a tool's output."""
+    current = _current.get()
+    if current is not None and text.strip():
+        current.draw(clean(text.strip()))
+
+
+def progress(done: int, total: int | None, seconds: float) -> None:
+    """Show a transfer: bytes so far, bytes in all (None when unknown), seconds since it began."""
+    current = _current.get()
+    if current is None:
+        return
+    speed = done / seconds if seconds > 0 else 0.0
+    parts = [_bar(done, total) if total else megabytes(done), f"{megabytes(int(speed))}/s"]
+    if total and speed and done < total:
+        parts.append(f"{(total - done) / speed:.0f} s left")
+    current.draw("  ".join(parts))
+
+
+def keep(text: str) -> None:
+    """Add a line that stays on the screen."""
+    current = _current.get()
+    if current is not None:
+        current.screen.keep(clean(text))
+
+
+def clean(text: str) -> str:
+    """Remove terminal escapes, and user names and passwords inside addresses."""
+    return _CREDENTIALS.sub("***@", _ESCAPES.sub("", text))
+
+
+def megabytes(count: int) -> str:
+    """Write a number of bytes in megabytes (10^6)."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def _bar(done: int, total: int, *, width: int = 24) -> str:
+    filled = min(width, width * done // max(total, 1))
+    return f"[{'█' * filled}{'·' * (width - filled)}] {done / 1e6:.1f}/{megabytes(total)}"

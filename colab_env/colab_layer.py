@@ -1,0 +1,105 @@
+"""The kernel layer: a directory with what a kernel needs beside the project's own packages.
+
+Everywhere that is ipykernel. On Colab it is also the running machine's own `google.colab`, with the packages it needs to
+start. The layer is shared by all projects on one Python and is visible in kernels only (see `_launch.py`), so that
+installing, locking and syncing a project never meet it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files, _process, pins
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.runtime import Runtime
+    from colab_env.wheels import WheelInstaller
+
+_HERE = Path(__file__).parent
+_LAUNCHER = "colab_kernel_launcher.py"
+
+
+def directory(runtime: Runtime, python: Interpreter) -> Path:
+    """Return the layer's place: one for each Python and each set of inputs."""
+    digest = hashlib.sha256(json.dumps(_inputs(runtime, python), sort_keys=True).encode()).hexdigest()
+    return runtime.data / "layers" / f"{python.tag}-{digest[:12]}"
+
+
+def launcher(layer: Path) -> Path:
+    """Return the file that starts a kernel with this layer."""
+    return layer / "launch.py"
+
+
+def site(layer: Path) -> Path:
+    """Return the layer's directory of packages."""
+    return layer / "site"
+
+
+def health_check(layer: Path) -> str | None:
+    """Return why the layer has to be built, or None. Reads files, starts nothing."""
+    receipt = _files.read_receipt(layer)
+    if receipt is None:
+        return "the kernel's packages are not installed"
+    there = {path.name for path in site(layer).iterdir()} if site(layer).is_dir() else set()
+    gone = sorted(set(receipt["entries"]) - there)
+    if gone or not launcher(layer).is_file():
+        return f"the kernel's packages are damaged: {', '.join(gone[:3]) or 'launch.py'} is missing"
+    return None
+
+
+def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: WheelInstaller) -> None:
+    """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
+    with _files.replacing(layer):
+        requirements = pins.kernel_requirements(python.short_version, colab=runtime.is_colab)
+        installer.install(requirements, python=python.path, target=site(layer))
+        if runtime.colab_packages is not None:
+            _graft(runtime.colab_packages, site(layer))
+        _files.copy(_HERE / "_launch.py", launcher(layer))
+        environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
+        _process.run([python.path, "-c", "import ipykernel.kernelapp"], environ=environ)
+        _files.write_receipt(layer, {"inputs": _inputs(runtime, python), "entries": _entries(layer)})
+
+
+def versions(layer: Path) -> dict[str, str]:
+    """Return the versions of IPython and ipykernel in the layer."""
+    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in site(layer).glob("*.dist-info"))
+    return {name: version for name, _, version in found if name in ("ipython", "ipykernel")}
+
+
+def _graft(colab_packages: Path, target: Path) -> None:
+    # Without google/__init__.py: it would hide google.auth, google.protobuf ... of the environment.
+    _files.copy(colab_packages / "google" / "colab", target / "google" / "colab", ignore=("__pycache__",))
+    _files.copy(_HERE / "_colab_kernel.py", target / "colab_env_kernel.py")
+    if (colab_packages / _LAUNCHER).is_file():
+        _files.copy(colab_packages / _LAUNCHER, target / _LAUNCHER)
+
+
+def _inputs(runtime: Runtime, python: Interpreter) -> dict[str, Any]:
+    own = hashlib.sha256()
+    for name in ("_launch.py", "_colab_kernel.py"):
+        own.update((_HERE / name).read_bytes())
+    return {
+        "python": [str(python.path), python.version],
+        "requirements": pins.kernel_requirements(python.short_version, colab=runtime.is_colab),
+        "colab": _fingerprint(runtime.colab_packages),
+        "own": own.hexdigest(),
+    }
+
+
+def _fingerprint(colab_packages: Path | None) -> str | None:
+    # Sizes and times are enough: Colab's own packages change with the machine's image only.
+    if colab_packages is None:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted((colab_packages / "google" / "colab").rglob("*.py")):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _entries(layer: Path) -> list[str]:
+    return sorted(path.name for path in site(layer).iterdir() if path.name != "__pycache__")

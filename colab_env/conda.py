@@ -1,0 +1,284 @@
+"""Install Miniconda or Miniforge and packages with it.
+
+Where the pinned installers come from is told in `installers`: most of their SHA-256 sums rest on one public source, and
+a sum given by the user wins. Exit codes prove nothing here (an empty installer ends with 0), so that every installation
+is tried before it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+
+from colab_env import _conda_run, _download, _files, _process, _report
+from colab_env._conda_run import installer_argv
+from colab_env._overlay import Overlay, overlaying
+from colab_env.errors import (
+    InstallerError,
+    MissingStepError,
+    NoSuchPythonError,
+    NotOursError,
+    UsageError,
+)
+from colab_env.installers import Installer, Source, choose, installers
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+__all__ = [
+    "Installer",
+    "Source",
+    "choose",
+    "health_check",
+    "install",
+    "install_packages",
+    "installer_argv",
+    "installers",
+    "interpreter",
+    "packages_missing",
+    "python_version",
+    "saved_directory",
+    "verify",
+]
+
+_KIND = "conda"  # in our receipt
+
+
+def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str | None:
+    """Return why `prefix` is not a working installation of ours with a fitting Python, or None. Starts no process."""
+    receipt = _receipt(prefix)
+    if receipt is None:
+        return f"{short(prefix)} has no Miniconda of colab-env"
+    python = prefix / receipt["interpreter"]
+    if not os.access(python, os.X_OK) or not python.is_file():
+        return f"{short(python)} is gone"
+    if _print(python) != receipt["print"]:
+        return f"{short(python)} was changed"
+    if not _conda_package(python).is_file():
+        return f"conda is gone from {short(prefix)}"
+    if specifier is not None and not specifier.contains(receipt["python"]):
+        return f"{short(prefix)} has Python {receipt['python']}, which does not fit {specifier}"
+    return None
+
+
+def install(
+    source: Source,
+    *,
+    prefix: Path,
+    runtime: Runtime,
+    specifier: SpecifierSet | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Install into `prefix`, or leave it as it was. Returns False when another run has just done it.
+
+    An installation of ours that is damaged or does not fit is replaced. In a directory that the machine uses, such as
+    /usr/local, the machine's own commands work on (see `_overlay`). Needs 100 to 160 MB of network, 600 MB of disk.
+    Raises UsageError, NoSuchPythonError, NetworkError, HashMismatchError, InstallerError, NotOursError, NotWritableError or
+    DiskFullError.
+    """
+    specifier = specifier or SpecifierSet()
+    installer = source.choose(specifier, environ=runtime.environ)
+    _check_prefix(prefix, installer, runtime=runtime)
+    with _files.locked(_lock(prefix, runtime)):
+        if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
+            return False
+        script = _fetched(installer, runtime=runtime, sleep=sleep)
+        with _building(prefix, runtime) as overlay:
+            _conda_run.run_installer(script, prefix, environ=runtime.environ)
+            python = _installed_python(prefix, installer)
+            if overlay is not None:
+                overlay.settle(python=python, path=runtime.environ.get("PATH", ""))
+            version = verify(prefix, specifier=specifier, runtime=runtime)
+            receipt = {**_origin(installer), "overlay": overlay is not None, **_described(prefix, python, version)}
+            _files.write_receipt(prefix, receipt)
+        _files.remove(script)
+    return True
+
+
+def verify(prefix: Path, *, specifier: SpecifierSet | None = None, runtime: Runtime) -> str:
+    """Start the installed Python and conda; return the Python's version. Raises InstallerError or NoSuchPythonError."""
+    python = interpreter(prefix)
+    code = "import platform, ssl, sys; print(sys.prefix, platform.python_version())"
+    first = _process.run([python, "-c", code], environ=_conda_run.conda_environ(runtime.environ), check=False)
+    second = _process.run(
+        [python, "-m", "conda", "--version"], environ=_conda_run.conda_environ(runtime.environ), check=False
+    )
+    for finished in (first, second):
+        if finished.returncode or not finished.lines:
+            msg = f"the installation in {short(prefix)} does not work: `{' '.join(finished.argv)}` failed"
+            hint = "run the same call again, or choose another prefix"
+            raise _process.failed(finished, kind=InstallerError, message=msg, hint=hint)
+    version = first.lines[-1].split()[-1]
+    if specifier is not None and not specifier.contains(version):
+        msg = f"the installer brought Python {version}, which does not fit {specifier}"
+        raise NoSuchPythonError(
+            msg, hint=f"ask for =={version.rpartition('.')[0]}.*, or give installer=URL and sha256=..."
+        )
+    return version
+
+
+def interpreter(prefix: Path) -> Path:
+    """Return conda's own `bin/python3.X`: never `bin/python`, which may be the machine's. Raises MissingStepError."""
+    for record in sorted((prefix / "conda-meta").glob("python-3.*.json")):
+        if found := re.match(r"python-(3\.\d+)\.", record.name):
+            python = prefix / "bin" / f"python{found[1]}"
+            if python.is_file():
+                return python
+    msg = f"{short(prefix)} has no Python of conda's"
+    raise MissingStepError(msg, hint="run install_miniconda() first")
+
+
+def python_version(prefix: Path) -> str:
+    """Return the version of conda's own Python, such as "3.12.4". Raises MissingStepError."""
+    receipt = _receipt(prefix)
+    if receipt is None:
+        msg = f"{short(prefix)} has no Miniconda of colab-env"
+        raise MissingStepError(msg, hint="run install_miniconda() first")
+    return str(receipt["python"])
+
+
+def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
+    """Return those of `packages` that are not installed, by name: versions in a specification are not compared."""
+    present = {record.name.rsplit("-", 2)[0] for record in (prefix / "conda-meta").glob("*.json")}
+    return [package for package in packages if _package_name(package) not in present]
+
+
+def install_packages(
+    prefix: Path,
+    packages: Sequence[str],
+    *,
+    channels: Sequence[str] = ("conda-forge",),
+    runtime: Runtime,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Install packages from these channels and no others, or leave everything as it was.
+
+    Broken transfers are tried four times, waiting 1, 2, 4 seconds. Nobody's terms of service are accepted: a channel that
+    wants that raises TermsOfServiceError. Raises also PackageNotFoundError, NetworkError, DiskFullError,
+    NotWritableError or CondaError.
+    """
+    with _files.locked(_lock(prefix, runtime)):
+        python = interpreter(prefix)
+        receipt = _receipt(prefix)
+        if receipt is None:
+            msg = f"{short(prefix)} has no Miniconda of colab-env"
+            raise MissingStepError(msg, hint="run install_miniconda() first")
+        saved, path = saved_directory(prefix, runtime), runtime.environ.get("PATH", "")
+        with overlaying(prefix, saved=saved, path=path, owned=not receipt["overlay"]) as overlay:
+            _conda_run.install_packages(python, packages, channels=channels, environ=runtime.environ, sleep=sleep)
+            python = interpreter(prefix)
+            overlay.settle(python=python, path=path)
+            version = verify(prefix, runtime=runtime) if _print(python) != receipt["print"] else receipt["python"]
+            _files.write_receipt(prefix, {**receipt, **_described(prefix, python, version)})
+
+
+def saved_directory(prefix: Path, runtime: Runtime) -> Path:
+    """Return where the originals of what an installation into `prefix` overwrote are kept."""
+    return runtime.data / "saved" / _key(prefix)
+
+
+def _check_prefix(prefix: Path, installer: Installer, *, runtime: Runtime) -> None:
+    if re.search(r"\s", str(prefix)):
+        msg = f"the prefix {str(prefix)!r} has a space in it, which the installer does not take"
+        raise UsageError(msg, hint="choose a prefix without spaces")
+    if prefix == runtime.data or prefix in runtime.data.parents:
+        msg = f"the prefix {short(prefix)} holds colab-env's own data"
+        raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
+    own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
+    if own and own.is_file() and _receipt(prefix) is None and not _is_unfinished(prefix, runtime):
+        msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
+        raise NotOursError(msg, hint="choose another prefix; nothing was changed")
+    _files.check_writable(prefix)
+
+
+def _is_unfinished(prefix: Path, runtime: Runtime) -> bool:
+    marker = prefix.with_name(f".{prefix.name}.colab-env-building")
+    return marker.exists() or (saved_directory(prefix, runtime) / "transaction.json").exists()
+
+
+def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
+    # Only what the user named counts: a newer row of the table is no reason to install again.
+    receipt = _receipt(prefix)
+    return receipt is not None and (not source.sha256 or receipt["sha256"] == installer.sha256.lower())
+
+
+def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float], object]) -> Path:
+    script = runtime.data / "downloads" / installer.name
+    with _report.activity(f"Downloading {installer.name}"):
+        if not script.is_file() or hashlib.sha256(script.read_bytes()).hexdigest() != installer.sha256.lower():
+            _download.fetch(installer.url, script, sha256=installer.sha256, sleep=sleep)
+    return script
+
+
+@contextlib.contextmanager
+def _building(prefix: Path, runtime: Runtime) -> Iterator[Overlay | None]:
+    """Hold the transaction that fits: our own prefix is built anew, a directory of the machine is overlaid."""
+    with contextlib.ExitStack() as stack:
+        overlay = None
+        try:
+            stack.enter_context(_files.replacing(prefix, is_ours=_is_own_prefix))
+        except NotOursError:
+            with _report.activity(f"Saving what {short(prefix)} holds"):
+                overlay = stack.enter_context(overlaying(prefix, saved=saved_directory(prefix, runtime)))
+                overlay.clear()
+        yield overlay
+
+
+def _installed_python(prefix: Path, installer: Installer) -> Path:
+    try:
+        return interpreter(prefix)
+    except MissingStepError as error:
+        msg = f"{installer.name} ended without an error, but {short(prefix)} has no Python of conda's"
+        hint = "check that the file is a whole installer for Linux x86_64"
+        raise InstallerError(msg, hint=hint, returncode=0) from error
+
+
+def _is_own_prefix(prefix: Path) -> bool:
+    receipt = _receipt(prefix)
+    return receipt is not None and not receipt["overlay"] and not prefix.is_symlink()
+
+
+def _origin(installer: Installer) -> dict[str, str]:
+    return {
+        "kind": _KIND,
+        "distribution": installer.distribution,
+        "installer": installer.name,
+        "sha256": installer.sha256.lower(),
+    }
+
+
+def _described(prefix: Path, python: Path, version: str) -> dict[str, Any]:
+    return {"python": version, "interpreter": str(python.relative_to(prefix)), "print": _print(python)}
+
+
+def _print(python: Path) -> list[int]:
+    found = python.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _receipt(prefix: Path) -> dict[str, Any] | None:
+    receipt = _files.read_receipt(prefix)
+    return receipt if receipt and receipt.get("kind") == _KIND else None
+
+
+def _conda_package(python: Path) -> Path:
+    return python.parents[1] / "lib" / python.name / "site-packages" / "conda" / "__init__.py"
+
+
+def _package_name(specification: str) -> str:
+    return re.split(r"[\s=<>!~\[]", specification.rpartition("::")[2].strip(), maxsplit=1)[0].lower()
+
+
+def _key(prefix: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(prefix))).hexdigest()[:16]
+
+
+def _lock(prefix: Path, runtime: Runtime) -> Path:
+    return runtime.data / "locks" / f"conda-{_key(prefix)}"

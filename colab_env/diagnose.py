@@ -1,0 +1,196 @@
+"""What is there and whether it works: looks, starts kernels when asked to, changes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_env import _files, _report, choice, colab_layer, conda, kernel, kernelspec, poetry, preflight, uv, venv
+from colab_env.interpreter import parse_specifier
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One thing that colab-env made or uses: `problem` is None when it is healthy.
+
+    `size` is in bytes of disk, `made` in seconds since 1970; both are None where they mean nothing.
+    """
+
+    name: str
+    what: str
+    where: Path | None
+    problem: str | None = None
+    size: int | None = None
+    made: float | None = None
+
+    def __repr__(self) -> str:
+        mark = "✗" if self.problem else "✓"
+        facts = [short(self.where)] if self.where else []
+        facts += [_report.megabytes(self.size)] if self.size is not None else []
+        facts += [time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))] if self.made else []
+        line = f"{mark} {self.name:<12} {self.what}" + (f"  ({', '.join(facts)})" if facts else "")
+        return f"{line}\n  {self.problem}" if self.problem else line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """All parts for one project."""
+
+    project: Path
+    parts: tuple[Part, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Say whether every part is healthy."""
+        return all(part.problem is None for part in self.parts)
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        parts = [{**asdict(part), "where": part.where and str(part.where)} for part in self.parts]
+        return {"project": str(self.project), "ok": self.ok, "parts": parts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelList:
+    """The kernels that Jupyter finds."""
+
+    kernels: tuple[kernelspec.Kernel, ...]
+
+    def __repr__(self) -> str:
+        rows = [(each.name, each.display_name, _maker(each)) for each in self.kernels]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
+        lines = [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
+        return "\n".join(lines) or "no kernels are registered"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"kernels": [each.as_dict() for each in self.kernels]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelHealth:
+    """What a registered kernel answered when it was started: `failure` is None when all was well, `seconds` per check."""
+
+    name: str
+    outcome: preflight.Outcome
+
+    @property
+    def ok(self) -> bool:
+        """Say whether every check passed."""
+        return self.outcome.failure is None
+
+    def __repr__(self) -> str:
+        if self.ok:
+            checks = ", ".join(self.outcome.seconds)
+            return f"✓ Kernel {self.name!r} works ({checks}; {sum(self.outcome.seconds.values()):.1f} s)"
+        return "\n".join(
+            [f"✗ Kernel {self.name!r}: {self.outcome.failure}", *(f"    {line}" for line in self.outcome.log)]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"name": self.name, "ok": self.ok, **asdict(self.outcome)}
+
+
+def status(project: str | Path = ".") -> Status:
+    """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second."""
+    runtime, directory = Runtime.detect(), Path(project).expanduser().resolve()
+    parts = [
+        *_python_parts(runtime, directory),
+        _poetry(runtime),
+        _environment(runtime, directory),
+        *_kernels(runtime, directory),
+    ]
+    return Status(project=directory, parts=tuple(parts))
+
+
+def kernels() -> KernelList:
+    """Return the kernels that Jupyter finds, and which of them colab-env made."""
+    return KernelList(kernels=tuple(kernelspec.registered(Runtime.detect())))
+
+
+def check_kernel(name: str) -> KernelHealth:
+    """Start a kernel that colab-env registered, as the notebook server would, and return what it answered.
+
+    Raises MissingStepError when colab-env has registered no such kernel.
+    """
+    with _report.activity(f"Starting kernel {name}"):
+        return KernelHealth(name=name, outcome=kernel.try_registered(Runtime.detect(), name))
+
+
+def _python_parts(runtime: Runtime, project: Path) -> Iterator[Part]:
+    python = venv.recorded_python(project) or choice.python(runtime)
+    if python is None:
+        yield Part(name="Python", what="none", where=None, problem="no Python is chosen yet: run colab-env setup")
+        return
+    gone = None if python.path.is_file() else f"{python.path} is gone"
+    yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
+    if python.source in ("miniconda", "miniforge"):
+        prefix = python.path.parents[1]
+        problem = conda.health_check(prefix, specifier=parse_specifier("*"))
+        yield Part(name="Conda", what=python.source.capitalize(), where=prefix, problem=problem, made=_made(prefix))
+    layer = colab_layer.directory(runtime, python)
+    named = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
+    yield _built("Packages", named or "none", layer, colab_layer.health_check(layer))
+
+
+def _poetry(runtime: Runtime) -> Part:
+    tool = uv.find(runtime)
+    what = f"{poetry.installed_version(runtime) or 'none'}, {'with' if tool else 'without'} uv"
+    return _built("Poetry", what, poetry.home(runtime), poetry.health_check(runtime, version=None))
+
+
+def _environment(runtime: Runtime, project: Path) -> Part:
+    where = project / venv.NAME
+    python = venv.recorded_python(project) or choice.python(runtime)
+    if python is None:
+        return Part(name="Environment", what="none", where=None, problem="there is no virtual environment")
+    problem = venv.health_check(project, python=python, system_site_packages=venv.sees_system(project))
+    return _built("Environment", f"{venv.packages(project)} packages", where, problem)
+
+
+def _kernels(runtime: Runtime, project: Path) -> Iterator[Part]:
+    ours = [each for each in kernelspec.registered(runtime) if each.project == project]
+    if not ours:
+        yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
+    for each in ours:
+        gone = next((word for word in each.argv if word.startswith("/") and not Path(word).exists()), None)
+        problem = f"{gone} is gone" if gone else None
+        yield Part(
+            name="Kernel", what=f"{each.name} “{each.display_name}”, {each.tier}", where=each.directory, problem=problem
+        )
+
+
+def _built(name: str, what: str, where: Path, problem: str | None) -> Part:
+    size = _disk_usage(where) if where.is_dir() else None
+    return Part(name=name, what=what, where=where, problem=problem, size=size, made=_made(where))
+
+
+def _made(directory: Path) -> float | None:
+    receipt = directory / _files.RECEIPT
+    return receipt.stat().st_mtime if receipt.is_file() else None
+
+
+def _disk_usage(directory: Path) -> int:
+    def usage(place: str) -> Iterator[int]:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from usage(entry.path)
+                else:
+                    yield entry.stat(follow_symlinks=False).st_blocks * 512
+
+    return sum(usage(str(directory)))
+
+
+def _maker(each: kernelspec.Kernel) -> str:
+    return f"colab-env: {short(each.project)}, {each.tier}" if each.ours and each.project else short(each.directory)

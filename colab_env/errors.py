@@ -1,0 +1,155 @@
+"""Every way this package can fail, one class and one exit code per cause.
+
+ColabEnvError                     1  anything below
+├── UsageError                    2  an argument that cannot be right
+├── NoSuchPythonError             3  no interpreter fits the version asked for
+├── MissingStepError              4  an earlier step has not been run
+├── NotOursError                  5  something in the way that this package did not make
+├── NotWritableError              6  a file or directory that may not be written
+├── DiskFullError                 7  no space left
+├── NetworkError                  8  a host that cannot be reached or answers with an error
+├── HashMismatchError             9  a download that is not what its checksum promises
+├── CommandError                 10  a tool that ended with an error
+│   ├── InstallerError           11  the Miniconda installer
+│   ├── CondaError               12  conda
+│   │   ├── TermsOfServiceError  13  a channel whose terms nobody has accepted
+│   │   └── PackageNotFoundError 14  packages that a channel does not have or that do not fit together
+│   └── PoetryError              15  Poetry
+│       ├── LockMismatchError    16  poetry.lock does not belong to pyproject.toml
+│       └── BuildError           17  a package that does not build
+├── ProjectFileError             18  pyproject.toml that cannot be read
+├── KernelNameError              19  a kernel name that Jupyter does not take
+├── KernelTakenError             20  a kernel of that name belongs to somebody else
+├── PreflightError               21  a kernel that does not answer as it should
+├── NotebookError                22  a file that is not a notebook
+│   ├── NotebookVersionError     23  a notebook of another format version
+│   └── NotebookBusyError        24  a notebook that another program has open for writing
+└── NoRemoteError                25  no GitHub address to make a badge from
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ColabEnvError(Exception):
+    """Say what is wrong (the message) and what to do next (the hint)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n→ {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython 7.34 to 9 show this list instead of the frames of a user's mistake.
+        return [f"{type(self).__name__}: {self.message}", *([f"→ {self.hint}"] if self.hint else [])]
+
+
+class UsageError(ColabEnvError):
+    exit_code = 2
+
+
+class NoSuchPythonError(ColabEnvError):
+    exit_code = 3
+
+
+class MissingStepError(ColabEnvError):
+    exit_code = 4
+
+
+class NotOursError(ColabEnvError):
+    exit_code = 5
+
+
+class NotWritableError(ColabEnvError):
+    exit_code = 6
+
+
+class DiskFullError(ColabEnvError):
+    exit_code = 7
+
+
+class NetworkError(ColabEnvError):
+    exit_code = 8
+
+
+class HashMismatchError(ColabEnvError):
+    exit_code = 9
+
+
+class CommandError(ColabEnvError):
+    """A tool ended with an error; `lines` are the last lines it printed, `returncode` its exit code."""
+
+    exit_code = 10
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, returncode: int = 1, lines: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.returncode = returncode
+        self.lines = lines
+
+
+class InstallerError(CommandError):
+    exit_code = 11
+
+
+class CondaError(CommandError):
+    exit_code = 12
+
+
+class TermsOfServiceError(CondaError):
+    exit_code = 13
+
+
+class PackageNotFoundError(CondaError):
+    exit_code = 14
+
+
+class PoetryError(CommandError):
+    exit_code = 15
+
+
+class LockMismatchError(PoetryError):
+    exit_code = 16
+
+
+class BuildError(PoetryError):
+    exit_code = 17
+
+
+class ProjectFileError(ColabEnvError):
+    exit_code = 18
+
+
+class KernelNameError(ColabEnvError):
+    exit_code = 19
+
+
+class KernelTakenError(ColabEnvError):
+    exit_code = 20
+
+
+class PreflightError(ColabEnvError):
+    exit_code = 21
+
+
+class NotebookError(ColabEnvError):
+    exit_code = 22
+
+
+class NotebookVersionError(NotebookError):
+    exit_code = 23
+
+
+class NotebookBusyError(NotebookError):
+    exit_code = 24
+
+
+class NoRemoteError(ColabEnvError):
+    exit_code = 25

@@ -1,0 +1,103 @@
+"""Which package index this machine uses, as pip and uv are set up here, told to the tools that do not look there."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files
+
+if TYPE_CHECKING:
+    from colab_env.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """The machine's own settings: `url` of a simple index (PEP 503) or None for the tools' default, `certificates` file or None."""
+
+    url: str | None = None
+    certificates: str | None = None
+
+    def uv_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return what uv has to be told: it reads its own settings, but not pip's."""
+        told = {"UV_DEFAULT_INDEX": self.url, "SSL_CERT_FILE": self.certificates}
+        return {name: value for name, value in told.items() if value and name not in environ}
+
+    def poetry_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return what Poetry has to be told: the plugin poetry-plugin-pypi-mirror reads the address."""
+        told = {"POETRY_PYPI_MIRROR_URL": self.url, "REQUESTS_CA_BUNDLE": self.certificates}
+        return {name: value for name, value in told.items() if value and name not in environ}
+
+
+def settings(runtime: Runtime) -> Index:
+    """Read the machine's settings: uv's first, then pip's. Reads files, starts nothing."""
+    pip = _pip(runtime)
+    uv = runtime.environ.get("UV_DEFAULT_INDEX") or runtime.environ.get("UV_INDEX_URL") or _uv_file(runtime)
+    remembered = _files.read_json(_memory(runtime)) or {}
+    return Index(url=uv or pip.get("index-url") or remembered.get("url"), certificates=pip.get("cert"))
+
+
+def default_simple_index() -> str | None:
+    """Return the address that pip itself uses by default, or None on a machine without pip."""
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError:
+        return None
+    return str(PyPI.simple_url)
+
+
+def remember(runtime: Runtime, url: str) -> None:
+    """Keep the address that healed Poetry, for later runs."""
+    _files.write_json(_memory(runtime), {"url": url})
+
+
+def _memory(runtime: Runtime) -> Path:
+    return runtime.data / "index.json"
+
+
+def _pip(runtime: Runtime) -> dict[str, str]:
+    # pip's documented order, later ones win: global, user (old and new place), PIP_CONFIG_FILE, environment.
+    found: dict[str, str] = {}
+    for path in _pip_files(runtime):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path, encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found.update(parser.items(section))
+    names = {"index-url": "PIP_INDEX_URL", "cert": "PIP_CERT"}
+    found.update({key: runtime.environ[name] for key, name in names.items() if runtime.environ.get(name)})
+    return found
+
+
+def _pip_files(runtime: Runtime) -> Iterator[Path]:
+    config = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
+    yield from (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
+    yield from (runtime.home / ".pip/pip.conf", config / "pip/pip.conf")
+    if named := runtime.environ.get("PIP_CONFIG_FILE"):
+        yield Path(named)
+
+
+def _uv_file(runtime: Runtime) -> str | None:
+    config = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
+    for path in (config / "uv/uv.toml", Path("/etc/uv/uv.toml")):
+        if path.is_file() and (url := _default_index(path)):
+            return url
+    return None
+
+
+def _default_index(path: Path) -> str | None:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document: Any = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
+    except (TOMLKitError, OSError):
+        return None
+    listed = [each.get("url") for each in document.get("index", []) if each.get("default")]
+    return next((url for url in [*listed, document.get("index-url")] if url), None)

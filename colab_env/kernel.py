@@ -1,0 +1,89 @@
+"""A project's kernel: tried in every tier, best first, and registered in the first that works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import colab_layer, kernelspec, preflight, venv
+from colab_env.errors import MissingStepError, PreflightError
+from colab_env.interpreter import Interpreter
+from colab_env.step import Found
+
+if TYPE_CHECKING:
+    from colab_env.runtime import Runtime
+
+TIERS = (kernelspec.FULL, kernelspec.WITH_COLAB, kernelspec.PLAIN)
+
+
+@dataclass(kw_only=True)
+class ProjectKernel:
+    """One project's kernel while it is checked, tried and registered."""
+
+    name: str
+    project: Path
+    python: Interpreter
+    runtime: Runtime
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def layer(self) -> Path:
+        return colab_layer.directory(self.runtime, self.python)
+
+    def check(self) -> str | None:
+        return kernelspec.health_check(self.runtime, self.name, self.spec(kernelspec.PLAIN))
+
+    def build(self) -> None:
+        kernelspec.write_ipython_config(self.project / venv.NAME)
+        outcome: preflight.Outcome | None = None
+        for tier in TIERS if self.runtime.is_colab else (kernelspec.PLAIN,):
+            spec = self.spec(tier)
+            outcome = _try(self.runtime, spec, tier)
+            if outcome.failure is None:
+                kernelspec.write(self.runtime, self.name, spec)
+                return
+            self.notes.append(f"not {tier.name}: {outcome.failure}")
+        raise _error(self.name, outcome)
+
+    def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:
+        return kernelspec.spec_dict(
+            tier=tier,
+            python=self.python,
+            project=self.project,
+            launcher=colab_layer.launcher(self.layer),
+            shown=kernelspec.display_name(self.python, self.project),
+            commands=self.runtime.bin,
+            fingerprint={"layer": str(self.layer), "python": self.python.version},
+        )
+
+    def describe(self) -> Found:
+        spec = kernelspec.read(self.runtime, self.name) or {}
+        tier = spec["metadata"]["colab_env"]["tier"]
+        return Found(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.runtime, self.name))
+
+
+def try_registered(runtime: Runtime, name: str) -> preflight.Outcome:
+    """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
+    spec = kernelspec.read(runtime, name)
+    ours = (spec or {}).get("metadata", {}).get("colab_env")
+    if spec is None or ours is None:
+        known = ", ".join(kernel.name for kernel in kernelspec.registered(runtime) if kernel.ours) or "none"
+        msg = f"colab-env has registered no kernel {name!r}"
+        raise MissingStepError(msg, hint=f"registered kernels: {known}")
+    return _try(runtime, spec, next(tier for tier in TIERS if tier.name == ours["tier"]))
+
+
+def _try(runtime: Runtime, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
+    site = colab_layer.site(Path(spec["metadata"]["colab_env"]["layer"]))
+    environ = kernelspec.started_environ(spec, runtime.environ)
+    return preflight.try_kernel(
+        spec, environ=environ, checks=tier.checks, structured=tier.structured, runtime=runtime, site=site
+    )
+
+
+def _error(name: str, outcome: preflight.Outcome | None) -> PreflightError:
+    log = outcome.log if outcome else ()
+    failure = outcome.failure if outcome else "it was not tried"
+    text = "\n".join([f"the kernel {name!r} does not work: {failure}", *(f"    {line}" for line in log)])
+    return PreflightError(text, hint="nothing was registered; the lines above are the kernel's own last words")

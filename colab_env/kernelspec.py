@@ -1,0 +1,206 @@
+"""Kernelspecs: what Jupyter needs to know to start a kernel, in the user's own Jupyter directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files
+from colab_env.errors import KernelNameError, KernelTakenError
+from colab_env.names import check_kernel_name
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.runtime import Runtime
+
+_OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
+_PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
+_FULL = ("--IPKernelApp.kernel_class=colab_env_kernel.Kernel", "--InteractiveShellApp.extensions=['google.colab']")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """How much of Colab a kernel has: `flags` for IPython, and the `checks` that a kernel of this tier must pass."""
+
+    name: str
+    flags: tuple[str, ...]
+    checks: tuple[str, ...]
+    structured: bool = False
+
+
+_BASIC = ("kernel_info", "execute", "complete", "inspect", "shell", "interrupt")
+FULL = Tier(name="full", flags=_FULL, checks=(*_BASIC, "colab", "shutdown"), structured=True)
+WITH_COLAB = Tier(name="plain with google.colab", flags=_PLAIN, checks=(*_BASIC, "colab", "shutdown"))
+PLAIN = Tier(name="plain", flags=_PLAIN, checks=(*_BASIC, "shutdown"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """One registered kernel: its `name`, what Jupyter shows, its `project`, its tier, and whether colab-env made it."""
+
+    name: str
+    display_name: str
+    directory: Path
+    argv: tuple[str, ...]
+    ours: bool
+    project: Path | None = None
+    tier: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        project = str(self.project) if self.project else None
+        return {**asdict(self), "directory": str(self.directory), "project": project}
+
+
+def display_name(python: Interpreter, project: Path) -> str:
+    """Return what Jupyter's menus show, such as `Python 3.12 (content)`."""
+    return f"Python {python.short_version} ({project.name or 'root'})"
+
+
+def spec_dict(
+    *,
+    tier: Tier,
+    python: Interpreter,
+    project: Path,
+    launcher: Path,
+    shown: str,
+    commands: Path,
+    fingerprint: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the contents of kernel.json. Absolute paths only: a bare `python3` would become the server's own."""
+    venv = project / ".venv"
+    frozen = ["-Xfrozen_modules=off"] if _minor(python) >= 11 else []
+    return {
+        "argv": [str(venv / "bin" / "python"), *frozen, str(launcher), "-f", "{connection_file}", *tier.flags],
+        "display_name": shown,
+        "language": "python",
+        "interrupt_mode": "signal",
+        "env": kernel_environ(venv, commands),
+        "metadata": {"debugger": True, _OURS: {"project": str(project), "tier": tier.name, **fingerprint}},
+    }
+
+
+def kernel_environ(venv: Path, commands: Path) -> dict[str, str]:
+    """Return what a kernel's environment must say: its own commands first, nothing of the server's Python."""
+    return {
+        "VIRTUAL_ENV": str(venv),
+        "PATH": f"{venv / 'bin'}:{commands}:${{PATH}}",
+        "PYTHONPATH": "",
+        "UV_SYSTEM_PYTHON": "false",
+    }
+
+
+def started_environ(spec: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment of a kernel as a server with `environ` would start it."""
+    added = {name: Template(value).safe_substitute(environ) for name, value in spec["env"].items()}
+    return {**environ, **added}
+
+
+def directory(runtime: Runtime, name: str) -> Path:
+    return runtime.jupyter / "kernels" / name
+
+
+def check_free(runtime: Runtime, name: str) -> None:
+    """Raise KernelNameError or KernelTakenError unless `name` can be ours."""
+    check_kernel_name(name)
+    for kernel in _all(runtime):
+        if kernel.name == name.lower() and not kernel.ours:
+            msg = f"the kernel {name!r} in {short(kernel.directory)} belongs to somebody else"
+            raise KernelTakenError(msg, hint="choose another name; nothing was changed")
+
+
+def health_check(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> str | None:
+    """Return why the kernel has to be registered (again), or None; `spec` may be of any tier. Starts nothing."""
+    there = _files.read_json(directory(runtime, name) / "kernel.json")
+    if there is None:
+        return f"no kernel {name!r} is registered"
+    if _untiered(there) != _untiered(spec):
+        return f"the kernel {name!r} was registered for something else, or its parts have changed since"
+    return None
+
+
+def write(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> None:
+    """Register the kernel. The old kernelspec comes back if writing fails."""
+    target = directory(runtime, name)
+    with _files.replacing(target, is_ours=_is_ours):
+        _files.write_json(target / "kernel.json", spec)
+
+
+def remove(runtime: Runtime, name: str) -> Path:
+    """Take away a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
+    target = directory(runtime, check_kernel_name(name))
+    if not target.is_dir():
+        known = ", ".join(each.name for each in registered(runtime) if each.ours) or "none"
+        msg = f"no kernel {name!r} is registered in {short(target.parent)}"
+        raise KernelNameError(msg, hint=f"kernels made by colab-env: {known}")
+    if not _is_ours(target):
+        msg = f"the kernel {name!r} in {short(target)} belongs to somebody else"
+        raise KernelTakenError(msg, hint="remove it with `jupyter kernelspec remove`")
+    _files.remove(target)
+    return target
+
+
+def registered(runtime: Runtime) -> list[Kernel]:
+    """Return the kernels that Jupyter finds, as it finds them: the user's directory hides others of the same name."""
+    first: dict[str, Kernel] = {}
+    for kernel in _all(runtime):
+        first.setdefault(kernel.name, kernel)
+    return sorted(first.values(), key=lambda kernel: kernel.name)
+
+
+def read(runtime: Runtime, name: str) -> dict[str, Any] | None:
+    """Return kernel.json of a kernel in the user's directory, or None."""
+    spec = _files.read_json(directory(runtime, name) / "kernel.json")
+    return spec if isinstance(spec, dict) else None
+
+
+def write_ipython_config(venv: Path) -> None:
+    """Keep the machine's IPython configuration from killing what is started in this environment by other ways than its kernel."""
+    text = (
+        "# Made by colab-env. Colab's /etc/ipython names google.colab's kernel, which only the registered kernel can load.\n"
+        "c = get_config()  # noqa: F821\n"
+        'c.IPKernelApp.kernel_class = "ipykernel.ipkernel.IPythonKernel"\n'
+        "c.InteractiveShellApp.extensions = []\n"
+    )
+    _files.write_text(venv / "etc" / "ipython" / "ipython_config.py", text)
+
+
+def _all(runtime: Runtime) -> Iterator[Kernel]:
+    roots = [runtime.jupyter, Path("/usr/local/share/jupyter"), Path("/usr/share/jupyter")]
+    for root in roots:
+        for path in sorted((root / "kernels").glob("*/kernel.json")):
+            spec = _files.read_json(path)
+            if isinstance(spec, dict):
+                yield _kernel(path.parent, spec)
+
+
+def _kernel(place: Path, spec: Mapping[str, Any]) -> Kernel:
+    ours = (spec.get("metadata") or {}).get(_OURS)
+    return Kernel(
+        name=place.name.lower(),
+        display_name=str(spec.get("display_name", place.name)),
+        directory=place,
+        argv=tuple(spec.get("argv", ())),
+        ours=ours is not None,
+        project=Path(ours["project"]) if ours else None,
+        tier=ours["tier"] if ours else None,
+    )
+
+
+def _is_ours(place: Path) -> bool:
+    spec = _files.read_json(place / "kernel.json")
+    return isinstance(spec, dict) and _OURS in (spec.get("metadata") or {})
+
+
+def _untiered(spec: Mapping[str, Any]) -> dict[str, Any]:
+    argv = [word for word in spec.get("argv", ()) if word not in (*_FULL, *_PLAIN)]
+    metadata = dict((spec.get("metadata") or {}).get(_OURS) or {}, tier=None)
+    return {**spec, "argv": argv, "metadata": metadata}
+
+
+def _minor(python: Interpreter) -> int:
+    return int(python.short_version.split(".")[1])

@@ -1,0 +1,453 @@
+"""Which kernel a notebook file asks for: say it, change it and nothing else, take it back."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from colab_env import _files
+from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionError, NotWritableError
+from colab_env.names import check_kernel_name
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+_UNCHANGED = "nothing was changed"
+_SPACE = " \t\r\n"
+_BOM = "\ufeff"
+_LINES = {
+    "changed": "✓ {path} now asks for kernel {name} (was {before}; the old file is {backup})",
+    "already there": "✓ {path} already asks for kernel {name}",
+    "differs": "✗ {path} asks for kernel {before}, not for {name}",
+    "restored": "✓ {path} is as it was, byte for byte (asks for kernel {name} again, was {before})",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookChange:
+    """What a notebook asks for, and what was done about it.
+
+    `name` is the kernel it was to ask for, `before` the one it asked for until now (None: no kernel at all), `action`
+    one of "changed", "already there", "differs" (a check), "restored"; `backup` is the file that holds the notebook
+    as it was; `notes` are sentences that a person should read.
+    """
+
+    path: Path
+    name: str | None
+    before: str | None
+    action: Literal["changed", "already there", "differs", "restored"]
+    backup: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        line = _LINES[self.action].format(
+            path=short(self.path),
+            name=self.name or "none",
+            before=self.before or "none",
+            backup=self.backup and _beside(self.backup, self.path),
+        )
+        return "\n".join([line, *(f"  {note}" for note in self.notes)])
+
+    @property
+    def changed(self) -> bool:
+        """Say whether the file was written."""
+        return self.action in ("changed", "restored")
+
+    @property
+    def needed(self) -> bool:
+        """Say whether a check found another kernel than the one asked about."""
+        return self.action == "differs"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        backup = str(self.backup) if self.backup else None
+        return {
+            **asdict(self), "path": str(self.path), "backup": backup, "changed": self.changed, "needed": self.needed
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Notebook:
+    path: Path  # where the bytes are, links followed
+    text: str
+    content: dict[str, Any]
+    seen: tuple[int, ...]
+
+    @property
+    def kernelspec(self) -> dict[str, Any]:
+        return _kernelspec(self.content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Style:
+    """How a file writes its JSON: line end ("" for all in one line), one step of indentation, colon, escapes."""
+
+    newline: str
+    indent: str
+    colon: str
+    ascii_only: bool
+
+    @property
+    def comma(self) -> str:
+        return ", " if self.colon.endswith(" ") else ","
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """One key with its value, as offsets into the text."""
+
+    key: str
+    key_start: int
+    key_end: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """One object in the text, at its opening brace, `depth` braces inside the outermost."""
+
+    text: str
+    opening: int
+    depth: int
+    members: list[_Member]
+
+    def margin(self, style: _Style) -> str:
+        """Return the line end and indentation in front of each member, or "" when they share a line."""
+        if not self.members:
+            return style.newline + style.indent * (self.depth + 1) if style.newline else ""
+        lead = self.text[self.opening + 1 : self.members[0].key_start]
+        return lead if lead.strip(" \t") else ""
+
+
+def set_notebook_kernel(
+    path: str | Path, name: str, *, display_name: str | None = None, language: str = "python"
+) -> NotebookChange:
+    """Make a notebook ask for the kernel `name`, and change nothing else in the file, not even its white space.
+
+    Sets `name` (in lower case, as Jupyter lists kernels), `display_name` and `language` of the top-level
+    `metadata.kernelspec`, which Colab and Jupyter read. `display_name` is by default that of the registered kernel,
+    else the name. A notebook that asks for `name` already is left alone, unless another `display_name` is given. Of a
+    symbolic link, the file it names is changed.
+
+    The notebook as it was is kept beside it as `NAME.ipynb.bak`. A backup is never overwritten: the newest one is kept
+    if it differs from the notebook in its kernel only (it is the original then), else another is made, with the next
+    number: `NAME.ipynb.bak2`. A page that has the notebook open does not notice the change: reload it.
+
+    Raises KernelNameError, NotebookError (no such file, not JSON, not a notebook), NotebookVersionError (not
+    nbformat 4), NotWritableError, or NotebookBusyError (open for writing elsewhere, where the system can tell).
+    """
+    name = check_kernel_name(name).lower()
+    notebook = _read(path)
+    before = _name(notebook.kernelspec)
+    if before == name and display_name in (None, notebook.kernelspec.get("display_name")):
+        return NotebookChange(path=Path(path), name=name, before=before, action="already there")
+    spec = {"display_name": display_name or _registered_display_name(name) or name, "language": language, "name": name}
+    text = _with_kernelspec(notebook, spec)
+    notes = _notes(_parsed(text))
+    backup = _replace(notebook, text)
+    return NotebookChange(path=Path(path), name=name, before=before, action="changed", backup=backup, notes=notes)
+
+
+def check_notebook_kernel(path: str | Path, name: str) -> NotebookChange:
+    """Say which kernel a notebook asks for and, in `needed`, whether that is not `name`. Writes nothing."""
+    name = check_kernel_name(name).lower()
+    before = _name(_read(path).kernelspec)
+    return NotebookChange(
+        path=Path(path), name=name, before=before, action="already there" if before == name else "differs"
+    )
+
+
+def restore_notebook(path: str | Path) -> NotebookChange:
+    """Put a notebook back as it was before `set_notebook_kernel`, byte for byte: its newest backup takes its place.
+
+    Raises NotebookError when there is no backup, or when more than the kernel has changed since, which would be lost.
+    """
+    notebook = _read(path)
+    backup = _newest_backup(notebook.path)
+    if backup is None:
+        msg = f"{short(path)} has no backup: there is no {notebook.path.name}.bak beside it"
+        raise NotebookError(msg, hint="set_notebook_kernel() makes one whenever it changes a notebook")
+    if not _is_original(backup, notebook):
+        msg = f"{short(path)} has been edited since {backup.name} was made, and restoring it would lose that"
+        raise NotebookError(msg, hint=f"set the old kernel's name instead, or copy {backup.name} over it yourself")
+    _require_writable(notebook.path)
+    _require_undisturbed(notebook)
+    original = _name(_read(backup).kernelspec)
+    _files.move(backup, notebook.path)
+    return NotebookChange(path=Path(path), name=original, before=_name(notebook.kernelspec), action="restored")
+
+
+def _read(path: str | Path) -> _Notebook:
+    target = Path(os.path.realpath(path))
+    raw, seen = _read_bytes(path)
+    try:
+        text = raw.decode()
+        content = _parsed(text)
+    except UnicodeDecodeError as error:
+        msg = f"{short(path)} is not a notebook: its text is not UTF-8 (byte {error.start})"
+        raise NotebookError(msg, hint=f"save it as UTF-8; {_UNCHANGED}") from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{short(path)} is not a notebook: it is not JSON ({error})"
+        hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
+        raise NotebookError(msg, hint=hint) from error
+    _require_version_4(path, content)
+    return _Notebook(path=target, text=text, content=content, seen=seen)
+
+
+def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
+    try:
+        with Path(path).open("rb") as handle:
+            return handle.read(), _signature(os.fstat(handle.fileno()))
+    except OSError as error:
+        msg = f"cannot read {short(path)}: {error.strerror}"
+        raise NotebookError(msg, hint="check the path; a notebook is a file that ends in .ipynb") from error
+
+
+def _parsed(text: str) -> Any:
+    # NaN is no JSON, but many an output has it. As text, for it is not equal to itself and could not be compared.
+    return json.loads(text.removeprefix(_BOM), parse_constant=str)
+
+
+def _signature(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _require_version_4(path: str | Path, content: Any) -> None:
+    if not isinstance(content, dict) or "nbformat" not in content:
+        msg = f"{short(path)} is JSON, but not a notebook: it has no nbformat"
+        raise NotebookError(msg, hint=f"check the path; {_UNCHANGED}")
+    version = content["nbformat"]
+    if version != 4:
+        msg = f"{short(path)} is a notebook of format {version!r}, and this works on format 4"
+        convert = f"jupyter nbconvert --to notebook --nbformat 4 --inplace {short(path)}"
+        hint = f"convert it: {convert}" if version in (1, 2, 3) else "save it in format 4"
+        raise NotebookVersionError(msg, hint=f"{hint}; {_UNCHANGED}")
+    if not isinstance(content.get("cells"), list) or not isinstance(content.get("metadata", {}), dict):
+        msg = f"{short(path)} says that it is a notebook, but its cells are no list or its metadata is no object"
+        raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")
+
+
+def _kernelspec(content: Mapping[str, Any]) -> dict[str, Any]:
+    found = content.get("metadata", {}).get("kernelspec")
+    return found if isinstance(found, dict) else {}
+
+
+def _name(kernelspec: Mapping[str, Any]) -> str | None:
+    found = kernelspec.get("name")
+    return str(found) if found else None
+
+
+def _registered_display_name(name: str) -> str | None:
+    for file in (Runtime.detect().jupyter / "kernels").glob("*/kernel.json"):
+        spec = _files.read_json(file) if file.parent.name.lower() == name else None
+        if isinstance(spec, dict) and isinstance(spec.get("display_name"), str):
+            return str(spec["display_name"])
+    return None
+
+
+def _notes(content: dict[str, Any]) -> tuple[str, ...]:
+    from nbformat.validator import iter_validate
+
+    # What an editor wrote is not ours to refuse: Colab and Jupyter open such notebooks too.
+    error = next(iter_validate(content, relax_add_props=True), None)  # type: ignore[no-untyped-call]
+    summary = error.message.splitlines()[0] if error else ""
+    return (f"nbformat calls this notebook invalid, as it was before: {summary}",) if error else ()
+
+
+def _replace(notebook: _Notebook, text: str) -> Path:
+    _require_writable(notebook.path)
+    _require_undisturbed(notebook)
+    with _backed_up(notebook) as backup:
+        _require_undisturbed(notebook)
+        _files.write_text(notebook.path, text)
+    return backup
+
+
+def _require_writable(path: Path) -> None:
+    # The mode counts even for root, whom the system lets write anything: whoever took the right away meant it.
+    for place in (path, path.parent):
+        if not place.stat().st_mode & 0o222 or not os.access(place, os.W_OK):
+            msg = f"{short(place)} is read-only"
+            raise NotWritableError(msg, hint=f"chmod u+w {short(place)}, or work on a copy; {_UNCHANGED}")
+
+
+def _require_undisturbed(notebook: _Notebook) -> None:
+    with notebook.path.open("rb") as handle:
+        if _signature(os.fstat(handle.fileno())) != notebook.seen:
+            msg = f"another program has changed {short(notebook.path)} just now"
+            raise NotebookBusyError(msg, hint="wait until it has finished, then run the same call again")
+        if _is_open_for_writing(handle.fileno()):
+            msg = f"another program has {short(notebook.path)} open for writing"
+            raise NotebookBusyError(msg, hint=f"close it there, then run the same call again; {_UNCHANGED}")
+
+
+def _is_open_for_writing(descriptor: int) -> bool:
+    # Linux grants a read lease only on a file that nobody has open for writing: fcntl(2), "Leases". SIGURG, which is
+    # ignored by default, instead of SIGIO, which ends the process: somebody may open the file while we hold the lease.
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:  # somebody else's file, or a file system without leases: it cannot be told
+        return False
+    return False
+
+
+@contextlib.contextmanager
+def _backed_up(notebook: _Notebook) -> Iterator[Path]:
+    newest = _newest_backup(notebook.path)
+    if newest is not None and _is_original(newest, notebook):
+        yield newest
+        return
+    backup = _free_backup(notebook.path)
+    copying = backup.with_name(f".{backup.name}.copying")
+    try:
+        _files.copy(notebook.path, copying)
+        _files.move(copying, backup)
+        yield backup
+    except BaseException:
+        _files.remove(copying)
+        _files.remove(backup)
+        raise
+
+
+def _backup(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
+
+
+def _free_backup(path: Path) -> Path:
+    number = 1
+    while os.path.lexists(_backup(path, number)):
+        number += 1
+    return _backup(path, number)
+
+
+def _newest_backup(path: Path) -> Path | None:
+    number = 0
+    while _backup(path, number + 1).is_file():
+        number += 1
+    return _backup(path, number) if number else None
+
+
+def _is_original(backup: Path, notebook: _Notebook) -> bool:
+    try:
+        return _but_for_kernelspec(_read(backup).content) == _but_for_kernelspec(notebook.content)
+    except NotebookError:
+        return False
+
+
+def _but_for_kernelspec(content: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {key: value for key, value in content.get("metadata", {}).items() if key != "kernelspec"}
+    return {**content, "metadata": metadata}
+
+
+def _beside(file: Path, other: Path) -> str:
+    return file.name if file.parent == Path(os.path.realpath(other.parent)) else short(file)
+
+
+def _with_kernelspec(notebook: _Notebook, spec: Mapping[str, str]) -> str:
+    bom = _BOM if notebook.text.startswith(_BOM) else ""
+    text = notebook.text.removeprefix(_BOM)
+    if notebook.kernelspec:
+        for key, value in spec.items():
+            if notebook.kernelspec.get(key) != value:
+                text = _with_value(text, keys=("metadata", "kernelspec", key), value=value)
+    else:
+        text = _with_value(text, keys=("metadata", "kernelspec"), value=spec)
+    _require_only_kernelspec_changed(notebook, _parsed(text), spec)
+    return bom + text
+
+
+def _require_only_kernelspec_changed(notebook: _Notebook, after: dict[str, Any], spec: Mapping[str, str]) -> None:
+    expected = {**notebook.kernelspec, **spec}
+    if _but_for_kernelspec(after) != _but_for_kernelspec(notebook.content) or _kernelspec(after) != expected:
+        msg = (
+            f"{short(notebook.path)} is written in a way that this cannot change without touching more than the kernel"
+        )
+        raise NotebookError(msg, hint=f"save it once in Jupyter, then run the same call again; {_UNCHANGED}")
+
+
+def _with_value(text: str, *, keys: tuple[str, ...], value: Any) -> str:
+    """Return a JSON text with the value that `keys` lead to set or inserted, and every other character as it was."""
+    style = _style(text)
+    opening, depth = _innermost(text, keys)
+    key, *missing = keys[depth:]
+    for inner in reversed(missing):
+        value = {inner: value}
+    place = _Place(text=text, opening=opening, depth=depth, members=_members(text, opening))
+    same = [member for member in place.members if member.key == key]
+    if same:
+        return text[: same[-1].start] + _written(value, style, place.margin(style)) + text[same[-1].end :]
+    return _with_member(place, style, key=key, value=value)
+
+
+def _with_member(place: _Place, style: _Style, *, key: str, value: Any) -> str:
+    text, margin = place.text, place.margin(style)
+    member = json.dumps(key) + style.colon + _written(value, style, margin)
+    if place.members:
+        # In front: a member added at the end would put a comma on somebody else's line.
+        start = place.members[0].key_start
+        return text[:start] + member + (f",{margin}" if margin else style.comma) + text[start:]
+    end = style.newline + style.indent * place.depth if margin else ""
+    return text[: place.opening + 1] + margin + member + end + text[_after_space(text, place.opening + 1) :]
+
+
+def _written(value: Any, style: _Style, margin: str) -> str:
+    if not margin:
+        return json.dumps(value, separators=(style.comma, style.colon), ensure_ascii=style.ascii_only)
+    lines = json.dumps(value, indent=style.indent, separators=(",", style.colon), ensure_ascii=style.ascii_only)
+    return lines.replace("\n", margin)
+
+
+def _style(text: str) -> _Style:
+    opening = _after_space(text, 0)
+    first = _members(text, opening)[0]
+    lead = text[opening + 1 : first.key_start]
+    newline = lead.rstrip(" \t")
+    return _Style(
+        newline=newline,
+        indent=lead[len(newline) :] if newline else "",
+        colon=text[first.key_end : first.start],
+        ascii_only=text.isascii() and "\\u" in text,
+    )
+
+
+def _innermost(text: str, keys: tuple[str, ...]) -> tuple[int, int]:
+    """Return where the last object on the way along `keys` opens, and how many of the keys lead to it."""
+    opening = _after_space(text, 0)
+    for depth, key in enumerate(keys[:-1]):
+        # Of several members with one name the last counts, as in every JSON reader that Jupyter uses.
+        starts = [member.start for member in _members(text, opening) if member.key == key]
+        if not starts or text[starts[-1]] != "{":
+            return opening, depth
+        opening = starts[-1]
+    return opening, len(keys) - 1
+
+
+def _members(text: str, opening: int) -> list[_Member]:
+    decode = json.JSONDecoder().raw_decode
+    found = []
+    at = _after_space(text, opening + 1)
+    while text[at] != "}":
+        key, key_end = decode(text, at)
+        start = _after_space(text, _after_space(text, key_end) + 1)
+        _, end = decode(text, start)
+        found.append(_Member(key=key, key_start=at, key_end=key_end, start=start, end=end))
+        at = _after_space(text, end)
+        at = _after_space(text, at + 1) if text[at] == "," else at
+    return found
+
+
+def _after_space(text: str, at: int) -> int:
+    while text[at] in _SPACE:
+        at += 1
+    return at

@@ -1,0 +1,130 @@
+"""Poetry: in a tool environment of its own, and what it is asked to do with a project."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _process, pins
+from colab_env.errors import BuildError, CommandError, DiskFullError, LockMismatchError, NetworkError, PoetryError
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.index import Index
+    from colab_env.runtime import Runtime
+    from colab_env.wheels import WheelInstaller
+
+_SIMPLE_ONLY = "Expecting value: line 1 column 1 (char 0)"
+_WRAPPER = """\
+#!/bin/sh
+# Poetry in an environment of its own. Made by colab-env.
+unset PYTHONPATH PYTHONHOME
+{defaults}exec {program} "$@"
+"""
+
+
+def home(runtime: Runtime) -> Path:
+    return runtime.data / "poetry"
+
+
+def health_check(runtime: Runtime, *, version: str | None) -> str | None:
+    """Return why Poetry has to be installed, or None. Reads files, starts nothing."""
+    receipt = _files.read_receipt(home(runtime))
+    if receipt is None:
+        return "Poetry is not installed"
+    if receipt["version"] != (version or receipt["version"]):
+        return f"Poetry {receipt['version']} is installed, {version} is asked for"
+    if not _program(runtime).is_file() or not _python(runtime).is_file():
+        return "Poetry's environment is damaged"
+    if not (runtime.bin / "poetry").is_file():
+        return "the command poetry is missing"
+    return None
+
+
+def installed_version(runtime: Runtime) -> str | None:
+    receipt = _files.read_receipt(home(runtime))
+    return str(receipt["version"]) if receipt else None
+
+
+def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller, index: Index) -> None:
+    """Make the tool environment, and prove that Poetry starts."""
+    wanted = version or pins.POETRY
+    with _files.replacing(home(runtime)):
+        installer.make_venv(home(runtime) / "venv", runtime.machine_python)
+        installer.install([f"poetry=={wanted}", pins.POETRY_MIRROR_PLUGIN], python=_python(runtime))
+        answer = _process.run([_program(runtime), "--version", "--no-ansi"], environ=_environ(runtime, index))
+        found = re.search(r"\d+(\.\w+)+", answer.output)
+        write_command(runtime, index)
+        _files.write_receipt(home(runtime), {"version": found[0] if found else wanted})
+
+
+def write_command(runtime: Runtime, index: Index) -> None:
+    """Write the command `poetry`, which never waits for a keyring and knows the machine's package index."""
+    defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **index.poetry_environ({})}
+    lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
+    text = _WRAPPER.format(defaults=lines, program=shlex.quote(str(_program(runtime))))
+    _files.write_program(runtime.bin / "poetry", text)
+
+
+def is_simple_only(error: CommandError) -> bool:
+    """Say whether Poetry died because the index serves no JSON API, as proxies and mirrors do."""
+    return any(_SIMPLE_ONLY in line for line in error.lines)
+
+
+def install_project(project: Path, *, runtime: Runtime, index: Index) -> None:
+    """Install what the project's lock file says, making the lock file when there is none.
+
+    Raises LockMismatchError, BuildError, NetworkError, DiskFullError or PoetryError, each with Poetry's last lines.
+    """
+    environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
+    argv: list[str | Path] = [_program(runtime), "install", "--no-interaction", "--no-ansi"]
+    finished = _process.run(argv, environ=environ, cwd=project, check=False)
+    if finished.returncode:
+        raise _explained(finished, project)
+
+
+def _environ(runtime: Runtime, index: Index) -> dict[str, str]:
+    return _process.child_environ(runtime.environ, **index.poetry_environ(runtime.environ))
+
+
+def _python(runtime: Runtime) -> Path:
+    return home(runtime) / "venv/bin/python"
+
+
+def _program(runtime: Runtime) -> Path:
+    return home(runtime) / "venv/bin/poetry"
+
+
+def _explained(finished: _process.Finished, project: Path) -> CommandError | DiskFullError | NetworkError:
+    text = finished.output
+    if "No space left on device" in text:
+        msg = f"no space left on the disk while Poetry installed {short(project)}"
+        return DiskFullError(msg, hint="free some space, then run the same call again")
+    kind, message, hint = _cause(text, project)
+    if kind is NetworkError:
+        return NetworkError(f"{message}: {_last_line(text)}", hint=hint)
+    return _process.failed(finished, kind=kind, message=message, hint=hint)  # type: ignore[arg-type]
+
+
+def _cause(text: str, project: Path) -> tuple[type[PoetryError | NetworkError], str, str]:
+    where = short(project)
+    if "changed significantly since poetry.lock" in text:
+        hint = "run `poetry lock` in that directory, then this call again"
+        return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml", hint
+    if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
+        package = re.search(r"(?:Cannot|Unable to) (?:install|build) (?:dependency |package )?([\w.-]+)", text)
+        name = package[1].rstrip(".") if package else re.sub(r".*build of (?:a dependency|(\S+)).*", r"\1", built[0])
+        hint = "a compiler or a system library may be missing; the lines above name it. A wheel for this Python avoids building"
+        return BuildError, f"Poetry could not build {name or 'a package'}", hint
+    if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
+        return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
+    if "No file/folder found for package" in text:
+        hint = "set `package-mode = false` under [tool.poetry] if the project is only an environment"
+        return PoetryError, f"{where} has no package to install", hint
+    return PoetryError, f"`poetry install` failed in {where}", "the lines above say why; nothing was changed"
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

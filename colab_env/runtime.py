@@ -1,0 +1,70 @@
+"""What machine this is: a frozen description that every step gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_COLAB_CONFIG = Path("/etc/ipython/ipython_config.py")
+_COLAB_PYTHON = Path("/usr/bin/python3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """The machine as one call finds it.
+
+    `data` holds everything this package builds (default `~/.local/share/colab-env`, or `COLAB_ENV_HOME`), `jupyter` is the
+    user's own Jupyter data directory, `colab_packages` the directory that holds Colab's own `google.colab`, or None
+    on a machine that is not Colab. `machine_python` is the interpreter that the machine's own tools run on.
+    """
+
+    home: Path
+    data: Path
+    jupyter: Path
+    environ: Mapping[str, str]
+    machine_python: Path
+    colab_packages: Path | None = None
+
+    @property
+    def is_colab(self) -> bool:
+        return self.colab_packages is not None
+
+    @property
+    def bin(self) -> Path:
+        """Return the directory of commands that this package puts on the notebook's PATH."""
+        return self.data / "bin"
+
+    @classmethod
+    def detect(cls, environ: Mapping[str, str] | None = None) -> Runtime:
+        """Look at this machine. Reads a few files, starts nothing."""
+        environ = dict(os.environ if environ is None else environ)
+        home = Path(environ.get("HOME") or Path.home())
+        colab_packages = _find_colab_packages(environ)
+        return cls(
+            home=home,
+            data=_data_directory(environ, home),
+            jupyter=Path(environ.get("JUPYTER_DATA_DIR") or _xdg_data(environ, home) / "jupyter"),
+            environ=environ,
+            machine_python=_COLAB_PYTHON if colab_packages else Path(sys.executable),
+            colab_packages=colab_packages,
+        )
+
+
+def _xdg_data(environ: Mapping[str, str], home: Path) -> Path:
+    # platformdirs' rule for Linux, without its import time.
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+
+
+def _data_directory(environ: Mapping[str, str], home: Path) -> Path:
+    override = environ.get("COLAB_ENV_HOME")
+    return Path(override).absolute() if override else _xdg_data(environ, home) / "colab-env"
+
+
+def _find_colab_packages(environ: Mapping[str, str]) -> Path | None:
+    if "COLAB_RELEASE_TAG" not in environ or not _COLAB_CONFIG.is_file():
+        return None
+    found = sorted(Path("/usr/local/lib").glob("python3.*/dist-packages/google/colab/__init__.py"))
+    return found[-1].parents[2] if found else None

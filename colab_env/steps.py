@@ -1,0 +1,354 @@
+"""The verbs, in order: each finds out whether its thing is there and fine, and builds or heals it if not."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from colab_env import (
+    _files,
+    _process,
+    _report,
+    choice,
+    colab_layer,
+    conda,
+    index,
+    kernelspec,
+    poetry,
+    pyproject,
+    system,
+    uv,
+    venv,
+)
+from colab_env.environment import Environment
+from colab_env.errors import MissingStepError, UsageError
+from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.kernel import ProjectKernel
+from colab_env.results import SetupResult, StepResult, short
+from colab_env.runtime import Runtime
+from colab_env.step import Found, Step
+from colab_env.wheels import WheelInstaller
+
+CONDA = ("miniconda", "miniforge")
+INTERPRETERS = ("auto", *CONDA, "uv", "system")
+PREFIX = "/usr/local"
+
+
+def setup(
+    python: str | None = None,
+    *,
+    interpreter: str = "auto",
+    project: str | Path = ".",
+    kernel: str | None = None,
+    prefix: str | Path = PREFIX,
+    poetry_version: str | None = None,
+    system_site_packages: bool = True,
+) -> SetupResult:
+    """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
+
+    `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by default what
+    pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is miniconda on Colab and
+    system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is where Miniconda goes. Python and
+    Poetry are installed side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    """
+    began = time.monotonic()
+    with _report.screen():
+        base = functools.partial(_base, python, interpreter=interpreter, project=project, prefix=prefix)
+        first, tool = _process.together(base, functools.partial(install_poetry, version=poetry_version))
+        chosen: Interpreter = first[0].python
+        environment = configure_venv(project, python=chosen, system_site_packages=system_site_packages)
+        registered = register_kernel(kernel, project=project)
+    return SetupResult(
+        steps=(*first, tool, environment, registered),
+        kernel=registered.where.name,
+        display_name=kernelspec.display_name(chosen, _directory(project)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def install_python(
+    python: str | None = None,
+    *,
+    interpreter: str = "auto",
+    project: str | Path = ".",
+    prefix: str | Path = PREFIX,
+) -> StepResult:
+    """Choose the Python that the next steps use, and install it where it is not on the machine.
+
+    Arguments as in `setup`. "system" takes one that is there and installs nothing. Without `python`, a project that has an
+    environment keeps its Python.
+    """
+    runtime = Runtime.detect()
+    if interpreter not in INTERPRETERS:
+        msg = f"there is no interpreter source {interpreter!r}"
+        raise UsageError(msg, hint=f"choose one of {', '.join(INTERPRETERS)}")
+    source = ("miniconda" if runtime.is_colab else "system") if interpreter == "auto" else interpreter
+    asked = python or pyproject.requires_python(_directory(project))
+    if source in CONDA:
+        return install_miniconda(asked, prefix=prefix, distribution=source)
+    kept = None if python else venv.recorded_python(_directory(project))
+    if kept is not None and kept.source == source:
+        choice.remember(runtime, kept)
+    return _choosing(asked, source, runtime).run()
+
+
+def install_miniconda(
+    python: str | None = None,
+    *,
+    prefix: str | Path = PREFIX,
+    distribution: str = "miniconda",
+    installer: str | None = None,
+    sha256: str | None = None,
+    mirror: str | None = None,
+) -> StepResult:
+    """Install Miniconda (or Miniforge) into `prefix` and choose its Python for the next steps.
+
+    The installer is the newest pinned one whose Python fits, from `mirror` (or COLAB_ENV_MINICONDA_MIRROR) if given; or the one
+    at the address `installer`, with its `sha256`. What it overwrites in `prefix` is kept, and the machine's own commands are put
+    back at once. Raises NoSuchPythonError, HashMismatchError, NetworkError, InstallerError, NotOursError, NotWritableError or
+    DiskFullError.
+    """
+    runtime, target = Runtime.detect(), Path(prefix).expanduser().absolute()
+    specifier = parse_specifier(python or "*")
+    source = conda.Source(distribution=distribution, installer=installer, sha256=sha256, mirror=mirror)
+
+    def build() -> None:
+        conda.install(source, prefix=target, specifier=specifier, runtime=runtime)
+
+    def describe() -> Found:
+        version = conda.python_version(target)
+        chosen = Interpreter(path=conda.interpreter(target), version=version, source=distribution)
+        return Found(what=f"{distribution.capitalize()} with Python {version}", where=target, python=chosen)
+
+    result = Step(
+        name="install_miniconda",
+        title=f"Installing {distribution.capitalize()}",
+        lock=_lock(runtime, "conda"),
+        check=lambda: conda.health_check(target, specifier=specifier),
+        build=build,
+        describe=describe,
+    ).run()
+    if result.python is not None:
+        choice.remember(runtime, result.python, prefix=target)
+    return result
+
+
+def install_colab_packages(
+    packages: Sequence[str] = ("jupyter", "google-colab"),
+    *,
+    channels: Sequence[str] = ("conda-forge",),
+    python: Interpreter | None = None,
+) -> StepResult:
+    """Install what a kernel needs: `packages` with conda where the Python is conda's, and for every Python the kernel layer.
+
+    The layer holds ipykernel, and on Colab the machine's own google.colab, which stands before conda's package of 2021.
+    `channels` are the only ones that conda looks at. `python` is by default the one chosen last. Raises MissingStepError,
+    TermsOfServiceError when a channel wants terms accepted, PackageNotFoundError, NetworkError.
+    """
+    runtime = Runtime.detect()
+    chosen = python or choice.required_python(runtime)
+    layer = colab_layer.directory(runtime, chosen)
+    missing = functools.partial(_missing_conda_packages, chosen, packages)
+
+    def check() -> str | None:
+        absent = missing()
+        return f"conda packages are missing: {', '.join(absent)}" if absent else colab_layer.health_check(layer)
+
+    def build() -> None:
+        if absent := missing():
+            conda.install_packages(_prefix(chosen), absent, channels=tuple(channels), runtime=runtime)
+        if colab_layer.health_check(layer):
+            colab_layer.build(layer, runtime=runtime, python=chosen, installer=_installer(runtime))
+
+    return Step(
+        name="install_colab_packages",
+        title="Installing the kernel's packages",
+        lock=_lock(runtime, "conda"),
+        check=check,
+        build=build,
+        describe=lambda: Found(what=f"Kernel packages ({_versions(layer)})", where=layer),
+    ).run()
+
+
+def install_poetry(*, version: str | None = None) -> StepResult:
+    """Install Poetry (`version` such as "2.5.1"; by default the one that this package was tested with), for this notebook too.
+
+    It lives in an environment of its own and its command is put on this process's PATH, so that `!poetry add numpy` works
+    in the next cell. Raises CommandError when there is no such version or the package index is not reached.
+    """
+    runtime = Runtime.detect()
+
+    def build() -> None:
+        poetry.install(runtime, version=version, installer=_installer(runtime), index=index.settings(runtime))
+
+    result = Step(
+        name="install_poetry",
+        title="Installing Poetry",
+        lock=_lock(runtime, "poetry"),
+        check=lambda: poetry.health_check(runtime, version=version),
+        build=build,
+        describe=lambda: Found(what=f"Poetry {poetry.installed_version(runtime)}", where=poetry.home(runtime)),
+    ).run()
+    _put_on_path(runtime.bin)
+    return result
+
+
+def configure_venv(
+    project: str | Path = ".", *, python: str | Interpreter | None = None, system_site_packages: bool = True
+) -> StepResult:
+    """Make the project's `.venv` and install what its lock file says.
+
+    A missing pyproject.toml is written, minimal; one that exists is only completed. `.venv` is rebuilt when another Python or
+    another view of the system's packages made it; an environment that colab-env did not make is kept as `.venv.old`. `python`
+    is a version or a path, by default the one chosen last. Raises MissingStepError, ProjectFileError, LockMismatchError,
+    BuildError, NetworkError; then project and environment are as before.
+    """
+    runtime, directory = Runtime.detect(), _directory(project)
+    if poetry.installed_version(runtime) is None:
+        msg = "Poetry is not installed"
+        raise MissingStepError(msg, hint="run install_poetry() first")
+    chosen = _python_for(directory, python, runtime)
+    work = Environment(directory, chosen, runtime, system_site_packages=system_site_packages)
+    result = Step(
+        name="configure_venv",
+        title="Setting up the virtual environment",
+        lock=_lock(runtime, str(directory).strip("/").replace("/", "-") or "root"),
+        check=work.check,
+        build=work.build,
+        describe=work.describe,
+        notes=work.notes,
+    ).run()
+    choice.remember(runtime, chosen, project=directory)
+    return result
+
+
+def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
+    """Try the environment's kernel, then register it for Jupyter as `name` (by default such as "py312").
+
+    The kernel is started as the notebook server would start it and must answer; the best tier that passes is registered. On
+    Colab these are "full", "plain with google.colab" and "plain"; elsewhere there is "plain" only. `project` is by default the one
+    set up last. Raises KernelNameError, KernelTakenError, MissingStepError, or PreflightError with the kernel's last lines;
+    then nothing is registered.
+    """
+    runtime = Runtime.detect()
+    directory = _directory(project or choice.place(runtime, "project") or ".")
+    python = venv.recorded_python(directory)
+    if python is None:
+        msg = f"{short(directory)} has no virtual environment"
+        raise MissingStepError(msg, hint="run configure_venv() first")
+    name = name or "py" + python.short_version.replace(".", "")
+    kernelspec.check_free(runtime, name)
+    work = ProjectKernel(name=name, project=directory, python=python, runtime=runtime)
+    if reason := colab_layer.health_check(work.layer):
+        raise MissingStepError(reason, hint="run install_colab_packages() first")
+    return Step(
+        name="register_kernel",
+        title="Trying the kernel",
+        lock=_lock(runtime, "kernels"),
+        check=work.check,
+        build=work.build,
+        describe=work.describe,
+        notes=work.notes,
+    ).run()
+
+
+def remove_kernel(name: str) -> StepResult:
+    """Take away a kernel that colab-env registered; its environment stays. Raises KernelNameError or KernelTakenError."""
+    runtime = Runtime.detect()
+    began = time.monotonic()
+    with _files.locked(_lock(runtime, "kernels")):
+        where = kernelspec.remove(runtime, name)
+    seconds = time.monotonic() - began
+    return StepResult(
+        step="remove_kernel", what=f"Kernel {name!r} removed", where=where, action="done", seconds=seconds
+    )
+
+
+def _base(python: str | None, *, interpreter: str, project: str | Path, prefix: str | Path) -> list[StepResult]:
+    chosen = install_python(python, interpreter=interpreter, project=project, prefix=prefix)
+    return [chosen, install_colab_packages(python=chosen.python)]
+
+
+def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
+    by_path = asked is not None and "/" in asked
+    specifier = parse_specifier("*" if by_path or asked is None else asked)
+
+    def check() -> str | None:
+        known = choice.python(runtime)
+        if known is None or known.source != source or not known.path.is_file():
+            return "none is chosen yet"
+        fits = str(known.path) == asked if by_path else specifier.contains(known.version)
+        return None if fits else f"Python {known.version} was chosen, {asked} is asked for"
+
+    def build() -> None:
+        if source == "uv":
+            found = uv.install_python(uv.ensure(runtime), specifier, runtime=runtime, index=index.settings(runtime))
+        elif by_path:
+            found = system.at_path(Path(asked or "").expanduser(), runtime=runtime)
+        else:
+            found = system.find(specifier, runtime=runtime)
+        choice.remember(runtime, found)
+
+    def describe() -> Found:
+        found = choice.required_python(runtime)
+        return Found(what=f"Python {found.version}", where=found.path, python=found)
+
+    return Step(
+        name="install_python",
+        title="Choosing a Python",
+        lock=_lock(runtime, "python"),
+        check=check,
+        build=build,
+        describe=describe,
+    )
+
+
+def _installer(runtime: Runtime) -> WheelInstaller:
+    return uv.installer(runtime, index.settings(runtime))
+
+
+def _missing_conda_packages(python: Interpreter, packages: Sequence[str]) -> list[str]:
+    return conda.packages_missing(_prefix(python), packages) if python.source in CONDA else []
+
+
+def _prefix(python: Interpreter) -> Path:
+    return python.path.parents[1]
+
+
+def _versions(layer: Path) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
+
+
+def _put_on_path(directory: Path) -> None:
+    # The one documented exception to leaving os.environ alone: this step's purpose is the notebook's own PATH.
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if str(directory) not in parts:
+        os.environ["PATH"] = os.pathsep.join([str(directory), *parts])
+
+
+def _lock(runtime: Runtime, name: str) -> Path:
+    return runtime.data / "locks" / name
+
+
+def _directory(project: str | Path) -> Path:
+    directory = Path(project).expanduser().absolute()
+    if directory.exists() and not directory.is_dir():
+        msg = f"{short(directory)} is a file, not a directory"
+        raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
+    with _files.explaining(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    return directory.resolve()
+
+
+def _python_for(project: Path, python: str | Interpreter | None, runtime: Runtime) -> Interpreter:
+    if isinstance(python, Interpreter):
+        return python
+    known = choice.python(runtime)
+    if python is None and known is not None and known.path.is_file():
+        return known
+    if python is not None and "/" in python:
+        return system.at_path(Path(python).expanduser(), runtime=runtime)
+    return system.find(parse_specifier(python or pyproject.requires_python(project) or "*"), runtime=runtime)

@@ -1,0 +1,126 @@
+"""Find the Pythons that are on this machine: on PATH, in pyenv's and uv's own directories.
+
+The order is uv's: PATH from left to right, then managed directories, newest first. Programs of a virtual environment
+stand for the interpreter they were made from, and pyenv's shims are passed over for the interpreters behind them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _process
+from colab_env.errors import CommandError, NoSuchPythonError
+from colab_env.interpreter import OLDEST, Interpreter, fits_short_version
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.runtime import Runtime
+
+_NAME = re.compile(r"python(3(\.(\d+))?)?")
+_QUESTION = (
+    "import sys, json; print(json.dumps([sys.implementation.name, '.'.join(map(str, sys.version_info[:3])),"
+    " getattr(sys, '_base_executable', None) or sys.executable, sys.version_info.releaselevel]))"
+)
+
+
+def find(specifier: SpecifierSet, *, runtime: Runtime) -> Interpreter:
+    """Return the first CPython on this machine that fits. Raises NoSuchPythonError, which names those that are here."""
+    seen: list[Interpreter] = []
+    for candidate in _candidates(runtime, specifier):
+        interpreter = inspect(candidate, runtime=runtime)
+        if interpreter is None:
+            continue
+        if specifier.contains(interpreter.version):
+            return interpreter
+        seen.append(interpreter)
+    raise missing(specifier, available(runtime=runtime))
+
+
+def available(*, runtime: Runtime) -> list[Interpreter]:
+    """Return every CPython that is found, newest first, one for each X.Y."""
+    from packaging.version import Version
+
+    found = [inspect(path, runtime=runtime) for path in _candidates(runtime, None)]
+    best: dict[str, Interpreter] = {}
+    for interpreter in found:
+        if interpreter is not None:
+            best.setdefault(interpreter.short_version, interpreter)
+    return sorted(best.values(), key=lambda each: Version(each.version), reverse=True)
+
+
+def at_path(path: Path, *, runtime: Runtime) -> Interpreter:
+    """Return the interpreter that a person named by its path."""
+    interpreter = inspect(path, runtime=runtime) if path.is_file() else None
+    if interpreter is None:
+        msg = f"{path} is not a CPython {'.'.join(map(str, OLDEST))} or newer"
+        raise NoSuchPythonError(msg, hint="give the path of a python program, or a version such as 3.12")
+    return interpreter
+
+
+def inspect(path: Path, *, runtime: Runtime) -> Interpreter | None:
+    """Ask a program which Python it is; None when it is no CPython that can be used."""
+    environ = _process.child_environ(runtime.environ)
+    try:
+        answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
+        name, version, base, level = json.loads(answer.lines[-1])
+    except (CommandError, ValueError, IndexError):
+        return None
+    too_old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST
+    if name != "cpython" or level != "final" or too_old:
+        return None
+    return Interpreter(path=Path(base), version=version, source="system")
+
+
+def missing(specifier: SpecifierSet, there: list[Interpreter]) -> NoSuchPythonError:
+    """Make the error that says which Pythons there are instead."""
+    names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
+    msg = f"no Python on this machine fits {str(specifier) or '*'!r}; there is: {names}"
+    hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
+    return NoSuchPythonError(msg, hint=hint)
+
+
+def _candidates(runtime: Runtime, specifier: SpecifierSet | None) -> Iterator[Path]:
+    real: set[Path] = set()
+    for path in _programs(runtime):
+        resolved = path.resolve()
+        if resolved not in real and _may_fit(resolved, specifier):
+            real.add(resolved)
+            yield path
+
+
+def _may_fit(program: Path, specifier: SpecifierSet | None) -> bool:
+    # A name such as python3.9 rules a program out without starting it.
+    match = _NAME.fullmatch(program.name)
+    if specifier is None or match is None or match[3] is None:
+        return True
+    return fits_short_version(specifier, f"3.{match[3]}")
+
+
+def _programs(runtime: Runtime) -> Iterator[Path]:
+    for directory in _directories(runtime):
+        if directory.name == "shims" or not directory.is_dir():
+            continue
+        names = (each for each in directory.glob("python*") if _NAME.fullmatch(each.name))
+        yield from sorted(names, key=lambda each: len(each.name))
+    yield Path(sys.executable)
+
+
+def _directories(runtime: Runtime) -> Iterator[Path]:
+    yield from (Path(part) for part in runtime.environ.get("PATH", "").split(":") if part)
+    pyenv = Path(runtime.environ.get("PYENV_ROOT") or runtime.home / ".pyenv")
+    uv = Path(runtime.environ.get("UV_PYTHON_INSTALL_DIR") or runtime.home / ".local/share/uv/python")
+    yield from _newest_first(pyenv / "versions")
+    yield from _newest_first(uv)
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    def version(path: Path) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", path.name)[:3]]
+
+    return [path / "bin" for path in sorted(directory.glob("*3.*"), key=version, reverse=True)]

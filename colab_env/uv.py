@@ -1,0 +1,90 @@
+"""uv: find it, get it, and ask it for Pythons, virtual environments and packages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _process, _report, pins
+from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
+from colab_env.interpreter import Interpreter
+from colab_env.wheels import WheelInstaller
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.index import Index
+    from colab_env.runtime import Runtime
+
+
+def find(runtime: Runtime) -> Path | None:
+    """Return uv where there is one: our own, on PATH, or beside the Python that runs this."""
+    here = Path(sysconfig.get_path("scripts")) / "uv"
+    on_path = shutil.which("uv", path=runtime.environ.get("PATH"))
+    places = [_own(runtime), *([Path(on_path)] if on_path else []), here]
+    return next((place for place in places if place.is_file()), None)
+
+
+def ensure(runtime: Runtime) -> Path:
+    """Return uv, installing it with pip into this package's own directory where there is none."""
+    if found := find(runtime):
+        return found
+    home = runtime.data / "uv"
+    argv: list[str | Path] = [runtime.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
+    with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
+        _process.run(argv, environ=_process.child_environ(runtime.environ))
+        _files.write_receipt(home, {"version": pins.UV})
+    return _own(runtime)
+
+
+def environ(runtime: Runtime, index: Index) -> dict[str, str]:
+    """Return the environment that every uv call gets."""
+    changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(runtime.environ)}
+    return _process.child_environ(runtime.environ, **changes)
+
+
+def installer(runtime: Runtime, index: Index) -> WheelInstaller:
+    """Return how packages are installed on this machine."""
+    return WheelInstaller(uv=find(runtime), machine_python=runtime.machine_python, environ=environ(runtime, index))
+
+
+def install_python(uv: Path, specifier: SpecifierSet, *, runtime: Runtime, index: Index) -> Interpreter:
+    """Install a uv-managed CPython (about 30 MB) that fits, or return the one that is there.
+
+    Raises NoSuchPythonError when uv offers none that fits, NetworkError when its download site is not reached.
+    """
+    request, children = str(specifier) or "3", environ(runtime, index)
+    try:
+        _process.run([uv, "python", "install", request], environ=children)
+        answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
+    except CommandError as error:
+        raise _explained(error, request) from error
+    path = Path(answer.lines[-1])
+    return Interpreter(path=path, version=_version(uv, path, children), source="uv")
+
+
+def _own(runtime: Runtime) -> Path:
+    return runtime.data / "uv/bin/uv"
+
+
+def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
+    argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
+    listed = json.loads(_process.run(argv, environ=children).output)
+    real = path.resolve()
+    return str(next(each["version"] for each in listed if Path(each["path"]).resolve() == real))
+
+
+def _explained(error: CommandError, request: str) -> CommandError | NoSuchPythonError | NetworkError:
+    text = "\n".join(error.lines)
+    if "No download found" in text or "No interpreter found" in text or "Invalid version request" in text:
+        msg = f"uv offers no Python that fits {request!r}"
+        return NoSuchPythonError(msg, hint="`uv python list` shows what there is")
+    if "Failed to download" in text or "error sending request" in text:
+        msg = "uv cannot download its Python: " + text.strip().splitlines()[-1].strip()
+        return NetworkError(
+            msg, hint="check the network or proxy, set UV_PYTHON_INSTALL_MIRROR, or use interpreter='system'"
+        )
+    return error

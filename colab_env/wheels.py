@@ -1,0 +1,55 @@
+"""Make virtual environments and put packages into them: with uv where there is one, else with venv and pip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from colab_env import _process
+from colab_env.errors import CommandError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelInstaller:
+    """How this machine installs packages: `uv`, or None for the pip of `machine_python`; children get `environ`."""
+
+    uv: Path | None
+    machine_python: Path
+    environ: Mapping[str, str]
+
+    def make_venv(
+        self, directory: Path, python: Path, *, system_site_packages: bool = False, pip: bool = False
+    ) -> None:
+        """Make an empty environment, with `pip` inside if asked for and if it can be had."""
+        visible = ["--system-site-packages"] if system_site_packages else []
+        if self.uv is not None:
+            seed = ["--seed"] if pip else []
+            argv: list[str | Path] = [self.uv, "venv", "--quiet", "--no-project", *seed, *visible, "--python", python]
+            self._run([*argv, directory])
+            return
+        argv = [python, "-m", "venv", *visible]
+        try:
+            self._run([*argv, *([] if pip else ["--without-pip"]), directory])
+        except CommandError:
+            if not pip:
+                raise
+            # Debian, and Colab with it, leaves ensurepip out.
+            self._run([*argv, "--clear", "--without-pip", directory])
+
+    def install(self, requirements: Sequence[str], *, python: Path, target: Path | None = None) -> None:
+        """Install packages for one Python, into its own environment or into a `target` directory."""
+        where: list[str | Path] = ["--target", target] if target else []
+        if self.uv is not None:
+            self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
+            return
+        try:
+            self._run([self.machine_python, "-m", "pip", "--python", python, "install", *where, *requirements])
+        except CommandError as error:
+            if any("No module named pip" in line for line in error.lines):
+                msg = f"{self.machine_python} has no pip, and there is no uv"
+                raise CommandError(msg, hint="install uv, or pip for that Python", lines=error.lines) from error
+            raise
+
+    def _run(self, argv: Sequence[str | Path]) -> None:
+        _process.run(argv, environ=self.environ)

@@ -1,0 +1,150 @@
+"""A STAND-IN for conda's command line; see the package. Errors have the class names and texts of the real one."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from conda import __version__
+
+SETTINGS = json.loads(Path(__file__).with_name("standin.json").read_text())
+TERMS = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
+HTTP = "HTTP 000 CONNECTION FAILED for url <https://conda.anaconda.org/conda-forge/linux-64/repodata.json.zst>"
+# fault: (class name, message)
+FAULTS = {
+    "incomplete-read": ("CondaError", "('Connection broken: IncompleteRead(1024 bytes read, 4096 more expected)')"),
+    "http": ("CondaHTTPError", HTTP),
+    "proxy": ("ProxyError", "Conda cannot proceed due to an error in your proxy configuration."),
+    "ssl": ("CondaSSLError", "Encountered an SSL error. Most likely a certificate verification issue."),
+    "checksum": ("ChecksumMismatchError", "Conda detected a mismatch between the expected content and downloaded content"),
+    "not-writable": ("EnvironmentNotWritableError", "The current user does not have write permissions to the environment."),
+    "no-space": ("CondaError", "[Errno 28] No space left on device"),
+    "no-channel": ("UnavailableInvalidChannel", "HTTP 404 NOT FOUND for channel nowhere"),
+    "odd": ("CondaOddError", "something that nobody has seen before"),
+}
+
+
+class Failed(Exception):
+    pass
+
+
+def fail(name, message):
+    print(json.dumps({"caused_by": "None", "error": repr(message), "exception_name": name, "message": message}, indent=2))
+    raise Failed
+
+
+def next_fault():
+    path = os.environ.get("CONDA_STANDIN_FAULTS")
+    lines = Path(path).read_text().splitlines() if path and Path(path).exists() else []
+    if lines:
+        Path(path).write_text("\n".join(lines[1:]))
+    return lines[0] if lines else None
+
+
+def check_terms(prefix, channels):
+    if not any(channel == "defaults" or "repo.anaconda.com" in channel for channel in channels):
+        return
+    accepted = prefix / "conda-meta" / "tos.json"
+    if os.environ.get("CI") or accepted.exists():
+        accepted.write_text("{}")
+        return
+    listed = "\n".join(f"    - {url}" for url in TERMS)
+    fail(
+        "CondaToSNonInteractiveError",
+        "Terms of Service have not been accepted for the following channels. Please accept or remove them before"
+        f" proceeding:\n{listed}\n\nTo accept these channels' Terms of Service, run the following commands:\n"
+        + "\n".join(f"    conda tos accept --override-channels --channel {url}" for url in TERMS),
+    )
+
+
+def act_out(fault, prefix):
+    if fault == "lost-history":
+        (prefix / "conda-meta" / "history").unlink(missing_ok=True)
+        fail("CondaError", "a rolled-back transaction")
+    if fault == "half":
+        (prefix / "bin" / "jupyter").write_text("half written")
+        (prefix / "share" / "half").mkdir(parents=True)
+        Path(os.environ["INSTALLER_STANDIN_MARK"]).touch()
+        time.sleep(60)
+    if fault:
+        fail(*FAULTS[fault])
+
+
+async def solve_and_link(prefix, channel, specs):
+    sys.path.append(SETTINGS["rattler"])
+    import rattler
+
+    base = set(SETTINGS["base"])
+    records = [rattler.PrefixRecord.from_path(path) for path in (prefix / "conda-meta").glob("*.json")
+               if path.name.rsplit("-", 2)[0] not in base and path.name != "tos.json"]
+    wanted = [*specs, *(str(record.name.normalized) for record in records)]
+    platforms = ["linux-64", "noarch"]
+    try:
+        solution = await rattler.solve([rattler.Channel(channel)], wanted, platforms=platforms)
+    except Exception as error:
+        text = str(error)
+        name = "PackagesNotFoundInChannelsError" if "No candidates were found" in text else "LibMambaUnsatisfiableError"
+        fail(name, text)
+    await rattler.install(
+        solution, prefix, cache_dir=prefix / "pkgs" / "cache", installed_packages=records, ignored_packages=base,
+        show_progress=False,
+    )
+    return [str(record.name.normalized) for record in solution]
+
+
+def install(words):
+    parser = argparse.ArgumentParser(prog="conda install")
+    for flag in ("-q", "-y", "--json", "--override-channels"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("-c", action="append", default=[])
+    parser.add_argument("--prefix", default=sys.prefix)
+    parser.add_argument("packages", nargs="+")
+    asked = parser.parse_args(words)
+    prefix = Path(asked.prefix)
+    if not (prefix / "conda-meta" / "history").exists():
+        fail("CondaError", "This conda installation has no default base environment.")
+    check_terms(prefix, [*asked.c, *([] if asked.override_channels else ["defaults"])])
+    act_out(next_fault(), prefix)
+    names = asyncio.run(solve_and_link(prefix, SETTINGS["channel"], asked.packages))
+    finish_entry_points(prefix)
+    with (prefix / "conda-meta" / "history").open("a") as history:
+        history.write(f"==> {time.time()} <==\n")
+    print(json.dumps({"success": True, "prefix": str(prefix), "actions": {"LINK": names}}, indent=2))
+
+
+def finish_entry_points(prefix):
+    # The real conda writes noarch entry points anew, in place; so this happens to what the package just linked.
+    for script in (prefix / "bin").iterdir():
+        if not script.is_symlink() and script.is_file():
+            with script.open("r+b") as handle:
+                if handle.read(22) == b"#!/standin/placeholder":
+                    rest = handle.read()
+                    handle.seek(0)
+                    handle.truncate()
+                    handle.write(b"#!" + os.fsencode(prefix) + rest)
+
+
+def main():
+    words = sys.argv[1:]
+    if words == ["--version"]:
+        print(f"conda {__version__}")
+    elif words[:1] == ["install"]:
+        install(words[1:])
+    elif words[:2] == ["tos", "accept"]:
+        (Path(sys.prefix) / "conda-meta" / "tos.json").write_text("{}")
+    else:
+        print(f"conda: error: the stand-in does not know {words}", file=sys.stderr)
+        return 2
+    return 0
+
+
+try:
+    code = main()
+except Failed:
+    code = 1
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)  # py-rattler's threads do not always outlive an ordinary exit

@@ -1,0 +1,107 @@
+"""Fixtures: one stand-in channel and installer for the whole session; a machine's directory and a runtime for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colab_env.runtime import Runtime
+
+from .builder import Standin, build_channel, build_installer, find_python
+from .server import Server
+
+
+@pytest.fixture(scope="session")
+def standin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="session")
+def standin(standin_site: Path) -> Standin:
+    python = find_python("3.12")
+    channel = build_channel(standin_site / "channel-3.12", short="3.12")
+    return build_installer(standin_site / "www", channel=channel, python=python)
+
+
+@pytest.fixture(scope="session")
+def other_standin(standin_site: Path) -> Standin:
+    channel = build_channel(standin_site / "channel-3.11", short="3.11")
+    name = "Miniconda3-py311_26.5.3-1-Linux-x86_64.sh"
+    return build_installer(standin_site / "www", channel=channel, python=find_python("3.11"), name=name)
+
+
+@pytest.fixture
+def server(standin_site: Path) -> Iterator[Server]:
+    with Server(standin_site / "www") as server:
+        yield server
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    home = tmp_path / "home"
+    home.mkdir()
+    machine = tmp_path / "usr"
+    path = f"{machine}/local/bin:{machine}/bin:{os.environ['PATH']}"
+    environ = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": "/env/python"}
+    return Runtime(
+        home=home,
+        data=home / ".local/share/colab-env",
+        jupyter=home / ".local/share/jupyter",
+        environ=environ,
+        machine_python=Path(sys.executable),
+    )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """Make a directory like /usr/local on Colab, in use: commands, settings, libraries, the stock kernelspec."""
+    prefix = tmp_path / "usr" / "local"
+    python = tmp_path / "usr" / "bin" / "python3"
+    texts = {
+        python: f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+        prefix / "bin/pip": f"#!{python}\nprint('pip of the machine')\n",
+        prefix / "bin/jupyter": f"#!{python}\nprint('jupyter of the machine')\n",
+        prefix / "bin/ipython": f"#!{python}\nprint('ipython of the machine')\n",
+        prefix / "bin/uv": "#!/bin/sh\necho uv of the machine\n",
+        prefix / "etc/jupyter/jupyter_config.json": '{"machine": true}\n',
+        prefix / "lib/libstandin.so.1": "the machine's library\n",
+        prefix / "lib/python3.12/dist-packages/pandas.py": "version = 2\n",
+        prefix / "include/machine.h": "",
+        prefix / "share/jupyter/kernels/python3/kernel.json": json.dumps(
+            {
+                "argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                "display_name": "Python 3",
+                "language": "python",
+            }
+        ),
+    }
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if path.parent.name == "bin" else 0o644)
+        os.utime(path, ns=(1_600_000_000_123_456_789, 1_600_000_000_123_456_789))
+    (prefix / "bin" / "python").symlink_to(python)
+    (prefix / "man").symlink_to("share/man")
+    return prefix
+
+
+def state(prefix: Path, *, without: str = "\0") -> dict[str, object]:
+    """Return everything that can be seen of a tree: kinds, modes, times, content, links."""
+    found: dict[str, object] = {}
+    for path in sorted(prefix.rglob("*")):
+        name = str(path.relative_to(prefix))
+        status = path.lstat()
+        if name.startswith(without):
+            continue
+        if path.is_symlink():
+            found[name] = ("link", str(path.readlink()))
+        elif path.is_dir():
+            found[name] = ("directory", status.st_mode)
+        else:
+            found[name] = (status.st_mode, status.st_mtime_ns, path.read_bytes())
+    return found
