@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from colab_env.badge import badge
-from colab_env.diagnose import check_kernel, kernels, status
-from colab_env.errors import ColabEnvError
-from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
-from colab_env.results import SetupResult, StepResult
-from colab_env.steps import (
-    configure_venv,
-    install_colab_packages,
-    install_miniconda,
-    install_poetry,
-    install_python,
-    register_kernel,
-    remove_kernel,
-    setup,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from colab_env.diagnose import check_kernel, kernels, status
+    from colab_env.errors import ColabEnvError
+    from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
+    from colab_env.open_in_colab import badge
+    from colab_env.results import SetupResult, StepResult
+    from colab_env.steps import (
+        configure_venv,
+        install_colab_packages,
+        install_miniconda,
+        install_poetry,
+        install_python,
+        register_kernel,
+        remove_kernel,
+        setup,
+    )
+
+_ROOMS = {
+    "diagnose": ("check_kernel", "kernels", "status"),
+    "errors": ("ColabEnvError",),
+    "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
+    "open_in_colab": ("badge",),
+    "results": ("SetupResult", "StepResult"),
+    "steps": (
+        "configure_venv",
+        "install_colab_packages",
+        "install_miniconda",
+        "install_poetry",
+        "install_python",
+        "register_kernel",
+        "remove_kernel",
+        "setup",
+    ),
+}
 
 __all__ = [
     "ColabEnvError",
@@ -38,3 +60,16 @@ __all__ = [
     "setup",
     "status",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: a room is imported when something in it is first used, so that `import colab_env` costs next to nothing.
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"colab_env.{room}"), name)
+    msg = f"module 'colab_env' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

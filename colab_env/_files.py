@@ -56,14 +56,16 @@ def write_text(path: Path, text: str) -> None:
     path = path.resolve()
     with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~_umask()
+        before = path.stat() if path.exists() else None
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as handle:
                 handle.write(text)
                 handle.flush()
                 os.fsync(handle.fileno())
-            Path(temporary).chmod(mode)
+            Path(temporary).chmod(before.st_mode & 0o7777 if before else 0o666 & ~_umask())
+            if before is not None and os.geteuid() == 0:
+                os.chown(temporary, before.st_uid, before.st_gid)
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -123,6 +123,8 @@ class Originals:
             else:
                 self._write(entry, temporary)
             temporary.replace(path)
+            # Of two names of one file, the system keeps both.
+            temporary.unlink(missing_ok=True)
 
     def extract(self, entries: Mapping[str, Entry], directory: Path) -> dict[str, Entry]:
         """Give each of a few entries a file of its own in `directory`."""

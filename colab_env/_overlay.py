@@ -123,7 +123,8 @@ class Overlay:
     def commit(self) -> None:
         """Keep the originals of what stays overwritten, record what is new, close the transaction."""
         now, past = self._look(), self._manifest
-        staying = {name: entry for name, entry in self._changed(now).items() if not self.is_conda(name)}
+        done = {*self._conda, *self._put_back}
+        staying = {name: entry for name, entry in self._changed(now).items() if name not in done}
         manifest = Manifest(
             new=tuple(sorted({*past.new, *self._new(now)})),
             put_back=tuple(sorted({*past.put_back, *self._put_back})),

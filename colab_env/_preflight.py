@@ -32,7 +32,7 @@ _LOG_LINES = 20
 _POLL_MS = 50
 _GRACE = 1.5  # seconds between a shutdown request and SIGTERM
 # A Unix socket's path holds 107 bytes, and $TMPDIR can be long.
-_SHORT_TMP = "/tmp" if os.access("/tmp", os.W_OK) else None
+_SHORT_TMP = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  (a private directory is made in it)
 
 
 class CheckError(Exception):
@@ -229,10 +229,11 @@ def _check_execute(kernel: Kernel) -> str:
 
 def _check_complete(kernel: Kernel) -> str:
     metadata = {"colab_options": {"include_colab_metadata": True}} if kernel.request.structured else {}
-    code = "get_ip"
+    # Where jedi completes, it would first read its whole grammar of builtins for a name; a module costs it nothing.
+    code, offered = ("get_ip", "get_ipython") if kernel.request.structured else ("import jso", "json")
     content = {"code": code, "cursor_pos": len(code)}
     reply = kernel.ask("complete_request", content, metadata=metadata).reply
-    _require("get_ipython" in reply.get("matches", []), f"no completion for {code!r}: {reply}")
+    _require(offered in reply.get("matches", []), f"no completion for {code!r}: {reply}")
     if kernel.request.structured:
         types = reply.get("metadata", {}).get("colab_types_experimental")
         _require(types and types[0].get("type_name"), f"completion without types: {reply}")

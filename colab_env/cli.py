@@ -352,7 +352,7 @@ def _notebook_restore(arguments: argparse.Namespace) -> int:
 
 
 def _badge(arguments: argparse.Namespace) -> int:
-    from colab_env.badge import badge
+    from colab_env.open_in_colab import badge
 
     print(badge(arguments.notebook, repository=arguments.repository, branch=arguments.branch))
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _LAUNCHER = "colab_kernel_launcher.py"
+# Proves that the packages work together, and compiles, beside Poetry's step, what the first kernel would have to wait for.
+_PROOF = (
+    "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
+)
 
 
 def directory(runtime: Runtime, python: Interpreter) -> Path:
@@ -54,13 +59,13 @@ def health_check(layer: Path) -> str | None:
 def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: WheelInstaller) -> None:
     """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
     with _files.replacing(layer):
-        requirements = pins.kernel_requirements(python.short_version, colab=runtime.is_colab)
-        installer.install(requirements, python=python.path, target=site(layer))
+        for requirements in _requirements(runtime, python):
+            installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
         if runtime.colab_packages is not None:
             _graft(runtime.colab_packages, site(layer))
         _files.copy(_HERE / "_launch.py", launcher(layer))
         environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
-        _process.run([python.path, "-c", "import ipykernel.kernelapp"], environ=environ)
+        _process.run([python.path, "-c", _PROOF], environ=environ)
         _files.write_receipt(layer, {"inputs": _inputs(runtime, python), "entries": _entries(layer)})
 
 
@@ -78,13 +83,17 @@ def _graft(colab_packages: Path, target: Path) -> None:
         _files.copy(colab_packages / _LAUNCHER, target / _LAUNCHER)
 
 
+def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requirements, ...]:
+    return pins.kernel_requirements(python.short_version, colab=runtime.is_colab)
+
+
 def _inputs(runtime: Runtime, python: Interpreter) -> dict[str, Any]:
     own = hashlib.sha256()
     for name in ("_launch.py", "_colab_kernel.py"):
         own.update((_HERE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
-        "requirements": pins.kernel_requirements(python.short_version, colab=runtime.is_colab),
+        "requirements": [asdict(each) for each in _requirements(runtime, python)],
         "colab": _fingerprint(runtime.colab_packages),
         "own": own.hexdigest(),
     }

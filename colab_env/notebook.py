@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from colab_env import _files
 from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionError, NotWritableError
+from colab_env.json_text import with_value
 from colab_env.names import check_kernel_name
 from colab_env.results import short
 from colab_env.runtime import Runtime
 
 _UNCHANGED = "nothing was changed"
-_SPACE = " \t\r\n"
 _BOM = "\ufeff"
 _LINES = {
     "changed": "✓ {path} now asks for kernel {name} (was {before}; the old file is {backup})",
@@ -82,48 +82,6 @@ class _Notebook:
     @property
     def kernelspec(self) -> dict[str, Any]:
         return _kernelspec(self.content)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Style:
-    """How a file writes its JSON: line end ("" for all in one line), one step of indentation, colon, escapes."""
-
-    newline: str
-    indent: str
-    colon: str
-    ascii_only: bool
-
-    @property
-    def comma(self) -> str:
-        return ", " if self.colon.endswith(" ") else ","
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Member:
-    """One key with its value, as offsets into the text."""
-
-    key: str
-    key_start: int
-    key_end: int
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """One object in the text, at its opening brace, `depth` braces inside the outermost."""
-
-    text: str
-    opening: int
-    depth: int
-    members: list[_Member]
-
-    def margin(self, style: _Style) -> str:
-        """Return the line end and indentation in front of each member, or "" when they share a line."""
-        if not self.members:
-            return style.newline + style.indent * (self.depth + 1) if style.newline else ""
-        lead = self.text[self.opening + 1 : self.members[0].key_start]
-        return lead if lead.strip(" \t") else ""
 
 
 def set_notebook_kernel(
@@ -354,15 +312,15 @@ def _beside(file: Path, other: Path) -> str:
     return file.name if file.parent == Path(os.path.realpath(other.parent)) else short(file)
 
 
-def _with_kernelspec(notebook: _Notebook, spec: Mapping[str, str]) -> str:
+def _with_kernelspec(notebook: _Notebook, spec: dict[str, str]) -> str:
     bom = _BOM if notebook.text.startswith(_BOM) else ""
     text = notebook.text.removeprefix(_BOM)
     if notebook.kernelspec:
-        for key, value in spec.items():
+        for key, value in reversed(spec.items()):  # what is missing goes in front
             if notebook.kernelspec.get(key) != value:
-                text = _with_value(text, keys=("metadata", "kernelspec", key), value=value)
+                text = with_value(text, keys=("metadata", "kernelspec", key), value=value)
     else:
-        text = _with_value(text, keys=("metadata", "kernelspec"), value=spec)
+        text = with_value(text, keys=("metadata", "kernelspec"), value=spec)
     _require_only_kernelspec_changed(notebook, _parsed(text), spec)
     return bom + text
 
@@ -374,80 +332,3 @@ def _require_only_kernelspec_changed(notebook: _Notebook, after: dict[str, Any],
             f"{short(notebook.path)} is written in a way that this cannot change without touching more than the kernel"
         )
         raise NotebookError(msg, hint=f"save it once in Jupyter, then run the same call again; {_UNCHANGED}")
-
-
-def _with_value(text: str, *, keys: tuple[str, ...], value: Any) -> str:
-    """Return a JSON text with the value that `keys` lead to set or inserted, and every other character as it was."""
-    style = _style(text)
-    opening, depth = _innermost(text, keys)
-    key, *missing = keys[depth:]
-    for inner in reversed(missing):
-        value = {inner: value}
-    place = _Place(text=text, opening=opening, depth=depth, members=_members(text, opening))
-    same = [member for member in place.members if member.key == key]
-    if same:
-        return text[: same[-1].start] + _written(value, style, place.margin(style)) + text[same[-1].end :]
-    return _with_member(place, style, key=key, value=value)
-
-
-def _with_member(place: _Place, style: _Style, *, key: str, value: Any) -> str:
-    text, margin = place.text, place.margin(style)
-    member = json.dumps(key) + style.colon + _written(value, style, margin)
-    if place.members:
-        # In front: a member added at the end would put a comma on somebody else's line.
-        start = place.members[0].key_start
-        return text[:start] + member + (f",{margin}" if margin else style.comma) + text[start:]
-    end = style.newline + style.indent * place.depth if margin else ""
-    return text[: place.opening + 1] + margin + member + end + text[_after_space(text, place.opening + 1) :]
-
-
-def _written(value: Any, style: _Style, margin: str) -> str:
-    if not margin:
-        return json.dumps(value, separators=(style.comma, style.colon), ensure_ascii=style.ascii_only)
-    lines = json.dumps(value, indent=style.indent, separators=(",", style.colon), ensure_ascii=style.ascii_only)
-    return lines.replace("\n", margin)
-
-
-def _style(text: str) -> _Style:
-    opening = _after_space(text, 0)
-    first = _members(text, opening)[0]
-    lead = text[opening + 1 : first.key_start]
-    newline = lead.rstrip(" \t")
-    return _Style(
-        newline=newline,
-        indent=lead[len(newline) :] if newline else "",
-        colon=text[first.key_end : first.start],
-        ascii_only=text.isascii() and "\\u" in text,
-    )
-
-
-def _innermost(text: str, keys: tuple[str, ...]) -> tuple[int, int]:
-    """Return where the last object on the way along `keys` opens, and how many of the keys lead to it."""
-    opening = _after_space(text, 0)
-    for depth, key in enumerate(keys[:-1]):
-        # Of several members with one name the last counts, as in every JSON reader that Jupyter uses.
-        starts = [member.start for member in _members(text, opening) if member.key == key]
-        if not starts or text[starts[-1]] != "{":
-            return opening, depth
-        opening = starts[-1]
-    return opening, len(keys) - 1
-
-
-def _members(text: str, opening: int) -> list[_Member]:
-    decode = json.JSONDecoder().raw_decode
-    found = []
-    at = _after_space(text, opening + 1)
-    while text[at] != "}":
-        key, key_end = decode(text, at)
-        start = _after_space(text, _after_space(text, key_end) + 1)
-        _, end = decode(text, start)
-        found.append(_Member(key=key, key_start=at, key_end=key_end, start=start, end=end))
-        at = _after_space(text, end)
-        at = _after_space(text, at + 1) if text[at] == "," else at
-    return found
-
-
-def _after_space(text: str, at: int) -> int:
-    while text[at] in _SPACE:
-        at += 1
-    return at

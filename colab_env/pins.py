@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 UV = "0.13.8"
 POETRY = "2.5.1"
 # Heals Poetry where only PyPI's simple API is served; does nothing without POETRY_PYPI_MIRROR_URL.
 POETRY_MIRROR_PLUGIN = "poetry-plugin-pypi-mirror==0.6.5"
 
-# What a kernel needs, by Python. On Colab: the versions under which google.colab's every feature works; IPython 7.34 is
-# Colab's own, and from 3.12 on, where `x = !cmd` fails with it, a newer one with colab_env's adapter (_colab_kernel.py).
+
+@dataclass(frozen=True, kw_only=True)
+class Requirements:
+    """Packages that are installed in one go: pip's `names`; `alone` means without what they depend on."""
+
+    names: tuple[str, ...]
+    alone: bool = False
+
+
+# By Python X.Y: the IPython and ipykernel under which google.colab has every feature. 7.34.0 and 6.17.1 are Colab's own; from
+# 3.12 on, `x = !cmd` fails with 7.34.0, and a newer one works through _colab_kernel.py.
+_COLAB = {
+    "3.8": ("7.34.0", "6.17.1"),
+    "3.9": ("7.34.0", "6.31.0"),
+    "3.10": ("8.39.0", "6.17.1"),
+    "3.11": ("7.34.0", "6.17.1"),
+}
+_COLAB_NEWER = ("8.39.0", "7.4.0")
+# What google.colab imports at its start, and what anywidget and ipywidgets need without JupyterLab and the classic notebook.
 _COLAB_START = (
     "ipython_genutils",
-    "anywidget",
     "numpy",
     "pillow",
     "httplib2",
@@ -19,14 +37,17 @@ _COLAB_START = (
     "psutil",
     "pexpect",
     "tornado",
+    "psygnal",
+    "typing_extensions",
 )
+_COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget"), alone=True)
+_PLAIN = {"3.8": "6.29.5", "3.9": "6.31.0"}
+_PLAIN_NEWER = "7.1.0"
 
 
-def kernel_requirements(short_version: str, *, colab: bool) -> list[str]:
-    """Return the pip requirements of the kernel layer for Python X.Y."""
-    python = tuple(int(part) for part in short_version.split("."))
+def kernel_requirements(short_version: str, *, colab: bool) -> tuple[Requirements, ...]:
+    """Return what the kernel layer for Python X.Y consists of."""
     if not colab:
-        return ["ipykernel==6.29.5" if python < (3, 10) else "ipykernel==7.1.0"]
-    if python < (3, 12):
-        return ["ipykernel==6.17.1", "ipython==7.34.0", "ipywidgets==7.7.1", *_COLAB_START]
-    return ["ipykernel==6.29.5", "ipython==8.39.0", "ipywidgets==7.7.1", *_COLAB_START]
+        return (Requirements(names=(f"ipykernel=={_PLAIN.get(short_version, _PLAIN_NEWER)}",)),)
+    ipython, ipykernel = _COLAB.get(short_version, _COLAB_NEWER)
+    return Requirements(names=(f"ipykernel=={ipykernel}", f"ipython=={ipython}", *_COLAB_START)), _COLAB_WIDGETS

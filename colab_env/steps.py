@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from colab_env import (
@@ -51,20 +51,20 @@ def setup(
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by default what
     pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is miniconda on Colab and
-    system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is where Miniconda goes. Python and
-    Poetry are installed side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is where Miniconda goes. Independent
+    steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
     """
     began = time.monotonic()
     with _report.screen():
-        base = functools.partial(_base, python, interpreter=interpreter, project=project, prefix=prefix)
-        first, tool = _process.together(base, functools.partial(install_poetry, version=poetry_version))
-        chosen: Interpreter = first[0].python
-        environment = configure_venv(project, python=chosen, system_site_packages=system_site_packages)
+        choose = functools.partial(install_python, python, interpreter=interpreter, project=project, prefix=prefix)
+        get_poetry = functools.partial(install_poetry, version=poetry_version)
+        fill = functools.partial(configure_venv, project, system_site_packages=system_site_packages)
+        built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
         registered = register_kernel(kernel, project=project)
     return SetupResult(
-        steps=(*first, tool, environment, registered),
+        steps=(*built, registered),
         kernel=registered.where.name,
-        display_name=kernelspec.display_name(chosen, _directory(project)),
+        display_name=kernelspec.display_name(_of(built[0]), _directory(project)),
         seconds=time.monotonic() - began,
     )
 
@@ -82,10 +82,7 @@ def install_python(
     environment keeps its Python.
     """
     runtime = Runtime.detect()
-    if interpreter not in INTERPRETERS:
-        msg = f"there is no interpreter source {interpreter!r}"
-        raise UsageError(msg, hint=f"choose one of {', '.join(INTERPRETERS)}")
-    source = ("miniconda" if runtime.is_colab else "system") if interpreter == "auto" else interpreter
+    source = _source(interpreter)
     asked = python or pyproject.requires_python(_directory(project))
     if source in CONDA:
         return install_miniconda(asked, prefix=prefix, distribution=source)
@@ -267,9 +264,42 @@ def remove_kernel(name: str) -> StepResult:
     )
 
 
-def _base(python: str | None, *, interpreter: str, project: str | Path, prefix: str | Path) -> list[StepResult]:
-    chosen = install_python(python, interpreter=interpreter, project=project, prefix=prefix)
-    return [chosen, install_colab_packages(python=chosen.python)]
+_Verb = Callable[..., StepResult]
+
+
+def _built(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepResult]:
+    """Do the steps before the kernel; once the Python is known, its two sides are independent."""
+    chosen = choose()
+    python = _of(chosen)
+    packages, (tool, environment) = _process.together(
+        lambda: install_colab_packages(python=python), lambda: (get_poetry(), fill(python=python))
+    )
+    return [chosen, packages, tool, environment]
+
+
+def _built_on_conda(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepResult]:
+    """Do the steps before the kernel; the environment sees conda's packages, so it waits until conda is done."""
+
+    def base() -> tuple[StepResult, StepResult]:
+        chosen = choose()
+        return chosen, install_colab_packages(python=_of(chosen))
+
+    (chosen, packages), tool = _process.together(base, get_poetry)
+    return [chosen, packages, tool, fill(python=_of(chosen))]
+
+
+def _of(result: StepResult) -> Interpreter:
+    assert result.python is not None
+    return result.python
+
+
+def _source(interpreter: str) -> str:
+    if interpreter not in INTERPRETERS:
+        msg = f"there is no interpreter source {interpreter!r}"
+        raise UsageError(msg, hint=f"choose one of {', '.join(INTERPRETERS)}")
+    if interpreter == "auto":
+        return "miniconda" if Runtime.detect().is_colab else "system"
+    return interpreter
 
 
 def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:

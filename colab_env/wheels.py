@@ -37,9 +37,12 @@ class WheelInstaller:
             # Debian, and Colab with it, leaves ensurepip out.
             self._run([*argv, "--clear", "--without-pip", directory])
 
-    def install(self, requirements: Sequence[str], *, python: Path, target: Path | None = None) -> None:
-        """Install packages for one Python, into its own environment or into a `target` directory."""
-        where: list[str | Path] = ["--target", target] if target else []
+    def install(
+        self, requirements: Sequence[str], *, python: Path, target: Path | None = None, alone: bool = False
+    ) -> None:
+        """Install packages for one Python, into its own environment or a `target` directory; `alone` without what they depend on."""
+        where: list[str | Path] = ["--no-deps"] if alone else []
+        where += ["--target", target] if target else []
         if self.uv is not None:
             self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
             return

@@ -1,7 +1,6 @@
 import difflib
 import errno
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -54,7 +53,7 @@ COLAB = r"""{
         "colab_type": "text"
       },
       "source": [
-        "\u003ca href=\"https://colab.research.google.com/\"\u003eüñ→ \"kernelspec\": {\"name\": \"python3\"}\u003c/a\u003e"
+        "\u003ca href=\"https://example.org/\"\u003eüñ→ \"kernelspec\": {\"name\": \"python3\"}\u003c/a\u003e"
       ]
     },
     {
@@ -98,6 +97,10 @@ def set_in(path, text, name="py312", **options):
     """Write a notebook, set its kernel, return the new text."""
     set_notebook_kernel(written(path, text), name, **options)
     return path.read_bytes().decode()
+
+
+def names_beside(path):
+    return sorted(file.name for file in path.parent.iterdir())
 
 
 def register(jupyter, name, spec):
@@ -266,6 +269,7 @@ LAYOUT = {
 }
 DRESS = {
     "as it is": lambda text: text,
+    "escaped": lambda text: text.replace("ü", r"\u00fc").replace("→", r"\u2192").replace("😀", r"\ud83d\ude00"),
     "final newline": lambda text: text + "\n",
     "CRLF": lambda text: text.replace("\n", "\r\n") + "\r\n",
     "BOM": lambda text: "\ufeff" + text,
@@ -273,14 +277,13 @@ DRESS = {
 }
 
 
-@pytest.mark.parametrize("ascii_only", [True, False], ids=["escaped", "raw"])
 @pytest.mark.parametrize("dress", DRESS.values(), ids=DRESS)
 @pytest.mark.parametrize("layout", LAYOUT.values(), ids=LAYOUT)
 @pytest.mark.parametrize("metadata", METADATA.values(), ids=METADATA)
-def test_each_way_to_write_a_notebook_survives_the_change_and_the_way_back(path, metadata, layout, dress, ascii_only):
-    cell = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "ü → 𝛼 < \x7f"}
+def test_each_way_to_write_a_notebook_survives_the_change_and_the_way_back(path, metadata, layout, dress):
+    cell = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "ü → 😀 < \x7f"}
     content = {"cells": [cell], **({} if metadata is None else {"metadata": metadata}), "nbformat": 4}
-    old = dress(json.dumps({**content, "nbformat_minor": 5}, ensure_ascii=ascii_only, **layout))
+    old = dress(json.dumps({**content, "nbformat_minor": 5}, ensure_ascii=False, **layout))
     new = set_in(path, old, display_name="Umgebung ü")
     assert but_for_kernelspec(new) == but_for_kernelspec(old)
     assert kernelspec(new) == {"display_name": "Umgebung ü", "language": "python", "name": "py312"}
@@ -319,8 +322,7 @@ def test_what_is_added_looks_as_the_writer_of_the_file_would_have_written_it(pat
         ),
         (
             '{"cells": [], "nbformat": 4, "metadata": {"kernelspec": {"name": "a"}, "kernelspec": {"name": "b"}}}',
-            '{"cells": [], "nbformat": 4, "metadata": {"kernelspec": {"name": "a"}, "kernelspec": {"language": '
-            '"python", "display_name": "py312", "name": "py312"}}}',
+            '{"cells": [], "nbformat": 4, "metadata": {"kernelspec": {"name": "a"}, "kernelspec": SPEC}}',
         ),
         (
             '{"cells": [], "nbformat": 4, "metadata": {"kernelspec": {"name": "a"}}, "metadata": {}}',
@@ -362,7 +364,7 @@ def test_a_check_says_what_differs_and_writes_nothing(path):
     change = check_notebook_kernel(written(path, COLAB), "py312")
     assert repr(change) == f"✗ {path} asks for kernel python3, not for py312"
     assert (change.needed, change.changed, change.as_dict()["backup"]) == (True, False, None)
-    assert os.listdir(path.parent) == ["analysis.ipynb"]
+    assert names_beside(path) == ["analysis.ipynb"]
     assert path.read_text(encoding="utf-8") == COLAB
 
 
@@ -385,7 +387,7 @@ def test_restoring_says_which_kernel_it_asks_for_again(path):
     set_in(path, COLAB)
     change = restore_notebook(path)
     assert repr(change) == f"✓ {path} is as it was, byte for byte (asks for kernel python3 again, was py312)"
-    assert os.listdir(path.parent) == ["analysis.ipynb"]
+    assert names_beside(path) == ["analysis.ipynb"]
 
 
 def test_a_second_change_keeps_the_first_backup(path):
@@ -413,7 +415,7 @@ def test_somebody_elses_bak_file_is_left_alone(path):
 
 def test_restoring_an_edited_notebook_is_refused_because_the_edit_would_be_lost(path):
     edited = set_in(path, COLAB).replace('"GPU"', '"TPU"')
-    with pytest.raises(NotebookError, match="has been edited since analysis.ipynb.bak was made"):
+    with pytest.raises(NotebookError, match=r"has been edited since analysis\.ipynb\.bak was made"):
         restore_notebook(written(path, edited))
     assert path.read_text(encoding="utf-8") == edited
 
@@ -465,7 +467,7 @@ def test_a_name_that_jupyter_takes_passes(name):
         ('{"cells": [],\n  <<<<<<< HEAD\n}', "it is not JSON .*line 2 column 3"),
         (COLAB[:-9], "it is not JSON .*line 4"),
         (COLAB + "}", "it is not JSON .*Extra data"),
-        ("[" * 100_000, "it is not JSON .*recursion"),
+        ("[" * 100_000, "it is not JSON"),
         (COLAB.encode("utf-16"), "its text is not UTF-8"),
         ("[]", "it has no nbformat"),
         ('{"name": "python3"}', "it has no nbformat"),
@@ -569,10 +571,10 @@ def test_a_notebook_saved_in_the_meantime_keeps_what_was_saved(path, monkeypatch
         written(path, saved)
 
     monkeypatch.setattr(_files, "copy", copy_while_somebody_saves)
-    with pytest.raises(NotebookBusyError, match="has changed .* just now"):
+    with pytest.raises(NotebookBusyError, match=r"has changed .* just now"):
         set_notebook_kernel(written(path, COLAB), "py312")
     assert path.read_text(encoding="utf-8") == saved
-    assert os.listdir(path.parent) == ["analysis.ipynb"]
+    assert names_beside(path) == ["analysis.ipynb"]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, DiskFullError("no space left")])
@@ -585,13 +587,13 @@ def test_a_failure_or_the_stop_button_leaves_the_notebook_and_no_litter(path, mo
     with pytest.raises((KeyboardInterrupt, DiskFullError)):
         set_notebook_kernel(written(path, COLAB), "py312")
     assert path.read_text(encoding="utf-8") == COLAB
-    assert os.listdir(path.parent) == ["analysis.ipynb"]
+    assert names_beside(path) == ["analysis.ipynb"]
 
 
 def test_what_a_killed_run_left_does_not_spoil_the_next_backup(path):
     written(path.with_name(".analysis.ipynb.bak.copying"), "half a note")
     set_in(path, COLAB)
-    assert sorted(os.listdir(path.parent)) == ["analysis.ipynb", "analysis.ipynb.bak"]
+    assert names_beside(path) == ["analysis.ipynb", "analysis.ipynb.bak"]
     restore_notebook(path)
     assert path.read_text(encoding="utf-8") == COLAB
 

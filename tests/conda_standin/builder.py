@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LEFT_OUT = {"test", "tests", "__pycache__", "site-packages", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip"}
+LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "tkinter", "turtledemo", "lib2to3", "pydoc_data"}
 BASE = ("python", "conda", "pip")
 _OPEN = {"uid": 0, "gid": 0, "uname": "root", "gname": "root"}
 
@@ -137,8 +138,9 @@ def _record(name: str, version: str) -> dict[str, object]:
 def _add_python(tar: tarfile.TarFile, python: Path, short: str) -> None:
     def wanted(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
         path = Path(item.name)
-        left_out = path.name in LEFT_OUT or path.name.startswith("config-") or path.suffix == ".a"
-        return None if left_out else item.replace(mtime=1_700_000_000, deep=False)
+        name = path.name
+        left_out = name in LEFT_OUT or name.startswith(("config-", "_test", "_codecs_", "_ctypes_test")) or ".opt-" in name
+        return None if left_out else item
 
     program = (python / "bin" / f"python{short}").resolve()
     _add(tar, f"bin/python{short}", _relocated(program.read_bytes(), python), mode=0o755)
@@ -146,9 +148,19 @@ def _add_python(tar: tarfile.TarFile, python: Path, short: str) -> None:
         link = tarfile.TarInfo(f"bin/{alias}")
         link.type, link.linkname = tarfile.SYMTYPE, f"python{short}"
         tar.addfile(link)
-    for library in (python / "lib").glob("libpython*.so*"):
-        tar.add(library, f"lib/{library.name}")
+    for library in (python / "lib").glob("libpython*.so.*"):
+        _add(tar, f"lib/{library.name}", _stripped(library), mode=0o755)
     tar.add(python / "lib" / f"python{short}", f"lib/python{short}", filter=wanted)
+
+
+def _stripped(library: Path) -> bytes:
+    # Debugging symbols are four fifths of a library that somebody built for himself.
+    if not shutil.which("strip"):
+        return library.read_bytes()
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / "stripped"
+        subprocess.run(["strip", "--strip-debug", "-o", target, library], check=True)
+        return target.read_bytes()
 
 
 def _relocated(program: bytes, python: Path) -> bytes:

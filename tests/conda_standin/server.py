@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 
+class _Quiet(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing of clients that hang up."""
+
+
 class Server:
     """Serves a directory. `faults` are used up one by one, a request each: a status code, "cut", "wrong" or "slow".
 
@@ -34,7 +39,7 @@ class Server:
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _Quiet(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=lambda: self._http.serve_forever(poll_interval=0.02), daemon=True)
 

@@ -47,7 +47,7 @@ def next_fault():
 def check_terms(prefix, channels):
     if not any(channel == "defaults" or "repo.anaconda.com" in channel for channel in channels):
         return
-    accepted = prefix / "conda-meta" / "tos.json"
+    accepted = prefix / "accepted-terms"
     if os.environ.get("CI") or accepted.exists():
         accepted.write_text("{}")
         return
@@ -74,12 +74,16 @@ def act_out(fault, prefix):
 
 
 async def solve_and_link(prefix, channel, specs):
+    # py-rattler makes its web client before it knows that the channel is a directory.
+    certificates = "/etc/ssl/certs/ca-certificates.crt"
+    if Path(certificates).exists():
+        os.environ.setdefault("SSL_CERT_FILE", certificates)
     sys.path.append(SETTINGS["rattler"])
     import rattler
 
     base = set(SETTINGS["base"])
     records = [rattler.PrefixRecord.from_path(path) for path in (prefix / "conda-meta").glob("*.json")
-               if path.name.rsplit("-", 2)[0] not in base and path.name != "tos.json"]
+               if path.name.rsplit("-", 2)[0] not in base]
     wanted = [*specs, *(str(record.name.normalized) for record in records)]
     platforms = ["linux-64", "noarch"]
     try:
@@ -117,14 +121,10 @@ def install(words):
 
 def finish_entry_points(prefix):
     # The real conda writes noarch entry points anew, in place; so this happens to what the package just linked.
+    placeholder = b"#!/standin/placeholder"
     for script in (prefix / "bin").iterdir():
-        if not script.is_symlink() and script.is_file():
-            with script.open("r+b") as handle:
-                if handle.read(22) == b"#!/standin/placeholder":
-                    rest = handle.read()
-                    handle.seek(0)
-                    handle.truncate()
-                    handle.write(b"#!" + os.fsencode(prefix) + rest)
+        if not script.is_symlink() and script.is_file() and (content := script.read_bytes()).startswith(placeholder):
+            script.write_bytes(b"#!" + os.fsencode(prefix) + content.removeprefix(placeholder))
 
 
 def main():
@@ -134,7 +134,7 @@ def main():
     elif words[:1] == ["install"]:
         install(words[1:])
     elif words[:2] == ["tos", "accept"]:
-        (Path(sys.prefix) / "conda-meta" / "tos.json").write_text("{}")
+        (Path(sys.prefix) / "accepted-terms").write_text("{}")
     else:
         print(f"conda: error: the stand-in does not know {words}", file=sys.stderr)
         return 2

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_env.badge import badge
+from colab_env.open_in_colab import badge
 from colab_env.errors import NoRemoteError
 
 BADGE = (

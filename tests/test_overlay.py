@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conda_standin.fixtures import machine, runtime, state  # noqa: F401
+
+from colab_env import _originals
+from colab_env._overlay import Manifest, overlaying, recover, undo
+from colab_env.errors import DiskFullError, NotOursError
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return tmp_path / "saved"
+
+
+def write(path: Path, text: str = "conda's", *, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def install_like_conda(prefix: Path) -> None:
+    write(prefix / "conda-meta" / "python-3.12.4-h0_0.json", "{}")
+    write(prefix / "bin/python3.12", "#!/bin/sh\n", mode=0o755)
+    (prefix / "bin/python").unlink(missing_ok=True)
+    (prefix / "bin/python").symlink_to("python3.12")
+    (prefix / "bin/python3").unlink(missing_ok=True)
+    (prefix / "bin/python3").symlink_to("python3.12")
+    (prefix / "bin/pip").write_text(f"#!{prefix}/bin/python\nconda's pip\n")  # truncated in place
+    write(prefix / "bin/conda", f"#!{prefix}/bin/python\nconda\n", mode=0o755)
+    write(prefix / "share/jupyter/kernels/python3/kernel.json", "{}")
+    write(prefix / "lib/libstandin.so.1", "conda's library\n")
+    write(prefix / "pkgs/cache.txt")
+    (prefix / "bin/uv").unlink(missing_ok=True)
+
+
+def test_commands_and_settings_of_the_machine_work_on(machine, saved):
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    after = state(machine)
+    kept = {name: seen for name, seen in before.items() if not name.startswith("lib/libstandin")}
+    assert {name: after[name] for name in kept} == kept
+
+
+def test_conda_keeps_its_libraries(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    assert (machine / "lib/libstandin.so.1").read_text() == "conda's library\n"
+
+
+def test_undo_restores_the_machine_exactly(machine, saved):
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    manifest = undo(machine, saved=saved)
+    assert state(machine) == before
+    assert not saved.exists()
+    assert set(manifest.put_back) == {"bin/python", "bin/pip", "bin/uv", "share/jupyter/kernels/python3/kernel.json"}
+    assert undo(machine, saved=saved) is None
+
+
+def test_undo_leaves_what_somebody_else_added_later(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    write(machine / "bin/later")
+    write(machine / "condabin/later")
+    undo(machine, saved=saved)
+    assert (machine / "bin/later").exists()
+    assert (machine / "condabin/later").exists()
+    assert not (machine / "bin/conda").exists()
+
+
+def test_only_what_was_overwritten_stays_saved(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    assert sorted(path.name for path in saved.rglob("*") if path.is_file()) == ["lib%libstandin.so.1", "manifest.json"]
+    assert set(Manifest.read(saved).overwritten) == {"lib/libstandin.so.1"}
+
+
+def test_scripts_of_conda_run_on_the_versioned_interpreter(machine, saved):
+    with overlaying(machine, saved=saved) as overlay:
+        install_like_conda(machine)
+        overlay.settle(python=machine / "bin/python3.12")
+    assert (machine / "bin/conda").read_text() == f"#!{machine}/bin/python3.12\nconda\n"
+    assert (machine / "bin/conda").stat().st_mode & 0o777 == 0o755
+    assert "conda's" not in (machine / "bin/pip").read_text()
+
+
+def test_a_new_alias_does_not_hide_a_command_further_down_the_path(machine, saved):
+    path = f"/nowhere:{machine}/bin:{machine.parent}/bin"
+    with overlaying(machine, saved=saved, path=path):
+        install_like_conda(machine)
+    assert not (machine / "bin/python3").exists()
+    assert (machine / "bin/python3.12").exists()
+    assert (machine / "bin/conda").exists()
+
+
+def test_a_file_written_through_a_link_is_put_back(machine, saved):
+    outside = machine.parent / "bin" / "pip3"
+    outside.write_text("#!/bin/sh\n# the machine's\n")
+    outside.chmod(0o755)
+    (machine / "bin/pip3").symlink_to(outside)
+    with overlaying(machine, saved=saved):
+        (machine / "bin/pip3").write_text("conda's")
+    assert outside.read_text() == "#!/bin/sh\n# the machine's\n"
+    assert outside.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_any_exception_restores_everything(machine, saved, error):
+    before = state(machine)
+    with pytest.raises(error), overlaying(machine, saved=saved):
+        install_like_conda(machine)
+        raise error
+    assert state(machine) == before
+    assert not saved.exists()
+
+
+def test_the_stop_button_while_saving_changes_nothing(machine, saved, monkeypatch):
+    before = state(machine)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_originals, "_stored", stop)
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+        pytest.fail("the block began")
+    assert state(machine) == before
+    assert not saved.exists()
+
+
+def test_the_stop_button_while_putting_back_restores_everything(machine, saved, monkeypatch):
+    before = state(machine)
+    restore, calls = _originals.Originals.restore, []
+
+    def stop_once(self, path, entry):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        restore(self, path, entry)
+
+    monkeypatch.setattr(_originals.Originals, "restore", stop_once)
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    assert state(machine) == before
+
+
+def test_a_roll_back_that_is_stopped_itself_is_finished_by_the_next_run(machine, saved, monkeypatch):
+    before = state(machine)
+    with monkeypatch.context() as patch:
+        patch.setattr(_originals.Originals, "restore", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+            install_like_conda(machine)
+    assert state(machine) != before
+    assert recover(machine, saved=saved)
+    assert state(machine) == before
+
+
+def test_a_disk_that_fills_up_while_saving_is_said_so(machine, saved, monkeypatch):
+    before = state(machine)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_originals, "_stored", full)
+    with pytest.raises(DiskFullError), overlaying(machine, saved=saved):
+        pytest.fail("the block began")
+    assert state(machine) == before
+
+
+def killed_while(work: str, machine: Path, saved: Path) -> None:
+    """Run `work` in a child inside the overlay, and kill it when it prints."""
+    code = f"""
+import sys, time
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
+from pathlib import Path
+from colab_env._overlay import overlaying
+from test_overlay import install_like_conda, write
+machine = Path({str(machine)!r})
+with overlaying(machine, saved=Path({str(saved)!r})) as overlay:
+    {work}
+    print("now", flush=True)
+    time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "now\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+
+
+def test_after_a_kill_the_next_run_does_not_take_condas_files_for_the_machines(machine, saved):
+    before = state(machine)
+    killed_while("install_like_conda(machine)", machine, saved)
+    assert state(machine) != before
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    assert (machine / "bin/pip").read_text().endswith("print('pip of the machine')\n")
+    undo(machine, saved=saved)
+    assert state(machine) == before
+
+
+def test_after_a_kill_while_committing_undo_still_restores_everything(machine, saved):
+    before = state(machine)
+    killed_while("install_like_conda(machine); overlay.settle(); overlay._close = lambda: None; overlay.commit()", machine, saved)
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    undo(machine, saved=saved)
+    assert state(machine) == before
+
+
+def second_installation(machine: Path) -> None:
+    (machine / "bin/jupyter").write_text("conda's jupyter")
+    write(machine / "lib/libstandin.so.1", "conda's second library\n")
+    write(machine / "include/machine.h", "conda's")
+    write(machine / "lib/new.so")
+
+
+def test_a_second_installation_extends_the_first_manifest(machine, saved):
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    with overlaying(machine, saved=saved):
+        second_installation(machine)
+    assert (machine / "bin/jupyter").read_text() != "conda's jupyter"
+    assert (machine / "lib/libstandin.so.1").read_text() == "conda's second library\n"
+    assert (saved / "originals/lib%libstandin.so.1").read_text() == "the machine's library\n"
+    undo(machine, saved=saved)
+    assert state(machine) == before
+
+
+def test_a_second_installation_that_fails_leaves_the_first(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    first, manifest = state(machine), (saved / "manifest.json").read_text()
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+        second_installation(machine)
+        (machine / "conda-meta/history").write_text("half")
+        (machine / "bin/conda").write_text("half")
+        raise KeyboardInterrupt
+    assert state(machine) == first
+    assert json.loads((saved / "manifest.json").read_text()) == json.loads(manifest)
+
+
+def test_another_version_comes_in_place_of_the_first_one(machine, saved):
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    with overlaying(machine, saved=saved) as overlay:
+        overlay.clear()
+        assert state(machine, without="pkgs") == {name: seen for name, seen in before.items() if name != "pkgs"}
+        write(machine / "bin/python3.13", mode=0o755)
+    assert not (machine / "bin/python3.12").exists()
+    undo(machine, saved=saved)
+    assert state(machine) == before
+
+
+def test_another_version_that_fails_leaves_the_first_one(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    first = state(machine)
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved) as overlay:
+        overlay.clear()
+        raise KeyboardInterrupt
+    assert state(machine) == first
+
+
+def test_somebody_elses_conda_is_left_alone(machine, saved):
+    write(machine / "conda-meta/history", "")
+    before = state(machine)
+    with pytest.raises(NotOursError, match="holds a conda that colab-env did not install"), overlaying(machine, saved=saved):
+        pytest.fail("the block began")
+    assert state(machine) == before
+    assert not saved.exists()
+
+
+def test_a_prefix_that_is_not_there_goes_away_again(tmp_path, saved):
+    with pytest.raises(KeyboardInterrupt), overlaying(tmp_path / "new", saved=saved):
+        write(tmp_path / "new/bin/conda")
+        raise KeyboardInterrupt
+    assert not (tmp_path / "new").exists()
+
+
+def test_large_files_are_linked_and_come_back_as_they_were(machine, saved):
+    big = machine / "lib/big.so"
+    big.write_bytes(bytes(2_000_000))
+    inode = big.stat().st_ino
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        assert big.stat().st_nlink == 2
+        write(big, "conda's")
+    assert big.read_text() == "conda's"
+    undo(machine, saved=saved)
+    assert (big.stat().st_ino, big.stat().st_nlink) == (inode, 1)
+    assert state(machine) == before
+
+
+def test_directories_that_became_files_and_files_that_became_directories_come_back(machine, saved):
+    before = state(machine)
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+        (machine / "etc").rename(machine / "etc.old")
+        (machine / "etc").symlink_to("etc.old")
+        (machine / "bin/uv").unlink()
+        write(machine / "bin/uv/inside")
+        raise KeyboardInterrupt
+    assert state(machine) == before
+
+
+def test_packages_of_the_machines_python_are_not_walked(machine, saved):
+    (machine / "cuda-12").mkdir()
+    (machine / "cuda-12/libcuda.so").write_text("")
+    with overlaying(machine, saved=saved) as overlay:
+        assert not [name for name in overlay._before if "pandas" in name or "libcuda" in name]
+
+
+def test_a_directory_of_many_files_is_saved_and_compared_quickly(tmp_path, saved):
+    prefix = tmp_path / "many"
+    for number in range(100):
+        (prefix / f"share/{number}").mkdir(parents=True)
+        for name in range(100):
+            (prefix / f"share/{number}/{name}").write_bytes(b"x" * 300)
+    began = time.monotonic()
+    with overlaying(prefix, saved=saved):
+        pass
+    assert time.monotonic() - began < 5  # 10,000 files; seconds
