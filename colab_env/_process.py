@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,12 +183,21 @@ def _read(child: subprocess.Popen[str]) -> tuple[str, ...]:
 
 
 def _end_group(child: subprocess.Popen[str]) -> None:
-    if child.poll() is not None:
-        return
     # The group, not the child: an installer's shell dies on SIGTERM and leaves its helpers writing.
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE)
+        if _group_has_ended(child):
             return
+
+
+def _group_has_ended(child: subprocess.Popen[str]) -> bool:
+    deadline = time.monotonic() + _GRACE
+    while time.monotonic() < deadline:
+        child.poll()
+        try:
+            os.killpg(child.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, index, kernelspec, poetry, pyproject, uv, venv
+from colab_env import _files, index, kernelspec, poetry, pyproject, simple_index, uv, venv
 from colab_env.errors import NoSuchPythonError, PoetryError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.results import short
@@ -74,15 +74,14 @@ class Environment:
         venv.write_receipt(self.project, python=self.python)
 
     def _poetry_install(self) -> None:
-        settings = index.settings(self.runtime)
         try:
-            poetry.install_project(self.project, runtime=self.runtime, index=settings)
+            self._poetry_install_once()
         except PoetryError as error:
-            url = index.default_simple_index()
-            if not poetry.is_simple_only(error) or settings.url or url is None:
+            healed = simple_index.heal(self.runtime) if poetry.is_simple_only(error) else None
+            if healed is None:
                 raise
-            index.remember(self.runtime, url)
-            healed = index.settings(self.runtime)
-            poetry.write_command(self.runtime, healed)
-            self.notes.append("This network serves only PyPI's simple index; Poetry now reads that one.")
-            poetry.install_project(self.project, runtime=self.runtime, index=healed)
+            self.notes.append(healed)
+            self._poetry_install_once()
+
+    def _poetry_install_once(self) -> None:
+        poetry.install_project(self.project, runtime=self.runtime, index=index.settings(self.runtime))

@@ -43,7 +43,9 @@ class ProjectKernel:
             if outcome.failure is None:
                 kernelspec.write(self.runtime, self.name, spec)
                 return
-            self.notes.append(f"not {tier.name}: {outcome.failure}")
+            self.notes.append(
+                f"not {tier.name}: {outcome.failure}" + "".join(f" ({line})" for line in outcome.log[-1:])
+            )
         raise _error(self.name, outcome)
 
     def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:

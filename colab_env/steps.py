@@ -19,6 +19,7 @@ from colab_env import (
     kernelspec,
     poetry,
     pyproject,
+    simple_index,
     system,
     uv,
     venv,
@@ -177,9 +178,12 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     in the next cell. Raises CommandError when there is no such version or the package index is not reached.
     """
     runtime = Runtime.detect()
+    notes: list[str] = []
 
     def build() -> None:
         poetry.install(runtime, version=version, installer=_installer(runtime), index=index.settings(runtime))
+        if healed := simple_index.heal_if_needed(runtime):
+            notes.append(healed)
 
     result = Step(
         name="install_poetry",
@@ -188,6 +192,7 @@ def install_poetry(*, version: str | None = None) -> StepResult:
         check=lambda: poetry.health_check(runtime, version=version),
         build=build,
         describe=lambda: Found(what=f"Poetry {poetry.installed_version(runtime)}", where=poetry.home(runtime)),
+        notes=notes,
     ).run()
     _put_on_path(runtime.bin)
     return result

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 from conda_standin.fixtures import machine, other_standin, runtime, server, standin, standin_site, state  # noqa: F401
+from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _conda_run, _files, _overlay, _process, conda, conda_faults
+from colab_env import _conda_run, _files, _overlay, _process, _report, conda, conda_faults
 from colab_env.errors import (
     ColabEnvError,
     CommandError,
@@ -33,6 +34,7 @@ from colab_env.errors import (
     TermsOfServiceError,
     UsageError,
 )
+from colab_env.runtime import Runtime
 
 PY312 = SpecifierSet("==3.12.*")
 
@@ -60,9 +62,20 @@ def install(source, runtime):
     return install
 
 
+@pytest.fixture(scope="session")
+def template(standin, standin_site) -> Path:
+    """One installation for all tests: only the first lines of its scripts name the place where it was made."""
+    prefix, home = standin_site / "template", standin_site / "home"
+    runtime = Runtime.detect({"HOME": str(home), "PATH": os.environ["PATH"]})
+    with Server(standin.path.parent) as server:
+        source = conda.Source(installer=f"{server.url}/{standin.name}", sha256=standin.sha256)
+        conda.install(source, prefix=prefix, runtime=runtime)
+    return prefix
+
+
 @pytest.fixture
-def installed(install, prefix) -> Path:
-    install(prefix)
+def installed(template, prefix) -> Path:
+    subprocess.run(["cp", "-a", template, prefix], check=True)
     return prefix
 
 
@@ -125,7 +138,9 @@ def test_an_unknown_distribution_is_refused():
 def test_a_mirror_replaces_the_address_and_keeps_the_sum():
     pinned = conda.choose(PY312)
     by_variable = conda.Source().choose(PY312, environ={"COLAB_ENV_MINICONDA_MIRROR": "http://mirror/a/"})
-    by_argument = conda.Source(mirror="http://b").choose(PY312, environ={"COLAB_ENV_MINICONDA_MIRROR": "http://mirror/a/"})
+    by_argument = conda.Source(mirror="http://b").choose(
+        PY312, environ={"COLAB_ENV_MINICONDA_MIRROR": "http://mirror/a/"}
+    )
     assert by_variable == dataclasses.replace(pinned, url=f"http://mirror/a/{pinned.name}")
     assert by_argument.url == f"http://b/{pinned.name}"
 
@@ -245,7 +260,9 @@ def cut(content: bytes, where: str) -> bytes:
 
 
 @pytest.mark.parametrize("where", ["empty", "a page", "in the tool", "in the payload", "by one byte"])
-def test_a_damaged_installer_with_a_sum_of_its_own_does_not_count(install, prefix, server, standin, standin_site, where):
+def test_a_damaged_installer_with_a_sum_of_its_own_does_not_count(
+    install, prefix, server, standin, standin_site, where
+):
     content = cut(standin.path.read_bytes(), where)
     path = standin_site / "www" / f"{where.replace(' ', '-')}.sh"
     path.write_bytes(content)
@@ -300,13 +317,18 @@ def test_a_long_prefix_works(install, tmp_path):
 def child(code: str) -> subprocess.Popen[str]:
     path = [str(Path(__file__).parents[1])]
     head = f"import sys; sys.path[:0] = {path!r}\nfrom pathlib import Path\nfrom colab_env import conda\nfrom colab_env.runtime import Runtime\n"
-    return subprocess.Popen([sys.executable, "-c", head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def runtime_code(runtime, **variables: str) -> str:
     fields = {field.name: getattr(runtime, field.name) for field in dataclasses.fields(runtime)}
     fields["environ"] = {**runtime.environ, **variables}
-    words = ", ".join(f"{name}=Path({str(value)!r})" if isinstance(value, Path) else f"{name}={value!r}" for name, value in fields.items())
+    words = ", ".join(
+        f"{name}=Path({str(value)!r})" if isinstance(value, Path) else f"{name}={value!r}"
+        for name, value in fields.items()
+    )
     return f"Runtime({words})"
 
 
@@ -340,7 +362,9 @@ def test_a_killed_installation_is_healed_by_the_next_run(request, install, sourc
     target = request.getfixturevalue(place)
     before = state(target)
     mark = tmp_path / "mark"
-    process = child(install_code(source, target, runtime, INSTALLER_STANDIN_FAULT="half", INSTALLER_STANDIN_MARK=str(mark)))
+    process = child(
+        install_code(source, target, runtime, INSTALLER_STANDIN_FAULT="half", INSTALLER_STANDIN_MARK=str(mark))
+    )
     wait_for(mark, process)
     process.kill()
     process.communicate()
@@ -464,7 +488,9 @@ def test_packages_are_installed_and_found_again(installed, runtime):
 def test_conda_forges_google_colab_installs_and_does_not_import(installed, runtime):
     conda.install_packages(installed, ["google-colab"], runtime=runtime)
     with pytest.raises(CommandError, match="No module named 'imp'"):
-        _process.run([conda.interpreter(installed), "-c", "import google.colab"], environ=_process.child_environ(runtime.environ))
+        _process.run(
+            [conda.interpreter(installed), "-c", "import google.colab"], environ=_process.child_environ(runtime.environ)
+        )
 
 
 def test_packages_need_an_installation(prefix, runtime):
@@ -515,7 +541,9 @@ def test_a_transfer_that_stays_broken_ends_after_four_attempts(installed, faults
     assert waits == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("package", "text"), [("no-such-package", "no such package"), ("unfit", "do not fit together")])
+@pytest.mark.parametrize(
+    ("package", "text"), [("no-such-package", "no such package"), ("unfit", "do not fit together")]
+)
 def test_packages_that_cannot_be_had_are_named(installed, runtime, package, text):
     with pytest.raises(PackageNotFoundError, match=text) as caught:
         conda.install_packages(installed, [package], runtime=runtime, sleep=pytest.fail)
@@ -543,12 +571,18 @@ def test_terms_that_the_user_accepted_stop_nothing(installed, runtime):
 @pytest.mark.parametrize("place", ["prefix", "machine"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_packages_stopped_half_way_leave_nothing_behind(request, install, runtime, faults, tmp_path, place, how):
-    target = request.getfixturevalue(place)
-    install(target)
+    target = request.getfixturevalue("installed" if place == "prefix" else place)
+    if place == "machine":
+        install(target)
     before = state(target, without="pkgs")
     mark, with_fault = tmp_path / "mark", faults("half")
-    variables = {"CONDA_STANDIN_FAULTS": with_fault.environ["CONDA_STANDIN_FAULTS"], "INSTALLER_STANDIN_MARK": str(mark)}
-    process = child(f"conda.install_packages(Path({str(target)!r}), ['jupyter'], runtime={runtime_code(runtime, **variables)})")
+    variables = {
+        "CONDA_STANDIN_FAULTS": with_fault.environ["CONDA_STANDIN_FAULTS"],
+        "INSTALLER_STANDIN_MARK": str(mark),
+    }
+    process = child(
+        f"conda.install_packages(Path({str(target)!r}), ['jupyter'], runtime={runtime_code(runtime, **variables)})"
+    )
     wait_for(mark, process)
     process.send_signal(how)
     process.communicate(timeout=20)
@@ -616,3 +650,14 @@ def test_the_receipt_says_what_was_installed(installed, standin):
     receipt = _files.read_receipt(installed)
     assert (receipt["installer"], receipt["sha256"]) == (standin.name, standin.sha256)
     assert json.loads((installed / "colab-env.json").read_text()) == receipt
+
+
+def test_a_stopped_programs_helpers_have_ended_before_anything_is_put_back(tmp_path, runtime, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    late = tmp_path / "late"
+    monkeypatch.setattr(_report, "line", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _process.run(["sh", "-c", f"(trap '' TERM; echo go; sleep 0.5; touch {late}) & wait"], environ=runtime.environ)
+    assert late.exists()

@@ -185,7 +185,9 @@ def test_progress_counts_all_bytes_but_only_this_sessions_speed(server, target, 
 def test_the_stop_button_leaves_a_part_that_the_next_call_goes_on_with(server, target):
     server.faults = ["slow"]
     code = f"from colab_env._download import fetch; from pathlib import Path; fetch({server.url + '/file'!r}, Path({str(target)!r}), sha256={SHA256!r})"
-    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+    )
     part = target.with_name("file.part")
     while not (part.exists() and part.stat().st_size):
         assert child.poll() is None

@@ -212,7 +212,9 @@ def test_after_a_kill_the_next_run_does_not_take_condas_files_for_the_machines(m
 
 def test_after_a_kill_while_committing_undo_still_restores_everything(machine, saved):
     before = state(machine)
-    killed_while("install_like_conda(machine); overlay.settle(); overlay._close = lambda: None; overlay.commit()", machine, saved)
+    killed_while(
+        "install_like_conda(machine); overlay.settle(); overlay._close = lambda: None; overlay.commit()", machine, saved
+    )
     with overlaying(machine, saved=saved):
         install_like_conda(machine)
     undo(machine, saved=saved)
@@ -278,7 +280,10 @@ def test_another_version_that_fails_leaves_the_first_one(machine, saved):
 def test_somebody_elses_conda_is_left_alone(machine, saved):
     write(machine / "conda-meta/history", "")
     before = state(machine)
-    with pytest.raises(NotOursError, match="holds a conda that colab-env did not install"), overlaying(machine, saved=saved):
+    with (
+        pytest.raises(NotOursError, match="holds a conda that colab-env did not install"),
+        overlaying(machine, saved=saved),
+    ):
         pytest.fail("the block began")
     assert state(machine) == before
     assert not saved.exists()

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "tkinter", "turtledemo", "lib2to3", "pydoc_data"}
+LEFT_OUT = {
+    "test",
+    "tests",
+    "site-packages",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "lib2to3",
+    "pydoc_data",
+    "lib-dynload",
+}
 BASE = ("python", "conda", "pip")
 _OPEN = {"uid": 0, "gid": 0, "uname": "root", "gname": "root"}
 
@@ -42,7 +52,11 @@ def find_python(short: str | None = None) -> Path:
     found.append(Path(sys.base_prefix))
     for prefix in found:
         names = [path.name for path in (prefix / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name)]
-        if names and names[0] == (f"python{short}" if short else "python3.12") and (prefix / "lib" / names[0] / "os.py").exists():
+        if (
+            names
+            and names[0] == (f"python{short}" if short else "python3.12")
+            and (prefix / "lib" / names[0] / "os.py").exists()
+        ):
             return prefix
     if short is None:
         return Path(sys.base_prefix)
@@ -53,7 +67,11 @@ def find_python(short: str | None = None) -> Path:
 def build_channel(directory: Path, *, short: str) -> Path:
     """Make a local channel of tiny packages, indexed by py-rattler."""
     site = f"lib/python{short}/site-packages"
-    spec = {"argv": ["/standin/placeholder/bin/python", "-m", "ipykernel_launcher"], "display_name": "conda's", "language": "python"}
+    spec = {
+        "argv": ["/standin/placeholder/bin/python", "-m", "ipykernel_launcher"],
+        "display_name": "conda's",
+        "language": "python",
+    }
     _package(directory, "jupyter", "1.1.1", depends=["ipykernel"], files={
         "bin/jupyter": _script("jupyter of conda"),
         "bin/jupyter-kernelspec": _script("jupyter-kernelspec of conda"),
@@ -96,7 +114,9 @@ def build_installer(
 
 
 def _version(prefix: Path) -> tuple[str, str]:
-    program = sorted(path for path in (prefix / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name))[-1]
+    program = sorted(path for path in (prefix / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name))[
+        -1
+    ]
     code = "import platform; print(platform.python_version())"
     version = subprocess.run([program, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     return program.name.removeprefix("python"), version
@@ -130,8 +150,8 @@ def _record(name: str, version: str) -> dict[str, object]:
         "fn": file_name,
         "url": f"https://standin.invalid/linux-64/{file_name}",
         "channel": "https://standin.invalid",
-        "files": [],
-        "paths_data": {"paths": [], "paths_version": 1},
+        "files": [f"pkgs/{file_name}"],
+        "paths_data": {"paths": [{"_path": f"pkgs/{file_name}", "path_type": "hardlink"}], "paths_version": 1},
     }
 
 
@@ -139,7 +159,7 @@ def _add_python(tar: tarfile.TarFile, python: Path, short: str) -> None:
     def wanted(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
         path = Path(item.name)
         name = path.name
-        left_out = name in LEFT_OUT or name.startswith(("config-", "_test", "_codecs_", "_ctypes_test")) or ".opt-" in name
+        left_out = name in LEFT_OUT or name.startswith("config-") or ".opt-" in name
         return None if left_out else item
 
     program = (python / "bin" / f"python{short}").resolve()
@@ -148,19 +168,24 @@ def _add_python(tar: tarfile.TarFile, python: Path, short: str) -> None:
         link = tarfile.TarInfo(f"bin/{alias}")
         link.type, link.linkname = tarfile.SYMTYPE, f"python{short}"
         tar.addfile(link)
-    for library in (python / "lib").glob("libpython*.so.*"):
-        _add(tar, f"lib/{library.name}", _stripped(library), mode=0o755)
     tar.add(python / "lib" / f"python{short}", f"lib/python{short}", filter=wanted)
+    libraries = [
+        *(python / "lib").glob("libpython*.so.*"),
+        *(python / "lib" / f"python{short}" / "lib-dynload").glob("*.so"),
+    ]
+    for library, content in _stripped(libraries).items():
+        _add(tar, str(library.relative_to(python)), content, mode=0o755)
 
 
-def _stripped(library: Path) -> bytes:
-    # Debugging symbols are four fifths of a library that somebody built for himself.
+def _stripped(libraries: list[Path]) -> dict[Path, bytes]:
+    # Debugging symbols are four fifths of a Python that somebody built for himself.
+    wanted = [path for path in libraries if not path.name.startswith(("_test", "_codecs_", "_ctypes_test"))]
     if not shutil.which("strip"):
-        return library.read_bytes()
+        return {path: path.read_bytes() for path in wanted}
     with tempfile.TemporaryDirectory() as directory:
-        target = Path(directory) / "stripped"
-        subprocess.run(["strip", "--strip-debug", "-o", target, library], check=True)
-        return target.read_bytes()
+        copies = {path: shutil.copy(path, directory) for path in wanted}
+        subprocess.run(["strip", "--strip-debug", *copies.values()], check=True)
+        return {path: Path(copy).read_bytes() for path, copy in copies.items()}
 
 
 def _relocated(program: bytes, python: Path) -> bytes:
@@ -185,12 +210,26 @@ def _script(says: str) -> str:
     return f"#!/standin/placeholder/bin/python\nprint({says!r})\n"
 
 
-def _package(channel: Path, name: str, version: str, *, files: dict[str, str], depends: list[str] | None = None) -> None:
+def _package(
+    channel: Path, name: str, version: str, *, files: dict[str, str], depends: list[str] | None = None
+) -> None:
     target = channel / "linux-64" / f"{name}-{version}-h0_0.tar.bz2"
     target.parent.mkdir(parents=True, exist_ok=True)
-    index = {"name": name, "version": version, "build": "h0_0", "build_number": 0, "depends": depends or [], "subdir": "linux-64"}
+    index = {
+        "name": name,
+        "version": version,
+        "build": "h0_0",
+        "build_number": 0,
+        "depends": depends or [],
+        "subdir": "linux-64",
+    }
     paths = [
-        {"_path": path, "path_type": "hardlink", "sha256": hashlib.sha256(text.encode()).hexdigest(), "size_in_bytes": len(text.encode())}
+        {
+            "_path": path,
+            "path_type": "hardlink",
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "size_in_bytes": len(text.encode()),
+        }
         for path, text in files.items()
     ]
     with tarfile.open(target, "w:bz2") as tar:

@@ -19,8 +19,14 @@ FAULTS = {
     "http": ("CondaHTTPError", HTTP),
     "proxy": ("ProxyError", "Conda cannot proceed due to an error in your proxy configuration."),
     "ssl": ("CondaSSLError", "Encountered an SSL error. Most likely a certificate verification issue."),
-    "checksum": ("ChecksumMismatchError", "Conda detected a mismatch between the expected content and downloaded content"),
-    "not-writable": ("EnvironmentNotWritableError", "The current user does not have write permissions to the environment."),
+    "checksum": (
+        "ChecksumMismatchError",
+        "Conda detected a mismatch between the expected content and downloaded content",
+    ),
+    "not-writable": (
+        "EnvironmentNotWritableError",
+        "The current user does not have write permissions to the environment.",
+    ),
     "no-space": ("CondaError", "[Errno 28] No space left on device"),
     "no-channel": ("UnavailableInvalidChannel", "HTTP 404 NOT FOUND for channel nowhere"),
     "odd": ("CondaOddError", "something that nobody has seen before"),
@@ -32,7 +38,9 @@ class Failed(Exception):
 
 
 def fail(name, message):
-    print(json.dumps({"caused_by": "None", "error": repr(message), "exception_name": name, "message": message}, indent=2))
+    print(
+        json.dumps({"caused_by": "None", "error": repr(message), "exception_name": name, "message": message}, indent=2)
+    )
     raise Failed
 
 
@@ -82,9 +90,9 @@ async def solve_and_link(prefix, channel, specs):
     import rattler
 
     base = set(SETTINGS["base"])
-    records = [rattler.PrefixRecord.from_path(path) for path in (prefix / "conda-meta").glob("*.json")
-               if path.name.rsplit("-", 2)[0] not in base]
-    wanted = [*specs, *(str(record.name.normalized) for record in records)]
+    everything = [rattler.PrefixRecord.from_path(path) for path in (prefix / "conda-meta").glob("*.json")]
+    present = [str(record.name.normalized) for record in everything]
+    wanted = [*specs, *(name for name in present if name not in base)]
     platforms = ["linux-64", "noarch"]
     try:
         solution = await rattler.solve([rattler.Channel(channel)], wanted, platforms=platforms)
@@ -93,7 +101,11 @@ async def solve_and_link(prefix, channel, specs):
         name = "PackagesNotFoundInChannelsError" if "No candidates were found" in text else "LibMambaUnsatisfiableError"
         fail(name, text)
     await rattler.install(
-        solution, prefix, cache_dir=prefix / "pkgs" / "cache", installed_packages=records, ignored_packages=base,
+        solution,
+        prefix,
+        cache_dir=prefix / "pkgs" / "cache",
+        installed_packages=everything,
+        ignored_packages=base,
         show_progress=False,
     )
     return [str(record.name.normalized) for record in solution]
