@@ -27,7 +27,7 @@ def install_argv(python: Path, packages: Sequence[str], *, channels: Sequence[st
 
 
 def conda_environ(machine: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for conda: it accepts no terms by itself, and trusts the certificates that others trust."""
+    """Return the environment for conda: no terms are accepted by it, and the certificates of others are trusted."""
     environ = _process.child_environ(machine)
     # With CI set, conda accepts terms of service in the user's name.
     environ.pop("CI", None)

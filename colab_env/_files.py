@@ -18,6 +18,10 @@ from colab_env.errors import DiskFullError, NotOursError, NotWritableError
 from colab_env.results import short
 
 RECEIPT = "colab-env.json"
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # something else in the way
+)
 
 
 @contextlib.contextmanager
@@ -30,7 +34,7 @@ def explaining(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             msg = f"no space left on the disk while writing {where}"
             raise DiskFullError(msg, hint="free some space, then run the same call again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _REFUSED:
             msg = f"cannot write {where}: {error.strerror}"
             raise NotWritableError(msg, hint="choose another directory, or change its owner or mode") from error
         raise
@@ -137,24 +141,17 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
     """Build a directory anew inside the block; if the block raises, the old one comes back.
 
     Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept. What a
-    killed run left is recognised by the two names beside `path` and cleared away first.
+    killed run left is recognised by the names beside `path` and cleared away first.
     """
-    aside, building = (path.with_name(f".{path.name}.colab-env-{word}") for word in ("old", "building"))
-    with explaining(path):
-        _recover(path, aside, building)
-        if path.is_symlink() or path.exists():
-            _require_ours(path, is_ours)
-            path.rename(aside)
-        building.parent.mkdir(parents=True, exist_ok=True)
-        building.touch()
-    try:
+    recover(path)
+    if os.path.lexists(path):
+        _require_ours(path, is_ours)
+    with _undoing(path), explaining(path):
+        if os.path.lexists(path):
+            path.rename(_beside(path, "old"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _beside(path, "building").touch()
         yield path
-    except BaseException:
-        _recover(path, aside, building)
-        raise
-    building.unlink()
-    if aside.exists():
-        remove(aside)
 
 
 @contextlib.contextmanager
@@ -162,19 +159,45 @@ def updating(path: Path) -> Iterator[Path]:
     """Change a directory in place inside the block; if the block raises, it is as it was.
 
     The copy made first is of hard links: it costs no space, and it is good as long as the tools that work inside
-    replace files instead of writing into them, as pip, uv and Poetry do.
+    replace files instead of writing into them, as pip, uv and Poetry do. The receipt is away until the block writes it anew.
     """
-    aside = path.with_name(f".{path.name}.colab-env-old")
-    with explaining(path):
-        _recover(path, aside, path.with_name(f".{path.name}.colab-env-building"))
-        shutil.copytree(path, aside, symlinks=True, copy_function=os.link)
-    try:
+    recover(path)
+    with _undoing(path), explaining(path):
+        shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)
+        _beside(path, "copying").rename(_beside(path, "old"))
+        _beside(path, "building").touch()
+        (path / RECEIPT).unlink(missing_ok=True)
         yield path
+
+
+def recover(path: Path, *, keep_complete: bool = True) -> None:
+    """Bring back what a run that ended early was replacing or updating, unless the new one is complete."""
+    aside, building, copying = (_beside(path, word) for word in ("old", "building", "copying"))
+    with explaining(path):
+        if os.path.lexists(copying):
+            remove(copying)
+        if building.exists():
+            if os.path.lexists(path) and not (keep_complete and read_receipt(path)):
+                remove(path)
+            building.unlink()
+        if os.path.lexists(aside):
+            remove(aside) if os.path.lexists(path) else aside.rename(path)
+
+
+@contextlib.contextmanager
+def _undoing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
-        remove(path)
-        aside.rename(path)
+        recover(path, keep_complete=False)
         raise
-    remove(aside)
+    _beside(path, "building").unlink()
+    if os.path.lexists(_beside(path, "old")):
+        remove(_beside(path, "old"))
+
+
+def _beside(path: Path, word: str) -> Path:
+    return path.with_name(f".{path.name}.colab-env-{word}")
 
 
 @contextlib.contextmanager
@@ -187,18 +210,9 @@ def restoring(*paths: Path) -> Iterator[None]:
         for path, content in before.items():
             if content is None:
                 path.unlink(missing_ok=True)
-            elif path.read_bytes() != content:
+            elif not path.is_file() or path.read_bytes() != content:
                 path.write_bytes(content)
         raise
-
-
-def _recover(path: Path, aside: Path, building: Path) -> None:
-    if building.exists():
-        if path.exists() and not (aside.exists() and read_receipt(path)):
-            remove(path)
-        building.unlink()
-    if aside.exists():
-        remove(aside) if path.exists() else aside.rename(path)
 
 
 def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:

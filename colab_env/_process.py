@@ -96,7 +96,7 @@ class _Team:
 
     def stop(self) -> None:
         self.stopped = True
-        for child in self.children:
+        for child in tuple(self.children):
             _end_group(child)
 
 
@@ -146,6 +146,8 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
     finally:
         if child.stdout is not None:
             child.stdout.close()
+        if team := _team.get():
+            team.children.remove(child)
 
 
 def _start(

@@ -80,8 +80,8 @@ def install(
 
     An installation of ours that is damaged or does not fit is replaced. In a directory that the machine uses, such as
     /usr/local, the machine's own commands work on (see `_overlay`). Needs 100 to 160 MB of network, 600 MB of disk.
-    Raises UsageError, NoSuchPythonError, NetworkError, HashMismatchError, InstallerError, NotOursError, NotWritableError or
-    DiskFullError.
+    Raises UsageError, NoSuchPythonError, NetworkError, HashMismatchError, InstallerError, NotOursError,
+    NotWritableError or DiskFullError.
     """
     specifier = specifier or SpecifierSet()
     installer = source.choose(specifier, environ=runtime.environ)
@@ -160,8 +160,8 @@ def install_packages(
 ) -> None:
     """Install packages from these channels and no others, or leave everything as it was.
 
-    Broken transfers are tried four times, waiting 1, 2, 4 seconds. Nobody's terms of service are accepted: a channel that
-    wants that raises TermsOfServiceError. Raises also PackageNotFoundError, NetworkError, DiskFullError,
+    Broken transfers are tried four times, waiting 1, 2, 4 seconds. Nobody's terms of service are accepted: a channel
+    that wants that raises TermsOfServiceError. Raises also PackageNotFoundError, NetworkError, DiskFullError,
     NotWritableError or CondaError.
     """
     with _files.locked(_lock(prefix, runtime)):

@@ -33,6 +33,7 @@ class Environment:
         if asked and not parse_specifier(asked).contains(self.python.version):
             msg = f"{short(self.project / 'pyproject.toml')} asks for Python {asked!r}, but {self.python.version} was chosen"
             raise NoSuchPythonError(msg, hint=f"choose another Python: setup(python={asked!r})")
+        _files.recover(self.project / venv.NAME)
         with _files.restoring(*(self.project / name for name in ("pyproject.toml", "poetry.toml", "poetry.lock"))):
             written = pyproject.complete(self.project, python=self.python, system_site_packages=self.visible)
             self.notes.extend(f"{name} was written" for name in written)

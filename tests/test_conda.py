@@ -1,3 +1,4 @@
+# ruff: noqa: F811  the fixtures are imported
 from __future__ import annotations
 
 import dataclasses
@@ -126,7 +127,7 @@ def test_miniforge_comes_from_its_releases():
     chosen = conda.choose(SpecifierSet(">=3.12"), distribution="miniforge")
     start = "https://github.com/conda-forge/miniforge/releases/download/26.3.2-3/"
     assert chosen.url == f"{start}Miniforge3-26.3.2-3-Linux-x86_64.sh"
-    with pytest.raises(NoSuchPythonError, match="no Miniforge installer .* there are 3.13"):
+    with pytest.raises(NoSuchPythonError, match=r"no Miniforge installer .* there are 3\.13"):
         conda.choose(SpecifierSet("==3.12.*"), distribution="miniforge")
 
 
@@ -150,7 +151,7 @@ def test_the_users_own_sum_wins():
 
 
 def test_an_installer_without_a_sum_is_refused():
-    with pytest.raises(UsageError, match="http://x/y.sh comes without its SHA-256"):
+    with pytest.raises(UsageError, match=r"http://x/y\.sh comes without its SHA-256"):
         conda.Source(installer="http://x/y.sh").choose(PY312, environ={})
 
 
@@ -316,7 +317,8 @@ def test_a_long_prefix_works(install, tmp_path):
 
 def child(code: str) -> subprocess.Popen[str]:
     path = [str(Path(__file__).parents[1])]
-    head = f"import sys; sys.path[:0] = {path!r}\nfrom pathlib import Path\nfrom colab_env import conda\nfrom colab_env.runtime import Runtime\n"
+    head = f"import sys; sys.path[:0] = {path!r}\n"
+    head += "from pathlib import Path; from colab_env import conda; from colab_env.runtime import Runtime\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -438,7 +440,7 @@ def test_condas_own_commands_work_beside_the_machines(install, machine, runtime)
     install(machine)
     finished = _process.run([machine / "bin/conda", "--version"], environ=_process.child_environ(runtime.environ))
     assert finished.output == "conda 26.5.3"
-    assert os.readlink(machine / "bin/python") == str(machine.parent / "bin/python3")
+    assert str((machine / "bin/python").readlink()) == str(machine.parent / "bin/python3")
 
 
 def test_a_failed_installation_over_the_machine_restores_it(install, machine, runtime):
@@ -552,7 +554,7 @@ def test_packages_that_cannot_be_had_are_named(installed, runtime, package, text
 
 def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime):
     on_ci = with_environ(runtime, CI="true")
-    with pytest.raises(TermsOfServiceError, match="https://repo.anaconda.com/pkgs/main") as caught:
+    with pytest.raises(TermsOfServiceError, match=r"https://repo\.anaconda\.com/pkgs/main") as caught:
         conda.install_packages(installed, ["jupyter"], channels=("defaults",), runtime=on_ci, sleep=pytest.fail)
     python = installed / "bin/python3.12"
     accept = f"{python} -m conda tos accept --override-channels --channel https://repo.anaconda.com/pkgs/"

@@ -124,7 +124,7 @@ def test_a_final_answer_is_not_tried_again(server, target, status):
 
 def test_without_a_network_the_error_names_the_address(target):
     waits = Waits()
-    with pytest.raises(NetworkError, match="http://127.0.0.1:9/file: no connection"):
+    with pytest.raises(NetworkError, match=r"http://127\.0\.0\.1:9/file: no connection"):
         _download.fetch("http://127.0.0.1:9/file", target, sha256=SHA256, sleep=waits)
     assert len(waits) == 4
 
@@ -184,7 +184,8 @@ def test_progress_counts_all_bytes_but_only_this_sessions_speed(server, target, 
 
 def test_the_stop_button_leaves_a_part_that_the_next_call_goes_on_with(server, target):
     server.faults = ["slow"]
-    code = f"from colab_env._download import fetch; from pathlib import Path; fetch({server.url + '/file'!r}, Path({str(target)!r}), sha256={SHA256!r})"
+    code = "from colab_env._download import fetch; from pathlib import Path; "
+    code += f"fetch({server.url + '/file'!r}, Path({str(target)!r}), sha256={SHA256!r})"
     child = subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     )

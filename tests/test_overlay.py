@@ -1,7 +1,7 @@
+# ruff: noqa: F811, PT012  the fixtures are imported; what an exception leaves is the subject
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys

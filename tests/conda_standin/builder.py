@@ -114,9 +114,8 @@ def build_installer(
 
 
 def _version(prefix: Path) -> tuple[str, str]:
-    program = sorted(path for path in (prefix / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name))[
-        -1
-    ]
+    names = [path for path in (prefix / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name)]
+    program = max(names)
     code = "import platform; print(platform.python_version())"
     version = subprocess.run([program, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     return program.name.removeprefix("python"), version

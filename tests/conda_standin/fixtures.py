@@ -1,4 +1,4 @@
-"""Fixtures: one stand-in channel and installer for the whole session; a machine's directory and a runtime for each test."""
+"""Fixtures: a stand-in channel and installer for the session; a machine's directory and a runtime for each test."""
 
 from __future__ import annotations
 

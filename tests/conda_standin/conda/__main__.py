@@ -33,7 +33,7 @@ FAULTS = {
 }
 
 
-class Failed(Exception):
+class FailedError(Exception):
     pass
 
 
@@ -41,7 +41,7 @@ def fail(name, message):
     print(
         json.dumps({"caused_by": "None", "error": repr(message), "exception_name": name, "message": message}, indent=2)
     )
-    raise Failed
+    raise FailedError
 
 
 def next_fault():
@@ -84,7 +84,7 @@ def act_out(fault, prefix):
 async def solve_and_link(prefix, channel, specs):
     # py-rattler makes its web client before it knows that the channel is a directory.
     certificates = "/etc/ssl/certs/ca-certificates.crt"
-    if Path(certificates).exists():
+    if os.path.exists(certificates):  # noqa: ASYNC240, PTH110
         os.environ.setdefault("SSL_CERT_FILE", certificates)
     sys.path.append(SETTINGS["rattler"])
     import rattler
@@ -96,7 +96,7 @@ async def solve_and_link(prefix, channel, specs):
     platforms = ["linux-64", "noarch"]
     try:
         solution = await rattler.solve([rattler.Channel(channel)], wanted, platforms=platforms)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         text = str(error)
         name = "PackagesNotFoundInChannelsError" if "No candidates were found" in text else "LibMambaUnsatisfiableError"
         fail(name, text)
@@ -155,7 +155,7 @@ def main():
 
 try:
     code = main()
-except Failed:
+except FailedError:
     code = 1
 sys.stdout.flush()
 sys.stderr.flush()

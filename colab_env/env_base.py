@@ -1,0 +1,73 @@
+"""Where named environments live: one directory to build in, and others to look in. `front.sh` reads the same things."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env.errors import UsageError
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.runtime import Runtime
+
+SYSTEM = Path("/var/lib/python3/envs")
+SYSTEM_CONFIG = Path("/etc/colab-env.toml")
+VARIABLE = "COLAB_ENV_BASE"
+
+
+def bases(runtime: Runtime, option: str | Path | None = None) -> tuple[Path, ...]:
+    """Return the directories that are searched, in order; the first is where environments are made.
+
+    In this order: `option`, the variable COLAB_ENV_BASE (several are divided by colons), `base` in the user's
+    `~/.config/colab-env.toml`, `base` in `/etc/colab-env.toml`; then the machine's own directory for root, and for others the
+    user's data directory followed by the machine's. Raises UsageError for a relative path or a file that is not TOML.
+    """
+    if option:
+        return (_absolute(Path(option).expanduser().absolute(), "--base"),)
+    if named := runtime.environ.get(VARIABLE):
+        return tuple(_absolute(Path(part), VARIABLE) for part in named.split(":") if part)
+    return _configured(runtime) or default(runtime)
+
+
+def default(runtime: Runtime) -> tuple[Path, ...]:
+    """Return the directories of a machine on which nothing is configured."""
+    return (SYSTEM,) if os.geteuid() == 0 else (runtime.data / "envs", SYSTEM)
+
+
+def _configured(runtime: Runtime) -> tuple[Path, ...]:
+    directory = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
+    for path in (directory / "colab-env.toml", SYSTEM_CONFIG):
+        if path.is_file() and (found := _read(path)):
+            return found
+    return ()
+
+
+def _read(path: Path) -> tuple[Path, ...]:
+    value = _parsed(path).get("base", [])
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        msg = f"`base` in {short(path)} is neither a directory nor a list of directories"
+        raise UsageError(msg, hint=f'write base = "{SYSTEM}", for example')
+    return tuple(_absolute(Path(each).expanduser(), short(path)) for each in listed)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomlkit as tomllib  # type: ignore[no-redef]
+    try:
+        return dict(tomllib.loads(text))
+    except ValueError as error:
+        msg = f"{short(path)} is not TOML: {error}"
+        raise UsageError(msg, hint="mend that line") from error
+
+
+def _absolute(path: Path, source: str) -> Path:
+    if path.is_absolute() and str(path) != "/":
+        return path
+    msg = f"the base directory {str(path)!r} in {source} is not an absolute path"
+    raise UsageError(msg, hint=f"write it in full, such as {SYSTEM}")

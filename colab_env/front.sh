@@ -1,0 +1,108 @@
+#!/bin/sh
+# colab-env: `run` and `which` here, because they stand in shebangs, units and cron lines; everything else in Python.
+# What is not plain goes to Python too, which also has the words for what is wrong. Variables are named _ce_*: another
+# name could be an exported one of the caller's, and the program would see it changed.
+
+case ${1-} in
+"run "*) # The kernel passes `#!/usr/bin/colab-env run NAME PROGRAM` as one argument, then the script.
+    if [ -f "${2-}" ]; then
+        _ce_words=$1
+        shift
+        set -f
+        # shellcheck disable=SC2086  # split on purpose
+        set -- $_ce_words "$@"
+        set +f
+    fi
+    ;;
+esac
+
+_ce_python() {
+    _ce_here=${0%/*}
+    if ! [ -x "$_ce_here/colab-env-main" ]; then
+        _ce_here=$(readlink -f -- "$0")
+        _ce_here=${_ce_here%/*}
+    fi
+    exec "$_ce_here/colab-env-main" "$@"
+}
+
+_ce_read() { # FILE: take `base = "DIR"` or `base = ["DIR", "DIR"]`; fail on everything else
+    while IFS= read -r _ce_line || [ -n "$_ce_line" ]; do
+        case $_ce_line in
+        '' | '#'*) continue ;;
+        'base = ["'*'"]') _ce_line=${_ce_line#'base = ["'} _ce_line=${_ce_line%'"]'} ;;
+        'base = "'*'"') _ce_line=${_ce_line#'base = "'} _ce_line=${_ce_line%'"'} ;;
+        *) return 1 ;;
+        esac
+        case $_ce_line in *:*) return 1 ;; esac
+        while :; do
+            case $_ce_line in
+            *'", "'*) _ce_line=${_ce_line%%'", "'*}:${_ce_line#*'", "'} ;;
+            *) break ;;
+            esac
+        done
+        case $_ce_line in *[\"\\]*) return 1 ;; esac
+        _ce_bases=$_ce_line
+    done <"$1"
+}
+
+_ce_where() { # set _ce_bases as env_base.py does; fail where that takes more than a few lines
+    _ce_bases=${COLAB_ENV_BASE-}
+    [ -z "$_ce_bases" ] || return 0
+    _ce_config=${XDG_CONFIG_HOME:-${HOME-}/.config}/colab-env.toml
+    for _ce_file in /etc/colab-env.toml "$_ce_config"; do
+        if [ -f "$_ce_file" ]; then _ce_read "$_ce_file" || return 1; fi
+    done
+    [ -z "$_ce_bases" ] || return 0
+    _ce_bases=/var/lib/python3/envs
+    if ! [ -O / ]; then # not root, who owns /
+        [ -n "${HOME-}" ] || return 1
+        _ce_bases=${COLAB_ENV_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/colab-env}/envs:$_ce_bases
+    fi
+}
+
+_ce_find() { # NAME PROGRAM: set _ce_env to the environment; fail where there is anything to say about it
+    case $1 in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) return 1 ;; esac
+    case $2 in '' | */*) return 1 ;; esac
+    [ -n "$_ce_bases" ] || _ce_where || return 1
+    while [ -n "$_ce_bases" ]; do
+        _ce_env=${_ce_bases%%:*}
+        case $_ce_env in /*[!/]) ;; *) return 1 ;; esac
+        _ce_env=$_ce_env/$1
+        if [ -f "$_ce_env/colab-env.json" ]; then
+            [ -x "$_ce_env/bin/python" ] && [ -f "$_ce_env/bin/$2" ] && [ -x "$_ce_env/bin/$2" ]
+            return
+        fi
+        case $_ce_bases in *:*) _ce_bases=${_ce_bases#*:} ;; *) _ce_bases= ;; esac
+    done
+    return 1
+}
+
+case ${1-}:${2-} in
+run:--base | which:--base)
+    _ce_bases=${3-}
+    _ce_find "${4-}" "${5-}" || _ce_python "$@"
+    _ce_verb=$1
+    shift 3
+    ;;
+run:[!-]* | which:[!-]*)
+    _ce_bases=
+    _ce_find "${2-}" "${3-}" || _ce_python "$@"
+    _ce_verb=$1
+    shift
+    ;;
+*) _ce_python "$@" ;;
+esac
+
+if [ "$_ce_verb" = which ]; then
+    printf '%s\n' "$_ce_env/bin/$2"
+    exit
+fi
+_ce_program=$_ce_env/bin/$2
+case ${PATH-} in
+"$_ce_env/bin" | "$_ce_env/bin:"*) ;;
+*) export PATH="$_ce_env/bin${PATH:+:$PATH}" ;;
+esac
+export VIRTUAL_ENV="$_ce_env" VIRTUAL_ENV_PROMPT="$1"
+unset PYTHONHOME
+shift 2
+exec "$_ce_program" "$@"

@@ -1,0 +1,115 @@
+"""A real JupyterLab, looked at through headless Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
+)  # fmt: skip
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
+
+
+@contextlib.contextmanager
+def jupyterlab(directory: Path, home: Path) -> Iterator[str]:
+    """Serve JupyterLab for a directory, as a person with that home would start it; yields its address with the token."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--ServerApp.port={port}", "--ServerApp.open_browser=False", "--IdentityProvider.token=secret"]
+    options += [f"--ServerApp.root_dir={directory}", "--ServerApp.allow_root=True", "--LabApp.news_url=None"]
+    options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    environ = {**os.environ, "HOME": str(home)}
+    with (directory / "server.log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environ, stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api?token=secret", server)
+        yield f"http://127.0.0.1:{port}/lab/tree/{{path}}?token=secret&reset"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@contextlib.contextmanager
+def chromium(profile: Path):
+    """Start Chromium with an empty profile; yields selenium's driver."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*_FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.implicitly_wait(20)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def choose_kernel(driver, display_name: str) -> None:
+    """Pick a kernel in JupyterLab's dialog, as a person does."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    driver.find_element(By.CSS_SELECTOR, ".jp-NotebookPanel-toolbar .jp-KernelName, .jp-Toolbar-kernelName").click()
+    dialog = driver.find_element(By.CSS_SELECTOR, ".jp-Dialog")
+    Select(dialog.find_element(By.TAG_NAME, "select")).select_by_visible_text(display_name)
+    dialog.find_element(By.CSS_SELECTOR, "button.jp-mod-accept").click()
+    _wait_until(lambda: f"{display_name} | Idle" in driver.find_element(By.ID, "jp-main-statusbar").text)
+
+
+def run_cell(driver, number: int = 0) -> None:
+    """Click into a cell and press Shift+Enter."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    driver.find_elements(By.CSS_SELECTOR, ".jp-CodeCell .cm-content")[number].click()
+    ActionChains(driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+
+
+def wait_for_text(driver, text: str, *, seconds: float = 60) -> str:
+    """Return what the cells' outputs show once `text` is among it."""
+    from selenium.webdriver.common.by import By
+
+    deadline = time.monotonic() + seconds
+    shown = ""
+    while time.monotonic() < deadline:
+        shown = "\n".join(each.text for each in driver.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output"))
+        if text in shown:
+            return shown
+        time.sleep(0.2)
+    pytest.fail(f"{text!r} did not appear; the outputs show {shown!r}")
+
+
+def _wait_until(is_true, *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, "the page did not get there"
+        time.sleep(0.1)
+
+
+def _wait_for(url: str, server: subprocess.Popen) -> None:
+    for _ in range(300):
+        assert server.poll() is None, "the server ended"
+        with contextlib.suppress(OSError):
+            json.load(urllib.request.urlopen(url))
+            return
+        time.sleep(0.1)
+    pytest.fail("the server did not come up")

@@ -1,0 +1,254 @@
+"""What holds for every test: a home of its own, no traces, no network without the marker; and one machine built for all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from colab_env import _report, runtime, steps, system
+from colab_env.interpreter import Interpreter
+from colab_env.results import StepResult
+
+ROOT = Path(__file__).parents[1]
+# They would make the children of a test look elsewhere than a user's do.
+_UNWANTED = (
+    "PYTHONPATH",
+    "PYTHONDONTWRITEBYTECODE",
+    "VIRTUAL_ENV",
+    "COLAB_RELEASE_TAG",
+    "CONDA_PREFIX",
+    "POETRY_PYPI_MIRROR_URL",
+    "JUPYTER_PATH",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine where Poetry and the kernel layer for `python` are installed; `poetry` is what installing it returned."""
+
+    data: Path
+    python: Interpreter
+    poetry: StepResult
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The download caches that all tests share."""
+    place = tmp_path_factory.mktemp("caches")
+    return {name: os.environ.get(name, str(place / name.lower())) for name in ("UV_CACHE_DIR", "POETRY_CACHE_DIR")}
+
+
+@pytest.fixture(autouse=True)
+def no_traces() -> Iterator[None]:
+    """Fail a test that leaves another working directory or other environment variables behind."""
+    directory, environ = Path.cwd(), dict(os.environ)
+    yield
+    now = {**os.environ, "PYTEST_CURRENT_TEST": environ.get("PYTEST_CURRENT_TEST", "")}
+    assert Path.cwd() == directory
+    assert now == environ
+
+
+@pytest.fixture(autouse=True)
+def home(
+    no_traces: None, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """An empty home directory. PATH, which steps change, is put back afterwards."""
+    place = tmp_path_factory.mktemp("home")
+    _move_in(place, caches, monkeypatch)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections from this process to other machines, but for tests marked `network`."""
+    if request.node.get_closest_marker("network"):
+        return
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if self.family != socket.AF_UNIX and host not in ("localhost", "::1") and not str(host).startswith("127."):
+            msg = f"a test without the marker `network` connects to {address}"
+            raise AssertionError(msg)
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def pythons() -> list[Interpreter]:
+    """The Pythons of this machine, newest first: at least two."""
+    found = system.available(runtime=runtime.Runtime.detect())
+    if len(found) < 2:
+        pytest.skip("needs two Pythons (pyenv's are found)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def built_machine(
+    pythons: list[Interpreter], caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    with pytest.MonkeyPatch.context() as patch:
+        _move_in(tmp_path_factory.mktemp("machine"), caches, patch)
+        patch.setenv("COLAB_ENV_HOME", str(tmp_path_factory.mktemp("colab-env")))
+        with _report.screen(_report.Silent()):
+            chosen = steps.install_python(pythons[0].version, interpreter="system")
+            poetry = steps.install_poetry()
+            steps.install_colab_packages()
+        data = Path(os.environ["COLAB_ENV_HOME"])
+    assert chosen.python is not None
+    yield Machine(data=data, python=chosen.python, poetry=poetry)
+
+
+@pytest.fixture
+def machine(built_machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine of this test's own, in which the slow things are there already.
+
+    Poetry is a link to the shared one, so damage nothing inside it; the layers are hard links, which may be deleted.
+    """
+    data = home / "colab-env"
+    data.mkdir()
+    (data / "poetry").symlink_to(built_machine.data / "poetry")
+    shutil.copytree(built_machine.data / "layers", data / "layers", symlinks=True, copy_function=os.link)
+    for name in ("bin", "index.json", "chosen.json"):
+        source = built_machine.data / name
+        if source.is_dir():
+            shutil.copytree(source, data / name)
+        elif source.is_file():
+            shutil.copy2(source, data / name)
+    monkeypatch.setenv("COLAB_ENV_HOME", str(data))
+    return Machine(data=data, python=built_machine.python, poetry=built_machine.poetry)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty directory for a project."""
+    place = tmp_path / "lesson"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("only root mounts a small disk")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which nobody makes a file."""
+    place = tmp_path / "read-only"
+    place.mkdir()
+    lock, unlock = (["chattr", "+i"], ["chattr", "-i"]) if os.geteuid() == 0 else (["chmod", "555"], ["chmod", "755"])
+    if shutil.which(lock[0]) is None or subprocess.run([*lock, place], capture_output=True, check=False).returncode:
+        pytest.skip("nothing stops root here")
+    yield place
+    subprocess.run([*unlock, place], check=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a child process ended, and what it printed."""
+
+    returncode: int
+    output: str
+
+
+Stop = Callable[..., Ended]
+
+
+@pytest.fixture
+def stop() -> Stop:
+    """Run Python code in another process and press its stop button once `when()` is true."""
+
+    def stop(code: str, *, when: Callable[[], bool], how: signal.Signals = signal.SIGINT) -> Ended:
+        child = start_python(code)
+        deadline = time.monotonic() + 60
+        while not when():
+            if child.poll() is not None or time.monotonic() > deadline:
+                child.kill()
+                pytest.fail(f"the moment never came:\n{child.communicate()[0]}")
+            time.sleep(0.005)
+        child.send_signal(how)
+        output, _ = child.communicate(timeout=60)
+        return Ended(returncode=child.returncode, output=output)
+
+    return stop
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Press the stop button when a child prints a line that contains `text`."""
+
+    def interrupt(text: str = "") -> None:
+        def line(printed: str) -> None:
+            if text in printed:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(_report, "line", line)
+
+    return interrupt
+
+
+@pytest.fixture
+def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail on the start of any program, and on any connection."""
+
+    def refuse(*arguments: object, **_options: object) -> None:
+        msg = f"nothing was to be started, but: {arguments}"
+        raise AssertionError(msg)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def start_python(code: str) -> subprocess.Popen[str]:
+    """Start Python code, which can import colab_env, in another process."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def _move_in(home: Path, caches: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+    real = Path.home()
+    pip = next((path for path in (real / ".config/pip/pip.conf", real / ".pip/pip.conf") if path.is_file()), None)
+    for name in _UNWANTED:
+        patch.delenv(name, raising=False)
+    places = {
+        "HOME": home,
+        "XDG_DATA_HOME": home / ".local/share",
+        "XDG_CONFIG_HOME": home / ".config",
+        "XDG_CACHE_HOME": home / ".cache",
+        "XDG_STATE_HOME": home / ".local/state",
+        "JUPYTER_DATA_DIR": home / ".local/share/jupyter",
+        "JUPYTER_CONFIG_DIR": home / ".jupyter",
+        "JUPYTER_RUNTIME_DIR": home / ".local/share/jupyter/runtime",
+        "IPYTHONDIR": home / ".ipython",
+        "COLAB_ENV_HOME": home / ".local/share/colab-env",
+        "PYENV_ROOT": os.environ.get("PYENV_ROOT", real / ".pyenv"),
+        **({"PIP_CONFIG_FILE": pip} if pip and "PIP_CONFIG_FILE" not in os.environ else {}),
+    }
+    for name, place in {**caches, **places, "PATH": os.environ["PATH"]}.items():
+        patch.setenv(name, str(place))

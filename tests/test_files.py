@@ -1,0 +1,370 @@
+"""Replacing, updating, restoring, locking: whole or not at all, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, start_python
+
+from colab_env import _files
+from colab_env.errors import DiskFullError, NotOursError, NotWritableError
+
+ENDS = [ValueError, KeyboardInterrupt, SystemExit]
+
+
+def content(place: Path) -> dict[str, str]:
+    """Return every file below `place`, hidden ones included."""
+    return {str(path.relative_to(place)): path.read_text() for path in sorted(place.rglob("*")) if path.is_file()}
+
+
+def build(place: Path, version: str) -> None:
+    place.mkdir(exist_ok=True)
+    for name in ("one", "two"):
+        (place / name).unlink(missing_ok=True)  # as installers do: replace, never write into
+        (place / name).write_text(version)
+    _files.write_receipt(place, {"version": version})
+
+
+def whole(version: str) -> dict[str, str]:
+    return {"thing/one": version, "thing/two": version, "thing/colab-env.json": f'{{\n "version": "{version}"\n}}\n'}
+
+
+@pytest.fixture
+def thing(tmp_path: Path) -> Path:
+    """A directory of ours in a parent of its own."""
+    place = tmp_path / "parent" / "thing"
+    place.parent.mkdir()
+    build(place, "old")
+    return place
+
+
+def replace(thing: Path, version: str = "new") -> None:
+    with _files.replacing(thing):
+        build(thing, version)
+
+
+def update(thing: Path, version: str = "new") -> None:
+    with _files.updating(thing):
+        build(thing, version)
+
+
+CHANGES = [replace, update]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_succeeds_leaves_the_new_one_alone(thing, change):
+    change(thing)
+    assert content(thing.parent) == whole("new")
+
+
+def test_something_new_may_be_built_where_nothing_was(tmp_path):
+    replace(tmp_path / "parent" / "thing")
+    assert content(tmp_path / "parent") == whole("new")
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("opened", [_files.replacing, _files.updating])
+def test_the_old_one_comes_back_when_the_block_raises(thing, opened, end):
+    with pytest.raises(end), opened(thing):
+        thing.mkdir(exist_ok=True)
+        (thing / "one").unlink(missing_ok=True)
+        (thing / "one").write_text("half")
+        raise end
+    assert content(thing.parent) == whole("old")
+
+
+@pytest.mark.parametrize("opened", [_files.replacing, _files.updating])
+def test_the_old_one_comes_back_even_after_the_receipt_was_written(thing, opened):
+    with pytest.raises(KeyboardInterrupt), opened(thing):
+        build(thing, "new")
+        raise KeyboardInterrupt
+    assert content(thing.parent) == whole("old")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_first_build_that_raises_leaves_nothing(tmp_path, end):
+    with pytest.raises(end), _files.replacing(tmp_path / "thing"):
+        build(tmp_path / "thing", "half")
+        raise end
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_text("mine"), lambda path: path.symlink_to("x")])
+def test_what_is_not_ours_is_not_replaced(tmp_path, make):
+    make(tmp_path / "thing")
+    before = (tmp_path / "thing").lstat()
+    with pytest.raises(NotOursError, match="did not make it"):
+        replace(tmp_path / "thing")
+    assert (tmp_path / "thing").lstat() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
+
+
+def test_a_link_to_one_of_ours_is_replaced_without_touching_what_it_names(thing, tmp_path):
+    link = tmp_path / "thing"
+    link.symlink_to(thing)
+    replace(link)
+    assert not link.is_symlink()
+    assert content(thing.parent) == whole("old")
+
+
+def test_a_linked_one_comes_back_as_a_link(thing, tmp_path):
+    link = tmp_path / "thing"
+    link.symlink_to(thing)
+    with pytest.raises(ValueError, match="no"), _files.replacing(link):
+        build(link, "half")
+        raise ValueError("no")
+    assert link.readlink() == thing
+    assert content(thing.parent) == whole("old")
+
+
+def test_while_a_directory_is_updated_it_does_not_count_as_complete(thing):
+    with _files.updating(thing):
+        assert _files.read_receipt(thing) is None
+        build(thing, "new")
+    assert _files.read_receipt(thing) == {"version": "new"}
+
+
+# For each operation on the file system under `root`: a process that kills itself just before it.
+MORTALS = """
+import os, signal, sys
+from pathlib import Path
+
+root, moment, count = sys.argv[1], 0, 0
+sys.path.insert(0, sys.argv[2])
+from test_files import begin, replace, update, write_new
+
+def hook(event, arguments):
+    global count
+    changes = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink")
+    if event in changes or (event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+        if root in str(arguments[0]) or not str(arguments[0]).startswith("/"):
+            count += 1
+            if count == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+status = 1
+while status:
+    moment += 1
+    place = Path(root) / str(moment)
+    begin(place, sys.argv[3])
+    mortal = os.fork()
+    if mortal == 0:
+        sys.addaudithook(hook)
+        globals()[sys.argv[3]](place / "thing")
+        os._exit(0)
+    status = os.waitpid(mortal, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+"""
+
+
+def begin(place: Path, change: str) -> None:
+    place.mkdir()
+    if change == "write_new":
+        (place / "thing").write_text("old")
+    elif not (place.parent / "nothing-before").exists():
+        build(place / "thing", "old")
+
+
+def write_new(path: Path) -> None:
+    _files.write_text(path, "new")
+
+
+def killed_everywhere(change: str, root: Path) -> list[Path]:
+    """Run `change` once for each of its operations, killed just before it; return where, the last one not killed."""
+    subprocess.run([sys.executable, "-c", MORTALS, root, ROOT / "tests", change], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    return sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: int(path.name))
+
+
+@pytest.mark.parametrize("change", ["replace", "update"])
+def test_killed_at_any_moment_the_next_run_finds_the_old_one_or_the_new_one_whole(tmp_path, change):
+    places = killed_everywhere(change, tmp_path)
+    assert len(places) > 12
+    for place in places:
+        if receipt := _files.read_receipt(place / "thing"):
+            found = {name: text for name, text in content(place).items() if name.startswith("thing/")}
+            assert found == whole(receipt["version"]), f"killed at operation {place.name}"
+        _files.recover(place / "thing")
+        assert content(place) in (whole("old"), whole("new")), f"killed at operation {place.name}"
+
+
+def test_killed_at_any_moment_a_first_build_does_not_stand_in_the_way_of_the_next(tmp_path):
+    (tmp_path / "nothing-before").touch()
+    for place in killed_everywhere("replace", tmp_path):
+        replace(place / "thing", "next")
+        assert content(place) == whole("next"), f"killed at operation {place.name}"
+
+
+def test_killed_at_any_moment_a_file_has_its_old_text_or_its_new_one(tmp_path):
+    texts = [(place / "thing").read_text() for place in killed_everywhere("write_new", tmp_path)]
+    assert len(texts) > 3
+    assert set(texts) <= {"old", "new"}
+    assert texts[-1] == "new"
+
+
+def test_recovering_touches_nothing_that_no_killed_run_left(tmp_path, thing):
+    (tmp_path / "somebody").mkdir()
+    for path in (tmp_path / "somebody", tmp_path / "nothing", thing):
+        _files.recover(path)
+    assert content(thing.parent) == whole("old")
+    assert (tmp_path / "somebody").is_dir()
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_files_come_back_when_the_block_raises(tmp_path, end):
+    changed, same, new, gone = (tmp_path / name for name in ("changed", "same", "new", "gone"))
+    for path in (changed, same, gone):
+        path.write_bytes(b"before\r\n")
+    time_of_same = same.stat().st_mtime_ns
+    with pytest.raises(end), _files.restoring(gone, changed, same, new):
+        changed.write_text("after")
+        new.write_text("after")
+        gone.unlink()
+        raise end
+    assert [path.read_bytes() for path in (changed, same, gone)] == [b"before\r\n"] * 3
+    assert not new.exists()
+    assert same.stat().st_mtime_ns == time_of_same
+
+
+def test_files_stay_changed_when_all_is_well(tmp_path):
+    path = tmp_path / "file"
+    with _files.restoring(path):
+        path.write_text("after")
+    assert path.read_text() == "after"
+
+
+def test_a_text_keeps_its_mode_and_is_never_open_wider(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("old")
+    path.chmod(0o600)
+    _files.write_text(path, "new")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_text_obeys_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        _files.write_text(tmp_path / "file", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_writing_through_a_link_changes_the_file_it_names(tmp_path):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    _files.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one_and_no_other_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        _files.write_text(path, "\udcff")
+    assert content(tmp_path) == {"file": "old"}
+
+
+def test_a_program_may_be_run_by_its_owner_only(tmp_path):
+    _files.write_program(tmp_path / "bin" / "tool", "#!/bin/sh\necho hello\n")
+    assert (tmp_path / "bin" / "tool").stat().st_mode & 0o777 == 0o700
+    assert subprocess.run([tmp_path / "bin" / "tool"], capture_output=True, check=True).stdout == b"hello\n"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\ufffe"])
+def test_a_damaged_receipt_is_no_receipt(tmp_path, text):
+    (tmp_path / _files.RECEIPT).write_text(text)
+    assert _files.read_receipt(tmp_path) is None
+
+
+def test_removing_a_link_leaves_what_it_names(tmp_path, thing):
+    (tmp_path / "link").symlink_to(thing)
+    _files.remove(tmp_path / "link")
+    assert not (tmp_path / "link").is_symlink()
+    assert content(thing.parent) == whole("old")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from colab_env import _files
+with _files.locked(Path({lock!r})):
+    Path({mark!r}).touch()
+    time.sleep({seconds})
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock file for a minute."""
+    child = start_python(HOLD.format(lock=str(tmp_path / "locks" / "lock"), mark=str(tmp_path / "mark"), seconds=60))
+    while not (tmp_path / "mark").exists():
+        time.sleep(0.01)
+    yield child
+    child.kill()
+    child.communicate()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_lock_is_free_once_its_holder_has_died(tmp_path, holder, how):
+    holder.send_signal(how)
+    with _files.locked(tmp_path / "locks" / "lock"):
+        assert holder.wait() != 0
+
+
+def test_a_second_run_waits_and_says_so(tmp_path, holder, capsys):
+    threading.Timer(0.3, holder.kill).start()
+    began = time.monotonic()
+    with _files.locked(tmp_path / "locks" / "lock"):
+        assert time.monotonic() - began > 0.25
+    assert "Waiting for another run of colab-env" in capsys.readouterr().err
+
+
+def test_the_stop_button_ends_the_waiting(tmp_path, holder, stop):
+    mark = tmp_path / "waiting"
+    code = HOLD.format(lock=str(tmp_path / "locks" / "lock"), mark=str(mark), seconds=0)
+    began = time.monotonic()
+    ended = stop(code, when=lambda: time.monotonic() - began > 0.5)
+    assert ended.returncode != 0
+    assert "KeyboardInterrupt" in ended.output
+    assert not mark.exists()
+    assert holder.poll() is None
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_file(small_disk):
+    path = small_disk / "file"
+    path.write_text("old")
+    with pytest.raises(DiskFullError, match=r"no space left.*file"):
+        _files.write_text(path, "x" * 5_000_000)
+    assert content(small_disk) == {"file": "old"}
+
+
+@pytest.mark.parametrize("write", [lambda path: _files.write_text(path, "x"), _files.check_writable, replace])
+def test_a_directory_that_may_not_be_written_is_named(read_only, write):
+    with pytest.raises(NotWritableError, match="cannot write") as caught:
+        write(read_only / "there")
+    assert str(read_only) in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [lambda path: _files.write_text(path, "x"), _files.check_writable, replace])
+def test_a_file_where_a_directory_has_to_be_is_named(tmp_path, write):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotWritableError) as caught:
+        write(tmp_path / "file" / "inner" / "place")
+    assert str(tmp_path / "file") in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_writing_json_keeps_letters_readable(tmp_path):
+    _files.write_json(tmp_path / "file", {"name": "Größe"})
+    assert "Größe" in (tmp_path / "file").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == _files.read_json(tmp_path / "file")
