@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "diagnose": ("check_kernel", "kernels", "status"),
+    "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
@@ -67,6 +68,8 @@ def __getattr__(name: str) -> Any:
     for room, names in _ROOMS.items():
         if name in names:
             return getattr(import_module(f"colab_env.{room}"), name)
+        if name == room and not names:
+            return import_module(f"colab_env.{room}")
     msg = f"module 'colab_env' has no attribute {name!r}"
     raise AttributeError(msg)
 

@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from colab_env import _report
 from colab_env.errors import DiskFullError, NotOursError, NotWritableError
@@ -41,18 +42,26 @@ def explaining(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file; while another process holds it, say so and wait."""
+def locked(path: Path, *, meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold a lock file; while another process holds it, say so and wait, calling `meanwhile` again and again."""
     with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("w")
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _took(handle):
             with _report.activity("Waiting for another run of colab-env to finish"):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                while not _took(handle):
+                    meanwhile()
+                    time.sleep(0.1)
         yield
+
+
+def _took(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

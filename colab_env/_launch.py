@@ -4,20 +4,115 @@ Runs under the environment's Python (3.8 or newer) as a file beside the director
 visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it.
 """
 
+import faulthandler
+import json
+import os
 import runpy
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 SITE = Path(__file__).resolve().parent / "site"
+SETTLED = 15.0  # seconds after which a kernel that nobody has asked anything counts as started, too
+PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's alarm ends it ten seconds later
 
 
-def main() -> None:
+def main():
     """Put the layer behind the last path of the environment and become its kernel."""
     del sys.path[0]  # the directory of this file
     own = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
     sys.path.insert(own[-1] + 1 if own else len(sys.path), str(SITE))
+    start, cell = os.environ.pop("COLAB_ENV_BOOT", ""), os.environ.pop("COLAB_ENV_CELL", "")
+    if start:
+        stderr, _, record = start.partition(":")
+        watch(int(stderr), record)
+    if cell:
+        end_cell(json.loads(cell))
     launcher = "colab_kernel_launcher" if (SITE / "colab_kernel_launcher.py").exists() else "ipykernel_launcher"
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
+
+
+def watch(stderr, record):
+    """Take back the guard's note (see `_guard.py`) when the kernel has sent its first reply, or has run for a while."""
+    faulthandler.dump_traceback_later(PATIENCE)
+    # A restart in the middle of a start is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: leave(record))
+    from ipykernel.kernelapp import IPKernelApp
+    from jupyter_client.session import Session
+
+    begin, send = IPKernelApp.start, Session.send
+
+    def start(app):
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        timer = threading.Timer(SETTLED, succeeded)
+        timer.daemon = True
+        timer.start()
+        begin(app)
+
+    def send_and_look(session, stream, kind, *arguments, **options):
+        sent = send(session, stream, kind, *arguments, **options)
+        if str(sent and sent.get("msg_type", "")).endswith("_reply"):
+            succeeded()
+        return sent
+
+    def succeeded():
+        Session.send = send
+        with suppress(OSError):
+            give_back(stderr, record)
+
+    IPKernelApp.start, Session.send = start, send_and_look
+
+
+def give_back(stderr, record):
+    """Let everything that prints into the note print where the notebook server wants it, and remove the note."""
+    noted = os.stat(record)
+    os.write(stderr, Path(record).read_bytes())
+    os.unlink(record)
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(number), noted):
+                os.dup2(stderr, number, os.get_inheritable(number))
+    os.close(stderr)
+
+
+def leave(record):
+    """End a start that somebody else ended, without a trace."""
+    with suppress(OSError):
+        os.unlink(record)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_cell(cell):
+    """Answer, as the new kernel, the cell in which the old one became this one (see `_leave.py`)."""
+    import time
+
+    import zmq
+    from ipykernel.kernelapp import IPKernelApp
+
+    begin, identity = IPKernelApp.start, [bytes.fromhex(each) for each in cell["identity"]]
+    reply = {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
+
+    def start(app):
+        # Without this option a router drops what is for a client that has not connected again yet.
+        app.shell_socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                app.session.send(app.shell_socket, "execute_reply", reply, parent=cell["parent"], ident=identity)
+                break
+            except zmq.ZMQError:
+                time.sleep(0.05)
+        app.shell_socket.setsockopt(zmq.ROUTER_MANDATORY, 0)
+        time.sleep(0.3)  # the same for those who only listen; they connect again every 100 ms
+        app.session.send(app.iopub_socket, "status", {"execution_state": "idle"}, parent=cell["parent"])
+        begin(app)
+
+    IPKernelApp.start = start
 
 
 if __name__ == "__main__":

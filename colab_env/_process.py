@@ -136,9 +136,11 @@ def stop_if_asked() -> None:
 def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, stdin: str | None) -> Any:
     child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
     try:
+        stop_if_asked()
         if stdin is not None and child.stdin is not None:
-            child.stdin.write(stdin)
-            child.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # a program that ended before it read says why in its lines
+                child.stdin.write(stdin)
+                child.stdin.close()
         yield child
     except BaseException:
         _end_group(child)

@@ -37,6 +37,7 @@ __all__ = [
     "Source",
     "choose",
     "health_check",
+    "hides_google",
     "install",
     "install_packages",
     "installer_argv",
@@ -148,6 +149,19 @@ def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
     """Return those of `packages` that are not installed, by name: versions in a specification are not compared."""
     present = {record.name.rsplit("-", 2)[0] for record in (prefix / "conda-meta").glob("*.json")}
     return [package for package in packages if _package_name(package) not in present]
+
+
+def hides_google(prefix: Path) -> Path | None:
+    """Return the file of conda's google-colab (2021) that hides every other `google.…` package, or None.
+
+    Beside a `google/__init__.py`, Python takes no part of the `google` package from anywhere else.
+    """
+    for record in (prefix / "conda-meta").glob("google-colab-*.json"):
+        files = (_files.read_json(record) or {}).get("files", [])
+        found = next((prefix / name for name in files if name.endswith("site-packages/google/__init__.py")), None)
+        if found is not None and found.is_file():
+            return found
+    return None
 
 
 def install_packages(

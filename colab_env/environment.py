@@ -45,7 +45,8 @@ class Environment:
         return Found(what=what, where=self.project / venv.NAME, python=self.python)
 
     def _fits(self) -> bool:
-        return venv.misfit(self.project, python=self.python, system_site_packages=self.visible) is None
+        ours = venv.recorded_python(self.project) is not None
+        return ours and venv.misfit(self.project, python=self.python, system_site_packages=self.visible) is None
 
     def _fill(self) -> None:
         with _files.updating(self.project / venv.NAME):

@@ -24,7 +24,15 @@ ColabEnvError                     1  anything below
 ├── NotebookError                22  a file that is not a notebook
 │   ├── NotebookVersionError     23  a notebook of another format version
 │   └── NotebookBusyError        24  a notebook that another program has open for writing
-└── NoRemoteError                25  no GitHub address to make a badge from
+├── NoRemoteError                25  no GitHub address to make a badge from
+├── EnvironmentNameError         30  a name that an environment cannot have
+├── NoSuchEnvironmentError       31  no environment of that name in any base
+├── NotAnEnvironmentError        32  something in a base that is no environment of ours
+├── EnvironmentExistsError       33  a name that an environment has already
+├── EnvironmentInUseError        34  programs run from the environment
+├── BrokenEnvironmentError       35  an environment that is unfinished or does not work
+├── ScriptError                  36  a script whose first lines cannot be read or written
+└── NoSuchProgramError          127  a program that is not in the environment, as shells have it
 """
 
 from __future__ import annotations
@@ -153,3 +161,35 @@ class NotebookBusyError(NotebookError):
 
 class NoRemoteError(ColabEnvError):
     exit_code = 25
+
+
+class EnvironmentNameError(ColabEnvError):
+    exit_code = 30
+
+
+class NoSuchEnvironmentError(ColabEnvError):
+    exit_code = 31
+
+
+class NotAnEnvironmentError(ColabEnvError):
+    exit_code = 32
+
+
+class EnvironmentExistsError(ColabEnvError):
+    exit_code = 33
+
+
+class EnvironmentInUseError(ColabEnvError):
+    exit_code = 34
+
+
+class BrokenEnvironmentError(ColabEnvError):
+    exit_code = 35
+
+
+class ScriptError(ColabEnvError):
+    exit_code = 36
+
+
+class NoSuchProgramError(ColabEnvError):
+    exit_code = 127

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import colab_layer, kernelspec, preflight, venv
+from colab_env import colab_layer, guard, kernelspec, preflight
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import Interpreter
 from colab_env.step import Found
@@ -32,10 +32,12 @@ class ProjectKernel:
         return colab_layer.directory(self.runtime, self.python)
 
     def check(self) -> str | None:
-        return kernelspec.health_check(self.runtime, self.name, self.spec(kernelspec.PLAIN))
+        spec = self.spec(kernelspec.PLAIN)
+        return guard.health_check(self.runtime) or kernelspec.health_check(self.runtime, self.name, spec)
 
     def build(self) -> None:
-        kernelspec.write_ipython_config(self.project / venv.NAME)
+        kernelspec.write_ipython_config(kernelspec.environment_of(self.project))
+        guard.install(self.runtime)
         outcome: preflight.Outcome | None = None
         for tier in TIERS if self.runtime.is_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)
@@ -49,7 +51,7 @@ class ProjectKernel:
         raise _error(self.name, outcome)
 
     def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:
-        return kernelspec.spec_dict(
+        spec = kernelspec.spec_dict(
             tier=tier,
             python=self.python,
             project=self.project,
@@ -58,6 +60,7 @@ class ProjectKernel:
             commands=self.runtime.bin,
             fingerprint={"layer": str(self.layer), "python": self.python.version},
         )
+        return guard.guarded(spec, name=self.name, runtime=self.runtime)
 
     def describe(self) -> Found:
         spec = kernelspec.read(self.runtime, self.name) or {}
@@ -78,7 +81,7 @@ def try_registered(runtime: Runtime, name: str) -> preflight.Outcome:
 
 def _try(runtime: Runtime, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
     site = colab_layer.site(Path(spec["metadata"]["colab_env"]["layer"]))
-    environ = kernelspec.started_environ(spec, runtime.environ)
+    environ = {**kernelspec.started_environ(spec, runtime.environ), **guard.TRIAL}
     return preflight.try_kernel(
         spec, environ=environ, checks=tier.checks, structured=tier.structured, runtime=runtime, site=site
     )

@@ -72,16 +72,22 @@ def spec_dict(
     fingerprint: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the contents of kernel.json. Absolute paths only: a bare `python3` would become the server's own."""
-    venv = project / ".venv"
-    frozen = ["-Xfrozen_modules=off"] if _minor(python) >= 11 else []
+    venv = environment_of(project)
+    # The debugger wants to see frozen modules; a crash shall leave a stack.
+    options = [*(["-Xfrozen_modules=off"] if _minor(python) >= 11 else []), "-Xfaulthandler"]
     return {
-        "argv": [str(venv / "bin" / "python"), *frozen, str(launcher), "-f", "{connection_file}", *tier.flags],
+        "argv": [str(venv / "bin" / "python"), *options, str(launcher), "-f", "{connection_file}", *tier.flags],
         "display_name": shown,
         "language": "python",
         "interrupt_mode": "signal",
         "env": kernel_environ(venv, commands),
         "metadata": {"debugger": True, _OURS: {"project": str(project), "tier": tier.name, **fingerprint}},
     }
+
+
+def environment_of(project: Path) -> Path:
+    """Return a project's virtual environment; a named environment is its own project."""
+    return project if (project / "pyvenv.cfg").is_file() else project / ".venv"
 
 
 def kernel_environ(venv: Path, commands: Path) -> dict[str, str]:
@@ -165,6 +171,7 @@ def write_ipython_config(venv: Path) -> None:
         "c = get_config()  # noqa: F821\n"
         'c.IPKernelApp.kernel_class = "ipykernel.ipkernel.IPythonKernel"\n'
         "c.InteractiveShellApp.extensions = []\n"
+        "c.InteractiveShellApp.matplotlib = None  # Colab's 'inline' fails where there is no matplotlib\n"
     )
     _files.write_text(venv / "etc" / "ipython" / "ipython_config.py", text)
 

@@ -80,12 +80,15 @@ def is_simple_only(error: CommandError) -> bool:
     return any(_SIMPLE_ONLY in line for line in error.lines)
 
 
-def install_project(project: Path, *, runtime: Runtime, index: Index) -> None:
+def install_project(project: Path, *, runtime: Runtime, index: Index, environment: Path | None = None) -> None:
     """Install what the project's lock file says, making the lock file when there is none.
 
+    It goes into the project's `.venv`, or into the virtual environment `environment` wherever that is.
     Raises LockMismatchError, BuildError, NetworkError, DiskFullError or PoetryError, each with Poetry's last lines.
     """
     environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
+    if environment is not None:
+        environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
     argv: list[str | Path] = [_program(runtime), "install", "--no-interaction", "--no-ansi"]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
@@ -121,7 +124,7 @@ def _cause(text: str, project: Path) -> tuple[type[PoetryError | NetworkError], 
         hint = "run `poetry lock` in that directory, then this call again"
         return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml", hint
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
-        package = re.search(r"(?:Cannot|Unable to) (?:install|build) (?:dependency |package )?([\w.-]+)", text)
+        package = re.search(r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)", text)
         name = package[1].rstrip(".") if package else re.sub(r".*build of (?:a dependency|(\S+)).*", r"\1", built[0])
         hint = "a compiler or a system library may be missing; the lines above name it. A wheel for this Python avoids building"
         return BuildError, f"Poetry could not build {name or 'a package'}", hint

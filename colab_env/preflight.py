@@ -59,7 +59,8 @@ def _client(runtime: Runtime, spec: Mapping[str, Any], site: Path) -> tuple[Path
     environ = _process.child_environ(runtime.environ)
     if importlib.util.find_spec("jupyter_client") is not None:
         return Path(sys.executable), environ
-    return Path(spec["argv"][0]), {**environ, "PYTHONPATH": str(site)}
+    python = Path(spec["metadata"]["colab_env"]["project"]) / ".venv" / "bin" / "python"
+    return python, {**environ, "PYTHONPATH": str(site)}
 
 
 def _outcome(finished: _process.Finished) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -149,15 +150,26 @@ def install_colab_packages(
     runtime = Runtime.detect()
     chosen = python or choice.required_python(runtime)
     layer = colab_layer.directory(runtime, chosen)
-    missing = functools.partial(_missing_conda_packages, chosen, packages)
+    on_conda = chosen.source in CONDA
+
+    def missing() -> list[str]:
+        return conda.packages_missing(_prefix(chosen), packages) if on_conda else []
+
+    def hiding() -> Path | None:
+        return conda.hides_google(_prefix(chosen)) if on_conda and runtime.is_colab else None
 
     def check() -> str | None:
-        absent = missing()
-        return f"conda packages are missing: {', '.join(absent)}" if absent else colab_layer.health_check(layer)
+        if absent := missing():
+            return f"conda packages are missing: {', '.join(absent)}"
+        if hiding():
+            return "conda's google-colab hides this machine's own"
+        return colab_layer.health_check(layer)
 
     def build() -> None:
         if absent := missing():
             conda.install_packages(_prefix(chosen), absent, channels=tuple(channels), runtime=runtime)
+        if hidden := hiding():
+            _files.remove(hidden)
         if colab_layer.health_check(layer):
             colab_layer.build(layer, runtime=runtime, python=chosen, installer=_installer(runtime))
 
@@ -217,7 +229,7 @@ def configure_venv(
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
-        lock=_lock(runtime, str(directory).strip("/").replace("/", "-") or "root"),
+        lock=_project_lock(runtime, directory),
         check=work.check,
         build=work.build,
         describe=work.describe,
@@ -309,20 +321,21 @@ def _source(interpreter: str) -> str:
 
 def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
     by_path = asked is not None and "/" in asked
+    named = Path(asked or "").expanduser()
     specifier = parse_specifier("*" if by_path or asked is None else asked)
 
     def check() -> str | None:
         known = choice.python(runtime)
         if known is None or known.source != source or not known.path.is_file():
             return "none is chosen yet"
-        fits = str(known.path) == asked if by_path else specifier.contains(known.version)
+        fits = known.path.resolve() == named.resolve() if by_path else specifier.contains(known.version)
         return None if fits else f"Python {known.version} was chosen, {asked} is asked for"
 
     def build() -> None:
         if source == "uv":
             found = uv.install_python(uv.ensure(runtime), specifier, runtime=runtime, index=index.settings(runtime))
         elif by_path:
-            found = system.at_path(Path(asked or "").expanduser(), runtime=runtime)
+            found = system.at_path(named, runtime=runtime)
         else:
             found = system.find(specifier, runtime=runtime)
         choice.remember(runtime, found)
@@ -345,10 +358,6 @@ def _installer(runtime: Runtime) -> WheelInstaller:
     return uv.installer(runtime, index.settings(runtime))
 
 
-def _missing_conda_packages(python: Interpreter, packages: Sequence[str]) -> list[str]:
-    return conda.packages_missing(_prefix(python), packages) if python.source in CONDA else []
-
-
 def _prefix(python: Interpreter) -> Path:
     return python.path.parents[1]
 
@@ -366,6 +375,11 @@ def _put_on_path(directory: Path) -> None:
 
 def _lock(runtime: Runtime, name: str) -> Path:
     return runtime.data / "locks" / name
+
+
+def _project_lock(runtime: Runtime, project: Path) -> Path:
+    # A file's name holds 255 bytes, a path may be longer.
+    return _lock(runtime, f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}")
 
 
 def _directory(project: str | Path) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from colab_env import _process
-from colab_env.errors import CommandError
+from colab_env.errors import CommandError, DiskFullError, NetworkError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,4 +56,25 @@ class WheelInstaller:
             raise
 
     def _run(self, argv: Sequence[str | Path]) -> None:
-        _process.run(argv, environ=self.environ)
+        try:
+            _process.run(argv, environ=self.environ)
+        except CommandError as error:
+            raise explained(error) from error
+
+
+def explained(error: CommandError) -> CommandError | DiskFullError | NetworkError:
+    """Return the error for what uv or pip died of: the disk, the network, or what they say themselves."""
+    text = "\n".join(error.lines)
+    if "No space left on device" in text:
+        return DiskFullError(
+            "no space left on the disk while packages were installed",
+            hint="free some space, then run the same call again",
+        )
+    # uv's words, then pip's.
+    if found := re.search(
+        r".*(?:Failed to fetch|Failed to download|error sending request|Max retries exceeded|NewConnectionError).*",
+        text,
+    ):
+        msg = f"the package index cannot be reached: {found[0].strip()}"
+        return NetworkError(msg, hint="check the network or proxy, then run it again")
+    return error

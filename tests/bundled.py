@@ -46,7 +46,9 @@ class Machine:
 
     def environ(self) -> dict[str, str]:
         """Return what a person's shell on that machine would have."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COLAB_", "XDG_", "JUPYTER_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("COLAB_", "XDG_", "JUPYTER_"))
+        }
         kept.pop("VIRTUAL_ENV", None)
         kept.setdefault("PYENV_ROOT", str(Path.home() / ".pyenv"))
         path = f"{self.python.parent}:{Path(sys.executable).parent}:{kept['PATH']}"

@@ -138,6 +138,53 @@ def project(tmp_path: Path) -> Path:
     return place
 
 
+PROJECT = """\
+[project]
+name = "lesson"
+version = "0.1.0"
+requires-python = ">=3.8"
+# Both are small, and neither is the newest.
+dependencies = ["idna==3.6", "six==1.16.0"]
+
+[tool.poetry]
+package-mode = false
+"""
+
+
+@pytest.fixture(scope="session")
+def built_project(
+    built_machine: Machine, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("project") / "lesson"
+    place.mkdir()
+    (place / "pyproject.toml").write_text(PROJECT)
+    with pytest.MonkeyPatch.context() as patch:
+        _move_in(tmp_path_factory.mktemp("home"), caches, patch)
+        patch.setenv("COLAB_ENV_HOME", str(built_machine.data))
+        with _report.screen(_report.Silent()):
+            steps.configure_venv(place, python=built_machine.python, system_site_packages=False)
+    yield place
+
+
+@pytest.fixture
+def filled(machine: Machine, built_project: Path, project: Path) -> Path:
+    """A project with a lock file and a finished environment that hides the system's packages, on this test's own machine."""
+    shutil.copytree(built_project, project, symlinks=True, dirs_exist_ok=True)
+    return project
+
+
+@pytest.fixture
+def offline(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose way to the package index is closed, and whose caches are empty."""
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("UV_CACHE_DIR", "POETRY_CACHE_DIR"):
+        monkeypatch.setenv(name, str(home / name))
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""

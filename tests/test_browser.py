@@ -15,7 +15,18 @@ pytestmark = [pytest.mark.network, pytest.mark.browser, needs_browser]
 
 def test_the_new_kernel_can_be_chosen_in_jupyterlab_and_runs_a_cell(home, tmp_path):
     project = tmp_path / "lesson"
-    setup = [sys.executable, "-m", "colab_env", "setup", "--interpreter", "system", "--project", project, "--kernel", "mine"]
+    setup = [
+        sys.executable,
+        "-m",
+        "colab_env",
+        "setup",
+        "--interpreter",
+        "system",
+        "--project",
+        project,
+        "--kernel",
+        "mine",
+    ]
     subprocess.run(setup, check=True, cwd=NOTEBOOK.parent)
     notebook = nbformat.read(NOTEBOOK, 4)
     cell = nbformat.v4.new_code_cell("import sys\nprint(sys.executable)")
@@ -33,7 +44,11 @@ def test_the_new_kernel_can_be_chosen_in_jupyterlab_and_runs_a_cell(home, tmp_pa
 
 def _display_name(project):
     listed = subprocess.run(
-        [sys.executable, "-m", "colab_env", "kernel", "list"], check=True, text=True, capture_output=True, cwd=NOTEBOOK.parent
+        [sys.executable, "-m", "colab_env", "kernel", "list"],
+        check=True,
+        text=True,
+        capture_output=True,
+        cwd=NOTEBOOK.parent,
     )
     line = next(line for line in listed.stdout.splitlines() if line.startswith("mine "))
     return line[len("mine ") :].split("  ")[0].strip()

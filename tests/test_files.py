@@ -98,7 +98,9 @@ def test_a_first_build_that_raises_leaves_nothing(tmp_path, end):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_text("mine"), lambda path: path.symlink_to("x")])
+@pytest.mark.parametrize(
+    "make", [lambda path: path.mkdir(), lambda path: path.write_text("mine"), lambda path: path.symlink_to("x")]
+)
 def test_what_is_not_ours_is_not_replaced(tmp_path, make):
     make(tmp_path / "thing")
     before = (tmp_path / "thing").lstat()
@@ -180,7 +182,11 @@ def write_new(path: Path) -> None:
 
 def killed_everywhere(change: str, root: Path) -> list[Path]:
     """Run `change` once for each of its operations, killed just before it; return where, the last one not killed."""
-    subprocess.run([sys.executable, "-c", MORTALS, root, ROOT / "tests", change], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    subprocess.run(
+        [sys.executable, "-c", MORTALS, root, ROOT / "tests", change],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
     return sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: int(path.name))
 
 

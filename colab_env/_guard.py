@@ -1,0 +1,168 @@
+"""Start an environment's kernel; when its last start failed, start the machine's own kernel instead, and say why.
+
+    guard.py KERNEL CONNECTION_FILE [NAME=VALUE]... PROGRAM [ARGUMENT]...
+
+Runs under the machine's own Python with `-IS`, needs the standard library only, and is imported by nobody: a copy lies in
+the data directory. It becomes PROGRAM (same process id, so whoever started it notices nothing) with the variables
+set. A file in `boots` notes the start and receives what the kernel prints until it has answered for the first time; then
+`_launch.py` removes it. A start that finds such a file knows that the last one failed, and does not try again.
+"""
+
+import os
+import signal
+import sys
+import time
+
+LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
+HERE = os.path.dirname(os.path.abspath(__file__))
+# The second is memory: a full disk must not look like a broken kernel.
+PLACES = (os.path.join(HERE, "boots"), f"/dev/shm/colab-env-{os.getuid()}")
+SHARED = (os.path.join(sys.prefix, "share"), "/usr/local/share", "/usr/share")
+SHOWN = 12  # lines
+
+
+def main(kernel: str, connection_file: str, *command: str) -> None:
+    """Become the environment's kernel, or the machine's own."""
+    environ, argv = changed_environ(command)
+    if os.environ.pop("COLAB_ENV_TRIAL", None):
+        environ.pop("COLAB_ENV_TRIAL", None)
+        os.execve(argv[0], argv, environ)
+    name = os.path.basename(connection_file)
+    failed = next((path for path in records(name) if os.path.exists(path)), None)
+    reason = what_failed(failed) if failed else start(argv, environ, name)
+    start_stock(message(kernel, reason, printed(failed)), connection_file)
+
+
+def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
+    """Split NAME=VALUE words from the program, as env(1) does; `${PATH}` in a value is the variable of now."""
+    environ, argv = dict(os.environ), list(command)
+    while not argv[0].startswith("/"):
+        name, _, value = argv.pop(0).partition("=")
+        environ[name] = os.path.expandvars(value)
+    return environ, argv
+
+
+def records(name: str) -> "list[str]":
+    """Return where the start of the kernel with this connection file can be noted."""
+    return [os.path.join(place, f"{name}.log") for place in PLACES]
+
+
+def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
+    """Note the start and become the kernel; return only when that is impossible, with the reason."""
+    try:
+        path, log = noted(name)
+    except OSError as error:
+        return f"its start could not be noted: {error.strerror}"
+    stderr = os.dup(2)
+    os.set_inheritable(stderr, True)
+    os.dup2(log, 2)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(LIMIT)
+    try:
+        os.execve(argv[0], argv, {**environ, "COLAB_ENV_BOOT": f"{stderr}:{path}"})
+    except OSError as error:
+        # Nothing was lost, so the next start may try again.
+        signal.alarm(0)
+        os.dup2(stderr, 2)
+        os.unlink(path)
+        return f"{argv[0]}: {error.strerror}"
+
+
+def noted(name: str) -> "tuple[str, int]":
+    """Make the file for this start, where that is possible."""
+    for number, path in enumerate(records(name)):
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        except OSError:
+            if number == len(PLACES) - 1:
+                raise
+    raise AssertionError
+
+
+def what_failed(record: str) -> str:
+    """Say in one sentence why the last start counts as failed."""
+    text = "\n".join(printed(record))
+    # _launch.py has the stack written before the alarm ends a start; one that hangs earlier prints nothing.
+    if "Timeout (" in text or (not text and time.time() - os.path.getmtime(record) >= LIMIT):
+        return f"it did not answer within {LIMIT} seconds"
+    return "it ended before it answered"
+
+
+def printed(record: "str | None") -> "list[str]":
+    """Return the last lines of a failed start."""
+    if record is None:
+        return []
+    with open(record, encoding="utf-8", errors="replace") as log:
+        return [line.rstrip() for line in log if line.strip()][-SHOWN:]
+
+
+def message(kernel: str, reason: str, lines: "list[str]") -> str:
+    """Return what the first cell shows."""
+    version = ".".join(map(str, sys.version_info[:2]))
+    return "\n".join([
+        f"The kernel {kernel!r} could not start: {reason}.",
+        *(f"    {line}" for line in lines),
+        f"This is the machine's own Python {version} instead; your files are as they were.",
+        f'→ colab_env.setup() repairs what it can; then colab_env.switch("{kernel}") tries the kernel again.',
+    ])
+
+
+def start_stock(told: str, connection_file: str) -> None:
+    """Become the machine's own kernel, which shows the message with its first cell."""
+    print(told, file=sys.stderr, flush=True)
+    python, *words = [word.replace("{connection_file}", connection_file) for word in stock_argv()]
+    if words[0] == "-m":
+        words = [os.path.abspath(__file__), "--tell", *words[1:]]
+    # The shim in the launcher's place lets this process pass, and none that it starts.
+    environ = {**os.environ, "COLAB_ENV_TOLD": told, "COLAB_ENV_STOCK": str(os.getpid())}
+    os.execve(python, [python, *words], environ)
+
+
+def stock_argv() -> "list[str]":
+    """Return how the machine's own kernel is started: what its kernelspec says, or ipykernel of this Python."""
+    import json
+
+    for share in SHARED:
+        try:
+            with open(os.path.join(share, "jupyter/kernels/python3/kernel.json"), encoding="utf-8") as spec:
+                python, *words = json.load(spec)["argv"]
+        except (OSError, ValueError, KeyError):
+            continue
+        # A bare name means the notebook server's own Python.
+        return [python if python.startswith("/") else sys.executable, *words]
+    return [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+def tell(module: str, *arguments: str) -> None:
+    """Run the module of the machine's own kernel, and show the message with the first cell."""
+    import runpy
+
+    told = os.environ.pop("COLAB_ENV_TOLD", "")
+    sys.argv = [module, *arguments]
+    sys.path[0] = os.getcwd()  # as with `-m`
+    try:
+        show_with_first_cell(told)
+    finally:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def show_with_first_cell(told: str) -> None:
+    """Let the kernel application add one callback to its shell, which removes itself."""
+    from ipykernel.kernelapp import IPKernelApp  # type: ignore[import-not-found]
+
+    begin = IPKernelApp.start
+
+    def start_and_tell(app: "Any") -> None:
+        def show(*_: object) -> None:
+            app.shell.events.unregister("pre_run_cell", show)
+            print(told, file=sys.stderr, flush=True)
+
+        app.shell.events.register("pre_run_cell", show)
+        begin(app)
+
+    IPKernelApp.start = start_and_tell
+
+
+if __name__ == "__main__":
+    tell(*sys.argv[2:]) if sys.argv[1] == "--tell" else main(*sys.argv[1:])

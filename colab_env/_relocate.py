@@ -1,0 +1,65 @@
+"""Move an environment: rewrite the paths inside it, and exchange two directories in one instant."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from colab_env import _files
+
+_AT_FDCWD = -100
+_NAME_ENDS = rb"(?![A-Za-z0-9._-])"
+_EXCHANGE = 2  # RENAME_EXCHANGE, renameat2(2)
+
+
+def rewrite(directory: Path, *, before: Path, after: Path) -> None:
+    """Make the programs, activation scripts and kernel files in `directory` say `after` where they say `before`."""
+    paths = re.compile(re.escape(os.fsencode(before)) + _NAME_ENDS)
+    prompts = re.compile(rb"(?i)(prompt['\"]?[ =:(]*['\"(]?)" + re.escape(os.fsencode(before.name)) + _NAME_ENDS)
+    for path in _files_with_paths(directory):
+        content = path.read_bytes()
+        if b"\0" not in content[:1024]:
+            changed = paths.sub(lambda _: os.fsencode(after), content)
+            changed = prompts.sub(lambda match: match[1] + os.fsencode(after.name), changed)
+            if changed != content:
+                _replace(path, changed)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two directories change names, so that neither name is missing at any moment where the file system can do that."""
+    with _files.explaining(one):
+        if not _exchanged(one, other):
+            aside = other.with_name(f"{other.name}.aside")
+            one.rename(aside)
+            other.rename(one)
+            aside.rename(other)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(one))
+
+
+def _files_with_paths(directory: Path) -> Iterator[Path]:
+    found = [directory / "pyvenv.cfg", *(directory / "bin").glob("*"), *directory.glob("share/jupyter/kernels/*/*.json")]
+    yield from (path for path in found if path.is_file() and not path.is_symlink())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # A new file instead of new text in the old one: that may be a hard link into the cache of uv.
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_bytes(content)
+    beside.chmod(path.stat().st_mode & 0o7777)
+    beside.replace(path)

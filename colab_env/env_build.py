@@ -1,0 +1,152 @@
+"""Make a named environment, or make it anew beside the one that is there: verified before it takes the name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _process, _relocate, env_use, index, kernelspec, poetry, simple_index, system, uv
+from colab_env.errors import BrokenEnvironmentError, CommandError, MissingStepError, NoSuchPythonError, PoetryError
+from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.named_env import NamedEnvironment, packages, size
+
+if TYPE_CHECKING:
+    from colab_env.env_recipe import Recipe
+    from colab_env.runtime import Runtime
+    from colab_env.wheels import WheelInstaller
+
+_PROOF = "import sys; assert sys.prefix != sys.base_prefix"
+
+
+def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool = False) -> None:
+    """Make the environment where none is, or exchange ours for a new one. Raises NotOursError for anybody else's."""
+    if place.is_there():
+        rebuild(place, recipe, runtime=runtime, force=force)
+        return
+    python = choose_python(recipe, runtime=runtime)
+    with _files.replacing(place.path, is_ours=lambda _: place.is_there()):
+        _fill(place.path, recipe, python=python, runtime=runtime)
+        write_receipt(place.path, recipe, python=python)
+
+
+def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool) -> None:
+    """Build a new one beside, verify it, and exchange the two in one instant: no program is missing at any moment.
+
+    Raises EnvironmentInUseError while programs run from the old one, unless `force`. Whatever fails leaves the old one.
+    """
+    if not force:
+        env_use.require_unused(place)
+    python = choose_python(recipe, runtime=runtime)
+    beside = place.path.with_name(f".{place.name}.colab-env-new")
+    _files.remove(beside)
+    try:
+        _fill(beside, recipe, python=python, runtime=runtime)
+        _relocate.rewrite(beside, before=beside, after=place.path)
+        write_receipt(beside, recipe, python=python)
+        if not force:
+            env_use.require_unused(place)
+        _relocate.exchange(place.path, beside)
+    finally:
+        _files.remove(beside)
+
+
+def choose_python(recipe: Recipe, *, runtime: Runtime) -> Interpreter:
+    """Return the Python that is asked for, installing it with uv where the machine has none and the network may be used."""
+    asked = recipe.specifier()
+    if "/" in asked:
+        return system.at_path(Path(asked).expanduser(), runtime=runtime)
+    specifier = parse_specifier(asked)
+    own = system.inspect(runtime.machine_python, runtime=runtime)
+    if own is not None and specifier.contains(own.version):
+        return own
+    try:
+        return system.find(specifier, runtime=runtime)
+    except NoSuchPythonError:
+        program = uv.find(runtime)
+        if program is None or recipe.wheels is not None:
+            raise
+        return uv.install_python(program, specifier, runtime=runtime, index=index.settings(runtime))
+
+
+def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
+    """Mark an environment as ours and complete."""
+    made_by = {**asdict(python), "path": str(python.path), "real": str((path / "bin/python").resolve())}
+    receipt = {
+        "python": made_by,
+        "recipe": recipe.as_dict(),
+        "inputs": recipe.digest(),
+        "packages": packages(path),
+        "size": size(path),
+        "created": time.time(),
+    }
+    _files.write_receipt(path, receipt)
+
+
+def verify(path: Path, *, runtime: Runtime, alone: bool = True) -> None:
+    """Raise BrokenEnvironmentError unless its Python starts and, for one that stands `alone`, its packages fit together."""
+    python = path / "bin" / "python"
+    try:
+        _process.run([python, "-I", "-c", _PROOF], environ=_process.child_environ(runtime.environ))
+        if alone:
+            _check_packages(python, runtime)
+    except CommandError as error:
+        msg = "\n".join([f"the environment does not work: {error.message.splitlines()[0]}", *error.lines[-6:]])
+        raise BrokenEnvironmentError(msg, hint="nothing was changed") from error
+
+
+def _fill(path: Path, recipe: Recipe, *, python: Interpreter, runtime: Runtime) -> None:
+    installer = _installer(runtime)
+    installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
+    source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
+    if recipe.project is not None:
+        _install_project(path, recipe, runtime=runtime, source=source)
+    elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
+        installer.install([*source, *wanted], python=path / "bin/python")
+    kernelspec.write_ipython_config(path)
+    verify(path, runtime=runtime, alone=not recipe.system_site_packages)
+
+
+def _install_project(path: Path, recipe: Recipe, *, runtime: Runtime, source: list[str]) -> None:
+    project, python = recipe.project, path / "bin/python"
+    assert project is not None
+    if recipe.lock == "poetry.lock":
+        _poetry_install(path, project, runtime)
+    elif recipe.lock == "uv.lock":
+        environ = {**_installer(runtime).environ, "UV_PROJECT_ENVIRONMENT": str(path)}
+        argv = [uv.ensure(runtime), "sync", "--frozen", "--no-editable", "--python", python, *source]
+        _process.run(argv, environ=environ, cwd=project)
+    elif recipe.lock == "pylock.toml":
+        _installer(runtime).install([*source, "-r", str(project / "pylock.toml")], python=python)
+    else:
+        _installer(runtime).install([*source, str(project)], python=python)
+
+
+def _poetry_install(path: Path, project: Path, runtime: Runtime) -> None:
+    if poetry.installed_version(runtime) is None:
+        msg = f"{project} has a poetry.lock, and Poetry is not installed"
+        raise MissingStepError(msg, hint="run `colab-env install-poetry` first")
+    for may_heal in (True, False):
+        try:
+            poetry.install_project(project, runtime=runtime, index=index.settings(runtime), environment=path)
+        except PoetryError as error:
+            if not (may_heal and poetry.is_simple_only(error) and simple_index.heal(runtime)):
+                raise
+        else:
+            return
+
+
+def _installer(runtime: Runtime) -> WheelInstaller:
+    found = uv.installer(runtime, index.settings(runtime))
+    # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
+    return replace(found, environ={**found.environ, "UV_COMPILE_BYTECODE": "1"})
+
+
+def _check_packages(python: Path, runtime: Runtime) -> None:
+    installer = _installer(runtime)
+    if installer.uv is not None:
+        _process.run([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
+    else:
+        argv = [installer.machine_python, "-m", "pip", "--python", python, "check"]
+        _process.run(argv, environ=installer.environ)

@@ -1,0 +1,86 @@
+"""Which processes use an environment, read from /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env.errors import EnvironmentInUseError
+
+if TYPE_CHECKING:
+    from colab_env.named_env import NamedEnvironment
+
+_SHOWN = 4  # processes that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One running program: its id and its command line, cut to what a line holds."""
+
+    pid: int
+    command: str
+
+
+def users(bases: Iterable[Path]) -> Mapping[Path, list[Process]]:
+    """Return the processes that use each environment in the bases.
+
+    A process does when its program, its directory or a file that it has mapped lies there, or when its first two words or its
+    VIRTUAL_ENV name it: the Python of an environment is a link, so its program alone may lie elsewhere. Processes of other people
+    are seen by root only.
+    """
+    found: dict[Path, list[Process]] = defaultdict(list)
+    places = {os.fsencode(place) for base in bases for place in (base, base.resolve())}
+    pattern = re.compile(rb"(?:^|[\0\n ])(" + b"|".join(map(re.escape, places)) + rb")/([^/\0\n]+)")
+    for entry in Path("/proc").iterdir() if places else ():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        for base, name in {match.groups() for match in pattern.finditer(b"\n".join(_traces(entry)))}:
+            place = Path(os.fsdecode(base)) / os.fsdecode(name)
+            found[place].append(_process(entry))
+    return found
+
+
+def of(place: NamedEnvironment) -> list[Process]:
+    """Return the processes that use one environment."""
+    found = users([place.base])
+    both = {process.pid: process for path in {place.path, place.path.resolve()} for process in found.get(path, [])}
+    return [both[pid] for pid in sorted(both)]
+
+
+def require_unused(place: NamedEnvironment) -> None:
+    """Raise EnvironmentInUseError, naming the processes, while there are any."""
+    running = of(place)
+    if not running:
+        return
+    named = "; ".join(f"{each.pid} {each.command}" for each in running[:_SHOWN])
+    more = f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
+    msg = f"the environment {place.name!r} is in use by {named}{more}"
+    raise EnvironmentInUseError(msg, hint="end these first, or use force; nothing was changed")
+
+
+def _traces(entry: Path) -> Iterator[bytes]:
+    # Any of these may be forbidden, or gone with the process.
+    for name in ("exe", "cwd"):
+        with contextlib.suppress(OSError):
+            yield os.fsencode((entry / name).readlink())
+    with contextlib.suppress(OSError):
+        yield b"\0".join(word for word in (entry / "cmdline").read_bytes().split(b"\0")[:2] if b"/bin/" in word)
+    with contextlib.suppress(OSError):
+        words = (entry / "environ").read_bytes().split(b"\0")
+        yield from (word.partition(b"=")[2] for word in words if word.startswith(b"VIRTUAL_ENV="))
+    with contextlib.suppress(OSError):
+        yield (entry / "maps").read_bytes()
+
+
+def _process(entry: Path) -> Process:
+    try:
+        words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        words = []
+    return Process(pid=int(entry.name), command=" ".join(words).strip()[:60])
