@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         remove_kernel,
         setup,
     )
+    from colab_env.switching import switch
 
 _ROOMS = {
     "diagnose": ("check_kernel", "kernels", "status"),
@@ -29,6 +30,7 @@ _ROOMS = {
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
     "results": ("SetupResult", "StepResult"),
+    "switching": ("switch",),
     "steps": (
         "configure_venv",
         "install_colab_packages",
@@ -60,6 +62,7 @@ __all__ = [
     "set_notebook_kernel",
     "setup",
     "status",
+    "switch",
 ]
 
 

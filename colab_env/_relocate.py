@@ -30,7 +30,7 @@ def rewrite(directory: Path, *, before: Path, after: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two directories change names, so that neither name is missing at any moment where the file system can do that."""
+    """Let two directories change names; where the file system can, neither name is missing at any moment."""
     with _files.explaining(one):
         if not _exchanged(one, other):
             aside = other.with_name(f"{other.name}.aside")
@@ -53,8 +53,8 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def _files_with_paths(directory: Path) -> Iterator[Path]:
-    found = [directory / "pyvenv.cfg", *(directory / "bin").glob("*"), *directory.glob("share/jupyter/kernels/*/*.json")]
-    yield from (path for path in found if path.is_file() and not path.is_symlink())
+    for pattern in ("pyvenv.cfg", "bin/*", "share/jupyter/kernels/*/*.json"):
+        yield from (path for path in directory.glob(pattern) if path.is_file() and not path.is_symlink())
 
 
 def _replace(path: Path, content: bytes) -> None:

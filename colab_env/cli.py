@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from colab_env import env_cli
+
 _EPILOG = """\
 examples:
   colab-env setup --python 3.12                 everything, in this directory
@@ -19,7 +21,9 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or the code of the error's class (see `colab_env.errors`)."""
-    arguments = _parser().parse_args(argv)
+    own, rest = env_cli.divided(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(own)
+    arguments.rest = rest
     from colab_env.errors import ColabEnvError
 
     try:
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_kernel(commands)
     _add_notebook(commands)
     _add_badge(commands)
+    env_cli.add_commands(commands, _command, shown=_shown)
     return parser
 
 

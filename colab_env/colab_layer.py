@@ -63,6 +63,7 @@ def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: Whee
             installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
         if runtime.colab_packages is not None:
             _graft(runtime.colab_packages, site(layer))
+        _add_remote(site(layer), runtime)
         _files.copy(_HERE / "_launch.py", launcher(layer))
         environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
         _process.run([python.path, "-c", _PROOF], environ=environ)
@@ -79,8 +80,18 @@ def _graft(colab_packages: Path, target: Path) -> None:
     # Without google/__init__.py: it would hide google.auth, google.protobuf ... of the environment.
     _files.copy(colab_packages / "google" / "colab", target / "google" / "colab", ignore=("__pycache__",))
     _files.copy(_HERE / "_colab_kernel.py", target / "colab_env_kernel.py")
-    if (colab_packages / _LAUNCHER).is_file():
-        _files.copy(colab_packages / _LAUNCHER, target / _LAUNCHER)
+    # After a switch a shim stands in the launcher's place, and the original beside it.
+    kept = (colab_packages / f"{_LAUNCHER}.colab-env-original", colab_packages / _LAUNCHER)
+    launcher = next((path for path in kept if path.is_file()), None)
+    if launcher is not None:
+        _files.copy(launcher, target / _LAUNCHER)
+
+
+def _add_remote(target: Path, runtime: Runtime) -> None:
+    package = target / "colab_env"
+    for name, copied in (("_remote", "__init__"), ("_leave", "_leave")):
+        _files.copy(_HERE / f"{name}.py", package / f"{copied}.py")
+    _files.write_json(package / "machine.json", {"python": str(runtime.machine_python), "path": str(_HERE.parent)})
 
 
 def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requirements, ...]:
@@ -89,7 +100,7 @@ def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requireme
 
 def _inputs(runtime: Runtime, python: Interpreter) -> dict[str, Any]:
     own = hashlib.sha256()
-    for name in ("_launch.py", "_colab_kernel.py"):
+    for name in ("_launch.py", "_colab_kernel.py", "_remote.py", "_leave.py"):
         own.update((_HERE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],

@@ -21,8 +21,9 @@ def bases(runtime: Runtime, option: str | Path | None = None) -> tuple[Path, ...
     """Return the directories that are searched, in order; the first is where environments are made.
 
     In this order: `option`, the variable COLAB_ENV_BASE (several are divided by colons), `base` in the user's
-    `~/.config/colab-env.toml`, `base` in `/etc/colab-env.toml`; then the machine's own directory for root, and for others the
-    user's data directory followed by the machine's. Raises UsageError for a relative path or a file that is not TOML.
+    `~/.config/colab-env.toml`, `base` in `/etc/colab-env.toml`; then the machine's own directory for root, and for
+    others the user's data directory followed by the machine's. Raises UsageError for a relative path or a file that
+    is not TOML.
     """
     if option:
         return (_absolute(Path(option).expanduser().absolute(), "--base"),)
@@ -55,12 +56,10 @@ def _read(path: Path) -> tuple[Path, ...]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
+    import tomlkit
+
     try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomlkit as tomllib  # type: ignore[no-redef]
-    try:
-        return dict(tomllib.loads(text))
+        return tomlkit.parse(text).unwrap()
     except ValueError as error:
         msg = f"{short(path)} is not TOML: {error}"
         raise UsageError(msg, hint="mend that line") from error

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _relocate, env_use, index, kernelspec, poetry, simple_index, system, uv
+from colab_env import (
+    _files,
+    _process,
+    _relocate,
+    env_kernel,
+    env_use,
+    index,
+    kernelspec,
+    poetry,
+    simple_index,
+    system,
+    uv,
+)
 from colab_env.errors import BrokenEnvironmentError, CommandError, MissingStepError, NoSuchPythonError, PoetryError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.named_env import NamedEnvironment, packages, size
@@ -20,18 +34,19 @@ if TYPE_CHECKING:
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
-def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool = False) -> None:
+def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime) -> None:
     """Make the environment where none is, or exchange ours for a new one. Raises NotOursError for anybody else's."""
     if place.is_there():
-        rebuild(place, recipe, runtime=runtime, force=force)
+        rebuild(place, recipe, runtime=runtime)
         return
     python = choose_python(recipe, runtime=runtime)
     with _files.replacing(place.path, is_ours=lambda _: place.is_there()):
         _fill(place.path, recipe, python=python, runtime=runtime)
         write_receipt(place.path, recipe, python=python)
+        env_kernel.register(place, runtime=runtime)
 
 
-def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool) -> None:
+def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool = False) -> None:
     """Build a new one beside, verify it, and exchange the two in one instant: no program is missing at any moment.
 
     Raises EnvironmentInUseError while programs run from the old one, unless `force`. Whatever fails leaves the old one.
@@ -47,13 +62,24 @@ def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force:
         write_receipt(beside, recipe, python=python)
         if not force:
             env_use.require_unused(place)
-        _relocate.exchange(place.path, beside)
+        with _exchanged(place.path, beside):
+            env_kernel.register(place, runtime=runtime)
     finally:
         _files.remove(beside)
 
 
+@contextlib.contextmanager
+def _exchanged(path: Path, beside: Path) -> Iterator[None]:
+    _relocate.exchange(path, beside)
+    try:
+        yield
+    except BaseException:
+        _relocate.exchange(path, beside)
+        raise
+
+
 def choose_python(recipe: Recipe, *, runtime: Runtime) -> Interpreter:
-    """Return the Python that is asked for, installing it with uv where the machine has none and the network may be used."""
+    """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used."""
     asked = recipe.specifier()
     if "/" in asked:
         return system.at_path(Path(asked).expanduser(), runtime=runtime)
@@ -85,7 +111,7 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
 
 
 def verify(path: Path, *, runtime: Runtime, alone: bool = True) -> None:
-    """Raise BrokenEnvironmentError unless its Python starts and, for one that stands `alone`, its packages fit together."""
+    """Raise BrokenEnvironmentError unless its Python starts and, if it stands `alone`, its packages fit together."""
     python = path / "bin" / "python"
     try:
         _process.run([python, "-I", "-c", _PROOF], environ=_process.child_environ(runtime.environ))
@@ -101,21 +127,20 @@ def _fill(path: Path, recipe: Recipe, *, python: Interpreter, runtime: Runtime) 
     installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
     source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
     if recipe.project is not None:
-        _install_project(path, recipe, runtime=runtime, source=source)
+        _install_project(path, recipe.project, recipe, runtime=runtime, source=source)
     elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
         installer.install([*source, *wanted], python=path / "bin/python")
     kernelspec.write_ipython_config(path)
     verify(path, runtime=runtime, alone=not recipe.system_site_packages)
 
 
-def _install_project(path: Path, recipe: Recipe, *, runtime: Runtime, source: list[str]) -> None:
-    project, python = recipe.project, path / "bin/python"
-    assert project is not None
+def _install_project(path: Path, project: Path, recipe: Recipe, *, runtime: Runtime, source: list[str]) -> None:
+    python = path / "bin/python"
     if recipe.lock == "poetry.lock":
         _poetry_install(path, project, runtime)
     elif recipe.lock == "uv.lock":
         environ = {**_installer(runtime).environ, "UV_PROJECT_ENVIRONMENT": str(path)}
-        argv = [uv.ensure(runtime), "sync", "--frozen", "--no-editable", "--python", python, *source]
+        argv: list[str | Path] = [uv.ensure(runtime), "sync", "--frozen", "--no-editable", "--python", python, *source]
         _process.run(argv, environ=environ, cwd=project)
     elif recipe.lock == "pylock.toml":
         _installer(runtime).install([*source, "-r", str(project / "pylock.toml")], python=python)
@@ -127,14 +152,12 @@ def _poetry_install(path: Path, project: Path, runtime: Runtime) -> None:
     if poetry.installed_version(runtime) is None:
         msg = f"{project} has a poetry.lock, and Poetry is not installed"
         raise MissingStepError(msg, hint="run `colab-env install-poetry` first")
-    for may_heal in (True, False):
-        try:
-            poetry.install_project(project, runtime=runtime, index=index.settings(runtime), environment=path)
-        except PoetryError as error:
-            if not (may_heal and poetry.is_simple_only(error) and simple_index.heal(runtime)):
-                raise
-        else:
-            return
+    try:
+        poetry.install_project(project, runtime=runtime, index=index.settings(runtime), environment=path)
+    except PoetryError as error:
+        if not (poetry.is_simple_only(error) and simple_index.heal(runtime)):
+            raise
+        poetry.install_project(project, runtime=runtime, index=index.settings(runtime), environment=path)
 
 
 def _installer(runtime: Runtime) -> WheelInstaller:
@@ -148,5 +171,5 @@ def _check_packages(python: Path, runtime: Runtime) -> None:
     if installer.uv is not None:
         _process.run([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
     else:
-        argv = [installer.machine_python, "-m", "pip", "--python", python, "check"]
+        argv: list[str | Path] = [installer.machine_python, "-m", "pip", "--python", python, "check"]
         _process.run(argv, environ=installer.environ)

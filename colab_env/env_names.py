@@ -44,4 +44,4 @@ def _fault(name: str) -> str:
     wrong = next((each for each in name if not re.fullmatch(r"[A-Za-z0-9._-]", each)), None)
     if wrong is None:
         return f"it begins with {name[0]!r}"
-    return f"it has a {unicodedata.name(wrong, 'control character')} ({ascii(wrong)})"
+    return f"it has a {unicodedata.name(wrong, 'control character')} ({wrong!a})"

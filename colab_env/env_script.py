@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 from colab_env import _files
 from colab_env.env_recipe import Recipe
-from colab_env.errors import ScriptError
+from colab_env.errors import MissingStepError, ScriptError
 from colab_env.results import short
 
 # Copied from PEP 723's reference implementation.
@@ -34,14 +36,24 @@ def environment_name(asked: Recipe) -> str:
     return f"script-{hashlib.sha256(repr((asked.python, asked.packages)).encode()).hexdigest()[:16]}"
 
 
-def first_line(name: str | None, program: str, *, kernel_splits: bool = True, command: str = "colab-env") -> str:
+def command() -> Path:
+    """Return the command `colab-env` of this installation, or the one on PATH. Raises MissingStepError."""
+    here = Path(sysconfig.get_path("scripts")) / "colab-env"
+    found = shutil.which("colab-env") or (str(here) if here.is_file() else None)
+    if found is None:
+        msg = "the command colab-env is not installed"
+        raise MissingStepError(msg, hint="install this package with pip, pipx or uv")
+    return Path(found).absolute()
+
+
+def first_line(name: str | None, program: str, *, command: str | None = None) -> str:
     """Return the line that runs a script in the environment `name`, or without one in that of its PEP 723 block.
 
-    By default it is found on PATH by `env -S`; without `kernel_splits`, for systems whose env knows no `-S`, `command` is an
-    absolute path and the kernel passes the rest as one argument. Raises ScriptError for a line that Linux would cut.
+    By default `env -S` finds the command on PATH; where `env` knows no `-S`, give the `command` as an absolute path.
+    Raises ScriptError for a line that Linux would cut.
     """
     words = f"run {name} {program}" if name else "run --script"
-    line = f"#!/usr/bin/env -S {command} {words}" if kernel_splits else f"#!{command} {words}"
+    line = f"#!{command} {words}" if command else f"#!/usr/bin/env -S colab-env {words}"
     if len(line.encode()) > LONGEST_LINE:
         msg = f"the first line would have {len(line.encode())} bytes, Linux before 5.1 reads {LONGEST_LINE}"
         raise ScriptError(msg, hint="take a shorter name")
@@ -49,7 +61,10 @@ def first_line(name: str | None, program: str, *, kernel_splits: bool = True, co
 
 
 def write_first_line(script: Path, line: str) -> bool:
-    """Make `line` the first of the script, in the place of another one, and the file executable. Returns whether anything changed."""
+    """Make `line` the first of the script, in the place of another such line, and the file executable.
+
+    Returns whether anything changed.
+    """
     text = _text(script)
     rest = text.partition("\n")[2] if text.startswith("#!") else text
     mode = script.stat().st_mode

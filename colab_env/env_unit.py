@@ -62,9 +62,9 @@ def unit_name(name: str, program: str) -> str:
 def unit_text(
     *, name: str, program: str, arguments: Sequence[str], path: Path, command: Path, user: str | None = None
 ) -> str:
-    """Return a service file that starts `program` in the environment `name` at `path` through `command`, as nobody else.
+    """Return a service file that starts `program` in the environment `name` at `path` through `command`.
 
-    `user` is an account of the machine; without one systemd invents it for as long as the program runs.
+    It runs as `user`, an account of the machine; without one systemd invents one for as long as the program runs.
     """
     words = [str(command), "run", name, program, *arguments]
     in_home = any(path.is_relative_to(place) for place in ("/home", "/root", "/run/user"))

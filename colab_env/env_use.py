@@ -7,11 +7,11 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env.errors import EnvironmentInUseError
+from colab_env.named_env import Process
 
 if TYPE_CHECKING:
     from colab_env.named_env import NamedEnvironment
@@ -19,20 +19,12 @@ if TYPE_CHECKING:
 _SHOWN = 4  # processes that a message names
 
 
-@dataclass(frozen=True, kw_only=True)
-class Process:
-    """One running program: its id and its command line, cut to what a line holds."""
-
-    pid: int
-    command: str
-
-
 def users(bases: Iterable[Path]) -> Mapping[Path, list[Process]]:
     """Return the processes that use each environment in the bases.
 
-    A process does when its program, its directory or a file that it has mapped lies there, or when its first two words or its
-    VIRTUAL_ENV name it: the Python of an environment is a link, so its program alone may lie elsewhere. Processes of other people
-    are seen by root only.
+    A process does when its program, its directory or a file that it has mapped lies there, or when its first two
+    words or its VIRTUAL_ENV name it: the Python of an environment is a link, so its program may lie elsewhere.
+    Processes of other people are seen by root only.
     """
     found: dict[Path, list[Process]] = defaultdict(list)
     places = {os.fsencode(place) for base in bases for place in (base, base.resolve())}
@@ -48,8 +40,12 @@ def users(bases: Iterable[Path]) -> Mapping[Path, list[Process]]:
 
 def of(place: NamedEnvironment) -> list[Process]:
     """Return the processes that use one environment."""
-    found = users([place.base])
-    both = {process.pid: process for path in {place.path, place.path.resolve()} for process in found.get(path, [])}
+    return chosen(users([place.base]), place)
+
+
+def chosen(found: Mapping[Path, list[Process]], place: NamedEnvironment) -> list[Process]:
+    """Return, of what `users` has found, the processes of one environment by their ids."""
+    both = {each.pid: each for path in (place.path, place.base.resolve() / place.name) for each in found.get(path, [])}
     return [both[pid] for pid in sorted(both)]
 
 

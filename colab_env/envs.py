@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from colab_env import _files, _relocate, env_base, env_build, env_kernel, env_script, env_use, named_env, system
-from colab_env.env_names import check_environment_name, meant
-from colab_env.env_recipe import Recipe
-from colab_env.errors import (
-    EnvironmentExistsError,
-    NoSuchEnvironmentError,
-    NotAnEnvironmentError,
+from colab_env import (
+    _files,
+    env_base,
+    env_build,
+    env_kernel,
+    env_move,
+    env_purge,
+    env_script,
+    env_unit,
+    env_use,
+    named_env,
 )
+from colab_env.env_names import check_environment_name
+from colab_env.env_recipe import Recipe
+from colab_env.errors import ScriptError
 from colab_env.named_env import EnvironmentInfo, NamedEnvironment
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
@@ -39,10 +45,11 @@ def create(  # noqa: PLR0913  each is a word of its own on the command line too
 ) -> StepResult:
     """Make the environment `name` with these packages, or what a project's lock or a requirements file says.
 
-    One that is there, healthy and made of the same, is left alone; else the new one is built beside, verified, and takes its
-    place in one instant. `python` is a version, a PEP 440 specifier or a path; `wheels` a directory that is then the only source
-    of packages, for machines without a network. `kernel` registers it for Jupyter. Raises EnvironmentNameError,
-    NoSuchPythonError, NotOursError, EnvironmentInUseError, CommandError; then all is as before.
+    One that is there, healthy and made of the same, is left alone; else the new one is built beside, verified, and
+    takes its place in one instant. `python` is a version, a PEP 440 specifier or a path; `wheels` a directory that is
+    then the only source of packages, for machines without a network. `kernel` registers it for Jupyter under its name.
+    Raises EnvironmentNameError, NoSuchPythonError, NotOursError, EnvironmentInUseError, PreflightError, CommandError;
+    then all is as before.
     """
     asked = Recipe(
         python=python,
@@ -56,12 +63,12 @@ def create(  # noqa: PLR0913  each is a word of its own on the command line too
     runtime, place = _named(name, base)
 
     def check() -> str | None:
-        return _to_do(place, asked)
+        return _to_do(place, asked) or env_kernel.health_check(place, runtime=runtime)
 
     def build() -> None:
         env_build.create(place, asked, runtime=runtime)
 
-    return _finished(_step("create", place, check, build), place, runtime)
+    return _step("create", place, check=check, build=build)
 
 
 def list_environments(*, base: Base = None, measure: bool = False) -> list[EnvironmentInfo]:
@@ -71,7 +78,9 @@ def list_environments(*, base: Base = None, measure: bool = False) -> list[Envir
     """
     bases = env_base.bases(Runtime.detect(), base)
     used = env_use.users(bases)
-    return [_info(place, used, measure=measure) for place in named_env.everything(bases)]
+    return [
+        named_env.info(place, env_use.chosen(used, place), measure=measure) for place in named_env.everything(bases)
+    ]
 
 
 def path(name: str, *, base: Base = None) -> Path:
@@ -90,14 +99,14 @@ def environ(name: str, *, base: Base = None) -> dict[str, str]:
 
 
 def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn:
-    """Become a program of the environment: same process, same terminal, and its own signals and exit code from here on."""
+    """Become a program of the environment: the same process and terminal, its own signals and exit code."""
     place = _find(name, base)
     found = place.program(program)
     sys.stdout.flush()
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a new program would go on to
         signal.signal(number, signal.SIG_DFL)
-    os.execve(found, [str(found), *arguments], _activated(place, Runtime.detect().environ))
+    os.execve(found, [str(found), *arguments], _activated(place, Runtime.detect().environ))  # noqa: S606  that is the point
 
 
 def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoReturn:
@@ -110,71 +119,103 @@ def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoRetu
     run(name, "python", str(script), *arguments, base=base)
 
 
+def script(
+    file: str | Path,
+    *,
+    name: str | None = None,
+    program: str = "python3",
+    one_argument: bool = False,
+    base: Base = None,
+) -> str:
+    """Write the first line that runs a script in the environment `name`, or in that of its PEP 723 block; return it.
+
+    The file becomes executable. With `one_argument` the line also works where `env` knows no `-S`. Raises ScriptError.
+    """
+    if name is not None:
+        which(name, program, base=base)
+    elif env_script.recipe(Path(file)) is None:
+        msg = f"{short(file)} has no block `# /// script` (PEP 723) that says what it needs"
+        raise ScriptError(msg, hint="add one, or give the name of an environment")
+    line = env_script.first_line(name, program, command=str(env_script.command()) if one_argument else None)
+    env_script.write_first_line(Path(file), line)
+    return line
+
+
+def unit(name: str, program: str, *arguments: str, user: str | None = None, base: Base = None) -> str:
+    """Return a hardened systemd service file that runs a program of the environment, as `user` or as nobody else.
+
+    Raises NoSuchProgramError with near matches.
+    """
+    place = _find(name, base)
+    place.program(program)
+    command = env_script.command()
+    return env_unit.unit_text(
+        name=name, program=program, arguments=arguments, path=place.path, command=command, user=user
+    )
+
+
 def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base = None) -> list[StepResult]:
     """Remove environments, and their kernels with them.
 
-    All names are checked before anything is removed. Raises NotAnEnvironmentError for what is no environment of ours or a link,
-    EnvironmentInUseError while programs run from it (unless `force`), NoSuchEnvironmentError (unless `if_exists`).
+    All names are checked before anything is removed. Raises NotAnEnvironmentError for what is no environment of ours,
+    or a link; EnvironmentInUseError while programs run from it (unless `force`); NoSuchEnvironmentError (unless
+    `if_exists`).
     """
     runtime = Runtime.detect()
     bases = env_base.bases(runtime, base)
-    found = [_purgeable(name, bases, if_exists=if_exists) for name in names]
-    there = [place for place in found if place is not None]
+    places = [env_purge.find(name, bases, if_exists=if_exists) for name in names]
+    there = [place for place in places if place is not None]
     if not force:
         for place in there:
             env_use.require_unused(place)
-    return [_purged(place, runtime, force=force) for place in there]
+    return [env_purge.purge(place, runtime=runtime) for place in there]
 
 
 def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base = None) -> StepResult:
-    """Make a virtual environment that somebody else made ours: move it to where `name` belongs, and write its receipt.
+    """Make somebody else's virtual environment ours: move it to where `name` belongs, and write its receipt.
 
-    Its programs are made to say the new place. Raises NotAnEnvironmentError, EnvironmentExistsError, EnvironmentInUseError.
+    Its programs are made to say the new place. Raises NotAnEnvironmentError, EnvironmentExistsError, or
+    EnvironmentInUseError (unless `force`).
     """
     runtime, place = _named(name, base)
     source = Path(directory).expanduser().absolute()
-    if source.is_symlink() or not (source / "pyvenv.cfg").is_file() or not (source / "bin/python").exists():
-        msg = f"{short(source)} is not a virtual environment"
-        raise NotAnEnvironmentError(msg, hint="give the directory that holds pyvenv.cfg")
+    env_move.require_environment(source)
+    if source != place.path:
+        env_move.require_free(place)
     if not force:
         env_use.require_unused(NamedEnvironment(name=source.name, base=source.parent))
 
     def build() -> None:
-        python = system.at_path(source / "bin/python", runtime=runtime)
-        env_build.verify(source, runtime=runtime, alone=False)
-        with _moved(source, place):
-            env_build.write_receipt(place.path, Recipe(packages=tuple(_pinned(place))), python=python)
+        env_move.adopt(source, place, runtime=runtime)
 
-    with _files.locked(place.lock):
-        if source != place.path:
-            _require_free(place)
-        return _step("adopt", place, lambda: f"from {short(source)}", build, locked=False)
+    return _step("adopt", place, check=lambda: f"from {short(source)}", build=build)
 
 
 def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) -> StepResult:
-    """Give an environment another name; its programs and its kernel are told. Raises EnvironmentExistsError, EnvironmentInUseError."""
-    runtime = Runtime.detect()
-    place = _find(name, base)
+    """Give an environment another name; its programs and its kernel are told.
+
+    Raises EnvironmentExistsError, EnvironmentInUseError (unless `force`).
+    """
+    runtime, place = Runtime.detect(), _find(name, base)
     new = NamedEnvironment(name=check_environment_name(new_name), base=place.base)
+    env_move.require_free(new)
     if not force:
         env_use.require_unused(place)
 
     def build() -> None:
-        env_kernel.remove(place, runtime)
-        with _moved(place.path, new):
-            pass
+        with _files.locked(place.lock):
+            env_kernel.remove(place, runtime=runtime)
+            with env_move.moved(place.path, new.path):
+                env_kernel.register(new, runtime=runtime)
 
-    with _files.locked(place.lock), _files.locked(new.lock):
-        _require_free(new)
-        result = _step("rename", new, lambda: f"from {name!r}", build, locked=False)
-    return _finished(result, new, runtime)
+    return _step("rename", new, check=lambda: f"from {name!r}", build=build)
 
 
 def upgrade(name: str, *, python: str | None = None, force: bool = False, base: Base = None) -> StepResult:
-    """Make an environment anew from what it was made of: newest packages or the lock as it is now, and another `python` if given.
+    """Make an environment anew: newest packages, or the lock as it is now, and another `python` if given.
 
-    The new one is built beside, verified, and takes the name in one instant; whatever fails leaves the old one. Raises as `create`
-    does, EnvironmentInUseError while programs run from it (unless `force`).
+    The new one is built beside, verified, and takes the name in one instant; whatever fails leaves the old one. Raises
+    as `create` does, and EnvironmentInUseError while programs run from it (unless `force`).
     """
     runtime, place = Runtime.detect(), _find(name, base)
     recipe = Recipe.from_dict({**(place.receipt or {})["recipe"], **({"python": python} if python else {})}).checked()
@@ -182,11 +223,49 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     def build() -> None:
         env_build.rebuild(place, recipe, runtime=runtime, force=force)
 
-    return _finished(_step("upgrade", place, lambda: "a newer one is asked for", build), place, runtime)
+    return _step("upgrade", place, check=lambda: "a new one is asked for", build=build)
 
 
-def _step(verb: str, place: NamedEnvironment, check: object, build: object, *, locked: bool = True) -> StepResult:
-    lock = place.lock if locked else place.lock.with_name(f"{place.name}.{verb}")
-    title = f"{verb.capitalize().removesuffix('e')}ing the environment {place.name!r}"
-    step = Step(name=verb, title=title, lock=lock, check=check, build=build, describe=lambda: _found(place))  # type: ignore[arg-type]
-    return step.run()
+_TITLES = {"create": "Making", "adopt": "Adopting", "rename": "Renaming", "upgrade": "Upgrading"}
+
+
+def _step(
+    verb: str, place: NamedEnvironment, *, check: Callable[[], str | None], build: Callable[[], None]
+) -> StepResult:
+    def describe() -> Found:
+        receipt = place.receipt or {}
+        what = f"Environment {place.name!r} with Python {receipt['python']['version']}"
+        return Found(what=f"{what} and {named_env.counted(len(receipt['packages']))}", where=place.path)
+
+    title = f"{_TITLES[verb]} the environment {place.name!r}"
+    return Step(name=verb, title=title, lock=place.lock, check=check, build=build, describe=describe).run()
+
+
+def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
+    receipt = place.receipt
+    if receipt is None:
+        return "it is unfinished" if place.is_unfinished() else "there is none of that name"
+    if receipt["inputs"] != asked.digest():
+        return "it was made of something else"
+    return place.health_check()
+
+
+def _find(name: str, base: Base) -> NamedEnvironment:
+    return named_env.find(name, env_base.bases(Runtime.detect(), base))
+
+
+def _named(name: str, base: Base) -> tuple[Runtime, NamedEnvironment]:
+    runtime = Runtime.detect()
+    return runtime, NamedEnvironment(name=check_environment_name(name), base=env_base.bases(runtime, base)[0])
+
+
+def _activated(place: NamedEnvironment, environ: Mapping[str, str]) -> dict[str, str]:
+    commands, path = str(place.path / "bin"), environ.get("PATH", "")
+    kept = {name: value for name, value in environ.items() if name != "PYTHONHOME"}
+    if path.split(os.pathsep)[0] != commands:
+        kept["PATH"] = f"{commands}{os.pathsep}{path}" if path else commands
+    return {**kept, "VIRTUAL_ENV": str(place.path), "VIRTUAL_ENV_PROMPT": place.name}
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return Path(given) if given else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def _pip(runtime: Runtime) -> dict[str, str]:
             continue
         for section in ("global", "install"):
             if parser.has_section(section):
-                found.update(parser.items(section))
+                found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
     names = {"index-url": "PIP_INDEX_URL", "cert": "PIP_CERT"}
     found.update({key: runtime.environ[name] for key, name in names.items() if runtime.environ.get(name)})
     return found
@@ -77,10 +78,14 @@ def _pip(runtime: Runtime) -> dict[str, str]:
 
 def _pip_files(runtime: Runtime) -> Iterator[Path]:
     config = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
+    named = runtime.environ.get("PIP_CONFIG_FILE")
+    if named == os.devnull:  # pip's own sign for "no file at all"
+        return
     yield from (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
-    yield from (runtime.home / ".pip/pip.conf", config / "pip/pip.conf")
-    if named := runtime.environ.get("PIP_CONFIG_FILE"):
+    if named and Path(named).exists():  # in the place of the user's files
         yield Path(named)
+    else:
+        yield from (runtime.home / ".pip/pip.conf", config / "pip/pip.conf")
 
 
 def _uv_file(runtime: Runtime) -> str | None:

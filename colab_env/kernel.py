@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class ProjectKernel:
 
     def check(self) -> str | None:
         spec = self.spec(kernelspec.PLAIN)
-        return guard.health_check(self.runtime) or kernelspec.health_check(self.runtime, self.name, spec)
+        return kernelspec.health_check(self.runtime, self.name, spec) or guard.health_check(self.runtime)
 
     def build(self) -> None:
         kernelspec.write_ipython_config(kernelspec.environment_of(self.project))
@@ -77,6 +78,13 @@ def try_registered(runtime: Runtime, name: str) -> preflight.Outcome:
         msg = f"colab-env has registered no kernel {name!r}"
         raise MissingStepError(msg, hint=f"registered kernels: {known}")
     return _try(runtime, spec, next(tier for tier in TIERS if tier.name == ours["tier"]))
+
+
+def try_argv(runtime: Runtime, spec: Mapping[str, Any], argv: list[str], **variables: str) -> preflight.Outcome:
+    """Start a kernel of ours in another way than its kernelspec says, with `variables` set, and ask for the same."""
+    tier = next(tier for tier in TIERS if tier.name == spec["metadata"]["colab_env"]["tier"])
+    changed = {**spec, "argv": argv, "env": {**spec["env"], **variables}}
+    return _try(runtime, changed, tier)
 
 
 def _try(runtime: Runtime, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:

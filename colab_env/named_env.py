@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class NamedEnvironment:
         return _missing(receipt["packages"], packages(self.path))
 
     def program(self, program: str) -> Path:
-        """Return the path of one of its programs. Raises BrokenEnvironmentError or NoSuchProgramError with near matches."""
+        """Return the path of one of its programs. Raises BrokenEnvironmentError, or NoSuchProgramError with a hint."""
         path = self.path / "bin" / program
         if not self.python.is_file() and (reason := self.health_check()):
             msg = f"the environment {self.name!r} in {short(self.path)} does not work: {reason}"
@@ -87,8 +87,16 @@ class NamedEnvironment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Process:
+    """One running program: its id and its command line, cut to what a line holds."""
+
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnvironmentInfo:
-    """One line of the list: `size` in bytes or None, `age` in seconds or None, `health` the reason or None, `processes` ids."""
+    """One line of the list: `size` in bytes, `age` in seconds, `health` the reason why not, each or None."""
 
     name: str
     path: Path
@@ -97,21 +105,22 @@ class EnvironmentInfo:
     size: int | None
     age: float | None
     health: str | None
-    processes: tuple[int, ...] = ()
+    processes: tuple[Process, ...] = ()
 
     def __repr__(self) -> str:
-        used = f", used by {', '.join(map(str, self.processes))}" if self.processes else ""
-        mark, words = ("✗", self.health) if self.health else ("✓", "healthy")
-        size = f"{(self.size or 0) / 1e6:.1f} MB"
-        return f"{mark} {self.name:<20} {self.python or '-':<8} {self.packages:>3} packages  {size:>9}  {written_age(self.age):>8}  {words}{used}"
+        used = "; ".join(f"{each.pid} {each.command}" for each in self.processes)
+        size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
+        columns = f"{self.python or '-':<8} {counted(self.packages):>12} {size:>10} {written_age(self.age):>8}"
+        words = f"{self.health or 'healthy'}{f', in use by {used}' if used else ''}"
+        return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**vars(self), "path": str(self.path), "processes": list(self.processes)}
+        return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
 
 
 def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
-    """Return the environment in the first base that has it, complete. Raises NoSuchEnvironmentError with near matches."""
+    """Return the environment in the first base that has it whole. Raises NoSuchEnvironmentError with near matches."""
     check_environment_name(name)
     places = [NamedEnvironment(name=name, base=base) for base in bases]
     found = next((place for place in places if place.is_there()), None)
@@ -136,7 +145,7 @@ def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
                 yield place
 
 
-def info(place: NamedEnvironment, processes: Sequence[int], *, measure: bool = False) -> EnvironmentInfo:
+def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
     """Describe an environment; `measure` counts its files anew instead of believing its receipt."""
     receipt = place.receipt or {}
     created = receipt.get("created")
@@ -158,6 +167,10 @@ def packages(path: Path) -> list[str]:
     for site in (path / "lib").glob("python3*/site-packages"):
         found.extend(each.name.removesuffix(".dist-info") for each in site.iterdir() if each.suffix == ".dist-info")
     return sorted(found)
+
+
+def counted(count: int) -> str:
+    return f"{count} package{'' if count == 1 else 's'}"
 
 
 def size(path: Path) -> int:

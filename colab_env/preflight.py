@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _process
+from colab_env import _process, kernelspec
 
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
@@ -59,8 +59,8 @@ def _client(runtime: Runtime, spec: Mapping[str, Any], site: Path) -> tuple[Path
     environ = _process.child_environ(runtime.environ)
     if importlib.util.find_spec("jupyter_client") is not None:
         return Path(sys.executable), environ
-    python = Path(spec["metadata"]["colab_env"]["project"]) / ".venv" / "bin" / "python"
-    return python, {**environ, "PYTHONPATH": str(site)}
+    environment = kernelspec.environment_of(Path(spec["metadata"]["colab_env"]["project"]))
+    return environment / "bin" / "python", {**environ, "PYTHONPATH": str(site)}
 
 
 def _outcome(finished: _process.Finished) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from colab_env.interpreter import Interpreter
 
+_TABLES = (("project",), ("tool",), ("tool", "poetry"), ("virtualenvs",), ("virtualenvs", "options"))
 _NEW = """\
 [project]
 name = "{name}"
@@ -47,7 +49,7 @@ def complete(project: Path, *, python: Interpreter, system_site_packages: bool) 
     }
     written = [name for name, text in changes.items() if text is not None]
     for name in written:
-        _files.write_text(project / name, changes[name] or "")
+        _files.write_text(project / name, (changes[name] or "").replace("\n", _line_end(project / name)))
     return written
 
 
@@ -58,7 +60,7 @@ def _completed_project(project: Path, python: Interpreter) -> str | None:
         return None
     if _at(document, "tool", "poetry", "package-mode") is False:
         return None
-    if document is None or not document:
+    if document is None or not document.as_string().strip():
         return _NEW.format(name=_project_name(project), requires_python=_range(python))
     return _with_project_table(document, project, python)
 
@@ -102,19 +104,28 @@ def _read(path: Path) -> TOMLDocument | None:
     from tomlkit.exceptions import ParseError, TOMLKitError
 
     try:
-        return tomlkit.parse(path.read_text(encoding="utf-8"))
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
     except ParseError as error:
         msg = f"{short(path)}, line {error.line}, column {error.col}: {str(error).split(' at line')[0]}"
         raise ProjectFileError(msg, hint="mend that line; nothing was changed") from error
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        msg = f"{short(path)} is not TOML: {error}"
+    except (TOMLKitError, UnicodeDecodeError, OSError) as error:
+        msg = f"{short(path)} cannot be read as TOML: {error}"
         raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
+    for keys in _TABLES:
+        if not isinstance(_at(document, *keys), (Mapping, type(None))):
+            msg = f"{short(path)}: {'.'.join(keys)!r} is not a table"
+            raise ProjectFileError(msg, hint=f"write it as [{'.'.join(keys)}]; nothing was changed")
+    return document
 
 
 def _at(document: Any, *keys: str) -> Any:
     for key in keys:
         document = document.get(key) if hasattr(document, "get") else None
     return document
+
+
+def _line_end(path: Path) -> str:
+    return "\r\n" if path.is_file() and b"\r\n" in path.read_bytes() else "\n"
 
 
 def _project_name(project: Path) -> str:

@@ -1,0 +1,92 @@
+"""Leave a kernel: let the notebook server replace it once the running cell has ended, or become another one in place.
+
+Runs inside kernels of any Python (3.8 or newer) and imports nothing of colab_env: a copy lies in every kernel layer.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import urllib.request
+
+DELAY = 0.5  # seconds in which the cell's end reaches the page
+FLUSH = 0.3  # seconds in which what was printed reaches the page
+
+
+def leave(plan):
+    """Do what `colab_env.switch` has planned: show its message, then ask the server or become another kernel."""
+    print(plan["message"], flush=True)
+    if "request" in plan:
+        after_cell(plan["request"])
+    elif "argv" in plan:
+        become(plan["argv"], plan["environ"])
+
+
+def after_cell(request):
+    """Send a request to the notebook server when the cell has ended; cells that wait behind it do not run here any more."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+
+    def ended(*_):
+        shell.events.unregister("post_run_cell", ended)
+        # ipykernel 6 and 7 answer further cells with "aborted" while this is set.
+        shell.kernel._aborting = True
+        threading.Thread(target=send, args=(request, shell.kernel), daemon=True).start()
+
+    shell.events.register("post_run_cell", ended)
+
+
+def send(request, kernel):
+    """Send it; this kernel ends before the answer comes, unless something is wrong."""
+    time.sleep(DELAY)
+    try:
+        call(**request)
+    except Exception as error:  # noqa: BLE001  (a thread has nobody else to tell)
+        kernel._aborting = False
+        print("The notebook server refused (%s). Restart the session by hand: the switch then takes place." % error)
+
+
+def call(method, url, headers, body=None):
+    """Call the server's REST interface and return the answer's JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = dict(headers, **{"Content-Type": "application/json"})
+    asked = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
+    # Never through a proxy: the server is on this machine.
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def become(argv, environ):
+    """Turn this process into another kernel on the same connection file; that one answers the running cell."""
+    from IPython import get_ipython
+
+    kernel = get_ipython().kernel
+    parent, identity = asked_by(kernel)
+    cell = {"parent": parent, "identity": [bytes(each).hex() for each in identity]}
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    time.sleep(FLUSH)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        # ipykernel reads these two itself, and ends now.
+        original = getattr(stream, "_original_stdstream_copy", None)
+        if original is not None:
+            os.dup2(original, number)
+    os.execve(argv[0], argv, dict(environ, COLAB_ENV_CELL=json.dumps(cell, default=str)))
+
+
+def asked_by(kernel):
+    """Return the header of the message that the kernel works on, as its reply's parent, and whose it is."""
+    parent = kernel.get_parent("shell")
+    header = parent.get("header", parent)
+    return {"header": header}, kernel._parent_ident["shell"]
+
+
+def own_connection_file():
+    """Return the path of this kernel's connection file, or None outside of kernels."""
+    if "ipykernel.kernelapp" not in sys.modules:
+        return None
+    from ipykernel.kernelapp import IPKernelApp
+
+    return IPKernelApp.instance().abs_connection_file if IPKernelApp.initialized() else None

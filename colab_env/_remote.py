@@ -1,0 +1,95 @@
+"""What `import colab_env` gives inside an environment's kernel: each call is made by the machine's own Python.
+
+A copy lies in every kernel layer as the package `colab_env`, with `machine.json` beside it. So one notebook runs from the
+top in every kernel, whatever that kernel's Python (3.8 or newer) has installed.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from . import _leave
+
+_HERE = Path(__file__).resolve().parent
+_CALL = """\
+import importlib, json, sys
+path, name, arguments, options = json.loads(sys.argv[1])
+sys.path.append(path)
+from colab_env import errors
+room, _, member = name.rpartition(".")
+try:
+    result = getattr(importlib.import_module(room), member)(*arguments, **options)
+except errors.ColabEnvError as error:
+    answer = {"error": [error.message, error.hint]}
+else:
+    answer = {"plan": result} if isinstance(result, dict) else {"text": repr(result)}
+print(json.dumps(answer))
+"""
+
+
+class ColabEnvError(Exception):
+    """Say what is wrong and what to do next, as the package's own errors do."""
+
+    def _render_traceback_(self):
+        return [str(self)]
+
+
+class Answer(str):
+    """The text that the package's own result would show."""
+
+    __slots__ = ()
+
+    __repr__ = str.__str__
+
+
+def switch(name, *, how=None):
+    """Continue this notebook on another kernel: see `colab_env.switch`."""
+    _leave.leave(_call("colab_env.switching.planned", name, how=how))
+
+
+def __getattr__(name):
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return functools.partial(_call, "colab_env." + name)
+
+
+def load_ipython_extension(shell):
+    """Add the magics."""
+    from . import _remote_magics
+
+    _remote_magics.load(shell)
+
+
+def _call(name, *arguments, **options):
+    machine = json.loads((_HERE / "machine.json").read_text(encoding="utf-8"))
+    question = json.dumps([machine["path"], name, arguments, options], default=str)
+    answer = json.loads(_run([machine["python"], "-c", _CALL, question]))
+    if "error" in answer:
+        message, hint = answer["error"]
+        raise ColabEnvError("\n".join([message] + (["→ " + hint] if hint else [])))
+    return answer["plan"] if "plan" in answer else Answer(answer["text"])
+
+
+def _run(argv):
+    """Run a program, show what it prints while it works, and return its last line."""
+    child = subprocess.Popen(
+        argv, env=_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    line = ""
+    for text in child.stdout:
+        if line:
+            print(line, end="", flush=True)
+        line = text
+    if child.wait() != 0:
+        raise ColabEnvError("the machine's own Python could not do it:\n" + line)
+    return line
+
+
+def _environ():
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    file = _leave.own_connection_file()
+    told = {"COLAB_ENV_CONNECTION_FILE": file, "COLAB_ENV_INTERPRETER": sys.executable, "PYTHONUNBUFFERED": "1"}
+    return dict(environ, **{name: value for name, value in told.items() if value})

@@ -1,0 +1,270 @@
+"""The commands about named environments: `colab-env env ...`, and the short forms that read well in a first line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+_SHORT = ("run", "which", "script", "unit")
+_TAKES_VALUE = ("--base", "--user")
+_BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
+
+Command = Callable[..., Any]
+
+
+def divided(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide a command line into colab-env's own words and those of the program that it runs, for nobody else to read.
+
+    A kernel passes all words of `#!/usr/bin/colab-env run NAME PROGRAM` as one; they are words again where the next one
+    is a file.
+    """
+    words = list(argv)
+    if len(words) > 1 and words[0].startswith("run ") and Path(words[1]).is_file():
+        words = [*words[0].split(), *words[1:]]
+    start = 1 if words[:1] == ["env"] else 0
+    if words[start : start + 1] not in (["run"], ["unit"]):
+        return words, []
+    end = _end_of_own(words, start + 1)
+    return words[:end], words[end:]
+
+
+def _end_of_own(words: list[str], here: int) -> int:
+    wanted = 2  # NAME PROGRAM
+    while here < len(words) and wanted:
+        if words[here] == "--script":
+            wanted = 1  # FILE
+        elif words[here] in _TAKES_VALUE:
+            here += 1
+        elif not words[here].startswith("-"):
+            wanted -= 1
+        here += 1
+    return here
+
+
+def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
+    """Add `env` with its commands, and the short forms; `command` makes a parser, `shown` prints a value."""
+    group = commands.add_parser("env", help="named environments: create, list, run, purge, ...")
+    environments = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    adding = _Adding(command, shown)
+    adding.all_to(environments)
+    for name in _SHORT:
+        adding.one_to(commands, name)
+
+
+class _Adding:
+    """The parsers of every command, each with the function that does it."""
+
+    def __init__(self, command: Command, shown: Command) -> None:
+        self._command = command
+        self._shown = shown
+
+    def all_to(self, group: Any) -> None:
+        self._create(group)
+        for name in ("list", "path", "purge", "adopt", "rename", "upgrade", *_SHORT):
+            self.one_to(group, name)
+
+    def one_to(self, group: Any, name: str) -> None:
+        getattr(self, f"_{name}")(group)
+
+    def _add(self, group: Any, name: str, text: str, do: Command, *, example: str) -> Any:
+        def run(arguments: argparse.Namespace) -> int:
+            return self._print(do(arguments), arguments)
+
+        parser = self._command(group, name, text, run, example=f"colab-env {example}")
+        parser.add_argument("--base", metavar="DIR", help=_BASE_HELP)
+        return parser
+
+    def _print(self, value: Any, arguments: argparse.Namespace) -> int:
+        if value is None:
+            return 0
+        return int(self._shown(value, arguments))
+
+    def _create(self, group: Any) -> None:
+        parser = self._add(
+            group, "create", "make an environment", _create, example="env create web --python 3.12 flask gunicorn"
+        )
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("packages", nargs="*", metavar="PACKAGE")
+        parser.add_argument("--python", metavar="SPEC", help="3.12, '>=3.11,<3.13', or a path")
+        parser.add_argument("--project", metavar="DIR", help="install the project in DIR as its lock file says")
+        parser.add_argument("--requirements", "-r", metavar="FILE", help="install what the file lists")
+        parser.add_argument("--wheels", metavar="DIR", help="take packages from this directory only; needs no network")
+        parser.add_argument("--system-site-packages", action="store_true", help="see the interpreter's own packages")
+        parser.add_argument("--kernel", action="store_true", help="register it for Jupyter under its name")
+
+    def _list(self, group: Any) -> None:
+        parser = self._add(group, "list", "list the environments", _list, example="env list --json")
+        parser.add_argument("--sizes", action="store_true", help="measure the sizes anew")
+
+    def _path(self, group: Any) -> None:
+        self._add(group, "path", "print an environment's directory", _path, example="env path web").add_argument(
+            "name", metavar="NAME"
+        )
+
+    def _which(self, group: Any) -> None:
+        parser = self._add(group, "which", "print the path of a program", _which, example="which web gunicorn")
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("program", metavar="PROGRAM")
+
+    def _run(self, group: Any) -> None:
+        parser = self._add(
+            group, "run", "become a program of an environment", _run, example="run web gunicorn --workers 2 site:app"
+        )
+        parser.usage = (
+            "colab-env run [--base DIR] NAME PROGRAM [ARGUMENT...]\n       colab-env run --script FILE [ARGUMENT...]"
+        )
+        parser.add_argument("--script", metavar="FILE", help="run a script in the environment of its PEP 723 block")
+        parser.add_argument("name", metavar="NAME", nargs="?")
+        parser.add_argument("program", metavar="PROGRAM", nargs="?")
+
+    def _purge(self, group: Any) -> None:
+        parser = self._add(group, "purge", "remove environments and their kernels", _purge, example="env purge web")
+        parser.add_argument("names", nargs="+", metavar="NAME")
+        parser.add_argument("--force", action="store_true", help="even while programs run from it")
+        parser.add_argument("--if-exists", action="store_true", help="be content when it is gone already")
+
+    def _adopt(self, group: Any) -> None:
+        parser = self._add(
+            group, "adopt", "take over a virtual environment, moving it", _adopt, example="env adopt web /srv/web/venv"
+        )
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("directory", metavar="PATH")
+        parser.add_argument("--force", action="store_true", help="even while programs run from it")
+
+    def _rename(self, group: Any) -> None:
+        parser = self._add(group, "rename", "give an environment another name", _rename, example="env rename web site")
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("new_name", metavar="NEW")
+        parser.add_argument("--force", action="store_true", help="even while programs run from it")
+
+    def _upgrade(self, group: Any) -> None:
+        parser = self._add(
+            group, "upgrade", "make an environment anew, beside, then exchange", _upgrade,
+            example="env upgrade web --python 3.13",
+        )  # fmt: skip
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--python", metavar="SPEC", help="another Python (default: what was asked for before)")
+        parser.add_argument("--force", action="store_true", help="even while programs run from it")
+
+    def _script(self, group: Any) -> None:
+        parser = self._add(
+            group, "script", "write the first line that runs a script in an environment", _script,
+            example="script report.py --name web",
+        )  # fmt: skip
+        parser.add_argument("file", metavar="FILE")
+        parser.add_argument("--name", metavar="NAME", help="default: an environment by the script's PEP 723 block")
+        parser.add_argument("--program", default="python3", metavar="PROGRAM", help="default: python3")
+        parser.add_argument("--one-argument", action="store_true", help="a line for systems whose `env` knows no -S")
+
+    def _unit(self, group: Any) -> None:
+        parser = self._add(
+            group, "unit", "print a systemd service file for a program", _unit,
+            example="unit web gunicorn site:app > /etc/systemd/system/web.service",
+        )  # fmt: skip
+        parser.add_argument("--user", metavar="NAME", help="the account it runs as (default: one that systemd invents)")
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("program", metavar="PROGRAM")
+
+
+class _Lines(list[Any]):
+    """Values that are shown one on a line."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(repr, self)) or "there are no environments"
+
+    def as_dict(self) -> list[dict[str, Any]]:
+        return [each.as_dict() for each in self]
+
+
+class _Text(str):
+    __slots__ = ()
+
+    def as_dict(self) -> str:
+        return str(self)
+
+
+def _create(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    named = ("python", "project", "requirements", "wheels", "system_site_packages", "kernel", "base")
+    options = {key: getattr(arguments, key) for key in named}
+    return _result(envs.create(arguments.name, *arguments.packages, **options), arguments)
+
+
+def _list(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    return _Lines(envs.list_environments(base=arguments.base, measure=arguments.sizes))
+
+
+def _path(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    return _Text(envs.path(arguments.name, base=arguments.base))
+
+
+def _which(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    return _Text(envs.which(arguments.name, arguments.program, base=arguments.base))
+
+
+def _run(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+    from colab_env.errors import UsageError
+
+    if arguments.script:
+        envs.run_script(arguments.script, *arguments.rest, base=arguments.base)
+    if not arguments.program:
+        msg = "a NAME and a PROGRAM are needed"
+        raise UsageError(msg, hint="colab-env run NAME PROGRAM [ARGUMENT...]")
+    envs.run(arguments.name, arguments.program, *arguments.rest, base=arguments.base)
+
+
+def _purge(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    options = {key: getattr(arguments, key) for key in ("force", "if_exists", "base")}
+    return _Lines(envs.purge(*arguments.names, **options)) or _Text("nothing to remove")
+
+
+def _adopt(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    result = envs.adopt(arguments.name, arguments.directory, force=arguments.force, base=arguments.base)
+    return _result(result, arguments)
+
+
+def _rename(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    result = envs.rename(arguments.name, arguments.new_name, force=arguments.force, base=arguments.base)
+    return _result(result, arguments)
+
+
+def _upgrade(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    options = {key: getattr(arguments, key) for key in ("python", "force", "base")}
+    return _result(envs.upgrade(arguments.name, **options), arguments)
+
+
+def _script(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    options = {key: getattr(arguments, key) for key in ("name", "program", "base")}
+    return _Text(envs.script(arguments.file, one_argument=arguments.one_argument, **options))
+
+
+def _unit(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    options = {key: getattr(arguments, key) for key in ("user", "base")}
+    return _Text(envs.unit(arguments.name, arguments.program, *arguments.rest, **options))
+
+
+def _result(result: Any, arguments: argparse.Namespace) -> Any:
+    # Without --json the screen has shown the step's line already.
+    return result if arguments.json else None

@@ -1,0 +1,243 @@
+"""Break an environment in every way that is known, restart its session, and note how long no cell runs.
+
+`python tests/faults.py 3.12 docs/faults.md` writes the table for one Python; test_guard.py asserts the same outcomes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from colab_standin import (  # noqa: E402
+    PYTHONS,
+    ColabRoot,
+    CrashError,
+    Options,
+    Page,
+    PageError,
+    Server,
+    real_google_colab,
+    serving,
+)
+
+VERSIONS = Path("/root/.pyenv/versions")
+SITE = "$(echo /content/.venv/lib/python3.*/site-packages)"
+LAYER = "$(echo /root/.local/share/colab-env/layers/*/site)"
+WHERE = "import sys; print(sys.executable)"
+_IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
+_PATIENCE = 60.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One way to break a kernel's environment: a shell script, or a cell that runs in the kernel."""
+
+    name: str
+    script: str = ""
+    cell: str = ""
+    says: str = ""
+    """What the first cell must show; empty where the environment's kernel comes back."""
+    lost: int = 0
+    """Boots that are lost at most."""
+
+
+def _module(name: str, source: str) -> str:
+    return f"mkdir -p {SITE}/{name}; echo '{source}' > {SITE}/{name}/__init__.py"
+
+
+FAULTS = (
+    Fault(name="interpreter gone", script="ln -sfn /nowhere/python /content/.venv/bin/python", says="No such file"),
+    Fault(name="virtual environment deleted", script="rm -rf /content/.venv", says="No such file"),
+    Fault(name="google.colab removed", script=f"rm -rf {LAYER}/google", says="google", lost=1),
+    Fault(name="kernel layer removed", script=f"rm -rf {LAYER}/../*", says="launch.py", lost=1),
+    Fault(name="`%pip install -U ipython`", cell="%pip install -q -U ipython"),
+    Fault(
+        name="IPython that fits no ipykernel (`%pip install ipython==5.10`)",
+        cell="%pip install -q ipython==5.10",
+        says="Error",
+        lost=1,
+    ),
+    Fault(name="`sitecustomize` raises", script=f"echo 'raise RuntimeError(1)' > {SITE}/sitecustomize.py"),
+    Fault(
+        name="`sitecustomize` ends Python",
+        script=f'echo \'raise SystemExit("no")\' > {SITE}/sitecustomize.py',
+        says="before it answered",
+        lost=1,
+    ),
+    Fault(
+        name="segmentation fault at import",
+        script=_module("tornado", "import ctypes; ctypes.string_at(0)"),
+        says="Segmentation fault",
+        lost=1,
+    ),
+    Fault(
+        name="hang at import",
+        script=_module("tornado", "import time; time.sleep(3600)"),
+        says="did not answer within 30 seconds",
+        lost=1,
+    ),
+    Fault(
+        name="hang in `sitecustomize`",
+        script=f"echo 'import time; time.sleep(3600)' > {SITE}/sitecustomize.py",
+        says="did not answer within 30 seconds",
+        lost=1,
+    ),
+    Fault(
+        name="disk full",
+        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o size=4k none boots;"
+        " head -c 4096 /dev/zero > boots/full",
+    ),
+    Fault(
+        name="disk full, not one file more",
+        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o nr_inodes=1 none boots",
+    ),
+    Fault(
+        name="disk and memory full",
+        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o nr_inodes=1 none boots;"
+        " mount -t tmpfs -o nr_inodes=1 none /dev/shm",
+        says="No space left",
+    ),
+    Fault(name="worked, then a segmentation fault in a cell", cell="import ctypes; ctypes.string_at(0)", lost=1),
+    Fault(name="worked, then the out-of-memory killer", cell="import os; os.kill(os.getpid(), 9)", lost=1),
+)
+_REPAIR = """
+for place in /root/.local/share/colab-env/guard/boots; do
+    mountpoint -q $place && umount $place
+done
+[ $(stat -f -c %c /dev/shm) -gt 9 ] || umount /dev/shm
+rm -rf /content/.venv; cp -a /content/kept /content/.venv
+for layer in /root/.local/share/colab-env/layers/*; do rm -rf $layer/*; cp -a /root/kept/${layer##*/}/. $layer; done
+"""
+_KEEP = "cp -a /content/.venv /content/kept; cp -a /root/.local/share/colab-env/layers /root/kept"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a fault cost: boots lost, seconds until a cell ran again, that cell's error output and interpreter."""
+
+    lost: int
+    seconds: float
+    shown: str
+    interpreter: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A stand-in for Colab with an environment set up, its server, and its kernel's name."""
+
+    root: ColabRoot
+    server: Server
+    kernel: str
+
+
+@contextlib.contextmanager
+def machine(version: str) -> Iterator[Machine]:
+    """Set up the environment for a Python such as "3.12"."""
+    found = sorted(VERSIONS.glob(f"{version}.*"))[-1].name
+    options = Options(google_colab=real_google_colab(), pythons=VERSIONS)
+    with ColabRoot.build(options=options) as root:
+        python = f"{PYTHONS}/{found}/bin/python"
+        argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--interpreter", "system", "--python", python]
+        done = root.run(argv, env={"PYTHONPATH": str(ROOT)}, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert root.run(["sh", "-c", _KEEP]).returncode == 0
+        with serving(root) as server:
+            yield Machine(root=root, server=server, kernel="py" + version.replace(".", ""))
+
+
+def ask_to_switch(page: Page, name: str | None, how: str | None = None) -> str:
+    """Run the cell that switches; return what it showed."""
+    cell = page.execute(f"{_IMPORT}colab_env.switch({name!r}, how={how!r})", timeout=_PATIENCE)
+    assert not cell.error, cell.error
+    time.sleep(1)  # the request follows the end of the cell
+    return cell.stdout
+
+
+def next_cell(page: Page, code: str = WHERE) -> tuple[float, str, str]:
+    """Connect again as often as it takes; return the seconds, the cell's output and its error output."""
+    began = time.monotonic()
+    while time.monotonic() - began < _PATIENCE:
+        try:
+            page.connect(timeout=_PATIENCE)
+            cell = page.execute(code, timeout=_PATIENCE)
+        except CrashError:
+            continue
+        except PageError:
+            time.sleep(0.1)
+            continue
+        return time.monotonic() - began, cell.stdout.strip(), cell.stderr
+    msg = "no cell runs any more"
+    raise AssertionError(msg)
+
+
+def inject(machine: Machine, page: Page, fault: Fault) -> Outcome:
+    """Break the environment of a page on its kernel, restart the session unless that broke it, and wait for a cell."""
+    before = _restarts(machine)
+    crashed = False
+    if fault.script:
+        machine.root.run(["sh", "-ec", fault.script])
+    try:
+        page.execute(fault.cell, timeout=_PATIENCE)
+    except CrashError:
+        crashed = True
+    began = time.monotonic()
+    if not crashed:
+        page.api("POST", f"kernels/{page.kernel_id}/restart")
+    _, interpreter, shown = next_cell(page)
+    return Outcome(
+        lost=_restarts(machine) - before, seconds=time.monotonic() - began, shown=shown, interpreter=interpreter
+    )
+
+
+def repair(machine: Machine) -> None:
+    """Put the environment back."""
+    done = machine.root.run(["sh", "-c", _REPAIR])
+    assert done.returncode == 0, done.stderr
+
+
+def _restarts(machine: Machine) -> int:
+    return machine.server.log.read_text(errors="replace").count("KernelRestarter: restarting kernel")
+
+
+def rows(version: str) -> Iterator[str]:
+    """Inject every fault, each on a fresh page that was switched by a restart."""
+    with machine(version) as prepared:
+        for fault in FAULTS:
+            with Page(prepared.server.url) as page:
+                page.open()
+                ask_to_switch(page, prepared.kernel)
+                next_cell(page)
+                outcome = inject(prepared, page, fault)
+            repair(prepared)
+            where = "environment" if outcome.interpreter.startswith("/content/.venv") else "machine's own"
+            yield f"| {fault.name} | {outcome.lost} | {outcome.seconds:.1f} | {where} |"
+            print(outcome.shown, file=sys.stderr)
+            prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": str(ROOT)})
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("version")
+    parser.add_argument("file", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    lines = [f"Python {arguments.version}", "", "| fault | lost boots | seconds until a cell runs | kernel then |"]
+    lines.append("|---|---:|---:|---|")
+    for row in rows(arguments.version):
+        print(row, flush=True)
+        lines.append(row)
+    if arguments.file:
+        arguments.file.parent.mkdir(exist_ok=True)
+        arguments.file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

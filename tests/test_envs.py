@@ -1,0 +1,588 @@
+"""Named environments: made, listed, moved, upgraded and removed, and what happens when it goes wrong in between."""
+
+# ruff: noqa: F811  the fixtures are imported
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
+from small_wheels import write_wheel
+
+from colab_env import _files, env_base, env_build, env_use, envs, runtime
+from colab_env.errors import (
+    BrokenEnvironmentError,
+    ColabEnvError,
+    CommandError,
+    EnvironmentExistsError,
+    EnvironmentInUseError,
+    EnvironmentNameError,
+    NoSuchEnvironmentError,
+    NoSuchProgramError,
+    NotAnEnvironmentError,
+    NotOursError,
+    UsageError,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def listed(name: str):
+    return {each.name: each for each in envs.list_environments()}[name]
+
+
+def output(program: Path, *words: str) -> str:
+    return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+# create
+
+
+def test_create_makes_an_environment_from_a_directory_of_wheels(web):
+    assert output(web / "bin/demo", "-h") == "1.0 -h"
+    assert listed("web").health is None
+    assert listed("web").packages == 2
+
+
+def test_a_second_create_finds_it_already_there(web, wheels):
+    assert envs.create("web", "demo", wheels=wheels).action == "already there"
+
+
+def test_create_heals_what_is_damaged(web, wheels):
+    (web / "bin/python").unlink()
+    assert "its Python is gone" in listed("web").health
+    assert "its Python is gone" in envs.create("web", "demo", wheels=wheels).reason
+    assert output(web / "bin/demo") == "1.0"
+
+
+def test_new_wheels_in_the_directory_make_it_anew(web, wheels):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"], needs=["other"])
+    result = envs.create("web", "demo", wheels=wheels)
+    assert result.reason == "it was made of something else"
+    assert output(web / "bin/demo") == "2.0"
+
+
+def test_requirements_come_from_a_file(base, wheels, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("demo==1.0\n")
+    place = envs.create("web", requirements=requirements, wheels=wheels).where
+    assert output(place / "bin/demo") == "1.0"
+
+
+def test_a_failed_create_leaves_nothing(base, wheels):
+    with pytest.raises(CommandError, match="nonsense"):
+        envs.create("web", "nonsense", wheels=wheels)
+    assert envs.list_environments() == []
+    assert [path.name for path in base.iterdir()] == [".locks"]
+
+
+def test_a_failed_create_over_an_environment_leaves_the_old_one(web, wheels):
+    with pytest.raises(CommandError, match="nonsense"):
+        envs.create("web", "nonsense", wheels=wheels)
+    assert output(web / "bin/demo") == "1.0"
+    assert sorted(path.name for path in web.parent.iterdir()) == [".locks", "web"]
+
+
+def test_the_stop_button_leaves_the_old_one(web, wheels, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(env_build, "verify", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        envs.upgrade("web")
+    assert output(web / "bin/demo") == "1.0"
+    assert sorted(path.name for path in web.parent.iterdir()) == [".locks", "web"]
+
+
+def test_create_touches_nothing_that_it_did_not_make(base, wheels):
+    (base / "web").mkdir(parents=True)
+    (base / "web/precious").write_text("mine")
+    with pytest.raises(NotOursError):
+        envs.create("web", "demo", wheels=wheels)
+    assert (base / "web/precious").read_text() == "mine"
+
+
+def test_packages_and_a_requirements_file_do_not_go_together(base, tmp_path):
+    with pytest.raises(UsageError, match="do not go together"):
+        envs.create("web", "demo", requirements=tmp_path / "requirements.txt")
+
+
+def test_an_option_is_no_package(base):
+    with pytest.raises(UsageError, match="is not a package"):
+        envs.create("web", "--index-url=https://example.org")
+
+
+def test_another_python_is_taken_when_it_is_asked_for(base, pythons):
+    other = pythons[-1]
+    place = envs.create("old", python=other.short_version).where
+    assert listed("old").python == other.version
+    assert output(place / "bin/python", "-c", "import sys; print(sys.version.split()[0])") == other.version
+
+
+def test_the_systems_packages_are_seen_only_on_request(base):
+    plain, seeing = (
+        envs.create(name, system_site_packages=name == "seeing").where / "pyvenv.cfg" for name in ("plain", "seeing")
+    )
+    assert "include-system-site-packages = false" in plain.read_text()
+    assert "include-system-site-packages = true" in seeing.read_text()
+
+
+def test_a_broken_set_of_packages_is_not_taken(base, wheels, tmp_path, pythons):
+    target = envs.create("web", "other", wheels=wheels).where
+    site = next(target.glob("lib/*/site-packages/other-1.0.dist-info"))
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\nRequires-Dist: missing\n")
+    with pytest.raises(BrokenEnvironmentError, match="missing"):
+        env_build.verify(target, runtime=runtime.Runtime.detect())
+
+
+def test_concurrent_creates_make_one(base, wheels, command):
+    runs = [command.start("env", "create", "web", "demo", "--wheels", str(wheels), "--json") for _ in range(4)]
+    answers = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    assert sorted(answer["action"] for answer in answers) == ["already there"] * 3 + ["done"]
+    assert listed("web").health is None
+
+
+def test_a_create_killed_at_any_moment_leaves_nothing_that_is_called_healthy(base, wheels, command):
+    words = ("env", "create", "web", "demo", "--wheels", str(wheels), "-q")
+    began = time.monotonic()
+    assert command(*words).returncode == 0
+    usual = time.monotonic() - began
+    for part in range(1, 13):
+        command("env", "purge", "web", "--force", "--if-exists", "-q")
+        run = command.start(*words, start_new_session=True)
+        time.sleep(usual * part / 13)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        for each in envs.list_environments():
+            assert each.health is not None or output(each.path / "bin/demo") == "1.0"
+        answer = command("run", "web", "demo")
+        assert answer.stdout.strip() == "1.0" or answer.returncode in (31, 35)
+    assert command(*words).returncode == 0
+    assert output(base / "web/bin/demo") == "1.0"
+
+
+def test_an_unfinished_one_is_named_and_can_be_cleared_away(base):
+    (base / "web/bin").mkdir(parents=True)
+    (base / ".web.colab-env-building").touch()
+    (base / "web/pyvenv.cfg").touch()
+    assert "unfinished" in listed("web").health
+    with pytest.raises(BrokenEnvironmentError, match="unfinished"):
+        envs.path("web")
+    envs.purge("web")
+    assert [path.name for path in base.iterdir()] == [".locks"]
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("../x", "SOLIDUS"),
+        ("/etc", "SOLIDUS"),
+        ("", "empty"),
+        ("a\nb", "control character"),
+        ("a\0b", "control character"),
+        ("x" * 200, "200 characters"),
+        ("wеb", "CYRILLIC SMALL LETTER IE"),
+        ("ｗeb", "FULLWIDTH LATIN SMALL LETTER W"),
+        ("-h", "begins with"),
+        (".locks", "begins with"),
+        ("a b", "SPACE"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_the_reason(base, command, name, fault):
+    for verb in (envs.create, envs.path, envs.purge):
+        with pytest.raises(EnvironmentNameError, match=fault):
+            verb(name)
+    if "\0" not in name and not name.startswith("-"):
+        assert command("run", name, "python").returncode == (30 if name else 2)
+    assert not base.exists()
+
+
+@pytest.mark.parametrize("name", ["run", "list", "env", "create", "web-1", "A.b_c", "3"])
+def test_every_other_name_is_taken_even_that_of_a_command(base, wheels, command, name):
+    place = envs.create(name, "demo", wheels=wheels).where
+    assert command("run", name, "demo", name).stdout == f"1.0 {name}\n"
+    assert place.name == name
+
+
+# list
+
+
+def test_files_and_other_directories_are_not_listed(web):
+    (web.parent / "notes.txt").write_text("a file")
+    (web.parent / "directory").mkdir()
+    (web.parent / "link").symlink_to(web)
+    assert [each.name for each in envs.list_environments()] == ["web"]
+
+
+def test_somebody_elses_environment_is_listed_as_such(base):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", base / "theirs"], check=True)
+    assert listed("theirs").health == "colab-env did not make it"
+
+
+def test_the_list_names_the_processes_that_use_an_environment(web, command):
+    sleeper = command.start("run", "web", "python", "-c", "import time; print(1, flush=True); time.sleep(60)")
+    try:
+        sleeper.stdout.readline()
+        shown = json.loads(command("env", "list", "--json").stdout)
+        assert [each["pid"] for each in shown[0]["processes"]] == [sleeper.pid]
+        assert f"in use by {sleeper.pid}" in command("env", "list").stdout
+    finally:
+        sleeper.kill()
+        sleeper.communicate()
+
+
+def test_the_list_is_json_on_request(web, command):
+    (shown,) = json.loads(command("env", "list", "--json").stdout)
+    assert shown["name"] == "web"
+    assert shown["packages"] == 2
+    assert shown["health"] is None
+    assert shown["size"] > 1000
+    assert 0 <= shown["age"] < 100
+
+
+def test_a_missing_package_is_seen(web):
+    info = next(web.glob("lib/*/site-packages/other-1.0.dist-info"))
+    _files.remove(info)
+    assert listed("web").health == "packages are missing: other-1.0"
+
+
+def test_a_python_that_was_replaced_is_seen(web, pythons):
+    others = [each for each in pythons if each.version != listed("web").python]
+    (web / "bin/python").unlink()
+    (web / "bin/python").symlink_to(others[0].path)
+    assert "its Python is another one now" in listed("web").health
+
+
+def test_a_thousand_environments_are_listed_in_under_a_second(web, command):
+    receipt = json.loads((web / "colab-env.json").read_text())
+    for number in range(999):
+        copy = web.parent / f"web{number}"
+        _files.copy(web, copy, ignore=("__pycache__",))
+        (copy / "colab-env.json").write_text(json.dumps(receipt))
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert len(envs.list_environments()) == 1000
+        times.append(time.monotonic() - began)
+    assert min(times) < 1, times
+    assert len(json.loads(command("env", "list", "--json").stdout)) == 1000
+
+
+# which, path
+
+
+def test_which_and_path_say_where(web):
+    assert envs.which("web", "demo") == web / "bin/demo"
+    assert envs.path("web") == web
+
+
+def test_a_wrong_environment_gets_near_matches(web):
+    with pytest.raises(NoSuchEnvironmentError, match="did you mean web"):
+        envs.path("wed")
+
+
+def test_a_wrong_program_gets_near_matches(web):
+    with pytest.raises(NoSuchProgramError, match="did you mean demo"):
+        envs.which("web", "dmeo")
+    assert NoSuchProgramError.exit_code == 127
+
+
+# purge
+
+
+def test_purge_removes_the_environment(web):
+    envs.purge("web")
+    assert [path.name for path in web.parent.iterdir()] == [".locks"]
+
+
+def test_purge_of_what_is_gone_is_an_error_unless_that_is_fine(base):
+    with pytest.raises(NoSuchEnvironmentError):
+        envs.purge("web")
+    assert envs.purge("web", if_exists=True) == []
+
+
+@pytest.mark.parametrize("name", ["../precious", "", ".", "..", "/tmp"])
+def test_purge_never_leaves_its_base(web, command, name):
+    precious = web.parent.parent / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    assert command("env", "purge", "--force", name).returncode == 30
+    assert (precious / "file").exists()
+    assert listed("web").health is None
+
+
+def test_purge_never_follows_a_link_out_of_its_base(web, tmp_path):
+    outside = tmp_path / "outside"
+    _files.copy(web, outside)
+    (web.parent / "link").symlink_to(outside)
+    (web / "inside").symlink_to(tmp_path / "wheels")
+    with pytest.raises(NotAnEnvironmentError, match="is a link"):
+        envs.purge("link", force=True)
+    envs.purge("web")
+    assert (outside / "bin/demo").exists()
+    assert (tmp_path / "wheels/demo-1.0-py3-none-any.whl").exists()
+
+
+@pytest.mark.parametrize("gone", ["colab-env.json", "pyvenv.cfg"])
+def test_purge_never_removes_what_is_not_an_environment(web, gone):
+    (web / gone).unlink()
+    with pytest.raises(NotAnEnvironmentError):
+        envs.purge("web", force=True)
+    assert (web / "bin/demo").exists()
+
+
+def test_purge_of_several_checks_all_before_it_removes_any(web):
+    with pytest.raises(NoSuchEnvironmentError):
+        envs.purge("web", "nothing")
+    assert listed("web").health is None
+
+
+def start_python_in(place: Path, how: str) -> subprocess.Popen[str]:
+    code = "import time; print(1, flush=True); time.sleep(60)"
+    words, options = [str(place / "bin/python"), "-c", code], {}
+    if how == "its directory":
+        words, options = [sys.executable, "-c", code], {"cwd": place}
+    if how == "a mapped file":
+        code = f"import mmap; file = open({str(place / 'pyvenv.cfg')!r}); m = mmap.mmap(file.fileno(), 0, prot=1); {code}"
+        words = [sys.executable, "-c", code]
+    if how == "VIRTUAL_ENV":
+        words, options = [sys.executable, "-c", code], {"env": {**os.environ, "VIRTUAL_ENV": str(place)}}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options)
+    process.stdout.readline()
+    return process
+
+
+@pytest.mark.parametrize("how", ["its Python", "its directory", "a mapped file", "VIRTUAL_ENV"])
+def test_purge_refuses_while_a_process_runs_from_it_unless_forced(web, how):
+    process = start_python_in(web, how)
+    try:
+        with pytest.raises(EnvironmentInUseError, match=str(process.pid)):
+            envs.purge("web")
+        assert listed("web").health is None
+        envs.purge("web", force=True)
+        assert not web.exists()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_neighbour_with_a_longer_name_is_not_meant(web, wheels):
+    longer = envs.create("web-2", "demo", wheels=wheels).where
+    process = start_python_in(longer, "its Python")
+    try:
+        envs.purge("web")
+        with pytest.raises(EnvironmentInUseError):
+            envs.purge("web-2")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# adopt, rename, upgrade
+
+
+def test_adopt_takes_over_somebody_elses_environment(base, wheels, tmp_path):
+    made = tmp_path / "made"
+    subprocess.run([sys.executable, "-m", "venv", made], check=True)
+    subprocess.run([made / "bin/pip", "install", "-q", "--no-index", "-f", wheels, "demo"], check=True)
+    result = envs.adopt("web", made)
+    assert not made.exists()
+    assert output(base / "web/bin/demo") == "1.0"
+    assert output(base / "web/bin/pip", "--version").startswith("pip ")
+    assert listed("web").health is None
+    assert result.where == base / "web"
+
+
+def test_adopt_of_one_that_lies_in_the_base_leaves_it_there(base):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", base / "web"], check=True)
+    envs.adopt("web", base / "web")
+    assert listed("web").health is None
+
+
+def test_adopt_takes_nothing_that_is_no_environment(base, tmp_path):
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(NotAnEnvironmentError):
+        envs.adopt("web", tmp_path / "directory")
+    assert (tmp_path / "directory").is_dir()
+
+
+def test_a_failed_adopt_leaves_it_where_it_was(base, tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", made], check=True)
+    before = (made / "bin/activate").read_text()
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(env_build, "write_receipt", fail)
+    with pytest.raises(OSError, match="No space"):
+        envs.adopt("web", made)
+    assert (made / "bin/activate").read_text() == before
+    assert not (base / "web").exists()
+
+
+def test_rename_moves_the_programs_too(web, command):
+    result = envs.rename("web", "site")
+    assert not web.exists()
+    assert output(result.where / "bin/demo") == "1.0"
+    assert "web" not in (result.where / "bin/activate").read_text()
+    assert command("run", "site", "demo").stdout == "1.0\n"
+
+
+def test_rename_takes_no_name_that_is_taken(web, wheels):
+    envs.create("site", wheels=wheels)
+    with pytest.raises(EnvironmentExistsError):
+        envs.rename("web", "site")
+    with pytest.raises(EnvironmentNameError):
+        envs.rename("web", "../site")
+
+
+def test_upgrade_takes_what_is_newest_now(web, wheels):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    envs.upgrade("web")
+    assert output(web / "bin/demo") == "2.0"
+    assert str(web / "bin/python") in (web / "bin/demo").read_text()
+    assert "colab-env-new" not in (web / "bin/activate").read_text() + (web / "pyvenv.cfg").read_text()
+
+
+def test_upgrade_moves_to_another_python(web, pythons):
+    other = next(each for each in pythons if each.version != listed("web").python)
+    envs.upgrade("web", python=other.version)
+    assert output(web / "bin/python", "-V") == f"Python {other.version}"
+    assert output(web / "bin/demo") == "1.0"
+
+
+def test_a_failed_upgrade_leaves_the_old_one(web, wheels):
+    write_wheel(wheels, "demo", "2.0", needs=["missing"])
+    (wheels / "demo-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(CommandError, match="missing"):
+        envs.upgrade("web")
+    assert output(web / "bin/demo") == "1.0"
+    assert listed("web").health is None
+
+
+def test_while_an_upgrade_runs_every_call_finds_a_whole_environment(web, wheels, command):
+    upgrade = command.start("env", "upgrade", "web", "-q")
+    answers = []
+    while upgrade.poll() is None:
+        answers.append(command("run", "web", "demo").stdout)
+    assert upgrade.wait() == 0
+    assert len(answers) > 3
+    assert set(answers) == {"1.0\n"}
+
+
+def test_upgrade_refuses_while_a_process_runs_from_it(web):
+    process = start_python_in(web, "its Python")
+    try:
+        with pytest.raises(EnvironmentInUseError):
+            envs.upgrade("web")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# bases
+
+
+def test_several_bases_are_searched_and_the_first_is_built_in(tmp_path, wheels, command, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    envs.create("there", "demo", wheels=wheels, base=second)
+    monkeypatch.setenv("COLAB_ENV_BASE", f"{first}:{second}")
+    assert envs.path("there") == second / "there"
+    assert command("run", "there", "demo").stdout == "1.0\n"
+    assert envs.create("here", wheels=wheels).where == first / "here"
+    assert [each.name for each in envs.list_environments()] == ["here", "there"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'base = "{base}"\n',
+        '# where\n\nbase = ["/nowhere", "{base}"]\n',
+        'base = [\n  "/nowhere",\n  "{base}",\n]\n',
+        "base='{base}' # a comment",
+        'other = 1\n[table]\nbase = "/nowhere"\n[x]\n',
+    ],
+)
+def test_a_users_configuration_file_names_the_bases(tmp_path, home, wheels, command, monkeypatch, text):
+    place = tmp_path / "configured"
+    (home / ".config").mkdir(exist_ok=True)
+    (home / ".config/colab-env.toml").write_text(text.replace("{base}", str(place)))
+    if "{base}" not in text:
+        place = env_base.default(runtime.Runtime.detect())[0]
+        assert env_base.bases(runtime.Runtime.detect())[0] == place
+        return
+    envs.create("web", "demo", wheels=wheels, base=place)
+    assert envs.path("web") == place / "web"
+    assert command("run", "web", "demo").stdout == "1.0\n"
+    assert command("which", "web", "demo").stdout == f"{place}/web/bin/demo\n"
+
+
+def test_the_variable_counts_more_than_the_file(home, base):
+    (home / ".config").mkdir(exist_ok=True)
+    (home / ".config/colab-env.toml").write_text('base = "/nowhere"\n')
+    assert env_base.bases(runtime.Runtime.detect()) == (base,)
+    assert env_base.bases(runtime.Runtime.detect(), "/elsewhere") == (Path("/elsewhere"),)
+
+
+@pytest.mark.parametrize("text", ["base = 3\n", 'base = "relative"\n', "base = \n", 'base = "/"\n'])
+def test_a_configuration_file_that_cannot_be_right_is_named(home, text, monkeypatch):
+    monkeypatch.delenv("COLAB_ENV_BASE", raising=False)
+    (home / ".config").mkdir(exist_ok=True)
+    (home / ".config/colab-env.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"colab-env\.toml"):
+        envs.list_environments()
+
+
+def test_root_and_others_have_places_of_their_own(home, monkeypatch):
+    machine = runtime.Runtime.detect()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert env_base.default(machine) == (Path("/var/lib/python3/envs"),)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert env_base.default(machine) == (home / ".local/share/colab-env/envs", Path("/var/lib/python3/envs"))
+
+
+# wheels on the disk, errors
+
+
+def test_environments_share_the_files_of_a_wheel(base, tmp_path, wheels):
+    if env_build._installer(runtime.Runtime.detect()).uv is None:
+        pytest.skip("sharing needs uv")
+    write_wheel(wheels, "large", "1.0", code=f"data = '{'x' * 1_000_000}'\n")
+    one, other = (envs.create(name, "large", wheels=wheels).where for name in ("one", "other"))
+    inodes = {next(place.glob("lib/*/site-packages/large.py")).stat().st_ino for place in (one, other)}
+    assert len(inodes) == 1
+
+
+def test_every_error_has_an_exit_code_of_its_own():
+    def classes(root):
+        for each in root.__subclasses__():
+            yield each
+            yield from classes(each)
+
+    codes = [each.exit_code for each in classes(ColabEnvError)]
+    assert len(codes) == len(set(codes))
+
+
+def test_the_processes_of_a_base_that_is_a_link_are_found(web, tmp_path):
+    (tmp_path / "linked").symlink_to(web.parent)
+    process = start_python_in(web, "its Python")
+    try:
+        found = envs.list_environments(base=tmp_path / "linked")
+        assert [each.pid for each in found[0].processes] == [process.pid]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_users_of_nothing_are_none(tmp_path):
+    assert env_use.users([tmp_path]) == {}

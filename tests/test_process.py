@@ -1,0 +1,311 @@
+"""Children get an environment of their own, are heard, and never outlive the call that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from colab_env import _process, _report
+from colab_env.errors import CommandError
+
+PYTHON = sys.executable
+PATH = {"PATH": os.environ["PATH"]}
+
+
+def sh(script: str, **options):
+    return _process.run(["/bin/sh", "-c", script], environ=options.pop("environ", PATH), **options)
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs (one that has ended and was not waited for does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid: int, *, seconds: float = 2) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
+def read_pid(path: Path, *, seconds: float = 5) -> int:
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and path.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+# --- the environment
+
+
+COLAB = {
+    "PATH": "/opt/bin:/usr/bin",
+    "PYTHONPATH": "/env/python",
+    "PYTHONHOME": "/usr",
+    "UV_SYSTEM_PYTHON": "true",
+    "UV_CONSTRAINT": "",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "VIRTUAL_ENV": "/x",
+    "LD_LIBRARY_PATH": "/usr/local/nvidia/lib",
+    "COLAB_GPU": "1",
+    "HTTPS_PROXY": "http://proxy",
+}
+
+
+def test_a_child_gets_nothing_that_belongs_to_the_servers_python():
+    environ = _process.child_environ(COLAB)
+    assert {"PYTHONPATH", "PYTHONHOME", "UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "MPLBACKEND", "VIRTUAL_ENV"}.isdisjoint(environ)
+    assert {name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "COLAB_GPU", "HTTPS_PROXY")}.items() <= COLAB.items()
+
+
+def test_a_child_waits_for_no_keyring_unless_the_user_has_chosen_one():
+    assert _process.child_environ({})["PYTHON_KEYRING_BACKEND"] == "keyring.backends.null.Keyring"
+    assert _process.child_environ({"PYTHON_KEYRING_BACKEND": "mine"})["PYTHON_KEYRING_BACKEND"] == "mine"
+
+
+def test_a_change_wins_over_what_the_machine_says():
+    assert _process.child_environ({"A": "1", "PYTHONPATH": "/x"}, A="2", PYTHONPATH="/y")["A"] == "2"
+    assert _process.child_environ({"PYTHONPATH": "/x"}, PYTHONPATH="/y")["PYTHONPATH"] == "/y"
+
+
+def test_a_child_sees_the_environment_it_is_given_and_no_other(monkeypatch):
+    monkeypatch.setenv("SECRET_OF_THE_TEST", "1")
+    finished = _process.run([PYTHON, "-c", "import os; print(sorted(os.environ))"], environ={"ONLY": "this"})
+    assert "SECRET_OF_THE_TEST" not in finished.output
+    assert "ONLY" in finished.output
+
+
+def test_a_child_that_asks_gets_no_answer_and_does_not_wait():
+    assert sh("read answer || echo nobody is there").output == "nobody is there"
+
+
+def test_a_child_works_where_it_is_told_and_this_process_stays(tmp_path):
+    here = Path.cwd()
+    assert sh("pwd", cwd=tmp_path).output == str(tmp_path)
+    assert Path.cwd() == here
+
+
+# --- what it says
+
+
+def test_both_streams_are_heard_in_order():
+    assert sh("echo one; echo two >&2; echo three").lines == ("one", "two", "three")
+
+
+def test_a_moving_line_counts_as_its_last_state():
+    assert sh(r"printf '10%%\r50%%\r100%%\ndone\n'").lines == ("100%", "done")
+
+
+def test_colours_and_odd_bytes_are_harmless():
+    assert sh(r"printf '\033[31mred\033[0m \377\n'").lines == ("red \ufffd",)
+
+
+def test_the_last_lines_of_a_long_output_are_kept():
+    lines = sh("seq 1 100000").lines
+    assert lines[-1] == "100000"
+    assert len(lines) < 1000
+
+
+def test_every_line_is_shown_while_the_child_works(monkeypatch):
+    shown = []
+    monkeypatch.setattr(_report, "line", shown.append)
+    sh("echo one; echo two")
+    assert shown == ["one", "two"]
+
+
+def test_a_child_reads_what_it_is_sent():
+    assert _process.run(["cat"], environ=PATH, stdin="größer\n" * 3).lines == ("größer",) * 3
+
+
+def test_a_child_that_reads_nothing_of_what_it_is_sent_says_itself_why_it_ended():
+    with pytest.raises(CommandError, match="no such module") as caught:
+        sh("echo no such module; exit 3", stdin="x" * 1_000_000)
+    assert caught.value.returncode == 3
+
+
+def test_a_failed_command_is_shown_with_its_last_twelve_lines():
+    with pytest.raises(CommandError) as caught:
+        sh("seq 1 30; echo; exit 7")
+    error = caught.value
+    assert "ended with exit code 7" in error.message
+    assert error.returncode == 7
+    assert [line.strip() for line in error.message.splitlines()[1:]] == [str(number) for number in range(19, 31)]
+    assert len(error.lines) == 31
+
+
+def test_a_failed_command_may_be_looked_at_instead():
+    assert sh("exit 7", check=False).returncode == 7
+
+
+@pytest.mark.parametrize("program", ["/nowhere/tool", "/etc/passwd", "/etc"])
+def test_a_program_that_cannot_be_started_is_named(program):
+    with pytest.raises(CommandError, match=f"cannot start {program}") as caught:
+        _process.run([program], environ=PATH)
+    assert caught.value.returncode == 126
+
+
+def test_a_directory_that_is_gone_is_named(tmp_path):
+    with pytest.raises(CommandError, match="gone"):
+        sh("true", cwd=tmp_path / "gone")
+
+
+def test_passwords_in_addresses_are_shown_to_nobody(monkeypatch):
+    shown = []
+    monkeypatch.setattr(_report, "line", shown.append)
+    with pytest.raises(CommandError) as caught:
+        _process.run(["sh", "-c", 'echo "looking at $1"; exit 1', "sh", "https://ada:s3cret@host/simple"], environ=PATH)
+    for text in (str(caught.value), *caught.value.lines, *shown):
+        assert "s3cret" not in text
+    assert "https://***@host/simple" in caught.value.message
+
+
+# --- how it ends
+
+FAMILY = """
+trap '' INT
+sleep 100 & echo $! > {place}/child
+(trap '' TERM; echo $$ > /dev/null; exec sleep 101) & echo $! > {place}/stubborn
+echo ready
+wait
+"""
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_process, "_GRACE", 0.5)
+
+
+def test_the_stop_button_ends_the_whole_family(tmp_path, interrupt, short_grace):
+    interrupt("ready")
+    with pytest.raises(KeyboardInterrupt):
+        sh(FAMILY.format(place=tmp_path))
+    assert gone(read_pid(tmp_path / "child"))
+    assert gone(read_pid(tmp_path / "stubborn"))
+
+
+def test_when_the_call_returns_nobody_writes_any_more(tmp_path, interrupt):
+    # The shell dies of SIGTERM at once; its helper takes a moment, as an installer's does.
+    helper = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.4), open({str(tmp_path / 'late')!r}, 'w'), sys.exit())); print('ready', flush=True); time.sleep(100)"
+    interrupt("ready")
+    with pytest.raises(KeyboardInterrupt):
+        _process.run(["sh", "-c", '"$0" -c "$1" & wait', PYTHON, helper], environ=PATH)
+    assert (tmp_path / "late").exists()
+
+
+def test_children_of_a_parent_that_has_ended_are_ended_too(tmp_path, interrupt, short_grace):
+    interrupt("still here")
+    with pytest.raises(KeyboardInterrupt):
+        sh(f"(sleep 0.3; echo still here; sleep 100) & echo $! > {tmp_path}/child; exit 0")
+    assert gone(read_pid(tmp_path / "child"))
+
+
+def test_a_real_stop_button_ends_the_family(tmp_path, stop):
+    code = f"from colab_env import _process\n_process.run(['sh', '-c', {FAMILY.format(place=tmp_path)!r}], environ={PATH!r})"
+    ended = stop("import colab_env._process as p; p._GRACE = 0.5\n" + code, when=(tmp_path / "stubborn").exists)
+    assert "KeyboardInterrupt" in ended.output
+    assert gone(read_pid(tmp_path / "child"))
+    assert gone(read_pid(tmp_path / "stubborn"))
+
+
+def test_a_child_gets_no_signal_from_the_terminal(tmp_path):
+    assert int(sh("ps -o sid= -p $$ 2>/dev/null || cut -d' ' -f6 /proc/$$/stat").output) != os.getsid(0)
+
+
+# --- side by side
+
+
+def test_tasks_run_side_by_side_and_answer_in_order():
+    barrier = threading.Barrier(2, timeout=5)
+    assert _process.together(lambda: (barrier.wait(), "a")[1], lambda: (barrier.wait(), "b")[1]) == ["a", "b"]
+
+
+def test_one_error_is_raised_after_the_others_have_ended():
+    ended = []
+
+    def slow() -> None:
+        sh("sleep 0.3")
+        ended.append("slow")
+
+    def bad() -> None:
+        msg = "bad"
+        raise CommandError(msg)
+
+    with pytest.raises(CommandError, match="bad"):
+        _process.together(bad, slow)
+    assert ended == ["slow"]
+
+
+def test_a_stop_in_one_task_stops_the_others_and_lets_them_clean_up(tmp_path, interrupt):
+    cleaned = []
+
+    def waiting() -> None:
+        try:
+            sh(f"echo $$ > {tmp_path}/pid; sleep 100")
+        except KeyboardInterrupt:
+            cleaned.append("waiting")
+            raise
+
+    def stopped() -> None:
+        read_pid(tmp_path / "pid")
+        sh("echo now")
+
+    interrupt("now")
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        _process.together(waiting, stopped)
+    assert cleaned == ["waiting"]
+    assert gone(read_pid(tmp_path / "pid"))
+    assert time.monotonic() - began < 4
+
+
+TOGETHER = """
+from colab_env import _process
+
+def task(name):
+    try:
+        _process.run(["sh", "-c", f"echo $$ > {place}/{{name}}; sleep 100; exit 1"], environ={{"PATH": "/usr/bin:/bin"}})
+    except KeyboardInterrupt:
+        print("cleaned", name)
+        raise
+    _process.run(["touch", f"{place}/next"], environ={{"PATH": "/usr/bin:/bin"}})
+
+_process.together(lambda: task("one"), lambda: task("two"))
+"""
+
+
+def test_a_real_stop_button_reaches_every_task(tmp_path, stop):
+    ready = lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists()  # noqa: E731
+    ended = stop(TOGETHER.format(place=tmp_path), when=ready)
+    assert ended.returncode in (1, -signal.SIGINT)
+    assert {"cleaned one", "cleaned two"} <= set(ended.output.splitlines())
+    assert gone(read_pid(tmp_path / "one"))
+    assert gone(read_pid(tmp_path / "two"))
+    assert not (tmp_path / "next").exists()
+
+
+def test_a_task_that_was_stopped_starts_nothing_more(tmp_path, interrupt):
+    def persistent() -> None:
+        for _ in range(2):
+            try:
+                sh(f"touch {tmp_path}/started; sleep 100")
+            except KeyboardInterrupt:
+                (tmp_path / "started").unlink()
+
+    def stopped() -> None:
+        while not (tmp_path / "started").exists():
+            time.sleep(0.01)
+        sh("echo now")
+
+    interrupt("now")
+    with pytest.raises(KeyboardInterrupt):
+        _process.together(persistent, stopped)
+    assert not (tmp_path / "started").exists()

@@ -1,0 +1,229 @@
+"""pyproject.toml and poetry.toml keep every word that a person wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from colab_env import pyproject
+from colab_env.errors import ProjectFileError
+from colab_env.interpreter import Interpreter
+
+PYTHON = Interpreter(path=Path("/usr/bin/python3.12"), version="3.12.4", source="system")
+
+
+def complete(project: Path, *, visible: bool = True) -> list[str]:
+    return pyproject.complete(project, python=PYTHON, system_site_packages=visible)
+
+
+def test_an_empty_directory_gets_both_files(project):
+    assert complete(project) == ["pyproject.toml", "poetry.toml"]
+    assert (project / "pyproject.toml").read_text() == (
+        '[project]\nname = "lesson"\nversion = "0.1.0"\nrequires-python = ">=3.12,<3.13"\ndependencies = []\n\n'
+        "[tool.poetry]\npackage-mode = false  # only an environment; there is nothing to build\n"
+    )
+    settings = tomlkit.parse((project / "poetry.toml").read_text()).unwrap()
+    assert settings == {"virtualenvs": {"in-project": True, "options": {"system-site-packages": True}}}
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_the_second_time_nothing_is_written(project, visible):
+    complete(project, visible=visible)
+    before = [(path.name, path.stat().st_mtime_ns) for path in project.iterdir()]
+    assert complete(project, visible=visible) == []
+    assert [(path.name, path.stat().st_mtime_ns) for path in project.iterdir()] == before
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"), [("Meine Übung (1)", "meine-bung-1"), ("content", "content"), ("__", "notebook"), ("日本", "notebook")]
+)
+def test_a_project_is_named_for_its_directory(tmp_path, directory, name):
+    (tmp_path / directory).mkdir()
+    complete(tmp_path / directory)
+    assert tomlkit.parse((tmp_path / directory / "pyproject.toml").read_text())["project"]["name"] == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[project]\nname = "mine"\nversion = "1"\n',
+        '# mine\n[tool.poetry]\nname = "mine"\nversion = "1"\n[tool.poetry.dependencies]\npython = "^3.11"\n',
+        "[tool.poetry]\npackage-mode = false\n",
+        '[project]\nname = "mine"\ndynamic = ["version"]\n[build-system]\nrequires = ["setuptools"]\n',
+    ],
+)
+def test_a_project_that_is_complete_is_not_written(project, text):
+    (project / "pyproject.toml").write_text(text)
+    assert complete(project) == ["poetry.toml"]
+    assert (project / "pyproject.toml").read_text() == text
+
+
+TOOLS = """\
+# Settings of this course.
+
+[tool.ruff]  # formatter
+line-length = 100
+lint.select = ["ALL"]   # everything
+
+[tool.pytest.ini_options]
+addopts = '-q'
+"""
+
+
+def test_a_project_table_is_added_and_every_line_stays(project):
+    (project / "pyproject.toml").write_text(TOOLS)
+    assert "pyproject.toml" in complete(project)
+    text = (project / "pyproject.toml").read_text()
+    lines = iter(text.splitlines())
+    assert all(line in lines for line in TOOLS.splitlines()), text  # in their order
+    parsed = tomlkit.parse(text).unwrap()
+    assert parsed["project"] == {
+        "name": "lesson",
+        "version": "0.1.0",
+        "requires-python": ">=3.12,<3.13",
+        "dependencies": [],
+    }
+    assert parsed["tool"]["poetry"] == {"package-mode": False}
+    assert parsed["tool"]["ruff"] == {"line-length": 100, "lint": {"select": ["ALL"]}}
+
+
+@pytest.mark.parametrize(
+    "text", ["# only a remark\n", "\n\n# a remark\n\n# another\n", "[tool]\n", "tool.ruff.line-length = 3  # dotted\n"]
+)
+def test_remarks_stay_where_there_is_nothing_else(project, text):
+    (project / "pyproject.toml").write_text(text)
+    complete(project)
+    after = (project / "pyproject.toml").read_text()
+    assert text.strip() in after
+    parsed = tomlkit.parse(after).unwrap()
+    assert parsed["project"]["name"] == "lesson"
+    assert parsed["tool"]["poetry"]["package-mode"] is False
+
+
+def test_what_the_project_table_says_already_wins(project):
+    text = '[project]\nrequires-python = ">=3.9"  # the school has 3.9\ndependencies = ["six"]\ndynamic = ["version"]\n'
+    (project / "pyproject.toml").write_text(text)
+    complete(project)
+    after = (project / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.9"  # the school has 3.9' in after
+    assert tomlkit.parse(after)["project"].unwrap() == {
+        "requires-python": ">=3.9",
+        "dependencies": ["six"],
+        "dynamic": ["version"],
+        "name": "lesson",
+    }
+
+
+def test_line_ends_stay_as_they_are(project):
+    for name, text in {"pyproject.toml": TOOLS, "poetry.toml": "[installer]\nparallel = true\n"}.items():
+        (project / name).write_bytes(text.replace("\n", "\r\n").encode())
+    complete(project)
+    for name in ("pyproject.toml", "poetry.toml"):
+        before = (project / name).read_bytes()
+        assert before.count(b"\n") == before.count(b"\r\n") > 2
+        assert tomlkit.parse(before.decode())
+
+
+SETTINGS = """\
+# Ours.
+[virtualenvs]
+prompt = "lesson"  # short
+in-project = false
+
+[virtualenvs.options]
+always-copy = true
+
+[installer]
+parallel = false
+"""
+
+
+def test_poetrys_other_settings_stay(project):
+    (project / "poetry.toml").write_text(SETTINGS)
+    assert "poetry.toml" in complete(project)
+    text = (project / "poetry.toml").read_text()
+    parsed = tomlkit.parse(text).unwrap()
+    assert parsed["virtualenvs"] == {
+        "prompt": "lesson",
+        "in-project": True,
+        "options": {"always-copy": True, "system-site-packages": True},
+    }
+    assert parsed["installer"] == {"parallel": False}
+    assert [line for line in SETTINGS.splitlines() if line not in text and "in-project" not in line] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["virtualenvs.prompt = 'x'\n", "[virtualenvs.options]\nno-pip = true\n", "[virtualenvs]\noptions = { no-pip = true }\n", "# x\n"],
+)
+def test_poetrys_settings_may_be_spelled_in_any_way(project, text):
+    (project / "poetry.toml").write_text(text)
+    before = tomlkit.parse(text).unwrap().get("virtualenvs", {})
+    complete(project, visible=False)
+    after = tomlkit.parse((project / "poetry.toml").read_text()).unwrap()["virtualenvs"]
+    options = {**before.get("options", {}), "system-site-packages": False}
+    assert after == {**before, "in-project": True, "options": options}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[project]\nname = "x"\nversion =\n', "line 3, column"),
+        ("[project\n", "line 1, column"),
+        ('[project]\nname = "x"\n[project]\nname = "y"\n', "project"),
+        ('name = "x"\nname = "y"\n', "name"),
+    ],
+)
+@pytest.mark.parametrize("name", ["pyproject.toml", "poetry.toml"])
+def test_what_is_no_toml_names_its_place_and_nothing_is_written(project, text, place, name):
+    (project / name).write_text(text)
+    with pytest.raises(ProjectFileError, match=place) as caught:
+        complete(project)
+    assert name in caught.value.message
+    assert [path.name for path in project.iterdir()] == [name]
+    assert (project / name).read_text() == text
+
+
+def test_what_is_no_text_is_refused(project):
+    (project / "pyproject.toml").write_bytes(b'[project]\nname = "\xff"\n')
+    with pytest.raises(ProjectFileError, match=r"pyproject\.toml cannot be read as TOML"):
+        complete(project)
+
+
+def test_a_directory_of_that_name_is_refused(project):
+    (project / "pyproject.toml").mkdir()
+    with pytest.raises(ProjectFileError, match=r"pyproject\.toml"):
+        complete(project)
+
+
+@pytest.mark.parametrize(
+    "text", ["project = 3\n", "tool = 3\n", "[tool]\npoetry = 3\n", "[[project]]\nname = 'x'\n"]
+)
+def test_a_table_that_is_no_table_is_refused(project, text):
+    (project / "pyproject.toml").write_text(text)
+    with pytest.raises(ProjectFileError, match=r"pyproject\.toml"):
+        complete(project)
+    assert (project / "pyproject.toml").read_text() == text
+
+
+def test_a_poetry_setting_that_is_no_table_is_refused(project):
+    (project / "poetry.toml").write_text("virtualenvs = true\n")
+    with pytest.raises(ProjectFileError, match=r"poetry\.toml"):
+        complete(project)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ('[project]\nrequires-python = ">=3.11"\n', ">=3.11"),
+        ('[tool.poetry.dependencies]\npython = "^3.10"\n', "^3.10"),
+        ('[project]\nname = "x"\n', None),
+        ('[tool.poetry.dependencies]\nsix = "*"\n', None),
+        ("", None),
+    ],
+)
+def test_the_python_that_a_project_asks_for_is_found(project, text, asked):
+    (project / "pyproject.toml").write_text(text)
+    assert pyproject.requires_python(project) == asked
