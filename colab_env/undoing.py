@@ -1,0 +1,174 @@
+"""Take back what colab-env changed on this machine, place by place, as the journal says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_env import _files, _journal, _overlay
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undone:
+    """One place: `action` is "put back", "removed" or "left"; `reason` says why it was left."""
+
+    path: Path
+    step: str
+    action: str
+    reason: str | None = None
+
+    def __repr__(self) -> str:
+        line = f"{'✗' if self.reason else '✓'} {short(self.path)}: {self.action}"
+        return f"{line}, {self.reason}" if self.reason else line
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoResult:
+    """Everything that `undo` did, or with `dry_run` would do, the newest change first."""
+
+    places: tuple[Undone, ...]
+    dry_run: bool
+
+    @property
+    def complete(self) -> bool:
+        """Say whether nothing was left."""
+        return all(place.reason is None for place in self.places)
+
+    def __repr__(self) -> str:
+        if not self.places:
+            return "✓ There is nothing to undo"
+        first = ["Nothing was changed; undo() would do this:"] if self.dry_run else []
+        return "\n".join([*first, *map(repr, self.places)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        places = [{**asdict(place), "path": str(place.path)} for place in self.places]
+        return {"dry_run": self.dry_run, "complete": self.complete, "places": places}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """All that happened at one place: what was there before the first change, and what the last one left."""
+
+    path: Path
+    step: str
+    before: dict[str, Any] | None
+    after: Any
+    made: tuple[str, ...]
+
+
+def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> UndoResult:
+    """Put everything back as it was before colab-env's first step on this machine, or only what some steps changed.
+
+    `steps` are verbs' names, such as "register_kernel" or "switch". Files that colab-env replaced come back with their
+    content, mode and time; what it made goes. What somebody changed since is left as it is, and the result says so. Notebooks are
+    not touched: see `restore_notebook`. The data directory goes last, once nothing is left.
+    """
+    runtime = Runtime.detect()
+    chosen = {steps} if isinstance(steps, str) else set(steps or ())
+    with _files.locked(runtime.data.with_name(f".{runtime.data.name}.lock")):
+        changes = [each for each in _changes(runtime) if not chosen or each.step in chosen]
+        places = [place for change in changes if (place := _undone(runtime, change, dry_run=dry_run))]
+        if not dry_run:
+            _clear(runtime, changes, places, whole=not chosen)
+    runtime.data.with_name(f".{runtime.data.name}.lock").unlink()
+    if not chosen and runtime.data.is_dir() and dry_run:
+        places.append(Undone(path=runtime.data, step="setup", action="removed"))
+    return UndoResult(places=tuple(places), dry_run=dry_run)
+
+
+def _changes(runtime: Runtime) -> list[_Change]:
+    first: dict[str, dict[str, Any]] = {}
+    last: dict[str, dict[str, Any]] = {}
+    for entry in _journal.entries(runtime):
+        first.setdefault(entry["path"], entry)
+        last[entry["path"]] = entry
+    return [
+        _Change(
+            path=Path(path),
+            step=first[path]["step"],
+            before=first[path]["before"],
+            after=last[path]["after"],
+            made=tuple(first[path]["made"]),
+        )
+        for path in reversed(first)
+    ]
+
+
+def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> Undone | None:
+    reason = _obstacle(change)
+    if reason is not None:
+        return Undone(path=change.path, step=change.step, action="left", reason=reason)
+    if not isinstance(change.after, dict) and _is_as_before(change):
+        return None
+    action = "removed" if change.before is None else "put back"
+    if not dry_run:
+        _take_back(runtime, change)
+        for parent in change.made:
+            _remove_empty(Path(parent))
+    return Undone(path=change.path, step=change.step, action=action)
+
+
+def _obstacle(change: _Change) -> str | None:
+    if isinstance(change.after, dict) or _is_as_before(change):
+        return None
+    now = _journal.seen(change.path)
+    if change.after == _journal.ABSENT:
+        return None if now is None else "somebody put something there since"
+    if change.after == _journal.TREE:
+        is_tree = now is not None and now["kind"] == "directory"
+        return None if is_tree and change.before is None else "it is not what colab-env made there"
+    if now is None:
+        return "somebody removed it since" if change.before is not None else None
+    return None if now.get("sha256") == change.after else "somebody changed it since"
+
+
+def _is_as_before(change: _Change) -> bool:
+    now = _journal.seen(change.path)
+    if now is None or change.before is None:
+        return now is change.before
+    counts = ("kind", "sha256", "link", "mode")
+    return all(now.get(key) == change.before.get(key) for key in counts)
+
+
+def _take_back(runtime: Runtime, change: _Change) -> None:
+    if isinstance(change.after, dict):
+        _overlay.undo(change.path, saved=Path(change.after["saved"]))
+    elif change.before is None:
+        _files.remove(change.path)
+    elif change.before["kind"] == "file":
+        _files.copy(_journal.saved(runtime, change.before["sha256"]), change.path)
+        change.path.chmod(change.before["mode"])
+        os.utime(change.path, ns=(change.before["mtime_ns"],) * 2)
+    elif change.before["kind"] == "link":
+        _files.remove(change.path)
+        change.path.symlink_to(change.before["link"])
+
+
+def _clear(runtime: Runtime, changes: list[_Change], places: list[Undone], *, whole: bool) -> None:
+    left = {str(place.path) for place in places if place.reason is not None}
+    gone = {str(change.path) for change in changes} - left
+    kept = [entry for entry in _journal.entries(runtime) if entry["path"] not in gone]
+    if whole and not kept:
+        _remove_from_path(runtime.bin)
+        _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
+        _files.remove(runtime.data)
+    elif runtime.data.is_dir():
+        _journal.replace(runtime, kept)
+
+
+def _remove_from_path(directory: Path) -> None:
+    # The counterpart of install_poetry, whose purpose is the notebook's own PATH.
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if str(directory) in parts:
+        os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(directory))
+
+
+def _remove_empty(directory: Path) -> None:
+    if directory.is_dir() and not any(directory.iterdir()):
+        directory.rmdir()

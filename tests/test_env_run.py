@@ -1,0 +1,351 @@
+"""`run` becomes the program: its arguments, signals, exit codes, terminal; first lines of scripts; cron and flock."""
+
+# ruff: noqa: F811  the fixtures are imported
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from env_fixtures import Command, base, command, install_command, shell_and_python, web, wheels  # noqa: F401
+
+from colab_env import env_script, envs
+from colab_env.errors import NoSuchProgramError, ScriptError
+
+SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getpid(), os.getppid()]))"
+ROOT = Path(__file__).parents[1]
+ODD = ["print(1, 2)", "a  b", "", "*", "$HOME", "`id`", "'", '"', "\\", "-h", "--", "--help", "--base", "é\n"]
+
+
+def script(place: Path, text: str = "import sys; print(sys.prefix, sys.argv)") -> Path:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text + "\n")
+    place.chmod(0o755)
+    return place
+
+
+# becoming the program
+
+
+def test_every_argument_arrives_as_it_was(web, shell_and_python):
+    for run in shell_and_python:
+        assert json.loads(run("run", "web", "python", "-c", SHOW, *ODD).stdout)[0] == ODD
+
+
+def test_options_after_the_program_are_the_programs(web, shell_and_python):
+    for run in shell_and_python:
+        assert run("run", "web", "demo", "-h").stdout == "1.0 -h\n"
+        assert run("run", "web", "demo", "--base", "x", "--", "--version").stdout == "1.0 --base x -- --version\n"
+        assert run("run", "--base", str(web.parent), "web", "demo", "-q").stdout == "1.0 -q\n"
+        assert run("env", "run", "web", "demo", "-h").stdout == "1.0 -h\n"
+
+
+def test_no_process_stays_in_between(web, shell_and_python, command):
+    for name in ("colab-env", "colab-env-main"):
+        words = [str(command.path.with_name(name)), "run", "web", "python", "-c", SHOW]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        _, _, pid, parent = json.loads(process.communicate()[0])
+        assert (pid, parent) == (process.pid, os.getpid())
+
+
+def test_the_environment_is_that_of_an_activated_one(web, shell_and_python):
+    activated = subprocess.run(
+        ["sh", "-c", f'. "{web}/bin/activate"; exec python -c "$0"', SHOW],
+        env={**os.environ, "PYTHONHOME": "/nonsense"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for run in shell_and_python:
+        ran = run("run", "web", "python", "-c", SHOW, env={**os.environ, "BASE": "kept", "name": "kept"})
+        expected, found = (json.loads(each.stdout)[1] for each in (activated, ran))
+        for variable in ("VIRTUAL_ENV", "PATH", "VIRTUAL_ENV_PROMPT"):
+            assert found[variable] == expected[variable]
+        assert (found["BASE"], found["name"]) == ("kept", "kept")
+        assert not [name for name in found if name.startswith("_ce_")]
+        assert set(found) - set(expected) <= {"BASE", "name"}
+
+
+def test_pythonhome_is_dropped(web, shell_and_python):
+    environ = {**os.environ, "PYTHONHOME": ""}
+    assert "PYTHONHOME" not in json.loads(shell_and_python[0]("run", "web", "python", "-c", SHOW, env=environ).stdout)[1]
+    wrong = {**os.environ, "PYTHONHOME": "/nonsense"}
+    assert shell_and_python[0]("run", "web", "python", "-c", SHOW, env=wrong).returncode == 0
+
+
+def test_the_exit_code_is_the_programs(web, shell_and_python):
+    for run in shell_and_python:
+        assert run("run", "web", "python", "-c", "raise SystemExit(77)").returncode == 77
+        assert run("run", "web", "python", "-c", "import os; os.kill(os.getpid(), 9)").returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_reaches_the_program(web, command, number):
+    code = (
+        "import signal, sys, time\n"
+        f"signal.signal({int(number)}, lambda *_: sys.exit(42))\n"
+        "print('ready', flush=True)\ntime.sleep(60)"
+    )
+    for name in ("colab-env", "colab-env-main"):
+        words = [str(command.path.with_name(name)), "run", "web", "python", "-c", code]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        process.send_signal(number)
+        process.communicate(timeout=10)
+        assert process.returncode == 42
+
+
+def test_a_broken_pipe_ends_the_program_as_usual(web, shell_and_python):
+    code = "import signal; print(signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN)"
+    read = "import sys; print(open('/proc/self/status').read().split('SigIgn:')[1].split()[0])"
+    direct = subprocess.run([web / "bin/python", "-c", read], capture_output=True, text=True, check=True).stdout
+    for run in shell_and_python:
+        assert run("run", "web", "python", "-c", code).returncode == 0
+        assert run("run", "web", "python", "-c", read).stdout == direct
+
+
+def test_open_files_are_passed_on(web, shell_and_python, tmp_path):
+    for run in shell_and_python:
+        with (tmp_path / "out").open("w") as handle:
+            number = handle.fileno()
+            run("run", "web", "python", "-c", f"import os; os.write({number}, b'x')", pass_fds=[number])
+        assert (tmp_path / "out").read_text() == "x"
+
+
+def test_the_terminal_is_the_programs_own(web, command):
+    code = "import os, sys; print(os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), os.getsid(0) == os.getpid())"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(command.path, [str(command.path), "run", "web", "python", "-c", code])
+    shown = os.read(terminal, 1000).decode()
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    assert shown.split() == ["True", "True", "True"]
+
+
+def test_a_program_that_is_not_there_is_127_and_nothing_else_is_run(web, shell_and_python):
+    for run in shell_and_python:
+        for program in ("ls", "dmeo", "/bin/ls", "../bin/demo", "", "activate"):
+            answer = run("run", "web", program)
+            assert answer.returncode == 127, program
+            assert answer.stdout == ""
+        assert "did you mean demo" in run("run", "web", "dmeo").stderr
+
+
+def test_an_environment_that_is_not_there_gets_near_matches(web, shell_and_python):
+    for run in shell_and_python:
+        answer = run("run", "wbe", "demo")
+        assert answer.returncode == 31
+        assert "did you mean web" in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+
+def test_a_python_that_is_gone_is_named(web, shell_and_python):
+    (web / "bin/python").unlink()
+    for run in shell_and_python:
+        answer = run("run", "web", "demo")
+        assert answer.returncode == 35
+        assert "its Python is gone" in answer.stderr
+
+
+def test_which_prints_the_path_and_nothing_else(web, shell_and_python):
+    for run in shell_and_python:
+        assert run("which", "web", "demo").stdout == f"{web}/bin/demo\n"
+        assert run("which", "web", "dmeo").returncode == 127
+        assert run("env", "path", "web").stdout == f"{web}\n"
+
+
+def test_a_base_with_spaces_and_quotes_is_fine(tmp_path, wheels, command, monkeypatch):
+    place = tmp_path / "a 'base' $HOME"
+    monkeypatch.setenv("COLAB_ENV_BASE", str(place))
+    envs.create("web", "demo", wheels=wheels)
+    assert command("run", "web", "python", "-c", "import sys; print(sys.prefix)").stdout == f"{place}/web\n"
+
+
+def test_the_command_works_through_a_link(web, command, tmp_path):
+    (tmp_path / "link").symlink_to(command.path)
+    linked = Command(tmp_path / "link")
+    assert linked("env", "path", "web").stdout == f"{web}\n"
+    assert linked("run", "web", "demo").stdout == "1.0\n"
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+def test_every_shell_reads_it(web, command, shell, monkeypatch):
+    words = {"busybox": ["busybox", "sh"], "bash": ["bash", "--posix"]}.get(shell, [shell])
+    try:
+        answer = subprocess.run(
+            [*words, command.path, "run", "web", "python", "-c", SHOW, *ODD], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip(f"no {shell} here")
+    assert json.loads(answer.stdout)[0] == ODD
+
+
+# first lines
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space", "with  two 'and' quotes"])
+def test_a_first_line_with_env_runs_the_script(web, command, tmp_path, folder):
+    path = script(tmp_path / folder / "my script.py")
+    assert envs.script(path, name="web") == "#!/usr/bin/env -S colab-env run web python3"
+    answer = subprocess.run([path, "a b", "-h"], capture_output=True, text=True)
+    assert answer.stdout == f"{web} {[str(path), 'a b', '-h']}\n"
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space", "with  two 'and' quotes"])
+def test_a_first_line_that_the_kernel_passes_as_one_argument_runs_the_script(
+    web, command, tmp_path, folder, monkeypatch
+):
+    path = script(tmp_path / folder / "my script.py")
+    line = f"#!{command.path} run web python3 -u"
+    env_script.write_first_line(path, line)
+    answer = subprocess.run([path, "a b", "-h"], capture_output=True, text=True)
+    assert answer.stdout == f"{web} {[str(path), 'a b', '-h']}\n"
+
+
+def test_the_python_command_divides_that_one_argument_too(web, command, tmp_path):
+    path = script(tmp_path / "my script.py")
+    main = command.path.with_name("colab-env-main")
+    answer = subprocess.run([main, "run web python3 -u", path, "a b"], capture_output=True, text=True)
+    assert answer.stdout == f"{web} {[str(path), 'a b']}\n"
+
+
+def test_one_argument_is_divided_only_before_a_file(web, shell_and_python):
+    for run in shell_and_python:
+        assert run("run web python3", "no file").returncode == 2
+
+
+def test_script_writes_the_line_for_one_argument(web, command, tmp_path, monkeypatch):
+    path = script(tmp_path / "report.py")
+    monkeypatch.setattr(env_script, "LONGEST_LINE", 300)
+    line = envs.script(path, name="web", one_argument=True)
+    assert line == f"#!{command.path} run web python3"
+    assert path.read_text().startswith(line + "\n")
+
+
+def test_script_replaces_the_line_that_is_there_once(web, tmp_path):
+    path = script(tmp_path / "report.py", "#!/usr/bin/python3\nprint(1)")
+    path.chmod(0o640)
+    for _ in range(2):
+        envs.script(path, name="web")
+        assert path.read_text() == "#!/usr/bin/env -S colab-env run web python3\nprint(1)\n"
+    assert path.stat().st_mode & 0o777 == 0o750
+
+
+def test_script_takes_no_line_that_linux_would_cut(web, tmp_path):
+    with pytest.raises(ScriptError, match="127"):
+        env_script.first_line("web", "python3", command="/" + "x" * 127)
+    path = script(tmp_path / "report.py")
+    with pytest.raises(NoSuchProgramError):
+        envs.script(path, name="web", program="nothing")
+    with pytest.raises(ScriptError, match="PEP 723"):
+        envs.script(path)
+
+
+BLOCK = """# /// script
+# requires-python = ">=3.8"
+# dependencies = ["demo==1.0"]
+# ///
+import demo, sys
+print(demo.version, sys.argv[1:], sys.prefix)"""
+
+
+def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    one, other = (script(tmp_path / name / "my report.py", BLOCK) for name in ("one", "other"))
+    for path in (one, other):
+        assert command("script", str(path)).stdout == "#!/usr/bin/env -S colab-env run --script\n"
+        answer = subprocess.run([path, "-h", "a b"], capture_output=True, text=True)
+        assert answer.stdout.startswith("1.0 ['-h', 'a b']"), answer.stderr
+    (shared,) = envs.list_environments()
+    assert shared.name.startswith("script-")
+    env_script.write_first_line(one, f"#!{command.path} run --script")
+    assert subprocess.run([one], capture_output=True, text=True).stdout == f"1.0 [] {shared.path}\n"
+
+
+def test_another_block_is_another_environment(tmp_path):
+    names = set()
+    for line in ("demo==1.0", "demo==2.0"):
+        asked = env_script.recipe(script(tmp_path / "x.py", BLOCK.replace("demo==1.0", line)))
+        names.add(env_script.environment_name(asked))
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("# /// script\n# dependencies = [\n# ///\n", "not TOML"),
+        ("# /// script\n# dependencies = [1]\n# ///\n", "another type"),
+        ("# /// script\n# a = 1\n# ///\n\n# /// script\n# a = 1\n# ///\n", "2 blocks"),
+    ],
+)
+def test_a_bad_block_is_named(tmp_path, text, reason):
+    with pytest.raises(ScriptError, match=reason):
+        env_script.recipe(script(tmp_path / "x.py", text))
+
+
+# cron, flock
+
+
+def test_a_line_of_cron_with_flock_runs_once_at_a_time(web, command, tmp_path):
+    # cron's own environment, and /bin/sh as cron calls it (crontab(5)).
+    environ = {"HOME": "/", "LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    code = "import time; print(1, flush=True); time.sleep(60)"
+    line = (
+        f'COLAB_ENV_BASE={web.parent} flock -n {tmp_path}/lock {command.path} run web python -c "{code}"'
+    )
+    first = subprocess.Popen(
+        ["/bin/sh", "-c", line], env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert first.stdout.readline() == "1\n"
+        assert subprocess.run(["/bin/sh", "-c", line], env=environ).returncode == 1
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+
+
+# speed
+
+
+def fastest(words: list[str], *, times: int = 15) -> float:
+    durations = []
+    for _ in range(times):
+        began = time.perf_counter()
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        durations.append(time.perf_counter() - began)
+    return min(durations)
+
+
+def test_run_costs_five_milliseconds_at_most(web, command):
+    program = [str(web / "bin/python"), "-I", "-S", "-c", "pass"]
+    direct = fastest(program)
+    ours = fastest([str(command.path), "run", "web", "python", *program[1:]])
+    assert ours - direct < 0.005
+
+
+def test_which_takes_sixty_milliseconds_at_most(web, command):
+    assert fastest([str(command.path), "which", "web", "demo"]) < 0.060
+
+
+# the installed command
+
+
+@pytest.mark.network
+def test_the_wheel_brings_both_programs(tmp_path, base, wheels):
+    place = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+    subprocess.run([place / "bin/pip", "install", "-q", ROOT], check=True)
+    installed = Command(place / "bin/colab-env")
+    assert installed("env", "create", "web", "demo", "--wheels", str(wheels)).returncode == 0
+    assert installed("run", "web", "demo", "-h").stdout == "1.0 -h\n"
+    assert installed("--version").stdout.startswith("colab-env ")
