@@ -22,15 +22,18 @@ if TYPE_CHECKING:
         setup,
     )
     from colab_env.switching import switch
+    from colab_env.undoing import undo
 
 _ROOMS = {
     "diagnose": ("check_kernel", "kernels", "status"),
     "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),
+    "magics": ("load_ipython_extension",),
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
     "results": ("SetupResult", "StepResult"),
     "switching": ("switch",),
+    "undoing": ("undo",),
     "steps": (
         "configure_venv",
         "install_colab_packages",
@@ -63,6 +66,7 @@ __all__ = [
     "setup",
     "status",
     "switch",
+    "undo",
 ]
 
 

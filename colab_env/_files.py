@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from colab_env import _report
+from colab_env import _journal, _report
 from colab_env.errors import DiskFullError, NotOursError, NotWritableError
 from colab_env.results import short
 
@@ -68,6 +69,7 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file's text whole or not at all, keeping its mode. Follows a symbolic link to the file it names."""
     path = path.resolve()
     with explaining(path):
+        _journal.note(path, _sha256(text.encode()))
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.stat() if path.exists() else None
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -95,6 +97,7 @@ def write_program(path: Path, text: str) -> None:
 def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
     """Copy a file or a tree."""
     with explaining(target):
+        _journal.note(target, _journal.TREE if source.is_dir() else _sha256(source.read_bytes()))
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignore), dirs_exist_ok=True)
@@ -105,12 +108,23 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
     with explaining(target):
+        if source.is_dir():
+            _journal.note(source, {"moved_to": str(target)})
+        else:
+            _journal.note(target, _sha256(source.read_bytes()))
+            _journal.note(source, _journal.ABSENT)
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
 
 
 def remove(path: Path) -> None:
     """Delete a file, a link or a tree. The caller has made sure that it is ours."""
+    with explaining(path):
+        _journal.note(path, _journal.ABSENT)
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
     with explaining(path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -158,6 +172,8 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
     with _undoing(path), explaining(path):
         if os.path.lexists(path):
             path.rename(_beside(path, "old"))
+        else:
+            _journal.note(path, _journal.TREE)
         path.parent.mkdir(parents=True, exist_ok=True)
         _beside(path, "building").touch()
         yield path
@@ -184,13 +200,13 @@ def recover(path: Path, *, keep_complete: bool = True) -> None:
     aside, building, copying = (_beside(path, word) for word in ("old", "building", "copying"))
     with explaining(path):
         if os.path.lexists(copying):
-            remove(copying)
+            _delete(copying)
         if building.exists():
             if os.path.lexists(path) and not (keep_complete and read_receipt(path)):
-                remove(path)
+                _delete(path)
             building.unlink()
         if os.path.lexists(aside):
-            remove(aside) if os.path.lexists(path) else aside.rename(path)
+            _delete(aside) if os.path.lexists(path) else aside.rename(path)
 
 
 @contextlib.contextmanager
@@ -202,7 +218,7 @@ def _undoing(path: Path) -> Iterator[None]:
         raise
     _beside(path, "building").unlink()
     if os.path.lexists(_beside(path, "old")):
-        remove(_beside(path, "old"))
+        _delete(_beside(path, "old"))
 
 
 def _beside(path: Path, word: str) -> Path:
@@ -213,8 +229,12 @@ def _beside(path: Path, word: str) -> Path:
 def restoring(*paths: Path) -> Iterator[None]:
     """Bring small files back to what they were if the block raises; files that were not there disappear."""
     before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    for path in paths:
+        _journal.note(path, _journal.UNKNOWN)
     try:
         yield
+        for path in paths:
+            _journal.note(path, _sha256(path.read_bytes()) if path.is_file() else _journal.ABSENT)
     except BaseException:
         for path, content in before.items():
             if content is None:
@@ -229,6 +249,10 @@ def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
     if not accepted:
         msg = f"{short(path)} exists, and colab-env did not make it"
         raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _umask() -> int:

@@ -94,7 +94,10 @@ def printed(record: "str | None") -> "list[str]":
     if record is None:
         return []
     with open(record, encoding="utf-8", errors="replace") as log:
-        return [line.rstrip() for line in log if line.strip()][-SHOWN:]
+        lines = [line.rstrip() for line in log if line.strip()]
+    # A stack that faulthandler wrote begins with the place that matters.
+    stacks = [number for number, line in enumerate(lines) if line.startswith(("Timeout (", "Fatal Python error"))]
+    return lines[stacks[-1] :][:SHOWN] if stacks else lines[-SHOWN:]
 
 
 def message(kernel: str, reason: str, lines: "list[str]") -> str:

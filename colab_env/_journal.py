@@ -5,7 +5,8 @@ One line of JSON for each change, written before it:
     step    the verb that was at work
     path    the place
     before  None (nothing was there), or what was: kind, sha256, mode, mtime_ns, saved content, link
-    after   the SHA-256 of the file that comes, "absent", "tree" (a directory that the verb fills), or an overlay's records
+    after   the SHA-256 of the file that comes, "absent", "tree" (a directory that the verb fills and marks as
+            ours), "tool" (what uv, pip, Poetry or conda made for itself), "unknown" (a tool is about to write), or an object: `moved_to` a path, or `saved`, the place of an overlay's originals
     made    parent directories that did not exist
 """
 
@@ -25,7 +26,7 @@ from colab_env.runtime import Runtime
 
 _step: contextvars.ContextVar[str | None] = contextvars.ContextVar("colab_env_step", default=None)
 
-ABSENT, TREE = "absent", "tree"
+ABSENT, TREE, TOOL, UNKNOWN = "absent", "tree", "tool", "unknown"
 # What uv, pip, Poetry and conda make for themselves below the home directory, and where uv puts its Pythons.
 _TOOLS = (".cache/uv", ".cache/pip", ".cache/pypoetry", ".cache/virtualenv", ".config/pypoetry", ".conda", ".cache/conda")
 _PYTHONS = ".local/share/uv/python"
@@ -36,24 +37,39 @@ def during(step: str) -> Iterator[None]:
     """Note every change inside the block as this verb's; outside of such a block nothing is noted."""
     token = _step.set(step)
     runtime = Runtime.detect()
-    before = _tool_places(runtime)
+    present = {place for place in _tool_places(runtime) if place.exists()}
+    missing = {parent for place in (*_tool_places(runtime), runtime.data) for parent in _missing_parents(place)}
+    if not runtime.data.exists():
+        _append(runtime, _made(step, runtime.data, missing))
     try:
         yield
     finally:
-        for path in sorted(_tool_places(runtime) - before):
-            _append(runtime, {"step": step, "path": str(path), "before": None, "after": TREE, "made": []})
+        for path in _tool_places(runtime):
+            if path.exists() and path not in present:
+                _append(runtime, _made(step, path, missing))
+        _step.reset(token)
+
+
+@contextlib.contextmanager
+def resting() -> Iterator[None]:
+    """Note nothing inside the block, which keeps records of its own."""
+    token = _step.set(None)
+    try:
+        yield
+    finally:
         _step.reset(token)
 
 
 def note(path: Path, after: str | Mapping[str, Any]) -> None:
-    """Write down what is at this path now, and what comes: a file's SHA-256, ABSENT, TREE, or an overlay's records."""
+    """Write down what is at this path now, and what comes (see `after` above)."""
     step = _step.get()
     if step is None:
         return
     runtime, path = Runtime.detect(), Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow a link)
-    if runtime.data in path.parents:
+    trees = {runtime.data, *(Path(entry["path"]) for entry in entries(runtime) if entry["after"] == TREE)}
+    if not trees.isdisjoint(path.parents):
         return
-    made = [str(parent) for parent in path.parents if not parent.exists()]
+    made = [str(parent) for parent in _missing_parents(path)]
     entry = {"step": step, "path": str(path), "before": seen(path, keep=runtime), "after": after, "made": made}
     _append(runtime, entry)
 
@@ -111,6 +127,14 @@ def _file(runtime: Runtime) -> Path:
     return runtime.data / "journal" / "journal.jsonl"
 
 
-def _tool_places(runtime: Runtime) -> set[Path]:
-    places = [*(runtime.home / name for name in _TOOLS), *(runtime.home / _PYTHONS).glob("*")]
-    return {place for place in places if os.path.lexists(place)}
+def _made(step: str, path: Path, missing: set[Path]) -> dict[str, Any]:
+    made = [str(parent) for parent in path.parents if parent in missing]
+    return {"step": step, "path": str(path), "before": None, "after": TOOL, "made": made}
+
+
+def _missing_parents(path: Path) -> list[Path]:
+    return [parent for parent in path.parents if not parent.exists()]
+
+
+def _tool_places(runtime: Runtime) -> list[Path]:
+    return [*(runtime.home / name for name in _TOOLS), *(runtime.home / _PYTHONS).glob("*")]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files
+from colab_env import _files, _journal
 from colab_env._originals import Entry, Originals, behind_links, look_at, walk
 from colab_env.errors import NotOursError
 from colab_env.results import short
@@ -186,16 +186,19 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
     if os.path.lexists(prefix / "conda-meta") and not overlay.is_conda("conda-meta"):
         msg = f"{short(prefix)} holds a conda that colab-env did not install"
         raise NotOursError(msg, hint="choose another prefix; nothing was changed")
-    with _files.explaining(prefix):
-        overlay.begin()
-    try:
-        yield overlay
-        if not overlay.is_settled:
-            overlay.settle(path=path)
-        overlay.commit()
-    except BaseException:
-        overlay.roll_back()
-        raise
+    if not owned:
+        _journal.note(prefix, {"saved": str(saved)})
+    with _journal.resting():
+        with _files.explaining(prefix):
+            overlay.begin()
+        try:
+            yield overlay
+            if not overlay.is_settled:
+                overlay.settle(path=path)
+            overlay.commit()
+        except BaseException:
+            overlay.roll_back()
+            raise
 
 
 def recover(prefix: Path, *, saved: Path) -> bool:

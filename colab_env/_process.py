@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import io
 import os
 import shlex
 import signal
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from colab_env import _report
 from colab_env.errors import CommandError
@@ -138,9 +139,9 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
     try:
         stop_if_asked()
         if stdin is not None and child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # a program that ended before it read says why in its lines
+            # A program that ended before it read says why in its lines.
+            with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(stdin)
-                child.stdin.close()
         yield child
     except BaseException:
         _end_group(child)
@@ -170,7 +171,8 @@ def _start(
             start_new_session=True,
         )
     except OSError as error:
-        msg = f"cannot start {words[0]}: {error.strerror}"
+        where = f" in {cwd}" if cwd is not None and not cwd.is_dir() else ""
+        msg = f"cannot start {words[0]}{where}: {error.strerror}"
         raise CommandError(msg, hint="check that the file exists and may be executed", returncode=126) from error
     if team := _team.get():
         team.children.append(child)
@@ -179,8 +181,14 @@ def _start(
 
 def _read(child: subprocess.Popen[str]) -> tuple[str, ...]:
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
-    for raw in child.stdout or ():
-        text = _report.clean(raw.rstrip("\n").rpartition("\r")[2])
+    stream = cast("io.TextIOWrapper", child.stdout)
+    stream.reconfigure(newline="")
+    moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
+    for raw in stream:
+        text = _report.clean(raw.rstrip("\r\n"))
+        if moving:
+            lines.pop()
+        moving = raw.endswith("\r")
         lines.append(text)
         _report.line(text)
     return tuple(lines)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 _INTERVAL = 0.1  # seconds between two drawings of the moving line
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 class Screen(Protocol):
@@ -197,6 +197,11 @@ def keep(text: str) -> None:
     current = _current.get()
     if current is not None:
         current.screen.keep(clean(text))
+
+
+def tell(text: str) -> None:
+    """Print a line that stays, for calls that return nothing."""
+    print(clean(text), flush=True)
 
 
 def clean(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     own, rest = env_cli.divided(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(own)
     arguments.rest = rest
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
     from colab_env.errors import ColabEnvError
 
     try:
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_steps(commands)
     _add_status(commands)
     _add_kernel(commands)
+    _add_switch(commands)
     _add_notebook(commands)
     _add_badge(commands)
     env_cli.add_commands(commands, _command, shown=_shown)
@@ -86,9 +90,12 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version and end")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"colab-env {version('colab-bootstrap')}")
+        try:
+            print(f"colab-env {version('colab-bootstrap')}")
+        except PackageNotFoundError:
+            print("colab-env, run from a directory where it is not installed")
         parser.exit()
 
 
@@ -211,6 +218,26 @@ def _add_kernel(commands: Any) -> None:
         _command(kernels, verb, text, run, example=f"colab-env kernel {verb} py312").add_argument(
             "name", metavar="NAME"
         )
+
+
+def _add_switch(commands: Any) -> None:
+    switch = _command(
+        commands,
+        "switch",
+        "let Colab's next restart come up on a kernel, or without NAME on its own again",
+        _switch,
+        example="colab-env switch py312",
+    )
+    switch.add_argument("name", nargs="?", metavar="NAME")
+    undo = _command(
+        commands,
+        "undo",
+        "take back what colab-env changed on this machine",
+        _undo,
+        example="colab-env undo --dry-run",
+    )
+    undo.add_argument("steps", nargs="*", metavar="STEP", help="only these, such as register_kernel (default: everything)")
+    undo.add_argument("--dry-run", action="store_true", help="change nothing, say what would be done")
 
 
 def _add_notebook(commands: Any) -> None:
@@ -336,6 +363,23 @@ def _kernel_check(arguments: argparse.Namespace) -> int:
     return 0 if health.ok else PreflightError.exit_code
 
 
+def _switch(arguments: argparse.Namespace) -> int:
+    from colab_env import switching
+
+    plan = switching.planned(arguments.name)
+    if arguments.json:
+        _print_json({"message": plan["message"]})
+    elif not arguments.quiet:
+        print(plan["message"])
+    return 0
+
+
+def _undo(arguments: argparse.Namespace) -> int:
+    from colab_env.undoing import undo
+
+    return _shown(undo(arguments.steps or None, dry_run=arguments.dry_run), arguments)
+
+
 def _notebook_set(arguments: argparse.Namespace) -> int:
     from colab_env import notebook
 
@@ -359,7 +403,11 @@ def _notebook_restore(arguments: argparse.Namespace) -> int:
 def _badge(arguments: argparse.Namespace) -> int:
     from colab_env.open_in_colab import badge
 
-    print(badge(arguments.notebook, repository=arguments.repository, branch=arguments.branch))
+    button = badge(arguments.notebook, repository=arguments.repository, branch=arguments.branch)
+    if arguments.json:
+        _print_json({"markdown": str(button)})
+    elif not arguments.quiet:
+        print(button)
     return 0
 
 

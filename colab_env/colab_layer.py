@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _LAUNCHER = "colab_kernel_launcher.py"
+# What `import colab_env` finds in a kernel: it asks the machine's own Python, where the package is.
+_REMOTE = ("_remote.py", "_leave.py", "_plain.py", "_remote_magics.py")
 # Proves that the packages work together, and compiles, beside Poetry's step, what the first kernel would have to wait for.
 _PROOF = (
     "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
@@ -89,8 +91,8 @@ def _graft(colab_packages: Path, target: Path) -> None:
 
 def _add_remote(target: Path, runtime: Runtime) -> None:
     package = target / "colab_env"
-    for name, copied in (("_remote", "__init__"), ("_leave", "_leave")):
-        _files.copy(_HERE / f"{name}.py", package / f"{copied}.py")
+    for name in _REMOTE:
+        _files.copy(_HERE / name, package / name.replace("_remote.py", "__init__.py"))
     _files.write_json(package / "machine.json", {"python": str(runtime.machine_python), "path": str(_HERE.parent)})
 
 
@@ -100,7 +102,7 @@ def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requireme
 
 def _inputs(runtime: Runtime, python: Interpreter) -> dict[str, Any]:
     own = hashlib.sha256()
-    for name in ("_launch.py", "_colab_kernel.py", "_remote.py", "_leave.py"):
+    for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
         own.update((_HERE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],

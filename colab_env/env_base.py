@@ -27,20 +27,21 @@ def bases(runtime: Runtime, option: str | Path | None = None) -> tuple[Path, ...
     """
     if option:
         return (_absolute(Path(option).expanduser().absolute(), "--base"),)
-    if named := runtime.environ.get(VARIABLE):
-        return tuple(_absolute(Path(part), VARIABLE) for part in named.split(":") if part)
+    if named := [part for part in runtime.environ.get(VARIABLE, "").split(":") if part]:
+        return tuple(_absolute(Path(part), VARIABLE) for part in named)
     return _configured(runtime) or default(runtime)
 
 
 def default(runtime: Runtime) -> tuple[Path, ...]:
     """Return the directories of a machine on which nothing is configured."""
-    return (SYSTEM,) if os.geteuid() == 0 else (runtime.data / "envs", SYSTEM)
+    places = (SYSTEM,) if os.geteuid() == 0 else (runtime.data / "envs", SYSTEM)
+    return tuple(place for place in places if not _is_closed(place))  # HOME may be somebody else's, as after `sudo -u`
 
 
 def _configured(runtime: Runtime) -> tuple[Path, ...]:
     directory = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
     for path in (directory / "colab-env.toml", SYSTEM_CONFIG):
-        if path.is_file() and (found := _read(path)):
+        if not _is_closed(path) and path.is_file() and (found := _read(path)):
             return found
     return ()
 
@@ -65,8 +66,25 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise UsageError(msg, hint="mend that line") from error
 
 
+def _open(path: Path, source: str) -> Path:
+    if _is_closed(path):
+        msg = f"the base directory {path} in {source} may not be read by this account"
+        raise UsageError(msg, hint="choose another one, or change the mode of the directories above it")
+    return path
+
+
+def _is_closed(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+
+
 def _absolute(path: Path, source: str) -> Path:
     if path.is_absolute() and str(path) != "/":
-        return path
+        return _open(path, source)
     msg = f"the base directory {str(path)!r} in {source} is not an absolute path"
     raise UsageError(msg, hint=f"write it in full, such as {SYSTEM}")

@@ -40,7 +40,7 @@ def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime) -> None
         rebuild(place, recipe, runtime=runtime)
         return
     python = choose_python(recipe, runtime=runtime)
-    with _files.replacing(place.path, is_ours=lambda _: place.is_there()):
+    with _files.replacing(place.path):
         _fill(place.path, recipe, python=python, runtime=runtime)
         write_receipt(place.path, recipe, python=python)
         env_kernel.register(place, runtime=runtime)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 _SHORT = ("run", "which", "script", "unit")
-_TAKES_VALUE = ("--base", "--user")
+_TAKES_VALUE = ("--base", "--user", "--python", "--project", "--requirements", "-r", "--wheels")
 _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
 
 Command = Callable[..., Any]
@@ -24,10 +25,26 @@ def divided(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     if len(words) > 1 and words[0].startswith("run ") and Path(words[1]).is_file():
         words = [*words[0].split(), *words[1:]]
     start = 1 if words[:1] == ["env"] else 0
-    if words[start : start + 1] not in (["run"], ["unit"]):
+    verb = words[start : start + 1]
+    if words[:1] == ["env"] and verb in (["create"], ["purge"]):
+        return [*words[:2], *_options_first(words[2:])], []
+    if verb not in (["run"], ["unit"]):
         return words, []
     end = _end_of_own(words, start + 1)
     return words[:end], words[end:]
+
+
+def _options_first(words: list[str]) -> list[str]:
+    # argparse takes the names before the first option as all there are.
+    options: list[str] = []
+    names: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            options += [word, *(islice(rest, 1) if word in _TAKES_VALUE else ())]
+        else:
+            names.append(word)
+    return [*options, *names]
 
 
 def _end_of_own(words: list[str], here: int) -> int:
@@ -112,9 +129,7 @@ class _Adding:
         parser = self._add(
             group, "run", "become a program of an environment", _run, example="run web gunicorn --workers 2 site:app"
         )
-        parser.usage = (
-            "colab-env run [--base DIR] NAME PROGRAM [ARGUMENT...]\n       colab-env run --script FILE [ARGUMENT...]"
-        )
+        parser.usage = "colab-env run [--base DIR] (NAME PROGRAM | --script FILE) [ARGUMENT...]"
         parser.add_argument("--script", metavar="FILE", help="run a script in the environment of its PEP 723 block")
         parser.add_argument("name", metavar="NAME", nargs="?")
         parser.add_argument("program", metavar="PROGRAM", nargs="?")
@@ -212,12 +227,13 @@ def _which(arguments: argparse.Namespace) -> Any:
 
 
 def _run(arguments: argparse.Namespace) -> Any:
-    from colab_env import envs
+    from colab_env import _report, envs
     from colab_env.errors import UsageError
 
     if arguments.script:
-        envs.run_script(arguments.script, *arguments.rest, base=arguments.base)
-    if not arguments.program:
+        with _report.screen(_report.Silent() if arguments.quiet else _report.choose_screen()):  # stdout is the script's
+            envs.run_script(arguments.script, *arguments.rest, base=arguments.base)
+    if arguments.program is None:
         msg = "a NAME and a PROGRAM are needed"
         raise UsageError(msg, hint="colab-env run NAME PROGRAM [ARGUMENT...]")
     envs.run(arguments.name, arguments.program, *arguments.rest, base=arguments.base)

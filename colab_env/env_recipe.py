@@ -36,9 +36,7 @@ class Recipe:
             raise UsageError(msg, hint="give one of them")
         if bad := [each for each in self.packages if not each or each.startswith("-")]:
             msg = f"{bad[0]!r} is not a package"
-            raise UsageError(
-                msg, hint="write a name, with a version if need be such as 'flask==3.1', or a wheel's path"
-            )
+            raise UsageError(msg, hint="write a name, with a version if need be such as 'flask==3.1', or a wheel")
         return replace(
             self,
             project=_absolute(self.project, is_directory=True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,27 +25,21 @@ def users(bases: Iterable[Path]) -> Mapping[Path, list[Process]]:
     words or its VIRTUAL_ENV name it: the Python of an environment is a link, so its program may lie elsewhere.
     Processes of other people are seen by root only.
     """
-    found: dict[Path, list[Process]] = defaultdict(list)
-    places = {os.fsencode(place) for base in bases for place in (base, base.resolve())}
+    found: dict[Path, list[Process]] = {}
+    places = {os.fsencode(spelled): base for base in bases for spelled in (base.resolve(), base)}
     pattern = re.compile(rb"(?:^|[\0\n ])(" + b"|".join(map(re.escape, places)) + rb")/([^/\0\n]+)")
     for entry in Path("/proc").iterdir() if places else ():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        for base, name in {match.groups() for match in pattern.finditer(b"\n".join(_traces(entry)))}:
-            place = Path(os.fsdecode(base)) / os.fsdecode(name)
-            found[place].append(_process(entry))
+        matches = pattern.finditer(b"\n".join(_traces(entry)))
+        for place in {places[match[1]] / os.fsdecode(match[2]) for match in matches}:
+            found.setdefault(place, []).append(_process(entry))
     return found
 
 
 def of(place: NamedEnvironment) -> list[Process]:
     """Return the processes that use one environment."""
-    return chosen(users([place.base]), place)
-
-
-def chosen(found: Mapping[Path, list[Process]], place: NamedEnvironment) -> list[Process]:
-    """Return, of what `users` has found, the processes of one environment by their ids."""
-    both = {each.pid: each for path in (place.path, place.base.resolve() / place.name) for each in found.get(path, [])}
-    return [both[pid] for pid in sorted(both)]
+    return sorted(users([place.base]).get(place.path, []), key=lambda each: each.pid)
 
 
 def require_unused(place: NamedEnvironment) -> None:

@@ -41,7 +41,7 @@ class Environment:
 
     def describe(self) -> Found:
         count = venv.packages(self.project)
-        what = f"Virtual environment with Python {self.python.version} and {count} packages"
+        what = f"Virtual environment with Python {self.python.version} and {count} package{'' if count == 1 else 's'}"
         return Found(what=what, where=self.project / venv.NAME, python=self.python)
 
     def _fits(self) -> bool:

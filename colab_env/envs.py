@@ -9,18 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from colab_env import (
-    _files,
-    env_base,
-    env_build,
-    env_kernel,
-    env_move,
-    env_purge,
-    env_script,
-    env_unit,
-    env_use,
-    named_env,
-)
+from colab_env import _files, env_base, env_script, env_use, named_env
 from colab_env.env_names import check_environment_name
 from colab_env.env_recipe import Recipe
 from colab_env.errors import ScriptError
@@ -51,6 +40,8 @@ def create(  # noqa: PLR0913  each is a word of its own on the command line too
     Raises EnvironmentNameError, NoSuchPythonError, NotOursError, EnvironmentInUseError, PreflightError, CommandError;
     then all is as before.
     """
+    from colab_env import env_build, env_kernel
+
     asked = Recipe(
         python=python,
         packages=packages,
@@ -78,9 +69,7 @@ def list_environments(*, base: Base = None, measure: bool = False) -> list[Envir
     """
     bases = env_base.bases(Runtime.detect(), base)
     used = env_use.users(bases)
-    return [
-        named_env.info(place, env_use.chosen(used, place), measure=measure) for place in named_env.everything(bases)
-    ]
+    return [named_env.info(place, used.get(place.path, []), measure=measure) for place in named_env.everything(bases)]
 
 
 def path(name: str, *, base: Base = None) -> Path:
@@ -146,6 +135,8 @@ def unit(name: str, program: str, *arguments: str, user: str | None = None, base
 
     Raises NoSuchProgramError with near matches.
     """
+    from colab_env import env_unit
+
     place = _find(name, base)
     place.program(program)
     command = env_script.command()
@@ -161,6 +152,8 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
     or a link; EnvironmentInUseError while programs run from it (unless `force`); NoSuchEnvironmentError (unless
     `if_exists`).
     """
+    from colab_env import env_purge
+
     runtime = Runtime.detect()
     bases = env_base.bases(runtime, base)
     places = [env_purge.find(name, bases, if_exists=if_exists) for name in names]
@@ -177,6 +170,8 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     Its programs are made to say the new place. Raises NotAnEnvironmentError, EnvironmentExistsError, or
     EnvironmentInUseError (unless `force`).
     """
+    from colab_env import env_move
+
     runtime, place = _named(name, base)
     source = Path(directory).expanduser().absolute()
     env_move.require_environment(source)
@@ -196,6 +191,8 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
 
     Raises EnvironmentExistsError, EnvironmentInUseError (unless `force`).
     """
+    from colab_env import env_kernel, env_move
+
     runtime, place = Runtime.detect(), _find(name, base)
     new = NamedEnvironment(name=check_environment_name(new_name), base=place.base)
     env_move.require_free(new)
@@ -217,6 +214,8 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     The new one is built beside, verified, and takes the name in one instant; whatever fails leaves the old one. Raises
     as `create` does, and EnvironmentInUseError while programs run from it (unless `force`).
     """
+    from colab_env import env_build
+
     runtime, place = Runtime.detect(), _find(name, base)
     recipe = Recipe.from_dict({**(place.receipt or {})["recipe"], **({"python": python} if python else {})}).checked()
 

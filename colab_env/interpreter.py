@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 OLDEST = (3, 8)
-_PLAIN_VERSION = re.compile(r"\d+(\.\d+){0,2}")
+_PLAIN_VERSION = re.compile(r"\d+(\.\d+){0,2}|\d+(\.\d+)?\.\*")
+_NEWEST = 40  # Python 3.X beyond which nobody asks
 _CARET = re.compile(r"(?P<operator>\^|~(?!=))\s*(?P<version>\d+(?:\.\d+){0,2})")
 
 
@@ -37,15 +38,17 @@ class Interpreter:
 
 
 def parse_specifier(text: str) -> SpecifierSet:
-    """Read which Python is asked for: "3.12", "3.12.4", a PEP 440 specifier (">=3.11,<3.13"), or Poetry's "^3.11", "~3.11", "*".
+    """Read which Python is asked for: "3.12", "3.12.4", a PEP 440 specifier such as ">=3.11,<3.13", or Poetry's spellings.
 
-    Raises UsageError for anything else.
+    Those are "^3.11", "~3.11", "3.*", "*" and "~3.9 || ~3.11" (of alternatives, X.Y counts). Raises UsageError for others.
     """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     text = text.strip()
+    if "||" in text:
+        return SpecifierSet(_joined([parse_specifier(part) for part in text.split("||")]))
     if _PLAIN_VERSION.fullmatch(text):
-        text = f"=={text}" if text.count(".") == 2 else f"=={text}.*"
+        text = f"=={text}" if text.endswith(".*") or text.count(".") == 2 else f"=={text}.*"
     try:
         return SpecifierSet("" if text == "*" else _CARET.sub(_spell_out, text))
     except InvalidSpecifier as error:
@@ -56,6 +59,16 @@ def parse_specifier(text: str) -> SpecifierSet:
 def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
     """Say whether some release of Python X.Y can satisfy the specifier."""
     return any(specifier.contains(f"{short_version}.{micro}") for micro in range(60))
+
+
+def _joined(alternatives: list[SpecifierSet]) -> str:
+    # PEP 440 has no "or": the range from the lowest to the highest 3.X that fits, less those between that do not.
+    fits = [any(fits_short_version(each, f"3.{minor}") for each in alternatives) for minor in range(_NEWEST)]
+    if True not in fits:
+        return "<0"
+    low, high = fits.index(True), _NEWEST - fits[::-1].index(True)
+    gaps = [f"!=3.{minor}.*" for minor in range(low, high) if not fits[minor]]
+    return ",".join([f">=3.{low}", *([f"<3.{high}"] if high < _NEWEST else []), *gaps])
 
 
 def _spell_out(match: re.Match[str]) -> str:

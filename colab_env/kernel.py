@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import colab_layer, guard, kernelspec, preflight
+from colab_env import _files, colab_layer, guard, kernelspec, preflight
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import Interpreter
 from colab_env.step import Found
@@ -37,6 +37,7 @@ class ProjectKernel:
         return kernelspec.health_check(self.runtime, self.name, spec) or guard.health_check(self.runtime)
 
     def build(self) -> None:
+        _files.check_writable(kernelspec.directory(self.runtime, self.name))
         kernelspec.write_ipython_config(kernelspec.environment_of(self.project))
         guard.install(self.runtime)
         outcome: preflight.Outcome | None = None
@@ -72,7 +73,7 @@ class ProjectKernel:
 def try_registered(runtime: Runtime, name: str) -> preflight.Outcome:
     """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
     spec = kernelspec.read(runtime, name)
-    ours = (spec or {}).get("metadata", {}).get("colab_env")
+    ours = ((spec or {}).get("metadata") or {}).get("colab_env")
     if spec is None or ours is None:
         known = ", ".join(kernel.name for kernel in kernelspec.registered(runtime) if kernel.ours) or "none"
         msg = f"colab-env has registered no kernel {name!r}"

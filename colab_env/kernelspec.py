@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,7 +123,7 @@ def check_free(runtime: Runtime, name: str) -> None:
 
 def health_check(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> str | None:
     """Return why the kernel has to be registered (again), or None; `spec` may be of any tier. Starts nothing."""
-    there = _files.read_json(directory(runtime, name) / "kernel.json")
+    there = read(runtime, name)
     if there is None:
         return f"no kernel {name!r} is registered"
     if _untiered(there) != _untiered(spec):
@@ -177,8 +179,10 @@ def write_ipython_config(venv: Path) -> None:
 
 
 def _all(runtime: Runtime) -> Iterator[Kernel]:
-    roots = [runtime.jupyter, Path("/usr/local/share/jupyter"), Path("/usr/share/jupyter")]
-    for root in roots:
+    # Jupyter's own order: JUPYTER_PATH, the user's directory, that of the Python that runs Jupyter, the machine's.
+    named = [Path(part) for part in runtime.environ.get("JUPYTER_PATH", "").split(os.pathsep) if part]
+    machine = [Path(prefix) / "share/jupyter" for prefix in (sys.prefix, "/usr/local", "/usr")]
+    for root in dict.fromkeys([*named, runtime.jupyter, *machine]):
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
             if isinstance(spec, dict):
@@ -186,12 +190,13 @@ def _all(runtime: Runtime) -> Iterator[Kernel]:
 
 
 def _kernel(place: Path, spec: Mapping[str, Any]) -> Kernel:
-    ours = (spec.get("metadata") or {}).get(_OURS)
+    ours = _ours(spec)
+    argv = spec.get("argv")
     return Kernel(
         name=place.name.lower(),
         display_name=str(spec.get("display_name", place.name)),
         directory=place,
-        argv=tuple(spec.get("argv", ())),
+        argv=tuple(argv) if isinstance(argv, list) else (),
         ours=ours is not None,
         project=Path(ours["project"]) if ours else None,
         tier=ours["tier"] if ours else None,
@@ -200,12 +205,19 @@ def _kernel(place: Path, spec: Mapping[str, Any]) -> Kernel:
 
 def _is_ours(place: Path) -> bool:
     spec = _files.read_json(place / "kernel.json")
-    return isinstance(spec, dict) and _OURS in (spec.get("metadata") or {})
+    return isinstance(spec, dict) and _ours(spec) is not None
+
+
+def _ours(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    metadata = spec.get("metadata")
+    ours = metadata.get(_OURS) if isinstance(metadata, dict) else None
+    return ours if isinstance(ours, dict) and {"project", "tier"} <= ours.keys() else None
 
 
 def _untiered(spec: Mapping[str, Any]) -> dict[str, Any]:
-    argv = [word for word in spec.get("argv", ()) if word not in (*_FULL, *_PLAIN)]
-    metadata = dict((spec.get("metadata") or {}).get(_OURS) or {}, tier=None)
+    argv = spec.get("argv")
+    argv = [word for word in argv if word not in (*_FULL, *_PLAIN)] if isinstance(argv, list) else []
+    metadata = {**(_ours(spec) or {}), "tier": None}
     return {**spec, "argv": argv, "metadata": metadata}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,11 @@ class NamedEnvironment:
     name: str
     base: Path
 
-    @property
+    @functools.cached_property
     def path(self) -> Path:
         return self.base / self.name
 
-    @property
+    @functools.cached_property
     def python(self) -> Path:
         return self.path / "bin" / "python"
 
@@ -53,16 +55,19 @@ class NamedEnvironment:
 
     def health_check(self) -> str | None:
         """Return why it cannot be used, or None. Reads files, starts nothing."""
-        receipt = self.receipt
+        return self.fault(self.receipt, packages(self.path))
+
+    def fault(self, receipt: Mapping[str, Any] | None, there: Sequence[str]) -> str | None:
+        """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
         if receipt is None:
             return UNFINISHED if self.is_unfinished() else NOT_OURS
         if not (self.path / "pyvenv.cfg").is_file():
             return "its pyvenv.cfg is gone"
         if not self.python.is_file():
             return f"its Python is gone: {receipt['python']['real']}"
-        if str(self.python.resolve()) != receipt["python"]["real"]:
-            return f"its Python is another one now: {self.python.resolve()}"
-        return _missing(receipt["packages"], packages(self.path))
+        if (real := os.path.realpath(self.python)) != receipt["python"]["real"]:
+            return f"its Python is another one now: {real}"
+        return _missing(receipt["packages"], there)
 
     def program(self, program: str) -> Path:
         """Return the path of one of its programs. Raises BrokenEnvironmentError, or NoSuchProgramError with a hint."""
@@ -147,16 +152,17 @@ def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
 
 def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
     """Describe an environment; `measure` counts its files anew instead of believing its receipt."""
-    receipt = place.receipt or {}
+    found, there = place.receipt, packages(place.path)
+    receipt = found or {}
     created = receipt.get("created")
     return EnvironmentInfo(
         name=place.name,
         path=place.path,
         python=receipt.get("python", {}).get("version"),
-        packages=len(packages(place.path)),
+        packages=len(there),
         size=size(place.path) if measure else receipt.get("size"),
         age=time.time() - created if created else None,
-        health=place.health_check(),
+        health=place.fault(found, there),
         processes=tuple(processes),
     )
 
@@ -164,8 +170,8 @@ def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool
 def packages(path: Path) -> list[str]:
     """Return the distributions in an environment, as `name-version`."""
     found: list[str] = []
-    for site in (path / "lib").glob("python3*/site-packages"):
-        found.extend(each.name.removesuffix(".dist-info") for each in site.iterdir() if each.suffix == ".dist-info")
+    for site in path.glob("lib/python3*/site-packages"):
+        found += [name.removesuffix(".dist-info") for name in os.listdir(site) if name.endswith(".dist-info")]  # noqa: PTH208
     return sorted(found)
 
 
@@ -189,7 +195,7 @@ def written_age(seconds: float | None) -> str:
     return f"{int(seconds)} s"
 
 
-def _missing(recorded: list[str], there: list[str]) -> str | None:
+def _missing(recorded: Sequence[str], there: Sequence[str]) -> str | None:
     # By name: a package that was updated since is not missing.
     names = {each.rpartition("-")[0] for each in there}
     gone = sorted(each for each in recorded if each.rpartition("-")[0] not in names)
@@ -201,6 +207,6 @@ def _may_execute(path: Path) -> bool:
 
 
 def _way_out(place: NamedEnvironment) -> str:
-    if place.is_unfinished():
+    if place.is_unfinished() or place.receipt is not None:
         return f"create it again, or clear it away: colab-env env purge {place.name}"
     return f"if it is a virtual environment: colab-env env adopt {place.name} {place.path}"

@@ -124,7 +124,8 @@ def _cause(text: str, project: Path) -> tuple[type[PoetryError | NetworkError], 
         hint = "run `poetry lock` in that directory, then this call again"
         return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml", hint
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
-        package = re.search(r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)", text)
+        named = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
+        package = re.search(named, text)
         name = package[1].rstrip(".") if package else re.sub(r".*build of (?:a dependency|(\S+)).*", r"\1", built[0])
         hint = "a compiler or a system library may be missing; the lines above name it. A wheel for this Python avoids building"
         return BuildError, f"Poetry could not build {name or 'a package'}", hint

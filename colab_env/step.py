@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _process, _report
+from colab_env import _files, _journal, _process, _report
 from colab_env.interpreter import Interpreter
 from colab_env.results import StepResult
 
@@ -45,7 +45,8 @@ class Step:
         return result
 
     def _locked_build(self) -> str | None:
-        with _files.locked(self.lock, meanwhile=_process.stop_if_asked):
+        held = _files.locked(self.lock, meanwhile=_process.stop_if_asked)
+        with _files.explaining(self.lock), _journal.during(self.name), held:
             reason = self.check()  # another run may have done it while this one waited
             if reason is not None:
                 with _report.activity(f"{self.title}: {reason}"):

@@ -63,6 +63,7 @@ def setup(
         fill = functools.partial(configure_venv, project, system_site_packages=system_site_packages)
         built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
         registered = register_kernel(kernel, project=project)
+    _load_magics()
     return SetupResult(
         steps=(*built, registered),
         kernel=registered.where.name,
@@ -282,6 +283,14 @@ def remove_kernel(name: str) -> StepResult:
 
 
 _Verb = Callable[..., StepResult]
+
+
+def _load_magics() -> None:
+    """Do what `%load_ext colab_env` does, in a notebook."""
+    if _report.in_notebook():
+        from IPython import get_ipython
+
+        get_ipython().extension_manager.load_extension("colab_env")
 
 
 def _built(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepResult]:

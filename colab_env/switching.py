@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _leave, _report, colab_layer, guard, kernel, kernelspec, preflight, sessions, shim
+from colab_env import _files, _journal, _leave, _report, guard, kernel, kernelspec, preflight, sessions, shim
 from colab_env.errors import MissingStepError, PreflightError, UsageError
 from colab_env.runtime import Runtime
 
@@ -65,7 +65,7 @@ def planned(name: str | None, *, how: str | None = None) -> Plan:
         msg = f"there is no way {how!r} to switch"
         raise UsageError(msg, hint=f"choose one of {', '.join(WAYS)}")
     place = _Place.here()
-    with _files.locked(place.runtime.data / "locks" / "kernels"):
+    with _journal.during("switch"), _files.locked(place.runtime.data / "locks" / "kernels"):
         return _back(place) if name is None else _forth(place, name, how=how)
 
 

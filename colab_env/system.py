@@ -80,7 +80,8 @@ def inspect(path: Path, *, runtime: Runtime) -> Interpreter | None:
 def missing(specifier: SpecifierSet, there: list[Interpreter]) -> NoSuchPythonError:
     """Make the error that says which Pythons there are instead."""
     names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
-    msg = f"no Python on this machine fits {str(specifier) or '*'!r}; there is: {names}"
+    asked = re.sub(r"^==(.*)\.\*$", r"\1", str(specifier)) or "*"
+    msg = f"no Python on this machine fits {asked!r}; there is: {names}"
     hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
     return NoSuchPythonError(msg, hint=hint)
 

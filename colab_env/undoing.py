@@ -60,6 +60,7 @@ class _Change:
     before: dict[str, Any] | None
     after: Any
     made: tuple[str, ...]
+    moved_to: Path | None = None
 
 
 def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> UndoResult:
@@ -95,16 +96,22 @@ def _changes(runtime: Runtime) -> list[_Change]:
             before=first[path]["before"],
             after=last[path]["after"],
             made=tuple(first[path]["made"]),
+            moved_to=_moved_to(first[path]["after"]),
         )
         for path in reversed(first)
+        if path != str(runtime.data)
     ]
+
+
+def _moved_to(after: Any) -> Path | None:
+    return Path(after["moved_to"]) if isinstance(after, dict) and "moved_to" in after else None
 
 
 def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> Undone | None:
     reason = _obstacle(change)
     if reason is not None:
         return Undone(path=change.path, step=change.step, action="left", reason=reason)
-    if not isinstance(change.after, dict) and _is_as_before(change):
+    if change.moved_to is None and not isinstance(change.after, dict) and _is_as_before(change):
         return None
     action = "removed" if change.before is None else "put back"
     if not dry_run:
@@ -115,17 +122,25 @@ def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> Undone | Non
 
 
 def _obstacle(change: _Change) -> str | None:
+    if change.moved_to is not None:
+        return None if change.moved_to.is_dir() else f"{short(change.moved_to)} is gone"
     if isinstance(change.after, dict) or _is_as_before(change):
         return None
     now = _journal.seen(change.path)
     if change.after == _journal.ABSENT:
         return None if now is None else "somebody put something there since"
+    if change.after == _journal.TOOL:
+        return None
     if change.after == _journal.TREE:
-        is_tree = now is not None and now["kind"] == "directory"
-        return None if is_tree and change.before is None else "it is not what colab-env made there"
+        return None if change.before is None and _is_ours(change.path) else "it is not what colab-env made there"
     if now is None:
         return "somebody removed it since" if change.before is not None else None
     return None if now.get("sha256") == change.after else "somebody changed it since"
+
+
+def _is_ours(tree: Path) -> bool:
+    spec = _files.read_json(tree / "kernel.json") or {}
+    return _files.read_receipt(tree) is not None or "colab_env" in (spec.get("metadata") or {})
 
 
 def _is_as_before(change: _Change) -> bool:
@@ -137,7 +152,10 @@ def _is_as_before(change: _Change) -> bool:
 
 
 def _take_back(runtime: Runtime, change: _Change) -> None:
-    if isinstance(change.after, dict):
+    if change.moved_to is not None:
+        _files.remove(change.path)
+        _files.move(change.moved_to, change.path)
+    elif isinstance(change.after, dict):
         _overlay.undo(change.path, saved=Path(change.after["saved"]))
     elif change.before is None:
         _files.remove(change.path)
@@ -153,11 +171,14 @@ def _take_back(runtime: Runtime, change: _Change) -> None:
 def _clear(runtime: Runtime, changes: list[_Change], places: list[Undone], *, whole: bool) -> None:
     left = {str(place.path) for place in places if place.reason is not None}
     gone = {str(change.path) for change in changes} - left
-    kept = [entry for entry in _journal.entries(runtime) if entry["path"] not in gone]
-    if whole and not kept:
+    entries = _journal.entries(runtime)
+    kept = [entry for entry in entries if entry["path"] not in gone]
+    if whole and not left:
         _remove_from_path(runtime.bin)
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
         _files.remove(runtime.data)
+        for parent in next((each["made"] for each in entries if each["path"] == str(runtime.data)), ()):
+            _remove_empty(Path(parent))
     elif runtime.data.is_dir():
         _journal.replace(runtime, kept)
 

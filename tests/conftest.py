@@ -1,4 +1,4 @@
-"""What holds for every test: a home of its own, no traces, no network without the marker; and one machine built for all."""
+"""What holds for every test: a home of its own, no traces, no network unless marked; and one machine built for all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNWANTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine where Poetry and the kernel layer for `python` are installed; `poetry` is what installing it returned."""
+    """A machine with Poetry and the kernel layer for `python`; `poetry` is what installing it returned."""
 
     data: Path
     python: Interpreter
@@ -97,7 +97,7 @@ def pythons() -> list[Interpreter]:
 @pytest.fixture(scope="session")
 def built_machine(
     pythons: list[Interpreter], caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Machine]:
+) -> Machine:
     with pytest.MonkeyPatch.context() as patch:
         _move_in(tmp_path_factory.mktemp("machine"), caches, patch)
         patch.setenv("COLAB_ENV_HOME", str(tmp_path_factory.mktemp("colab-env")))
@@ -107,7 +107,7 @@ def built_machine(
             steps.install_colab_packages()
         data = Path(os.environ["COLAB_ENV_HOME"])
     assert chosen.python is not None
-    yield Machine(data=data, python=chosen.python, poetry=poetry)
+    return Machine(data=data, python=chosen.python, poetry=poetry)
 
 
 @pytest.fixture
@@ -152,9 +152,7 @@ package-mode = false
 
 
 @pytest.fixture(scope="session")
-def built_project(
-    built_machine: Machine, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+def built_project(built_machine: Machine, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("project") / "lesson"
     place.mkdir()
     (place / "pyproject.toml").write_text(PROJECT)
@@ -163,12 +161,12 @@ def built_project(
         patch.setenv("COLAB_ENV_HOME", str(built_machine.data))
         with _report.screen(_report.Silent()):
             steps.configure_venv(place, python=built_machine.python, system_site_packages=False)
-    yield place
+    return place
 
 
 @pytest.fixture
 def filled(machine: Machine, built_project: Path, project: Path) -> Path:
-    """A project with a lock file and a finished environment that hides the system's packages, on this test's own machine."""
+    """A project with a lock file and an environment that hides the system's packages, on this test's own machine."""
     shutil.copytree(built_project, project, symlinks=True, dirs_exist_ok=True)
     return project
 

@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,7 @@ done
 rm -rf /content/.venv; cp -a /content/kept /content/.venv
 for layer in /root/.local/share/colab-env/layers/*; do rm -rf $layer/*; cp -a /root/kept/${layer##*/}/. $layer; done
 """
+KEPT = ("/content/kept", "/root/kept")
 _KEEP = "cp -a /content/.venv /content/kept; cp -a /root/.local/share/colab-env/layers /root/kept"
 
 
@@ -139,11 +140,13 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(version: str) -> Iterator[Machine]:
-    """Set up the environment for a Python such as "3.12"."""
+def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[Machine]:
+    """Set up the environment for a Python such as "3.12"; call `first` before anything is changed."""
     found = sorted(VERSIONS.glob(f"{version}.*"))[-1].name
     options = Options(google_colab=real_google_colab(), pythons=VERSIONS)
     with ColabRoot.build(options=options) as root:
+        if first is not None:
+            first(root)
         python = f"{PYTHONS}/{found}/bin/python"
         argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--interpreter", "system", "--python", python]
         done = root.run(argv, env={"PYTHONPATH": str(ROOT)}, timeout=300)

@@ -1,6 +1,6 @@
 """`run` becomes the program: its arguments, signals, exit codes, terminal; first lines of scripts; cron and flock."""
 
-# ruff: noqa: F811  the fixtures are imported
+# ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
 from __future__ import annotations
 
 import json
@@ -74,7 +74,9 @@ def test_the_environment_is_that_of_an_activated_one(web, shell_and_python):
 
 def test_pythonhome_is_dropped(web, shell_and_python):
     environ = {**os.environ, "PYTHONHOME": ""}
-    assert "PYTHONHOME" not in json.loads(shell_and_python[0]("run", "web", "python", "-c", SHOW, env=environ).stdout)[1]
+    assert (
+        "PYTHONHOME" not in json.loads(shell_and_python[0]("run", "web", "python", "-c", SHOW, env=environ).stdout)[1]
+    )
     wrong = {**os.environ, "PYTHONHOME": "/nonsense"}
     assert shell_and_python[0]("run", "web", "python", "-c", SHOW, env=wrong).returncode == 0
 
@@ -119,13 +121,14 @@ def test_open_files_are_passed_on(web, shell_and_python, tmp_path):
 
 
 def test_the_terminal_is_the_programs_own(web, command):
-    code = "import os, sys; print(os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), os.getsid(0) == os.getpid())"
+    asked = "os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), os.getsid(0) == os.getpid()"
+    code = f"import os, sys; sys.stdout.write('%s %s %s\\n' % ({asked}))"
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(command.path, [str(command.path), "run", "web", "python", "-c", code])
-    shown = os.read(terminal, 1000).decode()
+    with os.fdopen(terminal, encoding="utf-8") as handle:
+        shown = handle.readline()
     os.waitpid(pid, 0)
-    os.close(terminal)
     assert shown.split() == ["True", "True", "True"]
 
 
@@ -256,15 +259,20 @@ import demo, sys
 print(demo.version, sys.argv[1:], sys.prefix)"""
 
 
-def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, command, tmp_path, monkeypatch):
-    monkeypatch.setenv("UV_FIND_LINKS", str(wheels))
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+def only_from(wheels: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set this machine up as one that knows no index."""
+    (home / ".config/uv").mkdir(parents=True)
+    (home / ".config/uv/uv.toml").write_text(f'no-index = true\nfind-links = ["{wheels}"]\n')
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+
+
+def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, command, tmp_path, home, monkeypatch):
+    only_from(wheels, home, monkeypatch)
     one, other = (script(tmp_path / name / "my report.py", BLOCK) for name in ("one", "other"))
     for path in (one, other):
         assert command("script", str(path)).stdout == "#!/usr/bin/env -S colab-env run --script\n"
-        answer = subprocess.run([path, "-h", "a b"], capture_output=True, text=True)
+        answer = subprocess.run([path, "-h", "a b"], capture_output=True, text=True)  # its output alone is on stdout
         assert answer.stdout.startswith("1.0 ['-h', 'a b']"), answer.stderr
     (shared,) = envs.list_environments()
     assert shared.name.startswith("script-")
@@ -300,9 +308,7 @@ def test_a_line_of_cron_with_flock_runs_once_at_a_time(web, command, tmp_path):
     # cron's own environment, and /bin/sh as cron calls it (crontab(5)).
     environ = {"HOME": "/", "LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     code = "import time; print(1, flush=True); time.sleep(60)"
-    line = (
-        f'COLAB_ENV_BASE={web.parent} flock -n {tmp_path}/lock {command.path} run web python -c "{code}"'
-    )
+    line = f'COLAB_ENV_BASE={web.parent} flock -n {tmp_path}/lock {command.path} run web python -c "{code}"'
     first = subprocess.Popen(
         ["/bin/sh", "-c", line], env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -74,7 +74,7 @@ def test_something_new_may_be_built_where_nothing_was(tmp_path):
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("opened", [_files.replacing, _files.updating])
 def test_the_old_one_comes_back_when_the_block_raises(thing, opened, end):
-    with pytest.raises(end), opened(thing):
+    with pytest.raises(end), opened(thing):  # noqa: PT012
         thing.mkdir(exist_ok=True)
         (thing / "one").unlink(missing_ok=True)
         (thing / "one").write_text("half")
@@ -84,7 +84,7 @@ def test_the_old_one_comes_back_when_the_block_raises(thing, opened, end):
 
 @pytest.mark.parametrize("opened", [_files.replacing, _files.updating])
 def test_the_old_one_comes_back_even_after_the_receipt_was_written(thing, opened):
-    with pytest.raises(KeyboardInterrupt), opened(thing):
+    with pytest.raises(KeyboardInterrupt), opened(thing):  # noqa: PT012
         build(thing, "new")
         raise KeyboardInterrupt
     assert content(thing.parent) == whole("old")
@@ -92,7 +92,7 @@ def test_the_old_one_comes_back_even_after_the_receipt_was_written(thing, opened
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_first_build_that_raises_leaves_nothing(tmp_path, end):
-    with pytest.raises(end), _files.replacing(tmp_path / "thing"):
+    with pytest.raises(end), _files.replacing(tmp_path / "thing"):  # noqa: PT012
         build(tmp_path / "thing", "half")
         raise end
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +121,7 @@ def test_a_link_to_one_of_ours_is_replaced_without_touching_what_it_names(thing,
 def test_a_linked_one_comes_back_as_a_link(thing, tmp_path):
     link = tmp_path / "thing"
     link.symlink_to(thing)
-    with pytest.raises(ValueError, match="no"), _files.replacing(link):
+    with pytest.raises(ValueError, match="no"), _files.replacing(link):  # noqa: PT012
         build(link, "half")
         raise ValueError("no")
     assert link.readlink() == thing
@@ -147,7 +147,8 @@ from test_files import begin, replace, update, write_new
 def hook(event, arguments):
     global count
     changes = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink")
-    if event in changes or (event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+    writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if event in changes or writing:
         if root in str(arguments[0]) or not str(arguments[0]).startswith("/"):
             count += 1
             if count == moment:
@@ -230,7 +231,7 @@ def test_files_come_back_when_the_block_raises(tmp_path, end):
     for path in (changed, same, gone):
         path.write_bytes(b"before\r\n")
     time_of_same = same.stat().st_mtime_ns
-    with pytest.raises(end), _files.restoring(gone, changed, same, new):
+    with pytest.raises(end), _files.restoring(gone, changed, same, new):  # noqa: PT012
         changed.write_text("after")
         new.write_text("after")
         gone.unlink()

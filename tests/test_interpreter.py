@@ -39,9 +39,9 @@ def test_a_version_is_read_as_pip_and_poetry_read_it(asked, fitting, others):
     assert [version for version in others if specifier.contains(version)] == []
 
 
-@pytest.mark.xfail(raises=UsageError, reason="`parse_specifier` does not know these two spellings of Poetry's yet")
 @pytest.mark.parametrize(
-    ("asked", "fitting", "other"), [("3.11.*", "3.11.7", "3.12.0"), ("3.*", "3.11.7", "4.0.0"), ("~3.9 || ~3.11", "3.11.2", "3.10.1")]
+    ("asked", "fitting", "other"),
+    [("3.11.*", "3.11.7", "3.12.0"), ("3.*", "3.11.7", "4.0.0"), ("~3.9 || ~3.11", "3.11.2", "3.10.1")],
 )
 def test_poetrys_stars_and_alternatives_are_read(asked, fitting, other):
     assert parse_specifier(asked).contains(fitting)

@@ -63,8 +63,12 @@ COLAB = {
 
 def test_a_child_gets_nothing_that_belongs_to_the_servers_python():
     environ = _process.child_environ(COLAB)
-    assert {"PYTHONPATH", "PYTHONHOME", "UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "MPLBACKEND", "VIRTUAL_ENV"}.isdisjoint(environ)
-    assert {name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "COLAB_GPU", "HTTPS_PROXY")}.items() <= COLAB.items()
+    assert {"PYTHONPATH", "PYTHONHOME", "UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "MPLBACKEND", "VIRTUAL_ENV"}.isdisjoint(
+        environ
+    )
+    assert {
+        name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "COLAB_GPU", "HTTPS_PROXY")
+    }.items() <= COLAB.items()
 
 
 def test_a_child_waits_for_no_keyring_unless_the_user_has_chosen_one():
@@ -194,7 +198,16 @@ def test_the_stop_button_ends_the_whole_family(tmp_path, interrupt, short_grace)
 
 def test_when_the_call_returns_nobody_writes_any_more(tmp_path, interrupt):
     # The shell dies of SIGTERM at once; its helper takes a moment, as an installer's does.
-    helper = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.4), open({str(tmp_path / 'late')!r}, 'w'), sys.exit())); print('ready', flush=True); time.sleep(100)"
+    helper = f"""
+import signal, sys, time
+def end(*_):
+    time.sleep(0.4)
+    open({str(tmp_path / "late")!r}, "w").close()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(100)
+"""
     interrupt("ready")
     with pytest.raises(KeyboardInterrupt):
         _process.run(["sh", "-c", '"$0" -c "$1" & wait', PYTHON, helper], environ=PATH)
@@ -209,7 +222,8 @@ def test_children_of_a_parent_that_has_ended_are_ended_too(tmp_path, interrupt, 
 
 
 def test_a_real_stop_button_ends_the_family(tmp_path, stop):
-    code = f"from colab_env import _process\n_process.run(['sh', '-c', {FAMILY.format(place=tmp_path)!r}], environ={PATH!r})"
+    family = FAMILY.format(place=tmp_path)
+    code = f"from colab_env import _process\n_process.run(['sh', '-c', {family!r}], environ={PATH!r})"
     ended = stop("import colab_env._process as p; p._GRACE = 0.5\n" + code, when=(tmp_path / "stubborn").exists)
     assert "KeyboardInterrupt" in ended.output
     assert gone(read_pid(tmp_path / "child"))
@@ -261,7 +275,7 @@ def test_a_stop_in_one_task_stops_the_others_and_lets_them_clean_up(tmp_path, in
     interrupt("now")
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        _process.together(waiting, stopped)
+        _process.together(stopped, waiting)
     assert cleaned == ["waiting"]
     assert gone(read_pid(tmp_path / "pid"))
     assert time.monotonic() - began < 4
@@ -270,13 +284,15 @@ def test_a_stop_in_one_task_stops_the_others_and_lets_them_clean_up(tmp_path, in
 TOGETHER = """
 from colab_env import _process
 
+PATH = {{"PATH": "/usr/bin:/bin"}}
+
 def task(name):
     try:
-        _process.run(["sh", "-c", f"echo $$ > {place}/{{name}}; sleep 100; exit 1"], environ={{"PATH": "/usr/bin:/bin"}})
+        _process.run(["sh", "-c", f"echo $$ > {place}/{{name}}; sleep 100; exit 1"], environ=PATH)
     except KeyboardInterrupt:
         print("cleaned", name)
         raise
-    _process.run(["touch", f"{place}/next"], environ={{"PATH": "/usr/bin:/bin"}})
+    _process.run(["touch", f"{place}/next"], environ=PATH)
 
 _process.together(lambda: task("one"), lambda: task("two"))
 """
@@ -297,7 +313,7 @@ def test_a_task_that_was_stopped_starts_nothing_more(tmp_path, interrupt):
         for _ in range(2):
             try:
                 sh(f"touch {tmp_path}/started; sleep 100")
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # noqa: PERF203
                 (tmp_path / "started").unlink()
 
     def stopped() -> None:
@@ -307,5 +323,5 @@ def test_a_task_that_was_stopped_starts_nothing_more(tmp_path, interrupt):
 
     interrupt("now")
     with pytest.raises(KeyboardInterrupt):
-        _process.together(persistent, stopped)
+        _process.together(stopped, persistent)
     assert not (tmp_path / "started").exists()

@@ -37,7 +37,8 @@ def test_the_second_time_nothing_is_written(project, visible):
 
 
 @pytest.mark.parametrize(
-    ("directory", "name"), [("Meine Übung (1)", "meine-bung-1"), ("content", "content"), ("__", "notebook"), ("日本", "notebook")]
+    ("directory", "name"),
+    [("Meine Übung (1)", "meine-bung-1"), ("content", "content"), ("__", "notebook"), ("日本", "notebook")],
 )
 def test_a_project_is_named_for_its_directory(tmp_path, directory, name):
     (tmp_path / directory).mkdir()
@@ -156,7 +157,12 @@ def test_poetrys_other_settings_stay(project):
 
 @pytest.mark.parametrize(
     "text",
-    ["virtualenvs.prompt = 'x'\n", "[virtualenvs.options]\nno-pip = true\n", "[virtualenvs]\noptions = { no-pip = true }\n", "# x\n"],
+    [
+        "virtualenvs.prompt = 'x'\n",
+        "[virtualenvs.options]\nno-pip = true\n",
+        "[virtualenvs]\noptions = { no-pip = true }\n",
+        "# x\n",
+    ],
 )
 def test_poetrys_settings_may_be_spelled_in_any_way(project, text):
     (project / "poetry.toml").write_text(text)
@@ -198,9 +204,7 @@ def test_a_directory_of_that_name_is_refused(project):
         complete(project)
 
 
-@pytest.mark.parametrize(
-    "text", ["project = 3\n", "tool = 3\n", "[tool]\npoetry = 3\n", "[[project]]\nname = 'x'\n"]
-)
+@pytest.mark.parametrize("text", ["project = 3\n", "tool = 3\n", "[tool]\npoetry = 3\n", "[[project]]\nname = 'x'\n"])
 def test_a_table_that_is_no_table_is_refused(project, text):
     (project / "pyproject.toml").write_text(text)
     with pytest.raises(ProjectFileError, match=r"pyproject\.toml"):

@@ -430,7 +430,7 @@ def test_an_error_in_pyproject_names_its_place_and_changes_nothing(machine, proj
 def test_a_project_for_another_python_is_refused(filled, pythons):
     path = filled / "pyproject.toml"
     path.write_text(path.read_text().replace(">=3.8", "<3.8"))
-    with pytest.raises(NoSuchPythonError, match="asks for Python '<3.8'"):
+    with pytest.raises(NoSuchPythonError, match=r"asks for Python '<3\.8'"):
         steps.configure_venv(filled, system_site_packages=False)
 
 
@@ -476,7 +476,7 @@ def test_killed_while_rebuilding_a_project_is_healed_by_the_next_run(filled, sto
 def test_without_a_network_nothing_is_changed(filled, offline):
     depend_on(filled, "iniconfig==2.0.0")
     before = state(filled)
-    with pytest.raises(NetworkError, match="cannot reach|cannot be reached"):
+    with pytest.raises(NetworkError, match=r"cannot reach|cannot be reached"):
         steps.configure_venv(filled, system_site_packages=False)
     assert state(filled) == before
 
@@ -533,7 +533,8 @@ def test_a_kernel_is_tried_and_registered(filled):
     result = steps.register_kernel("lesson", project=filled)
     assert result.changed
     spec = json.loads((result.where / "kernel.json").read_text())
-    assert spec["argv"][0] == str(filled / ".venv/bin/python")
+    assert str(filled / ".venv/bin/python") in spec["argv"]
+    assert Path(spec["argv"][0]).is_absolute()
     assert spec["display_name"].endswith("(lesson)")
     health = colab_env.check_kernel("lesson")
     assert health.ok, health

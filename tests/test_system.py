@@ -74,7 +74,9 @@ def test_what_cannot_be_used_is_passed_over(tmp_path, runtime, odd):
     assert path not in [each.path for each in system.available(runtime=runtime)]
 
 
-@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho hello\n", "#!/nowhere\n", "", "#!/bin/sh\necho '[1]'\n"])
+@pytest.mark.parametrize(
+    "text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho hello\n", "#!/nowhere\n", "", "#!/bin/sh\necho '[1]'\n"]
+)
 def test_a_broken_program_is_passed_over(tmp_path, runtime, text):
     path = program(tmp_path / "one/python3")
     path.write_text(text)
@@ -101,7 +103,7 @@ def test_a_name_that_cannot_fit_is_not_started(tmp_path, runtime):
 
 def test_none_that_fits_is_an_error_that_names_what_there_is(tmp_path, runtime):
     path = program(tmp_path / "one/python3", version="3.12.1")
-    with pytest.raises(NoSuchPythonError, match=r"'==3\.99\.\*'") as caught:
+    with pytest.raises(NoSuchPythonError, match=r"'3\.99'") as caught:
         found("3.99", runtime)
     assert f"3.12.1 ({path})" in caught.value.message
     assert "uv" in caught.value.hint

@@ -1,0 +1,36 @@
+"""Carry plain values between two kernels: None, truth values, numbers, text, bytes, and lists, tuples, sets, dicts of these.
+
+Runs in kernels of any Python (3.8 or newer); a copy lies in every kernel layer as part of its package `colab_env`.
+"""
+
+import base64
+import pickle
+
+ATOMS = (type(None), bool, int, float, complex, str, bytes)
+GROUPS = (list, tuple, set, frozenset)
+
+
+def packed(value):
+    """Return the value as ASCII text. Raises TypeError, naming the type, when it is not plain."""
+    check(value)
+    return base64.b64encode(pickle.dumps(value, protocol=4)).decode("ascii")
+
+
+def unpacked(text):
+    """Return the value of such a text."""
+    return pickle.loads(base64.b64decode(text))  # noqa: S301  (from our own kernel, of types that were checked)
+
+
+def check(value):
+    """Raise TypeError unless the value is plain. Exact types only: an int of numpy needs numpy on the other side."""
+    if type(value) in ATOMS:
+        return
+    if type(value) in GROUPS:
+        inner = value
+    elif type(value) is dict:
+        inner = [*value, *value.values()]
+    else:
+        kind = type(value)
+        raise TypeError("a %s.%s is not a plain value" % (kind.__module__, kind.__qualname__))
+    for each in inner:
+        check(each)

@@ -1,0 +1,135 @@
+"""`%%colab_env`: cells that run in an environment's own kernel while the notebook stays on its own; `%colab_env` for the rest."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import shlex
+from pathlib import Path
+from typing import Any, NoReturn
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from colab_env import _files, _journal, _process, _report, choice, diagnose, kernelspec, switching
+from colab_env.background import BackgroundKernel
+from colab_env.errors import MissingStepError, UsageError
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+_HINT = "%%colab_env [NAME] [--push x,y] [--pull x,y], or %colab_env status | switch [NAME] | add PACKAGE..."
+
+
+@magics_class
+class ColabEnvMagics(Magics):
+    """The magics, and the kernels that they started."""
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self._kernels: dict[str, BackgroundKernel] = {}
+        atexit.register(self.close)
+
+    @line_cell_magic
+    def colab_env(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell in an environment's kernel; or show its status, switch to it, add packages to its project.
+
+        %%colab_env [NAME] [--push x,y] [--pull x,y]
+        %colab_env status | switch [NAME] | add PACKAGE...
+        """
+        words = shlex.split(line)
+        return self._command(words) if cell is None else self._run(words, cell)
+
+    def close(self) -> None:
+        """End the kernels."""
+        for kernel in self._kernels.values():
+            kernel.close()
+
+    def _run(self, words: list[str], cell: str) -> None:
+        options = _options(words)
+        kernel = self._kernel(options.name or _only_kernel())
+        space = self.shell.user_ns
+        kernel.push({name: _looked_up(space, name) for name in options.push})
+        kernel.run(cell)
+        if options.pull:
+            space.update(kernel.pull(options.pull))
+
+    def _kernel(self, name: str) -> BackgroundKernel:
+        kernel = self._kernels.setdefault(name, BackgroundKernel(name, self.shell))
+        if not kernel.is_alive:
+            with _report.activity(f"Starting kernel {name}"):
+                kernel.start()
+        return kernel
+
+    def _command(self, words: list[str]) -> Any:
+        match words:
+            case [] | ["status"]:
+                return diagnose.status(_project())
+            case ["switch"]:
+                return switching.switch(None)
+            case ["switch", name]:
+                return switching.switch(name)
+            case ["add", *packages] if packages:
+                return _add(packages)
+        raise UsageError(f"%colab_env does not know {' '.join(words)!r}", hint=_HINT)
+
+
+def load(shell: Any) -> None:
+    """Add the magics to a shell that does not have them yet, and nothing else."""
+    if "colab_env" not in shell.magics_manager.magics["cell"]:
+        shell.register_magics(ColabEnvMagics(shell))
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Do what `%load_ext colab_env` asks for."""
+    load(shell)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"%%colab_env: {message}", hint=_HINT)
+
+
+def _options(words: list[str]) -> argparse.Namespace:
+    parser = _Parser(add_help=False)
+    parser.add_argument("name", nargs="?")
+    for option in ("--push", "--pull"):
+        parser.add_argument(option, type=_names, default=[])
+    return parser.parse_args(words)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not all(name.isidentifier() for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as x,y")
+    return names
+
+
+def _looked_up(space: dict[str, Any], name: str) -> Any:
+    if name not in space:
+        raise UsageError(f"there is no {name} in this notebook", hint="run the cell that defines it first")
+    return space[name]
+
+
+def _only_kernel() -> str:
+    runtime = Runtime.detect()
+    ours = [kernel for kernel in kernelspec.registered(runtime) if kernel.ours]
+    here = [kernel for kernel in ours if kernel.project == choice.place(runtime, "project")]
+    for candidates in (here, ours):
+        if len(candidates) == 1:
+            return candidates[0].name
+    if not ours:
+        raise MissingStepError("colab-env has registered no kernel", hint="run setup() first")
+    names = ", ".join(kernel.name for kernel in ours)
+    raise UsageError("there are several kernels", hint=f"name one: %%colab_env NAME, of {names}")
+
+
+def _project() -> Path:
+    return choice.place(Runtime.detect(), "project") or Path.cwd()
+
+
+def _add(packages: list[str]) -> None:
+    runtime, project = Runtime.detect(), _project()
+    files = (project / name for name in ("pyproject.toml", "poetry.lock"))
+    argv = [runtime.bin / "poetry", "add", "--no-interaction", *packages]
+    with _journal.during("add"), _files.restoring(*files), _report.activity(f"Adding {' '.join(packages)}"):
+        _process.run(argv, environ=_process.child_environ(runtime.environ), cwd=project)
+    _report.tell(f"✓ {' '.join(packages)} added to {short(project)}")

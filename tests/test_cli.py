@@ -1,0 +1,256 @@
+"""The command `colab-env`: help with examples, one JSON value, exit codes by cause, and never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from colab_env import cli, steps
+from colab_env.errors import CommandError
+
+
+def commands(
+    parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
+    """Return every command that does something, with its words."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        yield words, parser
+    for group in groups:
+        for name, inner in group.choices.items():
+            yield from commands(inner, (*words, name))
+
+
+COMMANDS = dict(commands(cli._parser()))
+
+
+def run(*words: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, with pipes."""
+    return subprocess.run(
+        [sys.executable, "-m", "colab_env", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **options,
+    )
+
+
+@pytest.mark.parametrize("words", list(COMMANDS), ids=" ".join)
+def test_every_command_explains_itself_with_an_example_that_is_right(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    example = text.split("example:\n")[1].splitlines()[0].strip()
+    assert example.startswith("colab-env ")
+    assert words[-1] in example
+
+
+def test_the_overview_names_every_group(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert all(words[0] in text for words in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["kernel"], ["banana"], ["setup", "--banana"], ["setup", "--interpreter", "brew"]]
+)
+def test_what_is_no_command_is_explained_in_two_lines(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage:")
+
+
+def test_the_version_is_printed_installed_or_not(tmp_path):
+    done = run("--version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("colab-env")
+    assert not done.stderr
+
+
+MISTAKES = [
+    (["install-python", "--python", "banana", "--interpreter", "system"], 2),
+    (["install-python", "--python", "3.99", "--interpreter", "system"], 3),
+    (["setup", "--python", "3.99", "--interpreter", "system"], 3),
+    (["setup", "--interpreter", "system", "--project", "broken"], 18),
+    (["install-python", "--interpreter", "system", "--project", "broken/pyproject.toml"], 2),
+    (["install-python", "--interpreter", "system", "--project", "broken/pyproject.toml/inner"], 6),
+    (["configure-venv"], 4),
+    (["install-colab-packages"], 4),
+    (["kernel", "register"], 4),
+    (["kernel", "check", "nothing"], 4),
+    (["kernel", "remove", "nothing"], 19),
+    (["kernel", "remove", "../nothing"], 19),
+    (["kernel", "remove", "taken"], 20),
+    (["notebook", "set-kernel", "broken/pyproject.toml", "py312"], 22),
+    (["notebook", "set-kernel", "nothing.ipynb", "py312"], 22),
+    (["badge", "nothing.ipynb"], 25),
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a broken project in it, and a home with somebody else's kernel."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "pyproject.toml").write_text("[project\n")
+    taken = home / ".local/share/jupyter/kernels/taken/kernel.json"
+    taken.parent.mkdir(parents=True)
+    taken.write_text('{"argv": [], "display_name": "Mine", "language": "x"}')
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
+def test_a_mistake_has_the_exit_code_of_its_cause_and_a_hint(place, words, code, capsys):
+    assert cli.main(words) == code
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith("→ ")
+    assert "colab-env: " in captured.err
+    assert "Traceback" not in captured.err + captured.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
+def test_a_mistake_is_one_json_value_where_that_is_asked_for(place, words, code, capsys):
+    assert cli.main([*words, "--json"]) == code
+    captured = capsys.readouterr()
+    value = json.loads(captured.out)
+    assert set(value) >= {"error", "message", "hint"}
+    assert not captured.err
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["kernel", "list"], ["install-python", "--interpreter", "system"]], ids=" ".join
+)
+def test_what_a_command_answers_is_one_json_value_on_stdout(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert isinstance(json.loads(captured.out), dict)
+    assert not captured.err
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["kernel", "list"], ["install-python", "--interpreter", "system"]], ids=" ".join
+)
+def test_quiet_is_quiet(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*words, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_still_says_what_is_wrong(place, capsys):
+    assert cli.main(["install-python", "--python", "3.99", "--interpreter", "system", "--quiet"]) == 3
+    captured = capsys.readouterr()
+    assert "no Python on this machine fits" in captured.err
+    assert not captured.out
+
+
+def test_a_badge_obeys_json_and_quiet(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lesson.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    for words in (["init", "-q"], ["remote", "add", "origin", "https://github.com/ada/lessons"]):
+        subprocess.run(["git", *words], check=True)
+    arguments = ["badge", "lesson.ipynb", "--repository", "ada/lessons", "--branch", "main"]
+    assert cli.main([*arguments, "--json"]) == 0
+    assert "colab-badge.svg" in json.loads(capsys.readouterr().out)["markdown"]
+    assert cli.main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_stop_button_is_no_traceback(monkeypatch, capsys):
+    def stopped(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "install_python", stopped)
+    assert cli.main(["install-python"]) == 130
+    assert "what was there before is still there" in capsys.readouterr().err
+
+
+def test_a_failed_tools_words_are_shown(monkeypatch, capsys):
+    def failing(*_arguments: object, **_options: object) -> None:
+        msg = "`tool` ended with exit code 7\n    its last words"
+        raise CommandError(msg, hint="try again", returncode=7)
+
+    monkeypatch.setattr(steps, "install_python", failing)
+    assert cli.main(["install-python"]) == 10
+    assert "its last words" in capsys.readouterr().err
+
+
+def test_a_pipe_gets_results_on_stdout_and_progress_on_stderr(tmp_path):
+    done = run("install-python", "--interpreter", "system", cwd=tmp_path)
+    assert done.returncode == 0
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("✓ Python ")
+    assert done.stderr.splitlines() == ["Choosing a Python: none is chosen yet ..."]
+    assert "\x1b" not in done.stdout + done.stderr
+    assert run("install-python", "--interpreter", "system", cwd=tmp_path).stderr == ""
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = f'"{sys.executable}" -m colab_env status; echo "code $?" >&2'
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_letters_beyond_ascii_are_printed_whatever_the_locale(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    done = run("install-python", "--interpreter", "system", cwd=tmp_path, encoding="utf-8", errors="replace")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.network
+def test_setup_answers_in_json_and_in_plain_lines(machine, project):
+    done = run("setup", "--interpreter", "system", "--kernel", "lesson", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["kernel"] == "lesson"
+    assert [step["step"] for step in value["steps"]][-1] == "register_kernel"
+    assert not done.stderr
+    again = run("setup", "--interpreter", "system", "--kernel", "lesson", cwd=project)
+    lines = again.stdout.splitlines()
+    assert lines[-1].startswith("✓ Ready in ")
+    assert len([line for line in lines if "already there" in line]) == 5
+    assert run("kernel", "check", "lesson", "--json", cwd=project).returncode == 0
+    assert run("kernel", "remove", "lesson", "--quiet", cwd=project).stdout == ""
+
+
+@pytest.mark.network
+def test_the_stop_button_ends_a_command_with_130(machine, project):
+    child = subprocess.Popen(
+        [sys.executable, "-m", "colab_env", "setup", "--interpreter", "system"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=project, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not (project / ".venv").exists() and child.poll() is None:
+        pass
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert errors.splitlines()[-1] == "stopped; what was there before is still there"
+    assert "Traceback" not in errors
+    assert list(project.iterdir()) == []

@@ -1,0 +1,247 @@
+"""A Debian package whose scripts make and remove an environment, on a machine of its own; units; cron.
+
+The machine is an overlay over this one: dpkg and apt are the real ones, and what they write is seen by nobody else.
+"""
+
+# ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from colab_standin.namespace import Namespace, scratch_directory, unavailable
+from env_fixtures import DEMO, ROOT, base, command, web, wheels  # noqa: F401
+from small_wheels import write_wheel
+
+from colab_env import env_unit, envs
+
+NAME = "colab-env-demo"
+CONTROL = """\
+Package: {name}
+Version: {version}
+Architecture: all
+Maintainer: Nobody <nobody@example.org>
+Depends: {depends}
+Description: a package of a test
+"""
+POSTINST = f"""\
+#!/bin/sh
+set -e
+case "$1" in
+configure | abort-remove)
+    colab-env env create {NAME} --wheels /usr/share/{NAME}/wheels --quiet demo
+    ;;
+esac
+"""
+PRERM = f"""\
+#!/bin/sh
+set -e
+if [ "$1" = remove ]; then
+    colab-env env purge --if-exists --quiet {NAME}
+fi
+"""
+REPORT = f"""\
+#!/usr/bin/colab-env run {NAME} python3
+import demo, sys
+print(demo.version, sys.prefix, sys.argv[1:])
+"""
+ENVIRONMENT = f"/var/lib/python3/envs/{NAME}"
+VARIABLES = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
+
+
+class Machine:
+    """A machine on which only the package manager decides what is installed."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+
+    def __call__(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        argv = self._namespace.argv([shutil.which(words[0], path=VARIABLES["PATH"]) or words[0], *words[1:]], cwd="/")
+        answer = subprocess.run(argv, env=VARIABLES, capture_output=True, text=True, timeout=300)
+        assert not check or answer.returncode == 0, answer.stdout + answer.stderr
+        return answer
+
+
+@pytest.fixture
+def machine(shared_machine: Machine) -> Iterator[Machine]:
+    """The machine, on which nothing of ours is installed before and after."""
+    yield shared_machine
+    shared_machine("dpkg", "--purge", NAME, check=False)
+    shared_machine("dpkg", "--purge", "colab-env", check=False)
+
+
+@pytest.fixture(scope="module")
+def shared_machine() -> Iterator[Machine]:
+    if reason := unavailable() or next(
+        (f"no {name}" for name in ("dpkg-deb", "apt-get") if not shutil.which(name)), None
+    ):
+        pytest.skip(reason)
+    with scratch_directory() as scratch:
+        namespace = Namespace([], scratch=scratch / "machine")
+        yield Machine(namespace)
+        namespace.close()
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The packages: colab-env itself, and three versions of one that uses it, of which 3.0 cannot be configured."""
+    place = tmp_path_factory.mktemp("packages")
+    made = {"colab-env": build_colab_env(place)}
+    for version in ("1.0", "2.0", "3.0"):
+        made[version] = build_demo(place, version, needs=["missing"] if version == "3.0" else [])
+    return made
+
+
+def build_colab_env(place: Path) -> Path:
+    tree = place / "colab-env"
+    site = tree / "usr/lib/python3/dist-packages"
+    shutil.copytree(ROOT / "colab_env", site / "colab_env", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tomlkit", "packaging"):  # Debian has both; this test needs no network
+        source = Path(importlib.util.find_spec(name).origin).parent
+        shutil.copytree(source, site / name, ignore=shutil.ignore_patterns("__pycache__"))
+    write(tree / "usr/bin/colab-env", (ROOT / "colab_env/front.sh").read_text(), mode=0o755)
+    main = "#!/usr/bin/python3\nimport sys\nfrom colab_env.cli import main\nsys.exit(main())\n"
+    write(tree / "usr/bin/colab-env-main", main, mode=0o755)
+    return build(tree, "colab-env", "1.0", depends="python3, python3-venv | python3, python3-pip | python3")
+
+
+def build_demo(place: Path, version: str, *, needs: list[str]) -> Path:
+    tree = place / version
+    write_wheel(tree / f"usr/share/{NAME}/wheels", "demo", version, code=DEMO, programs=["demo"], needs=needs)
+    write(tree / "usr/bin/colab-env-report", REPORT, mode=0o755)
+    write(tree / "DEBIAN/postinst", POSTINST, mode=0o755)
+    write(tree / "DEBIAN/prerm", PRERM, mode=0o755)
+    return build(tree, NAME, version, depends="colab-env")
+
+
+def build(tree: Path, name: str, version: str, *, depends: str) -> Path:
+    write(tree / "DEBIAN/control", CONTROL.format(name=name, version=version, depends=depends))
+    target = tree.with_name(f"{name}_{version}.deb")
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", tree, target], check=True, capture_output=True)
+    return target
+
+
+def write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def status(machine: Machine) -> str:
+    return machine("dpkg-query", "--show", "--showformat=${Status} ${Version}", NAME, check=False).stdout
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_a_package_makes_upgrades_and_removes_its_environment(machine, packages, turn):
+    machine("apt-get", "install", "--yes", str(packages["colab-env"]), str(packages["1.0"]))
+    assert machine("colab-env-report", "-h", "a b").stdout == f"1.0 {ENVIRONMENT} ['-h', 'a b']\n"
+    assert machine("colab-env", "run", NAME, "demo", "-h").stdout == "1.0 -h\n"
+
+    machine("dpkg", "--install", str(packages["2.0"]))
+    assert machine("colab-env-report").stdout.startswith("2.0 ")
+    assert status(machine) == "install ok installed 2.0"
+
+    assert machine("dpkg", "--install", str(packages["3.0"]), check=False).returncode != 0
+    assert machine("colab-env-report").stdout.startswith("2.0 "), "the old environment is still the one"
+    machine("dpkg", "--install", str(packages["2.0"]))
+    assert status(machine) == "install ok installed 2.0"
+    assert machine("colab-env", "env", "list").stdout.startswith(f"✓ {NAME}")
+
+    machine("dpkg", "--remove", NAME)
+    assert machine("ls", "/var/lib/python3/envs").stdout == ""
+    machine("apt-get", "remove", "--yes", "colab-env")
+
+
+def test_a_package_is_removed_even_after_somebody_has_purged_its_environment(machine, packages):
+    machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+    machine("colab-env", "env", "purge", NAME)
+    machine("dpkg", "--remove", NAME)
+    assert " installed" not in status(machine)
+
+
+def test_everybody_may_run_what_root_has_made(machine, packages):
+    machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+    as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    assert machine(*as_nobody, "/usr/bin/colab-env-report").stdout.startswith(f"1.0 {ENVIRONMENT}")
+    assert machine(*as_nobody, "colab-env", "env", "path", NAME).stdout == f"{ENVIRONMENT}\n"
+    denied = machine(*as_nobody, "colab-env", "env", "purge", NAME, check=False)
+    assert denied.returncode == 6, denied.stderr
+    assert "Traceback" not in denied.stderr
+
+
+def test_the_machines_configuration_file_is_read_by_both_programs(machine, packages):
+    machine("dpkg", "--install", str(packages["colab-env"]))
+    machine("sh", "-c", "echo 'base = \"/srv/envs\"' > /etc/colab-env.toml")
+    machine("colab-env", "env", "create", "web")
+    assert machine("colab-env", "which", "web", "python").stdout == "/srv/envs/web/bin/python\n"
+    assert machine("colab-env-main", "which", "web", "python").stdout == "/srv/envs/web/bin/python\n"
+    machine("sh", "-c", "mkdir -p ~/.config; echo 'base = \"/srv/mine\"' > ~/.config/colab-env.toml")
+    for program in ("colab-env", "colab-env-main"):
+        assert machine(program, "which", "web", "python", check=False).returncode == 31
+    machine("sh", "-c", "rm ~/.config/colab-env.toml /etc/colab-env.toml")
+
+
+# units
+
+
+def verify(text: str, name: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze")
+    path = tmp_path / f"{name}.service"
+    path.write_text(text)
+    words = ["systemd-analyze", "verify", "--man=no", str(path)]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--bind", "a b", "100%", "$HOME", 'say "x"', "\\n", "é;&|"]])
+def test_systemd_accepts_the_unit(web, command, tmp_path, arguments):
+    text = command("unit", "web", "demo", *arguments).stdout
+    answer = verify(text, "web-demo", tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert str(tmp_path) not in answer.stderr, answer.stderr
+
+
+def test_the_unit_is_hardened(web, command, tmp_path):
+    text = command("unit", "web", "demo").stdout
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze")
+    path = tmp_path / "web-demo.service"
+    path.write_text(text)
+    words = ["systemd-analyze", "security", "--offline=yes", "--threshold=25", str(path)]
+    answer = subprocess.run(words, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout[-400:] + answer.stderr
+
+
+def test_the_unit_names_the_account_and_the_base(web, command):
+    text = envs.unit("web", "demo", "-x", user="www-data")
+    assert f"ExecStart={command.path} run web demo -x\n" in text
+    assert "User=www-data\n" in text
+    assert f'Environment="COLAB_ENV_BASE={web.parent}"\n'.replace('"', "") in text
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [("plain", "plain"), ("a b", '"a b"'), ("5%", '"5%%"'), ("$x", '"$$x"'), ('"', '"\\""'), ("", '""')],
+)
+def test_words_are_written_as_systemd_reads_them(word, written):
+    assert env_unit.quoted(word) == written
+
+
+# cron
+
+
+@pytest.mark.network
+def test_cron_runs_a_line(machine, packages):
+    if machine("apt-get", "install", "--yes", "--no-install-recommends", "cron", check=False).returncode:
+        machine("apt-get", "update", check=False)
+        if machine("apt-get", "install", "--yes", "--no-install-recommends", "cron", check=False).returncode:
+            pytest.skip("cron cannot be installed here")
+    machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+    line = f"* * * * * root flock -n /run/demo.lock colab-env run {NAME} demo '-h' > /tmp/demo.out 2>&1"
+    machine("sh", "-c", f'echo "{line}" > /etc/cron.d/demo')
+    machine("sh", "-c", "cron; for i in $(seq 130); do test -s /tmp/demo.out && break; sleep 1; done")
+    assert machine("cat", "/tmp/demo.out").stdout == "1.0 -h\n"

@@ -1,0 +1,130 @@
+"""Environments made from a project's lock file, and environments as kernels."""
+
+# ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT
+from env_fixtures import base, wheels  # noqa: F401
+
+from colab_env import env_kernel, envs, kernelspec, poetry, steps, uv
+from colab_env.errors import KernelTakenError, MissingStepError
+from colab_env.runtime import Runtime
+
+LIBRARY = """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "lesson"
+version = "0.1.0"
+requires-python = ">=3.8"
+dependencies = ["idna>=3.6,<3.8"]
+
+[project.scripts]
+lesson = "lesson:main"
+"""
+
+
+def installed(place: Path) -> set[str]:
+    return {path.name.removesuffix(".dist-info") for path in place.glob("lib/*/site-packages/*.dist-info")}
+
+
+def library(place: Path) -> Path:
+    (place / "lesson").mkdir(parents=True)
+    (place / "pyproject.toml").write_text(LIBRARY)
+    (place / "lesson/__init__.py").write_text("import idna\ndef main():\n    print(idna.__version__)\n")
+    return place
+
+
+@pytest.mark.network
+def test_a_project_of_poetry_is_installed_as_its_lock_says(base, machine, project):
+    (project / "pyproject.toml").write_text(PROJECT)
+    steps.configure_venv(project, python=machine.python, system_site_packages=False)
+    before = {path.name for path in project.iterdir()}
+    place = envs.create("lesson", project=project, python=str(machine.python.path)).where
+    assert installed(place) >= {"idna-3.6", "six-1.16.0"}
+    assert {path.name for path in project.iterdir()} == before
+    assert envs.create("lesson", project=project, python=str(machine.python.path)).action == "already there"
+
+
+def test_a_project_of_poetry_needs_poetry(base, project):
+    (project / "pyproject.toml").write_text(PROJECT)
+    (project / "poetry.lock").touch()
+    assert poetry.installed_version(Runtime.detect()) is None
+    with pytest.raises(MissingStepError, match="Poetry is not installed"):
+        envs.create("lesson", project=project)
+    assert envs.list_environments() == []
+
+
+@pytest.mark.network
+def test_a_project_of_uv_is_installed_as_its_lock_says(base, tmp_path):
+    program = uv.find(Runtime.detect())
+    if program is None:
+        pytest.skip("no uv")
+    place = library(tmp_path / "project")
+    subprocess.run([program, "lock", "-q", "--upgrade-package", "idna==3.6"], cwd=place, check=True)
+    made = envs.create("lesson", project=place).where
+    assert installed(made) == {"idna-3.6", "lesson-0.1.0"}
+    assert not (place / ".venv").exists()
+    assert subprocess.run([made / "bin/lesson"], capture_output=True, text=True).stdout == "3.6\n"
+
+
+@pytest.mark.network
+def test_a_project_without_a_lock_is_installed_as_pip_would(base, tmp_path):
+    place = library(tmp_path / "project")
+    made = envs.create("lesson", project=place).where
+    assert installed(made) == {"idna-3.7", "lesson-0.1.0"}
+
+
+@pytest.mark.network
+def test_a_changed_lock_upgrades_the_environment(base, tmp_path):
+    place = library(tmp_path / "project")
+    envs.create("lesson", project=place)
+    (place / "pyproject.toml").write_text(LIBRARY.replace("<3.8", "<3.7"))
+    made = envs.upgrade("lesson").where
+    assert "idna-3.6" in installed(made)
+
+
+@pytest.mark.network
+def test_an_environment_is_a_kernel_until_it_is_purged(base, machine):
+    result = envs.create("web", python=str(machine.python.path), kernel=True)
+    runtime = Runtime.detect()
+    (kernel,) = [each for each in kernelspec.registered(runtime) if each.name == "web"]
+    assert kernel.ours
+    assert kernel.project == result.where
+    assert str(result.where / "bin/python") in kernel.argv
+    assert envs.create("web", python=str(machine.python.path), kernel=True).action == "already there"
+
+    envs.rename("web", "site")
+    assert [each.name for each in kernelspec.registered(runtime) if each.ours] == ["site"]
+
+    envs.purge("site")
+    assert not [each.name for each in kernelspec.registered(runtime) if each.ours]
+
+
+def test_somebody_elses_kernel_is_left_alone(base, wheels):
+    runtime = Runtime.detect()
+    theirs = kernelspec.directory(runtime, "web") / "kernel.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('{"argv": ["python"], "display_name": "theirs", "language": "python"}')
+    with pytest.raises(KernelTakenError):
+        envs.create("web", kernel=True)
+    assert envs.list_environments() == []
+    place = envs.create("web", "demo", wheels=wheels)
+    envs.purge("web")
+    assert theirs.exists()
+    assert not place.where.exists()
+
+
+def test_an_environment_that_is_no_kernel_needs_none(base, wheels):
+    envs.create("web", wheels=wheels)
+    (place,) = envs.list_environments()
+    runtime = Runtime.detect()
+    from colab_env.named_env import NamedEnvironment
+
+    assert env_kernel.health_check(NamedEnvironment(name="web", base=place.path.parent), runtime=runtime) is None

@@ -1,0 +1,106 @@
+"""A kernel that cannot start costs at most one boot, and the machine's own says why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+from colab_standin import Page, unavailable
+from faults import FAULTS, VERSIONS, Fault, Machine, ask_to_switch, inject, machine, next_cell, repair
+
+GUARD = Path(__file__).parents[1] / "colab_env" / "_guard.py"
+VERSION = "3.12"
+on_colab = [
+    pytest.mark.colab,
+    pytest.mark.network,
+    pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
+    pytest.mark.skipif(not list(VERSIONS.glob(f"{VERSION}.*")), reason=f"no Python {VERSION} in {VERSIONS}"),
+]
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Machine]:
+    with machine(VERSION) as prepared:
+        yield prepared
+
+
+def colab(test: object) -> object:
+    for mark in on_colab:
+        test = mark(test)  # type: ignore[operator]
+    return test
+
+
+@colab
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_cell_runs_again_after(prepared: Machine, fault: Fault) -> None:
+    try:
+        with Page(prepared.server.url) as page:
+            page.open()
+            ask_to_switch(page, prepared.kernel)
+            next_cell(page)
+            outcome = inject(prepared, page, fault)
+    finally:
+        repair(prepared)
+    assert outcome.lost <= max(fault.lost, 1)
+    assert fault.says in outcome.shown
+    assert outcome.interpreter == ("/usr/bin/python3" if fault.says else "/content/.venv/bin/python")
+    if fault.says:
+        assert f'colab_env.switch("{prepared.kernel}") tries the kernel again' in outcome.shown
+
+
+@colab
+def test_a_repaired_kernel_is_tried_again_by_switch(prepared: Machine) -> None:
+    with Page(prepared.server.url) as page:
+        page.open()
+        ask_to_switch(page, prepared.kernel)
+        next_cell(page)
+        fault = next(fault for fault in FAULTS if fault.name == "segmentation fault at import")
+        inject(prepared, page, fault)
+        page.restart()
+        assert page.execute("import sys; sys.executable").text == "'/usr/bin/python3'"
+        repair(prepared)
+        ask_to_switch(page, prepared.kernel)
+        assert next_cell(page)[1] == "/content/.venv/bin/python"
+
+
+@colab
+def test_a_registered_kernel_heals_itself_as_well(prepared: Machine) -> None:
+    with Page(prepared.server.url) as page:
+        page.open(prepared.kernel)
+        fault = next(fault for fault in FAULTS if fault.name == "google.colab removed")
+        outcome = inject(prepared, page, fault)
+        repair(prepared)
+    assert (outcome.interpreter, outcome.lost) == ("/usr/bin/python3", 1)
+    assert "No module named 'google'" in outcome.shown
+
+
+def test_the_guard_costs_less_than_40_ms(tmp_path: Path) -> None:
+    guard = tmp_path / "guard.py"
+    guard.write_bytes(GUARD.read_bytes())
+    plain, guarded = [], []
+    for number in range(15):
+        argv = [sys.executable, "-IS", "-c", "import os; os.environ.get('COLAB_ENV_BOOT')"]
+        plain.append(seconds(argv))
+        guarded.append(seconds([sys.executable, "-IS", str(guard), "py312", f"/x/kernel-{number}.json", "A=b", *argv]))
+    assert median(guarded) - median(plain) < 0.04
+
+
+def test_variables_are_set_as_env_does(tmp_path: Path) -> None:
+    code = "import os; print(os.environ['A'], os.environ['PATH'])"
+    guard = tmp_path / "guard.py"
+    guard.write_bytes(GUARD.read_bytes())
+    argv = [sys.executable, "-IS", guard, "py312", "/x/kernel-1.json", "A=b c", "PATH=/x:${PATH}", sys.executable]
+    done = subprocess.run([*argv, "-c", code], env={"PATH": "/bin"}, capture_output=True, text=True, check=True)
+    assert done.stdout == "b c /x:/bin\n"
+    assert (tmp_path / "boots" / "kernel-1.json.log").is_file()
+
+
+def seconds(argv: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(argv, check=True)
+    return time.perf_counter() - began

@@ -1,0 +1,158 @@
+"""Cells that run in an environment's own kernel while the notebook stays on the machine's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from colab_standin import Page, unavailable
+from faults import ROOT, VERSIONS, Machine, ask_to_switch, machine, next_cell
+
+VERSION = "3.13"
+pytestmark = [
+    pytest.mark.colab,
+    pytest.mark.network,
+    pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
+    pytest.mark.skipif(not list(VERSIONS.glob(f"{VERSION}.*")), reason=f"no Python {VERSION} in {VERSIONS}"),
+]
+LOAD = f"import sys; sys.path.append({str(ROOT)!r})\n%load_ext colab_env"
+SECRET = {"exists": True, "access": True, "payload": "open sesame"}
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Machine]:
+    with machine(VERSION) as prepared:
+        yield prepared
+
+
+@pytest.fixture(scope="module")
+def page(prepared: Machine) -> Iterator[Page]:
+    with Page(prepared.server.url, answers={"GetSecret": SECRET}) as page:
+        page.open()
+        assert not page.execute(LOAD).error
+        yield page
+
+
+def test_a_cell_runs_on_the_other_python_and_the_notebook_stays(page: Page) -> None:
+    cell = page.execute("%%colab_env\nimport sys\nprint(sys.version_info[:2])\nprint('oh', file=sys.stderr)\n6 * 7")
+    assert (cell.stdout, cell.stderr) == (f"({VERSION.replace('.', ', ')})\n", "oh\n")
+    assert cell.displays[-1]["text/plain"] == "42"
+    assert page.execute("import sys; sys.executable").text == "'/usr/bin/python3'"
+
+
+def test_names_stay_between_cells_and_the_kernel_starts_once(page: Page) -> None:
+    page.execute("%%colab_env\nimport os; kept = os.getpid()")
+    assert page.execute("%%colab_env\nkept == os.getpid()").displays[-1]["text/plain"] == "True"
+
+
+def test_output_comes_while_the_cell_runs(page: Page) -> None:
+    message_id = page.submit("%%colab_env\nprint('first', flush=True)\nimport time; time.sleep(5)")
+    began = time.monotonic()
+    while True:
+        message = page._receive(began + 20)
+        if message["header"]["msg_type"] == "stream":
+            break
+    assert message["content"]["text"] == "first\n"
+    assert time.monotonic() - began < 4
+    page.interrupt()
+    page.finish(message_id)
+
+
+def test_rich_displays_and_their_updates_arrive(page: Page) -> None:
+    code = "from IPython.display import HTML, display\nh = display(HTML('<b>1</b>'), display_id='x')\nh.update(HTML('<b>2</b>'))"
+    page.execute("shown = []")
+    message_id = page.submit(f"%%colab_env\n{code}")
+    kinds = []
+    while not kinds or kinds[-1] != "execute_reply":
+        message = page._receive(time.monotonic() + 20)
+        kinds += [message["header"]["msg_type"]] if message["parent_header"].get("msg_id") == message_id else []
+    assert [kind for kind in kinds if "display" in kind] == ["display_data", "update_display_data"]
+
+
+def test_an_exception_shows_its_own_traceback(page: Page) -> None:
+    error = page.execute("%%colab_env\ndef divide():\n    1 / 0\ndivide()").error
+    assert error["evalue"] == "ZeroDivisionError: division by zero"
+    assert "divide" in "\n".join(error["traceback"])
+    assert "background.py" not in "\n".join(error["traceback"])
+
+
+def test_input_is_asked_in_the_notebook(page: Page) -> None:
+    cell = page.execute("%%colab_env\nprint(input('name? ') + '!')", inputs=["Ada"])
+    assert cell.stdout == "Ada!\n"
+
+
+def test_the_stop_button_stops_the_cell_and_the_kernel_lives(page: Page) -> None:
+    page.execute("%%colab_env\nalive = 1")
+    message_id = page.submit("%%colab_env\nimport time; time.sleep(60)")
+    time.sleep(1)
+    page.interrupt()
+    assert page.finish(message_id, timeout=20).error["ename"] == "KeyboardInterrupt"
+    assert page.execute("%%colab_env\nalive").displays[-1]["text/plain"] == "1"
+
+
+def test_plain_values_are_carried_across(page: Page) -> None:
+    page.execute("numbers = {'a': [1, 2.5, float('inf')], 'b': (None, b'x', {True})}; text = 'ü'")
+    cell = page.execute("%%colab_env --push numbers,text --pull numbers,size\nsize = len(text); numbers['c'] = 1j")
+    assert not cell.error
+    assert page.execute("size, numbers").text == "(1, {'a': [1, 2.5, inf], 'b': (None, b'x', {True}), 'c': 1j})"
+
+
+def test_other_values_are_refused_by_their_type(page: Page) -> None:
+    page.execute("import pathlib; place = pathlib.Path('/x')")
+    assert "PosixPath is not a plain value" in page.execute("%%colab_env --push place\n1").error["evalue"]
+    assert "is not a plain value" in page.execute("%%colab_env --pull f\nf = print").error["evalue"]
+    assert "there is no nothing" in page.execute("%%colab_env --push nothing\n1").error["evalue"]
+
+
+def test_secrets_come_from_colabs_page(page: Page) -> None:
+    cell = page.execute("%%colab_env\nfrom google.colab import userdata\nprint(userdata.get('KEY'))")
+    assert cell.stdout == "open sesame\n"
+
+
+def test_a_kernel_that_dies_is_an_error_and_the_next_cell_starts_another(page: Page) -> None:
+    assert "has ended" in page.execute("%%colab_env\nimport os; os._exit(1)").error["evalue"]
+    assert page.execute("%%colab_env\n1 + 1").displays[-1]["text/plain"] == "2"
+
+
+def test_loading_adds_nothing_to_the_users_names(page: Page) -> None:
+    page.restart()
+    page.execute("import sys; before = set(); before |= set(get_ipython().user_ns)")
+    page.execute(LOAD)
+    added = page.execute("{n for n in set(get_ipython().user_ns) - before if not n.startswith('_')}").text
+    assert added == "set()"
+
+
+def test_status_and_mistakes_are_shown(page: Page, prepared: Machine) -> None:
+    assert prepared.kernel in page.execute("%colab_env status").text
+    assert "does not know 'dance'" in page.execute("%colab_env dance").error["evalue"]
+
+
+def test_a_package_is_added_and_can_be_imported_at_once(page: Page) -> None:
+    page.execute("%%colab_env\n1")
+    cell = page.execute("%colab_env add six", timeout=120)
+    assert "six added" in cell.stdout, cell.error
+    assert page.execute("%%colab_env\nimport six; print(six.__name__)").stdout == "six\n"
+
+
+def test_the_same_cells_run_inside_the_kernel_itself(page: Page, prepared: Machine) -> None:
+    ask_to_switch(page, prepared.kernel)
+    next_cell(page)
+    page.execute("%load_ext colab_env")
+    cell = page.execute("%%colab_env\nhere = 6 * 7\nprint(here)")
+    assert cell.stdout == "42\n"
+    assert page.execute("here").text == "42"
+    assert page.execute("%%colab_env\n1 / 0").error
+    assert prepared.kernel in str(page.execute("%colab_env status").result)
+    page.execute("%colab_env switch")
+    time.sleep(1)
+    assert next_cell(page)[1] == "/usr/bin/python3"
+
+
+def test_the_background_kernel_ends_with_the_notebook(page: Page, prepared: Machine) -> None:
+    page.execute(LOAD)
+    pid = page.execute("%%colab_env\nimport os; print(os.getpid())").stdout.strip()
+    page.restart()
+    time.sleep(2)
+    # The stand-in's first process collects no orphans: an ended one stays as a zombie.
+    assert prepared.root.run(["ps", "-o", "stat=", "-p", pid]).stdout.strip()[:1] in ("", "Z")

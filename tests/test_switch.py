@@ -1,0 +1,126 @@
+"""The open notebook continues on another Python, in three ways, and comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from colab_standin import Page, unavailable
+from faults import VERSIONS, WHERE, Machine, ask_to_switch, machine, next_cell
+
+pytestmark = [
+    pytest.mark.colab,
+    pytest.mark.network,
+    pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
+]
+ENVIRONMENT, MACHINE = "/content/.venv/bin/python", "/usr/bin/python3"
+LAUNCHERS = "/usr/local/lib/python3.*/dist-packages/colab_kernel_launcher.py*"
+SECRET = {"exists": True, "access": True, "payload": "open sesame"}
+PYTHONS = [each for each in ("3.9", "3.11", "3.12", "3.13") if list(VERSIONS.glob(f"{each}.*"))]
+READ_SECRET = "from google.colab import userdata; userdata.get('KEY')"
+JULIA = "/root/.local/share/jupyter/kernels/julia/kernel.json"
+
+
+@pytest.fixture(scope="module", params=PYTHONS)
+def prepared(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    with machine(request.param) as prepared:
+        prepared.root.run(["sh", "-c", f"mkdir -p {JULIA.rpartition('/')[0]}; echo '{{\"argv\": [\"julia\"]}}' > {JULIA}"])
+        yield prepared
+
+
+@pytest.fixture
+def page(prepared: Machine) -> Iterator[Page]:
+    with Page(prepared.server.url, answers={"GetSecret": SECRET}) as page:
+        yield page.open()
+    prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": "/work/main"})
+
+
+def listed(prepared: Machine, pattern: str) -> str:
+    return prepared.root.run(["sh", "-c", f"sha256sum {pattern}"]).stdout
+
+
+def refresh(page: Page) -> None:
+    page.session = page.api("GET", f"sessions/{page.session['id']}")
+
+
+def test_a_restart_brings_the_new_python_and_another_one_keeps_it(prepared: Machine, page: Page) -> None:
+    before, crashes = listed(prepared, LAUNCHERS), prepared.server.log.read_text().count("KernelRestarter")
+    shown = ask_to_switch(page, prepared.kernel)
+    assert "The page may call this a crash or a restart. Go on with the next cell." in shown
+    assert next_cell(page)[1] == ENVIRONMENT
+    page.restart()
+    assert page.execute(WHERE).stdout.strip() == ENVIRONMENT
+    assert page.execute(READ_SECRET).text == "'open sesame'"
+    assert "is the kernel" in page.execute(f"import colab_env; colab_env.switch('{prepared.kernel}')").stdout
+    page.execute("import colab_env; colab_env.switch(None)")
+    time.sleep(1)
+    assert next_cell(page)[1] == MACHINE
+    assert listed(prepared, LAUNCHERS) == before
+    assert prepared.server.log.read_text().count("KernelRestarter") == crashes
+
+
+def test_an_automatic_restart_keeps_the_new_python(prepared: Machine, page: Page) -> None:
+    ask_to_switch(page, prepared.kernel)
+    next_cell(page)
+    page.submit("import os; os._exit(1)")
+    time.sleep(1)
+    assert next_cell(page)[1] == ENVIRONMENT
+
+
+def test_the_session_gets_another_kernel(prepared: Machine, page: Page) -> None:
+    ask_to_switch(page, prepared.kernel, "session")
+    time.sleep(4)
+    refresh(page)
+    assert page.session["kernel"]["name"] == prepared.kernel
+    assert next_cell(page)[1] == ENVIRONMENT
+    assert page.execute(READ_SECRET).text == "'open sesame'"
+    page.execute("import colab_env; colab_env.switch(None)")
+    time.sleep(4)
+    refresh(page)
+    assert next_cell(page)[1] == MACHINE
+
+
+def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: Machine, page: Page) -> None:
+    where = "import os, sys; print(os.getpid(), sys.executable)"
+    pid = page.execute(where).stdout.split()[0]
+    ask_to_switch(page, prepared.kernel, "exec")
+    assert page.execute(where).stdout.split() == [pid, ENVIRONMENT]
+    assert page.execute(READ_SECRET).text == "'open sesame'"
+    page.restart()
+    assert page.execute(WHERE).stdout.strip() == MACHINE
+
+
+def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepared: Machine, page: Page) -> None:
+    code = "import sys; sys.path.append('/work/main'); import colab_env; colab_env.switch({!r})"
+    first = page.submit(code.format(prepared.kernel))
+    second = page.submit("open('/content/ran', 'w').close()")
+    page.finish(first)
+    assert page.finish(second).reply["status"] == "aborted"
+    time.sleep(1)
+    next_cell(page)
+    assert not prepared.root.path("/content/ran").exists()
+
+
+def test_a_kernel_that_fails_on_trial_changes_nothing(prepared: Machine, page: Page) -> None:
+    before = listed(prepared, LAUNCHERS)
+    prepared.root.run(["mv", "/content/.venv", "/content/away"])
+    try:
+        for how in ("restart", "session", "exec"):
+            code = f"import sys; sys.path.append('/work/main'); import colab_env; colab_env.switch('{prepared.kernel}', how='{how}')"
+            error = page.execute(code).error
+            assert (error["ename"], "No such file" in error["evalue"]) == ("PreflightError", True)
+            assert page.execute(WHERE).stdout.strip() == MACHINE
+        assert listed(prepared, LAUNCHERS) == before
+    finally:
+        prepared.root.run(["mv", "/content/away", "/content/.venv"])
+
+
+def test_back_from_the_machines_own_side_needs_no_restart(prepared: Machine, page: Page) -> None:
+    page.execute("kept = 1")
+    assert "is the machine's own" in ask_to_switch(page, None)
+    assert page.execute("kept").text == "1"
+
+
+def test_the_users_own_kernels_are_as_they_were(prepared: Machine) -> None:
+    assert prepared.root.path(JULIA).read_text() == '{"argv": ["julia"]}\n'

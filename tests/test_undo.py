@@ -1,0 +1,149 @@
+"""`undo` gives the machine back as it was, and touches nothing that somebody changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from colab_standin import Page, unavailable
+from conftest import Machine
+from faults import KEPT, ROOT, VERSIONS, ask_to_switch, machine as colab_machine, next_cell
+
+from colab_env import _journal, steps, undoing
+from colab_env.runtime import Runtime
+from colab_env.undoing import undo
+
+PLACES = "/usr/local /usr/bin /root /content /etc /home /env"
+LISTING = f"""
+find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' \\) -prune -o -type f -exec sha256sum {{}} + | sort
+find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' \\) -prune -o -printf '%p %y %m %l\\n' | sort
+"""
+
+
+@pytest.fixture
+def made(machine: Machine, project: Path) -> Path:
+    steps.install_python(machine.python.version, interpreter="system")
+    steps.configure_venv(project)
+    steps.register_kernel("lesson", project=project)
+    return project
+
+
+def listing(*places: Path) -> dict[str, str]:
+    found = {}
+    for place in places:
+        for path in [place, *place.rglob("*")]:
+            if "__pycache__" not in path.parts:
+                content = path.read_bytes() if path.is_file() else b""
+                found[str(path)] = f"{path.lstat().st_mode} {hashlib.sha256(content).hexdigest()}"
+    return found
+
+
+@pytest.mark.colab
+@pytest.mark.network
+@pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
+@pytest.mark.skipif(not VERSIONS.is_dir(), reason=f"no {VERSIONS}")
+def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
+    def prepare(root: object) -> None:
+        listings.append(root.run(["sh", "-c", LISTING], timeout=120).stdout)  # type: ignore[attr-defined]
+
+    listings: list[str] = []
+    with colab_machine("3.13", first=prepare) as prepared:
+        with Page(prepared.server.url) as page:
+            page.open()
+            ask_to_switch(page, prepared.kernel)
+            next_cell(page)
+            assert "colab_kernel_launcher.py: put back" in page.execute("import colab_env; colab_env.undo(dry_run=True)").text
+            page.execute("import colab_env; colab_env.switch(None)")
+            next_cell(page, "import time; time.sleep(2)")
+            page.execute(f"import sys; sys.path.append({str(ROOT)!r}); import colab_env")
+            assert "left" not in page.execute("colab_env.undo()").text
+        prepared.root.run(["rm", "-r", *KEPT])
+        prepare(prepared.root)
+    before, after = (set(each.splitlines()) for each in listings)
+    assert len(before) > 10_000
+    assert after ^ before == set()
+
+
+@pytest.mark.network
+def test_what_the_steps_made_goes_and_what_they_changed_comes_back(machine: Machine, project: Path, home: Path) -> None:
+    (project / "pyproject.toml").write_text("[tool.poetry]\npackage-mode = false\n")
+    (home / ".local").mkdir()
+    before = listing(project)
+    steps.install_python(machine.python.version, interpreter="system")
+    steps.configure_venv(project)
+    steps.register_kernel("lesson", project=project)
+    assert listing(project) != before
+    result = undo()
+    assert result.complete, result
+    assert listing(project) == before
+    assert not (home / ".local/share/jupyter/kernels").exists()
+    assert not machine.data.exists()
+    assert "nothing to undo" in repr(undo())
+
+
+@pytest.mark.network
+def test_a_dry_run_says_the_same_and_changes_nothing(made: Path, machine: Machine) -> None:
+    before = listing(made)
+    said = undo(dry_run=True)
+    assert listing(made) == before
+    assert {place.path for place in said.places} >= {made / ".venv", made / "pyproject.toml"}
+
+
+@pytest.mark.network
+def test_one_step_alone_is_undone(made: Path, machine: Machine, home: Path) -> None:
+    undo("register_kernel")
+    assert not (home / ".local/share/jupyter/kernels/lesson").exists()
+    assert (made / ".venv").is_dir()
+    steps.register_kernel("lesson", project=made)
+    assert (home / ".local/share/jupyter/kernels/lesson").is_dir()
+
+
+@pytest.mark.network
+def test_what_somebody_changed_since_is_left_and_named(made: Path, machine: Machine, home: Path) -> None:
+    (made / "poetry.toml").write_text("# mine now\n")
+    kernel = home / ".local/share/jupyter/kernels/lesson/kernel.json"
+    kernel.write_text('{"argv": ["mine"]}')
+    result = undo()
+    left = {place.path.name: place.reason for place in result.places if place.reason}
+    assert left == {"poetry.toml": "somebody changed it since", "lesson": "it is not what colab-env made there"}
+    assert ((made / "poetry.toml").read_text(), kernel.read_text()) == ("# mine now\n", '{"argv": ["mine"]}')
+    assert not (made / ".venv").exists()
+    (made / "poetry.toml").unlink()
+    kernel.unlink()
+    kernel.parent.rmdir()
+    assert undo().complete
+    assert not machine.data.exists()
+
+
+@pytest.mark.network
+def test_an_environment_that_was_set_aside_comes_back(machine: Machine, project: Path) -> None:
+    (project / ".venv").mkdir()
+    (project / ".venv" / "pyvenv.cfg").write_text("home = /nowhere\n")
+    before = listing(project)
+    steps.install_python(machine.python.version, interpreter="system")
+    steps.configure_venv(project)
+    assert (project / ".venv.old").is_dir()
+    undo()
+    assert listing(project) == before
+
+
+def test_outside_of_steps_nothing_is_noted(home: Path, tmp_path: Path) -> None:
+    from colab_env import _files
+
+    _files.write_text(tmp_path / "x", "1")
+    assert _journal.entries(Runtime.detect()) == []
+
+
+def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) -> None:
+    from colab_env import _files
+
+    place = tmp_path / "x"
+    place.write_text("before")
+    place.chmod(0o640)
+    os.utime(place, ns=(1_000_000_000, 1_000_000_000))
+    with _journal.during("test"):
+        _files.write_text(place, "after")
+    assert undoing.undo("test").places[0].action == "put back"
+    assert (place.read_text(), place.stat().st_mode & 0o777, place.stat().st_mtime_ns) == ("before", 0o640, 10**9)
