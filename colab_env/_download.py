@@ -28,11 +28,10 @@ class _TransientError(Exception):
 def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], object] = time.sleep) -> None:
     """Download `url` to `target`, which appears only when its SHA-256 (64 hexadecimal digits) is right.
 
-    The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status codes
-    408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at once. Raises
-    NetworkError, HashMismatchError (then nothing is left), DiskFullError or NotWritableError. Proxy and certificate settings
-    are those that requests reads from the environment; certificates are always checked.
-    """
+    The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status
+    codes 408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at
+    once. Raises NetworkError, HashMismatchError (then nothing is left), DiskFullError or NotWritableError. Proxy and
+    certificate settings are those that requests reads from the environment; certificates are always checked. """
     part = target.with_name(target.name + ".part")
     with _files.explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)

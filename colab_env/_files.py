@@ -163,9 +163,8 @@ def write_json(path: Path, value: Any) -> None:
 def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Build a directory anew inside the block; if the block raises, the old one comes back.
 
-    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept. What a
-    killed run left is recognised by the names beside `path` and cleared away first.
-    """
+    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept.
+    What a killed run left is recognised by the names beside `path` and cleared away first. """
     recover(path)
     if os.path.lexists(path):
         _require_ours(path, is_ours)
@@ -184,8 +183,8 @@ def updating(path: Path) -> Iterator[Path]:
     """Change a directory in place inside the block; if the block raises, it is as it was.
 
     The copy made first is of hard links: it costs no space, and it is good as long as the tools that work inside
-    replace files instead of writing into them, as pip, uv and Poetry do. The receipt is away until the block writes it anew.
-    """
+    replace files instead of writing into them, as pip, uv and Poetry do. The receipt is away until the block writes it
+    anew. """
     recover(path)
     with _undoing(path), explaining(path):
         shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)

@@ -13,6 +13,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
 HERE = os.path.dirname(os.path.abspath(__file__))
 # The second is memory: a full disk must not look like a broken kernel.
@@ -152,9 +156,9 @@ def tell(module: str, *arguments: str) -> None:
 
 def show_with_first_cell(told: str) -> None:
     """Let the kernel application add one callback to its shell, which removes itself."""
-    from ipykernel.kernelapp import IPKernelApp  # type: ignore[import-not-found]
+    from ipykernel.kernelapp import IPKernelApp
 
-    begin = IPKernelApp.start
+    begin: "Any" = IPKernelApp.start
 
     def start_and_tell(app: "Any") -> None:
         def show(*_: object) -> None:
@@ -164,7 +168,7 @@ def show_with_first_cell(told: str) -> None:
         app.shell.events.register("pre_run_cell", show)
         begin(app)
 
-    IPKernelApp.start = start_and_tell
+    setattr(IPKernelApp, "start", start_and_tell)
 
 
 if __name__ == "__main__":

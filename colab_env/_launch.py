@@ -1,8 +1,9 @@
 """Start a kernel: the environment's own packages first, then this layer's, then the system's.
 
-Runs under the environment's Python (3.8 or newer) as a file beside the directory `site`, and is imported by nobody. The layer is
-visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it.
-"""
+Runs under the environment's Python (3.8 or newer) as a file beside the directory `site`, and is imported by nobody. The
+layer is visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it. """
+
+from __future__ import annotations
 
 import faulthandler
 import json
@@ -13,13 +14,14 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 SITE = Path(__file__).resolve().parent / "site"
 SETTLED = 15.0  # seconds after which a kernel that nobody has asked anything counts as started, too
 PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's alarm ends it ten seconds later
 
 
-def main():
+def main() -> None:
     """Put the layer behind the last path of the environment and become its kernel."""
     del sys.path[0]  # the directory of this file
     own = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
@@ -34,7 +36,7 @@ def main():
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
 
 
-def watch(stderr, record):
+def watch(stderr: int, record: str) -> None:
     """Take back the guard's note (see `_guard.py`) when the kernel has sent its first reply, or has run for a while."""
     faulthandler.dump_traceback_later(PATIENCE)
     # A restart in the middle of a start is no failure.
@@ -42,9 +44,10 @@ def watch(stderr, record):
     from ipykernel.kernelapp import IPKernelApp
     from jupyter_client.session import Session
 
-    begin, send = IPKernelApp.start, Session.send
+    begin: Any = IPKernelApp.start
+    send = Session.send
 
-    def start(app):
+    def start(app: Any) -> None:
         signal.alarm(0)
         faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -53,21 +56,22 @@ def watch(stderr, record):
         timer.start()
         begin(app)
 
-    def send_and_look(session, stream, kind, *arguments, **options):
+    def send_and_look(session: Any, stream: Any, kind: Any, *arguments: Any, **options: Any) -> Any:
         sent = send(session, stream, kind, *arguments, **options)
         if str(sent and sent.get("msg_type", "")).endswith("_reply"):
             succeeded()
         return sent
 
-    def succeeded():
-        Session.send = send
+    def succeeded() -> None:
+        setattr(Session, "send", send)
         with suppress(OSError):
             give_back(stderr, record)
 
-    IPKernelApp.start, Session.send = start, send_and_look
+    setattr(IPKernelApp, "start", start)
+    setattr(Session, "send", send_and_look)
 
 
-def give_back(stderr, record):
+def give_back(stderr: int, record: str) -> None:
     """Let everything that prints into the note print where the notebook server wants it, and remove the note."""
     noted = os.stat(record)
     os.write(stderr, Path(record).read_bytes())
@@ -79,7 +83,7 @@ def give_back(stderr, record):
     os.close(stderr)
 
 
-def leave(record):
+def leave(record: str) -> None:
     """End a start that somebody else ended, without a trace."""
     with suppress(OSError):
         os.unlink(record)
@@ -87,17 +91,18 @@ def leave(record):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def end_cell(cell):
+def end_cell(cell: dict[str, Any]) -> None:
     """Answer, as the new kernel, the cell in which the old one became this one (see `_leave.py`)."""
     import time
 
     import zmq
     from ipykernel.kernelapp import IPKernelApp
 
-    begin, identity = IPKernelApp.start, [bytes.fromhex(each) for each in cell["identity"]]
+    begin: Any = IPKernelApp.start
+    identity = [bytes.fromhex(each) for each in cell["identity"]]
     reply = {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
 
-    def start(app):
+    def start(app: Any) -> None:
         # Without this option a router drops what is for a client that has not connected again yet.
         app.shell_socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         deadline = time.monotonic() + 10
@@ -112,7 +117,7 @@ def end_cell(cell):
         app.session.send(app.iopub_socket, "status", {"execution_state": "idle"}, parent=cell["parent"])
         begin(app)
 
-    IPKernelApp.start = start
+    setattr(IPKernelApp, "start", start)
 
 
 if __name__ == "__main__":

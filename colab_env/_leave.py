@@ -3,18 +3,21 @@
 Runs inside kernels of any Python (3.8 or newer) and imports nothing of colab_env: a copy lies in every kernel layer.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import threading
 import time
 import urllib.request
+from typing import Any
 
 DELAY = 0.5  # seconds in which the cell's end reaches the page
 FLUSH = 0.3  # seconds in which what was printed reaches the page
 
 
-def leave(plan):
+def leave(plan: dict[str, Any]) -> None:
     """Do what `colab_env.switch` has planned: show its message, then ask the server or become another kernel."""
     print(plan["message"], flush=True)
     if "request" in plan:
@@ -23,13 +26,13 @@ def leave(plan):
         become(plan["argv"], plan["environ"])
 
 
-def after_cell(request):
+def after_cell(request: dict[str, Any]) -> None:
     """Send a request to the notebook server when the cell has ended; cells that wait behind it do not run here any more."""
     from IPython import get_ipython
 
-    shell = get_ipython()
+    shell: Any = get_ipython()
 
-    def ended(*_):
+    def ended(*_: object) -> None:
         shell.events.unregister("post_run_cell", ended)
         # ipykernel 6 and 7 answer further cells with "aborted" while this is set.
         shell.kernel._aborting = True
@@ -38,17 +41,17 @@ def after_cell(request):
     shell.events.register("post_run_cell", ended)
 
 
-def send(request, kernel):
+def send(request: dict[str, Any], kernel: Any) -> None:
     """Send it; this kernel ends before the answer comes, unless something is wrong."""
     time.sleep(DELAY)
     try:
         call(**request)
     except Exception as error:  # noqa: BLE001  (a thread has nobody else to tell)
         kernel._aborting = False
-        print("The notebook server refused (%s). Restart the session by hand: the switch then takes place." % error)
+        print(f"The notebook server refused ({error}). Restart the session by hand: the switch then takes place.")
 
 
-def call(method, url, headers, body=None):
+def call(method: str, url: str, headers: dict[str, str], body: object = None) -> Any:
     """Call the server's REST interface and return the answer's JSON."""
     data = None if body is None else json.dumps(body).encode()
     headers = dict(headers, **{"Content-Type": "application/json"})
@@ -58,11 +61,12 @@ def call(method, url, headers, body=None):
         return json.loads(answer.read() or b"null")
 
 
-def become(argv, environ):
+def become(argv: list[str], environ: dict[str, str]) -> None:
     """Turn this process into another kernel on the same connection file; that one answers the running cell."""
     from IPython import get_ipython
 
-    kernel = get_ipython().kernel
+    shell: Any = get_ipython()
+    kernel = shell.kernel
     parent, identity = asked_by(kernel)
     cell = {"parent": parent, "identity": [bytes(each).hex() for each in identity]}
     for stream in (sys.stdout, sys.stderr):
@@ -76,17 +80,17 @@ def become(argv, environ):
     os.execve(argv[0], argv, dict(environ, COLAB_ENV_CELL=json.dumps(cell, default=str)))
 
 
-def asked_by(kernel):
+def asked_by(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
     """Return the header of the message that the kernel works on, as its reply's parent, and whose it is."""
     parent = kernel.get_parent("shell")
     header = parent.get("header", parent)
     return {"header": header}, kernel._parent_ident["shell"]
 
 
-def own_connection_file():
+def own_connection_file() -> str | None:
     """Return the path of this kernel's connection file, or None outside of kernels."""
     if "ipykernel.kernelapp" not in sys.modules:
         return None
     from ipykernel.kernelapp import IPKernelApp
 
-    return IPKernelApp.instance().abs_connection_file if IPKernelApp.initialized() else None
+    return str(IPKernelApp.instance().abs_connection_file) if IPKernelApp.initialized() else None

@@ -4,12 +4,15 @@ A copy lies in every kernel layer as the package `colab_env`, with `machine.json
 top in every kernel, whatever that kernel's Python (3.8 or newer) has installed.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import _leave
 
@@ -33,7 +36,7 @@ print(json.dumps(answer))
 class ColabEnvError(Exception):
     """Say what is wrong and what to do next, as the package's own errors do."""
 
-    def _render_traceback_(self):
+    def _render_traceback_(self) -> list[str]:
         return [str(self)]
 
 
@@ -45,25 +48,25 @@ class Answer(str):
     __repr__ = str.__str__
 
 
-def switch(name, *, how=None):
+def switch(name: str | None, *, how: str | None = None) -> None:
     """Continue this notebook on another kernel: see `colab_env.switch`."""
     _leave.leave(_call("colab_env.switching.planned", name, how=how))
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
     return functools.partial(_call, "colab_env." + name)
 
 
-def load_ipython_extension(shell):
+def load_ipython_extension(shell: Any) -> None:
     """Add the magics."""
     from . import _remote_magics
 
     _remote_magics.load(shell)
 
 
-def _call(name, *arguments, **options):
+def _call(name: str, *arguments: object, **options: object) -> Any:
     machine = json.loads((_HERE / "machine.json").read_text(encoding="utf-8"))
     question = json.dumps([machine["path"], name, arguments, options], default=str)
     answer = json.loads(_run([machine["python"], "-c", _CALL, question]))
@@ -73,13 +76,13 @@ def _call(name, *arguments, **options):
     return answer["plan"] if "plan" in answer else Answer(answer["text"])
 
 
-def _run(argv):
+def _run(argv: list[str]) -> str:
     """Run a program, show what it prints while it works, and return its last line."""
     child = subprocess.Popen(
         argv, env=_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     line = ""
-    for text in child.stdout:
+    for text in child.stdout or ():
         if line:
             print(line, end="", flush=True)
         line = text
@@ -88,7 +91,7 @@ def _run(argv):
     return line
 
 
-def _environ():
+def _environ() -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     file = _leave.own_connection_file()
     told = {"COLAB_ENV_CONNECTION_FILE": file, "COLAB_ENV_INTERPRETER": sys.executable, "PYTHONUNBUFFERED": "1"}

@@ -1,5 +1,9 @@
 """`%colab_env` and `%%colab_env` inside an environment's own kernel: there a cell needs no other kernel."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from . import status, switch
@@ -8,7 +12,7 @@ from . import status, switch
 class CellError(Exception):
     """The cell raised, and its traceback has been shown."""
 
-    def _render_traceback_(self):
+    def _render_traceback_(self) -> list[str]:
         return []
 
 
@@ -17,21 +21,22 @@ class ColabEnvMagics(Magics):
     """The same magics as on the notebook's own side, so that one notebook runs in both."""
 
     @line_cell_magic
-    def colab_env(self, line, cell=None):
+    def colab_env(self, line: str, cell: str | None = None) -> Any:
         """Run the cell here; or show the status, switch, add packages."""
         words = line.split()
+        shell: Any = self.shell
         if cell is not None:
-            if not self.shell.run_cell(cell).success:
+            if not shell.run_cell(cell).success:
                 raise CellError
         elif words[:1] == ["switch"]:
             switch(words[1] if len(words) > 1 else None)
         elif words[:1] == ["add"] and len(words) > 1:
-            self.shell.system("poetry add --no-interaction " + " ".join(words[1:]))
+            shell.system("poetry add --no-interaction " + " ".join(words[1:]))
         else:
             return status()
         return None
 
 
-def load(shell):
+def load(shell: Any) -> None:
     """Add the magics, and nothing else."""
     shell.register_magics(ColabEnvMagics(shell))

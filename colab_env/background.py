@@ -37,7 +37,7 @@ class BackgroundKernel:
 
     def __init__(self, name: str, shell: Any) -> None:
         self.name = name
-        self._shell = shell
+        self.shell = shell
         self._log = Path(tempfile.mkdtemp(prefix="colab-env-")) / "log"
         self._manager: Any = None
         self._iopub: Any = None
@@ -100,7 +100,7 @@ class BackgroundKernel:
         """Give the kernel's user plain values. Raises UsageError for others."""
         for name, value in values.items():
             try:
-                text = _plain.packed(value)  # type: ignore[no-untyped-call]
+                text = _plain.packed(value)
             except TypeError as error:
                 raise _not_plain(name, error) from error
             self.run(f"{name} = {_HELPER}.unpacked({text!r})", show=_show_nothing)
@@ -112,7 +112,7 @@ class BackgroundKernel:
         for name, answer in reply["user_expressions"].items():
             if answer["status"] != "ok":
                 raise _not_plain(name, answer["evalue"])
-            values[name] = _plain.unpacked(answer["data"]["text/plain"].strip("'"))  # type: ignore[no-untyped-call]
+            values[name] = _plain.unpacked(answer["data"]["text/plain"].strip("'"))
         return values
 
     def run(
@@ -174,20 +174,20 @@ class BackgroundKernel:
             stream.write(content["text"])
             stream.flush()
         elif kind in ("display_data", "execute_result", "update_display_data"):
-            self._shell.display_pub.publish(
+            self.shell.display_pub.publish(
                 data=content["data"],
                 metadata=content["metadata"],
                 transient=content.get("transient"),
                 update=kind == "update_display_data",
             )
         elif kind == "clear_output":
-            self._shell.display_pub.clear_output(wait=content["wait"])
+            self.shell.display_pub.clear_output(wait=content["wait"])
         elif kind.startswith(("comm_", "colab_")):
             self._pass_on(message)
 
     def _pass_on(self, message: Mapping[str, Any]) -> None:
         """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page."""
-        kernel = self._shell.kernel
+        kernel = self.shell.kernel
         if message["msg_type"] == "colab_request" and "colab_msg_id" in message["metadata"]:
             self._ask_page(message)
             return

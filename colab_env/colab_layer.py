@@ -1,9 +1,8 @@
 """The kernel layer: a directory with what a kernel needs beside the project's own packages.
 
-Everywhere that is ipykernel. On Colab it is also the running machine's own `google.colab`, with the packages it needs to
-start. The layer is shared by all projects on one Python and is visible in kernels only (see `_launch.py`), so that
-installing, locking and syncing a project never meet it.
-"""
+Everywhere that is ipykernel. On Colab it is also the running machine's own `google.colab`, with the packages it needs
+to start. The layer is shared by all projects on one Python and is visible in kernels only (see `_launch.py`), so that
+installing, locking and syncing a project never meet it. """
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ColabEnvMagics(Magics):
     def _run(self, words: list[str], cell: str) -> None:
         options = _options(words)
         kernel = self._kernel(options.name or _only_kernel())
-        space = self.shell.user_ns
+        space = kernel.shell.user_ns
         kernel.push({name: _looked_up(space, name) for name in options.push})
         kernel.run(cell)
         if options.pull:
@@ -129,7 +129,7 @@ def _project() -> Path:
 def _add(packages: list[str]) -> None:
     runtime, project = Runtime.detect(), _project()
     files = (project / name for name in ("pyproject.toml", "poetry.lock"))
-    argv = [runtime.bin / "poetry", "add", "--no-interaction", *packages]
+    argv: list[str | Path] = [runtime.bin / "poetry", "add", "--no-interaction", *packages]
     with _journal.during("add"), _files.restoring(*files), _report.activity(f"Adding {' '.join(packages)}"):
         _process.run(argv, environ=_process.child_environ(runtime.environ), cwd=project)
     _report.tell(f"✓ {' '.join(packages)} added to {short(project)}")

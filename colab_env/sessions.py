@@ -74,7 +74,7 @@ def _runtime_directory(runtime: Runtime) -> Path:
 
 def _session(api: str, headers: dict[str, str], kernel_id: str) -> Session | None:
     try:
-        listed = _leave.call("GET", f"{api}sessions", headers)  # type: ignore[no-untyped-call]
+        listed = _leave.call("GET", f"{api}sessions", headers)
     except (URLError, OSError, ValueError):
         return None
     for each in listed:

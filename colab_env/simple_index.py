@@ -1,9 +1,9 @@
-"""Poetry where only PyPI's simple index is served, as company and classroom proxies do: recognised, healed, said in one line.
+"""Poetry where only PyPI's simple index is served, as company and classroom proxies do: recognised, healed, said in one
+line.
 
-Poetry's built-in source needs PyPI's JSON answers and dies without them ("Expecting value: line 1 column 1"). The plugin
-poetry-plugin-pypi-mirror, installed beside Poetry, lets it read the simple index of the same address instead; project and lock
-file stay as they are.
-"""
+Poetry's built-in source needs PyPI's JSON answers and dies without them ("Expecting value: line 1 column 1"). The
+plugin poetry-plugin-pypi-mirror, installed beside Poetry, lets it read the simple index of the same address instead;
+project and lock file stay as they are. """
 
 from __future__ import annotations
 

@@ -51,11 +51,11 @@ def setup(
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
-    `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by default what
-    pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is miniconda on Colab and
-    system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is where Miniconda goes. Independent
-    steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
-    """
+    `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
+    default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
+    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
+    where Miniconda goes. Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what
+    was before. """
     began = time.monotonic()
     with _report.screen():
         choose = functools.partial(install_python, python, interpreter=interpreter, project=project, prefix=prefix)
@@ -81,9 +81,8 @@ def install_python(
 ) -> StepResult:
     """Choose the Python that the next steps use, and install it where it is not on the machine.
 
-    Arguments as in `setup`. "system" takes one that is there and installs nothing. Without `python`, a project that has an
-    environment keeps its Python.
-    """
+    Arguments as in `setup`. "system" takes one that is there and installs nothing. Without `python`, a project that has
+    an environment keeps its Python. """
     runtime = Runtime.detect()
     source = _source(interpreter)
     asked = python or pyproject.requires_python(_directory(project))
@@ -106,11 +105,10 @@ def install_miniconda(
 ) -> StepResult:
     """Install Miniconda (or Miniforge) into `prefix` and choose its Python for the next steps.
 
-    The installer is the newest pinned one whose Python fits, from `mirror` (or COLAB_ENV_MINICONDA_MIRROR) if given; or the one
-    at the address `installer`, with its `sha256`. What it overwrites in `prefix` is kept, and the machine's own commands are put
-    back at once. Raises NoSuchPythonError, HashMismatchError, NetworkError, InstallerError, NotOursError, NotWritableError or
-    DiskFullError.
-    """
+    The installer is the newest pinned one whose Python fits, from `mirror` (or COLAB_ENV_MINICONDA_MIRROR) if given; or
+    the one at the address `installer`, with its `sha256`. What it overwrites in `prefix` is kept, and the machine's own
+    commands are put back at once. Raises NoSuchPythonError, HashMismatchError, NetworkError, InstallerError,
+    NotOursError, NotWritableError or DiskFullError. """
     runtime, target = Runtime.detect(), Path(prefix).expanduser().absolute()
     specifier = parse_specifier(python or "*")
     source = conda.Source(distribution=distribution, installer=installer, sha256=sha256, mirror=mirror)
@@ -142,12 +140,12 @@ def install_colab_packages(
     channels: Sequence[str] = ("conda-forge",),
     python: Interpreter | None = None,
 ) -> StepResult:
-    """Install what a kernel needs: `packages` with conda where the Python is conda's, and for every Python the kernel layer.
+    """Install what a kernel needs: `packages` with conda where the Python is conda's, and for every Python the kernel
+    layer.
 
     The layer holds ipykernel, and on Colab the machine's own google.colab, which stands before conda's package of 2021.
-    `channels` are the only ones that conda looks at. `python` is by default the one chosen last. Raises MissingStepError,
-    TermsOfServiceError when a channel wants terms accepted, PackageNotFoundError, NetworkError.
-    """
+    `channels` are the only ones that conda looks at. `python` is by default the one chosen last. Raises
+    MissingStepError, TermsOfServiceError when a channel wants terms accepted, PackageNotFoundError, NetworkError. """
     runtime = Runtime.detect()
     chosen = python or choice.required_python(runtime)
     layer = colab_layer.directory(runtime, chosen)
@@ -185,11 +183,11 @@ def install_colab_packages(
 
 
 def install_poetry(*, version: str | None = None) -> StepResult:
-    """Install Poetry (`version` such as "2.5.1"; by default the one that this package was tested with), for this notebook too.
+    """Install Poetry (`version` such as "2.5.1"; by default the one that this package was tested with), for this
+    notebook too.
 
-    It lives in an environment of its own and its command is put on this process's PATH, so that `!poetry add numpy` works
-    in the next cell. Raises CommandError when there is no such version or the package index is not reached.
-    """
+    It lives in an environment of its own and its command is put on this process's PATH, so that `!poetry add numpy`
+    works in the next cell. Raises CommandError when there is no such version or the package index is not reached. """
     runtime = Runtime.detect()
     notes: list[str] = []
 
@@ -216,11 +214,10 @@ def configure_venv(
 ) -> StepResult:
     """Make the project's `.venv` and install what its lock file says.
 
-    A missing pyproject.toml is written, minimal; one that exists is only completed. `.venv` is rebuilt when another Python or
-    another view of the system's packages made it; an environment that colab-env did not make is kept as `.venv.old`. `python`
-    is a version or a path, by default the one chosen last. Raises MissingStepError, ProjectFileError, LockMismatchError,
-    BuildError, NetworkError; then project and environment are as before.
-    """
+    A missing pyproject.toml is written, minimal; one that exists is only completed. `.venv` is rebuilt when another
+    Python or another view of the system's packages made it; an environment that colab-env did not make is kept as
+    `.venv.old`. `python` is a version or a path, by default the one chosen last. Raises MissingStepError,
+    ProjectFileError, LockMismatchError, BuildError, NetworkError; then project and environment are as before. """
     runtime, directory = Runtime.detect(), _directory(project)
     if poetry.installed_version(runtime) is None:
         msg = "Poetry is not installed"
@@ -243,11 +240,10 @@ def configure_venv(
 def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
     """Try the environment's kernel, then register it for Jupyter as `name` (by default such as "py312").
 
-    The kernel is started as the notebook server would start it and must answer; the best tier that passes is registered. On
-    Colab these are "full", "plain with google.colab" and "plain"; elsewhere there is "plain" only. `project` is by default the one
-    set up last. Raises KernelNameError, KernelTakenError, MissingStepError, or PreflightError with the kernel's last lines;
-    then nothing is registered.
-    """
+    The kernel is started as the notebook server would start it and must answer; the best tier that passes is
+    registered. On Colab these are "full", "plain with google.colab" and "plain"; elsewhere there is "plain" only.
+    `project` is by default the one set up last. Raises KernelNameError, KernelTakenError, MissingStepError, or
+    PreflightError with the kernel's last lines; then nothing is registered. """
     runtime = Runtime.detect()
     directory = _directory(project or choice.place(runtime, "project") or ".")
     python = venv.recorded_python(directory)

@@ -56,7 +56,7 @@ def switch(name: str | None, *, how: str | None = None) -> None:
     the first that this machine allows. Inside that kernel already, it does nothing. Raises MissingStepError, UsageError
     or PreflightError with the kernel's last lines.
     """
-    _leave.leave(planned(name, how=how))  # type: ignore[no-untyped-call]
+    _leave.leave(planned(name, how=how))
 
 
 def planned(name: str | None, *, how: str | None = None) -> Plan:

@@ -43,7 +43,8 @@ def misfit(project: Path, *, python: Interpreter, system_site_packages: bool) ->
 
 
 def set_aside_foreign(project: Path) -> Path | None:
-    """Keep an environment that somebody else made: rename it to `.venv.old`, or `.venv.old2` and so on. Returns the new name.
+    """Keep an environment that somebody else made: rename it to `.venv.old`, or `.venv.old2` and so on. Returns the new
+    name.
 
     Raises NotOursError when `.venv` is not a virtual environment at all.
     """
