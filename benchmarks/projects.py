@@ -51,10 +51,11 @@ def row(name: str, version: str, source: Path, python: str) -> str:
             again = time.perf_counter() - began
             health = colab_env.check_kernel(kernel)
     except ColabEnvError as error:
-        return f"| {name} {version} | {python} | – | – | – | {type(error).__name__}: {error.message.splitlines()[0]} |"
+        return f"| {name} {version} | {python} | | | | {type(error).__name__}: {error.message.splitlines()[0]} |"
     packages = len(list(source.glob(".venv/lib/python3*/site-packages/*.dist-info")))
     works = "works: " + ", ".join(health.outcome.seconds) if health.ok else str(health.outcome.failure)
-    return f"| {name} {version} | {first.steps[0].python.version} | {packages} | {first.seconds:.1f} | {again:.2f} | {works} |"
+    exact = first.steps[0].python.version
+    return f"| {name} {version} | {exact} | {packages} | {first.seconds:.1f} | {again:.2f} | {works} |"
 
 
 def unpacked(requirement: str, directory: Path) -> Path:

@@ -1,8 +1,8 @@
 """Time the first set-up against the same work done by hand, in one run: `python benchmarks/setup.py`.
 
-By hand means uv's and Poetry's own commands, one after the other: `uv tool install poetry`, `uv venv`, `poetry install`, `uv pip
-install ipykernel`, `ipykernel install`. Both sides start with an empty home and the same warm download cache, and take turns. Needs
-uv and a Python of the version asked for on this machine. Prints a table; `--json FILE` writes the figures.
+By hand means uv's and Poetry's own commands, one after the other: `uv tool install poetry`, `uv venv`, `poetry install`,
+`uv pip install ipykernel`, `ipykernel install`. Both sides start with an empty home and the same warm download cache, and
+take turns. Needs uv and a Python of the version asked for. Prints a table; `--json FILE` writes the figures.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def measure(python: str, rounds: int) -> dict[str, object]:
                     seconds[name].append(value)
             shutil.rmtree(home)
     ratios = [ours / bare for ours, bare in zip(seconds["ours"], seconds["by hand"], strict=True)]
-    return {"python": python, "machine": platform.platform(), "cores": os.cpu_count(), "seconds": seconds, "ratios": ratios}
+    machine = {"python": python, "machine": platform.platform(), "cores": os.cpu_count()}
+    return {**machine, "seconds": seconds, "ratios": ratios}
 
 
 def one_round(home: Path, cache: Path, python: str) -> dict[str, float]:
@@ -99,7 +100,7 @@ def run(argv: list[object], cwd: Path, home: Path, cache: Path) -> None:
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     pyenv = kept.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
     environ = {**kept, "HOME": str(home), "UV_CACHE_DIR": str(cache), "PYTHONPATH": paths, "PYENV_ROOT": pyenv}
-    done = subprocess.run([str(word) for word in argv], cwd=cwd, env=environ, text=True, capture_output=True)
+    done = subprocess.run([str(word) for word in argv], cwd=cwd, env=environ, text=True, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"{argv} failed:\n{done.stdout}{done.stderr}")
 
@@ -118,7 +119,8 @@ def show(figures: dict[str, object]) -> None:
     for name, title in titles.items():
         values = seconds[name]
         print(f"| {title} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |")
-    print(f"\nours / by hand, round by round: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+    middle = statistics.median(ratios)
+    print(f"\nours / by hand, round by round: median {middle:.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
 
 
 def _project(home: Path, python: str) -> Path:

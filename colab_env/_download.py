@@ -31,7 +31,8 @@ def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], objec
     The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status
     codes 408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at
     once. Raises NetworkError, HashMismatchError (then nothing is left), DiskFullError or NotWritableError. Proxy and
-    certificate settings are those that requests reads from the environment; certificates are always checked. """
+    certificate settings are those that requests reads from the environment; certificates are always checked.
+    """
     part = target.with_name(target.name + ".part")
     with _files.explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], obj
     for number in range(_ATTEMPTS):
         try:
             return attempt()
-        except _TransientError as error:
+        except _TransientError as error:  # noqa: PERF203 - a transfer takes longer than any try
             if number == _ATTEMPTS - 1:
                 msg = f"cannot download {_report.clean(url)}: {error}"
                 host = urlsplit(url).hostname

@@ -28,7 +28,7 @@ _REFUSED = (
 
 @contextlib.contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors about files into this package's, naming `path` where the system names nothing."""
+    """Turn the system's errors about files into this package's, naming `path` where the system names nothing."""
     try:
         yield
     except OSError as error:
@@ -164,7 +164,8 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
     """Build a directory anew inside the block; if the block raises, the old one comes back.
 
     Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept.
-    What a killed run left is recognised by the names beside `path` and cleared away first. """
+    What a killed run left is recognised by the names beside `path` and cleared away first.
+    """
     recover(path)
     if os.path.lexists(path):
         _require_ours(path, is_ours)
@@ -184,7 +185,8 @@ def updating(path: Path) -> Iterator[Path]:
 
     The copy made first is of hard links: it costs no space, and it is good as long as the tools that work inside
     replace files instead of writing into them, as pip, uv and Poetry do. The receipt is away until the block writes it
-    anew. """
+    anew.
+    """
     recover(path)
     with _undoing(path), explaining(path):
         shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)

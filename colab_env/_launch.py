@@ -1,7 +1,8 @@
 """Start a kernel: the environment's own packages first, then this layer's, then the system's.
 
 Runs under the environment's Python (3.8 or newer) as a file beside the directory `site`, and is imported by nobody. The
-layer is visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it. """
+layer is visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it.
+"""
 
 from __future__ import annotations
 

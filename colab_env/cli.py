@@ -167,7 +167,8 @@ def _add_steps(commands: Any) -> None:
 def _python_options(parser: argparse.ArgumentParser) -> None:
     sources = ("auto", "miniconda", "miniforge", "uv", "system")
     parser.add_argument("--python", metavar="SPEC", help="3.12, '>=3.11,<3.13', or a path with --interpreter system")
-    parser.add_argument("--interpreter", choices=sources, default="auto", help="auto: miniconda on Colab, system elsewhere")
+    told = "auto: miniconda on Colab, system elsewhere"
+    parser.add_argument("--interpreter", choices=sources, default="auto", help=told)
     parser.add_argument(
         "--prefix", default="/usr/local", metavar="DIR", help="where Miniconda goes (default: /usr/local)"
     )
@@ -236,7 +237,7 @@ def _add_switch(commands: Any) -> None:
         _undo,
         example="colab-env undo --dry-run",
     )
-    undo.add_argument("steps", nargs="*", metavar="STEP", help="only these, such as register_kernel (default: everything)")
+    undo.add_argument("steps", nargs="*", metavar="STEP", help="such as register_kernel (default: everything)")
     undo.add_argument("--dry-run", action="store_true", help="change nothing, say what would be done")
 
 

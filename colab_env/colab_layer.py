@@ -2,7 +2,8 @@
 
 Everywhere that is ipykernel. On Colab it is also the running machine's own `google.colab`, with the packages it needs
 to start. The layer is shared by all projects on one Python and is visible in kernels only (see `_launch.py`), so that
-installing, locking and syncing a project never meet it. """
+installing, locking and syncing a project never meet it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _HERE = Path(__file__).parent
 _LAUNCHER = "colab_kernel_launcher.py"
 # What `import colab_env` finds in a kernel: it asks the machine's own Python, where the package is.
 _REMOTE = ("_remote.py", "_leave.py", "_plain.py", "_remote_magics.py")
-# Proves that the packages work together, and compiles, beside Poetry's step, what the first kernel would have to wait for.
+# Proves that the packages work together, and compiles, beside Poetry's step, what the first kernel would wait for.
 _PROOF = (
     "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
 )

@@ -157,10 +157,10 @@ def hides_google(prefix: Path) -> Path | None:
     Beside a `google/__init__.py`, Python takes no part of the `google` package from anywhere else.
     """
     for record in (prefix / "conda-meta").glob("google-colab-*.json"):
-        files = (_files.read_json(record) or {}).get("files", [])
-        found = next((prefix / name for name in files if name.endswith("site-packages/google/__init__.py")), None)
-        if found is not None and found.is_file():
-            return found
+        files: list[str] = (_files.read_json(record) or {}).get("files", [])
+        for name in files:
+            if name.endswith("site-packages/google/__init__.py") and (prefix / name).is_file():
+                return prefix / name
     return None
 
 

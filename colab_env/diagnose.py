@@ -78,7 +78,7 @@ class KernelList:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelHealth:
-    """What a registered kernel answered when it was started: `failure` is None when all was well, `seconds` per check."""
+    """What a registered kernel answered when it was started; `outcome.failure` is None when all was well."""
 
     name: str
     outcome: preflight.Outcome

@@ -31,7 +31,8 @@ class Environment:
     def build(self) -> None:
         asked = pyproject.requires_python(self.project)
         if asked and not parse_specifier(asked).contains(self.python.version):
-            msg = f"{short(self.project / 'pyproject.toml')} asks for Python {asked!r}, but {self.python.version} was chosen"
+            asking = short(self.project / "pyproject.toml")
+            msg = f"{asking} asks for Python {asked!r}, but {self.python.version} was chosen"
             raise NoSuchPythonError(msg, hint=f"choose another Python: setup(python={asked!r})")
         _files.recover(self.project / venv.NAME)
         with _files.restoring(*(self.project / name for name in ("pyproject.toml", "poetry.toml", "poetry.lock"))):

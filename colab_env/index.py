@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """The machine's own settings: `url` of a simple index (PEP 503) or None for the tools' default, `certificates` file or None."""
+    """The machine's own settings: the `url` of a simple index (PEP 503) and a `certificates` file, None for the defaults."""
 
     url: str | None = None
     certificates: str | None = None

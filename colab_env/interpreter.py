@@ -38,11 +38,10 @@ class Interpreter:
 
 
 def parse_specifier(text: str) -> SpecifierSet:
-    """Read which Python is asked for: "3.12", "3.12.4", a PEP 440 specifier such as ">=3.11,<3.13", or Poetry's
-    spellings.
+    """Read which Python is asked for: "3.12", "3.12.4", a PEP 440 specifier such as ">=3.11,<3.13", or Poetry's forms.
 
-    Those are "^3.11", "~3.11", "3.*", "*" and "~3.9 || ~3.11" (of alternatives, X.Y counts). Raises UsageError for
-    others. """
+    Those are "^3.11", "~3.11", "3.*", "*" and "~3.9 || ~3.11" (of alternatives, only X.Y counts). Raises UsageError.
+    """
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     text = text.strip()

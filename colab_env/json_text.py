@@ -52,7 +52,7 @@ class _Place:
 
 
 def with_value(text: str, *, keys: tuple[str, ...], value: Any) -> str:
-    """Return a JSON text (an object) with the value that `keys` lead to set or inserted, written in the text's own style."""
+    """Return a JSON text (an object) with the value that `keys` lead to set or inserted, in the text's own style."""
     style = _style(text)
     opening, depth = _innermost(text, keys)
     key, *missing = keys[depth:]

@@ -167,9 +167,9 @@ def read(runtime: Runtime, name: str) -> dict[str, Any] | None:
 
 
 def write_ipython_config(venv: Path) -> None:
-    """Keep the machine's IPython configuration from killing what is started in this environment by other ways than its kernel."""
+    """Keep the machine's IPython configuration from killing what is started here by other ways than the kernel."""
     text = (
-        "# Made by colab-env. Colab's /etc/ipython names google.colab's kernel, which only the registered kernel can load.\n"
+        "# Made by colab-env. Colab's /etc/ipython names google.colab's kernel; only the registered kernel loads it.\n"
         "c = get_config()  # noqa: F821\n"
         'c.IPKernelApp.kernel_class = "ipykernel.ipkernel.IPythonKernel"\n'
         "c.InteractiveShellApp.extensions = []\n"

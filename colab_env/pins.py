@@ -18,8 +18,8 @@ class Requirements:
     alone: bool = False
 
 
-# By Python X.Y: the IPython and ipykernel under which google.colab has every feature. 7.34.0 and 6.17.1 are Colab's own; from
-# 3.12 on, `x = !cmd` fails with 7.34.0, and a newer one works through _colab_kernel.py.
+# By Python X.Y: the IPython and ipykernel under which google.colab has every feature. 7.34.0 and 6.17.1 are Colab's own;
+# from 3.12 on, `x = !cmd` fails with 7.34.0, and a newer one works through _colab_kernel.py.
 _COLAB = {
     "3.8": ("7.34.0", "6.17.1"),
     "3.9": ("7.34.0", "6.31.0"),
@@ -27,7 +27,7 @@ _COLAB = {
     "3.11": ("7.34.0", "6.17.1"),
 }
 _COLAB_NEWER = ("8.39.0", "7.4.0")
-# What google.colab imports at its start, and what anywidget and ipywidgets need without JupyterLab and the classic notebook.
+# What google.colab imports at its start, and what anywidget and ipywidgets need, without JupyterLab.
 _COLAB_START = (
     "ipython_genutils",
     "numpy",

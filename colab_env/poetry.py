@@ -127,7 +127,7 @@ def _cause(text: str, project: Path) -> tuple[type[PoetryError | NetworkError], 
         named = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
         package = re.search(named, text)
         name = package[1].rstrip(".") if package else re.sub(r".*build of (?:a dependency|(\S+)).*", r"\1", built[0])
-        hint = "a compiler or a system library may be missing; the lines above name it. A wheel for this Python avoids building"
+        hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
         return BuildError, f"Poetry could not build {name or 'a package'}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"

@@ -21,7 +21,7 @@ _TIMEOUT = 30.0  # seconds for one check; a cold machine reads IPython from a sl
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a kernel answered: `failure` is the first check that failed with its reason, or None; `log` its last lines."""
+    """What a kernel answered: `failure` is the first check that failed, with its reason, or None; `log` its last lines."""
 
     failure: str | None
     seconds: Mapping[str, float]

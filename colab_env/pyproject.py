@@ -41,7 +41,8 @@ def complete(project: Path, *, python: Interpreter, system_site_packages: bool) 
 
     A new pyproject.toml is minimal; one that exists keeps its comments and order and gets a project table only when it
     has none. poetry.toml asks for an in-project virtual environment and for the wanted view of the system's packages.
-    Raises ProjectFileError for a file that is not TOML. """
+    Raises ProjectFileError for a file that is not TOML.
+    """
     changes = {
         "pyproject.toml": _completed_project(project, python),
         "poetry.toml": _completed_settings(project, system_site_packages=system_site_packages),

@@ -22,7 +22,8 @@ class StepResult:
 
     `step` is the verb's name, `what` the thing with its version, `where` its path, `action` "done" or "already there";
     `reason` is what the health check found, or None; `seconds` the time it took; `notes` are sentences that a person
-    should read; `python` is the interpreter that the step chose, or None. """
+    should read; `python` is the interpreter that the step chose, or None.
+    """
 
     step: str
     what: str

@@ -18,7 +18,8 @@ class Runtime:
 
     `data` holds everything this package builds (default `~/.local/share/colab-env`, or `COLAB_ENV_HOME`), `jupyter` is
     the user's own Jupyter data directory, `colab_packages` the directory that holds Colab's own `google.colab`, or None
-    on a machine that is not Colab. `machine_python` is the interpreter that the machine's own tools run on. """
+    on a machine that is not Colab. `machine_python` is the interpreter that the machine's own tools run on.
+    """
 
     home: Path
     data: Path

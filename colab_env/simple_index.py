@@ -1,9 +1,9 @@
-"""Poetry where only PyPI's simple index is served, as company and classroom proxies do: recognised, healed, said in one
-line.
+"""Poetry where only PyPI's simple index is served, as company and classroom proxies do: recognised and healed.
 
 Poetry's built-in source needs PyPI's JSON answers and dies without them ("Expecting value: line 1 column 1"). The
 plugin poetry-plugin-pypi-mirror, installed beside Poetry, lets it read the simple index of the same address instead;
-project and lock file stay as they are. """
+project and lock file stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def heal_if_needed(runtime: Runtime) -> str | None:
 
 
 def heal(runtime: Runtime) -> str | None:
-    """Heal Poetry after it died of the missing answers. Returns the line to say, or None when there is nothing to heal."""
+    """Heal Poetry after it died of the missing answers. Returns the line to say, or None with nothing to heal."""
     if index.settings(runtime).url is not None:
         return None
     return _heal(runtime, index.default_simple_index() or poetry.default_index(runtime))

@@ -14,7 +14,7 @@ from colab_env.results import StepResult
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What is there after a step: the thing with its version, its path, and the Python that it chose, if it chose one."""
+    """What is there after a step: the thing with its version, its path, and the Python that it chose, or None."""
 
     what: str
     where: Path
@@ -23,7 +23,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One verb at work. `check` returns why there is something to do, or None, and is quick; `build` is one transaction."""
+    """One verb at work: `check` is quick and returns why there is something to do, or None; `build` is one transaction."""
 
     name: str
     title: str

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from colab_env import (
     _files,
@@ -55,7 +56,8 @@ def setup(
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
     where Miniconda goes. Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what
-    was before. """
+    was before.
+    """
     began = time.monotonic()
     with _report.screen():
         choose = functools.partial(install_python, python, interpreter=interpreter, project=project, prefix=prefix)
@@ -82,7 +84,8 @@ def install_python(
     """Choose the Python that the next steps use, and install it where it is not on the machine.
 
     Arguments as in `setup`. "system" takes one that is there and installs nothing. Without `python`, a project that has
-    an environment keeps its Python. """
+    an environment keeps its Python.
+    """
     runtime = Runtime.detect()
     source = _source(interpreter)
     asked = python or pyproject.requires_python(_directory(project))
@@ -108,7 +111,8 @@ def install_miniconda(
     The installer is the newest pinned one whose Python fits, from `mirror` (or COLAB_ENV_MINICONDA_MIRROR) if given; or
     the one at the address `installer`, with its `sha256`. What it overwrites in `prefix` is kept, and the machine's own
     commands are put back at once. Raises NoSuchPythonError, HashMismatchError, NetworkError, InstallerError,
-    NotOursError, NotWritableError or DiskFullError. """
+    NotOursError, NotWritableError or DiskFullError.
+    """
     runtime, target = Runtime.detect(), Path(prefix).expanduser().absolute()
     specifier = parse_specifier(python or "*")
     source = conda.Source(distribution=distribution, installer=installer, sha256=sha256, mirror=mirror)
@@ -140,12 +144,12 @@ def install_colab_packages(
     channels: Sequence[str] = ("conda-forge",),
     python: Interpreter | None = None,
 ) -> StepResult:
-    """Install what a kernel needs: `packages` with conda where the Python is conda's, and for every Python the kernel
-    layer.
+    """Install what a kernel needs: `packages` where the Python is conda's, and for every Python the kernel layer.
 
     The layer holds ipykernel, and on Colab the machine's own google.colab, which stands before conda's package of 2021.
     `channels` are the only ones that conda looks at. `python` is by default the one chosen last. Raises
-    MissingStepError, TermsOfServiceError when a channel wants terms accepted, PackageNotFoundError, NetworkError. """
+    MissingStepError, TermsOfServiceError when a channel wants terms accepted, PackageNotFoundError, NetworkError.
+    """
     runtime = Runtime.detect()
     chosen = python or choice.required_python(runtime)
     layer = colab_layer.directory(runtime, chosen)
@@ -183,11 +187,11 @@ def install_colab_packages(
 
 
 def install_poetry(*, version: str | None = None) -> StepResult:
-    """Install Poetry (`version` such as "2.5.1"; by default the one that this package was tested with), for this
-    notebook too.
+    """Install Poetry, for this notebook too; `version` such as "2.5.1", by default the one that was tested.
 
     It lives in an environment of its own and its command is put on this process's PATH, so that `!poetry add numpy`
-    works in the next cell. Raises CommandError when there is no such version or the package index is not reached. """
+    works in the next cell. Raises CommandError when there is no such version or the package index is not reached.
+    """
     runtime = Runtime.detect()
     notes: list[str] = []
 
@@ -217,7 +221,8 @@ def configure_venv(
     A missing pyproject.toml is written, minimal; one that exists is only completed. `.venv` is rebuilt when another
     Python or another view of the system's packages made it; an environment that colab-env did not make is kept as
     `.venv.old`. `python` is a version or a path, by default the one chosen last. Raises MissingStepError,
-    ProjectFileError, LockMismatchError, BuildError, NetworkError; then project and environment are as before. """
+    ProjectFileError, LockMismatchError, BuildError, NetworkError; then project and environment are as before.
+    """
     runtime, directory = Runtime.detect(), _directory(project)
     if poetry.installed_version(runtime) is None:
         msg = "Poetry is not installed"
@@ -243,7 +248,8 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     The kernel is started as the notebook server would start it and must answer; the best tier that passes is
     registered. On Colab these are "full", "plain with google.colab" and "plain"; elsewhere there is "plain" only.
     `project` is by default the one set up last. Raises KernelNameError, KernelTakenError, MissingStepError, or
-    PreflightError with the kernel's last lines; then nothing is registered. """
+    PreflightError with the kernel's last lines; then nothing is registered.
+    """
     runtime = Runtime.detect()
     directory = _directory(project or choice.place(runtime, "project") or ".")
     python = venv.recorded_python(directory)
@@ -267,7 +273,10 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 
 
 def remove_kernel(name: str) -> StepResult:
-    """Take away a kernel that colab-env registered; its environment stays. Raises KernelNameError or KernelTakenError."""
+    """Take away a kernel that colab-env registered; its environment stays.
+
+    Raises KernelNameError or KernelTakenError.
+    """
     runtime = Runtime.detect()
     began = time.monotonic()
     with _files.locked(_lock(runtime, "kernels")):
@@ -311,8 +320,7 @@ def _built_on_conda(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepR
 
 
 def _of(result: StepResult) -> Interpreter:
-    assert result.python is not None
-    return result.python
+    return cast("Interpreter", result.python)  # the step that chooses a Python names it
 
 
 def _source(interpreter: str) -> str:

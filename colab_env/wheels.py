@@ -41,7 +41,7 @@ class WheelInstaller:
     def install(
         self, requirements: Sequence[str], *, python: Path, target: Path | None = None, alone: bool = False
     ) -> None:
-        """Install packages for one Python, into its own environment or a `target` directory; `alone` without what they depend on."""
+        """Install packages for one Python or into a `target` directory; `alone` means without what they depend on."""
         where: list[str | Path] = ["--no-deps"] if alone else []
         where += ["--target", target] if target else []
         if self.uv is not None:

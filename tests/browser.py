@@ -19,7 +19,8 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 _FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
 )  # fmt: skip
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
@@ -27,7 +28,7 @@ needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debi
 
 @contextlib.contextmanager
 def jupyterlab(directory: Path, home: Path) -> Iterator[str]:
-    """Serve JupyterLab for a directory, as a person with that home would start it; yields its address with the token."""
+    """Serve JupyterLab for a directory, as a person with that home would; yields its address with the token."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

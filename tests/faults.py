@@ -24,6 +24,7 @@ from colab_standin import (  # noqa: E402
     Page,
     PageError,
     Server,
+    Share,
     real_google_colab,
     serving,
 )
@@ -143,7 +144,9 @@ class Machine:
 def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[Machine]:
     """Set up the environment for a Python such as "3.12"; call `first` before anything is changed."""
     found = sorted(VERSIONS.glob(f"{version}.*"))[-1].name
-    options = Options(google_colab=real_google_colab(), pythons=VERSIONS)
+    options = Options(
+        google_colab=real_google_colab(), pythons=VERSIONS, shares=(Share(source=ROOT, target=str(ROOT)),)
+    )
     with ColabRoot.build(options=options) as root:
         if first is not None:
             first(root)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from colab_standin import Page, unavailable
-from faults import VERSIONS, WHERE, Machine, ask_to_switch, machine, next_cell
+from faults import ROOT, VERSIONS, WHERE, Machine, ask_to_switch, machine, next_cell
 
 pytestmark = [
     pytest.mark.colab,
@@ -16,6 +16,7 @@ pytestmark = [
 ]
 ENVIRONMENT, MACHINE = "/content/.venv/bin/python", "/usr/bin/python3"
 LAUNCHERS = "/usr/local/lib/python3.*/dist-packages/colab_kernel_launcher.py*"
+IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 SECRET = {"exists": True, "access": True, "payload": "open sesame"}
 PYTHONS = [each for each in ("3.9", "3.11", "3.12", "3.13") if list(VERSIONS.glob(f"{each}.*"))]
 READ_SECRET = "from google.colab import userdata; userdata.get('KEY')"
@@ -33,7 +34,7 @@ def prepared(request: pytest.FixtureRequest) -> Iterator[Machine]:
 def page(prepared: Machine) -> Iterator[Page]:
     with Page(prepared.server.url, answers={"GetSecret": SECRET}) as page:
         yield page.open()
-    prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": "/work/main"})
+    prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": str(ROOT)})
 
 
 def listed(prepared: Machine, pattern: str) -> str:
@@ -92,8 +93,7 @@ def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: Machin
 
 
 def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepared: Machine, page: Page) -> None:
-    code = "import sys; sys.path.append('/work/main'); import colab_env; colab_env.switch({!r})"
-    first = page.submit(code.format(prepared.kernel))
+    first = page.submit(f"{IMPORT}colab_env.switch({prepared.kernel!r})")
     second = page.submit("open('/content/ran', 'w').close()")
     page.finish(first)
     assert page.finish(second).reply["status"] == "aborted"
@@ -107,8 +107,7 @@ def test_a_kernel_that_fails_on_trial_changes_nothing(prepared: Machine, page: P
     prepared.root.run(["mv", "/content/.venv", "/content/away"])
     try:
         for how in ("restart", "session", "exec"):
-            code = f"import sys; sys.path.append('/work/main'); import colab_env; colab_env.switch('{prepared.kernel}', how='{how}')"
-            error = page.execute(code).error
+            error = page.execute(f"{IMPORT}colab_env.switch({prepared.kernel!r}, how={how!r})").error
             assert (error["ename"], "No such file" in error["evalue"]) == ("PreflightError", True)
             assert page.execute(WHERE).stdout.strip() == MACHINE
         assert listed(prepared, LAUNCHERS) == before
