@@ -117,6 +117,14 @@ done
 rm -rf /content/.venv; cp -a /content/kept /content/.venv
 for layer in /root/.local/share/colab-env/layers/*; do rm -rf $layer/*; cp -a /root/kept/${layer##*/}/. $layer; done
 """
+_INTRODUCTION = (
+    "# What a broken environment costs",
+    "",
+    "Each fault is injected into a running session that was switched to an environment's kernel; then the session is restarted (the",
+    "last two faults end the kernel themselves). Real notebook server, in the stand-in for Colab, two cores. Written by",
+    "`python tests/faults.py 3.12 docs/faults.md`; `tests/test_guard.py` asserts the same outcomes.",
+    "",
+)
 KEPT = ("/content/kept", "/root/kept")
 _KEEP = "cp -a /content/.venv /content/kept; cp -a /root/.local/share/colab-env/layers /root/kept"
 
@@ -235,7 +243,7 @@ def main() -> None:
     parser.add_argument("version")
     parser.add_argument("file", type=Path, nargs="?")
     arguments = parser.parse_args()
-    lines = [f"Python {arguments.version}", "", "| fault | lost boots | seconds until a cell runs | kernel then |"]
+    lines = [*_INTRODUCTION, f"Python {arguments.version}", "", "| fault | lost boots | seconds until a cell runs | kernel then |"]
     lines.append("|---|---:|---:|---|")
     for row in rows(arguments.version):
         print(row, flush=True)
