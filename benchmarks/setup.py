@@ -100,7 +100,9 @@ def run(argv: list[object], cwd: Path, home: Path, cache: Path) -> None:
     paths = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     pyenv = kept.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
     environ = {**kept, "HOME": str(home), "UV_CACHE_DIR": str(cache), "PYTHONPATH": paths, "PYENV_ROOT": pyenv}
-    done = subprocess.run([str(word) for word in argv], cwd=cwd, env=environ, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [str(word) for word in argv], cwd=cwd, env=environ, text=True, capture_output=True, check=False
+    )
     if done.returncode:
         sys.exit(f"{argv} failed:\n{done.stdout}{done.stderr}")
 

@@ -2,10 +2,10 @@
 
     guard.py KERNEL CONNECTION_FILE [NAME=VALUE]... PROGRAM [ARGUMENT]...
 
-Runs under the machine's own Python with `-IS`, needs the standard library only, and is imported by nobody: a copy lies in
-the data directory. It becomes PROGRAM (same process id, so whoever started it notices nothing) with the variables
-set. A file in `boots` notes the start and receives what the kernel prints until it has answered for the first time; then
-`_launch.py` removes it. A start that finds such a file knows that the last one failed, and does not try again.
+Runs under the machine's own Python with `-IS`, needs the standard library only, and is imported by nobody: a copy lies
+in the data directory. It becomes PROGRAM (same process id, so whoever started it notices nothing) with the variables
+set. A file in `boots` notes the start and receives what the kernel prints until it has answered for the first time;
+then `_launch.py` removes it. A start that finds such a file knows that the last one failed, and does not try again.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
 HERE = os.path.dirname(os.path.abspath(__file__))
 # The second is memory: a full disk must not look like a broken kernel.
-PLACES = (os.path.join(HERE, "boots"), f"/dev/shm/colab-env-{os.getuid()}")
+PLACES = (os.path.join(HERE, "boots"), f"/dev/shm/colab-env-{os.getuid()}")  # noqa: S108 - made with mode 700
 SHARED = (os.path.join(sys.prefix, "share"), "/usr/local/share", "/usr/share")
 SHOWN = 12  # lines
 
@@ -78,7 +78,7 @@ def noted(name: str) -> "tuple[str, int]":
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        except OSError:
+        except OSError:  # noqa: PERF203
             if number == len(PLACES) - 1:
                 raise
     raise AssertionError
@@ -107,12 +107,14 @@ def printed(record: "str | None") -> "list[str]":
 def message(kernel: str, reason: str, lines: "list[str]") -> str:
     """Return what the first cell shows."""
     version = ".".join(map(str, sys.version_info[:2]))
-    return "\n".join([
-        f"The kernel {kernel!r} could not start: {reason}.",
-        *(f"    {line}" for line in lines),
-        f"This is the machine's own Python {version} instead; your files are as they were.",
-        f'→ colab_env.setup() repairs what it can; then colab_env.switch("{kernel}") tries the kernel again.',
-    ])
+    return "\n".join(
+        [
+            f"The kernel {kernel!r} could not start: {reason}.",
+            *(f"    {line}" for line in lines),
+            f"This is the machine's own Python {version} instead; your files are as they were.",
+            f'→ colab_env.setup() repairs what it can; then colab_env.switch("{kernel}") tries the kernel again.',
+        ]
+    )
 
 
 def start_stock(told: str, connection_file: str) -> None:

@@ -1,13 +1,11 @@
 """Write down what was at a place before colab-env changed it, so that `undo` can put it back.
 
-Only `_files`, `_overlay` and `Step` write here. What lies in the data directory is not noted: all of it is colab-env's own.
-One line of JSON for each change, written before it:
-    step    the verb that was at work
-    path    the place
-    before  None (nothing was there), or what was: kind, sha256, mode, mtime_ns, saved content, link
-    after   the SHA-256 of the file that comes, "absent", "tree" (a directory that the verb fills and marks as
-            ours), "tool" (what uv, pip, Poetry or conda made for itself), "unknown" (a tool is about to write), or an object: `moved_to` a path, or `saved`, the place of an overlay's originals
-    made    parent directories that did not exist
+Only `_files`, `_overlay` and `Step` write here. What lies in the data directory is not noted: all of it is colab-env's
+own. One line of JSON for each change, written before it: step    the verb that was at work path    the place before
+None (nothing was there), or what was: kind, sha256, mode, mtime_ns, saved content, link after   the SHA-256 of the file
+that comes, "absent", "tree" (a directory that the verb fills and marks as ours), "tool" (what uv, pip, Poetry or conda
+made for itself), "unknown" (a tool is about to write), or an object: `moved_to` a path, or `saved`, the place of an
+overlay's originals made    parent directories that did not exist
 """
 
 from __future__ import annotations
@@ -28,7 +26,15 @@ _step: contextvars.ContextVar[str | None] = contextvars.ContextVar("colab_env_st
 
 ABSENT, TREE, TOOL, UNKNOWN = "absent", "tree", "tool", "unknown"
 # What uv, pip, Poetry and conda make for themselves below the home directory, and where uv puts its Pythons.
-_TOOLS = (".cache/uv", ".cache/pip", ".cache/pypoetry", ".cache/virtualenv", ".config/pypoetry", ".conda", ".cache/conda")
+_TOOLS = (
+    ".cache/uv",
+    ".cache/pip",
+    ".cache/pypoetry",
+    ".cache/virtualenv",
+    ".config/pypoetry",
+    ".conda",
+    ".cache/conda",
+)
 _PYTHONS = ".local/share/uv/python"
 
 

@@ -46,7 +46,7 @@ def send(request: dict[str, Any], kernel: Any) -> None:
     time.sleep(DELAY)
     try:
         call(**request)
-    except Exception as error:  # noqa: BLE001  (a thread has nobody else to tell)
+    except Exception as error:
         kernel._aborting = False
         print(f"The notebook server refused ({error}). Restart the session by hand: the switch then takes place.")
 

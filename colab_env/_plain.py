@@ -1,5 +1,4 @@
-"""Carry plain values between two kernels: None, truth values, numbers, text, bytes, and lists, tuples, sets, dicts of
-these.
+"""Carry plain values between two kernels: None, bool, int, float, str, bytes, and lists, tuples, sets, dicts of these.
 
 Runs in kernels of any Python (3.8 or newer); a copy lies in every kernel layer as part of its package `colab_env`.
 """

@@ -1,7 +1,7 @@
 """What `import colab_env` gives inside an environment's kernel: each call is made by the machine's own Python.
 
-A copy lies in every kernel layer as the package `colab_env`, with `machine.json` beside it. So one notebook runs from the
-top in every kernel, whatever that kernel's Python (3.8 or newer) has installed.
+A copy lies in every kernel layer as the package `colab_env`, with `machine.json` beside it. So one notebook runs from
+the top in every kernel, whatever that kernel's Python (3.8 or newer) has installed.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class BackgroundKernel:
                 self._send("kernel_info_request", {})
                 heard = any(message["msg_type"] == "status" for message in self._messages())
                 if time.monotonic() > deadline:
-                    raise self._died(f"did not answer within {_START:g} s")
+                    msg = f"did not answer within {_START:g} s"
+                    raise self._died(msg)
         except PreflightError:
             self.close()
             raise

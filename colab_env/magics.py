@@ -69,7 +69,8 @@ class ColabEnvMagics(Magics):
                 return switching.switch(name)
             case ["add", *packages] if packages:
                 return _add(packages)
-        raise UsageError(f"%colab_env does not know {' '.join(words)!r}", hint=_HINT)
+        msg = f"%colab_env does not know {' '.join(words)!r}"
+        raise UsageError(msg, hint=_HINT)
 
 
 def load(shell: Any) -> None:
@@ -85,7 +86,8 @@ def load_ipython_extension(shell: Any) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"%%colab_env: {message}", hint=_HINT)
+        msg = f"%%colab_env: {message}"
+        raise UsageError(msg, hint=_HINT)
 
 
 def _options(words: list[str]) -> argparse.Namespace:
@@ -99,13 +101,15 @@ def _options(words: list[str]) -> argparse.Namespace:
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not all(name.isidentifier() for name in names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as x,y")
+        msg = f"{text!r} is not a list of names such as x,y"
+        raise argparse.ArgumentTypeError(msg)
     return names
 
 
 def _looked_up(space: dict[str, Any], name: str) -> Any:
     if name not in space:
-        raise UsageError(f"there is no {name} in this notebook", hint="run the cell that defines it first")
+        msg = f"there is no {name} in this notebook"
+        raise UsageError(msg, hint="run the cell that defines it first")
     return space[name]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MODULE = "colab_kernel_launcher"
 _MARK = "# Made by colab-env"
 _KEPT = ".colab-env-original"
-_TEXT = '''\
+_TEXT = """\
 {mark}: colab_env.switch(None) puts the original back. It is beside this file; its SHA-256 is
 # {digest}
 import os, sys
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     divert()
 with open(ORIGINAL, encoding="utf-8") as _file:
     exec(compile(_file.read(), ORIGINAL, "exec"))
-'''
+"""
 
 
 def place(runtime: Runtime) -> Path | None:

@@ -48,13 +48,13 @@ class _Place:
 
 
 def switch(name: str | None, *, how: str | None = None) -> None:
-    """Continue this notebook on the kernel `name`, without download, edit or upload; None goes back to the machine's own.
+    """Continue this notebook on the kernel `name`, without download, edit or upload; None is the machine's own.
 
-    First that kernel is started on trial in that very way; if it does not answer, nothing changes. `how` is "restart" (on Colab:
-    the session restarts on the new Python, now and at every later restart), "session" (the notebook server gives the
-    session another kernel) or "exec" (this process becomes the new Python, the notebook's cells run on); by default
-    the first that this machine allows. Inside that kernel already, it does nothing. Raises MissingStepError, UsageError
-    or PreflightError with the kernel's last lines.
+    First that kernel is started on trial in that very way; if it does not answer, nothing changes. `how` is "restart"
+    (on Colab: the session restarts on the new Python, now and at every later restart), "session" (the notebook server
+    gives the session another kernel) or "exec" (this process becomes the new Python, the notebook's cells run on); by
+    default the first that this machine allows. Inside that kernel already, it does nothing. Raises MissingStepError,
+    UsageError or PreflightError with the kernel's last lines.
     """
     _leave.leave(planned(name, how=how))
 

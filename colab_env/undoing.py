@@ -67,8 +67,8 @@ def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> 
     """Put everything back as it was before colab-env's first step on this machine, or only what some steps changed.
 
     `steps` are verbs' names, such as "register_kernel" or "switch". Files that colab-env replaced come back with their
-    content, mode and time; what it made goes. What somebody changed since is left as it is, and the result says so. Notebooks are
-    not touched: see `restore_notebook`. The data directory goes last, once nothing is left.
+    content, mode and time; what it made goes. What somebody changed since is left as it is, and the result says so.
+    Notebooks are not touched: see `restore_notebook`. The data directory goes last, once nothing is left.
     """
     runtime = Runtime.detect()
     chosen = {steps} if isinstance(steps, str) else set(steps or ())
@@ -121,7 +121,7 @@ def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> Undone | Non
     return Undone(path=change.path, step=change.step, action=action)
 
 
-def _obstacle(change: _Change) -> str | None:
+def _obstacle(change: _Change) -> str | None:  # noqa: PLR0911 - one line for each reason
     if change.moved_to is not None:
         return None if change.moved_to.is_dir() else f"{short(change.moved_to)} is gone"
     if isinstance(change.after, dict) or _is_as_before(change):

@@ -45,7 +45,8 @@ def misfit(project: Path, *, python: Interpreter, system_site_packages: bool) ->
 def set_aside_foreign(project: Path) -> Path | None:
     """Keep an environment that somebody else made: rename it to `.venv.old`, or `.venv.old2` and so on.
 
-    Returns the new name, or None when there is nothing to keep. Raises NotOursError when `.venv` is not a virtual environment at all.
+    Returns the new name, or None when there is nothing to keep. Raises NotOursError when `.venv` is not a virtual
+    environment at all.
     """
     target = project / NAME
     if not (target.exists() or target.is_symlink()) or _files.read_receipt(target) is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from colab_standin import (  # noqa: E402
+from colab_standin import (
     PYTHONS,
     ColabRoot,
     CrashError,
@@ -69,7 +69,7 @@ FAULTS = (
     Fault(name="`sitecustomize` raises", script=f"echo 'raise RuntimeError(1)' > {SITE}/sitecustomize.py"),
     Fault(
         name="`sitecustomize` ends Python",
-        script=f'echo \'raise SystemExit("no")\' > {SITE}/sitecustomize.py',
+        script=f"echo 'raise SystemExit(\"no\")' > {SITE}/sitecustomize.py",
         says="before it answered",
         lost=1,
     ),
@@ -120,8 +120,9 @@ for layer in /root/.local/share/colab-env/layers/*; do rm -rf $layer/*; cp -a /r
 _INTRODUCTION = (
     "# What a broken environment costs",
     "",
-    "Each fault is injected into a running session that was switched to an environment's kernel; then the session is restarted (the",
-    "last two faults end the kernel themselves). Real notebook server, in the stand-in for Colab, two cores. Written by",
+    "Each fault is injected into a running session that was switched to an environment's kernel; then the session is",
+    "restarted (the last two faults end the kernel themselves). Real notebook server, in the stand-in for Colab, two cores.",
+    "Written by",
     "`python tests/faults.py 3.12 docs/faults.md`; `tests/test_guard.py` asserts the same outcomes.",
     "",
 )
@@ -151,7 +152,7 @@ class Machine:
 @contextlib.contextmanager
 def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[Machine]:
     """Set up the environment for a Python such as "3.12"; call `first` before anything is changed."""
-    found = sorted(VERSIONS.glob(f"{version}.*"))[-1].name
+    found = max(VERSIONS.glob(f"{version}.*")).name
     options = Options(
         google_colab=real_google_colab(), pythons=VERSIONS, shares=(Share(source=ROOT, target=str(ROOT)),)
     )
@@ -243,7 +244,12 @@ def main() -> None:
     parser.add_argument("version")
     parser.add_argument("file", type=Path, nargs="?")
     arguments = parser.parse_args()
-    lines = [*_INTRODUCTION, f"Python {arguments.version}", "", "| fault | lost boots | seconds until a cell runs | kernel then |"]
+    lines = [
+        *_INTRODUCTION,
+        f"Python {arguments.version}",
+        "",
+        "| fault | lost boots | seconds until a cell runs | kernel then |",
+    ]
     lines.append("|---|---:|---:|---|")
     for row in rows(arguments.version):
         print(row, flush=True)

@@ -7,7 +7,7 @@ import sys
 
 import nbformat
 import pytest
-from browser import chromium, choose_kernel, jupyterlab, needs_browser, run_cell, wait_for_text
+from browser import choose_kernel, chromium, jupyterlab, needs_browser, run_cell, wait_for_text
 from bundled import NOTEBOOK
 
 pytestmark = [pytest.mark.network, pytest.mark.browser, needs_browser]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from colab_env.open_in_colab import badge
 from colab_env.errors import NoRemoteError
+from colab_env.open_in_colab import badge
 
 BADGE = (
     "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"

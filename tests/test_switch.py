@@ -26,7 +26,9 @@ JULIA = "/root/.local/share/jupyter/kernels/julia/kernel.json"
 @pytest.fixture(scope="module", params=PYTHONS)
 def prepared(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with machine(request.param) as prepared:
-        prepared.root.run(["sh", "-c", f"mkdir -p {JULIA.rpartition('/')[0]}; echo '{{\"argv\": [\"julia\"]}}' > {JULIA}"])
+        prepared.root.run(
+            ["sh", "-c", f'mkdir -p {JULIA.rpartition("/")[0]}; echo \'{{"argv": ["julia"]}}\' > {JULIA}']
+        )
         yield prepared
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 from colab_standin import ColabRoot, Page, serving, unavailable
 from conftest import Machine
-from faults import KEPT, ROOT, VERSIONS, ask_to_switch, machine as colab_machine, next_cell
+from faults import KEPT, ROOT, VERSIONS, ask_to_switch, next_cell
+from faults import machine as colab_machine
 
 from colab_env import _journal, steps, undoing
 from colab_env.runtime import Runtime
 from colab_env.undoing import undo
 
 PLACES = "/usr/local /usr/bin /root /content /etc /home /env"
+FIND = f"find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' -o -name .jupyter \\) -prune -o"
 LISTING = f"""
-find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' -o -name .jupyter \\) -prune -o -type f -exec sha256sum {{}} + | sort
-find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' -o -name .jupyter \\) -prune -o -printf '%p %y %m %l\\n' | sort
+{FIND} -type f -exec sha256sum {{}} + | sort
+{FIND} -printf '%p %y %m %l\\n' | sort
 """
 
 
@@ -60,7 +62,10 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
             page.open()
             ask_to_switch(page, prepared.kernel)
             next_cell(page)
-            assert "colab_kernel_launcher.py: put back" in page.execute("import colab_env; colab_env.undo(dry_run=True)").text
+            assert (
+                "colab_kernel_launcher.py: put back"
+                in page.execute("import colab_env; colab_env.undo(dry_run=True)").text
+            )
             ask_to_switch(page, None)
             next_cell(page)
             undone = page.execute(f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.undo()")
