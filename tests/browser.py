@@ -35,7 +35,7 @@ def jupyterlab(directory: Path, home: Path) -> Iterator[str]:
     options = [f"--ServerApp.port={port}", "--ServerApp.open_browser=False", "--IdentityProvider.token=secret"]
     options += [f"--ServerApp.root_dir={directory}", "--ServerApp.allow_root=True", "--LabApp.news_url=None"]
     options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    environ = {**os.environ, "HOME": str(home)}
+    environ = {**os.environ, "HOME": str(home), "PYTHONPATH": str(Path(__file__).parents[1])}
     with (directory / "server.log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environ, stdout=log, stderr=log)
     try:
@@ -72,7 +72,12 @@ def choose_kernel(driver, display_name: str) -> None:
     dialog = driver.find_element(By.CSS_SELECTOR, ".jp-Dialog")
     Select(dialog.find_element(By.TAG_NAME, "select")).select_by_visible_text(display_name)
     dialog.find_element(By.CSS_SELECTOR, "button.jp-mod-accept").click()
-    _wait_until(lambda: f"{display_name} | Idle" in driver.find_element(By.ID, "jp-main-statusbar").text)
+    wait_until_idle(driver, display_name)
+
+
+def wait_until_idle(driver, display_name: str) -> None:
+    """Wait until the status bar says that this kernel is there and has nothing to do."""
+    _wait_until(lambda: f"{display_name} | Idle" in driver.find_element("id", "jp-main-statusbar").text)
 
 
 def run_cell(driver, number: int = 0) -> None:
@@ -83,6 +88,15 @@ def run_cell(driver, number: int = 0) -> None:
 
     driver.find_elements(By.CSS_SELECTOR, ".jp-CodeCell .cm-content")[number].click()
     ActionChains(driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
+
+
+def run_cell_until(driver, number: int, text: str) -> str:
+    """Run a cell again until its output shows `text`: Lab names a new kernel before it has connected to it."""
+    for _ in range(5):
+        run_cell(driver, number)
+        with contextlib.suppress(pytest.fail.Exception):
+            return wait_for_text(driver, text, seconds=8)
+    return wait_for_text(driver, text, seconds=0.1)
 
 
 def wait_for_text(driver, text: str, *, seconds: float = 60) -> str:
