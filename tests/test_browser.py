@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,6 @@ def _write(project: Path, *cells: str) -> None:
 
 
 def _display_name() -> str:
-    argv = [sys.executable, "-m", "colab_env", "kernel", "list"]
-    listed = subprocess.run(argv, check=True, text=True, capture_output=True, cwd=NOTEBOOK.parent)
-    line = next(line for line in listed.stdout.splitlines() if line.startswith("mine "))
-    return line[len("mine ") :].split("  ")[0].strip()
+    argv = [sys.executable, "-m", "colab_env", "kernel", "list", "--json"]
+    listed = json.loads(subprocess.run(argv, check=True, capture_output=True, cwd=NOTEBOOK.parent).stdout)
+    return next(each["display_name"] for each in listed["kernels"] if each["name"] == "mine")
