@@ -32,6 +32,12 @@ _UNWANTED = (
 )
 
 
+def pytest_configure() -> None:
+    """Hear the stop button, for the programs that tests start too: a shell's background job is started deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """A machine with Poetry and the kernel layer for `python`; `poetry` is what installing it returned."""
