@@ -56,6 +56,11 @@ def parse_specifier(text: str) -> SpecifierSet:
         raise UsageError(msg, hint="write a version such as 3.12 or a range such as '>=3.11,<3.13'") from error
 
 
+def spelled(specifier: SpecifierSet) -> str:
+    """Write a specifier as a person would: 3.12 for ==3.12.*, and * for any."""
+    return re.sub(r"^==(.*)\.\*$", r"\1", str(specifier)) or "*"
+
+
 def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
     """Say whether some release of Python X.Y can satisfy the specifier."""
     return any(specifier.contains(f"{short_version}.{micro}") for micro in range(60))

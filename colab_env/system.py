@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _process
 from colab_env.errors import CommandError, NoSuchPythonError
-from colab_env.interpreter import OLDEST, Interpreter, fits_short_version
+from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, spelled
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -80,8 +80,7 @@ def inspect(path: Path, *, runtime: Runtime) -> Interpreter | None:
 def missing(specifier: SpecifierSet, there: list[Interpreter]) -> NoSuchPythonError:
     """Make the error that says which Pythons there are instead."""
     names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
-    asked = re.sub(r"^==(.*)\.\*$", r"\1", str(specifier)) or "*"
-    msg = f"no Python on this machine fits {asked!r}; there is: {names}"
+    msg = f"no Python on this machine fits {spelled(specifier)!r}; there is: {names}"
     hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
     return NoSuchPythonError(msg, hint=hint)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _process, _report, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
-from colab_env.interpreter import Interpreter
+from colab_env.interpreter import Interpreter, spelled
 from colab_env.wheels import WheelInstaller
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def install_python(uv: Path, specifier: SpecifierSet, *, runtime: Runtime, index
         _process.run([uv, "python", "install", request], environ=children)
         answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
     except CommandError as error:
-        raise _explained(error, request) from error
+        raise _explained(error, spelled(specifier)) from error
     path = Path(answer.lines[-1])
     return Interpreter(path=path, version=_version(uv, path, children), source="uv")
 
