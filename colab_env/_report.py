@@ -108,7 +108,7 @@ class Notebook:
         text = "\n".join(lines)
         bundle = {"text/plain": text, "text/html": f'<pre style="margin:0">{html.escape(text)}</pre>'}
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+            self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
 
