@@ -75,6 +75,16 @@ def test_a_project_of_uv_is_installed_as_its_lock_says(base, tmp_path):
 
 
 @pytest.mark.network
+def test_a_project_with_a_pylock_gets_what_it_says(base, tmp_path):
+    place, program = library(tmp_path / "lesson"), uv.find(Runtime.detect())
+    if program is None:
+        pytest.skip("needs uv")
+    export = ["pip", "compile", "-q", "--no-header", "--format", "pylock.toml", "-o", "pylock.toml", "-"]
+    subprocess.run([program, *export], cwd=place, check=True, input=b"idna==3.6")
+    assert "idna-3.6" in installed(envs.create("lesson", project=place).where)
+
+
+@pytest.mark.network
 def test_a_project_without_a_lock_is_installed_as_pip_would(base, tmp_path):
     place = library(tmp_path / "project")
     made = envs.create("lesson", project=place).where
