@@ -72,7 +72,8 @@ def _own(runtime: Runtime) -> Path:
 
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
-    listed = json.loads(_process.run(argv, environ=children).output)
+    lines = _process.run(argv, environ=children).lines
+    listed = json.loads(next(line for line in lines if line.startswith("[")))  # warnings may stand around it
     real = path.resolve()
     return str(next(each["version"] for each in listed if Path(each["path"]).resolve() == real))
 
