@@ -41,19 +41,19 @@ _PYTHONS = ".local/share/uv/python"
 @contextlib.contextmanager
 def during(step: str) -> Iterator[None]:
     """Note every change inside the block as this verb's; outside of such a block nothing is noted."""
-    token = _step.set(step)
     runtime = Runtime.detect()
     present = {place for place in _tool_places(runtime) if place.exists()}
     missing = {parent for place in (*_tool_places(runtime), runtime.data) for parent in _missing_parents(place)}
     if not runtime.data.exists():
         _append(runtime, _made(step, runtime.data, missing))
+    token = _step.set(step)
     try:
         yield
     finally:
+        _step.reset(token)
         for path in _tool_places(runtime):
             if path.exists() and path not in present:
                 _append(runtime, _made(step, path, missing))
-        _step.reset(token)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_a_project_with_a_pylock_gets_what_it_says(base, tmp_path):
     if program is None:
         pytest.skip("needs uv")
     export = ["pip", "compile", "-q", "--no-header", "--format", "pylock.toml", "-o", "pylock.toml", "-"]
+    export += ["--python", sys.executable]
     subprocess.run([program, *export], cwd=place, check=True, input=b"idna==3.6")
     assert "idna-3.6" in installed(envs.create("lesson", project=place).where)
 

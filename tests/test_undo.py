@@ -148,6 +148,18 @@ def test_outside_of_steps_nothing_is_noted(home: Path, tmp_path: Path) -> None:
     assert _journal.entries(Runtime.detect()) == []
 
 
+def test_a_step_that_could_not_begin_is_over(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from colab_env import _files
+
+    (tmp_path / "taken").write_text("")
+    with monkeypatch.context() as taken:
+        taken.setenv("COLAB_ENV_HOME", str(tmp_path / "taken" / "below"))
+        with pytest.raises(OSError, match="taken"), _journal.during("test"):
+            pass
+    _files.write_text(tmp_path / "x", "1")
+    assert _journal.entries(Runtime.detect()) == []
+
+
 def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) -> None:
     from colab_env import _files
 
