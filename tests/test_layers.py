@@ -20,13 +20,14 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("parts", {"env_move", "env_purge"}),
     ("parts", {"env_build"}),
     ("parts", {"environment", "env_kernel", "env_use", "env_script"}),
-    ("parts", {"kernel"}),
+    ("parts", {"kernel", "locked"}),
     ("parts", {"step", "choice"}),
     ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}),
-    ("tools", {"conda", "uv", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
+    ("tools", {"lockfiles"}),
+    ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),
     ("tools", {"guard", "shim", "env_base", "env_names", "env_unit"}),
-    ("tools", {"index", "installers", "json_text", "wheels", "_conda_run", "_overlay", "_relocate"}),
+    ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress", "_conda_run", "_overlay", "_relocate"}),
     ("tools", {"conda_faults", "_originals"}),
     ("edges", {"_process", "_download"}),
     ("edges", {"_files"}),
