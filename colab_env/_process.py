@@ -122,11 +122,11 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
     """Run independent tasks side by side and return their results in order.
 
     The first exception is raised after all have ended. The stop button reaches the main thread only: it ends the
-    programs of every task, so that each task takes its own steps back.
+    programs of every task, those of tasks that such a task runs included, so that each takes its own steps back.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    team = _Team()
+    team = _team.get() or _Team()
     token = _team.set(team)
     try:
         with ThreadPoolExecutor(len(tasks)) as pool:

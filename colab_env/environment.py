@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,18 @@ class Wish:
             msg = f"there is no installer {self.installer!r}"
             raise UsageError(msg, hint=f"choose one of {', '.join(locked.INSTALLERS)}")
 
+    @classmethod
+    def of(
+        cls, *, lock: str | Path | None, installer: str | None, extras: Sequence[str], groups: Sequence[str] | None
+    ) -> Wish:
+        """Take what a person wrote: one name may stand for a list of one."""
+        return cls(
+            lock=None if lock is None else str(lock),
+            installer=installer,
+            extras=_names(extras),
+            groups=None if groups is None else _names(groups),
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the receipt."""
         groups = None if self.groups is None else list(self.groups)
@@ -57,13 +70,21 @@ class Environment:
     """One project's virtual environment while it is checked and built."""
 
     def __init__(
-        self, project: Path, python: Interpreter, runtime: Runtime, *, system_site_packages: bool, wish: Wish
+        self,
+        project: Path,
+        python: Interpreter,
+        runtime: Runtime,
+        *,
+        system_site_packages: bool,
+        wish: Wish,
+        ready: Callable[[], object] = lambda: None,
     ) -> None:
         self.project = project
         self.python = python
         self.runtime = runtime
         self.visible = system_site_packages
         self.wish = wish
+        self.ready = ready
         self.lock: LockFile | None = None
         self.notes: list[str] = []
         self.choice = locked.Choice(
@@ -115,7 +136,7 @@ class Environment:
 
     def _place(self) -> locked.Place:
         environment = self.project / venv.NAME
-        return locked.Place(project=self.project, environment=environment, uv=self._uv())
+        return locked.Place(project=self.project, environment=environment, uv=self._uv(), ready=self.ready)
 
     def _uv(self) -> Path | None:
         if self.wish.installer is not None:
@@ -180,6 +201,10 @@ class Environment:
         if others or not self.is_poetrys:
             beside = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
             self.notes.append(f"Packages from {_named(self.lock, self.runtime)}{beside}")
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def health_check(project: Path, python: Interpreter, runtime: Runtime) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from colab_env import _files, index, poetry, pyproject, script_block, simple_index, uv
-from colab_env.errors import MissingStepError, PoetryError, UsageError
+from colab_env import _files, _process, index, poetry, pyproject, read_ahead, script_block, simple_index, uv
+from colab_env.errors import ColabEnvError, MissingStepError, PoetryError, UsageError
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
 from colab_env.uv_install import UvInstaller
@@ -44,12 +45,14 @@ class Place:
     """Where it goes: the virtual environment `environment` of the directory `project`.
 
     `uv` is the program that installs, or None on a machine without it; with `pip`, the environment gets pip too;
-    `editable` installs the project itself so that changes of its files count at once; `options` are added to uv's.
+    `editable` installs the project itself so that changes of its files count at once; `options` are added to uv's. `ready`
+    returns when Poetry can be asked.
     """
 
     project: Path
     environment: Path
     uv: Path | None
+    ready: Callable[[], object] = lambda: None
     pip: bool = True
     editable: bool = True
     options: tuple[str, ...] = ()
@@ -128,12 +131,32 @@ def require_poetry(runtime: Runtime) -> None:
 
 
 def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
-    text = _of_poetry(directory, choice, runtime=runtime, place=place)
+    def answer() -> str:
+        place.ready()
+        return _of_poetry(directory, choice, runtime=runtime, place=place)
+
+    def guess() -> None:
+        _install_guess(directory, choice, place=place, runtime=runtime)
+
+    text = str(_process.together(answer, guess)[0])
     if pyproject.is_package(directory):
         text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
     # Poetry has chosen by source; every version is exact and most have hashes, so any index may have the file.
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
     _put(installer, text, place=place, directory=directory)
+
+
+def _install_guess(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+    """Begin with what poetry.lock seems to say, while Poetry is being installed or thinks; its own answer comes after."""
+    lock = directory / "poetry.lock"
+    groups = pyproject.default_groups(directory) if choice.groups is None else choice.groups
+    guess = None
+    if lock.is_file() and not choice.extras:
+        guess = read_ahead.requirements(lock.read_text(encoding="utf-8"), frozenset({"main", *groups}))
+    if guess:
+        with contextlib.suppress(ColabEnvError):  # the answer's own install says what is wrong
+            argv = [*place.options, "--no-deps", "-r", "-"]
+            _uv(place.uv, runtime).install(argv, python=place.python, cwd=directory, text=guess)
 
 
 def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtime) -> None:
@@ -172,6 +195,7 @@ def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
 
 
 def _poetry_install(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+    place.ready()
     require_poetry(runtime)
 
     def once(known: Index) -> None:

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 NOTE = "This network serves only PyPI's simple index; Poetry now reads that one."
 
 
-def heal_if_needed(runtime: Runtime) -> str | None:
-    """Ask the index whether it answers in JSON, and heal Poetry if it does not. Returns the line to say, or None.
+def is_all_there_is(runtime: Runtime, *, url: str | None = None) -> bool | None:
+    """Ask the index whether it fails to answer in JSON; `url` is its address, by default pip's own.
 
-    A machine whose own settings name an index keeps it, and one that is offline is left alone.
+    None means that there is no pip here to name it. A machine whose own settings name an index keeps it, and one that is
+    offline is left alone: False.
     """
     if index.settings(runtime).url is not None:
-        return None
-    url = index.default_simple_index() or poetry.default_index(runtime)
-    return _heal(runtime, url) if _download.answers_json(f"{url}/pip/") is False else None
+        return False
+    url = url or index.default_simple_index()
+    return None if url is None else _download.answers_json(f"{url}/pip/") is False
 
 
 def heal(runtime: Runtime) -> str | None:

@@ -71,15 +71,8 @@ def setup(
             install_python, python, interpreter=interpreter, project=project, prefix=prefix, lock=lock
         )
         get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
-        fill = functools.partial(
-            configure_venv,
-            project,
-            system_site_packages=system_site_packages,
-            lock=lock,
-            installer=installer,
-            extras=extras,
-            groups=groups,
-        )
+        wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups)
+        fill = functools.partial(_configured, project, system_site_packages=system_site_packages, wish=wish)
         built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
         registered = register_kernel(kernel, project=project)
     _load_magics()
@@ -214,8 +207,14 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     notes: list[str] = []
 
     def build() -> None:
-        poetry.install(runtime, version=version, installer=_installer(runtime), index=index.settings(runtime))
-        if healed := simple_index.heal_if_needed(runtime):
+        known = index.settings(runtime)
+        _, simple_only = _process.together(
+            lambda: poetry.install(runtime, version=version, installer=_installer(runtime), index=known),
+            lambda: simple_index.is_all_there_is(runtime),
+        )
+        if simple_only is None:
+            simple_only = simple_index.is_all_there_is(runtime, url=poetry.default_index(runtime))
+        if simple_only and (healed := simple_index.heal(runtime)):
             notes.append(healed)
 
     result = Step(
@@ -257,16 +256,25 @@ def configure_venv(
     MissingStepError, ProjectFileError, LockMismatchError, HashMismatchError, BuildError, NetworkError; then project and
     environment are as before.
     """
+    wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups)
+    return _configured(project, python=python, system_site_packages=system_site_packages, wish=wish)
+
+
+def _configured(
+    project: str | Path,
+    *,
+    python: str | Interpreter | None,
+    system_site_packages: bool,
+    wish: Wish,
+    ready: Callable[[], object] | None = None,
+) -> StepResult:
+    """Do what `configure_venv` says; `ready` brings Poetry while what can be done without it is done."""
     runtime, directory = Runtime.detect(), _directory(project)
-    wish = Wish(
-        lock=None if lock is None else str(lock),
-        installer=installer,
-        extras=_names(extras),
-        groups=None if groups is None else _names(groups),
-    )
     chosen = _python_for(directory, python, wish.lock, runtime)
-    work = Environment(directory, chosen, runtime, system_site_packages=system_site_packages, wish=wish)
-    if work.is_poetrys:
+    work = Environment(
+        directory, chosen, runtime, system_site_packages=system_site_packages, wish=wish, ready=ready or (lambda: None)
+    )
+    if work.is_poetrys and ready is None:
         locked.require_poetry(runtime)
     result = Step(
         name="configure_venv",
@@ -342,9 +350,22 @@ def _built(choose: _Verb, get_poetry: _Verb | None, fill: _Verb) -> list[StepRes
     chosen = choose()
     python = _of(chosen)
     packages, environment = _process.together(
-        lambda: install_colab_packages(python=python), lambda: (*_tool(get_poetry), fill(python=python))
+        lambda: install_colab_packages(python=python), lambda: _filled(get_poetry, fill, python)
     )
     return [chosen, packages, *environment]
+
+
+def _filled(get_poetry: _Verb | None, fill: _Verb, python: Interpreter) -> list[StepResult]:
+    """Fill the environment while Poetry, where it is needed, is being installed."""
+    tool: list[StepResult] = []
+
+    def ready() -> None:
+        if get_poetry is not None and not tool:
+            tool.append(get_poetry())
+
+    filled = fill(python=python, ready=ready)
+    ready()
+    return [*tool, filled]
 
 
 def _tool(get_poetry: _Verb | None) -> tuple[StepResult, ...]:
@@ -457,10 +478,6 @@ def _python_for(project: Path, python: str | Interpreter | None, lock: str | Non
     if python is not None and "/" in python:
         return system.at_path(Path(python).expanduser(), runtime=runtime)
     return system.find(parse_specifier(python or _asked_python(project, lock, runtime) or "*"), runtime=runtime)
-
-
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:

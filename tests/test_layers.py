@@ -27,7 +27,8 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),
     ("tools", {"guard", "shim", "env_base", "env_names", "env_unit"}),
-    ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress", "_conda_run", "_overlay", "_relocate"}),
+    ("tools", {"index", "installers", "json_text", "read_ahead", "script_block", "wheels", "uv_progress"}
+     | {"_conda_run", "_overlay", "_relocate"}),
     ("tools", {"conda_faults", "_originals"}),
     ("edges", {"_process", "_download"}),
     ("edges", {"_files"}),
