@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,9 @@ from colab_env.errors import DiskFullError, NotOursError, NotWritableError
 from colab_env.results import short
 
 RECEIPT = "colab-env.json"
+# The sticky bit, which has no use in a directory of one owner, marks a directory as ours while it has no receipt yet:
+# what somebody else puts at the path of a killed run does not carry it.
+_UNFINISHED = stat.S_ISVTX
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # something else in the way
@@ -176,6 +180,7 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
             _journal.note(path, _journal.TREE)
         path.parent.mkdir(parents=True, exist_ok=True)
         _beside(path, "building").touch()
+        path.mkdir(mode=0o777 | _UNFINISHED)
         yield path
 
 
@@ -192,22 +197,42 @@ def updating(path: Path) -> Iterator[Path]:
         shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)
         _beside(path, "copying").rename(_beside(path, "old"))
         _beside(path, "building").touch()
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
         (path / RECEIPT).unlink(missing_ok=True)
         yield path
 
 
-def recover(path: Path, *, keep_complete: bool = True) -> None:
-    """Bring back what a run that ended early was replacing or updating, unless the new one is complete."""
-    aside, building, copying = (_beside(path, word) for word in ("old", "building", "copying"))
+def recover(path: Path) -> None:
+    """Bring back what a run that ended early was replacing or updating, unless the new one is complete.
+
+    What somebody else put at `path` since then is left alone.
+    """
+    building, copying = _beside(path, "building"), _beside(path, "copying")
     with explaining(path):
         if os.path.lexists(copying):
             _delete(copying)
         if building.exists():
-            if os.path.lexists(path) and not (keep_complete and read_receipt(path)):
-                _delete(path)
+            _finish(path) if read_receipt(path) else _delete_unfinished(path)
             building.unlink()
-        if os.path.lexists(aside):
-            _delete(aside) if os.path.lexists(path) else aside.rename(path)
+        if not os.path.lexists(path) or read_receipt(path) is not None:
+            _take_back(path)
+
+
+def _delete_unfinished(path: Path) -> None:
+    if path.is_dir() and path.stat().st_mode & _UNFINISHED:
+        _delete(path)
+
+
+def _finish(path: Path) -> None:
+    mode = path.stat().st_mode
+    if mode & _UNFINISHED:
+        path.chmod(stat.S_IMODE(mode) & ~_UNFINISHED)
+
+
+def _take_back(path: Path) -> None:
+    aside = _beside(path, "old")
+    if os.path.lexists(aside):
+        _delete(aside) if os.path.lexists(path) else aside.rename(path)
 
 
 @contextlib.contextmanager
@@ -215,8 +240,14 @@ def _undoing(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        recover(path, keep_complete=False)
+        with explaining(path):
+            _delete(_beside(path, "copying"))
+            if _beside(path, "building").exists():
+                _delete(path)
+                _beside(path, "building").unlink()
+            _take_back(path)
         raise
+    _finish(path)
     _beside(path, "building").unlink()
     if os.path.lexists(_beside(path, "old")):
         _delete(_beside(path, "old"))

@@ -332,15 +332,14 @@ def fastest(words: list[str], *, times: int = 15) -> float:
     return min(durations)
 
 
-def test_run_costs_five_milliseconds_at_most(web, command):
+def test_run_costs_a_fraction_of_the_program_s_own_start(web, command):
     program = [str(web / "bin/python"), "-I", "-S", "-c", "pass"]
     direct = fastest(program)
-    ours = fastest([str(command.path), "run", "web", "python", *program[1:]])
-    assert ours - direct < 0.005
+    assert fastest([str(command.path), "run", "web", "python", *program[1:]]) < 1.5 * direct
 
 
-def test_which_takes_sixty_milliseconds_at_most(web, command):
-    assert fastest([str(command.path), "which", "web", "demo"]) < 0.060
+def test_which_is_quicker_than_python_starts(web, command):
+    assert fastest([str(command.path), "which", "web", "demo"]) < fastest([str(web / "bin/python"), "-I", "-c", "pass"])
 
 
 # the installed command

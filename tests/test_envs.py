@@ -270,19 +270,15 @@ def test_a_python_that_was_replaced_is_seen(web, pythons):
     assert "its Python is another one now" in listed("web").health
 
 
-def test_a_thousand_environments_are_listed_in_under_a_second(web, command):
+def test_a_thousand_environments_are_listed_and_nothing_is_started(web, command, monkeypatch):
     receipt = json.loads((web / "colab-env.json").read_text())
     for number in range(999):
         copy = web.parent / f"web{number}"
         _files.copy(web, copy, ignore=("__pycache__",))
         (copy / "colab-env.json").write_text(json.dumps(receipt))
-    times = []
-    for _ in range(3):
-        began = time.monotonic()
-        assert len(envs.list_environments()) == 1000
-        times.append(time.monotonic() - began)
-    assert min(times) < 1, times
     assert len(json.loads(command("env", "list", "--json").stdout)) == 1000
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert len(envs.list_environments()) == 1000
 
 
 # which, path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,6 +209,17 @@ def test_killed_at_any_moment_a_first_build_does_not_stand_in_the_way_of_the_nex
     for place in killed_everywhere("replace", tmp_path):
         replace(place / "thing", "next")
         assert content(place) == whole("next"), f"killed at operation {place.name}"
+
+
+def test_what_somebody_makes_where_a_run_was_killed_is_not_deleted(tmp_path):
+    (tmp_path / "nothing-before").touch()
+    for place in killed_everywhere("replace", tmp_path):
+        if _files.read_receipt(place / "thing") is None:
+            shutil.rmtree(place / "thing", ignore_errors=True)
+            (place / "thing").mkdir()
+            (place / "thing" / "mine").write_text("mine")
+            _files.recover(place / "thing")
+            assert content(place) == {"thing/mine": "mine"}, f"killed at operation {place.name}"
 
 
 def test_killed_at_any_moment_a_file_has_its_old_text_or_its_new_one(tmp_path):
