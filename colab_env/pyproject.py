@@ -36,6 +36,12 @@ def requires_python(project: Path) -> str | None:
     return str(asked) if isinstance(asked, str) else None
 
 
+def read(project: Path) -> dict[str, Any]:
+    """Return what pyproject.toml says, as plain values; empty when there is none. Raises ProjectFileError."""
+    document = _read(project / "pyproject.toml")
+    return document.unwrap() if document is not None else {}
+
+
 def complete(project: Path, *, python: Interpreter, system_site_packages: bool) -> list[str]:
     """Write what Poetry needs and the project lacks, and return the names of the files written.
 

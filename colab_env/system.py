@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,37 @@ _QUESTION = (
     "import sys, json; print(json.dumps([sys.implementation.name, '.'.join(map(str, sys.version_info[:3])),"
     " getattr(sys, '_base_executable', None) or sys.executable, sys.version_info.releaselevel]))"
 )
+# The names are those of PEP 508. Without -S and -I, so that the answer is what a program of this Python sees.
+_LOOK = """\
+import json, os, platform as p, sys
+places = [each for each in sys.path if os.path.basename(each) in ("site-packages", "dist-packages")]
+markers = {"os_name": os.name, "sys_platform": sys.platform, "platform_machine": p.machine(),
+ "platform_python_implementation": p.python_implementation(), "platform_release": p.release(),
+ "platform_system": p.system(), "platform_version": p.version(), "implementation_name": sys.implementation.name,
+ "python_version": ".".join(p.python_version_tuple()[:2]), "python_full_version": p.python_version(),
+ "implementation_version": p.python_version()}
+print(json.dumps([places, markers]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """What a Python sees: its `directories` of packages, the first wins, and its `markers` (PEP 508's names)."""
+
+    directories: tuple[Path, ...]
+    markers: Mapping[str, str]
+
+
+def look_inside(python: Interpreter, *, runtime: Runtime) -> Inside:
+    """Ask a Python where its packages are. Raises CommandError when it does not start."""
+    answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(runtime.environ))
+    places, markers = json.loads(answer.lines[-1])
+    return Inside(directories=tuple(map(Path, places)), markers=markers)
+
+
+def of_machine(runtime: Runtime) -> Interpreter | None:
+    """Return the Python that the machine's own tools run on; None when it is none that can be used."""
+    return inspect(runtime.machine_python, runtime=runtime)
 
 
 def find(specifier: SpecifierSet, *, runtime: Runtime) -> Interpreter:
