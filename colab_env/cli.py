@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_steps(commands)
+    _add_plan(commands)
     _add_status(commands)
     _add_kernel(commands)
     _add_switch(commands)
@@ -190,6 +191,28 @@ def _view_option(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="hide the interpreter's own packages",
     )
+
+
+def _add_plan(commands: Any) -> None:
+    plan = _command(
+        commands,
+        "plan",
+        "say what a set-up would bring, hide and clash with; nothing is changed",
+        _plan,
+        example="colab-env plan --python 3.12 --keep torch",
+    )
+    _python_options(plan)
+    plan.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
+    plan.add_argument("--lock", metavar="FILE", help="the lock file (default: the one that is found)")
+    plan.add_argument("--extra", dest="extras", action="append", default=[], metavar="NAME", help="an extra to install")
+    plan.add_argument("--group", dest="groups", action="append", metavar="NAME", help="a dependency group to install")
+    _keep_option(plan)
+    _view_option(plan)
+
+
+def _keep_option(parser: argparse.ArgumentParser) -> None:
+    told = "use the machine's own build of a package and of what it needs, such as torch; may be repeated"
+    parser.add_argument("--keep", action="append", default=[], metavar="PACKAGE", help=told)
 
 
 def _add_status(commands: Any) -> None:
@@ -329,6 +352,14 @@ def _configure_venv(arguments: argparse.Namespace) -> int:
 
     named = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
     return _result(steps.configure_venv(arguments.project, **named), arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from colab_env import planning
+
+    names = ("interpreter", "project", "lock", "extras", "groups", "keep", "prefix", "system_site_packages")
+    named = {key: getattr(arguments, key) for key in names}
+    return _shown(planning.plan(arguments.python, **named), arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:

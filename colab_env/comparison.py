@@ -36,14 +36,15 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """What is compared: what is `wanted`, what the `machine` has, whether the environment sees that, what is `kept`.
+    """What is compared: what is `wanted`, what the `machine` has, what the environment will have `seen` without it.
 
-    `known` are distributions whose metadata tells what wanted ones need: those in the environment that is there.
+    What is `kept` is the machine's. `known` are distributions whose metadata tells what wanted ones need, such as those
+    of the environment that is there.
     """
 
     wanted: Mapping[str, Wanted]
     machine: Mapping[str, Distribution]
-    visible: bool
+    seen: Mapping[str, Distribution]
     markers: Mapping[str, str]
     kept: Mapping[str, Distribution] = field(default_factory=dict)
     known: Mapping[str, Distribution] = field(default_factory=dict)
@@ -56,22 +57,26 @@ def rows(sides: Sides) -> list[Row]:
 
 def only_on_machine(sides: Sides) -> int:
     """Return how many of the machine's packages the environment sees as they are and does not ask for."""
-    return len(set(sides.machine) - set(sides.wanted) - set(sides.kept)) if sides.visible else 0
+    return len(set(sides.seen) - set(sides.wanted) - set(sides.kept))
 
 
 def conflicts(sides: Sides) -> list[Conflict]:
     """Return which packages that stay do not accept a version that will be there.
 
-    The machine's packages that stay visible are asked about what hides or replaces theirs; wanted ones about what is
-    kept, as far as their metadata is on this machine already.
+    What stays visible is asked about what hides its neighbours; what is kept and what is wanted are asked about each
+    other, as far as the metadata is on this machine already.
     """
-    staying = [each for name, each in sides.machine.items() if sides.visible and name not in sides.wanted]
+    staying = [each for name, each in sides.seen.items() if name not in sides.wanted and name not in sides.kept]
     bringing = {name: each.version for name, each in sides.wanted.items() if each.exact and name not in sides.kept}
     versions = {**bringing, **{name: each.version for name, each in sides.kept.items()}}
-    changed = {name: v for name, v in versions.items() if not _is_machine_s(name, v, sides)}
-    found = [*broken(staying, changed, sides.markers), *broken(sides.kept.values(), bringing, sides.markers)]
+    hiding = {name: version for name, version in versions.items() if _hides_another(name, version, sides)}
     kept = {name: each.version for name, each in sides.kept.items()}
-    return [*dict.fromkeys([*found, *broken(_described(sides), kept, sides.markers)])]
+    found = (
+        *broken(staying, hiding, sides.markers),
+        *broken(sides.kept.values(), bringing, sides.markers),
+        *broken(_described(sides), kept, sides.markers),
+    )
+    return [*dict.fromkeys(found)]
 
 
 def broken(
@@ -89,32 +94,33 @@ def broken(
 
 
 def _row(name: str, sides: Sides) -> Row:
-    wanted, there = sides.wanted.get(name), sides.machine.get(name)
+    wanted, there = sides.wanted.get(name), sides.seen.get(name) or sides.machine.get(name)
     return Row(
         name=name,
         wanted=wanted.version if wanted else None,
         machine=there.version if there else None,
-        happens=_happens(name, wanted, there, sides),
+        happens=_happens(name, wanted, sides),
     )
 
 
-def _happens(name: str, wanted: Wanted | None, there: Distribution | None, sides: Sides) -> str:
+def _happens(name: str, wanted: Wanted | None, sides: Sides) -> str:
+    there = sides.seen.get(name)
     if name in sides.kept:
         return KEPT
-    if there is None or not sides.visible:
+    if there is None:
         return NEW
     return SAME if wanted is not None and wanted.exact and wanted.version == there.version else REPLACED
 
 
-def _is_machine_s(name: str, version: str, sides: Sides) -> bool:
-    there = sides.machine.get(name)
-    return there is not None and there.version == version
+def _hides_another(name: str, version: str, sides: Sides) -> bool:
+    there = sides.seen.get(name)
+    return there is None or there.version != version
 
 
 def _described(sides: Sides) -> Iterator[Distribution]:
     # A wheel of the same version says the same, wherever it is installed.
     for name, wanted in sides.wanted.items():
-        for place in (sides.known, sides.machine):
+        for place in (sides.known, sides.seen, sides.machine):
             there = place.get(name)
             if name not in sides.kept and wanted.exact and there is not None and is_same(there.version, wanted.version):
                 yield there

@@ -43,7 +43,9 @@ class Distribution:
         """Return the parts of the path of each of its files below `site`; commands and bytecode are left out."""
         listed = (metadata.Distribution.at(self.info).files or []) if self.info.suffix == ".dist-info" else []
         parts = (path.parts for path in listed)
-        found = [each for each in parts if ".." not in each and "__pycache__" not in each and not each[0].startswith("/")]
+        found = [
+            each for each in parts if ".." not in each and "__pycache__" not in each and not each[0].startswith("/")
+        ]
         return found or self._top_level()
 
     def size(self) -> int:
@@ -94,13 +96,13 @@ def _read_one(info: Path) -> Distribution | None:
         return None
     if not name or not version:
         return None
-    requires = tuple(_requirements(described.get_all("Requires-Dist") or ()))
+    parsed = map(_requirement, described.get_all("Requires-Dist") or ())
+    requires = tuple(each for each in parsed if each is not None)
     return Distribution(name=canonicalize_name(name), version=version, requires=requires, info=info)
 
 
-def _requirements(lines: Iterable[str]) -> Iterator[Requirement]:
-    for line in lines:
-        try:
-            yield Requirement(line)
-        except InvalidRequirement:
-            continue
+def _requirement(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None

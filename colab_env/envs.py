@@ -21,7 +21,7 @@ from colab_env.step import Found, Step
 Base = str | Path | None
 
 
-def create(  # noqa: PLR0913  each is a word of its own on the command line too
+def create(
     name: str,
     *packages: str,
     python: str | None = None,

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The machine's own Python, what is installed for it, and its markers (PEP 508's names)."""
+    """The machine's own Python (None: none that can be used), its `directories` of packages, what is in them, its markers."""
 
-    python: Interpreter
-    packages: Mapping[str, Distribution]
-    markers: Mapping[str, str]
+    python: Interpreter | None = None
+    directories: frozenset[Path] = frozenset()
+    packages: Mapping[str, Distribution] = field(default_factory=dict)
+    markers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +48,22 @@ class Lock:
     needs: Collection[Need]
 
 
-def machine(runtime: Runtime) -> Machine | None:
-    """Read what the machine has; None when its Python is none that can be used. Starts its Python twice."""
-    python = system.of_machine(runtime)
+def machine(runtime: Runtime, *, chosen: Interpreter) -> Machine:
+    """Read what the machine has for its own Python; outside Colab every Python that is on the machine is one of its own.
+
+    Starts it once or twice, for a moment.
+    """
+    own = chosen.source == "system" and not runtime.is_colab
+    python = chosen if own else system.of_machine(runtime)
     if python is None:
-        return None
+        return Machine()
     inside = system.look_inside(python, runtime=runtime)
-    return Machine(python=python, packages=distributions.read(inside.directories), markers=inside.markers)
+    return Machine(
+        python=python,
+        directories=frozenset(inside.directories),
+        packages=distributions.read(inside.directories),
+        markers=inside.markers,
+    )
 
 
 def names(keep: Iterable[str]) -> tuple[str, ...]:
@@ -127,7 +137,7 @@ def _lock_does(wanted: Wanted | None, need: Requirement, there: Distribution | N
 def _refusal(
     name: str, found: Mapping[str, Distribution], lock: Lock, *, machine: Machine, python: Interpreter
 ) -> str | None:
-    if name not in found:
+    if name not in found or machine.python is None:
         return "the machine does not have it"
     has = machine.python.short_version
     if has != python.short_version:

@@ -69,7 +69,9 @@ def _wanted(line: str, markers: Mapping[str, str]) -> Wanted | None:
     name = canonicalize_name(requirement.name)
     if requirement.url:
         return Wanted(name=name, version=requirement.url, exact=False)
-    pins = [each.version for each in requirement.specifier if each.operator in ("==", "===") and "*" not in each.version]
+    pins = [
+        each.version for each in requirement.specifier if each.operator in ("==", "===") and "*" not in each.version
+    ]
     return Wanted(name=name, version=pins[0] if pins else str(requirement.specifier) or "any", exact=bool(pins))
 
 

@@ -35,8 +35,7 @@ from colab_env.runtime import Runtime
 from colab_env.step import Found, Step
 from colab_env.wheels import WheelInstaller
 
-CONDA = ("miniconda", "miniforge")
-INTERPRETERS = ("auto", *CONDA, "uv", "system")
+CONDA = choice.CONDA
 PREFIX = "/usr/local"
 
 
@@ -324,12 +323,7 @@ def _of(result: StepResult) -> Interpreter:
 
 
 def _source(interpreter: str) -> str:
-    if interpreter not in INTERPRETERS:
-        msg = f"there is no interpreter source {interpreter!r}"
-        raise UsageError(msg, hint=f"choose one of {', '.join(INTERPRETERS)}")
-    if interpreter == "auto":
-        return "miniconda" if Runtime.detect().is_colab else "system"
-    return interpreter
+    return choice.source(interpreter, Runtime.detect())
 
 
 def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _process
 from colab_env.errors import CommandError, NoSuchPythonError
-from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, spelled
+from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, outgrown, spelled
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -71,7 +71,7 @@ def find(specifier: SpecifierSet, *, runtime: Runtime) -> Interpreter:
         if specifier.contains(interpreter.version):
             return interpreter
         seen.append(interpreter)
-    raise missing(specifier, available(runtime=runtime))
+    raise missing(specifier, available(runtime=runtime), own=of_machine(runtime), is_colab=runtime.is_colab)
 
 
 def available(*, runtime: Runtime) -> list[Interpreter]:
@@ -109,11 +109,15 @@ def inspect(path: Path, *, runtime: Runtime) -> Interpreter | None:
     return Interpreter(path=Path(base), version=version, source="system")
 
 
-def missing(specifier: SpecifierSet, there: list[Interpreter]) -> NoSuchPythonError:
-    """Make the error that says which Pythons there are instead."""
+def missing(
+    specifier: SpecifierSet, there: list[Interpreter], *, own: Interpreter | None = None, is_colab: bool = False
+) -> NoSuchPythonError:
+    """Make the error that says which Pythons there are instead, and whether the machine's `own` was left behind."""
     names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
     msg = f"no Python on this machine fits {spelled(specifier)!r}; there is: {names}"
     hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
+    if own is not None and (said := outgrown(own.version, specifier, asking="the project", is_colab=is_colab)):
+        hint = f"{said}, installed with interpreter='uv' or interpreter='miniconda'"
     return NoSuchPythonError(msg, hint=hint)
 
 
