@@ -253,6 +253,15 @@ def restoring(*paths: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def private_directory(parent: Path) -> Iterator[Path]:
+    """Give an empty directory below `parent` (our own) that nobody else reads; it is gone after the block."""
+    with explaining(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".passing-", dir=parent) as place:
+            yield Path(place)
+
+
 def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
     accepted = is_ours(path) if is_ours else read_receipt(path) is not None
     if not accepted:

@@ -9,17 +9,19 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from colab_env import _report
 from colab_env.errors import CommandError
 
 _KEPT_LINES = 400
+_GLANCE = 0.2  # seconds between two looks at a program at work
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 # A child that inherits these works with the notebook server's Python instead of its own (facts of Colab: PYTHONPATH,
@@ -46,6 +48,16 @@ class Finished:
         return "\n".join(self.lines)
 
 
+class Follower(Protocol):
+    """Watches a program at work."""
+
+    def sees(self, line: str) -> bool:
+        """Look at a line that it prints; True means that nobody else needs it."""
+
+    def looks(self, pid: int) -> None:
+        """Look at the running program, five times a second."""
+
+
 def child_environ(environ: Mapping[str, str], **changes: str) -> dict[str, str]:
     """Return the environment for a child: the machine's, less what belongs to another Python, plus `changes`.
 
@@ -62,15 +74,16 @@ def run(
     cwd: Path | None = None,
     check: bool = True,
     stdin: str | None = None,
+    follow: Follower | None = None,
 ) -> Finished:
-    """Run a program to its end, showing its last line meanwhile.
+    """Run a program to its end, showing its last line meanwhile, or what `follow` makes of it.
 
     Raises CommandError when it cannot be started or, with `check`, ends with another code than 0. An exception in this
     process, the stop button included, ends the program's whole process group first.
     """
     words = tuple(str(word) for word in argv)
-    with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child:
-        lines = _read(child)
+    with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
+        lines = _read(child, follow)
         returncode = child.wait()
     stop_if_asked()
     finished = Finished(argv=words, returncode=returncode, lines=lines)
@@ -180,13 +193,36 @@ def _start(
     return child
 
 
-def _read(child: subprocess.Popen[str]) -> tuple[str, ...]:
+@contextlib.contextmanager
+def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator[None]:
+    if follow is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_GLANCE):
+            follow.looks(child.pid)
+
+    # A copy of this context: it knows the screen.
+    watcher = threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _read(child: subprocess.Popen[str], follow: Follower | None) -> tuple[str, ...]:
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     stream = cast("io.TextIOWrapper", child.stdout)
     stream.reconfigure(newline="")
     moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
     for raw in stream:
         text = _report.clean(raw.rstrip("\r\n"))
+        if follow is not None and follow.sees(text):
+            continue
         if moving:
             lines.pop()
         moving = raw.endswith("\r")

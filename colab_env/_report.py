@@ -192,6 +192,19 @@ def progress(done: int, total: int | None, seconds: float) -> None:
     current.draw("  ".join(parts))
 
 
+def packages(done: int, total: int, written: int, seconds: float) -> None:
+    """Show an installation: packages fetched so far and in all, bytes written, seconds since it began."""
+    current = _current.get()
+    if current is None:
+        return
+    speed = written / seconds if seconds > 0 else 0.0
+    parts = [f"{_filled(done, total)} {done}/{total} packages", f"{megabytes(written)} written"]
+    parts.append(f"{megabytes(int(speed))}/s")
+    if 0 < done < total:
+        parts.append(f"about {(total - done) * seconds / done:.0f} s left")
+    current.draw("  ".join(parts))
+
+
 def keep(text: str) -> None:
     """Add a line that stays on the screen."""
     current = _current.get()
@@ -214,6 +227,10 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _bar(done: int, total: int, *, width: int = 24) -> str:
+def _bar(done: int, total: int) -> str:
+    return f"{_filled(done, total)} {done / 1e6:.1f}/{megabytes(total)}"
+
+
+def _filled(done: int, total: int, *, width: int = 24) -> str:
     filled = min(width, width * done // max(total, 1))
-    return f"[{'█' * filled}{'·' * (width - filled)}] {done / 1e6:.1f}/{megabytes(total)}"
+    return f"[{'█' * filled}{'·' * (width - filled)}]"

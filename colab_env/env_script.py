@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import sysconfig
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files
+from colab_env import _files, script_block
 from colab_env.env_recipe import Recipe
 from colab_env.errors import MissingStepError, ScriptError
 from colab_env.results import short
 
-# Copied from PEP 723's reference implementation.
-_BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 LONGEST_LINE = 127  # bytes; Linux 5.1 and later take 255
 
 
 def recipe(script: Path) -> Recipe | None:
     """Return what the script's PEP 723 block asks for, or None when it has none. Raises ScriptError for a bad one."""
-    blocks = [match for match in _BLOCK.finditer(_text(script)) if match["type"] == "script"]
+    blocks = script_block.blocks(_text(script))
     if not blocks:
         return None
     if len(blocks) > 1:

@@ -14,9 +14,9 @@ ColabEnvError                     1  anything below
 │   ├── CondaError               12  conda
 │   │   ├── TermsOfServiceError  13  a channel whose terms nobody has accepted
 │   │   └── PackageNotFoundError 14  packages that a channel does not have or that do not fit together
-│   └── PoetryError              15  Poetry
-│       ├── LockMismatchError    16  poetry.lock does not belong to pyproject.toml
-│       └── BuildError           17  a package that does not build
+│   ├── PoetryError              15  Poetry
+│   ├── LockMismatchError        16  a lock file that does not belong to its pyproject.toml
+│   └── BuildError               17  a package that does not build
 ├── ProjectFileError             18  pyproject.toml that cannot be read
 ├── KernelNameError              19  a kernel name that Jupyter does not take
 ├── KernelTakenError             20  a kernel of that name belongs to somebody else
@@ -124,11 +124,11 @@ class PoetryError(CommandError):
     exit_code = 15
 
 
-class LockMismatchError(PoetryError):
+class LockMismatchError(CommandError):
     exit_code = 16
 
 
-class BuildError(PoetryError):
+class BuildError(CommandError):
     exit_code = 17
 
 

@@ -8,6 +8,8 @@ UV = "0.13.8"
 POETRY = "2.5.1"
 # Heals Poetry where only PyPI's simple API is served; does nothing without POETRY_PYPI_MIRROR_URL.
 POETRY_MIRROR_PLUGIN = "poetry-plugin-pypi-mirror==0.6.5"
+# Writes poetry.lock in pip's format, for other installers; a part of Poetry until 2.0.
+POETRY_EXPORT_PLUGIN = "poetry-plugin-export==1.10.1"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ def health_check(runtime: Runtime, *, version: str | None) -> str | None:
         return f"Poetry {receipt['version']} is installed, {version} is asked for"
     if not _program(runtime).is_file() or not _python(runtime).is_file():
         return "Poetry's environment is damaged"
+    if not any(home(runtime).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
+        return "Poetry's export plugin is missing"
     if not (runtime.bin / "poetry").is_file():
         return "the command poetry is missing"
     return None
@@ -53,7 +56,9 @@ def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller,
     wanted = version or pins.POETRY
     with _files.replacing(home(runtime)):
         installer.make_venv(home(runtime) / "venv", runtime.machine_python)
-        installer.install([f"poetry=={wanted}", pins.POETRY_MIRROR_PLUGIN], python=_python(runtime))
+        # An older Poetry needs an older plugin.
+        plugin = pins.POETRY_EXPORT_PLUGIN if wanted == pins.POETRY else "poetry-plugin-export"
+        installer.install([f"poetry=={wanted}", pins.POETRY_MIRROR_PLUGIN, plugin], python=_python(runtime))
         answer = _process.run([_program(runtime), "--version", "--no-ansi"], environ=_environ(runtime, index))
         found = re.search(r"\d+(\.\w+)+", answer.output)
         write_command(runtime, index)
@@ -80,16 +85,47 @@ def is_simple_only(error: CommandError) -> bool:
     return any(_SIMPLE_ONLY in line for line in error.lines)
 
 
-def install_project(project: Path, *, runtime: Runtime, index: Index, environment: Path | None = None) -> None:
-    """Install what the project's lock file says, making the lock file when there is none.
+def install_project(
+    project: Path, *, runtime: Runtime, index: Index, environment: Path | None = None, options: Sequence[str] = ()
+) -> None:
+    """Make the environment hold exactly what the project's lock file says, making the lock file when there is none.
 
-    It goes into the project's `.venv`, or into the virtual environment `environment` wherever that is.
-    Raises LockMismatchError, BuildError, NetworkError, DiskFullError or PoetryError, each with Poetry's last lines.
+    It is the project's `.venv`, or the virtual environment `environment` wherever that is; `options` are those of
+    `poetry sync`. Raises LockMismatchError, BuildError, NetworkError, DiskFullError or PoetryError, each with Poetry's
+    last lines.
     """
     environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
-    argv: list[str | Path] = [_program(runtime), "install", "--no-interaction", "--no-ansi"]
+    old = (installed_version(runtime) or "").startswith(("0.", "1."))
+    _run(["install", "--sync"] if old else ["sync"], *options, project=project, runtime=runtime, environ=environ)
+
+
+def export(
+    project: Path,
+    *,
+    runtime: Runtime,
+    index: Index,
+    environment: Path | None = None,
+    options: Sequence[str] = (),
+) -> str:
+    """Return what the project's lock file says in pip's format, making the lock file when there is none.
+
+    Poetry resolves for the Python of the virtual environment `environment`; it makes none itself. `options` are those
+    of `poetry export`. Raises what `install_project` raises.
+    """
+    environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_CREATE": "false"}
+    if environment is not None:
+        environ["VIRTUAL_ENV"] = str(environment)
+    # To a file that only we read: with credentials, it must not pass over the screen.
+    with _files.private_directory(runtime.data) as place:
+        target = place / "requirements.txt"
+        _run(["export", "--output", str(target)], *options, project=project, runtime=runtime, environ=environ)
+        return target.read_text(encoding="utf-8")
+
+
+def _run(verb: list[str], *options: str, project: Path, runtime: Runtime, environ: dict[str, str]) -> None:
+    argv: list[str | Path] = [_program(runtime), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
         raise _explained(finished, project)
@@ -118,7 +154,7 @@ def _explained(finished: _process.Finished, project: Path) -> CommandError | Dis
     return _process.failed(finished, kind=kind, message=message, hint=hint)  # type: ignore[arg-type]
 
 
-def _cause(text: str, project: Path) -> tuple[type[PoetryError | NetworkError], str, str]:
+def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError], str, str]:
     where = short(project)
     if "changed significantly since poetry.lock" in text:
         hint = "run `poetry lock` in that directory, then this call again"
@@ -134,7 +170,7 @@ def _cause(text: str, project: Path) -> tuple[type[PoetryError | NetworkError], 
     if "No file/folder found for package" in text:
         hint = "set `package-mode = false` under [tool.poetry] if the project is only an environment"
         return PoetryError, f"{where} has no package to install", hint
-    return PoetryError, f"`poetry install` failed in {where}", "the lines above say why; nothing was changed"
+    return PoetryError, f"Poetry failed in {where}", "the lines above say why; nothing was changed"
 
 
 def _last_line(text: str) -> str:

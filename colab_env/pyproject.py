@@ -42,6 +42,33 @@ def read(project: Path) -> dict[str, Any]:
     return document.unwrap() if document is not None else {}
 
 
+def has_dependencies(project: Path) -> bool:
+    """Say whether pyproject.toml names dependencies: any, in a group, or some that its build backend finds out."""
+    document = _read(project / "pyproject.toml")
+    poetry = dict(_at(document, "tool", "poetry", "dependencies") or {})
+    poetry.pop("python", None)
+    named = (("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",))
+    grouped = (("tool", "poetry", "group"), ("tool", "poetry", "dev-dependencies"))
+    dynamic = "dependencies" in (_at(document, "project", "dynamic") or [])
+    return bool(poetry) or dynamic or any(_at(document, *keys) for keys in (*named, *grouped))
+
+
+def default_groups(project: Path) -> list[str]:
+    """Return the dependency groups that `poetry install` takes: all but the optional ones, and without "main"."""
+    document = _read(project / "pyproject.toml")
+    poetry = _at(document, "tool", "poetry", "group") or {}
+    named = [*poetry, *(_at(document, "dependency-groups") or {})]
+    legacy = ["dev"] if _at(document, "tool", "poetry", "dev-dependencies") else []
+    optional = {name for name, group in poetry.items() if _at(group, "optional")}
+    return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
+
+
+def is_package(project: Path) -> bool:
+    """Say whether Poetry would install the project itself."""
+    document = _read(project / "pyproject.toml")
+    return _at(document, "tool", "poetry", "package-mode") is not False
+
+
 def complete(project: Path, *, python: Interpreter, system_site_packages: bool) -> list[str]:
     """Write what Poetry needs and the project lacks, and return the names of the files written.
 

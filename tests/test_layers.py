@@ -20,16 +20,17 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("parts", {"env_move", "env_purge"}),
     ("parts", {"env_build"}),
     ("parts", {"environment", "env_kernel", "env_use", "env_script"}),
-    ("parts", {"kernel", "foreseen", "keeping"}),
+    ("parts", {"kernel", "foreseen", "locked", "keeping"}),
     ("parts", {"step", "choice"}),
     ("tools", {"planned"}),
     ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}
      | {"project_needs", "comparison", "linking"}),
-    ("tools", {"conda", "uv", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
+    ("tools", {"lockfiles"}),
+    ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),
     ("tools", {"guard", "shim", "env_base", "env_names", "env_unit"}),
     ("tools", {"distributions", "requirements_text"}),
-    ("tools", {"index", "installers", "json_text", "wheels", "_conda_run", "_overlay", "_relocate"}),
+    ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress", "_conda_run", "_overlay", "_relocate"}),
     ("tools", {"conda_faults", "_originals"}),
     ("edges", {"_process", "_download"}),
     ("edges", {"_files"}),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import colab_env
-from colab_env import cli, comparison, distributions, keeping, linking, project_needs, requirements_text
+from colab_env import comparison, distributions, keeping, linking, project_needs, requirements_text
 from colab_env.comparison import Sides
 from colab_env.errors import KeepError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, outgrown, parse_specifier
@@ -99,7 +95,7 @@ def test_requirements_are_read_with_markers_hashes_comments_and_places():
 
 def test_a_line_taken_out_goes_with_its_hashes_and_every_other_line_stays():
     left = requirements_text.without(LOCK, {"numpy", "old-name"})
-    gone = LOCK.splitlines()[1:4] + [LOCK.splitlines()[5]]
+    gone = [*LOCK.splitlines()[1:4], LOCK.splitlines()[5]]
     assert left.splitlines() == [line for line in LOCK.splitlines() if line not in gone]
     assert requirements_text.without(LOCK, set()) == LOCK
 

@@ -1,0 +1,231 @@
+"""What a lock file says, read by the tool that owns its format, and put into an environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from colab_env import index, poetry, pyproject, simple_index, uv
+from colab_env.errors import MissingStepError, PoetryError, UsageError
+from colab_env.lockfiles import LockFile
+from colab_env.results import short
+from colab_env.uv_install import UvInstaller
+
+if TYPE_CHECKING:
+    from colab_env.index import Index
+    from colab_env.interpreter import Interpreter
+    from colab_env.runtime import Runtime
+
+T = TypeVar("T")
+INSTALLERS = ("uv", "poetry")
+_PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What of a lock file is wanted, and who installs it.
+
+    `extras` besides the main dependencies; `groups`: None for those that the lock file's own tool takes by default, else
+    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read.
+    """
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    installer: str = "uv"
+    notes: list[str] = field(default_factory=list, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where it goes: the virtual environment `environment` of the directory `project`.
+
+    `uv` is the program that installs, or None on a machine without it; with `pip`, the environment gets pip too;
+    `editable` installs the project itself so that changes of its files count at once.
+    """
+
+    project: Path
+    environment: Path
+    uv: Path | None
+    pip: bool = True
+    editable: bool = True
+
+    @property
+    def python(self) -> Path:
+        return self.environment / "bin" / "python"
+
+
+def requirements(
+    lock: LockFile,
+    *,
+    python: Interpreter,
+    runtime: Runtime,
+    extras: tuple[str, ...] = (),
+    groups: tuple[str, ...] | None = None,
+) -> str:
+    """Return what a lock file says in pip's requirements format: exact versions, with its hashes and markers.
+
+    Relative paths in it start from the lock file's directory; passwords are left out. requirements.txt and scripts are
+    resolved by uv where they are loose. Raises UsageError for what cannot be read so, MissingStepError without the tool
+    that reads it, LockMismatchError for a lock file that its project has moved on from.
+    """
+    choice = Choice(extras=extras, groups=groups)
+    check(lock, choice)
+    if lock.kind == "poetry.lock":
+        return _of_poetry(lock.directory, choice, runtime=runtime)
+    installer = _uv(uv.ensure(runtime), runtime)
+    if lock.kind == "pylock.toml":
+        return installer.pylock(lock.path, python=python.path, options=_uv_options(lock, choice))
+    if lock.kind == "uv.lock":
+        return installer.export(lock.path, python=python.path, options=_uv_options(lock, choice))
+    if _script_lock(lock).is_file():
+        return installer.script_export(lock.path, python=python.path)
+    return installer.compile(lock.path, python=python.path)
+
+
+def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+    """Make an environment hold what the lock file says, and pip; packages that it does not name are removed.
+
+    Without a lock file, Poetry makes the project's first. Raises as `requirements` does, and HashMismatchError,
+    BuildError, NetworkError, DiskFullError, CommandError.
+    """
+    if lock is not None:
+        check(lock, choice)
+    if lock is None or lock.kind == "poetry.lock":
+        directory = lock.directory if lock else place.project
+        if place.uv is None or choice.installer == "poetry":
+            _poetry_install(directory, choice, place=place, runtime=runtime)
+        else:
+            _poetry_with_uv(directory, choice, place=place, runtime=runtime)
+    elif place.uv is None:
+        _pip_install(lock, place=place, runtime=runtime)
+    else:
+        _uv_install(lock, choice, place=place, runtime=runtime)
+
+
+def check(lock: LockFile, choice: Choice) -> None:
+    """Raise UsageError for a choice that this kind of lock file does not have."""
+    asked = [name for name, value in (("extras", choice.extras), ("groups", choice.groups)) if value]
+    if lock.kind == "environment.yml":
+        msg = f"{short(lock.path)} is conda's: colab-env does not install it"
+        raise UsageError(msg, hint="lock the project with Poetry or uv, or name another lock file with lock=...")
+    if asked and lock.kind in ("requirements.txt", "script"):
+        msg = f"{short(lock.path)} has no {' and no '.join(asked)}"
+        raise UsageError(msg, hint="leave them out, or name another lock file with lock=...")
+    if choice.installer == "poetry" and lock.kind != "poetry.lock":
+        msg = f"Poetry does not install {short(lock.path)}"
+        raise UsageError(msg, hint="leave installer='poetry' out: uv installs it")
+
+
+def require_poetry(runtime: Runtime) -> None:
+    """Raise MissingStepError unless Poetry is there with what is needed of it."""
+    if reason := poetry.health_check(runtime, version=None):
+        raise MissingStepError(reason, hint="run install_poetry() first")
+
+
+def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+    text = _of_poetry(directory, choice, runtime=runtime, place=place)
+    if pyproject.is_package(directory):
+        text += f"-e {directory.as_uri()}\n" if place.editable else f"{directory.as_uri()}\n"
+    # Poetry has chosen by source; every version is exact and most have hashes, so any index may have the file.
+    installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
+    installer.install(
+        ["--exact", "--no-deps", "-r", "-"], python=place.python, cwd=directory, text=_with_pip(text, place)
+    )
+
+
+def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+    installer, directory = _uv(place.uv, runtime), lock.directory
+    pip = ["pip"] if place.pip else []
+    if lock.kind == "uv.lock":
+        options = [*_uv_options(lock, choice), *([] if place.editable else ["--no-editable"])]
+        text = _with_pip(installer.export(lock.path, python=place.python, options=options), place)
+        installer.install(["--exact", "--no-deps", "-r", "-"], python=place.python, cwd=directory, text=text)
+    elif lock.kind == "pylock.toml":
+        options = ["--exact", *_uv_options(lock, choice), "-r", str(lock.path)]
+        installer.install(options, python=place.python, cwd=directory)
+        if pip:  # uv takes nothing else beside a pylock.toml
+            installer.install(pip, python=place.python, cwd=directory)
+    elif _script_lock(lock).is_file():
+        text = _with_pip(installer.script_export(lock.path, python=place.python), place)
+        installer.install(["--exact", "--no-deps", "-r", "-"], python=place.python, cwd=directory, text=text)
+    else:
+        installer.install(["--exact", "-r", lock.path, *pip], python=place.python, cwd=directory)
+
+
+def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
+    if lock.kind != "requirements.txt":
+        msg = f"{short(lock.path)} is installed by uv, which is not there and cannot be installed"
+        raise MissingStepError(msg, hint="install uv, then run the same call again")
+    installer = uv.installer(runtime, index.settings(runtime))
+    installer.install(["-r", str(lock.path)], python=place.python)
+
+
+def _poetry_install(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+    require_poetry(runtime)
+
+    def once(known: Index) -> None:
+        options = _poetry_options(directory, choice)
+        poetry.install_project(directory, runtime=runtime, index=known, environment=place.environment, options=options)
+
+    _healing(once, choice, runtime)
+
+
+def _of_poetry(directory: Path, choice: Choice, *, runtime: Runtime, place: Place | None = None) -> str:
+    require_poetry(runtime)
+    options = _poetry_options(directory, choice, exported=True)
+
+    def once(known: Index) -> str:
+        environment = place.environment if place else None
+        told = [*options, *(["--with-credentials"] if place else [])]
+        return poetry.export(directory, runtime=runtime, index=known, environment=environment, options=told)
+
+    return _healing(once, choice, runtime)
+
+
+def _healing(once: Callable[[Index], T], choice: Choice, runtime: Runtime) -> T:
+    try:
+        return once(index.settings(runtime))
+    except PoetryError as error:
+        healed = simple_index.heal(runtime) if poetry.is_simple_only(error) else None
+        if healed is None:
+            raise
+        choice.notes.append(healed)
+        return once(index.settings(runtime))
+
+
+def _poetry_options(directory: Path, choice: Choice, *, exported: bool = False) -> list[str]:
+    extras = [f"--extras={name}" for name in choice.extras]
+    usual = pyproject.default_groups(directory)
+    wanted = usual if choice.groups is None else list(choice.groups)
+    if exported:
+        return [*extras, *([f"--with={','.join(wanted)}"] if wanted else [])]
+    unwanted = [name for name in usual if name not in wanted]
+    added = [name for name in wanted if name not in usual]
+    given = {"with": added, "without": unwanted}
+    return [*extras, *(f"--{word}={','.join(names)}" for word, names in given.items() if names)]
+
+
+def _uv_options(lock: LockFile, choice: Choice) -> list[str]:
+    extras = [f"--extra={name}" for name in choice.extras]
+    groups = [f"--group={name}" for name in choice.groups or ()]
+    only = ["--no-default-groups"] if choice.groups is not None and lock.kind == "uv.lock" else []
+    return [*extras, *only, *groups]
+
+
+def _uv(program: Path | None, runtime: Runtime, **defaults: str) -> UvInstaller:
+    environ = {**defaults, **uv.environ(runtime, index.settings(runtime))}
+    # Said here, each where it is meant.
+    kept = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
+    return UvInstaller(program=program or uv.ensure(runtime), environ=kept, scratch=runtime.data)
+
+
+def _with_pip(text: str, place: Place) -> str:
+    return text if not place.pip or _PIP.search(text) else f"{text}\npip\n"
+
+
+def _script_lock(lock: LockFile) -> Path:
+    # What `uv lock --script` writes.
+    return lock.path.with_name(f"{lock.path.name}.lock")
