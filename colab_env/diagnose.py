@@ -9,7 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _report, choice, colab_layer, conda, kernel, kernelspec, poetry, preflight, uv, venv
+from colab_env import (
+    _files,
+    _report,
+    choice,
+    colab_layer,
+    conda,
+    environment,
+    kernel,
+    kernelspec,
+    poetry,
+    preflight,
+    uv,
+    venv,
+)
 from colab_env.interpreter import parse_specifier
 from colab_env.results import short
 from colab_env.runtime import Runtime
@@ -154,7 +167,7 @@ def _environment(runtime: Runtime, project: Path) -> Part:
     python = venv.recorded_python(project) or choice.python(runtime)
     if python is None:
         return Part(name="Environment", what="none", where=None, problem="there is no virtual environment")
-    problem = venv.health_check(project, python=python, system_site_packages=venv.sees_system(project))
+    problem = environment.health_check(project, python, runtime)
     return _built("Environment", f"{venv.packages(project)} packages", where, problem)
 
 

@@ -1,90 +1,213 @@
-"""A project's environment: its `.venv`, made or mended, filled by Poetry, whole or not at all."""
+"""A project's environment: its `.venv`, made or mended, filled with what its lock file says, whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, index, kernelspec, poetry, pyproject, simple_index, uv, venv
-from colab_env.errors import NoSuchPythonError, PoetryError
+from colab_env import _files, index, kernelspec, locked, lockfiles, pyproject, script_block, uv, venv
+from colab_env.errors import ColabEnvError, CommandError, NetworkError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.lockfiles import LockFile
 from colab_env.results import short
 from colab_env.step import Found
 
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
+_POETRYS = ("pyproject.toml", "poetry.toml", "poetry.lock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a person wants in an environment: as the options of `configure_venv`."""
+
+    lock: str | None = None
+    installer: str | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.installer not in (None, *locked.INSTALLERS):
+            msg = f"there is no installer {self.installer!r}"
+            raise UsageError(msg, hint=f"choose one of {', '.join(locked.INSTALLERS)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for the receipt."""
+        groups = None if self.groups is None else list(self.groups)
+        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Wish:
+        """Read what `as_dict` wrote."""
+        groups = values.get("groups")
+        return cls(
+            lock=values.get("lock"),
+            installer=values.get("installer"),
+            extras=tuple(values.get("extras", ())),
+            groups=None if groups is None else tuple(groups),
+        )
+
 
 class Environment:
     """One project's virtual environment while it is checked and built."""
 
-    def __init__(self, project: Path, python: Interpreter, runtime: Runtime, *, system_site_packages: bool) -> None:
+    def __init__(
+        self, project: Path, python: Interpreter, runtime: Runtime, *, system_site_packages: bool, wish: Wish
+    ) -> None:
         self.project = project
         self.python = python
         self.runtime = runtime
         self.visible = system_site_packages
+        self.wish = wish
+        self.lock: LockFile | None = None
         self.notes: list[str] = []
+        self.choice = locked.Choice(
+            extras=wish.extras, groups=wish.groups, installer=wish.installer or "uv", notes=self.notes
+        )
+        self._look()
+
+    @property
+    def is_poetrys(self) -> bool:
+        """Say whether Poetry reads, or makes, its lock file."""
+        return self.lock is None or self.lock.kind == "poetry.lock"
 
     def check(self) -> str | None:
-        return venv.health_check(self.project, python=self.python, system_site_packages=self.visible)
+        """Return why there is something to do, or None. Reads files, starts nothing."""
+        self._look()  # another run may have made the lock file meanwhile
+        inputs = self._inputs()
+        return venv.health_check(self.project, python=self.python, system_site_packages=self.visible, inputs=inputs)
 
     def build(self) -> None:
-        asked = pyproject.requires_python(self.project)
-        if asked and not parse_specifier(asked).contains(self.python.version):
-            asking = short(self.project / "pyproject.toml")
-            msg = f"{asking} asks for Python {asked!r}, but {self.python.version} was chosen"
-            raise NoSuchPythonError(msg, hint=f"choose another Python: setup(python={asked!r})")
+        """Make or mend it, whole or not at all."""
+        self._require_python()
         _files.recover(self.project / venv.NAME)
-        with _files.restoring(*(self.project / name for name in ("pyproject.toml", "poetry.toml", "poetry.lock"))):
-            written = pyproject.complete(self.project, python=self.python, system_site_packages=self.visible)
-            self.notes.extend(f"{name} was written" for name in written)
-            self._fill() if self._fits() else self._rebuild()
+        with _files.restoring(*(self.project / name for name in _POETRYS if self.is_poetrys)):
+            if self.is_poetrys:
+                written = pyproject.complete(self.project, python=self.python, system_site_packages=self.visible)
+                self.notes.extend(f"{name} was written" for name in written)
+            place = self._place()
+            self._fill(place) if self._fits(place) else self._rebuild(place)
+        self._say_choice()
 
     def describe(self) -> Found:
+        """Return what is there."""
         count = venv.packages(self.project)
         what = f"Virtual environment with Python {self.python.version} and {count} package{'' if count == 1 else 's'}"
         return Found(what=what, where=self.project / venv.NAME, python=self.python)
 
-    def _fits(self) -> bool:
-        ours = venv.recorded_python(self.project) is not None
-        return ours and venv.misfit(self.project, python=self.python, system_site_packages=self.visible) is None
+    def _look(self) -> None:
+        self.lock = find_lock(self.project, self.wish.lock, self.runtime)
+        if self.lock is not None:
+            locked.check(self.lock, self.choice)
 
-    def _fill(self) -> None:
-        with _files.updating(self.project / venv.NAME):
-            self._install()
+    def _require_python(self) -> None:
+        asked = lockfiles.requires_python(self.lock) if self.lock else pyproject.requires_python(self.project)
+        if asked and not parse_specifier(asked).contains(self.python.version):
+            beside = (self.lock.directory if self.lock else self.project) / "pyproject.toml"
+            asking = self.lock.path if self.lock and self.lock.kind in ("pylock.toml", "script") else beside
+            msg = f"{short(asking)} asks for Python {asked!r}, but {self.python.version} was chosen"
+            raise NoSuchPythonError(msg, hint=f"choose another Python: setup(python={asked!r})")
 
-    def _rebuild(self) -> None:
+    def _place(self) -> locked.Place:
+        environment = self.project / venv.NAME
+        return locked.Place(project=self.project, environment=environment, uv=self._uv())
+
+    def _uv(self) -> Path | None:
+        if self.wish.installer == "poetry":
+            return None
+        try:
+            return uv.ensure(self.runtime)
+        except (CommandError, NetworkError):
+            if self.wish.installer == "uv":
+                raise
+            self.notes.append(f"uv cannot be had here: {'Poetry' if self.is_poetrys else 'pip'} installs, more slowly")
+            return None
+
+    def _fits(self, place: locked.Place) -> bool:
+        # pip removes nothing, so what it fills is made anew.
+        if venv.recorded_python(self.project) is None or (place.uv is None and not self.is_poetrys):
+            return False
+        return venv.misfit(self.project, python=self.python, system_site_packages=self.visible) is None
+
+    def _fill(self, place: locked.Place) -> None:
+        with _files.updating(place.environment):
+            self._install(place)
+
+    def _rebuild(self, place: locked.Place) -> None:
         kept = venv.set_aside_foreign(self.project)
         try:
-            with _files.replacing(self.project / venv.NAME):
-                self._create()
-                self._install()
+            with _files.replacing(place.environment):
+                self._create(place)
+                self._install(place)
         except BaseException:
             if kept is not None:
-                _files.move(kept, self.project / venv.NAME)
+                _files.move(kept, place.environment)
             raise
         if kept is not None:
             self.notes.append(f"the virtual environment that was there is now {kept.name}")
 
-    def _create(self) -> None:
+    def _create(self, place: locked.Place) -> None:
         installer = uv.installer(self.runtime, index.settings(self.runtime))
-        target = self.project / venv.NAME
-        installer.make_venv(target, self.python.path, system_site_packages=self.visible, pip=True)
+        # Where uv fills it, pip comes with the packages.
+        installer.make_venv(
+            place.environment, self.python.path, system_site_packages=self.visible, pip=place.uv is None
+        )
 
-    def _install(self) -> None:
-        self._poetry_install()
-        kernelspec.write_ipython_config(self.project / venv.NAME)
-        venv.write_receipt(self.project, python=self.python)
+    def _install(self, place: locked.Place) -> None:
+        locked.install(self.lock, self.choice, place=place, runtime=self.runtime)
+        self._look()  # Poetry may have made one
+        kernelspec.write_ipython_config(place.environment)
+        wanted = self.wish.as_dict()
+        if self.lock is not None and self.lock.kind == "script":
+            wanted["lock"] = str(self.lock.path)  # a later command does not see the notebook's cells
+        venv.write_receipt(self.project, python=self.python, inputs=self._inputs(), wanted=wanted)
 
-    def _poetry_install(self) -> None:
-        try:
-            self._poetry_install_once()
-        except PoetryError as error:
-            healed = simple_index.heal(self.runtime) if poetry.is_simple_only(error) else None
-            if healed is None:
-                raise
-            self.notes.append(healed)
-            self._poetry_install_once()
+    def _inputs(self) -> str:
+        content = lockfiles.digest(self.lock) if self.lock else "none"
+        place = os.path.relpath(self.lock.path, self.project) if self.lock else "none"
+        said = [{**self.wish.as_dict(), "lock": place, "installer": self.choice.installer}, content]
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        for path in (self.project / name for name in _POETRYS if self.is_poetrys):
+            digest.update(f"{path.name}\0".encode() + (path.read_bytes() if path.is_file() else b"") + b"\0")
+        return digest.hexdigest()
 
-    def _poetry_install_once(self) -> None:
-        poetry.install_project(self.project, runtime=self.runtime, index=index.settings(self.runtime))
+    def _say_choice(self) -> None:
+        if self.lock is None:
+            return
+        others = [each.path.name for each in lockfiles.candidates(self.project) if each.path != self.lock.path]
+        if others or not self.is_poetrys:
+            beside = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
+            self.notes.append(f"Packages from {_named(self.lock, self.runtime)}{beside}")
+
+
+def health_check(project: Path, python: Interpreter, runtime: Runtime) -> str | None:
+    """Return why a project's environment is not what was wanted of it last, or None. Reads files, starts nothing."""
+    try:
+        wish = Wish.from_dict(venv.recorded_wish(project))
+        visible = venv.sees_system(project)
+        return Environment(project, python, runtime, system_site_packages=visible, wish=wish).check()
+    except ColabEnvError as error:
+        return error.message
+
+
+def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | None:
+    """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
+
+    The `# /// script` block of a cell that has run counts where the project has no dependencies of its own.
+    """
+    found = lockfiles.find(project, lock)
+    if lock is not None or (found is not None and found.kind != "poetry.lock") or pyproject.has_dependencies(project):
+        return found
+    block = script_block.of_notebook()
+    return LockFile(path=locked.write_block(block, runtime), kind="script") if block else found
+
+
+def _named(lock: LockFile, runtime: Runtime) -> str:
+    if runtime.data in lock.path.parents:
+        return "the notebook's `# /// script` block"
+    return lock.path.name if lock.kind != "script" else f"the block in {lock.path.name}"

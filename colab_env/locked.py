@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from colab_env import index, poetry, pyproject, simple_index, uv
+from colab_env import _files, index, poetry, pyproject, script_block, simple_index, uv
 from colab_env.errors import MissingStepError, PoetryError, UsageError
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
@@ -43,7 +44,7 @@ class Place:
     """Where it goes: the virtual environment `environment` of the directory `project`.
 
     `uv` is the program that installs, or None on a machine without it; with `pip`, the environment gets pip too;
-    `editable` installs the project itself so that changes of its files count at once.
+    `editable` installs the project itself so that changes of its files count at once; `options` are added to uv's.
     """
 
     project: Path
@@ -51,6 +52,7 @@ class Place:
     uv: Path | None
     pip: bool = True
     editable: bool = True
+    options: tuple[str, ...] = ()
 
     @property
     def python(self) -> Path:
@@ -80,8 +82,8 @@ def requirements(
         return installer.pylock(lock.path, python=python.path, options=_uv_options(lock, choice))
     if lock.kind == "uv.lock":
         return installer.export(lock.path, python=python.path, options=_uv_options(lock, choice))
-    if _script_lock(lock).is_file():
-        return installer.script_export(lock.path, python=python.path)
+    if lock.kind == "script":
+        return installer.script(_script(lock, runtime), python=python.path)
     return installer.compile(lock.path, python=python.path)
 
 
@@ -128,12 +130,10 @@ def require_poetry(runtime: Runtime) -> None:
 def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
     text = _of_poetry(directory, choice, runtime=runtime, place=place)
     if pyproject.is_package(directory):
-        text += f"-e {directory.as_uri()}\n" if place.editable else f"{directory.as_uri()}\n"
+        text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
     # Poetry has chosen by source; every version is exact and most have hashes, so any index may have the file.
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
-    installer.install(
-        ["--exact", "--no-deps", "-r", "-"], python=place.python, cwd=directory, text=_with_pip(text, place)
-    )
+    _put(installer, text, place=place, directory=directory)
 
 
 def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtime) -> None:
@@ -141,18 +141,26 @@ def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtim
     pip = ["pip"] if place.pip else []
     if lock.kind == "uv.lock":
         options = [*_uv_options(lock, choice), *([] if place.editable else ["--no-editable"])]
-        text = _with_pip(installer.export(lock.path, python=place.python, options=options), place)
-        installer.install(["--exact", "--no-deps", "-r", "-"], python=place.python, cwd=directory, text=text)
+        text = installer.export(lock.path, python=place.python, options=options)
+        _put(installer, text, place=place, directory=directory)
+    elif lock.kind == "script":
+        text = installer.script(_script(lock, runtime), python=place.python)
+        _put(installer, text, place=place, directory=directory)
     elif lock.kind == "pylock.toml":
-        options = ["--exact", *_uv_options(lock, choice), "-r", str(lock.path)]
-        installer.install(options, python=place.python, cwd=directory)
+        named: list[str | Path] = [*_uv_options(lock, choice), "-r", lock.path]
+        installer.install([*place.options, "--exact", *named], python=place.python, cwd=directory)
         if pip:  # uv takes nothing else beside a pylock.toml
-            installer.install(pip, python=place.python, cwd=directory)
-    elif _script_lock(lock).is_file():
-        text = _with_pip(installer.script_export(lock.path, python=place.python), place)
-        installer.install(["--exact", "--no-deps", "-r", "-"], python=place.python, cwd=directory, text=text)
+            installer.install([*place.options, *pip], python=place.python, cwd=directory)
     else:
-        installer.install(["--exact", "-r", lock.path, *pip], python=place.python, cwd=directory)
+        installer.install([*place.options, "--exact", "-r", lock.path, *pip], python=place.python, cwd=directory)
+
+
+def _put(installer: UvInstaller, text: str, *, place: Place, directory: Path) -> None:
+    # The text may hold a password: it goes from hand to hand, never to a file that stays or a command line.
+    if place.pip and not _PIP.search(text):
+        text += "\npip\n"
+    argv = [*place.options, "--exact", "--no-deps", "-r", "-"]
+    installer.install(argv, python=place.python, cwd=directory, text=text)
 
 
 def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
@@ -222,10 +230,15 @@ def _uv(program: Path | None, runtime: Runtime, **defaults: str) -> UvInstaller:
     return UvInstaller(program=program or uv.ensure(runtime), environ=kept, scratch=runtime.data)
 
 
-def _with_pip(text: str, place: Place) -> str:
-    return text if not place.pip or _PIP.search(text) else f"{text}\npip\n"
+def _script(lock: LockFile, runtime: Runtime) -> Path:
+    if lock.path.suffix == ".py":
+        return lock.path
+    return write_block(script_block.block(lock.path), runtime)
 
 
-def _script_lock(lock: LockFile) -> Path:
-    # What `uv lock --script` writes.
-    return lock.path.with_name(f"{lock.path.name}.lock")
+def write_block(block: str, runtime: Runtime) -> Path:
+    """Write the block of a notebook where uv can read it, and return the path: one for each content."""
+    path = runtime.data / "scripts" / f"{hashlib.sha256(block.encode()).hexdigest()[:16]}.py"
+    if not path.is_file():
+        _files.write_text(path, block)
+    return path

@@ -19,6 +19,8 @@ from colab_env import (
     conda,
     index,
     kernelspec,
+    locked,
+    lockfiles,
     poetry,
     pyproject,
     simple_index,
@@ -26,7 +28,7 @@ from colab_env import (
     uv,
     venv,
 )
-from colab_env.environment import Environment
+from colab_env.environment import Environment, Wish, find_lock
 from colab_env.errors import MissingStepError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.kernel import ProjectKernel
@@ -48,20 +50,35 @@ def setup(
     prefix: str | Path = PREFIX,
     poetry_version: str | None = None,
     system_site_packages: bool = True,
+    lock: str | Path | None = None,
+    installer: str | None = None,
+    extras: Sequence[str] = (),
+    groups: Sequence[str] | None = None,
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes. Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what
-    was before.
+    where Miniconda goes. `lock`, `installer`, `extras` and `groups` are those of `configure_venv`; Poetry is installed
+    where the lock file is Poetry's, or none is there yet. Independent steps run side by side. Raises a ColabEnvError;
+    the step that failed leaves what was before.
     """
     began = time.monotonic()
     with _report.screen():
-        choose = functools.partial(install_python, python, interpreter=interpreter, project=project, prefix=prefix)
-        get_poetry = functools.partial(install_poetry, version=poetry_version)
-        fill = functools.partial(configure_venv, project, system_site_packages=system_site_packages)
+        choose = functools.partial(
+            install_python, python, interpreter=interpreter, project=project, prefix=prefix, lock=lock
+        )
+        get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
+        fill = functools.partial(
+            configure_venv,
+            project,
+            system_site_packages=system_site_packages,
+            lock=lock,
+            installer=installer,
+            extras=extras,
+            groups=groups,
+        )
         built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
         registered = register_kernel(kernel, project=project)
     _load_magics()
@@ -79,15 +96,16 @@ def install_python(
     interpreter: str = "auto",
     project: str | Path = ".",
     prefix: str | Path = PREFIX,
+    lock: str | Path | None = None,
 ) -> StepResult:
     """Choose the Python that the next steps use, and install it where it is not on the machine.
 
     Arguments as in `setup`. "system" takes one that is there and installs nothing. Without `python`, a project that has
-    an environment keeps its Python.
+    an environment keeps its Python; else its lock file or its pyproject.toml decides.
     """
     runtime = Runtime.detect()
     source = _source(interpreter)
-    asked = python or pyproject.requires_python(_directory(project))
+    asked = python or _asked_python(_directory(project), lock, runtime)
     if source in CONDA:
         return install_miniconda(asked, prefix=prefix, distribution=source)
     kept = None if python else venv.recorded_python(_directory(project))
@@ -213,21 +231,42 @@ def install_poetry(*, version: str | None = None) -> StepResult:
 
 
 def configure_venv(
-    project: str | Path = ".", *, python: str | Interpreter | None = None, system_site_packages: bool = True
+    project: str | Path = ".",
+    *,
+    python: str | Interpreter | None = None,
+    system_site_packages: bool = True,
+    lock: str | Path | None = None,
+    installer: str | None = None,
+    extras: Sequence[str] = (),
+    groups: Sequence[str] | None = None,
 ) -> StepResult:
-    """Make the project's `.venv` and install what its lock file says.
+    """Make the project's `.venv` and install exactly what its lock file says, and pip.
 
-    A missing pyproject.toml is written, minimal; one that exists is only completed. `.venv` is rebuilt when another
-    Python or another view of the system's packages made it; an environment that colab-env did not make is kept as
-    `.venv.old`. `python` is a version or a path, by default the one chosen last. Raises MissingStepError,
-    ProjectFileError, LockMismatchError, BuildError, NetworkError; then project and environment are as before.
+    `lock` names the lock file, relative to the project: poetry.lock, uv.lock, pylock.toml, requirements.txt, or a script
+    or notebook with a `# /// script` block (PEP 723). By default the first of these that is there, requirements.txt only
+    where pyproject.toml has no dependencies; then the block of a cell that has run. With none, Poetry makes a lock, and a
+    missing pyproject.toml is written, minimal; one that exists is only completed.
+
+    `extras` are names of extras; `groups` names of dependency groups, exactly these, by default those that the lock
+    file's own tool takes. `installer` is "uv" or, for poetry.lock, "poetry"; by default uv, and where that cannot be had
+    Poetry or pip. What is given here counts for this call: the next one starts from the defaults again.
+
+    `.venv` is rebuilt when another Python or another view of the system's packages made it; an environment that colab-env
+    did not make is kept as `.venv.old`. `python` is a version or a path, by default the one chosen last. Raises
+    MissingStepError, ProjectFileError, LockMismatchError, HashMismatchError, BuildError, NetworkError; then project and
+    environment are as before.
     """
     runtime, directory = Runtime.detect(), _directory(project)
-    if poetry.installed_version(runtime) is None:
-        msg = "Poetry is not installed"
-        raise MissingStepError(msg, hint="run install_poetry() first")
-    chosen = _python_for(directory, python, runtime)
-    work = Environment(directory, chosen, runtime, system_site_packages=system_site_packages)
+    wish = Wish(
+        lock=None if lock is None else str(lock),
+        installer=installer,
+        extras=_names(extras),
+        groups=None if groups is None else _names(groups),
+    )
+    chosen = _python_for(directory, python, wish.lock, runtime)
+    work = Environment(directory, chosen, runtime, system_site_packages=system_site_packages, wish=wish)
+    if work.is_poetrys:
+        locked.require_poetry(runtime)
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
@@ -297,25 +336,29 @@ def _load_magics() -> None:
         get_ipython().extension_manager.load_extension("colab_env")
 
 
-def _built(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepResult]:
+def _built(choose: _Verb, get_poetry: _Verb | None, fill: _Verb) -> list[StepResult]:
     """Do the steps before the kernel; once the Python is known, its two sides are independent."""
     chosen = choose()
     python = _of(chosen)
-    packages, (tool, environment) = _process.together(
-        lambda: install_colab_packages(python=python), lambda: (get_poetry(), fill(python=python))
+    packages, environment = _process.together(
+        lambda: install_colab_packages(python=python), lambda: (*_tool(get_poetry), fill(python=python))
     )
-    return [chosen, packages, tool, environment]
+    return [chosen, packages, *environment]
 
 
-def _built_on_conda(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepResult]:
+def _tool(get_poetry: _Verb | None) -> tuple[StepResult, ...]:
+    return () if get_poetry is None else (get_poetry(),)
+
+
+def _built_on_conda(choose: _Verb, get_poetry: _Verb | None, fill: _Verb) -> list[StepResult]:
     """Do the steps before the kernel; the environment sees conda's packages, so it waits until conda is done."""
 
     def base() -> tuple[StepResult, StepResult]:
         chosen = choose()
         return chosen, install_colab_packages(python=_of(chosen))
 
-    (chosen, packages), tool = _process.together(base, get_poetry)
-    return [chosen, packages, tool, fill(python=_of(chosen))]
+    (chosen, packages), tool = _process.together(base, lambda: _tool(get_poetry))
+    return [chosen, packages, *tool, fill(python=_of(chosen))]
 
 
 def _of(result: StepResult) -> Interpreter:
@@ -399,7 +442,7 @@ def _directory(project: str | Path) -> Path:
     return directory.resolve()
 
 
-def _python_for(project: Path, python: str | Interpreter | None, runtime: Runtime) -> Interpreter:
+def _python_for(project: Path, python: str | Interpreter | None, lock: str | None, runtime: Runtime) -> Interpreter:
     if isinstance(python, Interpreter):
         return python
     known = choice.python(runtime)
@@ -407,4 +450,18 @@ def _python_for(project: Path, python: str | Interpreter | None, runtime: Runtim
         return known
     if python is not None and "/" in python:
         return system.at_path(Path(python).expanduser(), runtime=runtime)
-    return system.find(parse_specifier(python or pyproject.requires_python(project) or "*"), runtime=runtime)
+    return system.find(parse_specifier(python or _asked_python(project, lock, runtime) or "*"), runtime=runtime)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:
+    found = find_lock(project, None if lock is None else str(lock), runtime)
+    return (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(project)
+
+
+def _is_poetrys(project: str | Path, lock: str | Path | None) -> bool:
+    found = find_lock(_directory(project), None if lock is None else str(lock), Runtime.detect())
+    return found is None or found.kind == "poetry.lock"

@@ -21,6 +21,7 @@ from colab_env.results import short
 _STALE = re.compile(
     r"needs to be updated|(?:Resolving despite|Ignoring) existing lockfile due to (?!missing \w+ index)"
 )
+_EXPORT = ("export", "--no-header", "--no-annotate")
 _LOG = "uv::commands::project::lock=debug"  # says why a uv.lock does not fit
 
 
@@ -32,13 +33,13 @@ class UvInstaller:
     environ: Mapping[str, str]
     scratch: Path
 
-    def export(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
-        """Return what a uv.lock says in pip's format. Raises LockMismatchError when pyproject.toml has moved on.
+    def export(self, lock: Path, *, python: Path, options: Sequence[str | Path] = ()) -> str:
+        """Return what a uv.lock says in pip's format. Raises LockMismatchError when its project has moved on.
 
         Whether it fits is asked of the files alone, with the index that the lock itself names: a mirror is no reason to
         lock anew.
         """
-        argv: list[str | Path] = ["export", "--no-header", "--no-annotate", "--python", python, *options]
+        argv: list[str | Path] = [*_EXPORT, "--python", python, *options]
         registry = re.search(r'registry = "(https?://[^"]+)"', lock.read_text(encoding="utf-8"))
         known = ["--default-index", registry[1]] if registry else []
         try:
@@ -46,28 +47,21 @@ class UvInstaller:
         except CommandError as error:
             text = "\n".join(error.lines)
             if _STALE.search(text):
-                msg = f"{short(lock)} does not belong to its pyproject.toml"
-                hint = "run `uv lock` in that directory, then this call again"
+                msg = f"{short(lock)} does not belong to its {'script' if '--script' in options else 'pyproject.toml'}"
+                hint = "run `uv lock` for it, then this call again"
                 raise LockMismatchError(msg, hint=hint, lines=error.lines) from error
         # A project that has to be built before its metadata is known cannot be asked without a network.
         return self._written([*argv, "--frozen"], cwd=lock.parent)
 
-    def script_export(self, script: Path, *, python: Path) -> str:
-        """Return what the lock file beside a script (`uv lock --script`) says, in pip's format."""
-        argv: list[str | Path] = [
-            "export",
-            "--no-header",
-            "--no-annotate",
-            "--python",
-            python,
-            "--frozen",
-            "--script",
-            script,
-        ]
-        return self._written(argv, cwd=script.parent)
+    def script(self, script: Path, *, python: Path) -> str:
+        """Return what a script's block comes to, in pip's format; what `uv lock --script` wrote beside it counts."""
+        lock = script.with_name(f"{script.name}.lock")
+        if lock.is_file():
+            return self.export(lock, python=python, options=["--script", script])
+        return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
 
     def compile(self, source: Path, *, python: Path) -> str:
-        """Resolve a requirements file or a script's block to exact versions with hashes, in pip's format."""
+        """Resolve a requirements file to exact versions with hashes, in pip's format."""
         argv: list[str | Path] = [
             "pip",
             "compile",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from colab_env.interpreter import Interpreter
 from colab_env.results import short
 
 NAME = ".venv"
-_INPUTS = ("pyproject.toml", "poetry.lock", "poetry.toml")
 _NAMED = 3  # missing packages that a message names
 
 
@@ -22,9 +21,12 @@ def python_of(project: Path) -> Path:
     return project / NAME / "bin" / "python"
 
 
-def health_check(project: Path, *, python: Interpreter, system_site_packages: bool) -> str | None:
-    """Return why the environment has to be worked on, or None. Reads files, starts nothing."""
-    return misfit(project, python=python, system_site_packages=system_site_packages) or _outdated(project)
+def health_check(project: Path, *, python: Interpreter, system_site_packages: bool, inputs: str) -> str | None:
+    """Return why the environment has to be worked on, or None. Reads files, starts nothing.
+
+    `inputs` is a checksum of what it is to be filled from.
+    """
+    return misfit(project, python=python, system_site_packages=system_site_packages) or _outdated(project, inputs)
 
 
 def misfit(project: Path, *, python: Interpreter, system_site_packages: bool) -> str | None:
@@ -60,11 +62,16 @@ def set_aside_foreign(project: Path) -> Path | None:
     return kept
 
 
-def write_receipt(project: Path, *, python: Interpreter) -> None:
-    """Mark the environment as ours, with what it was made from and what is in it."""
+def write_receipt(project: Path, *, python: Interpreter, inputs: str, wanted: Mapping[str, Any]) -> None:
+    """Mark the environment as ours, with what it was made from, what was `wanted` of it and what is in it."""
     made_by = {**asdict(python), "path": str(python.path)}
-    receipt = {"python": made_by, "inputs": _digest(project), "packages": _packages(project)}
+    receipt = {"python": made_by, "inputs": inputs, "wanted": dict(wanted), "packages": _packages(project)}
     _files.write_receipt(project / NAME, receipt)
+
+
+def recorded_wish(project: Path) -> dict[str, Any]:
+    """Return what was wanted of the environment when it was filled last."""
+    return dict((_files.read_receipt(project / NAME) or {}).get("wanted", {}))
 
 
 def recorded_python(project: Path) -> Interpreter | None:
@@ -85,12 +92,12 @@ def packages(project: Path) -> int:
     return len(_packages(project))
 
 
-def _outdated(project: Path) -> str | None:
+def _outdated(project: Path, inputs: str) -> str | None:
     receipt = _files.read_receipt(project / NAME)
     if receipt is None:
         return "the virtual environment was not completed by colab-env"
-    if receipt.get("inputs") != _digest(project):
-        return "pyproject.toml, poetry.lock or poetry.toml has changed"
+    if receipt.get("inputs") != inputs:
+        return "the project's files or what is wanted of them have changed"
     gone = sorted(set(receipt.get("packages", [])) - set(_packages(project)))
     if gone:
         more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
@@ -110,14 +117,6 @@ def _settings(directory: Path) -> dict[str, Any] | None:
 def _made_by(settings: dict[str, Any], python: Interpreter) -> bool:
     home = Path(settings.get("home", ""))
     return home.resolve() == python.path.parent.resolve() or home.resolve() == python.path.resolve().parent
-
-
-def _digest(project: Path) -> str:
-    digest = hashlib.sha256()
-    for name in _INPUTS:
-        path = project / name
-        digest.update(f"{name}\0".encode() + (path.read_bytes() if path.is_file() else b"") + b"\0")
-    return digest.hexdigest()
 
 
 def _packages(project: Path) -> list[str]:

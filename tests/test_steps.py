@@ -438,7 +438,7 @@ def test_the_stop_button_leaves_the_environment_that_was_there(filled, interrupt
     site = next((filled / ".venv/lib").glob("python3*/site-packages"))
     shutil.rmtree(next(site.glob("six-*.dist-info")))
     before = state(filled)
-    interrupt("Installing six")
+    interrupt("+ six")
     with pytest.raises(KeyboardInterrupt):
         steps.configure_venv(filled, system_site_packages=False)
     assert state(filled) == before
