@@ -30,8 +30,12 @@ class Wish:
     installer: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.keep and self.installer == "poetry":
+            msg = "Poetry installs everything that it locks: it keeps nothing of the machine's"
+            raise UsageError(msg, hint="leave installer='poetry' out: uv installs it")
         if self.installer not in (None, *locked.INSTALLERS):
             msg = f"there is no installer {self.installer!r}"
             raise UsageError(msg, hint=f"choose one of {', '.join(locked.INSTALLERS)}")
@@ -39,7 +43,8 @@ class Wish:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the receipt."""
         groups = None if self.groups is None else list(self.groups)
-        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups}
+        kept = {"keep": list(self.keep)} if self.keep else {}
+        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups, **kept}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Wish:
@@ -50,6 +55,7 @@ class Wish:
             installer=values.get("installer"),
             extras=tuple(values.get("extras", ())),
             groups=None if groups is None else tuple(groups),
+            keep=tuple(values.get("keep", ())),
         )
 
 

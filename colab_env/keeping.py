@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, is_normalized_name
 
-from colab_env import comparison, distributions, project_needs, system
+from colab_env import comparison, distributions, linking, project_needs, requirements_text, system
 from colab_env.distributions import Distribution, accepts, is_same
 from colab_env.errors import KeepError, UsageError
 
@@ -76,6 +76,37 @@ def names(keep: Iterable[str]) -> tuple[str, ...]:
             msg = f"{each!r} is not the name of a package"
             raise UsageError(msg, hint="give names alone, such as keep=['torch']: the version is the machine's")
     return tuple(dict.fromkeys(canonicalize_name(each) for each in keep))
+
+
+class Keeper:
+    """The keeping of one environment: it decides when it sees what the lock says, then links and checks."""
+
+    def __init__(self, asked: tuple[str, ...], *, python: Interpreter, needs: Path, runtime: Runtime) -> None:
+        """Read what the machine has; `needs` is the directory whose pyproject.toml says what the project accepts."""
+        self.asked = asked
+        self.python = python
+        self.runtime = runtime
+        self.machine = machine(runtime, chosen=python)
+        self.needs = project_needs.read(needs, self.machine.markers) if self.machine.markers else []
+        self.kept = Kept()
+
+    def left_out(self, text: str) -> Collection[str]:
+        """Choose what to keep of what these requirements say, and return its names."""
+        lock = Lock(wanted=requirements_text.read(text, self.machine.markers), needs=self.needs)
+        self.kept = choose(self.asked, lock, machine=self.machine, python=self.python)
+        return tuple(self.kept.packages)
+
+    def finish(self, site: Path, *, visible: bool) -> None:
+        """Link what the environment does not see by itself, and check that all fits. Raises KeepError."""
+        if not self.kept.packages:
+            return
+        check(self.kept, site, self.machine.markers)
+        seen = system.look_inside(self.python, runtime=self.runtime).directories if visible else ()
+        linking.link((each for each in self.kept.packages.values() if each.site not in seen), site)
+
+    def origins(self) -> list[str]:
+        """Return where the metadata of everything kept is: when one of these is gone, so is the package."""
+        return [str(each.info) for each in self.kept.packages.values()]
 
 
 def choose(asked: Iterable[str], lock: Lock, *, machine: Machine, python: Interpreter) -> Kept:

@@ -21,27 +21,13 @@ _RECORD, _INSTALLER = "RECORD", "INSTALLER"
 _OWN = (_RECORD, _INSTALLER, "REQUESTED", "RECORD.jws", "direct_url.json")
 
 
-def link(packages: Iterable[Distribution], site: Path) -> list[str]:
-    """Link packages into the directory `site`, and return what was made, as paths below it.
-
-    Raises KeepError when something of another package is in the way.
-    """
-    made: list[str] = []
+def link(packages: Iterable[Distribution], site: Path) -> None:
+    """Link packages into the directory `site`. Raises KeepError when something of another package is in the way."""
     for package, places in _places(list(packages), site):
         links = [place for place in places if _link(package.site / place, site / place)]
         info = {Path(_info_name(package), name): target for name, target in _metadata(package).items()}
         links += [place for place, target in info.items() if _link(target, site / place)]
-        made += [*(str(place) for place in links if place not in info), _info_name(package)]
         _write_record(site / _info_name(package), links)
-    return made
-
-
-def unlink(made: Iterable[str], site: Path) -> None:
-    """Take away what `link` made, if it is still that."""
-    for place in made:
-        path = site / place
-        if path.is_symlink() or (path.suffix == ".dist-info" and _is_ours(path)):
-            _files.remove(path)
 
 
 def _places(packages: list[Distribution], site: Path) -> Iterator[tuple[Distribution, list[Path]]]:
@@ -100,8 +86,3 @@ def _write_record(info: Path, places: Iterable[Path]) -> None:
 def _quoted(place: Path) -> str:
     text = str(place).replace('"', '""')
     return f'"{text}"' if "," in text or '"' in text else text
-
-
-def _is_ours(info: Path) -> bool:
-    installer = info / _INSTALLER
-    return installer.is_file() and installer.read_text(encoding="utf-8").strip() == "colab-env"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from colab_env import _files, index, poetry, pyproject, script_block, simple_index, uv
+from colab_env import _files, index, poetry, pylock, pyproject, requirements_text, script_block, simple_index, uv
 from colab_env.errors import MissingStepError, PoetryError, UsageError
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
@@ -30,13 +30,15 @@ class Choice:
     """What of a lock file is wanted, and who installs it.
 
     `extras` besides the main dependencies; `groups`: None for those that the lock file's own tool takes by default, else
-    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read.
+    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read. `left_out` is shown
+    the requirements that uv is about to install and returns the names that are not installed.
     """
 
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
     installer: str = "uv"
     notes: list[str] = field(default_factory=list, compare=False)
+    left_out: Callable[[str], Collection[str]] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,30 +135,55 @@ def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: R
         text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
     # Poetry has chosen by source; every version is exact and most have hashes, so any index may have the file.
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
-    _put(installer, text, place=place, directory=directory)
+    _put(installer, text, choice, place=place, directory=directory)
 
 
 def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtime) -> None:
     installer, directory = _uv(place.uv, runtime), lock.directory
-    pip = ["pip"] if place.pip else []
     if lock.kind == "uv.lock":
         options = [*_uv_options(lock, choice), *([] if place.editable else ["--no-editable"])]
         text = installer.export(lock.path, python=place.python, options=options)
-        _put(installer, text, place=place, directory=directory)
+        _put(installer, text, choice, place=place, directory=directory)
     elif lock.kind == "script":
         text = installer.script(_script(lock, runtime), python=place.python)
-        _put(installer, text, place=place, directory=directory)
-    elif lock.kind == "pylock.toml":
-        named: list[str | Path] = [*_uv_options(lock, choice), "-r", lock.path]
-        installer.install([*place.options, "--exact", *named], python=place.python, cwd=directory)
-        if pip:  # uv takes nothing else beside a pylock.toml
-            installer.install([*place.options, *pip], python=place.python, cwd=directory)
+        _put(installer, text, choice, place=place, directory=directory)
+    elif choice.left_out is None:
+        _put_file(installer, ["-r", lock.path], lock, choice, place=place)
     else:
-        installer.install([*place.options, "--exact", "-r", lock.path, *pip], python=place.python, cwd=directory)
+        read = installer.pylock if lock.kind == "pylock.toml" else installer.compile
+        names = choice.left_out(read(lock.path, python=place.python))
+        with _files.private_directory(runtime.data) as scratch:
+            _put_file(installer, _without(lock, names, scratch), lock, choice, place=place)
 
 
-def _put(installer: UvInstaller, text: str, *, place: Place, directory: Path) -> None:
+def _put_file(
+    installer: UvInstaller, source: list[str | Path], lock: LockFile, choice: Choice, *, place: Place
+) -> None:
+    directory, pip = lock.directory, ["pip"] if place.pip else []
+    if lock.kind != "pylock.toml":
+        installer.install([*place.options, "--exact", *source, *pip], python=place.python, cwd=directory)
+        return
+    options = [*place.options, "--exact", *_uv_options(lock, choice)]
+    installer.install([*options, *source], python=place.python, cwd=directory)
+    if pip:  # uv takes nothing else beside a pylock.toml
+        installer.install([*place.options, *pip], python=place.python, cwd=directory)
+
+
+def _without(lock: LockFile, names: Collection[str], scratch: Path) -> list[str | Path]:
+    """Return what tells uv to install a lock file without some packages; hashes still count."""
+    if lock.kind == "pylock.toml":
+        target = scratch / "pylock.toml"
+        text = lock.path.read_text(encoding="utf-8")
+        _files.write_text(target, pylock.without(text, names, directory=lock.directory))
+        return ["-r", target]
+    excludes = scratch / "excludes.txt"
+    _files.write_text(excludes, "".join(f"{name}\n" for name in names))
+    return ["-r", lock.path, "--excludes", excludes]
+
+
+def _put(installer: UvInstaller, text: str, choice: Choice, *, place: Place, directory: Path) -> None:
     # The text may hold a password: it goes from hand to hand, never to a file that stays or a command line.
+    text = requirements_text.without(text, choice.left_out(text)) if choice.left_out else text
     if place.pip and not _PIP.search(text):
         text += "\npip\n"
     argv = [*place.options, "--exact", "--no-deps", "-r", "-"]
