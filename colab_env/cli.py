@@ -14,6 +14,7 @@ _EPILOG = """\
 examples:
   colab-env setup --python 3.12                 everything, in this directory
   colab-env setup --interpreter uv --kernel lab a small Python instead of Miniconda
+  colab-env setup --lock requirements.txt       the packages of another lock file
   colab-env status                              what is there, and whether it is healthy
   colab-env notebook set-kernel lesson.ipynb py312
   colab-env COMMAND --help                      what COMMAND takes
@@ -127,6 +128,7 @@ def _add_steps(commands: Any) -> None:
     setup.add_argument("--kernel", metavar="NAME", help="the kernel's name (default: such as py312)")
     setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
     _view_option(setup)
+    _lock_options(setup)
     python = _command(
         commands, "install-python", "choose a Python, and install it if need be", _install_python,
         example="colab-env install-python --python '>=3.11,<3.13' --interpreter uv",
@@ -163,6 +165,18 @@ def _add_steps(commands: Any) -> None:
     venv.add_argument("project", nargs="?", default=".", metavar="DIR")
     venv.add_argument("--python", metavar="SPEC", help="a version or a path (default: the one chosen last)")
     _view_option(venv)
+    _lock_options(venv)
+
+
+def _lock_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lock", metavar="FILE", help="such as requirements.txt or script.py (default: the one that is there)"
+    )
+    parser.add_argument("--installer", choices=("uv", "poetry"), help="default: uv where it can be had")
+    parser.add_argument("--extra", action="append", default=[], metavar="NAME", help="an extra; may be repeated")
+    told = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"
+    parser.add_argument("--group", action="append", metavar="NAME", help=told)
+    parser.add_argument("--no-groups", dest="group", action="store_const", const=[], help="only the main dependencies")
 
 
 def _python_options(parser: argparse.ArgumentParser) -> None:
@@ -315,6 +329,7 @@ def _setup(arguments: argparse.Namespace) -> int:
         prefix=arguments.prefix,
         poetry_version=arguments.poetry_version,
         system_site_packages=arguments.system_site_packages,
+        **_wish(arguments),
     )
     if not arguments.json and not arguments.quiet:
         print(repr(result).splitlines()[-1])
@@ -351,7 +366,16 @@ def _configure_venv(arguments: argparse.Namespace) -> int:
     from colab_env import steps
 
     named = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
-    return _result(steps.configure_venv(arguments.project, **named), arguments)
+    return _result(steps.configure_venv(arguments.project, **named, **_wish(arguments)), arguments)
+
+
+def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "lock": arguments.lock,
+        "installer": arguments.installer,
+        "extras": arguments.extra,
+        "groups": arguments.group,
+    }
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -17,12 +17,11 @@ from colab_env import (
     env_use,
     index,
     kernelspec,
-    poetry,
-    simple_index,
+    locked,
     system,
     uv,
 )
-from colab_env.errors import BrokenEnvironmentError, CommandError, MissingStepError, NoSuchPythonError, PoetryError
+from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.named_env import NamedEnvironment, packages, size
 
@@ -135,29 +134,20 @@ def _fill(path: Path, recipe: Recipe, *, python: Interpreter, runtime: Runtime) 
 
 
 def _install_project(path: Path, project: Path, recipe: Recipe, *, runtime: Runtime, source: list[str]) -> None:
-    python = path / "bin/python"
-    if recipe.lock == "poetry.lock":
-        _poetry_install(path, project, runtime)
-    elif recipe.lock == "uv.lock":
-        environ = {**_installer(runtime).environ, "UV_PROJECT_ENVIRONMENT": str(path)}
-        argv: list[str | Path] = [uv.ensure(runtime), "sync", "--frozen", "--no-editable", "--python", python, *source]
-        _process.run(argv, environ=environ, cwd=project)
-    elif recipe.lock == "pylock.toml":
-        _installer(runtime).install([*source, "-r", str(project / "pylock.toml")], python=python)
-    else:
-        _installer(runtime).install([*source, str(project)], python=python)
-
-
-def _poetry_install(path: Path, project: Path, runtime: Runtime) -> None:
-    if poetry.installed_version(runtime) is None:
-        msg = f"{project} has a poetry.lock, and Poetry is not installed"
-        raise MissingStepError(msg, hint="run `colab-env install-poetry` first")
-    try:
-        poetry.install_project(project, runtime=runtime, index=index.settings(runtime), environment=path)
-    except PoetryError as error:
-        if not (poetry.is_simple_only(error) and simple_index.heal(runtime)):
-            raise
-        poetry.install_project(project, runtime=runtime, index=index.settings(runtime), environment=path)
+    if recipe.lock is None:
+        _installer(runtime).install([*source, str(project)], python=path / "bin/python")
+        return
+    place = locked.Place(
+        project=project,
+        environment=path,
+        uv=uv.find(runtime) if recipe.wheels else uv.obtain(runtime),
+        pip=False,
+        editable=False,
+        options=("--compile-bytecode", *source),
+    )
+    choice = locked.Choice()
+    locked.check(recipe.lock, choice)
+    locked.install(recipe.lock, choice, place=place, runtime=runtime)
 
 
 def _installer(runtime: Runtime) -> WheelInstaller:

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import pyproject
+from colab_env import lockfiles, pyproject
 from colab_env.errors import UsageError
+from colab_env.lockfiles import LockFile
 from colab_env.results import short
 
-_LOCKS = ("pylock.toml", "poetry.lock", "uv.lock")
-_PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml", *_LOCKS)
+_REAL = ("poetry.lock", "uv.lock", "pylock.toml")
+_PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +46,28 @@ class Recipe:
         )
 
     @property
-    def lock(self) -> str | None:
-        """Return the name of the project's lock file, or None."""
-        return next((name for name in _LOCKS if self.project and (self.project / name).is_file()), None)
+    def lock(self) -> LockFile | None:
+        """Return the project's lock file, or None. The requirements.txt of a package is none: its metadata counts."""
+        found = lockfiles.find(self.project) if self.project else None
+        if found is None or found.kind in _REAL:
+            return found
+        return None if any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg")) else found
 
     def specifier(self) -> str:
         """Return which Python is asked for, here or in the project."""
-        return self.python or (pyproject.requires_python(self.project) if self.project else None) or "*"
+        asked = lockfiles.requires_python(self.lock) if self.python is None and self.lock else None
+        return self.python or asked or (pyproject.requires_python(self.project) if self.project else None) or "*"
 
     def digest(self) -> str:
         """Return a checksum of the recipe and of the files it names."""
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode())
         named = [self.project / name for name in _PROJECT_FILES] if self.project else []
-        for path in [*named, *([self.requirements] if self.requirements else [])]:
+        for path in named:
             digest.update(f"{path.name}\0".encode() + (path.read_bytes() if path.is_file() else b"") + b"\0")
+        if self.requirements:
+            digest.update(lockfiles.digest(LockFile(path=self.requirements, kind="requirements.txt")).encode())
+        if lock := self.lock:
+            digest.update(f"{lock.kind}\0{lockfiles.digest(lock)}".encode())
         for path in sorted(self.wheels.iterdir()) if self.wheels and self.wheels.is_dir() else ():
             digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
         return digest.hexdigest()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, index, kernelspec, locked, lockfiles, pyproject, script_block, uv, venv
-from colab_env.errors import ColabEnvError, CommandError, NetworkError, NoSuchPythonError, UsageError
+from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
@@ -124,15 +124,12 @@ class Environment:
         return locked.Place(project=self.project, environment=environment, uv=self._uv())
 
     def _uv(self) -> Path | None:
-        if self.wish.installer == "poetry":
-            return None
-        try:
-            return uv.ensure(self.runtime)
-        except (CommandError, NetworkError):
-            if self.wish.installer == "uv":
-                raise
+        if self.wish.installer is not None:
+            return uv.ensure(self.runtime) if self.wish.installer == "uv" else None
+        found = uv.obtain(self.runtime)
+        if found is None:
             self.notes.append(f"uv cannot be had here: {'Poetry' if self.is_poetrys else 'pip'} installs, more slowly")
-            return None
+        return found
 
     def _fits(self, place: locked.Place) -> bool:
         # pip removes nothing, so what it fills is made anew.

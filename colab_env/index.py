@@ -14,17 +14,34 @@ from colab_env import _files
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
+_LISTS = {"extra": "extra-index-url", "links": "find-links", "trusted": "trusted-host"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """The machine's own settings: the `url` of a simple index (PEP 503) and a `certificates` file, None for the defaults."""
+    """The machine's own settings: the `url` of a simple index (PEP 503) and a `certificates` file, None for the defaults.
+
+    `extra` are further indexes, `links` directories or pages of files, `trusted` hosts whose certificates are not
+    checked: as pip has them.
+    """
 
     url: str | None = None
     certificates: str | None = None
+    extra: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
 
     def uv_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return what uv has to be told: it reads its own settings, but not pip's."""
-        told = {"UV_DEFAULT_INDEX": self.url, "SSL_CERT_FILE": self.certificates}
+        told = {
+            "UV_DEFAULT_INDEX": self.url,
+            "SSL_CERT_FILE": self.certificates,
+            "UV_EXTRA_INDEX_URL": " ".join(self.extra),
+            # pip takes the best file of all indexes; whoever set them up for pip expects that.
+            "UV_INDEX_STRATEGY": "unsafe-best-match" if self.extra else None,
+            "UV_FIND_LINKS": ",".join(self.links),
+            "UV_INSECURE_HOST": " ".join(self.trusted),
+        }
         return {name: value for name, value in told.items() if value and name not in environ}
 
     def poetry_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -38,7 +55,8 @@ def settings(runtime: Runtime) -> Index:
     pip = _pip(runtime)
     uv = runtime.environ.get("UV_DEFAULT_INDEX") or runtime.environ.get("UV_INDEX_URL") or _uv_file(runtime)
     remembered = _files.read_json(_memory(runtime)) or {}
-    return Index(url=uv or pip.get("index-url") or remembered.get("url"), certificates=pip.get("cert"))
+    listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
+    return Index(url=uv or pip.get("index-url") or remembered.get("url"), certificates=pip.get("cert"), **listed)
 
 
 def default_simple_index() -> str | None:
@@ -71,8 +89,9 @@ def _pip(runtime: Runtime) -> dict[str, str]:
         for section in ("global", "install"):
             if parser.has_section(section):
                 found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
-    names = {"index-url": "PIP_INDEX_URL", "cert": "PIP_CERT"}
-    found.update({key: runtime.environ[name] for key, name in names.items() if runtime.environ.get(name)})
+    for key in ("index-url", "cert", *_LISTS.values()):
+        if value := runtime.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
+            found[key] = value
     return found
 
 

@@ -126,7 +126,7 @@ def check(lock: LockFile, choice: Choice) -> None:
 def require_poetry(runtime: Runtime) -> None:
     """Raise MissingStepError unless Poetry is there with what is needed of it."""
     if reason := poetry.health_check(runtime, version=None):
-        raise MissingStepError(reason, hint="run install_poetry() first")
+        raise MissingStepError(reason, hint="run install_poetry() first, or `colab-env install-poetry`")
 
 
 def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:

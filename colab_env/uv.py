@@ -33,11 +33,25 @@ def ensure(runtime: Runtime) -> Path:
     if found := find(runtime):
         return found
     home = runtime.data / "uv"
+    with _files.locked(runtime.data / "locks" / "uv"):
+        if not _own(runtime).is_file():
+            _install(home, runtime)
+    return _own(runtime)
+
+
+def _install(home: Path, runtime: Runtime) -> None:
     argv: list[str | Path] = [runtime.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
         _process.run(argv, environ=_process.child_environ(runtime.environ))
         _files.write_receipt(home, {"version": pins.UV})
-    return _own(runtime)
+
+
+def obtain(runtime: Runtime) -> Path | None:
+    """Return uv as `ensure` does, or None where it cannot be had."""
+    try:
+        return ensure(runtime)
+    except (CommandError, NetworkError):
+        return None
 
 
 def environ(runtime: Runtime, index: Index) -> dict[str, str]:
