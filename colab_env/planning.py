@@ -16,12 +16,14 @@ from colab_env import (
     locked,
     lockfiles,
     project_needs,
+    pylock,
     pyproject,
     requirements_text,
     system,
     venv,
 )
 from colab_env.comparison import Sides
+from colab_env.environment import find_lock
 from colab_env.interpreter import outgrown, parse_specifier
 from colab_env.keeping import Machine
 from colab_env.planned import Plan
@@ -31,6 +33,8 @@ from colab_env.runtime import Runtime
 if TYPE_CHECKING:
     from colab_env.foreseen import Foreseen
     from colab_env.lockfiles import LockFile
+
+_PLAIN = ("requirements.txt", "pylock.toml")
 
 
 def plan(
@@ -52,8 +56,10 @@ def plan(
     UsageError, ProjectFileError, or what reading the lock file raises.
     """
     runtime, directory = Runtime.detect(), Path(project).expanduser().resolve()
+    found = find_lock(directory, None if lock is None else str(lock), runtime)
+    wish = (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(directory)
     chosen = foreseen.python(
-        python or pyproject.requires_python(directory),
+        python or wish,
         given=python is not None,
         source=choice.source(interpreter, runtime),
         project=directory,
@@ -63,7 +69,8 @@ def plan(
     question = _Question(
         runtime=runtime,
         project=directory,
-        lock=lockfiles.find(directory, lock),
+        lock=found,
+        requires_python=wish,
         extras=tuple(extras),
         groups=None if groups is None else tuple(groups),
         keep=keeping.names(keep),
@@ -79,6 +86,7 @@ class _Question:
     runtime: Runtime
     project: Path
     lock: LockFile | None
+    requires_python: str | None
     extras: tuple[str, ...]
     groups: tuple[str, ...] | None
     keep: tuple[str, ...]
@@ -87,8 +95,8 @@ class _Question:
         inside = system.look_inside(chosen.python, runtime=self.runtime) if chosen.there else None
         markers = inside.markers if inside else _markers_of(chosen.python.version)
         directories = inside.directories if inside and system_site_packages else ()
-        needs = project_needs.read(self.project, markers, extras=self.extras)
-        wanted = self._wanted(chosen, markers)
+        needs = project_needs.read(self.lock.directory if self.lock else self.project, markers, extras=self.extras)
+        wanted = self._wanted(chosen, machine, markers)
         lock = keeping.Lock(wanted=wanted or _unlocked(needs), needs=needs)
         kept = keeping.choose(self.keep, lock, machine=machine, python=chosen.python)
         sides = Sides(
@@ -113,19 +121,26 @@ class _Question:
             saved=sum(each.size() for each in kept.packages.values()),
         )
 
-    def _wanted(self, chosen: Foreseen, markers: Mapping[str, str]) -> dict[str, Wanted]:
+    def _wanted(self, chosen: Foreseen, machine: Machine, markers: Mapping[str, str]) -> dict[str, Wanted]:
         if self.lock is None:
             return {}
+        if not chosen.there and self.lock.kind in _PLAIN:  # uv would read them for a Python that it has to start
+            text = self.lock.path.read_text(encoding="utf-8")
+            return requirements_text.read(pylock.read(text) if self.lock.kind == "pylock.toml" else text, markers)
+        reader = chosen.python if chosen.there else machine.python or chosen.python
         text = locked.requirements(
-            self.lock, python=chosen.python, runtime=self.runtime, extras=self.extras, groups=self.groups
+            self.lock, python=reader, runtime=self.runtime, extras=self.extras, groups=self.groups
         )
         return requirements_text.read(text, markers)
 
     def _outgrown(self) -> str | None:
-        asked, own = pyproject.requires_python(self.project), system.of_machine(self.runtime)
-        if asked is None or own is None:
+        own = system.of_machine(self.runtime)
+        if self.requires_python is None or own is None:
             return None
-        return outgrown(own.version, parse_specifier(asked), asking="pyproject.toml", is_colab=self.runtime.is_colab)
+        asking = self.lock.path.name if self.lock and self.lock.kind in ("pylock.toml", "script") else "pyproject.toml"
+        return outgrown(
+            own.version, parse_specifier(self.requires_python), asking=asking, is_colab=self.runtime.is_colab
+        )
 
 
 def _markers_of(version: str) -> dict[str, str]:

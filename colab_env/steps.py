@@ -18,6 +18,7 @@ from colab_env import (
     colab_layer,
     conda,
     index,
+    keeping,
     kernelspec,
     locked,
     lockfiles,
@@ -54,13 +55,14 @@ def setup(
     installer: str | None = None,
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes. `lock`, `installer`, `extras` and `groups` are those of `configure_venv`; Poetry is installed
+    where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
     where the lock file is Poetry's, or none is there yet. Independent steps run side by side. Raises a ColabEnvError;
     the step that failed leaves what was before.
     """
@@ -78,6 +80,7 @@ def setup(
             installer=installer,
             extras=extras,
             groups=groups,
+            keep=keep,
         )
         built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
         registered = register_kernel(kernel, project=project)
@@ -239,6 +242,7 @@ def configure_venv(
     installer: str | None = None,
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
 ) -> StepResult:
     """Make the project's `.venv` and install exactly what its lock file says, and pip.
 
@@ -251,6 +255,10 @@ def configure_venv(
     file's own tool takes. `installer` is "uv" or, for poetry.lock, "poetry"; by default uv, and where that cannot be had
     Poetry or pip. What is given here counts for this call: the next one starts from the defaults again.
 
+    `keep` names packages, such as torch, that are used as the machine has them, with what they need: seen or linked, not
+    downloaded. Each that is not kept (another X.Y of Python, or a version that the project refuses) is named in a note; one
+    that breaks what is installed raises KeepError. An environment that keeps something is always made anew.
+
     `.venv` is rebuilt when another Python or another view of the system's packages made it; an environment that colab-env
     did not make is kept as `.venv.old`. `python` is a version or a path, by default the one chosen last. Raises
     MissingStepError, ProjectFileError, LockMismatchError, HashMismatchError, BuildError, NetworkError; then project and
@@ -262,6 +270,7 @@ def configure_venv(
         installer=installer,
         extras=_names(extras),
         groups=None if groups is None else _names(groups),
+        keep=keeping.names(keep),
     )
     chosen = _python_for(directory, python, wish.lock, runtime)
     work = Environment(directory, chosen, runtime, system_site_packages=system_site_packages, wish=wish)
