@@ -15,6 +15,8 @@ from colab_env import (
     keeping,
     locked,
     lockfiles,
+    poetry,
+    poetry_lock,
     project_needs,
     pylock,
     pyproject,
@@ -124,6 +126,10 @@ class _Question:
     def _wanted(self, chosen: Foreseen, machine: Machine, markers: Mapping[str, str]) -> dict[str, Wanted]:
         if self.lock is None:
             return {}
+        if self.lock.kind == "poetry.lock" and poetry.health_check(self.runtime, version=None):
+            groups = pyproject.default_groups(self.lock.directory) if self.groups is None else self.groups
+            text = poetry_lock.read(self.lock.path.read_text(encoding="utf-8"), groups)
+            return requirements_text.read(text, markers)
         if not chosen.there and self.lock.kind in _PLAIN:  # uv would read them for a Python that it has to start
             text = self.lock.path.read_text(encoding="utf-8")
             return requirements_text.read(pylock.read(text) if self.lock.kind == "pylock.toml" else text, markers)
