@@ -10,7 +10,7 @@ import pytest
 from small_wheels import write_wheel
 from test_installers import LOCKS, library, uv_locked, uv_program
 
-from colab_env import _report, lockfiles, locked, pyproject, script_block, uv_progress
+from colab_env import _report, locked, lockfiles, pyproject, script_block, uv_progress
 from colab_env.environment import find_lock
 from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, UsageError
 from colab_env.interpreter import Interpreter
