@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 INSTALLERS = ("uv", "poetry")
+_TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
+_TWICE = re.compile(r"://([^/@\s]+@)\1")  # how the export plugin writes a name and password that stand in the address
 _PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
 
 
@@ -161,7 +163,8 @@ def _put_file(
 ) -> None:
     directory, pip = lock.directory, ["pip"] if place.pip else []
     if lock.kind != "pylock.toml":
-        installer.install([*place.options, "--exact", *source, *pip], python=place.python, cwd=directory)
+        said = [*place.options, *_trusting(lock.path.read_text(encoding="utf-8", errors="replace"))]
+        installer.install([*said, "--exact", *source, *pip], python=place.python, cwd=directory)
         return
     options = [*place.options, "--exact", *_uv_options(lock, choice)]
     installer.install([*options, *source], python=place.python, cwd=directory)
@@ -186,8 +189,14 @@ def _put(installer: UvInstaller, text: str, choice: Choice, *, place: Place, dir
     text = requirements_text.without(text, choice.left_out(text)) if choice.left_out else text
     if place.pip and not _PIP.search(text):
         text += "\npip\n"
-    argv = [*place.options, "--exact", "--no-deps", "-r", "-"]
-    installer.install(argv, python=place.python, cwd=directory, text=text)
+    argv = [*place.options, *_trusting(text), "--exact", "--no-deps", "-r", "-"]
+    installer.install(argv, python=place.python, cwd=directory, text=_TRUSTED.sub("", text))
+
+
+def _trusting(text: str) -> list[str]:
+    # A line of pip's that uv takes on the command line only.
+    hosts = (found.rpartition("@")[2] for found in _TRUSTED.findall(text))
+    return [f"--allow-insecure-host={host}" for host in dict.fromkeys(hosts)]
 
 
 def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
@@ -217,7 +226,7 @@ def _of_poetry(directory: Path, choice: Choice, *, runtime: Runtime, place: Plac
         told = [*options, *(["--with-credentials"] if place else [])]
         return poetry.export(directory, runtime=runtime, index=known, environment=environment, options=told)
 
-    return _healing(once, choice, runtime)
+    return _TWICE.sub(r"://\1", _healing(once, choice, runtime))
 
 
 def _healing(once: Callable[[Index], T], choice: Choice, runtime: Runtime) -> T:
