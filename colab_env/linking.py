@@ -1,8 +1,9 @@
 """Show a machine's packages in an environment by symbolic links: no copies, and nothing of the machine is touched.
 
-Whole directories are linked where they belong to one package alone. The metadata is a directory of the environment's
-own whose RECORD lists the links, so that a tool that uninstalls such a package takes away the links and not what they
-name: a tool that found the machine's RECORD here would follow it through a link and delete the machine's files.
+Commands in `bin` are not linked. Whole directories are linked where they belong to one package alone. The metadata is a
+directory of the environment's own whose RECORD lists the links, so that a tool that uninstalls such a package takes
+away the links and not what they name: a tool that found the machine's RECORD here would follow it through a link and
+delete the machine's files.
 """
 
 from __future__ import annotations

@@ -152,8 +152,11 @@ def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtim
     elif choice.left_out is None:
         _put_file(installer, ["-r", lock.path], lock, choice, place=place)
     else:
-        read = installer.pylock if lock.kind == "pylock.toml" else installer.compile
-        names = choice.left_out(read(lock.path, python=place.python))
+        if lock.kind == "pylock.toml":
+            text = installer.pylock(lock.path, python=place.python, options=_uv_options(lock, choice))
+        else:
+            text = installer.compile(lock.path, python=place.python)
+        names = choice.left_out(text)
         with _files.private_directory(runtime.data) as scratch:
             _put_file(installer, _without(lock, names, scratch), lock, choice, place=place)
 

@@ -53,9 +53,10 @@ def plan(
 ) -> Plan:
     """Say what `setup` with these arguments would bring, and what of the machine it hides or clashes with.
 
-    Installs and changes nothing. Of a Python that is not there yet only the version is known. What a package needs is
-    known where its metadata is on this machine already; the rest shows when `setup` runs. Raises NoSuchPythonError,
-    UsageError, ProjectFileError, or what reading the lock file raises.
+    Arguments as in `setup`. Nothing of the project or the machine is changed; uv, which reads most lock files, is put
+    into this package's own directory where there is none. Of a Python that is not there yet only the version is known.
+    What a package needs is known where its metadata is on this machine already; the rest shows when `setup` runs.
+    Raises NoSuchPythonError, UsageError, ProjectFileError, or what reading the lock file raises.
     """
     runtime, directory = Runtime.detect(), Path(project).expanduser().resolve()
     found = find_lock(directory, None if lock is None else str(lock), runtime)

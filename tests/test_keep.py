@@ -202,6 +202,23 @@ def test_hashes_of_a_pylock_count_for_the_rest(project, wheels, vm, pythons):
     assert ask(project / ".venv/bin/python", WHERE).startswith("2.6.0+cu124 ")
 
 
+def test_a_package_of_a_uv_lock_is_kept_where_the_project_accepts_the_machine_s_version(project, wheels, vm, pythons):
+    text = '[project]\nname = "lesson"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = ["torch==2.6.0"]\n'
+    (project / "pyproject.toml").write_text(text)
+    lock = [uv.find(Runtime.detect()), "lock", "--python", pythons[0].path]
+    subprocess.run(lock, cwd=project, check=True, capture_output=True)
+    asked = [str(project), "--python", str(pythons[0].path), "--no-system-site-packages", "--keep", "Torch", "--quiet"]
+    assert cli.main(["configure-venv", *asked]) == 0
+    assert ask(project / ".venv/bin/python", WHERE).startswith("2.6.0+cu124 ")
+    shutil.move(vm / "torch-2.6.0+cu124.dist-info", vm / "torch-2.7.0+cu124.dist-info")
+    metadata = vm / "torch-2.7.0+cu124.dist-info/METADATA"
+    metadata.write_text(metadata.read_text().replace("2.6.0", "2.7.0"))
+    result = colab_env.configure_venv(project, python=pythons[0], keep=["torch"])
+    said = "torch is not kept: the project asks for torch ==2.6.0, the machine has 2.7.0+cu124"
+    assert said in result.notes
+    assert ask(project / ".venv/bin/python", WHERE).startswith("2.6.0 ")
+
+
 def test_poetry_as_installer_keeps_nothing(project):
     with pytest.raises(UsageError, match="keeps nothing"):
         colab_env.configure_venv(project, installer="poetry", keep=["torch"])

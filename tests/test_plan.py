@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import colab_env
-from colab_env import comparison, distributions, keeping, linking, project_needs, requirements_text
+from colab_env import comparison, distributions, keeping, linking, poetry_lock, project_needs, pylock, requirements_text
 from colab_env.comparison import Sides
 from colab_env.errors import KeepError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, outgrown, parse_specifier
@@ -98,6 +98,60 @@ def test_a_line_taken_out_goes_with_its_hashes_and_every_other_line_stays():
     gone = [*LOCK.splitlines()[1:4], LOCK.splitlines()[5]]
     assert left.splitlines() == [line for line in LOCK.splitlines() if line not in gone]
     assert requirements_text.without(LOCK, set()) == LOCK
+
+
+def test_a_poetry_lock_is_read_by_groups_with_the_markers_of_each():
+    text = """
+[[package]]
+name = "one"
+version = "1.0"
+groups = ["main", "dev"]
+markers = {dev = "python_version < '3.0'"}
+[[package]]
+name = "two"
+version = "2.0"
+groups = ["dev"]
+[[package]]
+name = "three"
+version = "3.0"
+optional = true
+groups = ["main"]
+[[package]]
+name = "four"
+version = "4.0"
+groups = ["main"]
+[package.source]
+type = "git"
+url = "https://example.com/four.git"
+resolved_reference = "0123abc"
+"""
+
+    def found(*groups: str) -> dict[str, str]:
+        wanted = requirements_text.read(poetry_lock.read(text, groups), MARKERS)
+        return {name: each.version for name, each in wanted.items()}
+
+    assert found() == {"one": "1.0", "four": "git+https://example.com/four.git@0123abc"}
+    assert found("dev") == {**found(), "two": "2.0"}
+    older = '[[package]]\nname = "six"\nversion = "1"\n'
+    assert poetry_lock.read(older, []) == "six==1\n"
+
+
+def test_a_pylock_is_read_with_its_markers_and_places():
+    text = """
+[[packages]]
+name = "one"
+version = "1"
+marker = "python_version < '3.0'"
+[[packages]]
+name = "two"
+version = "2"
+marker = "'gpu' in extras"
+[[packages]]
+name = "three"
+directory = {path = "../three"}
+"""
+    found = requirements_text.read(pylock.read(text), MARKERS)
+    assert sorted((each.name, each.version) for each in found.values()) == [("three", "../three"), ("two", "2")]
 
 
 @pytest.mark.parametrize(
