@@ -140,8 +140,8 @@ class Environment:
         if place.uv is None:
             msg = "only uv leaves out what is kept of the machine, and it cannot be had here"
             raise UsageError(msg, hint="leave keep= out, or install uv; nothing was changed")
-        needs = self.lock.directory if self.lock else self.project
-        return Keeper(self.wish.keep, python=self.python, needs=needs, runtime=self.runtime)
+        project, extras = self.lock.directory if self.lock else self.project, self.wish.extras
+        return Keeper(self.wish.keep, python=self.python, project=project, extras=extras, runtime=self.runtime)
 
     def _place(self) -> locked.Place:
         environment = self.project / venv.NAME

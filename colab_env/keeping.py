@@ -81,13 +81,16 @@ def names(keep: Iterable[str]) -> tuple[str, ...]:
 class Keeper:
     """The keeping of one environment: it decides when it sees what the lock says, then links and checks."""
 
-    def __init__(self, asked: tuple[str, ...], *, python: Interpreter, needs: Path, runtime: Runtime) -> None:
-        """Read what the machine has; `needs` is the directory whose pyproject.toml says what the project accepts."""
+    def __init__(
+        self, asked: tuple[str, ...], *, python: Interpreter, project: Path, extras: tuple[str, ...], runtime: Runtime
+    ) -> None:
+        """Read what the machine has, and what the pyproject.toml in `project` accepts."""
         self.asked = asked
         self.python = python
         self.runtime = runtime
         self.machine = machine(runtime, chosen=python)
-        self.needs = project_needs.read(needs, self.machine.markers) if self.machine.markers else []
+        markers = self.machine.markers
+        self.needs = project_needs.read(project, markers, extras=extras) if markers else []
         self.kept = Kept()
 
     def left_out(self, text: str) -> Collection[str]:
