@@ -236,10 +236,10 @@ def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | N
     The `# /// script` block of a cell that has run counts where the project has no dependencies of its own.
     """
     found = lockfiles.find(project, lock)
-    if lock is not None or (found is not None and found.kind != "poetry.lock") or pyproject.has_dependencies(project):
+    block = script_block.of_notebook() if lock is None and (found is None or found.kind == "poetry.lock") else None
+    if block is None or pyproject.has_dependencies(project):
         return found
-    block = script_block.of_notebook()
-    return LockFile(path=locked.write_block(block, runtime), kind="script") if block else found
+    return LockFile(path=locked.write_block(block, runtime), kind="script")
 
 
 def _named(lock: LockFile, runtime: Runtime) -> str:

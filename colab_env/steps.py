@@ -414,6 +414,7 @@ def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
 
 
 def _installer(runtime: Runtime) -> WheelInstaller:
+    uv.obtain(runtime)  # a second or two, and everything after it is several times faster
     return uv.installer(runtime, index.settings(runtime))
 
 
