@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from colab_env.errors import ColabEnvError
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
     from colab_env.open_in_colab import badge
+    from colab_env.planned import Plan
+    from colab_env.planning import plan
     from colab_env.results import SetupResult, StepResult
     from colab_env.steps import (
         configure_venv,
@@ -31,6 +33,8 @@ _ROOMS = {
     "magics": ("load_ipython_extension",),
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
+    "planned": ("Plan",),
+    "planning": ("plan",),
     "results": ("SetupResult", "StepResult"),
     "switching": ("switch",),
     "undoing": ("undo",),
@@ -48,6 +52,7 @@ _ROOMS = {
 
 __all__ = [
     "ColabEnvError",
+    "Plan",
     "SetupResult",
     "StepResult",
     "badge",
@@ -59,6 +64,7 @@ __all__ = [
     "install_poetry",
     "install_python",
     "kernels",
+    "plan",
     "register_kernel",
     "remove_kernel",
     "restore_notebook",

@@ -109,6 +109,14 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
             shutil.copy2(source, target)
 
 
+def link(target: Path, path: Path) -> None:
+    """Make a symbolic link at `path` that names `target`, absolute."""
+    with explaining(path):
+        _journal.note(path, _journal.UNKNOWN)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
     with explaining(target):

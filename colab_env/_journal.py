@@ -112,6 +112,7 @@ def seen(path: Path, *, keep: Runtime | None = None) -> dict[str, Any] | None:
     if keep is not None:
         kept = saved(keep, sha256)
         kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)  # what the file says may be meant for its owner only
         kept.write_bytes(content)
     return {"kind": "file", "sha256": sha256, "mode": stat.S_IMODE(found.st_mode), "mtime_ns": found.st_mtime_ns}
 

@@ -7,11 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files
-from colab_env.errors import MissingStepError
+from colab_env.errors import MissingStepError, UsageError
 from colab_env.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
+
+CONDA = ("miniconda", "miniforge")
+SOURCES = ("auto", *CONDA, "uv", "system")
+
+
+def source(interpreter: str, runtime: Runtime) -> str:
+    """Return where a Python comes from on this machine, for "auto" too. Raises UsageError for what is no source."""
+    if interpreter not in SOURCES:
+        msg = f"there is no interpreter source {interpreter!r}"
+        raise UsageError(msg, hint=f"choose one of {', '.join(SOURCES)}")
+    if interpreter == "auto":
+        return "miniconda" if runtime.is_colab else "system"
+    return interpreter
 
 
 def python(runtime: Runtime) -> Interpreter | None:

@@ -15,6 +15,7 @@ examples:
   colab-env setup --python 3.12                 everything, in this directory
   colab-env setup --interpreter uv --kernel lab a small Python instead of Miniconda
   colab-env setup --lock requirements.txt       the packages of another lock file
+  colab-env plan --keep torch                   what it would bring, hide and clash with
   colab-env status                              what is there, and whether it is healthy
   colab-env notebook set-kernel lesson.ipynb py312
   colab-env COMMAND --help                      what COMMAND takes
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_steps(commands)
+    _add_plan(commands)
     _add_status(commands)
     _add_kernel(commands)
     _add_switch(commands)
@@ -128,6 +130,7 @@ def _add_steps(commands: Any) -> None:
     setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
     _view_option(setup)
     _lock_options(setup)
+    _installer_option(setup)
     python = _command(
         commands, "install-python", "choose a Python, and install it if need be", _install_python,
         example="colab-env install-python --python '>=3.11,<3.13' --interpreter uv",
@@ -165,17 +168,23 @@ def _add_steps(commands: Any) -> None:
     venv.add_argument("--python", metavar="SPEC", help="a version or a path (default: the one chosen last)")
     _view_option(venv)
     _lock_options(venv)
+    _installer_option(venv)
 
 
 def _lock_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lock", metavar="FILE", help="such as requirements.txt or script.py (default: the one that is there)"
     )
-    parser.add_argument("--installer", choices=("uv", "poetry"), help="default: uv where it can be had")
     parser.add_argument("--extra", action="append", default=[], metavar="NAME", help="an extra; may be repeated")
     told = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"
     parser.add_argument("--group", action="append", metavar="NAME", help=told)
     parser.add_argument("--no-groups", dest="group", action="store_const", const=[], help="only the main dependencies")
+    told = "use the machine's own build of a package, such as torch, and of what it needs; may be repeated"
+    parser.add_argument("--keep", action="append", default=[], metavar="PACKAGE", help=told)
+
+
+def _installer_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--installer", choices=("uv", "poetry"), help="default: uv where it can be had")
 
 
 def _python_options(parser: argparse.ArgumentParser) -> None:
@@ -204,6 +213,20 @@ def _view_option(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="hide the interpreter's own packages",
     )
+
+
+def _add_plan(commands: Any) -> None:
+    plan = _command(
+        commands,
+        "plan",
+        "say what a set-up would bring, hide and clash with; nothing is changed",
+        _plan,
+        example="colab-env plan --python 3.12 --keep torch",
+    )
+    _python_options(plan)
+    plan.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
+    _view_option(plan)
+    _lock_options(plan)
 
 
 def _add_status(commands: Any) -> None:
@@ -307,6 +330,7 @@ def _setup(arguments: argparse.Namespace) -> int:
         poetry_version=arguments.poetry_version,
         system_site_packages=arguments.system_site_packages,
         **_wish(arguments),
+        installer=arguments.installer,
     )
     if not arguments.json and not arguments.quiet:
         print(repr(result).splitlines()[-1])
@@ -343,16 +367,24 @@ def _configure_venv(arguments: argparse.Namespace) -> int:
     from colab_env import steps
 
     named = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
-    return _result(steps.configure_venv(arguments.project, **named, **_wish(arguments)), arguments)
+    wish = {**_wish(arguments), "installer": arguments.installer}
+    return _result(steps.configure_venv(arguments.project, **named, **wish), arguments)
 
 
 def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "lock": arguments.lock,
-        "installer": arguments.installer,
         "extras": arguments.extra,
         "groups": arguments.group,
+        "keep": arguments.keep,
     }
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from colab_env import planning
+
+    named = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix", "system_site_packages")}
+    return _shown(planning.plan(arguments.python, **named, **_wish(arguments)), arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, index, kernelspec, locked, lockfiles, pyproject, script_block, uv, venv
+from colab_env import _files, index, kernelspec, locked, lockfiles, pyproject, script_block, system, uv, venv
 from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.interpreter import Interpreter, outgrown, parse_specifier
+from colab_env.keeping import Keeper
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
 from colab_env.step import Found
@@ -31,15 +32,25 @@ class Wish:
     installer: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.keep and self.installer == "poetry":
+            msg = "Poetry installs everything that it locks: it keeps nothing of the machine's"
+            raise UsageError(msg, hint="leave installer='poetry' out: uv installs it")
         if self.installer not in (None, *locked.INSTALLERS):
             msg = f"there is no installer {self.installer!r}"
             raise UsageError(msg, hint=f"choose one of {', '.join(locked.INSTALLERS)}")
 
     @classmethod
     def of(
-        cls, *, lock: str | Path | None, installer: str | None, extras: Sequence[str], groups: Sequence[str] | None
+        cls,
+        *,
+        lock: str | Path | None,
+        installer: str | None,
+        extras: Sequence[str],
+        groups: Sequence[str] | None,
+        keep: Sequence[str],
     ) -> Wish:
         """Take what a person wrote: one name may stand for a list of one."""
         return cls(
@@ -47,12 +58,14 @@ class Wish:
             installer=installer,
             extras=_names(extras),
             groups=None if groups is None else _names(groups),
+            keep=keeping.names(keep),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the receipt."""
         groups = None if self.groups is None else list(self.groups)
-        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups}
+        kept = {"keep": list(self.keep)} if self.keep else {}
+        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups, **kept}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Wish:
@@ -63,6 +76,7 @@ class Wish:
             installer=values.get("installer"),
             extras=tuple(values.get("extras", ())),
             groups=None if groups is None else tuple(groups),
+            keep=tuple(values.get("keep", ())),
         )
 
 
@@ -101,7 +115,8 @@ class Environment:
         """Return why there is something to do, or None. Reads files, starts nothing."""
         self._look()  # another run may have made the lock file meanwhile
         inputs = self._inputs()
-        return venv.health_check(self.project, python=self.python, system_site_packages=self.visible, inputs=inputs)
+        found = venv.health_check(self.project, python=self.python, system_site_packages=self.visible, inputs=inputs)
+        return found or self._kept_gone()
 
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
@@ -132,7 +147,29 @@ class Environment:
             beside = (self.lock.directory if self.lock else self.project) / "pyproject.toml"
             asking = self.lock.path if self.lock and self.lock.kind in ("pylock.toml", "script") else beside
             msg = f"{short(asking)} asks for Python {asked!r}, but {self.python.version} was chosen"
-            raise NoSuchPythonError(msg, hint=f"choose another Python: setup(python={asked!r})")
+            raise NoSuchPythonError(msg, hint=self._other_python(asked, asking.name))
+
+    def _other_python(self, asked: str, asking: str) -> str:
+        own = system.of_machine(self.runtime)
+        colab = self.runtime.is_colab
+        said = outgrown(own.version, parse_specifier(asked), asking=asking, is_colab=colab) if own else None
+        return said or f"choose another Python: setup(python={asked!r})"
+
+    def _kept_gone(self) -> str | None:
+        gone = [Path(each).name for each in self._recorded_kept() if not Path(each).exists()]
+        return f"the machine no longer has what was kept of it: {', '.join(gone)}" if gone else None
+
+    def _recorded_kept(self) -> list[str]:
+        return list(venv.recorded_wish(self.project).get("kept", []))
+
+    def _keeper(self, place: locked.Place) -> Keeper | None:
+        if not self.wish.keep:
+            return None
+        if place.uv is None:
+            msg = "only uv leaves out what is kept of the machine, and it cannot be had here"
+            raise UsageError(msg, hint="leave keep= out, or install uv; nothing was changed")
+        project, extras = self.lock.directory if self.lock else self.project, self.wish.extras
+        return Keeper(self.wish.keep, python=self.python, project=project, extras=extras, runtime=self.runtime)
 
     def _place(self) -> locked.Place:
         environment = self.project / venv.NAME
@@ -147,7 +184,9 @@ class Environment:
         return found
 
     def _fits(self, place: locked.Place) -> bool:
-        # pip removes nothing, so what it fills is made anew.
+        # pip removes nothing, so what it fills is made anew; so are links, which no tool shall install over.
+        if self.wish.keep or self._recorded_kept():
+            return False
         if venv.recorded_python(self.project) is None or (place.uv is None and not self.is_poetrys):
             return False
         return venv.misfit(self.project, python=self.python, system_site_packages=self.visible) is None
@@ -177,10 +216,16 @@ class Environment:
         )
 
     def _install(self, place: locked.Place) -> None:
-        locked.install(self.lock, self.choice, place=place, runtime=self.runtime)
+        keeper = self._keeper(place)
+        choice = replace(self.choice, left_out=keeper.left_out) if keeper else self.choice
+        locked.install(self.lock, choice, place=place, runtime=self.runtime)
         self._look()  # Poetry may have made one
         kernelspec.write_ipython_config(place.environment)
         wanted = self.wish.as_dict()
+        if keeper is not None:
+            keeper.finish(next(place.environment.glob("lib/python3*/site-packages")), visible=self.visible)
+            self.notes.extend(keeper.kept.notes)
+            wanted["kept"] = keeper.origins()
         if self.lock is not None and self.lock.kind == "script":
             wanted["lock"] = str(self.lock.path)  # a later command does not see the notebook's cells
         venv.write_receipt(self.project, python=self.python, inputs=self._inputs(), wanted=wanted)
@@ -223,10 +268,10 @@ def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | N
     The `# /// script` block of a cell that has run counts where the project has no dependencies of its own.
     """
     found = lockfiles.find(project, lock)
-    if lock is not None or (found is not None and found.kind != "poetry.lock") or pyproject.has_dependencies(project):
+    block = script_block.of_notebook() if lock is None and (found is None or found.kind == "poetry.lock") else None
+    if block is None or pyproject.has_dependencies(project):
         return found
-    block = script_block.of_notebook()
-    return LockFile(path=locked.write_block(block, runtime), kind="script") if block else found
+    return LockFile(path=locked.write_block(block, runtime), kind="script")
 
 
 def _named(lock: LockFile, runtime: Runtime) -> str:

@@ -25,6 +25,7 @@ ColabEnvError                     1  anything below
 │   ├── NotebookVersionError     23  a notebook of another format version
 │   └── NotebookBusyError        24  a notebook that another program has open for writing
 ├── NoRemoteError                25  no GitHub address to make a badge from
+├── KeepError                    26  a package kept from the machine that does not fit
 ├── EnvironmentNameError         30  a name that an environment cannot have
 ├── NoSuchEnvironmentError       31  no environment of that name in any base
 ├── NotAnEnvironmentError        32  something in a base that is no environment of ours
@@ -161,6 +162,10 @@ class NotebookBusyError(NotebookError):
 
 class NoRemoteError(ColabEnvError):
     exit_code = 25
+
+
+class KeepError(ColabEnvError):
+    exit_code = 26
 
 
 class EnvironmentNameError(ColabEnvError):

@@ -66,6 +66,23 @@ def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
     return any(specifier.contains(f"{short_version}.{micro}") for micro in range(60))
 
 
+def outgrown(version: str, specifier: SpecifierSet, *, asking: str, is_colab: bool) -> str | None:
+    """Return the sentence for a machine whose own Python `version` the specifier excludes, or None when it fits.
+
+    `asking` names what asks, such as "pyproject.toml".
+    """
+    if specifier.contains(version):
+        return None
+    minor = int(version.split(".")[1])
+    older = (each for each in range(minor, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{each}"))
+    newer = (each for each in range(minor, _NEWEST) if fits_short_version(specifier, f"3.{each}"))
+    nearest = next(older, None) or next(newer, None)
+    own = f"3.{minor}" if nearest != minor else version
+    has = f"Colab has moved to {own}" if is_colab else f"This machine's Python is {own}"
+    use = f"; use python='3.{nearest}'" if nearest is not None else ""
+    return f"{has}; {asking} needs {spelled(specifier)}{use}"
+
+
 def _joined(alternatives: list[SpecifierSet]) -> str:
     # PEP 440 has no "or": the range from the lowest to the highest 3.X that fits, less those between that do not.
     fits = [any(fits_short_version(each, f"3.{minor}") for each in alternatives) for minor in range(_NEWEST)]

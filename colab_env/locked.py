@@ -5,12 +5,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from colab_env import _files, _process, index, poetry, pyproject, read_ahead, script_block, simple_index, uv
+from colab_env import (
+    _files,
+    _process,
+    index,
+    poetry,
+    poetry_lock,
+    pylock,
+    pyproject,
+    requirements_text,
+    script_block,
+    simple_index,
+    uv,
+)
 from colab_env.errors import ColabEnvError, MissingStepError, PoetryError, UsageError
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
@@ -23,6 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 INSTALLERS = ("uv", "poetry")
+_TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
+_TWICE = re.compile(r"://([^/@\s]+@)\1")  # how the export plugin writes a name and password that stand in the address
 _PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
 
 
@@ -31,13 +45,15 @@ class Choice:
     """What of a lock file is wanted, and who installs it.
 
     `extras` besides the main dependencies; `groups`: None for those that the lock file's own tool takes by default, else
-    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read.
+    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read. `left_out` is shown
+    the requirements that uv is about to install and returns the names that are not installed.
     """
 
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
     installer: str = "uv"
     notes: list[str] = field(default_factory=list, compare=False)
+    left_out: Callable[[str], Collection[str]] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,17 +159,16 @@ def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: R
         text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
     # Poetry has chosen by source; every version is exact and most have hashes, so any index may have the file.
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
-    _put(installer, text, place=place, directory=directory)
+    _put(installer, text, choice, place=place, directory=directory)
 
 
 def _install_guess(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
     """Begin with what poetry.lock seems to say, while Poetry is being installed or thinks; its own answer comes after."""
     lock = directory / "poetry.lock"
     groups = pyproject.default_groups(directory) if choice.groups is None else choice.groups
-    guess = None
-    if lock.is_file() and not choice.extras:
-        guess = read_ahead.requirements(lock.read_text(encoding="utf-8"), frozenset({"main", *groups}))
-    if guess:
+    if choice.extras or choice.left_out or not lock.is_file():
+        return
+    if guess := poetry_lock.guess(lock.read_text(encoding="utf-8"), groups):
         with contextlib.suppress(ColabEnvError):  # the answer's own install says what is wrong
             argv = [*place.options, "--no-deps", "-r", "-"]
             _uv(place.uv, runtime).install(argv, python=place.python, cwd=directory, text=guess)
@@ -161,29 +176,64 @@ def _install_guess(directory: Path, choice: Choice, *, place: Place, runtime: Ru
 
 def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtime) -> None:
     installer, directory = _uv(place.uv, runtime), lock.directory
-    pip = ["pip"] if place.pip else []
     if lock.kind == "uv.lock":
         options = [*_uv_options(lock, choice), *([] if place.editable else ["--no-editable"])]
         text = installer.export(lock.path, python=place.python, options=options)
-        _put(installer, text, place=place, directory=directory)
+        _put(installer, text, choice, place=place, directory=directory)
     elif lock.kind == "script":
         text = installer.script(_script(lock, runtime), python=place.python)
-        _put(installer, text, place=place, directory=directory)
-    elif lock.kind == "pylock.toml":
-        named: list[str | Path] = [*_uv_options(lock, choice), "-r", lock.path]
-        installer.install([*place.options, "--exact", *named], python=place.python, cwd=directory)
-        if pip:  # uv takes nothing else beside a pylock.toml
-            installer.install([*place.options, *pip], python=place.python, cwd=directory)
+        _put(installer, text, choice, place=place, directory=directory)
+    elif choice.left_out is None:
+        _put_file(installer, ["-r", lock.path], lock, choice, place=place)
     else:
-        installer.install([*place.options, "--exact", "-r", lock.path, *pip], python=place.python, cwd=directory)
+        if lock.kind == "pylock.toml":
+            text = installer.pylock(lock.path, python=place.python, options=_uv_options(lock, choice))
+        else:
+            text = installer.compile(lock.path, python=place.python)
+        names = choice.left_out(text)
+        with _files.private_directory(runtime.data) as scratch:
+            _put_file(installer, _without(lock, names, scratch), lock, choice, place=place)
 
 
-def _put(installer: UvInstaller, text: str, *, place: Place, directory: Path) -> None:
+def _put_file(
+    installer: UvInstaller, source: list[str | Path], lock: LockFile, choice: Choice, *, place: Place
+) -> None:
+    directory, pip = lock.directory, ["pip"] if place.pip else []
+    if lock.kind != "pylock.toml":
+        said = [*place.options, *_trusting(lock.path.read_text(encoding="utf-8", errors="replace"))]
+        installer.install([*said, "--exact", *source, *pip], python=place.python, cwd=directory)
+        return
+    options = [*place.options, "--exact", *_uv_options(lock, choice)]
+    installer.install([*options, *source], python=place.python, cwd=directory)
+    if pip:  # uv takes nothing else beside a pylock.toml
+        installer.install([*place.options, *pip], python=place.python, cwd=directory)
+
+
+def _without(lock: LockFile, names: Collection[str], scratch: Path) -> list[str | Path]:
+    """Return what tells uv to install a lock file without some packages; hashes still count."""
+    if lock.kind == "pylock.toml":
+        target = scratch / "pylock.toml"
+        text = lock.path.read_text(encoding="utf-8")
+        _files.write_text(target, pylock.without(text, names, directory=lock.directory))
+        return ["-r", target]
+    excludes = scratch / "excludes.txt"
+    _files.write_text(excludes, "".join(f"{name}\n" for name in names))
+    return ["-r", lock.path, "--excludes", excludes]
+
+
+def _put(installer: UvInstaller, text: str, choice: Choice, *, place: Place, directory: Path) -> None:
     # The text may hold a password: it goes from hand to hand, never to a file that stays or a command line.
+    text = requirements_text.without(text, choice.left_out(text)) if choice.left_out else text
     if place.pip and not _PIP.search(text):
         text += "\npip\n"
-    argv = [*place.options, "--exact", "--no-deps", "-r", "-"]
-    installer.install(argv, python=place.python, cwd=directory, text=text)
+    argv = [*place.options, *_trusting(text), "--exact", "--no-deps", "-r", "-"]
+    installer.install(argv, python=place.python, cwd=directory, text=_TRUSTED.sub("", text))
+
+
+def _trusting(text: str) -> list[str]:
+    # A line of pip's that uv takes on the command line only.
+    hosts = (found.rpartition("@")[2] for found in _TRUSTED.findall(text))
+    return [f"--allow-insecure-host={host}" for host in dict.fromkeys(hosts)]
 
 
 def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
@@ -214,7 +264,7 @@ def _of_poetry(directory: Path, choice: Choice, *, runtime: Runtime, place: Plac
         told = [*options, *(["--with-credentials"] if place else [])]
         return poetry.export(directory, runtime=runtime, index=known, environment=environment, options=told)
 
-    return _healing(once, choice, runtime)
+    return _TWICE.sub(r"://\1", _healing(once, choice, runtime))
 
 
 def _healing(once: Callable[[Index], T], choice: Choice, runtime: Runtime) -> T:

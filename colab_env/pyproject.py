@@ -36,6 +36,12 @@ def requires_python(project: Path) -> str | None:
     return str(asked) if isinstance(asked, str) else None
 
 
+def read(project: Path) -> dict[str, Any]:
+    """Return what pyproject.toml says, as plain values; empty when there is none. Raises ProjectFileError."""
+    document = _read(project / "pyproject.toml")
+    return document.unwrap() if document is not None else {}
+
+
 def has_dependencies(project: Path) -> bool:
     """Say whether pyproject.toml names dependencies: any, in a group, or some that its build backend finds out."""
     document = _read(project / "pyproject.toml")

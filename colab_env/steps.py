@@ -18,6 +18,7 @@ from colab_env import (
     colab_layer,
     conda,
     index,
+    keeping,
     kernelspec,
     locked,
     lockfiles,
@@ -37,8 +38,7 @@ from colab_env.runtime import Runtime
 from colab_env.step import Found, Step
 from colab_env.wheels import WheelInstaller
 
-CONDA = ("miniconda", "miniforge")
-INTERPRETERS = ("auto", *CONDA, "uv", "system")
+CONDA = choice.CONDA
 PREFIX = "/usr/local"
 
 
@@ -55,13 +55,14 @@ def setup(
     installer: str | None = None,
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes. `lock`, `installer`, `extras` and `groups` are those of `configure_venv`; Poetry is installed
+    where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
     where the lock file is Poetry's, or none is there yet. Independent steps run side by side. Raises a ColabEnvError;
     the step that failed leaves what was before.
     """
@@ -71,7 +72,7 @@ def setup(
             install_python, python, interpreter=interpreter, project=project, prefix=prefix, lock=lock
         )
         get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
-        wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups)
+        wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
         fill = functools.partial(_configured, project, system_site_packages=system_site_packages, wish=wish)
         built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
         registered = register_kernel(kernel, project=project)
@@ -239,6 +240,7 @@ def configure_venv(
     installer: str | None = None,
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
 ) -> StepResult:
     """Make the project's `.venv` and install exactly what its lock file says, and pip.
 
@@ -251,12 +253,16 @@ def configure_venv(
     file's own tool takes. `installer` is "uv" or, for poetry.lock, "poetry"; by default uv, and where that cannot be had
     Poetry or pip. What is given here counts for this call: the next one starts from the defaults again.
 
+    `keep` names packages, such as torch, that are used as the machine has them, with what they need: seen or linked, not
+    downloaded. Each that is not kept (another X.Y of Python, or a version that the project refuses) is named in a note; one
+    that breaks what is installed raises KeepError. An environment that keeps something is always made anew.
+
     `.venv` is rebuilt when another Python or another view of the system's packages made it; an environment that colab-env
     did not make is kept as `.venv.old`. `python` is a version or a path, by default the one chosen last. Raises
     MissingStepError, ProjectFileError, LockMismatchError, HashMismatchError, BuildError, NetworkError; then project and
     environment are as before.
     """
-    wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups)
+    wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
     return _configured(project, python=python, system_site_packages=system_site_packages, wish=wish)
 
 
@@ -388,12 +394,7 @@ def _of(result: StepResult) -> Interpreter:
 
 
 def _source(interpreter: str) -> str:
-    if interpreter not in INTERPRETERS:
-        msg = f"there is no interpreter source {interpreter!r}"
-        raise UsageError(msg, hint=f"choose one of {', '.join(INTERPRETERS)}")
-    if interpreter == "auto":
-        return "miniconda" if Runtime.detect().is_colab else "system"
-    return interpreter
+    return choice.source(interpreter, Runtime.detect())
 
 
 def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
@@ -432,6 +433,7 @@ def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
 
 
 def _installer(runtime: Runtime) -> WheelInstaller:
+    uv.obtain(runtime)  # a second or two, and everything after it is several times faster
     return uv.installer(runtime, index.settings(runtime))
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _process
 from colab_env.errors import CommandError, NoSuchPythonError
-from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, spelled
+from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, outgrown, spelled
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -27,6 +28,37 @@ _QUESTION = (
     "import sys, json; print(json.dumps([sys.implementation.name, '.'.join(map(str, sys.version_info[:3])),"
     " getattr(sys, '_base_executable', None) or sys.executable, sys.version_info.releaselevel]))"
 )
+# The names are those of PEP 508. Without -S and -I, so that the answer is what a program of this Python sees.
+_LOOK = """\
+import json, os, platform as p, sys
+places = [each for each in sys.path if os.path.basename(each) in ("site-packages", "dist-packages")]
+markers = {"os_name": os.name, "sys_platform": sys.platform, "platform_machine": p.machine(),
+ "platform_python_implementation": p.python_implementation(), "platform_release": p.release(),
+ "platform_system": p.system(), "platform_version": p.version(), "implementation_name": sys.implementation.name,
+ "python_version": ".".join(p.python_version_tuple()[:2]), "python_full_version": p.python_version(),
+ "implementation_version": p.python_version()}
+print(json.dumps([places, markers]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """What a Python sees: its `directories` of packages, the first wins, and its `markers` (PEP 508's names)."""
+
+    directories: tuple[Path, ...]
+    markers: Mapping[str, str]
+
+
+def look_inside(python: Interpreter, *, runtime: Runtime) -> Inside:
+    """Ask a Python where its packages are. Raises CommandError when it does not start."""
+    answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(runtime.environ))
+    places, markers = json.loads(answer.lines[-1])
+    return Inside(directories=tuple(map(Path, places)), markers=markers)
+
+
+def of_machine(runtime: Runtime) -> Interpreter | None:
+    """Return the Python that the machine's own tools run on; None when it is none that can be used."""
+    return inspect(runtime.machine_python, runtime=runtime)
 
 
 def find(specifier: SpecifierSet, *, runtime: Runtime) -> Interpreter:
@@ -39,7 +71,7 @@ def find(specifier: SpecifierSet, *, runtime: Runtime) -> Interpreter:
         if specifier.contains(interpreter.version):
             return interpreter
         seen.append(interpreter)
-    raise missing(specifier, available(runtime=runtime))
+    raise missing(specifier, available(runtime=runtime), own=of_machine(runtime), is_colab=runtime.is_colab)
 
 
 def available(*, runtime: Runtime) -> list[Interpreter]:
@@ -77,11 +109,15 @@ def inspect(path: Path, *, runtime: Runtime) -> Interpreter | None:
     return Interpreter(path=Path(base), version=version, source="system")
 
 
-def missing(specifier: SpecifierSet, there: list[Interpreter]) -> NoSuchPythonError:
-    """Make the error that says which Pythons there are instead."""
+def missing(
+    specifier: SpecifierSet, there: list[Interpreter], *, own: Interpreter | None = None, is_colab: bool = False
+) -> NoSuchPythonError:
+    """Make the error that says which Pythons there are instead, and whether the machine's `own` was left behind."""
     names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
     msg = f"no Python on this machine fits {spelled(specifier)!r}; there is: {names}"
     hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
+    if own is not None and (said := outgrown(own.version, specifier, asking="the project", is_colab=is_colab)):
+        hint = f"{said}, installed with interpreter='uv' or interpreter='miniconda'"
     return NoSuchPythonError(msg, hint=hint)
 
 

@@ -18,11 +18,10 @@ from colab_env.errors import (
 )
 from colab_env.results import short
 
-_STALE = re.compile(
-    r"needs to be updated|(?:Resolving despite|Ignoring) existing lockfile due to (?!missing \w+ index)"
-)
+_STALE = re.compile(r"needs to be updated|existing lockfile due to|No solution found when resolving dependencies")
+_OTHER_INDEX = re.compile(r"existing lockfile due to missing \w+ index")
 _EXPORT = ("export", "--no-header", "--no-annotate")
-_LOG = "uv::commands::project::lock=debug"  # says why a uv.lock does not fit
+_LOG = "uv_lock_operations=debug,uv::commands::project::lock=debug"  # says why a uv.lock does not fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class UvInstaller:
             return self._written([*argv, "--locked", "--offline", *known], cwd=lock.parent, log=_LOG)
         except CommandError as error:
             text = "\n".join(error.lines)
-            if _STALE.search(text):
+            if _STALE.search(text) and not _OTHER_INDEX.search(text):
                 msg = f"{short(lock)} does not belong to its {'script' if '--script' in options else 'pyproject.toml'}"
                 hint = "run `uv lock` for it, then this call again"
                 raise LockMismatchError(msg, hint=hint, lines=error.lines) from error
@@ -93,7 +92,7 @@ class UvInstaller:
         BuildError, NoSuchPythonError, NetworkError, DiskFullError or CommandError.
         """
         argv = [self.program, "pip", "install", "--python", python, *arguments]
-        follower = uv_progress.Follower(uv_progress.cache(self.environ), python.parents[1])
+        follower = uv_progress.Follower(uv_progress.cache(self.environ))
         environ = {"RUST_LOG": uv_progress.LOG, **self.environ}
         try:
             _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
@@ -119,8 +118,10 @@ class _Added:
         self.lines: list[str] = []
 
     def sees(self, line: str) -> bool:
-        if found := re.fullmatch(r" \+ ([\w.-]+)(==\S+)(?: \(from (.*)\))?", line):
-            self.lines.append(f"{found[1]} @ {found[3]}" if found[3] else f"{found[1]}{found[2]}")
+        if found := re.fullmatch(r" \+ ([\w.-]+)(==\S+)?(?: @ (\S+)| \(from (\S+)\))?", line):
+            name, version, *addresses = found.groups()
+            address = next(filter(None, addresses), None)
+            self.lines.append(f"{name} @ {address}" if address else f"{name}{version or ''}")
         return False
 
     def looks(self, pid: int) -> None:

@@ -25,9 +25,8 @@ def cache(environ: Mapping[str, str]) -> Path:
 class Follower:
     """Counts what arrives in uv's cache while uv works: each package fetched is a new directory there."""
 
-    def __init__(self, cache: Path, environment: Path) -> None:
+    def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._environment = environment
         self._before = self._arrived()
         self._began = time.monotonic()
         self.missing = 0

@@ -31,9 +31,9 @@ def write_archive(path: Path, files: Mapping[str, str], info: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in files.items():
-            archive.writestr(name, text)
+            archive.writestr(zipfile.ZipInfo(name), text)  # of no date: the same wheel has the same hash
         lines = [f"{name},sha256={_hash(text)},{len(text.encode())}" for name, text in files.items()]
-        archive.writestr(f"{info}/RECORD", "\n".join([*lines, f"{info}/RECORD,,"]) + "\n")
+        archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "\n".join([*lines, f"{info}/RECORD,,"]) + "\n")
     return path
 
 

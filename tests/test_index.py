@@ -94,6 +94,18 @@ def test_what_healed_poetry_is_remembered_until_the_machine_says_otherwise(url, 
     assert url(PIP_INDEX_URL=B) == B
 
 
+def test_pips_further_sources_are_told_to_uv(url, home):
+    write(
+        home / ".config/pip/pip.conf",
+        f"[global]\nextra-index-url =\n  {A}\n  {B}\nfind-links = /wheels\ntrusted-host = one two\n",
+    )
+    found = index.settings(Runtime.detect({"HOME": str(home), "PIP_FIND_LINKS": "/here /there"}))
+    told = found.uv_environ({"UV_INSECURE_HOST": "mine"})
+    expected = {"UV_EXTRA_INDEX_URL": f"{A} {B}", "UV_FIND_LINKS": "/here,/there"}
+    assert {**told, **expected, "UV_INDEX_STRATEGY": "unsafe-best-match"} == told
+    assert "UV_INSECURE_HOST" not in told
+
+
 def test_children_are_told_only_what_they_are_not_told_already():
     settings = Index(url=A, certificates="/etc/cert.pem")
     assert settings.uv_environ({}) == {"UV_DEFAULT_INDEX": A, "SSL_CERT_FILE": "/etc/cert.pem"}

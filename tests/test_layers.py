@@ -16,18 +16,21 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("doors", {"__main__"}),
     ("doors", {"cli"}),
     ("doors", {"env_cli", "magics", "__init__"}),
-    ("verbs", {"steps", "diagnose", "envs", "switching", "undoing"}),
+    ("verbs", {"steps", "diagnose", "envs", "switching", "undoing", "planning"}),
     ("parts", {"env_move", "env_purge"}),
     ("parts", {"env_build"}),
     ("parts", {"environment", "env_kernel", "env_use", "env_script"}),
-    ("parts", {"kernel", "locked"}),
+    ("parts", {"kernel", "foreseen", "locked", "keeping"}),
     ("parts", {"step", "choice"}),
-    ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}),
+    ("tools", {"planned"}),
+    ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}
+     | {"project_needs", "comparison", "linking"}),
     ("tools", {"lockfiles"}),
     ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),
     ("tools", {"guard", "shim", "env_base", "env_names", "env_unit"}),
-    ("tools", {"index", "installers", "json_text", "read_ahead", "script_block", "wheels", "uv_progress"}
+    ("tools", {"distributions", "requirements_text", "pylock", "poetry_lock"}),
+    ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress"}
      | {"_conda_run", "_overlay", "_relocate"}),
     ("tools", {"conda_faults", "_originals"}),
     ("edges", {"_process", "_download"}),

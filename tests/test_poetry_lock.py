@@ -9,12 +9,11 @@ import sys
 import pytest
 from conftest import ROOT
 
-from colab_env import locked, lockfiles, pins, poetry, read_ahead, steps
+from colab_env import locked, lockfiles, pins, poetry, poetry_lock, steps
 from colab_env.errors import LockMismatchError
 from colab_env.runtime import Runtime
 
 LOCKS = sorted((ROOT / "benchmarks/locks").iterdir())
-MAIN = frozenset({"main"})
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="read with tomllib")
 
@@ -31,7 +30,7 @@ def test_the_guess_is_what_poetry_says(machine, place, tmp_path):
     shutil.copytree(place, tmp_path / "project")
     lock = lockfiles.find(tmp_path / "project")
     said = locked.requirements(lock, python=machine.python, runtime=Runtime.detect())
-    guessed = read_ahead.requirements(lock.path.read_text(), MAIN)
+    guessed = poetry_lock.guess(lock.path.read_text(), ())
     assert len(pinned(said)) >= 10
     assert pinned(guessed) == pinned(said)
 
@@ -59,16 +58,16 @@ lock-version = "%s"
 
 def test_groups_have_their_own_markers():
     text = LOCK % ("", "2.1")
-    assert read_ahead.requirements(text, MAIN) == 'one==1.0 ; (sys_platform == "linux") --hash=sha256:aa\n'
-    both = 'one==1.0 ; (python_version < "3.9") or (sys_platform == "linux") --hash=sha256:aa\ntwo==2.0\n'
-    assert read_ahead.requirements(text, MAIN | {"dev"}) == both
+    assert poetry_lock.guess(text, ()) == 'one==1.0 ; (sys_platform == "linux") --hash=sha256:aa\n'
+    both = 'one==1.0 ; (sys_platform == "linux") or (python_version < "3.9") --hash=sha256:aa\ntwo==2.0\n'
+    assert poetry_lock.guess(text, {"dev"}) == both
 
 
 @pytest.mark.parametrize(
     "text", ["", "[", "package = 3", LOCK % ("", "2.0"), LOCK % ('[package.source]\ntype = "git"', "2.1")]
 )
 def test_where_reading_is_not_plain_there_is_no_guess(text):
-    assert read_ahead.requirements(text, MAIN) is None
+    assert poetry_lock.guess(text, ()) is None
 
 
 @pytest.mark.network
@@ -78,7 +77,7 @@ def test_where_reading_is_not_plain_there_is_no_guess(text):
 def test_a_wrong_guess_is_put_right(machine, project, built_project, monkeypatch, guess):
     for name in ("pyproject.toml", "poetry.lock"):
         shutil.copy(built_project / name, project)
-    monkeypatch.setattr(read_ahead, "requirements", lambda *_: guess)
+    monkeypatch.setattr(poetry_lock, "guess", lambda *_: guess)
     steps.configure_venv(project, python=machine.python)
     there = {path.name.removesuffix(".dist-info") for path in project.glob(".venv/lib/*/site-packages/*.dist-info")}
     assert {name for name in there if not name.startswith("pip-")} == {"idna-3.6", "six-1.16.0"}

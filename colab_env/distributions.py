@@ -1,0 +1,108 @@
+"""Read what is installed in directories of packages, from its metadata; nothing is imported or started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+_KINDS = ("*.dist-info", "*.egg-info")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """One installed distribution: its normalized `name`, its `version`, what it `requires`, and its metadata's path."""
+
+    name: str
+    version: str
+    requires: tuple[Requirement, ...]
+    info: Path
+
+    @property
+    def site(self) -> Path:
+        """Return the directory that its files are in."""
+        return self.info.parent
+
+    def needs(self, markers: Mapping[str, str], extras: Iterable[str] = ()) -> Iterator[Requirement]:
+        """Yield what it needs under these markers, and with these extras."""
+        for each in self.requires:
+            chosen = ({**markers, "extra": extra} for extra in ("", *extras))
+            if each.marker is None or any(each.marker.evaluate(one) for one in chosen):
+                yield each
+
+    def files(self) -> list[tuple[str, ...]]:
+        """Return the parts of the path of each of its files below `site`; commands and bytecode are left out."""
+        listed = (metadata.Distribution.at(self.info).files or []) if self.info.suffix == ".dist-info" else []
+        parts = (path.parts for path in listed)
+        found = [
+            each for each in parts if ".." not in each and "__pycache__" not in each and not each[0].startswith("/")
+        ]
+        return found or self._top_level()
+
+    def size(self) -> int:
+        """Return the bytes that its files take, as its own record says; 0 when there is none."""
+        return sum(path.size or 0 for path in metadata.Distribution.at(self.info).files or [])
+
+    def _top_level(self) -> list[tuple[str, ...]]:
+        # Debian's packages keep no record, but the names of the modules.
+        named = self.info / "top_level.txt"
+        names = named.read_text(encoding="utf-8").split() if named.is_file() else [self.name.replace("-", "_")]
+        places = (path for name in names for path in (self.site / name, *self.site.glob(f"{name}.*")))
+        return [(self.info.name,), *((path.name,) for path in places if path.exists() and path.suffix != ".dist-info")]
+
+
+def read(directories: Iterable[Path]) -> dict[str, Distribution]:
+    """Return the distributions in some directories by name; the first directory wins, as at an import."""
+    found: dict[str, Distribution] = {}
+    for directory in directories:
+        for info in sorted(path for kind in _KINDS for path in directory.glob(kind)):
+            distribution = _read_one(info)
+            if distribution is not None:
+                found.setdefault(distribution.name, distribution)
+    return found
+
+
+def accepts(specifier: SpecifierSet, version: str) -> bool:
+    """Say whether a version fits; a local one such as 2.6.0+cu124 fits where its public part does."""
+    try:
+        return specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def is_same(one: str, other: str) -> bool:
+    """Say whether two versions are the same but for their local parts."""
+    try:
+        return Version(one).public == Version(other).public
+    except InvalidVersion:
+        return one == other
+
+
+def _read_one(info: Path) -> Distribution | None:
+    # A damaged or half removed one counts as not there.
+    try:
+        described = metadata.Distribution.at(info).metadata
+        name, version = described["Name"], described["Version"]
+    except OSError:
+        return None
+    if not name or not version:
+        return None
+    parsed = map(_requirement, described.get_all("Requires-Dist") or ())
+    requires = tuple(each for each in parsed if each is not None)
+    return Distribution(name=canonicalize_name(name), version=version, requires=requires, info=info)
+
+
+def _requirement(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None

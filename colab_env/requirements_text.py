@@ -1,0 +1,98 @@
+"""Read pip's requirements format, and take lines out of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+_EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
+_OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
+_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One requirement: `version` is the exact version, or what is written instead: a range, an address or a path."""
+
+    name: str
+    version: str
+    exact: bool
+
+
+def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
+    """Return by name what the lines ask for under these markers; includes and other options are passed over."""
+    found = (_wanted(_plain(line), markers) for line in _logical_lines(text))
+    return {each.name: each for each in found if each is not None}
+
+
+def without(text: str, names: Collection[str]) -> str:
+    """Return the text without the lines that name one of these (normalized) distributions, hashes and all."""
+    kept = [line for line in _logical_lines(text) if _name(_plain(line)) not in names]
+    return "".join(f"{line}\n" for line in kept)
+
+
+def _logical_lines(text: str) -> list[str]:
+    lines: list[str] = []
+    goes_on = False
+    for line in text.splitlines():
+        if goes_on:
+            lines[-1] += f"\n{line}"
+        else:
+            lines.append(line)
+        goes_on = line.endswith("\\")
+    return lines
+
+
+def _plain(line: str) -> str:
+    return _OPTIONS.sub("", _COMMENT.sub("", line).replace("\\\n", " ")).strip()
+
+
+def _name(line: str) -> str | None:
+    try:
+        return canonicalize_name(Requirement(line).name)
+    except InvalidRequirement:
+        return None
+
+
+def _wanted(line: str, markers: Mapping[str, str]) -> Wanted | None:
+    try:
+        requirement = Requirement(_EDITABLE.sub("", line))
+    except InvalidRequirement:
+        return _place(line, markers)
+    if not _holds(requirement.marker, markers):
+        return None
+    name = canonicalize_name(requirement.name)
+    if requirement.url:
+        return Wanted(name=name, version=requirement.url, exact=False)
+    pins = [
+        each.version for each in requirement.specifier if each.operator in ("==", "===") and "*" not in each.version
+    ]
+    return Wanted(name=name, version=pins[0] if pins else str(requirement.specifier) or "any", exact=bool(pins))
+
+
+def _place(line: str, markers: Mapping[str, str]) -> Wanted | None:
+    # A path or an address without a name in front: its last part, which may carry the name after #egg=.
+    place, _, marker = _EDITABLE.sub("", line).partition(" ;")
+    place = place.strip()
+    if not place or place.startswith("-") or not _holds(_marker(marker), markers):
+        return None
+    path, _, fragment = place.partition("#")
+    egg = re.search(r"egg=([\w.-]+)", fragment)
+    last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
+    return Wanted(name=canonicalize_name(egg[1] if egg else last or "."), version=place, exact=False)
+
+
+def _marker(text: str) -> Marker | None:
+    try:
+        return Marker(text) if text.strip() else None
+    except InvalidMarker:
+        return None
+
+
+def _holds(marker: Marker | None, markers: Mapping[str, str]) -> bool:
+    return marker is None or marker.evaluate({**markers, "extra": ""})

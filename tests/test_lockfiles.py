@@ -1,0 +1,262 @@
+"""Which file locks a project, what it asks for, and how far an installation is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_wheels import write_wheel
+from test_installers import LOCKS, library, uv_locked, uv_program
+
+from colab_env import _report, locked, lockfiles, pyproject, script_block, uv_progress
+from colab_env.environment import find_lock
+from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, UsageError
+from colab_env.interpreter import Interpreter
+from colab_env.lockfiles import LockFile
+from colab_env.runtime import Runtime
+
+NAMES = ["poetry.lock", "uv.lock", "pylock.toml", "requirements.txt", "environment.yml"]
+OWN = '[project]\nname = "x"\nversion = "1"\ndependencies = ["idna"]\n'
+BLOCK = '# /// script\n# requires-python = ">=3.9"\n# dependencies = ["idna"]\n# ///\n'
+
+
+@pytest.fixture
+def here() -> Interpreter:
+    return Interpreter(path=Path(sys.executable), version="{}.{}.{}".format(*sys.version_info), source="system")
+
+
+def test_the_first_lock_file_of_the_order_is_found(project):
+    assert lockfiles.find(project) is None
+    for name in reversed(NAMES):
+        (project / name).touch()
+        found = lockfiles.find(project)
+        assert (found.path, found.kind) == (project / name, name)
+    assert [each.kind for each in lockfiles.candidates(project)] == NAMES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OWN,
+        '[tool.poetry.dependencies]\npython = "^3.9"\nidna = "*"\n',
+        '[project]\nname = "x"\ndynamic = ["dependencies"]\n',
+        '[dependency-groups]\ndev = ["idna"]\n',
+        '[tool.poetry.group.dev.dependencies]\nidna = "*"\n',
+    ],
+)
+def test_loose_files_give_way_to_a_projects_own_dependencies(project, text):
+    (project / "requirements.txt").touch()
+    (project / "environment.yml").touch()
+    (project / "pyproject.toml").write_text(text)
+    assert lockfiles.find(project) is None
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\n[tool.poetry.dependencies]\npython = "^3.9"\n')
+    assert lockfiles.find(project).kind == "requirements.txt"
+    (project / "pyproject.toml").write_text(text)
+    assert lockfiles.find(project, "requirements.txt").kind == "requirements.txt"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("requirements-dev.txt", "requirements.txt"),
+        ("requirements.in", "requirements.txt"),
+        ("pylock.colab.toml", "pylock.toml"),
+        ("env/conda.yaml", "environment.yml"),
+        ("lesson.ipynb", "script"),
+        ("inner/uv.lock", "uv.lock"),
+    ],
+)
+def test_a_lock_file_that_is_named_is_known_by_its_name(project, name, kind):
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).touch()
+    assert lockfiles.find(project, name) == lockfiles.find(Path("/"), project / name)
+    assert lockfiles.find(project, name).kind == kind
+
+
+def test_a_lock_file_that_is_not_there_or_unknown_is_refused(project):
+    with pytest.raises(UsageError, match="there is no lock file"):
+        lockfiles.find(project, "uv.lock")
+    (project / "Pipfile.lock").touch()
+    with pytest.raises(UsageError, match="known kind"):
+        lockfiles.find(project, "Pipfile.lock")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "asked"),
+    [
+        ("pylock.toml", 'lock-version = "1.0"\nrequires-python = ">=3.12"\n[[packages]]\n', ">=3.12"),
+        ("pylock.toml", 'lock-version = "1.0"\n[[packages]]\nname="x"\nrequires-python = ">=3.12"\n', None),
+        ("script.py", BLOCK, ">=3.9"),
+        ("requirements.txt", "idna\n", "==3.11.*"),
+        ("uv.lock", "", "==3.11.*"),
+    ],
+)
+def test_the_python_that_a_lock_file_asks_for(project, name, text, asked):
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = "==3.11.*"\n')
+    (project / name).write_text(text)
+    assert lockfiles.requires_python(lockfiles.find(project, name)) == asked
+
+
+def test_the_checksum_covers_what_the_lock_file_includes_and_nothing_else(project):
+    path = project / "requirements.txt"
+    path.write_text("-r more.txt\n-c https://example.org/x.txt\n--requirement=again.txt\n")
+    (project / "more.txt").write_text("-r requirements.txt\n")  # in a circle
+    lock = LockFile(path=path, kind="requirements.txt")
+    seen = [lockfiles.digest(lock)]
+    for name in ("more.txt", "again.txt"):
+        (project / name).write_text("idna\n")
+        seen.append(lockfiles.digest(lock))
+    (project / "other.txt").write_text("idna\n")
+    assert len({*seen}) == 3
+    assert lockfiles.digest(lock) == seen[-1]
+
+
+def test_a_script_has_one_block(project):
+    path = project / "script.py"
+    for text in ("print()\n", BLOCK + "\n" + BLOCK):
+        path.write_text(text)
+        with pytest.raises(ScriptError, match="block"):
+            script_block.block(path)
+    (project / "lesson.ipynb").write_text("[1]")
+    with pytest.raises(ScriptError, match="cannot read"):
+        script_block.block(project / "lesson.ipynb")
+
+
+def test_the_block_of_a_cell_that_has_run_counts_where_nothing_else_does(project, home, monkeypatch):
+    runtime = Runtime.detect()
+    assert find_lock(project, None, runtime) is None
+    shell = type("Shell", (), {"user_ns": {"In": ["", BLOCK.replace("idna", "old"), f"{BLOCK}import idna", "1"]}})
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)  # the edge: no notebook runs these tests
+    found = find_lock(project, None, runtime)
+    assert (found.kind, found.path.read_text()) == ("script", BLOCK)
+    assert runtime.data in found.path.parents
+    (project / "pyproject.toml").write_text(OWN)
+    assert find_lock(project, None, runtime) is None
+    (project / "uv.lock").touch()
+    assert find_lock(project, None, runtime).kind == "uv.lock"
+
+
+def test_the_groups_that_poetry_takes_by_default(project):
+    (project / "pyproject.toml").write_text(
+        '[dependency-groups]\nlint = ["idna"]\nrare = ["six"]\n[tool.poetry.dev-dependencies]\nidna = "*"\n'
+        "[tool.poetry.group.docs]\noptional = true\n[tool.poetry.group.rare]\noptional = true\n"
+        '[tool.poetry.group.test.dependencies]\nidna = "*"\n[tool.poetry.group.main.dependencies]\nidna = "*"\n'
+    )
+    assert sorted(pyproject.default_groups(project)) == ["dev", "lint", "test"]
+
+
+# --- what a lock file says
+
+
+@pytest.mark.network
+def test_every_lock_file_can_be_asked_what_it_says(machine, project, here, tmp_path):
+    runtime = Runtime.detect()
+
+    def ask(path, kind, **more):
+        return locked.requirements(LockFile(path=path, kind=kind), python=here, runtime=runtime, **more)
+
+    text = ask(LOCKS / "web/poetry.lock", "poetry.lock", extras=("nice",), groups=("docs",))
+    assert "httpx==0.27.2 ;" in text
+    assert "rich==13.9.4" in text
+    assert "mistune==3" in text
+    assert "pytest" not in text
+    assert text.count("--hash=sha256:") > 20
+    uv_lock = uv_locked(project)
+    assert "six==1.16.0" in ask(uv_lock, "uv.lock")
+    assert "toml" not in ask(uv_lock, "uv.lock", groups=())
+    library(project / "frompath")
+    (project / "requirements.txt").write_text("idna<3.7\n./frompath\n")
+    assert "idna==3.6 \\\n    --hash=sha256:" in ask(project / "requirements.txt", "requirements.txt")
+    (project / "script.py").write_text(BLOCK.replace("idna", "idna<3.7"))
+    assert "idna==3.6" in ask(project / "script.py", "script")
+    command = [uv_program(), "pip", "compile", "-q", "--format=pylock.toml", "-opylock.toml", "requirements.txt"]
+    subprocess.run([*command, "--python", sys.executable], cwd=project, check=True)
+    said = ask(project / "pylock.toml", "pylock.toml").splitlines()
+    assert "idna==3.6" in said
+    assert any(line.startswith("frompath @ file:") for line in said)
+    assert sorted(runtime.data.glob(".passing-*")) == []
+
+
+@pytest.mark.network
+def test_what_a_stale_lock_file_says_is_not_told(machine, project, here):
+    for name in ("pyproject.toml", "poetry.lock"):
+        text = (LOCKS / "web" / name).read_text()
+        (project / name).write_text(text.replace('"httpx (==0.27.2)"', '"httpx (==0.27.0)"'))
+    lock = LockFile(path=project / "poetry.lock", kind="poetry.lock")
+    with pytest.raises(LockMismatchError, match=r"poetry\.lock does not belong"):
+        locked.requirements(lock, python=here, runtime=Runtime.detect())
+
+
+def test_a_poetry_lock_needs_poetry(project, here):
+    lock = LockFile(path=project / "poetry.lock", kind="poetry.lock")
+    with pytest.raises(MissingStepError, match="Poetry is not installed"):
+        locked.requirements(lock, python=here, runtime=Runtime.detect())
+
+
+def test_trusted_hosts_are_told_to_uv_without_a_password():
+    text = "--trusted-host me:pw@inner.example:8080\nidna==3.6\n--trusted-host=other\n"
+    assert locked._trusting(text) == ["--allow-insecure-host=inner.example:8080", "--allow-insecure-host=other"]
+
+
+# --- how far it is
+
+
+class Screen(_report.Silent):
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
+
+
+def test_an_installation_shows_packages_bytes_speed_and_time():
+    screen = Screen()
+    with _report.screen(screen), _report.activity("Filling"):
+        activity = _report._current.get()
+        activity._drawn = 0.0
+        _report.packages(30, 120, 60_000_000, 10.0)
+    (line,) = (text for text in screen.shown if "·" in text)
+    assert line == f"Filling · [{'█' * 6}{'·' * 18}] 30/120 packages  60.0 MB written  6.0 MB/s  about 30 s left"
+
+
+def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch):
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(_report, "packages", lambda done, total, *_: told.append((done, total)))
+    (tmp_path / "archive-v0/old").mkdir(parents=True)
+    follower = uv_progress.Follower(tmp_path)
+    follower.looks(1)
+    assert told == []  # everything may be in the cache
+    for name in ("one", "two"):
+        assert follower.sees(f"DEBUG Identified uncached distribution: {name}==1.0")
+    assert not follower.sees("Resolved 2 packages in 1ms")
+    follower.looks(1)
+    (tmp_path / "archive-v0/new").mkdir()
+    follower.looks(1)
+    assert told == [(0, 2), (1, 2)]
+
+
+@pytest.mark.network
+def test_a_real_installation_is_followed(machine, project, tmp_path, monkeypatch):
+    """Whatever uv prints and wherever it keeps things, in the version that is here."""
+    from colab_env import steps
+
+    seen: list[uv_progress.Follower] = []
+    whole = uv_progress.Follower
+
+    def follower(cache):
+        seen.append(whole(cache))
+        return seen[-1]
+
+    monkeypatch.setattr(uv_progress, "Follower", follower)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    (project / "requirements.txt").write_text("idna==3.6\nsix==1.16.0\n")
+    steps.configure_venv(project, python=machine.python)
+    assert seen[0].missing == 3  # with pip
+    assert seen[0]._arrived() == 3
+
+
+def test_wheels_of_the_same_content_have_the_same_hash(tmp_path):
+    first, second = (write_wheel(tmp_path / name, "demo", "1.0").read_bytes() for name in "ab")
+    assert first == second
