@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, index, kernelspec, locked, lockfiles, pyproject, script_block, system, uv, venv
+from colab_env import _files, index, keeping, kernelspec, locked, lockfiles, pyproject, script_block, system, uv, venv
 from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, outgrown, parse_specifier
-from colab_env.keeping import Keeper
 from colab_env.lockfiles import LockFile
 from colab_env.results import short
 from colab_env.step import Found
@@ -162,14 +161,14 @@ class Environment:
     def _recorded_kept(self) -> list[str]:
         return list(venv.recorded_wish(self.project).get("kept", []))
 
-    def _keeper(self, place: locked.Place) -> Keeper | None:
+    def _keeper(self, place: locked.Place) -> keeping.Keeper | None:
         if not self.wish.keep:
             return None
         if place.uv is None:
             msg = "only uv leaves out what is kept of the machine, and it cannot be had here"
             raise UsageError(msg, hint="leave keep= out, or install uv; nothing was changed")
         project, extras = self.lock.directory if self.lock else self.project, self.wish.extras
-        return Keeper(self.wish.keep, python=self.python, project=project, extras=extras, runtime=self.runtime)
+        return keeping.Keeper(self.wish.keep, python=self.python, project=project, extras=extras, runtime=self.runtime)
 
     def _place(self) -> locked.Place:
         environment = self.project / venv.NAME

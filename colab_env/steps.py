@@ -18,7 +18,6 @@ from colab_env import (
     colab_layer,
     conda,
     index,
-    keeping,
     kernelspec,
     locked,
     lockfiles,
