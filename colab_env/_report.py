@@ -192,16 +192,20 @@ def progress(done: int, total: int | None, seconds: float) -> None:
     current.draw("  ".join(parts))
 
 
-def packages(done: int, total: int, written: int, seconds: float) -> None:
-    """Show an installation: packages fetched so far and in all, bytes written, seconds since it began."""
+def packages(done: int, total: int, *, written: int, share: float, seconds: float) -> None:
+    """Show an installation: packages fetched so far and in all, bytes written, seconds since it began.
+
+    `share` is the part of the bytes that has arrived, from 0 to 1: the time left is reckoned from it.
+    """
     current = _current.get()
     if current is None:
         return
     speed = written / seconds if seconds > 0 else 0.0
-    parts = [f"{_filled(done, total)} {done}/{total} packages", f"{megabytes(written)} written"]
+    # Short: with the title, it has to fit into the 80 columns of a terminal.
+    parts = [f"{_filled(done, total, width=8)} {done}/{total} packages", f"{megabytes(written)} written"]
     parts.append(f"{megabytes(int(speed))}/s")
-    if 0 < done < total:
-        parts.append(f"about {(total - done) * seconds / done:.0f} s left")
+    if 0 < share < 1:
+        parts.append(f"{(1 - share) * seconds / share:.0f} s left")
     current.draw("  ".join(parts))
 
 

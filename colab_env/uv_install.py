@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _files, _process, uv_progress, wheels
+from colab_env import _files, _process, _report, uv_progress, wheels
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -95,7 +95,8 @@ class UvInstaller:
         follower = uv_progress.Follower(uv_progress.cache(self.environ))
         environ = {"RUST_LOG": uv_progress.LOG, **self.environ}
         try:
-            _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
+            with _report.activity("Installing"):
+                _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
         except CommandError as error:
             raise explained(error) from error
 

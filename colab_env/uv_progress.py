@@ -12,6 +12,12 @@ from pathlib import Path
 from colab_env import _report
 
 LOG = "uv_installer::plan=debug"  # one line for each package that is not in uv's cache
+# uv names the larger ones with their size, and again when they are there.
+_LARGE = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)([KMG])iB\)")
+_THERE = re.compile(r"^\s*Downloaded (\S+)")
+_MEGABYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
+_SMALL = 0.3  # megabytes, of a package whose size uv does not name
+_UNPACKED = 3.3  # how many times a wheel's size its files have, on average
 _UNCACHED = re.compile(r"^DEBUG (?:Identified uncached|Must revalidate)")
 
 
@@ -30,18 +36,36 @@ class Follower:
         self._before = self._arrived()
         self._began = time.monotonic()
         self.missing = 0
+        self._large: dict[str, float] = {}
+        self._there: set[str] = set()
 
     def sees(self, line: str) -> bool:
         """Take note of a line that uv prints, and say whether it was for us only."""
         if _UNCACHED.match(line):
             self.missing += 1
+        if found := _LARGE.match(line):
+            self._large[found[1]] = float(found[2]) * _MEGABYTES[found[3]]
+        if found := _THERE.match(line):
+            self._there.add(found[1])
         return line.startswith("DEBUG ")
 
     def looks(self, pid: int) -> None:
         """Show how far the program `pid` is."""
         if self.missing:
             done = min(self._arrived() - self._before, self.missing)
-            _report.packages(done, self.missing, _written(pid), time.monotonic() - self._began)
+            seconds, written = time.monotonic() - self._began, _written(pid)
+            share = self._share(done, written)
+            _report.packages(done, self.missing, written=written, share=share, seconds=seconds)
+
+    def _share(self, done: int, written: int) -> float:
+        # By size: a hundred small packages are there while the one of two gigabytes still comes. What is on the way is
+        # known by what has been written only, so it is never taken for all.
+        large, there = dict(self._large), set(self._there)
+        arrived = sum(size for name, size in large.items() if name in there) + _SMALL * max(done - len(there), 0)
+        expected = sum(large.values()) + _SMALL * max(self.missing - len(large), 0)
+        if not expected:
+            return 1.0
+        return min(max(arrived / expected, min(written / 2**20 / _UNPACKED / expected, 0.95)), 1.0)
 
     def _arrived(self) -> int:
         with contextlib.suppress(OSError):

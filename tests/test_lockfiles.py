@@ -213,17 +213,18 @@ class Screen(_report.Silent):
 
 def test_an_installation_shows_packages_bytes_speed_and_time():
     screen = Screen()
-    with _report.screen(screen), _report.activity("Filling"):
+    with _report.screen(screen), _report.activity("Installing"):
         activity = _report._current.get()
         activity._drawn = 0.0
-        _report.packages(30, 120, 60_000_000, 10.0)
+        _report.packages(30, 120, written=60_000_000, share=0.4, seconds=10.0)
     (line,) = (text for text in screen.shown if "·" in text)
-    assert line == f"Filling · [{'█' * 6}{'·' * 18}] 30/120 packages  60.0 MB written  6.0 MB/s  about 30 s left"
+    assert line == f"Installing · [{'█' * 2}{'·' * 6}] 30/120 packages  60.0 MB written  6.0 MB/s  15 s left"
+    assert len(line) <= 80
 
 
 def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch):
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(_report, "packages", lambda done, total, *_: told.append((done, total)))
+    monkeypatch.setattr(_report, "packages", lambda done, total, **_: told.append((done, total)))
     (tmp_path / "archive-v0/old").mkdir(parents=True)
     follower = uv_progress.Follower(tmp_path)
     follower.looks(1)
@@ -235,6 +236,18 @@ def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch)
     (tmp_path / "archive-v0/new").mkdir()
     follower.looks(1)
     assert told == [(0, 2), (1, 2)]
+
+
+def test_the_time_left_goes_by_size_where_uv_names_it(tmp_path):
+    follower = uv_progress.Follower(tmp_path)
+    follower.missing = 11
+    for line in ("Downloading torch (2.0GiB)", "   Downloading numpy (16.0MiB)", " Downloaded numpy"):
+        assert not follower.sees(line)
+    assert 0.005 < follower._share(10, 0) < 0.02  # ten of eleven packages, and nearly nothing of the bytes
+    assert 0.4 < follower._share(10, 3 * 2**30) < 0.5
+    assert follower._share(10, 2**40) == 0.95
+    follower.sees(" Downloaded torch")
+    assert follower._share(11, 0) == 1.0
 
 
 @pytest.mark.network
