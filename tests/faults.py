@@ -152,20 +152,32 @@ class Machine:
 @contextlib.contextmanager
 def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[Machine]:
     """Set up the environment for a Python such as "3.12"; call `first` before anything is changed."""
-    found = max(VERSIONS.glob(f"{version}.*")).name
+    with colab() as root:
+        if first is not None:
+            first(root)
+        set_up(root, version)
+        assert root.run(["sh", "-c", _KEEP]).returncode == 0
+        with serving(root) as server:
+            yield Machine(root=root, server=server, kernel="py" + version.replace(".", ""))
+
+
+@contextlib.contextmanager
+def colab() -> Iterator[ColabRoot]:
+    """Give a stand-in for Colab that has this project and other Pythons."""
     options = Options(
         google_colab=real_google_colab(), pythons=VERSIONS, shares=(Share(source=ROOT, target=str(ROOT)),)
     )
     with ColabRoot.build(options=options) as root:
-        if first is not None:
-            first(root)
-        python = f"{PYTHONS}/{found}/bin/python"
-        argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--interpreter", "system", "--python", python]
-        done = root.run(argv, env={"PYTHONPATH": str(ROOT)}, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert root.run(["sh", "-c", _KEEP]).returncode == 0
-        with serving(root) as server:
-            yield Machine(root=root, server=server, kernel="py" + version.replace(".", ""))
+        yield root
+
+
+def set_up(root: ColabRoot, version: str, *options: str) -> str:
+    """Run `colab-env setup` for a Python such as "3.12"; return what it printed."""
+    python = f"{PYTHONS}/{max(VERSIONS.glob(f'{version}.*')).name}/bin/python"
+    argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--interpreter", "system", "--python", python, *options]
+    done = root.run(argv, env={"PYTHONPATH": str(ROOT)}, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def ask_to_switch(page: Page, name: str | None, how: str | None = None) -> str:
@@ -176,11 +188,12 @@ def ask_to_switch(page: Page, name: str | None, how: str | None = None) -> str:
     return cell.stdout
 
 
-def next_cell(page: Page, code: str = WHERE) -> tuple[float, str, str]:
-    """Connect again as often as it takes; return the seconds, the cell's output and its error output."""
+def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, str, str]:
+    """Connect again as often as it takes, until a cell shows `on`; return the seconds, its output and its error output."""
     began = time.monotonic()
     while time.monotonic() - began < _PATIENCE:
         try:
+            page.session = page.api("GET", f"sessions/{page.session['id']}")
             page.connect(timeout=_PATIENCE)
             cell = page.execute(code, timeout=_PATIENCE)
         except CrashError:
@@ -188,7 +201,8 @@ def next_cell(page: Page, code: str = WHERE) -> tuple[float, str, str]:
         except PageError:
             time.sleep(0.1)
             continue
-        return time.monotonic() - began, cell.stdout.strip(), cell.stderr
+        if on in cell.stdout:
+            return time.monotonic() - began, cell.stdout.strip(), cell.stderr
     msg = "no cell runs any more"
     raise AssertionError(msg)
 
