@@ -25,7 +25,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}),
     ("tools", {"conda", "uv", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),
-    ("tools", {"guard", "shim", "env_base", "env_names", "env_unit"}),
+    ("tools", {"guard", "shim", "env_base", "env_names", "env_unit", "_overlay_undo"}),
     ("tools", {"index", "installers", "json_text", "wheels", "_conda_run", "_overlay", "_relocate"}),
     ("tools", {"conda_faults", "_originals"}),
     ("edges", {"_process", "_download"}),
