@@ -13,7 +13,7 @@ from conda_standin import Server as FileServer
 from conda_standin.builder import Standin
 from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import Machine
-from faults import KEPT, ROOT, VERSIONS, ask_to_switch, next_cell
+from faults import KEPT, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
 from faults import machine as colab_machine
 
 from colab_env import _journal, steps, undoing
@@ -127,6 +127,7 @@ def colab_listing_in_use(root: ColabRoot) -> set[str]:
     # What Jupyter and IPython write at their first start is not ours.
     with serving(root) as server, Page(server.url) as page:
         page.open().execute("1")
+    assert root.run(["sh", "-ec", OWN_KERNELS]).returncode == 0
     return colab_listing(root)
 
 
