@@ -8,8 +8,8 @@ set. A file in `boots` notes the start and receives what the kernel prints until
 then `_launch.py` removes it. A start that finds such a file knows that the last one failed, and does not try again.
 """
 
+import _signal as signal  # type: ignore[import-not-found] # not `signal`: its enumerations take milliseconds
 import os
-import signal
 import sys
 import time
 
@@ -46,8 +46,15 @@ def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[s
     environ, argv = dict(os.environ), list(command)
     while not argv[0].startswith("/"):
         name, _, value = argv.pop(0).partition("=")
-        environ[name] = os.path.expandvars(value)
+        environ[name] = expanded(value)
     return environ, argv
+
+
+def expanded(value: str) -> str:
+    """Put variables in the place of `${NAME}`; os.path.expandvars would import a third of the standard library."""
+    before, mark, rest = value.partition("${")
+    name, end, rest = rest.partition("}")
+    return before + os.environ.get(name, mark + name + end) + expanded(rest) if end else value
 
 
 def records(name: str) -> "list[str]":
