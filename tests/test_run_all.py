@@ -12,7 +12,7 @@ from conftest import ROOT, Machine
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
-from colab_env import index, steps, uv
+from colab_env import colab_layer, index, steps, uv
 from colab_env.runtime import Runtime
 
 pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore")]
@@ -94,6 +94,15 @@ def test_inside_the_new_kernel_the_same_notebook_changes_nothing(machine: Machin
     assert outputs[1] == "This is the kernel 'lesson' already.\n"
     check(outputs, machine, project)
     assert (Runtime.detect().jupyter / "kernels/lesson/kernel.json").read_bytes() == registered
+
+
+def test_a_layer_whose_kernels_would_call_a_package_that_is_gone_is_built_anew(machine: Machine) -> None:
+    (layer,) = (machine.data / "layers").iterdir()
+    assert colab_layer.health_check(layer) is None
+    place = colab_layer.site(layer) / "colab_env" / "machine.json"
+    place.unlink()  # a hard link
+    place.write_text('{"python": "/nowhere/bin/python", "path": "/nowhere"}')
+    assert colab_layer.health_check(layer) == "the colab-env that kernels call is gone"
 
 
 def test_papermill_runs_it_to_its_end_on_the_new_python(machine: Machine, project: Path, tmp_path: Path) -> None:
