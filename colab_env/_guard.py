@@ -8,8 +8,8 @@ set. A file in `boots` notes the start and receives what the kernel prints until
 then `_launch.py` removes it. A start that finds such a file knows that the last one failed, and does not try again.
 """
 
+import _signal as signal  # type: ignore[import-not-found] # not `signal`: its enumerations take milliseconds
 import os
-import signal
 import sys
 import time
 
@@ -34,7 +34,11 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
     name = os.path.basename(connection_file)
     failed = next((path for path in records(name) if os.path.exists(path)), None)
     reason = what_failed(failed) if failed else start(argv, environ, name)
-    start_stock(message(kernel, reason, printed(failed)), connection_file)
+    told = message(kernel, reason, printed(failed))
+    if "COLAB_ENV_CELL" in os.environ:
+        # A running cell waits for this kernel's answer (see `_leave.py`), which the machine's own would not give.
+        sys.exit(told)
+    start_stock(told, connection_file)
 
 
 def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
@@ -42,8 +46,15 @@ def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[s
     environ, argv = dict(os.environ), list(command)
     while not argv[0].startswith("/"):
         name, _, value = argv.pop(0).partition("=")
-        environ[name] = os.path.expandvars(value)
+        environ[name] = expanded(value)
     return environ, argv
+
+
+def expanded(value: str) -> str:
+    """Put variables in the place of `${NAME}`; os.path.expandvars would import a third of the standard library."""
+    before, mark, rest = value.partition("${")
+    name, end, rest = rest.partition("}")
+    return before + os.environ.get(name, mark + name + end) + expanded(rest) if end else value
 
 
 def records(name: str) -> "list[str]":
@@ -99,9 +110,10 @@ def printed(record: "str | None") -> "list[str]":
         return []
     with open(record, encoding="utf-8", errors="replace") as log:
         lines = [line.rstrip() for line in log if line.strip()]
-    # A stack that faulthandler wrote begins with the place that matters.
-    stacks = [number for number, line in enumerate(lines) if line.startswith(("Timeout (", "Fatal Python error"))]
-    return lines[stacks[-1] :][:SHOWN] if stacks else lines[-SHOWN:]
+    # A stack that faulthandler wrote begins with the place that matters, an exception's ends with it.
+    starts = [number for number, line in enumerate(lines) if line.startswith(("Timeout (", "Fatal Python error"))]
+    stack = lines[starts[-1] :] if starts else []
+    return stack[:SHOWN] if stack and not any(line.startswith("Traceback") for line in stack) else lines[-SHOWN:]
 
 
 def message(kernel: str, reason: str, lines: "list[str]") -> str:
@@ -156,6 +168,21 @@ def tell(module: str, *arguments: str) -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
+def tell_of_failure(kernel: str, connection_file: str, process: int, notice: str) -> None:
+    """Say why a kernel did not come up in place: called by a startup file of IPython (see `guard.announce`)."""
+    is_ours = "COLAB_ENV_MACHINE_PYTHON" in os.environ
+    if is_ours or os.path.exists(f"/proc/{process}"):
+        return  # it is still on its way
+    os.unlink(notice)
+    failed = next((path for path in records(os.path.basename(connection_file)) if os.path.exists(path)), None)
+    told = message(kernel, what_failed(failed) if failed else "it ended before it answered", printed(failed))
+    if failed:
+        os.unlink(failed)
+    from IPython import get_ipython
+
+    show_once(told, get_ipython())
+
+
 def show_with_first_cell(told: str) -> None:
     """Let the kernel application add one callback to its shell, which removes itself."""
     from ipykernel.kernelapp import IPKernelApp
@@ -163,14 +190,20 @@ def show_with_first_cell(told: str) -> None:
     begin: "Any" = IPKernelApp.start
 
     def start_and_tell(app: "Any") -> None:
-        def show(*_: object) -> None:
-            app.shell.events.unregister("pre_run_cell", show)
-            print(told, file=sys.stderr, flush=True)
-
-        app.shell.events.register("pre_run_cell", show)
+        show_once(told, app.shell)
         begin(app)
 
     setattr(IPKernelApp, "start", start_and_tell)
+
+
+def show_once(told: str, shell: "Any") -> None:
+    """Show the message with the shell's first cell."""
+
+    def show(*_: object) -> None:
+        shell.events.unregister("pre_run_cell", show)
+        print(told, file=sys.stderr, flush=True)
+
+    shell.events.register("pre_run_cell", show)
 
 
 if __name__ == "__main__":

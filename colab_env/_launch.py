@@ -27,21 +27,24 @@ def main() -> None:
     del sys.path[0]  # the directory of this file
     own = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
     sys.path.insert(own[-1] + 1 if own else len(sys.path), str(SITE))
-    start, cell = os.environ.pop("COLAB_ENV_BOOT", ""), os.environ.pop("COLAB_ENV_CELL", "")
+    start, cell, notice = (os.environ.pop(f"COLAB_ENV_{name}", "") for name in ("BOOT", "CELL", "NOTICE"))
     if start:
         stderr, _, record = start.partition(":")
-        watch(int(stderr), record)
+        watch(int(stderr), record, notice)
     if cell:
         end_cell(json.loads(cell))
     launcher = "colab_kernel_launcher" if (SITE / "colab_kernel_launcher.py").exists() else "ipykernel_launcher"
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
 
 
-def watch(stderr: int, record: str) -> None:
-    """Take back the guard's note (see `_guard.py`) when the kernel has sent its first reply, or has run for a while."""
+def watch(stderr: int, record: str, notice: str) -> None:
+    """Take back the guard's note (see `_guard.py`) when the kernel has sent its first reply, or has run for a while.
+
+    With it goes the `notice` for the kernel that would have come after a failed start in place (see `guard.announce`).
+    """
     faulthandler.dump_traceback_later(PATIENCE)
     # A restart in the middle of a start is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: leave(record))
+    signal.signal(signal.SIGTERM, lambda *_: leave(record, notice))
     from ipykernel.kernelapp import IPKernelApp
     from jupyter_client.session import Session
 
@@ -67,6 +70,8 @@ def watch(stderr: int, record: str) -> None:
         setattr(Session, "send", send)
         with suppress(OSError):
             give_back(stderr, record)
+        with suppress(OSError):
+            os.unlink(notice)
 
     setattr(IPKernelApp, "start", start)
     setattr(Session, "send", send_and_look)
@@ -84,10 +89,11 @@ def give_back(stderr: int, record: str) -> None:
     os.close(stderr)
 
 
-def leave(record: str) -> None:
+def leave(*notes: str) -> None:
     """End a start that somebody else ended, without a trace."""
-    with suppress(OSError):
-        os.unlink(record)
+    for note in notes:
+        with suppress(OSError):
+            os.unlink(note)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTERM)
 

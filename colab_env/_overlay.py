@@ -16,7 +16,8 @@ from colab_env.results import short
 
 _STAYS = ("lib/", "include/")  # conda's programs need the libraries that conda brought
 _SCRIPTS = ("bin/", "condabin/")
-_OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two transactions
+OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two transactions
+BYTECODE = "__pycache__"
 _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
 
 
@@ -25,20 +26,23 @@ class Manifest:
     """What finished transactions did, as paths below the prefix.
 
     `new` was not there before, `put_back` was overwritten and restored at once, `overwritten` stays overwritten and has
-    its originals kept.
+    its originals kept. `last` is how a transaction last left what is new or overwritten.
     """
 
     new: tuple[str, ...] = ()
     put_back: tuple[str, ...] = ()
     overwritten: Mapping[str, Entry] = field(default_factory=dict)
+    last: Mapping[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def read(cls, saved: Path) -> Manifest | None:
         found = _files.read_json(saved / _MANIFEST)
         if not isinstance(found, dict):
             return None
-        overwritten = {path: Entry.parsed(entry) for path, entry in found["overwritten"].items()}
-        return cls(new=tuple(found["new"]), put_back=tuple(found["put_back"]), overwritten=overwritten)
+        overwritten, last = (
+            {path: Entry.parsed(entry) for path, entry in found[key].items()} for key in ("overwritten", "last")
+        )
+        return cls(new=tuple(found["new"]), put_back=tuple(found["put_back"]), overwritten=overwritten, last=last)
 
     def write(self, saved: Path) -> None:
         _files.write_json(saved / _MANIFEST, vars(self))
@@ -99,7 +103,7 @@ class Overlay:
 
     def clear(self) -> None:
         """Take away what earlier transactions brought, except downloaded packages: another version comes."""
-        _remove_new(self.prefix, self._manifest.new, kept=self._closed)
+        remove_new(self.prefix, self._manifest.new, kept=self._closed)
         originals = Originals(self.saved / "originals")
         for name, entry in sorted(self._manifest.overwritten.items()):
             originals.restore(self.prefix / name, entry)
@@ -125,10 +129,12 @@ class Overlay:
         now, past = self._look(), self._manifest
         done = {*self._conda, *self._put_back}
         staying = {name: entry for name, entry in self._changed(now).items() if name not in done}
+        new, overwritten = {*past.new, *self._new(now)}, {**past.overwritten, **staying}
         manifest = Manifest(
-            new=tuple(sorted({*past.new, *self._new(now)})),
+            new=tuple(sorted(new)),
             put_back=tuple(sorted({*past.put_back, *self._put_back})),
             overwritten={**past.overwritten, **self._originals.extract(staying, self.saved / "originals")},
+            last={name: self._last(name, now[name]) for name in now.keys() & {*new, *overwritten}},
         )
         if not self._owned:
             manifest.write(self.saved)
@@ -140,7 +146,7 @@ class Overlay:
         if not isinstance(journal, dict):
             return
         now = self._look()
-        _remove_new(self.prefix, self._new(now))
+        remove_new(self.prefix, self._new(now))
         for name, entry in sorted(self._changed(now).items()):
             self._originals.restore(self.prefix / name, entry)
         if not self._existed:
@@ -157,6 +163,11 @@ class Overlay:
         _files.remove(self.saved / _JOURNAL)
         _files.remove(self._originals.directory)
         _remove_empty(self.saved)
+
+    def _last(self, name: str, now: Entry) -> Entry:
+        # What somebody changed between two transactions stays noted as it was before that.
+        is_untouched = now.is_same(self._before.get(name))
+        return self._manifest.last.get(name, now) if is_untouched else now
 
     def _look(self) -> dict[str, Entry]:
         return walk(self.prefix, closed=self._closed)
@@ -209,28 +220,37 @@ def recover(prefix: Path, *, saved: Path) -> bool:
     return left is not None
 
 
-def undo(prefix: Path, *, saved: Path) -> Manifest | None:
-    """Remove what conda brought and restore every original; return what was undone, or None when nothing was."""
-    recover(prefix, saved=saved)
-    manifest = Manifest.read(saved)
-    if manifest is None:
-        return None
-    _remove_new(prefix, set(manifest.new))
-    originals = Originals(saved / "originals")
-    for name, entry in sorted(manifest.overwritten.items()):
-        originals.restore(prefix / name, entry)
-    _files.remove(saved)
-    return manifest
+def is_directory(path: Path) -> bool:
+    """Say whether this is a directory itself, not a link to one."""
+    return path.is_dir() and not path.is_symlink()
 
 
-def _remove_new(prefix: Path, names: Iterable[str], *, kept: frozenset[str] = frozenset()) -> None:
-    # The deepest first: a directory goes when nothing but what is new was in it.
-    for name in sorted(set(names) - kept, reverse=True):
+def remove_new(prefix: Path, names: Iterable[str], *, kept: frozenset[str] = frozenset()) -> None:
+    """Delete what transactions brought; a directory goes when nothing else is in it."""
+    names = set(names) - kept
+    _remove_bytecode(prefix, names)
+    # The deepest first.
+    for name in sorted(names, reverse=True):
         place = prefix / name
-        if name in _OWN_TREES or place.is_symlink() or not place.is_dir():
+        if name in OWN_TREES or not is_directory(place):
             _files.remove(place)
         else:
             _remove_empty(place)
+
+
+def _remove_bytecode(prefix: Path, names: Iterable[str]) -> None:
+    # Python writes it beside the modules when they are first imported, long after the installation.
+    modules: dict[Path, set[str]] = {}
+    for name in names:
+        path = prefix / name
+        if path.suffix == ".py":
+            modules.setdefault(path.parent / BYTECODE, set()).add(path.stem)
+    for cache, stems in modules.items():
+        if is_directory(cache):
+            for item in list(cache.iterdir()):
+                if item.suffix == ".pyc" and item.name.partition(".")[0] in stems:
+                    _files.remove(item)
+            _remove_empty(cache)
 
 
 def _remove_empty(directory: Path) -> None:

@@ -18,13 +18,15 @@ from . import _leave
 
 _HERE = Path(__file__).resolve().parent
 _CALL = """\
-import importlib, json, sys
+import importlib, io, json, sys
 path, name, arguments, options = json.loads(sys.argv[1])
 sys.path.append(path)
-from colab_env import errors
+from colab_env import _report, errors
 room, _, member = name.rpartition(".")
 try:
-    result = getattr(importlib.import_module(room), member)(*arguments, **options)
+    # The answer repeats the lines that a step leaves.
+    with _report.screen(_report.Plain(keep_to=io.StringIO())):
+        result = getattr(importlib.import_module(room), member)(*arguments, **options)
 except errors.ColabEnvError as error:
     answer = {"error": [error.message, error.hint]}
 else:
@@ -94,5 +96,6 @@ def _run(argv: list[str]) -> str:
 def _environ() -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     file = _leave.own_connection_file()
-    told = {"COLAB_ENV_CONNECTION_FILE": file, "COLAB_ENV_INTERPRETER": sys.executable, "PYTHONUNBUFFERED": "1"}
-    return dict(environ, **{name: value for name, value in told.items() if value})
+    told = {"CONNECTION_FILE": file, "INTERPRETER": sys.executable, "PROCESS": str(os.getpid())}
+    environ.update({"COLAB_ENV_" + name: value for name, value in told.items() if value})
+    return dict(environ, PYTHONUNBUFFERED="1")

@@ -54,10 +54,15 @@ class Plain:
         title = text.split(" · ", 1)[0]
         if title != self._title:
             self._title = title
-            print(f"{title} ...", file=sys.stderr, flush=True)
+            self._print(f"{title} ...", sys.stderr)
 
     def keep(self, text: str) -> None:
-        print(text, file=self._keep_to or sys.stderr, flush=True)
+        self._print(text, self._keep_to or sys.stderr)
+
+    def _print(self, text: str, file: Any) -> None:
+        # One write: steps work side by side, and print() would write the end of the line by itself.
+        file.write(f"{text}\n")
+        file.flush()
 
     def close(self) -> None:
         pass

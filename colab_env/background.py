@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,20 @@ from colab_env.errors import PreflightError, UsageError
 
 _START = 60.0  # seconds
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
+# Where the notebook's own kernel has no ipywidgets its page shows none: tqdm then draws its bar as text.
+_TEXT_BARS = """
+def _text_bars():
+    import importlib.util, sys, types
+    if importlib.util.find_spec("tqdm"):
+        from tqdm import std
+        bars = types.ModuleType("tqdm.notebook")
+        bars.tqdm = bars.tqdm_notebook = std.tqdm
+        bars.trange = bars.tnrange = std.trange
+        bars.IProgress, bars.WARN_NOIPYW = object, ""  # what tqdm.auto looks at
+        sys.modules["tqdm.notebook"] = bars
+_text_bars()
+del _text_bars
+"""
 _HELPER = "__import__('colab_env._plain', fromlist=['packed'])"
 
 
@@ -30,6 +46,23 @@ class CellError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return self.lines or [str(self)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Comm:
+    """A widget of the other kernel, where the notebook's own looks for it: what the page tells it goes on to its maker."""
+
+    kernel: BackgroundKernel
+    comm_id: str
+    target_name: str
+
+    def handle_msg(self, message: Mapping[str, Any]) -> None:
+        self.kernel.tell(message)
+
+    handle_close = handle_msg
+
+    def close(self, *_: object, **__: object) -> None:
+        """Do nothing: the notebook's kernel calls this when it ends, and the other one ends with it."""
 
 
 class BackgroundKernel:
@@ -64,6 +97,8 @@ class BackgroundKernel:
         self._shell_socket = self._manager.connect_shell(identity=identity)
         self._stdin = self._manager.connect_stdin(identity=identity)
         self._wait()
+        if importlib.util.find_spec("ipywidgets") is None:
+            self.run(_TEXT_BARS, show=_show_nothing)
 
     def close(self) -> None:
         """End the kernel with everything that it started."""
@@ -93,8 +128,8 @@ class BackgroundKernel:
             self.close()
             raise
 
-    def _send(self, kind: str, content: Mapping[str, Any], *, to: Any = None) -> str:
-        message = self._manager.session.send(to or self._shell_socket, kind, dict(content))
+    def _send(self, kind: str, content: Mapping[str, Any], *, to: Any = None, buffers: Any = None) -> str:
+        message = self._manager.session.send(to or self._shell_socket, kind, dict(content), buffers=buffers)
         return str(message["header"]["msg_id"])
 
     def push(self, values: Mapping[str, Any]) -> None:
@@ -134,8 +169,17 @@ class BackgroundKernel:
             raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else CellError(reply)
         return reply
 
-    def _watched(self, asked: str, show: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-        idle, reply = False, None
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Pass on what the page tells a widget of this kernel, and show what comes of it."""
+        if self.is_alive:
+            asked = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
+            self._watched(asked, self._show, is_answered=False)
+
+    def _watched(
+        self, asked: str, show: Callable[[Mapping[str, Any]], None], *, is_answered: bool = True
+    ) -> dict[str, Any]:
+        idle = False
+        reply: dict[str, Any] | None = None if is_answered else {}
         while reply is None or not idle:
             try:
                 for message in self._messages():
@@ -154,8 +198,7 @@ class BackgroundKernel:
                         show(message)
             except KeyboardInterrupt:
                 os.killpg(self._process.pid, signal.SIGINT)
-        result: dict[str, Any] = reply
-        return result
+        return reply
 
     def _messages(self) -> list[Mapping[str, Any]]:
         import zmq
@@ -185,6 +228,11 @@ class BackgroundKernel:
             self.shell.display_pub.clear_output(wait=content["wait"])
         elif kind.startswith(("comm_", "colab_")):
             self._pass_on(message)
+            if kind == "comm_open":
+                comm = _Comm(kernel=self, comm_id=content["comm_id"], target_name=content["target_name"])
+                self.shell.kernel.comm_manager.comms[comm.comm_id] = comm
+            elif kind == "comm_close":
+                self.shell.kernel.comm_manager.comms.pop(content["comm_id"], None)
 
     def _pass_on(self, message: Mapping[str, Any]) -> None:
         """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page."""

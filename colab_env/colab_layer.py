@@ -55,6 +55,9 @@ def health_check(layer: Path) -> str | None:
     gone = sorted(set(receipt["entries"]) - there)
     if gone or not launcher(layer).is_file():
         return f"the kernel's packages are damaged: {', '.join(gone[:3]) or 'launch.py'} is missing"
+    machine = _files.read_json(site(layer) / "colab_env" / "machine.json") or {}
+    if not (Path(machine.get("python", "")).is_file() and Path(machine.get("path", ""), "colab_env").is_dir()):
+        return "the colab-env that kernels call is gone"
     return None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files
+from colab_env.errors import DiskFullError, NotWritableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +16,15 @@ if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
 _SCRIPT = Path(__file__).with_name("_guard.py")
+MACHINE_PYTHON = "COLAB_ENV_MACHINE_PYTHON"  # in the environment of every kernel of ours; see Runtime.machine_python
 TRIAL = {"COLAB_ENV_TRIAL": "1"}  # in the environment of a kernel: start it, and nothing else in its stead
+
+PROCESS = "COLAB_ENV_PROCESS"  # tells a helper process the id of the kernel that it works for
+# Startup files run in the user's namespace: one expression, which leaves no name behind.
+_NOTICE = """\
+# Made by colab-env when a kernel was to continue on another Python in place. It removes itself.
+__import__("os").path.exists({guard!r}) and __import__("runpy").run_path({guard!r})["tell_of_failure"](*{told!r})
+"""
 
 
 def script(runtime: Runtime) -> Path:
@@ -39,10 +49,26 @@ def guarded(spec: Mapping[str, Any], *, name: str, runtime: Runtime) -> dict[str
 
     The guard sets the variables, so that the machine's own kernel, if it comes to that, starts with the server's.
     """
-    variables = [f"{key}={value}" for key, value in spec["env"].items()]
     python = str(runtime.machine_python)
+    variables = [f"{key}={value}" for key, value in {**spec["env"], MACHINE_PYTHON: python}.items()]
     argv = [python, "-IS", str(script(runtime)), name, "{connection_file}", *variables, *spec["argv"]]
     return {**spec, "argv": argv, "env": {}}
+
+
+def announce(runtime: Runtime, name: str, connection_file: Path) -> dict[str, str]:
+    """Prepare the message for the case that the kernel dies when this process becomes it; return variables for it.
+
+    The notebook server knows nothing of such a kernel and starts the one of before, which reads a startup file of
+    IPython's: that shows the message and removes itself. A kernel that comes up removes it, too (see `_launch.py`).
+    """
+    ipython = Path(runtime.environ.get("IPYTHONDIR") or runtime.home / ".ipython")
+    place = ipython / "profile_default" / "startup" / f"colab-env-{connection_file.stem}.py"
+    pid = runtime.environ.get(PROCESS) or os.getpid()
+    with contextlib.suppress(DiskFullError, NotWritableError):
+        _files.write_text(
+            place, _NOTICE.format(guard=str(script(runtime)), told=(name, str(connection_file), int(pid), str(place)))
+        )
+    return {"COLAB_ENV_NOTICE": str(place)}
 
 
 def forget_failures(runtime: Runtime) -> None:

@@ -48,9 +48,15 @@ class Runtime:
             data=_data_directory(environ, home),
             jupyter=Path(environ.get("JUPYTER_DATA_DIR") or _xdg_data(environ, home) / "jupyter"),
             environ=environ,
-            machine_python=_COLAB_PYTHON if colab_packages else Path(sys.executable),
+            machine_python=_COLAB_PYTHON if colab_packages else _machine_python(environ),
             colab_packages=colab_packages,
         )
+
+
+def _machine_python(environ: Mapping[str, str]) -> Path:
+    # A kernel of ours runs on a project's Python; the guard says which one the machine's own tools run on.
+    named = Path(environ.get("COLAB_ENV_MACHINE_PYTHON") or sys.executable)
+    return named if named.is_file() else Path(sys.executable)
 
 
 def _xdg_data(environ: Mapping[str, str], home: Path) -> Path:

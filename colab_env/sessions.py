@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
 _COLAB_PORT = 9000
-_NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
+NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Session:
 
 def connection_file(runtime: Runtime) -> Path | None:
     """Return the connection file of the kernel that this call is made in or for, or None outside of kernels."""
-    named = runtime.environ.get(_NAMED) or _leave.own_connection_file()
+    named = runtime.environ.get(NAMED) or _leave.own_connection_file()
     return Path(named) if named else None
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WAYS = ("restart", "session", "exec")
 STOCK = "python3"
 CRASH_OR_RESTART = "The page may call this a crash or a restart. Go on with the next cell."
+# What a helper process is told about the kernel that it works for (see `_remote.py`): not the next kernel's.
+_OF_THIS_CALL = (sessions.NAMED, guard.PROCESS, "COLAB_ENV_INTERPRETER", "PYTHONUNBUFFERED")
 Plan = dict[str, Any]
 
 
@@ -134,8 +136,10 @@ def _by_exec(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
     _require_answer(name, kernel.try_registered(place.runtime, name))
     guard.forget_failures(place.runtime)
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
+    environ = {key: value for key, value in os.environ.items() if key not in _OF_THIS_CALL}
+    environ.update(guard.announce(place.runtime, name, file))
     message = f"This kernel becomes {spec['display_name']} in place. Variables are gone, files are as they were."
-    return {"message": message, "argv": argv, "environ": dict(os.environ)}
+    return {"message": message, "argv": argv, "environ": environ}
 
 
 def _asking(request: Mapping[str, Any], shown: str) -> Plan:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _journal, _overlay
+from colab_env import _files, _journal, _overlay_undo
 from colab_env.results import short
 from colab_env.runtime import Runtime
 
@@ -61,6 +61,8 @@ class _Change:
     after: Any
     made: tuple[str, ...]
     moved_to: Path | None = None
+    overlay: Path | None = None
+    """Where an overlay keeps its originals."""
 
 
 def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> UndoResult:
@@ -74,7 +76,7 @@ def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> 
     chosen = {steps} if isinstance(steps, str) else set(steps or ())
     with _files.locked(runtime.data.with_name(f".{runtime.data.name}.lock")):
         changes = [each for each in _changes(runtime) if not chosen or each.step in chosen]
-        places = [place for change in changes if (place := _undone(runtime, change, dry_run=dry_run))]
+        places = [place for change in changes for place in _undone(runtime, change, dry_run=dry_run)]
         if not dry_run:
             _clear(runtime, changes, places, whole=not chosen)
     runtime.data.with_name(f".{runtime.data.name}.lock").unlink()
@@ -96,35 +98,58 @@ def _changes(runtime: Runtime) -> list[_Change]:
             before=first[path]["before"],
             after=last[path]["after"],
             made=tuple(first[path]["made"]),
-            moved_to=_moved_to(first[path]["after"]),
+            moved_to=_place(first[path]["after"], "moved_to"),
+            overlay=_place(last[path]["after"], "saved"),
         )
         for path in reversed(first)
         if path != str(runtime.data)
     ]
 
 
-def _moved_to(after: Any) -> Path | None:
-    return Path(after["moved_to"]) if isinstance(after, dict) and "moved_to" in after else None
+def _place(after: Any, key: str) -> Path | None:
+    return Path(after[key]) if isinstance(after, dict) and key in after else None
 
 
-def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> Undone | None:
+def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> list[Undone]:
     reason = _obstacle(change)
     if reason is not None:
-        return Undone(path=change.path, step=change.step, action="left", reason=reason)
-    if change.moved_to is None and not isinstance(change.after, dict) and _is_as_before(change):
-        return None
+        return [_left(change, change.path, reason)]
+    if _is_done(change):
+        return []
+    left = [_left(change, path, reason) for path, reason in _left_inside(change).items()]
     action = "removed" if change.before is None else "put back"
     if not dry_run:
         _take_back(runtime, change)
         for parent in change.made:
             _remove_empty(Path(parent))
-    return Undone(path=change.path, step=change.step, action=action)
+    return [Undone(path=change.path, step=change.step, action=action), *left]
+
+
+def _left(change: _Change, path: Path, reason: str) -> Undone:
+    return Undone(path=path, step=change.step, action="left", reason=reason)
+
+
+def _left_inside(change: _Change) -> dict[Path, str]:
+    if change.overlay is None:
+        return {}
+    return {
+        change.path / name: reason
+        for name, reason in _overlay_undo.obstacles(change.path, saved=change.overlay).items()
+    }
+
+
+def _is_done(change: _Change) -> bool:
+    if change.overlay is not None:
+        return not change.overlay.is_dir()
+    # Whole directories are deleted only where colab-env or conda made them.
+    was_ours = change.after == _journal.ABSENT and (change.before or {}).get("kind") == "directory"
+    return change.moved_to is None and (was_ours or _is_as_before(change))
 
 
 def _obstacle(change: _Change) -> str | None:  # noqa: PLR0911 - one line for each reason
     if change.moved_to is not None:
         return None if change.moved_to.is_dir() else f"{short(change.moved_to)} is gone"
-    if isinstance(change.after, dict) or _is_as_before(change):
+    if change.overlay is not None or _is_as_before(change):
         return None
     now = _journal.seen(change.path)
     if change.after == _journal.ABSENT:
@@ -155,8 +180,8 @@ def _take_back(runtime: Runtime, change: _Change) -> None:
     if change.moved_to is not None:
         _files.remove(change.path)
         _files.move(change.moved_to, change.path)
-    elif isinstance(change.after, dict):
-        _overlay.undo(change.path, saved=Path(change.after["saved"]))
+    elif change.overlay is not None:
+        _overlay_undo.undo(change.path, saved=change.overlay)
     elif change.before is None:
         _files.remove(change.path)
     elif change.before["kind"] == "file":
@@ -170,7 +195,7 @@ def _take_back(runtime: Runtime, change: _Change) -> None:
 
 def _clear(runtime: Runtime, changes: list[_Change], places: list[Undone], *, whole: bool) -> None:
     left = {str(place.path) for place in places if place.reason is not None}
-    gone = {str(change.path) for change in changes} - left
+    gone = {str(change.path) for change in changes if change.overlay is None or not change.overlay.is_dir()} - left
     entries = _journal.entries(runtime)
     kept = [entry for entry in entries if entry["path"] not in gone]
     if whole and not left:

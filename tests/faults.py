@@ -1,6 +1,6 @@
 """Break an environment in every way that is known, restart its session, and note how long no cell runs.
 
-`python tests/faults.py 3.12 docs/faults.md` writes the table for one Python; test_guard.py asserts the same outcomes.
+`python tests/faults.py 3.12 3.13 --write` writes the table for these Pythons; test_guard.py asserts the same outcomes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,11 +121,19 @@ _INTRODUCTION = (
     "# What a broken environment costs",
     "",
     "Each fault is injected into a running session that was switched to an environment's kernel; then the session is",
-    "restarted (the last two faults end the kernel themselves). Real notebook server, in the stand-in for Colab, two cores.",
-    "Written by",
-    "`python tests/faults.py 3.12 docs/faults.md`; `tests/test_guard.py` asserts the same outcomes.",
+    "restarted (the last two faults end the kernel themselves). *Lost boots* are starts that the notebook server had to",
+    "repeat; *seconds* pass until a cell runs again. Real notebook server, in the stand-in for Colab, two cores with other",
+    "work going on. Written by `python tests/faults.py 3.12 3.13 --write`; `tests/test_guard.py` asserts the same outcomes.",
     "",
 )
+# Kernels that a user has: two of other languages, one for this user and one for all, and one made by hand.
+OWN_KERNELS = """
+for place in /root/.local/share/jupyter/kernels/julia-1.11 /usr/local/share/jupyter/kernels/ir \\
+    /root/.local/share/jupyter/kernels/mine; do
+    mkdir -p $place; echo "{\\"argv\\": [\\"$place/run\\"], \\"display_name\\": \\"$place\\"}" > $place/kernel.json
+    head -c 999 /dev/urandom > $place/logo-64x64.png
+done
+"""
 KEPT = ("/content/kept", "/root/kept")
 _KEEP = "cp -a /content/.venv /content/kept; cp -a /root/.local/share/colab-env/layers /root/kept"
 
@@ -152,20 +160,32 @@ class Machine:
 @contextlib.contextmanager
 def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[Machine]:
     """Set up the environment for a Python such as "3.12"; call `first` before anything is changed."""
-    found = max(VERSIONS.glob(f"{version}.*")).name
+    with colab() as root:
+        if first is not None:
+            first(root)
+        set_up(root, version)
+        assert root.run(["sh", "-c", _KEEP]).returncode == 0
+        with serving(root) as server:
+            yield Machine(root=root, server=server, kernel="py" + version.replace(".", ""))
+
+
+@contextlib.contextmanager
+def colab() -> Iterator[ColabRoot]:
+    """Give a stand-in for Colab that has this project and other Pythons."""
     options = Options(
         google_colab=real_google_colab(), pythons=VERSIONS, shares=(Share(source=ROOT, target=str(ROOT)),)
     )
     with ColabRoot.build(options=options) as root:
-        if first is not None:
-            first(root)
-        python = f"{PYTHONS}/{found}/bin/python"
-        argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--interpreter", "system", "--python", python]
-        done = root.run(argv, env={"PYTHONPATH": str(ROOT)}, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert root.run(["sh", "-c", _KEEP]).returncode == 0
-        with serving(root) as server:
-            yield Machine(root=root, server=server, kernel="py" + version.replace(".", ""))
+        yield root
+
+
+def set_up(root: ColabRoot, version: str, *options: str) -> str:
+    """Run `colab-env setup` for a Python such as "3.12"; return what it printed."""
+    python = f"{PYTHONS}/{max(VERSIONS.glob(f'{version}.*')).name}/bin/python"
+    argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--interpreter", "system", "--python", python, *options]
+    done = root.run(argv, env={"PYTHONPATH": str(ROOT)}, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def ask_to_switch(page: Page, name: str | None, how: str | None = None) -> str:
@@ -176,11 +196,12 @@ def ask_to_switch(page: Page, name: str | None, how: str | None = None) -> str:
     return cell.stdout
 
 
-def next_cell(page: Page, code: str = WHERE) -> tuple[float, str, str]:
-    """Connect again as often as it takes; return the seconds, the cell's output and its error output."""
+def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, str, str]:
+    """Connect again as often as it takes, until a cell shows `on`; return the seconds, its output and its error output."""
     began = time.monotonic()
     while time.monotonic() - began < _PATIENCE:
         try:
+            page.session = page.api("GET", f"sessions/{page.session['id']}")
             page.connect(timeout=_PATIENCE)
             cell = page.execute(code, timeout=_PATIENCE)
         except CrashError:
@@ -188,7 +209,8 @@ def next_cell(page: Page, code: str = WHERE) -> tuple[float, str, str]:
         except PageError:
             time.sleep(0.1)
             continue
-        return time.monotonic() - began, cell.stdout.strip(), cell.stderr
+        if on in cell.stdout:
+            return time.monotonic() - began, cell.stdout.strip(), cell.stderr
     msg = "no cell runs any more"
     raise AssertionError(msg)
 
@@ -222,7 +244,7 @@ def _restarts(machine: Machine) -> int:
     return machine.server.log.read_text(errors="replace").count("KernelRestarter: restarting kernel")
 
 
-def rows(version: str) -> Iterator[str]:
+def outcomes(version: str) -> Iterator[tuple[Fault, Outcome]]:
     """Inject every fault, each on a fresh page that was switched by a restart."""
     with machine(version) as prepared:
         for fault in FAULTS:
@@ -230,33 +252,46 @@ def rows(version: str) -> Iterator[str]:
                 page.open()
                 ask_to_switch(page, prepared.kernel)
                 next_cell(page)
-                outcome = inject(prepared, page, fault)
+                yield fault, inject(prepared, page, fault)
             repair(prepared)
-            where = "environment" if outcome.interpreter.startswith("/content/.venv") else "machine's own"
-            yield f"| {fault.name} | {outcome.lost} | {outcome.seconds:.1f} | {where} |"
-            print(outcome.shown, file=sys.stderr)
             prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": str(ROOT)})
+
+
+def table(versions: Sequence[str], found: Sequence[Sequence[tuple[Fault, Outcome]]]) -> list[str]:
+    """Return the lines of a table with a row for each fault and two columns for each Python."""
+    head = [f"{what}, {version}" for version in versions for what in ("lost boots", "seconds")]
+    lines = [f"| fault | {' | '.join(head)} | kernel then |", f"|---|{'---:|' * len(head)}---|"]
+    for row in zip(*found, strict=True):
+        cells = [cell for _, each in row for cell in (str(each.lost), f"{each.seconds:.1f}")]
+        then = {"environment" if each.interpreter.startswith("/content/.venv") else "machine's own" for _, each in row}
+        lines.append(f"| {row[0][0].name} | {' | '.join(cells)} | {', '.join(sorted(then))} |")
+    return lines
+
+
+def with_table(text: str, lines: Sequence[str]) -> str:
+    """Return README's text with these lines between its two marks."""
+    before, begin, rest = text.partition("<!-- faults -->\n")
+    _, end, after = rest.partition("<!-- end of faults -->")
+    return before + begin + "\n".join(lines) + "\n" + end + after
 
 
 def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("version")
-    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("versions", nargs="+")
+    parser.add_argument("--write", action="store_true", help="to docs/faults.md and README.md")
     arguments = parser.parse_args()
-    lines = [
-        *_INTRODUCTION,
-        f"Python {arguments.version}",
-        "",
-        "| fault | lost boots | seconds until a cell runs | kernel then |",
-    ]
-    lines.append("|---|---:|---:|---|")
-    for row in rows(arguments.version):
-        print(row, flush=True)
-        lines.append(row)
-    if arguments.file:
-        arguments.file.parent.mkdir(exist_ok=True)
-        arguments.file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = []
+    for version in arguments.versions:
+        found.append([])
+        for fault, outcome in outcomes(version):
+            print(version, fault.name, outcome, flush=True)
+            found[-1].append((fault, outcome))
+    lines = table(arguments.versions, found)
+    if arguments.write:
+        (ROOT / "docs/faults.md").write_text("\n".join([*_INTRODUCTION, *lines]) + "\n", encoding="utf-8")
+        readme = ROOT / "README.md"
+        readme.write_text(with_table(readme.read_text(encoding="utf-8"), lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ PROJECT = """
 name = "lesson"
 version = "0.1.0"
 requires-python = ">=3.10"
-dependencies = ["matplotlib", "tqdm"]
+dependencies = ["matplotlib", "tqdm", "ipywidgets"]
 
 [tool.poetry]
 package-mode = false
@@ -36,7 +36,7 @@ STOCK = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": 
 PLOT = """%%colab_env mine
 import sys, time
 import matplotlib.pyplot as plt
-from tqdm import tqdm
+from tqdm.auto import tqdm  # a text here: this Jupyter has no widgets
 for _ in tqdm(range(5), desc="counting"):
     time.sleep(0.2)
 plt.figure(figsize=(3, 2)); plt.plot([1, 3, 2]); plt.show()
@@ -89,7 +89,8 @@ def test_a_cell_in_the_environment_s_kernel_shows_its_plot_and_its_progress_bar(
         shown = wait_for_text(driver, ".venv/bin/python")
         driver.save_screenshot(str(tmp_path / "plot.png"))
         plots = driver.find_elements("css selector", ".jp-OutputArea-output img")
-    assert "counting: 100%" in shown
+    assert "counting: 100%|" in shown
+    assert "5/5" in shown
     assert len(plots) == 1
 
 

@@ -18,7 +18,7 @@ from conda_standin.fixtures import machine, other_standin, runtime, server, stan
 from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _conda_run, _files, _overlay, _process, _report, conda, conda_faults
+from colab_env import _conda_run, _files, _overlay, _overlay_undo, _process, _report, conda, conda_faults
 from colab_env.errors import (
     ColabEnvError,
     CommandError,
@@ -373,7 +373,7 @@ def test_a_killed_installation_is_healed_by_the_next_run(request, install, sourc
     assert install(target)
     assert conda.health_check(target, specifier=PY312) is None
     if before:
-        _overlay.undo(target, saved=conda.saved_directory(target, runtime))
+        _overlay_undo.undo(target, saved=conda.saved_directory(target, runtime))
         assert state(target) == before
 
 
@@ -430,7 +430,7 @@ def test_the_stock_kernel_and_commands_work_before_during_and_after(install, mac
     assert says(machine / "bin/jupyter-kernelspec", runtime) == "jupyter-kernelspec of conda"
     assert (machine / "lib/libstandin.so.1").read_text() == "conda's library, first\n"
     assert conda.health_check(machine, specifier=PY312) is None
-    _overlay.undo(machine, saved=conda.saved_directory(machine, runtime))
+    _overlay_undo.undo(machine, saved=conda.saved_directory(machine, runtime))
     assert state(machine) == before
     assert kernel_answers(machine) == sys.executable
 
@@ -458,7 +458,7 @@ def test_an_installation_over_the_machine_can_be_healed_and_upgraded(install, ma
     assert install(machine, source=other, specifier=SpecifierSet("==3.11.*"))
     assert conda.interpreter(machine) == machine / "bin/python3.11"
     assert not (machine / "bin/python3.12").exists()
-    _overlay.undo(machine, saved=conda.saved_directory(machine, runtime))
+    _overlay_undo.undo(machine, saved=conda.saved_directory(machine, runtime))
     assert state(machine) == before
 
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 from colab_standin import Page, unavailable
-from faults import FAULTS, VERSIONS, Fault, Machine, ask_to_switch, inject, machine, next_cell, repair
+from faults import (
+    FAULTS,
+    ROOT,
+    SITE,
+    VERSIONS,
+    Fault,
+    Machine,
+    ask_to_switch,
+    inject,
+    machine,
+    next_cell,
+    repair,
+)
+from matrix import WAYS
 
+NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'get_ipython', 'quit'}"
+STARTUP = "/root/.ipython/profile_default/startup"
+MACHINE_S_OWN = "/usr/bin/python3"
+SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.switch({{name!r}}, how={{how!r}})"
 GUARD = Path(__file__).parents[1] / "colab_env" / "_guard.py"
 VERSION = "3.12"
 on_colab = [
@@ -54,6 +71,45 @@ def test_a_cell_runs_again_after(prepared: Machine, fault: Fault) -> None:
 
 
 @colab
+@pytest.mark.parametrize("how", WAYS)
+def test_a_switch_whose_kernel_dies_although_its_trial_passed_ends_on_the_machine_s_own_with_the_reason(
+    prepared: Machine, how: str
+) -> None:
+    # Only the guard sets this, and not for trials.
+    dies = "import os, sys\nif 'COLAB_ENV_BOOT' in os.environ: sys.exit('not today')"
+    prepared.root.run(["sh", "-c", f"cat > {SITE}/sitecustomize.py"], input=dies)
+    try:
+        with Page(prepared.server.url) as page:
+            page.open()
+            before = prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout
+            page.submit(SWITCH.format(name=prepared.kernel, how=how))
+            time.sleep(1)
+            _, _, shown = next_cell(page, on=MACHINE_S_OWN)
+            assert f"The kernel {prepared.kernel!r} could not start: it ended before it answered" in shown
+            assert "not today" in shown
+            assert page.execute("1 + 1").stderr == ""
+            assert page.execute(NAMES).text == "True"
+            assert prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout == before
+    finally:
+        repair(prepared)
+        prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": str(ROOT)})
+
+
+@colab
+def test_a_kernel_that_came_up_in_place_leaves_no_notice(prepared: Machine) -> None:
+    with Page(prepared.server.url) as page:
+        page.open()
+        before = prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout
+        page.execute(SWITCH.format(name=prepared.kernel, how="exec"), timeout=60)
+        assert next_cell(page)[1] == "/content/.venv/bin/python"
+        assert prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout == before
+        assert (
+            page.execute("import os; [n for n in os.environ if n.startswith('COLAB_ENV')]").text
+            == "['COLAB_ENV_MACHINE_PYTHON']"
+        )
+
+
+@colab
 def test_a_repaired_kernel_is_tried_again_by_switch(prepared: Machine) -> None:
     with Page(prepared.server.url) as page:
         page.open()
@@ -87,7 +143,8 @@ def test_the_guard_costs_less_than_40_ms(tmp_path: Path) -> None:
         argv = [sys.executable, "-IS", "-c", "import os; os.environ.get('COLAB_ENV_BOOT')"]
         plain.append(seconds(argv))
         guarded.append(seconds([sys.executable, "-IS", str(guard), "py312", f"/x/kernel-{number}.json", "A=b", *argv]))
-    assert median(guarded) - median(plain) < 0.04
+    # The quickest of each, in seconds of processor time: other work only adds. `python benchmarks/guard.py` shows the rest.
+    assert min(guarded) - min(plain) < 0.04
 
 
 def test_variables_are_set_as_env_does(tmp_path: Path) -> None:
@@ -101,6 +158,7 @@ def test_variables_are_set_as_env_does(tmp_path: Path) -> None:
 
 
 def seconds(argv: list[str]) -> float:
-    began = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(argv, check=True)
-    return time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -28,7 +28,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tools", {"lockfiles"}),
     ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),
-    ("tools", {"guard", "shim", "env_base", "env_names", "env_unit"}),
+    ("tools", {"guard", "shim", "env_base", "env_names", "env_unit", "_overlay_undo"}),
     ("tools", {"distributions", "requirements_text", "pylock", "poetry_lock"}),
     ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress"}
      | {"_conda_run", "_overlay", "_relocate"}),

@@ -70,6 +70,21 @@ def test_rich_displays_and_their_updates_arrive(page: Page) -> None:
     assert [kind for kind in kinds if "display" in kind] == ["display_data", "update_display_data"]
 
 
+def test_a_widget_of_the_other_kernel_hears_the_page(page: Page) -> None:
+    code = "from ipykernel.comm import Comm\nc = Comm(target_name='t')\nc.on_msg(lambda m: c.send({'heard': m['content']['data']}))"
+    opened = heard(page, page.submit(f"%%colab_env\n{code}"), "comm_open")
+    page.execute("1")
+    asked = page._send("shell", "comm_msg", {"comm_id": opened["comm_id"], "data": {"pressed": 1}})
+    assert heard(page, asked, "comm_msg") == {"comm_id": opened["comm_id"], "data": {"heard": {"pressed": 1}}}
+
+
+def heard(page: Page, asked: str, kind: str) -> dict[str, object]:
+    while True:
+        message = page._receive(time.monotonic() + 60)
+        if (message["header"]["msg_type"], message["parent_header"].get("msg_id")) == (kind, asked):
+            return message["content"]
+
+
 def test_an_exception_shows_its_own_traceback(page: Page) -> None:
     error = page.execute("%%colab_env\ndef divide():\n    1 / 0\ndivide()").error
     assert error["evalue"] == "ZeroDivisionError: division by zero"

@@ -12,7 +12,8 @@ import pytest
 from conda_standin.fixtures import machine, runtime, state  # noqa: F401
 
 from colab_env import _originals
-from colab_env._overlay import Manifest, overlaying, recover, undo
+from colab_env._overlay import Manifest, overlaying, recover
+from colab_env._overlay_undo import obstacles, undo
 from colab_env.errors import DiskFullError, NotOursError
 
 
@@ -78,6 +79,42 @@ def test_undo_leaves_what_somebody_else_added_later(machine, saved):
     assert (machine / "bin/later").exists()
     assert (machine / "condabin/later").exists()
     assert not (machine / "bin/conda").exists()
+
+
+def test_undo_leaves_what_somebody_changed_or_added_and_finishes_once_that_is_gone(machine, saved):
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+        write(machine / "lib/conda/module.py", "")
+    (machine / "bin/conda").write_text("mine now")
+    (machine / "lib/libstandin.so.1").write_text("mine, too")
+    write(machine / "lib/conda/sub/added.py")
+    write(machine / "lib/conda/__pycache__/module.cpython-312.pyc", "")
+    expected = {
+        "bin/conda": "somebody changed it since",
+        "lib/libstandin.so.1": "somebody changed it since",
+        "lib/conda/sub": "somebody put it there since",
+    }
+    assert obstacles(machine, saved=saved) == expected
+    undo(machine, saved=saved)
+    assert obstacles(machine, saved=saved) == expected
+    assert (machine / "bin/conda").read_text() == "mine now"
+    assert sorted(path.name for path in (machine / "lib/conda").rglob("*")) == ["added.py", "sub"]
+    for name in ("bin/conda", "lib/libstandin.so.1", "lib/conda/sub/added.py"):
+        (machine / name).unlink()
+    (machine / "lib/conda/sub").rmdir()
+    undo(machine, saved=saved)
+    assert state(machine) == before
+    assert not saved.exists()
+
+
+def test_what_somebody_changed_between_two_installations_counts_as_changed(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    (machine / "bin/conda").write_text("mine now")
+    with overlaying(machine, saved=saved):
+        second_installation(machine)
+    assert set(obstacles(machine, saved=saved)) == {"bin/conda"}
 
 
 def test_only_what_was_overwritten_stays_saved(machine, saved):

@@ -1,3 +1,4 @@
+# ruff: noqa: F811  the fixtures are imported
 """`undo` gives the machine back as it was, and touches nothing that somebody changed since."""
 
 from __future__ import annotations
@@ -7,9 +8,12 @@ import os
 from pathlib import Path
 
 import pytest
-from colab_standin import ColabRoot, Page, serving, unavailable
+from colab_standin import ColabRoot, Options, Page, Share, real_google_colab, serving, unavailable
+from conda_standin import Server as FileServer
+from conda_standin.builder import Standin
+from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import Machine
-from faults import KEPT, ROOT, VERSIONS, ask_to_switch, next_cell
+from faults import KEPT, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
 from faults import machine as colab_machine
 
 from colab_env import _journal, steps, undoing
@@ -47,17 +51,8 @@ def listing(*places: Path) -> dict[str, str]:
 @pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
 @pytest.mark.skipif(not VERSIONS.is_dir(), reason=f"no {VERSIONS}")
 def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
-    def note(root: ColabRoot) -> None:
-        listings.append(root.run(["sh", "-c", LISTING], timeout=120).stdout)
-
-    def prepare(root: ColabRoot) -> None:
-        # What Jupyter and IPython write at their first start is not ours.
-        with serving(root) as server, Page(server.url) as page:
-            page.open().execute("1")
-        note(root)
-
-    listings: list[str] = []
-    with colab_machine("3.13", first=prepare) as prepared:
+    listings: list[set[str]] = []
+    with colab_machine("3.13", first=lambda root: listings.append(colab_listing_in_use(root))) as prepared:
         with Page(prepared.server.url) as page:
             page.open()
             ask_to_switch(page, prepared.kernel)
@@ -72,10 +67,75 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
             assert "/content/.venv: removed" in undone.text
             assert ": left" not in undone.text
         prepared.root.run(["rm", "-r", *KEPT])
-        note(prepared.root)
-    before, after = (set(each.splitlines()) for each in listings)
+        after = colab_listing(prepared.root)
+    (before,) = listings
     assert len(before) > 10_000
     assert after ^ before == set()
+
+
+@pytest.mark.colab
+@pytest.mark.network
+@pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
+def test_a_conda_in_usr_local_goes_and_leaves_only_what_somebody_changed_since(
+    standin: Standin, standin_site: Path
+) -> None:
+    import rattler
+
+    outside = (ROOT, standin_site, Path(rattler.__file__).parents[1])
+    shares = tuple(Share(source=path, target=str(path)) for path in outside)
+    with ColabRoot.build(options=Options(google_colab=real_google_colab(), shares=shares)) as root:
+        before = colab_listing_in_use(root)
+        with FileServer(standin_site / "www") as server:
+            install = f"installer={server.url + '/' + standin.name!r}, sha256={standin.sha256!r}"
+            colab_call(
+                root,
+                f"colab_env.install_miniconda(python='3.12', {install})",
+                *("colab_env.install_colab_packages()", "colab_env.install_poetry()"),
+                *("colab_env.configure_venv('/content')", "colab_env.register_kernel('py312')"),
+            )
+        with serving(root) as server, Page(server.url) as page:
+            assert page.open("py312").execute("import sqlite3, sys; sys.base_prefix").text == "'/usr/local'"
+        changed, added = "/usr/local/bin/conda", "/usr/local/lib/python3.12/site-packages/conda/mine.py"
+        root.run(["sh", "-c", f"cp -p {changed} /root/kept; echo '# mine' >> {changed}; echo '# mine' > {added}"])
+        # One step alone; then all, which says first what it will do.
+        assert "kernels/py312: removed" in colab_call(root, "colab_env.undo('register_kernel')")
+        assert root.path(changed).is_file()
+        here = colab_listing(root)
+        said = colab_call(root, "colab_env.undo(dry_run=True)")
+        assert colab_listing(root) == here
+        assert f"✗ {changed}: left, somebody changed it since" in said
+        assert f"✗ {added}: left, somebody put it there since" in said
+        assert "✓ /usr/local: put back" in said
+        done = colab_call(root, "colab_env.undo()")
+        assert [line for line in said.splitlines() if "/usr/local" in line] == [
+            line for line in done.splitlines() if "/usr/local" in line
+        ]
+        assert "# mine" in root.path(changed).read_text()
+        assert root.path(added).read_text() == "# mine\n"
+        assert sorted(root.path("/usr/local/lib/python3.12").rglob("*.py")) == [root.path(added)]
+        # What stands in the way goes; then a last call finishes.
+        root.run(["rm", "/root/kept", changed, added])
+        assert "left" not in colab_call(root, "colab_env.undo()")
+        assert colab_listing(root) ^ before == set()
+
+
+def colab_listing(root: ColabRoot) -> set[str]:
+    return set(root.run(["sh", "-c", LISTING], timeout=120).stdout.splitlines())
+
+
+def colab_listing_in_use(root: ColabRoot) -> set[str]:
+    # What Jupyter and IPython write at their first start is not ours.
+    with serving(root) as server, Page(server.url) as page:
+        page.open().execute("1")
+    assert root.run(["sh", "-ec", OWN_KERNELS]).returncode == 0
+    return colab_listing(root)
+
+
+def colab_call(root: ColabRoot, *calls: str) -> str:
+    code = "import colab_env\n" + "\n".join(f"print({call})" for call in calls)
+    done = root.run(["/usr/bin/python3", "-c", code], env={"PYTHONPATH": str(ROOT)}, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.network

@@ -1,7 +1,7 @@
 """A stand-in for a Colab machine: its layout, its server and its page, for tests."""
 
 from .namespace import NamespaceError, Share, stop, unavailable
-from .page import Cell, CrashError, Page, PageError
+from .page import Cell, CrashError, Page, PageError, SilenceError
 from .root import PYTHONS, ColabRoot, Options, real_google_colab
 from .server import Server, ServerError, serving
 
@@ -17,6 +17,7 @@ __all__ = [
     "Server",
     "ServerError",
     "Share",
+    "SilenceError",
     "real_google_colab",
     "serving",
     "stop",

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SECONDS = 30
+_ASK_AGAIN = 1
 
 
 class PageError(Exception):
     """The server refused a request, or a kernel did not answer in time."""
+
+
+class SilenceError(PageError):
+    """The kernel did not answer in time."""
 
 
 class CrashError(PageError):
@@ -136,7 +141,11 @@ class Page:
         return answer.json() if answer.content else None
 
     def connect(self, *, timeout: float = _SECONDS) -> None:
-        """Connect to the session's present kernel and wait, at most `timeout` seconds, until it answers."""
+        """Connect to the session's present kernel and wait, at most `timeout` seconds, until it answers and is heard.
+
+        Like Jupyter's own clients it asks again every second: what is asked in the moment of a restart is lost, and the
+        server does not wait for its own subscription to a kernel that died while it was busy.
+        """
         self._disconnect()
         address = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{self.kernel_id}/channels?session_id={self._client}"
         try:
@@ -144,7 +153,21 @@ class Page:
         except (websocket.WebSocketException, OSError) as error:
             msg = f"no connection to kernel {self.kernel_id}: {error}"
             raise PageError(msg) from error
-        self.ask("kernel_info_request", {}, timeout=timeout)
+        self._wait_until_heard(time.monotonic() + timeout)
+
+    def _wait_until_heard(self, end: float) -> None:
+        asked, missing = set(), {"kernel_info_reply", "status"}
+        while missing:
+            asked.add(self._send("shell", "kernel_info_request", {}))
+            again = time.monotonic() + _ASK_AGAIN
+            with suppress(SilenceError):
+                while missing:
+                    message = self._receive(min(again, end))
+                    if message["parent_header"].get("msg_id") in asked:
+                        missing.discard(message["header"]["msg_type"])
+            if missing and time.monotonic() >= end:
+                msg = f"no answer from kernel {self.kernel_id}"
+                raise SilenceError(msg)
 
     def execute(self, code: str, *, inputs: Sequence[str] = (), timeout: float = _SECONDS) -> Cell:
         """Run a cell to its end, at most `timeout` seconds; `inputs` answer its calls of input(), in order."""
@@ -213,6 +236,9 @@ class Page:
         socket.settimeout(max(end - time.monotonic(), 0.001))
         try:
             message: dict[str, Any] = json.loads(socket.recv())
+        except websocket.WebSocketTimeoutException as error:
+            msg = f"no answer from kernel {self.kernel_id}: {error}"
+            raise SilenceError(msg) from error
         except (websocket.WebSocketException, ValueError, OSError) as error:
             msg = f"no answer from kernel {self.kernel_id}: {error}"
             raise PageError(msg) from error

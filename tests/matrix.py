@@ -1,0 +1,229 @@
+"""Switch a notebook to other Pythons with several IPythons in each of the three ways, and note what works there.
+
+`python tests/matrix.py docs/matrix.md` writes the table; test_matrix.py holds a sample of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent)]
+
+from colab_standin import ColabRoot, Page, PageError, Server, serving
+from faults import ROOT, WHERE, colab, set_up
+
+WAYS = ("restart", "session", "exec")
+# By Python: the newest IPython of each line that runs there; None is what the kernel layer brings.
+IPYTHONS: dict[str, tuple[str | None, ...]] = {
+    "3.9": (None, "7.34.0", "8.18.1"),
+    "3.11": (None, "7.34.0", "8.39.0", "9.18.1"),
+    "3.12": (None, "7.34.0", "8.39.0", "9.18.1"),
+    "3.13": (None, "7.34.0", "8.39.0", "9.18.1"),
+}
+MISSING = {"3.9": "none of 8.19 and later, which need Python 3.10, none of 9, which needs 3.11"}
+_PATIENCE = 60.0  # seconds
+_PROJECT = """\
+[project]
+name = "lesson"
+version = "0.1.0"
+requires-python = "=={python}.*"
+dependencies = [{dependencies}]
+
+[tool.poetry]
+package-mode = false
+"""
+SECRET = {"exists": True, "access": True, "payload": "open sesame"}
+_SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.switch({{name!r}}, how={{how!r}})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A registered kernel: its name, its interpreter's path, and the tier that its trial reached."""
+
+    name: str
+    interpreter: str
+    tier: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One switch: seconds from its cell to the end of the next one, that kernel's IPython, the features that fail."""
+
+    seconds: float
+    ipython: str
+    failed: tuple[str, ...]
+
+
+def prepare(root: ColabRoot, python: str, ipython: str | None) -> Kernel:
+    """Set up a project whose lock file names this IPython (None: no IPython), and its kernel."""
+    name = f"py{python}-ipython{ipython or ''}".replace(".", "")
+    project = root.path(f"/content/{name}")
+    project.mkdir()
+    dependencies = f'"ipython=={ipython}"' if ipython else ""
+    (project / "pyproject.toml").write_text(_PROJECT.format(python=python, dependencies=dependencies))
+    shown = set_up(root, python, "--project", f"/content/{name}", "--kernel", name)
+    tier = shown.partition(f"Kernel '{name}', ")[2].partition(" in ")[0]
+    return Kernel(name=name, interpreter=f"/content/{name}/.venv/bin/python", tier=tier)
+
+
+def switched(page: Page, kernel: Kernel, how: str) -> Outcome:
+    """Switch an open page, and try what a notebook needs in its next cells."""
+    began = time.monotonic()
+    cell = page.execute(_SWITCH.format(name=kernel.name, how=how), timeout=_PATIENCE)
+    assert not cell.error, cell.error
+    _next_cell_on(page, kernel.interpreter)
+    seconds = time.monotonic() - began
+    ipython = page.execute("import IPython; print(IPython.__version__)").stdout.strip()
+    features = {**FEATURES, SETUP_AGAIN: functools.partial(_finds_everything_there, kernel)}
+    failed = tuple(name for name, works in features.items() if not _holds(works, page))
+    return Outcome(seconds=seconds, ipython=ipython, failed=failed)
+
+
+def back(page: Page) -> None:
+    """Return to the machine's own kernel."""
+    page.execute("import colab_env; colab_env.switch(None)", timeout=_PATIENCE)
+    _next_cell_on(page, "/usr/bin/python3")
+
+
+def _next_cell_on(page: Page, interpreter: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            page.session = page.api("GET", f"sessions/{page.session['id']}")
+            page.connect(timeout=10)
+            # What is sent in the moment of the restart is lost: do not wait long for it.
+            if page.execute(WHERE, timeout=2).stdout.strip() == interpreter:
+                return
+        except PageError:
+            pass
+        time.sleep(0.1)
+    msg = f"no cell runs on {interpreter}"
+    raise AssertionError(msg)
+
+
+def _holds(works: Callable[[Page], bool], page: Page) -> bool:
+    try:
+        return works(page)
+    except PageError:
+        return False
+
+
+def _finds_everything_there(kernel: Kernel, page: Page) -> bool:
+    project = f"/content/{kernel.name}"
+    call = f"colab_env.setup(interpreter='system', project={project!r}, kernel={kernel.name!r})"
+    cell = page.execute(f"import colab_env\n{call}", timeout=_PATIENCE)
+    return f"{cell.stdout}{cell.text}".count("already there") == 5
+
+
+def _completes(page: Page) -> bool:
+    page.execute("import os")
+    reply = page.complete("os.pat")
+    types = reply["metadata"].get("colab_types_experimental") or [{}]
+    return "os.path" in reply["matches"] and bool(types[0].get("type_name"))
+
+
+def _inspects(page: Page) -> bool:
+    page.execute("def add(a, b=1): return a + b")
+    return bool(page.inspect("add")["data"].get("application/json", {}).get("argspec"))
+
+
+def _stops(page: Page) -> bool:
+    message = page.submit("print('asleep', flush=True)\nimport time; time.sleep(60)")
+    time.sleep(1)
+    page.interrupt()
+    return page.finish(message, timeout=20).error.get("ename") == "KeyboardInterrupt"
+
+
+def _shows_a_traceback(page: Page) -> bool:
+    error = page.execute("def divide():\n    1 / 0\ndivide()").error
+    return error.get("ename") == "ZeroDivisionError" and "divide" in "\n".join(error["traceback"])
+
+
+SETUP_AGAIN = "`setup()` that finds everything there"
+FEATURES: dict[str, Callable[[Page], bool]] = {
+    "value": lambda page: page.execute("6 * 7").text == "42",
+    "secret": lambda page: (
+        page.execute("from google.colab import userdata; userdata.get('KEY')").text == "'open sesame'"
+    ),
+    "completion with types": _completes,
+    "structured inspection": _inspects,
+    "`!cmd`": lambda page: page.execute("!echo on'e'").stdout.strip() == "one",
+    "`x = !cmd`": lambda page: page.execute("x = !echo one; echo two\nx == ['one', 'two']").text == "True",
+    "`%pip`": lambda page: "pip" in page.execute("%pip --version", timeout=_PATIENCE).stdout,
+    "`input()`": lambda page: page.execute("print(input('?') + '!')", inputs=["Ada"]).stdout == "Ada!\n",
+    "`await`": lambda page: page.execute("import asyncio; await asyncio.sleep(0, 'slept')").text == "'slept'",
+    "traceback": _shows_a_traceback,
+    "stop button": _stops,
+}
+
+
+def outcomes(server: Server, kernel: Kernel, ways: tuple[str, ...] = WAYS) -> Iterator[tuple[str, Outcome]]:
+    """Switch to a kernel in each way, each on a fresh page, and go back."""
+    for how in ways:
+        with Page(server.url, answers={"GetSecret": SECRET}) as page:
+            page.open()
+            yield how, switched(page, kernel, how)
+            back(page)
+
+
+def rows(python: str) -> Iterator[str]:
+    """Try every IPython of a Python in every way; name those that there are not."""
+    if reason := MISSING.get(python):
+        yield f"| {python} | {reason} | | | | |"
+    with colab() as root:
+        kernels = [(ipython, prepare(root, python, ipython)) for ipython in IPYTHONS[python]]
+        with serving(root) as server:
+            for asked, kernel in kernels:
+                for how, outcome in outcomes(server, kernel):
+                    source = "project" if asked else "layer"
+                    failed = "all but " + ", ".join(outcome.failed) if outcome.failed else "all"
+                    cells = (
+                        python,
+                        f"{outcome.ipython} ({source})",
+                        how,
+                        kernel.tier,
+                        f"{outcome.seconds:.1f}",
+                        failed,
+                    )
+                    yield f"| {' | '.join(cells)} |"
+
+
+_INTRODUCTION = f"""\
+# Which Pythons, IPythons and ways to switch work together
+
+A notebook on the stand-in for Colab is switched to an environment's kernel, and its next cells run there. IPython comes from the
+kernel layer, or, where the project's own lock file names another one, from the project, which comes first. *Seconds* are from the
+cell that switches (which tries the kernel first) to the end of the next cell on the new Python, on two cores. *Works* are
+{len(FEATURES) + 1} features, asked of the kernel after the switch:
+{", ".join([*FEATURES, SETUP_AGAIN])}.
+
+Written by `python tests/matrix.py docs/matrix.md`; `tests/test_matrix.py` holds a sample.
+
+| Python | IPython (from) | way | tier | seconds | works |
+|---|---|---|---|---:|---|
+"""
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--python", action="append", choices=IPYTHONS)
+    arguments = parser.parse_args()
+    lines = []
+    for python in arguments.python or IPYTHONS:
+        for row in rows(python):
+            print(row, flush=True)
+            lines.append(row + "\n")
+    if arguments.file:
+        arguments.file.write_text(_INTRODUCTION + "".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""A kernel on trial: what must not be taken for a fault of the kernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from colab_env import _preflight
+
+# Python drops an exception that a signal raises inside a destructor; here the first one is always dropped.
+DEAF_ONCE = """
+import signal
+heard = []
+handle = signal.default_int_handler
+
+def handler(number, frame):
+    heard.append(number)
+    if len(heard) > 1:
+        handle(number, frame)
+
+signal.default_int_handler = handler
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+
+
+def test_the_stop_button_is_pressed_again_when_the_kernel_did_not_hear_it(home: Path) -> None:
+    request = _preflight.Request(
+        argv=[sys.executable, "-c", DEAF_ONCE, "-f", "{connection_file}"],
+        env=dict(os.environ),
+        cwd=str(home),
+        checks=["kernel_info", "interrupt"],
+        timeout=60,
+    )
+    report = _preflight.preflight(request)
+    assert report["ok"], report
+    assert report["checks"][-1]["seconds"] > _preflight._PRESS_AGAIN
