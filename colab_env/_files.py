@@ -78,7 +78,7 @@ def write_text(path: Path, text: str) -> None:
                 handle.write(text)
                 handle.flush()
                 os.fsync(handle.fileno())
-            Path(temporary).chmod(before.st_mode & 0o7777 if before else 0o666 & ~_umask())
+            Path(temporary).chmod(before.st_mode & 0o7777 if before else 0o666 & ~umask())
             if before is not None and os.geteuid() == 0:
                 os.chown(temporary, before.st_uid, before.st_gid)
             Path(temporary).replace(path)
@@ -256,7 +256,8 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permission bits that this process takes from new files."""
     current = os.umask(0)
     os.umask(current)
     return current
