@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
     from colab_env.open_in_colab import badge
     from colab_env.results import SetupResult, StepResult
+    from colab_env.snapshots import cache_list, cache_prune, cache_verify, restore, save
     from colab_env.steps import (
         configure_venv,
         install_colab_packages,
@@ -32,6 +33,7 @@ _ROOMS = {
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
     "results": ("SetupResult", "StepResult"),
+    "snapshots": ("cache_list", "cache_prune", "cache_verify", "restore", "save"),
     "switching": ("switch",),
     "undoing": ("undo",),
     "steps": (
@@ -51,6 +53,9 @@ __all__ = [
     "SetupResult",
     "StepResult",
     "badge",
+    "cache_list",
+    "cache_prune",
+    "cache_verify",
     "check_kernel",
     "check_notebook_kernel",
     "configure_venv",
@@ -61,7 +66,9 @@ __all__ = [
     "kernels",
     "register_kernel",
     "remove_kernel",
+    "restore",
     "restore_notebook",
+    "save",
     "set_notebook_kernel",
     "setup",
     "status",

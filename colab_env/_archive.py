@@ -356,9 +356,7 @@ def _reading(file: BinaryIO, footer: Footer) -> Iterator[_Stream]:
         raise damaged("its checksum does not hold")
 
 
-def _pump(
-    body: _Hashing, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event
-) -> None:
+def _pump(body: _Hashing, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event) -> None:
     import zstandard
 
     ended: BaseException = EOFError()

@@ -124,6 +124,38 @@ def remove(path: Path) -> None:
         _delete(path)
 
 
+def link(path: Path, target: str) -> None:
+    """Make a symbolic link where nothing is."""
+    with explaining(path):
+        _journal.note(path, _journal.TOOL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+@contextlib.contextmanager
+def staging(places: Mapping[Path, Path]) -> Iterator[None]:
+    """Keep scratch directories, by the place that each is for, until the block ends."""
+    missing = list(dict.fromkeys(parent for place in places for parent in place.parents if not parent.exists()))
+    for place, scratch in places.items():
+        discard(scratch)
+        if not os.path.lexists(place):
+            _journal.note(place, _journal.TREE)  # now, while its parents are missing too
+    try:
+        yield
+    finally:
+        for scratch in places.values():
+            discard(scratch)
+        for parent in sorted(missing, reverse=True):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def discard(path: Path) -> None:
+    """Delete scratch files of our own, which no journal knows."""
+    if os.path.lexists(path):
+        _delete(path)
+
+
 def _delete(path: Path) -> None:
     with explaining(path):
         if path.is_dir() and not path.is_symlink():
@@ -176,6 +208,16 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
             _journal.note(path, _journal.TREE)
         path.parent.mkdir(parents=True, exist_ok=True)
         _beside(path, "building").touch()
+        yield path
+
+
+@contextlib.contextmanager
+def adopting(path: Path, finished: Path) -> Iterator[Path]:
+    """Put a directory that was finished elsewhere on this file system in its place, as `replacing` does."""
+    with replacing(path):
+        finished.rename(path)
+        if read_receipt(path) is None:  # a Python, which has no receipt: `undo` shall know it all the same
+            _journal.note(path, _journal.TOOL)
         yield path
 
 

@@ -79,7 +79,8 @@ def parse(block: bytes, extended: bytes = b"") -> Member:
     if block[345:500].rstrip(b"\0"):
         shown = f"{block[345:500].rstrip(bytes(1)).decode(errors='surrogateescape')}/{shown}"
     if kind not in _KINDS:
-        raise _unreadable(f"the member {shown!r} is neither a file, a directory nor a link")
+        msg = f"the member {shown!r} is neither a file, a directory nor a link"
+        raise _unreadable(msg)
     return Member(shown, kind, mode, size, mtime_ns, link.decode(errors="surrogateescape"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -27,12 +26,14 @@ from colab_env import (
     venv,
 )
 from colab_env.environment import Environment
-from colab_env.errors import MissingStepError, UsageError
+from colab_env.errors import MissingStepError, PreflightError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.kernel import ProjectKernel
 from colab_env.results import SetupResult, StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.step import Found, Step
+from colab_env.snapshot import Wish
+from colab_env.snapshots import SetupCache
+from colab_env.step import Found, Step, project_lock
 from colab_env.wheels import WheelInstaller
 
 CONDA = ("miniconda", "miniforge")
@@ -49,28 +50,44 @@ def setup(
     prefix: str | Path = PREFIX,
     poetry_version: str | None = None,
     system_site_packages: bool = True,
+    cache: str | Path | None = None,
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes. Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what
-    was before.
+    where Miniconda goes. `cache` is a directory, or an fsspec address, where snapshots are looked for and saved (by
+    default what COLAB_ENV_CACHE says); what fails there is a note of the result. Independent steps run side by side.
+    Raises a ColabEnvError; the step that failed leaves what was before.
     """
     began = time.monotonic()
     with _report.screen():
         choose = functools.partial(install_python, python, interpreter=interpreter, project=project, prefix=prefix)
         get_poetry = functools.partial(install_poetry, version=poetry_version)
         fill = functools.partial(configure_venv, project, system_site_packages=system_site_packages)
-        built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
-        registered = register_kernel(kernel, project=project)
+
+        def build() -> tuple[list[StepResult], StepResult]:
+            built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
+            return built, register_kernel(kernel, project=project)
+
+        wish = _wish(python, _source(interpreter), project, prefix, visible=system_site_packages)
+        cached = SetupCache(cache, Runtime.detect(), wish)
+        restored = cached.restore()
+        try:
+            built, registered = build()
+        except PreflightError:
+            if not cached.discard():
+                raise
+            built, registered = build()
+        cached.save()
     _load_magics()
     return SetupResult(
-        steps=(*built, registered),
+        steps=(*([restored] if restored else []), *built, registered),
         kernel=registered.where.name,
         display_name=kernelspec.display_name(_of(built[0]), _directory(project)),
         seconds=time.monotonic() - began,
+        notes=tuple(cached.notes),
     )
 
 
@@ -232,7 +249,7 @@ def configure_venv(
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
-        lock=_project_lock(runtime, directory),
+        lock=project_lock(runtime, directory),
         check=work.check,
         build=work.build,
         describe=work.describe,
@@ -319,6 +336,21 @@ def _built_on_conda(choose: _Verb, get_poetry: _Verb, fill: _Verb) -> list[StepR
     return [chosen, packages, tool, fill(python=_of(chosen))]
 
 
+def _wish(python: str | None, source: str, project: str | Path, prefix: str | Path, *, visible: bool) -> Wish:
+    """Say what a snapshot has to be, to be used for a set-up with these arguments."""
+    directory = _directory(project)
+    by_path = python is not None and "/" in python
+    asked = None if by_path else python or pyproject.requires_python(directory)
+    return Wish(
+        project=directory,
+        source=source,
+        specifier=parse_specifier(asked) if asked else None,
+        path=Path(python).expanduser() if python is not None and by_path else None,
+        prefix=Path(prefix).expanduser().absolute(),
+        system_site_packages=visible,
+    )
+
+
 def _of(result: StepResult) -> Interpreter:
     return cast("Interpreter", result.python)  # the step that chooses a Python names it
 
@@ -388,11 +420,6 @@ def _put_on_path(directory: Path) -> None:
 
 def _lock(runtime: Runtime, name: str) -> Path:
     return runtime.data / "locks" / name
-
-
-def _project_lock(runtime: Runtime, project: Path) -> Path:
-    # A file's name holds 255 bytes, a path may be longer.
-    return _lock(runtime, f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}")
 
 
 def _directory(project: str | Path) -> Path:
