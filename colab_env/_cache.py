@@ -122,7 +122,7 @@ class _Directory:
         return found
 
     def open(self, name: str) -> BinaryIO:
-        return (self._path / name).open("rb", buffering=0)  # type: ignore[return-value]
+        return (self._path / name).open("rb", buffering=0)
 
     def create(self, name: str) -> BinaryIO:
         # Only its last directory is made: below a Drive that is not mounted, more would be in the way of mounting it.
@@ -180,7 +180,9 @@ class _Remote:
 
 
 def _remote_entry(listed: dict[str, Any]) -> Entry:
-    modified = next((listed[key] for key in ("mtime", "created", "LastModified", "updated") if key in listed), None)
+    modified: Any = next(
+        (listed[key] for key in ("mtime", "created", "LastModified", "updated") if key in listed), None
+    )
     seconds = modified.timestamp() if hasattr(modified, "timestamp") else modified
     name = listed["name"].rstrip("/").rpartition("/")[2]
     return Entry(name=name, size=listed["size"] or 0, modified=seconds if isinstance(seconds, (int, float)) else None)
@@ -215,7 +217,8 @@ def _explaining(where: str) -> Iterator[None]:
             msg = f"no space is left in the cache {where}"
             raise DiskFullError(msg, hint=f"`colab-env cache prune {where} --keep 2` makes some") from error
         hint = "mount it again" if error.errno in _GONE else "check that it exists, is mounted and may be written"
-        raise CacheError(f"the cache {where} cannot be used: {error.strerror or error}", hint=hint) from error
+        msg = f"the cache {where} cannot be used: {error.strerror or error}"
+        raise CacheError(msg, hint=hint) from error
     except (UsageError, CacheError, DiskFullError):
         raise
     except Exception as error:  # each of fsspec's file systems has errors of its own

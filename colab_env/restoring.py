@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from colab_env import _archive, _files, _journal, choice, index, kernelspec, poetry, snapshot
+from colab_env import _archive, _files, _journal, _unpack, choice, index, kernelspec, poetry, snapshot
 from colab_env.errors import NotOursError
 from colab_env.results import short
 
@@ -30,7 +30,7 @@ def restore(file: BinaryIO, footer: Footer, *, runtime: Runtime, project: Path) 
     with _files.staging({wanted[name]: staged[name] for name in wanted}):
         places = {name: staged.get(name) for name in described["trees"]}
         with _files.explaining(project):
-            files = _archive.unpack(file, footer, places=places, check=snapshot.link_check(runtime, described))
+            files = _unpack.unpack(file, footer, places=places, check=snapshot.link_check(runtime, described))
         _check_files(files, described)
         (staged["venv"] / kernelspec.UNTRIED).touch()
         with _brought_in({wanted[name]: staged[name] for name in wanted}, described["links"]):
@@ -90,8 +90,8 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[str, str]) -> Iterat
                     made.append(Path(link))
             yield
     except BaseException:
-        for link in made:
-            link.unlink(missing_ok=True)
+        for each in made:
+            each.unlink(missing_ok=True)
         raise
 
 

@@ -87,7 +87,8 @@ def inputs(runtime: Runtime, project: Path, *, system_site_packages: bool) -> di
         "format": FORMAT,
         "machine": platform.machine(),
         "libc": _libc(),
-        "machine_python": [str(runtime.machine_python), build_of(runtime.machine_python, runtime)],
+        "package": str(Path(__file__).parents[1]),  # a kernel finds colab_env where it was when its layer was made
+        "machine_python": [os.path.normpath(runtime.machine_python), build_of(runtime.machine_python, runtime)],
         "colab": runtime.is_colab,
         "data": str(runtime.data),
         "project": str(project),
@@ -294,6 +295,7 @@ _WORDS = {
     "machine": "a machine of kind",
     "libc": "the C library",
     "machine_python": "a machine whose own Python is",
+    "package": "a machine with colab_env in",
     "colab": "Colab:",
     "data": "the data directory",
     "project": "the project",
@@ -346,10 +348,12 @@ def _holds_python(found: list[Tree]) -> bool:
 
 def _given(path: Path, entries: list[dict[str, Any]]) -> str | None:
     # A change that the journal does not know is somebody else's, and what the next entry found is what was given.
-    given, expected = None, ""
+    given: str | None = None
+    expected: str | None = "nothing"
     for entry in (entry for entry in entries if entry["path"] == str(path)):
         before = (entry["before"] or {}).get("sha256")
-        if expected == "" or expected not in (before, _journal.UNKNOWN) or entry["after"] == expected:
+        is_failed = expected == entry["after"] == _journal.UNKNOWN  # a step that was taken back has no second entry
+        if is_failed or expected not in (before, _journal.UNKNOWN):
             given = before
         expected = None if entry["after"] == _journal.ABSENT else entry["after"]
     now = _sha256(path)

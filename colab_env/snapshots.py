@@ -16,6 +16,7 @@ from colab_env import (
     _files,
     _journal,
     _report,
+    _unpack,
     choice,
     colab_layer,
     kernelspec,
@@ -380,7 +381,7 @@ def _verified(store: Store, entry: _cache.Entry) -> Cached:
     problem = None
     try:
         with _report.activity(f"Reading {entry.name}"), _cache.reading(store, entry.name) as file:
-            _archive.verify(file)
+            _unpack.verify(file)
     except (SnapshotError, CacheError) as error:
         problem = error.message
     return Cached(file=entry.name, size=entry.size, age=_age_of(entry), problem=problem)

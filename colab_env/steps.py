@@ -41,7 +41,7 @@ INTERPRETERS = ("auto", *CONDA, "uv", "system")
 PREFIX = "/usr/local"
 
 
-def setup(
+def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     python: str | None = None,
     *,
     interpreter: str = "auto",
