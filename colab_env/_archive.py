@@ -216,7 +216,8 @@ def read_footer(file: BinaryIO) -> Footer:
         whole = footer.size + len(_SKIPPABLE) + 4 + length + fixed == size and isinstance(footer.manifest, dict)
     except (ValueError, TypeError) as error:
         raise damaged("its description cannot be read") from error
-    if not whole:
+    file.seek(footer.size if whole else 0)
+    if not whole or file.read(8) != _SKIPPABLE + (length + fixed).to_bytes(4, "little"):
         raise damaged("its length is not what its description says")
     return footer
 

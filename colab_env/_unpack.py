@@ -46,7 +46,10 @@ def verify(file: BinaryIO) -> Footer:
     footer = read_footer(file)
     with _reading(file, footer) as stream:
         while (member := stream.next_member()) is not None:
-            stream.skip(member.size)
+            if member.name != MANIFEST:
+                stream.skip(member.size)
+            elif _small(member, stream) != json.dumps(footer.manifest).encode():
+                raise damaged("its two descriptions differ")
     return footer
 
 
@@ -268,7 +271,8 @@ class _Writer:
         if not directory or name in ("", ".", "..") or member.link.partition("/")[0] != member.name.partition("/")[0]:
             raise _leaving(member)
         first = f"{directory}/{name}"
-        if not stat.S_ISREG(os.lstat(first).st_mode):
+        # Its own directory is ours, and what is no file there, or is not there yet, is no twin.
+        if not os.path.lexists(first) or not stat.S_ISREG(os.lstat(first).st_mode):
             raise _leaving(member)
         os.link(first, path, follow_symlinks=False)
 
