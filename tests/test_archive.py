@@ -249,8 +249,8 @@ def test_the_stop_button_leaves_no_thread_behind(tree: Path, tmp_path: Path) -> 
 def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     with (tmp_path / "tree" / "large").open("wb") as large:
-        for _ in range(64):
-            large.write(os.urandom(1 << 20) + bytes(7 << 20))  # half a gigabyte
+        for _ in range(24):
+            large.write(os.urandom(1 << 20) + bytes(7 << 20))  # far more than the memory allowed
     code = (
         "import resource, sys; from pathlib import Path; from colab_env import _archive, _unpack\n"
         "place, file, out = map(Path, sys.argv[1:])\n"
