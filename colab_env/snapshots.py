@@ -290,11 +290,12 @@ def _restore(store: Store, runtime: Runtime, wishes: list[Wish]) -> tuple[StepRe
     began = time.monotonic()
     project = wishes[0].project
     with contextlib.ExitStack() as held:
+        held.enter_context(_journal.during("restore"))  # before the first file below the data directory
         for lock in (project_lock(runtime, project), *(runtime.data / "locks" / name for name in _LOCKS)):
             held.enter_context(_files.locked(lock))
         held.enter_context(_report.activity(f"Looking for a snapshot in {store.where}"))
         name, footer = _fitting(store, runtime, wishes)
-        with _journal.during("restore"), _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
+        with _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
             restoring.clear_leftovers(runtime, project)
             brought = restoring.restore(file, footer, runtime=runtime, project=project)
     result = StepResult(

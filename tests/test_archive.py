@@ -46,7 +46,7 @@ def listing(place: Path) -> dict[str, tuple]:
     for path in [place, *place.rglob("*")]:
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(status.st_mode) else ""
-        link = os.readlink(path) if path.is_symlink() else ""
+        link = str(path.readlink()) if path.is_symlink() else ""
         found[os.fsdecode(path.relative_to(place))] = (status.st_mode, status.st_mtime_ns, content, link)
     return found
 
@@ -81,7 +81,7 @@ def test_what_is_packed_comes_back_with_modes_times_and_links(tree: Path, tmp_pa
     files = unpack(tmp_path / "a", tmp_path / "out")
     assert files == {"files/a": b"A"}
     assert listing(tmp_path / "out") == listing(tree)
-    twins = [path for path in (tmp_path / "out").rglob("*program")]
+    twins = list((tmp_path / "out").rglob("*program"))
     assert len(twins) == 2
     assert twins[0].stat().st_ino == twins[1].stat().st_ino
 
@@ -197,11 +197,11 @@ def test_a_member_that_leaves_its_place_is_refused_by_its_name(case: str, tmp_pa
         info = LEAVING[case][1]
         info.name, info.pax_headers = "x", {"path": info.name}
     forge(tmp_path / "a", *LEAVING[case])
-    outside = {path for path in tmp_path.rglob("*")} | set(Path("/tmp").glob("*"))
+    outside = set(tmp_path.rglob("*")) | set(Path("/tmp").glob("*"))
     with pytest.raises(SnapshotError) as caught:
         unpack(tmp_path / "a", tmp_path / "below" / "out")
     assert LEAVING[case][-1].name.rstrip("/").split("/")[0] in caught.value.message or case == "a null"
-    appeared = ({path for path in tmp_path.rglob("*")} | set(Path("/tmp").glob("x"))) - outside
+    appeared = (set(tmp_path.rglob("*")) | set(Path("/tmp").glob("x"))) - outside
     assert all(tmp_path / "below" in (path, *path.parents) for path in appeared)
 
 
