@@ -390,7 +390,7 @@ def test_a_python_of_uvs_comes_with_its_name_and_is_taken_back(
     assert (made / ".venv/bin/python").is_file()
     undone = undo()
     assert undone.complete
-    assert not (home / ".local").exists(), undone
+    assert not list((home / ".local").rglob("*uv*")), undone
 
 
 def test_condas_own_directory_is_inside_and_usr_local_is_not(home: Path, project: Path) -> None:
