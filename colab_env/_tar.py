@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from colab_env.errors import SnapshotError
@@ -63,20 +64,21 @@ def extended_size(block: bytes) -> int | None:
 
 def parse(block: bytes, extended: bytes = b"") -> Member:
     """Read a member's own header, with the extended one that stood before it. Raises SnapshotError."""
-    kind = block[156:157]
-    name, link = block[:100].rstrip(b"\0"), block[157:257].rstrip(b"\0")
-    mode, size, mtime_ns = _number(block[100:108]), _number(block[124:136]), _number(block[136:148]) * 10**9
+    kind, name, link = block[156:157], block[:100].rstrip(b"\0"), block[157:257].rstrip(b"\0")
+    mode, size, mtime_ns = _number(block[100:108]), _number(block[124:136]), -1
     for key, value in _records(extended):
-        if key == b"path":
+        if key == b"mtime":
+            mtime_ns = _nanoseconds(value)
+        elif key == b"path":
             name = value
         elif key == b"linkpath":
             link = value
         elif key == b"size":
             size = _number(value, base=10)
-        elif key == b"mtime":
-            mtime_ns = _nanoseconds(value)
+    if mtime_ns < 0:
+        mtime_ns = _number(block[136:148]) * 10**9
     shown = name.decode(errors="surrogateescape").rstrip("/")
-    if block[345:500].rstrip(b"\0"):
+    if block[345]:  # the header's own way to write a long name
         shown = f"{block[345:500].rstrip(bytes(1)).decode(errors='surrogateescape')}/{shown}"
     if kind not in _KINDS:
         msg = f"the member {shown!r} is neither a file, a directory nor a link"
@@ -91,16 +93,16 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _records(extended: bytes) -> list[tuple[bytes, bytes]]:
-    found = []
-    while extended:
-        length = _number(extended.partition(b" ")[0], base=10)
-        key, equals, value = extended[:length].partition(b" ")[2].partition(b"=")
-        if not equals or not value.endswith(b"\n") or length > len(extended):
+def _records(extended: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 0
+    while position < len(extended):
+        space = extended.find(b" ", position)
+        end = position + _number(extended[position:space], base=10)
+        key, equals, value = extended[space + 1 : end].partition(b"=")
+        if not equals or not value.endswith(b"\n") or end > len(extended):
             raise _unreadable("an extended header is damaged")
-        found.append((key, value[:-1]))
-        extended = extended[length:]
-    return found
+        yield key, value[:-1]
+        position = end
 
 
 def _block(name: bytes, kind: bytes, mode: int, size: int, mtime: int, link: bytes) -> bytes:
@@ -111,7 +113,7 @@ def _block(name: bytes, kind: bytes, mode: int, size: int, mtime: int, link: byt
 
 def _number(field: bytes, *, base: int = 8) -> int:
     try:
-        number = int(field.strip(b"\0 ") or b"0", base)
+        number = int(field.rstrip(b"\0 ") or b"0", base)
     except ValueError as error:
         raise _unreadable("a header is damaged") from error
     if number < 0:

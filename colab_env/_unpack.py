@@ -65,6 +65,11 @@ class _Stream:
 
     def next_member(self) -> Member | None:
         """Return the next header, or None at the end of the archive."""
+        blocks = self._view[self._position : self._position + 3 * BLOCK].tobytes()
+        size = _tar.extended_size(blocks) if len(blocks) == 3 * BLOCK else None
+        if size is not None and size <= BLOCK:  # nearly all of them: an extended header of one block, all in this chunk
+            self._position += 3 * BLOCK
+            return _tar.parse(blocks[2 * BLOCK :], blocks[BLOCK : BLOCK + size])
         block = self._take(BLOCK)
         if block.count(0) == BLOCK:
             self.drain()
@@ -86,7 +91,11 @@ class _Stream:
             self._position = end
             left -= len(piece)
             yield piece
-        self._take(-size % BLOCK)
+        rest = -size % BLOCK
+        if self._position + rest <= len(self._view):
+            self._position += rest
+        else:
+            self._take(rest)
 
     def skip(self, size: int) -> None:
         """Pass over a member's content."""
@@ -247,8 +256,9 @@ class _Writer:
         mode = member.mode & 0o777
         descriptor = os.open(path, _NEW, mode)
         try:
-            for piece in stream.pieces(member.size):
-                _write_all(descriptor, piece)
+            if member.size:
+                for piece in stream.pieces(member.size):
+                    _write_all(descriptor, piece)
             if mode & self._umask:
                 os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
@@ -284,10 +294,10 @@ def _small(member: Member, stream: _Stream) -> bytes:
 
 
 def _write_all(descriptor: int, content: memoryview) -> None:
-    while written := os.write(descriptor, content):
-        if written == len(content):
-            return
+    written = os.write(descriptor, content)
+    while written < len(content):
         content = content[written:]
+        written = os.write(descriptor, content)
 
 
 def _leaving(member: Member) -> SnapshotError:

@@ -93,7 +93,7 @@ def test_a_new_machine_starts_from_the_cache_without_a_network(
     asked = {"interpreter": "system", "project": filled, "kernel": "lesson", "system_site_packages": False}
     first = colab_env.setup(machine.python.version, cache=cache, **asked)
     assert first.notes == ()
-    before = {name: listing(place) for name, place in _places(machine, filled).items()}
+    before = _listings(machine, filled)
     before_archive = archive_in(cache).stat()
     for place in (machine.data, filled / ".venv", home / ".local"):
         shutil.rmtree(place)
@@ -104,7 +104,7 @@ def test_a_new_machine_starts_from_the_cache_without_a_network(
     assert changed == {"restore", "register_kernel"}, second
     assert second.steps[0].action == "restored"
     assert second.steps[-1].reason == "the environment comes from a snapshot and has not been tried"
-    assert {name: listing(place) for name, place in _places(machine, filled).items()} == before
+    assert _listings(machine, filled) == before
     assert subprocess.run([machine.data / "bin/poetry", "--version"], capture_output=True, check=False).returncode == 0
     third = colab_env.setup(machine.python.version, cache=cache, **asked)
     assert not any(step.changed for step in third.steps)
@@ -115,9 +115,16 @@ def test_a_new_machine_starts_from_the_cache_without_a_network(
     assert not (home / ".local").exists()
 
 
-def _places(machine: Machine, project: Path) -> dict[str, Path]:
+def _listings(machine: Machine, project: Path) -> dict[str, dict[str, tuple]]:
+    """Return what a snapshot holds, but for what trying a kernel writes."""
     (layer,) = (machine.data / "layers").iterdir()
-    return {"venv": project / ".venv", "layer": layer, "poetry": machine.data / "poetry"}
+    written = {".", "etc/ipython", "etc/ipython/ipython_config.py"}
+    return {
+        place.name: {
+            name: found for name, found in listing(place).items() if name not in written and "__pycache__" not in name
+        }
+        for place in (project / ".venv", layer, machine.data / "poetry")
+    }
 
 
 @pytest.mark.network
