@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from colab_env.planned import Plan
     from colab_env.planning import plan
     from colab_env.results import SetupResult, StepResult
+    from colab_env.snapshots import cache_list, cache_prune, cache_verify, restore, save
     from colab_env.steps import (
         configure_venv,
         install_colab_packages,
@@ -36,6 +37,7 @@ _ROOMS = {
     "planned": ("Plan",),
     "planning": ("plan",),
     "results": ("SetupResult", "StepResult"),
+    "snapshots": ("cache_list", "cache_prune", "cache_verify", "restore", "save"),
     "switching": ("switch",),
     "undoing": ("undo",),
     "steps": (
@@ -56,6 +58,9 @@ __all__ = [
     "SetupResult",
     "StepResult",
     "badge",
+    "cache_list",
+    "cache_prune",
+    "cache_verify",
     "check_kernel",
     "check_notebook_kernel",
     "configure_venv",
@@ -67,7 +72,9 @@ __all__ = [
     "plan",
     "register_kernel",
     "remove_kernel",
+    "restore",
     "restore_notebook",
+    "save",
     "set_notebook_kernel",
     "setup",
     "status",

@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
                 handle.write(text)
                 handle.flush()
                 os.fsync(handle.fileno())
-            Path(temporary).chmod(before.st_mode & 0o7777 if before else 0o666 & ~_umask())
+            Path(temporary).chmod(before.st_mode & 0o7777 if before else 0o666 & ~umask())
             if before is not None and os.geteuid() == 0:
                 os.chown(temporary, before.st_uid, before.st_gid)
             Path(temporary).replace(path)
@@ -133,6 +133,38 @@ def remove(path: Path) -> None:
     """Delete a file, a link or a tree. The caller has made sure that it is ours."""
     with explaining(path):
         _journal.note(path, _journal.ABSENT)
+        _delete(path)
+
+
+def link(path: Path, target: str) -> None:
+    """Make a symbolic link where nothing is."""
+    with explaining(path):
+        _journal.note(path, _journal.TOOL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+
+
+@contextlib.contextmanager
+def staging(places: Mapping[Path, Path]) -> Iterator[None]:
+    """Keep scratch directories, by the place that each is for, until the block ends."""
+    missing = list(dict.fromkeys(parent for place in places for parent in place.parents if not parent.exists()))
+    for place, scratch in places.items():
+        discard(scratch)
+        if not os.path.lexists(place):
+            _journal.note(place, _journal.TREE)  # now, while its parents are missing too
+    try:
+        yield
+    finally:
+        for scratch in places.values():
+            discard(scratch)
+        for parent in sorted(missing, reverse=True):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def discard(path: Path) -> None:
+    """Delete scratch files of our own, which no journal knows."""
+    if os.path.lexists(path):
         _delete(path)
 
 
@@ -189,6 +221,16 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
         path.parent.mkdir(parents=True, exist_ok=True)
         _beside(path, "building").touch()
         path.mkdir(mode=0o777 | _UNFINISHED)
+        yield path
+
+
+@contextlib.contextmanager
+def adopting(path: Path, finished: Path) -> Iterator[Path]:
+    """Put a directory that was finished elsewhere on this file system in its place, as `replacing` does."""
+    with replacing(path):
+        finished.rename(path)
+        if read_receipt(path) is None:  # a Python, which has no receipt: `undo` shall know it all the same
+            _journal.note(path, _journal.TOOL)
         yield path
 
 
@@ -304,7 +346,8 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permission bits that this process takes from new files."""
     current = os.umask(0)
     os.umask(current)
     return current

@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_steps(commands)
     _add_plan(commands)
     _add_status(commands)
+    _add_cache(commands)
     _add_kernel(commands)
     _add_switch(commands)
     _add_notebook(commands)
@@ -128,6 +129,7 @@ def _add_steps(commands: Any) -> None:
     setup.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
     setup.add_argument("--kernel", metavar="NAME", help="the kernel's name (default: such as py312)")
     setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
+    setup.add_argument("--cache", metavar="DIR", help="look for a snapshot there, and save one (see docs/snapshots.md)")
     _view_option(setup)
     _lock_options(setup)
     _installer_option(setup)
@@ -236,6 +238,31 @@ def _add_status(commands: Any) -> None:
     status.add_argument("--project", default=".", metavar="DIR")
 
 
+def _add_cache(commands: Any) -> None:
+    save = _command(
+        commands,
+        "save",
+        "save what setup built, as one file that a new machine can start from",
+        _save,
+        example="colab-env save /content/drive/MyDrive/envs",
+    )
+    save.add_argument("directory", metavar="DIR", help="a directory, or an fsspec address such as gs://bucket/envs")
+    save.add_argument("--project", metavar="DIR", help="default: the one set up last")
+    group = commands.add_parser("cache", help="list, prune or verify saved snapshots")
+    caches = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for verb, text, run in (
+        ("list", "list the snapshots, and which of them fit this machine", _cache_list),
+        ("prune", "delete what killed saves left, and snapshots that are not wanted", _cache_prune),
+        ("verify", "read every snapshot to its end and compare its checksum", _cache_verify),
+    ):
+        parser = _command(caches, verb, text, run, example=f"colab-env cache {verb} /content/drive/MyDrive/envs")
+        parser.add_argument("directory", metavar="DIR")
+        if verb == "prune":
+            parser.add_argument("--keep", type=int, metavar="N", help="keep the newest N only")
+            parser.add_argument("--older-than", type=float, metavar="DAYS", help="delete what is older")
+            parser.add_argument("--dry-run", action="store_true", help="delete nothing, say what would be")
+
+
 def _add_kernel(commands: Any) -> None:
     group = commands.add_parser("kernel", help="list, register, remove or check kernels")
     kernels = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -331,6 +358,7 @@ def _setup(arguments: argparse.Namespace) -> int:
         system_site_packages=arguments.system_site_packages,
         **_wish(arguments),
         installer=arguments.installer,
+        cache=arguments.cache,
     )
     if not arguments.json and not arguments.quiet:
         print(repr(result).splitlines()[-1])
@@ -391,6 +419,34 @@ def _status(arguments: argparse.Namespace) -> int:
     from colab_env import diagnose
 
     return _shown(diagnose.status(arguments.project), arguments)
+
+
+def _save(arguments: argparse.Namespace) -> int:
+    from colab_env import snapshots
+
+    return _shown(snapshots.save(arguments.directory, project=arguments.project), arguments)
+
+
+def _cache_list(arguments: argparse.Namespace) -> int:
+    from colab_env import snapshots
+
+    return _shown(snapshots.cache_list(arguments.directory), arguments)
+
+
+def _cache_prune(arguments: argparse.Namespace) -> int:
+    from colab_env import snapshots
+
+    named = {key: getattr(arguments, key) for key in ("keep", "older_than", "dry_run")}
+    return _shown(snapshots.cache_prune(arguments.directory, **named), arguments)
+
+
+def _cache_verify(arguments: argparse.Namespace) -> int:
+    from colab_env import snapshots
+    from colab_env.errors import SnapshotError
+
+    listing = snapshots.cache_verify(arguments.directory)
+    _shown(listing, arguments)
+    return 0 if listing.ok else SnapshotError.exit_code
 
 
 def _kernel_list(arguments: argparse.Namespace) -> int:

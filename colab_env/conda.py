@@ -43,6 +43,7 @@ __all__ = [
     "installer_argv",
     "installers",
     "interpreter",
+    "is_own",
     "packages_missing",
     "python_version",
     "saved_directory",
@@ -237,7 +238,7 @@ def _building(prefix: Path, runtime: Runtime) -> Iterator[Overlay | None]:
     with contextlib.ExitStack() as stack:
         overlay = None
         try:
-            stack.enter_context(_files.replacing(prefix, is_ours=_is_own_prefix))
+            stack.enter_context(_files.replacing(prefix, is_ours=is_own))
         except NotOursError:
             with _report.activity(f"Saving what {short(prefix)} holds"):
                 overlay = stack.enter_context(overlaying(prefix, saved=saved_directory(prefix, runtime)))
@@ -254,7 +255,8 @@ def _installed_python(prefix: Path, installer: Installer) -> Path:
         raise InstallerError(msg, hint=hint, returncode=0) from error
 
 
-def _is_own_prefix(prefix: Path) -> bool:
+def is_own(prefix: Path) -> bool:
+    """Say whether the whole directory is an installation of ours: not a directory of the machine that we overlaid."""
     receipt = _receipt(prefix)
     return receipt is not None and not receipt["overlay"] and not prefix.is_symlink()
 

@@ -261,6 +261,14 @@ def health_check(project: Path, python: Interpreter, runtime: Runtime) -> str | 
         return error.message
 
 
+def wanted_of(project: Path, wish: Wish, runtime: Runtime) -> str:
+    """Return a checksum of a wish, and of a lock file that colab-env never writes: what a snapshot is found by."""
+    lock = find_lock(project, wish.lock, runtime)
+    content = None if lock is None or lock.kind == "poetry.lock" else lockfiles.digest(lock)
+    said = json.dumps([{**wish.as_dict(), "lock": None}, content], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
 def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | None:
     """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
 

@@ -33,6 +33,8 @@ ColabEnvError                     1  anything below
 ├── EnvironmentInUseError        34  programs run from the environment
 ├── BrokenEnvironmentError       35  an environment that is unfinished or does not work
 ├── ScriptError                  36  a script whose first lines cannot be read or written
+├── CacheError                   40  a cache directory that cannot be read or written
+├── SnapshotError                41  a snapshot that is damaged, or that was not made for this place
 └── NoSuchProgramError          127  a program that is not in the environment, as shells have it
 """
 
@@ -194,6 +196,14 @@ class BrokenEnvironmentError(ColabEnvError):
 
 class ScriptError(ColabEnvError):
     exit_code = 36
+
+
+class CacheError(ColabEnvError):
+    exit_code = 40
+
+
+class SnapshotError(ColabEnvError):
+    exit_code = 41
 
 
 class NoSuchProgramError(ColabEnvError):

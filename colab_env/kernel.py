@@ -32,7 +32,13 @@ class ProjectKernel:
     def layer(self) -> Path:
         return colab_layer.directory(self.runtime, self.python)
 
+    @property
+    def _untried(self) -> Path:
+        return kernelspec.environment_of(self.project) / kernelspec.UNTRIED
+
     def check(self) -> str | None:
+        if self._untried.exists():
+            return "the environment comes from a snapshot and has not been tried"
         spec = self.spec(kernelspec.PLAIN)
         return kernelspec.health_check(self.runtime, self.name, spec) or guard.health_check(self.runtime)
 
@@ -46,6 +52,7 @@ class ProjectKernel:
             outcome = _try(self.runtime, spec, tier)
             if outcome.failure is None:
                 kernelspec.write(self.runtime, self.name, spec)
+                _files.remove(self._untried)
                 return
             self.notes.append(
                 f"not {tier.name}: {outcome.failure}" + "".join(f" ({line})" for line in outcome.log[-1:])

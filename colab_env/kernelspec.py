@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
     from colab_env.runtime import Runtime
 
+UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
 _PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
 _FULL = ("--IPKernelApp.kernel_class=colab_env_kernel.Kernel", "--InteractiveShellApp.extensions=['google.colab']")

@@ -51,16 +51,17 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SetupResult:
-    """All steps of one `setup()`, in order; `kernel` is the name to pick in Jupyter."""
+    """All steps of one `setup()`, in order; `kernel` is the name to pick in Jupyter, `notes` are about the cache."""
 
     steps: tuple[StepResult, ...]
     kernel: str
     display_name: str
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         ready = f"✓ Ready in {self.seconds:.1f} s: kernel {self.kernel!r}, shown as “{self.display_name}”"
-        return "\n".join([*map(repr, self.steps), ready])
+        return "\n".join([*map(repr, self.steps), *(f"  {note}" for note in self.notes), ready])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -68,5 +69,6 @@ class SetupResult:
             "kernel": self.kernel,
             "display_name": self.display_name,
             "seconds": self.seconds,
+            "notes": list(self.notes),
             "steps": [step.as_dict() for step in self.steps],
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +12,13 @@ from pathlib import Path
 from colab_env import _files, _journal, _process, _report
 from colab_env.interpreter import Interpreter
 from colab_env.results import StepResult
+from colab_env.runtime import Runtime
+
+
+def project_lock(runtime: Runtime, project: Path) -> Path:
+    """Return the lock file for work on a project."""
+    # A file's name holds 255 bytes, a path may be longer.
+    return runtime.data / "locks" / f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, kw_only=True)

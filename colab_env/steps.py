@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -29,19 +28,21 @@ from colab_env import (
     venv,
 )
 from colab_env.environment import Environment, Wish, find_lock
-from colab_env.errors import MissingStepError, UsageError
+from colab_env.errors import MissingStepError, PreflightError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.kernel import ProjectKernel
 from colab_env.results import SetupResult, StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.step import Found, Step
+from colab_env.snapshot import Asked
+from colab_env.snapshots import SetupCache
+from colab_env.step import Found, Step, project_lock
 from colab_env.wheels import WheelInstaller
 
 CONDA = choice.CONDA
 PREFIX = "/usr/local"
 
 
-def setup(
+def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     python: str | None = None,
     *,
     interpreter: str = "auto",
@@ -55,6 +56,7 @@ def setup(
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
     keep: Sequence[str] = (),
+    cache: str | Path | None = None,
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
@@ -62,8 +64,9 @@ def setup(
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
     where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
-    where the lock file is Poetry's, or none is there yet. Independent steps run side by side. Raises a ColabEnvError;
-    the step that failed leaves what was before.
+    where the lock file is Poetry's, or none is there yet. `cache` is a directory, or an fsspec address, where snapshots
+    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. Independent
+    steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
     """
     began = time.monotonic()
     with _report.screen():
@@ -73,14 +76,28 @@ def setup(
         get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
         wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
         fill = functools.partial(_configured, project, system_site_packages=system_site_packages, wish=wish)
-        built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
-        registered = register_kernel(kernel, project=project)
+
+        def build() -> tuple[list[StepResult], StepResult]:
+            built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
+            return built, register_kernel(kernel, project=project)
+
+        asked = _asked(python, _source(interpreter), project, prefix, visible=system_site_packages, wish=wish)
+        cached = SetupCache(cache, Runtime.detect(), asked)
+        restored = cached.restore()
+        try:
+            built, registered = build()
+        except PreflightError:
+            if not cached.discard():
+                raise
+            built, registered = build()
+        cached.save()
     _load_magics()
     return SetupResult(
-        steps=(*built, registered),
+        steps=(*([restored] if restored else []), *built, registered),
         kernel=registered.where.name,
         display_name=kernelspec.display_name(_of(built[0]), _directory(project)),
         seconds=time.monotonic() - began,
+        notes=tuple(cached.notes),
     )
 
 
@@ -284,7 +301,7 @@ def _configured(
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
-        lock=_project_lock(runtime, directory),
+        lock=project_lock(runtime, directory),
         check=work.check,
         build=work.build,
         describe=work.describe,
@@ -388,6 +405,24 @@ def _built_on_conda(choose: _Verb, get_poetry: _Verb | None, fill: _Verb) -> lis
     return [chosen, packages, *tool, fill(python=_of(chosen))]
 
 
+def _asked(
+    python: str | None, source: str, project: str | Path, prefix: str | Path, *, visible: bool, wish: Wish
+) -> Asked:
+    """Say what a snapshot has to be, to be used for a set-up with these arguments."""
+    directory = _directory(project)
+    by_path = python is not None and "/" in python
+    asked = None if by_path else python or _asked_python(directory, wish.lock, Runtime.detect())
+    return Asked(
+        project=directory,
+        source=source,
+        specifier=parse_specifier(asked) if asked else None,
+        path=Path(python).expanduser() if python is not None and by_path else None,
+        prefix=Path(prefix).expanduser().absolute(),
+        system_site_packages=visible,
+        wish=wish,
+    )
+
+
 def _of(result: StepResult) -> Interpreter:
     return cast("Interpreter", result.python)  # the step that chooses a Python names it
 
@@ -453,11 +488,6 @@ def _put_on_path(directory: Path) -> None:
 
 def _lock(runtime: Runtime, name: str) -> Path:
     return runtime.data / "locks" / name
-
-
-def _project_lock(runtime: Runtime, project: Path) -> Path:
-    # A file's name holds 255 bytes, a path may be longer.
-    return _lock(runtime, f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}")
 
 
 def _directory(project: str | Path) -> Path:

@@ -17,6 +17,9 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("doors", {"cli"}),
     ("doors", {"env_cli", "magics", "__init__"}),
     ("verbs", {"steps", "diagnose", "envs", "switching", "undoing", "planning"}),
+    ("verbs", {"snapshots"}),
+    ("parts", {"restoring"}),
+    ("parts", {"snapshot"}),
     ("parts", {"env_move", "env_purge"}),
     ("parts", {"env_build"}),
     ("parts", {"environment", "env_kernel", "env_use", "env_script"}),
@@ -33,11 +36,12 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress"}
      | {"_conda_run", "_overlay", "_relocate"}),
     ("tools", {"conda_faults", "_originals"}),
-    ("edges", {"_process", "_download"}),
+    ("edges", {"_process", "_download", "_unpack", "_cache"}),
+    ("edges", {"_archive"}),
     ("edges", {"_files"}),
     ("edges", {"_journal"}),
     ("screen", {"_report"}),
-    ("facts", {"errors", "interpreter", "names", "pins", "results", "runtime"}),
+    ("facts", {"_tar", "errors", "interpreter", "names", "pins", "results", "runtime"}),
     ("copies", {"_leave", "_plain"}),
 ]  # fmt: skip
 # They run in another process or under another Python. They import nothing of the package but each other, by relative

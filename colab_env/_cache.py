@@ -1,0 +1,226 @@
+"""Caches of snapshots: a directory, or what fsspec opens. The only module that writes into one.
+
+Drive keeps one large sequential file well, and little else: no links, no locks, and it can go away at any moment. A
+file appears under its final name when all of it is written; what a killed save leaves is known by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from colab_env.errors import CacheError, DiskFullError, UsageError
+from colab_env.results import short
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
+_GONE = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of a cache: its name, its size in bytes, when it was written in seconds since 1970 (None: not known)."""
+
+    name: str
+    size: int
+    modified: float | None
+
+    @property
+    def is_leftover(self) -> bool:
+        """Say whether a save that was killed, or one that is at work, left it."""
+        return _PARTIAL.fullmatch(self.name) is not None
+
+
+class Store(Protocol):
+    """A place for files without directories."""
+
+    where: str
+
+    def entries(self) -> list[Entry]:
+        """Return the files that are there; none where the place does not exist."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading."""
+
+    def create(self, name: str) -> BinaryIO:
+        """Open a new file for writing."""
+
+    def publish(self, file: BinaryIO, partial: str, name: str) -> None:
+        """Complete a new file and give it its final name, in the place of another."""
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+
+
+def store(where: str | Path) -> Store:
+    """Return the cache at a path, or at an address such as "gs://bucket/envs" (needs colab-bootstrap[fsspec])."""
+    if "://" in str(where):
+        return _Remote(str(where))
+    return _Directory(Path(where).expanduser().absolute())
+
+
+def entries(place: Store) -> list[Entry]:
+    """Return the files of a cache, by name. Raises CacheError."""
+    with _explaining(place.where):
+        return sorted(place.entries(), key=lambda entry: entry.name)
+
+
+@contextlib.contextmanager
+def reading(place: Store, name: str) -> Iterator[BinaryIO]:
+    """Open a file of the cache. Raises CacheError; so does every reading inside the block."""
+    with _explaining(place.where):
+        file = place.open(name)
+    with file:
+        yield cast("BinaryIO", _Explained(file, place.where))
+
+
+@contextlib.contextmanager
+def writing(place: Store, name: str) -> Iterator[BinaryIO]:
+    """Write a file that gets its name when the block ends well; otherwise nothing is left. Raises CacheError."""
+    partial = f".{name}.{secrets.token_hex(4)}.partial"  # two sessions may save the same snapshot
+    with _explaining(place.where):
+        file = place.create(partial)
+    try:
+        yield cast("BinaryIO", _Explained(file, place.where))
+        with _explaining(place.where):
+            place.publish(file, partial, name)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            file.close()
+        with contextlib.suppress(Exception):
+            place.remove(partial)
+        raise
+
+
+def remove(place: Store, name: str) -> None:
+    """Delete a file of the cache. Raises CacheError."""
+    with _explaining(place.where):
+        place.remove(name)
+
+
+class _Directory:
+    """Any directory: a disk, a mounted Drive."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = short(path)
+        self._path = path
+
+    def entries(self) -> list[Entry]:
+        found = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._path) as listed:
+            for entry in listed:
+                # It may go between the listing and the look.
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat()
+                    found.append(Entry(name=entry.name, size=status.st_size, modified=status.st_mtime))
+        return found
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._path / name).open("rb", buffering=0)
+
+    def create(self, name: str) -> BinaryIO:
+        # Only its last directory is made: below a Drive that is not mounted, more would be in the way of mounting it.
+        self._path.mkdir(exist_ok=True)
+        return (self._path / name).open("xb")
+
+    def publish(self, file: BinaryIO, partial: str, name: str) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()  # Drive tells here that it is full
+        (self._path / partial).replace(self._path / name)
+
+    def remove(self, name: str) -> None:
+        (self._path / name).unlink(missing_ok=True)
+
+
+class _Remote:
+    """What fsspec opens."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import fsspec
+        except ImportError as error:
+            msg = f"the cache {url} needs fsspec"
+            raise UsageError(msg, hint="install colab-bootstrap[fsspec], or give a directory") from error
+        self.where = url
+        with _explaining(url):
+            self._files, self._path = fsspec.core.url_to_fs(url)
+
+    def entries(self) -> list[Entry]:
+        self._files.invalidate_cache()
+        try:
+            listed = self._files.ls(self._path, detail=True)
+        except FileNotFoundError:
+            return []
+        return [_remote_entry(each) for each in listed if each["type"] == "file"]
+
+    def open(self, name: str) -> BinaryIO:
+        return cast("BinaryIO", self._files.open(self._at(name), "rb"))
+
+    def create(self, name: str) -> BinaryIO:
+        self._files.makedirs(self._path, exist_ok=True)
+        return cast("BinaryIO", self._files.open(self._at(name), "wb"))
+
+    def publish(self, file: BinaryIO, partial: str, name: str) -> None:
+        file.close()
+        self._files.mv(self._at(partial), self._at(name))
+
+    def remove(self, name: str) -> None:
+        if self._files.exists(self._at(name)):
+            self._files.rm_file(self._at(name))
+
+    def _at(self, name: str) -> str:
+        return f"{self._path.rstrip('/')}/{name}"
+
+
+def _remote_entry(listed: dict[str, Any]) -> Entry:
+    modified: Any = next(
+        (listed[key] for key in ("mtime", "created", "LastModified", "updated") if key in listed), None
+    )
+    seconds = modified.timestamp() if hasattr(modified, "timestamp") else modified
+    name = listed["name"].rstrip("/").rpartition("/")[2]
+    return Entry(name=name, size=listed["size"] or 0, modified=seconds if isinstance(seconds, (int, float)) else None)
+
+
+class _Explained:
+    """A file whose faults are those of its cache, not of what is saved or restored."""
+
+    def __init__(self, file: BinaryIO, where: str) -> None:
+        self._file = file
+        self._where = where
+
+    def read(self, size: int = -1) -> bytes:
+        with _explaining(self._where):
+            return self._file.read(size)
+
+    def write(self, content: bytes) -> int:
+        with _explaining(self._where):
+            return self._file.write(content)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with _explaining(self._where):
+            return self._file.seek(offset, whence)
+
+
+@contextlib.contextmanager
+def _explaining(where: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            msg = f"no space is left in the cache {where}"
+            raise DiskFullError(msg, hint=f"`colab-env cache prune {where} --keep 2` makes some") from error
+        hint = "mount it again" if error.errno in _GONE else "check that it exists, is mounted and may be written"
+        msg = f"the cache {where} cannot be used: {error.strerror or error}"
+        raise CacheError(msg, hint=hint) from error
+    except (UsageError, CacheError, DiskFullError):
+        raise
+    except Exception as error:  # each of fsspec's file systems has errors of its own
+        msg = f"the cache {where} cannot be used: {type(error).__name__}: {error}"
+        raise CacheError(msg, hint="check the address and the account") from error
