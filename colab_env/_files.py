@@ -109,14 +109,6 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
             shutil.copy2(source, target)
 
 
-def link(target: Path, path: Path) -> None:
-    """Make a symbolic link at `path` that names `target`, absolute."""
-    with explaining(path):
-        _journal.note(path, _journal.UNKNOWN)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(target)
-
-
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
     with explaining(target):
@@ -136,7 +128,7 @@ def remove(path: Path) -> None:
         _delete(path)
 
 
-def link(path: Path, target: str) -> None:
+def link(path: Path, target: str | Path) -> None:
     """Make a symbolic link where nothing is."""
     with explaining(path):
         _journal.note(path, _journal.TOOL)

@@ -58,7 +58,7 @@ def _is_namespace(directory: Path) -> bool:
 
 def _link(target: Path, path: Path) -> bool:
     if not os.path.lexists(path):
-        _files.link(target, path)
+        _files.link(path, target)
         return True
     if path.is_file() and target.is_file() and path.read_bytes() == target.read_bytes():
         return False  # such as the __init__.py that packages of one family share

@@ -81,10 +81,11 @@ class Asked:
     prefix: Path | None = None
     system_site_packages: bool = True
     wish: Wish = field(default_factory=Wish)
+    wanted: str | None = None  # instead of the wish
 
     def inputs(self, runtime: Runtime) -> dict[str, Any]:
         """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
-        wanted = environment.wanted_of(self.project, self.wish, runtime)
+        wanted = self.wanted or environment.wanted_of(self.project, self.wish, runtime)
         return inputs(runtime, self.project, system_site_packages=self.system_site_packages, wanted=wanted)
 
 
@@ -204,36 +205,36 @@ def holds_its_python(described: Mapping[str, Any]) -> bool:
     return "python" in described["trees"]
 
 
-def misfit(runtime: Runtime, described: Mapping[str, Any], wish: Asked) -> str | None:
+def misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
     """Return why a snapshot cannot be used here, or None. Its manifest may be anybody's."""
     try:
-        return _misfit(runtime, described, wish)
+        return _misfit(runtime, described, asked)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return "its description is not one of colab-env's"
 
 
-def _misfit(runtime: Runtime, described: Mapping[str, Any], wish: Asked) -> str | None:
-    wanted = wish.inputs(runtime)
+def _misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+    wanted = asked.inputs(runtime)
     other = [name for name, value in wanted.items() if described["inputs"].get(name) != value]
     if other:
         shown = {name: _shown(described["inputs"].get(name)) for name in other}
         return "it was made for " + ", ".join(f"{_WORDS[name]} {shown[name]}" for name in other)
-    now = files_now(wish.project)
+    now = files_now(asked.project)
     if now not in (described["given"], described["left"]):
         return "it was made from other project files"
     level = described["cpu"]
     if level is not None and level > cpu_level():
         return f"packages in it were compiled for a newer processor (x86-64-v{level})"
-    return _python_misfit(runtime, described, wish) or _place_misfit(runtime, described, wish)
+    return _python_misfit(runtime, described, asked) or _place_misfit(runtime, described, asked)
 
 
-def _python_misfit(runtime: Runtime, described: Mapping[str, Any], wish: Asked) -> str | None:
+def _python_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
     python = python_in(described)
-    if wish.source is not None and python.source != wish.source:
-        return f"its Python is of {python.source}, and {wish.source} is asked for"
-    if wish.specifier is not None and not wish.specifier.contains(python.version):
-        return f"its Python is {python.version}, and {wish.specifier} is asked for"
-    if wish.path is not None and os.path.realpath(wish.path) != os.path.realpath(python.path):
+    if asked.source is not None and python.source != asked.source:
+        return f"its Python is of {python.source}, and {asked.source} is asked for"
+    if asked.specifier is not None and not asked.specifier.contains(python.version):
+        return f"its Python is {python.version}, and {asked.specifier} is asked for"
+    if asked.path is not None and os.path.realpath(asked.path) != os.path.realpath(python.path):
         return f"its Python is {python.path}"
     if colab_layer.directory(runtime, python).name != described["layer"]:
         return "it holds other kernel packages"
@@ -243,13 +244,13 @@ def _python_misfit(runtime: Runtime, described: Mapping[str, Any], wish: Asked) 
     return None
 
 
-def _place_misfit(runtime: Runtime, described: Mapping[str, Any], wish: Asked) -> str | None:
+def _place_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
     python, places, links = python_in(described), dict(described["trees"]), described["links"]
     of_python = places.pop("python", None)
-    expected = own_places(runtime, wish.project, python)
+    expected = own_places(runtime, asked.project, python)
     if any(name not in expected or str(expected[name]) != place for name, place in places.items()):
         return "its parts belong to other places"
-    if python.source in _CONDA and wish.prefix is not None and python.path.parents[1] != wish.prefix:
+    if python.source in _CONDA and asked.prefix is not None and python.path.parents[1] != asked.prefix:
         return f"its conda is in {python.path.parents[1]}"
     if of_python is not None and Path(of_python) not in _python_places(runtime, python, links):
         return "its Python belongs to another place"
@@ -310,6 +311,7 @@ _WORDS = {
     "data": "the data directory",
     "project": "the project",
     "system_site_packages": "system_site_packages =",
+    "wanted": "another lock file, or other options:",
 }
 
 

@@ -33,7 +33,7 @@ from colab_env.errors import CacheError, ColabEnvError, MissingStepError, Snapsh
 from colab_env.interpreter import parse_specifier
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.snapshot import Name, Asked
+from colab_env.snapshot import Asked, Name
 from colab_env.step import project_lock
 
 VARIABLE = "COLAB_ENV_CACHE"
@@ -127,12 +127,12 @@ def restore(directory: str | Path, *, project: str | Path = ".") -> StepResult:
     """
     runtime, place = Runtime.detect(), Path(project).expanduser().resolve()
     asked = pyproject.requires_python(place)
-    wishes = [
+    wanted = [
         Asked(project=place, specifier=parse_specifier(asked) if asked else None, system_site_packages=visible)
         for visible in (True, False)
     ]
     with _report.screen():
-        return _restore(_cache.store(directory), runtime, wishes)[0]
+        return _restore(_cache.store(directory), runtime, wanted)[0]
 
 
 def cache_list(directory: str | Path) -> CacheListing:
@@ -178,20 +178,20 @@ def cache_prune(
 class SetupCache:
     """The cache of one `setup`: whatever goes wrong with it is a note, and the set-up goes on."""
 
-    def __init__(self, where: str | Path | None, runtime: Runtime, wish: Asked) -> None:
+    def __init__(self, where: str | Path | None, runtime: Runtime, asked: Asked) -> None:
         self._where = where or runtime.environ.get(VARIABLE) or None
         self._runtime = runtime
-        self._wish = wish
+        self._asked = asked
         self._brought: list[Path] = []
         self._is_stale = False
         self.notes: list[str] = []
 
     def restore(self) -> StepResult | None:
         """Bring the environment back where it is not there; return what was done, or None."""
-        if self._where is None or _is_set_up(self._wish, self._runtime):
+        if self._where is None or _is_set_up(self._asked, self._runtime):
             return None
         with self._noting("was not used"):
-            result, self._brought = _restore(_cache.store(self._where), self._runtime, [self._wish])
+            result, self._brought = _restore(_cache.store(self._where), self._runtime, [self._asked])
             return result
         return None
 
@@ -209,7 +209,7 @@ class SetupCache:
         if self._where is None:
             return
         with self._noting("was not written"):
-            saved = _save(_cache.store(self._where), self._runtime, self._wish.project, anew=self._is_stale)
+            saved = _save(_cache.store(self._where), self._runtime, self._asked.project, anew=self._is_stale)
             if saved.action == "saved":
                 _report.keep(repr(saved))
 
@@ -290,15 +290,15 @@ def _size_there(store: Store, name: str, described: dict[str, Any]) -> int | Non
     return found.size if same else None
 
 
-def _restore(store: Store, runtime: Runtime, wishes: list[Asked]) -> tuple[StepResult, list[Path]]:
+def _restore(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[StepResult, list[Path]]:
     began = time.monotonic()
-    project = wishes[0].project
+    project = wanted[0].project
     with contextlib.ExitStack() as held:
         held.enter_context(_journal.during("restore"))  # before the first file below the data directory
         for lock in (project_lock(runtime, project), *(runtime.data / "locks" / name for name in _LOCKS)):
             held.enter_context(_files.locked(lock))
         held.enter_context(_report.activity(f"Looking for a snapshot in {store.where}"))
-        name, footer = _fitting(store, runtime, wishes)
+        name, footer = _fitting(store, runtime, wanted)
         with _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
             restoring.clear_leftovers(runtime, project)
             brought = restoring.restore(file, footer, runtime=runtime, project=project)
@@ -315,17 +315,17 @@ def _restore(store: Store, runtime: Runtime, wishes: list[Asked]) -> tuple[StepR
     return result, brought
 
 
-def _fitting(store: Store, runtime: Runtime, wishes: list[Asked]) -> tuple[str, Footer]:
-    """Return the newest snapshot that fits one of the wishes. Raises SnapshotError."""
+def _fitting(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[str, Footer]:
+    """Return the newest snapshot that fits one of the wanted. Raises SnapshotError."""
     reasons: list[str] = []
-    keys = {_key(runtime, wish): wish for wish in wishes}
+    keys = {_key(runtime, asked): asked for asked in wanted}
     for entry in _newest_first(_cache.entries(store)):
         name = Name.parsed(entry.name)
-        wish = keys.get(name.given) or keys.get(name.left) if name else None
-        if wish is None:
+        asked = keys.get(name.given) or keys.get(name.left) if name else None
+        if asked is None:
             continue
         footer = _footer(store, entry.name)
-        problem = snapshot.misfit(runtime, footer.manifest, wish)
+        problem = snapshot.misfit(runtime, footer.manifest, asked)
         if problem is None:
             return entry.name, footer
         reasons.append(f"{entry.name}: {problem}")
@@ -333,8 +333,8 @@ def _fitting(store: Store, runtime: Runtime, wishes: list[Asked]) -> tuple[str, 
     raise _NothingFitsError(msg, hint="run setup() and then save()")
 
 
-def _key(runtime: Runtime, wish: Asked) -> str:
-    return snapshot.key(wish.inputs(runtime), snapshot.files_now(wish.project))
+def _key(runtime: Runtime, asked: Asked) -> str:
+    return snapshot.key(asked.inputs(runtime), snapshot.files_now(asked.project))
 
 
 def _footer(store: Store, name: str) -> Footer:
@@ -370,7 +370,11 @@ def _described(store: Store, entry: _cache.Entry, runtime: Runtime) -> Cached:
     try:
         described = _footer(store, entry.name).manifest
         known, python = described["inputs"], described["python"]
-        wish = Asked(project=Path(known["project"]), system_site_packages=known["system_site_packages"])
+        asked = Asked(
+            project=Path(known["project"]),
+            system_site_packages=known["system_site_packages"],
+            wanted=str(known["wanted"]),
+        )
         facts: dict[str, Any] = {
             "project": known["project"],
             "python": python["version"],
@@ -380,7 +384,7 @@ def _described(store: Store, entry: _cache.Entry, runtime: Runtime) -> Cached:
         return Cached(**plain, problem=error.message)
     except (KeyError, TypeError):
         return Cached(**plain, problem="its description is not one of colab-env's")
-    return Cached(**plain, **facts, problem=snapshot.misfit(runtime, described, wish))
+    return Cached(**plain, **facts, problem=snapshot.misfit(runtime, described, asked))
 
 
 def _verified(store: Store, entry: _cache.Entry) -> Cached:
