@@ -57,7 +57,8 @@ class Plain:
             print(f"{title} ...", file=sys.stderr, flush=True)
 
     def keep(self, text: str) -> None:
-        print(text, file=self._keep_to or sys.stderr, flush=True)
+        # In one piece: steps that run side by side end at the same moment.
+        print(f"{text}\n", end="", file=self._keep_to or sys.stderr, flush=True)
 
     def close(self) -> None:
         pass
