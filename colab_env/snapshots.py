@@ -346,8 +346,12 @@ def _left_out(described: dict[str, Any]) -> tuple[str, ...]:
 def _is_set_up(wish: Wish) -> bool:
     """Say whether the project has its environment already, so that no cache is asked. Reads files only."""
     python = venv.recorded_python(wish.project)
+    if python is None or (wish.source is not None and python.source != wish.source):
+        return False
+    if wish.specifier is not None and not wish.specifier.contains(python.version):
+        return False
     visible = wish.system_site_packages
-    return python is not None and venv.health_check(wish.project, python=python, system_site_packages=visible) is None
+    return venv.health_check(wish.project, python=python, system_site_packages=visible) is None
 
 
 def _project(runtime: Runtime, project: str | Path | None) -> Path:
