@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _journal, _process, colab_layer, environment, kernelspec, poetry, venv
+from colab_env import _files, _journal, _process, colab_layer, environment, kernelspec, poetry, venv
 from colab_env._archive import Tree
 from colab_env.environment import Wish
 from colab_env.errors import CommandError, SnapshotError
@@ -174,14 +174,14 @@ def name_of(runtime: Runtime, described: Mapping[str, Any]) -> Name:
 
 
 def trees(runtime: Runtime, project: Path, python: Interpreter) -> list[Tree]:
-    """Return the directories that belong to a project's snapshot and are there. One that is a link is left out."""
+    """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
     own = _own_prefix(python, runtime)
     places = {**own_places(runtime, project, python), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
         Tree(name=name, place=place, without=without.get(name, frozenset()))
         for name, place in places.items()
-        if place.is_dir() and not place.is_symlink()
+        if not place.is_symlink() and (name == "python" or _files.read_receipt(place) is not None)
     ]
 
 

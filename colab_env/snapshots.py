@@ -349,7 +349,9 @@ def _left_out(described: dict[str, Any]) -> tuple[str, ...]:
 def _is_set_up(asked: Asked, runtime: Runtime) -> bool:
     """Say whether the project has its environment already, so that no cache is asked. Reads files only."""
     python, visible = venv.recorded_python(asked.project), asked.system_site_packages
-    if python is None:
+    if python is None or (asked.source is not None and python.source != asked.source):
+        return False
+    if asked.specifier is not None and not asked.specifier.contains(python.version):
         return False
     work = Environment(asked.project, python, runtime, system_site_packages=visible, wish=asked.wish)
     return work.check() is None
