@@ -12,10 +12,11 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import re
+import sys
 import traceback
 from typing import Any
 
-from IPython.core import oinspect
+from IPython.core import inputtransformer2, oinspect
 from IPython.utils import coloransi
 
 # The name at the end of the text, unless it is an attribute of something that is not a name: `f().x`.
@@ -42,6 +43,14 @@ def _keeping_fields(object_info: Any) -> Any:
     return lambda **fields: {**object_info(**fields), **fields}
 
 
+def _find_system_assign(cls: Any, tokens_by_line: Any) -> Any:
+    for line in tokens_by_line:
+        number = inputtransformer2._find_assign_op(line)  # noqa: SLF001
+        if number and line[number].string == "=" and line[number + 1].string == "!":
+            return cls(line[number + 1].start)
+    return None
+
+
 def _mend_ipython() -> None:
     # IPython 9 dropped these. Without `getargspec` nothing fails, the page just shows no parameters.
     _supply(coloransi.TermColors, Normal="\033[0m", Red="\033[0;31m", Green="\033[0;32m")
@@ -49,6 +58,9 @@ def _mend_ipython() -> None:
     # Since 8.12 a dataclass describes an object that was found; google.colab reads the dictionary of before.
     if hasattr(oinspect, "OInfo"):
         _supply(oinspect.OInfo, __getitem__=_get_field, pop=_pop_field)
+    # From Python 3.12 on `!` is an operator to the tokenizer; IPython 7.34 waits for an error, so `x = !cmd` fails.
+    if sys.version_info >= (3, 12) and not hasattr(inputtransformer2.SystemAssign, "find_post_312"):
+        inputtransformer2.SystemAssign.find = classmethod(_find_system_assign)
     # Some versions from 8.13 on return the fields that are empty and lose those that were given.
     if "file" not in oinspect.object_info(name="", found=True, file=""):
         oinspect.object_info = _keeping_fields(oinspect.object_info)

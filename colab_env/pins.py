@@ -21,7 +21,7 @@ class Requirements:
 
 
 # By Python X.Y: the IPython and ipykernel under which google.colab has every feature. 7.34.0 and 6.17.1 are Colab's own;
-# from 3.12 on, `x = !cmd` fails with 7.34.0, and a newer one works through _colab_kernel.py.
+# from 3.12 on, `x = !cmd` works with 7.34.0 in the full tier only, and a newer one through _colab_kernel.py.
 _COLAB = {
     "3.8": ("7.34.0", "6.17.1"),
     "3.9": ("7.34.0", "6.31.0"),

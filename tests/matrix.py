@@ -199,7 +199,8 @@ _INTRODUCTION = f"""\
 
 A notebook on the stand-in for Colab is switched to an environment's kernel, and its next cells run there. IPython comes from the
 kernel layer, or, where the project's own lock file names another one, from the project, which comes first. *Seconds* are from the
-cell that switches (which tries the kernel first) to the end of the next cell on the new Python, on two cores. *Works* are
+cell that switches (which tries the kernel first) to the end of the next cell on the new Python, on two cores with other work
+going on. *Works* are
 {len(FEATURES) + 1} features, asked of the kernel after the switch:
 {", ".join([*FEATURES, SETUP_AGAIN])}.
 
