@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from colab_env.caches import cache_list, cache_prune, cache_verify
     from colab_env.diagnose import check_kernel, kernels, status
     from colab_env.errors import ColabEnvError
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from colab_env.planned import Plan
     from colab_env.planning import plan
     from colab_env.results import SetupResult, StepResult
-    from colab_env.snapshots import cache_list, cache_prune, cache_verify, restore, save
+    from colab_env.snapshots import restore, save
     from colab_env.steps import (
         configure_venv,
         install_colab_packages,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from colab_env.undoing import undo
 
 _ROOMS = {
+    "caches": ("cache_list", "cache_prune", "cache_verify"),
     "diagnose": ("check_kernel", "kernels", "status"),
     "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),
@@ -37,7 +39,7 @@ _ROOMS = {
     "planned": ("Plan",),
     "planning": ("plan",),
     "results": ("SetupResult", "StepResult"),
-    "snapshots": ("cache_list", "cache_prune", "cache_verify", "restore", "save"),
+    "snapshots": ("restore", "save"),
     "switching": ("switch",),
     "undoing": ("undo",),
     "steps": (

@@ -162,10 +162,10 @@ def _reading(file: BinaryIO, footer: Footer) -> Iterator[_Stream]:
 
 
 def _pump(body: Hashing, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event) -> None:
-    import zstandard
-
     ended: BaseException = EOFError()
     try:
+        import zstandard
+
         reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(cast("Any", body), read_size=_CHUNK)
         while not stopped.is_set():
             buffer = _recycled(free)
@@ -175,10 +175,8 @@ def _pump(body: Hashing, full: queue.Queue[Any], free: queue.Queue[bytearray], s
             full.put((buffer, length))
         while not stopped.is_set() and body.read(_CHUNK):
             pass
-    except zstandard.ZstdError as error:
-        ended = damaged(str(error))
     except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
-        ended = error
+        ended = damaged(str(error)) if type(error).__name__ == "ZstdError" else error
     full.put(ended)
 
 

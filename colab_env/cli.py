@@ -428,23 +428,23 @@ def _save(arguments: argparse.Namespace) -> int:
 
 
 def _cache_list(arguments: argparse.Namespace) -> int:
-    from colab_env import snapshots
+    from colab_env import caches
 
-    return _shown(snapshots.cache_list(arguments.directory), arguments)
+    return _shown(caches.cache_list(arguments.directory), arguments)
 
 
 def _cache_prune(arguments: argparse.Namespace) -> int:
-    from colab_env import snapshots
+    from colab_env import caches
 
     named = {key: getattr(arguments, key) for key in ("keep", "older_than", "dry_run")}
-    return _shown(snapshots.cache_prune(arguments.directory, **named), arguments)
+    return _shown(caches.cache_prune(arguments.directory, **named), arguments)
 
 
 def _cache_verify(arguments: argparse.Namespace) -> int:
-    from colab_env import snapshots
+    from colab_env import caches
     from colab_env.errors import SnapshotError
 
-    listing = snapshots.cache_verify(arguments.directory)
+    listing = caches.cache_verify(arguments.directory)
     _shown(listing, arguments)
     return 0 if listing.ok else SnapshotError.exit_code
 

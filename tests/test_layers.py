@@ -18,6 +18,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("doors", {"env_cli", "magics", "__init__"}),
     ("verbs", {"steps", "diagnose", "envs", "switching", "undoing", "planning"}),
     ("verbs", {"snapshots"}),
+    ("verbs", {"caches"}),
     ("parts", {"restoring"}),
     ("parts", {"snapshot"}),
     ("parts", {"env_move", "env_purge"}),
