@@ -11,18 +11,33 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Machine, Stop
+from conftest import ROOT, Machine, Stop
 from test_archive import listing
 
 import colab_env
-from colab_env import _archive, _cache, _files, _journal, choice, cli, colab_layer, restoring, snapshot, snapshots, venv
+from colab_env import (
+    _archive,
+    _cache,
+    _files,
+    _journal,
+    choice,
+    cli,
+    colab_layer,
+    environment,
+    restoring,
+    snapshot,
+    snapshots,
+    venv,
+)
+from colab_env.environment import Environment, Wish
 from colab_env.errors import CacheError, DiskFullError, MissingStepError, NotOursError, SnapshotError, UsageError
 from colab_env.interpreter import Interpreter
 from colab_env.runtime import Runtime
+from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
 
 
@@ -39,7 +54,7 @@ def made(project: Path, pythons: list[Interpreter], home: Path) -> Path:
     return hand_made(project, pythons[0])
 
 
-def hand_made(project: Path, python: Interpreter) -> Path:
+def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path:  # noqa: B008  (frozen)
     runtime = Runtime.detect()
     (project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
     (project / "poetry.lock").write_text("# locked\n")
@@ -52,13 +67,29 @@ def hand_made(project: Path, python: Interpreter) -> Path:
     (environment / "lib64").symlink_to("lib")
     settings = f"home = {python.path.parent}\nversion_info = {python.version}\ninclude-system-site-packages = true\n"
     (environment / "pyvenv.cfg").write_text(settings)
-    venv.write_receipt(project, python=python)
+    filled_now(project, python, wish)
     layer = colab_layer.directory(runtime, python)
     (layer / "site" / "ipykernel").mkdir(parents=True)
     colab_layer.launcher(layer).write_text("# starts a kernel\n")
+    (layer / "site" / "colab_env").mkdir()
+    known = {"python": str(runtime.machine_python), "path": str(ROOT)}
+    (layer / "site" / "colab_env" / "machine.json").write_text(json.dumps(known))
     _files.write_receipt(layer, {"entries": ["ipykernel"]})
     choice.remember(runtime, python, project=project)
     return project
+
+
+def filled_now(project: Path, python: Interpreter, wish: Wish) -> None:
+    """Write the receipt of an environment that was filled from the files as they are."""
+    work = Environment(project, python, Runtime.detect(), system_site_packages=True, wish=wish)
+    venv.write_receipt(project, python=python, inputs=work._inputs(), wanted=wish.as_dict())
+
+
+def problem_of(project: Path) -> str | None:
+    """Return why the environment is not what was wanted of it, or None."""
+    python = venv.recorded_python(project)
+    assert python is not None
+    return environment.health_check(project, python, Runtime.detect())
 
 
 def lose(project: Path) -> None:
@@ -213,7 +244,7 @@ def test_an_environment_that_was_not_tried_or_is_damaged_is_not_saved(made: Path
         colab_env.save(cache)
     (made / ".venv" / "colab-env-untried").unlink()
     (made / "poetry.lock").write_text("# changed\n")
-    with pytest.raises(MissingStepError, match="has changed"):
+    with pytest.raises(MissingStepError, match="have changed"):
         colab_env.save(cache)
 
 
@@ -230,14 +261,14 @@ def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache
         (made / "poetry.lock").write_text("# locked\n")
     with _journal.during("configure_venv"):
         _files.write_text(made / "poetry.toml", "# settings\n")
-    venv.write_receipt(made, python=venv.recorded_python(made))
+    filled_now(made, venv.recorded_python(made), Wish())
     colab_env.save(cache)
     lose(made)
     (made / "poetry.lock").unlink()
     (made / "poetry.toml").unlink()
     colab_env.restore(cache, project=made)
     assert ((made / "poetry.lock").read_text(), (made / "poetry.toml").read_text()) == ("# locked\n", "# settings\n")
-    assert venv.health_check(made, python=venv.recorded_python(made), system_site_packages=True) is None
+    assert problem_of(made) is None
     undo()
     assert sorted(path.name for path in made.iterdir()) == ["pyproject.toml"]
 
@@ -256,6 +287,46 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
     with _journal.during("configure_venv"), _files.restoring(path):
         path.write_text("# third\n")
     assert snapshot.files_given(runtime, made)["poetry.lock"] == mine
+
+
+def asked_for(project: Path, **options: Sequence[str]) -> snapshot.Asked:
+    wish = Wish.of(**{"lock": None, "installer": None, "extras": (), "groups": None, "keep": (), **options})
+    return snapshot.Asked(project=project, wish=wish)
+
+
+def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
+    project: Path, pythons: list[Interpreter], home: Path, cache: Path
+) -> None:
+    (project / "uv.lock").write_text("version = 1\n")
+    wish = Wish(extras=("plots",))
+    hand_made(project, pythons[0], wish)
+    (project / "poetry.lock").unlink()
+    filled_now(project, pythons[0], wish)
+    colab_env.save(cache)
+    assert all(each.problem is None for each in colab_env.cache_list(cache).snapshots)
+    lose(project)
+    runtime = Runtime.detect()
+
+    def found(**options: Sequence[str]) -> bool:
+        tried = SetupCache(cache, runtime, asked_for(project, **options))
+        return tried.restore() is not None
+
+    assert not found()
+    assert not found(extras=["plots"], groups=["dev"])
+    (project / "uv.lock").write_text("version = 2\n")
+    assert not found(extras=["plots"])
+    (project / "uv.lock").write_text("version = 1\n")
+    assert found(extras=["plots"])
+    assert problem_of(project) is None
+
+
+def test_an_environment_that_keeps_the_machine_s_packages_is_not_saved(made: Path, cache: Path) -> None:
+    receipt = _files.read_receipt(made / ".venv")
+    receipt["wanted"]["kept"] = {"/usr/lib/python3/dist-packages/six.py": "1.16.0"}
+    _files.write_receipt(made / ".venv", receipt)
+    with pytest.raises(MissingStepError, match="keeps packages of this machine"):
+        colab_env.save(cache)
+    assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -353,7 +424,7 @@ def test_a_restore_that_was_killed_is_recognised(made: Path, cache: Path, stop: 
     assert ended.returncode == -signal.SIGKILL
     colab_env.restore(cache, project=made)
     assert not staging.exists()
-    assert venv.health_check(made, python=venv.recorded_python(made), system_site_packages=True) is None
+    assert problem_of(made) is None
 
 
 def test_a_full_disk_while_unpacking_leaves_nothing(made: Path, cache: Path) -> None:
