@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from colab_env import env_cli
+from colab_env import env_cli, step_cli
 
 _EPILOG = """\
 examples:
@@ -75,8 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_steps(commands)
-    _add_plan(commands)
+    step_cli.add_commands(commands, _command, shown=_shown)
     _add_status(commands)
     _add_cache(commands)
     _add_kernel(commands)
@@ -115,120 +114,6 @@ def _command(group: Any, name: str, text: str, run: Callable[[argparse.Namespace
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run)
     return parser
-
-
-def _add_steps(commands: Any) -> None:
-    setup = _command(
-        commands,
-        "setup",
-        "do all steps in order, skipping what is fine",
-        _setup,
-        example="colab-env setup --python 3.12",
-    )
-    _python_options(setup)
-    setup.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
-    setup.add_argument("--kernel", metavar="NAME", help="the kernel's name (default: such as py312)")
-    setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
-    setup.add_argument("--cache", metavar="DIR", help="look for a snapshot there, and save one (see docs/snapshots.md)")
-    _view_option(setup)
-    _lock_options(setup)
-    _installer_option(setup)
-    python = _command(
-        commands, "install-python", "choose a Python, and install it if need be", _install_python,
-        example="colab-env install-python --python '>=3.11,<3.13' --interpreter uv",
-    )  # fmt: skip
-    _python_options(python)
-    python.add_argument(
-        "--project", default=".", metavar="DIR", help="the project whose pyproject.toml says which Python"
-    )
-    conda = _command(
-        commands, "install-miniconda", "install Miniconda or Miniforge", _install_miniconda,
-        example="colab-env install-miniconda --python 3.12 --prefix /opt/conda",
-    )  # fmt: skip
-    _conda_options(conda)
-    packages = _command(
-        commands,
-        "install-colab-packages",
-        "install what a kernel needs",
-        _install_colab_packages,
-        example="colab-env install-colab-packages",
-    )
-    packages.add_argument("--channel", action="append", metavar="NAME", help="a conda channel (default: conda-forge)")
-    poetry = _command(
-        commands,
-        "install-poetry",
-        "install Poetry",
-        _install_poetry,
-        example="colab-env install-poetry --version 2.5.1",
-    )
-    poetry.add_argument("--version", metavar="VERSION", help="default: a tested one")
-    venv = _command(
-        commands, "configure-venv", "make the project's .venv and install what its lock file says", _configure_venv,
-        example="colab-env configure-venv ~/lesson --python 3.12",
-    )  # fmt: skip
-    venv.add_argument("project", nargs="?", default=".", metavar="DIR")
-    venv.add_argument("--python", metavar="SPEC", help="a version or a path (default: the one chosen last)")
-    _view_option(venv)
-    _lock_options(venv)
-    _installer_option(venv)
-
-
-def _lock_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lock", metavar="FILE", help="such as requirements.txt or script.py (default: the one that is there)"
-    )
-    parser.add_argument("--extra", action="append", default=[], metavar="NAME", help="an extra; may be repeated")
-    told = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"
-    parser.add_argument("--group", action="append", metavar="NAME", help=told)
-    parser.add_argument("--no-groups", dest="group", action="store_const", const=[], help="only the main dependencies")
-    told = "use the machine's own build of a package, such as torch, and of what it needs; may be repeated"
-    parser.add_argument("--keep", action="append", default=[], metavar="PACKAGE", help=told)
-
-
-def _installer_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--installer", choices=("uv", "poetry"), help="default: uv where it can be had")
-
-
-def _python_options(parser: argparse.ArgumentParser) -> None:
-    sources = ("auto", "miniconda", "miniforge", "uv", "system")
-    parser.add_argument("--python", metavar="SPEC", help="3.12, '>=3.11,<3.13', or a path with --interpreter system")
-    told = "auto: miniconda on Colab, system elsewhere"
-    parser.add_argument("--interpreter", choices=sources, default="auto", help=told)
-    parser.add_argument(
-        "--prefix", default="/usr/local", metavar="DIR", help="where Miniconda goes (default: /usr/local)"
-    )
-
-
-def _conda_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--python", metavar="SPEC", help="the Python it comes with, such as 3.12")
-    parser.add_argument("--prefix", default="/usr/local", metavar="DIR", help="default: /usr/local")
-    parser.add_argument("--distribution", choices=("miniconda", "miniforge"), default="miniconda")
-    parser.add_argument("--installer", metavar="URL", help="an installer of your own")
-    parser.add_argument("--sha256", metavar="HEX", help="its checksum")
-    parser.add_argument("--mirror", metavar="URL", help="a directory that has the published installers")
-
-
-def _view_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--no-system-site-packages",
-        dest="system_site_packages",
-        action="store_false",
-        help="hide the interpreter's own packages",
-    )
-
-
-def _add_plan(commands: Any) -> None:
-    plan = _command(
-        commands,
-        "plan",
-        "say what a set-up would bring, hide and clash with; nothing is changed",
-        _plan,
-        example="colab-env plan --python 3.12 --keep torch",
-    )
-    _python_options(plan)
-    plan.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
-    _view_option(plan)
-    _lock_options(plan)
 
 
 def _add_status(commands: Any) -> None:
@@ -343,76 +228,6 @@ def _result(result: Any, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(result.as_dict())
     return 0
-
-
-def _setup(arguments: argparse.Namespace) -> int:
-    from colab_env import steps
-
-    result = steps.setup(
-        arguments.python,
-        interpreter=arguments.interpreter,
-        project=arguments.project,
-        kernel=arguments.kernel,
-        prefix=arguments.prefix,
-        poetry_version=arguments.poetry_version,
-        system_site_packages=arguments.system_site_packages,
-        **_wish(arguments),
-        installer=arguments.installer,
-        cache=arguments.cache,
-    )
-    if not arguments.json and not arguments.quiet:
-        print(repr(result).splitlines()[-1])
-    return _result(result, arguments)
-
-
-def _install_python(arguments: argparse.Namespace) -> int:
-    from colab_env import steps
-
-    named = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix")}
-    return _result(steps.install_python(arguments.python, **named), arguments)
-
-
-def _install_miniconda(arguments: argparse.Namespace) -> int:
-    from colab_env import steps
-
-    named = {key: getattr(arguments, key) for key in ("prefix", "distribution", "installer", "sha256", "mirror")}
-    return _result(steps.install_miniconda(arguments.python, **named), arguments)
-
-
-def _install_colab_packages(arguments: argparse.Namespace) -> int:
-    from colab_env import steps
-
-    return _result(steps.install_colab_packages(channels=arguments.channel or ("conda-forge",)), arguments)
-
-
-def _install_poetry(arguments: argparse.Namespace) -> int:
-    from colab_env import steps
-
-    return _result(steps.install_poetry(version=arguments.version), arguments)
-
-
-def _configure_venv(arguments: argparse.Namespace) -> int:
-    from colab_env import steps
-
-    named = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
-    wish = {**_wish(arguments), "installer": arguments.installer}
-    return _result(steps.configure_venv(arguments.project, **named, **wish), arguments)
-
-
-def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "lock": arguments.lock,
-        "extras": arguments.extra,
-        "groups": arguments.group,
-        "keep": arguments.keep,
-    }
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    from colab_env import planning
-
-    named = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix", "system_site_packages")}
-    return _shown(planning.plan(arguments.python, **named, **_wish(arguments)), arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:

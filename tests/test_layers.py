@@ -15,7 +15,7 @@ PACKAGE = ROOT / "colab_env"
 FLOORS: list[tuple[str, set[str]]] = [
     ("doors", {"__main__"}),
     ("doors", {"cli"}),
-    ("doors", {"env_cli", "magics", "__init__"}),
+    ("doors", {"env_cli", "step_cli", "magics", "__init__"}),
     ("verbs", {"steps", "diagnose", "envs", "switching", "undoing", "planning"}),
     ("verbs", {"snapshots"}),
     ("verbs", {"caches"}),
