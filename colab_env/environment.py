@@ -110,6 +110,11 @@ class Environment:
         """Say whether Poetry reads, or makes, its lock file."""
         return self.lock is None or self.lock.kind == "poetry.lock"
 
+    @property
+    def is_condas(self) -> bool:
+        """Say whether its packages are those of the interpreter, which conda made from an environment.yml."""
+        return self.lock is not None and self.lock.kind == lockfiles.CONDA
+
     def check(self) -> str | None:
         """Return why there is something to do, or None. Reads files, starts nothing."""
         self._look()  # another run may have made the lock file meanwhile
@@ -139,6 +144,10 @@ class Environment:
         self.lock = find_lock(self.project, self.wish.lock, self.runtime)
         if self.lock is not None:
             locked.check(self.lock, self.choice)
+        if self.is_condas and (self.wish.keep or not self.visible):
+            other = "keep" if self.wish.keep else "system_site_packages=False"
+            msg = f"{other} does not go with {short(self.lock.path if self.lock else self.project)}"
+            raise UsageError(msg, hint="leave it out: the environment sees exactly what conda installs from the file")
 
     def _require_python(self) -> None:
         asked = lockfiles.requires_python(self.lock) if self.lock else pyproject.requires_python(self.project)
@@ -184,7 +193,7 @@ class Environment:
 
     def _fits(self, place: locked.Place) -> bool:
         # pip removes nothing, so what it fills is made anew; so are links, which no tool shall install over.
-        if self.wish.keep or self._recorded_kept():
+        if self.wish.keep or self._recorded_kept() or self.is_condas:
             return False
         if venv.recorded_python(self.project) is None or (place.uv is None and not self.is_poetrys):
             return False
@@ -210,9 +219,8 @@ class Environment:
     def _create(self, place: locked.Place) -> None:
         installer = uv.installer(self.runtime, index.settings(self.runtime))
         # Where uv fills it, pip comes with the packages.
-        installer.make_venv(
-            place.environment, self.python.path, system_site_packages=self.visible, pip=place.uv is None
-        )
+        pip = place.uv is None or self.is_condas
+        installer.make_venv(place.environment, self.python.path, system_site_packages=self.visible, pip=pip)
 
     def _install(self, place: locked.Place) -> None:
         keeper = self._keeper(place)
