@@ -60,6 +60,11 @@ class Wish:
             keep=keeping.names(keep),
         )
 
+    @property
+    def choice(self) -> locked.Choice:
+        """Return what of a lock file is wanted, and who installs it."""
+        return locked.Choice(extras=self.extras, groups=self.groups, installer=self.installer or "uv")
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the receipt."""
         groups = None if self.groups is None else list(self.groups)
@@ -100,9 +105,7 @@ class Environment:
         self.ready = ready
         self.lock: LockFile | None = None
         self.notes: list[str] = []
-        self.choice = locked.Choice(
-            extras=wish.extras, groups=wish.groups, installer=wish.installer or "uv", notes=self.notes
-        )
+        self.choice = replace(wish.choice, notes=self.notes)
         self._look()
 
     @property
@@ -141,13 +144,7 @@ class Environment:
         return Found(what=what, where=self.project / venv.NAME, python=self.python)
 
     def _look(self) -> None:
-        self.lock = find_lock(self.project, self.wish.lock, self.runtime)
-        if self.lock is not None:
-            locked.check(self.lock, self.choice)
-        if self.is_condas and (self.wish.keep or not self.visible):
-            other = "keep" if self.wish.keep else "system_site_packages=False"
-            msg = f"{other} does not go with {short(self.lock.path if self.lock else self.project)}"
-            raise UsageError(msg, hint="leave it out: the environment sees exactly what conda installs from the file")
+        self.lock = fitting_lock(self.project, self.wish, self.runtime, system_site_packages=self.visible)
 
     def _require_python(self) -> None:
         asked = lockfiles.requires_python(self.lock) if self.lock else pyproject.requires_python(self.project)
@@ -275,6 +272,18 @@ def wanted_of(project: Path, wish: Wish, runtime: Runtime) -> str:
     content = None if lock is None or lock.kind == "poetry.lock" else lockfiles.digest(lock)
     said = json.dumps([{**wish.as_dict(), "lock": None}, content], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def fitting_lock(project: Path, wish: Wish, runtime: Runtime, *, system_site_packages: bool) -> LockFile | None:
+    """Return what says what the environment consists of. Raises UsageError for a wish that does not go with it."""
+    lock = find_lock(project, wish.lock, runtime)
+    if lock is not None:
+        locked.check(lock, wish.choice)
+    if lock is not None and lock.kind == lockfiles.CONDA and (wish.keep or not system_site_packages):
+        other = "keep" if wish.keep else "system_site_packages=False"
+        msg = f"{other} does not go with {short(lock.path)}"
+        raise UsageError(msg, hint="leave it out: the environment sees exactly what conda installs from the file")
+    return lock
 
 
 def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | None:

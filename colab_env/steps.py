@@ -29,7 +29,7 @@ from colab_env import (
     venv,
 )
 from colab_env.conda_env import CondaEnvironment
-from colab_env.environment import Environment, Wish, find_lock
+from colab_env.environment import Environment, Wish, find_lock, fitting_lock
 from colab_env.errors import MissingStepError, PreflightError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.kernel import ProjectKernel
@@ -78,6 +78,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         )
         get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
         wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
+        fitting_lock(_directory(project), wish, Runtime.detect(), system_site_packages=system_site_packages)
         fill = functools.partial(_configured, project, system_site_packages=system_site_packages, wish=wish)
 
         def build() -> tuple[list[StepResult], StepResult]:
