@@ -216,8 +216,9 @@ class Environment:
     def _create(self, place: locked.Place) -> None:
         installer = uv.installer(self.runtime, index.settings(self.runtime))
         # Where uv fills it, pip comes with the packages.
-        pip = place.uv is None or self.is_condas
-        installer.make_venv(place.environment, self.python.path, system_site_packages=self.visible, pip=pip)
+        installer.make_venv(
+            place.environment, self.python.path, system_site_packages=self.visible, pip=place.uv is None
+        )
 
     def _install(self, place: locked.Place) -> None:
         keeper = self._keeper(place)

@@ -119,8 +119,8 @@ def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Run
     if lock is not None:
         check(lock, choice)
     if lock is not None and lock.kind == lockfiles.CONDA:
-        return  # the interpreter's own packages are those of the file
-    if lock is None or lock.kind == "poetry.lock":
+        _pip_only(lock, place=place, runtime=runtime)
+    elif lock is None or lock.kind == "poetry.lock":
         directory = lock.directory if lock else place.project
         if place.uv is None or choice.installer == "poetry":
             _poetry_install(directory, choice, place=place, runtime=runtime)
@@ -130,6 +130,12 @@ def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Run
         _pip_install(lock, place=place, runtime=runtime)
     else:
         _uv_install(lock, choice, place=place, runtime=runtime)
+
+
+def _pip_only(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
+    # The packages of the file are the interpreter's own; without uv, pip came with the environment.
+    if place.uv is not None and place.pip:
+        _uv(place.uv, runtime).install([*place.options, "--exact", "pip"], python=place.python, cwd=lock.directory)
 
 
 def check(lock: LockFile, choice: Choice) -> None:

@@ -102,13 +102,14 @@ def in_kernel(code: str) -> str:
 
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine, base, project, request, tmp_path):
-    def setup():
-        return steps.setup(interpreter="miniconda", project=project, prefix=base.prefix, cache=tmp_path / "drive")
+def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine, base, project, tmp_path):
+    def setup(**options):
+        return steps.setup(interpreter="miniconda", project=project, prefix=base.prefix, **options)
 
+    cache = tmp_path / "drive"
+    cache.mkdir()
     before = {path for path in base.prefix.rglob("*") if "__pycache__" not in path.parts}
     write(project)
-    (tmp_path / "drive").mkdir()
     result = setup()
     python = result.steps[0].python
     assert python.version == base.python
@@ -119,6 +120,7 @@ def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine
     assert {path.name for path in project.iterdir()} == {".venv", "environment.yml"}
     assert in_kernel("import greeting, sys; print(greeting.version, sys.prefix)") == f"1.0 {project / '.venv'}"
     assert in_kernel("!greet") == "hello"
+    assert venv.packages(project) == 1  # pip
     assert {path for path in base.prefix.rglob("*") if "__pycache__" not in path.parts} == before
     assert not (Path.home() / ".conda").exists()
 
@@ -133,7 +135,7 @@ def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine
 
     write(project, FILE.replace("1.0", "2.0"))
     assert not diagnose.status(project).ok
-    setup()
+    setup(cache=cache)
     assert in_kernel("import greeting; print(greeting.version)") == "2.0"
     assert diagnose.status(project).ok
     assert len(made(Runtime.detect())) == 1
@@ -141,7 +143,7 @@ def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine
     # Another machine, without conda: the snapshot has all of it.
     for place in (project / ".venv", machine.data, base.prefix):
         shutil.rmtree(place)
-    restored = setup()
+    restored = setup(cache=cache)
     assert restored.steps[0].step == "restore"
     assert restored.steps[1].action == "already there"
     assert in_kernel("import greeting; print(greeting.version)") == "2.0"
