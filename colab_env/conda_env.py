@@ -149,7 +149,7 @@ def is_of(python: Path, project: Path, runtime: Runtime) -> bool:
 
 def remove_others(project: Path, python: Path, runtime: Runtime) -> None:
     """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
-    for prefix in sorted(_base(runtime).glob("*")):
+    for prefix in sorted(_base(runtime).glob("[!.]*")):
         found = _read(prefix)
         if found is None or found["project"] != str(project) or prefix in python.parents:
             continue

@@ -267,14 +267,18 @@ def configure_venv(
 ) -> StepResult:
     """Make the project's `.venv` and install exactly what its lock file says, and pip.
 
-    `lock` names the lock file, relative to the project: poetry.lock, uv.lock, pylock.toml, requirements.txt, or a script
-    or notebook with a `# /// script` block (PEP 723). By default the first of these that is there, requirements.txt only
-    where pyproject.toml has no dependencies; then the block of a cell that has run. With none, Poetry makes a lock, and a
-    missing pyproject.toml is written, minimal; one that exists is only completed.
+    `lock` names the lock file, relative to the project: poetry.lock, uv.lock, pylock.toml, requirements.txt,
+    environment.yml, or a script or notebook with a `# /// script` block (PEP 723). By default the first of these that is
+    there, requirements.txt and environment.yml only where pyproject.toml has no dependencies; then the block of a cell that
+    has run. With none, Poetry makes a lock, and a missing pyproject.toml is written, minimal; one that exists is only
+    completed.
 
     `extras` are names of extras; `groups` names of dependency groups, exactly these, by default those that the lock
     file's own tool takes. `installer` is "uv" or, for poetry.lock, "poetry"; by default uv, and where that cannot be had
     Poetry or pip. What is given here counts for this call: the next one starts from the defaults again.
+
+    For an environment.yml, the conda installed last makes an environment from it in colab-env's own directory, and `.venv`
+    sees its packages; that needs a Python of conda's, and raises what `install_miniconda` and `install_colab_packages` do.
 
     `keep` names packages, such as torch, that are used as the machine has them, with what they need: seen or linked, not
     downloaded. Each that is not kept (another X.Y of Python, or a version that the project refuses) is named in a note; one
