@@ -26,6 +26,11 @@ def install_argv(python: Path, packages: Sequence[str], *, channels: Sequence[st
     return [*command, *named, *packages]
 
 
+def env_create_argv(python: Path, prefix: Path, file: Path) -> list[str]:
+    """Return the command that makes an environment from an environment.yml, which conda itself reads."""
+    return [str(python), "-m", "conda", "env", "create", "-q", "--json", "-p", str(prefix), "-f", str(file)]
+
+
 def conda_environ(machine: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for conda: no terms are accepted by it, and the certificates of others are trusted."""
     environ = _process.child_environ(machine)
@@ -66,18 +71,54 @@ def install_packages(
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Run `conda install` with conda's own `python`; try again what may heal, waiting 1, 2, 4 seconds."""
-    prefix = python.parents[1]
     argv = install_argv(python, packages, channels=channels)
+    what = f"conda could not install into {short(python.parents[1])}"
+    terms = "use channels=('conda-forge',), which asks for nothing;"
+    _run_conda(argv, what=what, terms=terms, environ=conda_environ(environ), sleep=sleep)
+
+
+def create_environment(
+    python: Path,
+    prefix: Path,
+    file: Path,
+    *,
+    environ: Mapping[str, str],
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Run `conda env create` with conda's own `python` into the empty directory `prefix`; try again as for packages."""
+
+    def clear() -> None:
+        for entry in prefix.iterdir():
+            _files.discard(entry)
+
+    argv = env_create_argv(python, prefix, file)
+    what = f"conda could not make the environment of {short(file)}"
+    terms = f"name channels in {file.name} that ask for nothing, such as conda-forge, and not `defaults`;"
+    _run_conda(argv, what=what, terms=terms, environ=conda_environ(environ), sleep=sleep, before=clear)
+
+
+def _run_conda(
+    argv: Sequence[str],
+    *,
+    what: str,
+    terms: str,
+    environ: Mapping[str, str],
+    sleep: Callable[[float], object],
+    before: Callable[[], object] = lambda: None,
+) -> None:
+    """Run conda up to four times, `before` each; `terms` is what to do where a channel wants its terms accepted."""
+    base = Path(argv[0]).parents[1]
     for number in range(_ATTEMPTS):
-        _mend_history(prefix)
-        finished = _process.run(argv, environ=conda_environ(environ), check=False)
+        _mend_history(base)
+        before()
+        finished = _process.run(argv, environ=environ, check=False)
         if finished.returncode == 0:
             return
         fault = conda_faults.recognise(conda_faults.CONDA_FAULTS, finished.lines)
         heals = conda_faults.LOST_HISTORY in finished.output or (fault is not None and fault.is_transient)
         if not heals or number == _ATTEMPTS - 1:
-            _mend_history(prefix)
-            raise _conda_error(fault, finished, prefix=prefix)
+            _mend_history(base)
+            raise _conda_error(fault, finished, what=what, terms=terms)
         _report.line(f"conda: {fault.fact if fault else 'its history was lost'}; attempt {number + 2} of {_ATTEMPTS}")
         sleep(2**number)
 
@@ -89,8 +130,9 @@ def _mend_history(prefix: Path) -> None:
         _files.write_text(history, "")
 
 
-def _conda_error(fault: conda_faults.Fault | None, finished: _process.Finished, *, prefix: Path) -> ColabEnvError:
-    what = f"conda could not install into {short(prefix)}"
+def _conda_error(
+    fault: conda_faults.Fault | None, finished: _process.Finished, *, what: str, terms: str
+) -> ColabEnvError:
     if fault is None:
         message = "\n".join([what, *_quoted(finished)])
         return CondaError(
@@ -98,16 +140,16 @@ def _conda_error(fault: conda_faults.Fault | None, finished: _process.Finished, 
         )
     error = _error(fault, finished, what=what)
     if fault.needs_consent:
-        error.hint = _terms_hint(finished)
+        error.hint = _terms_hint(finished, terms)
     return error
 
 
-def _terms_hint(finished: _process.Finished) -> str:
+def _terms_hint(finished: _process.Finished, instead: str) -> str:
     channels = conda_faults.channels_with_terms(finished.lines) or ["https://repo.anaconda.com/pkgs/main"]
     accept = [f"{finished.argv[0]} -m conda tos accept --override-channels --channel {url}" for url in channels]
     return "\n".join(
         [
-            "use channels=('conda-forge',), which asks for nothing;",
+            instead,
             "or read https://www.anaconda.com/legal and, if you agree, run:",
             *(f"    {line}" for line in accept),
         ]

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.installers import Installer, Source, choose, installers
+from colab_env.interpreter import Interpreter
 from colab_env.results import short
 from colab_env.runtime import Runtime
 
@@ -36,6 +37,7 @@ __all__ = [
     "Installer",
     "Source",
     "choose",
+    "create_environment",
     "health_check",
     "hides_google",
     "install",
@@ -45,9 +47,11 @@ __all__ = [
     "interpreter",
     "is_own",
     "packages_missing",
+    "python",
     "python_version",
     "saved_directory",
     "verify",
+    "working_version",
 ]
 
 _KIND = "conda"  # in our receipt
@@ -107,23 +111,29 @@ def install(
 def verify(prefix: Path, *, specifier: SpecifierSet | None = None, runtime: Runtime) -> str:
     """Start the installed Python and conda; return the Python's version. Raises InstallerError or NoSuchPythonError."""
     python = interpreter(prefix)
-    code = "import platform, ssl, sys; print(sys.prefix, platform.python_version())"
-    first = _process.run([python, "-c", code], environ=_conda_run.conda_environ(runtime.environ), check=False)
-    second = _process.run(
-        [python, "-m", "conda", "--version"], environ=_conda_run.conda_environ(runtime.environ), check=False
-    )
-    for finished in (first, second):
-        if finished.returncode or not finished.lines:
-            msg = f"the installation in {short(prefix)} does not work: `{' '.join(finished.argv)}` failed"
-            hint = "run the same call again, or choose another prefix"
-            raise _process.failed(finished, kind=InstallerError, message=msg, hint=hint)
-    version = first.lines[-1].split()[-1]
+    version = working_version(python, environ=runtime.environ)
+    _answer([python, "-m", "conda", "--version"], prefix, environ=runtime.environ)
     if specifier is not None and not specifier.contains(version):
         msg = f"the installer brought Python {version}, which does not fit {specifier}"
         raise NoSuchPythonError(
             msg, hint=f"ask for =={version.rpartition('.')[0]}.*, or give installer=URL and sha256=..."
         )
     return version
+
+
+def working_version(python: Path, *, environ: Mapping[str, str]) -> str:
+    """Start a Python of conda's and return its version. Raises InstallerError."""
+    code = "import platform, ssl, sys; print(sys.prefix, platform.python_version())"
+    return _answer([python, "-c", code], python.parents[1], environ=environ).split()[-1]
+
+
+def _answer(argv: Sequence[str | Path], prefix: Path, *, environ: Mapping[str, str]) -> str:
+    finished = _process.run(argv, environ=_conda_run.conda_environ(environ), check=False)
+    if finished.returncode or not finished.lines:
+        msg = f"the installation in {short(prefix)} does not work: `{' '.join(finished.argv)}` failed"
+        hint = "run the same call again, or choose another prefix"
+        raise _process.failed(finished, kind=InstallerError, message=msg, hint=hint)
+    return finished.lines[-1]
 
 
 def interpreter(prefix: Path) -> Path:
@@ -135,6 +145,11 @@ def interpreter(prefix: Path) -> Path:
                 return python
     msg = f"{short(prefix)} has no Python of conda's"
     raise MissingStepError(msg, hint="run install_miniconda() first")
+
+
+def python(prefix: Path, distribution: str) -> Interpreter:
+    """Return conda's own Python. Raises MissingStepError."""
+    return Interpreter(path=interpreter(prefix), version=python_version(prefix), source=distribution)
 
 
 def python_version(prefix: Path) -> str:
@@ -192,6 +207,23 @@ def install_packages(
             overlay.settle(python=python, path=path)
             version = verify(prefix, runtime=runtime) if _print(python) != receipt["print"] else receipt["python"]
             _files.write_receipt(prefix, {**receipt, **_described(prefix, python, version)})
+
+
+def create_environment(
+    prefix: Path,
+    file: Path,
+    *,
+    into: Path,
+    environ: Mapping[str, str],
+    runtime: Runtime,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Let the conda in `prefix` make an environment from an environment.yml `into` an empty directory.
+
+    `environ` is the machine's with what this run shall know. `prefix` stays as it is. Raises as `install_packages` does.
+    """
+    with _files.locked(_lock(prefix, runtime)):
+        _conda_run.create_environment(interpreter(prefix), into, file, environ=environ, sleep=sleep)
 
 
 def saved_directory(prefix: Path, runtime: Runtime) -> Path:

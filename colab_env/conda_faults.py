@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from colab_env.errors import (
+    BuildError,
     ColabEnvError,
     CondaError,
     DiskFullError,
@@ -16,6 +17,7 @@ from colab_env.errors import (
     NetworkError,
     NotWritableError,
     PackageNotFoundError,
+    ProjectFileError,
     TermsOfServiceError,
 )
 
@@ -97,6 +99,27 @@ CONDA_FAULTS = (
         hint="ask for other versions, or for a Python that they support",
     ),
     Fault(
+        kind=ProjectFileError,
+        words=(
+            *("EnvironmentSpecPluginNotDetected", "EnvironmentFileInvalid", "EnvironmentFileEmpty", "SpecNotFound"),
+            *(
+                "EnvironmentFileExtensionNotValid",
+                "EnvironmentFileTypeMismatchError",
+                "InvalidMatchSpec",
+                "ParserError",
+            ),
+            "ScannerError",
+        ),
+        fact="conda cannot read the file",
+        hint="check it: `channels:` and `dependencies:`, each with a list, as `conda env export` writes them",
+    ),
+    Fault(
+        kind=BuildError,
+        words=("CondaEnvException", "Pip failed"),
+        fact="pip cannot install what its section `pip:` says",
+        hint="read what pip says above; conda's own packages were fine",
+    ),
+    Fault(
         kind=CondaError,
         words=("UnavailableInvalidChannel",),
         fact="a channel is not there",
@@ -165,7 +188,7 @@ def recognise(faults: Sequence[Fault], lines: Sequence[str]) -> Fault | None:
 
 
 def told(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return what the output says to a person: the `message` of a JSON object, or the lines themselves."""
+    """Return what the output says to a person: the `message` of a JSON object and what pip said, or the lines themselves."""
     text = "\n".join(lines)
     start = text.find("{")
     try:
@@ -173,7 +196,10 @@ def told(lines: Sequence[str]) -> tuple[str, ...]:
     except ValueError:
         return tuple(lines)
     message = found.get("message") or found.get("error") if isinstance(found, dict) else None
-    return tuple(str(message).splitlines()) if message else tuple(lines)
+    if not message:
+        return tuple(lines)
+    _, _, by_pip = text[:start].partition("Pip subprocess error:")
+    return (*str(message).splitlines(), *by_pip.splitlines())
 
 
 def channels_with_terms(lines: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from colab_env import (
     choice,
     colab_layer,
     conda,
+    conda_env,
     environment,
     kernel,
     kernelspec,
@@ -147,7 +148,10 @@ def _python_parts(runtime: Runtime, project: Path) -> Iterator[Part]:
         return
     gone = None if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
-    if python.source in ("miniconda", "miniforge"):
+    made = conda_env.prefix_of(python.path, runtime)
+    if made is not None:
+        yield _built("Conda", "the packages of environment.yml", made, conda_env.health_check(made))
+    elif python.source in ("miniconda", "miniforge"):
         prefix = python.path.parents[1]
         problem = conda.health_check(prefix, specifier=parse_specifier("*"))
         yield Part(name="Conda", what=python.source.capitalize(), where=prefix, problem=problem, made=_made(prefix))

@@ -18,12 +18,14 @@ from colab_env import (
     index,
     kernelspec,
     locked,
+    lockfiles,
     system,
     uv,
 )
-from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError
+from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.named_env import NamedEnvironment, packages, size
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.env_recipe import Recipe
@@ -145,6 +147,11 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, runtime: Runt
         editable=False,
         options=("--compile-bytecode", *source),
     )
+    if recipe.lock.kind == lockfiles.CONDA:
+        msg = f"{short(recipe.lock.path)} is conda's, and conda makes no named environments"
+        raise UsageError(
+            msg, hint="lock the project with Poetry or uv; or use setup(interpreter='miniconda') for a kernel"
+        )
     choice = locked.Choice()
     locked.check(recipe.lock, choice)
     locked.install(recipe.lock, choice, place=place, runtime=runtime)

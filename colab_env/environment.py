@@ -60,6 +60,11 @@ class Wish:
             keep=keeping.names(keep),
         )
 
+    @property
+    def choice(self) -> locked.Choice:
+        """Return what of a lock file is wanted, and who installs it."""
+        return locked.Choice(extras=self.extras, groups=self.groups, installer=self.installer or "uv")
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for the receipt."""
         groups = None if self.groups is None else list(self.groups)
@@ -100,15 +105,18 @@ class Environment:
         self.ready = ready
         self.lock: LockFile | None = None
         self.notes: list[str] = []
-        self.choice = locked.Choice(
-            extras=wish.extras, groups=wish.groups, installer=wish.installer or "uv", notes=self.notes
-        )
+        self.choice = replace(wish.choice, notes=self.notes)
         self._look()
 
     @property
     def is_poetrys(self) -> bool:
         """Say whether Poetry reads, or makes, its lock file."""
         return self.lock is None or self.lock.kind == "poetry.lock"
+
+    @property
+    def is_condas(self) -> bool:
+        """Say whether its packages are those of the interpreter, which conda made from an environment.yml."""
+        return self.lock is not None and self.lock.kind == lockfiles.CONDA
 
     def check(self) -> str | None:
         """Return why there is something to do, or None. Reads files, starts nothing."""
@@ -136,9 +144,7 @@ class Environment:
         return Found(what=what, where=self.project / venv.NAME, python=self.python)
 
     def _look(self) -> None:
-        self.lock = find_lock(self.project, self.wish.lock, self.runtime)
-        if self.lock is not None:
-            locked.check(self.lock, self.choice)
+        self.lock = fitting_lock(self.project, self.wish, self.runtime, system_site_packages=self.visible)
 
     def _require_python(self) -> None:
         asked = lockfiles.requires_python(self.lock) if self.lock else pyproject.requires_python(self.project)
@@ -184,7 +190,7 @@ class Environment:
 
     def _fits(self, place: locked.Place) -> bool:
         # pip removes nothing, so what it fills is made anew; so are links, which no tool shall install over.
-        if self.wish.keep or self._recorded_kept():
+        if self.wish.keep or self._recorded_kept() or self.is_condas:
             return False
         if venv.recorded_python(self.project) is None or (place.uv is None and not self.is_poetrys):
             return False
@@ -267,6 +273,18 @@ def wanted_of(project: Path, wish: Wish, runtime: Runtime) -> str:
     content = None if lock is None or lock.kind == "poetry.lock" else lockfiles.digest(lock)
     said = json.dumps([{**wish.as_dict(), "lock": None}, content], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def fitting_lock(project: Path, wish: Wish, runtime: Runtime, *, system_site_packages: bool) -> LockFile | None:
+    """Return what says what the environment consists of. Raises UsageError for a wish that does not go with it."""
+    lock = find_lock(project, wish.lock, runtime)
+    if lock is not None:
+        locked.check(lock, wish.choice)
+    if lock is not None and lock.kind == lockfiles.CONDA and (wish.keep or not system_site_packages):
+        other = "keep" if wish.keep else "system_site_packages=False"
+        msg = f"{other} does not go with {short(lock.path)}"
+        raise UsageError(msg, hint="leave it out: the environment sees exactly what conda installs from the file")
+    return lock
 
 
 def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | None:

@@ -48,10 +48,7 @@ def python(asked: str | None, *, given: bool, source: str, project: Path, prefix
 
 def _conda(specifier: SpecifierSet, distribution: str, prefix: Path) -> Foreseen:
     if conda.health_check(prefix, specifier=specifier) is None:
-        version = conda.python_version(prefix)
-        return Foreseen(
-            python=Interpreter(path=conda.interpreter(prefix), version=version, source=distribution), there=True
-        )
+        return Foreseen(python=conda.python(prefix, distribution), there=True)
     short = conda.choose(specifier, distribution=distribution).python or "3"
     return _absent(short, distribution, prefix / f"bin/python{short}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, colab_layer, guard, kernelspec, preflight
+from colab_env import _files, colab_layer, conda_env, guard, kernelspec, preflight
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import Interpreter
 from colab_env.step import Found
@@ -60,13 +60,15 @@ class ProjectKernel:
         raise _error(self.name, outcome)
 
     def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:
+        # What environment.yml brings are programs too.
+        programs = [self.python.path.parent] if conda_env.prefix_of(self.python.path, self.runtime) else []
         spec = kernelspec.spec_dict(
             tier=tier,
             python=self.python,
             project=self.project,
             launcher=colab_layer.launcher(self.layer),
             shown=kernelspec.display_name(self.python, self.project),
-            commands=self.runtime.bin,
+            commands=[self.runtime.bin, *programs],
             fingerprint={"layer": str(self.layer), "python": self.python.version},
         )
         return guard.guarded(spec, name=self.name, runtime=self.runtime)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
@@ -71,7 +71,7 @@ def spec_dict(
     project: Path,
     launcher: Path,
     shown: str,
-    commands: Path,
+    commands: Sequence[Path],
     fingerprint: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the contents of kernel.json. Absolute paths only: a bare `python3` would become the server's own."""
@@ -93,11 +93,11 @@ def environment_of(project: Path) -> Path:
     return project if (project / "pyvenv.cfg").is_file() else project / ".venv"
 
 
-def kernel_environ(venv: Path, commands: Path) -> dict[str, str]:
+def kernel_environ(venv: Path, commands: Sequence[Path]) -> dict[str, str]:
     """Return what a kernel's environment must say: its own commands first, nothing of the server's Python."""
     return {
         "VIRTUAL_ENV": str(venv),
-        "PATH": f"{venv / 'bin'}:{commands}:${{PATH}}",
+        "PATH": ":".join([*map(str, (venv / "bin", *commands)), "${PATH}"]),
         "PYTHONPATH": "",
         "UV_SYSTEM_PYTHON": "false",
     }

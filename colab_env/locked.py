@@ -14,6 +14,7 @@ from colab_env import (
     _files,
     _process,
     index,
+    lockfiles,
     poetry,
     poetry_lock,
     pylock,
@@ -94,6 +95,9 @@ def requirements(
     """
     choice = Choice(extras=extras, groups=groups)
     check(lock, choice)
+    if lock.kind == lockfiles.CONDA:
+        msg = f"{short(lock.path)} is conda's: what it brings is known when conda has installed it"
+        raise UsageError(msg, hint="run setup(interpreter='miniconda'), or name another lock file with lock=...")
     if lock.kind == "poetry.lock":
         return _of_poetry(lock.directory, choice, runtime=runtime)
     installer = _uv(uv.ensure(runtime), runtime)
@@ -114,7 +118,9 @@ def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Run
     """
     if lock is not None:
         check(lock, choice)
-    if lock is None or lock.kind == "poetry.lock":
+    if lock is not None and lock.kind == lockfiles.CONDA:
+        _pip_only(lock, place=place, runtime=runtime)
+    elif lock is None or lock.kind == "poetry.lock":
         directory = lock.directory if lock else place.project
         if place.uv is None or choice.installer == "poetry":
             _poetry_install(directory, choice, place=place, runtime=runtime)
@@ -126,18 +132,22 @@ def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Run
         _uv_install(lock, choice, place=place, runtime=runtime)
 
 
+def _pip_only(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
+    # The packages of the file are the interpreter's own; without uv, pip came with the environment.
+    if place.uv is not None and place.pip:
+        _uv(place.uv, runtime).install([*place.options, "--exact", "pip"], python=place.python, cwd=lock.directory)
+
+
 def check(lock: LockFile, choice: Choice) -> None:
     """Raise UsageError for a choice that this kind of lock file does not have."""
     asked = [name for name, value in (("extras", choice.extras), ("groups", choice.groups)) if value]
-    if lock.kind == "environment.yml":
-        msg = f"{short(lock.path)} is conda's: colab-env does not install it"
-        raise UsageError(msg, hint="lock the project with Poetry or uv, or name another lock file with lock=...")
-    if asked and lock.kind in ("requirements.txt", "script"):
+    if asked and lock.kind in ("requirements.txt", "script", lockfiles.CONDA):
         msg = f"{short(lock.path)} has no {' and no '.join(asked)}"
         raise UsageError(msg, hint="leave them out, or name another lock file with lock=...")
     if choice.installer == "poetry" and lock.kind != "poetry.lock":
         msg = f"Poetry does not install {short(lock.path)}"
-        raise UsageError(msg, hint="leave installer='poetry' out: uv installs it")
+        owner = "conda" if lock.kind == lockfiles.CONDA else "uv"
+        raise UsageError(msg, hint=f"leave installer='poetry' out: {owner} installs it")
 
 
 def require_poetry(runtime: Runtime) -> None:

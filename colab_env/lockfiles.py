@@ -11,6 +11,8 @@ from colab_env import pyproject, script_block
 from colab_env.errors import UsageError
 from colab_env.results import short
 
+CONDA = "environment.yml"  # the kind that only conda reads
+
 # In the order in which they are looked for.
 _NAMES = {
     "poetry.lock": "poetry.lock",
@@ -29,7 +31,8 @@ _SUFFIXES = {
     ".py": "script",
     ".ipynb": "script",
 }
-_INCLUDE = re.compile(r"(?m)^\s*(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
+# In environment.yml as items of the list under `pip:`.
+_INCLUDE = re.compile(r"""(?m)^\s*(?:-\s+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?\s*([^\s"']+)""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +85,11 @@ def requires_python(lock: LockFile) -> str | None:
 
 
 def digest(lock: LockFile) -> str:
-    """Return a checksum of what the lock file says: of a script its block, with requirements.txt the files it includes."""
+    """Return a checksum of what the lock file says: of a script its block, with others the files that pip includes."""
     if lock.kind == "script":
         return hashlib.sha256(script_block.block(lock.path).encode()).hexdigest()
     paths = [lock.path]
-    if lock.kind == "requirements.txt":
+    if lock.kind in ("requirements.txt", CONDA):
         paths = _with_included(lock.path)
     elif lock.kind in ("poetry.lock", "uv.lock"):
         paths.append(lock.directory / "pyproject.toml")

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _journal, _process, colab_layer, environment, kernelspec, poetry, venv
+from colab_env import _files, _journal, _process, colab_layer, conda_env, environment, kernelspec, poetry, venv
 from colab_env._archive import Tree
 from colab_env.environment import Wish
 from colab_env.errors import CommandError, SnapshotError
@@ -250,7 +250,7 @@ def _place_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) 
     expected = own_places(runtime, asked.project, python)
     if any(name not in expected or str(expected[name]) != place for name, place in places.items()):
         return "its parts belong to other places"
-    if python.source in _CONDA and asked.prefix is not None and python.path.parents[1] != asked.prefix:
+    if _is_of_base(python, runtime) and asked.prefix is not None and python.path.parents[1] != asked.prefix:
         return f"its conda is in {python.path.parents[1]}"
     if of_python is not None and Path(of_python) not in _python_places(runtime, python, links):
         return "its Python belongs to another place"
@@ -338,8 +338,13 @@ def _own_prefix(python: Interpreter, runtime: Runtime) -> Path | None:
         from colab_env import conda
 
         prefix = python.path.parents[1]
-        return prefix if conda.is_own(prefix) else None
+        return prefix if not _is_of_base(python, runtime) or conda.is_own(prefix) else None
     return None
+
+
+def _is_of_base(python: Interpreter, runtime: Runtime) -> bool:
+    """Say whether it is the Python of Miniconda itself: not of an environment that conda made."""
+    return python.source in _CONDA and conda_env.prefix_of(python.path, runtime) is None
 
 
 def _uv_pythons(runtime: Runtime) -> Path:

@@ -79,7 +79,9 @@ def _add_steps(add: Command) -> None:
 
 def _lock_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--lock", metavar="FILE", help="such as requirements.txt or script.py (default: the one that is there)"
+        "--lock",
+        metavar="FILE",
+        help="such as requirements.txt, environment.yml or script.py (default: the one that is there)",
     )
     parser.add_argument("--extra", action="append", default=[], metavar="NAME", help="an extra; may be repeated")
     told = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"

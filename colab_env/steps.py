@@ -16,6 +16,7 @@ from colab_env import (
     choice,
     colab_layer,
     conda,
+    conda_env,
     index,
     kernelspec,
     locked,
@@ -27,10 +28,12 @@ from colab_env import (
     uv,
     venv,
 )
-from colab_env.environment import Environment, Wish, find_lock
+from colab_env.conda_env import CondaEnvironment
+from colab_env.environment import Environment, Wish, find_lock, fitting_lock
 from colab_env.errors import MissingStepError, PreflightError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.kernel import ProjectKernel
+from colab_env.lockfiles import LockFile
 from colab_env.results import SetupResult, StepResult, short
 from colab_env.runtime import Runtime
 from colab_env.snapshot import Asked
@@ -75,6 +78,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         )
         get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
         wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
+        fitting_lock(_directory(project), wish, Runtime.detect(), system_site_packages=system_site_packages)
         fill = functools.partial(_configured, project, system_site_packages=system_site_packages, wish=wish)
 
         def build() -> tuple[list[StepResult], StepResult]:
@@ -112,11 +116,15 @@ def install_python(
     """Choose the Python that the next steps use, and install it where it is not on the machine.
 
     Arguments as in `setup`. "system" takes one that is there and installs nothing. Without `python`, a project that has
-    an environment keeps its Python; else its lock file or its pyproject.toml decides.
+    an environment keeps its Python; else its lock file or its pyproject.toml decides. Where that file is an
+    environment.yml, conda makes an environment from it, and the Python is that one's.
     """
     runtime = Runtime.detect()
     source = _source(interpreter)
     asked = python or _asked_python(_directory(project), lock, runtime)
+    if file := _environment_yml(_directory(project), lock, runtime):
+        work = CondaEnvironment(project=_directory(project), lock=file, distribution=source, runtime=runtime)
+        return _on_conda(work, asked, prefix=prefix)
     if source in CONDA:
         return install_miniconda(asked, prefix=prefix, distribution=source)
     kept = None if python else venv.recorded_python(_directory(project))
@@ -149,9 +157,8 @@ def install_miniconda(
         conda.install(source, prefix=target, specifier=specifier, runtime=runtime)
 
     def describe() -> Found:
-        version = conda.python_version(target)
-        chosen = Interpreter(path=conda.interpreter(target), version=version, source=distribution)
-        return Found(what=f"{distribution.capitalize()} with Python {version}", where=target, python=chosen)
+        chosen = conda.python(target, distribution)
+        return Found(what=f"{distribution.capitalize()} with Python {chosen.version}", where=target, python=chosen)
 
     result = Step(
         name="install_miniconda",
@@ -181,7 +188,7 @@ def install_colab_packages(
     runtime = Runtime.detect()
     chosen = python or choice.required_python(runtime)
     layer = colab_layer.directory(runtime, chosen)
-    on_conda = chosen.source in CONDA
+    on_conda = chosen.source in CONDA and conda_env.prefix_of(chosen.path, runtime) is None
 
     def missing() -> list[str]:
         return conda.packages_missing(_prefix(chosen), packages) if on_conda else []
@@ -260,14 +267,18 @@ def configure_venv(
 ) -> StepResult:
     """Make the project's `.venv` and install exactly what its lock file says, and pip.
 
-    `lock` names the lock file, relative to the project: poetry.lock, uv.lock, pylock.toml, requirements.txt, or a script
-    or notebook with a `# /// script` block (PEP 723). By default the first of these that is there, requirements.txt only
-    where pyproject.toml has no dependencies; then the block of a cell that has run. With none, Poetry makes a lock, and a
-    missing pyproject.toml is written, minimal; one that exists is only completed.
+    `lock` names the lock file, relative to the project: poetry.lock, uv.lock, pylock.toml, requirements.txt,
+    environment.yml, or a script or notebook with a `# /// script` block (PEP 723). By default the first of these that is
+    there, requirements.txt and environment.yml only where pyproject.toml has no dependencies; then the block of a cell that
+    has run. With none, Poetry makes a lock, and a missing pyproject.toml is written, minimal; one that exists is only
+    completed.
 
     `extras` are names of extras; `groups` names of dependency groups, exactly these, by default those that the lock
     file's own tool takes. `installer` is "uv" or, for poetry.lock, "poetry"; by default uv, and where that cannot be had
     Poetry or pip. What is given here counts for this call: the next one starts from the defaults again.
+
+    For an environment.yml, the conda installed last makes an environment from it in colab-env's own directory, and `.venv`
+    sees its packages; that needs a Python of conda's, and raises what `install_miniconda` and `install_colab_packages` do.
 
     `keep` names packages, such as torch, that are used as the machine has them, with what they need: seen or linked, not
     downloaded. Each that is not kept (another X.Y of Python, or a version that the project refuses) is named in a note; one
@@ -308,6 +319,7 @@ def _configured(
         notes=work.notes,
     ).run()
     choice.remember(runtime, chosen, project=directory)
+    conda_env.remove_others(directory, chosen.path, runtime)
     return result
 
 
@@ -423,6 +435,35 @@ def _asked(
     )
 
 
+def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) -> StepResult:
+    """Let conda make what an environment.yml says, installing conda first where it is needed, and choose its Python."""
+    runtime, specifier = work.runtime, parse_specifier(asked or "*")
+    base = Path(prefix).expanduser().absolute()
+    if work.check(specifier) is not None:
+        install_miniconda(prefix=base, distribution=work.distribution)
+
+    def describe() -> Found:
+        python, count = work.interpreter(), work.packages()
+        what = f"Python {python.version} with {count} packages from {work.lock.path.name}, by conda"
+        return Found(what=what, where=work.prefix, python=python)
+
+    result = Step(
+        name="install_python",
+        title=f"Installing what {work.lock.path.name} says",
+        lock=_lock(runtime, "conda-env"),
+        check=lambda: work.check(specifier),
+        build=lambda: work.build(base, specifier),
+        describe=describe,
+    ).run()
+    choice.remember(runtime, _of(result))
+    return result
+
+
+def _environment_yml(project: Path, lock: str | Path | None, runtime: Runtime) -> LockFile | None:
+    found = find_lock(project, None if lock is None else str(lock), runtime)
+    return found if found is not None and found.kind == lockfiles.CONDA else None
+
+
 def _of(result: StepResult) -> Interpreter:
     return cast("Interpreter", result.python)  # the step that chooses a Python names it
 
@@ -501,14 +542,32 @@ def _directory(project: str | Path) -> Path:
 
 
 def _python_for(project: Path, python: str | Interpreter | None, lock: str | None, runtime: Runtime) -> Interpreter:
+    known = python if isinstance(python, Interpreter) else choice.python(runtime)
+    if file := _environment_yml(project, lock, runtime):
+        return _python_of(file, project, known, python if isinstance(python, str) else None, runtime)
     if isinstance(python, Interpreter):
         return python
-    known = choice.python(runtime)
     if python is None and known is not None and known.path.is_file():
-        return known
+        is_of_file = conda_env.prefix_of(known.path, runtime) is not None  # another project's, or another file's
+        return conda.python(_conda_base(runtime), known.source) if is_of_file else known
     if python is not None and "/" in python:
         return system.at_path(Path(python).expanduser(), runtime=runtime)
     return system.find(parse_specifier(python or _asked_python(project, lock, runtime) or "*"), runtime=runtime)
+
+
+def _python_of(
+    file: LockFile, project: Path, known: Interpreter | None, asked: str | None, runtime: Runtime
+) -> Interpreter:
+    """Return the Python of the environment that conda makes from an environment.yml, which it does where needed."""
+    source = known.source if known is not None else "none"
+    work = CondaEnvironment(project=project, lock=file, distribution=source, runtime=runtime)
+    if known is not None and known.path.parents[1] == work.prefix and work.check(parse_specifier(asked or "*")) is None:
+        return known
+    return _of(_on_conda(work, asked, prefix=_conda_base(runtime)))
+
+
+def _conda_base(runtime: Runtime) -> Path:
+    return choice.place(runtime, "prefix") or Path(PREFIX)
 
 
 def _asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:

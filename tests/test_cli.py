@@ -87,6 +87,8 @@ MISTAKES = [
     (["setup", "--python", "3.99", "--interpreter", "system"], 3),
     (["setup", "--interpreter", "system", "--project", "broken"], 18),
     (["install-python", "--interpreter", "system", "--project", "broken/pyproject.toml"], 2),
+    (["setup", "--interpreter", "system", "--lock", "conda/environment.yml"], 2),
+    (["configure-venv", "--lock", "conda/environment.yml"], 2),
     (["install-python", "--interpreter", "system", "--project", "broken/pyproject.toml/inner"], 6),
     (["configure-venv"], 4),
     (["install-colab-packages"], 4),
@@ -105,6 +107,8 @@ MISTAKES = [
 def place(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a broken project in it, and a home with somebody else's kernel."""
     (tmp_path / "broken").mkdir()
+    (tmp_path / "conda").mkdir()
+    (tmp_path / "conda" / "environment.yml").write_text("dependencies: [python]\n")
     (tmp_path / "broken" / "pyproject.toml").write_text("[project\n")
     taken = home / ".local/share/jupyter/kernels/taken/kernel.json"
     taken.parent.mkdir(parents=True)

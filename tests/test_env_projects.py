@@ -12,7 +12,7 @@ from conftest import PROJECT
 from env_fixtures import base, wheels  # noqa: F401
 
 from colab_env import env_kernel, envs, kernelspec, poetry, steps, uv
-from colab_env.errors import KernelTakenError, MissingStepError
+from colab_env.errors import KernelTakenError, MissingStepError, UsageError
 from colab_env.runtime import Runtime
 
 LIBRARY = """\
@@ -58,6 +58,13 @@ def test_a_project_of_poetry_needs_poetry(base, project):
     (project / "poetry.lock").touch()
     assert poetry.installed_version(Runtime.detect()) is None
     with pytest.raises(MissingStepError, match="Poetry is not installed"):
+        envs.create("lesson", project=project)
+    assert envs.list_environments() == []
+
+
+def test_a_project_of_conda_is_refused_and_leaves_nothing(base, project):
+    (project / "environment.yml").write_text("dependencies:\n  - python\n")
+    with pytest.raises(UsageError, match="conda makes no named environments"):
         envs.create("lesson", project=project)
     assert envs.list_environments() == []
 

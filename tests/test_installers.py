@@ -361,7 +361,7 @@ def test_the_lock_file_that_counts_is_said_when_there_is_a_choice(machine, proje
         ({"installer": "poetry"}, "Poetry does not install"),
         ({"extras": ["x"]}, "has no extras"),
         ({"groups": ["x"]}, "has no groups"),
-        ({"lock": "environment.yml"}, "is conda's"),
+        ({"lock": "environment.yml"}, "needs conda"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_done(machine, project, options, message):

@@ -30,7 +30,7 @@ def spec(tier: kernelspec.Tier = kernelspec.PLAIN, *, python: Interpreter = PYTH
         project=Path("/content"),
         launcher=Path(layer) / "launch.py",
         shown=kernelspec.display_name(python, Path("/content")),
-        commands=Path("/commands"),
+        commands=[Path("/commands")],
         fingerprint={"layer": layer, "python": python.version},
     )
 

@@ -28,7 +28,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("parts", {"step", "choice"}),
     ("tools", {"planned"}),
     ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}
-     | {"project_needs", "comparison", "linking"}),
+     | {"project_needs", "comparison", "linking", "conda_env"}),
     ("tools", {"lockfiles"}),
     ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
      | {"colab_layer", "system"}),

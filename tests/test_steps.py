@@ -16,7 +16,7 @@ import pytest
 from conftest import PROJECT, start_python
 
 import colab_env
-from colab_env import choice, colab_layer, simple_index, steps, venv
+from colab_env import choice, colab_layer, simple_index, step, steps, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -702,7 +702,7 @@ def test_the_stop_button_during_setup_leaves_the_project_as_before(machine, proj
 
 def test_the_stop_button_ends_a_setup_that_waits_for_another_run(machine, project, stop, tmp_path):
     mark = tmp_path / "held"
-    lock = steps._project_lock(Runtime.detect(), project)
+    lock = step.project_lock(Runtime.detect(), project)
     hold = "import time; from pathlib import Path; from colab_env import _files\n"
     hold += f"with _files.locked(Path({str(lock)!r})): Path({str(mark)!r}).touch(); time.sleep(60)"
     holder = start_python(hold)

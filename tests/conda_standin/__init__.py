@@ -7,7 +7,7 @@ solves, checks and links for it. The variables INSTALLER_STANDIN_* and CONDA_STA
 either of them fail as facts collected from the real ones say.
 """
 
-from .builder import Standin, build_channel, build_installer, find_python
+from .builder import Standin, add_python, build_channel, build_installer, find_python
 from .server import Server
 
-__all__ = ["Server", "Standin", "build_channel", "build_installer", "find_python"]
+__all__ = ["Server", "Standin", "add_python", "build_channel", "build_installer", "find_python"]

@@ -96,6 +96,32 @@ def build_channel(directory: Path, *, short: str) -> Path:
     return directory
 
 
+def add_python(channel: Path, python: Path) -> str:
+    """Add a real CPython and, for it, the package `greeting` 1.0 and 2.0 to a channel; return its version X.Y.Z.
+
+    The package `python` only says where the unpacked one lies: the stand-in's conda copies it from there.
+    """
+    short, version = _version(python)
+    place = channel / "pythons" / version
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        _add_python(tar, python, short)
+    raw.seek(0)
+    with tarfile.open(fileobj=raw) as tar:
+        tar.extractall(place)
+    _package(channel, "python", version, files={"share/standin-python": str(place)})
+    _package(channel, "pip", "25.1", files={"share/standin-pip": ""})
+    for number in ("1.0", "2.0"):
+        _package(channel, "greeting", number, depends=[f"python {short}.*"], files={
+            f"lib/python{short}/site-packages/greeting.py": f"version = {number!r}\n",
+            "bin/greet": "#!/bin/sh\necho hello\n",
+        })  # fmt: skip
+    from rattler.index import index_fs
+
+    asyncio.run(index_fs(channel))
+    return version
+
+
 def build_installer(
     directory: Path, *, channel: Path, python: Path, name: str = "Miniconda3-py312_26.5.3-1-Linux-x86_64.sh"
 ) -> Standin:

@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -73,6 +75,7 @@ def act_out(fault, prefix):
         (prefix / "conda-meta" / "history").unlink(missing_ok=True)
         fail("CondaError", "a rolled-back transaction")
     if fault == "half":
+        (prefix / "bin").mkdir(exist_ok=True)
         (prefix / "bin" / "jupyter").write_text("half written")
         (prefix / "share" / "half").mkdir(parents=True)
         Path(os.environ["INSTALLER_STANDIN_MARK"]).touch()
@@ -81,7 +84,7 @@ def act_out(fault, prefix):
         fail(*FAULTS[fault])
 
 
-async def solve_and_link(prefix, channel, specs):
+async def solve_and_link(prefix, channel, specs, base=()):
     # py-rattler makes its web client before it knows that the channel is a directory.
     certificates = "/etc/ssl/certs/ca-certificates.crt"
     if os.path.exists(certificates):  # noqa: ASYNC240, PTH110
@@ -89,7 +92,7 @@ async def solve_and_link(prefix, channel, specs):
     sys.path.append(SETTINGS["rattler"])
     import rattler
 
-    base = set(SETTINGS["base"])
+    base = set(base)
     everything = [rattler.PrefixRecord.from_path(path) for path in (prefix / "conda-meta").glob("*.json")]
     present = [str(record.name.normalized) for record in everything]
     wanted = [*specs, *(name for name in present if name not in base)]
@@ -103,7 +106,7 @@ async def solve_and_link(prefix, channel, specs):
     await rattler.install(
         solution,
         prefix,
-        cache_dir=prefix / "pkgs" / "cache",
+        cache_dir=Path(os.environ.get("CONDA_PKGS_DIRS", prefix / "pkgs")) / "cache",
         installed_packages=everything,
         ignored_packages=base,
         show_progress=False,
@@ -124,11 +127,71 @@ def install(words):
         fail("CondaError", "This conda installation has no default base environment.")
     check_terms(prefix, [*asked.c, *([] if asked.override_channels else ["defaults"])])
     act_out(next_fault(), prefix)
-    names = asyncio.run(solve_and_link(prefix, SETTINGS["channel"], asked.packages))
+    names = asyncio.run(solve_and_link(prefix, SETTINGS["channel"], asked.packages, SETTINGS["base"]))
     finish_entry_points(prefix)
     with (prefix / "conda-meta" / "history").open("a") as history:
         history.write(f"==> {time.time()} <==\n")
     print(json.dumps({"success": True, "prefix": str(prefix), "actions": {"LINK": names}}, indent=2))
+
+
+def env_create(words):
+    parser = argparse.ArgumentParser(prog="conda env create")
+    for flag in ("-q", "--json"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("-p", required=True)
+    parser.add_argument("-f", required=True)
+    asked = parser.parse_args(words)
+    prefix, base = Path(asked.p), Path(sys.prefix)
+    if not (base / "conda-meta" / "history").exists():
+        fail("CondaError", "This conda installation has no default base environment.")
+    # The real one asks about the channels of its own configuration, not about those of the file; then it uses both.
+    check_terms(base, os.environ.get("CONDA_DEFAULT_CHANNELS", "defaults").split(","))
+    specs, by_pip = read_environment(Path(asked.f).read_text())
+    act_out(next_fault(), prefix)
+    names = asyncio.run(solve_and_link(prefix, SETTINGS["channel"], [*specs, *(["pip"] if by_pip else [])]))
+    unpack_python(prefix)
+    finish_entry_points(prefix)
+    if by_pip:
+        install_by_pip(prefix, by_pip, Path(asked.f).parent)
+    print(json.dumps({"success": True, "prefix": str(prefix), "actions": {"LINK": names}}, indent=2))
+
+
+def read_environment(text):
+    """Return what `dependencies:` and the `pip:` in it list; the real one reads YAML, the stand-in these lines only."""
+    specs, by_pip, section, in_pip = [], [], None, False
+    for line in text.splitlines():
+        word = line.split(" #")[0].strip()
+        if word and not line.startswith((" ", "-", "#")):
+            section = word.partition(":")[0]
+            if section not in ("name", "channels", "dependencies", "variables"):
+                fail("EnvironmentSpecPluginNotDetected", "Unable to detect the environment format for the file.")
+        elif section == "dependencies" and word in ("- pip:", "- 'pip':"):
+            in_pip = True
+        elif section == "dependencies" and word.startswith("- "):
+            (by_pip if in_pip and line.startswith("    ") else specs).append(word[2:].strip("'\""))
+    if not specs and not by_pip:
+        fail("EnvironmentFileEmpty", "the file is empty")
+    return specs, by_pip
+
+
+def unpack_python(prefix):
+    # The channel's `python` says only where a real one lies, which would take long to compress.
+    said = prefix / "share" / "standin-python"
+    if said.exists():
+        shutil.copytree(said.read_text(), prefix, symlinks=True, dirs_exist_ok=True)
+
+
+def install_by_pip(prefix, lines, directory):
+    python = [str(prefix / "bin" / "python")]
+    subprocess.run([*python, "-m", "ensurepip"], check=True, stdout=subprocess.DEVNULL)
+    wanted = directory / "condaenv.standin.requirements.txt"
+    wanted.write_text("\n".join(lines))
+    command = [*python, "-m", "pip", "install", "-U", "-r", str(wanted), "--exists-action=b"]
+    done = subprocess.run(command, check=False, cwd=directory, capture_output=True, text=True)
+    wanted.unlink()
+    if done.returncode:
+        print(f"Pip subprocess error:\n{done.stderr}", file=sys.stderr, flush=True)
+        fail("CondaEnvException", "Pip failed")
 
 
 def finish_entry_points(prefix):
@@ -145,6 +208,8 @@ def main():
         print(f"conda {__version__}")
     elif words[:1] == ["install"]:
         install(words[1:])
+    elif words[:2] == ["env", "create"]:
+        env_create(words[2:])
     elif words[:2] == ["tos", "accept"]:
         (Path(sys.prefix) / "accepted-terms").write_text("{}")
     else:
