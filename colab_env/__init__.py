@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from colab_env.planned import Plan
     from colab_env.planning import plan
     from colab_env.results import SetupResult, StepResult
+    from colab_env.setting_up import setup
     from colab_env.snapshots import restore, save
     from colab_env.steps import (
         configure_venv,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         install_python,
         register_kernel,
         remove_kernel,
-        setup,
     )
     from colab_env.switching import switch
     from colab_env.undoing import undo
@@ -39,6 +39,7 @@ _ROOMS = {
     "planned": ("Plan",),
     "planning": ("plan",),
     "results": ("SetupResult", "StepResult"),
+    "setting_up": ("setup",),
     "snapshots": ("restore", "save"),
     "switching": ("switch",),
     "undoing": ("undo",),
@@ -50,7 +51,6 @@ _ROOMS = {
         "install_python",
         "register_kernel",
         "remove_kernel",
-        "setup",
     ),
 }
 

@@ -137,9 +137,9 @@ def _add_plan(add: Command) -> None:
 
 
 def _setup(arguments: argparse.Namespace) -> Any:
-    from colab_env import steps
+    from colab_env import setting_up
 
-    result = steps.setup(
+    result = setting_up.setup(
         arguments.python,
         interpreter=arguments.interpreter,
         project=arguments.project,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,6 @@ from typing import cast
 from colab_env import (
     _files,
     _process,
-    _report,
     choice,
     colab_layer,
     conda,
@@ -20,89 +18,26 @@ from colab_env import (
     index,
     kernelspec,
     locked,
-    lockfiles,
     poetry,
-    pyproject,
+    projects,
     simple_index,
     system,
     uv,
     venv,
 )
 from colab_env.conda_env import CondaEnvironment
-from colab_env.environment import Environment, Wish, find_lock, fitting_lock
-from colab_env.errors import MissingStepError, PreflightError, UsageError
+from colab_env.environment import Environment, Wish
+from colab_env.errors import MissingStepError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.kernel import ProjectKernel
 from colab_env.lockfiles import LockFile
-from colab_env.results import SetupResult, StepResult, short
+from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.snapshot import Asked
-from colab_env.snapshots import SetupCache
 from colab_env.step import Found, Step, project_lock
 from colab_env.wheels import WheelInstaller
 
 CONDA = choice.CONDA
 PREFIX = "/usr/local"
-
-
-def setup(  # noqa: PLR0913  each is a word of its own on the command line too
-    python: str | None = None,
-    *,
-    interpreter: str = "auto",
-    project: str | Path = ".",
-    kernel: str | None = None,
-    prefix: str | Path = PREFIX,
-    poetry_version: str | None = None,
-    system_site_packages: bool = True,
-    lock: str | Path | None = None,
-    installer: str | None = None,
-    extras: Sequence[str] = (),
-    groups: Sequence[str] | None = None,
-    keep: Sequence[str] = (),
-    cache: str | Path | None = None,
-) -> SetupResult:
-    """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
-
-    `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
-    default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
-    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
-    where the lock file is Poetry's, or none is there yet. `cache` is a directory, or an fsspec address, where snapshots
-    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. Independent
-    steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
-    """
-    began = time.monotonic()
-    with _report.screen():
-        choose = functools.partial(
-            install_python, python, interpreter=interpreter, project=project, prefix=prefix, lock=lock
-        )
-        get_poetry = functools.partial(install_poetry, version=poetry_version) if _is_poetrys(project, lock) else None
-        wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
-        fitting_lock(_directory(project), wish, Runtime.detect(), system_site_packages=system_site_packages)
-        fill = functools.partial(_configured, project, system_site_packages=system_site_packages, wish=wish)
-
-        def build() -> tuple[list[StepResult], StepResult]:
-            built = (_built_on_conda if _source(interpreter) in CONDA else _built)(choose, get_poetry, fill)
-            return built, register_kernel(kernel, project=project)
-
-        asked = _asked(python, _source(interpreter), project, prefix, visible=system_site_packages, wish=wish)
-        cached = SetupCache(cache, Runtime.detect(), asked)
-        restored = cached.restore()
-        try:
-            built, registered = build()
-        except PreflightError:
-            if not cached.discard():
-                raise
-            built, registered = build()
-        cached.save()
-    _load_magics()
-    return SetupResult(
-        steps=(*([restored] if restored else []), *built, registered),
-        kernel=registered.where.name,
-        display_name=kernelspec.display_name(_of(built[0]), _directory(project)),
-        seconds=time.monotonic() - began,
-        notes=tuple(cached.notes),
-    )
 
 
 def install_python(
@@ -121,13 +56,13 @@ def install_python(
     """
     runtime = Runtime.detect()
     source = _source(interpreter)
-    asked = python or _asked_python(_directory(project), lock, runtime)
-    if file := _environment_yml(_directory(project), lock, runtime):
-        work = CondaEnvironment(project=_directory(project), lock=file, distribution=source, runtime=runtime)
+    asked = python or projects.asked_python(projects.directory(project), lock, runtime)
+    if file := projects.environment_yml(projects.directory(project), lock, runtime):
+        work = CondaEnvironment(project=projects.directory(project), lock=file, distribution=source, runtime=runtime)
         return _on_conda(work, asked, prefix=prefix)
     if source in CONDA:
         return install_miniconda(asked, prefix=prefix, distribution=source)
-    kept = None if python else venv.recorded_python(_directory(project))
+    kept = None if python else venv.recorded_python(projects.directory(project))
     if kept is not None and kept.source == source:
         choice.remember(runtime, kept)
     return _choosing(asked, source, runtime).run()
@@ -290,10 +225,10 @@ def configure_venv(
     environment are as before.
     """
     wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
-    return _configured(project, python=python, system_site_packages=system_site_packages, wish=wish)
+    return configured(project, python=python, system_site_packages=system_site_packages, wish=wish)
 
 
-def _configured(
+def configured(
     project: str | Path,
     *,
     python: str | Interpreter | None,
@@ -302,7 +237,7 @@ def _configured(
     ready: Callable[[], object] | None = None,
 ) -> StepResult:
     """Do what `configure_venv` says; `ready` brings Poetry while what can be done without it is done."""
-    runtime, directory = Runtime.detect(), _directory(project)
+    runtime, directory = Runtime.detect(), projects.directory(project)
     chosen = _python_for(directory, python, wish.lock, runtime)
     work = Environment(
         directory, chosen, runtime, system_site_packages=system_site_packages, wish=wish, ready=ready or (lambda: None)
@@ -332,7 +267,7 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     PreflightError with the kernel's last lines; then nothing is registered.
     """
     runtime = Runtime.detect()
-    directory = _directory(project or choice.place(runtime, "project") or ".")
+    directory = projects.directory(project or choice.place(runtime, "project") or ".")
     python = venv.recorded_python(directory)
     if python is None:
         msg = f"{short(directory)} has no virtual environment"
@@ -368,73 +303,6 @@ def remove_kernel(name: str) -> StepResult:
     )
 
 
-_Verb = Callable[..., StepResult]
-
-
-def _load_magics() -> None:
-    """Do what `%load_ext colab_env` does, in a notebook."""
-    if _report.in_notebook():
-        from IPython import get_ipython
-
-        get_ipython().extension_manager.load_extension("colab_env")
-
-
-def _built(choose: _Verb, get_poetry: _Verb | None, fill: _Verb) -> list[StepResult]:
-    """Do the steps before the kernel; once the Python is known, its two sides are independent."""
-    chosen = choose()
-    python = _of(chosen)
-    packages, environment = _process.together(
-        lambda: install_colab_packages(python=python), lambda: _filled(get_poetry, fill, python)
-    )
-    return [chosen, packages, *environment]
-
-
-def _filled(get_poetry: _Verb | None, fill: _Verb, python: Interpreter) -> list[StepResult]:
-    """Fill the environment while Poetry, where it is needed, is being installed."""
-    tool: list[StepResult] = []
-
-    def ready() -> None:
-        if get_poetry is not None and not tool:
-            tool.append(get_poetry())
-
-    filled = fill(python=python, ready=ready)
-    ready()
-    return [*tool, filled]
-
-
-def _tool(get_poetry: _Verb | None) -> tuple[StepResult, ...]:
-    return () if get_poetry is None else (get_poetry(),)
-
-
-def _built_on_conda(choose: _Verb, get_poetry: _Verb | None, fill: _Verb) -> list[StepResult]:
-    """Do the steps before the kernel; the environment sees conda's packages, so it waits until conda is done."""
-
-    def base() -> tuple[StepResult, StepResult]:
-        chosen = choose()
-        return chosen, install_colab_packages(python=_of(chosen))
-
-    (chosen, packages), tool = _process.together(base, lambda: _tool(get_poetry))
-    return [chosen, packages, *tool, fill(python=_of(chosen))]
-
-
-def _asked(
-    python: str | None, source: str, project: str | Path, prefix: str | Path, *, visible: bool, wish: Wish
-) -> Asked:
-    """Say what a snapshot has to be, to be used for a set-up with these arguments."""
-    directory = _directory(project)
-    by_path = python is not None and "/" in python
-    asked = None if by_path else python or _asked_python(directory, wish.lock, Runtime.detect())
-    return Asked(
-        project=directory,
-        source=source,
-        specifier=parse_specifier(asked) if asked else None,
-        path=Path(python).expanduser() if python is not None and by_path else None,
-        prefix=Path(prefix).expanduser().absolute(),
-        system_site_packages=visible,
-        wish=wish,
-    )
-
-
 def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) -> StepResult:
     """Let conda make what an environment.yml says, installing conda first where it is needed, and choose its Python."""
     runtime, specifier = work.runtime, parse_specifier(asked or "*")
@@ -457,11 +325,6 @@ def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) 
     ).run()
     choice.remember(runtime, _of(result))
     return result
-
-
-def _environment_yml(project: Path, lock: str | Path | None, runtime: Runtime) -> LockFile | None:
-    found = find_lock(project, None if lock is None else str(lock), runtime)
-    return found if found is not None and found.kind == lockfiles.CONDA else None
 
 
 def _of(result: StepResult) -> Interpreter:
@@ -531,19 +394,9 @@ def _lock(runtime: Runtime, name: str) -> Path:
     return runtime.data / "locks" / name
 
 
-def _directory(project: str | Path) -> Path:
-    directory = Path(project).expanduser().absolute()
-    if directory.exists() and not directory.is_dir():
-        msg = f"{short(directory)} is a file, not a directory"
-        raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
-    with _files.explaining(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    return directory.resolve()
-
-
 def _python_for(project: Path, python: str | Interpreter | None, lock: str | None, runtime: Runtime) -> Interpreter:
     known = python if isinstance(python, Interpreter) else choice.python(runtime)
-    if file := _environment_yml(project, lock, runtime):
+    if file := projects.environment_yml(project, lock, runtime):
         return _python_of(file, project, known, python if isinstance(python, str) else None, runtime)
     if isinstance(python, Interpreter):
         return python
@@ -552,7 +405,7 @@ def _python_for(project: Path, python: str | Interpreter | None, lock: str | Non
         return conda.python(_conda_base(runtime), known.source) if is_of_file else known
     if python is not None and "/" in python:
         return system.at_path(Path(python).expanduser(), runtime=runtime)
-    return system.find(parse_specifier(python or _asked_python(project, lock, runtime) or "*"), runtime=runtime)
+    return system.find(parse_specifier(python or projects.asked_python(project, lock, runtime) or "*"), runtime=runtime)
 
 
 def _python_of(
@@ -568,13 +421,3 @@ def _python_of(
 
 def _conda_base(runtime: Runtime) -> Path:
     return choice.place(runtime, "prefix") or Path(PREFIX)
-
-
-def _asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:
-    found = find_lock(project, None if lock is None else str(lock), runtime)
-    return (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(project)
-
-
-def _is_poetrys(project: str | Path, lock: str | Path | None) -> bool:
-    found = find_lock(_directory(project), None if lock is None else str(lock), Runtime.detect())
-    return found is None or found.kind == "poetry.lock"

@@ -17,7 +17,7 @@ from conftest import Machine
 from packaging.specifiers import SpecifierSet
 from small_wheels import write_wheel
 
-from colab_env import choice, conda, conda_env, diagnose, lockfiles, planning, steps, undoing, venv
+from colab_env import choice, conda, conda_env, diagnose, lockfiles, planning, setting_up, steps, undoing, venv
 from colab_env.conda_env import CondaEnvironment
 from colab_env.errors import (
     BuildError,
@@ -104,7 +104,7 @@ def in_kernel(code: str) -> str:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine, base, project, tmp_path):
     def setup(**options):
-        return steps.setup(interpreter="miniconda", project=project, prefix=base.prefix, **options)
+        return setting_up.setup(interpreter="miniconda", project=project, prefix=base.prefix, **options)
 
     cache = tmp_path / "drive"
     cache.mkdir()
@@ -327,7 +327,7 @@ def test_what_a_user_made_of_defaults_is_left_alone(project, runtime):
 def test_what_does_not_go_with_conda_is_refused_before_anything_is_done(project, runtime, options, text):
     write(project)
     with pytest.raises(UsageError, match=text) as caught:
-        steps.setup(**{"interpreter": "miniconda", "project": project, "prefix": project / "prefix", **options})
+        setting_up.setup(**{"interpreter": "miniconda", "project": project, "prefix": project / "prefix", **options})
     assert caught.value.hint
     assert [path.name for path in project.iterdir()] == ["environment.yml"]
     assert choice.python(runtime) is None

@@ -13,7 +13,7 @@ from conftest import ROOT
 from index_server import IndexServer
 from small_wheels import write_wheel
 
-from colab_env import _report, diagnose, steps, uv
+from colab_env import _report, diagnose, setting_up, steps, uv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -235,7 +235,7 @@ def test_a_stale_uv_lock_is_named_and_changes_nothing(machine, project):
 def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):
     uv_locked(project)
     (machine.data / "poetry").unlink()
-    result = steps.setup(machine.python.version, interpreter="system", project=project, kernel="lesson")
+    result = setting_up.setup(machine.python.version, interpreter="system", project=project, kernel="lesson")
     assert "install_poetry" not in [step.step for step in result.steps]
     assert not (machine.data / "poetry").exists()
     assert "idna-3.6" in installed(project)

@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from colab_env import locked, lockfiles, pins, poetry, poetry_lock, steps
+from colab_env import locked, lockfiles, pins, poetry, poetry_lock, setting_up, steps
 from colab_env.errors import LockMismatchError
 from colab_env.runtime import Runtime
 
@@ -92,11 +92,11 @@ def test_poetry_is_installed_while_packages_are(home, machine, project, built_pr
     text = (project / "pyproject.toml").read_text()
     (project / "pyproject.toml").write_text(text.replace("six==1.16.0", "six==1.15.0"))
     with pytest.raises(LockMismatchError):
-        steps.setup(str(machine.python.path), interpreter="system", project=project)
+        setting_up.setup(str(machine.python.path), interpreter="system", project=project)
     assert poetry.installed_version(Runtime.detect()) == pins.POETRY
     assert not (project / ".venv").exists()
     (project / "pyproject.toml").write_text(text)
-    result = steps.setup(str(machine.python.path), interpreter="system", project=project)
+    result = setting_up.setup(str(machine.python.path), interpreter="system", project=project)
     assert [step.step for step in result.steps] == [
         *("install_python", "install_colab_packages", "install_poetry", "configure_venv", "register_kernel")
     ]

@@ -12,7 +12,7 @@ from conftest import ROOT, Machine
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
-from colab_env import colab_layer, index, steps, uv
+from colab_env import colab_layer, index, setting_up, uv
 from colab_env.runtime import Runtime
 
 pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore")]
@@ -87,7 +87,7 @@ def test_without_a_page_a_notebook_runs_through_on_a_fresh_machine_and_again(mac
 
 def test_inside_the_new_kernel_the_same_notebook_changes_nothing(machine: Machine, project: Path) -> None:
     requires(machine, project)
-    steps.setup(interpreter="system", kernel="lesson", project=project)
+    setting_up.setup(interpreter="system", kernel="lesson", project=project)
     registered = (Runtime.detect().jupyter / "kernels/lesson/kernel.json").read_bytes()
     outputs = shown(by_nbclient(project, "lesson"))
     assert outputs[0].count("already there") == 5
@@ -120,7 +120,7 @@ def test_papermill_runs_it_to_its_end_on_the_new_python(machine: Machine, projec
 
 def test_a_kernel_that_dies_in_place_ends_the_run_and_the_next_run_says_why(machine: Machine, project: Path) -> None:
     requires(machine, project)
-    steps.setup(interpreter="system", kernel="lesson", project=project)
+    setting_up.setup(interpreter="system", kernel="lesson", project=project)
     (site,) = (project / ".venv/lib").glob("python3.*/site-packages")
     (site / "sitecustomize.py").write_text("import os, sys\nif 'COLAB_ENV_BOOT' in os.environ: sys.exit('not today')")
     with pytest.raises(DeadKernelError):

@@ -1,0 +1,44 @@
+"""A project's directory, and what its files ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, lockfiles, pyproject
+from colab_env.environment import find_lock
+from colab_env.errors import UsageError
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+if TYPE_CHECKING:
+    from colab_env.lockfiles import LockFile
+
+
+def directory(project: str | Path) -> Path:
+    """Return the project's directory, made where it is missing, absolute and without links."""
+    place = Path(project).expanduser().absolute()
+    if place.exists() and not place.is_dir():
+        msg = f"{short(place)} is a file, not a directory"
+        raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
+    with _files.explaining(place):
+        place.mkdir(parents=True, exist_ok=True)
+    return place.resolve()
+
+
+def asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:
+    """Return the Python that the lock file asks for, else pyproject.toml, or None."""
+    found = find_lock(project, None if lock is None else str(lock), runtime)
+    return (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(project)
+
+
+def is_poetrys(project: str | Path, lock: str | Path | None) -> bool:
+    """Say whether Poetry reads the lock file, or makes the first."""
+    found = find_lock(directory(project), None if lock is None else str(lock), Runtime.detect())
+    return found is None or found.kind == "poetry.lock"
+
+
+def environment_yml(project: Path, lock: str | Path | None, runtime: Runtime) -> LockFile | None:
+    """Return the environment.yml that says what the environment consists of, or None."""
+    found = find_lock(project, None if lock is None else str(lock), runtime)
+    return found if found is not None and found.kind == lockfiles.CONDA else None
