@@ -34,7 +34,8 @@ SITE = "$(echo /content/.venv/lib/python3.*/site-packages)"
 LAYER = "$(echo /root/.local/share/colab-env/layers/*/site)"
 WHERE = "import sys; print(sys.executable)"
 _IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 90.0  # seconds
+_ATTEMPT = 15.0  # seconds: a connection to a kernel that was replaced meanwhile stays silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +203,8 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
     while time.monotonic() - began < _PATIENCE:
         try:
             page.session = page.api("GET", f"sessions/{page.session['id']}")
-            page.connect(timeout=_PATIENCE)
-            cell = page.execute(code, timeout=_PATIENCE)
+            page.connect(timeout=_ATTEMPT)
+            cell = page.execute(code, timeout=_ATTEMPT)
         except CrashError:
             continue
         except PageError:
