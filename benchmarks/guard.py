@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-GUARD = Path(__file__).resolve().parents[1] / "colab_env" / "_guard.py"
+GUARD = Path(__file__).resolve().parents[1] / "colab_env" / "standalone" / "_guard.py"
 
 
 def main() -> None:

@@ -210,8 +210,9 @@ def restores(place: Place) -> None:
 
 def export(place: Place) -> None:
     """Write the lock as requirements, once and outside of all times."""
-    from colab_env import locked, lockfiles, system
+    from colab_env import system
     from colab_env.interpreter import parse_specifier
+    from colab_env.locks import locked, lockfiles
     from colab_env.runtime import Runtime
 
     place.fresh(cold=False)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from colab_env.errors import ColabEnvError
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
     from colab_env.open_in_colab import badge
-    from colab_env.planned import Plan
     from colab_env.planning import plan
+    from colab_env.plans.planned import Plan
     from colab_env.results import SetupResult, StepResult
     from colab_env.setting_up import setup
     from colab_env.snapshots import restore, save
@@ -36,8 +36,8 @@ _ROOMS = {
     "magics": ("load_ipython_extension",),
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
-    "planned": ("Plan",),
     "planning": ("plan",),
+    "plans.planned": ("Plan",),
     "results": ("SetupResult", "StepResult"),
     "setting_up": ("setup",),
     "snapshots": ("restore", "save"),

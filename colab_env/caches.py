@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _archive, _cache, _report, _unpack, snapshot
-from colab_env._archive import Footer
-from colab_env._cache import Store
+from colab_env import _report
 from colab_env.errors import CacheError, SnapshotError, UsageError
 from colab_env.runtime import Runtime
-from colab_env.snapshot import Asked, Name
+from colab_env.snapshot import _archive, _cache, _unpack, contents
+from colab_env.snapshot._archive import Footer
+from colab_env.snapshot._cache import Store
+from colab_env.snapshot.contents import Asked, Name
 
 _LEFTOVER = 3600.0  # seconds without a byte after which an unfinished file is nobody's work any more
 _DAY = 86400.0  # seconds
@@ -129,7 +130,7 @@ def _described(store: Store, entry: _cache.Entry, runtime: Runtime) -> Cached:
         return Cached(**plain, problem=error.message)
     except (KeyError, TypeError):
         return Cached(**plain, problem="its description is not one of colab-env's")
-    return Cached(**plain, **facts, problem=snapshot.misfit(runtime, described, asked))
+    return Cached(**plain, **facts, problem=contents.misfit(runtime, described, asked))
 
 
 def _verified(store: Store, entry: _cache.Entry) -> Cached:

@@ -9,22 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import (
-    _files,
-    _report,
-    choice,
-    colab_layer,
-    conda,
-    conda_env,
-    environment,
-    kernel,
-    kernelspec,
-    poetry,
-    preflight,
-    uv,
-    venv,
-)
+from colab_env import _files, _report, choice, environment, kernel, poetry, uv, venv
 from colab_env.interpreter import parse_specifier
+from colab_env.jupyter import colab_layer, kernelspec, preflight
+from colab_env.miniconda import conda, environment_yml
 from colab_env.results import short
 from colab_env.runtime import Runtime
 
@@ -148,9 +136,9 @@ def _python_parts(runtime: Runtime, project: Path) -> Iterator[Part]:
         return
     gone = None if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
-    made = conda_env.prefix_of(python.path, runtime)
+    made = environment_yml.prefix_of(python.path, runtime)
     if made is not None:
-        yield _built("Conda", "the packages of environment.yml", made, conda_env.health_check(made))
+        yield _built("Conda", "the packages of environment.yml", made, environment_yml.health_check(made))
     elif python.source in ("miniconda", "miniforge"):
         prefix = python.path.parents[1]
         problem = conda.health_check(prefix, specifier=parse_specifier("*"))

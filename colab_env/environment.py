@@ -10,10 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, index, keeping, kernelspec, locked, lockfiles, pyproject, script_block, system, uv, venv
+from colab_env import _files, index, pyproject, system, uv, venv
 from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, outgrown, parse_specifier
-from colab_env.lockfiles import LockFile
+from colab_env.jupyter import kernelspec
+from colab_env.locks import locked, lockfiles, script_block
+from colab_env.locks.lockfiles import LockFile
+from colab_env.plans import keeping
 from colab_env.results import short
 from colab_env.step import Found
 

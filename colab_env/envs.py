@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from colab_env import _files, env_base, env_script, env_use, named_env
-from colab_env.env_names import check_environment_name
-from colab_env.env_recipe import Recipe
+from colab_env import _files
 from colab_env.errors import ScriptError
-from colab_env.named_env import EnvironmentInfo, NamedEnvironment
+from colab_env.named_env import base_dirs, inventory, processes, scripts
+from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment
+from colab_env.named_env.names import check_environment_name
+from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
 from colab_env.step import Found, Step
@@ -40,7 +41,7 @@ def create(
     Raises EnvironmentNameError, NoSuchPythonError, NotOursError, EnvironmentInUseError, PreflightError, CommandError;
     then all is as before.
     """
-    from colab_env import env_build, env_kernel
+    from colab_env.named_env import building, kernels
 
     asked = Recipe(
         python=python,
@@ -54,10 +55,10 @@ def create(
     runtime, place = _named(name, base)
 
     def check() -> str | None:
-        return _to_do(place, asked) or env_kernel.health_check(place, runtime=runtime)
+        return _to_do(place, asked) or kernels.health_check(place, runtime=runtime)
 
     def build() -> None:
-        env_build.create(place, asked, runtime=runtime)
+        building.create(place, asked, runtime=runtime)
 
     return _step("create", place, check=check, build=build)
 
@@ -67,9 +68,9 @@ def list_environments(*, base: Base = None, measure: bool = False) -> list[Envir
 
     Sizes are those of the day they were made, unless `measure`. Starts nothing.
     """
-    bases = env_base.bases(Runtime.detect(), base)
-    used = env_use.users(bases)
-    return [named_env.info(place, used.get(place.path, []), measure=measure) for place in named_env.everything(bases)]
+    bases = base_dirs.bases(Runtime.detect(), base)
+    used = processes.users(bases)
+    return [inventory.info(place, used.get(place.path, []), measure=measure) for place in inventory.everything(bases)]
 
 
 def path(name: str, *, base: Base = None) -> Path:
@@ -100,8 +101,8 @@ def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn
 
 def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoReturn:
     """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it."""
-    asked = env_script.recipe(Path(script)) or Recipe()
-    name = env_script.environment_name(asked)
+    asked = scripts.recipe(Path(script)) or Recipe()
+    name = scripts.environment_name(asked)
     _, place = _named(name, base)
     if not place.is_there() or place.health_check():
         create(name, *asked.packages, python=asked.python, base=base)
@@ -122,11 +123,11 @@ def script(
     """
     if name is not None:
         which(name, program, base=base)
-    elif env_script.recipe(Path(file)) is None:
+    elif scripts.recipe(Path(file)) is None:
         msg = f"{short(file)} has no block `# /// script` (PEP 723) that says what it needs"
         raise ScriptError(msg, hint="add one, or give the name of an environment")
-    line = env_script.first_line(name, program, command=str(env_script.command()) if one_argument else None)
-    env_script.write_first_line(Path(file), line)
+    line = scripts.first_line(name, program, command=str(scripts.command()) if one_argument else None)
+    scripts.write_first_line(Path(file), line)
     return line
 
 
@@ -135,14 +136,12 @@ def unit(name: str, program: str, *arguments: str, user: str | None = None, base
 
     Raises NoSuchProgramError with near matches.
     """
-    from colab_env import env_unit
+    from colab_env.named_env import units
 
     place = _find(name, base)
     place.program(program)
-    command = env_script.command()
-    return env_unit.unit_text(
-        name=name, program=program, arguments=arguments, path=place.path, command=command, user=user
-    )
+    command = scripts.command()
+    return units.unit_text(name=name, program=program, arguments=arguments, path=place.path, command=command, user=user)
 
 
 def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base = None) -> list[StepResult]:
@@ -152,16 +151,16 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
     or a link; EnvironmentInUseError while programs run from it (unless `force`); NoSuchEnvironmentError (unless
     `if_exists`).
     """
-    from colab_env import env_purge
+    from colab_env.named_env import purging
 
     runtime = Runtime.detect()
-    bases = env_base.bases(runtime, base)
-    places = [env_purge.find(name, bases, if_exists=if_exists) for name in names]
+    bases = base_dirs.bases(runtime, base)
+    places = [purging.find(name, bases, if_exists=if_exists) for name in names]
     there = [place for place in places if place is not None]
     if not force:
         for place in there:
-            env_use.require_unused(place)
-    return [env_purge.purge(place, runtime=runtime) for place in there]
+            processes.require_unused(place)
+    return [purging.purge(place, runtime=runtime) for place in there]
 
 
 def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base = None) -> StepResult:
@@ -170,18 +169,18 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     Its programs are made to say the new place. Raises NotAnEnvironmentError, EnvironmentExistsError, or
     EnvironmentInUseError (unless `force`).
     """
-    from colab_env import env_move
+    from colab_env.named_env import moving
 
     runtime, place = _named(name, base)
     source = Path(directory).expanduser().absolute()
-    env_move.require_environment(source)
+    moving.require_environment(source)
     if source != place.path:
-        env_move.require_free(place)
+        moving.require_free(place)
     if not force:
-        env_use.require_unused(NamedEnvironment(name=source.name, base=source.parent))
+        processes.require_unused(NamedEnvironment(name=source.name, base=source.parent))
 
     def build() -> None:
-        env_move.adopt(source, place, runtime=runtime)
+        moving.adopt(source, place, runtime=runtime)
 
     return _step("adopt", place, check=lambda: f"from {short(source)}", build=build)
 
@@ -191,19 +190,19 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
 
     Raises EnvironmentExistsError, EnvironmentInUseError (unless `force`).
     """
-    from colab_env import env_kernel, env_move
+    from colab_env.named_env import kernels, moving
 
     runtime, place = Runtime.detect(), _find(name, base)
     new = NamedEnvironment(name=check_environment_name(new_name), base=place.base)
-    env_move.require_free(new)
+    moving.require_free(new)
     if not force:
-        env_use.require_unused(place)
+        processes.require_unused(place)
 
     def build() -> None:
         with _files.locked(place.lock):
-            env_kernel.remove(place, runtime=runtime)
-            with env_move.moved(place.path, new.path):
-                env_kernel.register(new, runtime=runtime)
+            kernels.remove(place, runtime=runtime)
+            with moving.moved(place.path, new.path):
+                kernels.register(new, runtime=runtime)
 
     return _step("rename", new, check=lambda: f"from {name!r}", build=build)
 
@@ -214,13 +213,13 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     The new one is built beside, verified, and takes the name in one instant; whatever fails leaves the old one. Raises
     as `create` does, and EnvironmentInUseError while programs run from it (unless `force`).
     """
-    from colab_env import env_build
+    from colab_env.named_env import building
 
     runtime, place = Runtime.detect(), _find(name, base)
     recipe = Recipe.from_dict({**(place.receipt or {})["recipe"], **({"python": python} if python else {})}).checked()
 
     def build() -> None:
-        env_build.rebuild(place, recipe, runtime=runtime, force=force)
+        building.rebuild(place, recipe, runtime=runtime, force=force)
 
     return _step("upgrade", place, check=lambda: "a new one is asked for", build=build)
 
@@ -234,7 +233,7 @@ def _step(
     def describe() -> Found:
         receipt = place.receipt or {}
         what = f"Environment {place.name!r} with Python {receipt['python']['version']}"
-        return Found(what=f"{what} and {named_env.counted(len(receipt['packages']))}", where=place.path)
+        return Found(what=f"{what} and {inventory.counted(len(receipt['packages']))}", where=place.path)
 
     title = f"{_TITLES[verb]} the environment {place.name!r}"
     return Step(name=verb, title=title, lock=place.lock, check=check, build=build, describe=describe).run()
@@ -250,12 +249,12 @@ def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
 
 
 def _find(name: str, base: Base) -> NamedEnvironment:
-    return named_env.find(name, env_base.bases(Runtime.detect(), base))
+    return inventory.find(name, base_dirs.bases(Runtime.detect(), base))
 
 
 def _named(name: str, base: Base) -> tuple[Runtime, NamedEnvironment]:
     runtime = Runtime.detect()
-    return runtime, NamedEnvironment(name=check_environment_name(name), base=env_base.bases(runtime, base)[0])
+    return runtime, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(runtime, base)[0])
 
 
 def _activated(place: NamedEnvironment, environ: Mapping[str, str]) -> dict[str, str]:

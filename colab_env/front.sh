@@ -45,7 +45,7 @@ _ce_read() { # FILE: take `base = "DIR"` or `base = ["DIR", "DIR"]`; fail on eve
     done <"$1"
 }
 
-_ce_where() { # set _ce_bases as env_base.py does; fail where that takes more than a few lines
+_ce_where() { # set _ce_bases as named_env/base_dirs.py does; fail where that takes more than a few lines
     _ce_bases=${COLAB_ENV_BASE-}
     [ -z "$_ce_bases" ] || return 0
     _ce_config=${XDG_CONFIG_HOME:-${HOME-}/.config}/colab-env.toml

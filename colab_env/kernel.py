@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, colab_layer, conda_env, guard, kernelspec, preflight
+from colab_env import _files
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import Interpreter
+from colab_env.jupyter import colab_layer, guard, kernelspec, preflight
+from colab_env.miniconda import environment_yml
 from colab_env.step import Found
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class ProjectKernel:
 
     def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:
         # What environment.yml brings are programs too.
-        programs = [self.python.path.parent] if conda_env.prefix_of(self.python.path, self.runtime) else []
+        programs = [self.python.path.parent] if environment_yml.prefix_of(self.python.path, self.runtime) else []
         spec = kernelspec.spec_dict(
             tier=tier,
             python=self.python,

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from colab_env import _files, _journal, _process, _report, choice, diagnose, kernelspec, switching
-from colab_env.background import BackgroundKernel
+from colab_env import _files, _journal, _process, _report, choice, diagnose, switching
 from colab_env.errors import MissingStepError, UsageError
+from colab_env.jupyter import kernelspec
+from colab_env.jupyter.background import BackgroundKernel
 from colab_env.results import short
 from colab_env.runtime import Runtime
 

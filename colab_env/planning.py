@@ -7,34 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import (
-    choice,
-    comparison,
-    distributions,
-    foreseen,
-    keeping,
-    locked,
-    lockfiles,
-    poetry,
-    poetry_lock,
-    project_needs,
-    pylock,
-    pyproject,
-    requirements_text,
-    system,
-    venv,
-)
-from colab_env.comparison import Sides
+from colab_env import choice, poetry, pyproject, system, venv
 from colab_env.environment import find_lock
 from colab_env.interpreter import outgrown, parse_specifier
-from colab_env.keeping import Machine
-from colab_env.planned import Plan
-from colab_env.requirements_text import Wanted
+from colab_env.locks import locked, lockfiles, poetry_lock, pylock, requirements_text
+from colab_env.locks.requirements_text import Wanted
+from colab_env.plans import comparison, distributions, foreseen, keeping, project_needs
+from colab_env.plans.comparison import Sides
+from colab_env.plans.keeping import Machine
+from colab_env.plans.planned import Plan
 from colab_env.runtime import Runtime
 
 if TYPE_CHECKING:
-    from colab_env.foreseen import Foreseen
-    from colab_env.lockfiles import LockFile
+    from colab_env.locks.lockfiles import LockFile
+    from colab_env.plans.foreseen import Foreseen
 
 _PLAIN = ("requirements.txt", "pylock.toml")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, lockfiles, pyproject
+from colab_env import _files, pyproject
 from colab_env.environment import find_lock
 from colab_env.errors import UsageError
+from colab_env.locks import lockfiles
 from colab_env.results import short
 from colab_env.runtime import Runtime
 
 if TYPE_CHECKING:
-    from colab_env.lockfiles import LockFile
+    from colab_env.locks.lockfiles import LockFile
 
 
 def directory(project: str | Path) -> Path:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from colab_env import _process, _report, choice, kernelspec, projects
+from colab_env import _process, _report, choice, projects
 from colab_env.environment import Wish, fitting_lock
 from colab_env.errors import PreflightError
 from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.jupyter import kernelspec
 from colab_env.results import SetupResult, StepResult
 from colab_env.runtime import Runtime
-from colab_env.snapshot import Asked
+from colab_env.snapshot.contents import Asked
 from colab_env.snapshots import SetupCache
 from colab_env.steps import (
     PREFIX,

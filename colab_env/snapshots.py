@@ -10,30 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import (
-    _archive,
-    _cache,
-    _files,
-    _journal,
-    _report,
-    caches,
-    choice,
-    colab_layer,
-    environment,
-    kernelspec,
-    pyproject,
-    restoring,
-    snapshot,
-    venv,
-)
-from colab_env._archive import Footer
-from colab_env._cache import Store
+from colab_env import _files, _journal, _report, caches, choice, environment, pyproject, venv
 from colab_env.environment import Environment
 from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError
 from colab_env.interpreter import parse_specifier
+from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.snapshot import Asked, Name
+from colab_env.snapshot import _archive, _cache, contents, restoring
+from colab_env.snapshot._archive import Footer
+from colab_env.snapshot._cache import Store
+from colab_env.snapshot.contents import Asked, Name
 from colab_env.step import project_lock
 
 VARIABLE = "COLAB_ENV_CACHE"
@@ -159,8 +146,8 @@ def _save(store: Store, runtime: Runtime, project: Path, *, anew: bool = False) 
         raise MissingStepError(msg, hint="set it up without keep=, then save it")
     if problem or (project / venv.NAME / kernelspec.UNTRIED).exists():
         raise MissingStepError(problem or "the kernel has not been tried yet", hint="run setup() first")
-    described = snapshot.manifest(runtime, project, python)
-    name = str(snapshot.name_of(runtime, described))
+    described = contents.manifest(runtime, project, python)
+    name = str(contents.name_of(runtime, described))
     there = None if anew else _size_there(store, name, described)
     size = there or _written(store, name, described, runtime=runtime, project=project)
     return Saved(
@@ -174,14 +161,14 @@ def _save(store: Store, runtime: Runtime, project: Path, *, anew: bool = False) 
 
 
 def _written(store: Store, name: str, described: dict[str, Any], *, runtime: Runtime, project: Path) -> int:
-    trees = snapshot.trees(runtime, project, snapshot.python_in(described))
+    trees = contents.trees(runtime, project, contents.python_in(described))
     left = [file for file, digest in described["left"].items() if digest is not None]
     files = {f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in left}
     with _report.activity(f"Saving {name}"), _cache.writing(store, name) as out:
         footer = _archive.write(
-            out, manifest=described, files=files, trees=trees, check=snapshot.link_check(runtime, described)
+            out, manifest=described, files=files, trees=trees, check=contents.link_check(runtime, described)
         )
-        if snapshot.files_now(project) != described["left"]:
+        if contents.files_now(project) != described["left"]:
             msg = f"the files of {short(project)} changed while it was saved"
             raise SnapshotError(msg, hint="save it again when nothing works on the project")
     for entry in _cache.entries(store):
@@ -223,7 +210,7 @@ def _restore(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[StepR
         action="restored",
         seconds=time.monotonic() - began,
         notes=_left_out(footer.manifest),
-        python=snapshot.python_in(footer.manifest),
+        python=contents.python_in(footer.manifest),
     )
     _report.keep(repr(result))
     return result, brought
@@ -239,7 +226,7 @@ def _fitting(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[str, 
         if asked is None:
             continue
         footer = caches.footer(store, entry.name)
-        problem = snapshot.misfit(runtime, footer.manifest, asked)
+        problem = contents.misfit(runtime, footer.manifest, asked)
         if problem is None:
             return entry.name, footer
         reasons.append(f"{entry.name}: {problem}")
@@ -248,11 +235,11 @@ def _fitting(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[str, 
 
 
 def _key(runtime: Runtime, asked: Asked) -> str:
-    return snapshot.key(asked.inputs(runtime), snapshot.files_now(asked.project))
+    return contents.key(asked.inputs(runtime), contents.files_now(asked.project))
 
 
 def _left_out(described: dict[str, Any]) -> tuple[str, ...]:
-    return () if snapshot.holds_its_python(described) else (f"without {described['python']['path']}",)
+    return () if contents.holds_its_python(described) else (f"without {described['python']['path']}",)
 
 
 def _is_set_up(asked: Asked, runtime: Runtime) -> bool:

@@ -8,29 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from colab_env import (
-    _files,
-    _process,
-    choice,
-    colab_layer,
-    conda,
-    conda_env,
-    index,
-    kernelspec,
-    locked,
-    poetry,
-    projects,
-    simple_index,
-    system,
-    uv,
-    venv,
-)
-from colab_env.conda_env import CondaEnvironment
+from colab_env import _files, _process, choice, index, poetry, projects, simple_index, system, uv, venv
 from colab_env.environment import Environment, Wish
 from colab_env.errors import MissingStepError
 from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
-from colab_env.lockfiles import LockFile
+from colab_env.locks import locked
+from colab_env.locks.lockfiles import LockFile
+from colab_env.miniconda import conda, environment_yml
+from colab_env.miniconda.environment_yml import CondaEnvironment
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
 from colab_env.step import Found, Step, project_lock
@@ -123,7 +110,7 @@ def install_colab_packages(
     runtime = Runtime.detect()
     chosen = python or choice.required_python(runtime)
     layer = colab_layer.directory(runtime, chosen)
-    on_conda = chosen.source in CONDA and conda_env.prefix_of(chosen.path, runtime) is None
+    on_conda = chosen.source in CONDA and environment_yml.prefix_of(chosen.path, runtime) is None
 
     def missing() -> list[str]:
         return conda.packages_missing(_prefix(chosen), packages) if on_conda else []
@@ -254,7 +241,7 @@ def configured(
         notes=work.notes,
     ).run()
     choice.remember(runtime, chosen, project=directory)
-    conda_env.remove_others(directory, chosen.path, runtime)
+    environment_yml.remove_others(directory, chosen.path, runtime)
     return result
 
 
@@ -401,7 +388,7 @@ def _python_for(project: Path, python: str | Interpreter | None, lock: str | Non
     if isinstance(python, Interpreter):
         return python
     if python is None and known is not None and known.path.is_file():
-        is_of_file = conda_env.prefix_of(known.path, runtime) is not None  # another project's, or another file's
+        is_of_file = environment_yml.prefix_of(known.path, runtime) is not None  # another project's, or another file's
         return conda.python(_conda_base(runtime), known.source) if is_of_file else known
     if python is not None and "/" in python:
         return system.at_path(Path(python).expanduser(), runtime=runtime)

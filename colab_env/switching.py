@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _journal, _leave, _report, guard, kernel, kernelspec, preflight, sessions, shim
+from colab_env import _files, _journal, _report, kernel
 from colab_env.errors import MissingStepError, PreflightError, UsageError
+from colab_env.jupyter import guard, kernelspec, preflight, sessions, shim
 from colab_env.runtime import Runtime
+from colab_env.standalone import _leave
 
 if TYPE_CHECKING:
-    from colab_env.sessions import Session
+    from colab_env.jupyter.sessions import Session
 
 WAYS = ("restart", "session", "exec")
 STOCK = "python3"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _journal, _overlay_undo
+from colab_env import _files, _journal
+from colab_env.miniconda import _overlay_undo
 from colab_env.results import short
 from colab_env.runtime import Runtime
 

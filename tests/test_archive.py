@@ -18,9 +18,9 @@ import pytest
 import zstandard
 from conftest import ROOT
 
-from colab_env import _archive, _unpack
-from colab_env._archive import Footer, Tree
 from colab_env.errors import SnapshotError
+from colab_env.snapshot import _archive, _unpack
+from colab_env.snapshot._archive import Footer, Tree
 
 MANIFEST = {"made": 1, "text": "für alle"}
 
@@ -252,7 +252,7 @@ def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
         for _ in range(24):
             large.write(os.urandom(1 << 20) + bytes(7 << 20))  # far more than the memory allowed
     code = (
-        "import re, sys; from pathlib import Path; from colab_env import _archive, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _unpack\n"
         "place, file, out = map(Path, sys.argv[1:])\n"
         "with file.open('wb') as to:\n"
         "    trees = [_archive.Tree(name='tree', place=place)]\n"

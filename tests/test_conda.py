@@ -18,7 +18,7 @@ from conda_standin.fixtures import machine, other_standin, runtime, server, stan
 from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _conda_run, _files, _overlay, _overlay_undo, _process, _report, conda, conda_faults
+from colab_env import _files, _process, _report
 from colab_env.errors import (
     ColabEnvError,
     CommandError,
@@ -35,6 +35,7 @@ from colab_env.errors import (
     TermsOfServiceError,
     UsageError,
 )
+from colab_env.miniconda import _overlay, _overlay_undo, _run, conda, faults
 from colab_env.runtime import Runtime
 
 PY312 = SpecifierSet("==3.12.*")
@@ -317,7 +318,7 @@ def test_a_long_prefix_works(install, tmp_path):
 def child(code: str) -> subprocess.Popen[str]:
     path = [str(Path(__file__).parents[1])]
     head = f"import sys; sys.path[:0] = {path!r}\n"
-    head += "from pathlib import Path; from colab_env import conda; from colab_env.runtime import Runtime\n"
+    head += "from pathlib import Path; from colab_env.miniconda import conda; from colab_env.runtime import Runtime\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -624,19 +625,19 @@ def test_two_package_installations_run_one_after_the_other(installed, runtime):
 
 
 def test_certificates_that_others_trust_are_passed_on():
-    environ = _conda_run.conda_environ({"SSL_CERT_FILE": "/a.pem", "CI": "1", "PYTHONPATH": "/env/python"})
+    environ = _run.conda_environ({"SSL_CERT_FILE": "/a.pem", "CI": "1", "PYTHONPATH": "/env/python"})
     assert environ["CONDA_SSL_VERIFY"] == environ["REQUESTS_CA_BUNDLE"] == "/a.pem"
     assert not {"CI", "PYTHONPATH"} & environ.keys()
 
 
 def test_certificates_that_the_user_chose_are_kept():
-    environ = _conda_run.conda_environ({"SSL_CERT_FILE": "/a.pem", "REQUESTS_CA_BUNDLE": "/b.pem"})
+    environ = _run.conda_environ({"SSL_CERT_FILE": "/a.pem", "REQUESTS_CA_BUNDLE": "/b.pem"})
     assert environ["REQUESTS_CA_BUNDLE"] == "/b.pem"
     assert "CONDA_SSL_VERIFY" not in environ
 
 
 def test_every_fault_says_what_to_do():
-    for fault in (*conda_faults.INSTALLER_FAULTS, *conda_faults.CONDA_FAULTS):
+    for fault in (*faults.INSTALLER_FAULTS, *faults.CONDA_FAULTS):
         assert fault.words
         assert fault.hint
         assert issubclass(fault.kind, ColabEnvError)
@@ -644,7 +645,7 @@ def test_every_fault_says_what_to_do():
 
 def test_text_without_json_is_recognised_too():
     lines = ("# >>>>> ERROR REPORT <<<<<", "CondaHTTPError: HTTP 503 SERVICE UNAVAILABLE")
-    assert conda_faults.recognise(conda_faults.CONDA_FAULTS, lines).is_transient
+    assert faults.recognise(faults.CONDA_FAULTS, lines).is_transient
 
 
 def test_the_receipt_says_what_was_installed(installed, standin):

@@ -17,7 +17,8 @@ from colab_standin.namespace import Namespace, scratch_directory, unavailable
 from env_fixtures import DEMO, ROOT, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import env_unit, envs
+from colab_env import envs
+from colab_env.named_env import units
 
 NAME = "colab-env-demo"
 CONTROL = """\
@@ -228,7 +229,7 @@ def test_the_unit_names_the_account_and_the_base(web, command):
     [("plain", "plain"), ("a b", '"a b"'), ("5%", '"5%%"'), ("$x", '"$$x"'), ('"', '"\\""'), ("", '""')],
 )
 def test_words_are_written_as_systemd_reads_them(word, written):
-    assert env_unit.quoted(word) == written
+    assert units.quoted(word) == written
 
 
 # cron

@@ -11,8 +11,10 @@ import pytest
 from conftest import PROJECT
 from env_fixtures import base, wheels  # noqa: F401
 
-from colab_env import env_kernel, envs, kernelspec, poetry, steps, uv
+from colab_env import envs, poetry, steps, uv
 from colab_env.errors import KernelTakenError, MissingStepError, UsageError
+from colab_env.jupyter import kernelspec
+from colab_env.named_env import kernels
 from colab_env.runtime import Runtime
 
 LIBRARY = """\
@@ -144,6 +146,6 @@ def test_an_environment_that_is_no_kernel_needs_none(base, wheels):
     envs.create("web", wheels=wheels)
     (place,) = envs.list_environments()
     runtime = Runtime.detect()
-    from colab_env.named_env import NamedEnvironment
+    from colab_env.named_env.inventory import NamedEnvironment
 
-    assert env_kernel.health_check(NamedEnvironment(name="web", base=place.path.parent), runtime=runtime) is None
+    assert kernels.health_check(NamedEnvironment(name="web", base=place.path.parent), runtime=runtime) is None

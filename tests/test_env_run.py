@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from env_fixtures import Command, base, command, install_command, shell_and_python, web, wheels  # noqa: F401
 
-from colab_env import env_script, envs
+from colab_env import envs
 from colab_env.errors import NoSuchProgramError, ScriptError
+from colab_env.named_env import scripts
 
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getpid(), os.getppid()]))"
 ROOT = Path(__file__).parents[1]
@@ -207,7 +208,7 @@ def test_a_first_line_that_the_kernel_passes_as_one_argument_runs_the_script(
 ):
     path = script(tmp_path / folder / "my script.py")
     line = f"#!{command.path} run web python3 -u"
-    env_script.write_first_line(path, line)
+    scripts.write_first_line(path, line)
     answer = subprocess.run([path, "a b", "-h"], capture_output=True, text=True)
     assert answer.stdout == f"{web} {[str(path), 'a b', '-h']}\n"
 
@@ -226,7 +227,7 @@ def test_one_argument_is_divided_only_before_a_file(web, shell_and_python):
 
 def test_script_writes_the_line_for_one_argument(web, command, tmp_path, monkeypatch):
     path = script(tmp_path / "report.py")
-    monkeypatch.setattr(env_script, "LONGEST_LINE", 300)
+    monkeypatch.setattr(scripts, "LONGEST_LINE", 300)
     line = envs.script(path, name="web", one_argument=True)
     assert line == f"#!{command.path} run web python3"
     assert path.read_text().startswith(line + "\n")
@@ -243,7 +244,7 @@ def test_script_replaces_the_line_that_is_there_once(web, tmp_path):
 
 def test_script_takes_no_line_that_linux_would_cut(web, tmp_path):
     with pytest.raises(ScriptError, match="127"):
-        env_script.first_line("web", "python3", command="/" + "x" * 127)
+        scripts.first_line("web", "python3", command="/" + "x" * 127)
     path = script(tmp_path / "report.py")
     with pytest.raises(NoSuchProgramError):
         envs.script(path, name="web", program="nothing")
@@ -276,15 +277,15 @@ def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, comman
         assert answer.stdout.startswith("1.0 ['-h', 'a b']"), answer.stderr
     (shared,) = envs.list_environments()
     assert shared.name.startswith("script-")
-    env_script.write_first_line(one, f"#!{command.path} run --script")
+    scripts.write_first_line(one, f"#!{command.path} run --script")
     assert subprocess.run([one], capture_output=True, text=True).stdout == f"1.0 [] {shared.path}\n"
 
 
 def test_another_block_is_another_environment(tmp_path):
     names = set()
     for line in ("demo==1.0", "demo==2.0"):
-        asked = env_script.recipe(script(tmp_path / "x.py", BLOCK.replace("demo==1.0", line)))
-        names.add(env_script.environment_name(asked))
+        asked = scripts.recipe(script(tmp_path / "x.py", BLOCK.replace("demo==1.0", line)))
+        names.add(scripts.environment_name(asked))
     assert len(names) == 2
 
 
@@ -298,7 +299,7 @@ def test_another_block_is_another_environment(tmp_path):
 )
 def test_a_bad_block_is_named(tmp_path, text, reason):
     with pytest.raises(ScriptError, match=reason):
-        env_script.recipe(script(tmp_path / "x.py", text))
+        scripts.recipe(script(tmp_path / "x.py", text))
 
 
 # cron, flock

@@ -17,8 +17,7 @@ from conftest import Machine
 from packaging.specifiers import SpecifierSet
 from small_wheels import write_wheel
 
-from colab_env import choice, conda, conda_env, diagnose, lockfiles, planning, setting_up, steps, undoing, venv
-from colab_env.conda_env import CondaEnvironment
+from colab_env import choice, diagnose, planning, setting_up, steps, undoing, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -32,7 +31,10 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.interpreter import Interpreter
-from colab_env.lockfiles import LockFile
+from colab_env.locks import lockfiles
+from colab_env.locks.lockfiles import LockFile
+from colab_env.miniconda import conda, environment_yml
+from colab_env.miniconda.environment_yml import CondaEnvironment
 from colab_env.runtime import Runtime
 
 ANY = SpecifierSet()
@@ -285,10 +287,10 @@ def test_only_what_no_program_runs_from_is_removed(base, project, runtime, tmp_p
     argv = [old_prefix / "bin/python3.11", "-c", code]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout.readline() == "ready\n"
-        conda_env.remove_others(project, new.interpreter().path, runtime)
+        environment_yml.remove_others(project, new.interpreter().path, runtime)
         assert old_prefix.is_dir()
         program.communicate("\n")
-    conda_env.remove_others(project, new.interpreter().path, runtime)
+    environment_yml.remove_others(project, new.interpreter().path, runtime)
     assert made(runtime) == sorted([new.prefix.name, work_on(others, runtime).prefix.name, "somebodys"])
 
 
@@ -304,7 +306,7 @@ def test_only_what_no_program_runs_from_is_removed(base, project, runtime, tmp_p
     ],
 )
 def test_the_channels_are_those_that_the_file_names(text, channels):
-    assert conda_env.named_channels(text) == channels
+    assert environment_yml.named_channels(text) == channels
 
 
 def test_what_a_user_made_of_defaults_is_left_alone(project, runtime):

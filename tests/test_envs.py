@@ -15,7 +15,7 @@ import pytest
 from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import _files, env_base, env_build, env_use, envs, runtime
+from colab_env import _files, envs, runtime
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -29,6 +29,7 @@ from colab_env.errors import (
     NotOursError,
     UsageError,
 )
+from colab_env.named_env import base_dirs, building, processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -101,7 +102,7 @@ def test_the_stop_button_leaves_the_old_one(web, wheels, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(env_build, "verify", stopped)
+    monkeypatch.setattr(building, "verify", stopped)
     with pytest.raises(KeyboardInterrupt):
         envs.upgrade("web")
     assert output(web / "bin/demo") == "1.0"
@@ -146,7 +147,7 @@ def test_a_broken_set_of_packages_is_not_taken(base, wheels, tmp_path, pythons):
     site = next(target.glob("lib/*/site-packages/other-1.0.dist-info"))
     (site / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\nRequires-Dist: missing\n")
     with pytest.raises(BrokenEnvironmentError, match="missing"):
-        env_build.verify(target, runtime=runtime.Runtime.detect())
+        building.verify(target, runtime=runtime.Runtime.detect())
 
 
 def test_concurrent_creates_make_one(base, wheels, command):
@@ -429,7 +430,7 @@ def test_a_failed_adopt_leaves_it_where_it_was(base, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("stopped here")
 
-    monkeypatch.setattr(env_build, "write_receipt", fail)
+    monkeypatch.setattr(building, "write_receipt", fail)
     with pytest.raises(RuntimeError, match="stopped here"):
         envs.adopt("web", made)
     assert (made / "bin/activate").read_text() == before
@@ -525,8 +526,8 @@ def test_a_users_configuration_file_names_the_bases(tmp_path, home, wheels, comm
     (home / ".config").mkdir(exist_ok=True)
     (home / ".config/colab-env.toml").write_text(text.replace("{base}", str(place)))
     if "{base}" not in text:
-        place = env_base.default(runtime.Runtime.detect())[0]
-        assert env_base.bases(runtime.Runtime.detect())[0] == place
+        place = base_dirs.default(runtime.Runtime.detect())[0]
+        assert base_dirs.bases(runtime.Runtime.detect())[0] == place
         return
     envs.create("web", "demo", wheels=wheels, base=place)
     assert envs.path("web") == place / "web"
@@ -537,8 +538,8 @@ def test_a_users_configuration_file_names_the_bases(tmp_path, home, wheels, comm
 def test_the_variable_counts_more_than_the_file(home, base):
     (home / ".config").mkdir(exist_ok=True)
     (home / ".config/colab-env.toml").write_text('base = "/nowhere"\n')
-    assert env_base.bases(runtime.Runtime.detect()) == (base,)
-    assert env_base.bases(runtime.Runtime.detect(), "/elsewhere") == (Path("/elsewhere"),)
+    assert base_dirs.bases(runtime.Runtime.detect()) == (base,)
+    assert base_dirs.bases(runtime.Runtime.detect(), "/elsewhere") == (Path("/elsewhere"),)
 
 
 @pytest.mark.parametrize("text", ["base = 3\n", 'base = "relative"\n', "base = \n", 'base = "/"\n'])
@@ -553,16 +554,16 @@ def test_a_configuration_file_that_cannot_be_right_is_named(home, text, monkeypa
 def test_root_and_others_have_places_of_their_own(home, monkeypatch):
     machine = runtime.Runtime.detect()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert env_base.default(machine) == (Path("/var/lib/python3/envs"),)
+    assert base_dirs.default(machine) == (Path("/var/lib/python3/envs"),)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert env_base.default(machine) == (home / ".local/share/colab-env/envs", Path("/var/lib/python3/envs"))
+    assert base_dirs.default(machine) == (home / ".local/share/colab-env/envs", Path("/var/lib/python3/envs"))
 
 
 # wheels on the disk, errors
 
 
 def test_environments_share_the_files_of_a_wheel(base, tmp_path, wheels):
-    if env_build._installer(runtime.Runtime.detect()).uv is None:
+    if building._installer(runtime.Runtime.detect()).uv is None:
         pytest.skip("sharing needs uv")
     write_wheel(wheels, "large", "1.0", code=f"data = '{'x' * 1_000_000}'\n")
     one, other = (envs.create(name, "large", wheels=wheels).where for name in ("one", "other"))
@@ -592,4 +593,4 @@ def test_the_processes_of_a_base_that_is_a_link_are_found(web, tmp_path):
 
 
 def test_users_of_nothing_are_none(tmp_path):
-    assert env_use.users([tmp_path]) == {}
+    assert processes.users([tmp_path]) == {}

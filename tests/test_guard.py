@@ -30,7 +30,7 @@ NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'g
 STARTUP = "/root/.ipython/profile_default/startup"
 MACHINE_S_OWN = "/usr/bin/python3"
 SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.switch({{name!r}}, how={{how!r}})"
-GUARD = Path(__file__).parents[1] / "colab_env" / "_guard.py"
+GUARD = Path(__file__).parents[1] / "colab_env" / "standalone" / "_guard.py"
 VERSION = "3.12"
 on_colab = [
     pytest.mark.colab,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from colab_env import kernelspec, names
+from colab_env import names
 from colab_env.errors import KernelNameError, KernelTakenError, NotOursError
 from colab_env.interpreter import Interpreter
+from colab_env.jupyter import kernelspec
 from colab_env.runtime import Runtime
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3.12"), version="3.12.4", source="system")

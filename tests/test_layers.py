@@ -20,39 +20,44 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("verbs", {"steps", "diagnose", "envs", "switching", "undoing", "planning"}),
     ("verbs", {"snapshots"}),
     ("verbs", {"caches"}),
-    ("parts", {"restoring"}),
-    ("parts", {"snapshot"}),
-    ("parts", {"env_move", "env_purge"}),
-    ("parts", {"env_build"}),
+    ("parts", {"snapshot.restoring"}),
+    ("parts", {"snapshot.contents"}),
+    ("parts", {"named_env.moving", "named_env.purging"}),
+    ("parts", {"named_env.building"}),
     ("parts", {"projects"}),
-    ("parts", {"environment", "env_kernel", "env_use", "env_script"}),
-    ("parts", {"kernel", "foreseen", "locked", "keeping"}),
+    ("parts", {"environment", "named_env.kernels", "named_env.processes", "named_env.scripts"}),
+    ("parts", {"kernel", "locks.locked", "plans.foreseen", "plans.keeping"}),
     ("parts", {"step", "choice"}),
-    ("tools", {"planned"}),
-    ("tools", {"simple_index", "preflight", "named_env", "env_recipe", "sessions", "background"}
-     | {"project_needs", "comparison", "linking", "conda_env"}),
-    ("tools", {"lockfiles"}),
-    ("tools", {"conda", "uv", "uv_install", "poetry", "venv", "kernelspec", "notebook", "open_in_colab", "pyproject"}
-     | {"colab_layer", "system"}),
-    ("tools", {"guard", "shim", "env_base", "env_names", "env_unit", "_overlay_undo"}),
-    ("tools", {"distributions", "requirements_text", "pylock", "poetry_lock"}),
-    ("tools", {"index", "installers", "json_text", "script_block", "wheels", "uv_progress"}
-     | {"_conda_run", "_overlay", "_relocate"}),
-    ("tools", {"conda_faults", "_originals"}),
-    ("edges", {"_process", "_download", "_unpack", "_cache"}),
-    ("edges", {"_archive"}),
+    ("tools", {"plans.planned"}),
+    ("tools", {"simple_index", "jupyter.background", "jupyter.preflight", "jupyter.sessions"}
+     | {"miniconda.environment_yml", "named_env.inventory", "named_env.recipe"}
+     | {"plans.comparison", "plans.linking", "plans.project_needs"}),
+    ("tools", {"locks.lockfiles"}),
+    ("tools", {"notebook", "open_in_colab", "poetry", "pyproject", "system", "uv", "venv"}
+     | {"jupyter.colab_layer", "jupyter.kernelspec", "locks.uv_install", "miniconda.conda"}),
+    ("tools", {"jupyter.guard", "jupyter.shim", "locks.poetry_lock", "locks.pylock", "locks.requirements_text"}
+     | {"miniconda._overlay_undo", "named_env.base_dirs", "named_env.names", "named_env.units", "plans.distributions"}),
+    ("tools", {"index", "json_text", "wheels", "locks.script_block", "locks.uv_progress"}
+     | {"miniconda._overlay", "miniconda._run", "miniconda.installers", "named_env._relocate"}),
+    ("tools", {"miniconda._originals", "miniconda.faults"}),
+    ("edges", {"_process", "_download", "snapshot._cache", "snapshot._unpack"}),
+    ("edges", {"snapshot._archive"}),
     ("edges", {"_files"}),
     ("edges", {"_journal"}),
     ("screen", {"_report"}),
-    ("facts", {"_tar", "errors", "interpreter", "names", "pins", "results", "runtime"}),
-    ("copies", {"_leave", "_plain"}),
+    ("facts", {"errors", "interpreter", "names", "pins", "results", "runtime", "snapshot._tar"}),
+    ("copies", {"standalone._leave", "standalone._plain"}),
 ]  # fmt: skip
+SUB_PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+    for path in PACKAGE.rglob("*.py")
+    if path.parent == PACKAGE or path.name != "__init__.py"
+}
 # They run in another process or under another Python. They import nothing of the package but each other, by relative
-# imports where they are copied as a package of their own, and nothing imports them; what COPIES adds is used here too.
-STANDALONE = {"_launch", "_preflight", "_colab_kernel", "_guard", "_remote", "_remote_magics"}
-COPIES = {"_leave", "_plain", *STANDALONE}
-
-MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
+# imports where they are copied as a package of their own, and nothing imports them, but for two, which are used here too.
+COPIES = {module for module in MODULES if module.startswith("standalone.")}
+STANDALONE = COPIES - {"standalone._leave", "standalone._plain"}
 LEVEL = {module: level for level, (_, modules) in enumerate(FLOORS) for module in modules}
 
 
@@ -61,14 +66,23 @@ def imports(module: str) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.ImportFrom) and node.level:
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "colab_env":
-            found |= {name.name if name.name in MODULES else "__init__" for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("colab_env."):
-            found.add(node.module.split(".")[1])
+            found |= {f"standalone.{name.name}" for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "colab_env":
+            place = node.module.removeprefix("colab_env").removeprefix(".")
+            if place in MODULES:
+                found.add(place)
+            else:
+                names = {f"{place}.{name.name}".removeprefix(".") for name in node.names}
+                found |= {name if name in MODULES else "__init__" for name in names}
         elif isinstance(node, ast.Import):
-            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("colab_env.")}
+            found |= {name.name.removeprefix("colab_env.") for name in node.names if name.name.startswith("colab_env.")}
     return found
+
+
+def test_a_sub_package_is_a_floor_plan_only():
+    for name in SUB_PACKAGES:
+        (docstring,) = ast.parse((PACKAGE / name / "__init__.py").read_text()).body
+        assert isinstance(docstring, ast.Expr)
 
 
 def test_every_module_has_its_place():
@@ -159,5 +173,5 @@ def test_every_error_has_its_own_exit_code_and_the_tree_shows_it():
 
 def test_the_standalone_files_need_nothing_newer_than_their_python():
     # Kernels run under Python 3.8 too.
-    for module in COPIES & set(MODULES):
-        ast.parse((PACKAGE / f"{module}.py").read_text(), feature_version=(3, 8))
+    for module in COPIES:
+        ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text(), feature_version=(3, 8))

@@ -10,11 +10,12 @@ import pytest
 from small_wheels import write_wheel
 from test_installers import LOCKS, library, uv_locked, uv_program
 
-from colab_env import _report, locked, lockfiles, pyproject, script_block, uv_progress
+from colab_env import _report, pyproject
 from colab_env.environment import find_lock
 from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, UsageError
 from colab_env.interpreter import Interpreter
-from colab_env.lockfiles import LockFile
+from colab_env.locks import locked, lockfiles, script_block, uv_progress
+from colab_env.locks.lockfiles import LockFile
 from colab_env.runtime import Runtime
 
 NAMES = ["poetry.lock", "uv.lock", "pylock.toml", "requirements.txt", "environment.yml"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conda_standin.fixtures import machine, runtime, state  # noqa: F401
 
-from colab_env import _originals
-from colab_env._overlay import Manifest, overlaying, recover
-from colab_env._overlay_undo import obstacles, undo
 from colab_env.errors import DiskFullError, NotOursError
+from colab_env.miniconda import _originals
+from colab_env.miniconda._overlay import Manifest, overlaying, recover
+from colab_env.miniconda._overlay_undo import obstacles, undo
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ def killed_while(work: str, machine: Path, saved: Path) -> None:
 import sys, time
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 from pathlib import Path
-from colab_env._overlay import overlaying
+from colab_env.miniconda._overlay import overlaying
 from test_overlay import install_like_conda, write
 machine = Path({str(machine)!r})
 with overlaying(machine, saved=Path({str(saved)!r})) as overlay:

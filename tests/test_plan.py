@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 import colab_env
-from colab_env import comparison, distributions, keeping, linking, poetry_lock, project_needs, pylock, requirements_text
-from colab_env.comparison import Sides
 from colab_env.errors import KeepError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, outgrown, parse_specifier
-from colab_env.keeping import Lock, Machine
+from colab_env.locks import poetry_lock, pylock, requirements_text
+from colab_env.plans import comparison, distributions, keeping, linking, project_needs
+from colab_env.plans.comparison import Sides
+from colab_env.plans.keeping import Lock, Machine
 
 MARKERS = {"python_version": "3.12", "python_full_version": "3.12.1", "sys_platform": "linux", "os_name": "posix"}
 LOCK = """\

@@ -9,8 +9,9 @@ import sys
 import pytest
 from conftest import ROOT
 
-from colab_env import locked, lockfiles, pins, poetry, poetry_lock, setting_up, steps
+from colab_env import pins, poetry, setting_up, steps
 from colab_env.errors import LockMismatchError
+from colab_env.locks import locked, lockfiles, poetry_lock
 from colab_env.runtime import Runtime
 
 LOCKS = sorted((ROOT / "benchmarks/locks").iterdir())

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from colab_env import _preflight
+from colab_env.standalone import _preflight
 
 # Python drops an exception that a signal raises inside a destructor; here the first one is always dropped.
 DEAF_ONCE = """

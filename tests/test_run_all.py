@@ -12,7 +12,8 @@ from conftest import ROOT, Machine
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
-from colab_env import colab_layer, index, setting_up, uv
+from colab_env import index, setting_up, uv
+from colab_env.jupyter import colab_layer
 from colab_env.runtime import Runtime
 
 pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore")]

@@ -19,24 +19,13 @@ from conftest import ROOT, Machine, Stop
 from test_archive import listing
 
 import colab_env
-from colab_env import (
-    _archive,
-    _cache,
-    _files,
-    _journal,
-    choice,
-    cli,
-    colab_layer,
-    environment,
-    restoring,
-    snapshot,
-    snapshots,
-    venv,
-)
+from colab_env import _files, _journal, choice, cli, environment, snapshots, venv
 from colab_env.environment import Environment, Wish
 from colab_env.errors import CacheError, DiskFullError, MissingStepError, NotOursError, SnapshotError, UsageError
 from colab_env.interpreter import Interpreter
+from colab_env.jupyter import colab_layer
 from colab_env.runtime import Runtime
+from colab_env.snapshot import _archive, _cache, contents, restoring
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
 
@@ -280,18 +269,18 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
         with _journal.during("configure_venv"), _files.restoring(path):
             path.write_text(text)
     runtime = Runtime.detect()
-    assert snapshot.files_given(runtime, made)["poetry.lock"] is None
+    assert contents.files_given(runtime, made)["poetry.lock"] is None
     path.write_text("# mine\n")
     mine = hashlib.sha256(b"# mine\n").hexdigest()
-    assert snapshot.files_given(runtime, made)["poetry.lock"] == mine
+    assert contents.files_given(runtime, made)["poetry.lock"] == mine
     with _journal.during("configure_venv"), _files.restoring(path):
         path.write_text("# third\n")
-    assert snapshot.files_given(runtime, made)["poetry.lock"] == mine
+    assert contents.files_given(runtime, made)["poetry.lock"] == mine
 
 
-def asked_for(project: Path, **options: Sequence[str]) -> snapshot.Asked:
+def asked_for(project: Path, **options: Sequence[str]) -> contents.Asked:
     wish = Wish.of(**{"lock": None, "installer": None, "extras": (), "groups": None, "keep": (), **options})
-    return snapshot.Asked(project=project, wish=wish)
+    return contents.Asked(project=project, wish=wish)
 
 
 def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
@@ -337,14 +326,14 @@ def test_another_lock_or_machine_finds_nothing(
 ) -> None:
     colab_env.save(cache)
     lose(made)
-    if change in snapshot.PROJECT_FILES:
+    if change in contents.PROJECT_FILES:
         (made / change).write_text("# other\n")
     elif change == "libc":
-        monkeypatch.setattr(snapshot, "_libc", lambda: "glibc 2.99")
+        monkeypatch.setattr(contents, "_libc", lambda: "glibc 2.99")
     elif change == "machine":
-        monkeypatch.setattr(snapshot.platform, "machine", lambda: "riscv64")
+        monkeypatch.setattr(contents.platform, "machine", lambda: "riscv64")
     elif change == "python":
-        monkeypatch.setattr(snapshot, "build_of", lambda *_: "3.99")
+        monkeypatch.setattr(contents, "build_of", lambda *_: "3.99")
     elif change == "layer":
         monkeypatch.setattr(colab_layer, "_inputs", lambda *_: {"of": "another version"})
     with pytest.raises(SnapshotError):
@@ -478,7 +467,7 @@ def test_condas_own_directory_is_inside_and_usr_local_is_not(home: Path, project
     python = Interpreter(path=prefix / "bin/python3.12", version="3.12.1", source="miniconda")
     for overlay, wanted in ((False, ["python"]), (True, [])):
         _files.write_receipt(prefix, {"kind": "conda", "overlay": overlay})
-        found = snapshot.trees(Runtime.detect(), project, python)
+        found = contents.trees(Runtime.detect(), project, python)
         assert [tree.name for tree in found] == wanted
         assert all("pkgs" in tree.without for tree in found)
 
@@ -647,7 +636,7 @@ def test_prune_takes_old_ones_and_leftovers_and_nothing_else(made: Path, cache: 
 def test_the_list_says_what_fits_and_what_does_not(made: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     colab_env.save(cache)
     (cache / archive_in(cache).name.replace("lesson-", "cut-")).write_bytes(b"short")
-    monkeypatch.setattr(snapshot, "_libc", lambda: "glibc 2.99")
+    monkeypatch.setattr(contents, "_libc", lambda: "glibc 2.99")
     problems = {each.file.partition("-")[0]: each.problem for each in colab_env.cache_list(cache).snapshots}
     assert "was made for the C library" in problems["lesson"]
     assert "damaged" in problems["cut"]

@@ -16,7 +16,7 @@ import pytest
 from conftest import PROJECT, start_python
 
 import colab_env
-from colab_env import choice, colab_layer, simple_index, step, steps, venv
+from colab_env import choice, simple_index, step, steps, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -34,6 +34,7 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
+from colab_env.jupyter import colab_layer
 from colab_env.runtime import Runtime
 
 pytestmark = pytest.mark.network

@@ -1,0 +1,131 @@
+"""The kernel layer: a directory with what a kernel needs beside the project's own packages.
+
+Everywhere that is ipykernel. On Colab it is also the running machine's own `google.colab`, with the packages it needs
+to start. The layer is shared by all projects on one Python and is visible in kernels only (see `_launch.py`), so that
+installing, locking and syncing a project never meet it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files, _process, pins
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.runtime import Runtime
+    from colab_env.wheels import WheelInstaller
+
+_PACKAGE = Path(__file__).parents[1]
+_STANDALONE = _PACKAGE / "standalone"
+_LAUNCHER = "colab_kernel_launcher.py"
+# What `import colab_env` finds in a kernel: it asks the machine's own Python, where the package is.
+_REMOTE = ("_remote.py", "_leave.py", "_plain.py", "_remote_magics.py")
+# Proves that the packages work together, and compiles, beside Poetry's step, what the first kernel would wait for.
+_PROOF = (
+    "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
+)
+
+
+def directory(runtime: Runtime, python: Interpreter) -> Path:
+    """Return the layer's place: one for each Python and each set of inputs."""
+    digest = hashlib.sha256(json.dumps(_inputs(runtime, python), sort_keys=True).encode()).hexdigest()
+    return runtime.data / "layers" / f"{python.tag}-{digest[:12]}"
+
+
+def launcher(layer: Path) -> Path:
+    """Return the file that starts a kernel with this layer."""
+    return layer / "launch.py"
+
+
+def site(layer: Path) -> Path:
+    """Return the layer's directory of packages."""
+    return layer / "site"
+
+
+def health_check(layer: Path) -> str | None:
+    """Return why the layer has to be built, or None. Reads files, starts nothing."""
+    receipt = _files.read_receipt(layer)
+    if receipt is None:
+        return "the kernel's packages are not installed"
+    there = {path.name for path in site(layer).iterdir()} if site(layer).is_dir() else set()
+    gone = sorted(set(receipt["entries"]) - there)
+    if gone or not launcher(layer).is_file():
+        return f"the kernel's packages are damaged: {', '.join(gone[:3]) or 'launch.py'} is missing"
+    machine = _files.read_json(site(layer) / "colab_env" / "machine.json") or {}
+    if not (Path(machine.get("python", "")).is_file() and Path(machine.get("path", ""), "colab_env").is_dir()):
+        return "the colab-env that kernels call is gone"
+    return None
+
+
+def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: WheelInstaller) -> None:
+    """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
+    with _files.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
+        for requirements in _requirements(runtime, python):
+            installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
+        if runtime.colab_packages is not None:
+            _graft(runtime.colab_packages, site(layer))
+        _add_remote(site(layer), runtime)
+        _files.copy(_STANDALONE / "_launch.py", launcher(layer))
+        environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
+        _process.run([python.path, "-c", _PROOF], environ=environ)
+        _files.write_receipt(layer, {"inputs": _inputs(runtime, python), "entries": _entries(layer)})
+
+
+def versions(layer: Path) -> dict[str, str]:
+    """Return the versions of IPython and ipykernel in the layer."""
+    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in site(layer).glob("*.dist-info"))
+    return {name: version for name, _, version in found if name in ("ipython", "ipykernel")}
+
+
+def _graft(colab_packages: Path, target: Path) -> None:
+    # Without google/__init__.py: it would hide google.auth, google.protobuf ... of the environment.
+    _files.copy(colab_packages / "google" / "colab", target / "google" / "colab", ignore=("__pycache__",))
+    _files.copy(_STANDALONE / "_colab_kernel.py", target / "colab_env_kernel.py")
+    # After a switch a shim stands in the launcher's place, and the original beside it.
+    kept = (colab_packages / f"{_LAUNCHER}.colab-env-original", colab_packages / _LAUNCHER)
+    launcher = next((path for path in kept if path.is_file()), None)
+    if launcher is not None:
+        _files.copy(launcher, target / _LAUNCHER)
+
+
+def _add_remote(target: Path, runtime: Runtime) -> None:
+    package = target / "colab_env"
+    for name in _REMOTE:
+        _files.copy(_STANDALONE / name, package / name.replace("_remote.py", "__init__.py"))
+    _files.write_json(package / "machine.json", {"python": str(runtime.machine_python), "path": str(_PACKAGE.parent)})
+
+
+def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requirements, ...]:
+    return pins.kernel_requirements(python.short_version, colab=runtime.is_colab)
+
+
+def _inputs(runtime: Runtime, python: Interpreter) -> dict[str, Any]:
+    own = hashlib.sha256()
+    for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
+        own.update((_STANDALONE / name).read_bytes())
+    return {
+        "python": [str(python.path), python.version],
+        "requirements": [asdict(each) for each in _requirements(runtime, python)],
+        "colab": _fingerprint(runtime.colab_packages),
+        "own": own.hexdigest(),
+    }
+
+
+def _fingerprint(colab_packages: Path | None) -> str | None:
+    # Sizes and times are enough: Colab's own packages change with the machine's image only.
+    if colab_packages is None:
+        return None
+    digest = hashlib.sha256()
+    for path in sorted((colab_packages / "google" / "colab").rglob("*.py")):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _entries(layer: Path) -> list[str]:
+    return sorted(path.name for path in site(layer).iterdir() if path.name != "__pycache__")

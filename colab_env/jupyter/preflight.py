@@ -1,0 +1,76 @@
+"""Start a kernel as the notebook server would, before anybody depends on it, and hear whether it answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _process
+from colab_env.jupyter import kernelspec
+
+if TYPE_CHECKING:
+    from colab_env.runtime import Runtime
+
+_SCRIPT = Path(__file__).parents[1] / "standalone" / "_preflight.py"
+_TIMEOUT = 30.0  # seconds for one check; a cold machine reads IPython from a slow disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a kernel answered: `failure` is the first check that failed, with its reason, or None; `log` its last lines."""
+
+    failure: str | None
+    seconds: Mapping[str, float]
+    log: tuple[str, ...] = ()
+
+
+def try_kernel(
+    spec: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    checks: tuple[str, ...],
+    structured: bool,
+    runtime: Runtime,
+    site: Path,
+) -> Outcome:
+    """Start the kernel of a kernelspec once, over ipc and unsigned like Colab's server, run the checks, and end it.
+
+    `environ` is the kernel's whole environment, `site` the layer that lends jupyter_client where this Python has none.
+    """
+    question = {
+        "argv": list(spec["argv"]),
+        "env": dict(environ),
+        "cwd": spec["metadata"]["colab_env"]["project"],
+        "checks": list(checks),
+        "transport": "ipc",
+        "timeout": _TIMEOUT,
+        "structured": structured,
+    }
+    client, client_environ = _client(runtime, spec, site)
+    finished = _process.run([client, _SCRIPT], environ=client_environ, check=False, stdin=json.dumps(question))
+    return _outcome(finished)
+
+
+def _client(runtime: Runtime, spec: Mapping[str, Any], site: Path) -> tuple[Path, dict[str, str]]:
+    environ = _process.child_environ(runtime.environ)
+    if importlib.util.find_spec("jupyter_client") is not None:
+        return Path(sys.executable), environ
+    environment = kernelspec.environment_of(Path(spec["metadata"]["colab_env"]["project"]))
+    return environment / "bin" / "python", {**environ, "PYTHONPATH": str(site)}
+
+
+def _outcome(finished: _process.Finished) -> Outcome:
+    try:
+        answer = json.loads(finished.lines[-1])
+    except (ValueError, IndexError):
+        return Outcome(failure="the kernel could not be tried", seconds={}, log=finished.lines[-12:])
+    failed = [f"{each['name']}: {each['detail']}" for each in answer["checks"] if not each["ok"]]
+    seconds = {each["name"]: each["seconds"] for each in answer["checks"]}
+    return Outcome(
+        failure=None if answer["ok"] else (failed or ["it did not start"])[0], seconds=seconds, log=tuple(answer["log"])
+    )

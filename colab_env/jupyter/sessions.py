@@ -1,0 +1,85 @@
+"""The notebook server that this kernel belongs to: find it and the kernel's own session, phrase what it can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+from colab_env import _files
+from colab_env.standalone import _leave
+
+if TYPE_CHECKING:
+    from colab_env.runtime import Runtime
+
+_COLAB_PORT = 9000
+NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One session on a notebook server: the server's API address with a slash, its headers, and the session's kernel."""
+
+    api: str
+    headers: Mapping[str, str]
+    id: str
+    kernel_id: str
+    kernel_name: str
+
+    def restart(self) -> dict[str, Any]:
+        """Return the request that restarts the kernel, which the server does not count as a crash."""
+        return self._request("POST", f"kernels/{self.kernel_id}/restart", {})
+
+    def change_kernel(self, name: str) -> dict[str, Any]:
+        """Return the request that gives the session a new kernel, by a kernelspec that the server reads afresh."""
+        return self._request("PATCH", f"sessions/{self.id}", {"kernel": {"name": name}})
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"method": method, "url": self.api + path, "headers": dict(self.headers), "body": body}
+
+
+def connection_file(runtime: Runtime) -> Path | None:
+    """Return the connection file of the kernel that this call is made in or for, or None outside of kernels."""
+    named = runtime.environ.get(NAMED) or _leave.own_connection_file()
+    return Path(named) if named else None
+
+
+def find(runtime: Runtime) -> Session | None:
+    """Return the session of this kernel, or None where no server with it answers (nbclient, papermill, a terminal)."""
+    file = connection_file(runtime)
+    if file is None:
+        return None
+    kernel_id = file.stem.removeprefix("kernel-")
+    found = (_session(api, headers, kernel_id) for api, headers in _servers(runtime))
+    return next((session for session in found if session is not None), None)
+
+
+def _servers(runtime: Runtime) -> Iterator[tuple[str, dict[str, str]]]:
+    if ip := runtime.environ.get("COLAB_JUPYTER_IP"):
+        yield f"http://{ip}:{_COLAB_PORT}/api/", {}
+    # Every Jupyter server leaves a note of its address and token. This kernel's own parent comes first.
+    parents = (str(os.getppid()), runtime.environ.get("JPY_PARENT_PID"))
+    notes = [_files.read_json(path) or {} for path in _runtime_directory(runtime).glob("jpserver-*.json")]
+    for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
+        if "url" in note:
+            headers = {"Authorization": f"token {note['token']}"} if note.get("token") else {}
+            yield f"{note['url'].rstrip('/')}/api/", headers
+
+
+def _runtime_directory(runtime: Runtime) -> Path:
+    return Path(runtime.environ.get("JUPYTER_RUNTIME_DIR") or runtime.jupyter / "runtime")
+
+
+def _session(api: str, headers: dict[str, str], kernel_id: str) -> Session | None:
+    try:
+        listed = _leave.call("GET", f"{api}sessions", headers)
+    except (URLError, OSError, ValueError):
+        return None
+    for each in listed:
+        kernel = each.get("kernel") or {}
+        if kernel.get("id") == kernel_id:
+            return Session(api=api, headers=headers, id=each["id"], kernel_id=kernel_id, kernel_name=kernel["name"])
+    return None

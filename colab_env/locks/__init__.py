@@ -1,0 +1,1 @@
+"""Lock files, read by the tools that own them, and installed."""

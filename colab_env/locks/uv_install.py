@@ -1,0 +1,151 @@
+"""uv as installer: it reads the lock files that it owns, and makes an environment hold exactly what one of them says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from colab_env import _files, _process, _report, wheels
+from colab_env.errors import (
+    BuildError,
+    ColabEnvError,
+    CommandError,
+    HashMismatchError,
+    LockMismatchError,
+    NoSuchPythonError,
+)
+from colab_env.locks import uv_progress
+from colab_env.results import short
+
+_STALE = re.compile(r"needs to be updated|existing lockfile due to|No solution found when resolving dependencies")
+_OTHER_INDEX = re.compile(r"existing lockfile due to missing \w+ index")
+_EXPORT = ("export", "--no-header", "--no-annotate")
+_LOG = "uv_lock_operations=debug,uv::commands::project::lock=debug"  # says why a uv.lock does not fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class UvInstaller:
+    """uv's `program`, the `environ` of its calls, and a directory of our own for what passes between two of them."""
+
+    program: Path
+    environ: Mapping[str, str]
+    scratch: Path
+
+    def export(self, lock: Path, *, python: Path, options: Sequence[str | Path] = ()) -> str:
+        """Return what a uv.lock says in pip's format. Raises LockMismatchError when its project has moved on.
+
+        Whether it fits is asked of the files alone, with the index that the lock itself names: a mirror is no reason to
+        lock anew.
+        """
+        argv: list[str | Path] = [*_EXPORT, "--python", python, *options]
+        registry = re.search(r'registry = "(https?://[^"]+)"', lock.read_text(encoding="utf-8"))
+        known = ["--default-index", registry[1]] if registry else []
+        try:
+            return self._written([*argv, "--locked", "--offline", *known], cwd=lock.parent, log=_LOG)
+        except CommandError as error:
+            text = "\n".join(error.lines)
+            if _STALE.search(text) and not _OTHER_INDEX.search(text):
+                msg = f"{short(lock)} does not belong to its {'script' if '--script' in options else 'pyproject.toml'}"
+                hint = "run `uv lock` for it, then this call again"
+                raise LockMismatchError(msg, hint=hint, lines=error.lines) from error
+        # A project that has to be built before its metadata is known cannot be asked without a network.
+        return self._written([*argv, "--frozen"], cwd=lock.parent)
+
+    def script(self, script: Path, *, python: Path) -> str:
+        """Return what a script's block comes to, in pip's format; what `uv lock --script` wrote beside it counts."""
+        lock = script.with_name(f"{script.name}.lock")
+        if lock.is_file():
+            return self.export(lock, python=python, options=["--script", script])
+        return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
+
+    def compile(self, source: Path, *, python: Path) -> str:
+        """Resolve a requirements file to exact versions with hashes, in pip's format."""
+        argv: list[str | Path] = [
+            "pip",
+            "compile",
+            "--no-header",
+            "--no-annotate",
+            "--generate-hashes",
+            "--python",
+            python,
+            source,
+        ]
+        return self._written(argv, cwd=source.parent)
+
+    def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
+        """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
+        seen = _Added()
+        with _files.private_directory(self.scratch) as place:
+            where: list[str | Path] = ["--dry-run", "--python", python, "--target", place]
+            argv: list[str | Path] = [self.program, "pip", "install", *where, *options, "--requirements", lock]
+            try:
+                _process.run(argv, environ=self.environ, cwd=lock.parent, follow=seen)
+            except CommandError as error:
+                raise explained(error) from error
+        return "".join(f"{line}\n" for line in seen.lines)
+
+    def install(self, arguments: Sequence[str | Path], *, python: Path, cwd: Path, text: str | None = None) -> None:
+        """Make an environment hold exactly this: packages that are not named go, those of the system do not count.
+
+        `text` is what "-r -" among the `arguments` reads; relative paths start from `cwd`. Raises HashMismatchError,
+        BuildError, NoSuchPythonError, NetworkError, DiskFullError or CommandError.
+        """
+        argv = [self.program, "pip", "install", "--python", python, *arguments]
+        follower = uv_progress.Follower(uv_progress.cache(self.environ))
+        environ = {"RUST_LOG": uv_progress.LOG, **self.environ}
+        try:
+            with _report.activity("Installing"):
+                _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
+        except CommandError as error:
+            raise explained(error) from error
+
+    def _written(self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None) -> str:
+        # To a file that only we read: what a program prints is shown, and an address in it loses its password.
+        environ = {**self.environ, **({"RUST_LOG": log} if log else {})}
+        with _files.private_directory(self.scratch) as place:
+            target = place / "requirements.txt"
+            try:
+                _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd)
+            except CommandError as error:
+                raise explained(error) from error
+            return target.read_text(encoding="utf-8")
+
+
+class _Added:
+    """The packages that uv says it would install."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def sees(self, line: str) -> bool:
+        if found := re.fullmatch(r" \+ ([\w.-]+)(==\S+)?(?: @ (\S+)| \(from (\S+)\))?", line):
+            name, version, *addresses = found.groups()
+            address = next(filter(None, addresses), None)
+            self.lines.append(f"{name} @ {address}" if address else f"{name}{version or ''}")
+        return False
+
+    def looks(self, pid: int) -> None:
+        pass
+
+
+def explained(error: CommandError) -> ColabEnvError:
+    """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words."""
+    text = "\n".join(error.lines)
+    if found := re.search(r"Hash mismatch for `([^`]+)`", text):
+        msg = f"{found[1]} is not what the lock file promises:\n{_tail(text, found.start())}"
+        hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
+        return HashMismatchError(msg, hint=hint)
+    if "No space left on device" not in text and (built := re.search(r"Failed to build `?([\w.-]+)", text)):
+        hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
+        msg = f"uv could not build {built[1]}:\n{_tail(text, built.start())}"
+        return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
+    if found := re.search(r".*incompatible with the `pylock\.toml`'s Python requirement.*", text):
+        return NoSuchPythonError(found[0].strip(), hint="choose another Python")
+    return wheels.explained(error)
+
+
+def _tail(text: str, start: int) -> str:
+    lines = [line for line in text[start:].splitlines() if line.strip()]
+    return "\n".join(f"    {line.strip()}" for line in lines[:14])

@@ -1,0 +1,1 @@
+"""Conda, in a prefix that the machine may share: installers, runs, and what was there before."""

@@ -1,0 +1,291 @@
+"""Install into a directory that the machine already uses: its own files are saved first and put back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from colab_env import _files, _journal
+from colab_env.errors import NotOursError
+from colab_env.miniconda._originals import Entry, Originals, behind_links, look_at, walk
+from colab_env.results import short
+
+_STAYS = ("lib/", "include/")  # conda's programs need the libraries that conda brought
+_SCRIPTS = ("bin/", "condabin/")
+OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two transactions
+BYTECODE = "__pycache__"
+_JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What finished transactions did, as paths below the prefix.
+
+    `new` was not there before, `put_back` was overwritten and restored at once, `overwritten` stays overwritten and has
+    its originals kept. `last` is how a transaction last left what is new or overwritten.
+    """
+
+    new: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
+    overwritten: Mapping[str, Entry] = field(default_factory=dict)
+    last: Mapping[str, Entry] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, saved: Path) -> Manifest | None:
+        found = _files.read_json(saved / _MANIFEST)
+        if not isinstance(found, dict):
+            return None
+        overwritten, last = (
+            {path: Entry.parsed(entry) for path, entry in found[key].items()} for key in ("overwritten", "last")
+        )
+        return cls(new=tuple(found["new"]), put_back=tuple(found["put_back"]), overwritten=overwritten, last=last)
+
+    def write(self, saved: Path) -> None:
+        _files.write_json(saved / _MANIFEST, vars(self))
+
+
+class Overlay:
+    """One open transaction. Its journal is on the disk before anything in the prefix changes."""
+
+    def __init__(self, prefix: Path, *, saved: Path, owned: bool = False) -> None:
+        self.prefix = prefix
+        self.saved = saved
+        self.is_settled = False
+        self._manifest = Manifest.read(saved) or Manifest()
+        self._originals = Originals(saved / "transaction")
+        self._conda = frozenset({*self._manifest.new, *self._manifest.overwritten})
+        self._owned = owned
+        has_packages = os.path.lexists(prefix / "pkgs")
+        self._closed = frozenset({"pkgs"} if not has_packages or self.is_conda("pkgs") else ())
+        self._existed = prefix.exists()
+        self._before: dict[str, Entry] = {}
+        self._put_back: tuple[str, ...] = ()
+
+    @classmethod
+    def left_open(cls, prefix: Path, *, saved: Path) -> Overlay | None:
+        """Return the transaction of a run that was killed, or None."""
+        journal = _files.read_json(saved / _JOURNAL)
+        if not isinstance(journal, dict):
+            return None
+        overlay = cls(prefix, saved=saved)
+        overlay._existed = journal["existed"]
+        overlay._closed = frozenset(journal["closed"])
+        overlay._before = {path: Entry.parsed(entry) for path, entry in journal["before"].items()}
+        return overlay
+
+    def is_conda(self, path: str) -> bool:
+        """Say whether an earlier transaction brought what is at this path."""
+        return self._owned or path in self._conda
+
+    def begin(self) -> None:
+        """Save everything that could be overwritten, then write the journal."""
+        _files.remove(self._originals.directory)
+        try:
+            found = {**self._look(), **behind_links(self.prefix)}
+            self._before = self._originals.keep(self.prefix, found, is_conda=self.is_conda)
+            _files.write_text(self.saved / _JOURNAL, json.dumps(self._journal()))
+        except BaseException:
+            self._close()
+            raise
+
+    def _journal(self) -> dict[str, object]:
+        return {
+            "prefix": str(self.prefix),
+            "existed": self._existed,
+            "closed": sorted(self._closed),
+            "manifest": _files.read_json(self.saved / _MANIFEST),
+            "before": self._before,
+        }
+
+    def clear(self) -> None:
+        """Take away what earlier transactions brought, except downloaded packages: another version comes."""
+        remove_new(self.prefix, self._manifest.new, kept=self._closed)
+        originals = Originals(self.saved / "originals")
+        for name, entry in sorted(self._manifest.overwritten.items()):
+            originals.restore(self.prefix / name, entry)
+
+    def settle(self, *, python: Path | None = None, path: str = "") -> None:
+        """Put the machine's own commands and settings back now, and let conda's scripts run on `python` instead.
+
+        New aliases in `bin` (`python3` ...) that would hide a command further down the search path `path` go away.
+        """
+        now = self._look()
+        mine = [name for name in self._changed(now) if not self.is_conda(name) and not name.startswith(_STAYS)]
+        for name in sorted(mine):
+            self._originals.restore(self.prefix / name, self._before[name])
+        for alias in _hiding_aliases(self.prefix, self._new(now), path=path):
+            _files.remove(alias)
+        if python is not None:
+            _repoint(self.prefix, now.keys() - set(mine), python=python)
+        self._put_back = tuple(mine)
+        self.is_settled = True
+
+    def commit(self) -> None:
+        """Keep the originals of what stays overwritten, record what is new, close the transaction."""
+        now, past = self._look(), self._manifest
+        done = {*self._conda, *self._put_back}
+        staying = {name: entry for name, entry in self._changed(now).items() if name not in done}
+        new, overwritten = {*past.new, *self._new(now)}, {**past.overwritten, **staying}
+        manifest = Manifest(
+            new=tuple(sorted(new)),
+            put_back=tuple(sorted({*past.put_back, *self._put_back})),
+            overwritten={**past.overwritten, **self._originals.extract(staying, self.saved / "originals")},
+            last={name: self._last(name, now[name]) for name in now.keys() & {*new, *overwritten}},
+        )
+        if not self._owned:
+            manifest.write(self.saved)
+        self._close()
+
+    def roll_back(self) -> None:
+        """Make the prefix what it was when the transaction began. Can be repeated after an interruption."""
+        journal = _files.read_json(self.saved / _JOURNAL)
+        if not isinstance(journal, dict):
+            return
+        now = self._look()
+        remove_new(self.prefix, self._new(now))
+        for name, entry in sorted(self._changed(now).items()):
+            self._originals.restore(self.prefix / name, entry)
+        if not self._existed:
+            _remove_empty(self.prefix)
+        if journal["manifest"] is None:
+            _files.remove(self.saved / _MANIFEST)
+            _files.remove(self.saved / "originals")
+        else:
+            _files.write_json(self.saved / _MANIFEST, journal["manifest"])
+        self._close()
+
+    def _close(self) -> None:
+        # The journal goes first: without it the saved files mean nothing.
+        _files.remove(self.saved / _JOURNAL)
+        _files.remove(self._originals.directory)
+        _remove_empty(self.saved)
+
+    def _last(self, name: str, now: Entry) -> Entry:
+        # What somebody changed between two transactions stays noted as it was before that.
+        is_untouched = now.is_same(self._before.get(name))
+        return self._manifest.last.get(name, now) if is_untouched else now
+
+    def _look(self) -> dict[str, Entry]:
+        return walk(self.prefix, closed=self._closed)
+
+    def _new(self, now: Mapping[str, Entry]) -> set[str]:
+        return now.keys() - self._before.keys()
+
+    def _changed(self, now: Mapping[str, Entry]) -> dict[str, Entry]:
+        def present(name: str) -> Entry | None:
+            return look_at(self.prefix / name) if name.startswith("../") else now.get(name)
+
+        return {name: entry for name, entry in self._before.items() if not entry.is_same(present(name))}
+
+
+@contextlib.contextmanager
+def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False) -> Iterator[Overlay]:
+    """Let the block install into `prefix`, and give the machine back what it had there.
+
+    `saved` is a directory of this prefix alone, outside of it, for the originals. What existed and was changed outside
+    `lib` and `include` is put back when the block calls `settle`, or ends; under `lib` and `include` the originals are
+    kept for `undo`. Any exception, the stop button included, restores everything; after a kill, the next call does.
+    `path` is the search path that the machine finds its commands on. `owned` says that the whole prefix is conda's:
+    nothing is put back but after an exception. Raises NotOursError when somebody else's conda is there.
+    """
+    recover(prefix, saved=saved)
+    overlay = Overlay(prefix, saved=saved, owned=owned)
+    if os.path.lexists(prefix / "conda-meta") and not overlay.is_conda("conda-meta"):
+        msg = f"{short(prefix)} holds a conda that colab-env did not install"
+        raise NotOursError(msg, hint="choose another prefix; nothing was changed")
+    if not owned:
+        _journal.note(prefix, {"saved": str(saved)})
+    with _journal.resting():
+        with _files.explaining(prefix):
+            overlay.begin()
+        try:
+            yield overlay
+            if not overlay.is_settled:
+                overlay.settle(path=path)
+            overlay.commit()
+        except BaseException:
+            overlay.roll_back()
+            raise
+
+
+def recover(prefix: Path, *, saved: Path) -> bool:
+    """Undo what a killed run left open; say whether there was anything."""
+    left = Overlay.left_open(prefix, saved=saved)
+    if left is not None:
+        left.roll_back()
+    return left is not None
+
+
+def is_directory(path: Path) -> bool:
+    """Say whether this is a directory itself, not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def remove_new(prefix: Path, names: Iterable[str], *, kept: frozenset[str] = frozenset()) -> None:
+    """Delete what transactions brought; a directory goes when nothing else is in it."""
+    names = set(names) - kept
+    _remove_bytecode(prefix, names)
+    # The deepest first.
+    for name in sorted(names, reverse=True):
+        place = prefix / name
+        if name in OWN_TREES or not is_directory(place):
+            _files.remove(place)
+        else:
+            _remove_empty(place)
+
+
+def _remove_bytecode(prefix: Path, names: Iterable[str]) -> None:
+    # Python writes it beside the modules when they are first imported, long after the installation.
+    modules: dict[Path, set[str]] = {}
+    for name in names:
+        path = prefix / name
+        if path.suffix == ".py":
+            modules.setdefault(path.parent / BYTECODE, set()).add(path.stem)
+    for cache, stems in modules.items():
+        if is_directory(cache):
+            for item in list(cache.iterdir()):
+                if item.suffix == ".pyc" and item.name.partition(".")[0] in stems:
+                    _files.remove(item)
+            _remove_empty(cache)
+
+
+def _remove_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _hiding_aliases(prefix: Path, new: Iterable[str], *, path: str) -> list[Path]:
+    places = path.split(os.pathsep)
+    own = str(prefix / "bin")
+    later = places[places.index(own) + 1 :] if own in places else []
+    links = [prefix / name for name in new if name.startswith("bin/") and (prefix / name).is_symlink()]
+    return [link for link in links if any(os.access(Path(place) / link.name, os.X_OK) for place in later)]
+
+
+def _repoint(prefix: Path, names: Iterable[str], *, python: Path) -> None:
+    lost = [
+        f"#!{prefix}/bin/{alias}" for alias in ("python", "python3") if not _is_same(prefix / "bin" / alias, python)
+    ]
+    for name in names:
+        script = prefix / name
+        if name.startswith(_SCRIPTS) and script.is_file() and not script.is_symlink():
+            _repoint_script(script, lost, python=python)
+
+
+def _repoint_script(script: Path, lost: list[str], *, python: Path) -> None:
+    with script.open("rb") as handle:
+        if handle.read(2) != b"#!":
+            return
+    text = script.read_bytes().decode("utf-8", "surrogateescape")
+    shebang, newline, rest = text.partition("\n")
+    words = shebang.split(" ", 1)
+    if words[0] in lost:
+        _files.write_text(script, " ".join([f"#!{python}", *words[1:]]) + newline + rest)
+
+
+def _is_same(alias: Path, python: Path) -> bool:
+    return os.path.realpath(alias) == os.path.realpath(python)

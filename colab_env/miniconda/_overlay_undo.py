@@ -1,0 +1,72 @@
+"""Take an overlay back: what conda brought goes, every original returns, and what somebody changed since is left."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from colab_env import _files
+from colab_env.miniconda._originals import Entry, Originals, look_at
+from colab_env.miniconda._overlay import BYTECODE, OWN_TREES, Manifest, is_directory, recover, remove_new
+
+
+def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
+    """Return what `undo` leaves as it is: paths below the prefix, each with the reason."""
+    manifest = Manifest.read(saved) or Manifest()
+    changed = [name for name, entry in manifest.last.items() if _is_changed(prefix / name, entry)]
+    known = set(manifest.new)
+    directories = [name for name in manifest.new if not _is_own(name) and is_directory(prefix / name)]
+    added = [f"{name}/{item}" for name in directories for item in os.listdir(prefix / name)]  # noqa: PTH208 - the names
+    added = [name for name in added if name not in known and not _is_bytecode(prefix / name)]
+    return {
+        **dict.fromkeys(sorted(changed), "somebody changed it since"),
+        **dict.fromkeys(sorted(added), "somebody put it there since"),
+    }
+
+
+def undo(prefix: Path, *, saved: Path) -> Manifest | None:
+    """Remove what conda brought and restore every original, but for `obstacles`; return what was done, or None.
+
+    What is left can be undone later: it stays recorded.
+    """
+    recover(prefix, saved=saved)
+    manifest = Manifest.read(saved)
+    if manifest is None:
+        return None
+    left = obstacles(prefix, saved=saved)
+    remove_new(prefix, set(manifest.new) - left.keys())
+    originals = Originals(saved / "originals")
+    for name, entry in sorted(manifest.overwritten.items()):
+        if name not in left:
+            originals.restore(prefix / name, entry)
+    if left:
+        _remaining(manifest, prefix, left).write(saved)
+    else:
+        _files.remove(saved)
+    return manifest
+
+
+def _remaining(manifest: Manifest, prefix: Path, left: Mapping[str, str]) -> Manifest:
+    new = tuple(name for name in manifest.new if os.path.lexists(prefix / name))
+    overwritten = {name: entry for name, entry in manifest.overwritten.items() if name in left}
+    last = {name: entry for name, entry in manifest.last.items() if name in {*new, *overwritten}}
+    return Manifest(new=new, overwritten=overwritten, last=last)
+
+
+def _is_changed(path: Path, last: Entry) -> bool:
+    now = look_at(path)
+    if now is None or path.parent.name == BYTECODE:
+        return False
+    if stat.S_IFMT(now.mode) != stat.S_IFMT(last.mode) or now.link != last.link:
+        return True
+    return stat.S_ISREG(now.mode) and (now.mode, now.size, now.mtime_ns) != (last.mode, last.size, last.mtime_ns)
+
+
+def _is_own(name: str) -> bool:
+    return name.split("/", 1)[0] in OWN_TREES
+
+
+def _is_bytecode(path: Path) -> bool:
+    return path.name == BYTECODE and all(item.suffix == ".pyc" for item in path.iterdir())

@@ -1,0 +1,166 @@
+"""Run the installer and conda: nobody else starts them. What goes wrong becomes this package's errors, or heals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from colab_env import _files, _process, _report
+from colab_env.errors import ColabEnvError, CommandError, CondaError, InstallerError
+from colab_env.miniconda import faults
+from colab_env.results import short
+
+_ATTEMPTS = 4
+
+
+def installer_argv(script: Path, prefix: Path) -> list[str]:
+    """Return the command that installs unattended, over what an interrupted run left if need be."""
+    return ["bash", str(script), "-b", "-f", "-p", str(prefix)]
+
+
+def install_argv(python: Path, packages: Sequence[str], *, channels: Sequence[str]) -> list[str]:
+    """Return the command that installs packages from these channels and no others."""
+    named = [word for channel in channels for word in ("-c", channel)]
+    prefix = str(python.parents[1])
+    command = [str(python), "-m", "conda", "install", "-q", "-y", "--json", "--prefix", prefix, "--override-channels"]
+    return [*command, *named, *packages]
+
+
+def env_create_argv(python: Path, prefix: Path, file: Path) -> list[str]:
+    """Return the command that makes an environment from an environment.yml, which conda itself reads."""
+    return [str(python), "-m", "conda", "env", "create", "-q", "--json", "-p", str(prefix), "-f", str(file)]
+
+
+def conda_environ(machine: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for conda: no terms are accepted by it, and the certificates of others are trusted."""
+    environ = _process.child_environ(machine)
+    # With CI set, conda accepts terms of service in the user's name.
+    environ.pop("CI", None)
+    certificates = environ.get("SSL_CERT_FILE")
+    if certificates and not {"CONDA_SSL_VERIFY", "REQUESTS_CA_BUNDLE"} & environ.keys():
+        environ.update(CONDA_SSL_VERIFY=certificates, REQUESTS_CA_BUNDLE=certificates)
+    return environ
+
+
+def run_installer(script: Path, prefix: Path, *, environ: Mapping[str, str]) -> None:
+    """Run the installer to its end. Raises InstallerError, DiskFullError or NotWritableError."""
+    with _report.activity(f"Installing {script.name} into {short(prefix)}"):
+        finished = _process.run(installer_argv(script, prefix), environ=conda_environ(environ), check=False)
+    fault = faults.recognise(faults.INSTALLER_FAULTS, finished.lines)
+    # Exit code 0 with a warning about the sum: the last bytes are missing.
+    if finished.returncode == 0 and "md5sum mismatch" not in finished.output:
+        return
+    what = f"{script.name} could not be installed into {short(prefix)}"
+    if finished.returncode == 126:
+        hint = "choose a prefix on a disk that may run programs (mounted without noexec)"
+        raise _process.failed(finished, kind=InstallerError, message=f"{what}: nothing may be run there", hint=hint)
+    if fault is None:
+        hint = "run the same call again; if the installer was yours, check that it is the right file"
+        raise _process.failed(
+            finished, kind=InstallerError, message=f"{what}: exit code {finished.returncode}", hint=hint
+        )
+    raise _error(fault, finished, what=what)
+
+
+def install_packages(
+    python: Path,
+    packages: Sequence[str],
+    *,
+    channels: Sequence[str],
+    environ: Mapping[str, str],
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Run `conda install` with conda's own `python`; try again what may heal, waiting 1, 2, 4 seconds."""
+    argv = install_argv(python, packages, channels=channels)
+    what = f"conda could not install into {short(python.parents[1])}"
+    terms = "use channels=('conda-forge',), which asks for nothing;"
+    _run_conda(argv, what=what, terms=terms, environ=conda_environ(environ), sleep=sleep)
+
+
+def create_environment(
+    python: Path,
+    prefix: Path,
+    file: Path,
+    *,
+    environ: Mapping[str, str],
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Run `conda env create` with conda's own `python` into the empty directory `prefix`; try again as for packages."""
+
+    def clear() -> None:
+        for entry in prefix.iterdir():
+            _files.discard(entry)
+
+    argv = env_create_argv(python, prefix, file)
+    what = f"conda could not make the environment of {short(file)}"
+    terms = f"name channels in {file.name} that ask for nothing, such as conda-forge, and not `defaults`;"
+    _run_conda(argv, what=what, terms=terms, environ=conda_environ(environ), sleep=sleep, before=clear)
+
+
+def _run_conda(
+    argv: Sequence[str],
+    *,
+    what: str,
+    terms: str,
+    environ: Mapping[str, str],
+    sleep: Callable[[float], object],
+    before: Callable[[], object] = lambda: None,
+) -> None:
+    """Run conda up to four times, `before` each; `terms` is what to do where a channel wants its terms accepted."""
+    base = Path(argv[0]).parents[1]
+    for number in range(_ATTEMPTS):
+        _mend_history(base)
+        before()
+        finished = _process.run(argv, environ=environ, check=False)
+        if finished.returncode == 0:
+            return
+        fault = faults.recognise(faults.CONDA_FAULTS, finished.lines)
+        heals = faults.LOST_HISTORY in finished.output or (fault is not None and fault.is_transient)
+        if not heals or number == _ATTEMPTS - 1:
+            _mend_history(base)
+            raise _conda_error(fault, finished, what=what, terms=terms)
+        _report.line(f"conda: {fault.fact if fault else 'its history was lost'}; attempt {number + 2} of {_ATTEMPTS}")
+        sleep(2**number)
+
+
+def _mend_history(prefix: Path) -> None:
+    # conda 25.11 to 26.7.1 delete it when they roll back, and then do not know their own base environment.
+    history = prefix / "conda-meta" / "history"
+    if not history.exists():
+        _files.write_text(history, "")
+
+
+def _conda_error(fault: faults.Fault | None, finished: _process.Finished, *, what: str, terms: str) -> ColabEnvError:
+    if fault is None:
+        message = "\n".join([what, *_quoted(finished)])
+        return CondaError(
+            message, hint="read what conda says above", returncode=finished.returncode, lines=finished.lines
+        )
+    error = _error(fault, finished, what=what)
+    if fault.needs_consent:
+        error.hint = _terms_hint(finished, terms)
+    return error
+
+
+def _terms_hint(finished: _process.Finished, instead: str) -> str:
+    channels = faults.channels_with_terms(finished.lines) or ["https://repo.anaconda.com/pkgs/main"]
+    accept = [f"{finished.argv[0]} -m conda tos accept --override-channels --channel {url}" for url in channels]
+    return "\n".join(
+        [
+            instead,
+            "or read https://www.anaconda.com/legal and, if you agree, run:",
+            *(f"    {line}" for line in accept),
+        ]
+    )
+
+
+def _error(fault: faults.Fault, finished: _process.Finished, *, what: str) -> ColabEnvError:
+    message = "\n".join([f"{what}: {fault.fact}", *_quoted(finished)])
+    if issubclass(fault.kind, CommandError):
+        return fault.kind(message, hint=fault.hint, returncode=finished.returncode, lines=finished.lines)
+    return fault.kind(message, hint=fault.hint)
+
+
+def _quoted(finished: _process.Finished) -> list[str]:
+    return [f"    {line}" for line in faults.told(finished.lines) if line.strip()][-12:]

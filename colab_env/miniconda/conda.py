@@ -1,0 +1,333 @@
+"""Install Miniconda or Miniforge and packages with it.
+
+Where the pinned installers come from is told in `installers`: most of their SHA-256 sums rest on one public source, and
+a sum given by the user wins. Exit codes prove nothing here (an empty installer ends with 0), so that every installation
+is tried before it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+
+from colab_env import _download, _files, _process, _report
+from colab_env.errors import (
+    InstallerError,
+    MissingStepError,
+    NoSuchPythonError,
+    NotOursError,
+    UsageError,
+)
+from colab_env.interpreter import Interpreter
+from colab_env.miniconda import _run
+from colab_env.miniconda._overlay import Overlay, overlaying
+from colab_env.miniconda._run import installer_argv
+from colab_env.miniconda.installers import Installer, Source, choose, installers
+from colab_env.results import short
+from colab_env.runtime import Runtime
+
+__all__ = [
+    "Installer",
+    "Source",
+    "choose",
+    "create_environment",
+    "health_check",
+    "hides_google",
+    "install",
+    "install_packages",
+    "installer_argv",
+    "installers",
+    "interpreter",
+    "is_own",
+    "packages_missing",
+    "python",
+    "python_version",
+    "saved_directory",
+    "verify",
+    "working_version",
+]
+
+_KIND = "conda"  # in our receipt
+
+
+def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str | None:
+    """Return why `prefix` is not a working installation of ours with a fitting Python, or None. Starts no process."""
+    receipt = _receipt(prefix)
+    if receipt is None:
+        return f"{short(prefix)} has no Miniconda of colab-env"
+    python = prefix / receipt["interpreter"]
+    if not os.access(python, os.X_OK) or not python.is_file():
+        return f"{short(python)} is gone"
+    if _print(python) != receipt["print"]:
+        return f"{short(python)} was changed"
+    if not _conda_package(python).is_file():
+        return f"conda is gone from {short(prefix)}"
+    if specifier is not None and not specifier.contains(receipt["python"]):
+        return f"{short(prefix)} has Python {receipt['python']}, which does not fit {specifier}"
+    return None
+
+
+def install(
+    source: Source,
+    *,
+    prefix: Path,
+    runtime: Runtime,
+    specifier: SpecifierSet | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
+    """Install into `prefix`, or leave it as it was. Returns False when another run has just done it.
+
+    An installation of ours that is damaged or does not fit is replaced. In a directory that the machine uses, such as
+    /usr/local, the machine's own commands work on (see `_overlay`). Needs 100 to 160 MB of network, 600 MB of disk.
+    Raises UsageError, NoSuchPythonError, NetworkError, HashMismatchError, InstallerError, NotOursError,
+    NotWritableError or DiskFullError.
+    """
+    specifier = specifier or SpecifierSet()
+    installer = source.choose(specifier, environ=runtime.environ)
+    _check_prefix(prefix, installer, runtime=runtime)
+    with _files.locked(_lock(prefix, runtime)):
+        if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
+            return False
+        script = _fetched(installer, runtime=runtime, sleep=sleep)
+        with _building(prefix, runtime) as overlay:
+            _run.run_installer(script, prefix, environ=runtime.environ)
+            python = _installed_python(prefix, installer)
+            if overlay is not None:
+                overlay.settle(python=python, path=runtime.environ.get("PATH", ""))
+            version = verify(prefix, specifier=specifier, runtime=runtime)
+            receipt = {**_origin(installer), "overlay": overlay is not None, **_described(prefix, python, version)}
+            _files.write_receipt(prefix, receipt)
+        _files.remove(script)
+    return True
+
+
+def verify(prefix: Path, *, specifier: SpecifierSet | None = None, runtime: Runtime) -> str:
+    """Start the installed Python and conda; return the Python's version. Raises InstallerError or NoSuchPythonError."""
+    python = interpreter(prefix)
+    version = working_version(python, environ=runtime.environ)
+    _answer([python, "-m", "conda", "--version"], prefix, environ=runtime.environ)
+    if specifier is not None and not specifier.contains(version):
+        msg = f"the installer brought Python {version}, which does not fit {specifier}"
+        raise NoSuchPythonError(
+            msg, hint=f"ask for =={version.rpartition('.')[0]}.*, or give installer=URL and sha256=..."
+        )
+    return version
+
+
+def working_version(python: Path, *, environ: Mapping[str, str]) -> str:
+    """Start a Python of conda's and return its version. Raises InstallerError."""
+    code = "import platform, ssl, sys; print(sys.prefix, platform.python_version())"
+    return _answer([python, "-c", code], python.parents[1], environ=environ).split()[-1]
+
+
+def _answer(argv: Sequence[str | Path], prefix: Path, *, environ: Mapping[str, str]) -> str:
+    finished = _process.run(argv, environ=_run.conda_environ(environ), check=False)
+    if finished.returncode or not finished.lines:
+        msg = f"the installation in {short(prefix)} does not work: `{' '.join(finished.argv)}` failed"
+        hint = "run the same call again, or choose another prefix"
+        raise _process.failed(finished, kind=InstallerError, message=msg, hint=hint)
+    return finished.lines[-1]
+
+
+def interpreter(prefix: Path) -> Path:
+    """Return conda's own `bin/python3.X`: never `bin/python`, which may be the machine's. Raises MissingStepError."""
+    for record in sorted((prefix / "conda-meta").glob("python-3.*.json")):
+        if found := re.match(r"python-(3\.\d+)\.", record.name):
+            python = prefix / "bin" / f"python{found[1]}"
+            if python.is_file():
+                return python
+    msg = f"{short(prefix)} has no Python of conda's"
+    raise MissingStepError(msg, hint="run install_miniconda() first")
+
+
+def python(prefix: Path, distribution: str) -> Interpreter:
+    """Return conda's own Python. Raises MissingStepError."""
+    return Interpreter(path=interpreter(prefix), version=python_version(prefix), source=distribution)
+
+
+def python_version(prefix: Path) -> str:
+    """Return the version of conda's own Python, such as "3.12.4". Raises MissingStepError."""
+    receipt = _receipt(prefix)
+    if receipt is None:
+        msg = f"{short(prefix)} has no Miniconda of colab-env"
+        raise MissingStepError(msg, hint="run install_miniconda() first")
+    return str(receipt["python"])
+
+
+def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
+    """Return those of `packages` that are not installed, by name: versions in a specification are not compared."""
+    present = {record.name.rsplit("-", 2)[0] for record in (prefix / "conda-meta").glob("*.json")}
+    return [package for package in packages if _package_name(package) not in present]
+
+
+def hides_google(prefix: Path) -> Path | None:
+    """Return the file of conda's google-colab (2021) that hides every other `google.…` package, or None.
+
+    Beside a `google/__init__.py`, Python takes no part of the `google` package from anywhere else.
+    """
+    for record in (prefix / "conda-meta").glob("google-colab-*.json"):
+        files: list[str] = (_files.read_json(record) or {}).get("files", [])
+        for name in files:
+            if name.endswith("site-packages/google/__init__.py") and (prefix / name).is_file():
+                return prefix / name
+    return None
+
+
+def install_packages(
+    prefix: Path,
+    packages: Sequence[str],
+    *,
+    channels: Sequence[str] = ("conda-forge",),
+    runtime: Runtime,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Install packages from these channels and no others, or leave everything as it was.
+
+    Broken transfers are tried four times, waiting 1, 2, 4 seconds. Nobody's terms of service are accepted: a channel
+    that wants that raises TermsOfServiceError. Raises also PackageNotFoundError, NetworkError, DiskFullError,
+    NotWritableError or CondaError.
+    """
+    with _files.locked(_lock(prefix, runtime)):
+        python = interpreter(prefix)
+        receipt = _receipt(prefix)
+        if receipt is None:
+            msg = f"{short(prefix)} has no Miniconda of colab-env"
+            raise MissingStepError(msg, hint="run install_miniconda() first")
+        saved, path = saved_directory(prefix, runtime), runtime.environ.get("PATH", "")
+        with overlaying(prefix, saved=saved, path=path, owned=not receipt["overlay"]) as overlay:
+            _run.install_packages(python, packages, channels=channels, environ=runtime.environ, sleep=sleep)
+            python = interpreter(prefix)
+            overlay.settle(python=python, path=path)
+            version = verify(prefix, runtime=runtime) if _print(python) != receipt["print"] else receipt["python"]
+            _files.write_receipt(prefix, {**receipt, **_described(prefix, python, version)})
+
+
+def create_environment(
+    prefix: Path,
+    file: Path,
+    *,
+    into: Path,
+    environ: Mapping[str, str],
+    runtime: Runtime,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Let the conda in `prefix` make an environment from an environment.yml `into` an empty directory.
+
+    `environ` is the machine's with what this run shall know. `prefix` stays as it is. Raises as `install_packages` does.
+    """
+    with _files.locked(_lock(prefix, runtime)):
+        _run.create_environment(interpreter(prefix), into, file, environ=environ, sleep=sleep)
+
+
+def saved_directory(prefix: Path, runtime: Runtime) -> Path:
+    """Return where the originals of what an installation into `prefix` overwrote are kept."""
+    return runtime.data / "saved" / _key(prefix)
+
+
+def _check_prefix(prefix: Path, installer: Installer, *, runtime: Runtime) -> None:
+    if re.search(r"\s", str(prefix)):
+        msg = f"the prefix {str(prefix)!r} has a space in it, which the installer does not take"
+        raise UsageError(msg, hint="choose a prefix without spaces")
+    if prefix == runtime.data or prefix in runtime.data.parents:
+        msg = f"the prefix {short(prefix)} holds colab-env's own data"
+        raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
+    own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
+    if own and own.is_file() and _receipt(prefix) is None and not _is_unfinished(prefix, runtime):
+        msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
+        raise NotOursError(msg, hint="choose another prefix; nothing was changed")
+    _files.check_writable(prefix)
+
+
+def _is_unfinished(prefix: Path, runtime: Runtime) -> bool:
+    marker = prefix.with_name(f".{prefix.name}.colab-env-building")
+    return marker.exists() or (saved_directory(prefix, runtime) / "transaction.json").exists()
+
+
+def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
+    # Only what the user named counts: a newer row of the table is no reason to install again.
+    receipt = _receipt(prefix)
+    return receipt is not None and (not source.sha256 or receipt["sha256"] == installer.sha256.lower())
+
+
+def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float], object]) -> Path:
+    script = runtime.data / "downloads" / installer.name
+    with _report.activity(f"Downloading {installer.name}"):
+        if not script.is_file() or hashlib.sha256(script.read_bytes()).hexdigest() != installer.sha256.lower():
+            _download.fetch(installer.url, script, sha256=installer.sha256, sleep=sleep)
+    return script
+
+
+@contextlib.contextmanager
+def _building(prefix: Path, runtime: Runtime) -> Iterator[Overlay | None]:
+    """Hold the transaction that fits: our own prefix is built anew, a directory of the machine is overlaid."""
+    with contextlib.ExitStack() as stack:
+        overlay = None
+        try:
+            stack.enter_context(_files.replacing(prefix, is_ours=is_own))
+        except NotOursError:
+            with _report.activity(f"Saving what {short(prefix)} holds"):
+                overlay = stack.enter_context(overlaying(prefix, saved=saved_directory(prefix, runtime)))
+                overlay.clear()
+        yield overlay
+
+
+def _installed_python(prefix: Path, installer: Installer) -> Path:
+    try:
+        return interpreter(prefix)
+    except MissingStepError as error:
+        msg = f"{installer.name} ended without an error, but {short(prefix)} has no Python of conda's"
+        hint = "check that the file is a whole installer for Linux x86_64"
+        raise InstallerError(msg, hint=hint, returncode=0) from error
+
+
+def is_own(prefix: Path) -> bool:
+    """Say whether the whole directory is an installation of ours: not a directory of the machine that we overlaid."""
+    receipt = _receipt(prefix)
+    return receipt is not None and not receipt["overlay"] and not prefix.is_symlink()
+
+
+def _origin(installer: Installer) -> dict[str, str]:
+    return {
+        "kind": _KIND,
+        "distribution": installer.distribution,
+        "installer": installer.name,
+        "sha256": installer.sha256.lower(),
+    }
+
+
+def _described(prefix: Path, python: Path, version: str) -> dict[str, Any]:
+    return {"python": version, "interpreter": str(python.relative_to(prefix)), "print": _print(python)}
+
+
+def _print(python: Path) -> list[int]:
+    found = python.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _receipt(prefix: Path) -> dict[str, Any] | None:
+    receipt = _files.read_receipt(prefix)
+    return receipt if receipt and receipt.get("kind") == _KIND else None
+
+
+def _conda_package(python: Path) -> Path:
+    return python.parents[1] / "lib" / python.name / "site-packages" / "conda" / "__init__.py"
+
+
+def _package_name(specification: str) -> str:
+    return re.split(r"[\s=<>!~\[]", specification.rpartition("::")[2].strip(), maxsplit=1)[0].lower()
+
+
+def _key(prefix: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(prefix))).hexdigest()[:16]
+
+
+def _lock(prefix: Path, runtime: Runtime) -> Path:
+    return runtime.data / "locks" / f"conda-{_key(prefix)}"

@@ -1,0 +1,196 @@
+"""A project's environment.yml, as an environment that conda made from it: whole or not at all, in our own directory.
+
+Conda itself reads the file. One project, one file and one content make one directory, so that a changed file is built
+beside the environment that still works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files
+from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, UsageError
+from colab_env.interpreter import Interpreter, spelled
+from colab_env.locks import lockfiles
+from colab_env.miniconda import conda
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.locks.lockfiles import LockFile
+    from colab_env.runtime import Runtime
+
+_KIND = "conda environment"  # in our receipt
+_DISTRIBUTIONS = ("miniconda", "miniforge")
+_LIST = re.compile(r"(?m)^channels:(.*(?:\n(?:[ \t]*-.*|[ \t]*(?:#.*)?(?=\n)))*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CondaEnvironment:
+    """What one project's environment.yml, `lock`, becomes with the conda of a `distribution`. Raises UsageError."""
+
+    project: Path
+    lock: LockFile
+    distribution: str
+    runtime: Runtime
+
+    def __post_init__(self) -> None:
+        if self.distribution not in _DISTRIBUTIONS:
+            msg = f"{short(self.lock.path)} needs conda, and the Python chosen is of {self.distribution!r}"
+            hint = "give interpreter='miniconda' (or 'miniforge'), or name another lock file with lock=..."
+            raise UsageError(msg, hint=hint)
+
+    @property
+    def prefix(self) -> Path:
+        """Return where it is, or will be."""
+        said = [str(self.project), str(self.lock.path), self.distribution, lockfiles.digest(self.lock)]
+        return _base(self.runtime) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+
+    def check(self, specifier: SpecifierSet) -> str | None:
+        """Return why it has to be made, or None. Starts nothing. Raises NoSuchPythonError when its Python does not fit."""
+        reason = health_check(self.prefix)
+        if reason is None:
+            self._require(specifier, self.interpreter().version)
+        return reason
+
+    def build(self, base: Path, specifier: SpecifierSet, *, sleep: Callable[[float], object] = time.sleep) -> None:
+        """Let the conda in `base` make it. Raises as `conda.install_packages` does, and NoSuchPythonError."""
+        prefix = self.prefix
+        with _files.replacing(prefix):
+            environ = self._environ()
+            conda.create_environment(
+                base, self.lock.path, into=prefix, environ=environ, runtime=self.runtime, sleep=sleep
+            )
+            python = self._made_python(prefix)
+            version = conda.working_version(python, environ=environ)
+            self._require(specifier, version)
+            _files.write_receipt(prefix, self._receipt(prefix, python, version))
+
+    def interpreter(self) -> Interpreter:
+        """Return its Python. Raises MissingStepError when it is not there."""
+        found = _read(self.prefix)
+        if found is None:
+            msg = f"the environment of {short(self.lock.path)} is not made yet"
+            raise MissingStepError(msg, hint="run configure_venv() first")
+        return Interpreter(path=self.prefix / found["interpreter"], version=found["python"], source=self.distribution)
+
+    def packages(self) -> int:
+        """Return how many packages conda and pip installed."""
+        pips = self.prefix.glob("lib/python3*/site-packages/*.dist-info/INSTALLER")
+        by_pip = sum(path.read_text(encoding="utf-8").strip() == "pip" for path in pips)
+        return len(_records(self.prefix)) + by_pip
+
+    def _environ(self) -> dict[str, str]:
+        # Nothing is written into conda's own directory, nor into the user's ~/.conda.
+        environ = {
+            **self.runtime.environ,
+            "CONDA_PKGS_DIRS": str(self.runtime.data / "conda-pkgs"),
+            "CONDA_REGISTER_ENVS": "false",
+        }
+        channels = named_channels(self.lock.path.read_text(encoding="utf-8", errors="replace"))
+        if channels and "defaults" not in channels and "CONDA_DEFAULT_CHANNELS" not in environ:
+            # Conda adds Miniconda's `defaults` to the channels of the file, and stops at the terms of a channel that
+            # nobody named; `conda env create` has no --override-channels.
+            environ["CONDA_DEFAULT_CHANNELS"] = ",".join(channels)
+        return environ
+
+    def _made_python(self, prefix: Path) -> Path:
+        try:
+            return conda.interpreter(prefix)
+        except MissingStepError as error:
+            msg = f"{short(self.lock.path)} has no Python among its dependencies, nor needs one"
+            raise CondaError(msg, hint="add a line such as `- python=3.12` to its dependencies") from error
+
+    def _require(self, specifier: SpecifierSet, version: str) -> None:
+        if not specifier.contains(version):
+            msg = f"{short(self.lock.path)} makes Python {version}, and {spelled(specifier)} is asked for"
+            hint = f"write `- python={spelled(specifier)}` among its dependencies, or ask for no Python"
+            raise NoSuchPythonError(msg, hint=hint)
+
+    def _receipt(self, prefix: Path, python: Path, version: str) -> dict[str, Any]:
+        return {
+            "kind": _KIND,
+            "project": str(self.project),
+            "file": str(self.lock.path),
+            "python": version,
+            "interpreter": str(python.relative_to(prefix)),
+            "packages": _records(prefix),
+        }
+
+
+def health_check(prefix: Path) -> str | None:
+    """Return why the environment in `prefix` has to be made, or None. Reads files, starts nothing."""
+    found = _read(prefix)
+    if found is None:
+        return "there is no environment of environment.yml as it is now"
+    if not os.access(prefix / found["interpreter"], os.X_OK):
+        return f"{short(prefix / found['interpreter'])} is gone"
+    gone = sorted(set(found["packages"]) - set(_records(prefix)))
+    return f"packages are gone from {short(prefix)}: {', '.join(gone[:3])}" if gone else None
+
+
+def prefix_of(python: Path, runtime: Runtime) -> Path | None:
+    """Return the environment of this kind that an interpreter belongs to, or would if it were there; None for others."""
+    prefix = python.parents[1]
+    return prefix if prefix.parent == _base(runtime) else None
+
+
+def is_of(python: Path, project: Path, runtime: Runtime) -> bool:
+    """Say whether an interpreter belongs to the environment that conda made for this project."""
+    prefix = prefix_of(python, runtime)
+    return prefix is not None and (_read(prefix) or {}).get("project") == str(project)
+
+
+def remove_others(project: Path, python: Path, runtime: Runtime) -> None:
+    """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
+    for prefix in sorted(_base(runtime).glob("[!.]*")):
+        found = _read(prefix)
+        if found is None or found["project"] != str(project) or prefix in python.parents:
+            continue
+        if not _is_in_use(prefix):
+            _files.remove(prefix)
+
+
+def named_channels(text: str) -> list[str]:
+    """Return the channels that an environment.yml names, in its order; none where that is not said plainly.
+
+    This decides only whether conda's `defaults` is wanted: conda reads the file.
+    """
+    found = _LIST.search(text)
+    said = re.sub(r"(?m)(^|\s)#.*$", "", found[1]) if found else ""
+    if said.count("[") != said.count("]"):
+        return []
+    words = (word.strip("'\"") for word in re.split(r"[\s,\[\]]+", said))
+    return [word for word in words if word not in ("", "-", "nodefaults")]
+
+
+def _base(runtime: Runtime) -> Path:
+    return runtime.data / "conda-envs"
+
+
+def _read(prefix: Path) -> dict[str, Any] | None:
+    receipt = _files.read_receipt(prefix)
+    return receipt if receipt and receipt.get("kind") == _KIND else None
+
+
+def _records(prefix: Path) -> list[str]:
+    return sorted(path.stem for path in (prefix / "conda-meta").glob("*.json"))
+
+
+def _is_in_use(prefix: Path) -> bool:
+    return any(prefix in _program(link).parents for link in Path("/proc").glob("[0-9]*/exe"))
+
+
+def _program(link: Path) -> Path:
+    try:
+        return link.readlink()
+    except OSError:  # it has ended, or is somebody else's
+        return Path()

@@ -1,0 +1,163 @@
+"""Make a named environment, or make it anew beside the one that is there: verified before it takes the name."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _process, index, system, uv
+from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
+from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.jupyter import kernelspec
+from colab_env.locks import locked, lockfiles
+from colab_env.named_env import _relocate, kernels, processes
+from colab_env.named_env.inventory import NamedEnvironment, packages, size
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.named_env.recipe import Recipe
+    from colab_env.runtime import Runtime
+    from colab_env.wheels import WheelInstaller
+
+_PROOF = "import sys; assert sys.prefix != sys.base_prefix"
+
+
+def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime) -> None:
+    """Make the environment where none is, or exchange ours for a new one. Raises NotOursError for anybody else's."""
+    if place.is_there():
+        rebuild(place, recipe, runtime=runtime)
+        return
+    python = choose_python(recipe, runtime=runtime)
+    with _files.replacing(place.path):
+        _fill(place.path, recipe, python=python, runtime=runtime)
+        write_receipt(place.path, recipe, python=python)
+        kernels.register(place, runtime=runtime)
+
+
+def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool = False) -> None:
+    """Build a new one beside, verify it, and exchange the two in one instant: no program is missing at any moment.
+
+    Raises EnvironmentInUseError while programs run from the old one, unless `force`. Whatever fails leaves the old one.
+    """
+    if not force:
+        processes.require_unused(place)
+    python = choose_python(recipe, runtime=runtime)
+    beside = place.path.with_name(f".{place.name}.colab-env-new")
+    _files.remove(beside)
+    try:
+        _fill(beside, recipe, python=python, runtime=runtime)
+        _relocate.rewrite(beside, before=beside, after=place.path)
+        write_receipt(beside, recipe, python=python)
+        if not force:
+            processes.require_unused(place)
+        with _exchanged(place.path, beside):
+            kernels.register(place, runtime=runtime)
+    finally:
+        _files.remove(beside)
+
+
+@contextlib.contextmanager
+def _exchanged(path: Path, beside: Path) -> Iterator[None]:
+    _relocate.exchange(path, beside)
+    try:
+        yield
+    except BaseException:
+        _relocate.exchange(path, beside)
+        raise
+
+
+def choose_python(recipe: Recipe, *, runtime: Runtime) -> Interpreter:
+    """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used."""
+    asked = recipe.specifier()
+    if "/" in asked:
+        return system.at_path(Path(asked).expanduser(), runtime=runtime)
+    specifier = parse_specifier(asked)
+    own = system.inspect(runtime.machine_python, runtime=runtime)
+    if own is not None and specifier.contains(own.version):
+        return own
+    try:
+        return system.find(specifier, runtime=runtime)
+    except NoSuchPythonError:
+        program = uv.find(runtime)
+        if program is None or recipe.wheels is not None:
+            raise
+        return uv.install_python(program, specifier, runtime=runtime, index=index.settings(runtime))
+
+
+def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
+    """Mark an environment as ours and complete."""
+    made_by = {**asdict(python), "path": str(python.path), "real": str((path / "bin/python").resolve())}
+    receipt = {
+        "python": made_by,
+        "recipe": recipe.as_dict(),
+        "inputs": recipe.digest(),
+        "packages": packages(path),
+        "size": size(path),
+        "created": time.time(),
+    }
+    _files.write_receipt(path, receipt)
+
+
+def verify(path: Path, *, runtime: Runtime, alone: bool = True) -> None:
+    """Raise BrokenEnvironmentError unless its Python starts and, if it stands `alone`, its packages fit together."""
+    python = path / "bin" / "python"
+    try:
+        _process.run([python, "-I", "-c", _PROOF], environ=_process.child_environ(runtime.environ))
+        if alone:
+            _check_packages(python, runtime)
+    except CommandError as error:
+        msg = "\n".join([f"the environment does not work: {error.message.splitlines()[0]}", *error.lines[-6:]])
+        raise BrokenEnvironmentError(msg, hint="nothing was changed") from error
+
+
+def _fill(path: Path, recipe: Recipe, *, python: Interpreter, runtime: Runtime) -> None:
+    installer = _installer(runtime)
+    installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
+    source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
+    if recipe.project is not None:
+        _install_project(path, recipe.project, recipe, runtime=runtime, source=source)
+    elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
+        installer.install([*source, *wanted], python=path / "bin/python")
+    kernelspec.write_ipython_config(path)
+    verify(path, runtime=runtime, alone=not recipe.system_site_packages)
+
+
+def _install_project(path: Path, project: Path, recipe: Recipe, *, runtime: Runtime, source: list[str]) -> None:
+    if recipe.lock is None:
+        _installer(runtime).install([*source, str(project)], python=path / "bin/python")
+        return
+    place = locked.Place(
+        project=project,
+        environment=path,
+        uv=uv.find(runtime) if recipe.wheels else uv.obtain(runtime),
+        pip=False,
+        editable=False,
+        options=("--compile-bytecode", *source),
+    )
+    if recipe.lock.kind == lockfiles.CONDA:
+        msg = f"{short(recipe.lock.path)} is conda's, and conda makes no named environments"
+        raise UsageError(
+            msg, hint="lock the project with Poetry or uv; or use setup(interpreter='miniconda') for a kernel"
+        )
+    choice = locked.Choice()
+    locked.check(recipe.lock, choice)
+    locked.install(recipe.lock, choice, place=place, runtime=runtime)
+
+
+def _installer(runtime: Runtime) -> WheelInstaller:
+    found = uv.installer(runtime, index.settings(runtime))
+    # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
+    return replace(found, environ={**found.environ, "UV_COMPILE_BYTECODE": "1"})
+
+
+def _check_packages(python: Path, runtime: Runtime) -> None:
+    installer = _installer(runtime)
+    if installer.uv is not None:
+        _process.run([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
+    else:
+        argv: list[str | Path] = [installer.machine_python, "-m", "pip", "--python", python, "check"]
+        _process.run(argv, environ=installer.environ)

@@ -1,0 +1,212 @@
+"""One named environment: where it is, what its receipt says, whether it is fine, which programs it has. Reads only."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_env import _files
+from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
+from colab_env.interpreter import Interpreter
+from colab_env.named_env.names import check_environment_name, meant
+from colab_env.results import short
+
+NOT_OURS = "colab-env did not make it"
+UNFINISHED = "it is unfinished: making it was interrupted"
+_NAMED = 3  # missing packages that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedEnvironment:
+    """The environment `name` in the directory `base`, whether it is there or not."""
+
+    name: str
+    base: Path
+
+    @functools.cached_property
+    def path(self) -> Path:
+        return self.base / self.name
+
+    @functools.cached_property
+    def python(self) -> Path:
+        return self.path / "bin" / "python"
+
+    @property
+    def lock(self) -> Path:
+        return self.base / ".locks" / self.name
+
+    @property
+    def receipt(self) -> dict[str, Any] | None:
+        """Return what was written when it was completed, or None."""
+        return None if self.path.is_symlink() else _files.read_receipt(self.path)
+
+    def is_there(self) -> bool:
+        """Say whether it is complete and ours: a directory with `pyvenv.cfg` and our receipt."""
+        return (self.path / "pyvenv.cfg").is_file() and self.receipt is not None
+
+    def is_unfinished(self) -> bool:
+        """Say whether a run that was killed, or one that is still going on, has left its mark."""
+        return self.path.with_name(f".{self.name}.colab-env-building").exists()
+
+    def health_check(self) -> str | None:
+        """Return why it cannot be used, or None. Reads files, starts nothing."""
+        return self.fault(self.receipt, packages(self.path))
+
+    def fault(self, receipt: Mapping[str, Any] | None, there: Sequence[str]) -> str | None:
+        """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
+        if receipt is None:
+            return UNFINISHED if self.is_unfinished() else NOT_OURS
+        if not (self.path / "pyvenv.cfg").is_file():
+            return "its pyvenv.cfg is gone"
+        if not self.python.is_file():
+            return f"its Python is gone: {receipt['python']['real']}"
+        if (real := os.path.realpath(self.python)) != receipt["python"]["real"]:
+            return f"its Python is another one now: {real}"
+        return _missing(receipt["packages"], there)
+
+    def program(self, program: str) -> Path:
+        """Return the path of one of its programs. Raises BrokenEnvironmentError, or NoSuchProgramError with a hint."""
+        path = self.path / "bin" / program
+        if not self.python.is_file() and (reason := self.health_check()):
+            msg = f"the environment {self.name!r} in {short(self.path)} does not work: {reason}"
+            raise BrokenEnvironmentError(msg, hint=f"rebuild it: colab-env env upgrade {self.name}")
+        if program and "/" not in program and path.is_file() and _may_execute(path):
+            return path
+        msg = f"there is no program {program!r} in the environment {self.name!r}"
+        raise NoSuchProgramError(msg, hint=meant(program, self.programs()))
+
+    def programs(self) -> list[str]:
+        """Return the names of its programs."""
+        found = (path for path in (self.path / "bin").iterdir() if path.is_file() and _may_execute(path))
+        return sorted(path.name for path in found)
+
+    def interpreter(self) -> Interpreter:
+        """Return the Python that it was made from."""
+        made_by = (self.receipt or {})["python"]
+        return Interpreter(path=Path(made_by["path"]), version=made_by["version"], source=made_by["source"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One running program: its id and its command line, cut to what a line holds."""
+
+    pid: int
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentInfo:
+    """One line of the list: `size` in bytes, `age` in seconds, `health` the reason why not, each or None."""
+
+    name: str
+    path: Path
+    python: str | None
+    packages: int
+    size: int | None
+    age: float | None
+    health: str | None
+    processes: tuple[Process, ...] = ()
+
+    def __repr__(self) -> str:
+        used = "; ".join(f"{each.pid} {each.command}" for each in self.processes)
+        size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
+        columns = f"{self.python or '-':<8} {counted(self.packages):>12} {size:>10} {written_age(self.age):>8}"
+        words = f"{self.health or 'healthy'}{f', in use by {used}' if used else ''}"
+        return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
+
+
+def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
+    """Return the environment in the first base that has it whole. Raises NoSuchEnvironmentError with near matches."""
+    check_environment_name(name)
+    places = [NamedEnvironment(name=name, base=base) for base in bases]
+    found = next((place for place in places if place.is_there()), None)
+    if found is not None:
+        return found
+    there = next((place for place in places if place.is_unfinished() or place.path.exists()), None)
+    if there is not None:
+        msg = f"{short(there.path)} is not an environment that can be used: {there.health_check()}"
+        raise BrokenEnvironmentError(msg, hint=_way_out(there))
+    msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
+    raise NoSuchEnvironmentError(msg, hint=meant(name, (each.name for each in everything(bases))))
+
+
+def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
+    """Give every environment in every base, whole or not; other files and directories are passed over."""
+    for base in bases:
+        for path in sorted(base.iterdir()) if base.is_dir() else ():
+            place = NamedEnvironment(name=path.name, base=base)
+            if path.name.startswith(".") or path.is_symlink():
+                continue
+            if (path / "pyvenv.cfg").is_file() or place.is_unfinished():
+                yield place
+
+
+def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
+    """Describe an environment; `measure` counts its files anew instead of believing its receipt."""
+    found, there = place.receipt, packages(place.path)
+    receipt = found or {}
+    created = receipt.get("created")
+    return EnvironmentInfo(
+        name=place.name,
+        path=place.path,
+        python=receipt.get("python", {}).get("version"),
+        packages=len(there),
+        size=size(place.path) if measure else receipt.get("size"),
+        age=time.time() - created if created else None,
+        health=place.fault(found, there),
+        processes=tuple(processes),
+    )
+
+
+def packages(path: Path) -> list[str]:
+    """Return the distributions in an environment, as `name-version`."""
+    found: list[str] = []
+    for site in path.glob("lib/python3*/site-packages"):
+        found += [name.removesuffix(".dist-info") for name in os.listdir(site) if name.endswith(".dist-info")]  # noqa: PTH208
+    return sorted(found)
+
+
+def counted(count: int) -> str:
+    return f"{count} package{'' if count == 1 else 's'}"
+
+
+def size(path: Path) -> int:
+    """Return the bytes of all its files."""
+    files = (each for each in path.rglob("*") if not each.is_symlink() and each.is_file())
+    return sum(each.stat().st_size for each in files)
+
+
+def written_age(seconds: float | None) -> str:
+    """Write an age as people do: `5 min`, `3 h`, `12 days`."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def _missing(recorded: Sequence[str], there: Sequence[str]) -> str | None:
+    # By name: a package that was updated since is not missing.
+    names = {each.rpartition("-")[0] for each in there}
+    gone = sorted(each for each in recorded if each.rpartition("-")[0] not in names)
+    return f"packages are missing: {', '.join(gone[:_NAMED])}" if gone else None
+
+
+def _may_execute(path: Path) -> bool:
+    return path.stat().st_mode & 0o111 != 0
+
+
+def _way_out(place: NamedEnvironment) -> str:
+    if place.is_unfinished() or place.receipt is not None:
+        return f"create it again, or clear it away: colab-env env purge {place.name}"
+    return f"if it is a virtual environment: colab-env env adopt {place.name} {place.path}"

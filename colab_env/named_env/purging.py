@@ -1,0 +1,63 @@
+"""Remove an environment: the only room that deletes one, and only one that is ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files
+from colab_env.errors import NoSuchEnvironmentError, NotAnEnvironmentError
+from colab_env.named_env import inventory, kernels
+from colab_env.named_env.inventory import NamedEnvironment
+from colab_env.named_env.names import check_environment_name, meant
+from colab_env.results import StepResult, short
+
+if TYPE_CHECKING:
+    from colab_env.runtime import Runtime
+
+
+def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironment | None:
+    """Return what is to be removed. Raises NotAnEnvironmentError for anything that is not an environment of ours.
+
+    What an interrupted `create` has left counts as one: its mark lies beside.
+    """
+    check_environment_name(name)
+    places = [NamedEnvironment(name=name, base=base) for base in bases]
+    there = [place for place in places if place.path.is_symlink() or place.path.exists() or place.is_unfinished()]
+    if there:
+        _require_ours(there[0])
+        return there[0]
+    if if_exists:
+        return None
+    msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
+    raise NoSuchEnvironmentError(msg, hint=meant(name, (each.name for each in inventory.everything(bases))))
+
+
+def purge(place: NamedEnvironment, *, runtime: Runtime) -> StepResult:
+    """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone."""
+    began = time.monotonic()
+    with _files.locked(place.lock):
+        _require_ours(place)
+        kernels.remove(place, runtime=runtime)
+        doomed = place.path.with_name(f".{place.name}.colab-env-purged")
+        _files.remove(doomed)
+        if place.path.exists():
+            _files.move(place.path, doomed)
+        _files.remove(doomed)
+        for leftover in ("building", "old", "new"):
+            _files.remove(place.path.with_name(f".{place.name}.colab-env-{leftover}"))
+    what, seconds = f"Environment {place.name!r} removed", time.monotonic() - began
+    return StepResult(step="purge", what=what, where=place.base, action="done", seconds=seconds)
+
+
+def _require_ours(place: NamedEnvironment) -> None:
+    if place.path.is_symlink():
+        msg = f"{short(place.path)} is a link to {short(place.path.readlink())}"
+        raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
+    if place.is_unfinished() and not place.is_there():
+        return
+    if not place.is_there():
+        msg = f"{short(place.path)} is not an environment that colab-env made"
+        raise NotAnEnvironmentError(msg, hint="nothing was removed; it has no receipt or no pyvenv.cfg")

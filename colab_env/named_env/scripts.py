@@ -1,0 +1,102 @@
+"""Scripts: their first line, and the environment that a PEP 723 block in them asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from colab_env import _files
+from colab_env.errors import MissingStepError, ScriptError
+from colab_env.locks import script_block
+from colab_env.named_env.recipe import Recipe
+from colab_env.results import short
+
+LONGEST_LINE = 127  # bytes; Linux 5.1 and later take 255
+
+
+def recipe(script: Path) -> Recipe | None:
+    """Return what the script's PEP 723 block asks for, or None when it has none. Raises ScriptError for a bad one."""
+    blocks = script_block.blocks(_text(script))
+    if not blocks:
+        return None
+    if len(blocks) > 1:
+        msg = f"{short(script)} has {len(blocks)} blocks `# /// script`"
+        raise ScriptError(msg, hint="keep one of them (PEP 723)")
+    values = _toml(blocks[0]["content"], script)
+    return Recipe(python=values.get("requires-python"), packages=tuple(sorted(values.get("dependencies", ()))))
+
+
+def environment_name(asked: Recipe) -> str:
+    """Return the name for an environment with this content: scripts that ask for the same share one."""
+    return f"script-{hashlib.sha256(repr((asked.python, asked.packages)).encode()).hexdigest()[:16]}"
+
+
+def command() -> Path:
+    """Return the command `colab-env` of this installation, or the one on PATH. Raises MissingStepError."""
+    here = Path(sysconfig.get_path("scripts")) / "colab-env"
+    found = shutil.which("colab-env") or (str(here) if here.is_file() else None)
+    if found is None:
+        msg = "the command colab-env is not installed"
+        raise MissingStepError(msg, hint="install this package with pip, pipx or uv")
+    return Path(found).absolute()
+
+
+def first_line(name: str | None, program: str, *, command: str | None = None) -> str:
+    """Return the line that runs a script in the environment `name`, or without one in that of its PEP 723 block.
+
+    By default `env -S` finds the command on PATH; where `env` knows no `-S`, give the `command` as an absolute path.
+    Raises ScriptError for a line that Linux would cut.
+    """
+    words = f"run {name} {program}" if name else "run --script"
+    line = f"#!{command} {words}" if command else f"#!/usr/bin/env -S colab-env {words}"
+    if len(line.encode()) > LONGEST_LINE:
+        msg = f"the first line would have {len(line.encode())} bytes, Linux before 5.1 reads {LONGEST_LINE}"
+        raise ScriptError(msg, hint="take a shorter name")
+    return line
+
+
+def write_first_line(script: Path, line: str) -> bool:
+    """Make `line` the first of the script, in the place of another such line, and the file executable.
+
+    Returns whether anything changed.
+    """
+    text = _text(script)
+    rest = text.partition("\n")[2] if text.startswith("#!") else text
+    mode = script.stat().st_mode
+    wanted = mode | (mode & 0o444) >> 2
+    if text == f"{line}\n{rest}" and mode == wanted:
+        return False
+    _files.write_text(script, f"{line}\n{rest}")
+    with _files.explaining(script):
+        script.chmod(wanted & 0o7777)
+    return True
+
+
+def _text(script: Path) -> str:
+    try:
+        with script.open(encoding="utf-8", newline="") as handle:
+            text = handle.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        msg = f"cannot read the script {short(script)}: {reason}"
+        raise ScriptError(msg, hint="give the path of a script") from error
+    return text.replace("\r\n", "\n")  # Linux looks for an interpreter whose name ends in a carriage return
+
+
+def _toml(content: str, script: Path) -> dict[str, Any]:
+    import tomlkit
+
+    lines = content.splitlines(keepends=True)
+    try:
+        values = tomlkit.parse("".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)).unwrap()
+    except ValueError as error:
+        msg = f"the block `# /// script` in {short(script)} is not TOML: {error}"
+        raise ScriptError(msg, hint="mend that line") from error
+    dependencies, python = values.get("dependencies", []), values.get("requires-python", "")
+    if not isinstance(python, str) or not all(isinstance(each, str) for each in dependencies):
+        msg = f"the block `# /// script` in {short(script)} has a `dependencies` or `requires-python` of another type"
+        raise ScriptError(msg, hint="`dependencies` is a list of strings, `requires-python` a string (PEP 723)")
+    return dict(values)

@@ -1,0 +1,110 @@
+"""Which versions a project itself accepts: PEP 621's lists, dependency groups (PEP 735), and Poetry's own tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+from colab_env import pyproject
+from colab_env.plans.distributions import accepts
+
+_POETRY_RANGE = re.compile(r"(\^|~(?![=]))\s*(\d+(?:\.\d+)*)(\S*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What the project says about one distribution: any of some ranges, or None for a place such as a git address."""
+
+    name: str
+    text: str
+    ranges: tuple[SpecifierSet, ...] | None
+
+    def accepts(self, version: str) -> bool:
+        """Say whether a version fits."""
+        return self.ranges is not None and any(accepts(each, version) for each in self.ranges)
+
+
+def read(project: Path, markers: Mapping[str, str], *, extras: Iterable[str] = ()) -> list[Need]:
+    """Return what pyproject.toml asks for under these markers: its dependencies, all groups, and the named extras.
+
+    Poetry's newest form has a list under [project] and more about the same names under [tool.poetry]: both count.
+    """
+    document = pyproject.read(project)
+    return [*_standard(document, markers, extras), *_poetry(document.get("tool", {}).get("poetry", {}))]
+
+
+def refusal(needs: Iterable[Need], name: str, version: str) -> str | None:
+    """Return what the project says that a version of `name` does not fit, or None."""
+    return next((each.text for each in needs if each.name == name and not each.accepts(version)), None)
+
+
+def _standard(document: Mapping[str, Any], markers: Mapping[str, str], extras: Iterable[str]) -> Iterator[Need]:
+    project = document.get("project", {})
+    named = project.get("optional-dependencies", {})
+    lists = [project.get("dependencies", []), *(named.get(extra, []) for extra in extras)]
+    for line in (line for each in (*lists, *document.get("dependency-groups", {}).values()) for line in each):
+        try:
+            requirement = Requirement(line)
+        except (InvalidRequirement, TypeError):  # {include-group = "..."} is in the other group's list
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({**markers, "extra": ""}):
+            ranges = None if requirement.url else (requirement.specifier,)
+            text = requirement.url or str(requirement.specifier) or "any version"
+            yield Need(name=canonicalize_name(requirement.name), text=text, ranges=ranges)
+
+
+def _poetry(table: Mapping[str, Any]) -> Iterator[Need]:
+    groups = (group.get("dependencies", {}) for group in table.get("group", {}).values())
+    for named in (table.get("dependencies", {}), table.get("dev-dependencies", {}), *groups):
+        found = (_poetry_need(name, value) for name, value in named.items() if name != "python")
+        yield from (need for need in found if need is not None)
+
+
+def _poetry_need(name: str, value: Any) -> Need | None:
+    # Of several alternatives, each with a marker of its own, one that fits is enough.
+    entries = value if isinstance(value, list) else [value]
+    texts = [each.get("version") if isinstance(each, Mapping) else each for each in entries]
+    known = [text for text in texts if isinstance(text, str)]
+    if not known and not _is_place(entries):
+        return None  # {source = "..."}: its versions are in PEP 621's list
+    ranges = tuple(one for text in known for one in poetry_ranges(text)) if known else None
+    return Need(name=canonicalize_name(name), text=" || ".join(known) or "another place", ranges=ranges)
+
+
+def _is_place(entries: list[Any]) -> bool:
+    return any(key in each for each in entries if isinstance(each, Mapping) for key in ("git", "path", "url"))
+
+
+def poetry_ranges(text: str) -> list[SpecifierSet]:
+    """Read Poetry's form of a range: alternatives of "^1.2", "~1.2", "1.2.*", "1.2.3", ">=1,<2" and "*".
+
+    What cannot be read accepts everything: the check after the install has the last word.
+    """
+    return [_poetry_range(part.strip()) for part in text.split("||")]
+
+
+def _poetry_range(text: str) -> SpecifierSet:
+    parts = [part for part in re.split(r"\s*,\s*|\s+(?=[<>=!^~])", text) if part and part != "*"]
+    spelled = (_POETRY_RANGE.sub(_spell_out, part) for part in parts)
+    try:
+        return SpecifierSet(",".join(part if part[0] in "<>=!~" else f"=={part}" for part in spelled))
+    except InvalidSpecifier:
+        return SpecifierSet()
+
+
+def _spell_out(match: re.Match[str]) -> str:
+    # ^ keeps the first part that is not zero, ~ the second one.
+    parts = [int(part) for part in match[2].split(".")]
+    if match[1] == "^":
+        keep = next((number for number, part in enumerate(parts) if part), len(parts) - 1)
+    else:
+        keep = min(1, len(parts) - 1)
+    upper = [*parts[:keep], parts[keep] + 1]
+    return f">={match[2]}{match[3]},<{'.'.join(map(str, upper))}"

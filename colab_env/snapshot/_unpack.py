@@ -1,0 +1,304 @@
+"""Read a snapshot file: decompressed and hashed in one thread, written in another, never outside its places."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from colab_env import _files, _report
+from colab_env.errors import SnapshotError
+from colab_env.snapshot import _tar
+from colab_env.snapshot._archive import FILES, MANIFEST, Footer, Hashing, LinkCheck, damaged, read_footer
+from colab_env.snapshot._tar import BLOCK, DIRECTORY, FILE, LINK, Member
+
+_CHUNK = 1 << 20  # bytes
+_WAITING = 6  # chunks between the thread that decompresses and the one that writes
+_LARGEST_FILE = 1 << 26  # bytes of a small file, which is read into memory
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WINDOW = 1 << 27  # bytes of memory that a frame may ask for
+
+
+def unpack(file: BinaryIO, footer: Footer, *, places: Mapping[str, Path | None], check: LinkCheck) -> dict[str, bytes]:
+    """Unpack the trees into empty `places`, by the tree's name, and return the small files.
+
+    A tree whose place is None is read and not written. Nothing may be trusted before this has returned: the checksum is
+    known at the end only. Raises SnapshotError for what is damaged, or for a member that would leave its place.
+    """
+    writer = _Writer(places, check)
+    with _reading(file, footer) as stream:
+        while (member := stream.next_member()) is not None:
+            writer.add(member, stream)
+    writer.finish()
+    if writer.files.pop(MANIFEST, None) != json.dumps(footer.manifest).encode():
+        raise damaged("its two descriptions differ")
+    return writer.files
+
+
+def verify(file: BinaryIO) -> Footer:
+    """Read all of a snapshot and compare its checksum. Raises SnapshotError."""
+    footer = read_footer(file)
+    with _reading(file, footer) as stream:
+        while (member := stream.next_member()) is not None:
+            if member.name != MANIFEST:
+                stream.skip(member.size)
+            elif _small(member, stream) != json.dumps(footer.manifest).encode():
+                raise damaged("its two descriptions differ")
+    return footer
+
+
+class _Stream:
+    """The decompressed archive, in chunks that another thread has made ready."""
+
+    def __init__(self, full: queue.Queue[Any], free: queue.Queue[bytearray]) -> None:
+        self._full = full
+        self._free = free
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._position = 0
+
+    def next_member(self) -> Member | None:
+        """Return the next header, or None at the end of the archive."""
+        blocks = self._view[self._position : self._position + 3 * BLOCK].tobytes()
+        size = _tar.extended_size(blocks) if len(blocks) == 3 * BLOCK else None
+        if size is not None and size <= BLOCK:  # nearly all of them: an extended header of one block, all in this chunk
+            self._position += 3 * BLOCK
+            return _tar.parse(blocks[2 * BLOCK :], blocks[BLOCK : BLOCK + size])
+        block = self._take(BLOCK)
+        if block.count(0) == BLOCK:
+            self.drain()
+            return None
+        size = _tar.extended_size(block)
+        if size is None:
+            return _tar.parse(block)
+        extended = self._take(size + -size % BLOCK)[:size]
+        return _tar.parse(self._take(BLOCK), extended)
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Return a member's content; each piece has to be used before the next is asked for."""
+        left = size
+        while left:
+            if self._position == len(self._view):
+                self._next_chunk()
+            end = min(self._position + left, len(self._view))
+            piece = self._view[self._position : end]
+            self._position = end
+            left -= len(piece)
+            yield piece
+        rest = -size % BLOCK
+        if self._position + rest <= len(self._view):
+            self._position += rest
+        else:
+            self._take(rest)
+
+    def skip(self, size: int) -> None:
+        """Pass over a member's content."""
+        for _piece in self.pieces(size):
+            pass
+
+    def drain(self) -> None:
+        """Read to the end."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._next_chunk()
+
+    def _take(self, size: int) -> bytes:
+        end = self._position + size
+        if end <= len(self._view):
+            start, self._position = self._position, end
+            return bytes(self._view[start:end])
+        parts, left = [], size
+        while left:
+            if self._position == len(self._view):
+                self._next_chunk()
+            end = min(self._position + left, len(self._view))
+            parts.append(bytes(self._view[self._position : end]))
+            left -= end - self._position
+            self._position = end
+        return b"".join(parts)
+
+    def _next_chunk(self) -> None:
+        self._view.release()
+        self._free.put(self._buffer)
+        self._buffer, self._view, self._position = bytearray(), memoryview(b""), 0
+        ready = self._full.get()
+        if isinstance(ready, BaseException):
+            raise ready
+        self._buffer, length = ready
+        self._view = memoryview(self._buffer)[:length]
+
+
+@contextlib.contextmanager
+def _reading(file: BinaryIO, footer: Footer) -> Iterator[_Stream]:
+    """Decompress and hash in a second thread; both let go of Python's lock. At the end of the block, all must hold."""
+    began = time.monotonic()
+    body = Hashing(
+        file, limit=footer.size, seen=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
+    )
+    file.seek(0)
+    full: queue.Queue[Any] = queue.Queue(_WAITING)
+    free: queue.Queue[bytearray] = queue.Queue()
+    stopped = threading.Event()
+    pump = threading.Thread(target=_pump, args=(body, full, free, stopped), daemon=True)
+    pump.start()
+    try:
+        yield _Stream(full, free)
+    except EOFError as error:
+        raise damaged("it is cut off") from error
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                full.get_nowait()
+        pump.join()
+    if body.size != footer.size or body.sha256.hexdigest() != footer.sha256:
+        raise damaged("its checksum does not hold")
+
+
+def _pump(body: Hashing, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event) -> None:
+    ended: BaseException = EOFError()
+    try:
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(cast("Any", body), read_size=_CHUNK)
+        while not stopped.is_set():
+            buffer = _recycled(free)
+            length = reader.readinto(buffer)
+            if not length:
+                break
+            full.put((buffer, length))
+        while not stopped.is_set() and body.read(_CHUNK):
+            pass
+    except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
+        ended = damaged(str(error)) if type(error).__name__ == "ZstdError" else error
+    full.put(ended)
+
+
+def _recycled(free: queue.Queue[bytearray]) -> bytearray:
+    # New memory for every chunk costs as much as filling it.
+    with contextlib.suppress(queue.Empty):
+        while True:
+            buffer = free.get_nowait()
+            if len(buffer) == _CHUNK:
+                return buffer
+    return bytearray(_CHUNK)
+
+
+class _Writer:
+    """Makes files from members, in their places only."""
+
+    def __init__(self, places: Mapping[str, Path | None], check: LinkCheck) -> None:
+        self.files: dict[str, bytes] = {}
+        self._places = places
+        self._check = check
+        # By the name in the archive; only these can be a member's parent, so that no link ever is. "" is not written.
+        self._directories: dict[str, str] = {}
+        self._times: list[tuple[str, int, int]] = []
+        self._umask = _files.umask()
+
+    def add(self, member: Member, stream: _Stream) -> None:
+        """Make what one member says. Raises SnapshotError, naming the member, when it would leave its place."""
+        parent, slash, name = member.name.rpartition("/")
+        if name in ("", ".", "..") or "\0" in member.name:
+            raise _leaving(member)
+        if member.kind == FILE and (not slash or parent == FILES):
+            self.files[member.name] = _small(member, stream)
+        elif not slash:
+            self._add_tree(member)
+        elif (directory := self._directories.get(parent)) is None:
+            raise _leaving(member)
+        else:
+            self._add_below(directory, name, member, stream)
+
+    def finish(self) -> None:
+        """Give the directories their modes and times, which writing into them changed."""
+        for path, mode, mtime_ns in reversed(self._times):
+            os.chmod(path, mode)  # noqa: PTH101
+            os.utime(path, ns=(mtime_ns, mtime_ns))
+
+    def _add_tree(self, member: Member) -> None:
+        if member.kind != DIRECTORY or member.name not in self._places or member.name in self._directories:
+            raise _leaving(member)
+        place = self._places[member.name]
+        self._directories[member.name] = str(place or "")
+        if place is not None:
+            place.mkdir(parents=True)
+            self._times.append((str(place), member.mode, member.mtime_ns))
+
+    def _add_below(self, directory: str, name: str, member: Member, stream: _Stream) -> None:
+        path = f"{directory}/{name}" if directory else ""
+        if member.kind == LINK:
+            tree, _, below = member.name.partition("/")
+            self._check(tree, below, member.link)
+        try:
+            if member.kind == FILE:
+                self._add_file(path, member, stream)
+            elif member.kind == DIRECTORY:
+                self._add_directory(path, member)
+            elif path:
+                self._add_link(path, member)
+        except FileExistsError as error:
+            msg = f"the snapshot has two members {member.name!r}"
+            raise SnapshotError(msg, hint="nothing was changed") from error
+
+    def _add_file(self, path: str, member: Member, stream: _Stream) -> None:
+        if not path:
+            stream.skip(member.size)
+            return
+        mode = member.mode & 0o777
+        descriptor = os.open(path, _NEW, mode)
+        try:
+            if member.size:
+                for piece in stream.pieces(member.size):
+                    _write_all(descriptor, piece)
+            if mode & self._umask:
+                os.fchmod(descriptor, mode)
+            os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
+        finally:
+            os.close(descriptor)
+
+    def _add_directory(self, path: str, member: Member) -> None:
+        self._directories[member.name] = path
+        if path:
+            os.mkdir(path, 0o700)  # noqa: PTH102
+            self._times.append((path, member.mode & 0o777, member.mtime_ns))
+
+    def _add_link(self, path: str, member: Member) -> None:
+        if member.kind == LINK:
+            os.symlink(member.link, path)  # noqa: PTH211
+            os.utime(path, ns=(member.mtime_ns, member.mtime_ns), follow_symlinks=False)
+            return
+        parent, _, name = member.link.rpartition("/")
+        directory = self._directories.get(parent)
+        if not directory or name in ("", ".", "..") or member.link.partition("/")[0] != member.name.partition("/")[0]:
+            raise _leaving(member)
+        first = f"{directory}/{name}"
+        # Its own directory is ours, and what is no file there, or is not there yet, is no twin.
+        if not os.path.lexists(first) or not stat.S_ISREG(os.lstat(first).st_mode):
+            raise _leaving(member)
+        os.link(first, path, follow_symlinks=False)
+
+
+def _small(member: Member, stream: _Stream) -> bytes:
+    if member.size > _LARGEST_FILE:
+        raise _leaving(member)
+    return b"".join(bytes(piece) for piece in stream.pieces(member.size))
+
+
+def _write_all(descriptor: int, content: memoryview) -> None:
+    written = os.write(descriptor, content)
+    while written < len(content):
+        content = content[written:]
+        written = os.write(descriptor, content)
+
+
+def _leaving(member: Member) -> SnapshotError:
+    msg = f"the snapshot's member {member.name!r} would leave its place"
+    return SnapshotError(msg, hint="nothing was changed; a snapshot is trusted like code: see where this one came from")

@@ -1,0 +1,394 @@
+"""What a snapshot of a set-up project is: what it holds, what it depends on, and when it fits this machine.
+
+A snapshot is found by three hashes in its name: of the project's files as they were before colab-env completed them, of
+the same files afterwards (each with the machine and the places), and of the Python with its kernel layer. The first lets
+a fresh machine, where poetry.toml or even poetry.lock is not written yet, find what was made from the same beginning.
+
+The kernelspec and the command `poetry` are not inside: they are made anew, since a kernel is tried before it is
+registered, and the command may hold the address of a private index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files, _journal, _process, environment, poetry, venv
+from colab_env.environment import Wish
+from colab_env.errors import CommandError, SnapshotError
+from colab_env.interpreter import Interpreter
+from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.miniconda import environment_yml
+from colab_env.snapshot._archive import Tree
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.runtime import Runtime
+
+FORMAT = 1
+PROJECT_FILES = ("pyproject.toml", "poetry.lock", "poetry.toml")
+_CONDA = ("miniconda", "miniforge")
+_NAMES = re.compile(
+    r"(?P<label>.+)-(?P<given>[0-9a-f]{12})-(?P<left>[0-9a-f]{12})-(?P<build>[0-9a-f]{8})\.tar\.zst", re.ASCII
+)
+_QUESTION = "import sys, json; print(json.dumps(sys.version))"
+# The flags that a processor of each level has beyond the level before (x86-64 psABI), those that tell them apart.
+_LEVELS = (("sse4_2", "ssse3", "popcnt"), ("avx2", "bmi2", "fma", "movbe"), ("avx512f", "avx512bw", "avx512vl"))
+
+Files = Mapping[str, str | None]  # SHA-256 of a project's files by name, None where there is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """The name of a snapshot's file, in its parts."""
+
+    label: str
+    given: str
+    left: str
+    build: str
+
+    @property
+    def key(self) -> str:
+        """Return the three hashes, which decide."""
+        return f"{self.given}-{self.left}-{self.build}"
+
+    def __str__(self) -> str:
+        return f"{self.label}-{self.key}.tar.zst"
+
+    @classmethod
+    def parsed(cls, text: str) -> Name | None:
+        """Read a file's name; None when it is not a snapshot's."""
+        found = _NAMES.fullmatch(text)
+        return cls(**found.groupdict()) if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a set-up asks for; a snapshot has to have it. `source` is None where any Python will do."""
+
+    project: Path
+    source: str | None = None
+    specifier: SpecifierSet | None = None
+    path: Path | None = None
+    prefix: Path | None = None
+    system_site_packages: bool = True
+    wish: Wish = field(default_factory=Wish)
+    wanted: str | None = None  # instead of the wish
+
+    def inputs(self, runtime: Runtime) -> dict[str, Any]:
+        """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
+        wanted = self.wanted or environment.wanted_of(self.project, self.wish, runtime)
+        return inputs(runtime, self.project, system_site_packages=self.system_site_packages, wanted=wanted)
+
+
+def inputs(runtime: Runtime, project: Path, *, system_site_packages: bool, wanted: str) -> dict[str, Any]:
+    """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
+    return {
+        "format": FORMAT,
+        "machine": platform.machine(),
+        "libc": _libc(),
+        "package": str(Path(__file__).parents[2]),  # a kernel finds colab_env where it was when its layer was made
+        "machine_python": [os.path.normpath(runtime.machine_python), build_of(runtime.machine_python, runtime)],
+        "colab": runtime.is_colab,
+        "data": str(runtime.data),
+        "project": str(project),
+        "system_site_packages": system_site_packages,
+        "wanted": wanted,
+    }
+
+
+def key(known: Mapping[str, Any], files: Files) -> str:
+    """Return the hash for these inputs and these project files: 12 hexadecimal digits."""
+    return _hash([known, files], 12)
+
+
+def build_key(runtime: Runtime, python: Interpreter, build: str) -> str:
+    """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits."""
+    return _hash([str(python.path), python.source, build, colab_layer.directory(runtime, python).name], 8)
+
+
+def files_now(project: Path) -> Files:
+    """Return the project's files as they are."""
+    return {name: _sha256(project / name) for name in PROJECT_FILES}
+
+
+def files_given(runtime: Runtime, project: Path) -> Files:
+    """Return the project's files as they were before colab-env changed them, as far as nobody else did since."""
+    entries = _journal.entries(runtime)
+    return {name: _given(project / name, entries) for name in PROJECT_FILES}
+
+
+def build_of(python: Path, runtime: Runtime) -> str:
+    """Return the build of a Python, as `sys.version` has it, or "" when it does not start."""
+    if python == Path(sys.executable):
+        return sys.version
+    try:
+        answer = _process.run([python, "-I", "-S", "-c", _QUESTION], environ=_process.child_environ(runtime.environ))
+        return str(json.loads(answer.lines[-1]))
+    except (CommandError, ValueError, IndexError):
+        return ""
+
+
+def manifest(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, Any]:
+    """Describe the snapshot of a project that is set up: what it depends on, what it holds."""
+    visible = venv.sees_system(project)
+    wanted = environment.wanted_of(project, Wish.from_dict(venv.recorded_wish(project)), runtime)
+    known = inputs(runtime, project, system_site_packages=visible, wanted=wanted)
+    build = build_of(python.path, runtime)
+    kernels = [each.name for each in kernelspec.registered(runtime) if each.ours and each.project == project]
+    found = trees(runtime, project, python)
+    return {
+        "inputs": known,
+        "given": files_given(runtime, project),
+        "left": files_now(project),
+        "python": {**asdict(python), "path": str(python.path)},
+        "build": build,
+        "layer": colab_layer.directory(runtime, python).name,
+        "poetry": poetry.installed_version(runtime),
+        "kernel": kernels[0] if kernels else None,
+        "packages": venv.packages(project),
+        "cpu": cpu_level() if _built_here(project) else None,
+        "trees": {tree.name: str(tree.place) for tree in found},
+        "links": {str(link): str(link.readlink()) for link in _python_links(python)} if _holds_python(found) else {},
+        "made": time.time(),
+    }
+
+
+def name_of(runtime: Runtime, described: Mapping[str, Any]) -> Name:
+    """Return the name for a snapshot with this manifest."""
+    python, known = python_in(described), described["inputs"]
+    return Name(
+        label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(known["project"]).name).strip("-.") or "root",
+        given=key(known, described["given"]),
+        left=key(known, described["left"]),
+        build=build_key(runtime, python, described["build"]),
+    )
+
+
+def trees(runtime: Runtime, project: Path, python: Interpreter) -> list[Tree]:
+    """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
+    own = _own_prefix(python, runtime)
+    places = {**own_places(runtime, project, python), **({"python": own} if own else {})}
+    without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
+    return [
+        Tree(name=name, place=place, without=without.get(name, frozenset()))
+        for name, place in places.items()
+        if not place.is_symlink() and (name == "python" or _files.read_receipt(place) is not None)
+    ]
+
+
+def own_places(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, Path]:
+    """Return where this machine has the parts of a snapshot but for Python, by the name that they have in it."""
+    return {
+        "venv": project / venv.NAME,
+        "layer": colab_layer.directory(runtime, python),
+        "poetry": poetry.home(runtime),
+        "uv": runtime.data / "uv",
+    }
+
+
+def python_in(described: Mapping[str, Any]) -> Interpreter:
+    """Return the Python that a snapshot was made with."""
+    return Interpreter(**{**described["python"], "path": Path(described["python"]["path"])})
+
+
+def holds_its_python(described: Mapping[str, Any]) -> bool:
+    """Say whether a snapshot brings its Python; /usr/local belongs to the machine and is never inside."""
+    return "python" in described["trees"]
+
+
+def misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+    """Return why a snapshot cannot be used here, or None. Its manifest may be anybody's."""
+    try:
+        return _misfit(runtime, described, asked)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return "its description is not one of colab-env's"
+
+
+def _misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+    wanted = asked.inputs(runtime)
+    other = [name for name, value in wanted.items() if described["inputs"].get(name) != value]
+    if other:
+        shown = {name: _shown(described["inputs"].get(name)) for name in other}
+        return "it was made for " + ", ".join(f"{_WORDS[name]} {shown[name]}" for name in other)
+    now = files_now(asked.project)
+    if now not in (described["given"], described["left"]):
+        return "it was made from other project files"
+    level = described["cpu"]
+    if level is not None and level > cpu_level():
+        return f"packages in it were compiled for a newer processor (x86-64-v{level})"
+    return _python_misfit(runtime, described, asked) or _place_misfit(runtime, described, asked)
+
+
+def _python_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+    python = python_in(described)
+    if asked.source is not None and python.source != asked.source:
+        return f"its Python is of {python.source}, and {asked.source} is asked for"
+    if asked.specifier is not None and not asked.specifier.contains(python.version):
+        return f"its Python is {python.version}, and {asked.specifier} is asked for"
+    if asked.path is not None and os.path.realpath(asked.path) != os.path.realpath(python.path):
+        return f"its Python is {python.path}"
+    if colab_layer.directory(runtime, python).name != described["layer"]:
+        return "it holds other kernel packages"
+    there = python.path.is_file() or python.source not in _CONDA  # conda's may be installed by the next step
+    if there and not holds_its_python(described) and build_of(python.path, runtime) != described["build"]:
+        return f"{python.path} is of another build, or is gone"
+    return None
+
+
+def _place_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+    python, places, links = python_in(described), dict(described["trees"]), described["links"]
+    of_python = places.pop("python", None)
+    expected = own_places(runtime, asked.project, python)
+    if any(name not in expected or str(expected[name]) != place for name, place in places.items()):
+        return "its parts belong to other places"
+    if _is_of_base(python, runtime) and asked.prefix is not None and python.path.parents[1] != asked.prefix:
+        return f"its conda is in {python.path.parents[1]}"
+    if of_python is not None and Path(of_python) not in _python_places(runtime, python, links):
+        return "its Python belongs to another place"
+    if any(Path(link).parent / target != Path(str(of_python)) for link, target in links.items()):
+        return "a link beside its Python leads elsewhere"
+    return None
+
+
+def _python_places(runtime: Runtime, python: Interpreter, links: Mapping[str, str]) -> list[Path]:
+    """Return where a snapshot may bring its Python to: a directory of uv's own, or conda's prefix."""
+    if python.source in _CONDA:
+        return [python.path.parents[1]]
+    if python.source != "uv" or python.path.parents[2] != _uv_pythons(runtime):
+        return []
+    named = python.path.parents[1]
+    return [named, *(named.parent / target for target in links.values() if re.fullmatch(r"[\w.+-]*\w", target))]
+
+
+def link_check(runtime: Runtime, described: Mapping[str, Any]) -> Any:
+    """Return the test for symbolic links: they name something in the snapshot, or a Python that it was made with."""
+    places = {name: str(place) for name, place in described["trees"].items()}
+    python = python_in(described)
+    known = {os.path.realpath(path) for path in (python.path, runtime.machine_python)}
+
+    def check(tree: str, below: str, target: str) -> None:
+        # Where the link leads by its letters; members are never written through one.
+        path = os.path.normpath(os.path.join(places[tree], os.path.dirname(below), target))  # noqa: PTH118, PTH120
+        inside = any(path == place or path.startswith(f"{place}/") for place in (*places.values(), *described["links"]))
+        if not inside and path != str(python.path) and os.path.realpath(path) not in known:
+            msg = f"the link {places[tree]}/{below} leads to {target}, which is outside of what a snapshot holds"
+            raise SnapshotError(msg, hint="a snapshot holds links to its own parts and to its Python only")
+
+    return check
+
+
+def cpu_level() -> int:
+    """Return the x86-64 level of this processor, 1 to 4, from the flags that Linux lists; 1 for any other."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 1
+    flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
+    level = 1
+    for wanted in _LEVELS:
+        if not flags.issuperset(wanted):
+            break
+        level += 1
+    return level
+
+
+_WORDS = {
+    "format": "another version of colab-env: format",
+    "machine": "a machine of kind",
+    "libc": "the C library",
+    "machine_python": "a machine whose own Python is",
+    "package": "a machine with colab_env in",
+    "colab": "Colab:",
+    "data": "the data directory",
+    "project": "the project",
+    "system_site_packages": "system_site_packages =",
+    "wanted": "another lock file, or other options:",
+}
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _built_here(project: Path) -> bool:
+    # Wheels from an index are for every processor (manylinux); one that was built here has the plain platform tag.
+    for wheel in (project / venv.NAME).glob("lib/python3*/site-packages/*.dist-info/WHEEL"):
+        if re.search(rf"^Tag: .*-linux_{platform.machine()}$", wheel.read_text(errors="replace"), re.MULTILINE):
+            return True
+    return False
+
+
+def _own_prefix(python: Interpreter, runtime: Runtime) -> Path | None:
+    """Return the directory of a Python that colab-env or uv made, and that is nobody else's."""
+    if python.source == "uv":
+        base = _uv_pythons(runtime)
+        named = python.path.parents[1]
+        prefix = named.parent / named.readlink() if named.is_symlink() else named
+        return prefix if prefix.parent == base and prefix.is_dir() else None
+    if python.source in _CONDA:
+        from colab_env.miniconda import conda
+
+        prefix = python.path.parents[1]
+        return prefix if not _is_of_base(python, runtime) or conda.is_own(prefix) else None
+    return None
+
+
+def _is_of_base(python: Interpreter, runtime: Runtime) -> bool:
+    """Say whether it is the Python of Miniconda itself: not of an environment that conda made."""
+    return python.source in _CONDA and environment_yml.prefix_of(python.path, runtime) is None
+
+
+def _uv_pythons(runtime: Runtime) -> Path:
+    named = runtime.environ.get("UV_PYTHON_INSTALL_DIR")
+    data = Path(runtime.environ.get("XDG_DATA_HOME") or runtime.home / ".local/share")
+    return Path(named).absolute() if named else data / "uv/python"
+
+
+def _python_links(python: Interpreter) -> list[Path]:
+    # uv names a Python by X.Y through a link beside it.
+    named = python.path.parents[1]
+    return [named] if python.source == "uv" and named.is_symlink() else []
+
+
+def _holds_python(found: list[Tree]) -> bool:
+    return any(tree.name == "python" for tree in found)
+
+
+def _given(path: Path, entries: list[dict[str, Any]]) -> str | None:
+    # A change that the journal does not know is somebody else's, and what the next entry found is what was given.
+    given: str | None = None
+    expected: str | None = "nothing"
+    for entry in (entry for entry in entries if entry["path"] == str(path)):
+        before = (entry["before"] or {}).get("sha256")
+        is_failed = expected == entry["after"] == _journal.UNKNOWN  # a step that was taken back has no second entry
+        if is_failed or expected not in (before, _journal.UNKNOWN):
+            given = before
+        expected = None if entry["after"] == _journal.ABSENT else entry["after"]
+    now = _sha256(path)
+    return given if now == expected else now
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _hash(value: Any, digits: int) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or "unknown"
+    except (ValueError, OSError):
+        return "-".join(platform.libc_ver()) or "unknown"
