@@ -21,7 +21,7 @@ from colab_env import _report
 from colab_env.errors import CommandError
 
 _KEPT_LINES = 400
-_GLANCE = 0.2  # seconds between two looks at a program at work
+_GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 # A child that inherits these works with the notebook server's Python instead of its own (facts of Colab: PYTHONPATH,
@@ -124,7 +124,7 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
     The first exception is raised after all have ended. The stop button reaches the main thread only: it ends the
     programs of every task, those of tasks that such a task runs included, so that each takes its own steps back.
     """
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     team = _team.get() or _Team()
     token = _team.set(team)
@@ -132,6 +132,9 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
         with ThreadPoolExecutor(len(tasks)) as pool:
             try:
                 futures = [pool.submit(contextvars.copy_context().run, task) for task in tasks]
+                # In short waits: a signal that another thread receives does not end the main thread's wait.
+                while wait(futures, timeout=_GLANCE).not_done:
+                    pass
                 return [future.result() for future in futures]
             except KeyboardInterrupt:
                 team.stop()
@@ -201,6 +204,7 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
     ended = threading.Event()
 
     def look() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the stop button is the main thread's
         while not ended.wait(_GLANCE):
             follow.looks(child.pid)
 

@@ -35,7 +35,7 @@ LAYER = "$(echo /root/.local/share/colab-env/layers/*/site)"
 WHERE = "import sys; print(sys.executable)"
 _IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 _PATIENCE = 90.0  # seconds
-_ATTEMPT = 15.0  # seconds: a connection to a kernel that was replaced meanwhile stays silent
+_ATTEMPT = 8.0  # seconds: a connection to a kernel that was replaced meanwhile stays silent
 
 
 @dataclass(frozen=True, kw_only=True)
