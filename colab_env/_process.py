@@ -15,10 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from colab_env import _report
 from colab_env.errors import CommandError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _KEPT_LINES = 400
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
@@ -124,7 +127,7 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
     The first exception is raised after all have ended. The stop button reaches the main thread only: it ends the
     programs of every task, those of tasks that such a task runs included, so that each takes its own steps back.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait
+    from concurrent.futures import ThreadPoolExecutor
 
     team = _team.get() or _Team()
     token = _team.set(team)
@@ -132,15 +135,25 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
         with ThreadPoolExecutor(len(tasks)) as pool:
             try:
                 futures = [pool.submit(contextvars.copy_context().run, task) for task in tasks]
-                # In short waits: a signal that another thread receives does not end the main thread's wait.
-                while wait(futures, timeout=_GLANCE).not_done:
-                    pass
-                return [future.result() for future in futures]
+                return _results(futures)
             except KeyboardInterrupt:
                 team.stop()
                 raise
     finally:
         _team.reset(token)
+
+
+def _results(futures: Sequence[Future[Any]]) -> list[Any]:
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    left = set(futures)
+    while left:
+        # In short waits: a signal that another thread receives does not end the main thread's wait.
+        done, left = wait(left, timeout=_GLANCE, return_when=FIRST_COMPLETED)
+        for future in done:
+            if isinstance(future.exception(), KeyboardInterrupt):
+                future.result()
+    return [future.result() for future in futures]
 
 
 def stop_if_asked() -> None:

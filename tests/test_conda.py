@@ -35,7 +35,8 @@ from colab_env.errors import (
     TermsOfServiceError,
     UsageError,
 )
-from colab_env.miniconda import _overlay, _overlay_undo, _run, conda, faults
+from colab_env.miniconda import _overlay, _overlay_undo, _run, conda
+from colab_env.miniconda.faults import CONDA_FAULTS, INSTALLER_FAULTS, recognise
 from colab_env.runtime import Runtime
 
 PY312 = SpecifierSet("==3.12.*")
@@ -637,7 +638,7 @@ def test_certificates_that_the_user_chose_are_kept():
 
 
 def test_every_fault_says_what_to_do():
-    for fault in (*faults.INSTALLER_FAULTS, *faults.CONDA_FAULTS):
+    for fault in (*INSTALLER_FAULTS, *CONDA_FAULTS):
         assert fault.words
         assert fault.hint
         assert issubclass(fault.kind, ColabEnvError)
@@ -645,7 +646,7 @@ def test_every_fault_says_what_to_do():
 
 def test_text_without_json_is_recognised_too():
     lines = ("# >>>>> ERROR REPORT <<<<<", "CondaHTTPError: HTTP 503 SERVICE UNAVAILABLE")
-    assert faults.recognise(faults.CONDA_FAULTS, lines).is_transient
+    assert recognise(CONDA_FAULTS, lines).is_transient
 
 
 def test_the_receipt_says_what_was_installed(installed, standin):
