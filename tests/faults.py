@@ -35,7 +35,7 @@ LAYER = "$(echo /root/.local/share/colab-env/layers/*/site)"
 WHERE = "import sys; print(sys.executable)"
 _IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 _PATIENCE = 90.0  # seconds
-_ATTEMPT = 8.0  # seconds: a connection to a kernel that was replaced meanwhile stays silent
+_CELL = 20.0  # seconds: a kernel that was replaced after it was heard stays silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +203,8 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
     while time.monotonic() - began < _PATIENCE:
         try:
             page.session = page.api("GET", f"sessions/{page.session['id']}")
-            page.connect(timeout=_ATTEMPT)
-            cell = page.execute(code, timeout=_ATTEMPT)
+            page.connect(timeout=_PATIENCE)
+            cell = page.execute(code, timeout=_CELL)
         except CrashError:
             continue
         except PageError:

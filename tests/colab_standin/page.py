@@ -144,7 +144,8 @@ class Page:
         """Connect to the session's present kernel and wait, at most `timeout` seconds, until it answers and is heard.
 
         Like Jupyter's own clients it asks again every second: what is asked in the moment of a restart is lost, and the
-        server does not wait for its own subscription to a kernel that died while it was busy.
+        server does not wait for its own subscription to a kernel that died while it was busy. And like a page it notices
+        when its session is given another kernel meanwhile: that is an error here.
         """
         self._disconnect()
         address = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{self.kernel_id}/channels?session_id={self._client}"
@@ -168,6 +169,9 @@ class Page:
             if missing and time.monotonic() >= end:
                 msg = f"no answer from kernel {self.kernel_id}"
                 raise SilenceError(msg)
+            if missing and self.api("GET", f"sessions/{self.session['id']}")["kernel"]["id"] != self.kernel_id:
+                msg = f"the session has another kernel than {self.kernel_id} now"
+                raise PageError(msg)
 
     def execute(self, code: str, *, inputs: Sequence[str] = (), timeout: float = _SECONDS) -> Cell:
         """Run a cell to its end, at most `timeout` seconds; `inputs` answer its calls of input(), in order."""
