@@ -55,8 +55,7 @@ def test_output_comes_while_the_cell_runs(page: Page) -> None:
             break
     assert message["content"]["text"] == "first\n"
     assert time.monotonic() - began < 4
-    page.interrupt()
-    page.finish(message_id)
+    page.stop(message_id)
 
 
 def test_rich_displays_and_their_updates_arrive(page: Page) -> None:
@@ -101,8 +100,7 @@ def test_the_stop_button_stops_the_cell_and_the_kernel_lives(page: Page) -> None
     page.execute("%%colab_env\nalive = 1")
     message_id = page.submit("%%colab_env\nimport time; time.sleep(60)")
     time.sleep(1)
-    page.interrupt()
-    assert page.finish(message_id, timeout=20).error["ename"] == "KeyboardInterrupt"
+    assert page.stop(message_id, timeout=20).error["ename"] == "KeyboardInterrupt"
     assert page.execute("%%colab_env\nalive").displays[-1]["text/plain"] == "1"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 30
 _ASK_AGAIN = 1
+_PRESS_AGAIN = 3
 
 
 class PageError(Exception):
@@ -181,12 +182,25 @@ class Page:
         """Start a cell and return its message id, for finish()."""
         return self._send("shell", "execute_request", {"code": code, "silent": False, "allow_stdin": True})
 
-    def finish(self, message_id: str, *, inputs: Sequence[str] = (), timeout: float = _SECONDS) -> Cell:
+    def stop(self, message_id: str, *, timeout: float = _SECONDS) -> Cell:
+        """Press the stop button, and again as a person does when nothing happens, until a started cell has ended."""
+        self.interrupt()
+        return self.finish(message_id, timeout=timeout, impatient=True)
+
+    def finish(
+        self, message_id: str, *, inputs: Sequence[str] = (), timeout: float = _SECONDS, impatient: bool = False
+    ) -> Cell:
         """Collect a started cell's output until it has ended; play the page's part meanwhile."""
         cell, waiting, idle = Cell(), list(inputs), False
         end = time.monotonic() + timeout
         while not (idle and cell.reply):
-            message = self._receive(end)
+            try:
+                message = self._receive(min(end, time.monotonic() + _PRESS_AGAIN) if impatient else end)
+            except SilenceError:
+                if not impatient or time.monotonic() >= end:
+                    raise
+                self.interrupt()
+                continue
             kind = message["header"]["msg_type"]
             if kind == "colab_request":
                 self._answer(message, cell)

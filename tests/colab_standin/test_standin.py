@@ -123,8 +123,7 @@ def test_input_is_answered(page: Page) -> None:
 def test_the_stop_button_interrupts(page: Page) -> None:
     message_id = page.submit("import time; time.sleep(60)")
     time.sleep(1)
-    page.interrupt()
-    assert page.finish(message_id).error["ename"] == "KeyboardInterrupt"
+    assert page.stop(message_id).error["ename"] == "KeyboardInterrupt"
 
 
 def test_a_restart_forgets(page: Page) -> None:
