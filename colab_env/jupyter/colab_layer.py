@@ -25,10 +25,17 @@ _STANDALONE = _PACKAGE / "standalone"
 _LAUNCHER = "colab_kernel_launcher.py"
 # What `import colab_env` finds in a kernel: it asks the machine's own Python, where the package is.
 _REMOTE = ("_remote.py", "_leave.py", "_plain.py", "_remote_magics.py")
-# Proves that the packages work together, and compiles, beside Poetry's step, what the first kernel would wait for.
+# The first proves that the packages work together. Both compile, beside the other steps, what the first kernel, and
+# its first completion, traceback and shell command, would wait for; not every version has all of the second.
 _PROOF = (
     "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
 )
+_COMPILED = """\
+import contextlib, importlib
+for name in ("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+"""
 
 
 def directory(runtime: Runtime, python: Interpreter) -> Path:
@@ -73,6 +80,7 @@ def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: Whee
         _files.copy(_STANDALONE / "_launch.py", launcher(layer))
         environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
         _process.run([python.path, "-c", _PROOF], environ=environ)
+        _process.run([python.path, "-c", _COMPILED], environ=environ, check=False)
         _files.write_receipt(layer, {"inputs": _inputs(runtime, python), "entries": _entries(layer)})
 
 
