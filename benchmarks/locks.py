@@ -67,6 +67,7 @@ class Place:
             shutil.copytree(LOCKS / self.lock, self.project, dirs_exist_ok=True)
         else:
             shutil.copy(self.requirements, self.project)
+        os.sync()  # nobody pays for what the side before has left to be written
 
     def run(self, *argv: object, **more: str) -> None:
         names = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "POETRY_CACHE_DIR": "poetry"}
@@ -204,6 +205,7 @@ def restores(place: Place) -> None:
     (archive,) = cache.glob("*.tar.zst")
     target = place.home / "tar"
     target.mkdir()
+    os.sync()
     place.timed("tar", lambda: place.run("tar", "--zstd", "-xf", archive, "-C", target))
     shutil.rmtree(target)
 
@@ -271,7 +273,8 @@ RATIOS = (
 
 def ratio(seconds: dict[str, list[float]], upper: str, lower: str) -> str:
     found = sorted(above / below for above, below in zip(seconds[upper], seconds[lower], strict=True))
-    return f"{statistics.median(found):.2f} ({found[0]:.2f} to {found[-1]:.2f})"
+    spread = f" ({found[0]:.2f} to {found[-1]:.2f})" if len(found) > 1 else ""
+    return f"{statistics.median(found):.2f}{spread}"
 
 
 if __name__ == "__main__":

@@ -35,3 +35,6 @@ def test_every_module_of_its_picture_exists_and_none_is_called_otherwise():
     named = re.findall(r"\b(_?[a-z][a-z_]*)\.py\b", picture)
     assert len(named) > 30
     assert [name for name in named if not (ROOT / "colab_env" / f"{name}.py").exists()] == []
+    assert set(re.findall(r"\b([a-z_]+)/", picture)) == {
+        path.parent.name for path in (ROOT / "colab_env").glob("*/__init__.py")
+    }
