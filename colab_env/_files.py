@@ -48,16 +48,25 @@ def explaining(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold a lock file; while another process holds it, say so and wait, calling `meanwhile` again and again."""
+    """Hold a lock file; while another process holds it, say so and wait, calling `meanwhile` again and again.
+
+    The file names the process that holds it: what another task of this one does is no other run.
+    """
     with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("w")
+        handle = path.open("a+")
     with handle:
         if not _took(handle):
-            with _report.activity("Waiting for another run of colab-env to finish"):
+            handle.seek(0)
+            is_own = handle.read() == str(os.getpid())
+            said = "Waiting for another run of colab-env to finish"
+            with contextlib.nullcontext() if is_own else _report.activity(said):
                 while not _took(handle):
                     meanwhile()
                     time.sleep(0.1)
+        with contextlib.suppress(OSError):  # a full disk shall not keep anybody from making room
+            os.ftruncate(handle.fileno(), 0)
+            os.write(handle.fileno(), str(os.getpid()).encode())
         yield
 
 

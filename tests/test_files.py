@@ -340,6 +340,23 @@ def test_a_lock_is_free_once_its_holder_has_died(tmp_path, holder, how):
         assert holder.wait() != 0
 
 
+def test_another_task_of_the_same_run_waits_and_says_nothing(tmp_path, capsys):
+    path, order = tmp_path / "locks" / "lock", []
+
+    def other() -> None:
+        with _files.locked(path):
+            order.append("other")
+
+    task = threading.Thread(target=other)
+    with _files.locked(path):
+        task.start()
+        time.sleep(0.3)
+        order.append("first")
+    task.join()
+    assert order == ["first", "other"]
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_second_run_waits_and_says_so(tmp_path, holder, capsys):
     threading.Timer(0.3, holder.kill).start()
     began = time.monotonic()
