@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _report, choice, environment, kernel, poetry, uv, venv
+from colab_env.errors import ColabEnvError
 from colab_env.interpreter import parse_specifier
 from colab_env.jupyter import colab_layer, kernelspec, preflight
 from colab_env.miniconda import conda, environment_yml
@@ -108,7 +109,7 @@ def status(project: str | Path = ".") -> Status:
     runtime, directory = Runtime.detect(), Path(project).expanduser().resolve()
     parts = [
         *_python_parts(runtime, directory),
-        _poetry(runtime),
+        _poetry(runtime, directory),
         _environment(runtime, directory),
         *_kernels(runtime, directory),
     ]
@@ -148,10 +149,20 @@ def _python_parts(runtime: Runtime, project: Path) -> Iterator[Part]:
     yield _built("Packages", named or "none", layer, colab_layer.health_check(layer))
 
 
-def _poetry(runtime: Runtime) -> Part:
-    tool = uv.find(runtime)
-    what = f"{poetry.installed_version(runtime) or 'none'}, {'with' if tool else 'without'} uv"
-    return _built("Poetry", what, poetry.home(runtime), poetry.health_check(runtime, version=None))
+def _poetry(runtime: Runtime, project: Path) -> Part:
+    version, tool = poetry.installed_version(runtime), f"{'with' if uv.find(runtime) else 'without'} uv"
+    if version is None and not _needs_poetry(runtime, project):
+        return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None, problem=None)
+    problem = poetry.health_check(runtime, version=None)
+    return _built("Poetry", f"{version or 'none'}, {tool}", poetry.home(runtime), problem)
+
+
+def _needs_poetry(runtime: Runtime, project: Path) -> bool:
+    try:
+        lock = environment.find_lock(project, venv.recorded_wish(project).get("lock"), runtime)
+    except ColabEnvError:  # the environment's own line says what is wrong
+        return True
+    return lock is None or lock.kind == "poetry.lock"
 
 
 def _environment(runtime: Runtime, project: Path) -> Part:
@@ -160,7 +171,8 @@ def _environment(runtime: Runtime, project: Path) -> Part:
     if python is None:
         return Part(name="Environment", what="none", where=None, problem="there is no virtual environment")
     problem = environment.health_check(project, python, runtime)
-    return _built("Environment", f"{venv.packages(project)} packages", where, problem)
+    count = venv.packages(project)
+    return _built("Environment", f"{count} package{'' if count == 1 else 's'}", where, problem)
 
 
 def _kernels(runtime: Runtime, project: Path) -> Iterator[Part]:

@@ -239,6 +239,11 @@ def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):
     assert "install_poetry" not in [step.step for step in result.steps]
     assert not (machine.data / "poetry").exists()
     assert "idna-3.6" in installed(project)
+    found = diagnose.status(project)
+    assert found.ok
+    assert "none is needed here" in repr(found)
+    (project / "uv.lock").unlink()
+    assert "Poetry is not installed" in repr(diagnose.status(project))
 
 
 # --- pylock.toml, requirements.txt, scripts
