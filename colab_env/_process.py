@@ -165,8 +165,11 @@ def stop_if_asked() -> None:
 
 @contextlib.contextmanager
 def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, stdin: str | None) -> Any:
-    child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
+    with _stop_held() as pressed:
+        child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
     try:
+        if pressed:
+            raise KeyboardInterrupt  # noqa: TRY301  (what follows ends the program, too)
         stop_if_asked()
         if stdin is not None and child.stdin is not None:
             # A program that ended before it read says why in its lines.
@@ -181,6 +184,21 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
             child.stdout.close()
         if team := _team.get():
             team.children.remove(child)
+
+
+@contextlib.contextmanager
+def _stop_held() -> Iterator[list[int]]:
+    """Note the stop button instead of raising: a program that has just started is not known yet, and nobody ended it."""
+    pressed: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _start(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colab_env.errors import ColabEnvError
 
     try:
-        return _in_screen(arguments)
+        code = _in_screen(arguments)
+        sys.stdout.flush()
     except ColabEnvError as error:
         _show_error(error, arguments)
         return error.exit_code
@@ -40,8 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped; what was there before is still there", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # Nobody reads what is left: without this, Python complains about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    else:
+        return code
 
 
 def _in_screen(arguments: argparse.Namespace) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from colab_env import _process, _report
 from colab_env.errors import CommandError
@@ -279,6 +281,22 @@ def test_a_stop_in_one_task_stops_the_others_and_lets_them_clean_up(tmp_path, in
     assert cleaned == ["waiting"]
     assert gone(read_pid(tmp_path / "pid"))
     assert time.monotonic() - began < 4
+
+
+def test_a_stop_that_another_thread_receives_is_heard():
+    code = f"""
+import signal, threading, time
+from colab_env import _process
+
+def received_here():
+    time.sleep(0.5)  # until the main thread waits
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    _process.run(["sleep", "100"], environ={PATH!r})
+
+_process.together(received_here, lambda: _process.run(["sleep", "100"], environ={PATH!r}))
+"""
+    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "KeyboardInterrupt" in done.stderr
 
 
 TOGETHER = """
