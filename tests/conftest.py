@@ -225,13 +225,14 @@ Stop = Callable[..., Ended]
 
 
 @pytest.fixture
-def stop() -> Stop:
-    """Run Python code in another process and press its stop button once `when()` is true."""
+def stop(tmp_path: Path) -> Stop:
+    """Run Python code in another process and press its stop button once Python is up and `when()` is true."""
 
     def stop(code: str, *, when: Callable[[], bool], how: signal.Signals = signal.SIGINT) -> Ended:
-        child = start_python(code)
+        up = tmp_path / "up"
+        child = start_python(f"open({str(up)!r}, 'w').close()\n{code}")
         deadline = time.monotonic() + 60
-        while not when():
+        while not (up.exists() and when()):
             if child.poll() is not None or time.monotonic() > deadline:
                 child.kill()
                 pytest.fail(f"the moment never came:\n{child.communicate()[0]}")

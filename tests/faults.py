@@ -33,6 +33,7 @@ VERSIONS = Path("/root/.pyenv/versions")
 SITE = "$(echo /content/.venv/lib/python3.*/site-packages)"
 LAYER = "$(echo /root/.local/share/colab-env/layers/*/site)"
 WHERE = "import sys; print(sys.executable)"
+ENVIRONMENT, MACHINE_S_OWN = "/content/.venv/bin/python", "/usr/bin/python3"
 _IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 _PATIENCE = 90.0  # seconds
 _CELL = 20.0  # seconds: a kernel that was replaced after it was heard stays silent
@@ -212,7 +213,8 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
             continue
         if on in cell.stdout:
             return time.monotonic() - began, cell.stdout.strip(), cell.stderr
-    msg = "no cell runs any more"
+        time.sleep(0.1)
+    msg = f"no cell runs {on and 'on ' + on} any more"
     raise AssertionError(msg)
 
 
@@ -252,7 +254,7 @@ def outcomes(version: str) -> Iterator[tuple[Fault, Outcome]]:
             with Page(prepared.server.url) as page:
                 page.open()
                 ask_to_switch(page, prepared.kernel)
-                next_cell(page)
+                next_cell(page, on=ENVIRONMENT)
                 yield fault, inject(prepared, page, fault)
             repair(prepared)
             prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": str(ROOT)})

@@ -136,7 +136,7 @@ def _inspects(page: Page) -> bool:
 def _stops(page: Page) -> bool:
     message = page.submit("print('asleep', flush=True)\nimport time; time.sleep(60)")
     time.sleep(1)
-    return page.stop(message, timeout=20).error.get("ename") == "KeyboardInterrupt"
+    return page.stop(message, timeout=60).error.get("ename") == "KeyboardInterrupt"
 
 
 def _shows_a_traceback(page: Page) -> bool:

@@ -358,8 +358,8 @@ def test_another_task_of_the_same_run_waits_and_says_nothing(tmp_path, capsys):
 
 
 def test_a_second_run_waits_and_says_so(tmp_path, holder, capsys):
-    threading.Timer(0.3, holder.kill).start()
     began = time.monotonic()
+    threading.Timer(0.3, holder.kill).start()
     with _files.locked(tmp_path / "locks" / "lock"):
         assert time.monotonic() - began > 0.25
     assert "Waiting for another run of colab-env" in capsys.readouterr().err

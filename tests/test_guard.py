@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from colab_standin import Page, unavailable
 from faults import (
+    ENVIRONMENT,
     FAULTS,
+    MACHINE_S_OWN,
     ROOT,
     SITE,
     VERSIONS,
@@ -28,7 +30,6 @@ from matrix import WAYS
 
 NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'get_ipython', 'quit'}"
 STARTUP = "/root/.ipython/profile_default/startup"
-MACHINE_S_OWN = "/usr/bin/python3"
 SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.switch({{name!r}}, how={{how!r}})"
 GUARD = Path(__file__).parents[1] / "colab_env" / "standalone" / "_guard.py"
 VERSION = "3.12"
@@ -59,7 +60,7 @@ def test_a_cell_runs_again_after(prepared: Machine, fault: Fault) -> None:
         with Page(prepared.server.url) as page:
             page.open()
             ask_to_switch(page, prepared.kernel)
-            next_cell(page)
+            next_cell(page, on=ENVIRONMENT)
             outcome = inject(prepared, page, fault)
     finally:
         repair(prepared)
@@ -101,7 +102,7 @@ def test_a_kernel_that_came_up_in_place_leaves_no_notice(prepared: Machine) -> N
         page.open()
         before = prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout
         page.execute(SWITCH.format(name=prepared.kernel, how="exec"), timeout=60)
-        assert next_cell(page)[1] == "/content/.venv/bin/python"
+        next_cell(page, on=ENVIRONMENT)
         assert prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout == before
         assert (
             page.execute("import os; [n for n in os.environ if n.startswith('COLAB_ENV')]").text
@@ -114,14 +115,14 @@ def test_a_repaired_kernel_is_tried_again_by_switch(prepared: Machine) -> None:
     with Page(prepared.server.url) as page:
         page.open()
         ask_to_switch(page, prepared.kernel)
-        next_cell(page)
+        next_cell(page, on=ENVIRONMENT)
         fault = next(fault for fault in FAULTS if fault.name == "segmentation fault at import")
         inject(prepared, page, fault)
         page.restart()
         assert page.execute("import sys; sys.executable").text == "'/usr/bin/python3'"
         repair(prepared)
         ask_to_switch(page, prepared.kernel)
-        assert next_cell(page)[1] == "/content/.venv/bin/python"
+        next_cell(page, on=ENVIRONMENT)
 
 
 @colab
@@ -135,7 +136,7 @@ def test_a_registered_kernel_heals_itself_as_well(prepared: Machine) -> None:
     assert "No module named 'google'" in outcome.shown
 
 
-def test_the_guard_costs_less_than_40_ms(tmp_path: Path) -> None:
+def test_the_guard_costs_less_than_three_bare_starts_of_python(tmp_path: Path) -> None:
     guard = tmp_path / "guard.py"
     guard.write_bytes(GUARD.read_bytes())
     plain, guarded = [], []
@@ -144,7 +145,7 @@ def test_the_guard_costs_less_than_40_ms(tmp_path: Path) -> None:
         plain.append(seconds(argv))
         guarded.append(seconds([sys.executable, "-IS", str(guard), "py312", f"/x/kernel-{number}.json", "A=b", *argv]))
     # The quickest of each, in seconds of processor time: other work only adds. `python benchmarks/guard.py` shows the rest.
-    assert min(guarded) - min(plain) < 0.04
+    assert min(guarded) - min(plain) < 3 * min(plain)
 
 
 def test_variables_are_set_as_env_does(tmp_path: Path) -> None:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 import pytest
 from colab_standin import Page, PageError, unavailable
-from faults import OWN_KERNELS, ROOT, VERSIONS, WHERE, Machine, ask_to_switch, machine, next_cell
+from faults import (
+    ENVIRONMENT,
+    MACHINE_S_OWN,
+    OWN_KERNELS,
+    ROOT,
+    VERSIONS,
+    WHERE,
+    Machine,
+    ask_to_switch,
+    machine,
+    next_cell,
+)
 
 pytestmark = [
     pytest.mark.colab,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
 ]
-ENVIRONMENT, MACHINE = "/content/.venv/bin/python", "/usr/bin/python3"
 LAUNCHERS = "/usr/local/lib/python3.*/dist-packages/colab_kernel_launcher.py*"
 IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 SECRET = {"exists": True, "access": True, "payload": "open sesame"}
@@ -46,44 +55,35 @@ def listed(prepared: Machine, pattern: str) -> str:
     return prepared.root.run(["sh", "-c", f"sha256sum {pattern}"]).stdout
 
 
-def refresh(page: Page) -> None:
-    page.session = page.api("GET", f"sessions/{page.session['id']}")
-
-
 def test_a_restart_brings_the_new_python_and_another_one_keeps_it(prepared: Machine, page: Page) -> None:
     before, crashes = listed(prepared, LAUNCHERS), prepared.server.log.read_text().count("KernelRestarter")
     shown = ask_to_switch(page, prepared.kernel)
     assert "The page may call this a crash or a restart. Go on with the next cell." in shown
-    assert next_cell(page)[1] == ENVIRONMENT
+    next_cell(page, on=ENVIRONMENT)
     page.restart()
     assert page.execute(WHERE).stdout.strip() == ENVIRONMENT
     assert page.execute(READ_SECRET).text == "'open sesame'"
     assert "is the kernel" in page.execute(f"import colab_env; colab_env.switch('{prepared.kernel}')").stdout
     page.execute("import colab_env; colab_env.switch(None)")
-    time.sleep(1)
-    assert next_cell(page)[1] == MACHINE
+    next_cell(page, on=MACHINE_S_OWN)
     assert listed(prepared, LAUNCHERS) == before
     assert prepared.server.log.read_text().count("KernelRestarter") == crashes
 
 
 def test_an_automatic_restart_keeps_the_new_python(prepared: Machine, page: Page) -> None:
     ask_to_switch(page, prepared.kernel)
-    next_cell(page)
+    next_cell(page, on=ENVIRONMENT)
     page.submit("import os; os._exit(1)")
     assert next_cell(page)[1] == ENVIRONMENT
 
 
 def test_the_session_gets_another_kernel(prepared: Machine, page: Page) -> None:
     ask_to_switch(page, prepared.kernel, "session")
-    time.sleep(4)
-    refresh(page)
+    next_cell(page, on=ENVIRONMENT)
     assert page.session["kernel"]["name"] == prepared.kernel
-    assert next_cell(page)[1] == ENVIRONMENT
     assert page.execute(READ_SECRET).text == "'open sesame'"
     page.execute("import colab_env; colab_env.switch(None)")
-    time.sleep(4)
-    refresh(page)
-    assert next_cell(page)[1] == MACHINE
+    next_cell(page, on=MACHINE_S_OWN)
 
 
 def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: Machine, page: Page) -> None:
@@ -93,7 +93,7 @@ def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: Machin
     assert page.execute(where).stdout.split() == [pid, ENVIRONMENT]
     assert page.execute(READ_SECRET).text == "'open sesame'"
     page.restart()
-    assert page.execute(WHERE).stdout.strip() == MACHINE
+    assert page.execute(WHERE).stdout.strip() == MACHINE_S_OWN
 
 
 def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepared: Machine, page: Page) -> None:
@@ -102,8 +102,7 @@ def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepare
     page.finish(first)
     with contextlib.suppress(PageError):  # the kernel may be gone before it could answer
         assert page.finish(second, timeout=5).reply["status"] == "aborted"
-    time.sleep(1)
-    next_cell(page)
+    next_cell(page, on=ENVIRONMENT)
     assert not prepared.root.path("/content/ran").exists()
 
 
@@ -114,7 +113,7 @@ def test_a_kernel_that_fails_on_trial_changes_nothing(prepared: Machine, page: P
         for how in ("restart", "session", "exec"):
             error = page.execute(f"{IMPORT}colab_env.switch({prepared.kernel!r}, how={how!r})").error
             assert (error["ename"], "No such file" in error["evalue"]) == ("PreflightError", True)
-            assert page.execute(WHERE).stdout.strip() == MACHINE
+            assert page.execute(WHERE).stdout.strip() == MACHINE_S_OWN
         assert listed(prepared, LAUNCHERS) == before
     finally:
         prepared.root.run(["mv", "/content/away", "/content/.venv"])

@@ -13,7 +13,7 @@ from conda_standin import Server as FileServer
 from conda_standin.builder import Standin
 from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import Machine
-from faults import KEPT, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
+from faults import ENVIRONMENT, KEPT, MACHINE_S_OWN, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
 from faults import machine as colab_machine
 
 from colab_env import _journal, steps, undoing
@@ -56,13 +56,13 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
         with Page(prepared.server.url) as page:
             page.open()
             ask_to_switch(page, prepared.kernel)
-            next_cell(page)
+            next_cell(page, on=ENVIRONMENT)
             assert (
                 "colab_kernel_launcher.py: put back"
                 in page.execute("import colab_env; colab_env.undo(dry_run=True)").text
             )
             ask_to_switch(page, None)
-            next_cell(page)
+            next_cell(page, on=MACHINE_S_OWN)
             undone = page.execute(f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.undo()")
             assert "/content/.venv: removed" in undone.text
             assert ": left" not in undone.text

@@ -44,6 +44,8 @@ class Cell:
     result: dict[str, Any] = field(default_factory=dict)
     """The last expression's value, by MIME type."""
     displays: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    """What displays were changed into later."""
     error: dict[str, Any] = field(default_factory=dict)
     """`ename`, `evalue`, `traceback` of an exception; empty when there was none."""
     asked: list[str] = field(default_factory=list)
@@ -64,6 +66,8 @@ class Cell:
             self.result = content["data"]
         elif kind == "display_data":
             self.displays.append(content["data"])
+        elif kind == "update_display_data":
+            self.updates.append(content["data"])
         elif kind == "error":
             self.error = content
 

@@ -160,7 +160,11 @@ def test_a_plain_kernel_of_a_foreign_environment_dies_of_colabs_configuration(ro
         page.start("foreign")
         with pytest.raises(PageError):
             page.connect(timeout=6)
-    assert "'google.colab._kernel.Kernel' could not be imported" in server.log.read_text()
+        reason = "'google.colab._kernel.Kernel' could not be imported"
+        deadline = time.monotonic() + 60
+        while reason not in server.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert reason in server.log.read_text()
 
 
 def foreign_environment(root: ColabRoot) -> str:
