@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-_SECONDS = 30
+_SECONDS = 120
 _ASK_AGAIN = 1
 _PRESS_AGAIN = 3
 
@@ -200,9 +200,10 @@ class Page:
         while not (idle and cell.reply):
             try:
                 message = self._receive(min(end, time.monotonic() + _PRESS_AGAIN) if impatient else end)
-            except SilenceError:
+            except SilenceError as error:
                 if not impatient or time.monotonic() >= end:
-                    raise
+                    msg = f"{error}; until then there was {cell}"
+                    raise SilenceError(msg) from error
                 self.interrupt()
                 continue
             kind = message["header"]["msg_type"]
