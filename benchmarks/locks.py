@@ -28,6 +28,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "benchmarks" / "locks"
@@ -50,6 +54,15 @@ class Place:
     peak: float = 0.0
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
+    @classmethod
+    def make(cls, base: Path, lock: str) -> Self:
+        """Make one below `base`, its requirements written."""
+        (base / "archives").mkdir()
+        places = {name: base / name for name in ("home", "caches", "archives")}
+        place = cls(**places, lock=lock, interpreter=interpreter(), mirror=mirror())
+        export(place)
+        return place
+
     @property
     def project(self) -> Path:
         return self.home / "work"
@@ -69,7 +82,7 @@ class Place:
             shutil.copy(self.requirements, self.project)
         os.sync()  # nobody pays for what the side before has left to be written
 
-    def run(self, *argv: object, **more: str) -> None:
+    def run(self, *argv: object, **more: str) -> str:
         names = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "POETRY_CACHE_DIR": "poetry"}
         caches = {name: str(self.caches / place) for name, place in names.items()}
         dropped = ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "XDG_DATA_HOME", "XDG_CACHE_HOME", "CI")
@@ -88,6 +101,7 @@ class Place:
             sys.exit(f"{words} failed:\n{output}")
         if argv[0] == sys.executable:
             self.peak = max(self.peak, *memory)
+        return output
 
     def timed(self, name: str, work: Callable[[], None]) -> None:
         began = time.perf_counter()
@@ -138,17 +152,7 @@ def main() -> None:
 
 def measure(lock: str, rounds: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="locks-") as scratch:
-        base = Path(scratch)
-        (base / "archives").mkdir()
-        place = Place(
-            home=base / "home",
-            caches=base / "caches",
-            archives=base / "archives",
-            lock=lock,
-            interpreter=interpreter(),
-            mirror=mirror(),
-        )
-        export(place)
+        place = Place.make(Path(scratch), lock)
         for _ in range(rounds):
             for cold in (True, False):
                 first_set_ups(place, "cold" if cold else "warm", cold=cold)
@@ -175,21 +179,23 @@ def first_set_ups(place: Place, caches: str, *, cold: bool) -> None:
         place.run(place.project / ".venv/bin/python", "-m", "pip", "install", "-q", "ipykernel")
         place.run(place.project / ".venv/bin/python", "-m", "ipykernel", "install", "--user", "--name", "work")
 
-    def bare() -> None:
-        python = place.project / ".venv/bin/python"
-        place.run("uv", "venv", "-q", "--python", place.interpreter)
-        place.run("uv", "pip", "sync", "-q", "--python", python, "requirements.txt")
-        place.run("uv", "pip", "install", "-q", "--python", python, "ipykernel")
-        place.run(python, "-m", "ipykernel", "install", "--user", "--name", "work")
-
     for name, work, poetry in (
         ("recipe", recipe, True),
-        ("bare uv", bare, False),
+        ("bare uv", lambda: by_hand(place), False),
         ("colab-env", lambda: place.run(*SETUP), True),
         ("colab-env, requirements.txt", lambda: place.run(*SETUP), False),
     ):
         place.fresh(cold=cold, poetry=poetry)
         place.timed(f"{name}, {caches}", work)
+
+
+def by_hand(place: Place) -> None:
+    """Do with bare uv what a set-up does."""
+    python = place.project / ".venv/bin/python"
+    place.run("uv", "venv", "-q", "--python", place.interpreter)
+    place.run("uv", "pip", "sync", "-q", "--python", python, "requirements.txt")
+    place.run("uv", "pip", "install", "-q", "--python", python, "ipykernel")
+    place.run(python, "-m", "ipykernel", "install", "--user", "--name", "work")
 
 
 def restores(place: Place) -> None:

@@ -25,8 +25,8 @@ _STANDALONE = _PACKAGE / "standalone"
 _LAUNCHER = "colab_kernel_launcher.py"
 # What `import colab_env` finds in a kernel: it asks the machine's own Python, where the package is.
 _REMOTE = ("_remote.py", "_leave.py", "_plain.py", "_remote_magics.py")
-# The first proves that the packages work together. Both compile, beside the other steps, what the first kernel, and
-# its first completion, traceback and shell command, would wait for; not every version has all of the second.
+# The first proves that the packages work together. Both, side by side, compile what the first kernel, and its first
+# completion, traceback and shell command, would wait for; not every version has all of the second.
 _PROOF = (
     "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
 )
@@ -79,8 +79,10 @@ def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: Whee
         _add_remote(site(layer), runtime)
         _files.copy(_STANDALONE / "_launch.py", launcher(layer))
         environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
-        _process.run([python.path, "-c", _PROOF], environ=environ)
-        _process.run([python.path, "-c", _COMPILED], environ=environ, check=False)
+        _process.together(
+            lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
+            lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
+        )
         _files.write_receipt(layer, {"inputs": _inputs(runtime, python), "entries": _entries(layer)})
 
 
