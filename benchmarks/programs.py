@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ import locks
 
 # Runs colab-env's command line; writes a row to standard error for each program that it started.
 TRACE = """\
-import sys, time
+import os, sys, time
 from colab_env import _process, cli
 
 began, run = time.perf_counter(), _process.run
@@ -35,10 +36,13 @@ def traced(argv, **options):
 
 _process.run = traced
 sys.argv[0] = "colab-env"
-sys.exit(cli.main())
+code = cli.main()
+own, children = sum(os.times()[:2]), sum(os.times()[2:4])
+print(f"{time.perf_counter() - began:6.2f}         the end; processor time: {own:.2f} here, {children:.2f} in programs", file=sys.stderr)
+sys.exit(code)
 """
 SETUP = [sys.executable, "-c", TRACE, *locks.SETUP[len(locks.TOOL) :]]
-_WIDTH = 150
+_WIDTH = 110
 
 
 class Listed(locks.Place):
@@ -55,7 +59,13 @@ class Listed(locks.Place):
         return output
 
     def short(self, words: str) -> str:
-        for place, name in ((self.project, "PROJECT"), (self.home, "HOME"), (locks.ROOT, "COLAB_ENV")):
+        known = {
+            self.project: "PROJECT",
+            self.home: "HOME",
+            locks.ROOT: "COLAB_ENV",
+            self.interpreter: f"python{locks.PYTHON}",
+        }
+        for place, name in {**known, shutil.which("uv"): "uv", sys.executable: "python"}.items():
             words = words.replace(str(place), name)
         return words[:_WIDTH]
 

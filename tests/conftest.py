@@ -231,14 +231,14 @@ def stop(tmp_path: Path) -> Stop:
     def stop(code: str, *, when: Callable[[], bool], how: signal.Signals = signal.SIGINT) -> Ended:
         up = tmp_path / "up"
         child = start_python(f"open({str(up)!r}, 'w').close()\n{code}")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (up.exists() and when()):
             if child.poll() is not None or time.monotonic() > deadline:
                 child.kill()
                 pytest.fail(f"the moment never came:\n{child.communicate()[0]}")
             time.sleep(0.005)
         child.send_signal(how)
-        output, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=300)
         return Ended(returncode=child.returncode, output=output)
 
     return stop

@@ -35,7 +35,7 @@ LAYER = "$(echo /root/.local/share/colab-env/layers/*/site)"
 WHERE = "import sys; print(sys.executable)"
 ENVIRONMENT, MACHINE_S_OWN = "/content/.venv/bin/python", "/usr/bin/python3"
 _IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
-_PATIENCE = 90.0  # seconds
+_PATIENCE = 180.0  # seconds
 _CELL = 20.0  # seconds: a kernel that was replaced after it was heard stays silent
 
 

@@ -27,7 +27,7 @@ IPYTHONS: dict[str, tuple[str | None, ...]] = {
     "3.13": (None, "7.34.0", "8.39.0", "9.18.1"),
 }
 MISSING = {"3.9": "none of 8.19 and later, which need Python 3.10, none of 9, which needs 3.11"}
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 180.0  # seconds
 _PROJECT = """\
 [project]
 name = "lesson"
@@ -98,7 +98,7 @@ def _next_cell_on(page: Page, interpreter: str) -> None:
             page.session = page.api("GET", f"sessions/{page.session['id']}")
             page.connect(timeout=10)
             # What is sent in the moment of the restart is lost: do not wait long for it.
-            if page.execute(WHERE, timeout=2).stdout.strip() == interpreter:
+            if page.execute(WHERE, timeout=5).stdout.strip() == interpreter:
                 return
         except PageError:
             pass
@@ -136,7 +136,7 @@ def _inspects(page: Page) -> bool:
 def _stops(page: Page) -> bool:
     message = page.submit("print('asleep', flush=True)\nimport time; time.sleep(60)")
     time.sleep(1)
-    return page.stop(message, timeout=60).error.get("ename") == "KeyboardInterrupt"
+    return page.stop(message, timeout=300).error.get("ename") == "KeyboardInterrupt"
 
 
 def _shows_a_traceback(page: Page) -> bool:

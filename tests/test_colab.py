@@ -100,7 +100,7 @@ def test_google_colab_is_the_machine_s_own_although_conda_s_old_one_is_installed
 def test_poetry_add_in_a_cell_installs_a_package_that_imports(colab, recipe):
     with serving(colab) as server, Page(server.url) as page:
         page.open("py312")
-        page.execute("!poetry add --quiet idna", timeout=120)
+        page.execute("!poetry add --quiet idna", timeout=300)
         assert ".venv" in page.execute("import idna; idna.__file__").text
 
 

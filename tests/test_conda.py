@@ -355,7 +355,7 @@ def test_the_stop_button_during_the_installer_leaves_what_was_there(request, sou
     process = child(code)
     wait_for(mark, process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert "KeyboardInterrupt" in errors
     assert state(target) == before
 
@@ -382,7 +382,7 @@ def test_a_killed_installation_is_healed_by_the_next_run(request, install, sourc
 def test_of_two_runs_at_once_one_waits_and_finds_it_done(source, prefix, runtime, server):
     code = f"print({install_code(source, prefix, runtime)})"
     processes = [child(code), child(code)]
-    answers = sorted(process.communicate(timeout=60)[0] for process in processes)
+    answers = sorted(process.communicate(timeout=300)[0] for process in processes)
     assert answers == ["False\n", "True\n"]
     assert conda.health_check(prefix) is None
     assert len(server.requests) == 1
@@ -401,11 +401,11 @@ def kernel_answers(prefix: Path) -> str:
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=300)
         answers: list[str] = []
         client.execute_interactive(
             "import sys; print(sys.executable)",
-            timeout=60,
+            timeout=300,
             output_hook=lambda message: answers.append(message["content"].get("text", "")),
         )
         return "".join(answers).strip()
@@ -588,7 +588,7 @@ def test_packages_stopped_half_way_leave_nothing_behind(request, install, runtim
     )
     wait_for(mark, process)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     if how == signal.SIGKILL:
         assert state(target, without="pkgs") != before
         _overlay.recover(target, saved=conda.saved_directory(target, runtime))

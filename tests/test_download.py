@@ -194,7 +194,7 @@ def test_the_stop_button_leaves_a_part_that_the_next_call_goes_on_with(server, t
         assert child.poll() is None
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=300)
     assert "KeyboardInterrupt" in errors
     assert not target.exists()
     _download.fetch(f"{server.url}/file", target, sha256=SHA256)

@@ -100,7 +100,7 @@ def test_a_signal_reaches_the_program(web, command, number):
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         process.stdout.readline()
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == 42
 
 

@@ -91,11 +91,11 @@ def made(runtime: Runtime) -> list[str]:
 def in_kernel(code: str) -> str:
     from jupyter_client.manager import start_new_kernel
 
-    manager, client = start_new_kernel(kernel_name="py311", startup_timeout=120)
+    manager, client = start_new_kernel(kernel_name="py311", startup_timeout=300)
     said: list[str] = []
     try:
         hook = lambda message: said.append(message["content"].get("text", ""))  # noqa: E731
-        client.execute_interactive(code, timeout=60, output_hook=hook)
+        client.execute_interactive(code, timeout=300, output_hook=hook)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

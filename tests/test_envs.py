@@ -152,7 +152,7 @@ def test_a_broken_set_of_packages_is_not_taken(base, wheels, tmp_path, pythons):
 
 def test_concurrent_creates_make_one(base, wheels, command):
     runs = [command.start("env", "create", "web", "demo", "--wheels", str(wheels), "--json") for _ in range(4)]
-    answers = [json.loads(run.communicate(timeout=120)[0]) for run in runs]
+    answers = [json.loads(run.communicate(timeout=300)[0]) for run in runs]
     assert sorted(answer["action"] for answer in answers) == ["already there"] * 3 + ["done"]
     assert listed("web").health is None
 

@@ -101,7 +101,7 @@ def test_a_kernel_that_came_up_in_place_leaves_no_notice(prepared: Machine) -> N
     with Page(prepared.server.url) as page:
         page.open()
         before = prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout
-        page.execute(SWITCH.format(name=prepared.kernel, how="exec"), timeout=60)
+        page.execute(SWITCH.format(name=prepared.kernel, how="exec"), timeout=300)
         next_cell(page, on=ENVIRONMENT)
         assert prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout == before
         assert (

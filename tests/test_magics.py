@@ -49,7 +49,7 @@ def test_names_stay_between_cells_and_the_kernel_starts_once(page: Page) -> None
 def test_output_comes_while_the_cell_runs(page: Page) -> None:
     message_id = page.submit("%%colab_env\nprint('first', flush=True)\nimport time; time.sleep(100)")
     assert heard(page, message_id, "stream") == {"name": "stdout", "text": "first\n"}
-    assert page.stop(message_id, timeout=60).error["ename"] == "KeyboardInterrupt"
+    assert page.stop(message_id, timeout=300).error["ename"] == "KeyboardInterrupt"
 
 
 def test_rich_displays_and_their_updates_arrive(page: Page) -> None:
@@ -90,7 +90,7 @@ def test_the_stop_button_stops_the_cell_and_the_kernel_lives(page: Page) -> None
     page.execute("%%colab_env\nalive = 1")
     message_id = page.submit("%%colab_env\nimport time; time.sleep(60)")
     time.sleep(1)
-    assert page.stop(message_id, timeout=60).error["ename"] == "KeyboardInterrupt"
+    assert page.stop(message_id, timeout=300).error["ename"] == "KeyboardInterrupt"
     assert page.execute("%%colab_env\nalive").displays[-1]["text/plain"] == "1"
 
 
@@ -133,7 +133,7 @@ def test_status_and_mistakes_are_shown(page: Page, prepared: Machine) -> None:
 
 def test_a_package_is_added_and_can_be_imported_at_once(page: Page) -> None:
     page.execute("%%colab_env\n1")
-    cell = page.execute("%colab_env add six", timeout=120)
+    cell = page.execute("%colab_env add six", timeout=300)
     assert "six added" in cell.stdout, cell.error
     assert page.execute("%%colab_env\nimport six; print(six.__name__)").stdout == "six\n"
 

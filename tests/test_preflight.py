@@ -31,7 +31,7 @@ def test_the_stop_button_is_pressed_again_when_the_kernel_did_not_hear_it(home: 
         env=dict(os.environ),
         cwd=str(home),
         checks=["kernel_info", "interrupt"],
-        timeout=60,
+        timeout=300,
     )
     report = _preflight.preflight(request)
     assert report["ok"], report

@@ -240,7 +240,7 @@ def test_a_child_gets_no_signal_from_the_terminal(tmp_path):
 
 
 def test_tasks_run_side_by_side_and_answer_in_order():
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=300)
     assert _process.together(lambda: (barrier.wait(), "a")[1], lambda: (barrier.wait(), "b")[1]) == ["a", "b"]
 
 
@@ -293,7 +293,7 @@ def received_here():
 
 _process.together(received_here, lambda: _process.run(["sleep", "100"], environ={PATH!r}))
 """
-    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert "KeyboardInterrupt" in done.stderr
 
 

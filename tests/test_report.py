@@ -55,7 +55,7 @@ def child(code: str, **options):
 
 def test_a_pipe_gets_plain_lines_without_moving_parts():
     with child(WORK, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert out == b""
     assert err.decode().splitlines() == ["Installing a thing ...", "✓ A thing (done)"]
 
@@ -73,7 +73,7 @@ def test_a_terminal_gets_one_moving_line_and_the_lines_that_stay():
             text += chunk
             if not chunk:
                 break
-        process.wait(timeout=60)
+        process.wait(timeout=300)
     os.close(master)
     drawn = text.decode()
     assert "Installing a thing · working on part" in drawn

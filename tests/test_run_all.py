@@ -57,7 +57,7 @@ def _text(output: nbformat.NotebookNode) -> str:
 
 def by_nbclient(project: Path, kernel: str = "python3") -> nbformat.NotebookNode:
     ran = notebook()
-    NotebookClient(ran, kernel_name=kernel, timeout=120, resources={"metadata": {"path": str(project)}}).execute()
+    NotebookClient(ran, kernel_name=kernel, timeout=300, resources={"metadata": {"path": str(project)}}).execute()
     return ran
 
 

@@ -683,7 +683,7 @@ print(result)
 
 def test_of_two_setups_at_the_same_time_one_waits_and_finds_it_done(machine, project):
     children = [start_python(SETUP.format(project=str(project))) for _ in range(2)]
-    outputs = [child.communicate(timeout=120)[0] for child in children]
+    outputs = [child.communicate(timeout=300)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], outputs
     assert sorted("(done" in output.split("Virtual environment")[-1].splitlines()[0] for output in outputs) == [
         False,

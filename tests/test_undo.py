@@ -120,7 +120,7 @@ def test_a_conda_in_usr_local_goes_and_leaves_only_what_somebody_changed_since(
 
 
 def colab_listing(root: ColabRoot) -> set[str]:
-    return set(root.run(["sh", "-c", LISTING], timeout=120).stdout.splitlines())
+    return set(root.run(["sh", "-c", LISTING], timeout=300).stdout.splitlines())
 
 
 def colab_listing_in_use(root: ColabRoot) -> set[str]:
