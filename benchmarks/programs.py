@@ -37,8 +37,8 @@ def traced(argv, **options):
 _process.run = traced
 sys.argv[0] = "colab-env"
 code = cli.main()
-own, children = sum(os.times()[:2]), sum(os.times()[2:4])
-print(f"{time.perf_counter() - began:6.2f}         the end; processor time: {own:.2f} here, {children:.2f} in programs", file=sys.stderr)
+spent = f"{sum(os.times()[:2]):.2f} here, {sum(os.times()[2:4]):.2f} in programs"
+print(f"{time.perf_counter() - began:6.2f}         the end; processor time: {spent}", file=sys.stderr)
 sys.exit(code)
 """
 SETUP = [sys.executable, "-c", TRACE, *locks.SETUP[len(locks.TOOL) :]]
