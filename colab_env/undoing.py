@@ -75,12 +75,16 @@ def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> 
     """
     runtime = Runtime.detect()
     chosen = {steps} if isinstance(steps, str) else set(steps or ())
-    with _files.locked(runtime.data.with_name(f".{runtime.data.name}.lock")):
+    lock = runtime.data.with_name(f".{runtime.data.name}.lock")
+    parents = [*_parents_made(runtime), *(each for each in lock.parents if not each.exists())]
+    with _files.locked(lock):
         changes = [each for each in _changes(runtime) if not chosen or each.step in chosen]
         places = [place for change in changes for place in _undone(runtime, change, dry_run=dry_run)]
         if not dry_run:
             _clear(runtime, changes, places, whole=not chosen)
-    runtime.data.with_name(f".{runtime.data.name}.lock").unlink()
+    lock.unlink()
+    for parent in () if runtime.data.is_dir() else parents:
+        _remove_empty(parent)
     if not chosen and runtime.data.is_dir() and dry_run:
         places.append(Undone(path=runtime.data, step="setup", action="removed"))
     return UndoResult(places=tuple(places), dry_run=dry_run)
@@ -105,6 +109,12 @@ def _changes(runtime: Runtime) -> list[_Change]:
         for path in reversed(first)
         if path != str(runtime.data)
     ]
+
+
+def _parents_made(runtime: Runtime) -> list[Path]:
+    """Return the parents of the data directory that did not exist before it, the innermost first."""
+    entries = _journal.entries(runtime)
+    return [Path(each) for each in next((each["made"] for each in entries if each["path"] == str(runtime.data)), ())]
 
 
 def _place(after: Any, key: str) -> Path | None:
@@ -203,8 +213,6 @@ def _clear(runtime: Runtime, changes: list[_Change], places: list[Undone], *, wh
         _remove_from_path(runtime.bin)
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
         _files.remove(runtime.data)
-        for parent in next((each["made"] for each in entries if each["path"] == str(runtime.data)), ()):
-            _remove_empty(Path(parent))
     elif runtime.data.is_dir():
         _journal.replace(runtime, kept)
 

@@ -56,7 +56,6 @@ def chromium(profile: Path):
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.implicitly_wait(20)
     try:
         yield driver
     finally:
@@ -65,28 +64,25 @@ def chromium(profile: Path):
 
 def choose_kernel(driver, display_name: str) -> None:
     """Pick a kernel in JupyterLab's dialog, as a person does."""
-    from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select
 
-    driver.find_element(By.CSS_SELECTOR, ".jp-NotebookPanel-toolbar .jp-KernelName, .jp-Toolbar-kernelName").click()
-    dialog = driver.find_element(By.CSS_SELECTOR, ".jp-Dialog")
-    Select(dialog.find_element(By.TAG_NAME, "select")).select_by_visible_text(display_name)
-    dialog.find_element(By.CSS_SELECTOR, "button.jp-mod-accept").click()
+    _click(driver, ".jp-NotebookPanel-toolbar .jp-KernelName, .jp-Toolbar-kernelName")
+    Select(there(driver, ".jp-Dialog select")[0]).select_by_visible_text(display_name)
+    _click(driver, ".jp-Dialog button.jp-mod-accept")
     wait_until_idle(driver, display_name)
 
 
 def wait_until_idle(driver, display_name: str) -> None:
     """Wait until the status bar says that this kernel is there and has nothing to do."""
-    _wait_until(lambda: f"{display_name} | Idle" in driver.find_element("id", "jp-main-statusbar").text)
+    _wait_until(lambda: f"{display_name} | Idle" in _text(driver, "#jp-main-statusbar"))
 
 
 def run_cell(driver, number: int = 0) -> None:
     """Click into a cell and press Shift+Enter."""
     from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    driver.find_elements(By.CSS_SELECTOR, ".jp-CodeCell .cm-content")[number].click()
+    _click(driver, ".jp-CodeCell .cm-content", number)
     ActionChains(driver).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
 
 
@@ -101,16 +97,42 @@ def run_cell_until(driver, number: int, text: str) -> str:
 
 def wait_for_text(driver, text: str, *, seconds: float = 180) -> str:
     """Return what the cells' outputs show once `text` is among it."""
-    from selenium.webdriver.common.by import By
-
     deadline = time.monotonic() + seconds
     shown = ""
     while time.monotonic() < deadline:
-        shown = "\n".join(each.text for each in driver.find_elements(By.CSS_SELECTOR, ".jp-OutputArea-output"))
+        shown = _text(driver, ".jp-OutputArea-output")
         if text in shown:
             return shown
         time.sleep(0.2)
     pytest.fail(f"{text!r} did not appear; the outputs show {shown!r}")
+
+
+def there(driver, selector: str) -> list:
+    """Return what the page shows for a CSS selector, once there is something."""
+    _wait_until(lambda: driver.find_elements("css selector", selector))
+    return driver.find_elements("css selector", selector)
+
+
+def _text(driver, selector: str) -> str:
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    while True:
+        # Lab draws anew what is just being read.
+        with contextlib.suppress(StaleElementReferenceException):
+            return "\n".join(each.text for each in driver.find_elements("css selector", selector))
+
+
+def _click(driver, selector: str, number: int = 0) -> None:
+    from selenium.common.exceptions import WebDriverException
+
+    def clicked() -> bool:
+        # Something may still lie above it, or it is being drawn anew.
+        with contextlib.suppress(WebDriverException):
+            there(driver, selector)[number].click()
+            return True
+        return False
+
+    _wait_until(clicked)
 
 
 def _wait_until(is_true, *, seconds: float = 180) -> None:

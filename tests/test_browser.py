@@ -16,6 +16,7 @@ from browser import (
     needs_browser,
     run_cell,
     run_cell_until,
+    there,
     wait_for_text,
     wait_until_idle,
 )
@@ -54,8 +55,7 @@ def test_the_new_kernel_can_be_chosen_in_jupyterlab_and_runs_a_cell(home, tmp_pa
     with jupyterlab(project, home) as address, chromium(tmp_path / "profile") as driver:
         driver.get(address.format(path="lesson.ipynb"))
         choose_kernel(driver, _display_name())
-        run_cell(driver)
-        shown = wait_for_text(driver, ".venv/bin/python")
+        shown = run_cell_until(driver, 0, ".venv/bin/python")
         driver.save_screenshot(str(tmp_path / "chosen.png"))
     assert str(project / ".venv/bin/python") in shown.replace("\n", "")
 
@@ -88,7 +88,7 @@ def test_a_cell_in_the_environment_s_kernel_shows_its_plot_and_its_progress_bar(
         run_cell(driver, 1)
         shown = wait_for_text(driver, ".venv/bin/python")
         driver.save_screenshot(str(tmp_path / "plot.png"))
-        plots = driver.find_elements("css selector", ".jp-OutputArea-output img")
+        plots = there(driver, ".jp-OutputArea-output img")
     assert "counting: 100%|" in shown
     assert "5/5" in shown
     assert len(plots) == 1

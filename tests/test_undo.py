@@ -16,7 +16,7 @@ from conftest import Machine
 from faults import ENVIRONMENT, KEPT, MACHINE_S_OWN, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
 from faults import machine as colab_machine
 
-from colab_env import _journal, steps, undoing
+from colab_env import _journal, setup, steps, undoing
 from colab_env.runtime import Runtime
 from colab_env.undoing import undo
 
@@ -153,6 +153,18 @@ def test_what_the_steps_made_goes_and_what_they_changed_comes_back(machine: Mach
     assert not (home / ".local/share/jupyter/kernels").exists()
     assert not machine.data.exists()
     assert "nothing to undo" in repr(undo())
+
+
+@pytest.mark.network
+def test_a_home_directory_is_as_empty_as_before(home: Path, project: Path) -> None:
+    (project / "requirements.txt").write_text("six==1.16.0\n")
+    before = sorted(home.rglob("*"))
+    setup(project=project, interpreter="system")
+    assert sorted(home.rglob("*")) != before
+    assert undo().complete
+    assert sorted(home.rglob("*")) == before
+    assert "nothing to undo" in repr(undo())
+    assert sorted(home.rglob("*")) == before
 
 
 @pytest.mark.network

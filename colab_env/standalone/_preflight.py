@@ -104,7 +104,7 @@ class Kernel:
     def start(self) -> None:
         """Start the process and connect; the sockets wait until the kernel has bound its own."""
         with self.log.open("wb") as log:
-            self.manager.start_kernel(env=self.request.env, cwd=self.request.cwd, stdout=log, stderr=log)
+            self.manager.start_kernel(env=self._environ(), cwd=self.request.cwd, stdout=log, stderr=log)
         identity = self.manager.session.bsession
         self.iopub = self.manager.connect_iopub()
         self.shell = self.manager.connect_shell(identity=identity)
@@ -113,6 +113,13 @@ class Kernel:
         self.poller = zmq.Poller()
         self.poller.register(self.iopub, zmq.POLLIN)
         self.poller.register(self.shell, zmq.POLLIN)
+
+    def _environ(self) -> dict[str, str]:
+        # IPython makes its directory at its first start; one that a trial made would stay behind.
+        env = self.request.env
+        if Path(env.get("IPYTHONDIR") or Path(env.get("HOME", "~"), ".ipython")).expanduser().exists():
+            return env
+        return {**env, "IPYTHONDIR": str(self.log.with_name("ipython"))}
 
     def ask(
         self,
