@@ -43,7 +43,10 @@ def jupyterlab(directory: Path, home: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/lab/tree/{{path}}?token=secret&reset"
     finally:
         server.terminate()
-        server.wait(20)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(60)
+        server.kill()
+        server.wait()
 
 
 @contextlib.contextmanager

@@ -84,7 +84,7 @@ def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM
         process.communicate(timeout=5)
     except subprocess.TimeoutExpired:
         _signal(process, signal.SIGKILL)
-        process.communicate(timeout=5)
+        process.communicate()
 
 
 def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PORT = 9000
 _LOG = "/var/log/colab-jupyter.log"
-_SECONDS_TO_START = 60
+_SECONDS_TO_START = 180
 
 
 class ServerError(Exception):
