@@ -1,9 +1,10 @@
 """Show what a first set-up waits for, beside bare uv: `python benchmarks/programs.py`.
 
 For one lock file of `benchmarks/locks.py` (`--lock`, default: large), with a warm download cache or, with `--cold`, an empty
-one: bare uv, a set-up from the same requirements.txt, and a restore of its snapshot. A row is one program: when it was started
-and how long it ran, in seconds, and what it was. Programs that overlap run side by side; what no row covers is colab-env's own
-Python. Below each list stands how much was written to files. Needs what `benchmarks/locks.py` needs.
+one: bare uv, a set-up from the same requirements.txt, and a restore of its snapshot. A row is one program: how long it ran,
+in seconds; below a set-up, when each of its programs was started and how long that ran. Programs that overlap run side by side;
+what no row covers is colab-env's own Python. Each list ends with how much was written to files. Needs what
+`benchmarks/locks.py` needs.
 """
 
 from __future__ import annotations
@@ -46,15 +47,17 @@ _WIDTH = 110
 
 
 class Listed(locks.Place):
-    """A place that prints its programs, each with its time, and below them those that it started itself."""
+    """A place that prints its programs, each with its time, and below a traced set-up those that it started itself."""
 
     def run(self, *argv: object, **more: str) -> str:
         began = time.perf_counter()
         output = super().run(*argv, **more)
         seconds = time.perf_counter() - began
-        words = "colab-env setup" if argv[0] == sys.executable else " ".join(map(str, argv))
-        print(f"{seconds:13.2f}  {self.short(words)}")
-        if argv[0] == sys.executable:
+        if list(argv[: len(locks.TOOL)]) == locks.TOOL:
+            return output
+        is_traced = argv[0] == sys.executable
+        print(f"{seconds:13.2f}  {self.short('colab-env setup' if is_traced else ' '.join(map(str, argv)))}")
+        if is_traced:
             print("\n".join(f"    {self.short(line)}" for line in sorted(output.splitlines())))
         return output
 
@@ -83,10 +86,10 @@ def show(place: Listed, *, cold: bool) -> None:
     cache = place.archives / "cache"
     if not cold:
         place.fresh(cold=True, poetry=False)
-        locks.Place.run(place, *SETUP)
+        place.run(*locks.SETUP)
     listed(place, "bare uv", lambda: locks.by_hand(place), cold=cold)
     listed(place, "colab-env setup, from requirements.txt", lambda: place.run(*SETUP), cold=cold)
-    locks.Place.run(place, *locks.TOOL, "save", cache)
+    place.run(*locks.TOOL, "save", cache)
     listed(place, "colab-env setup --cache, restoring", lambda: place.run(*SETUP, "--cache", cache), cold=cold)
 
 
