@@ -53,17 +53,6 @@ def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str
     return str(_retrying(url, lambda: _get(url).text, sleep))
 
 
-def answers_json(url: str) -> bool | None:
-    """Say whether a package index answers with JSON (PEP 691) at `url`; None when it cannot be asked."""
-    import requests
-
-    try:
-        answer = requests.get(url, headers={"Accept": "application/vnd.pypi.simple.v1+json"}, timeout=_TIMEOUT)
-    except requests.RequestException:
-        return None
-    return answer.headers.get("Content-Type", "").endswith("json") if answer.ok else None
-
-
 def _attempts(url: str, part: Path, sleep: Callable[[float], object]) -> str:
     return str(_retrying(url, lambda: _transfer(url, part), sleep))
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files
-
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
@@ -54,27 +52,8 @@ def settings(runtime: Runtime) -> Index:
     """Read the machine's settings: uv's first, then pip's. Reads files, starts nothing."""
     pip = _pip(runtime)
     uv = runtime.environ.get("UV_DEFAULT_INDEX") or runtime.environ.get("UV_INDEX_URL") or _uv_file(runtime)
-    remembered = _files.read_json(_memory(runtime)) or {}
     listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
-    return Index(url=uv or pip.get("index-url") or remembered.get("url"), certificates=pip.get("cert"), **listed)
-
-
-def default_simple_index() -> str | None:
-    """Return the address that pip itself uses by default, or None on a machine without pip."""
-    try:
-        from pip._internal.models.index import PyPI
-    except ImportError:
-        return None
-    return str(PyPI.simple_url)
-
-
-def remember(runtime: Runtime, url: str) -> None:
-    """Keep the address that healed Poetry, for later runs."""
-    _files.write_json(_memory(runtime), {"url": url})
-
-
-def _memory(runtime: Runtime) -> Path:
-    return runtime.data / "index.json"
+    return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), **listed)
 
 
 def _pip(runtime: Runtime) -> dict[str, str]:

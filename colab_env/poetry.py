@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from colab_env import _files, _process, pins
 from colab_env.errors import BuildError, CommandError, DiskFullError, LockMismatchError, NetworkError, PoetryError
 from colab_env.results import short
+from colab_env.standalone._poetry import NOTE as INDEX_NOTE
 
 if TYPE_CHECKING:
     from colab_env.index import Index
     from colab_env.runtime import Runtime
     from colab_env.wheels import WheelInstaller
 
-_SIMPLE_ONLY = "Expecting value: line 1 column 1 (char 0)"
+_LAUNCHER = Path(__file__).parent / "standalone" / "_poetry.py"
 _WRAPPER = """\
 #!/bin/sh
 # Poetry in an environment of its own. Made by colab-env.
@@ -41,9 +42,7 @@ def health_check(runtime: Runtime, *, version: str | None) -> str | None:
         return "Poetry's environment is damaged"
     if not any(home(runtime).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
         return "Poetry's export plugin is missing"
-    if not (runtime.bin / "poetry").is_file():
-        return "the command poetry is missing"
-    return None
+    return _command_problem(runtime)
 
 
 def installed_version(runtime: Runtime) -> str | None:
@@ -52,53 +51,66 @@ def installed_version(runtime: Runtime) -> str | None:
 
 
 def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller, index: Index) -> None:
-    """Make the tool environment, and prove that Poetry starts."""
+    """Make the tool environment, and prove that Poetry starts. Where only its command is missing, write that."""
+    if health_check(runtime, version=version) == _command_problem(runtime):
+        write_command(runtime, index)
+        return
     wanted = version or pins.POETRY
     with _files.replacing(home(runtime)):
         installer.make_venv(home(runtime) / "venv", runtime.machine_python)
-        # An older Poetry needs an older plugin.
-        plugin = pins.POETRY_EXPORT_PLUGIN if wanted == pins.POETRY else "poetry-plugin-export"
-        installer.install([f"poetry=={wanted}", pins.POETRY_MIRROR_PLUGIN, plugin], python=_python(runtime))
-        answer = _process.run([_program(runtime), "--version", "--no-ansi"], environ=_environ(runtime, index))
-        found = re.search(r"\d+(\.\w+)+", answer.output)
+        installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(runtime))
         write_command(runtime, index)
+        answer = _process.run([*_argv(runtime), "--version", "--no-ansi"], environ=_environ(runtime, index))
+        found = re.search(r"\d+(\.\w+)+", answer.output)
         _files.write_receipt(home(runtime), {"version": found[0] if found else wanted})
+
+
+def _plugins(version: str) -> tuple[str, str]:
+    pinned = (pins.POETRY_MIRROR_PLUGIN, pins.POETRY_EXPORT_PLUGIN)
+    if version == pins.POETRY:
+        return pinned
+    # An older Poetry needs older plugins: the installer finds those that fit.
+    return tuple(each.partition("==")[0] for each in pinned)  # type: ignore[return-value]
 
 
 def write_command(runtime: Runtime, index: Index) -> None:
     """Write the command `poetry`, which never waits for a keyring and knows the machine's package index."""
     defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **index.poetry_environ({})}
     lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
-    text = _WRAPPER.format(defaults=lines, program=shlex.quote(str(_program(runtime))))
+    text = _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(runtime))))
+    _files.write_text(_launcher(runtime), _LAUNCHER.read_text(encoding="utf-8"))
     _files.write_program(runtime.bin / "poetry", text)
 
 
-def default_index(runtime: Runtime) -> str:
-    """Return the address of the simple index that Poetry itself uses by default. Takes half a second."""
-    question = "from poetry.repositories.pypi_repository import PyPiRepository; print(PyPiRepository().url)"
-    answer = _process.run([_python(runtime), "-c", question], environ=_process.child_environ(runtime.environ))
-    return answer.lines[-1].rstrip("/")
-
-
-def is_simple_only(error: CommandError) -> bool:
-    """Say whether Poetry died because the index serves no JSON API, as proxies and mirrors do."""
-    return any(_SIMPLE_ONLY in line for line in error.lines)
+def _command_problem(runtime: Runtime) -> str | None:
+    launcher = _launcher(runtime)
+    if not (runtime.bin / "poetry").is_file():
+        return "the command poetry is missing"
+    if not launcher.is_file() or launcher.read_bytes() != _LAUNCHER.read_bytes():
+        return "the command poetry is of another version of colab-env"
+    return None
 
 
 def install_project(
-    project: Path, *, runtime: Runtime, index: Index, environment: Path | None = None, options: Sequence[str] = ()
-) -> None:
+    project: Path,
+    *,
+    runtime: Runtime,
+    index: Index,
+    environment: Path | None = None,
+    options: Sequence[str] = (),
+) -> tuple[str, ...]:
     """Make the environment hold exactly what the project's lock file says, making the lock file when there is none.
 
     It is the project's `.venv`, or the virtual environment `environment` wherever that is; `options` are those of
-    `poetry sync`. Raises LockMismatchError, BuildError, NetworkError, DiskFullError or PoetryError, each with Poetry's
-    last lines.
+    `poetry sync`. Returns what a person should read. Raises LockMismatchError, BuildError, NetworkError, DiskFullError or
+    PoetryError, each with Poetry's last lines.
     """
     environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
     old = (installed_version(runtime) or "").startswith(("0.", "1."))
-    _run(["install", "--sync"] if old else ["sync"], *options, project=project, runtime=runtime, environ=environ)
+    verb = ["install", "--sync"] if old else ["sync"]
+    return _run(verb, *options, project=project, runtime=runtime, environ=environ)
 
 
 def export(
@@ -108,11 +120,11 @@ def export(
     index: Index,
     environment: Path | None = None,
     options: Sequence[str] = (),
-) -> str:
+) -> tuple[str, tuple[str, ...]]:
     """Return what the project's lock file says in pip's format, making the lock file when there is none.
 
-    Poetry resolves for the Python of the virtual environment `environment`; it makes none itself. `options` are those
-    of `poetry export`. Raises what `install_project` raises.
+    Beside it stands what a person should read. Poetry resolves for the Python of the virtual environment `environment`; it
+    makes none itself. `options` are those of `poetry export`. Raises what `install_project` raises.
     """
     environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_CREATE": "false"}
     if environment is not None:
@@ -120,15 +132,17 @@ def export(
     # To a file that only we read: with credentials, it must not pass over the screen.
     with _files.private_directory(runtime.data) as place:
         target = place / "requirements.txt"
-        _run(["export", "--output", str(target)], *options, project=project, runtime=runtime, environ=environ)
-        return target.read_text(encoding="utf-8")
+        argv = ["export", "--output", str(target)]
+        notes = _run(argv, *options, project=project, runtime=runtime, environ=environ)
+        return target.read_text(encoding="utf-8"), notes
 
 
-def _run(verb: list[str], *options: str, project: Path, runtime: Runtime, environ: dict[str, str]) -> None:
-    argv: list[str | Path] = [_program(runtime), *verb, "--no-interaction", "--no-ansi", *options]
+def _run(verb: list[str], *options: str, project: Path, runtime: Runtime, environ: dict[str, str]) -> tuple[str, ...]:
+    argv = [*_argv(runtime), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
         raise _explained(finished, project)
+    return (INDEX_NOTE,) if INDEX_NOTE in finished.output else ()
 
 
 def _environ(runtime: Runtime, index: Index) -> dict[str, str]:
@@ -141,6 +155,16 @@ def _python(runtime: Runtime) -> Path:
 
 def _program(runtime: Runtime) -> Path:
     return home(runtime) / "venv/bin/poetry"
+
+
+def _launcher(runtime: Runtime) -> Path:
+    # A copy, so that a package that is removed or updated breaks no command.
+    return home(runtime) / "launcher.py"
+
+
+def _argv(runtime: Runtime) -> list[str | Path]:
+    # Everybody starts Poetry this way: what its index answers is asked, remembered and healed in one place.
+    return [_python(runtime), "-I", _launcher(runtime), runtime.data / "index.json"]
 
 
 def _explained(finished: _process.Finished, project: Path) -> CommandError | DiskFullError | NetworkError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from colab_env import _files, _process, choice, index, poetry, projects, simple_index, system, uv, venv
+from colab_env import _files, choice, index, poetry, projects, system, uv, venv
 from colab_env.environment import Environment, Wish
 from colab_env.errors import MissingStepError
 from colab_env.interpreter import Interpreter, parse_specifier
@@ -150,18 +150,10 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     works in the next cell. Raises CommandError when there is no such version or the package index is not reached.
     """
     runtime = Runtime.detect()
-    notes: list[str] = []
 
     def build() -> None:
         known = index.settings(runtime)
-        _, simple_only = _process.together(
-            lambda: poetry.install(runtime, version=version, installer=_installer(runtime), index=known),
-            lambda: simple_index.is_all_there_is(runtime),
-        )
-        if simple_only is None:
-            simple_only = simple_index.is_all_there_is(runtime, url=poetry.default_index(runtime))
-        if simple_only and (healed := simple_index.heal(runtime)):
-            notes.append(healed)
+        poetry.install(runtime, version=version, installer=_installer(runtime), index=known)
 
     result = Step(
         name="install_poetry",
@@ -170,7 +162,6 @@ def install_poetry(*, version: str | None = None) -> StepResult:
         check=lambda: poetry.health_check(runtime, version=version),
         build=build,
         describe=lambda: Found(what=f"Poetry {poetry.installed_version(runtime)}", where=poetry.home(runtime)),
-        notes=notes,
     ).run()
     _put_on_path(runtime.bin)
     return result

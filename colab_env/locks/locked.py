@@ -8,21 +8,19 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, index, poetry, pyproject, simple_index, uv
-from colab_env.errors import ColabEnvError, MissingStepError, PoetryError, UsageError
+from colab_env import _files, _process, index, poetry, pyproject, uv
+from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.locks import lockfiles, poetry_lock, pylock, requirements_text, script_block
 from colab_env.locks.lockfiles import LockFile
 from colab_env.locks.uv_install import UvInstaller
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.index import Index
     from colab_env.interpreter import Interpreter
     from colab_env.runtime import Runtime
 
-T = TypeVar("T")
 INSTALLERS = ("uv", "poetry")
 _TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
 _TWICE = re.compile(r"://([^/@\s]+@)\1")  # how the export plugin writes a name and password that stand in the address
@@ -245,35 +243,27 @@ def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
 def _poetry_install(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
     place.ready()
     require_poetry(runtime)
-
-    def once(known: Index) -> None:
-        options = _poetry_options(directory, choice)
-        poetry.install_project(directory, runtime=runtime, index=known, environment=place.environment, options=options)
-
-    _healing(once, choice, runtime)
+    notes = poetry.install_project(
+        directory,
+        runtime=runtime,
+        index=index.settings(runtime),
+        environment=place.environment,
+        options=_poetry_options(directory, choice),
+    )
+    choice.notes.extend(notes)
 
 
 def _of_poetry(directory: Path, choice: Choice, *, runtime: Runtime, place: Place | None = None) -> str:
     require_poetry(runtime)
-    options = _poetry_options(directory, choice, exported=True)
-
-    def once(known: Index) -> str:
-        environment = place.environment if place else None
-        told = [*options, *(["--with-credentials"] if place else [])]
-        return poetry.export(directory, runtime=runtime, index=known, environment=environment, options=told)
-
-    return _TWICE.sub(r"://\1", _healing(once, choice, runtime))
-
-
-def _healing(once: Callable[[Index], T], choice: Choice, runtime: Runtime) -> T:
-    try:
-        return once(index.settings(runtime))
-    except PoetryError as error:
-        healed = simple_index.heal(runtime) if poetry.is_simple_only(error) else None
-        if healed is None:
-            raise
-        choice.notes.append(healed)
-        return once(index.settings(runtime))
+    text, notes = poetry.export(
+        directory,
+        runtime=runtime,
+        index=index.settings(runtime),
+        environment=place.environment if place else None,
+        options=[*_poetry_options(directory, choice, exported=True), *(["--with-credentials"] if place else [])],
+    )
+    choice.notes.extend(notes)
+    return _TWICE.sub(r"://\1", text)
 
 
 def _poetry_options(directory: Path, choice: Choice, *, exported: bool = False) -> list[str]:
