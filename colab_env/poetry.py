@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, pins
+from colab_env import _files, _process, index, pins
 from colab_env.errors import BuildError, CommandError, DiskFullError, LockMismatchError, NetworkError, PoetryError
 from colab_env.results import short
 from colab_env.standalone._poetry import NOTE as INDEX_NOTE
 
 if TYPE_CHECKING:
-    from colab_env.index import Index
     from colab_env.runtime import Runtime
     from colab_env.wheels import WheelInstaller
 
@@ -50,17 +49,17 @@ def installed_version(runtime: Runtime) -> str | None:
     return str(receipt["version"]) if receipt else None
 
 
-def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller, index: Index) -> None:
+def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller) -> None:
     """Make the tool environment, and prove that Poetry starts. Where only its command is missing, write that."""
     if health_check(runtime, version=version) == _command_problem(runtime):
-        write_command(runtime, index)
+        write_command(runtime)
         return
     wanted = version or pins.POETRY
     with _files.replacing(home(runtime)):
         installer.make_venv(home(runtime) / "venv", runtime.machine_python)
         installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(runtime))
-        write_command(runtime, index)
-        answer = _process.run([*_argv(runtime), "--version", "--no-ansi"], environ=_environ(runtime, index))
+        write_command(runtime)
+        answer = _process.run([*_argv(runtime), "--version", "--no-ansi"], environ=_environ(runtime))
         found = re.search(r"\d+(\.\w+)+", answer.output)
         _files.write_receipt(home(runtime), {"version": found[0] if found else wanted})
 
@@ -73,21 +72,27 @@ def _plugins(version: str) -> tuple[str, str]:
     return tuple(each.partition("==")[0] for each in pinned)  # type: ignore[return-value]
 
 
-def write_command(runtime: Runtime, index: Index) -> None:
+def write_command(runtime: Runtime) -> None:
     """Write the command `poetry`, which never waits for a keyring and knows the machine's package index."""
-    defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **index.poetry_environ({})}
-    lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
-    text = _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(runtime))))
     _files.write_text(_launcher(runtime), _LAUNCHER.read_text(encoding="utf-8"))
-    _files.write_program(runtime.bin / "poetry", text)
+    _files.write_program(runtime.bin / "poetry", _command_text(runtime))
+
+
+def _command_text(runtime: Runtime) -> str:
+    settings = index.settings(runtime)
+    defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **settings.poetry_environ({})}
+    lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
+    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(runtime))))
 
 
 def _command_problem(runtime: Runtime) -> str | None:
-    launcher = _launcher(runtime)
-    if not (runtime.bin / "poetry").is_file():
+    command, launcher = runtime.bin / "poetry", _launcher(runtime)
+    if not command.is_file():
         return "the command poetry is missing"
     if not launcher.is_file() or launcher.read_bytes() != _LAUNCHER.read_bytes():
         return "the command poetry is of another version of colab-env"
+    if command.read_bytes() != _command_text(runtime).encode():
+        return "the command poetry knows other index settings than this machine has"
     return None
 
 
@@ -95,7 +100,6 @@ def install_project(
     project: Path,
     *,
     runtime: Runtime,
-    index: Index,
     environment: Path | None = None,
     options: Sequence[str] = (),
 ) -> tuple[str, ...]:
@@ -105,7 +109,7 @@ def install_project(
     `poetry sync`. Returns what a person should read. Raises LockMismatchError, BuildError, NetworkError, DiskFullError or
     PoetryError, each with Poetry's last lines.
     """
-    environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
+    environ = _environ(runtime) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
     old = (installed_version(runtime) or "").startswith(("0.", "1."))
@@ -117,7 +121,6 @@ def export(
     project: Path,
     *,
     runtime: Runtime,
-    index: Index,
     environment: Path | None = None,
     options: Sequence[str] = (),
 ) -> tuple[str, tuple[str, ...]]:
@@ -126,7 +129,7 @@ def export(
     Beside it stands what a person should read. Poetry resolves for the Python of the virtual environment `environment`; it
     makes none itself. `options` are those of `poetry export`. Raises what `install_project` raises.
     """
-    environ = _environ(runtime, index) | {"POETRY_VIRTUALENVS_CREATE": "false"}
+    environ = _environ(runtime) | {"POETRY_VIRTUALENVS_CREATE": "false"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)
     # To a file that only we read: with credentials, it must not pass over the screen.
@@ -145,8 +148,8 @@ def _run(verb: list[str], *options: str, project: Path, runtime: Runtime, enviro
     return (INDEX_NOTE,) if INDEX_NOTE in finished.output else ()
 
 
-def _environ(runtime: Runtime, index: Index) -> dict[str, str]:
-    return _process.child_environ(runtime.environ, **index.poetry_environ(runtime.environ))
+def _environ(runtime: Runtime) -> dict[str, str]:
+    return _process.child_environ(runtime.environ, **index.settings(runtime).poetry_environ(runtime.environ))
 
 
 def _python(runtime: Runtime) -> Path:

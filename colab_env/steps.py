@@ -151,16 +151,12 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     """
     runtime = Runtime.detect()
 
-    def build() -> None:
-        known = index.settings(runtime)
-        poetry.install(runtime, version=version, installer=_installer(runtime), index=known)
-
     result = Step(
         name="install_poetry",
         title="Installing Poetry",
         lock=_lock(runtime, "poetry"),
         check=lambda: poetry.health_check(runtime, version=version),
-        build=build,
+        build=lambda: poetry.install(runtime, version=version, installer=_installer(runtime)),
         describe=lambda: Found(what=f"Poetry {poetry.installed_version(runtime)}", where=poetry.home(runtime)),
     ).run()
     _put_on_path(runtime.bin)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_env import _report, runtime, steps, system
+from colab_env import _report, poetry, runtime, steps, system
 from colab_env.interpreter import Interpreter
 from colab_env.results import StepResult
 
@@ -133,6 +133,7 @@ def machine(built_machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch)
         elif source.is_file():
             shutil.copy2(source, data / name)
     monkeypatch.setenv("COLAB_ENV_HOME", str(data))
+    poetry.write_command(runtime.Runtime.detect())  # it remembers what the index answers, for this test alone
     return Machine(data=data, python=built_machine.python, poetry=built_machine.poetry)
 
 

@@ -86,14 +86,6 @@ def test_a_settings_file_that_cannot_be_read_is_passed_over(url, home, text):
     assert url() is None
 
 
-def test_what_healed_poetry_is_remembered_until_the_machine_says_otherwise(url, home, monkeypatch):
-    monkeypatch.setenv("COLAB_ENV_HOME", str(home / "colab-env"))
-    runtime = Runtime.detect({"HOME": str(home)})
-    index.remember(runtime, A)
-    assert url() == A
-    assert url(PIP_INDEX_URL=B) == B
-
-
 def test_pips_further_sources_are_told_to_uv(url, home):
     write(
         home / ".config/pip/pip.conf",
@@ -112,7 +104,3 @@ def test_children_are_told_only_what_they_are_not_told_already():
     assert settings.poetry_environ({}) == {"POETRY_PYPI_MIRROR_URL": A, "REQUESTS_CA_BUNDLE": "/etc/cert.pem"}
     assert settings.uv_environ({"UV_DEFAULT_INDEX": B, "SSL_CERT_FILE": "mine"}) == {}
     assert Index().uv_environ({}) == Index().poetry_environ({}) == {}
-
-
-def test_pips_default_is_a_simple_index():
-    assert index.default_simple_index().rstrip("/").endswith("/simple")

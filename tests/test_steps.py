@@ -16,7 +16,7 @@ import pytest
 from conftest import PROJECT, start_python
 
 import colab_env
-from colab_env import choice, simple_index, step, steps, venv
+from colab_env import choice, step, steps, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -515,16 +515,6 @@ def test_an_environment_before_poetry_names_the_step_that_is_missing(project):
     with pytest.raises(MissingStepError, match="Poetry is not installed") as caught:
         steps.configure_venv(project)
     assert "install_poetry()" in caught.value.hint
-
-
-def test_poetry_is_healed_where_only_the_simple_index_is_served_and_only_there(machine, filled):
-    simple_only = simple_index.NOTE in machine.poetry.notes
-    (machine.data / "index.json").unlink(missing_ok=True)
-    depend_on(filled, "iniconfig==2.0.0")
-    result = steps.configure_venv(filled, system_site_packages=False)
-    assert (simple_index.NOTE in result.notes) == simple_only
-    assert "iniconfig-2.0.0" in installed(filled)
-    assert (machine.data / "index.json").exists() == simple_only
 
 
 # --- register_kernel

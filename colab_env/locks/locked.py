@@ -246,7 +246,6 @@ def _poetry_install(directory: Path, choice: Choice, *, place: Place, runtime: R
     notes = poetry.install_project(
         directory,
         runtime=runtime,
-        index=index.settings(runtime),
         environment=place.environment,
         options=_poetry_options(directory, choice),
     )
@@ -258,7 +257,6 @@ def _of_poetry(directory: Path, choice: Choice, *, runtime: Runtime, place: Plac
     text, notes = poetry.export(
         directory,
         runtime=runtime,
-        index=index.settings(runtime),
         environment=place.environment if place else None,
         options=[*_poetry_options(directory, choice, exported=True), *(["--with-credentials"] if place else [])],
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from colab_env import _files, _journal, choice, index, poetry
+from colab_env import _files, _journal, choice, poetry
 from colab_env.errors import NotOursError
 from colab_env.jupyter import kernelspec
 from colab_env.results import short
@@ -105,7 +105,7 @@ def _settle(files: Mapping[str, bytes], described: Mapping[str, Any], *, runtime
             if not path.is_file() or path.read_bytes() != content:
                 _files.write_text(path, content.decode())
         if poetry.installed_version(runtime) is not None:
-            poetry.write_command(runtime, index.settings(runtime))
+            poetry.write_command(runtime)
         choice.remember(runtime, contents.python_in(described), project=project)
 
 

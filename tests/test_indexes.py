@@ -1,0 +1,256 @@
+"""A project without a lock file becomes a kernel on every index that pip can read, whatever else that index answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from index_server import BEHAVIOURS, DEFAULT, Behaviour, IndexServer
+from small_wheels import write_wheel
+
+import colab_env
+from colab_env import envs, planning, poetry, steps
+from colab_env.errors import PoetryError
+from colab_env.runtime import Runtime
+from colab_env.standalone._poetry import NOTE, VERSION
+
+pytestmark = pytest.mark.network  # Poetry and the kernel's packages are real
+
+OFFLINE = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "SSL_CERT_DIR")
+PROJECT = """\
+[project]
+name = "lesson"
+version = "0.1.0"
+requires-python = ">=3.8"
+dependencies = ["atlas"]
+
+[tool.poetry]
+package-mode = false
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """What the index has: atlas, which needs globe, in two versions, something to add later, and a pip to install."""
+    place = tmp_path / "wheels"
+    for version in ("1.0", "1.1"):
+        write_wheel(place, "atlas", version, needs=["globe>=2"])
+    for name in ("globe", "compass"):
+        write_wheel(place, name, "2.0")
+    for name in ("pip", "poetry"):
+        write_wheel(place, name, "99.0")
+    return place
+
+
+@pytest.fixture
+def index(wheels: Path, machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IndexServer]:
+    """The only index that this machine reaches, in the place of the default one; nothing is cached or set up here."""
+    for name in OFFLINE:
+        monkeypatch.delenv(name, raising=False)
+    with IndexServer(wheels) as server, server.environ() as variables:
+        caches = {name: str(tmp_path / name.lower()) for name in ("UV_CACHE_DIR", "POETRY_CACHE_DIR")}
+        for name, value in {**variables, **caches, "PIP_CONFIG_FILE": os.devnull}.items():
+            monkeypatch.setenv(name, value)
+        (machine.data / "index.json").unlink(missing_ok=True)
+        poetry.write_command(Runtime.detect())
+        yield server
+        assert server.strangers == []
+
+
+@pytest.fixture
+def lesson(project: Path) -> Path:
+    (project / "pyproject.toml").write_text(PROJECT)
+    return project
+
+
+def installed(place: Path) -> set[str]:
+    return {path.name.removesuffix(".dist-info") for path in place.glob("lib/python3*/site-packages/*.dist-info")}
+
+
+def answers(machine) -> dict[str, bool]:
+    document = json.loads((machine.data / "index.json").read_text())
+    return {address: entry["complete"] for address, entry in document["indexes"].items()}
+
+
+def say(machine, **entry: object) -> None:
+    """Write what is remembered of the default index."""
+    document = {"version": VERSION, "indexes": {DEFAULT: {"complete": True, "asked": time.time(), **entry}}}
+    (machine.data / "index.json").write_text(json.dumps(document))
+
+
+def add(machine, project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `poetry add`, as the next cell does."""
+    argv = [str(machine.data / "bin/poetry"), "add", "--no-interaction", *words]
+    return subprocess.run(argv, cwd=project, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+@pytest.mark.parametrize("way", ["in place of the default", "set up for pip"])
+def test_a_project_without_a_lock_file_becomes_a_kernel(index, machine, lesson, base, monkeypatch, name, way):
+    index.behaviour = BEHAVIOURS[name]
+    if way == "set up for pip":
+        monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    python = machine.python.version
+    result = colab_env.setup(python=python, interpreter="system", project=lesson, system_site_packages=False)
+    assert colab_env.check_kernel(result.kernel).ok
+    assert installed(lesson / ".venv") == {"atlas-1.1", "globe-2.0", "pip-99.0"}
+
+    # What is written is what it would be elsewhere: hashes, and no word of this index.
+    lock = (lesson / "poetry.lock").read_text()
+    assert lock.count("sha256:") == 2
+    assert "127.0.0.1" not in lock
+    assert "[package.source]" not in lock
+
+    added = add(machine, lesson, "compass")
+    assert added.returncode == 0, added.stdout + added.stderr
+    assert '"compass (>=2.0' in (lesson / "pyproject.toml").read_text()
+    assert "compass-2.0" in installed(lesson / ".venv")
+
+    again = steps.configure_venv(lesson, python=python, system_site_packages=False, groups=())
+    assert again.changed
+    plan = planning.plan(python, interpreter="system", project=lesson, system_site_packages=False)
+    assert {row.name: row.wanted for row in plan.rows} == {"atlas": "1.1", "globe": "2.0", "compass": "2.0"}
+    assert installed(envs.create("from-lock", project=lesson).where) == {"atlas-1.1", "globe-2.0", "compass-2.0"}
+    assert installed(envs.create("by-name", "atlas<1.1").where) == {"atlas-1.0", "globe-2.0"}
+
+    if way == "in place of the default":
+        complete = name == "everything"
+        assert answers(machine) == {DEFAULT: complete}
+        notes = [note for step in result.steps for note in step.notes]
+        assert notes.count(NOTE) == (not complete)
+    # A company's index is the only one that is asked.
+    assert way != "set up for pip" or not (machine.data / "index.json").exists()
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "envs"
+    monkeypatch.setenv("COLAB_ENV_BASE", str(place))
+    return place
+
+
+def fill(machine, lesson: Path):
+    return steps.configure_venv(lesson, python=machine.python, system_site_packages=False)
+
+
+def test_poetry_reads_its_own_source_where_that_has_everything(index, machine, lesson):
+    index.behaviour = BEHAVIOURS["everything"]
+    assert NOTE not in fill(machine, lesson).notes
+    assert "/pypi/atlas/1.1/json" in index.asked
+
+
+def test_an_index_is_asked_once_and_remembered_by_its_address(index, machine, lesson):
+    index.behaviour = BEHAVIOURS["HTML only"]
+    assert NOTE in fill(machine, lesson).notes
+    before = len(index.asked)
+    assert add(machine, lesson, "compass").returncode == 0
+    assert not {path for path in index.asked[before:] if path.startswith(("/pypi/", "/simple/pip/"))}
+    say(machine, complete=False, asked=time.time() - 25 * 3600)
+    index.behaviour = BEHAVIOURS["everything"]
+    assert add(machine, lesson, "globe").returncode == 0
+    assert answers(machine) == {DEFAULT: True}
+
+
+def test_an_index_that_changes_overnight_is_noticed_by_the_next_command(index, machine, lesson):
+    index.behaviour = BEHAVIOURS["no /pypi/NAME/VERSION/json"]
+    say(machine, asked=time.time() - 7200)
+    added = add(machine, lesson, "compass")
+    assert added.returncode == 0, added.stdout + added.stderr
+    assert added.stderr.count(NOTE) == 1
+    assert answers(machine) == {DEFAULT: False}
+
+
+@pytest.mark.parametrize("name", [name for name in BEHAVIOURS if name not in ("everything", "no /pypi/NAME/json")])
+def test_an_index_that_changes_within_the_hour_costs_one_more_run(index, machine, lesson, name):
+    index.behaviour = BEHAVIOURS[name]
+    say(machine)
+    assert NOTE in fill(machine, lesson).notes
+    assert "atlas-1.1" in installed(lesson / ".venv")
+    assert answers(machine) == {DEFAULT: False}
+
+
+def test_one_package_that_has_no_json_is_found_on_its_simple_page(index, machine, lesson):
+    index.behaviour = Behaviour(without="globe")
+    assert NOTE in fill(machine, lesson).notes
+    assert "globe-2.0" in installed(lesson / ".venv")
+
+
+def test_a_package_that_no_page_has_is_an_error_at_once(index, machine, lesson):
+    index.behaviour = BEHAVIOURS["everything"]
+    (lesson / "pyproject.toml").write_text(PROJECT.replace("atlas", "atlass"))
+    with pytest.raises(PoetryError, match="atlass"):
+        fill(machine, lesson)
+    assert answers(machine) == {DEFAULT: True}
+    assert not (lesson / "poetry.lock").exists()
+
+
+def test_a_sign_in_page_in_the_place_of_the_whole_index_is_no_index(index, machine, lesson):
+    index.behaviour = BEHAVIOURS["a page to sign in for 404"]
+    for wheel in index.wheels.iterdir():
+        wheel.unlink()
+    with pytest.raises(PoetryError):
+        fill(machine, lesson)
+    assert not (machine.data / "index.json").exists()
+
+
+def test_an_index_that_cannot_be_reached_is_remembered_as_it_was(index, machine, lesson, monkeypatch):
+    say(machine, complete=False, asked=time.time() - 7 * 24 * 3600)
+    before = (machine.data / "index.json").read_text()
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert add(machine, lesson, "compass").returncode != 0
+    assert (machine.data / "index.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1]", '{"version": 2, "indexes": {}}', '{"url": "https://old.example/simple"}', "[" * 100_000]
+    + [
+        f'{{"version": {VERSION}, "indexes": {value}}}'
+        for value in ("5", "[]", f'{{"{DEFAULT}": {{"complete": "yes"}}}}')
+    ],
+)
+def test_a_damaged_memory_is_no_memory(index, machine, lesson, text):
+    index.behaviour = BEHAVIOURS["HTML only"]
+    (machine.data / "index.json").write_text(text)
+    assert NOTE in fill(machine, lesson).notes
+    assert answers(machine) == {DEFAULT: False}
+
+
+def test_a_mirror_of_poetrys_own_settings_stays_poetrys(index, machine, lesson, wheels, tmp_path):
+    (lesson / "poetry.toml").write_text(f'[plugins.pypi_mirror]\nurl = "{index.url}"\n')
+    index.behaviour = BEHAVIOURS["HTML only"]
+    fill(machine, lesson)
+    assert "atlas-1.1" in installed(lesson / ".venv")
+    assert not (machine.data / "index.json").exists()
+
+
+def test_a_source_of_the_project_is_asked_for_its_packages_and_nobody_else_is(index, machine, lesson, tmp_path):
+    index.behaviour = BEHAVIOURS["no /pypi/NAME/VERSION/json"]
+    write_wheel(tmp_path / "secret", "treasure", "1.0", needs=["globe"])
+    with IndexServer(tmp_path / "secret") as private:
+        source = f'[[tool.poetry.source]]\nname = "ours"\nurl = "{private.url}"\npriority = "explicit"\n'
+        chosen = '[tool.poetry.dependencies]\ntreasure = { source = "ours" }\n'
+        text = PROJECT.replace('"atlas"', '"atlas", "treasure"')
+        (lesson / "pyproject.toml").write_text(f"{text}{chosen}{source}")
+        fill(machine, lesson)
+        assert {"treasure-1.0", "atlas-1.1"} <= installed(lesson / ".venv")
+        assert "/simple/treasure/" in private.asked
+    assert not [path for path in index.asked if "treasure" in path]
+
+
+def test_the_command_of_an_older_colab_env_is_written_anew_and_nothing_else(machine):
+    launcher = machine.data / "poetry/launcher.py"
+    (machine.data / "bin/poetry").unlink()
+    before = (machine.data / "poetry/colab-env.json").stat().st_mtime_ns
+    result = steps.install_poetry()
+    assert result.reason == "the command poetry is missing"
+    assert (machine.data / "poetry/colab-env.json").stat().st_mtime_ns == before
+    assert str(launcher) in (machine.data / "bin/poetry").read_text()
+    version = subprocess.run([machine.data / "bin/poetry", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.startswith("Poetry (version")
