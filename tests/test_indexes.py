@@ -230,18 +230,47 @@ def test_a_mirror_of_poetrys_own_settings_stays_poetrys(index, machine, lesson, 
     assert not (machine.data / "index.json").exists()
 
 
-def test_a_source_of_the_project_is_asked_for_its_packages_and_nobody_else_is(index, machine, lesson, tmp_path):
-    index.behaviour = BEHAVIOURS["no /pypi/NAME/VERSION/json"]
+EXPLICIT = '[[tool.poetry.source]]\nname = "ours"\nurl = "{url}"\npriority = "{priority}"\n'
+
+
+@pytest.mark.parametrize("name", ["everything", "no /pypi/NAME/VERSION/json"])
+def test_a_source_of_the_project_is_asked_for_its_packages_and_nobody_else_is(index, machine, lesson, tmp_path, name):
+    index.behaviour = BEHAVIOURS[name]
     write_wheel(tmp_path / "secret", "treasure", "1.0", needs=["globe"])
-    with IndexServer(tmp_path / "secret") as private:
-        source = f'[[tool.poetry.source]]\nname = "ours"\nurl = "{private.url}"\npriority = "explicit"\n'
+    with IndexServer(tmp_path / "secret", user="me", password="pass") as private:
+        address = private.url.replace("://", "://me:pass@")
         chosen = '[tool.poetry.dependencies]\ntreasure = { source = "ours" }\n'
         text = PROJECT.replace('"atlas"', '"atlas", "treasure"')
-        (lesson / "pyproject.toml").write_text(f"{text}{chosen}{source}")
+        (lesson / "pyproject.toml").write_text(f"{text}{chosen}{EXPLICIT.format(url=address, priority='explicit')}")
         fill(machine, lesson)
         assert {"treasure-1.0", "atlas-1.1"} <= installed(lesson / ".venv")
         assert "/simple/treasure/" in private.asked
+        assert not [path for path in private.asked if "atlas" in path]
     assert not [path for path in index.asked if "treasure" in path]
+
+
+def test_a_primary_source_of_the_project_is_asked_for_everything(index, machine, lesson, wheels, tmp_path):
+    index.behaviour = BEHAVIOURS["HTML only"]
+    with IndexServer(wheels) as private:
+        (lesson / "pyproject.toml").write_text(f"{PROJECT}{EXPLICIT.format(url=private.url, priority='primary')}")
+        fill(machine, lesson)
+    assert {"globe-2.0", "atlas-1.1"} <= installed(lesson / ".venv")
+    assert {path for path in index.asked if path.startswith("/simple/")} <= {"/simple/pip/"}
+
+
+def test_one_package_may_come_from_two_places_by_its_marker(index, machine, lesson, tmp_path):
+    """As torch does: a build of its own for one system, the usual one for the others."""
+    index.behaviour = BEHAVIOURS["HTML only"]
+    write_wheel(tmp_path / "builds", "atlas", "1.1+cpu", needs=["globe"])
+    with IndexServer(tmp_path / "builds") as builds:
+        text = (
+            '[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = ">=3.8"\natlas = ['
+            '{ version = "1.1+cpu", source = "ours", markers = "sys_platform == \'linux\'" },'
+            '{ version = "1.0", source = "pypi", markers = "sys_platform != \'linux\'" }]\n'
+        )
+        (lesson / "pyproject.toml").write_text(f"{text}{EXPLICIT.format(url=builds.url, priority='explicit')}")
+        fill(machine, lesson)
+    assert {"atlas-1.1+cpu", "globe-2.0"} <= installed(lesson / ".venv")
 
 
 def test_the_command_of_an_older_colab_env_is_written_anew_and_nothing_else(machine):

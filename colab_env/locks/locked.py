@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,9 +153,10 @@ def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: R
     text = str(_process.together(answer, guess)[0])
     if pyproject.is_package(directory):
         text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
-    # Poetry has chosen by source; every version is exact and most have hashes, so any index may have the file.
+    # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
-    _put(installer, text, choice, place=place, directory=directory)
+    sources = poetry_lock.sources((directory / "poetry.lock").read_text(encoding="utf-8"))
+    _put(installer, text, choice, place=place, directory=directory, sources=sources)
 
 
 def _install_guess(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
@@ -217,13 +218,26 @@ def _without(lock: LockFile, names: Collection[str], scratch: Path) -> list[str 
     return ["-r", lock.path, "--excludes", excludes]
 
 
-def _put(installer: UvInstaller, text: str, choice: Choice, *, place: Place, directory: Path) -> None:
+def _put(
+    installer: UvInstaller,
+    text: str,
+    choice: Choice,
+    *,
+    place: Place,
+    directory: Path,
+    sources: Mapping[tuple[str, str], str] | None = None,
+) -> None:
     # The text may hold a password: it goes from hand to hand, never to a file that stays or a command line.
     text = requirements_text.without(text, choice.left_out(text)) if choice.left_out else text
     if place.pip and not _PIP.search(text):
         text += "\npip\n"
-    argv = [*place.options, *_trusting(text), "--exact", "--no-deps", "-r", "-"]
-    installer.install(argv, python=place.python, cwd=directory, text=_TRUSTED.sub("", text))
+    argv: list[str | Path] = [*place.options, *_trusting(text), "--exact", "--no-deps", "-r", "-"]
+    text, of_sources = requirements_text.with_sources(text, sources) if sources else (text, None)
+    with _files.private_directory(installer.scratch) as scratch:
+        if of_sources:
+            _files.write_text(scratch / "pyproject.toml", of_sources)
+            argv += ["-r", scratch / "pyproject.toml"]
+        installer.install(argv, python=place.python, cwd=directory, text=_TRUSTED.sub("", text))
 
 
 def _trusting(text: str) -> list[str]:
