@@ -162,7 +162,7 @@ def _program(runtime: Runtime) -> Path:
 
 def _launcher(runtime: Runtime) -> Path:
     # A copy, so that a package that is removed or updated breaks no command.
-    return home(runtime) / "launcher.py"
+    return runtime.bin / _LAUNCHER.name
 
 
 def _argv(runtime: Runtime) -> list[str | Path]:

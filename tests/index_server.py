@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import trustme
+from packaging.utils import canonicalize_name
 from pip._internal.models.index import PyPI
 
 DEFAULT = PyPI.simple_url.rstrip("/").removesuffix("/simple")  # what pip and Poetry use without settings
@@ -160,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def of(self, name: str) -> list[Path]:
         return sorted(
-            path for path in self.index.wheels.iterdir() if path.name.split("-")[0].lower() == name.replace("-", "_")
+            each for each in self.index.wheels.iterdir() if canonicalize_name(each.name.split("-")[0]) == name
         )
 
     def simple(self, name: str, found: list[Path]) -> None:

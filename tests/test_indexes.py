@@ -274,7 +274,7 @@ def test_one_package_may_come_from_two_places_by_its_marker(index, machine, less
 
 
 def test_the_command_of_an_older_colab_env_is_written_anew_and_nothing_else(machine):
-    launcher = machine.data / "poetry/launcher.py"
+    launcher = machine.data / "bin/_poetry.py"
     (machine.data / "bin/poetry").unlink()
     before = (machine.data / "poetry/colab-env.json").stat().st_mtime_ns
     result = steps.install_poetry()

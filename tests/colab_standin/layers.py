@@ -86,7 +86,8 @@ def _install(namespace: Namespace, layer: Path) -> None:
     try:
         for command in _install_commands():
             argv = namespace.argv(command, cwd="/")
-            subprocess.run(argv, check=True, env=colab_environment(), stdin=subprocess.DEVNULL)
+            # The pins as input: inside, this checkout may be hidden, as everything below /tmp is.
+            subprocess.run(argv, check=True, env=colab_environment(), input=_PINS.read_bytes())
     finally:
         namespace.close()
     partial = layer.with_name(f"{layer.name}.partial")
@@ -100,7 +101,7 @@ def _install(namespace: Namespace, layer: Path) -> None:
 def _install_commands() -> list[list[str]]:
     pip = [PYTHON, "-m", "pip", "--quiet", "--no-cache-dir", "install", "--root-user-action=ignore"]
     uv = ["/usr/local/bin/uv", "pip", "install", "--quiet", "--no-cache", "--compile-bytecode", f"--python={PYTHON}"]
-    return [[*pip, "uv"], [*uv, f"--requirements={_PINS}"]]
+    return [[*pip, "uv"], [*uv, "--requirements=-"]]
 
 
 def _key() -> str:
