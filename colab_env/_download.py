@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,21 @@ def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], objec
 def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str:
     """Return a small text file from the web. Same faults and retries as `fetch`."""
     return str(_retrying(url, lambda: _get(url).text, sleep))
+
+
+def sign_in_page(url: str) -> str | None:
+    """Return the title of the page that people are shown at an address where a program expects a list, or None."""
+    import requests
+
+    try:
+        answer = requests.get(url, timeout=_TIMEOUT)
+    except requests.RequestException:
+        return None
+    text = answer.content.decode("utf-8", "replace")
+    if not answer.ok or not re.search(r"(?i)<(?:form|input|script)\b", text):
+        return None
+    title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
+    return " ".join(title[1].split())[:80] if title else "without a title"
 
 
 def _attempts(url: str, part: Path, sleep: Callable[[float], object]) -> str:

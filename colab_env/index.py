@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colab_env import _download, _report
+from colab_env.errors import NetworkError
+
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
+_FOUND_NONE = re.compile(
+    r"No solution found|No matching distribution found"  # uv, pip
+    r"|version solving failed|ackage \S+ .*not found|Expecting value: line 1"  # Poetry
+)
 _LISTS = {"extra": "extra-index-url", "links": "find-links", "trusted": "trusted-host"}
 
 
@@ -54,6 +62,31 @@ def settings(runtime: Runtime) -> Index:
     uv = runtime.environ.get("UV_DEFAULT_INDEX") or runtime.environ.get("UV_INDEX_URL") or _uv_file(runtime)
     listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
     return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), **listed)
+
+
+def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkError | None:
+    """Return the error for an index that shows a page to sign in, where a tool with this `environ` found no package.
+
+    The index is asked once, and only if the tool's `lines` say that it found none.
+    """
+    if not any(_FOUND_NONE.search(line) for line in lines):
+        return None
+    url = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or environ.get("PIP_INDEX_URL") or _default()
+    title = _download.sign_in_page(f"{url.rstrip('/')}/pip/") if url else None
+    if title is None:
+        return None
+    msg = f"the package index {_report.clean(url or '')} shows a web page, “{title}”, where packages should be"
+    hint = "sign in to this network in a browser, or check the index's address in the settings of pip or uv"
+    return NetworkError(msg, hint=hint)
+
+
+def _default() -> str | None:
+    # What pip and uv use without settings; pip knows the address.
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError:
+        return None
+    return str(PyPI.simple_url)
 
 
 def _pip(runtime: Runtime) -> dict[str, str]:

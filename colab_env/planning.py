@@ -113,7 +113,7 @@ class _Question:
     def _wanted(self, chosen: Foreseen, machine: Machine, markers: Mapping[str, str]) -> dict[str, Wanted]:
         if self.lock is None:
             return {}
-        if self.lock.kind == "poetry.lock" and poetry.health_check(self.runtime, version=None):
+        if self.lock.kind == "poetry.lock" and poetry.missing(self.runtime):
             groups = pyproject.default_groups(self.lock.directory) if self.groups is None else self.groups
             text = poetry_lock.read(self.lock.path.read_text(encoding="utf-8"), groups)
             return requirements_text.read(text, markers)

@@ -31,7 +31,12 @@ def home(runtime: Runtime) -> Path:
 
 
 def health_check(runtime: Runtime, *, version: str | None) -> str | None:
-    """Return why Poetry has to be installed, or None. Reads files, starts nothing."""
+    """Return why Poetry or its command has to be installed, or None. Reads files, starts nothing."""
+    return missing(runtime, version=version) or _command_problem(runtime)
+
+
+def missing(runtime: Runtime, *, version: str | None = None) -> str | None:
+    """Return why a project cannot be installed with Poetry, or None. Reads files, starts nothing."""
     receipt = _files.read_receipt(home(runtime))
     if receipt is None:
         return "Poetry is not installed"
@@ -41,7 +46,7 @@ def health_check(runtime: Runtime, *, version: str | None) -> str | None:
         return "Poetry's environment is damaged"
     if not any(home(runtime).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
         return "Poetry's export plugin is missing"
-    return _command_problem(runtime)
+    return None
 
 
 def installed_version(runtime: Runtime) -> str | None:
@@ -51,7 +56,7 @@ def installed_version(runtime: Runtime) -> str | None:
 
 def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller) -> None:
     """Make the tool environment, and prove that Poetry starts. Where only its command is missing, write that."""
-    if health_check(runtime, version=version) == _command_problem(runtime):
+    if missing(runtime, version=version) is None:
         write_command(runtime)
         return
     wanted = version or pins.POETRY
@@ -82,7 +87,7 @@ def _command_text(runtime: Runtime) -> str:
     settings = index.settings(runtime)
     defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **settings.poetry_environ({})}
     lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
-    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(runtime))))
+    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(runtime, _launcher(runtime)))))
 
 
 def _command_problem(runtime: Runtime) -> str | None:
@@ -144,7 +149,7 @@ def _run(verb: list[str], *options: str, project: Path, runtime: Runtime, enviro
     argv = [*_argv(runtime), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
-        raise _explained(finished, project)
+        raise index.not_an_index(environ, finished.lines) or _explained(finished, project)
     return (INDEX_NOTE,) if INDEX_NOTE in finished.output else ()
 
 
@@ -165,9 +170,9 @@ def _launcher(runtime: Runtime) -> Path:
     return runtime.bin / _LAUNCHER.name
 
 
-def _argv(runtime: Runtime) -> list[str | Path]:
+def _argv(runtime: Runtime, launcher: Path = _LAUNCHER) -> list[str | Path]:
     # Everybody starts Poetry this way: what its index answers is asked, remembered and healed in one place.
-    return [_python(runtime), "-I", _launcher(runtime), runtime.data / "index.json"]
+    return [_python(runtime), "-I", launcher, runtime.data / "index.json"]
 
 
 def _explained(finished: _process.Finished, project: Path) -> CommandError | DiskFullError | NetworkError:

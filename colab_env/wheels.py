@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _process
+from colab_env import _process, index
 from colab_env.errors import CommandError, DiskFullError, NetworkError
 
 
@@ -59,11 +59,11 @@ class WheelInstaller:
         try:
             _process.run(argv, environ=self.environ)
         except CommandError as error:
-            raise explained(error) from error
+            raise explained(error, self.environ) from error
 
 
-def explained(error: CommandError) -> CommandError | DiskFullError | NetworkError:
-    """Return the error for what uv or pip died of: the disk, the network, or what they say themselves."""
+def explained(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:
+    """Return the error for what uv or pip with this `environ` died of: the disk, the network, or what they say themselves."""
     text = "\n".join(error.lines)
     if "No space left on device" in text:
         return DiskFullError(
@@ -77,4 +77,4 @@ def explained(error: CommandError) -> CommandError | DiskFullError | NetworkErro
     ):
         msg = f"the package index cannot be reached: {found[0].strip()}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")
-    return error
+    return index.not_an_index(environ, error.lines) or error

@@ -133,6 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
         self.connection.close()
 
+    @property
+    def base(self) -> str:
+        return DEFAULT if isinstance(self.connection, ssl.SSLSocket) else self.index.address
+
     def do_HEAD(self) -> None:
         self.do_GET()
 
@@ -148,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.answer(200, (self.index.wheels / name).read_bytes())
             case ["files", name] if behaviour.metadata and (wheel := self.index.wheels / name[:-9]).is_file():
                 self.answer(200, _metadata(wheel))
+            case ["stable.html"]:
+                links = "".join(self.link(path) for path in sorted(self.index.wheels.iterdir()))
+                self.answer(200, f"<html><body>{links}</body></html>".encode(), Content_Type="text/html")
             case ["simple", name] if found := self.of(name):
                 self.simple(name, found)
             case ["pypi", name, "json"] if behaviour.project_json and name != behaviour.without and self.of(name):
@@ -181,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         metadata = {"core-metadata": {"sha256": wheel.metadata_sha256}} if self.index.behaviour.metadata else {}
         return {
             "filename": path.name,
-            "url": f"/files/{path.name}",
+            "url": f"{self.base}/files/{path.name}",
             "hashes": hashes,
             "yanked": False,
             **metadata,
@@ -215,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
             "yanked": False,
             "size": path.stat().st_size,
             "digests": {"sha256": _wheel(path).sha256},
-            "url": f"{DEFAULT}/files/{path.name}",
+            "url": f"{self.base}/files/{path.name}",
             "upload_time_iso_8601": "2024-01-01T00:00:00.000000Z",
         }
 

@@ -25,7 +25,7 @@ def colab(standin, standin_site):  # noqa: F811
     """A Colab machine that reaches the stand-in installer's site; the parts of its conda lie outside it."""
     import rattler
 
-    outside = (standin_site, Path(rattler.__file__).parents[1])
+    outside = (ROOT, standin_site, Path(rattler.__file__).parents[1])
     shares = tuple(Share(source=path, target=path) for path in outside)
     with ColabRoot.build(options=Options(google_colab=real_google_colab(), shares=shares)) as root:
         yield root

@@ -34,12 +34,12 @@ FLOORS: list[tuple[str, set[str]]] = [
      | {"plans.comparison", "plans.linking", "plans.project_needs"}),
     ("tools", {"locks.lockfiles"}),
     ("tools", {"notebook", "open_in_colab", "poetry", "pyproject", "system", "uv", "venv"}
-     | {"jupyter.colab_layer", "jupyter.kernelspec", "locks.uv_install", "miniconda.conda"}),
+     | {"jupyter.colab_layer", "jupyter.kernelspec", "locks.poetry_sources", "locks.uv_install", "miniconda.conda"}),
     ("tools", {"jupyter.guard", "jupyter.shim", "locks.poetry_lock", "locks.pylock", "locks.requirements_text"}
      | {"miniconda._overlay_undo", "named_env.base_dirs", "named_env.names", "named_env.units", "plans.distributions"}),
-    ("tools", {"index", "json_text", "wheels", "locks.script_block", "locks.uv_progress"}
+    ("tools", {"json_text", "wheels", "locks.script_block", "locks.uv_progress"}
      | {"miniconda._overlay", "miniconda._run", "miniconda.installers", "named_env._relocate"}),
-    ("tools", {"miniconda._originals", "miniconda.faults"}),
+    ("tools", {"index", "miniconda._originals", "miniconda.faults"}),
     ("edges", {"_process", "_download", "snapshot._cache", "snapshot._unpack"}),
     ("edges", {"snapshot._archive"}),
     ("edges", {"_files"}),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, _process, index, poetry, pyproject, uv
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
-from colab_env.locks import lockfiles, poetry_lock, pylock, requirements_text, script_block
+from colab_env.locks import lockfiles, poetry_lock, poetry_sources, pylock, requirements_text, script_block
 from colab_env.locks.lockfiles import LockFile
 from colab_env.locks.uv_install import UvInstaller
 from colab_env.results import short
@@ -138,7 +138,7 @@ def check(lock: LockFile, choice: Choice) -> None:
 
 def require_poetry(runtime: Runtime) -> None:
     """Raise MissingStepError unless Poetry is there with what is needed of it."""
-    if reason := poetry.health_check(runtime, version=None):
+    if reason := poetry.missing(runtime):
         raise MissingStepError(reason, hint="run install_poetry() first, or `colab-env install-poetry`")
 
 
@@ -155,7 +155,9 @@ def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: R
         text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
     # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
-    sources = poetry_lock.sources((directory / "poetry.lock").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
+    installer = replace(installer, environ=kept)
+    sources = poetry_sources.read((directory / "poetry.lock").read_text(encoding="utf-8"))
     _put(installer, text, choice, place=place, directory=directory, sources=sources)
 
 
@@ -225,14 +227,16 @@ def _put(
     *,
     place: Place,
     directory: Path,
-    sources: Mapping[tuple[str, str], str] | None = None,
+    sources: Sequence[poetry_sources.Source] = (),
 ) -> None:
     # The text may hold a password: it goes from hand to hand, never to a file that stays or a command line.
     text = requirements_text.without(text, choice.left_out(text)) if choice.left_out else text
     if place.pip and not _PIP.search(text):
         text += "\npip\n"
     argv: list[str | Path] = [*place.options, *_trusting(text), "--exact", "--no-deps", "-r", "-"]
-    text, of_sources = requirements_text.with_sources(text, sources) if sources else (text, None)
+    of_sources = None
+    if sources:
+        text, of_sources = poetry_sources.with_sources(text, sources, project=directory.name)
     with _files.private_directory(installer.scratch) as scratch:
         if of_sources:
             _files.write_text(scratch / "pyproject.toml", of_sources)

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 _FORMAT = "2.1"  # as Poetry 2 writes it: groups and markers stand at each package
 
 
 def read(text: str, groups: Collection[str]) -> str:
     """Return the packages of the main dependencies and of some groups in pip's format, without those of extras."""
-    return _requirements(_parsed(text), groups)
+    return _requirements(parsed(text), groups)
 
 
 def guess(text: str, groups: Collection[str]) -> str | None:
@@ -37,15 +35,8 @@ def guess(text: str, groups: Collection[str]) -> str | None:
         return None
 
 
-def sources(text: str) -> dict[tuple[str, str], str]:
-    """Return the simple index of each package, by normalized name and version, that is not from the default one."""
-    if 'type = "legacy"' not in text:  # a large file takes seconds to read
-        return {}
-    packages = [each for each in _parsed(text).get("package", []) if each.get("source", {}).get("type") == "legacy"]
-    return {(canonicalize_name(each["name"]), each["version"]): each["source"]["url"] for each in packages}
-
-
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
+    """Return a poetry.lock as plain values. Takes seconds for a large one."""
     import tomlkit
 
     return tomlkit.parse(text).unwrap()

@@ -83,7 +83,7 @@ class UvInstaller:
             try:
                 _process.run(argv, environ=self.environ, cwd=lock.parent, follow=seen)
             except CommandError as error:
-                raise explained(error) from error
+                raise explained(error, self.environ) from error
         return "".join(f"{line}\n" for line in seen.lines)
 
     def install(self, arguments: Sequence[str | Path], *, python: Path, cwd: Path, text: str | None = None) -> None:
@@ -99,7 +99,7 @@ class UvInstaller:
             with _report.activity("Installing"):
                 _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
         except CommandError as error:
-            raise explained(error) from error
+            raise explained(error, self.environ) from error
 
     def _written(self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
@@ -109,7 +109,7 @@ class UvInstaller:
             try:
                 _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd)
             except CommandError as error:
-                raise explained(error) from error
+                raise explained(error, self.environ) from error
             return target.read_text(encoding="utf-8")
 
 
@@ -130,7 +130,7 @@ class _Added:
         pass
 
 
-def explained(error: CommandError) -> ColabEnvError:
+def explained(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
     """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words."""
     text = "\n".join(error.lines)
     if found := re.search(r"Hash mismatch for `([^`]+)`", text):
@@ -143,7 +143,7 @@ def explained(error: CommandError) -> ColabEnvError:
         return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if found := re.search(r".*incompatible with the `pylock\.toml`'s Python requirement.*", text):
         return NoSuchPythonError(found[0].strip(), hint="choose another Python")
-    return wheels.explained(error)
+    return wheels.explained(error, environ)
 
 
 def _tail(text: str, start: int) -> str:

@@ -14,48 +14,53 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 NOTE = "This package index answers Poetry only in part; Poetry now reads its simple pages, as pip does."
 SIMPLE_URL = "POETRY_PYPI_MIRROR_URL"  # the plugin reads the simple index of this address
+_AGAIN = "COLAB_ENV_POETRY_AGAIN"  # this is the second run, whatever could be remembered of the first
 VERSION = 1  # of the file that remembers what an index answers
 # What asks the index, and may be done again after it failed.
-_VERBS = frozenset(("add", "export", "install", "lock", "remove", "sync", "update"))
+_RESOLVING = frozenset(("add", "export", "install", "lock", "remove", "sync", "update"))
+# What never asks it, or is out of the plugin's reach: `self` has packages of its own.
+_OTHERS = frozenset(("about", "cache", "check", "config", "env", "help", "list", "run", "self", "shell", "version"))
+_PLAIN = frozenset(("--help", "-h", "--version", "-V", "--no-plugins"))
 # An index that lacked an answer is asked again after a day, one that gave them all after an hour: a proxy may have changed
 # its mind, and Poetry takes longer to load than the index to answer.
 _SECONDS = {True: 3600, False: 24 * 3600}
+_SOON = 600  # seconds until an index is asked again that could not be asked, or had a passing fault
 _SAMPLES = ("pip", "poetry")  # whoever installed Poetry from an index has both there
-_TIMEOUT = (10, 15)  # seconds to connect, seconds between two bytes; Poetry's own limit is 15
+_PASSING = (408, 425, 429)  # status codes of faults that pass; those from 500 on are others
 _MOST_NAMES = 20  # packages to look for after a failure: each costs a request
 _SIMPLE = "application/vnd.pypi.simple.v1+json, */*;q=0.1"
-_LINK = re.compile(r"""href=["']?[^"'>]*?([^"'>/#?]+\.(?:whl|tar\.gz|zip))["'#?>\s]""")
+_LINK = re.compile(r"""(?i)href\s*=\s*["']?[^"'>]*?([^"'>/#?]+\.(?:whl|tar\.gz|zip))["'#?>\s]""")
 _WHEEL = re.compile(r"[^-]+-([^-]+)-.*\.whl")
 
 
 def main(memory: Path, words: list[str]) -> int:
     """Run Poetry with these words and return its exit code; `memory` is the file that remembers what indexes answer."""
     sys.argv = ["poetry", *words]
-    if os.environ.get(SIMPLE_URL) or _VERBS.isdisjoint(words) or _has_mirror(words):
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if os.environ.get(SIMPLE_URL) or verb in _OTHERS or not verb or not _PLAIN.isdisjoint(words):
         return _poetry()
     index = _built_in()
-    if _is_complete(index, memory) is False:
-        os.environ[SIMPLE_URL] = f"{index}/simple"
+    resolves = not _RESOLVING.isdisjoint(words) and not _is_locked(words)
+    complete = _is_complete(index, memory, words) if resolves else _read(memory).get(index, {}).get("complete")
+    if os.environ.pop(_AGAIN, None) or complete is False:
+        _use_simple_pages(index)
         return _poetry()
-    refused = _watch(index)
-    code = _poetry()
-    names = sorted({address[len(index) :].split("/")[2] for address in refused})
-    if code and any(_listed(index, name) for name in names[:_MOST_NAMES]):
-        _remember(memory, index, complete=False)
-        _say(f"{NOTE} Once more:")
-        os.environ[SIMPLE_URL] = f"{index}/simple"
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-I", __file__, str(memory), *words])  # noqa: S606
-    return code
+    return _watched(index, memory, words) if resolves else _poetry()
+
+
+def _is_locked(words: Sequence[str]) -> bool:
+    # An export from a lock file that is there asks nobody.
+    return "export" in words and Path("poetry.lock").exists()
 
 
 def _poetry() -> int:
@@ -67,78 +72,96 @@ def _poetry() -> int:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
 
 
-def _has_mirror(words: Iterable[str]) -> bool:
-    """Say whether Poetry's own settings name a mirror: the user's, or a poetry.toml's that may be the project's."""
-    from poetry.config.config import Config
-
-    if (Config.create().get("plugins") or {}).get("pypi_mirror"):
-        return True
-    projects = [Path.cwd(), *(Path(word).resolve() for word in words if Path(word).is_dir())]
-    settings = (above / "poetry.toml" for each in projects for above in (each, *each.parents))
-    return any("pypi_mirror" in _text(each) for each in settings)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def _built_in() -> str:
     """Return the address of Poetry's built-in source, without /simple."""
+    import inspect
+
     from poetry.repositories.pypi_repository import PyPiRepository
 
-    return str(PyPiRepository().url).rstrip("/").rpartition("/simple")[0]
+    # Not from a repository, which would read Poetry's settings: whatever is wrong there, Poetry says better.
+    return str(inspect.signature(PyPiRepository).parameters["url"].default).rstrip("/")
 
 
-def _is_complete(index: str, memory: Path) -> bool | None:
+def _use_simple_pages(index: str) -> None:
+    """Let the plugin read the simple pages, unless Poetry's settings, which may be the project's, name another mirror."""
+    os.environ[SIMPLE_URL] = f"{index}/simple"
+    with contextlib.suppress(ImportError, AttributeError):
+        from poetry_plugin_pypi_mirror.plugins import PyPIMirrorPlugin
+
+        activate: Callable[..., None] = PyPIMirrorPlugin.activate
+
+        def activated(plugin: Any, poetry: Any, io: Any) -> None:
+            with contextlib.suppress(AttributeError):
+                if poetry.config.get("plugins", {}).get("pypi_mirror", {}).get("url"):
+                    os.environ.pop(SIMPLE_URL, None)
+            activate(plugin, poetry, io)
+
+        PyPIMirrorPlugin.activate = activated
+
+
+def _is_complete(index: str, memory: Path, words: Sequence[str]) -> bool | None:
     """Say whether the index gives every answer; None where that was never to be found out. Poetry loads meanwhile."""
-    known = _read(memory).get(index, {})
-    if 0 <= time.time() - known.get("asked", 0) < _SECONDS[known.get("complete", True)]:
-        return bool(known["complete"])
-    heard: list[bool | None] = []
+    known = _read(memory).get(index, {"complete": None, "again": 0})
+    if 0 <= known["again"] - time.time() < max(_SECONDS.values()):
+        return known["complete"]  # type: ignore[no-any-return]
+    heard: list[tuple[bool | None, bool]] = []
     asking = threading.Thread(target=lambda: heard.append(_ask(index)), daemon=True)
     asking.start()
     import poetry.console.application  # noqa: F401
 
     asking.join()
-    if heard[0] is None:
-        return known.get("complete")
-    _remember(memory, index, complete=heard[0])
-    if not heard[0] and known.get("complete") is not False:
-        _say(NOTE)
-    return heard[0]
+    complete, lasts = heard[0] if heard else (None, False)
+    if complete is None:
+        complete = known["complete"]
+    _remember(memory, index, complete=complete, seconds=_SECONDS[complete] if lasts and complete is not None else _SOON)
+    if complete is False and known["complete"] is not False:
+        _say(NOTE, words)
+    return complete
 
 
-def _ask(index: str) -> bool | None:
-    from concurrent.futures import ThreadPoolExecutor
-
+def _ask(index: str) -> tuple[bool | None, bool]:
+    """Return whether the index gives every answer, or None, and whether that is more than a passing fault."""
     for name in _SAMPLES:
         answer = _get(f"{index}/simple/{name}/", accept=_SIMPLE)
+        if _is_passing(answer):
+            return None, False
         files = _files(answer)
         if not files:
             continue
         versions = [found[1] for found in map(_WHEEL.fullmatch, files) if found]
-        if not _is_json(answer) or not versions:
-            return False
-        with ThreadPoolExecutor(2) as pool:
-            addresses = (f"{index}/pypi/{name}/json", f"{index}/pypi/{name}/{versions[-1]}/json")
-            return all(pool.map(lambda address: _is_json(_get(address), "info", "urls"), addresses))
-    return None
+        # Poetry before 2.2 takes no relative addresses from JSON.
+        if not _is_json(answer) or not versions or not str(answer.json()["files"][0].get("url")).startswith("http"):
+            return False, True
+        answers = _side_by_side(f"{index}/pypi/{name}/json", f"{index}/pypi/{name}/{versions[-1]}/json")
+        return all(_is_json(each, "info", "urls") for each in answers), not any(map(_is_passing, answers))
+    return None, False
 
 
-def _listed(index: str, name: str) -> bool:
-    return bool(_files(_get(f"{index}/simple/{name}/", accept=_SIMPLE)))
+def _side_by_side(*addresses: str) -> list[Any]:
+    # Threads that nobody waits for at the end, unlike those of a pool: the stop button counts at once.
+    answers: dict[str, Any] = {}
+    threads = [
+        threading.Thread(target=lambda each=each: answers.update({each: _get(each)}), daemon=True) for each in addresses
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [answers.get(each) for each in addresses]
 
 
 def _get(address: str, *, accept: str = "application/json") -> Any:
     import requests
+    from poetry.utils.constants import REQUESTS_TIMEOUT
 
     try:
-        return requests.get(address, headers={"Accept": accept}, timeout=_TIMEOUT)
+        return requests.get(address, headers={"Accept": accept}, timeout=REQUESTS_TIMEOUT)
     except (requests.RequestException, OSError):
         return None
+
+
+def _is_passing(answer: Any) -> bool:
+    return answer is None or answer.status_code in _PASSING or answer.status_code >= 500
 
 
 def _is_json(answer: Any, *keys: str) -> bool:
@@ -168,6 +191,23 @@ def _document(answer: Any) -> Any:
         return None
 
 
+def _watched(index: str, memory: Path, words: Sequence[str]) -> int:
+    """Run Poetry; once more, on the simple pages, if it failed and they have what the index had refused."""
+    refused, stopped = _watch(index), _note_stop()
+    code = _poetry()
+    if code == 0 or stopped:
+        return code
+    names = sorted({address[len(index) :].split("/")[2] for address in refused})
+    pages = (_get(f"{index}/simple/{name}/", accept=_SIMPLE) for name in names[:_MOST_NAMES])
+    if any(map(_files, pages)):
+        _remember(memory, index, complete=False, seconds=_SECONDS[False])
+        _say(f"{NOTE} Once more:", words)
+        sys.stdout.flush()
+        os.environ[_AGAIN] = "1"
+        os.execv(sys.executable, [sys.executable, "-I", __file__, str(memory), *words])  # noqa: S606
+    return code
+
+
 def _watch(index: str) -> set[str]:
     """Return a set that will hold the addresses at which the index refuses an answer to Poetry."""
     import requests
@@ -189,6 +229,19 @@ def _watch(index: str) -> set[str]:
     return refused
 
 
+def _note_stop() -> list[int]:
+    """Return a list that is no longer empty once the stop button was pressed: Poetry ends with 1 then, as after a failure."""
+    pressed: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
+    return pressed
+
+
 def _read(memory: Path) -> dict[str, dict[str, Any]]:
     try:
         document = json.loads(memory.read_text(encoding="utf-8"))
@@ -199,11 +252,11 @@ def _read(memory: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: dict[str, Any]) -> bool:
-    return isinstance(entry["complete"], bool) and isinstance(entry["asked"], (int, float))
+    return entry["complete"] in (True, False, None) and isinstance(entry["again"], (int, float))
 
 
-def _remember(memory: Path, index: str, *, complete: bool) -> None:
-    known = {**_read(memory), index: {"complete": complete, "asked": int(time.time())}}
+def _remember(memory: Path, index: str, *, complete: bool | None, seconds: int) -> None:
+    known = {**_read(memory), index: {"complete": complete, "again": int(time.time()) + seconds}}
     beside = memory.with_name(f".{memory.name}.{os.getpid()}")
     try:
         beside.write_text(json.dumps({"version": VERSION, "indexes": known}, indent=1), encoding="utf-8")
@@ -213,9 +266,13 @@ def _remember(memory: Path, index: str, *, complete: bool) -> None:
             beside.unlink()
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+def _say(text: str, words: Sequence[str]) -> None:
+    if {"-q", "--quiet"}.isdisjoint(words):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
