@@ -241,11 +241,17 @@ def interpreter() -> str:
 
 
 def mirror() -> dict[str, str]:
-    """Return what Poetry needs on a network that serves only the simple index, for the recipe's side too."""
-    from colab_env import _download, index
+    """Return what Poetry needs where the index lacks an answer that Poetry wants, for the recipe's side too."""
+    import requests
+    from pip._internal.models.index import PyPI
 
-    url = index.default_simple_index()
-    return {"POETRY_PYPI_MIRROR_URL": url} if url and _download.answers_json(f"{url}/pip/") is False else {}
+    index = PyPI.simple_url.rstrip("/").removesuffix("/simple")
+    page = requests.get(f"{index}/simple/pip/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}, timeout=60)
+    if page.headers.get("Content-Type", "").endswith("json"):
+        version = page.json()["files"][-1]["filename"].removesuffix(".tar.gz").split("-")[1]
+        if requests.get(f"{index}/pypi/pip/{version}/json", timeout=60).ok:
+            return {}
+    return {"POETRY_PYPI_MIRROR_URL": f"{index}/simple"}
 
 
 def tree(directory: Path) -> tuple[int, int]:
