@@ -69,7 +69,8 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
 
     The index is asked once, and only if the tool's `lines` say that it found none.
     """
-    if not any(_FOUND_NONE.search(line) for line in lines):
+    text = "\n".join(lines)
+    if not _FOUND_NONE.search(text) or "the provided package locations" in text:  # uv's words where it asks no index
         return None
     url = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or environ.get("PIP_INDEX_URL") or _default()
     title = _download.sign_in_page(f"{url.rstrip('/')}/pip/") if url else None
