@@ -179,8 +179,17 @@ class Page:
                 raise PageError(msg)
 
     def execute(self, code: str, *, inputs: Sequence[str] = (), timeout: float = _SECONDS) -> Cell:
-        """Run a cell to its end, at most `timeout` seconds; `inputs` answer its calls of input(), in order."""
-        return self.finish(self.submit(code), inputs=inputs, timeout=timeout)
+        """Run a cell to its end, at most `timeout` seconds; `inputs` answer its calls of input(), in order.
+
+        After an error ipykernel aborts for a moment what comes next, meant for the cells behind it in a Run all: such a
+        cell is run again, as a person does.
+        """
+        end = time.monotonic() + timeout
+        cell = self.finish(self.submit(code), inputs=inputs, timeout=timeout)
+        while cell.reply.get("status") == "aborted" and time.monotonic() < end:
+            time.sleep(0.05)
+            cell = self.finish(self.submit(code), inputs=inputs, timeout=timeout)
+        return cell
 
     def submit(self, code: str) -> str:
         """Start a cell and return its message id, for finish()."""
