@@ -55,15 +55,19 @@ def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str
 
 
 def sign_in_page(url: str) -> str | None:
-    """Return the title of the page that people are shown at an address where a program expects a list, or None."""
+    """Return the title of the page that people are shown at an address where a program expects links to files, or None.
+
+    Pages of an index may have forms too, as devpi's have: with a link to a file it is an index.
+    """
     import requests
 
     try:
         answer = requests.get(url, timeout=_TIMEOUT)
-    except requests.RequestException:
+    except (requests.RequestException, ValueError):  # some addresses raise the latter
         return None
     text = answer.content.decode("utf-8", "replace")
-    if not answer.ok or not re.search(r"(?i)<(?:form|input|script)\b", text):
+    is_page = re.search(r"(?i)<(?:form|input|script)\b", text) and not re.search(r"\.(?:whl|tar\.gz|zip)\b", text)
+    if not answer.ok or not is_page:
         return None
     title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
     return " ".join(title[1].split())[:80] if title else "without a title"

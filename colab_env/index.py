@@ -20,6 +20,8 @@ _FOUND_NONE = re.compile(
     r"No solution found|No matching distribution found"  # uv, pip
     r"|version solving failed|ackage \S+ .*not found|Expecting value: line 1"  # Poetry
 )
+# Where a child is told which index to use: uv, pip, Poetry's plugin.
+_ADDRESSES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "POETRY_PYPI_MIRROR_URL")
 _LISTS = {"extra": "extra-index-url", "links": "find-links", "trusted": "trusted-host"}
 
 
@@ -72,7 +74,7 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
     text = "\n".join(lines)
     if not _FOUND_NONE.search(text) or "the provided package locations" in text:  # uv's words where it asks no index
         return None
-    url = environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or environ.get("PIP_INDEX_URL") or _default()
+    url = next((environ[name] for name in _ADDRESSES if environ.get(name)), None) or _default()
     title = _download.sign_in_page(f"{url.rstrip('/')}/pip/") if url else None
     if title is None:
         return None

@@ -69,12 +69,10 @@ def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller)
         _files.write_receipt(home(runtime), {"version": found[0] if found else wanted})
 
 
-def _plugins(version: str) -> tuple[str, str]:
-    pinned = (pins.POETRY_MIRROR_PLUGIN, pins.POETRY_EXPORT_PLUGIN)
-    if version == pins.POETRY:
-        return pinned
+def _plugins(version: str) -> list[str]:
+    pinned = [pins.POETRY_MIRROR_PLUGIN, pins.POETRY_EXPORT_PLUGIN]
     # An older Poetry needs older plugins: the installer finds those that fit.
-    return tuple(each.partition("==")[0] for each in pinned)  # type: ignore[return-value]
+    return pinned if version == pins.POETRY else [each.partition("==")[0] for each in pinned]
 
 
 def write_command(runtime: Runtime) -> None:

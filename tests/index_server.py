@@ -31,6 +31,7 @@ from pip._internal.models.index import PyPI
 
 DEFAULT = PyPI.simple_url.rstrip("/").removesuffix("/simple")  # what pip and Poetry use without settings
 _JSON = "application/vnd.pypi.simple.v1+json"
+TOP = ""  # of each simple page
 _SIGN_IN = b"<!DOCTYPE html><title>Sign in</title><form action=/login><input name=user></form>"
 
 
@@ -45,6 +46,7 @@ class Behaviour:
     refusal: int = 404
     metadata: bool = True  # PEP 658
     hashes: bool = True
+    relative: bool = False  # the addresses of files, in JSON
     delay: float = 0.0  # seconds before each answer
 
 
@@ -135,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def base(self) -> str:
+        if self.index.behaviour.relative:
+            return ""
         return DEFAULT if isinstance(self.connection, ssl.SSLSocket) else self.index.address
 
     def do_HEAD(self) -> None:
@@ -180,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps({**document, "files": files}).encode(), Content_Type=_JSON)
             return
         links = "".join(self.link(path) for path in found)
-        self.answer(200, f"<!DOCTYPE html><html><body>{links}</body></html>".encode(), Content_Type="text/html")
+        self.answer(200, f"<!DOCTYPE html><html><body>{TOP}{links}</body></html>".encode(), Content_Type="text/html")
 
     def simple_file(self, path: Path) -> dict[str, Any]:
         wheel = _wheel(path)

@@ -28,8 +28,10 @@ _AGAIN = "COLAB_ENV_POETRY_AGAIN"  # this is the second run, whatever could be r
 VERSION = 1  # of the file that remembers what an index answers
 # What asks the index, and may be done again after it failed.
 _RESOLVING = frozenset(("add", "export", "install", "lock", "remove", "sync", "update"))
-# What never asks it, or is out of the plugin's reach: `self` has packages of its own.
-_OTHERS = frozenset(("about", "cache", "check", "config", "env", "help", "list", "run", "self", "shell", "version"))
+# What never asks it, or is out of the plugin's reach: before there is a project, and for Poetry's own packages.
+_OTHERS = frozenset(
+    ("about", "cache", "check", "config", "env", "help", "init", "list", "new", "run", "self", "shell", "version")
+)
 _PLAIN = frozenset(("--help", "-h", "--version", "-V", "--no-plugins"))
 # An index that lacked an answer is asked again after a day, one that gave them all after an hour: a proxy may have changed
 # its mind, and Poetry takes longer to load than the index to answer.
@@ -129,7 +131,7 @@ def _ask(index: str) -> tuple[bool | None, bool]:
         if not files:
             continue
         versions = [found[1] for found in map(_WHEEL.fullmatch, files) if found]
-        # Poetry before 2.2 takes no relative addresses from JSON.
+        # Poetry 2.1.0 does not take relative addresses from JSON, although PEP 691 allows them; 2.5.1 does.
         if not _is_json(answer) or not versions or not str(answer.json()["files"][0].get("url")).startswith("http"):
             return False, True
         answers = _side_by_side(f"{index}/pypi/{name}/json", f"{index}/pypi/{name}/{versions[-1]}/json")
@@ -156,7 +158,7 @@ def _get(address: str, *, accept: str = "application/json") -> Any:
 
     try:
         return requests.get(address, headers={"Accept": accept}, timeout=REQUESTS_TIMEOUT)
-    except (requests.RequestException, OSError):
+    except (requests.RequestException, OSError, ValueError):  # some addresses raise the latter
         return None
 
 
