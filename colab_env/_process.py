@@ -1,4 +1,4 @@
-"""Run other programs: the only module that starts processes."""
+"""Run other programs: the only module that starts processes, and that ends those which a dead run left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextvars
 import io
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _KEPT_LINES = 400
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Whose child a process is: the owner's pid, when that was started, and the namespace in which the pid means something.
+# In the environment every descendant has it, one that left the process group too.
+_OWNER = "COLAB_ENV_OWNER"
 
 # A child that inherits these works with the notebook server's Python instead of its own (facts of Colab: PYTHONPATH,
 # UV_SYSTEM_PYTHON), or fails at the first plot (MPLBACKEND).
@@ -82,7 +87,8 @@ def run(
     """Run a program to its end, showing its last line meanwhile, or what `follow` makes of it.
 
     Raises CommandError when it cannot be started or, with `check`, ends with another code than 0. An exception in this
-    process, the stop button included, ends the program's whole process group first.
+    process, the stop button included, ends the program's whole process group first. When this process is killed, the
+    program is killed too; what it had started itself ends with the next `end_orphans`.
     """
     words = tuple(str(word) for word in argv)
     with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
@@ -90,6 +96,8 @@ def run(
         returncode = child.wait()
     stop_if_asked()
     finished = Finished(argv=words, returncode=returncode, lines=lines)
+    if returncode in (126, 127) and lines and lines[-1].startswith("setpriv: failed to execute"):
+        raise _cannot_start(words, lines[-1].rpartition(": ")[2])
     if check and returncode:
         raise failed(finished)
     return finished
@@ -187,18 +195,50 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
 
 
 @contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as the stop button does; then this process ends by that signal, as asked.
+
+    Handlers of somebody else stay, and so does a SIGHUP that `nohup` ignores.
+    """
+    received: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        received.append(number)
+        if len(received) == 1:  # a second one shall not end the clean-up
+            raise KeyboardInterrupt
+
+    try:
+        with _handling((signal.SIGTERM, signal.SIGHUP), stop, in_place_of=signal.SIG_DFL):
+            yield
+    finally:
+        if received:
+            os.kill(os.getpid(), received[0])
+
+
+@contextlib.contextmanager
 def _stop_held() -> Iterator[list[int]]:
     """Note the stop button instead of raising: a program that has just started is not known yet, and nobody ended it."""
     pressed: list[int] = []
+    with contextlib.ExitStack() as held:
+        for number in _STOPS:
+            handler = signal.getsignal(number)
+            if handler is signal.default_int_handler or getattr(handler, "__module__", None) == __name__:
+                held.enter_context(_handling((number,), lambda got, _: pressed.append(got), in_place_of=handler))
+        yield pressed
+
+
+@contextlib.contextmanager
+def _handling(numbers: Sequence[int], handler: Any, *, in_place_of: Any) -> Iterator[None]:
+    """Set a handler for those signals that have the one named, in the main thread; elsewhere nothing can be set."""
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield pressed
-        return
-    signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    taken = [number for number in numbers if is_main and signal.getsignal(number) is in_place_of]
+    for number in taken:
+        signal.signal(number, handler)
     try:
-        yield pressed
+        yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in taken:
+            signal.signal(number, in_place_of)
 
 
 def _start(
@@ -207,8 +247,8 @@ def _start(
     stop_if_asked()
     try:
         child = subprocess.Popen(
-            words,
-            env=dict(environ),
+            [*_dying_with_this_process(words, environ=environ), *words],
+            env={**environ, _OWNER: _identity(os.getpid())},
             cwd=cwd,
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -220,11 +260,75 @@ def _start(
         )
     except OSError as error:
         where = f" in {cwd}" if cwd is not None and not cwd.is_dir() else ""
-        msg = f"cannot start {words[0]}{where}: {error.strerror}"
-        raise CommandError(msg, hint="check that the file exists and may be executed", returncode=126) from error
+        raise _cannot_start(words, f"{error.strerror}{where}") from error
     if team := _team.get():
         team.children.append(child)
     return child
+
+
+def _cannot_start(words: tuple[str, ...], reason: str) -> CommandError:
+    msg = f"cannot start {words[0]}: {reason}"
+    return CommandError(msg, hint="check that the file exists and may be executed", returncode=126)
+
+
+def _dying_with_this_process(words: tuple[str, ...], *, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the command that starts another one with a parent-death signal, or nothing where that cannot be had.
+
+    The system call itself would have to run between fork and exec, where Python may not run safely beside other threads.
+    """
+    program = shutil.which(words[0], path=environ.get("PATH"))
+    setpriv = shutil.which("setpriv", path=os.defpath)
+    # What cannot be started is to fail in this process. BusyBox's has no such option.
+    if program is None or setpriv is None or os.path.realpath(setpriv).endswith("busybox"):
+        return ()
+    return (setpriv, "--pdeathsig", "KILL", "--")
+
+
+def end_orphans() -> None:
+    """End every process that a run of this user started and that outlived it, so that nothing writes behind our back."""
+    deadline = time.monotonic() + _GRACE
+    while orphans := [pid for pid in _own_processes() if _is_orphan(pid)]:
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
+
+
+def _own_processes() -> Iterator[int]:
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if entry.stat().st_uid == os.geteuid():
+                yield int(entry.name)
+
+
+def _is_orphan(pid: int) -> bool:
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # it has ended, or is nobody's business
+        return False
+    marks = [line for line in environ.split(b"\0") if line.startswith(f"{_OWNER}=".encode())]
+    owner = marks[0].decode(errors="replace").partition("=")[2] if marks else ""
+    number, _, rest = owner.partition(":")
+    is_here = rest.endswith(f":{_namespace()}") and number.isdigit()
+    return is_here and _identity(int(number)) != owner
+
+
+def _identity(pid: int) -> str:
+    """Return what no other process will ever be called on this machine, until it is started anew."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return ""
+    return "" if state == "Z" else f"{pid}:{fields[18]}:{_namespace()}"
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager

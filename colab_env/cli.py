@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from colab_env import env_cli, step_cli
@@ -30,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.rest = rest
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
+    from colab_env import _files, _process
     from colab_env.errors import ColabEnvError
 
     try:
-        code = _in_screen(arguments)
+        with _files.explaining(Path.home()), _process.stoppable():
+            code = _in_screen(arguments)
         sys.stdout.flush()
     except ColabEnvError as error:
         _show_error(error, arguments)
@@ -192,6 +195,7 @@ def _add_switch(commands: Any) -> None:
         example="colab-env undo --dry-run",
     )
     undo.add_argument("steps", nargs="*", metavar="STEP", help="such as register_kernel (default: everything)")
+    undo.add_argument("--project", metavar="DIR", help="only this project's files and kernels")
     undo.add_argument("--dry-run", action="store_true", help="change nothing, say what would be done")
 
 
@@ -308,9 +312,11 @@ def _switch(arguments: argparse.Namespace) -> int:
 
 
 def _undo(arguments: argparse.Namespace) -> int:
-    from colab_env.undoing import undo
+    from colab_env.undoing import INCOMPLETE, undo
 
-    return _shown(undo(arguments.steps or None, dry_run=arguments.dry_run), arguments)
+    result = undo(arguments.steps or None, project=arguments.project, dry_run=arguments.dry_run)
+    code = _shown(result, arguments)
+    return code if result.complete or result.dry_run else INCOMPLETE
 
 
 def _notebook_set(arguments: argparse.Namespace) -> int:

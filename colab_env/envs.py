@@ -60,7 +60,7 @@ def create(
     def build() -> None:
         building.create(place, asked, runtime=runtime)
 
-    return _step("create", place, check=check, build=build)
+    return _step("create", place, runtime=runtime, check=check, build=build)
 
 
 def list_environments(*, base: Base = None, measure: bool = False) -> list[EnvironmentInfo]:
@@ -182,7 +182,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     def build() -> None:
         moving.adopt(source, place, runtime=runtime)
 
-    return _step("adopt", place, check=lambda: f"from {short(source)}", build=build)
+    return _step("adopt", place, runtime=runtime, check=lambda: f"from {short(source)}", build=build)
 
 
 def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) -> StepResult:
@@ -204,7 +204,7 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
             with moving.moved(place.path, new.path):
                 kernels.register(new, runtime=runtime)
 
-    return _step("rename", new, check=lambda: f"from {name!r}", build=build)
+    return _step("rename", new, runtime=runtime, check=lambda: f"from {name!r}", build=build)
 
 
 def upgrade(name: str, *, python: str | None = None, force: bool = False, base: Base = None) -> StepResult:
@@ -221,14 +221,14 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     def build() -> None:
         building.rebuild(place, recipe, runtime=runtime, force=force)
 
-    return _step("upgrade", place, check=lambda: "a new one is asked for", build=build)
+    return _step("upgrade", place, runtime=runtime, check=lambda: "a new one is asked for", build=build)
 
 
 _TITLES = {"create": "Making", "adopt": "Adopting", "rename": "Renaming", "upgrade": "Upgrading"}
 
 
 def _step(
-    verb: str, place: NamedEnvironment, *, check: Callable[[], str | None], build: Callable[[], None]
+    verb: str, place: NamedEnvironment, *, runtime: Runtime, check: Callable[[], str | None], build: Callable[[], None]
 ) -> StepResult:
     def describe() -> Found:
         receipt = place.receipt or {}
@@ -236,7 +236,17 @@ def _step(
         return Found(what=f"{what} and {inventory.counted(len(receipt['packages']))}", where=place.path)
 
     title = f"{_TITLES[verb]} the environment {place.name!r}"
-    return Step(name=verb, title=title, lock=place.lock, check=check, build=build, describe=describe).run()
+    step = Step(
+        name=verb,
+        title=title,
+        runtime=runtime,
+        lock=place.lock,
+        check=check,
+        build=build,
+        describe=describe,
+        recorded=False,  # it goes by `purge`, and `undo` leaves it alone
+    )
+    return step.run()
 
 
 def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:

@@ -26,6 +26,7 @@ ColabEnvError                     1  anything below
 │   └── NotebookBusyError        24  a notebook that another program has open for writing
 ├── NoRemoteError                25  no GitHub address to make a badge from
 ├── KeepError                    26  a package kept from the machine that does not fit
+│                                27  (no error: `colab-env undo` has left something, and says what)
 ├── EnvironmentNameError         30  a name that an environment cannot have
 ├── NoSuchEnvironmentError       31  no environment of that name in any base
 ├── NotAnEnvironmentError        32  something in a base that is no environment of ours

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from colab_env import _files, _journal, _process, _report, choice, diagnose, switching
+from colab_env import _files, _process, _report, choice, diagnose, switching
 from colab_env.errors import MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
 from colab_env.results import short
 from colab_env.runtime import Runtime
+from colab_env.step import changing, project_lock
 
 _HINT = "%%colab_env [NAME] [--push x,y] [--pull x,y], or %colab_env status | switch [NAME] | add PACKAGE..."
 
@@ -135,6 +136,10 @@ def _add(packages: list[str]) -> None:
     runtime, project = Runtime.detect(), _project()
     files = (project / name for name in ("pyproject.toml", "poetry.lock"))
     argv: list[str | Path] = [runtime.bin / "poetry", "add", "--no-interaction", *packages]
-    with _journal.during("add"), _files.restoring(*files), _report.activity(f"Adding {' '.join(packages)}"):
+    with (
+        changing("add", runtime, project_lock(runtime, project)),
+        _files.restoring(*files),
+        _report.activity(f"Adding {' '.join(packages)}"),
+    ):
         _process.run(argv, environ=_process.child_environ(runtime.environ), cwd=project)
     _report.tell(f"✓ {' '.join(packages)} added to {short(project)}")

@@ -37,6 +37,12 @@ class Runtime:
         """Return the directory of commands that this package puts on the notebook's PATH."""
         return self.data / "bin"
 
+    @property
+    def uv_pythons(self) -> Path:
+        """Return the directory of the Pythons that uv installs (uv's documentation, "Storage")."""
+        named = self.environ.get("UV_PYTHON_INSTALL_DIR")
+        return Path(named).absolute() if named else _xdg_data(self.environ, self.home) / "uv" / "python"
+
     @classmethod
     def detect(cls, environ: Mapping[str, str] | None = None) -> Runtime:
         """Look at this machine. Reads a few files, starts nothing."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _journal, _report, caches, choice, environment, pyproject, venv
+from colab_env import _report, caches, choice, environment, pyproject, venv
 from colab_env.environment import Environment
 from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError
 from colab_env.interpreter import parse_specifier
@@ -21,7 +21,7 @@ from colab_env.snapshot import _archive, _cache, contents, restoring
 from colab_env.snapshot._archive import Footer
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot.contents import Asked, Name
-from colab_env.step import project_lock
+from colab_env.step import changing, project_lock
 
 VARIABLE = "COLAB_ENV_CACHE"
 _LOCKS = ("conda", "poetry", "python")  # those of the steps that make what a snapshot brings
@@ -56,7 +56,7 @@ def save(directory: str | Path, *, project: str | Path | None = None) -> Saved:
     """
     runtime = Runtime.detect()
     place = _project(runtime, project)
-    with _report.screen(), _files.locked(runtime.data / "locks" / "snapshot"):
+    with _report.screen(), changing("save", runtime, runtime.data / "locks" / "snapshot"):
         return _save(_cache.store(directory), runtime, place)
 
 
@@ -99,7 +99,9 @@ class SetupCache:
     def discard(self) -> bool:
         """Take away what came from a snapshot whose kernel does not work; say whether there was anything."""
         brought, self._brought = self._brought, []
-        restoring.forget(brought)
+        if brought:
+            with changing("restore", self._runtime, project_lock(self._runtime, self._asked.project)):
+                restoring.forget(brought)
         if brought:
             self._is_stale = True
             self.notes.append("the kernel from the snapshot did not work: everything was built anew")
@@ -195,13 +197,11 @@ def _restore(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[StepR
     began = time.monotonic()
     project = wanted[0].project
     with contextlib.ExitStack() as held:
-        held.enter_context(_journal.during("restore"))  # before the first file below the data directory
-        for lock in (project_lock(runtime, project), *(runtime.data / "locks" / name for name in _LOCKS)):
-            held.enter_context(_files.locked(lock))
+        locks = (project_lock(runtime, project), *(runtime.data / "locks" / name for name in _LOCKS))
+        held.enter_context(changing("restore", runtime, *locks))
         held.enter_context(_report.activity(f"Looking for a snapshot in {store.where}"))
         name, footer = _fitting(store, runtime, wanted)
         with _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
-            restoring.clear_leftovers(runtime, project)
             brought = restoring.restore(file, footer, runtime=runtime, project=project)
     result = StepResult(
         step="restore",

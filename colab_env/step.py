@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _journal, _process, _report
+from colab_env import _files, _ledger, _process, _report
 from colab_env.interpreter import Interpreter
 from colab_env.results import StepResult
 from colab_env.runtime import Runtime
@@ -19,6 +20,37 @@ def project_lock(runtime: Runtime, project: Path) -> Path:
     """Return the lock file for work on a project."""
     # A file's name holds 255 bytes, a path may be longer.
     return runtime.data / "locks" / f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}"
+
+
+def machine_lock(runtime: Runtime) -> Path:
+    """Return the lock file that every change holds with others, and `undo` alone. `undo` deletes the data directory."""
+    return runtime.data.with_name(f".{runtime.data.name}.lock")
+
+
+@contextlib.contextmanager
+def changing(
+    step: str, runtime: Runtime, *locks: Path, alone: bool = False, recorded: bool = True
+) -> Iterator[_ledger.Record]:
+    """Hold all that a change of this machine needs, and clear away first what runs that ended early have left.
+
+    `undo` waits for the block, and the block for `undo`, or with `alone` for every other change; SIGTERM and SIGHUP are
+    the stop button. What is changed is recorded as the step's, unless it is not `recorded`: then `undo` does not know it.
+    Gives what the ledger holds so far.
+    """
+    made = _ledger.missing_parents(runtime.data)
+    with contextlib.ExitStack() as held:
+        held.enter_context(_files.explaining(runtime.data))
+        held.enter_context(_process.stoppable())
+        for_all = _files.locked(machine_lock(runtime), shared=not alone, meanwhile=_process.stop_if_asked)
+        held.enter_context(for_all)
+        record = held.enter_context(_ledger.recording(step, runtime, made=made))
+        for lock in locks:
+            held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
+        _process.end_orphans()
+        _files.sweep(runtime.data, (entry.path for entry in record.entries))
+        if not recorded:
+            held.enter_context(_ledger.paused())
+        yield record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,26 +68,28 @@ class Step:
 
     name: str
     title: str
+    runtime: Runtime
     lock: Path
     check: Callable[[], str | None]
     build: Callable[[], None]
     describe: Callable[[], Found]
     notes: list[str] = field(default_factory=list)
+    recorded: bool = True
 
     def run(self) -> StepResult:
         """Do what is needed and return the line for it."""
         began = time.monotonic()
-        reason = self.check()
-        if reason is not None:
-            with _report.screen():
-                reason = self._locked_build()
-        result = self._result(reason, time.monotonic() - began)
+        with _files.explaining(self.lock):
+            reason = self.check()
+            if reason is not None:
+                with _report.screen():
+                    reason = self._locked_build()
+            result = self._result(reason, time.monotonic() - began)
         _report.keep(repr(result))
         return result
 
     def _locked_build(self) -> str | None:
-        held = _files.locked(self.lock, meanwhile=_process.stop_if_asked)
-        with _files.explaining(self.lock), _journal.during(self.name), held:
+        with changing(self.name, self.runtime, self.lock, recorded=self.recorded):
             reason = self.check()  # another run may have done it while this one waited
             if reason is not None:
                 with _report.activity(f"{self.title}: {reason}"):

@@ -20,7 +20,7 @@ from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda.environment_yml import CondaEnvironment
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.step import Found, Step, project_lock
+from colab_env.step import Found, Step, changing, project_lock
 from colab_env.wheels import WheelInstaller
 
 CONDA = choice.CONDA
@@ -85,6 +85,7 @@ def install_miniconda(
     result = Step(
         name="install_miniconda",
         title=f"Installing {distribution.capitalize()}",
+        runtime=runtime,
         lock=_lock(runtime, "conda"),
         check=lambda: conda.health_check(target, specifier=specifier),
         build=build,
@@ -136,6 +137,7 @@ def install_colab_packages(
     return Step(
         name="install_colab_packages",
         title="Installing the kernel's packages",
+        runtime=runtime,
         lock=_lock(runtime, "conda"),
         check=check,
         build=build,
@@ -154,6 +156,7 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     result = Step(
         name="install_poetry",
         title="Installing Poetry",
+        runtime=runtime,
         lock=_lock(runtime, "poetry"),
         check=lambda: poetry.health_check(runtime, version=version),
         build=lambda: poetry.install(runtime, version=version, installer=_installer(runtime)),
@@ -221,6 +224,7 @@ def configured(
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
+        runtime=runtime,
         lock=project_lock(runtime, directory),
         check=work.check,
         build=work.build,
@@ -254,6 +258,7 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     return Step(
         name="register_kernel",
         title="Trying the kernel",
+        runtime=runtime,
         lock=_lock(runtime, "kernels"),
         check=work.check,
         build=work.build,
@@ -269,7 +274,7 @@ def remove_kernel(name: str) -> StepResult:
     """
     runtime = Runtime.detect()
     began = time.monotonic()
-    with _files.locked(_lock(runtime, "kernels")):
+    with changing("remove_kernel", runtime, _lock(runtime, "kernels")):
         where = kernelspec.remove(runtime, name)
     seconds = time.monotonic() - began
     return StepResult(
@@ -292,6 +297,7 @@ def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) 
     result = Step(
         name="install_python",
         title=f"Installing what {work.lock.path.name} says",
+        runtime=runtime,
         lock=_lock(runtime, "conda-env"),
         check=lambda: work.check(specifier),
         build=lambda: work.build(base, specifier),
@@ -337,6 +343,7 @@ def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
     return Step(
         name="install_python",
         title="Choosing a Python",
+        runtime=runtime,
         lock=_lock(runtime, "python"),
         check=check,
         build=build,

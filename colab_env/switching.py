@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _journal, _report, kernel
+from colab_env import _files, _report, kernel
 from colab_env.errors import MissingStepError, PreflightError, UsageError
 from colab_env.jupyter import guard, kernelspec, preflight, sessions, shim
 from colab_env.runtime import Runtime
 from colab_env.standalone import _leave
+from colab_env.step import changing
 
 if TYPE_CHECKING:
     from colab_env.jupyter.sessions import Session
@@ -69,7 +70,7 @@ def planned(name: str | None, *, how: str | None = None) -> Plan:
         msg = f"there is no way {how!r} to switch"
         raise UsageError(msg, hint=f"choose one of {', '.join(WAYS)}")
     place = _Place.here()
-    with _journal.during("switch"), _files.locked(place.runtime.data / "locks" / "kernels"):
+    with changing("switch", place.runtime, place.runtime.data / "locks" / "kernels"):
         return _back(place) if name is None else _forth(place, name, how=how)
 
 

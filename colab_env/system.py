@@ -150,9 +150,8 @@ def _programs(runtime: Runtime) -> Iterator[Path]:
 def _directories(runtime: Runtime) -> Iterator[Path]:
     yield from (Path(part) for part in runtime.environ.get("PATH", "").split(":") if part)
     pyenv = Path(runtime.environ.get("PYENV_ROOT") or runtime.home / ".pyenv")
-    uv = Path(runtime.environ.get("UV_PYTHON_INSTALL_DIR") or runtime.home / ".local/share/uv/python")
     yield from _newest_first(pyenv / "versions")
-    yield from _newest_first(uv)
+    yield from _newest_first(runtime.uv_pythons)
 
 
 def _newest_first(directory: Path) -> list[Path]:

@@ -1,22 +1,37 @@
-"""Take back what colab-env changed on this machine, place by place, as the journal says."""
+"""Take back what colab-env changed on this machine, path by path, as the ledger says."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _journal
+from colab_env import _files, _ledger, _process
+from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
+from colab_env.errors import UsageError
+from colab_env.jupyter import kernelspec
 from colab_env.miniconda import _overlay_undo
+from colab_env.named_env.names import meant
 from colab_env.results import short
 from colab_env.runtime import Runtime
+from colab_env.step import machine_lock
+
+STEPS = (
+    *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
+    *("register_kernel", "remove_kernel", "switch", "restore", "add"),
+)
+INCOMPLETE = 27  # the command's exit code when something is left
+# Named environments have a command of their own. The first version recorded them too.
+_NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """One place: `action` is "put back", "removed" or "left"; `reason` says why it was left."""
+    """One place: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
 
     path: Path
     step: str
@@ -54,167 +69,261 @@ class UndoResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Change:
-    """All that happened at one place: what was there before the first change, and what the last one left."""
+    """All that happened at one path: the `first` entry says what was there before, the `last` what came of it."""
 
-    path: Path
-    step: str
-    before: dict[str, Any] | None
-    after: Any
-    made: tuple[str, ...]
-    moved_to: Path | None = None
-    overlay: Path | None = None
-    """Where an overlay keeps its originals."""
+    first: Entry
+    last: Entry
+
+    @property
+    def path(self) -> Path:
+        return self.first.path
+
+    @property
+    def overlay(self) -> Path | None:
+        """Return where an overlay keeps its originals, or None."""
+        return self.last.after.saved if isinstance(self.last.after, Overlaid) else None
+
+    @property
+    def moved_to(self) -> Path | None:
+        return self.first.after.path if isinstance(self.first.after, MovedTo) else None
 
 
-def undo(steps: str | Iterable[str] | None = None, *, dry_run: bool = False) -> UndoResult:
+def undo(
+    steps: str | Iterable[str] | None = None, *, project: str | Path | None = None, dry_run: bool = False
+) -> UndoResult:
     """Put everything back as it was before colab-env's first step on this machine, or only what some steps changed.
 
-    `steps` are verbs' names, such as "register_kernel" or "switch". Files that colab-env replaced come back with their
-    content, mode and time; what it made goes. What somebody changed since is left as it is, and the result says so.
-    Notebooks are not touched: see `restore_notebook`. The data directory goes last, once nothing is left.
+    `steps` are verbs' names, such as "register_kernel" or "switch"; with `project`, only that project's files and
+    kernels. Files that colab-env replaced come back with their content, mode and time; what it made goes. What somebody
+    changed since is left as it is, and the result says so. Download caches of uv, pip, Poetry and conda, and named
+    environments (see `env purge`), are not touched, nor are notebooks: see `restore_notebook`. Waits for steps that run,
+    and can be called again after it was interrupted. The data directory goes last, once nothing is left. Raises
+    UsageError for a name that no step has.
     """
-    runtime = Runtime.detect()
-    chosen = {steps} if isinstance(steps, str) else set(steps or ())
-    lock = runtime.data.with_name(f".{runtime.data.name}.lock")
-    parents = [*_parents_made(runtime), *(each for each in lock.parents if not each.exists())]
-    with _files.locked(lock):
-        changes = [each for each in _changes(runtime) if not chosen or each.step in chosen]
-        places = [place for change in changes for place in _undone(runtime, change, dry_run=dry_run)]
+    runtime, chosen = Runtime.detect(), _checked(steps)
+    only = None if project is None else Path(os.path.realpath(Path(project).expanduser()))
+    lock = machine_lock(runtime)
+    parents = _ledger.missing_parents(lock)
+    with _files.explaining(runtime.data), _process.stoppable(), _files.locked(lock):
         if not dry_run:
-            _clear(runtime, changes, places, whole=not chosen)
-    lock.unlink()
-    for parent in () if runtime.data.is_dir() else parents:
-        _remove_empty(parent)
-    if not chosen and runtime.data.is_dir() and dry_run:
-        places.append(Undone(path=runtime.data, step="setup", action="removed"))
+            _clear_leftovers(runtime, lock)
+        places = _undo(runtime, chosen, only, dry_run=dry_run)
+        lock.unlink(missing_ok=True)
+        for parent in parents:
+            _remove_if_empty(parent)
     return UndoResult(places=tuple(places), dry_run=dry_run)
 
 
-def _changes(runtime: Runtime) -> list[_Change]:
-    first: dict[str, dict[str, Any]] = {}
-    last: dict[str, dict[str, Any]] = {}
-    for entry in _journal.entries(runtime):
-        first.setdefault(entry["path"], entry)
-        last[entry["path"]] = entry
+def _checked(steps: str | Iterable[str] | None) -> set[str]:
+    names = [steps] if isinstance(steps, str) else list(steps or ())
+    chosen = {name.replace("-", "_") for name in names}
+    if unknown := sorted(chosen - set(STEPS)):
+        msg = f"no step is called {unknown[0]!r}"
+        raise UsageError(msg, hint=meant(unknown[0], STEPS))
+    return chosen
+
+
+def _clear_leftovers(runtime: Runtime, lock: Path) -> None:
+    """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
+    _process.end_orphans()
+    for parent in runtime.data.parents:
+        doomed = parent / f".{runtime.data.name}.colab-env-doomed"
+        if doomed.is_dir():
+            _delete_data(doomed, _made_for(Ledger(doomed), runtime), lock)
+    entries = Ledger(runtime.data).read().entries
+    _files.sweep(runtime.data, (entry.path for entry in entries))
+
+
+def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: bool) -> list[Undone]:
+    ledger = Ledger(runtime.data)
+    record = ledger.read()
+    # Before the kernels go that say whose they are.
+    changes = [change for change in _changes(record, runtime) if _is_meant(change, chosen, project, runtime)]
+    places = [place for change in changes for place in _undone(change, ledger, dry_run=dry_run)]
+    if record.damaged:
+        reason = f"{record.damaged} of its lines are damaged, and what they were about is unknown"
+        places.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
+    is_whole = not chosen and project is None
+    if is_whole and runtime.data.is_dir() and all(place.reason is None for place in places):
+        places += _without_data(runtime, gone={place.path for place in places}, dry_run=dry_run)
+    return places
+
+
+def _made_for(ledger: Ledger, runtime: Runtime) -> tuple[Path, ...]:
+    """Return the parents of the data directory that colab-env has made."""
+    return next((entry.made for entry in ledger.read().entries if entry.path == runtime.data), ())
+
+
+def _changes(record: _ledger.Record, runtime: Runtime) -> list[_Change]:
+    """Return what happened, by path, the newest first."""
+    by_path: dict[Path, list[Entry]] = {}
+    for entry in record.entries:
+        by_path.setdefault(entry.path, []).append(entry)
+    # The first version recorded caches, which other tools may have filled meanwhile.
+    caches = runtime.home / ".cache"
     return [
-        _Change(
-            path=Path(path),
-            step=first[path]["step"],
-            before=first[path]["before"],
-            after=last[path]["after"],
-            made=tuple(first[path]["made"]),
-            moved_to=_place(first[path]["after"], "moved_to"),
-            overlay=_place(last[path]["after"], "saved"),
-        )
-        for path in reversed(first)
-        if path != str(runtime.data)
+        _Change(first=entries[0], last=entries[-1])
+        for path, entries in reversed(by_path.items())
+        if path != runtime.data and caches not in path.parents and entries[0].step not in _NOT_OURS_TO_UNDO
     ]
 
 
-def _parents_made(runtime: Runtime) -> list[Path]:
-    """Return the parents of the data directory that did not exist before it, the innermost first."""
-    entries = _journal.entries(runtime)
-    return [Path(each) for each in next((each["made"] for each in entries if each["path"] == str(runtime.data)), ())]
+def _is_meant(change: _Change, chosen: set[str], project: Path | None, runtime: Runtime) -> bool:
+    if chosen and change.first.step not in chosen:
+        return False
+    if project is None:
+        return True
+    kernels = {each.directory for each in kernelspec.registered(runtime) if each.ours and each.project == project}
+    return project in (change.path, *change.path.parents) or change.path in kernels
 
 
-def _place(after: Any, key: str) -> Path | None:
-    return Path(after[key]) if isinstance(after, dict) and key in after else None
-
-
-def _undone(runtime: Runtime, change: _Change, *, dry_run: bool) -> list[Undone]:
-    reason = _obstacle(change)
+def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
+    reason = _obstacle(change, ledger)
     if reason is not None:
-        return [_left(change, change.path, reason)]
-    if _is_done(change):
-        return []
-    left = [_left(change, path, reason) for path, reason in _left_inside(change).items()]
-    action = "removed" if change.before is None else "put back"
+        yield _left(change, change.path, reason)
+        return
+    if not _is_done(change):
+        action = "removed" if change.first.before is None and change.moved_to is None else "put back"
+        yield Undone(path=change.path, step=change.first.step, action=action)
+        left = _obstacles_inside(change)
+        yield from (_left(change, path, reason) for path, reason in left.items())
+        if not dry_run:
+            _restore(change, ledger)
     if not dry_run:
-        _take_back(runtime, change)
-        for parent in change.made:
-            _remove_empty(Path(parent))
-    return [Undone(path=change.path, step=change.step, action=action), *left]
+        for parent in change.first.made:
+            _remove_if_empty(parent)
+        if change.overlay is None or not change.overlay.is_dir():
+            ledger.undone(change.path)
 
 
 def _left(change: _Change, path: Path, reason: str) -> Undone:
-    return Undone(path=path, step=change.step, action="left", reason=reason)
+    return Undone(path=path, step=change.first.step, action="left", reason=reason)
 
 
-def _left_inside(change: _Change) -> dict[Path, str]:
+def _obstacles_inside(change: _Change) -> dict[Path, str]:
     if change.overlay is None:
         return {}
-    return {
-        change.path / name: reason
-        for name, reason in _overlay_undo.obstacles(change.path, saved=change.overlay).items()
-    }
+    found = _overlay_undo.obstacles(change.path, saved=change.overlay)
+    return {change.path / name: reason for name, reason in found.items()}
 
 
 def _is_done(change: _Change) -> bool:
     if change.overlay is not None:
         return not change.overlay.is_dir()
-    # Whole directories are deleted only where colab-env or conda made them.
-    was_ours = change.after == _journal.ABSENT and (change.before or {}).get("kind") == "directory"
-    return change.moved_to is None and (was_ours or _is_as_before(change))
-
-
-def _obstacle(change: _Change) -> str | None:  # noqa: PLR0911 - one line for each reason
     if change.moved_to is not None:
-        return None if change.moved_to.is_dir() else f"{short(change.moved_to)} is gone"
+        return not change.moved_to.is_dir()
+    # Whole directories are deleted only where colab-env or conda made them.
+    was_ours = change.last.after == _ledger.ABSENT and isinstance(change.first.before, _ledger.Directory)
+    return was_ours or _is_as_before(change)
+
+
+def _obstacle(change: _Change, ledger: Ledger) -> str | None:
+    """Return why a path is left as it is, or None."""
+    if change.moved_to is not None:
+        return _moved_obstacle(change.path, change.moved_to)
     if change.overlay is not None or _is_as_before(change):
         return None
-    now = _journal.seen(change.path)
-    if change.after == _journal.ABSENT:
+    return _changed_since(change) or _lost(change, ledger)
+
+
+def _moved_obstacle(path: Path, moved_to: Path) -> str | None:
+    if not moved_to.is_dir():
+        # Where something is that is not ours, an undo that was interrupted has put it back already.
+        return None if path.is_dir() and not _files.is_complete(path) else f"{short(moved_to)} is gone"
+    is_free = not os.path.lexists(path) or _files.is_complete(path)
+    return None if is_free else "it is not what colab-env made there"
+
+
+def _changed_since(change: _Change) -> str | None:
+    now, after = _ledger.look_at(change.path), change.last.after
+    if after == _ledger.ABSENT:
         return None if now is None else "somebody put something there since"
-    if change.after == _journal.TOOL:
+    if after == _ledger.BY_TOOL:
         return None
-    if change.after == _journal.TREE:
-        return None if change.before is None and _is_ours(change.path) else "it is not what colab-env made there"
+    if after == _ledger.TREE:
+        is_ours = change.first.before is None and _files.is_complete(change.path)
+        return None if is_ours else "it is not what colab-env made there"
     if now is None:
-        return "somebody removed it since" if change.before is not None else None
-    return None if now.get("sha256") == change.after else "somebody changed it since"
+        return "somebody removed it since" if change.first.before is not None else None
+    return None if isinstance(now, File) and now.sha256 == after else "somebody changed it since"
 
 
-def _is_ours(tree: Path) -> bool:
-    spec = _files.read_json(tree / "kernel.json") or {}
-    return _files.read_receipt(tree) is not None or "colab_env" in (spec.get("metadata") or {})
+def _lost(change: _Change, ledger: Ledger) -> str | None:
+    before = change.first.before
+    if not isinstance(before, File):
+        return None
+    try:
+        kept = hashlib.sha256(ledger.content(before.sha256).read_bytes()).hexdigest()
+    except OSError:
+        kept = ""
+    return None if kept == before.sha256 else "the copy that was kept of it is damaged"
 
 
 def _is_as_before(change: _Change) -> bool:
-    now = _journal.seen(change.path)
-    if now is None or change.before is None:
-        return now is change.before
-    counts = ("kind", "sha256", "link", "mode")
-    return all(now.get(key) == change.before.get(key) for key in counts)
+    now, before = _ledger.look_at(change.path), change.first.before
+    if isinstance(now, File) and isinstance(before, File):
+        return (now.sha256, now.mode) == (before.sha256, before.mode)
+    return now == before
 
 
-def _take_back(runtime: Runtime, change: _Change) -> None:
+def _restore(change: _Change, ledger: Ledger) -> None:
+    """Put one path back, whole or not at all. May be repeated after an interruption."""
+    if change.overlay is not None:
+        _overlay_undo.undo(change.path, saved=change.overlay)
+        return
     if change.moved_to is not None:
         _files.remove(change.path)
         _files.move(change.moved_to, change.path)
-    elif change.overlay is not None:
-        _overlay_undo.undo(change.path, saved=change.overlay)
-    elif change.before is None:
-        _files.remove(change.path)
-    elif change.before["kind"] == "file":
-        _files.copy(_journal.saved(runtime, change.before["sha256"]), change.path)
-        change.path.chmod(change.before["mode"])
-        os.utime(change.path, ns=(change.before["mtime_ns"],) * 2)
-    elif change.before["kind"] == "link":
-        _files.remove(change.path)
-        change.path.symlink_to(change.before["link"])
+        return
+    match change.first.before:
+        case None:
+            _files.remove(change.path)
+        case File(sha256=sha256, mode=mode, mtime_ns=mtime_ns):
+            content = ledger.content(sha256).read_bytes()
+            _files.put_back(change.path, content, mode=mode, mtime_ns=mtime_ns)
+        case Link(target=target):
+            _files.put_back_link(change.path, target)
 
 
-def _clear(runtime: Runtime, changes: list[_Change], places: list[Undone], *, whole: bool) -> None:
-    left = {str(place.path) for place in places if place.reason is not None}
-    gone = {str(change.path) for change in changes if change.overlay is None or not change.overlay.is_dir()} - left
-    entries = _journal.entries(runtime)
-    kept = [entry for entry in entries if entry["path"] not in gone]
-    if whole and not left:
+def _without_data(runtime: Runtime, *, gone: set[Path], dry_run: bool) -> list[Undone]:
+    """Delete colab-env's own directory, but for what named environments need."""
+    kept = {runtime.data / name: reason for name, reason in _needed(runtime, gone)}
+    if not dry_run:
         _remove_from_path(runtime.bin)
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
-        _files.remove(runtime.data)
-    elif runtime.data.is_dir():
-        _journal.replace(runtime, kept)
+        ledger = Ledger(runtime.data)
+        for child in list(runtime.data.iterdir()):
+            if child not in kept and child != ledger.directory:
+                _files.remove(child)
+        made = _made_for(ledger, runtime)
+        if kept:
+            _files.remove(ledger.directory)
+        else:
+            # Outside of every directory that is to go, so that an undo that is killed here can be ended.
+            outside = next(parent for parent in runtime.data.parents if parent not in made)
+            doomed = outside / f".{runtime.data.name}.colab-env-doomed"
+            _files.move(runtime.data, doomed)
+            _delete_data(doomed, made, machine_lock(runtime))
+    removed = [] if kept else [Undone(path=runtime.data, step="setup", action="removed")]
+    return [*removed, *(Undone(path=path, step="env", action=f"kept, {reason}") for path, reason in kept.items())]
+
+
+def _delete_data(doomed: Path, made: Iterable[Path], lock: Path) -> None:
+    """Do the last steps: the ledger, which is all that is left, says until its end which parents were made."""
+    lock.unlink(missing_ok=True)
+    for parent in made:
+        _remove_if_empty(parent)
+    _files.discard(doomed)
+
+
+def _needed(runtime: Runtime, gone: set[Path]) -> Iterator[tuple[str, str]]:
+    environments = runtime.data / "envs"
+    if environments.is_dir() and any(not path.name.startswith(".") for path in environments.iterdir()):
+        yield "envs", "its environments go by `colab-env env purge`"
+    kernels = [each.name for each in kernelspec.registered(runtime) if each.ours and each.directory not in gone]
+    for name in ("layers", "guard") if kernels else ():
+        if (runtime.data / name).is_dir():
+            yield name, f"the kernel of the named environment {kernels[0]!r} uses it"
 
 
 def _remove_from_path(directory: Path) -> None:
@@ -224,6 +333,6 @@ def _remove_from_path(directory: Path) -> None:
         os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(directory))
 
 
-def _remove_empty(directory: Path) -> None:
-    if directory.is_dir() and not any(directory.iterdir()):
+def _remove_if_empty(directory: Path) -> None:
+    with contextlib.suppress(OSError):
         directory.rmdir()

@@ -72,7 +72,8 @@ def install_python(uv: Path, specifier: SpecifierSet, *, runtime: Runtime, index
     """
     request, children = str(specifier) or "3", environ(runtime, index)
     try:
-        _process.run([uv, "python", "install", request], environ=children)
+        with _files.noting_new(runtime.uv_pythons):
+            _process.run([uv, "python", "install", request], environ=children)
         answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
     except CommandError as error:
         raise _explained(error, spelled(specifier)) from error

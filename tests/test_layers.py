@@ -43,7 +43,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("edges", {"_process", "_download", "snapshot._cache", "snapshot._unpack"}),
     ("edges", {"snapshot._archive"}),
     ("edges", {"_files"}),
-    ("edges", {"_journal"}),
+    ("edges", {"_ledger"}),
     ("screen", {"_report"}),
     ("facts", {"errors", "interpreter", "names", "pins", "results", "runtime", "snapshot._tar"}),
     ("copies", {"standalone._leave", "standalone._plain", "standalone._poetry"}),

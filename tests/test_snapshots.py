@@ -19,7 +19,7 @@ from conftest import ROOT, Machine, Stop
 from test_archive import listing
 
 import colab_env
-from colab_env import _files, _journal, choice, cli, environment, snapshots, venv
+from colab_env import _files, _ledger, choice, cli, environment, snapshots, venv
 from colab_env.environment import Environment, Wish
 from colab_env.errors import CacheError, DiskFullError, MissingStepError, NotOursError, SnapshotError, UsageError
 from colab_env.interpreter import Interpreter
@@ -246,9 +246,9 @@ def test_a_link_that_leads_out_is_not_saved(made: Path, cache: Path) -> None:
 
 def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache: Path) -> None:
     (made / "poetry.lock").unlink()
-    with _journal.during("configure_venv"), _files.restoring(made / "poetry.lock"):
+    with _ledger.recording("configure_venv", Runtime.detect()), _files.restoring(made / "poetry.lock"):
         (made / "poetry.lock").write_text("# locked\n")
-    with _journal.during("configure_venv"):
+    with _ledger.recording("configure_venv", Runtime.detect()):
         _files.write_text(made / "poetry.toml", "# settings\n")
     filled_now(made, venv.recorded_python(made), Wish())
     colab_env.save(cache)
@@ -266,14 +266,14 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
     path = made / "poetry.lock"
     path.unlink()
     for text in ("# first\n", "# second\n"):
-        with _journal.during("configure_venv"), _files.restoring(path):
+        with _ledger.recording("configure_venv", Runtime.detect()), _files.restoring(path):
             path.write_text(text)
     runtime = Runtime.detect()
     assert contents.files_given(runtime, made)["poetry.lock"] is None
     path.write_text("# mine\n")
     mine = hashlib.sha256(b"# mine\n").hexdigest()
     assert contents.files_given(runtime, made)["poetry.lock"] == mine
-    with _journal.during("configure_venv"), _files.restoring(path):
+    with _ledger.recording("configure_venv", Runtime.detect()), _files.restoring(path):
         path.write_text("# third\n")
     assert contents.files_given(runtime, made)["poetry.lock"] == mine
 

@@ -16,7 +16,7 @@ from conftest import Machine
 from faults import ENVIRONMENT, KEPT, MACHINE_S_OWN, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
 from faults import machine as colab_machine
 
-from colab_env import _journal, setup, steps, undoing
+from colab_env import _ledger, setup, steps, undoing
 from colab_env.runtime import Runtime
 from colab_env.undoing import undo
 
@@ -217,7 +217,7 @@ def test_outside_of_steps_nothing_is_noted(home: Path, tmp_path: Path) -> None:
     from colab_env import _files
 
     _files.write_text(tmp_path / "x", "1")
-    assert _journal.entries(Runtime.detect()) == []
+    assert _ledger.Ledger(Runtime.detect().data).read().entries == ()
 
 
 def test_a_step_that_could_not_begin_is_over(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,10 +226,10 @@ def test_a_step_that_could_not_begin_is_over(home: Path, tmp_path: Path, monkeyp
     (tmp_path / "taken").write_text("")
     with monkeypatch.context() as taken:
         taken.setenv("COLAB_ENV_HOME", str(tmp_path / "taken" / "below"))
-        with pytest.raises(OSError, match="taken"), _journal.during("test"):
+        with pytest.raises(OSError, match="taken"), _ledger.recording("test", Runtime.detect()):
             pass
     _files.write_text(tmp_path / "x", "1")
-    assert _journal.entries(Runtime.detect()) == []
+    assert _ledger.Ledger(Runtime.detect().data).read().entries == ()
 
 
 def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) ->
     place.write_text("before")
     place.chmod(0o640)
     os.utime(place, ns=(1_000_000_000, 1_000_000_000))
-    with _journal.during("test"):
+    with _ledger.recording("test", Runtime.detect()):
         _files.write_text(place, "after")
-    assert undoing.undo("test").places[0].action == "put back"
+    assert undoing.undo().places[0].action == "put back"
     assert (place.read_text(), place.stat().st_mode & 0o777, place.stat().st_mtime_ns) == ("before", 0o640, 10**9)

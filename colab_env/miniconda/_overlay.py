@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _journal
+from colab_env import _files, _ledger
 from colab_env.errors import NotOursError
 from colab_env.miniconda._originals import Entry, Originals, behind_links, look_at, walk
 from colab_env.results import short
@@ -198,8 +198,8 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
         msg = f"{short(prefix)} holds a conda that colab-env did not install"
         raise NotOursError(msg, hint="choose another prefix; nothing was changed")
     if not owned:
-        _journal.note(prefix, {"saved": str(saved)})
-    with _journal.resting():
+        _ledger.note(prefix, _ledger.Overlaid(saved=saved))
+    with _ledger.paused():
         with _files.explaining(prefix):
             overlay.begin()
         try:

@@ -17,12 +17,13 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _journal, _process, environment, poetry, venv
+from colab_env import _files, _ledger, _process, environment, poetry, venv
+from colab_env._ledger import Entry
 from colab_env.environment import Wish
 from colab_env.errors import CommandError, SnapshotError
 from colab_env.interpreter import Interpreter
@@ -124,7 +125,7 @@ def files_now(project: Path) -> Files:
 
 def files_given(runtime: Runtime, project: Path) -> Files:
     """Return the project's files as they were before colab-env changed them, as far as nobody else did since."""
-    entries = _journal.entries(runtime)
+    entries = _ledger.Ledger(runtime.data).read().entries
     return {name: _given(project / name, entries) for name in PROJECT_FILES}
 
 
@@ -265,7 +266,7 @@ def _python_places(runtime: Runtime, python: Interpreter, links: Mapping[str, st
     """Return where a snapshot may bring its Python to: a directory of uv's own, or conda's prefix."""
     if python.source in _CONDA:
         return [python.path.parents[1]]
-    if python.source != "uv" or python.path.parents[2] != _uv_pythons(runtime):
+    if python.source != "uv" or python.path.parents[2] != runtime.uv_pythons:
         return []
     named = python.path.parents[1]
     return [named, *(named.parent / target for target in links.values() if re.fullmatch(r"[\w.+-]*\w", target))]
@@ -332,7 +333,7 @@ def _built_here(project: Path) -> bool:
 def _own_prefix(python: Interpreter, runtime: Runtime) -> Path | None:
     """Return the directory of a Python that colab-env or uv made, and that is nobody else's."""
     if python.source == "uv":
-        base = _uv_pythons(runtime)
+        base = runtime.uv_pythons
         named = python.path.parents[1]
         prefix = named.parent / named.readlink() if named.is_symlink() else named
         return prefix if prefix.parent == base and prefix.is_dir() else None
@@ -349,12 +350,6 @@ def _is_of_base(python: Interpreter, runtime: Runtime) -> bool:
     return python.source in _CONDA and environment_yml.prefix_of(python.path, runtime) is None
 
 
-def _uv_pythons(runtime: Runtime) -> Path:
-    named = runtime.environ.get("UV_PYTHON_INSTALL_DIR")
-    data = Path(runtime.environ.get("XDG_DATA_HOME") or runtime.home / ".local/share")
-    return Path(named).absolute() if named else data / "uv/python"
-
-
 def _python_links(python: Interpreter) -> list[Path]:
     # uv names a Python by X.Y through a link beside it.
     named = python.path.parents[1]
@@ -365,16 +360,16 @@ def _holds_python(found: list[Tree]) -> bool:
     return any(tree.name == "python" for tree in found)
 
 
-def _given(path: Path, entries: list[dict[str, Any]]) -> str | None:
-    # A change that the journal does not know is somebody else's, and what the next entry found is what was given.
+def _given(path: Path, entries: Sequence[Entry]) -> str | None:
+    # A change that the ledger does not know is somebody else's, and what the next entry found is what was given.
     given: str | None = None
     expected: str | None = "nothing"
-    for entry in (entry for entry in entries if entry["path"] == str(path)):
-        before = (entry["before"] or {}).get("sha256")
-        is_failed = expected == entry["after"] == _journal.UNKNOWN  # a step that was taken back has no second entry
-        if is_failed or expected not in (before, _journal.UNKNOWN):
+    for entry in (entry for entry in entries if entry.path == path):
+        before = entry.sha256_before
+        is_failed = expected == entry.after == _ledger.UNKNOWN  # a step that was taken back has no second entry
+        if is_failed or expected not in (before, _ledger.UNKNOWN):
             given = before
-        expected = None if entry["after"] == _journal.ABSENT else entry["after"]
+        expected = None if entry.after == _ledger.ABSENT else str(entry.after)
     now = _sha256(path)
     return given if now == expected else now
 

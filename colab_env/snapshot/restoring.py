@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from colab_env import _files, _journal, choice, poetry
+from colab_env import _files, choice, poetry
 from colab_env.errors import NotOursError
 from colab_env.jupyter import kernelspec
 from colab_env.results import short
@@ -28,8 +28,8 @@ def restore(file: BinaryIO, footer: Footer, *, runtime: Runtime, project: Path) 
     """
     described = footer.manifest
     wanted = _wanted(described)
-    staged = {name: _staging(place) for name, place in wanted.items()}
-    with _files.staging({wanted[name]: staged[name] for name in wanted}):
+    with _files.staging(*wanted.values()) as scratch:
+        staged = dict(zip(wanted, scratch, strict=True))
         places = {name: staged.get(name) for name in described["trees"]}
         with _files.explaining(project):
             files = _unpack.unpack(file, footer, places=places, check=contents.link_check(runtime, described))
@@ -38,21 +38,6 @@ def restore(file: BinaryIO, footer: Footer, *, runtime: Runtime, project: Path) 
         with _brought_in({wanted[name]: staged[name] for name in wanted}, described["links"]):
             _settle(files, described, runtime=runtime, project=project)
     return list(wanted.values())
-
-
-def clear_leftovers(runtime: Runtime, project: Path) -> None:
-    """Take away what a restore that was killed left beside the project's environment and in our own directory."""
-    for place in (project / ".venv", poetry.home(runtime), runtime.data / "uv"):
-        _files.discard(_staging(place))
-    for layer in (runtime.data / "layers").glob(f".*{_SUFFIX}"):
-        _files.discard(layer)
-
-
-_SUFFIX = ".colab-env-restoring"
-
-
-def _staging(place: Path) -> Path:
-    return place.with_name(f".{place.name}{_SUFFIX}")
 
 
 def _wanted(described: Mapping[str, Any]) -> dict[str, Path]:
@@ -112,5 +97,4 @@ def _settle(files: Mapping[str, bytes], described: Mapping[str, Any], *, runtime
 def forget(places: list[Path]) -> None:
     """Take away what a snapshot brought and what turned out not to work."""
     for place in places:
-        with _journal.during("restore"):
-            _files.remove(place)
+        _files.remove(place)

@@ -1,0 +1,362 @@
+"""The ledger: what was at a path before colab-env changed it, written down before the change, so that `undo` can put it back.
+
+Only `_files`, the overlay and the steps write here. What lies in the data directory is not recorded: all of it is
+colab-env's own. The file is only appended to, one line of JSON for each entry, with a checksum; a torn or damaged line
+is no entry, and takes no other one with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colab_env.runtime import Runtime
+
+ABSENT = "absent"
+TREE = "tree"  # a directory that the step fills and marks as ours
+BY_TOOL = "tool"  # what uv, pip, Poetry or conda makes
+UNKNOWN = "unknown"  # a tool is about to write the file
+# What Poetry and conda make for themselves below the home directory. Their download caches are everybody's, and stay.
+_TOOLS = (".config/pypoetry", ".conda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A regular file; its content is kept in the ledger's directory under its SHA-256."""
+
+    sha256: str
+    mode: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A symbolic link."""
+
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """A directory, whose content has entries of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedTo:
+    """A directory that was renamed."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlaid:
+    """A directory of the machine that a tool installs into; the overlay keeps its originals at `saved`."""
+
+    saved: Path
+
+
+Before = File | Link | Directory | None
+After = str | MovedTo | Overlaid  # a string is the SHA-256 of the file that comes, or one of the words above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One change: the step that made it, the path, what was there, what comes, and the parents that did not exist."""
+
+    step: str
+    path: Path
+    before: Before
+    after: After
+    made: tuple[Path, ...] = ()
+
+    @property
+    def sha256_before(self) -> str | None:
+        return self.before.sha256 if isinstance(self.before, File) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The entries that are not undone, oldest first, and the number of lines that cannot be read."""
+
+    entries: tuple[Entry, ...]
+    damaged: int
+
+
+class Ledger:
+    """The ledger of one data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.directory = data / "journal"
+        self._file = self.directory / "journal.jsonl"
+
+    def read(self) -> Record:
+        """Read the whole ledger, once. A last line without its end is that of a run that was killed: no change followed."""
+        entries: list[Entry | None] = []
+        by_path: dict[Path, list[int]] = {}
+        damaged = 0
+        lines = self._lines()
+        for line in lines:
+            values = _checked(line)
+            if values is not None and isinstance(values.get("undone"), str):
+                for number in by_path.pop(Path(values["undone"]), []):
+                    entries[number] = None
+            elif values is not None and (entry := _parsed(values)) is not None:
+                by_path.setdefault(entry.path, []).append(len(entries))
+                entries.append(entry)
+            elif line.endswith(b"\n"):
+                damaged += 1
+        return Record(entries=tuple(entry for entry in entries if entry is not None), damaged=damaged)
+
+    def content(self, sha256: str) -> Path:
+        """Return where the content with this hash is kept."""
+        return self.directory / sha256
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry to the disk, before the change that it is about."""
+        self._append(_as_dict(entry))
+
+    def undone(self, path: Path) -> None:
+        """Write down that everything at this path has been put back."""
+        self._append({"undone": str(path)})
+
+    def keep(self, path: Path) -> Before:
+        """Describe what is at a path, and keep its content if it is a file."""
+        found = look_at(path)
+        if isinstance(found, File):
+            _keep(path.read_bytes(), self.content(found.sha256))
+        return found
+
+    def _lines(self) -> list[bytes]:
+        try:
+            return self._file.read_bytes().splitlines(keepends=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _append(self, values: Mapping[str, Any]) -> None:
+        is_new = not self.directory.is_dir()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            with contextlib.suppress(OSError):  # without locks, appending is still one write
+                fcntl.flock(file, fcntl.LOCK_EX)
+            end = file.seek(0, os.SEEK_END)
+            # The line that a killed run left half written ends here, and does not take this one with it.
+            torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+            file.write((b"\n" if torn else b"") + _line(values))
+            os.fsync(descriptor)
+        if is_new:
+            sync_directory(self.directory)
+
+
+@dataclass(kw_only=True)
+class _Recording:
+    """The step at work, and the directories that are ours whole, so that nothing inside them needs an entry."""
+
+    ledger: Ledger
+    step: str
+    trees: set[Path] = field(default_factory=set)
+
+    def append(self, entry: Entry) -> None:
+        self.ledger.append(entry)
+        if entry.after == TREE:
+            self.trees.add(entry.path)
+
+
+_recording: contextvars.ContextVar[_Recording | None] = contextvars.ContextVar("colab_env_recording", default=None)
+
+
+@contextlib.contextmanager
+def recording(step: str, runtime: Runtime, *, made: Iterable[Path] | None = None) -> Iterator[Record]:
+    """Record every change inside the block as this step's; outside of such a block nothing is recorded.
+
+    Gives what the ledger holds so far. `made` are the parents of the data directory that this run has made already.
+    """
+    ledger = Ledger(runtime.data)
+    places = [runtime.home / name for name in _TOOLS]
+    missing = {path: tuple(missing_parents(path)) for path in places if not path.exists()}
+    if not runtime.data.exists():
+        outer = tuple(missing_parents(runtime.data) if made is None else made)
+        ledger.append(Entry(step=step, path=runtime.data, before=None, after=BY_TOOL, made=outer))
+    record = ledger.read()
+    trees = {runtime.data, *(entry.path for entry in record.entries if entry.after == TREE)}
+    token = _recording.set(_Recording(ledger=ledger, step=step, trees=trees))
+    try:
+        yield record
+    finally:
+        _recording.reset(token)
+        for path, parents in missing.items():
+            if path.exists():
+                ledger.append(Entry(step=step, path=path, before=None, after=BY_TOOL, made=parents))
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Record nothing inside the block, which keeps records of its own."""
+    token = _recording.set(None)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def note(path: Path, after: After) -> None:
+    """Write down what is at this path now, and what comes."""
+    current = _recording.get()
+    if current is None:
+        return
+    path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow a link)
+    if not current.trees.isdisjoint(path.parents):
+        return
+    made = tuple(missing_parents(path))
+    before = current.ledger.keep(path)
+    current.append(Entry(step=current.step, path=path, before=before, after=after, made=made))
+
+
+def made_by_tool(path: Path, *, parents: Iterable[Path]) -> None:
+    """Write down that a tool has made what is at this path, and these parents of it."""
+    current = _recording.get()
+    if current is not None:
+        entry = Entry(step=current.step, path=path, before=None, after=BY_TOOL, made=tuple(parents))
+        current.append(entry)
+
+
+def look_at(path: Path) -> Before:
+    """Describe what is at a path, or None."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        return Link(target=str(path.readlink()))
+    if stat.S_ISREG(found.st_mode):
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return File(sha256=sha256, mode=stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
+    return Directory()
+
+
+def sync_directory(path: Path) -> None:
+    """Bring the names in a directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems know no such thing
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _keep(content: bytes, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # What the file says may be meant for its owner only.
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps({**values, "version": 2, "sum": _sum(values)}) + "\n").encode()
+
+
+def _sum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says, or None. Lines of the first version have no checksum."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    version, told = values.pop("version", 1), values.pop("sum", None)
+    return values if version == 1 or (version == 2 and told == _sum(values)) else None
+
+
+def _as_dict(entry: Entry) -> dict[str, Any]:
+    return {
+        "step": entry.step,
+        "path": str(entry.path),
+        "before": _before_dict(entry.before),
+        "after": _after_value(entry.after),
+        "made": [str(path) for path in entry.made],
+    }
+
+
+def _before_dict(before: Before) -> dict[str, Any] | None:
+    match before:
+        case File():
+            return {"kind": "file", "sha256": before.sha256, "mode": before.mode, "mtime_ns": before.mtime_ns}
+        case Link():
+            return {"kind": "link", "link": before.target}
+        case Directory():
+            return {"kind": "directory"}
+    return None
+
+
+def _after_value(after: After) -> Any:
+    match after:
+        case MovedTo():
+            return {"moved_to": str(after.path)}
+        case Overlaid():
+            return {"saved": str(after.saved)}
+    return after
+
+
+def _parsed(values: Mapping[str, Any]) -> Entry | None:
+    match values:
+        case {"step": str(step), "path": str(path), "before": before, "after": after, "made": [*made]}:
+            pass
+        case _:
+            return None
+    try:
+        return Entry(
+            step=step, path=Path(path), before=_before(before), after=_after(after), made=tuple(map(Path, made))
+        )
+    except (TypeError, ValueError):
+        return None
+
+
+def _before(value: Any) -> Before:
+    match value:
+        case None:
+            return None
+        case {"kind": "file", "sha256": str(sha256), "mode": int(mode), "mtime_ns": int(mtime_ns)} if _is_hash(sha256):
+            return File(sha256=sha256, mode=mode, mtime_ns=mtime_ns)
+        case {"kind": "link", "link": str(target)}:
+            return Link(target=target)
+        case {"kind": "directory"}:
+            return Directory()
+    raise ValueError(value)
+
+
+def _after(value: Any) -> After:
+    match value:
+        case str():
+            return value
+        case {"moved_to": str(path)}:
+            return MovedTo(path=Path(path))
+        case {"saved": str(path)}:
+            return Overlaid(saved=Path(path))
+    raise ValueError(value)
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def missing_parents(path: Path) -> list[Path]:
+    """Return the parents of a path that do not exist, the innermost first."""
+    return [parent for parent in path.parents if not parent.exists()]
