@@ -17,6 +17,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,12 @@ class Ledger:
         is_new = not self.directory.is_dir()
         self.directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        with FileIO(descriptor, "r+") as file:
             with contextlib.suppress(OSError):  # without locks, appending is still one write
                 fcntl.flock(file, fcntl.LOCK_EX)
-            end = file.seek(0, os.SEEK_END)
-            # The line that a killed run left half written ends here, and does not take this one with it.
-            torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
-            file.write((b"\n" if torn else b"") + _line(values))
+            # What a run left half written that was killed before the change goes, and takes nothing with it.
+            os.ftruncate(descriptor, _end_of_lines(file))
+            file.write(_line(values))
             os.fsync(descriptor)
         if is_new:
             sync_directory(self.directory)
@@ -263,6 +263,19 @@ def _keep(content: bytes, target: Path) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+
+
+def _end_of_lines(file: FileIO) -> int:
+    """Return where the last whole line ends."""
+    position = file.seek(0, os.SEEK_END)
+    while position:
+        start = max(0, position - 4096)
+        file.seek(start)
+        newline = file.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        position = start
+    return 0
 
 
 def _line(values: Mapping[str, Any]) -> bytes:

@@ -17,6 +17,7 @@ from colab_env.results import SetupResult, StepResult
 from colab_env.runtime import Runtime
 from colab_env.snapshot.contents import Asked
 from colab_env.snapshots import SetupCache
+from colab_env.step import changing
 from colab_env.steps import (
     PREFIX,
     configured,
@@ -71,14 +72,15 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 
         asked = _asked(python, source, project, prefix, visible=system_site_packages, wish=wish)
         cached = SetupCache(cache, Runtime.detect(), asked)
-        restored = cached.restore()
-        try:
-            built, registered = build()
-        except PreflightError:
-            if not cached.discard():
-                raise
-            built, registered = build()
-        cached.save()
+        with changing("setup", Runtime.detect()):  # `undo` waits for all of it, not only for the step at work
+            restored = cached.restore()
+            try:
+                built, registered = build()
+            except PreflightError:
+                if not cached.discard():
+                    raise
+                built, registered = build()
+            cached.save()
     _load_magics()
     return SetupResult(
         steps=(*([restored] if restored else []), *built, registered),

@@ -113,24 +113,15 @@ def install_colab_packages(
     layer = colab_layer.directory(runtime, chosen)
     on_conda = chosen.source in CONDA and environment_yml.prefix_of(chosen.path, runtime) is None
 
-    def missing() -> list[str]:
-        return conda.packages_missing(_prefix(chosen), packages) if on_conda else []
-
-    def hiding() -> Path | None:
-        return conda.hides_google(_prefix(chosen)) if on_conda and runtime.is_colab else None
+    prefix = chosen.path.parents[1] if on_conda else None
 
     def check() -> str | None:
-        if absent := missing():
-            return f"conda packages are missing: {', '.join(absent)}"
-        if hiding():
-            return "conda's google-colab hides this machine's own"
-        return colab_layer.health_check(layer)
+        reason = _conda_packages_missing(prefix, packages, runtime) if prefix else None
+        return reason or colab_layer.health_check(layer)
 
     def build() -> None:
-        if absent := missing():
-            conda.install_packages(_prefix(chosen), absent, channels=tuple(channels), runtime=runtime)
-        if hidden := hiding():
-            _files.remove(hidden)
+        if prefix:
+            _install_conda_packages(prefix, packages, channels, runtime)
         if colab_layer.health_check(layer):
             colab_layer.build(layer, runtime=runtime, python=chosen, installer=_installer(runtime))
 
@@ -356,8 +347,23 @@ def _installer(runtime: Runtime) -> WheelInstaller:
     return uv.installer(runtime, index.settings(runtime))
 
 
-def _prefix(python: Interpreter) -> Path:
-    return python.path.parents[1]
+def _conda_packages_missing(prefix: Path, packages: Sequence[str], runtime: Runtime) -> str | None:
+    """Return why conda has to install something into its prefix, or None."""
+    if reason := conda.interrupted(prefix):
+        return reason
+    if absent := conda.packages_missing(prefix, packages):
+        return f"conda packages are missing: {', '.join(absent)}"
+    if runtime.is_colab and conda.hides_google(prefix):
+        return "conda's google-colab hides this machine's own"
+    return None
+
+
+def _install_conda_packages(prefix: Path, packages: Sequence[str], channels: Sequence[str], runtime: Runtime) -> None:
+    conda.recover(prefix, runtime)
+    if absent := conda.packages_missing(prefix, packages):
+        conda.install_packages(prefix, absent, channels=tuple(channels), runtime=runtime)
+    if runtime.is_colab and (hidden := conda.hides_google(prefix)):
+        _files.remove(hidden)
 
 
 def _versions(layer: Path) -> str:

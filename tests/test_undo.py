@@ -21,7 +21,7 @@ from colab_env.runtime import Runtime
 from colab_env.undoing import undo
 
 PLACES = "/usr/local /usr/bin /root /content /etc /home /env"
-FIND = f"find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' -o -name .jupyter \\) -prune -o"
+FIND = f"find {PLACES} -xdev \\( -name __pycache__ -o -path '*/jupyter/runtime' -o -name .jupyter -o -name .cache \\) -prune -o"
 LISTING = f"""
 {FIND} -type f -exec sha256sum {{}} + | sort
 {FIND} -printf '%p %y %m %l\\n' | sort

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _ledger
+from colab_env import _files, _ledger, _report
 from colab_env.errors import NotOursError
 from colab_env.miniconda._originals import Entry, Originals, behind_links, look_at, walk
 from colab_env.results import short
@@ -18,6 +18,7 @@ _STAYS = ("lib/", "include/")  # conda's programs need the libraries that conda 
 _SCRIPTS = ("bin/", "condabin/")
 OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two transactions
 BYTECODE = "__pycache__"
+OPEN = "colab-env-unfinished"  # a file in the prefix while a transaction is open
 _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
 
 
@@ -202,8 +203,13 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
     with _ledger.paused():
         with _files.explaining(prefix):
             overlay.begin()
+            # Until the block has written a new receipt, nothing here counts as installed.
+            prefix.mkdir(exist_ok=True)
+            (prefix / OPEN).touch()
+            _files.discard(prefix / _files.RECEIPT)
         try:
             yield overlay
+            _files.discard(prefix / OPEN)
             if not overlay.is_settled:
                 overlay.settle(path=path)
             overlay.commit()
@@ -216,7 +222,9 @@ def recover(prefix: Path, *, saved: Path) -> bool:
     """Undo what a killed run left open; say whether there was anything."""
     left = Overlay.left_open(prefix, saved=saved)
     if left is not None:
-        left.roll_back()
+        # Its own record says what to do: the ledger needs no entry for each of 40,000 files.
+        with _ledger.paused(), _report.activity(f"Taking back an interrupted installation in {short(prefix)}"):
+            left.roll_back()
     return left is not None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from colab_env import _files
@@ -15,11 +15,15 @@ from colab_env.miniconda._overlay import BYTECODE, OWN_TREES, Manifest, is_direc
 def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
     """Return what `undo` leaves as it is: paths below the prefix, each with the reason."""
     manifest = Manifest.read(saved) or Manifest()
-    changed = [name for name, entry in manifest.last.items() if _is_changed(prefix / name, entry)]
+    changed = [
+        name
+        for name, entry in manifest.last.items()
+        if _is_changed(prefix / name, entry) and not _is_restored(prefix / name, manifest.overwritten.get(name))
+    ]
     known = set(manifest.new)
     directories = [name for name in manifest.new if not _is_own(name) and is_directory(prefix / name)]
     added = [f"{name}/{item}" for name in directories for item in os.listdir(prefix / name)]  # noqa: PTH208 - the names
-    added = [name for name in added if name not in known and not _is_bytecode(prefix / name)]
+    added = [name for name in added if name not in known and not _is_bytecode(prefix / name, known, prefix)]
     return {
         **dict.fromkeys(sorted(changed), "somebody changed it since"),
         **dict.fromkeys(sorted(added), "somebody put it there since"),
@@ -64,9 +68,21 @@ def _is_changed(path: Path, last: Entry) -> bool:
     return stat.S_ISREG(now.mode) and (now.mode, now.size, now.mtime_ns) != (last.mode, last.size, last.mtime_ns)
 
 
+def _is_restored(path: Path, original: Entry | None) -> bool:
+    """Say whether an `undo` that was interrupted has put the original back already."""
+    now = look_at(path)
+    if now is None or original is None or now.mode != original.mode or now.link != original.link:
+        return False
+    return not stat.S_ISREG(now.mode) or (now.size, now.mtime_ns) == (original.size, original.mtime_ns)
+
+
 def _is_own(name: str) -> bool:
     return name.split("/", 1)[0] in OWN_TREES
 
 
-def _is_bytecode(path: Path) -> bool:
-    return path.name == BYTECODE and all(item.suffix == ".pyc" for item in path.iterdir())
+def _is_bytecode(path: Path, known: Container[str], prefix: Path) -> bool:
+    """Say whether Python has written this for modules that conda brought."""
+    if path.name == BYTECODE:
+        return all(item.suffix == ".pyc" for item in path.iterdir())
+    module = path.parents[1] / f"{path.name.partition('.')[0]}.py"
+    return path.suffix == ".pyc" and path.parent.name == BYTECODE and str(module.relative_to(prefix)) in known

@@ -27,7 +27,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.interpreter import Interpreter
-from colab_env.miniconda import _run
+from colab_env.miniconda import _overlay, _run
 from colab_env.miniconda._overlay import Overlay, overlaying
 from colab_env.miniconda._run import installer_argv
 from colab_env.miniconda.installers import Installer, Source, choose, installers
@@ -46,10 +46,12 @@ __all__ = [
     "installer_argv",
     "installers",
     "interpreter",
+    "interrupted",
     "is_own",
     "packages_missing",
     "python",
     "python_version",
+    "recover",
     "saved_directory",
     "verify",
     "working_version",
@@ -62,7 +64,7 @@ def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str 
     """Return why `prefix` is not a working installation of ours with a fitting Python, or None. Starts no process."""
     receipt = _receipt(prefix)
     if receipt is None:
-        return f"{short(prefix)} has no Miniconda of colab-env"
+        return interrupted(prefix) or f"{short(prefix)} has no Miniconda of colab-env"
     python = prefix / receipt["interpreter"]
     if not os.access(python, os.X_OK) or not python.is_file():
         return f"{short(python)} is gone"
@@ -73,6 +75,18 @@ def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str 
     if specifier is not None and not specifier.contains(receipt["python"]):
         return f"{short(prefix)} has Python {receipt['python']}, which does not fit {specifier}"
     return None
+
+
+def interrupted(prefix: Path) -> str | None:
+    """Return that a change of conda's was begun and not ended, or None. Our receipt is away until then."""
+    is_open = (prefix / _overlay.OPEN).exists()
+    return f"a change of the conda in {short(prefix)} was interrupted, or is going on" if is_open else None
+
+
+def recover(prefix: Path, runtime: Runtime) -> None:
+    """Take back a change that was begun and not ended."""
+    with _files.locked(_lock(prefix, runtime)):
+        _overlay.recover(prefix, saved=saved_directory(prefix, runtime))
 
 
 def install(
@@ -94,6 +108,7 @@ def install(
     installer = source.choose(specifier, environ=runtime.environ)
     _check_prefix(prefix, installer, runtime=runtime)
     with _files.locked(_lock(prefix, runtime)):
+        _overlay.recover(prefix, saved=saved_directory(prefix, runtime))
         if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
             return False
         script = _fetched(installer, runtime=runtime, sleep=sleep)
@@ -196,6 +211,7 @@ def install_packages(
     NotWritableError or CondaError.
     """
     with _files.locked(_lock(prefix, runtime)):
+        _overlay.recover(prefix, saved=saved_directory(prefix, runtime))
         python = interpreter(prefix)
         receipt = _receipt(prefix)
         if receipt is None:
