@@ -219,6 +219,21 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
         _put(target, content, mode=stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
 
 
+def copy_links(source: Path, target: Path) -> None:
+    """Copy a tree by hard links, or where the file system or its border forbids that, by content."""
+
+    def link_or_copy(one: str, other: str) -> None:
+        try:
+            os.link(one, other, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            shutil.copy2(one, other, follow_symlinks=False)
+
+    with explaining(target):
+        shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy)
+
+
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
     with explaining(target):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, start_python
 
 from colab_env import _process, _report
 from colab_env.errors import CommandError
@@ -341,3 +341,124 @@ def test_a_task_that_was_stopped_starts_nothing_more(tmp_path, interrupt):
     with pytest.raises(KeyboardInterrupt):
         _process.together(stopped, persistent)
     assert not (tmp_path / "started").exists()
+
+
+# --- what outlives its parent
+
+ORPHANS = """
+import os
+from colab_env import _process
+# One that stays in the group, and one that leaves it and its session.
+script = "sleep 100 & echo $! > {place}/member; setsid sleep 100 & echo $! > {place}/away; echo $$ > {place}/leader; wait"
+_process.run(["/bin/sh", "-c", script], environ={environ!r})
+"""
+
+
+def orphans(place: Path, *, how: signal.Signals = signal.SIGKILL) -> dict[str, int]:
+    """Kill a run while its child and its grandchildren work; return their pids."""
+    parent = start_python(ORPHANS.format(place=place, environ=PATH))
+    pids = {name: read_pid(place / name) for name in ("member", "away", "leader")}
+    parent.send_signal(how)
+    parent.communicate(timeout=60)
+    return pids
+
+
+def test_a_program_dies_with_its_parent_and_what_it_started_with_the_next_run(tmp_path):
+    pids = orphans(tmp_path)
+    assert gone(pids["leader"])
+    _process.end_orphans()
+    assert not any(alive(pid) for pid in pids.values())
+
+
+def test_without_a_parent_death_signal_the_next_run_ends_all_of_them(tmp_path):
+    code = "from colab_env import _process\n_process._dying_with_this_process = lambda words, environ: ()\n"
+    parent = start_python(code + ORPHANS.format(place=tmp_path, environ=PATH))
+    pids = [read_pid(tmp_path / name) for name in ("member", "away", "leader")]
+    parent.kill()
+    parent.communicate(timeout=60)
+    assert all(alive(pid) for pid in pids)
+    _process.end_orphans()
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_the_children_of_a_run_that_goes_on_are_left_alone(tmp_path):
+    parent = start_python(ORPHANS.format(place=tmp_path, environ=PATH))
+    pids = [read_pid(tmp_path / name) for name in ("member", "away", "leader")]
+    _process.end_orphans()
+    assert all(alive(pid) for pid in pids)
+    parent.kill()
+    parent.communicate(timeout=60)
+    _process.end_orphans()
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["", "COLAB_ENV_OWNER=", "COLAB_ENV_OWNER=1:2:pid:[1]", "COLAB_ENV_OWNER=x:1:{here}", "OTHER=9999999:1:{here}"],
+)
+def test_what_is_not_known_to_be_an_orphan_is_left_alone(mark):
+    # Another namespace has other numbers, and a mark that nobody can read says nothing.
+    name, _, value = mark.format(here=_process._namespace()).partition("=")
+    other = subprocess.Popen(["sleep", "100"], env={**PATH, **({name: value} if name else {})})
+    _process.end_orphans()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+STOPPABLE = """
+import sys, time
+from pathlib import Path
+from colab_env import _process
+try:
+    with _process.stoppable():
+        try:
+            Path({mark!r}).touch()
+            time.sleep(100)
+        except BaseException as error:
+            print("cleaned up after", type(error).__name__, flush=True)
+            raise
+except BaseException:
+    print("not reached", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_is_the_stop_button_and_ends_the_process_as_it_asked(tmp_path, stop, how):
+    mark = tmp_path / "mark"
+    ended = stop(STOPPABLE.format(mark=str(mark)), when=mark.exists, how=how)
+    assert ended.returncode == -how
+    assert ended.output == "cleaned up after KeyboardInterrupt\n"
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path, stop):
+    mark = tmp_path / "mark"
+    ignore = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    code = ignore + STOPPABLE.format(mark=str(mark)).replace("time.sleep(100)", "time.sleep(1)")
+    ended = stop(code, when=mark.exists, how=signal.SIGHUP)
+    assert (ended.returncode, ended.output) == (0, "")
+
+
+def test_handlers_are_as_before_and_those_of_others_stay():
+    def mine(*_: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with _process.stoppable():
+            assert signal.getsignal(signal.SIGTERM) is mine
+            assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_reaches_the_family_too(tmp_path, stop, how):
+    family = FAMILY.format(place=tmp_path)
+    run = f"with _process.stoppable(): _process.run(['sh', '-c', {family!r}], environ={PATH!r})"
+    code = f"from colab_env import _process\n_process._GRACE = 0.5\n{run}"
+    ended = stop(code, when=(tmp_path / "stubborn").exists, how=how)
+    assert ended.returncode == -how
+    assert not alive(read_pid(tmp_path / "child"))
+    assert not alive(read_pid(tmp_path / "stubborn"))

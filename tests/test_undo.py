@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +16,14 @@ from colab_standin import ColabRoot, Options, Page, Share, real_google_colab, se
 from conda_standin import Server as FileServer
 from conda_standin.builder import Standin
 from conda_standin.fixtures import standin, standin_site  # noqa: F401
-from conftest import Machine
+from conftest import Machine, start_python
 from faults import ENVIRONMENT, KEPT, MACHINE_S_OWN, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
 from faults import machine as colab_machine
 
-from colab_env import _ledger, setup, steps, undoing
+from colab_env import _files, _ledger, cli, setup, steps
+from colab_env.errors import UsageError
 from colab_env.runtime import Runtime
+from colab_env.step import changing, machine_lock
 from colab_env.undoing import undo
 
 PLACES = "/usr/local /usr/bin /root /content /etc /home /env"
@@ -214,15 +220,11 @@ def test_an_environment_that_was_set_aside_comes_back(machine: Machine, project:
 
 
 def test_outside_of_steps_nothing_is_noted(home: Path, tmp_path: Path) -> None:
-    from colab_env import _files
-
     _files.write_text(tmp_path / "x", "1")
     assert _ledger.Ledger(Runtime.detect().data).read().entries == ()
 
 
 def test_a_step_that_could_not_begin_is_over(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from colab_env import _files
-
     (tmp_path / "taken").write_text("")
     with monkeypatch.context() as taken:
         taken.setenv("COLAB_ENV_HOME", str(tmp_path / "taken" / "below"))
@@ -233,13 +235,240 @@ def test_a_step_that_could_not_begin_is_over(home: Path, tmp_path: Path, monkeyp
 
 
 def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) -> None:
-    from colab_env import _files
-
     place = tmp_path / "x"
     place.write_text("before")
     place.chmod(0o640)
     os.utime(place, ns=(1_000_000_000, 1_000_000_000))
     with _ledger.recording("test", Runtime.detect()):
         _files.write_text(place, "after")
-    assert undoing.undo().places[0].action == "put back"
+    assert undo().places[0].action == "put back"
     assert (place.read_text(), place.stat().st_mode & 0o777, place.stat().st_mtime_ns) == ("before", 0o640, 10**9)
+
+
+# --- killed, and called again
+
+CHANGES = """
+import os, shutil, sys
+from pathlib import Path
+from colab_env import _files, _ledger
+from colab_env.runtime import Runtime
+from colab_env.step import changing
+
+def change(place):
+    "Every kind of change that the ledger knows, in and below `place`."
+    with changing("add", Runtime.detect()):
+        _files.write_text(place / "changed", "after")
+        _files.write_text(place / "new" / "inside" / "made", "after")
+        _files.remove(place / "removed")
+        _files.link(place / "link", "nowhere")
+        with _files.replacing(place / "tree"):
+            for name in range(5):
+                (place / "tree" / str(name)).write_text("after")
+            _files.write_receipt(place / "tree", {"any": 1})
+        _files.move(place / "foreign", place / "foreign.old")
+        with _files.replacing(place / "foreign"):
+            _files.write_receipt(place / "foreign", {"any": 1})
+        with _files.restoring(place / "by tool"):
+            (place / "by tool").write_text("after")
+"""
+# For each operation on the file system: a process that kills itself just before it.
+MORTAL_UNDO = (
+    CHANGES
+    + """
+import signal
+from colab_env import undoing
+import colab_env.jupyter.kernelspec, ctypes
+
+place, moment, count = Path(sys.argv[1]), 0, 0
+
+def hook(event, arguments):
+    global count
+    changes = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink", "os.utime")
+    writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if event in changes or writing:
+        count += 1
+        if count == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+undoing.undo(dry_run=True)
+status = 1
+while status:
+    moment += 1
+    change(place)
+    mortal = os.fork()
+    if mortal == 0:
+        sys.addaudithook(hook)
+        undoing.undo()
+        os._exit(0)
+    status = os.waitpid(mortal, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    result = undoing.undo()
+    assert result.complete, (moment, result)
+    os.system(f"{sys.argv[2]} >> {sys.argv[3]}/{moment}")
+print(moment)
+"""
+)
+
+
+def before_changes(place: Path) -> None:
+    place.mkdir()
+    for name in ("changed", "removed", "by tool"):
+        (place / name).write_text("before" * 100)
+        (place / name).chmod(0o640)
+        os.utime(place / name, ns=(10**9, 10**9))
+    (place / "foreign").mkdir()
+    (place / "foreign" / "file").write_text("mine")
+
+
+def test_an_undo_that_is_killed_anywhere_is_ended_by_the_next_one(home: Path, tmp_path: Path) -> None:
+    place, seen = tmp_path / "place", tmp_path / "seen"
+    before_changes(place)
+    seen.mkdir()
+    # What is there, with modes and times of files and the content's sum, of the home directory too.
+    look = f"cd / && find {home} {place} -printf '%p %y %m %l\\n' -type f -printf '%T@ ' -exec sha256sum {{}} +"
+    before = subprocess.run(["sh", "-c", look], capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(
+        [sys.executable, "-c", MORTAL_UNDO, place, look, seen],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    moments = int(done.stdout)
+    assert moments > 30
+    different = {path.name for path in seen.iterdir() if sorted(path.read_text()) != sorted(before)}
+    assert different == set()
+    assert len(list(seen.iterdir())) == moments
+
+
+def test_undo_waits_for_a_step_that_runs(home: Path, tmp_path: Path) -> None:
+    step = start_python(
+        "import sys, time\nfrom pathlib import Path\nfrom colab_env.step import changing\n"
+        "from colab_env.runtime import Runtime\nfrom colab_env import _files\n"
+        f"with changing('add', Runtime.detect()):\n    Path({str(tmp_path / 'began')!r}).touch()\n"
+        f"    while not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+        f"    _files.write_text(Path({str(tmp_path / 'file')!r}), 'text')\n"
+    )
+    until((tmp_path / "began").exists)
+    undone = start_python("import colab_env\nprint(colab_env.undo(), flush=True)")
+    assert undone.stdout is not None
+    assert "Waiting for another run" in undone.stdout.readline()
+    (tmp_path / "go").touch()
+    assert "file: removed" in undone.communicate(timeout=60)[0]
+    step.communicate(timeout=60)
+    assert step.returncode == 0
+    assert not (tmp_path / "file").exists()
+    assert sorted(home.rglob("*")) == []
+
+
+def test_a_step_waits_for_undo(home: Path, tmp_path: Path) -> None:
+    with _files.locked(machine_lock(Runtime.detect())):
+        step = start_python(
+            "from pathlib import Path\nfrom colab_env.step import changing\nfrom colab_env.runtime import Runtime\n"
+            f"with changing('add', Runtime.detect()):\n    Path({str(tmp_path / 'began')!r}).touch()\n"
+        )
+        assert step.stdout is not None
+        assert "Waiting for another run" in step.stdout.readline()
+        assert not (tmp_path / "began").exists()
+        machine_lock(Runtime.detect()).unlink()  # as undo does at its end: nobody may hold a lock that is no more
+    step.communicate(timeout=60)
+    assert (tmp_path / "began").exists()
+    assert machine_lock(Runtime.detect()).exists()
+
+
+def until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not there() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert there()
+
+
+@pytest.mark.parametrize("name", ["frob", "register_kernels", "create"])
+def test_a_step_that_does_not_exist_is_named(home: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"no step is called '{name}'"):
+        undo(name)
+    assert sorted(home.rglob("*")) == []
+
+
+def test_a_step_may_be_written_as_its_command_is(home: Path, tmp_path: Path) -> None:
+    with changing("register_kernel", Runtime.detect()):
+        _files.write_text(tmp_path / "x", "1")
+    assert [place.path for place in undo("register-kernel").places] == [tmp_path / "x"]
+
+
+def test_only_one_project_is_undone(home: Path, tmp_path: Path) -> None:
+    runtime = Runtime.detect()
+    for name in ("one", "two"):
+        with changing("configure_venv", runtime):
+            _files.write_text(tmp_path / name / "poetry.toml", "")
+        spec = {
+            "argv": ["x"],
+            "display_name": name,
+            "language": "python",
+            "metadata": {"colab_env": {"project": str(tmp_path / name), "tier": "plain"}},
+        }
+        with changing("register_kernel", runtime), _files.replacing(runtime.jupyter / "kernels" / name):
+            _files.write_json(runtime.jupyter / "kernels" / name / "kernel.json", spec)
+    result = undo(project=tmp_path / "one")
+    assert [place.path for place in result.places] == [
+        runtime.jupyter / "kernels" / "one",
+        tmp_path / "one" / "poetry.toml",
+    ]
+    assert not (tmp_path / "one").exists()
+    assert (tmp_path / "two" / "poetry.toml").exists()
+    assert undo().complete
+    assert not (tmp_path / "two").exists()
+
+
+def test_the_command_says_by_its_code_that_something_is_left(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with changing("add", Runtime.detect()):
+        _files.write_text(tmp_path / "x", "1")
+    (tmp_path / "x").write_text("mine")
+    assert cli.main(["undo", "--dry-run"]) == 0
+    assert cli.main(["undo"]) == 27
+    assert "somebody changed it since" in capsys.readouterr().out
+    (tmp_path / "x").unlink()
+    assert cli.main(["undo"]) == 0
+
+
+def test_caches_of_other_tools_and_named_environments_stay(home: Path, tmp_path: Path) -> None:
+    runtime = Runtime.detect()
+    base = runtime.data / "envs" / "web"
+    with changing("configure_venv", runtime):
+        (home / ".cache" / "uv").mkdir(parents=True)
+        _files.write_text(tmp_path / "x", "1")
+    # The first version recorded both.
+    ledger = _ledger.Ledger(runtime.data)
+    for path, step in ((home / ".cache" / "uv", "configure_venv"), (tmp_path / "adopted", "adopt")):
+        path.mkdir(parents=True, exist_ok=True)
+        ledger.append(_ledger.Entry(step=step, path=path, before=None, after=_ledger.BY_TOOL))
+    base.mkdir(parents=True)
+    result = undo()
+    assert result.complete
+    assert "envs: kept, its environments go by `colab-env env purge`" in repr(result)
+    assert base.is_dir()
+    assert (home / ".cache" / "uv").is_dir()
+    assert (tmp_path / "adopted").is_dir()
+    assert [path.name for path in runtime.data.iterdir()] == ["envs"]
+
+
+@pytest.mark.parametrize("name", ["kept", "kept too"])
+def test_a_kept_content_that_is_damaged_is_not_put_back(home: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("before")
+    with changing("add", Runtime.detect()):
+        _files.write_text(tmp_path / name, "after")
+    ledger = _ledger.Ledger(Runtime.detect().data)
+    ledger.content(hashlib.sha256(b"before").hexdigest()).write_text("befor")
+    assert "the copy that was kept of it is damaged" in repr(undo())
+    assert (tmp_path / name).read_text() == "after"
+
+
+def test_a_link_comes_back_as_a_link(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    with changing("add", Runtime.detect()):
+        _files.remove(tmp_path / "link")
+    undo()
+    assert (tmp_path / "link").readlink() == Path("target")

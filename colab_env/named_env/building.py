@@ -46,9 +46,7 @@ def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force:
     if not force:
         processes.require_unused(place)
     python = choose_python(recipe, runtime=runtime)
-    beside = place.path.with_name(f".{place.name}.colab-env-new")
-    _files.remove(beside)
-    try:
+    with _files.staging(place.path) as (beside,):
         _fill(beside, recipe, python=python, runtime=runtime)
         _relocate.rewrite(beside, before=beside, after=place.path)
         write_receipt(beside, recipe, python=python)
@@ -56,8 +54,6 @@ def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force:
             processes.require_unused(place)
         with _exchanged(place.path, beside):
             kernels.register(place, runtime=runtime)
-    finally:
-        _files.remove(beside)
 
 
 @contextlib.contextmanager

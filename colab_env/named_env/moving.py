@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,36 +36,35 @@ def adopt(source: Path, place: NamedEnvironment, *, runtime: Runtime) -> None:
     """Move somebody else's environment to its place, and write the receipt that makes it ours."""
     python = system.at_path(source / "bin/python", runtime=runtime)
     building.verify(source, runtime=runtime, alone=False)
-    with moved(source, place.path):
-        pinned = tuple(each.replace("-", "==", 1) for each in map(_pinned, inventory.packages(place.path)))
-        recipe = Recipe(python=python.short_version, packages=pinned)
-        building.write_receipt(place.path, recipe, python=python)
+    pinned = tuple(each.replace("-", "==", 1) for each in map(_pinned, inventory.packages(source)))
+    recipe = Recipe(python=python.short_version, packages=pinned)
+    if source == place.path:
+        building.write_receipt(source, recipe, python=python)
+        return
+    with moved(source, place.path) as copied:
+        building.write_receipt(copied, recipe, python=python, moved_from=source)
 
 
 @contextlib.contextmanager
-def moved(before: Path, after: Path) -> Iterator[None]:
-    """Move an environment inside the block; if the block raises, it is where it was."""
-    if before == after:
-        yield
-        return
-    _move(before, after)
-    try:
-        _relocate.rewrite(after, before=before, after=after)
-        yield
-    except BaseException:
-        _relocate.rewrite(after, before=after, after=before)
-        _move(after, before)
-        raise
+def moved(before: Path, after: Path) -> Iterator[Path]:
+    """Give a copy of an environment that says `after`; it goes there after the block, and `before` goes.
+
+    The copy is of hard links and costs no space. A run that is killed leaves the one or the other, or both: then
+    `take_back` deletes the copy, whose receipt says from where it was `moved_from`.
+    """
+    with _files.staging(after) as (copied,):
+        _files.copy_links(before, copied)
+        _relocate.rewrite(copied, before=before, after=after)
+        yield copied
+        _files.move(copied, after)
+    _files.remove(before)
 
 
-def _move(before: Path, after: Path) -> None:
-    try:
-        _files.move(before, after)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _files.copy(before, after)  # to another file system
-        _files.remove(before)
+def take_back(place: NamedEnvironment) -> None:
+    """Delete what a move that was killed had copied already, while what it was to move is still there."""
+    moved_from = (place.receipt or {}).get("moved_from")
+    if isinstance(moved_from, str) and (Path(moved_from) / "pyvenv.cfg").is_file():
+        _files.remove(place.path)
 
 
 def _pinned(package: str) -> str:

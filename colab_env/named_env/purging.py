@@ -41,13 +41,8 @@ def purge(place: NamedEnvironment, *, runtime: Runtime) -> StepResult:
     with _files.locked(place.lock):
         _require_ours(place)
         kernels.remove(place, runtime=runtime)
-        doomed = place.path.with_name(f".{place.name}.colab-env-purged")
-        _files.remove(doomed)
-        if place.path.exists():
-            _files.move(place.path, doomed)
-        _files.remove(doomed)
-        for leftover in ("building", "old", "new"):
-            _files.remove(place.path.with_name(f".{place.name}.colab-env-{leftover}"))
+        _files.recover(place.path)
+        _files.remove(place.path)
     what, seconds = f"Environment {place.name!r} removed", time.monotonic() - began
     return StepResult(step="purge", what=what, where=place.base, action="done", seconds=seconds)
 
