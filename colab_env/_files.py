@@ -179,10 +179,7 @@ def _delete(path: Path) -> None:
 
 def read_receipt(directory: Path) -> dict[str, Any] | None:
     """Return what was written when `directory` was completed, or None: not ours, or not complete."""
-    try:
-        receipt = json.loads((directory / RECEIPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    receipt = read_json(directory / RECEIPT)
     return receipt if isinstance(receipt, dict) else None
 
 
@@ -192,10 +189,10 @@ def write_receipt(directory: Path, receipt: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's value, or None when there is none that can be read."""
+    """Return a JSON file's value, or None when there is none that can be read; a pipe, which would wait, is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -208,7 +205,8 @@ def write_json(path: Path, value: Any) -> None:
 def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Build a directory anew inside the block; if the block raises, the old one comes back.
 
-    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept.
+    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt, in whatever state)
+    does not accept.
     What a killed run left is recognised by the names beside `path` and cleared away first.
     """
     recover(path)
@@ -337,7 +335,7 @@ def private_directory(parent: Path) -> Iterator[Path]:
 
 
 def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
-    accepted = is_ours(path) if is_ours else read_receipt(path) is not None
+    accepted = is_ours(path) if is_ours else os.path.lexists(path / RECEIPT)
     if not accepted:
         msg = f"{short(path)} exists, and colab-env did not make it"
         raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")
