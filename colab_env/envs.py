@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from colab_env import _files
-from colab_env.errors import ScriptError
+from colab_env.errors import BrokenEnvironmentError, ScriptError
 from colab_env.named_env import base_dirs, inventory, processes, scripts
-from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment
+from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment, Receipt
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
@@ -216,7 +217,8 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     from colab_env.named_env import building
 
     runtime, place = Runtime.detect(), _find(name, base)
-    recipe = Recipe.from_dict({**(place.receipt or {})["recipe"], **({"python": python} if python else {})}).checked()
+    recorded = _receipt(place).recipe
+    recipe = replace(recorded, python=python or recorded.python).checked()
 
     def build() -> None:
         building.rebuild(place, recipe, runtime=runtime, force=force)
@@ -231,9 +233,9 @@ def _step(
     verb: str, place: NamedEnvironment, *, check: Callable[[], str | None], build: Callable[[], None]
 ) -> StepResult:
     def describe() -> Found:
-        receipt = place.receipt or {}
-        what = f"Environment {place.name!r} with Python {receipt['python']['version']}"
-        return Found(what=f"{what} and {inventory.counted(len(receipt['packages']))}", where=place.path)
+        receipt = _receipt(place)
+        what = f"Environment {place.name!r} with Python {receipt.python.version}"
+        return Found(what=f"{what} and {inventory.counted(len(receipt.packages))}", where=place.path)
 
     title = f"{_TITLES[verb]} the environment {place.name!r}"
     return Step(name=verb, title=title, lock=place.lock, check=check, build=build, describe=describe).run()
@@ -242,10 +244,18 @@ def _step(
 def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
     receipt = place.receipt
     if receipt is None:
-        return "it is unfinished" if place.is_unfinished() else "there is none of that name"
-    if receipt["inputs"] != asked.digest():
+        return place.health_check() if place.is_unfinished() or place.is_ours() else "there is none of that name"
+    if receipt.inputs != asked.digest():
         return "it was made of something else"
     return place.health_check()
+
+
+def _receipt(place: NamedEnvironment) -> Receipt:
+    receipt = place.receipt
+    if receipt is None:
+        msg = f"the environment {place.name!r} in {short(place.path)} cannot be used: {place.health_check()}"
+        raise BrokenEnvironmentError(msg, hint="create it again")
+    return receipt
 
 
 def _find(name: str, base: Base) -> NamedEnvironment:

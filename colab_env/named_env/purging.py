@@ -58,6 +58,6 @@ def _require_ours(place: NamedEnvironment) -> None:
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
     if place.is_unfinished() and not place.is_there():
         return
-    if not place.is_there():
+    if not place.is_ours():
         msg = f"{short(place.path)} is not an environment that colab-env made"
         raise NotAnEnvironmentError(msg, hint="nothing was removed; it has no receipt or no pyvenv.cfg")
