@@ -77,16 +77,21 @@ def explained(error: OSError, path: Path | None = None) -> DiskFullError | NotWr
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, shared: bool = False, meanwhile: Callable[[], object] = lambda: None) -> Iterator[None]:
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[bool]:
     """Hold a lock file; while another process holds it, say so and wait, calling `meanwhile` again and again.
 
-    Any number of holders may have it `shared`. The file names the process that holds it alone: what another task of
-    this one does is no other run.
+    Any number of holders may have it `shared`. Without `wait`, False says that another has it. The file names the process
+    that holds it alone: what another task of this one does is no other run.
     """
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with explaining(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = _taken(path, how | fcntl.LOCK_NB)
+        if handle is None and not wait:
+            yield False
+            return
         if handle is None:
             is_own = path.is_file() and path.read_text(errors="replace") == str(os.getpid())
             said = "Waiting for another run of colab-env to finish"
@@ -99,7 +104,7 @@ def locked(path: Path, *, shared: bool = False, meanwhile: Callable[[], object] 
             with contextlib.suppress(OSError):  # a full disk shall not keep anybody from making room
                 os.ftruncate(handle.fileno(), 0)
                 os.write(handle.fileno(), str(os.getpid()).encode())
-        yield
+        yield True
 
 
 def _taken(path: Path, how: int) -> IO[str] | None:
@@ -357,9 +362,9 @@ def write_receipt(directory: Path, receipt: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's value, or None when there is none that can be read."""
+    """Return a JSON file's value, or None when there is none that can be read; a pipe, which would wait, is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -376,7 +381,8 @@ def write_json(path: Path, value: Any) -> None:
 def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Build a directory anew inside the block; if the block raises, the old one comes back.
 
-    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt) does not accept.
+    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt, in whatever state)
+    does not accept.
     What a killed run left is recognised by the names beside `path` and cleared away first.
     """
     recover(path)
@@ -470,6 +476,11 @@ def _settle(path: Path, *, is_finished: bool = False) -> None:
             _delete_in_place(_beside(path, word))
 
 
+def is_ours(path: Path) -> bool:
+    """Say whether what is at `path` is ours, complete or not: it has a receipt of ours, in whatever state."""
+    return os.path.lexists(path / RECEIPT) or _is_kernelspec(path)
+
+
 def is_complete(path: Path) -> bool:
     """Say whether what is at `path` is ours and finished: it has our receipt, or is a kernelspec of ours."""
     return read_receipt(path) is not None or _is_kernelspec(path)
@@ -501,6 +512,12 @@ def recover(path: Path, *, wait: bool = True) -> None:
             if is_free:
                 discard(_beside(path, "restoring"))
         _discard_unwritten(_beside(path, "new"), wait=wait)
+
+
+def beside_of(path: Path) -> Path | None:
+    """Return the path that a leftover belongs to, or None when it is none."""
+    found = _BESIDE_NAME.fullmatch(path.name)
+    return path.with_name(found[1]) if found else None
 
 
 def leftovers(path: Path) -> list[Path]:
@@ -586,8 +603,8 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
     with explaining(data):
         for directory in (data, *(data / name for name in _SWEPT)):
             for entry in list(directory.iterdir()) if directory.is_dir() else ():
-                if found := _BESIDE_NAME.fullmatch(entry.name):
-                    recover(entry.with_name(found[1]), wait=False)
+                if (named := beside_of(entry)) is not None:
+                    recover(named, wait=False)
                 elif entry.name.startswith(_PRIVATE) and entry.is_dir():
                     with _directory_lock(entry) as is_free:
                         if is_free:
@@ -597,7 +614,7 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
 
 
 def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
-    accepted = is_ours(path) if is_ours else read_receipt(path) is not None
+    accepted = is_ours(path) if is_ours else os.path.lexists(path / RECEIPT)
     if not accepted:
         msg = f"{short(path)} exists, and colab-env did not make it"
         raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")

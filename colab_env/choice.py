@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from colab_env import _files
+from colab_env import _state
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.interpreter import Interpreter
+from colab_env.interpreter import Interpreter, require_version
 
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
 
 CONDA = ("miniconda", "miniforge")
 SOURCES = ("auto", *CONDA, "uv", "system")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What was used last: the Python, the `prefix` of conda, the `project`."""
+
+    schema: ClassVar[str] = "chosen"
+    version: ClassVar[int] = 1
+
+    python: Interpreter
+    prefix: Path | None = None
+    project: Path | None = None
+
+    def __post_init__(self) -> None:
+        require_version(self.python.version)
 
 
 def source(interpreter: str, runtime: Runtime) -> str:
@@ -29,8 +44,13 @@ def source(interpreter: str, runtime: Runtime) -> str:
 
 def python(runtime: Runtime) -> Interpreter | None:
     """Return the Python that was chosen last, or None."""
-    known = _read(runtime).get("python")
-    return Interpreter(**{**known, "path": Path(known["path"])}) if known else None
+    known = _read(runtime)
+    return known.python if known else None
+
+
+def fault(runtime: Runtime) -> str | None:
+    """Return why what was chosen is not known, or None when it is, or nothing was."""
+    return _state.fault(_file(runtime), Chosen)
 
 
 def required_python(runtime: Runtime) -> Interpreter:
@@ -42,23 +62,24 @@ def required_python(runtime: Runtime) -> Interpreter:
     return known
 
 
-def place(runtime: Runtime, key: str) -> Path | None:
+def place(runtime: Runtime, key: Literal["prefix", "project"]) -> Path | None:
     """Return the "prefix" of conda or the "project" that was used last, or None."""
-    known = _read(runtime).get(key)
-    return Path(known) if known else None
+    known = _read(runtime)
+    if known is None:
+        return None
+    return known.prefix if key == "prefix" else known.project
 
 
 def remember(runtime: Runtime, chosen: Interpreter, **places: Path) -> None:
-    """Keep a choice for the next steps."""
+    """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
     before = _read(runtime)
-    named = {key: str(path) for key, path in places.items()}
-    after = {**before, "python": {**asdict(chosen), "path": str(chosen.path)}, **named}
+    after = replace(before or Chosen(python=chosen), python=chosen, **places)
     if after != before:
-        _files.write_json(_file(runtime), after)
+        _state.write(_file(runtime), after)
 
 
-def _read(runtime: Runtime) -> dict[str, Any]:
-    return _files.read_json(_file(runtime)) or {}
+def _read(runtime: Runtime) -> Chosen | None:
+    return _state.read(_file(runtime), Chosen)
 
 
 def _file(runtime: Runtime) -> Path:

@@ -133,9 +133,10 @@ def check_kernel(name: str) -> KernelHealth:
 def _python_parts(runtime: Runtime, project: Path) -> Iterator[Part]:
     python = venv.recorded_python(project) or choice.python(runtime)
     if python is None:
-        yield Part(name="Python", what="none", where=None, problem="no Python is chosen yet: run colab-env setup")
+        why = choice.fault(runtime) or "no Python is chosen yet"
+        yield Part(name="Python", what="none", where=None, problem=f"{why}: run colab-env setup")
         return
-    gone = None if python.path.is_file() else f"{python.path} is gone"
+    gone = choice.fault(runtime) if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
     made = environment_yml.prefix_of(python.path, runtime)
     if made is not None:
@@ -159,7 +160,8 @@ def _poetry(runtime: Runtime, project: Path) -> Part:
 
 def _needs_poetry(runtime: Runtime, project: Path) -> bool:
     try:
-        lock = environment.find_lock(project, venv.recorded_wish(project).get("lock"), runtime)
+        recorded = venv.recorded_wish(project)
+        lock = environment.find_lock(project, recorded.lock if recorded else None, runtime)
     except ColabEnvError:  # the environment's own line says what is wrong
         return True
     return lock is None or lock.kind == "poetry.lock"
@@ -169,7 +171,8 @@ def _environment(runtime: Runtime, project: Path) -> Part:
     where = project / venv.NAME
     python = venv.recorded_python(project) or choice.python(runtime)
     if python is None:
-        return Part(name="Environment", what="none", where=None, problem="there is no virtual environment")
+        none = venv.fault(project) or "there is no virtual environment"
+        return Part(name="Environment", what="none", where=None, problem=none)
     problem = environment.health_check(project, python, runtime)
     count = venv.packages(project)
     return _built("Environment", f"{count} package{'' if count == 1 else 's'}", where, problem)
@@ -181,7 +184,7 @@ def _kernels(runtime: Runtime, project: Path) -> Iterator[Part]:
         yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
     for each in ours:
         gone = next((word for word in each.argv if word.startswith("/") and not Path(word).exists()), None)
-        problem = f"{gone} is gone" if gone else None
+        problem = each.problem or (f"{gone} is gone" if gone else None)
         yield Part(
             name="Kernel", what=f"{each.name} “{each.display_name}”, {each.tier}", where=each.directory, problem=problem
         )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,22 +69,19 @@ class Wish:
         return locked.Choice(extras=self.extras, groups=self.groups, installer=self.installer or "uv")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for the receipt."""
+        """Return plain values, which the checksums are made of."""
         groups = None if self.groups is None else list(self.groups)
         kept = {"keep": list(self.keep)} if self.keep else {}
         return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups, **kept}
 
+    def recorded(self) -> venv.Recorded:
+        """Return it as the receipt has it."""
+        return venv.Recorded(**{each.name: getattr(self, each.name) for each in fields(self)})
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Wish:
-        """Read what `as_dict` wrote."""
-        groups = values.get("groups")
-        return cls(
-            lock=values.get("lock"),
-            installer=values.get("installer"),
-            extras=tuple(values.get("extras", ())),
-            groups=None if groups is None else tuple(groups),
-            keep=tuple(values.get("keep", ())),
-        )
+    def from_recorded(cls, recorded: venv.Recorded | None) -> Wish:
+        """Read what `recorded` gave; what is not known is what nobody wishes otherwise."""
+        return cls(**{each.name: getattr(recorded, each.name) for each in fields(cls)}) if recorded else cls()
 
 
 class Environment:
@@ -167,8 +164,9 @@ class Environment:
         gone = [Path(each).name for each in self._recorded_kept() if not Path(each).exists()]
         return f"the machine no longer has what was kept of it: {', '.join(gone)}" if gone else None
 
-    def _recorded_kept(self) -> list[str]:
-        return list(venv.recorded_wish(self.project).get("kept", []))
+    def _recorded_kept(self) -> tuple[str, ...]:
+        recorded = venv.recorded_wish(self.project)
+        return recorded.kept if recorded else ()
 
     def _keeper(self, place: locked.Place) -> keeping.Keeper | None:
         if not self.wish.keep:
@@ -229,13 +227,13 @@ class Environment:
         locked.install(self.lock, choice, place=place, runtime=self.runtime)
         self._look()  # Poetry may have made one
         kernelspec.write_ipython_config(place.environment)
-        wanted = self.wish.as_dict()
+        wanted = self.wish.recorded()
         if keeper is not None:
             keeper.finish(next(place.environment.glob("lib/python3*/site-packages")), visible=self.visible)
             self.notes.extend(keeper.kept.notes)
-            wanted["kept"] = keeper.origins()
+            wanted = replace(wanted, kept=tuple(keeper.origins()))
         if self.lock is not None and self.lock.kind == "script":
-            wanted["lock"] = str(self.lock.path)  # a later command does not see the notebook's cells
+            wanted = replace(wanted, lock=str(self.lock.path))  # a later command does not see the notebook's cells
         venv.write_receipt(self.project, python=self.python, inputs=self._inputs(), wanted=wanted)
 
     def _inputs(self) -> str:
@@ -263,7 +261,7 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 def health_check(project: Path, python: Interpreter, runtime: Runtime) -> str | None:
     """Return why a project's environment is not what was wanted of it last, or None. Reads files, starts nothing."""
     try:
-        wish = Wish.from_dict(venv.recorded_wish(project))
+        wish = Wish.from_recorded(venv.recorded_wish(project))
         visible = venv.sees_system(project)
         return Environment(project, python, runtime, system_site_packages=visible, wish=wish).check()
     except ColabEnvError as error:

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from colab_env import _files
-from colab_env.errors import ScriptError
+from colab_env.errors import BrokenEnvironmentError, ScriptError
 from colab_env.named_env import base_dirs, inventory, processes, scripts
-from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment
+from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment, Receipt
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
@@ -173,6 +174,9 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
 
     runtime, place = _named(name, base)
     source = Path(directory).expanduser().absolute()
+    moving.clear_leftovers(place.base)
+    if moving.has_moved(source, place):
+        return _step("adopt", place, runtime=runtime)
     moving.require_environment(source)
     if source != place.path:
         moving.require_free(place)
@@ -190,19 +194,23 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
 
     Raises EnvironmentExistsError, EnvironmentInUseError (unless `force`).
     """
-    from colab_env.named_env import kernels, moving
+    from colab_env.named_env import moving
 
-    runtime, place = Runtime.detect(), _find(name, base)
-    new = NamedEnvironment(name=check_environment_name(new_name), base=place.base)
+    runtime = Runtime.detect()
+    bases = base_dirs.bases(runtime, base)
+    for each in (NamedEnvironment(name=check_environment_name(new_name), base=each) for each in bases):
+        moving.clear_leftovers(each.base)
+        if moving.has_moved(each.base / name, each):
+            return _step("rename", each, runtime=runtime)
+    place = _find(name, base)
+    new = NamedEnvironment(name=new_name, base=place.base)
     moving.require_free(new)
     if not force:
         processes.require_unused(place)
 
     def build() -> None:
         with _files.locked(place.lock):
-            kernels.remove(place, runtime=runtime)
-            with moving.moved(place.path, new.path):
-                kernels.register(new, runtime=runtime)
+            moving.rename(place, new, runtime=runtime)
 
     return _step("rename", new, runtime=runtime, check=lambda: f"from {name!r}", build=build)
 
@@ -216,7 +224,8 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     from colab_env.named_env import building
 
     runtime, place = Runtime.detect(), _find(name, base)
-    recipe = Recipe.from_dict({**(place.receipt or {})["recipe"], **({"python": python} if python else {})}).checked()
+    recorded = _receipt(place).recipe
+    recipe = replace(recorded, python=python or recorded.python).checked()
 
     def build() -> None:
         building.rebuild(place, recipe, runtime=runtime, force=force)
@@ -228,12 +237,23 @@ _TITLES = {"create": "Making", "adopt": "Adopting", "rename": "Renaming", "upgra
 
 
 def _step(
-    verb: str, place: NamedEnvironment, *, runtime: Runtime, check: Callable[[], str | None], build: Callable[[], None]
+    verb: str,
+    place: NamedEnvironment,
+    *,
+    runtime: Runtime,
+    check: Callable[[], str | None] = lambda: None,
+    build: Callable[[], None] = lambda: None,
 ) -> StepResult:
+    from colab_env.named_env import moving
+
     def describe() -> Found:
-        receipt = place.receipt or {}
-        what = f"Environment {place.name!r} with Python {receipt['python']['version']}"
-        return Found(what=f"{what} and {inventory.counted(len(receipt['packages']))}", where=place.path)
+        receipt = _receipt(place)
+        what = f"Environment {place.name!r} with Python {receipt.python.version}"
+        return Found(what=f"{what} and {inventory.counted(len(receipt.packages))}", where=place.path)
+
+    def swept_build() -> None:
+        moving.clear_leftovers(place.base)
+        build()
 
     title = f"{_TITLES[verb]} the environment {place.name!r}"
     step = Step(
@@ -242,7 +262,7 @@ def _step(
         runtime=runtime,
         lock=place.lock,
         check=check,
-        build=build,
+        build=swept_build,
         describe=describe,
         recorded=False,  # it goes by `purge`, and `undo` leaves it alone
     )
@@ -252,10 +272,18 @@ def _step(
 def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
     receipt = place.receipt
     if receipt is None:
-        return "it is unfinished" if place.is_unfinished() else "there is none of that name"
-    if receipt["inputs"] != asked.digest():
+        return place.health_check() if place.is_unfinished() or place.is_ours() else "there is none of that name"
+    if receipt.inputs != asked.digest():
         return "it was made of something else"
     return place.health_check()
+
+
+def _receipt(place: NamedEnvironment) -> Receipt:
+    receipt = place.receipt
+    if receipt is None:
+        msg = f"the environment {place.name!r} in {short(place.path)} cannot be used: {place.health_check()}"
+        raise BrokenEnvironmentError(msg, hint="create it again")
+    return receipt
 
 
 def _find(name: str, base: Base) -> NamedEnvironment:

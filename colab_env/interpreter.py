@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
 OLDEST = (3, 8)
+_VERSION = re.compile(r"\d+(\.\d+)+((a|b|rc)\d+)?(\+[a-z0-9.]*)?")  # as Python and uv write it
 _PLAIN_VERSION = re.compile(r"\d+(\.\d+){0,2}|\d+(\.\d+)?\.\*")
 _NEWEST = 40  # Python 3.X beyond which nobody asks
 _CARET = re.compile(r"(?P<operator>\^|~(?!=))\s*(?P<version>\d+(?:\.\d+){0,2})")
@@ -35,6 +36,13 @@ class Interpreter:
     def tag(self) -> str:
         """Return the interpreter tag that wheels use, such as cp312."""
         return "cp" + self.short_version.replace(".", "")
+
+
+def require_version(text: str) -> None:
+    """Raise ValueError unless this is the full version of a Python, such as "3.12.4" or "3.14.0rc1"."""
+    if not _VERSION.fullmatch(text):
+        msg = f"{text!r} is not the version of a Python"
+        raise ValueError(msg)
 
 
 def parse_specifier(text: str) -> SpecifierSet:

@@ -76,31 +76,32 @@ class ProjectKernel:
         return guard.guarded(spec, name=self.name, runtime=self.runtime)
 
     def describe(self) -> Found:
-        spec = kernelspec.read(self.runtime, self.name) or {}
-        tier = spec["metadata"]["colab_env"]["tier"]
+        tier = kernelspec.own(kernelspec.read(self.runtime, self.name) or self.spec(kernelspec.PLAIN)).tier
         return Found(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.runtime, self.name))
 
 
 def try_registered(runtime: Runtime, name: str) -> preflight.Outcome:
     """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
     spec = kernelspec.read(runtime, name)
-    ours = ((spec or {}).get("metadata") or {}).get("colab_env")
-    if spec is None or ours is None:
+    if spec is None:
         known = ", ".join(kernel.name for kernel in kernelspec.registered(runtime) if kernel.ours) or "none"
         msg = f"colab-env has registered no kernel {name!r}"
         raise MissingStepError(msg, hint=f"registered kernels: {known}")
-    return _try(runtime, spec, next(tier for tier in TIERS if tier.name == ours["tier"]))
+    return _try(runtime, spec, _tier(spec))
 
 
 def try_argv(runtime: Runtime, spec: Mapping[str, Any], argv: list[str], **variables: str) -> preflight.Outcome:
     """Start a kernel of ours in another way than its kernelspec says, with `variables` set, and ask for the same."""
-    tier = next(tier for tier in TIERS if tier.name == spec["metadata"]["colab_env"]["tier"])
     changed = {**spec, "argv": argv, "env": {**spec["env"], **variables}}
-    return _try(runtime, changed, tier)
+    return _try(runtime, changed, _tier(spec))
+
+
+def _tier(spec: Mapping[str, Any]) -> kernelspec.Tier:
+    return next(tier for tier in TIERS if tier.name == kernelspec.own(spec).tier)
 
 
 def _try(runtime: Runtime, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
-    site = colab_layer.site(Path(spec["metadata"]["colab_env"]["layer"]))
+    site = colab_layer.site(kernelspec.own(spec).layer)
     environ = {**kernelspec.started_environ(spec, runtime.environ), **guard.TRIAL}
     return preflight.try_kernel(
         spec, environ=environ, checks=tier.checks, structured=tier.structured, runtime=runtime, site=site

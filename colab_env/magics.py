@@ -117,7 +117,7 @@ def _looked_up(space: dict[str, Any], name: str) -> Any:
 
 def _only_kernel() -> str:
     runtime = Runtime.detect()
-    ours = [kernel for kernel in kernelspec.registered(runtime) if kernel.ours]
+    ours = [kernel for kernel in kernelspec.registered(runtime) if kernel.ours and kernel.problem is None]
     here = [kernel for kernel in ours if kernel.project == choice.place(runtime, "project")]
     for candidates in (here, ours):
         if len(candidates) == 1:

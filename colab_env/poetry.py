@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, index, pins
+from colab_env import _files, _process, _state, index, pins
 from colab_env.errors import BuildError, CommandError, DiskFullError, LockMismatchError, NetworkError, PoetryError
 from colab_env.results import short
 from colab_env.standalone._poetry import NOTE as INDEX_NOTE
@@ -26,6 +27,20 @@ unset PYTHONPATH PYTHONHOME
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in Poetry's own environment: its version, such as "2.5.1"."""
+
+    schema: ClassVar[str] = "poetry"
+    version: ClassVar[int] = 1
+
+    poetry: str
+
+    @staticmethod
+    def upgrade(values: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        return values if version else {"poetry": values.get("version")}
+
+
 def home(runtime: Runtime) -> Path:
     return runtime.data / "poetry"
 
@@ -37,11 +52,11 @@ def health_check(runtime: Runtime, *, version: str | None) -> str | None:
 
 def missing(runtime: Runtime, *, version: str | None = None) -> str | None:
     """Return why a project cannot be installed with Poetry, or None. Reads files, starts nothing."""
-    receipt = _files.read_receipt(home(runtime))
-    if receipt is None:
-        return "Poetry is not installed"
-    if receipt["version"] != (version or receipt["version"]):
-        return f"Poetry {receipt['version']} is installed, {version} is asked for"
+    there = installed_version(runtime)
+    if there is None:
+        return _state.fault(home(runtime) / _files.RECEIPT, Receipt) or "Poetry is not installed"
+    if there != (version or there):
+        return f"Poetry {there} is installed, {version} is asked for"
     if not _program(runtime).is_file() or not _python(runtime).is_file():
         return "Poetry's environment is damaged"
     if not any(home(runtime).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
@@ -50,8 +65,8 @@ def missing(runtime: Runtime, *, version: str | None = None) -> str | None:
 
 
 def installed_version(runtime: Runtime) -> str | None:
-    receipt = _files.read_receipt(home(runtime))
-    return str(receipt["version"]) if receipt else None
+    receipt = _state.receipt(home(runtime), Receipt)
+    return receipt.poetry if receipt else None
 
 
 def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller) -> None:
@@ -66,7 +81,7 @@ def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller)
         write_command(runtime)
         answer = _process.run([*_argv(runtime), "--version", "--no-ansi"], environ=_environ(runtime))
         found = re.search(r"\d+(\.\w+)+", answer.output)
-        _files.write_receipt(home(runtime), {"version": found[0] if found else wanted})
+        _state.complete(home(runtime), Receipt(poetry=found[0] if found else wanted))
 
 
 def _plugins(version: str) -> list[str]:

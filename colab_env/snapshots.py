@@ -143,7 +143,8 @@ def _save(store: Store, runtime: Runtime, project: Path, *, anew: bool = False) 
         raise MissingStepError(msg, hint="run setup() first")
     layer = colab_layer.directory(runtime, python)
     problem = environment.health_check(project, python, runtime) or colab_layer.health_check(layer)
-    if venv.recorded_wish(project).get("kept"):
+    recorded = venv.recorded_wish(project)
+    if recorded is not None and recorded.kept:
         msg = f"{short(project)} keeps packages of this machine, which a snapshot does not hold"
         raise MissingStepError(msg, hint="set it up without keep=, then save it")
     if problem or (project / venv.NAME / kernelspec.UNTRIED).exists():

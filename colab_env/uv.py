@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _report, pins
+from colab_env import _files, _process, _report, _state, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
 from colab_env.interpreter import Interpreter, spelled
 from colab_env.wheels import WheelInstaller
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 
     from colab_env.index import Index
     from colab_env.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in uv's own directory: its version, such as "0.9.1"."""
+
+    schema: ClassVar[str] = "uv"
+    version: ClassVar[int] = 1
+
+    uv: str
+
+    @staticmethod
+    def upgrade(values: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        return values if version else {"uv": values.get("version")}
 
 
 def find(runtime: Runtime) -> Path | None:
@@ -43,7 +59,7 @@ def _install(home: Path, runtime: Runtime) -> None:
     argv: list[str | Path] = [runtime.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
         _process.run(argv, environ=_process.child_environ(runtime.environ))
-        _files.write_receipt(home, {"version": pins.UV})
+        _state.complete(home, Receipt(uv=pins.UV))
 
 
 def obtain(runtime: Runtime) -> Path | None:

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
-from colab_env import _files
+from colab_env import _files, _state
 from colab_env.errors import NotOursError
-from colab_env.interpreter import Interpreter
+from colab_env.interpreter import Interpreter, require_version
 from colab_env.results import short
 
 NAME = ".venv"
 _NAMED = 3  # missing packages that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What was wanted of an environment, as the options of `configure_venv`, and the metadata of what was `kept`.
+
+    `lock` is relative to the project, or an absolute path.
+    """
+
+    lock: str | None
+    installer: Literal["uv", "poetry"] | None
+    extras: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    keep: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.keep and self.installer == "poetry":
+            msg = "Poetry keeps nothing"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in an environment: what it was made from, what was `wanted` of it and what is in it."""
+
+    schema: ClassVar[str] = "venv"
+    version: ClassVar[int] = 1
+
+    python: Interpreter
+    inputs: str
+    wanted: Recorded
+    packages: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require_version(self.python.version)
 
 
 def python_of(project: Path) -> Path:
@@ -34,6 +69,8 @@ def misfit(project: Path, *, python: Interpreter, system_site_packages: bool) ->
     settings = _settings(project / NAME)
     if settings is None:
         return "there is no virtual environment"
+    if "home" not in settings:
+        return f"{short(project / NAME / 'pyvenv.cfg')} is damaged"
     if not python_of(project).is_file():
         return "the Python of the virtual environment is gone"
     version = settings.get("version_info", settings.get("version", ""))
@@ -51,7 +88,7 @@ def set_aside_foreign(project: Path) -> Path | None:
     environment at all.
     """
     target = project / NAME
-    if not (target.exists() or target.is_symlink()) or _files.read_receipt(target) is not None:
+    if not (target.exists() or target.is_symlink()) or _state.is_marked(target):
         return None
     if _settings(target) is None:
         msg = f"{short(target)} exists and is not a virtual environment"
@@ -62,24 +99,27 @@ def set_aside_foreign(project: Path) -> Path | None:
     return kept
 
 
-def write_receipt(project: Path, *, python: Interpreter, inputs: str, wanted: Mapping[str, Any]) -> None:
-    """Mark the environment as ours, with what it was made from, what was `wanted` of it and what is in it."""
-    made_by = {**asdict(python), "path": str(python.path)}
-    receipt = {"python": made_by, "inputs": inputs, "wanted": dict(wanted), "packages": _packages(project)}
-    _files.write_receipt(project / NAME, receipt)
+def write_receipt(project: Path, *, python: Interpreter, inputs: str, wanted: Recorded) -> None:
+    """Mark the environment as ours and complete."""
+    receipt = Receipt(python=python, inputs=inputs, wanted=wanted, packages=tuple(_packages(project)))
+    _state.complete(project / NAME, receipt)
 
 
-def recorded_wish(project: Path) -> dict[str, Any]:
-    """Return what was wanted of the environment when it was filled last."""
-    return dict((_files.read_receipt(project / NAME) or {}).get("wanted", {}))
+def recorded_wish(project: Path) -> Recorded | None:
+    """Return what was wanted of the environment when it was filled last, or None when that is not known."""
+    receipt = _state.receipt(project / NAME, Receipt)
+    return receipt.wanted if receipt else None
 
 
 def recorded_python(project: Path) -> Interpreter | None:
     """Return the Python that our environment was made from, or None when there is no environment of ours."""
-    receipt = _files.read_receipt(project / NAME)
-    if receipt is None:
-        return None
-    return Interpreter(**{**receipt["python"], "path": Path(receipt["python"]["path"])})
+    receipt = _state.receipt(project / NAME, Receipt)
+    return receipt.python if receipt else None
+
+
+def fault(project: Path) -> str | None:
+    """Return why our mark in the environment says nothing, or None when it does, or there is none."""
+    return _state.fault(project / NAME / _files.RECEIPT, Receipt)
 
 
 def sees_system(project: Path) -> bool:
@@ -93,28 +133,32 @@ def packages(project: Path) -> int:
 
 
 def _outdated(project: Path, inputs: str) -> str | None:
-    receipt = _files.read_receipt(project / NAME)
+    receipt = _state.receipt(project / NAME, Receipt)
     if receipt is None:
-        return "the virtual environment was not completed by colab-env"
-    if receipt.get("inputs") != inputs:
+        return fault(project) or "the virtual environment was not completed by colab-env"
+    if receipt.inputs != inputs:
         return "the project's files or what is wanted of them have changed"
-    gone = sorted(set(receipt.get("packages", [])) - set(_packages(project)))
+    gone = sorted(set(receipt.packages) - set(_packages(project)))
     if gone:
         more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
         return f"packages are missing: {', '.join(gone[:_NAMED])}{more}"
     return None
 
 
-def _settings(directory: Path) -> dict[str, Any] | None:
+def _settings(directory: Path) -> dict[str, str] | None:
+    """Return what pyvenv.cfg says, nothing when it is damaged, or None when there is none."""
+    path = directory / "pyvenv.cfg"
     try:
-        lines = (directory / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     except OSError:
+        return {}
+    if text is None:
         return None
-    pairs = (line.partition("=") for line in lines)
+    pairs = (line.partition("=") for line in text.splitlines() if "\0" not in line)  # no path has a NUL in it
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
-def _made_by(settings: dict[str, Any], python: Interpreter) -> bool:
+def _made_by(settings: dict[str, str], python: Interpreter) -> bool:
     home = Path(settings.get("home", ""))
     return home.resolve() == python.path.parent.resolve() or home.resolve() == python.path.resolve().parent
 

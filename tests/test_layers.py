@@ -30,8 +30,9 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("parts", {"step", "choice"}),
     ("tools", {"plans.planned"}),
     ("tools", {"jupyter.background", "jupyter.preflight", "jupyter.sessions"}
-     | {"miniconda.environment_yml", "named_env.inventory", "named_env.recipe"}
+     | {"miniconda.environment_yml", "named_env.inventory"}
      | {"plans.comparison", "plans.linking", "plans.project_needs"}),
+    ("tools", {"named_env.recipe"}),
     ("tools", {"locks.lockfiles"}),
     ("tools", {"notebook", "open_in_colab", "poetry", "pyproject", "system", "uv", "venv"}
      | {"jupyter.colab_layer", "jupyter.kernelspec", "locks.poetry_sources", "locks.uv_install", "miniconda.conda"}),
@@ -42,6 +43,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tools", {"index", "miniconda._originals", "miniconda.faults"}),
     ("edges", {"_process", "_download", "snapshot._cache", "snapshot._unpack"}),
     ("edges", {"snapshot._archive"}),
+    ("edges", {"_state"}),
     ("edges", {"_files"}),
     ("edges", {"_ledger"}),
     ("screen", {"_report"}),

@@ -63,7 +63,7 @@ def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path: 
     (layer / "site" / "colab_env").mkdir()
     known = {"python": str(runtime.machine_python), "path": str(ROOT)}
     (layer / "site" / "colab_env" / "machine.json").write_text(json.dumps(known))
-    _files.write_receipt(layer, {"entries": ["ipykernel"]})
+    _files.write_receipt(layer, {"inputs": {}, "entries": ["ipykernel"]})
     choice.remember(runtime, python, project=project)
     return project
 
@@ -71,7 +71,7 @@ def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path: 
 def filled_now(project: Path, python: Interpreter, wish: Wish) -> None:
     """Write the receipt of an environment that was filled from the files as they are."""
     work = Environment(project, python, Runtime.detect(), system_site_packages=True, wish=wish)
-    venv.write_receipt(project, python=python, inputs=work._inputs(), wanted=wish.as_dict())
+    venv.write_receipt(project, python=python, inputs=work._inputs(), wanted=wish.recorded())
 
 
 def problem_of(project: Path) -> str | None:
@@ -311,7 +311,7 @@ def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
 
 def test_an_environment_that_keeps_the_machine_s_packages_is_not_saved(made: Path, cache: Path) -> None:
     receipt = _files.read_receipt(made / ".venv")
-    receipt["wanted"]["kept"] = {"/usr/lib/python3/dist-packages/six.py": "1.16.0"}
+    receipt["wanted"]["kept"] = ["/usr/lib/python3/dist-packages/six-1.16.0.dist-info"]
     _files.write_receipt(made / ".venv", receipt)
     with pytest.raises(MissingStepError, match="keeps packages of this machine"):
         colab_env.save(cache)
@@ -466,7 +466,9 @@ def test_condas_own_directory_is_inside_and_usr_local_is_not(home: Path, project
     (prefix / "pkgs").mkdir()
     python = Interpreter(path=prefix / "bin/python3.12", version="3.12.1", source="miniconda")
     for overlay, wanted in ((False, ["python"]), (True, [])):
-        _files.write_receipt(prefix, {"kind": "conda", "overlay": overlay})
+        named = {"distribution": "miniconda", "installer": "Miniconda3.sh", "sha256": ""}
+        of_python = {"python": "3.12.1", "interpreter": "bin/python3.12", "print": [1, 2]}
+        _files.write_receipt(prefix, {"kind": "conda", **named, "overlay": overlay, **of_python})
         found = contents.trees(Runtime.detect(), project, python)
         assert [tree.name for tree in found] == wanted
         assert all("pkgs" in tree.without for tree in found)

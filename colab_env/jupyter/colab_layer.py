@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, pins
+from colab_env import _files, _process, _state, pins
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
@@ -38,6 +39,31 @@ for name in ("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_d
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in a layer: what it was made from, and the names in its directory of packages."""
+
+    schema: ClassVar[str] = "layer"
+    version: ClassVar[int] = 1
+
+    inputs: dict[str, Any]
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The Python that kernels call for this package, and the directory that it finds the package in.
+
+    `_remote.py`, which stands in every layer that was ever made, reads these two names.
+    """
+
+    schema: ClassVar[str] = "machine"
+    version: ClassVar[int] = 1
+
+    python: Path
+    path: Path
+
+
 def directory(runtime: Runtime, python: Interpreter) -> Path:
     """Return the layer's place: one for each Python and each set of inputs."""
     digest = hashlib.sha256(json.dumps(_inputs(runtime, python), sort_keys=True).encode()).hexdigest()
@@ -56,15 +82,17 @@ def site(layer: Path) -> Path:
 
 def health_check(layer: Path) -> str | None:
     """Return why the layer has to be built, or None. Reads files, starts nothing."""
-    receipt = _files.read_receipt(layer)
+    receipt = _state.receipt(layer, Receipt)
     if receipt is None:
-        return "the kernel's packages are not installed"
+        return _state.fault(layer / _files.RECEIPT, Receipt) or "the kernel's packages are not installed"
     there = {path.name for path in site(layer).iterdir()} if site(layer).is_dir() else set()
-    gone = sorted(set(receipt["entries"]) - there)
+    gone = sorted(set(receipt.entries) - there)
     if gone or not launcher(layer).is_file():
         return f"the kernel's packages are damaged: {', '.join(gone[:3]) or 'launch.py'} is missing"
-    machine = _files.read_json(site(layer) / "colab_env" / "machine.json") or {}
-    if not (Path(machine.get("python", "")).is_file() and Path(machine.get("path", ""), "colab_env").is_dir()):
+    machine = _state.read(_machine_file(layer), Machine)
+    if machine is None:
+        return _state.fault(_machine_file(layer), Machine) or f"{short(_machine_file(layer))} is gone"
+    if not (machine.python.is_file() and (machine.path / "colab_env").is_dir()):
         return "the colab-env that kernels call is gone"
     return None
 
@@ -76,14 +104,15 @@ def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: Whee
             installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
         if runtime.colab_packages is not None:
             _graft(runtime.colab_packages, site(layer))
-        _add_remote(site(layer), runtime)
+        _add_remote(layer, runtime)
         _files.copy(_STANDALONE / "_launch.py", launcher(layer))
         environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
         _process.together(
             lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
             lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
         )
-        _files.write_receipt(layer, {"inputs": _inputs(runtime, python), "entries": _entries(layer)})
+        receipt = Receipt(inputs=_inputs(runtime, python), entries=tuple(_entries(layer)))
+        _state.complete(layer, receipt)
 
 
 def versions(layer: Path) -> dict[str, str]:
@@ -103,11 +132,15 @@ def _graft(colab_packages: Path, target: Path) -> None:
         _files.copy(launcher, target / _LAUNCHER)
 
 
-def _add_remote(target: Path, runtime: Runtime) -> None:
-    package = target / "colab_env"
+def _add_remote(layer: Path, runtime: Runtime) -> None:
+    file = _machine_file(layer)
     for name in _REMOTE:
-        _files.copy(_STANDALONE / name, package / name.replace("_remote.py", "__init__.py"))
-    _files.write_json(package / "machine.json", {"python": str(runtime.machine_python), "path": str(_PACKAGE.parent)})
+        _files.copy(_STANDALONE / name, file.with_name(name.replace("_remote.py", "__init__.py")))
+    _state.write(file, Machine(python=runtime.machine_python, path=_PACKAGE.parent))
+
+
+def _machine_file(layer: Path) -> Path:
+    return site(layer) / "colab_env" / "machine.json"
 
 
 def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requirements, ...]:

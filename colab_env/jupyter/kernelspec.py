@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from colab_env import _files
+from colab_env import _files, _state
 from colab_env.errors import KernelNameError, KernelTakenError
+from colab_env.jupyter import guard
 from colab_env.names import check_kernel_name
 from colab_env.results import short
 
@@ -41,9 +42,50 @@ WITH_COLAB = Tier(name="plain with google.colab", flags=_PLAIN, checks=(*_BASIC,
 PLAIN = Tier(name="plain", flags=_PLAIN, checks=(*_BASIC, "shutdown"))
 
 
+TierName = Literal["full", "plain with google.colab", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark beside a kernel.json, which others may damage: the project and the tier. The first release had none."""
+
+    schema: ClassVar[str] = "kernel"
+    version: ClassVar[int] = 1
+
+    project: Path
+    tier: TierName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """What kernel.json's metadata say of a kernel of ours."""
+
+    project: Path
+    tier: TierName
+    layer: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Metadata:
+    colab_env: Own
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spec:
+    """What has to be right in a kernel.json of ours."""
+
+    argv: list[str]
+    display_name: str
+    env: dict[str, str]
+    metadata: _Metadata
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """One registered kernel: its `name`, what Jupyter shows, its `project`, its tier, and whether colab-env made it."""
+    """One registered kernel: its `name`, what Jupyter shows, its `project`, its tier, and whether colab-env made it.
+
+    `problem` says why Jupyter cannot start one of ours, or is None.
+    """
 
     name: str
     display_name: str
@@ -52,6 +94,7 @@ class Kernel:
     ours: bool
     project: Path | None = None
     tier: str | None = None
+    problem: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -126,7 +169,8 @@ def health_check(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> str | 
     """Return why the kernel has to be registered (again), or None; `spec` may be of any tier. Starts nothing."""
     there = read(runtime, name)
     if there is None:
-        return f"no kernel {name!r} is registered"
+        file = directory(runtime, name) / "kernel.json"
+        return _damaged(file) if _is_ours(file.parent) else f"no kernel {name!r} is registered"
     if _untiered(there) != _untiered(spec):
         return f"the kernel {name!r} was registered for something else, or its parts have changed since"
     return None
@@ -135,8 +179,10 @@ def health_check(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> str | 
 def write(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> None:
     """Register the kernel. The old kernelspec comes back if writing fails."""
     target = directory(runtime, name)
+    own = spec["metadata"][_OURS]
     with _files.replacing(target, is_ours=_is_ours):
         _files.write_json(target / "kernel.json", spec)
+        _state.complete(target, Receipt(project=Path(own["project"]), tier=own["tier"]))
 
 
 def remove(runtime: Runtime, name: str) -> Path:
@@ -162,9 +208,15 @@ def registered(runtime: Runtime) -> list[Kernel]:
 
 
 def read(runtime: Runtime, name: str) -> dict[str, Any] | None:
-    """Return kernel.json of a kernel in the user's directory, or None."""
+    """Return kernel.json of a kernel of ours in the user's directory, or None: there is none, or it is damaged."""
     spec = _files.read_json(directory(runtime, name) / "kernel.json")
-    return spec if isinstance(spec, dict) else None
+    return spec if _own(spec) is not None else None
+
+
+def own(spec: Mapping[str, Any]) -> Own:
+    """Return what a spec that `read` or `spec_dict` gave says of itself."""
+    found: Own = _state.typed(Own, spec["metadata"][_OURS])
+    return found
 
 
 def write_ipython_config(venv: Path) -> None:
@@ -186,40 +238,66 @@ def _all(runtime: Runtime) -> Iterator[Kernel]:
     for root in dict.fromkeys([*named, runtime.jupyter, *machine]):
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
-            if isinstance(spec, dict):
+            if _is_ours(path.parent):
+                yield _kernel_of_ours(path, spec)
+            elif isinstance(spec, dict):
                 yield _kernel(path.parent, spec)
 
 
-def _kernel(place: Path, spec: Mapping[str, Any]) -> Kernel:
-    ours = _ours(spec)
+def _kernel(place: Path, spec: Mapping[str, Any], **ours: Any) -> Kernel:
     argv = spec.get("argv")
     return Kernel(
         name=place.name.lower(),
         display_name=str(spec.get("display_name", place.name)),
         directory=place,
-        argv=tuple(argv) if isinstance(argv, list) else (),
-        ours=ours is not None,
-        project=Path(ours["project"]) if ours else None,
-        tier=ours["tier"] if ours else None,
+        argv=tuple(map(str, argv)) if isinstance(argv, list) else (),
+        **{"ours": False, **ours},
     )
 
 
+def _kernel_of_ours(file: Path, spec: Any) -> Kernel:
+    found = _own(spec)
+    said = found or _state.receipt(file.parent, Receipt)
+    known = {"project": said.project, "tier": said.tier} if said else {}
+    problem = None if found else _damaged(file)
+    return _kernel(file.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **known)
+
+
+def _damaged(file: Path) -> str:
+    return f"{short(file)} is damaged" if os.path.lexists(file) else f"{short(file)} is gone"
+
+
 def _is_ours(place: Path) -> bool:
-    spec = _files.read_json(place / "kernel.json")
-    return isinstance(spec, dict) and _ours(spec) is not None
+    """Say whether colab-env made this kernel, whatever has become of its file since."""
+    if _state.is_marked(place):
+        return True
+    # The first release marked its kernels in kernel.json alone.
+    spec, word = _files.read_json(place / "kernel.json"), guard.MACHINE_PYTHON
+    if isinstance(spec, dict):
+        metadata, argv = spec.get("metadata"), spec.get("argv")
+        is_named = isinstance(metadata, dict) and _OURS in metadata
+        return is_named or (isinstance(argv, list) and any(str(each).startswith(f"{word}=") for each in argv))
+    return spec is None and f'"{word}='.encode() in _content(place / "kernel.json")
 
 
-def _ours(spec: Mapping[str, Any]) -> dict[str, Any] | None:
-    metadata = spec.get("metadata")
-    ours = metadata.get(_OURS) if isinstance(metadata, dict) else None
-    return ours if isinstance(ours, dict) and {"project", "tier"} <= ours.keys() else None
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes() if file.is_file() else b""
+    except OSError:
+        return b""
+
+
+def _own(spec: Any) -> Own | None:
+    try:
+        found: _Spec = _state.typed(_Spec, spec)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return found.metadata.colab_env
 
 
 def _untiered(spec: Mapping[str, Any]) -> dict[str, Any]:
-    argv = spec.get("argv")
-    argv = [word for word in argv if word not in (*_FULL, *_PLAIN)] if isinstance(argv, list) else []
-    metadata = {**(_ours(spec) or {}), "tier": None}
-    return {**spec, "argv": argv, "metadata": metadata}
+    argv = [word for word in spec["argv"] if word not in (*_FULL, *_PLAIN)]
+    return {**spec, "argv": argv, "metadata": {**spec["metadata"][_OURS], "tier": None}}
 
 
 def _minor(python: Interpreter) -> int:

@@ -62,11 +62,11 @@ def _servers(runtime: Runtime) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"http://{ip}:{_COLAB_PORT}/api/", {}
     # Every Jupyter server leaves a note of its address and token. This kernel's own parent comes first.
     parents = (str(os.getppid()), runtime.environ.get("JPY_PARENT_PID"))
-    notes = [_files.read_json(path) or {} for path in _runtime_directory(runtime).glob("jpserver-*.json")]
+    read = (_files.read_json(path) for path in _runtime_directory(runtime).glob("jpserver-*.json"))
+    notes = [note for note in read if isinstance(note, dict) and isinstance(note.get("url"), str)]
     for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
-        if "url" in note:
-            headers = {"Authorization": f"token {note['token']}"} if note.get("token") else {}
-            yield f"{note['url'].rstrip('/')}/api/", headers
+        headers = {"Authorization": f"token {note['token']}"} if note.get("token") else {}
+        yield f"{note['url'].rstrip('/')}/api/", headers
 
 
 def _runtime_directory(runtime: Runtime) -> Path:

@@ -39,7 +39,7 @@ def divert():
         argv = [word.replace("{{connection_file}}", file) for word in words]
         rest = [word for number, word in enumerate(given) if number not in (given.index("-f"), given.index("-f") + 1)]
         os.execve(argv[0], argv + rest, os.environ)
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         print(f"colab-env: the stock kernel starts instead of {{KERNEL}}: {{error}}", file=sys.stderr, flush=True)
 
 
@@ -64,7 +64,7 @@ def original(launcher: Path) -> Path:
 
 def is_shim(launcher: Path) -> bool:
     """Say whether this file is ours."""
-    return launcher.is_file() and launcher.read_text(encoding="utf-8").startswith(_MARK)
+    return launcher.is_file() and launcher.read_bytes().startswith(_MARK.encode())
 
 
 def text(launcher: Path, kernel: Path) -> str:
@@ -89,8 +89,8 @@ def remove(launcher: Path) -> bool:
     if not is_shim(launcher):
         return False
     kept = original(launcher)
-    digest = launcher.read_text(encoding="utf-8").splitlines()[1].removeprefix("# ")
-    if not kept.is_file() or hashlib.sha256(kept.read_bytes()).hexdigest() != digest:
+    second = [*launcher.read_bytes().splitlines(), b""][1]
+    if not kept.is_file() or f"# {hashlib.sha256(kept.read_bytes()).hexdigest()}".encode() != second:
         msg = f"{short(kept)} is not the launcher that was kept there"
         raise NotOursError(msg, hint=f"put Colab's own launcher back as {short(launcher)} yourself")
     _files.move(kept, launcher)

@@ -40,9 +40,19 @@ class Entry(NamedTuple):
         return not stat.S_ISREG(self.mode) or self[1:4] == other[1:4]
 
     @classmethod
-    def parsed(cls, values: list[Any]) -> Entry:
-        mode, size, mtime_ns, inode, owner, link, saved = values
-        return cls(mode, size, mtime_ns, inode, (owner[0], owner[1]), link, saved)
+    def parsed(cls, values: Any) -> Entry:
+        """Read what JSON makes of an entry. Raises ValueError for anything else."""
+        try:
+            mode, size, mtime_ns, inode, (user, group), link, saved = values
+        except TypeError as error:
+            raise ValueError(*error.args) from error
+        is_saved = saved is None or isinstance(saved, (int, str))
+        if {*map(type, (mode, size, mtime_ns, inode, user, group))} != {int} or not isinstance(link, (str, type(None))):
+            is_saved = False
+        if not is_saved:
+            msg = f"{values!r} is no entry"
+            raise ValueError(msg)
+        return cls(mode, size, mtime_ns, inode, (user, group), link, saved)
 
 
 def look_at(path: Path) -> Entry | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from colab_env import _files, _ledger, _report
+from colab_env import _files, _ledger, _report, _state
 from colab_env.errors import NotOursError
 from colab_env.miniconda._originals import Entry, Originals, behind_links, look_at, walk
 from colab_env.results import short
@@ -20,6 +20,7 @@ OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two tra
 BYTECODE = "__pycache__"
 OPEN = "colab-env-unfinished"  # a file in the prefix while a transaction is open
 _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
+_DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +31,47 @@ class Manifest:
     its originals kept. `last` is how a transaction last left what is new or overwritten.
     """
 
-    new: tuple[str, ...] = ()
-    put_back: tuple[str, ...] = ()
-    overwritten: Mapping[str, Entry] = field(default_factory=dict)
-    last: Mapping[str, Entry] = field(default_factory=dict)
+    schema: ClassVar[str] = "overlay"
+    version: ClassVar[int] = 1
+
+    new: tuple[str, ...]
+    put_back: tuple[str, ...]
+    overwritten: Mapping[str, Entry]
+    last: Mapping[str, Entry]
 
     @classmethod
     def read(cls, saved: Path) -> Manifest | None:
-        found = _files.read_json(saved / _MANIFEST)
-        if not isinstance(found, dict):
-            return None
-        overwritten, last = (
-            {path: Entry.parsed(entry) for path, entry in found[key].items()} for key in ("overwritten", "last")
-        )
-        return cls(new=tuple(found["new"]), put_back=tuple(found["put_back"]), overwritten=overwritten, last=last)
+        return _state.read(saved / _MANIFEST, cls)
+
+    @classmethod
+    def empty(cls) -> Manifest:
+        return cls(new=(), put_back=(), overwritten={}, last={})
+
+    @classmethod
+    def fault(cls, saved: Path) -> str | None:
+        """Return why it is not known what finished transactions did, or None when it is, or there were none."""
+        return _state.fault(saved / _MANIFEST, cls)
 
     def write(self, saved: Path) -> None:
-        _files.write_json(saved / _MANIFEST, vars(self))
+        _state.write(saved / _MANIFEST, self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transaction:
+    """What there was when a transaction began: whether the prefix `existed`, what is not looked into, every file."""
+
+    schema: ClassVar[str] = "overlay transaction"
+    version: ClassVar[int] = 1
+
+    prefix: Path
+    existed: bool
+    closed: tuple[str, ...]
+    manifest: Manifest | None
+    before: Mapping[str, Entry]
+
+    @classmethod
+    def read(cls, saved: Path) -> Transaction | None:
+        return _state.read(saved / _JOURNAL, cls)
 
 
 class Overlay:
@@ -56,7 +81,7 @@ class Overlay:
         self.prefix = prefix
         self.saved = saved
         self.is_settled = False
-        self._manifest = Manifest.read(saved) or Manifest()
+        self._manifest = Manifest.read(saved) or Manifest.empty()
         self._originals = Originals(saved / "transaction")
         self._conda = frozenset({*self._manifest.new, *self._manifest.overwritten})
         self._owned = owned
@@ -69,13 +94,13 @@ class Overlay:
     @classmethod
     def left_open(cls, prefix: Path, *, saved: Path) -> Overlay | None:
         """Return the transaction of a run that was killed, or None."""
-        journal = _files.read_json(saved / _JOURNAL)
-        if not isinstance(journal, dict):
+        journal = Transaction.read(saved)
+        if journal is None:
             return None
         overlay = cls(prefix, saved=saved)
-        overlay._existed = journal["existed"]
-        overlay._closed = frozenset(journal["closed"])
-        overlay._before = {path: Entry.parsed(entry) for path, entry in journal["before"].items()}
+        overlay._existed = journal.existed
+        overlay._closed = frozenset(journal.closed)
+        overlay._before = dict(journal.before)
         return overlay
 
     def is_conda(self, path: str) -> bool:
@@ -88,19 +113,19 @@ class Overlay:
         try:
             found = {**self._look(), **behind_links(self.prefix)}
             self._before = self._originals.keep(self.prefix, found, is_conda=self.is_conda)
-            _files.write_text(self.saved / _JOURNAL, json.dumps(self._journal()))
+            _state.write(self.saved / _JOURNAL, self._journal(), indent=None)
         except BaseException:
             self._close()
             raise
 
-    def _journal(self) -> dict[str, object]:
-        return {
-            "prefix": str(self.prefix),
-            "existed": self._existed,
-            "closed": sorted(self._closed),
-            "manifest": _files.read_json(self.saved / _MANIFEST),
-            "before": self._before,
-        }
+    def _journal(self) -> Transaction:
+        return Transaction(
+            prefix=self.prefix,
+            existed=self._existed,
+            closed=tuple(sorted(self._closed)),
+            manifest=Manifest.read(self.saved),
+            before=self._before,
+        )
 
     def clear(self) -> None:
         """Take away what earlier transactions brought, except downloaded packages: another version comes."""
@@ -143,8 +168,8 @@ class Overlay:
 
     def roll_back(self) -> None:
         """Make the prefix what it was when the transaction began. Can be repeated after an interruption."""
-        journal = _files.read_json(self.saved / _JOURNAL)
-        if not isinstance(journal, dict):
+        journal = Transaction.read(self.saved)
+        if journal is None:
             return
         now = self._look()
         remove_new(self.prefix, self._new(now))
@@ -152,11 +177,11 @@ class Overlay:
             self._originals.restore(self.prefix / name, entry)
         if not self._existed:
             _remove_empty(self.prefix)
-        if journal["manifest"] is None:
+        if journal.manifest is None:
             _files.remove(self.saved / _MANIFEST)
             _files.remove(self.saved / "originals")
         else:
-            _files.write_json(self.saved / _MANIFEST, journal["manifest"])
+            journal.manifest.write(self.saved)
         self._close()
 
     def _close(self) -> None:
@@ -194,6 +219,9 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
     nothing is put back but after an exception. Raises NotOursError when somebody else's conda is there.
     """
     recover(prefix, saved=saved)
+    if unreadable := Manifest.fault(saved):
+        msg = f"{unreadable}: it said which files in {short(prefix)} are conda's"
+        raise NotOursError(msg, hint=f"choose another prefix; the machine's originals are in {short(saved)}")
     overlay = Overlay(prefix, saved=saved, owned=owned)
     if os.path.lexists(prefix / "conda-meta") and not overlay.is_conda("conda-meta"):
         msg = f"{short(prefix)} holds a conda that colab-env did not install"
@@ -219,13 +247,31 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
 
 
 def recover(prefix: Path, *, saved: Path) -> bool:
-    """Undo what a killed run left open; say whether there was anything."""
+    """Undo what a killed run left open; say whether there was anything.
+
+    Of a transaction that cannot be read, the originals are set aside: without its record they belong nowhere.
+    """
+    if _state.fault(saved / _JOURNAL, Transaction):
+        _keep_unreadable(saved)
     left = Overlay.left_open(prefix, saved=saved)
     if left is not None:
         # Its own record says what to do: the ledger needs no entry for each of 40,000 files.
         with _ledger.paused(), _report.activity(f"Taking back an interrupted installation in {short(prefix)}"):
             left.roll_back()
     return left is not None
+
+
+def set_aside(saved: Path) -> list[Path]:
+    """Return the directories with what belongs to transactions that could not be read."""
+    return sorted(saved.glob(f"{_DAMAGED}*"))
+
+
+def _keep_unreadable(saved: Path) -> None:
+    aside = saved / f"{_DAMAGED}{len(set_aside(saved))}"
+    aside.mkdir()
+    for name in (_JOURNAL, "transaction"):
+        if os.path.lexists(saved / name):
+            (saved / name).rename(aside / name)
 
 
 def is_directory(path: Path) -> bool:

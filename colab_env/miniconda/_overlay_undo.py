@@ -9,12 +9,17 @@ from pathlib import Path
 
 from colab_env import _files
 from colab_env.miniconda._originals import Entry, Originals, look_at
-from colab_env.miniconda._overlay import BYTECODE, OWN_TREES, Manifest, is_directory, recover, remove_new
+from colab_env.miniconda._overlay import BYTECODE, OWN_TREES, Manifest, is_directory, recover, remove_new, set_aside
+from colab_env.results import short
 
 
 def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
     """Return what `undo` leaves as it is: paths below the prefix, each with the reason."""
-    manifest = Manifest.read(saved) or Manifest()
+    if unreadable := Manifest.fault(saved):
+        return {".": unreadable}
+    aside = set_aside(saved)
+    unknown = {".": f"originals of an interrupted installation are in {short(aside[0])}"} if aside else {}
+    manifest = Manifest.read(saved) or Manifest.empty()
     changed = [
         name
         for name, entry in manifest.last.items()
@@ -25,6 +30,7 @@ def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
     added = [f"{name}/{item}" for name in directories for item in os.listdir(prefix / name)]  # noqa: PTH208 - the names
     added = [name for name in added if name not in known and not _is_bytecode(prefix / name, known, prefix)]
     return {
+        **unknown,
         **dict.fromkeys(sorted(changed), "somebody changed it since"),
         **dict.fromkeys(sorted(added), "somebody put it there since"),
     }
@@ -56,7 +62,7 @@ def _remaining(manifest: Manifest, prefix: Path, left: Mapping[str, str]) -> Man
     new = tuple(name for name in manifest.new if os.path.lexists(prefix / name))
     overwritten = {name: entry for name, entry in manifest.overwritten.items() if name in left}
     last = {name: entry for name, entry in manifest.last.items() if name in {*new, *overwritten}}
-    return Manifest(new=new, overwritten=overwritten, last=last)
+    return Manifest(new=new, put_back=(), overwritten=overwritten, last=last)
 
 
 def _is_changed(path: Path, last: Entry) -> bool:

@@ -13,12 +13,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _download, _files, _process, _report
+from colab_env import _download, _files, _process, _report, _state
 from colab_env.errors import (
     InstallerError,
     MissingStepError,
@@ -26,7 +27,7 @@ from colab_env.errors import (
     NotOursError,
     UsageError,
 )
-from colab_env.interpreter import Interpreter
+from colab_env.interpreter import Interpreter, require_version
 from colab_env.miniconda import _overlay, _run
 from colab_env.miniconda._overlay import Overlay, overlaying
 from colab_env.miniconda._run import installer_argv
@@ -57,23 +58,45 @@ __all__ = [
     "working_version",
 ]
 
-_KIND = "conda"  # in our receipt
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in a prefix: where its conda came from, whether it lies over the machine's own files, and its Python.
+
+    `interpreter` is relative to the prefix; `print` is its size in bytes and its time of change in nanoseconds.
+    """
+
+    schema: ClassVar[str] = "conda"
+    version: ClassVar[int] = 1
+
+    kind: Literal["conda"]
+    distribution: str
+    installer: str
+    sha256: str
+    overlay: bool
+    python: str
+    interpreter: Path
+    print: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require_version(self.python)
 
 
 def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str | None:
     """Return why `prefix` is not a working installation of ours with a fitting Python, or None. Starts no process."""
     receipt = _receipt(prefix)
     if receipt is None:
-        return interrupted(prefix) or f"{short(prefix)} has no Miniconda of colab-env"
-    python = prefix / receipt["interpreter"]
+        unusable = interrupted(prefix) or _state.fault(prefix / _files.RECEIPT, Receipt)
+        return unusable or f"{short(prefix)} has no Miniconda of colab-env"
+    python = prefix / receipt.interpreter
     if not os.access(python, os.X_OK) or not python.is_file():
         return f"{short(python)} is gone"
-    if _print(python) != receipt["print"]:
+    if _print(python) != receipt.print:
         return f"{short(python)} was changed"
     if not _conda_package(python).is_file():
         return f"conda is gone from {short(prefix)}"
-    if specifier is not None and not specifier.contains(receipt["python"]):
-        return f"{short(prefix)} has Python {receipt['python']}, which does not fit {specifier}"
+    if specifier is not None and not specifier.contains(receipt.python):
+        return f"{short(prefix)} has Python {receipt.python}, which does not fit {specifier}"
     return None
 
 
@@ -118,8 +141,17 @@ def install(
             if overlay is not None:
                 overlay.settle(python=python, path=runtime.environ.get("PATH", ""))
             version = verify(prefix, specifier=specifier, runtime=runtime)
-            receipt = {**_origin(installer), "overlay": overlay is not None, **_described(prefix, python, version)}
-            _files.write_receipt(prefix, receipt)
+            receipt = Receipt(
+                kind="conda",
+                distribution=installer.distribution,
+                installer=installer.name,
+                sha256=installer.sha256.lower(),
+                overlay=overlay is not None,
+                python=version,
+                interpreter=python.relative_to(prefix),
+                print=_print(python),
+            )
+            _state.complete(prefix, receipt)
         _files.remove(script)
     return True
 
@@ -174,7 +206,7 @@ def python_version(prefix: Path) -> str:
     if receipt is None:
         msg = f"{short(prefix)} has no Miniconda of colab-env"
         raise MissingStepError(msg, hint="run install_miniconda() first")
-    return str(receipt["python"])
+    return receipt.python
 
 
 def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
@@ -189,8 +221,7 @@ def hides_google(prefix: Path) -> Path | None:
     Beside a `google/__init__.py`, Python takes no part of the `google` package from anywhere else.
     """
     for record in (prefix / "conda-meta").glob("google-colab-*.json"):
-        files: list[str] = (_files.read_json(record) or {}).get("files", [])
-        for name in files:
+        for name in _recorded_files(record):
             if name.endswith("site-packages/google/__init__.py") and (prefix / name).is_file():
                 return prefix / name
     return None
@@ -218,12 +249,14 @@ def install_packages(
             msg = f"{short(prefix)} has no Miniconda of colab-env"
             raise MissingStepError(msg, hint="run install_miniconda() first")
         saved, path = saved_directory(prefix, runtime), runtime.environ.get("PATH", "")
-        with overlaying(prefix, saved=saved, path=path, owned=not receipt["overlay"]) as overlay:
+        with overlaying(prefix, saved=saved, path=path, owned=not receipt.overlay) as overlay:
             _run.install_packages(python, packages, channels=channels, environ=runtime.environ, sleep=sleep)
             python = interpreter(prefix)
             overlay.settle(python=python, path=path)
-            version = verify(prefix, runtime=runtime) if _print(python) != receipt["print"] else receipt["python"]
-            _files.write_receipt(prefix, {**receipt, **_described(prefix, python, version)})
+            version = verify(prefix, runtime=runtime) if _print(python) != receipt.print else receipt.python
+            interpreter_now = python.relative_to(prefix)
+            receipt = replace(receipt, python=version, interpreter=interpreter_now, print=_print(python))
+            _state.complete(prefix, receipt)
 
 
 def create_environment(
@@ -256,7 +289,7 @@ def _check_prefix(prefix: Path, installer: Installer, *, runtime: Runtime) -> No
         msg = f"the prefix {short(prefix)} holds colab-env's own data"
         raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
     own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
-    if own and own.is_file() and _receipt(prefix) is None and not _is_unfinished(prefix, runtime):
+    if own and own.is_file() and not _state.is_marked(prefix) and not _is_unfinished(prefix, runtime):
         msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
         raise NotOursError(msg, hint="choose another prefix; nothing was changed")
     _files.check_writable(prefix)
@@ -270,7 +303,7 @@ def _is_unfinished(prefix: Path, runtime: Runtime) -> bool:
 def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
     # Only what the user named counts: a newer row of the table is no reason to install again.
     receipt = _receipt(prefix)
-    return receipt is not None and (not source.sha256 or receipt["sha256"] == installer.sha256.lower())
+    return receipt is not None and (not source.sha256 or receipt.sha256 == installer.sha256.lower())
 
 
 def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float], object]) -> Path:
@@ -284,13 +317,14 @@ def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float],
 @contextlib.contextmanager
 def _building(prefix: Path, runtime: Runtime) -> Iterator[Overlay | None]:
     """Hold the transaction that fits: our own prefix is built anew, a directory of the machine is overlaid."""
+    saved = saved_directory(prefix, runtime)
     with contextlib.ExitStack() as stack:
         overlay = None
         try:
-            stack.enter_context(_files.replacing(prefix, is_ours=is_own))
+            stack.enter_context(_files.replacing(prefix, is_ours=lambda _: _may_be_replaced(prefix, saved)))
         except NotOursError:
             with _report.activity(f"Saving what {short(prefix)} holds"):
-                overlay = stack.enter_context(overlaying(prefix, saved=saved_directory(prefix, runtime)))
+                overlay = stack.enter_context(overlaying(prefix, saved=saved))
                 overlay.clear()
         yield overlay
 
@@ -307,30 +341,29 @@ def _installed_python(prefix: Path, installer: Installer) -> Path:
 def is_own(prefix: Path) -> bool:
     """Say whether the whole directory is an installation of ours: not a directory of the machine that we overlaid."""
     receipt = _receipt(prefix)
-    return receipt is not None and not receipt["overlay"] and not prefix.is_symlink()
+    return receipt is not None and not receipt.overlay and not prefix.is_symlink()
 
 
-def _origin(installer: Installer) -> dict[str, str]:
-    return {
-        "kind": _KIND,
-        "distribution": installer.distribution,
-        "installer": installer.name,
-        "sha256": installer.sha256.lower(),
-    }
+def _may_be_replaced(prefix: Path, saved: Path) -> bool:
+    # Of a receipt that cannot be read, the originals that an overlay keeps say which kind of installation it is.
+    if _receipt(prefix) is not None or prefix.is_symlink():
+        return is_own(prefix)
+    return _state.is_marked(prefix) and not saved.exists()
 
 
-def _described(prefix: Path, python: Path, version: str) -> dict[str, Any]:
-    return {"python": version, "interpreter": str(python.relative_to(prefix)), "print": _print(python)}
-
-
-def _print(python: Path) -> list[int]:
+def _print(python: Path) -> tuple[int, ...]:
     found = python.stat()
-    return [found.st_size, found.st_mtime_ns]
+    return found.st_size, found.st_mtime_ns
 
 
-def _receipt(prefix: Path) -> dict[str, Any] | None:
-    receipt = _files.read_receipt(prefix)
-    return receipt if receipt and receipt.get("kind") == _KIND else None
+def _receipt(prefix: Path) -> Receipt | None:
+    return _state.receipt(prefix, Receipt)
+
+
+def _recorded_files(record: Path) -> list[str]:
+    found = _files.read_json(record)
+    files = found.get("files") if isinstance(found, dict) else None
+    return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
 
 
 def _conda_package(python: Path) -> Path:

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from colab_env import _files
+from colab_env import _files, _state
 from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, spelled
+from colab_env.interpreter import Interpreter, require_version, spelled
 from colab_env.locks import lockfiles
 from colab_env.miniconda import conda
 from colab_env.results import short
@@ -28,9 +28,26 @@ if TYPE_CHECKING:
     from colab_env.locks.lockfiles import LockFile
     from colab_env.runtime import Runtime
 
-_KIND = "conda environment"  # in our receipt
 _DISTRIBUTIONS = ("miniconda", "miniforge")
 _LIST = re.compile(r"(?m)^channels:(.*(?:\n(?:[ \t]*-.*|[ \t]*(?:#.*)?(?=\n)))*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in an environment: whose it is, its Python with its path relative to the prefix, and conda's records."""
+
+    schema: ClassVar[str] = "conda environment"
+    version: ClassVar[int] = 1
+
+    kind: Literal["conda environment"]
+    project: str
+    file: str
+    python: str
+    interpreter: Path
+    packages: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require_version(self.python)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +89,7 @@ class CondaEnvironment:
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
             self._require(specifier, version)
-            _files.write_receipt(prefix, self._receipt(prefix, python, version))
+            _state.complete(prefix, self._receipt(prefix, python, version))
 
     def interpreter(self) -> Interpreter:
         """Return its Python. Raises MissingStepError when it is not there."""
@@ -80,12 +97,12 @@ class CondaEnvironment:
         if found is None:
             msg = f"the environment of {short(self.lock.path)} is not made yet"
             raise MissingStepError(msg, hint="run configure_venv() first")
-        return Interpreter(path=self.prefix / found["interpreter"], version=found["python"], source=self.distribution)
+        return Interpreter(path=self.prefix / found.interpreter, version=found.python, source=self.distribution)
 
     def packages(self) -> int:
         """Return how many packages conda and pip installed."""
         pips = self.prefix.glob("lib/python3*/site-packages/*.dist-info/INSTALLER")
-        by_pip = sum(path.read_text(encoding="utf-8").strip() == "pip" for path in pips)
+        by_pip = sum(path.read_bytes().strip() == b"pip" for path in pips)
         return len(_records(self.prefix)) + by_pip
 
     def _environ(self) -> dict[str, str]:
@@ -115,25 +132,26 @@ class CondaEnvironment:
             hint = f"write `- python={spelled(specifier)}` among its dependencies, or ask for no Python"
             raise NoSuchPythonError(msg, hint=hint)
 
-    def _receipt(self, prefix: Path, python: Path, version: str) -> dict[str, Any]:
-        return {
-            "kind": _KIND,
-            "project": str(self.project),
-            "file": str(self.lock.path),
-            "python": version,
-            "interpreter": str(python.relative_to(prefix)),
-            "packages": _records(prefix),
-        }
+    def _receipt(self, prefix: Path, python: Path, version: str) -> Receipt:
+        return Receipt(
+            kind="conda environment",
+            project=str(self.project),
+            file=str(self.lock.path),
+            python=version,
+            interpreter=python.relative_to(prefix),
+            packages=tuple(_records(prefix)),
+        )
 
 
 def health_check(prefix: Path) -> str | None:
     """Return why the environment in `prefix` has to be made, or None. Reads files, starts nothing."""
     found = _read(prefix)
     if found is None:
-        return "there is no environment of environment.yml as it is now"
-    if not os.access(prefix / found["interpreter"], os.X_OK):
-        return f"{short(prefix / found['interpreter'])} is gone"
-    gone = sorted(set(found["packages"]) - set(_records(prefix)))
+        unusable = _state.fault(prefix / _files.RECEIPT, Receipt)
+        return unusable or "there is no environment of environment.yml as it is now"
+    if not os.access(prefix / found.interpreter, os.X_OK):
+        return f"{short(prefix / found.interpreter)} is gone"
+    gone = sorted(set(found.packages) - set(_records(prefix)))
     return f"packages are gone from {short(prefix)}: {', '.join(gone[:3])}" if gone else None
 
 
@@ -146,14 +164,15 @@ def prefix_of(python: Path, runtime: Runtime) -> Path | None:
 def is_of(python: Path, project: Path, runtime: Runtime) -> bool:
     """Say whether an interpreter belongs to the environment that conda made for this project."""
     prefix = prefix_of(python, runtime)
-    return prefix is not None and (_read(prefix) or {}).get("project") == str(project)
+    found = _read(prefix) if prefix else None
+    return found is not None and found.project == str(project)
 
 
 def remove_others(project: Path, python: Path, runtime: Runtime) -> None:
     """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
     for prefix in sorted(_base(runtime).glob("[!.]*")):
         found = _read(prefix)
-        if found is None or found["project"] != str(project) or prefix in python.parents:
+        if found is None or found.project != str(project) or prefix in python.parents:
             continue
         if not _is_in_use(prefix):
             _files.remove(prefix)
@@ -176,9 +195,8 @@ def _base(runtime: Runtime) -> Path:
     return runtime.data / "conda-envs"
 
 
-def _read(prefix: Path) -> dict[str, Any] | None:
-    receipt = _files.read_receipt(prefix)
-    return receipt if receipt and receipt.get("kind") == _KIND else None
+def _read(prefix: Path) -> Receipt | None:
+    return _state.receipt(prefix, Receipt)
 
 
 def _records(prefix: Path) -> list[str]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, index, system, uv
+from colab_env import _files, _process, _state, index, system, uv
 from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks import locked, lockfiles
 from colab_env.named_env import _relocate, kernels, processes
-from colab_env.named_env.inventory import NamedEnvironment, packages, size
+from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime) -> None:
     """Make the environment where none is, or exchange ours for a new one. Raises NotOursError for anybody else's."""
-    if place.is_there():
+    if place.is_ours():
         rebuild(place, recipe, runtime=runtime)
         return
     python = choose_python(recipe, runtime=runtime)
@@ -84,18 +84,18 @@ def choose_python(recipe: Recipe, *, runtime: Runtime) -> Interpreter:
         return uv.install_python(program, specifier, runtime=runtime, index=index.settings(runtime))
 
 
-def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
+def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, moved_from: Path | None = None) -> None:
     """Mark an environment as ours and complete."""
-    made_by = {**asdict(python), "path": str(python.path), "real": str((path / "bin/python").resolve())}
-    receipt = {
-        "python": made_by,
-        "recipe": recipe.as_dict(),
-        "inputs": recipe.digest(),
-        "packages": packages(path),
-        "size": size(path),
-        "created": time.time(),
-    }
-    _files.write_receipt(path, receipt)
+    receipt = Receipt(
+        python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
+        recipe=recipe,
+        inputs=recipe.digest(),
+        packages=tuple(packages(path)),
+        size=size(path),
+        created=time.time(),
+        moved_from=moved_from,
+    )
+    _state.complete(path, receipt)
 
 
 def verify(path: Path, *, runtime: Runtime, alone: bool = True) -> None:

@@ -5,20 +5,48 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from colab_env import _files
+from colab_env import _files, _state
 from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
-from colab_env.interpreter import Interpreter
+from colab_env.interpreter import Interpreter, require_version
 from colab_env.named_env.names import check_environment_name, meant
+from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
 
 NOT_OURS = "colab-env did not make it"
 UNFINISHED = "it is unfinished: making it was interrupted"
 _NAMED = 3  # missing packages that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeFrom(Interpreter):
+    """The Python that an environment was made from; `real` is where the environment's own link ends."""
+
+    real: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """Our mark in an environment: its recipe, what is in it, its `size` in bytes, `created` in seconds since 1970."""
+
+    schema: ClassVar[str] = "environment"
+    version: ClassVar[int] = 1
+
+    python: MadeFrom
+    recipe: Recipe
+    inputs: str
+    packages: tuple[str, ...]
+    size: int
+    created: float
+    moved_from: Path | None = None
+    """Where it was before a `rename` or an `adopt`."""
+
+    def __post_init__(self) -> None:
+        require_version(self.python.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +69,17 @@ class NamedEnvironment:
         return self.base / ".locks" / self.name
 
     @property
-    def receipt(self) -> dict[str, Any] | None:
+    def receipt(self) -> Receipt | None:
         """Return what was written when it was completed, or None."""
-        return None if self.path.is_symlink() else _files.read_receipt(self.path)
+        return None if self.path.is_symlink() else _state.receipt(self.path, Receipt)
 
     def is_there(self) -> bool:
         """Say whether it is complete and ours: a directory with `pyvenv.cfg` and our receipt."""
         return (self.path / "pyvenv.cfg").is_file() and self.receipt is not None
+
+    def is_ours(self) -> bool:
+        """Say whether it is ours, complete or not: a directory with `pyvenv.cfg` and our receipt, readable or not."""
+        return not self.path.is_symlink() and (self.path / "pyvenv.cfg").is_file() and _state.is_marked(self.path)
 
     def is_unfinished(self) -> bool:
         """Say whether a run that was killed, or one that is still going on, has left its mark."""
@@ -57,17 +89,20 @@ class NamedEnvironment:
         """Return why it cannot be used, or None. Reads files, starts nothing."""
         return self.fault(self.receipt, packages(self.path))
 
-    def fault(self, receipt: Mapping[str, Any] | None, there: Sequence[str]) -> str | None:
+    def fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
         """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
         if receipt is None:
-            return UNFINISHED if self.is_unfinished() else NOT_OURS
+            return UNFINISHED if self.is_unfinished() else self._unreadable() or NOT_OURS
         if not (self.path / "pyvenv.cfg").is_file():
             return "its pyvenv.cfg is gone"
         if not self.python.is_file():
-            return f"its Python is gone: {receipt['python']['real']}"
-        if (real := os.path.realpath(self.python)) != receipt["python"]["real"]:
+            return f"its Python is gone: {receipt.python.real}"
+        if (real := os.path.realpath(self.python)) != str(receipt.python.real):
             return f"its Python is another one now: {real}"
-        return _missing(receipt["packages"], there)
+        return _missing(receipt.packages, there)
+
+    def _unreadable(self) -> str | None:
+        return None if self.path.is_symlink() else _state.fault(self.path / _files.RECEIPT, Receipt)
 
     def program(self, program: str) -> Path:
         """Return the path of one of its programs. Raises BrokenEnvironmentError, or NoSuchProgramError with a hint."""
@@ -84,11 +119,6 @@ class NamedEnvironment:
         """Return the names of its programs."""
         found = (path for path in (self.path / "bin").iterdir() if path.is_file() and _may_execute(path))
         return sorted(path.name for path in found)
-
-    def interpreter(self) -> Interpreter:
-        """Return the Python that it was made from."""
-        made_by = (self.receipt or {})["python"]
-        return Interpreter(path=Path(made_by["path"]), version=made_by["version"], source=made_by["source"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,17 +182,15 @@ def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
 
 def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
     """Describe an environment; `measure` counts its files anew instead of believing its receipt."""
-    found, there = place.receipt, packages(place.path)
-    receipt = found or {}
-    created = receipt.get("created")
+    receipt, there = place.receipt, packages(place.path)
     return EnvironmentInfo(
         name=place.name,
         path=place.path,
-        python=receipt.get("python", {}).get("version"),
+        python=receipt.python.version if receipt else None,
         packages=len(there),
-        size=size(place.path) if measure else receipt.get("size"),
-        age=time.time() - created if created else None,
-        health=place.fault(found, there),
+        size=size(place.path) if measure else receipt.size if receipt else None,
+        age=time.time() - receipt.created if receipt else None,
+        health=place.fault(receipt, there),
         processes=tuple(processes),
     )
 
@@ -170,7 +198,7 @@ def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool
 def packages(path: Path) -> list[str]:
     """Return the distributions in an environment, as `name-version`."""
     found: list[str] = []
-    for site in path.glob("lib/python3*/site-packages"):
+    for site in (each for each in path.glob("lib/python3*/site-packages") if each.is_dir()):
         found += [name.removesuffix(".dist-info") for name in os.listdir(site) if name.endswith(".dist-info")]  # noqa: PTH208
     return sorted(found)
 
@@ -207,6 +235,6 @@ def _may_execute(path: Path) -> bool:
 
 
 def _way_out(place: NamedEnvironment) -> str:
-    if place.is_unfinished() or place.receipt is not None:
+    if place.is_unfinished() or (_state.is_marked(place.path) and not place.path.is_symlink()):
         return f"create it again, or clear it away: colab-env env purge {place.name}"
     return f"if it is a virtual environment: colab-env env adopt {place.name} {place.path}"

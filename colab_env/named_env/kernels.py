@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def register(place: NamedEnvironment, *, runtime: Runtime) -> None:
     """Try and register the kernel if the environment's recipe asks for one. Raises KernelTakenError, PreflightError."""
-    if not (place.receipt or {})["recipe"]["kernel"]:
+    work = _work(place, runtime)
+    if work is None:
         return
     kernelspec.check_free(runtime, place.name)
-    work = ProjectKernel(name=place.name, project=place.path, python=place.interpreter(), runtime=runtime)
     with _files.locked(runtime.data / "locks" / "conda"):
         if colab_layer.health_check(work.layer):
             installer = uv.installer(runtime, index.settings(runtime))
@@ -32,9 +32,8 @@ def register(place: NamedEnvironment, *, runtime: Runtime) -> None:
 
 def health_check(place: NamedEnvironment, *, runtime: Runtime) -> str | None:
     """Return why the kernel has to be registered, or None when it is or none is asked for."""
-    if not (place.receipt or {})["recipe"]["kernel"]:
-        return None
-    return ProjectKernel(name=place.name, project=place.path, python=place.interpreter(), runtime=runtime).check()
+    work = _work(place, runtime)
+    return work.check() if work else None
 
 
 def remove(place: NamedEnvironment, *, runtime: Runtime) -> None:
@@ -43,3 +42,10 @@ def remove(place: NamedEnvironment, *, runtime: Runtime) -> None:
     if found is not None and found.project == place.path:
         with contextlib.suppress(KernelNameError, KernelTakenError):
             kernelspec.remove(runtime, place.name)
+
+
+def _work(place: NamedEnvironment, runtime: Runtime) -> ProjectKernel | None:
+    receipt = place.receipt
+    if receipt is None or not receipt.recipe.kernel:
+        return None
+    return ProjectKernel(name=place.name, project=place.path, python=receipt.python, runtime=runtime)

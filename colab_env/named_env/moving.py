@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, system
-from colab_env.errors import EnvironmentExistsError, NotAnEnvironmentError
-from colab_env.named_env import _relocate, building, inventory
+from colab_env import _files, _state, system
+from colab_env.errors import BrokenEnvironmentError, EnvironmentExistsError, NotAnEnvironmentError
+from colab_env.named_env import _relocate, building, inventory, kernels
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
 
@@ -41,30 +42,74 @@ def adopt(source: Path, place: NamedEnvironment, *, runtime: Runtime) -> None:
     if source == place.path:
         building.write_receipt(source, recipe, python=python)
         return
-    with moved(source, place.path) as copied:
+
+    def mark(copied: Path) -> None:
         building.write_receipt(copied, recipe, python=python, moved_from=source)
 
+    move(source, place.path, mark=mark)
 
-@contextlib.contextmanager
-def moved(before: Path, after: Path) -> Iterator[Path]:
-    """Give a copy of an environment that says `after`; it goes there after the block, and `before` goes.
 
-    The copy is of hard links and costs no space. A run that is killed leaves the one or the other, or both: then
-    `take_back` deletes the copy, whose receipt says from where it was `moved_from`.
+def rename(place: NamedEnvironment, new: NamedEnvironment, *, runtime: Runtime) -> None:
+    """Give an environment of ours another name, and its kernel with it."""
+    receipt = place.receipt
+    if receipt is None:
+        msg = f"the environment {place.name!r} in {short(place.path)} does not work: {place.health_check()}"
+        raise BrokenEnvironmentError(msg, hint=f"create it again, or clear it away: colab-env env purge {place.name}")
+
+    def mark(copied: Path) -> None:
+        _state.complete(copied, replace(receipt, moved_from=place.path))
+
+    def then() -> None:
+        kernels.register(new, runtime=runtime)
+        kernels.remove(place, runtime=runtime)
+
+    move(place.path, new.path, mark=mark, then=then)
+
+
+def move(
+    before: Path, after: Path, *, mark: Callable[[Path], object], then: Callable[[], object] = lambda: None
+) -> None:
+    """Move an environment, which then says `after` where it said `before`; `mark` writes the receipt into the copy.
+
+    The copy is of hard links and takes no space. If `then` raises, `before` is what it was. A run that is killed leaves
+    the one or the other, or both: then `take_back` deletes the copy.
     """
     with _files.staging(after) as (copied,):
         _files.copy_links(before, copied)
         _relocate.rewrite(copied, before=before, after=after)
-        yield copied
+        mark(copied)
         _files.move(copied, after)
+    try:
+        then()
+    except BaseException:
+        _files.remove(after)
+        raise
     _files.remove(before)
 
 
-def take_back(place: NamedEnvironment) -> None:
-    """Delete what a move that was killed had copied already, while what it was to move is still there."""
-    moved_from = (place.receipt or {}).get("moved_from")
-    if isinstance(moved_from, str) and (Path(moved_from) / "pyvenv.cfg").is_file():
-        _files.remove(place.path)
+def has_moved(source: Path, place: NamedEnvironment) -> bool:
+    """Say whether a move that is asked for has been done."""
+    receipt = place.receipt
+    return receipt is not None and receipt.moved_from == source and not os.path.lexists(source)
+
+
+def clear_leftovers(base: Path) -> None:
+    """Clear away what runs that were killed have left in a directory of environments; those that go on are left alone."""
+    for path in list(base.iterdir()) if base.is_dir() else ():
+        if (named := _files.beside_of(path)) is not None:
+            _files.recover(named, wait=False)
+    for place in list(inventory.everything([base])):
+        if _is_copy(place):
+            with _files.locked(place.lock, wait=False) as is_free:
+                if is_free and _is_copy(place):
+                    _files.remove(place.path)
+
+
+def _is_copy(place: NamedEnvironment) -> bool:
+    """Say whether a move was killed before what it was to move was gone."""
+    receipt = place.receipt
+    moved_from = receipt.moved_from if receipt is not None else None
+    return moved_from is not None and moved_from != place.path and (moved_from / "pyvenv.cfg").is_file()
 
 
 def _pinned(package: str) -> str:

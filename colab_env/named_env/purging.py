@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files
+from colab_env import _files, _process
 from colab_env.errors import NoSuchEnvironmentError, NotAnEnvironmentError
 from colab_env.named_env import inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment
@@ -38,7 +38,8 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
 def purge(place: NamedEnvironment, *, runtime: Runtime) -> StepResult:
     """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone."""
     began = time.monotonic()
-    with _files.locked(place.lock):
+    with _process.stoppable(), _files.locked(place.lock, meanwhile=_process.stop_if_asked):
+        _process.end_orphans()
         _require_ours(place)
         kernels.remove(place, runtime=runtime)
         _files.recover(place.path)
@@ -53,6 +54,6 @@ def _require_ours(place: NamedEnvironment) -> None:
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
     if place.is_unfinished() and not place.is_there():
         return
-    if not place.is_there():
+    if not place.is_ours():
         msg = f"{short(place.path)} is not an environment that colab-env made"
         raise NotAnEnvironmentError(msg, hint="nothing was removed; it has no receipt or no pyvenv.cfg")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,14 +73,8 @@ class Recipe:
         return digest.hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for the receipt."""
+        """Return plain values, which the checksum is made of."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Read what `as_dict` wrote."""
-        paths = {key: Path(values[key]) if values[key] else None for key in ("project", "requirements", "wheels")}
-        return cls(**{**values, **paths, "packages": tuple(values["packages"])})
 
 
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:

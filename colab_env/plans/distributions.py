@@ -92,11 +92,12 @@ def _read_one(info: Path) -> Distribution | None:
     try:
         described = metadata.Distribution.at(info).metadata
         name, version = described["Name"], described["Version"]
-    except OSError:
+        needs = described.get_all("Requires-Dist") or ()
+    except (OSError, ValueError, TypeError):  # TypeError: of a directory without metadata, before Python 3.13
         return None
     if not name or not version:
         return None
-    parsed = map(_requirement, described.get_all("Requires-Dist") or ())
+    parsed = map(_requirement, needs)
     requires = tuple(each for each in parsed if each is not None)
     return Distribution(name=canonicalize_name(name), version=version, requires=requires, info=info)
 

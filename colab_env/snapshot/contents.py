@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _ledger, _process, environment, poetry, venv
+from colab_env import _ledger, _process, _state, environment, poetry, uv, venv
 from colab_env._ledger import Entry
 from colab_env.environment import Wish
 from colab_env.errors import CommandError, SnapshotError
@@ -143,7 +143,7 @@ def build_of(python: Path, runtime: Runtime) -> str:
 def manifest(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, Any]:
     """Describe the snapshot of a project that is set up: what it depends on, what it holds."""
     visible = venv.sees_system(project)
-    wanted = environment.wanted_of(project, Wish.from_dict(venv.recorded_wish(project)), runtime)
+    wanted = environment.wanted_of(project, Wish.from_recorded(venv.recorded_wish(project)), runtime)
     known = inputs(runtime, project, system_site_packages=visible, wanted=wanted)
     build = build_of(python.path, runtime)
     kernels = [each.name for each in kernelspec.registered(runtime) if each.ours and each.project == project]
@@ -184,8 +184,16 @@ def trees(runtime: Runtime, project: Path, python: Interpreter) -> list[Tree]:
     return [
         Tree(name=name, place=place, without=without.get(name, frozenset()))
         for name, place in places.items()
-        if not place.is_symlink() and (name == "python" or _files.read_receipt(place) is not None)
+        if not place.is_symlink() and (name == "python" or _state.receipt(place, _RECEIPTS[name]) is not None)
     ]
+
+
+_RECEIPTS: dict[str, type[_state.State]] = {
+    "venv": venv.Receipt,
+    "layer": colab_layer.Receipt,
+    "poetry": poetry.Receipt,
+    "uv": uv.Receipt,
+}
 
 
 def own_places(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, Path]:

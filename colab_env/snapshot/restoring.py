@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from colab_env import _files, choice, poetry
+from colab_env import _files, _state, choice, poetry
 from colab_env.errors import NotOursError
 from colab_env.jupyter import kernelspec
 from colab_env.results import short
@@ -47,7 +47,7 @@ def _wanted(described: Mapping[str, Any]) -> dict[str, Path]:
         place = Path(text)
         _files.recover(place)
         there = os.path.lexists(place)
-        is_ours = _files.read_receipt(place) is not None
+        is_ours = _state.is_marked(place)
         if there and not is_ours and name != "python":
             msg = f"{short(place)} exists, and colab-env did not make it"
             raise NotOursError(msg, hint="move it away, or go on without the snapshot; nothing was changed")
