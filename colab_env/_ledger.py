@@ -169,8 +169,12 @@ class _Recording:
 
     def append(self, entry: Entry) -> None:
         self.ledger.append(entry)
+        self.know(entry)
+
+    def know(self, entry: Entry) -> None:
+        """Remember a directory that is ours whole, by its real path too: files are written behind links."""
         if entry.after == TREE:
-            self.trees.add(entry.path)
+            self.trees |= {entry.path, Path(os.path.realpath(entry.path))}
 
 
 _recording: contextvars.ContextVar[_Recording | None] = contextvars.ContextVar("colab_env_recording", default=None)
@@ -189,8 +193,10 @@ def recording(step: str, runtime: Runtime, *, made: Iterable[Path] | None = None
         outer = tuple(missing_parents(runtime.data) if made is None else made)
         ledger.append(Entry(step=step, path=runtime.data, before=None, after=BY_TOOL, made=outer))
     record = ledger.read()
-    trees = {runtime.data, *(entry.path for entry in record.entries if entry.after == TREE)}
-    token = _recording.set(_Recording(ledger=ledger, step=step, trees=trees))
+    current = _Recording(ledger=ledger, step=step, trees={runtime.data, Path(os.path.realpath(runtime.data))})
+    for entry in record.entries:
+        current.know(entry)
+    token = _recording.set(current)
     try:
         yield record
     finally:

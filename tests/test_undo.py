@@ -472,3 +472,24 @@ def test_a_link_comes_back_as_a_link(home: Path, tmp_path: Path) -> None:
         _files.remove(tmp_path / "link")
     undo()
     assert (tmp_path / "link").readlink() == Path("target")
+
+
+def test_behind_a_linked_home_directory_everything_goes_too(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    for name in ("HOME", "XDG_DATA_HOME", "JUPYTER_DATA_DIR", "COLAB_ENV_HOME"):
+        monkeypatch.setenv(name, os.environ[name].replace(str(home), str(link)))
+    runtime = Runtime.detect()
+    with changing("register_kernel", runtime):
+        _files.write_text(runtime.data / "bin" / "poetry", "text")
+        with _files.replacing(runtime.jupyter / "kernels" / "py"):
+            _files.write_text(runtime.jupyter / "kernels" / "py" / "file", "text")
+            _files.write_receipt(runtime.jupyter / "kernels" / "py", {"any": 1})
+    assert [entry.path for entry in _ledger.Ledger(runtime.data).read().entries] == [
+        runtime.data,
+        runtime.jupyter / "kernels" / "py",
+    ]
+    assert undo().complete
+    assert sorted(home.rglob("*")) == []
