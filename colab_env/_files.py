@@ -477,18 +477,24 @@ def _settle(path: Path, *, is_finished: bool = False) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Say whether what is at `path` is ours, complete or not: it has a receipt of ours, in whatever state."""
-    return os.path.lexists(path / RECEIPT) or _is_kernelspec(path)
+    """Say whether what is at `path` is ours, complete or not: it has a receipt of ours, in whatever state.
+
+    A kernelspec says itself whose it is, and those of the first version have no receipt.
+    """
+    said = _kernelspec_is_ours(path)
+    return os.path.lexists(path / RECEIPT) if said is None else said
 
 
 def is_complete(path: Path) -> bool:
-    """Say whether what is at `path` is ours and finished: it has our receipt, or is a kernelspec of ours."""
-    return read_receipt(path) is not None or _is_kernelspec(path)
+    """Say whether what is at `path` is ours and finished."""
+    return read_receipt(path) is not None if (said := _kernelspec_is_ours(path)) is None else said
 
 
-def _is_kernelspec(path: Path) -> bool:
+def _kernelspec_is_ours(path: Path) -> bool | None:
     spec = read_json(path / "kernel.json")
-    metadata = spec.get("metadata") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict):
+        return None  # no kernelspec, or one that nobody can read
+    metadata = spec.get("metadata")
     return isinstance(metadata, dict) and "colab_env" in metadata
 
 
@@ -508,7 +514,8 @@ def recover(path: Path, *, wait: bool = True) -> None:
                 elif path.is_dir() and path.stat().st_mode & _UNFINISHED:
                     path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_UNFINISHED)
                 _settle(path)
-        with _marked(_beside(path, "staging"), wait=wait) as is_free:
+        # Without waiting: it may be this run that has staged what is to come here.
+        with _marked(_beside(path, "staging"), wait=False) as is_free:
             if is_free:
                 discard(_beside(path, "restoring"))
         _discard_unwritten(_beside(path, "new"), wait=wait)

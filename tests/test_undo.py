@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from faults import machine as colab_machine
 
 from colab_env import _files, _ledger, cli, setup, steps
 from colab_env.errors import UsageError
+from colab_env.jupyter import kernelspec
 from colab_env.runtime import Runtime
 from colab_env.step import changing, machine_lock
 from colab_env.undoing import undo
@@ -201,8 +203,7 @@ def test_what_somebody_changed_since_is_left_and_named(made: Path, machine: Mach
     assert ((made / "poetry.toml").read_text(), kernel.read_text()) == ("# mine now\n", '{"argv": ["mine"]}')
     assert not (made / ".venv").exists()
     (made / "poetry.toml").unlink()
-    kernel.unlink()
-    kernel.parent.rmdir()
+    shutil.rmtree(kernel.parent)
     assert undo().complete
     assert not machine.data.exists()
 
@@ -402,14 +403,10 @@ def test_only_one_project_is_undone(home: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         with changing("configure_venv", runtime):
             _files.write_text(tmp_path / name / "poetry.toml", "")
-        spec = {
-            "argv": ["x"],
-            "display_name": name,
-            "language": "python",
-            "metadata": {"colab_env": {"project": str(tmp_path / name), "tier": "plain"}},
-        }
-        with changing("register_kernel", runtime), _files.replacing(runtime.jupyter / "kernels" / name):
-            _files.write_json(runtime.jupyter / "kernels" / name / "kernel.json", spec)
+        own = {"project": str(tmp_path / name), "tier": "plain", "layer": "/layer"}
+        spec = {"argv": ["x"], "display_name": name, "env": {}, "metadata": {"colab_env": own}}
+        with changing("register_kernel", runtime):
+            kernelspec.write(runtime, name, spec)
     result = undo(project=tmp_path / "one")
     assert [place.path for place in result.places] == [
         runtime.jupyter / "kernels" / "one",
