@@ -58,6 +58,8 @@ def is_marked(directory: Path) -> bool:
 
 def write(path: Path, value: State, *, indent: int | None = 1) -> None:
     """Replace a state file whole or not at all."""
+    if path.is_dir() and not any(path.iterdir()):
+        _files.remove(path)  # a file does not replace a directory
     said = {"schema": value.schema, "version": value.version, **vars(value)}
     _files.write_text(path, json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n")
 
