@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _journal
+from colab_env import _files, _journal, _state
+from colab_env.jupyter import kernelspec
 from colab_env.miniconda import _overlay_undo
 from colab_env.results import short
 from colab_env.runtime import Runtime
@@ -175,8 +176,7 @@ def _obstacle(change: _Change) -> str | None:  # noqa: PLR0911 - one line for ea
 
 
 def _is_ours(tree: Path) -> bool:
-    spec = _files.read_json(tree / "kernel.json") or {}
-    return _files.read_receipt(tree) is not None or "colab_env" in (spec.get("metadata") or {})
+    return kernelspec.is_ours(tree) if os.path.lexists(tree / "kernel.json") else _state.is_marked(tree)
 
 
 def _is_as_before(change: _Change) -> bool:

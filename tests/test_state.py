@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,10 @@ from env_fixtures import base, web, wheels  # noqa: F401
 from test_overlay import install_like_conda
 
 import colab_env
-from colab_env import _files, choice, diagnose, environment, envs, poetry, steps, uv, venv
-from colab_env.errors import MissingStepError, NotOursError
+from colab_env import _files, choice, diagnose, environment, envs, poetry, steps, undoing, uv, venv
+from colab_env.errors import KernelTakenError, MissingStepError, NotOursError
 from colab_env.interpreter import Interpreter
-from colab_env.jupyter import colab_layer, guard, kernelspec, sessions
+from colab_env.jupyter import colab_layer, guard, kernelspec, sessions, shim
 from colab_env.kernel import ProjectKernel
 from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda._overlay import Manifest, Overlay, Transaction, overlaying, recover
@@ -419,6 +421,46 @@ def test_a_truncated_kernel_of_the_first_release_is_ours(old):
     kernelspec.check_free(old.runtime, "py311")
     kernelspec.write(old.runtime, "py311", json.loads(old.text("kernel")))
     assert problems(old) == ""
+
+
+def test_a_kernel_that_somebody_wrote_over_ours_is_theirs(old):
+    registered_by_this_release(old)
+    (old.kernel / "kernel.json").write_text('{"argv": ["mine"], "display_name": "Mine", "language": "python"}')
+    assert "no kernel is registered for this project" in problems(old)
+    with pytest.raises(KernelTakenError):
+        kernelspec.check_free(old.runtime, "py311")
+    assert not undoing._is_ours(old.kernel)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_undo_knows_our_directories_by_damaged_marks_too(old, how):
+    registered_by_this_release(old)
+    DAMAGES[how](old.kernel / "kernel.json")
+    DAMAGES[how](old.file("venv"))
+    assert undoing._is_ours(old.kernel)
+    assert undoing._is_ours(old.project / ".venv")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"# Made by colab-env"])
+def test_a_launcher_of_any_bytes_is_read(tmp_path, content):
+    launcher = tmp_path / "colab_kernel_launcher.py"
+    launcher.write_bytes(content)
+    if shim.is_shim(launcher):
+        with pytest.raises(NotOursError):
+            shim.remove(launcher)
+    else:
+        assert not shim.remove(launcher)
+
+
+@pytest.mark.parametrize("kernel", ["[1]", '{"argv": 5}', '{"argv": [5]}', "[" * 100_000, "5"])
+def test_the_shim_falls_back_on_the_original_for_a_damaged_kernel(tmp_path, kernel):
+    launcher = tmp_path / "colab_kernel_launcher.py"
+    launcher.write_text("print('the stock kernel')\n")
+    (tmp_path / "kernel.json").write_text(kernel)
+    shim.install(launcher, tmp_path / "kernel.json")
+    done = subprocess.run([sys.executable, launcher, "-f", "x"], capture_output=True, text=True, check=True)
+    assert done.stdout == "the stock kernel\n"
+    assert "the stock kernel starts instead" in done.stderr
 
 
 @pytest.mark.parametrize("how", DAMAGES)

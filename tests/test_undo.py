@@ -196,7 +196,6 @@ def test_what_somebody_changed_since_is_left_and_named(made: Path, machine: Mach
     assert not (made / ".venv").exists()
     (made / "poetry.toml").unlink()
     kernel.unlink()
-    kernel.parent.rmdir()
     assert undo().complete
     assert not machine.data.exists()
 
