@@ -76,8 +76,8 @@ def typed(kind: Any, value: Any) -> Any:  # noqa: PLR0911 - one line for each ki
     if origin in (tuple, list):
         return origin(typed(parameters[0], each) for each in _required(isinstance(value, list), value))
     if origin in (dict, Mapping):
-        of = parameters[1]
-        return {key: typed(of, each) for key, each in _required(isinstance(value, dict), value).items()}
+        _, of = parameters
+        return {typed(str, key): typed(of, each) for key, each in _required(isinstance(value, dict), value).items()}
     if is_dataclass(kind) and isinstance(kind, type):
         return kind(**_fields(kind, _required(isinstance(value, dict), value)))
     if hasattr(kind, "parsed"):
