@@ -476,15 +476,6 @@ def _settle(path: Path, *, is_finished: bool = False) -> None:
             _delete_in_place(_beside(path, word))
 
 
-def is_ours(path: Path) -> bool:
-    """Say whether what is at `path` is ours, complete or not: it has a receipt of ours, in whatever state.
-
-    A kernelspec says itself whose it is, and those of the first version have no receipt.
-    """
-    said = _kernelspec_is_ours(path)
-    return os.path.lexists(path / RECEIPT) if said is None else said
-
-
 def is_complete(path: Path) -> bool:
     """Say whether what is at `path` is ours and finished."""
     return read_receipt(path) is not None if (said := _kernelspec_is_ours(path)) is None else said

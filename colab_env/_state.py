@@ -65,6 +65,8 @@ def complete(directory: Path, value: State) -> None:
 
 def write(path: Path, value: State, *, indent: int | None = 1) -> None:
     """Replace a state file whole or not at all."""
+    if path.is_dir() and not any(path.iterdir()):
+        _files.remove(path)  # a file does not replace a directory
     said = {"schema": value.schema, "version": value.version, **vars(value)}
     _files.write_text(path, json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n")
 
@@ -81,8 +83,8 @@ def typed(kind: Any, value: Any) -> Any:  # noqa: PLR0911 - one line for each ki
     if origin in (tuple, list):
         return origin(typed(parameters[0], each) for each in _required(isinstance(value, list), value))
     if origin in (dict, Mapping):
-        of = parameters[1]
-        return {key: typed(of, each) for key, each in _required(isinstance(value, dict), value).items()}
+        _, of = parameters
+        return {typed(str, key): typed(of, each) for key, each in _required(isinstance(value, dict), value).items()}
     if is_dataclass(kind) and isinstance(kind, type):
         return kind(**_fields(kind, _required(isinstance(value, dict), value)))
     if hasattr(kind, "parsed"):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process
+from colab_env import _files, _ledger, _process, _state
 from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import UsageError
 from colab_env.jupyter import kernelspec
@@ -229,8 +229,8 @@ def _obstacle(change: _Change, ledger: Ledger) -> str | None:
 def _moved_obstacle(path: Path, moved_to: Path) -> str | None:
     if not moved_to.is_dir():
         # Where something is that is not ours, an undo that was interrupted has put it back already.
-        return None if path.is_dir() and not _files.is_ours(path) else f"{short(moved_to)} is gone"
-    is_free = not os.path.lexists(path) or _files.is_ours(path)
+        return None if path.is_dir() and not _is_ours(path) else f"{short(moved_to)} is gone"
+    is_free = not os.path.lexists(path) or _is_ours(path)
     return None if is_free else "it is not what colab-env made there"
 
 
@@ -241,7 +241,7 @@ def _changed_since(change: _Change) -> str | None:
     if after == _ledger.BY_TOOL:
         return None
     if after == _ledger.TREE:
-        is_ours = change.first.before is None and _files.is_ours(change.path)
+        is_ours = change.first.before is None and _is_ours(change.path)
         return None if is_ours else "it is not what colab-env made there"
     if now is None:
         return "somebody removed it since" if change.first.before is not None else None
@@ -257,6 +257,10 @@ def _lost(change: _Change, ledger: Ledger) -> str | None:
     except OSError:
         kept = ""
     return None if kept == before.sha256 else "the copy that was kept of it is damaged"
+
+
+def _is_ours(tree: Path) -> bool:
+    return kernelspec.is_ours(tree) if os.path.lexists(tree / "kernel.json") else _state.is_marked(tree)
 
 
 def _is_as_before(change: _Change) -> bool:

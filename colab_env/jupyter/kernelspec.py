@@ -170,7 +170,7 @@ def health_check(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> str | 
     there = read(runtime, name)
     if there is None:
         file = directory(runtime, name) / "kernel.json"
-        return _damaged(file) if _is_ours(file.parent) else f"no kernel {name!r} is registered"
+        return _damaged(file) if is_ours(file.parent) else f"no kernel {name!r} is registered"
     if _untiered(there) != _untiered(spec):
         return f"the kernel {name!r} was registered for something else, or its parts have changed since"
     return None
@@ -180,7 +180,7 @@ def write(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> None:
     """Register the kernel. The old kernelspec comes back if writing fails."""
     target = directory(runtime, name)
     own = spec["metadata"][_OURS]
-    with _files.replacing(target, is_ours=_is_ours):
+    with _files.replacing(target, is_ours=is_ours):
         _files.write_json(target / "kernel.json", spec)
         _state.complete(target, Receipt(project=Path(own["project"]), tier=own["tier"]))
 
@@ -192,7 +192,7 @@ def remove(runtime: Runtime, name: str) -> Path:
         known = ", ".join(each.name for each in registered(runtime) if each.ours) or "none"
         msg = f"no kernel {name!r} is registered in {short(target.parent)}"
         raise KernelNameError(msg, hint=f"kernels made by colab-env: {known}")
-    if not _is_ours(target):
+    if not is_ours(target):
         msg = f"the kernel {name!r} in {short(target)} belongs to somebody else"
         raise KernelTakenError(msg, hint="remove it with `jupyter kernelspec remove`")
     _files.remove(target)
@@ -238,7 +238,7 @@ def _all(runtime: Runtime) -> Iterator[Kernel]:
     for root in dict.fromkeys([*named, runtime.jupyter, *machine]):
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
-            if _is_ours(path.parent):
+            if is_ours(path.parent):
                 yield _kernel_of_ours(path, spec)
             elif isinstance(spec, dict):
                 yield _kernel(path.parent, spec)
@@ -267,17 +267,18 @@ def _damaged(file: Path) -> str:
     return f"{short(file)} is damaged" if os.path.lexists(file) else f"{short(file)} is gone"
 
 
-def _is_ours(place: Path) -> bool:
-    """Say whether colab-env made this kernel, whatever has become of its file since."""
-    if _state.is_marked(place):
+def is_ours(place: Path) -> bool:
+    """Say whether colab-env made this kernel, whatever damage has come to its file; another's words make it theirs."""
+    spec, word = _files.read_json(place / "kernel.json"), f"{guard.MACHINE_PYTHON}="
+    if not isinstance(spec, dict):
+        # The first release left no receipt beside kernel.json; the variable stands near the beginning.
+        return _state.is_marked(place) or (spec is None and f'"{word}'.encode() in _content(place / "kernel.json"))
+    metadata, argv = spec.get("metadata"), spec.get("argv")
+    if isinstance(metadata, dict) and _OURS in metadata:
         return True
-    # The first release marked its kernels in kernel.json alone.
-    spec, word = _files.read_json(place / "kernel.json"), guard.MACHINE_PYTHON
-    if isinstance(spec, dict):
-        metadata, argv = spec.get("metadata"), spec.get("argv")
-        is_named = isinstance(metadata, dict) and _OURS in metadata
-        return is_named or (isinstance(argv, list) and any(str(each).startswith(f"{word}=") for each in argv))
-    return spec is None and f'"{word}='.encode() in _content(place / "kernel.json")
+    if not isinstance(argv, list) or not argv or not all(isinstance(each, str) for each in argv):
+        return _state.is_marked(place)
+    return any(each.startswith(word) for each in argv)
 
 
 def _content(file: Path) -> bytes:
