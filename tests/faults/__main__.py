@@ -62,7 +62,12 @@ def _tried(pool: ProcessPoolExecutor, arguments: argparse.Namespace) -> list[Ver
         points = list(_sample(points, arguments.count, random_))
     points = [*(Point(command=name, kind=NONE, at=0) for name in names), *points]
     futures = [pool.submit(workers.attempt, point, _seconds(effects, point)) for point in points]
-    return [_shown(future.result(), arguments.verbose) for future in as_completed(futures)]
+    verdicts = []
+    for future in as_completed(futures):
+        verdicts.append(future.result())
+        if arguments.verbose:
+            print(verdicts[-1], flush=True)
+    return verdicts
 
 
 def _all_points(name: str, effects: Sequence[Effect]) -> Iterator[Point]:
@@ -95,12 +100,6 @@ def _seconds(effects: Effects, point: Point) -> float:
     return effects[point.command][point.at - 1].seconds if point.at else 0.0
 
 
-def _shown(verdict: Verdict, verbose: bool) -> Verdict:
-    if verbose:
-        print(verdict, flush=True)
-    return verdict
-
-
 def _page(verdicts: Sequence[Verdict]) -> str:
     """Return docs/interruptions.md."""
     tried = Counter((each.point.command, each.point.kind) for each in verdicts)
@@ -118,10 +117,11 @@ _INTRODUCTION = (
     "",
     "Every command is run again and again in a small machine of its own; each time, another one of its side effects meets a",
     "fault: a file that is opened for writing, renamed or removed, a lock, a program that starts. `kill`, `term`, `hup` and",
-    "`int` are signals, just before the effect or while the program is at work; `enospc`, `eio` and `emfile` are errors",
-    "that this one call gets; `full` is a disk that takes nothing from then on. Afterwards the exit code must be one of",
-    "[the typed ones](../colab_env/errors.py) without a traceback; the same command must succeed, what it makes must work;",
-    "no process may be left and no file that only work in progress has; and `undo` must give back every file, with content,",
+    "`int` are signals, just before the effect or while the program is at work; `torn` kills in the middle of a write, as a",
+    "power cut does; `enospc`, `eio` and `emfile` are errors that this one call gets, where the system may answer so; `full`",
+    "is a disk that takes nothing from then on. Afterwards the exit code must be one of [the typed",
+    "ones](../colab_env/errors.py), without a traceback; the same command must succeed, and what it makes must work; no",
+    "process may be left, and no file that only work in progress has; and `undo` must give back every file, with content,",
     "mode and time. A cell says how many points were tried / failed. Written by `python -m tests.faults --all --write`;",
     "`tests/test_faults.py` tries a sample.",
     "",

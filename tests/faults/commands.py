@@ -14,6 +14,8 @@ from tests.faults.world import BASE_PYTHON, World
 Change = Callable[[World], object]
 _PYTHON = ("install-python", "--interpreter", "system", "--python", str(BASE_PYTHON))
 _VENV = ("configure-venv",)
+_POETRY = ("install-poetry",)
+_POEM = ("configure-venv", "{root}/poem")
 _LAYER = ("install-colab-packages",)
 _KERNEL = ("kernel", "register", "lesson")
 _UNDO = ("undo",)
@@ -77,19 +79,24 @@ def _packages(*versions: str, environment: str = "lesson/.venv") -> Callable[[Wo
     return works
 
 
-def _part(world: World, name: str) -> str | None:
+def _part(world: World, name: str, project: str = "lesson") -> str | None:
     """Return what `status` says of one part of a set-up, or None where it is healthy."""
-    parts = _answer(world, ("status",))["parts"]
+    parts = _answer(world, ("status", "--project", f"{{root}}/{project}"))["parts"]
     return next(
         (f"status of {name}: {part['problem']}" for part in parts if part["name"] == name and part["problem"]), None
     )
 
 
-def _environment(version: str) -> Callable[[World], str | None]:
+def _environment(version: str, project: str = "lesson") -> Callable[[World], str | None]:
     def works(world: World) -> str | None:
-        return _packages(version, "1.0")(world) or _part(world, "Environment")
+        found = _packages(version, "1.0", environment=f"{project}/.venv")(world)
+        return found or _part(world, "Environment", project)
 
     return works
+
+
+def _poetry(world: World) -> str | None:
+    return _part(world, "Poetry", "poem")
 
 
 def _kernel(world: World) -> str | None:
@@ -171,6 +178,7 @@ def _lose_all(world: World) -> None:
 _SET_UP = (_PYTHON, _VENV)
 _WITH_LAYER = (*_SET_UP, _LAYER)
 _WITH_KERNEL = (*_WITH_LAYER, _KERNEL)
+_WITH_POETRY = (_PYTHON, _POETRY)
 _VIEW = ("configure-venv", "--no-system-site-packages")
 
 COMMANDS = (
@@ -182,6 +190,8 @@ COMMANDS = (
         name="configure-venv, foreign .venv", argv=_VENV, works=_environment("1.0"), start=(_PYTHON,),
         before=_make_foreign_venv,
     ),
+    Command(name="install-poetry", argv=_POETRY, works=_poetry, start=(_PYTHON,), weight=0.5),
+    Command(name="configure-venv, Poetry", argv=_POEM, works=_environment("1.0", "poem"), start=_WITH_POETRY, weight=0.7),
     Command(name="install-colab-packages", argv=_LAYER, works=_no_check, start=_SET_UP, weight=0.3),
     Command(name="register-kernel", argv=_KERNEL, works=_kernel, start=_WITH_LAYER, weight=0.3),
     Command(
@@ -192,6 +202,7 @@ COMMANDS = (
         name="undo, one step", argv=("undo", "register_kernel"), works=_no_kernel_but_environment, start=_WITH_KERNEL
     ),
     Command(name="undo, foreign .venv", argv=_UNDO, works=_no_check, start=_SET_UP, before=_make_foreign_venv),
+    Command(name="undo, Poetry", argv=_UNDO, works=_no_check, start=(*_WITH_POETRY, _POEM)),
     Command(name="save", argv=("save", "{drive}"), works=_snapshots(1), start=_WITH_LAYER),
     Command(
         name="cache-prune", argv=("cache", "prune", "{drive}", "--keep", "0"), works=_snapshots(0),

@@ -25,7 +25,8 @@ Argv = tuple[str, ...]
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "hup": signal.SIGHUP, "int": signal.SIGINT}
 ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO, "emfile": errno.EMFILE}
 FULL = "full"  # from that effect on, nothing more can be written
-KINDS = (*SIGNALS, *ERRORS, FULL)
+TORN = "torn"  # killed in the middle: what was opened is empty, what was being flushed has half of what was written
+KINDS = (*SIGNALS, TORN, *ERRORS, FULL)
 _PATIENCE = 90.0  # seconds
 _CREATE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Where the path is among an event's arguments, and the descriptor that a relative one starts from.
@@ -36,8 +37,9 @@ _PATHS = {
     "os.write": (0, None), "os.fsync": (0, None),
 }  # fmt: skip
 _NEEDS_ROOM = ("open", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.truncate", "os.write", "os.fsync")
-_NEEDS_DESCRIPTOR = ("open", "subprocess.Popen")
 _POPEN = "subprocess.Popen"
+_NEEDS_DESCRIPTOR = ("open", _POPEN)
+_WRITES = ("open", "os.fsync")
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,8 @@ class Effect:
         """Say whether the system answers such a call with this error. Signals come at any time."""
         if kind in SIGNALS:
             return True
-        if kind == "emfile":
-            return self.event in _NEEDS_DESCRIPTOR
-        if kind == "eio":
-            return self.event in _PATHS
-        return self.event in _NEEDS_ROOM
+        meeting = {"emfile": _NEEDS_DESCRIPTOR, "eio": _PATHS, TORN: _WRITES}
+        return self.event in meeting.get(kind, _NEEDS_ROOM)
 
     @property
     def is_child(self) -> bool:
@@ -194,6 +193,7 @@ class _Hook:
         self._fault = fault
         self._numbers = itertools.count(1)  # counts without a lock, which a signal's handler could meet
         self._write = os.write
+        self._sizes: dict[str, int] = {}  # of files when they were opened
         self.is_armed = True
 
     def install(self) -> None:
@@ -220,8 +220,12 @@ class _Hook:
         fault = self._fault
         if fault is None:
             return
+        if event == "open":
+            self._sizes.setdefault(what, _size(self._root + what, arguments[2]))
         if number == fault.at:
             self._tell(["struck"])
+            if fault.kind == TORN:
+                self._tear(event, arguments, what)
             self._strike(fault, what)
         elif number > fault.at and fault.kind == FULL and event in _NEEDS_ROOM:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._root + what)
@@ -229,11 +233,20 @@ class _Hook:
     def _strike(self, fault: Fault, what: str) -> None:
         if fault.delay:
             return  # the parent sends the signal
-        if fault.kind in SIGNALS:
-            os.kill(os.getpid(), SIGNALS[fault.kind])
+        if fault.kind in SIGNALS or fault.kind == TORN:
+            os.kill(os.getpid(), SIGNALS.get(fault.kind, signal.SIGKILL))
             return
         number = ERRORS.get(fault.kind, errno.ENOSPC)
         raise OSError(number, os.strerror(number), self._root + what)
+
+    def _tear(self, event: str, arguments: Sequence[Any], what: str) -> None:
+        """Do the half of a call after which a killed process or a power cut leaves a file."""
+        self.is_armed = False
+        if event == "open":
+            os.open(self._root + what, arguments[2], 0o600)
+        else:
+            before = self._sizes.get(what, 0)
+            os.truncate(arguments[0], before + (os.fstat(arguments[0]).st_size - before) // 2)
 
     def _tell(self, record: list[Any]) -> None:
         self._write(self._report, json.dumps(record).encode() + b"\n")
@@ -254,13 +267,20 @@ class _Hook:
         return path.removeprefix(self._root) if path.startswith(self._root) else None
 
 
+def _size(path: str, flags: int) -> int:
+    """Return the size of a file that stays when it is opened."""
+    with suppress(OSError):
+        return Path(path).stat().st_size if flags & os.O_APPEND else 0
+    return 0
+
+
 def _path(given: Any, directory: int) -> str:
     if isinstance(given, int):
-        given = os.readlink(f"/proc/self/fd/{given}")
+        given = str(Path(f"/proc/self/fd/{given}").readlink())
         return given if given.startswith("/") else ""  # else it is a pipe or a socket
     if not isinstance(given, (str, bytes, os.PathLike)):
         return ""
     path = os.fsdecode(given)
     if directory is not None and directory >= 0 and not path.startswith("/"):
-        path = f"{os.readlink(f'/proc/self/fd/{directory}')}/{path}"
+        path = f"{Path(f'/proc/self/fd/{directory}').readlink()}/{path}"
     return os.path.normpath(os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH118  (strings, for speed)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from colab_env import errors
 from tests.faults.commands import BY_NAME, Change, Command, call, faulted
-from tests.faults.injection import SIGNALS, Argv, Effect, Ended, Fault
+from tests.faults.injection import SIGNALS, TORN, Argv, Effect, Ended, Fault
 from tests.faults.world import World, differences, processes
 
 NONE = "none"  # the kind of a point without a fault
@@ -83,7 +83,7 @@ class Bench:
         return Verdict(
             point=point,
             effect=str(ended.effects[point.at - 1]) if 0 < point.at <= len(ended.effects) else "",
-            problems=tuple(problems),
+            problems=tuple(problem.replace(f"{self._world.root}/", "") for problem in problems),
             reached=fault is None or ended.struck,
             output="\n".join(f"--- exit code {each.code}\n{each.output}" for each in runs),
         )
@@ -149,8 +149,8 @@ def _wrong_end(ended: Ended, fault: Fault | None) -> Iterator[str]:
     expected = {0, *_typed(errors.ColabEnvError)}
     if fault is None:
         expected = {0}
-    elif fault.kind in SIGNALS:
-        number = int(SIGNALS[fault.kind])
+    elif fault.kind in SIGNALS or fault.kind == TORN:
+        number = int(SIGNALS.get(fault.kind, signal.SIGKILL))
         expected |= {-number, 128 + number}
     if ended.hung:
         yield "hangs"

@@ -13,25 +13,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import pins
-from tests.small_wheels import write_archive, write_wheel
+from tests.faults import standins
 
 BASE_PYTHON = Path(os.path.realpath(sys.executable))
 MARKER = "FAULTS_RUN"
-_DEMO = "\ndef main():\n    print(version)\n"
 _NOTEBOOK = {"cells": [], "metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
 # What is not compared: download caches, the directory for temporary files (which outlives no machine), snapshots, and
 # the lock files of named environments, which nobody can delete without a race.
 _PASSED_OVER = ("home/.cache", "tmp", "drive", "envs/.locks")
 _LEFTOVER = re.compile(r"\..+\.colab-env-.+|.+\.colab-env-(?!original).+|\..+\.(?:[a-z0-9_]{8}|new)|\.passing-.+")
-# Modules of the environment that runs the tests stand in for the kernel's packages, which are large.
-_LENT = """\
-import sys
-sys.path.append({site!r})
-__file__ = {site!r} + "/{name}/__init__.py"
-__path__ = [{site!r} + "/{name}"]
-exec(compile(open(__file__, encoding="utf-8").read(), __file__, "exec"))
-"""
 
 
 @dataclass(frozen=True)
@@ -80,6 +70,7 @@ class World:
             "PIP_CONFIG_FILE": os.devnull,
             "UV_CACHE_DIR": str(self._aside / "uv-cache"),
             "UV_OFFLINE": "1",
+            "POETRY_PYPI_MIRROR_URL": "file:///nowhere",  # so that nobody asks the real index what it answers
             "UV_PYTHON_DOWNLOADS": "never",
             MARKER: marker,
         }
@@ -88,12 +79,14 @@ class World:
         """Make the machine as it is before colab-env's first step."""
         for path in (self.home / ".local/share", self.project, self.base, self.drive, self.root / "tmp"):
             path.mkdir(parents=True)
-        self._write_wheels()
+        standins.write_wheels(self.wheels)
         settings = f'no-index = true\nfind-links = ["{self.wheels}"]\n'
         self.write("home/.config/uv/uv.toml", settings, mode=0o600)
         self.write("home/.bashrc", "# mine\n")
         self.write("home/.local/share/jupyter/kernels/mine/kernel.json", '{"argv": ["true"], "display_name": "mine"}')
         self.write("lesson/requirements.txt", "demo==1.0\n", mode=0o640)
+        self.write("poem/pyproject.toml", "# mine\r\n[tool.black]\r\nline-length = 99\r\n", mode=0o640)
+        self.write("poem/poetry.toml", "[virtualenvs]\nprompt = 'mine'  # mine\n", mode=0o606)
         self.write("lesson/.gitignore", "*.pyc\n", mode=0o604)
         self.write("lesson/lesson.ipynb", json.dumps(_NOTEBOOK, indent=3), mode=0o660)
 
@@ -104,27 +97,6 @@ class World:
         path.write_text(text, encoding="utf-8")
         path.chmod(mode)
         os.utime(path, ns=(1_600_000_000_123_456_789,) * 2)
-
-    def _write_wheels(self) -> None:
-        write_wheel(self.wheels, "demo", "1.0", code=_DEMO, programs=["demo"], needs=["other"])
-        write_wheel(self.wheels, "demo", "2.0", code=_DEMO, programs=["demo"], needs=["other"])
-        write_wheel(self.wheels, "other", "1.0")
-        write_wheel(self.wheels, "pip", "99.0")
-        for requirement in _kernel_requirements():
-            self._write_kernel_wheel(*requirement.split("=="))
-
-    def _write_kernel_wheel(self, name: str, version: str) -> None:
-        import ipykernel
-
-        site, info = str(Path(ipykernel.__file__).parents[1]), f"{name}-{version}.dist-info"
-        lent = {f"{each}/__init__.py": _LENT.format(site=site, name=each) for each in ("IPython", "ipykernel")}
-        files = {
-            **lent,
-            "ipykernel_launcher.py": "from ipykernel import kernelapp as app\napp.launch_new_instance()\n",
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        }
-        write_archive(self.wheels / f"{name}-{version}-py3-none-any.whl", files, info)
 
     def save(self, name: str) -> None:
         """Keep a copy of the whole world."""
@@ -193,8 +165,3 @@ def _described(path: Path) -> str:
         return f"{stat.filemode(status.st_mode)[0]} {mode}"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     return f"file {mode} {digest} of {status.st_mtime_ns}"
-
-
-def _kernel_requirements() -> list[str]:
-    version = "{}.{}".format(*sys.version_info)
-    return [name for each in pins.kernel_requirements(version, colab=False) for name in each.names]
