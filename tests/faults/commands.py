@@ -69,7 +69,7 @@ def _packages(*versions: str, environment: str = "lesson/.venv") -> Callable[[Wo
         where = world.root / environment
         code = "import demo, other; print(demo.version, other.version)"
         try:
-            argv = [where / "bin/python", "-I", "-c", code]
+            argv = [str(where / "bin/python"), "-I", "-c", code]
             answer = subprocess.run(argv, capture_output=True, text=True, check=False)
         except OSError as error:
             return f"{environment} has no Python: {error.strerror}"

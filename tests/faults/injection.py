@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import importlib
 import itertools
@@ -27,7 +28,8 @@ ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO, "emfile": errno.EMFILE}
 FULL = "full"  # from that effect on, nothing more can be written
 TORN = "torn"  # killed in the middle: what was opened is empty, what was being flushed has half of what was written
 KINDS = (*SIGNALS, TORN, *ERRORS, FULL)
-_PATIENCE = 90.0  # seconds
+_PATIENCE = 40.0  # seconds; the longest command takes six
+_SET_PDEATHSIG = 1  # of prctl(2)
 _CREATE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Where the path is among an event's arguments, and the descriptor that a relative one starts from.
 _PATHS = {
@@ -90,7 +92,7 @@ def preload() -> None:
     for module in pkgutil.walk_packages(colab_env.__path__, "colab_env."):
         if not module.name.startswith(("colab_env.standalone._", "colab_env.magics", "colab_env.__main__")):
             importlib.import_module(module.name)
-    for name in ("nbformat", "requests", "tomlkit", "zstandard", "concurrent.futures.thread", "ctypes"):
+    for name in ("nbformat", "requests", "tomlkit", "zstandard", "concurrent.futures.thread"):
         importlib.import_module(name)
 
 
@@ -120,25 +122,29 @@ def run(argv: Argv, *, root: Path, cwd: Path, environ: dict[str, str], fault: Fa
 
 def _watched(child: int, reader: int, fault: Fault | None) -> list[bytes]:
     """Read what the child reports until it has ended, and send the signal that comes while a program is at work."""
-    content, deadline = b"", time.monotonic() + _PATIENCE
-    due = float("inf")
-    with os.fdopen(reader, "rb", buffering=0) as pipe:
-        while True:
-            wait = max(min(deadline, due) - time.monotonic(), 0)
-            if select.select([pipe], [], [], wait)[0]:
-                piece = pipe.read(65536)
-                if not piece:
-                    return content.splitlines()
-                content += piece
-                if fault is not None and fault.delay and b'["struck"' in piece:
-                    due = time.monotonic() + fault.delay
-            elif time.monotonic() >= due and fault is not None:
+    content, deadline, due = b"", time.monotonic() + _PATIENCE, float("inf")
+    process = os.pidfd_open(child)  # the pipe's end would not do: what the child has forked may hold it
+    os.set_blocking(reader, False)
+    with os.fdopen(reader, "rb", buffering=0) as pipe, os.fdopen(process):
+        while process not in _readable(process, reader, until=min(deadline, due)):
+            piece = pipe.read(65536) or b""
+            content += piece
+            if fault is not None and fault.delay and b'["struck"' in piece:
+                due = time.monotonic() + fault.delay
+            if fault is not None and time.monotonic() >= due:
                 due = float("inf")
                 os.kill(child, SIGNALS[fault.kind])
-            elif time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 content += b'["hangs"]\n'
-                deadline = float("inf")
+                deadline += _PATIENCE
                 os.kill(child, signal.SIGKILL)
+        while piece := pipe.read(65536):
+            content += piece
+    return content.splitlines()
+
+
+def _readable(*descriptors: int, until: float) -> list[int]:
+    return select.select(descriptors, [], [], max(until - time.monotonic(), 0))[0]
 
 
 def _become(argv: Argv, *, cwd: Path, environ: dict[str, str], log: Path, hook: _Hook) -> NoReturn:
@@ -146,6 +152,7 @@ def _become(argv: Argv, *, cwd: Path, environ: dict[str, str], log: Path, hook: 
     code = 1
     try:
         os.setsid()
+        ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL)  # whoever stops the tests stops this, too
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -254,7 +261,7 @@ class _Hook:
     def _what(self, event: str, arguments: Sequence[Any]) -> str | None:
         """Return what a call changes, or None if it changes nothing here."""
         if event == _POPEN:
-            return " ".join(map(str, arguments[1]))[:80].replace(self._root, "")
+            return " ".join(" ".join(map(str, arguments[1])).split()).replace(self._root, "")[:80]
         if event == "ctypes.dlsym":  # the exchange of two directories, which Python has no function for
             return "renameat2" if arguments[1] == "renameat2" else None
         if event in ("os.kill", "os.killpg"):

@@ -62,9 +62,10 @@ class Bench:
         self._world.save("pristine")
 
     def effects(self, name: str) -> tuple[Effect, ...]:
-        """Return the side effects of a command that nothing disturbs."""
+        """Return the side effects of a command that nothing disturbs; none where even that does not work."""
         self._begin(BY_NAME[name])
-        return call(self._world, BY_NAME[name].argv).effects
+        ended = call(self._world, BY_NAME[name].argv)
+        return () if ended.code else ended.effects
 
     def attempt(self, point: Point, seconds: float = 0.0) -> Verdict:
         """Try one point; `seconds` is how long the program runs that is at work then."""
@@ -73,13 +74,9 @@ class Bench:
         if point.kind != NONE:
             fault = Fault(kind=point.kind, at=point.at, delay=point.fraction * seconds)
         ended = faulted(self._world, command.argv, fault, marker=marker)
-        again = call(self._world, command.argv)
-        problems = [*_wrong_end(ended, fault), *self._wrong_after(command, again)]
-        problems += [f"alive: {_stopped(pid)}" for pid in processes(marker)]
-        back = [call(self._world, argv) for argv in (*command.back, ("undo",))]
-        problems += [f"undo: {_told(each)}" for each in back if each.code]
-        problems += self._wrong_tree(command)
-        runs = (ended, again, *back)
+        problems, runs = [*_wrong_end(ended, fault)], [ended]
+        if not ended.hung:
+            problems += self._wrong_afterwards(command, runs, marker)
         return Verdict(
             point=point,
             effect=str(ended.effects[point.at - 1]) if 0 < point.at <= len(ended.effects) else "",
@@ -88,10 +85,21 @@ class Bench:
             output="\n".join(f"--- exit code {each.code}\n{each.output}" for each in runs),
         )
 
+    def _wrong_afterwards(self, command: Command, runs: list[Ended], marker: str) -> Iterator[str]:
+        """Run the command again, then `undo`, and say what is wrong after each."""
+        runs.append(call(self._world, command.argv))
+        yield from self._wrong_after(command, runs[-1])
+        yield from (f"alive: {_stopped(pid)}" for pid in processes(marker))
+        for argv in (*command.back, ("undo",)):
+            runs.append(call(self._world, argv))
+            if runs[-1].code:
+                yield f"undo: {_told(runs[-1])}"
+        yield from self._wrong_tree(command)
+
     def _wrong_after(self, command: Command, again: Ended) -> Iterator[str]:
         """Say what is wrong once the command has run again."""
         if again.code not in (0, *command.done):
-            yield f"again: {_told(again)}"
+            yield f"again: {'hangs, ' * again.hung}{_told(again)}"
         elif reason := self._defect(command):
             yield f"broken: {reason}"
         if names := self._world.leftovers():
