@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
+from boot_faults import ROOT, WHERE, colab, set_up
 from colab_standin import ColabRoot, Page, PageError, Server, serving
-from faults import ROOT, WHERE, colab, set_up
 
 WAYS = ("restart", "session", "exec")
 # By Python: the newest IPython of each line that runs there; None is what the kernel layer brings.

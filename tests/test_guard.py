@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from colab_standin import Page, unavailable
-from faults import (
+from boot_faults import (
     ENVIRONMENT,
     FAULTS,
     MACHINE_S_OWN,
@@ -26,6 +25,7 @@ from faults import (
     next_cell,
     repair,
 )
+from colab_standin import Page, unavailable
 from matrix import WAYS
 
 NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'get_ipython', 'quit'}"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from boot_faults import ENVIRONMENT, MACHINE_S_OWN, ROOT, VERSIONS, Machine, ask_to_switch, machine, next_cell
 from colab_standin import Page, unavailable
-from faults import ENVIRONMENT, MACHINE_S_OWN, ROOT, VERSIONS, Machine, ask_to_switch, machine, next_cell
 
 VERSION = "3.13"
 pytestmark = [

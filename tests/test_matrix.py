@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from boot_faults import VERSIONS, colab
 from colab_standin import serving, unavailable
-from faults import VERSIONS, colab
 from matrix import outcomes, prepare
 
 SAMPLE = [("3.11", "9.18.1", "session"), ("3.12", "8.39.0", "exec"), ("3.13", "9.18.1", "restart")]

@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from colab_standin import Page, PageError, unavailable
-from faults import (
+from boot_faults import (
     ENVIRONMENT,
     MACHINE_S_OWN,
     OWN_KERNELS,
@@ -19,6 +18,7 @@ from faults import (
     machine,
     next_cell,
 )
+from colab_standin import Page, PageError, unavailable
 
 pytestmark = [
     pytest.mark.colab,

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from boot_faults import ENVIRONMENT, KEPT, MACHINE_S_OWN, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
+from boot_faults import machine as colab_machine
 from colab_standin import ColabRoot, Options, Page, Share, real_google_colab, serving, unavailable
 from conda_standin import Server as FileServer
 from conda_standin.builder import Standin
 from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import Machine, start_python
-from faults import ENVIRONMENT, KEPT, MACHINE_S_OWN, OWN_KERNELS, ROOT, VERSIONS, ask_to_switch, next_cell
-from faults import machine as colab_machine
 
 from colab_env import _files, _ledger, cli, setup, steps
 from colab_env.errors import UsageError

@@ -1,6 +1,6 @@
 """Break an environment in every way that is known, restart its session, and note how long no cell runs.
 
-`python tests/faults.py 3.12 3.13 --write` writes the table for these Pythons; test_guard.py asserts the same outcomes.
+`python tests/boot_faults.py 3.12 3.13 --write` writes the table for these Pythons; test_guard.py asserts the same outcomes.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ _INTRODUCTION = (
     "Each fault is injected into a running session that was switched to an environment's kernel; then the session is",
     "restarted (the last two faults end the kernel themselves). *Lost boots* are starts that the notebook server had to",
     "repeat; *seconds* pass until a cell runs again. Real notebook server, in the stand-in for Colab, two cores with other",
-    "work going on. Written by `python tests/faults.py 3.12 3.13 --write`; `tests/test_guard.py` asserts the same outcomes.",
+    "work going on. Written by `python tests/boot_faults.py 3.12 3.13 --write`; `tests/test_guard.py` asserts the same outcomes.",
     "",
 )
 # Kernels that a user has: two of other languages, one for this user and one for all, and one made by hand.
