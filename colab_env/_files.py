@@ -35,7 +35,7 @@ _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # something else in the way
 )
-_TOO_MANY = (errno.EMFILE, errno.ENFILE)
+_TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
 _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
@@ -65,7 +65,7 @@ def explained(error: OSError, path: Path | None = None) -> DiskFullError | NotWr
         return DiskFullError(msg, hint="free some space, then run the same call again")
     if error.errno in _TOO_MANY:
         msg = f"cannot open {where}: {reason}"
-        return NotWritableError(msg, hint="close other programs or raise the limit (ulimit -n), then run it again")
+        return NotWritableError(msg, hint="close other programs or raise the limit (ulimit -a), then run it again")
     if error.errno in _REFUSED:
         msg = f"cannot write {where}: {reason}"
         return NotWritableError(msg, hint="choose another directory, or change its owner or mode")
@@ -249,6 +249,13 @@ def move(source: Path, target: Path) -> None:
             _ledger.note(source, _ledger.ABSENT)
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
+
+
+def move_back(moved: Path, path: Path) -> None:
+    """Take a `move` of a directory back, as if it had not been."""
+    with explaining(path):
+        moved.rename(path)
+        _ledger.forget(path)
 
 
 def remove(path: Path) -> None:
@@ -552,15 +559,22 @@ def sync_tree(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def restoring(*paths: Path) -> Iterator[None]:
-    """Bring small files back to what they were if the block raises; files that were not there disappear."""
+def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
+    """Bring small files back to what they were if the block raises; files that were not there disappear.
+
+    Gives what has to be called before a receipt says that the files are right: so that the ledger knows them by then.
+    """
     before = {path: (path.read_bytes(), path.stat()) if path.is_file() else None for path in paths}
     for path in paths:
         _ledger.note(path, _ledger.UNKNOWN)
-    try:
-        yield
+
+    def know() -> None:
         for path in paths:
             _ledger.note(path, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else _ledger.ABSENT)
+
+    try:
+        yield know
+        know()
     except BaseException:
         for path, found in before.items():
             if found is None:

@@ -229,6 +229,13 @@ def note(path: Path, after: After) -> None:
     current.append(Entry(step=current.step, path=path, before=before, after=after, made=made))
 
 
+def forget(path: Path) -> None:
+    """Write down that the changes at a path have been taken back by the step that made them."""
+    current = _recording.get()
+    if current is not None:
+        current.ledger.undone(path)
+
+
 def made_by_tool(path: Path, *, parents: Iterable[Path]) -> None:
     """Write down that a tool has made what is at this path, and these parents of it."""
     current = _recording.get()

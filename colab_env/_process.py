@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import errno
 import io
 import os
 import shlex
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from colab_env import _report
+from colab_env import _files, _report
 from colab_env.errors import CommandError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _KEPT_LINES = 400
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the machine's fault, not the program's
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Whose child a process is: the owner's pid, when that was started, and the namespace in which the pid means something.
 # In the environment every descendant has it, one that left the process group too.
@@ -259,6 +261,8 @@ def _start(
             start_new_session=True,
         )
     except OSError as error:
+        if error.errno in _SHORT:
+            raise _files.explained(error, Path(words[0])) from error
         where = f" in {cwd}" if cwd is not None and not cwd.is_dir() else ""
         raise _cannot_start(words, f"{error.strerror}{where}") from error
     if team := _team.get():

@@ -106,6 +106,7 @@ class Environment:
         self.lock: LockFile | None = None
         self.notes: list[str] = []
         self.choice = replace(wish.choice, notes=self.notes)
+        self._know_files: Callable[[], object] = lambda: None
         self._look()
 
     @property
@@ -129,7 +130,7 @@ class Environment:
         """Make or mend it, whole or not at all."""
         self._require_python()
         _files.recover(self.project / venv.NAME)
-        with _files.restoring(*(self.project / name for name in _POETRYS if self.is_poetrys)):
+        with _files.restoring(*(self.project / name for name in _POETRYS if self.is_poetrys)) as self._know_files:
             if self.is_poetrys:
                 written = pyproject.complete(self.project, python=self.python, system_site_packages=self.visible)
                 self.notes.extend(f"{name} was written" for name in written)
@@ -209,7 +210,7 @@ class Environment:
                 self._install(place)
         except BaseException:
             if kept is not None:
-                _files.move(kept, place.environment)
+                _files.move_back(kept, place.environment)
             raise
         if kept is not None:
             self.notes.append(f"the virtual environment that was there is now {kept.name}")
@@ -234,6 +235,7 @@ class Environment:
             wanted = replace(wanted, kept=tuple(keeper.origins()))
         if self.lock is not None and self.lock.kind == "script":
             wanted = replace(wanted, lock=str(self.lock.path))  # a later command does not see the notebook's cells
+        self._know_files()
         venv.write_receipt(self.project, python=self.python, inputs=self._inputs(), wanted=wanted)
 
     def _inputs(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -152,16 +153,19 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
     or a link; EnvironmentInUseError while programs run from it (unless `force`); NoSuchEnvironmentError (unless
     `if_exists`).
     """
-    from colab_env.named_env import purging
+    from colab_env.named_env import moving, purging
 
     runtime = Runtime.detect()
     bases = base_dirs.bases(runtime, base)
-    places = [purging.find(name, bases, if_exists=if_exists) for name in names]
-    there = [place for place in places if place is not None]
-    if not force:
-        for place in there:
-            processes.require_unused(place)
-    return [purging.purge(place, runtime=runtime) for place in there]
+    with contextlib.ExitStack() as last:
+        for each in bases:
+            last.callback(moving.clear_leftovers, each)
+        places = [purging.find(name, bases, if_exists=if_exists) for name in names]
+        there = [place for place in places if place is not None]
+        if not force:
+            for place in there:
+                processes.require_unused(place)
+        return [purging.purge(place, runtime=runtime) for place in there]
 
 
 def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base = None) -> StepResult:

@@ -81,7 +81,7 @@ class Step:
         began = time.monotonic()
         with _files.explaining(self.lock):
             reason = self.check()
-            if reason is not None:
+            if reason is not None or _files.leftovers(self.describe().where):
                 with _report.screen():
                     reason = self._locked_build()
             result = self._result(reason, time.monotonic() - began)

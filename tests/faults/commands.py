@@ -29,8 +29,8 @@ class Command:
 
     `start` are the commands that ran before it; `before` is what the user has done before colab-env's first step, `since`
     what happened after those commands. `works` says whether it has done what it is for. `done` are exit codes
-    with which a second run may say that the first had finished. `back` are commands that are run before `undo`. `weight`
-    is its share in a sample.
+    with which a second run may say that the first had finished. `back` are commands that are run before `undo`. `takes`
+    is a directory that it takes for good. `weight` is its share in a sample.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Command:
     since: Change | None = None
     done: tuple[int, ...] = ()
     back: tuple[Argv, ...] = ()
+    takes: str = ""
     weight: float = 1.0
 
 
@@ -224,11 +225,10 @@ COMMANDS = (
     Command(name="env-upgrade", argv=("env", "upgrade", "web"), works=_named("web"), start=(_CREATE,), back=(_PURGE,)),
     Command(
         name="env-rename", argv=("env", "rename", "web", "site"), works=_named("site"), start=(_CREATE,), back=(_PURGE,),
-        done=(31,),
     ),
     Command(
         name="env-adopt", argv=("env", "adopt", "web", "{root}/old"), works=_listed("web"), before=_make_venv_to_adopt,
-        done=(32,),
+        back=(_PURGE,), takes="old",
     ),
     Command(name="env-purge", argv=_PURGE, works=_none_named, start=(_CREATE,)),
     Command(

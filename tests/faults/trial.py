@@ -112,7 +112,10 @@ class Bench:
             return f"its answer cannot be read: {error!r}"
 
     def _wrong_tree(self, command: Command) -> Iterator[str]:
-        lines = differences(self._undone[command.name], self._world.listing())
+        expected = self._undone[command.name]
+        if command.takes:
+            expected = {path: seen for path, seen in expected.items() if path.split("/")[0] != command.takes}
+        lines = differences(expected, self._world.listing())
         more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         if lines:
             yield f"tree: {', '.join(lines[:_SHOWN])}{more}"
