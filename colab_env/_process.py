@@ -179,7 +179,7 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
         child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
     try:
         if pressed:
-            raise KeyboardInterrupt  # noqa: TRY301  (what follows ends the program, too)
+            signal.raise_signal(pressed[0])  # its own handler raises, and what follows ends the program, too
         stop_if_asked()
         if stdin is not None and child.stdin is not None:
             # A program that ended before it read says why in its lines.
