@@ -55,7 +55,7 @@ def _tried(pool: ProcessPoolExecutor, arguments: argparse.Namespace) -> list[Ver
         at, _, fraction = arguments.at.partition(".")
         point = Point(command=arguments.command, kind=arguments.kind, at=int(at), fraction=float(f"0.{fraction or 0}"))
         verdict = pool.submit(workers.attempt, point, _seconds(effects, point)).result()
-        print(*map(str, enumerate(effects[point.command], 1)), verdict.output, verdict, sep="\n")
+        print(*(f"{at} {each}" for at, each in enumerate(effects[point.command], 1)), verdict.output, sep="\n")
         return [verdict]
     points = [point for name in names for point in _all_points(name, effects[name])]
     if not arguments.all:

@@ -29,8 +29,8 @@ class Command:
 
     `start` are the commands that ran before it; `before` is what the user has done before colab-env's first step, `since`
     what happened after those commands. `works` says whether it has done what it is for. `done` are exit codes
-    with which a second run may say that the first had finished. `back` are commands that are run before `undo`. `takes`
-    is a directory that it takes for good. `weight` is its share in a sample.
+    with which a second run may say that the first had finished. `back` are commands that are run before `undo`, and
+    `spent` is what does not come back then. `weight` is its share in a sample.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Command:
     since: Change | None = None
     done: tuple[int, ...] = ()
     back: tuple[Argv, ...] = ()
-    takes: str = ""
+    spent: str | None = None
     weight: float = 1.0
 
 
@@ -228,7 +228,7 @@ COMMANDS = (
     ),
     Command(
         name="env-adopt", argv=("env", "adopt", "web", "{root}/old"), works=_listed("web"), before=_make_venv_to_adopt,
-        back=(_PURGE,), takes="old",
+        back=(_PURGE,), spent="old",
     ),
     Command(name="env-purge", argv=_PURGE, works=_none_named, start=(_CREATE,)),
     Command(

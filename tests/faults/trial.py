@@ -112,10 +112,9 @@ class Bench:
             return f"its answer cannot be read: {error!r}"
 
     def _wrong_tree(self, command: Command) -> Iterator[str]:
-        expected = self._undone[command.name]
-        if command.takes:
-            expected = {path: seen for path, seen in expected.items() if path.split("/")[0] != command.takes}
-        lines = differences(expected, self._world.listing())
+        lines = differences(self._undone[command.name], self._world.listing())
+        if command.spent is not None:
+            lines = [line for line in lines if line != f"lost {command.spent}"]
         more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         if lines:
             yield f"tree: {', '.join(lines[:_SHOWN])}{more}"
@@ -178,10 +177,10 @@ def _typed(kind: type[errors.ColabEnvError]) -> set[int]:
 
 
 def _told(ended: Ended) -> str:
+    """Return the line that says most: the exception, the error, what was left, or the last one."""
     lines = ended.output.strip().splitlines() or [""]
-    shown = (
-        lines[-1] if "Traceback" in ended.output else next((x for x in lines if x.startswith("colab-env:")), lines[-1])
-    )
+    telling = "\0" if "Traceback" in ended.output else ("colab-env:", "✗")
+    shown = next((line for line in lines if line.startswith(telling)), lines[-1])
     return f"exit code {ended.code}, {shown}"
 
 
