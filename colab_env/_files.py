@@ -448,8 +448,7 @@ def _transaction(path: Path) -> Iterator[list[bool]]:
                     _delete(path)
                 _settle(path)
                 raise
-            if path.stat().st_mode & _UNFINISHED:
-                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_UNFINISHED)
+            _finish(path)
             _ledger.sync_directory(path.parent)
             _settle(path, is_finished=True)
 
@@ -471,6 +470,15 @@ def _marked(mark: Path, *, wait: bool = True) -> Iterator[bool]:
             yield True
         finally:
             mark.unlink(missing_ok=True)
+
+
+def _is_unfinished(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and path.stat().st_mode & _UNFINISHED != 0
+
+
+def _finish(path: Path) -> None:
+    if _is_unfinished(path):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_UNFINISHED)
 
 
 def _settle(path: Path, *, is_finished: bool = False) -> None:
@@ -507,10 +515,10 @@ def recover(path: Path, *, wait: bool = True) -> None:
     with explaining(path):
         with _marked(_beside(path, "building"), wait=wait) as is_free:
             if is_free:
-                if not is_complete(path) and path.is_dir() and path.stat().st_mode & _UNFINISHED:
+                if is_complete(path):
+                    _finish(path)
+                elif _is_unfinished(path):
                     _delete(path)
-                elif path.is_dir() and path.stat().st_mode & _UNFINISHED:
-                    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_UNFINISHED)
                 _settle(path)
         # Without waiting: it may be this run that has staged what is to come here.
         with _marked(_beside(path, "staging"), wait=False) as is_free:
@@ -540,6 +548,9 @@ def _discard_unwritten(path: Path, *, wait: bool) -> None:
 
 
 def _beside(path: Path, word: str) -> Path:
+    name = os.fsencode(path.name)
+    if len(name) > 255 - len(f"..colab-env-{word}"):  # the longest that a file system takes
+        return path.with_name(f".{hashlib.sha256(name).hexdigest()[:16]}.colab-env-{word}")
     return path.with_name(f".{path.name}.colab-env-{word}")
 
 

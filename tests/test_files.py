@@ -260,6 +260,17 @@ def test_files_stay_changed_when_all_is_well(tmp_path):
     assert path.read_text() == "after"
 
 
+@pytest.mark.parametrize("length", [1, 240, 255])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path, length):
+    path = tmp_path / ("n" * length)
+    _files.write_text(path, "text")
+    assert path.read_text() == "text"
+    _files.remove(path)
+    replace(path)
+    _files.remove(path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_text_keeps_its_mode_and_is_never_open_wider(tmp_path):
     path = tmp_path / "secret"
     path.write_text("old")
