@@ -18,7 +18,7 @@ from conda_standin.fixtures import machine, other_standin, runtime, server, stan
 from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _files, _process, _report
+from colab_env import _files, _ledger, _process, _report, steps
 from colab_env.errors import (
     ColabEnvError,
     CommandError,
@@ -38,6 +38,7 @@ from colab_env.errors import (
 from colab_env.miniconda import _overlay, _overlay_undo, _run, conda
 from colab_env.miniconda.faults import CONDA_FAULTS, INSTALLER_FAULTS, recognise
 from colab_env.runtime import Runtime
+from colab_env.step import changing
 
 PY312 = SpecifierSet("==3.12.*")
 
@@ -593,6 +594,47 @@ def test_packages_stopped_half_way_leave_nothing_behind(request, install, runtim
         assert state(target, without="pkgs") != before
         _overlay.recover(target, saved=conda.saved_directory(target, runtime))
     assert state(target, without="pkgs") == before
+
+
+@pytest.mark.parametrize("place", ["prefix", "machine"])
+def test_a_change_that_was_killed_fails_every_check_until_it_is_taken_back(
+    request, install, source, runtime, faults, tmp_path, place
+):
+    target = request.getfixturevalue("installed" if place == "prefix" else place)
+    if place == "machine":
+        install(target)
+    before = state(target, without="pkgs")
+    mark, variables = tmp_path / "mark", {"CONDA_STANDIN_FAULTS": faults("half").environ["CONDA_STANDIN_FAULTS"]}
+    process = child(
+        f"conda.install_packages(Path({str(target)!r}), ['jupyter'],"
+        f" runtime={runtime_code(runtime, **variables, INSTALLER_STANDIN_MARK=str(mark))})"
+    )
+    wait_for(mark, process)
+    assert "was interrupted, or is going on" in conda.health_check(target)
+    process.kill()
+    process.communicate(timeout=300)
+    assert "was interrupted, or is going on" in conda.health_check(target)
+    assert "was interrupted, or is going on" in steps._conda_packages_missing(target, [], runtime)
+    _process.end_orphans()  # as every step does first: conda itself goes on, and would end as if nothing were wrong
+    assert not conda.install(source, prefix=target, specifier=PY312, runtime=runtime)
+    assert conda.health_check(target, specifier=PY312) is None
+    assert state(target, without="pkgs") == before
+
+
+def test_what_is_taken_back_is_not_written_into_the_ledger(request, install, machine, runtime, faults, tmp_path):
+    install(machine)
+    mark, variables = tmp_path / "mark", {"CONDA_STANDIN_FAULTS": faults("half").environ["CONDA_STANDIN_FAULTS"]}
+    process = child(
+        f"conda.install_packages(Path({str(machine)!r}), ['jupyter'],"
+        f" runtime={runtime_code(runtime, **variables, INSTALLER_STANDIN_MARK=str(mark))})"
+    )
+    wait_for(mark, process)
+    process.kill()
+    process.communicate(timeout=300)
+    with changing("install_colab_packages", runtime):
+        entries = _ledger.Ledger(runtime.data).read().entries
+        conda.recover(machine, runtime)
+        assert _ledger.Ledger(runtime.data).read().entries == entries
 
 
 def test_two_package_installations_run_one_after_the_other(installed, runtime):
