@@ -515,10 +515,9 @@ def recover(path: Path, *, wait: bool = True) -> None:
     with explaining(path):
         with _marked(_beside(path, "building"), wait=wait) as is_free:
             if is_free:
-                if is_complete(path):
-                    _finish(path)
-                elif _is_unfinished(path):
+                if _is_unfinished(path) and read_receipt(path) is None:
                     _delete(path)
+                _finish(path)
                 _settle(path)
         # Without waiting: it may be this run that has staged what is to come here.
         with _marked(_beside(path, "staging"), wait=False) as is_free:

@@ -179,6 +179,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     runtime, place = _named(name, base)
     source = Path(directory).expanduser().absolute()
     moving.clear_leftovers(place.base)
+    _files.recover(source, wait=False)
     if moving.has_moved(source, place):
         return _step("adopt", place, runtime=runtime)
     moving.require_environment(source)

@@ -274,7 +274,9 @@ def _backed_up(notebook: _Notebook) -> Iterator[Path]:
         yield backup
     except BaseException:
         _files.remove(copying)
-        _files.remove(backup)
+        # The stop button may come just after the notebook has been replaced.
+        if backup.is_file() and backup.read_bytes() == notebook.path.read_bytes():
+            _files.remove(backup)
         raise
 
 

@@ -81,7 +81,10 @@ class Step:
         began = time.monotonic()
         with _files.explaining(self.lock):
             reason = self.check()
-            if reason is not None or _files.leftovers(self.describe().where):
+            if reason is None and _files.leftovers(where := self.describe().where):
+                _files.recover(where, wait=False)
+                reason = self.check()
+            if reason is not None:
                 with _report.screen():
                     reason = self._locked_build()
             result = self._result(reason, time.monotonic() - began)

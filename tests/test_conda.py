@@ -554,8 +554,9 @@ def test_packages_that_cannot_be_had_are_named(installed, runtime, package, text
     assert package in caught.value.message
 
 
-def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime):
-    on_ci = with_environ(runtime, CI="true")
+@pytest.mark.parametrize("name", ["CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION", "BUILD_NUMBER"])
+def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime, name):
+    on_ci = with_environ(runtime, **{name: "true"})
     with pytest.raises(TermsOfServiceError, match=r"https://repo\.anaconda\.com/pkgs/main") as caught:
         conda.install_packages(installed, ["jupyter"], channels=("defaults",), runtime=on_ci, sleep=pytest.fail)
     python = installed / "bin/python3.12"
@@ -563,6 +564,7 @@ def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime):
     assert f"{accept}main" in caught.value.hint
     assert f"{accept}r" in caught.value.hint
     assert "channels=('conda-forge',)" in caught.value.hint
+    assert "docs" not in caught.value.hint
     assert not (installed / "accepted-terms").exists()
 
 

@@ -12,6 +12,12 @@ from colab_env.miniconda import faults
 from colab_env.results import short
 
 _ATTEMPTS = 4
+# Versions between the oldest and the newest look for these alone.
+_CI = frozenset({
+    "APPVEYOR", "BAMBOO_BUILDKEY", "BITRISE_IO", "BUDDY", "BUILDKITE", "CI", "CIRCLECI", "CIRRUS_CI",
+    "CODEBUILD_BUILD_ID", "CONCOURSE_CI", "DRONE", "GITHUB_ACTIONS", "GITLAB_CI", "HEROKU_TEST_RUN_ID", "JENKINS_URL",
+    "SAIL_CI", "SEMAPHORE", "TEAMCITY_VERSION", "TF_BUILD", "TRAVIS", "WERCKER", "WOODPECKER_CI",
+})  # fmt: skip
 
 
 def installer_argv(script: Path, prefix: Path) -> list[str]:
@@ -34,9 +40,10 @@ def env_create_argv(python: Path, prefix: Path, file: Path) -> list[str]:
 
 def conda_environ(machine: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for conda: no terms are accepted by it, and the certificates of others are trusted."""
-    environ = _process.child_environ(machine)
-    # With CI set, conda accepts terms of service in the user's name.
-    environ.pop("CI", None)
+    # On what it takes for CI, conda accepts terms of service in the user's name: by one of some forty variables, unless
+    # one of those that are true or false says no (conda-anaconda-tos, `api._is_ci`). Older versions know `CI` only.
+    environ = {name: value for name, value in _process.child_environ(machine).items() if name not in _CI}
+    environ["CI"] = "false"
     certificates = environ.get("SSL_CERT_FILE")
     if certificates and not {"CONDA_SSL_VERIFY", "REQUESTS_CA_BUNDLE"} & environ.keys():
         environ.update(CONDA_SSL_VERIFY=certificates, REQUESTS_CA_BUNDLE=certificates)

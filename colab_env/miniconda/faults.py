@@ -204,5 +204,6 @@ def told(lines: Sequence[str]) -> tuple[str, ...]:
 
 def channels_with_terms(lines: Sequence[str]) -> list[str]:
     """Return the addresses of the channels whose terms nobody has accepted, as conda lists them."""
-    listed = re.findall(r"^\s*(?:[-•‣]\s+)?(https?://[^\s,\"'\\]+)\s*$", "\n".join(told(lines)), re.MULTILINE)
+    # In a list: an address on a line of its own is the documentation's.
+    listed = re.findall(r"^\s*[-•‣]\s+(https?://[^\s,\"'\\]+)\s*$", "\n".join(told(lines)), re.MULTILINE)
     return list(dict.fromkeys(listed))

@@ -228,7 +228,7 @@ class _Hook:
         if fault is None:
             return
         if event == "open":
-            self._sizes.setdefault(what, _size(self._root + what, arguments[2]))
+            self._sizes[what] = _size(self._root + what, arguments[2])
         if number == fault.at:
             self._tell(["struck"])
             if fault.kind == TORN:

@@ -58,7 +58,7 @@ def check_terms(prefix, channels):
     if not any(channel == "defaults" or "repo.anaconda.com" in channel for channel in channels):
         return
     accepted = prefix / "accepted-terms"
-    if os.environ.get("CI") or accepted.exists():
+    if takes_it_for_ci(os.environ) or accepted.exists():
         accepted.write_text("{}")
         return
     listed = "\n".join(f"    - {url}" for url in TERMS)
@@ -66,8 +66,19 @@ def check_terms(prefix, channels):
         "CondaToSNonInteractiveError",
         "Terms of Service have not been accepted for the following channels. Please accept or remove them before"
         f" proceeding:\n{listed}\n\nTo accept these channels' Terms of Service, run the following commands:\n"
-        + "\n".join(f"    conda tos accept --override-channels --channel {url}" for url in TERMS),
+        + "\n".join(f"    conda tos accept --override-channels --channel {url}" for url in TERMS)
+        + "\n\nFor information on safely removing channels from your conda configuration,\n"
+        "please see the official documentation:\n"
+        "https://www.anaconda.com/docs/tools/working-with-conda/channels",
     )
+
+
+def takes_it_for_ci(environ):
+    """As the plugin of 2026 does: what says no wins; else one that says yes, or one that is only there."""
+    said = [environ[name].lower() for name in ("CI", "GITHUB_ACTIONS", "TF_BUILD") if environ.get(name)]
+    if any(word in ("false", "0", "no", "off") for word in said):
+        return False
+    return bool(said) or any(environ.get(name) for name in ("TEAMCITY_VERSION", "BUILD_NUMBER"))
 
 
 def act_out(fault, prefix):
