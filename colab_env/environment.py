@@ -16,11 +16,11 @@ from colab_env.interpreter import Interpreter, outgrown, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks import locked, lockfiles, script_block
 from colab_env.locks.lockfiles import LockFile
-from colab_env.plans import keeping
 from colab_env.results import short
 from colab_env.step import Found
 
 if TYPE_CHECKING:
+    from colab_env.plans import keeping
     from colab_env.runtime import Runtime
 
 _POETRYS = ("pyproject.toml", "poetry.toml", "poetry.lock")
@@ -60,7 +60,7 @@ class Wish:
             installer=installer,
             extras=_names(extras),
             groups=None if groups is None else _names(groups),
-            keep=keeping.names(keep),
+            keep=_kept_names(keep),
         )
 
     @property
@@ -176,6 +176,8 @@ class Environment:
             msg = "only uv leaves out what is kept of the machine, and it cannot be had here"
             raise UsageError(msg, hint="leave keep= out, or install uv; nothing was changed")
         project, extras = self.lock.directory if self.lock else self.project, self.wish.extras
+        from colab_env.plans import keeping
+
         return keeping.Keeper(self.wish.keep, python=self.python, project=project, extras=extras, runtime=self.runtime)
 
     def _place(self) -> locked.Place:
@@ -254,6 +256,14 @@ class Environment:
         if others or not self.is_poetrys:
             beside = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
             self.notes.append(f"Packages from {_named(self.lock, self.runtime)}{beside}")
+
+
+def _kept_names(keep: Sequence[str]) -> tuple[str, ...]:
+    if not keep:
+        return ()
+    from colab_env.plans import keeping
+
+    return keeping.names(keep)
 
 
 def _names(given: Sequence[str]) -> tuple[str, ...]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _process, index, poetry, pyproject, uv
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
-from colab_env.locks import lockfiles, poetry_lock, poetry_sources, pylock, requirements_text, script_block
+from colab_env.locks import lockfiles, poetry_lock, script_block
 from colab_env.locks.lockfiles import LockFile
 from colab_env.locks.uv_install import UvInstaller
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
+    from colab_env.locks import poetry_sources
     from colab_env.runtime import Runtime
 
 INSTALLERS = ("uv", "poetry")
@@ -157,6 +158,8 @@ def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: R
     installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
     kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
     installer = replace(installer, environ=kept)
+    from colab_env.locks import poetry_sources
+
     sources = poetry_sources.read((directory / "poetry.lock").read_text(encoding="utf-8"))
     _put(installer, text, choice, place=place, directory=directory, sources=sources)
 
@@ -211,6 +214,8 @@ def _put_file(
 def _without(lock: LockFile, names: Collection[str], scratch: Path) -> list[str | Path]:
     """Return what tells uv to install a lock file without some packages; hashes still count."""
     if lock.kind == "pylock.toml":
+        from colab_env.locks import pylock
+
         target = scratch / "pylock.toml"
         text = lock.path.read_text(encoding="utf-8")
         _files.write_text(target, pylock.without(text, names, directory=lock.directory))
@@ -230,12 +235,17 @@ def _put(
     sources: Sequence[poetry_sources.Source] = (),
 ) -> None:
     # The text may hold a password: it goes from hand to hand, never to a file that stays or a command line.
-    text = requirements_text.without(text, choice.left_out(text)) if choice.left_out else text
+    if choice.left_out:
+        from colab_env.locks import requirements_text
+
+        text = requirements_text.without(text, choice.left_out(text))
     if place.pip and not _PIP.search(text):
         text += "\npip\n"
     argv: list[str | Path] = [*place.options, *_trusting(text), "--exact", "--no-deps", "-r", "-"]
     of_sources = None
     if sources:
+        from colab_env.locks import poetry_sources
+
         text, of_sources = poetry_sources.with_sources(text, sources, project=directory.name)
     with _files.private_directory(installer.scratch) as scratch:
         if of_sources:
