@@ -617,6 +617,29 @@ def _directory_lock(directory: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def mark(directory: Path, text: str) -> Iterator[None]:
+    """Keep a small file of this text in `directory`, one of our own, until the block ends."""
+    with explaining(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=directory)
+        try:
+            os.write(descriptor, text.encode())
+            os.close(descriptor)
+            yield
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def marks(directory: Path) -> dict[Path, str]:
+    """Return the texts of the files that `mark` keeps, or a run that was killed has left."""
+    found: dict[Path, str] = {}
+    for path in list(directory.iterdir()) if directory.is_dir() else ():
+        with contextlib.suppress(OSError):
+            found[path] = path.read_text(errors="replace")
+    return found
+
+
 def sweep(data: Path, paths: Iterable[Path]) -> None:
     """Clear away what runs that ended early left in the data directory and beside `paths`.
 

@@ -250,7 +250,7 @@ def _start(
     try:
         child = subprocess.Popen(
             [*_dying_with_this_process(words, environ=environ), *words],
-            env={**environ, _OWNER: _identity(os.getpid())},
+            env={**environ, _OWNER: owner()},
             cwd=cwd,
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -288,16 +288,29 @@ def _dying_with_this_process(words: tuple[str, ...], *, environ: Mapping[str, st
     return (setpriv, "--pdeathsig", "KILL", "--")
 
 
-def end_orphans() -> None:
-    """End every process that a run of this user started and that outlived it, so that nothing writes behind our back."""
+@contextlib.contextmanager
+def announced(directory: Path) -> Iterator[None]:
+    """Keep a file in `directory` that says that this run may have started programs: a run that is killed leaves it."""
+    with _files.mark(directory, owner()):
+        yield
+
+
+def end_orphans(directory: Path) -> None:
+    """End every process that outlived a run that was killed inside of `announced`, so that nothing writes behind our back.
+
+    What a run left on purpose that came to its end, such as the daemon of a compiler's cache, is not touched.
+    """
+    dead = {path: said for path, said in _files.marks(directory).items() if not _is_alive(said)}
     deadline = time.monotonic() + _GRACE
-    while orphans := [pid for pid in _own_processes() if _is_orphan(pid)]:
+    while orphans := [pid for pid in (_own_processes() if dead else ()) if _owner_of(pid) in dead.values()]:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             return
         time.sleep(0.01)
+    for path in dead:
+        _files.discard(path)
 
 
 def _own_processes() -> Iterator[int]:
@@ -307,16 +320,25 @@ def _own_processes() -> Iterator[int]:
                 yield int(entry.name)
 
 
-def _is_orphan(pid: int) -> bool:
+def _owner_of(pid: int) -> str:
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # it has ended, or is nobody's business
-        return False
+        return ""
     marks = [line for line in environ.split(b"\0") if line.startswith(f"{_OWNER}=".encode())]
-    owner = marks[0].decode(errors="replace").partition("=")[2] if marks else ""
-    number, _, rest = owner.partition(":")
-    is_here = rest.endswith(f":{_namespace()}") and number.isdigit()
-    return is_here and _identity(int(number)) != owner
+    return marks[0].decode(errors="replace").partition("=")[2] if marks else ""
+
+
+def _is_alive(owner: str) -> bool:
+    """Say whether a run goes on, as far as can be known: in another namespace its number means something else."""
+    pid, _, rest = owner.partition(":")
+    is_here = pid.isdigit() and rest.endswith(f":{_namespace()}")
+    return not is_here or _identity(int(pid)) == owner
+
+
+def owner() -> str:
+    """Return what the programs that this process starts have in their environment as their owner."""
+    return _identity(os.getpid())
 
 
 def _identity(pid: int) -> str:

@@ -27,6 +27,9 @@ def machine_lock(runtime: Runtime) -> Path:
     return runtime.data.with_name(f".{runtime.data.name}.lock")
 
 
+RUNNING = "running"  # in the data directory: the runs that may have started programs
+
+
 @contextlib.contextmanager
 def changing(
     step: str, runtime: Runtime, *locks: Path, alone: bool = False, recorded: bool = True
@@ -46,7 +49,8 @@ def changing(
         record = held.enter_context(_ledger.recording(step, runtime, made=made))
         for lock in locks:
             held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
-        _process.end_orphans()
+        _process.end_orphans(runtime.data / RUNNING)
+        held.enter_context(_process.announced(runtime.data / RUNNING))
         _files.sweep(runtime.data, (entry.path for entry in record.entries))
         if not recorded:
             held.enter_context(_ledger.paused())

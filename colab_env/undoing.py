@@ -18,7 +18,7 @@ from colab_env.miniconda import _overlay_undo
 from colab_env.named_env.names import meant
 from colab_env.results import short
 from colab_env.runtime import Runtime
-from colab_env.step import machine_lock
+from colab_env.step import RUNNING, machine_lock
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
@@ -125,7 +125,7 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
 
 def _clear_leftovers(runtime: Runtime, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
-    _process.end_orphans()
+    _process.end_orphans(runtime.data / RUNNING)
     for parent in runtime.data.parents:
         doomed = parent / f".{runtime.data.name}.colab-env-doomed"
         if doomed.is_dir():

@@ -617,7 +617,8 @@ def test_a_change_that_was_killed_fails_every_check_until_it_is_taken_back(
     process.communicate(timeout=300)
     assert "was interrupted, or is going on" in conda.health_check(target)
     assert "was interrupted, or is going on" in steps._conda_packages_missing(target, [], runtime)
-    _process.end_orphans()  # as every step does first: conda itself goes on, and would end as if nothing were wrong
+    # Every step does so first: conda itself may go on, and would end as if nothing were wrong.
+    _process.end_orphans(tmp_path / "running")
     assert not conda.install(source, prefix=target, specifier=PY312, runtime=runtime)
     assert conda.health_check(target, specifier=PY312) is None
     assert state(target, without="pkgs") == before

@@ -13,6 +13,7 @@ from colab_env.named_env import inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.names import check_environment_name, meant
 from colab_env.results import StepResult, short
+from colab_env.step import RUNNING
 
 if TYPE_CHECKING:
     from colab_env.runtime import Runtime
@@ -39,7 +40,7 @@ def purge(place: NamedEnvironment, *, runtime: Runtime) -> StepResult:
     """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone."""
     began = time.monotonic()
     with _process.stoppable(), _files.locked(place.lock, meanwhile=_process.stop_if_asked):
-        _process.end_orphans()
+        _process.end_orphans(runtime.data / RUNNING)
         _require_ours(place)
         kernels.remove(place, runtime=runtime)
         _files.recover(place.path)
