@@ -497,6 +497,22 @@ def test_conda_forges_google_colab_installs_and_does_not_import(installed, runti
         )
 
 
+@pytest.mark.parametrize(
+    ("asked", "is_there"),
+    [
+        ("numpy", True), ("numpy=1.26", True), ("numpy=1", True), ("numpy=1.2", False), ("numpy==1.26.4", True),
+        ("numpy==1.26", False), ("numpy>=1.20,<2", True), ("numpy>=2", False), ("numpy 1.26.*", True), ("numpy=0.1", False),
+        ("conda-forge::numpy=1.26=py312_0", True), ("numpy=1.25=py312_0", False), ("python=3.9", False), ("NumPy", True),
+        ("openssl=1.1", True), ("numpy[build=x]", True), ("scipy", False),
+    ],
+)  # fmt: skip
+def test_versions_of_packages_count(tmp_path, asked, is_there):
+    (tmp_path / "conda-meta").mkdir()
+    for name in ("numpy-1.26.4-py312_0", "python-3.12.4-h1_cpython", "openssl-1.1.1w-h7f8727e_0", "history"):
+        (tmp_path / "conda-meta" / f"{name}.json").write_text("{}")
+    assert (conda.packages_missing(tmp_path, [asked]) == []) is is_there
+
+
 def test_packages_need_an_installation(prefix, runtime):
     with pytest.raises(MissingStepError):
         conda.install_packages(prefix, ["jupyter"], runtime=runtime)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from colab_env import _download, _files, _process, _report, _state
 from colab_env.errors import (
@@ -210,9 +211,26 @@ def python_version(prefix: Path) -> str:
 
 
 def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
-    """Return those of `packages` that are not installed, by name: versions in a specification are not compared."""
-    present = {record.name.rsplit("-", 2)[0] for record in (prefix / "conda-meta").glob("*.json")}
-    return [package for package in packages if _package_name(package) not in present]
+    """Return those of `packages` that are not installed, or not in a version that is asked for.
+
+    Of what PEP 440 has no words for, such as builds, the name counts alone.
+    """
+    records = (record.name.rsplit("-", 2) for record in (prefix / "conda-meta").glob("*.json"))
+    present = {record[0]: record[1] for record in records if len(record) == 3}
+    return [package for package in packages if not _is_satisfied(package, present)]
+
+
+def _is_satisfied(package: str, present: Mapping[str, str]) -> bool:
+    version = present.get(_package_name(package))
+    if version is None:
+        return False
+    asked = re.sub(r"^[^\s=<>!~\[]+", "", package.rpartition("::")[2].strip()).strip()
+    if fuzzy := re.fullmatch(r"=?\s*(\d[\w.]*?)(?:\.?\*)?(?:[\s=].*)?", asked):
+        asked = f"=={fuzzy[1]}.*"  # conda's `=3.9`, and its `3.9` after a space, are any 3.9
+    try:
+        return SpecifierSet(asked).contains(Version(version), prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        return True
 
 
 def hides_google(prefix: Path) -> Path | None:
