@@ -68,6 +68,8 @@ class Transaction:
     closed: tuple[str, ...]
     manifest: Manifest | None
     before: Mapping[str, Entry]
+    downloads: tuple[str, ...] | None = None
+    """The names in conda's cache of packages, which is not looked into."""
 
     @classmethod
     def read(cls, saved: Path) -> Transaction | None:
@@ -88,6 +90,7 @@ class Overlay:
         has_packages = os.path.lexists(prefix / "pkgs")
         self._closed = frozenset({"pkgs"} if not has_packages or self.is_conda("pkgs") else ())
         self._existed = prefix.exists()
+        self._downloads: frozenset[str] | None = frozenset(_names_in(prefix / "pkgs"))
         self._before: dict[str, Entry] = {}
         self._put_back: tuple[str, ...] = ()
 
@@ -101,6 +104,7 @@ class Overlay:
         overlay._existed = journal.existed
         overlay._closed = frozenset(journal.closed)
         overlay._before = dict(journal.before)
+        overlay._downloads = None if journal.downloads is None else frozenset(journal.downloads)
         return overlay
 
     def is_conda(self, path: str) -> bool:
@@ -125,6 +129,7 @@ class Overlay:
             closed=tuple(sorted(self._closed)),
             manifest=Manifest.read(self.saved),
             before=self._before,
+            downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
         )
 
     def clear(self) -> None:
@@ -175,6 +180,10 @@ class Overlay:
         remove_new(self.prefix, self._new(now))
         for name, entry in sorted(self._changed(now).items()):
             self._originals.restore(self.prefix / name, entry)
+        # The space is given back too: it may be what was short.
+        if "pkgs" in self._closed and self._downloads is not None:
+            for name in sorted(_names_in(self.prefix / "pkgs") - self._downloads):
+                _files.remove(self.prefix / "pkgs" / name)
         if not self._existed:
             _remove_empty(self.prefix)
         if journal.manifest is None:
@@ -305,6 +314,10 @@ def _remove_bytecode(prefix: Path, names: Iterable[str]) -> None:
                 if item.suffix == ".pyc" and item.name.partition(".")[0] in stems:
                     _files.remove(item)
             _remove_empty(cache)
+
+
+def _names_in(directory: Path) -> set[str]:
+    return set(os.listdir(directory)) if is_directory(directory) else set()  # noqa: PTH208  (the names)
 
 
 def _remove_empty(directory: Path) -> None:

@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from colab_env import _download, _files, _process, _report, _state
 from colab_env.errors import (
+    DiskFullError,
     InstallerError,
     MissingStepError,
     NoSuchPythonError,
@@ -136,7 +137,7 @@ def install(
         if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
             return False
         script = _fetched(installer, runtime=runtime, sleep=sleep)
-        with _building(prefix, runtime) as overlay:
+        with _removed_if_useless(script), _building(prefix, runtime) as overlay:
             _run.run_installer(script, prefix, environ=runtime.environ)
             python = _installed_python(prefix, installer)
             if overlay is not None:
@@ -322,6 +323,16 @@ def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
     # Only what the user named counts: a newer row of the table is no reason to install again.
     receipt = _receipt(prefix)
     return receipt is not None and (not source.sha256 or receipt.sha256 == installer.sha256.lower())
+
+
+@contextlib.contextmanager
+def _removed_if_useless(script: Path) -> Iterator[None]:
+    """Delete an installer that does not install, or that has filled the disk: it takes 100 MB or more."""
+    try:
+        yield
+    except (InstallerError, DiskFullError):
+        _files.remove(script)
+        raise
 
 
 def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float], object]) -> Path:
