@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -37,6 +38,8 @@ _REFUSED = (
 )
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
+# Of directories: a mount point, another file system, or one that comes from below on an overlay, as in a container.
+_NO_RENAME = (errno.EBUSY, errno.EXDEV)
 _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
@@ -87,7 +90,6 @@ def locked(
     """
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with explaining(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle = _taken(path, how | fcntl.LOCK_NB)
         if handle is None and not wait:
             yield False
@@ -109,8 +111,14 @@ def locked(
 
 def _taken(path: Path, how: int) -> IO[str] | None:
     """Open and lock a file, or return None while another process has the lock."""
-    while True:
-        handle = path.open("a+")
+    for attempt in itertools.count():
+        path.parent.mkdir(parents=True, exist_ok=True)  # `undo` may have deleted it while this one waited
+        try:
+            handle = path.open("a+")
+        except FileNotFoundError:
+            if attempt == 100:
+                raise
+            continue
         try:
             fcntl.flock(handle, how)
         except BlockingIOError:
@@ -122,11 +130,12 @@ def _taken(path: Path, how: int) -> IO[str] | None:
         if _is_at(handle.fileno(), path):
             return handle
         handle.close()  # it was deleted while this one waited, and locking it keeps nobody away
+    return None
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        named = path.lstat()
+        named = path.stat()
     except FileNotFoundError:
         return False
     held = os.fstat(descriptor)
@@ -248,13 +257,21 @@ def move(source: Path, target: Path) -> None:
             _ledger.note(target, hashlib.sha256(source.read_bytes()).hexdigest())
             _ledger.note(source, _ledger.ABSENT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
+        _rename(source, target)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two directories change names, one after the other."""
+    aside = _beside(one, "old")
+    _rename(one, aside)
+    _rename(other, one)
+    _rename(aside, other)
 
 
 def move_back(moved: Path, path: Path) -> None:
     """Take a `move` of a directory back, as if it had not been."""
     with explaining(path):
-        moved.rename(path)
+        _rename(moved, path)
         _ledger.forget(path)
 
 
@@ -327,9 +344,29 @@ def _delete(path: Path) -> None:
         _delete_in_place(doomed)
     try:
         path.rename(doomed)
-    except OSError:  # a mount point, or a parent in which nothing may be renamed
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
         doomed = path
     _delete_in_place(doomed)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename a directory, or where that cannot be done, copy it whole, and then delete it."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in _NO_RENAME or not source.is_dir() or source.is_symlink():
+            raise
+        copying = _beside(target, "copying")
+        if os.path.lexists(copying):
+            _delete_in_place(copying)
+        shutil.copytree(source, copying, symlinks=True)
+        copying.rename(target)
+        # A run that is killed here leaves what counts as half built.
+        source.chmod(stat.S_IMODE(source.stat().st_mode) | _UNFINISHED)
+        (source / RECEIPT).unlink(missing_ok=True)
+        _delete_in_place(source)
 
 
 def _delete_in_place(path: Path) -> None:
@@ -397,7 +434,7 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
         _require_ours(path, is_ours)
     with _transaction(path) as begun:
         if os.path.lexists(path):
-            path.rename(_beside(path, "old"))
+            _rename(path, _beside(path, "old"))
         begun.append(True)
         path.mkdir(mode=0o777 | _UNFINISHED)
         yield path
@@ -472,12 +509,13 @@ def _marked(mark: Path, *, wait: bool = True) -> Iterator[bool]:
             mark.unlink(missing_ok=True)
 
 
-def _is_unfinished(path: Path) -> bool:
+def is_unfinished(path: Path) -> bool:
+    """Say whether a directory is ours and half built: it carries the mark that a transaction takes away at its end."""
     return path.is_dir() and not path.is_symlink() and path.stat().st_mode & _UNFINISHED != 0
 
 
 def _finish(path: Path) -> None:
-    if _is_unfinished(path):
+    if is_unfinished(path):
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_UNFINISHED)
 
 
@@ -515,7 +553,7 @@ def recover(path: Path, *, wait: bool = True) -> None:
     with explaining(path):
         with _marked(_beside(path, "building"), wait=wait) as is_free:
             if is_free:
-                if _is_unfinished(path) and read_receipt(path) is None:
+                if is_unfinished(path) and read_receipt(path) is None:
                     _delete(path)
                 _finish(path)
                 _settle(path)
@@ -654,7 +692,9 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
                     with _directory_lock(entry) as is_free:
                         if is_free:
                             _delete_in_place(entry)
-        for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(paths):
+        # What cannot be cleared away in one project is no matter of another one's.
+        with contextlib.suppress(NotWritableError, DiskFullError):
             recover(path, wait=False)
 
 

@@ -21,6 +21,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from colab_env.errors import NotWritableError
+from colab_env.results import short
 from colab_env.runtime import Runtime
 
 ABSENT = "absent"
@@ -87,10 +89,14 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The entries that are not undone, oldest first, and the number of lines that cannot be read."""
+    """The entries that are not undone, oldest first, and the number of lines that cannot be read.
+
+    `made` are parents that were made for what is undone, and that were in use then.
+    """
 
     entries: tuple[Entry, ...]
     damaged: int
+    made: tuple[Path, ...] = ()
 
 
 class Ledger:
@@ -105,6 +111,7 @@ class Ledger:
         """Read the whole ledger, once. A last line without its end is that of a run that was killed: no change followed."""
         entries: list[Entry | None] = []
         by_path: dict[Path, list[int]] = {}
+        made: list[Path] = []
         damaged = 0
         lines = self._lines()
         for line in lines:
@@ -112,12 +119,14 @@ class Ledger:
             if values is not None and isinstance(values.get("undone"), str):
                 for number in by_path.pop(Path(values["undone"]), []):
                     entries[number] = None
+                made += [Path(each) for each in values.get("made", ()) if isinstance(each, str)]
             elif values is not None and (entry := _parsed(values)) is not None:
                 by_path.setdefault(entry.path, []).append(len(entries))
                 entries.append(entry)
             elif line.endswith(b"\n"):
                 damaged += 1
-        return Record(entries=tuple(entry for entry in entries if entry is not None), damaged=damaged)
+        left = tuple(entry for entry in entries if entry is not None)
+        return Record(entries=left, damaged=damaged, made=tuple(dict.fromkeys(made)))
 
     def content(self, sha256: str) -> Path:
         """Return where the content with this hash is kept."""
@@ -127,9 +136,9 @@ class Ledger:
         """Write an entry to the disk, before the change that it is about."""
         self._append(_as_dict(entry))
 
-    def undone(self, path: Path) -> None:
-        """Write down that everything at this path has been put back."""
-        self._append({"undone": str(path)})
+    def undone(self, path: Path, *, made: Iterable[Path] = ()) -> None:
+        """Write down that everything at this path has been put back; of the parents `made` for it, these are in use."""
+        self._append({"undone": str(path), "made": [str(each) for each in made]})
 
     def keep(self, path: Path) -> Before:
         """Describe what is at a path, and keep its content if it is a file."""
@@ -140,13 +149,20 @@ class Ledger:
 
     def _lines(self) -> list[bytes]:
         try:
-            return self._file.read_bytes().splitlines(keepends=True)
+            # Anything else than a file, such as a pipe to wait at, is one damaged line.
+            return self._file.read_bytes().splitlines(keepends=True) if self._file.is_file() else self._odd()
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def _odd(self) -> list[bytes]:
+        return [b"\n"] if os.path.lexists(self._file) else []
 
     def _append(self, values: Mapping[str, Any]) -> None:
         is_new = not self.directory.is_dir()
         self.directory.mkdir(parents=True, exist_ok=True)
+        if self._odd() and not self._file.is_file():
+            msg = f"{short(self._file)} is no file"
+            raise NotWritableError(msg, hint="move it away: colab-env writes down there what it changes")
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with FileIO(descriptor, "r+") as file:
             with contextlib.suppress(OSError):  # without locks, appending is still one write
@@ -343,7 +359,9 @@ def _after_value(after: After) -> Any:
 
 def _parsed(values: Mapping[str, Any]) -> Entry | None:
     match values:
-        case {"step": str(step), "path": str(path), "before": before, "after": after, "made": [*made]}:
+        case {"step": str(step), "path": str(path), "before": before, "after": after, "made": [*made]} if _is_path(
+            path
+        ):
             pass
         case _:
             return None
@@ -377,6 +395,13 @@ def _after(value: Any) -> After:
         case {"saved": str(path)}:
             return Overlaid(saved=Path(path))
     raise ValueError(value)
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_hash(text: str) -> bool:

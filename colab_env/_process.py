@@ -250,7 +250,7 @@ def _start(
     try:
         child = subprocess.Popen(
             [*_dying_with_this_process(words, environ=environ), *words],
-            env={**environ, _OWNER: owner()},
+            env=owned(environ),
             cwd=cwd,
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -332,8 +332,13 @@ def _owner_of(pid: int) -> str:
 def _is_alive(owner: str) -> bool:
     """Say whether a run goes on, as far as can be known: in another namespace its number means something else."""
     pid, _, rest = owner.partition(":")
-    is_here = pid.isdigit() and rest.endswith(f":{_namespace()}")
+    is_here = pid.isdigit() and _namespace() != "" and rest.endswith(f":{_namespace()}")
     return not is_here or _identity(int(pid)) == owner
+
+
+def owned(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a program that shall not outlive this run, whoever starts it."""
+    return {**environ, _OWNER: owner()}
 
 
 def owner() -> str:
@@ -352,7 +357,8 @@ def _identity(pid: int) -> str:
 
 def _namespace() -> str:
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        is_ours = str(Path("/proc/self").readlink()) == str(os.getpid())  # else it is the one of another namespace
+        return str(Path("/proc/self/ns/pid").readlink()) if is_ours else ""
     except OSError:
         return ""
 

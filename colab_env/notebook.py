@@ -222,7 +222,7 @@ def _notes(content: dict[str, Any]) -> tuple[str, ...]:
 def _replace(notebook: _Notebook, text: str) -> Path:
     _require_writable(notebook.path)
     _require_undisturbed(notebook)
-    with _backed_up(notebook) as backup:
+    with _backed_up(notebook, text) as backup:
         _require_undisturbed(notebook)
         _files.write_text(notebook.path, text)
     return backup
@@ -261,7 +261,7 @@ def _is_open_for_writing(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _backed_up(notebook: _Notebook) -> Iterator[Path]:
+def _backed_up(notebook: _Notebook, text: str) -> Iterator[Path]:
     newest = _newest_backup(notebook.path)
     if newest is not None and _is_original(newest, notebook):
         yield newest
@@ -275,7 +275,7 @@ def _backed_up(notebook: _Notebook) -> Iterator[Path]:
     except BaseException:
         _files.remove(copying)
         # The stop button may come just after the notebook has been replaced.
-        if backup.is_file() and backup.read_bytes() == notebook.path.read_bytes():
+        if notebook.path.read_bytes() != text.encode():
             _files.remove(backup)
         raise
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,7 +74,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 
         asked = _asked(python, source, project, prefix, visible=system_site_packages, wish=wish)
         cached = SetupCache(cache, Runtime.detect(), asked)
-        with changing("setup", Runtime.detect()):  # `undo` waits for all of it, not only for the step at work
+        with _held():
             restored = cached.restore()
             try:
                 built, registered = build()
@@ -89,6 +91,13 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         seconds=time.monotonic() - began,
         notes=tuple(cached.notes),
     )
+
+
+def _held() -> contextlib.AbstractContextManager[object]:
+    """Let `undo` wait for all of a set-up, not only for the step at work; where nothing can be written, for none."""
+    runtime = Runtime.detect()
+    home = next(parent for parent in runtime.data.parents if parent.is_dir())
+    return changing("setup", runtime) if os.access(home, os.W_OK) else contextlib.nullcontext()
 
 
 _Verb = Callable[..., StepResult]

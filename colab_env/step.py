@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colab_env import _files, _ledger, _process, _report
+from colab_env.errors import NotOursError
 from colab_env.interpreter import Interpreter
-from colab_env.results import StepResult
+from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
 
 
@@ -24,10 +25,32 @@ def project_lock(runtime: Runtime, project: Path) -> Path:
 
 def machine_lock(runtime: Runtime) -> Path:
     """Return the lock file that every change holds with others, and `undo` alone. `undo` deletes the data directory."""
-    return runtime.data.with_name(f".{runtime.data.name}.lock")
+    beside = runtime.data.with_name(f".{runtime.data.name}.lock")
+    is_closed = runtime.data.is_dir() and not os.access(beside.parent, os.W_OK)  # a volume, in a directory of root's
+    return runtime.data / beside.name if is_closed else beside
 
 
+# All that colab-env makes in its data directory.
+_OWN = frozenset({
+    *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "index.json", "journal", "layers"),
+    *("locks", "poetry", "python", "running", "saved", "scripts", "uv"),
+})  # fmt: skip
 RUNNING = "running"  # in the data directory: the runs that may have started programs
+
+
+def is_own(path: Path) -> bool:
+    """Say whether what is in the data directory has a name that colab-env gives there."""
+    return path.name in _OWN or path.name.startswith(".passing-") or _files.beside_of(path) is not None
+
+
+def _require_own(data: Path) -> None:
+    """Raise NotOursError for a directory of somebody's that colab-env would put its own into."""
+    if not data.is_dir() or (data / "journal").is_dir():
+        return
+    lock = f".{data.name}.lock"
+    if strange := sorted(path.name for path in data.iterdir() if not is_own(path) and path.name != lock):
+        msg = f"{short(data)} holds other things than colab-env's, such as {strange[0]}"
+        raise NotOursError(msg, hint="let COLAB_ENV_HOME name a directory of its own; nothing was changed")
 
 
 @contextlib.contextmanager
@@ -46,6 +69,7 @@ def changing(
         held.enter_context(_process.stoppable())
         for_all = _files.locked(machine_lock(runtime), shared=not alone, meanwhile=_process.stop_if_asked)
         held.enter_context(for_all)
+        _require_own(runtime.data)
         record = held.enter_context(_ledger.recording(step, runtime, made=made))
         for lock in locks:
             held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))

@@ -7,6 +7,7 @@ stand for the interpreter they were made from, and pyenv's shims are passed over
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -140,7 +141,7 @@ def _may_fit(program: Path, specifier: SpecifierSet | None) -> bool:
 
 def _programs(runtime: Runtime) -> Iterator[Path]:
     for directory in _directories(runtime):
-        if directory.name == "shims" or not directory.is_dir():
+        if directory.name == "shims" or not os.path.isdir(directory):  # noqa: PTH112  (it may be closed to this user)
             continue
         names = (each for each in directory.glob("python*") if _NAME.fullmatch(each.name))
         yield from sorted(names, key=lambda each: len(each.name))

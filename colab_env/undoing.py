@@ -12,19 +12,23 @@ from typing import Any
 
 from colab_env import _files, _ledger, _process, _state
 from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
-from colab_env.errors import UsageError
+from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.miniconda import _overlay_undo
 from colab_env.named_env.names import meant
 from colab_env.results import short
 from colab_env.runtime import Runtime
-from colab_env.step import RUNNING, machine_lock
+from colab_env.step import RUNNING, is_own, machine_lock
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
     *("register_kernel", "remove_kernel", "switch", "restore", "add"),
 )
 INCOMPLETE = 27  # the command's exit code when something is left
+# The download caches that the first version recorded: other tools may have filled them meanwhile.
+_CACHES = (".cache/uv", ".cache/pip", ".cache/pypoetry", ".cache/virtualenv", ".cache/conda")
+# What Poetry and conda make by themselves in directories that are theirs.
+_TOOL_FILES = {".config/pypoetry": (), ".conda": ("environments.txt", "aau_token", "aau_token_host")}
 # Named environments have a command of their own. The first version recorded them too.
 _NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
@@ -140,18 +144,28 @@ def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: 
     # Before the kernels go that say whose they are.
     changes = [change for change in _changes(record, runtime) if _is_meant(change, chosen, project, runtime)]
     places = [place for change in changes for place in _undone(change, ledger, dry_run=dry_run)]
-    if record.damaged:
-        reason = f"{record.damaged} of its lines are damaged, and what they were about is unknown"
+    if record.damaged or _is_lost(ledger):
+        lost = f"{record.damaged} of its lines are damaged" if record.damaged else "it is gone"
+        reason = f"{lost}, and what it said is unknown"
         places.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
+    if not dry_run:
+        for parent in sorted(record.made, reverse=True):
+            _remove_if_empty(parent)
     is_whole = not chosen and project is None
     if is_whole and runtime.data.is_dir() and all(place.reason is None for place in places):
         places += _without_data(runtime, gone={place.path for place in places}, dry_run=dry_run)
     return places
 
 
+def _is_lost(ledger: Ledger) -> bool:
+    """Say whether the ledger is gone of a data directory that a set-up has worked in."""
+    return (ledger.data / "chosen.json").is_file() and not os.path.lexists(ledger.directory / "journal.jsonl")
+
+
 def _made_for(ledger: Ledger, runtime: Runtime) -> tuple[Path, ...]:
     """Return the parents of the data directory that colab-env has made."""
-    return next((entry.made for entry in ledger.read().entries if entry.path == runtime.data), ())
+    entries = ledger.read().entries
+    return next((entry.made for entry in entries if _is_same(entry.path, runtime.data)), ())
 
 
 def _changes(record: _ledger.Record, runtime: Runtime) -> list[_Change]:
@@ -159,13 +173,18 @@ def _changes(record: _ledger.Record, runtime: Runtime) -> list[_Change]:
     by_path: dict[Path, list[Entry]] = {}
     for entry in record.entries:
         by_path.setdefault(entry.path, []).append(entry)
-    # The first version recorded caches, which other tools may have filled meanwhile.
-    caches = runtime.home / ".cache"
     return [
         _Change(first=entries[0], last=entries[-1])
         for path, entries in reversed(by_path.items())
-        if path != runtime.data and caches not in path.parents and entries[0].step not in _NOT_OURS_TO_UNDO
+        if not _is_same(path, runtime.data)
+        and path not in {runtime.home / name for name in _CACHES}
+        and entries[0].step not in _NOT_OURS_TO_UNDO
     ]
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    # The home directory may have had another spelling.
+    return path == other or os.path.realpath(path) == os.path.realpath(other)
 
 
 def _is_meant(change: _Change, chosen: set[str], project: Path | None, runtime: Runtime) -> bool:
@@ -174,26 +193,44 @@ def _is_meant(change: _Change, chosen: set[str], project: Path | None, runtime: 
     if project is None:
         return True
     kernels = {each.directory for each in kernelspec.registered(runtime) if each.ours and each.project == project}
-    return project in (change.path, *change.path.parents) or change.path in kernels
+    return change.path.parent == project or change.path in kernels
 
 
 def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
-    reason = _obstacle(change, ledger)
-    if reason is not None:
+    """Take one change back. What goes wrong with one path keeps no other one from being put back."""
+    try:
+        yield from _attempted(change, ledger, dry_run=dry_run)
+    except (ColabEnvError, OSError) as error:
+        problem = error if isinstance(error, ColabEnvError) else _files.explained(error, change.path)
+        yield _left(change, change.path, problem.message)
+
+
+def _attempted(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
+    if (reason := _obstacle(change, ledger)) is not None:
         yield _left(change, change.path, reason)
         return
-    if not _is_done(change):
-        action = "removed" if change.first.before is None and change.moved_to is None else "put back"
-        yield Undone(path=change.path, step=change.first.step, action=action)
+    if others := _of_others(change):
+        yield Undone(path=change.path, step=change.first.step, action=f"kept, it holds {others}")
+    elif not _is_done(change):
         left = _obstacles_inside(change)
-        yield from (_left(change, path, reason) for path, reason in left.items())
         if not dry_run:
             _restore(change, ledger)
+        action = "removed" if change.first.before is None and change.moved_to is None else "put back"
+        yield Undone(path=change.path, step=change.first.step, action=action)
+        yield from (_left(change, path, reason) for path, reason in left.items())
     if not dry_run:
         for parent in change.first.made:
             _remove_if_empty(parent)
         if change.overlay is None or not change.overlay.is_dir():
-            ledger.undone(change.path)
+            ledger.undone(change.path, made=[parent for parent in change.first.made if parent.is_dir()])
+
+
+def _of_others(change: _Change) -> str | None:
+    """Return what is in a directory of another tool's that this tool does not make by itself, or None."""
+    known = next((names for name, names in _TOOL_FILES.items() if change.path.match(name)), None)
+    if known is None or change.last.after != _ledger.BY_TOOL or not change.path.is_dir():
+        return None
+    return next((path.name for path in sorted(change.path.iterdir()) if path.name not in known), None)
 
 
 def _left(change: _Change, path: Path, reason: str) -> Undone:
@@ -211,7 +248,7 @@ def _is_done(change: _Change) -> bool:
     if change.overlay is not None:
         return not change.overlay.is_dir()
     if change.moved_to is not None:
-        return not change.moved_to.is_dir()
+        return not change.moved_to.is_dir() and not (os.path.lexists(change.path) and _is_ours(change.path))
     # Whole directories are deleted only where colab-env or conda made them.
     was_ours = change.last.after == _ledger.ABSENT and isinstance(change.first.before, _ledger.Directory)
     return was_ours or _is_as_before(change)
@@ -227,18 +264,18 @@ def _obstacle(change: _Change, ledger: Ledger) -> str | None:
 
 
 def _moved_obstacle(path: Path, moved_to: Path) -> str | None:
-    if not moved_to.is_dir():
-        # Where something is that is not ours, an undo that was interrupted has put it back already.
-        return None if path.is_dir() and not _is_ours(path) else f"{short(moved_to)} is gone"
     is_free = not os.path.lexists(path) or _is_ours(path)
-    return None if is_free else "it is not what colab-env made there"
+    if is_free or not moved_to.is_dir():
+        return None  # what was set aside may be gone, or back
+    return "it is not what colab-env made there"
 
 
 def _changed_since(change: _Change) -> str | None:
     now, after = _ledger.look_at(change.path), change.last.after
     if after == _ledger.ABSENT:
         return None if now is None else "somebody put something there since"
-    if after == _ledger.BY_TOOL:
+    # A lock file that a run that was killed was making is the tool's; other files may be somebody's by now.
+    if after == _ledger.BY_TOOL or (after == _ledger.UNKNOWN and change.path.suffix == ".lock"):
         return None
     if after == _ledger.TREE:
         is_ours = change.first.before is None and _is_ours(change.path)
@@ -277,7 +314,8 @@ def _restore(change: _Change, ledger: Ledger) -> None:
         return
     if change.moved_to is not None:
         _files.remove(change.path)
-        _files.move(change.moved_to, change.path)
+        if change.moved_to.is_dir():
+            _files.move(change.moved_to, change.path)
         return
     match change.first.before:
         case None:
@@ -290,30 +328,45 @@ def _restore(change: _Change, ledger: Ledger) -> None:
 
 
 def _without_data(runtime: Runtime, *, gone: set[Path], dry_run: bool) -> list[Undone]:
-    """Delete colab-env's own directory, but for what named environments need."""
+    """Delete colab-env's own directory, but for what named environments need, and what is not colab-env's."""
     kept = {runtime.data / name: reason for name, reason in _needed(runtime, gone)}
+    ledger = Ledger(runtime.data)
+    children = [path for path in runtime.data.iterdir() if path not in kept]
+    strange = [path for path in children if not is_own(path)]
+    if strange:
+        others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        kept[strange[0]] = f"colab-env did not make it{others}"
     if not dry_run:
         _remove_from_path(runtime.bin)
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
-        ledger = Ledger(runtime.data)
-        for child in list(runtime.data.iterdir()):
-            if child not in kept and child != ledger.directory:
+        for child in children:
+            if child not in strange and child != ledger.directory:
                 _files.remove(child)
-        made = _made_for(ledger, runtime)
-        if kept:
-            _files.remove(ledger.directory)
-        else:
-            # Outside of every directory that is to go, so that an undo that is killed here can be ended.
-            outside = next(parent for parent in runtime.data.parents if parent not in made)
-            doomed = outside / f".{runtime.data.name}.colab-env-doomed"
-            _files.move(runtime.data, doomed)
-            _delete_data(doomed, made, machine_lock(runtime))
+        _remove_data(runtime, ledger, is_empty=not kept)
     removed = [] if kept else [Undone(path=runtime.data, step="setup", action="removed")]
     return [*removed, *(Undone(path=path, step="env", action=f"kept, {reason}") for path, reason in kept.items())]
 
 
+def _remove_data(runtime: Runtime, ledger: Ledger, *, is_empty: bool) -> None:
+    """Delete the ledger, which is left alone; it says until its end which parents were made."""
+    made = _made_for(ledger, runtime)
+    if not is_empty:
+        return  # the next `undo` needs it
+    # Outside of every directory that is to go, so that an undo that is killed here can be ended.
+    outside = next(parent for parent in runtime.data.parents if parent not in made)
+    doomed = outside / f".{runtime.data.name}.colab-env-doomed"
+    try:
+        runtime.data.rename(doomed)
+    except OSError:  # a mount point, or it comes from below on an overlay
+        _files.remove(ledger.directory)
+        _remove_if_empty(runtime.data)
+        machine_lock(runtime).unlink(missing_ok=True)
+    else:
+        _delete_data(doomed, made, machine_lock(runtime))
+
+
 def _delete_data(doomed: Path, made: Iterable[Path], lock: Path) -> None:
-    """Do the last steps: the ledger, which is all that is left, says until its end which parents were made."""
+    """Do the last steps."""
     lock.unlink(missing_ok=True)
     for parent in made:
         _remove_if_empty(parent)

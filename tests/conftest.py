@@ -33,9 +33,14 @@ _UNWANTED = (
 
 
 def pytest_configure() -> None:
-    """Hear the stop button, for the programs that tests start too: a shell's background job is started deaf to it."""
+    """Hear the stop button, for the programs that tests start too: a shell's background job is started deaf to it.
+
+    So are those that `nohup` starts, to SIGHUP.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,8 @@ from colab_env.errors import (
     NotOursError,
     UsageError,
 )
-from colab_env.named_env import base_dirs, building, processes
+from colab_env.named_env import base_dirs, building, moving, processes
+from colab_env.named_env.inventory import NamedEnvironment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -180,11 +181,47 @@ def test_an_unfinished_one_is_named_and_can_be_cleared_away(base):
     (base / "web/bin").mkdir(parents=True)
     (base / ".web.colab-env-building").touch()
     (base / "web/pyvenv.cfg").touch()
+    (base / "web").chmod(0o1755)
     assert "unfinished" in listed("web").health
     with pytest.raises(BrokenEnvironmentError, match="unfinished"):
         envs.path("web")
     envs.purge("web")
     assert [path.name for path in base.iterdir()] == [".locks"]
+
+
+def test_what_somebody_put_where_a_run_was_killed_is_not_purged(base):
+    (base / "web").mkdir(parents=True)
+    (base / "web" / "notes.txt").write_text("precious")
+    (base / ".web.colab-env-building").touch()
+    with pytest.raises(NotAnEnvironmentError):
+        envs.purge("web")
+    assert (base / "web" / "notes.txt").read_text() == "precious"
+
+
+def test_a_moved_one_stays_when_its_old_place_has_an_environment_again(base, wheels):
+    envs.create("web", "demo==1.0", wheels=wheels)
+    envs.rename("web", "site")
+    envs.create("web", "demo==1.0", wheels=wheels)
+    envs.create("third", "demo==1.0", wheels=wheels)
+    assert sorted(each.name for each in envs.list_environments()) == ["site", "third", "web"]
+    assert output(base / "site/bin/demo") == output(base / "web/bin/demo") == "1.0"
+
+
+def test_of_a_move_that_was_killed_the_copy_goes_and_no_other(base, wheels):
+    envs.create("web", "demo==1.0", wheels=wheels)
+    web, site = (NamedEnvironment(name=name, base=base) for name in ("web", "site"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "remove", lambda path: 1 / 0)  # as a kill between the copy and the end
+        with pytest.raises(ZeroDivisionError):
+            moving.move(web.path, site)
+    assert site.receipt is not None
+    assert site.receipt.moved_from == web.path
+    moving.clear_leftovers(base)
+    assert (site.path.exists(), web.is_there()) == (False, True)
+    assert envs.rename("web", "site").changed
+    assert (site.is_there(), web.path.exists()) == (True, False)
+    assert site.receipt is not None
+    assert site.receipt.moved_from is None
 
 
 # names

@@ -143,7 +143,7 @@ from pathlib import Path
 
 root, moment, count = sys.argv[1], 0, 0
 sys.path.insert(0, sys.argv[2])
-from test_files import begin, replace, update, write_new
+from test_files import begin, remove, replace, swap, update, write_new
 
 def hook(event, arguments):
     global count
@@ -182,6 +182,16 @@ def write_new(path: Path) -> None:
     _files.write_text(path, "new")
 
 
+def remove(path: Path) -> None:
+    _files.remove(path)
+
+
+def swap(path: Path) -> None:
+    with _files.staging(path) as (scratch,):
+        build(scratch, "new")
+        _files.exchange(path, scratch)
+
+
 def killed_everywhere(change: str, root: Path) -> list[Path]:
     """Run `change` once for each of its operations, killed just before it; return where, the last one not killed."""
     subprocess.run(
@@ -192,7 +202,7 @@ def killed_everywhere(change: str, root: Path) -> list[Path]:
     return sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: int(path.name))
 
 
-@pytest.mark.parametrize("change", ["replace", "update"])
+@pytest.mark.parametrize("change", ["replace", "update", "swap"])
 def test_killed_at_any_moment_the_next_run_finds_the_old_one_or_the_new_one_whole(tmp_path, change):
     places = killed_everywhere(change, tmp_path)
     assert len(places) > 12
@@ -220,6 +230,31 @@ def test_what_somebody_makes_where_a_run_was_killed_is_not_deleted(tmp_path):
             (place / "thing" / "mine").write_text("mine")
             _files.recover(place / "thing")
             assert content(place) == {"thing/mine": "mine"}, f"killed at operation {place.name}"
+
+
+def test_killed_at_any_moment_a_deletion_is_done_or_not_begun(tmp_path):
+    for place in killed_everywhere("remove", tmp_path):
+        _files.recover(place / "thing")
+        assert content(place) in (whole("old"), {}), f"killed at operation {place.name}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+@pytest.mark.parametrize("change", [replace, update, remove, swap])
+def test_what_comes_from_below_on_an_overlay_is_changed_too(tmp_path, change):
+    lower, upper, work, merged = (tmp_path / name for name in ("lower", "upper", "work", "merged"))
+    for place in (lower, upper, work, merged):
+        place.mkdir()
+    build(lower / "thing", "old")
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, merged]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no overlay here")
+    try:
+        change(merged / "thing")
+        assert content(merged) == ({} if change is remove else whole("new"))
+        assert content(lower) == whole("old")
+    finally:
+        subprocess.run(["umount", "--lazy", merged], check=True)
 
 
 def test_killed_at_any_moment_a_file_has_its_old_text_or_its_new_one(tmp_path):

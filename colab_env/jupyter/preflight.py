@@ -44,7 +44,7 @@ def try_kernel(
     """
     question = {
         "argv": list(spec["argv"]),
-        "env": dict(environ),
+        "env": _process.owned(environ),
         "cwd": spec["metadata"]["colab_env"]["project"],
         "checks": list(checks),
         "transport": "ipc",

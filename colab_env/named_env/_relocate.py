@@ -30,13 +30,13 @@ def rewrite(directory: Path, *, before: Path, after: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two directories change names; where the file system can, neither name is missing at any moment."""
+    """Let two directories change names; where the file system can, neither name is missing at any moment.
+
+    Where it cannot, `recover` knows what a run that is killed in between leaves.
+    """
     with _files.explaining(one):
         if not _exchanged(one, other):
-            aside = other.with_name(f"{other.name}.aside")
-            one.rename(aside)
-            other.rename(one)
-            aside.rename(other)
+            _files.exchange(one, other)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -47,7 +47,7 @@ def _exchanged(one: Path, other: Path) -> bool:
     if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0:
         return True
     code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
         return False
     raise OSError(code, os.strerror(code), str(one))
 

@@ -84,7 +84,7 @@ def choose_python(recipe: Recipe, *, runtime: Runtime) -> Interpreter:
         return uv.install_python(program, specifier, runtime=runtime, index=index.settings(runtime))
 
 
-def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, moved_from: Path | None = None) -> None:
+def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
     """Mark an environment as ours and complete."""
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
@@ -93,7 +93,6 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, moved_from
         packages=tuple(packages(path)),
         size=size(path),
         created=time.time(),
-        moved_from=moved_from,
     )
     _state.complete(path, receipt)
 

@@ -43,7 +43,8 @@ class Receipt:
     size: int
     created: float
     moved_from: Path | None = None
-    """Where it was before a `rename` or an `adopt`."""
+    """Where it was before a `rename` or an `adopt` that has not come to its end; `moved_id` tells that directory."""
+    moved_id: str | None = None
 
     def __post_init__(self) -> None:
         require_version(self.python.version)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from colab_env import _files, _state, system
 from colab_env.errors import BrokenEnvironmentError, EnvironmentExistsError, NotAnEnvironmentError
 from colab_env.named_env import _relocate, building, inventory, kernels
+from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
 
@@ -43,54 +43,72 @@ def adopt(source: Path, place: NamedEnvironment, *, runtime: Runtime) -> None:
         building.write_receipt(source, recipe, python=python)
         return
 
-    def mark(copied: Path) -> None:
-        building.write_receipt(copied, recipe, python=python, moved_from=source)
+    def complete(copied: Path) -> None:
+        building.write_receipt(copied, recipe, python=python)
 
-    move(source, place.path, mark=mark)
+    move(source, place, complete=complete)
 
 
 def rename(place: NamedEnvironment, new: NamedEnvironment, *, runtime: Runtime) -> None:
     """Give an environment of ours another name, and its kernel with it."""
-    receipt = place.receipt
-    if receipt is None:
-        msg = f"the environment {place.name!r} in {short(place.path)} does not work: {place.health_check()}"
-        raise BrokenEnvironmentError(msg, hint=f"create it again, or clear it away: colab-env env purge {place.name}")
-
-    def mark(copied: Path) -> None:
-        _state.complete(copied, replace(receipt, moved_from=place.path))
 
     def then() -> None:
         kernels.register(new, runtime=runtime)
         kernels.remove(place, runtime=runtime)
 
-    move(place.path, new.path, mark=mark, then=then)
+    move(place.path, new, then=then)
 
 
 def move(
-    before: Path, after: Path, *, mark: Callable[[Path], object], then: Callable[[], object] = lambda: None
+    before: Path,
+    new: NamedEnvironment,
+    *,
+    complete: Callable[[Path], object] = lambda _: None,
+    then: Callable[[], object] = lambda: None,
 ) -> None:
-    """Move an environment, which then says `after` where it said `before`; `mark` writes the receipt into the copy.
+    """Move an environment, which then says its new path where it said `before`; `complete` writes a receipt into the copy.
 
     The copy is of hard links and takes no space. If `then` raises, `before` is what it was. A run that is killed leaves
-    the one or the other, or both: then `take_back` deletes the copy.
+    the one or the other, or both: then `clear_leftovers` deletes the copy.
     """
-    with _files.staging(after) as (copied,):
+    with _files.staging(new.path) as (copied,):
         _files.copy_links(before, copied)
-        _relocate.rewrite(copied, before=before, after=after)
-        mark(copied)
-        _files.move(copied, after)
+        _relocate.rewrite(copied, before=before, after=new.path)
+        complete(copied)
+        _mark(copied, before)
+        _files.move(copied, new.path)
     try:
         then()
     except BaseException:
-        _files.remove(after)
+        _files.remove(new.path)
         raise
     _files.remove(before)
+    _mark(new.path, None)
+
+
+def _mark(path: Path, before: Path | None) -> None:
+    """Let the receipt say what the environment is being moved from, or that it has arrived."""
+    receipt = _state.receipt(path, Receipt)
+    if receipt is None:
+        msg = f"the environment in {short(path)} does not work: its receipt cannot be read"
+        raise BrokenEnvironmentError(msg, hint="create it again, or clear it away with colab-env env purge")
+    moved_id = None if before is None else _identity(before)
+    _state.complete(path, replace(receipt, moved_from=before, moved_id=moved_id))
+
+
+def _identity(directory: Path) -> str | None:
+    """Return what tells this directory from another one at the same path, or None when there is none."""
+    try:
+        found = directory.lstat()
+    except OSError:
+        return None
+    return f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}"
 
 
 def has_moved(source: Path, place: NamedEnvironment) -> bool:
-    """Say whether a move that is asked for has been done."""
+    """Say whether a move that is asked for was killed after it had come to its end."""
     receipt = place.receipt
-    return receipt is not None and receipt.moved_from == source and not os.path.lexists(source)
+    return receipt is not None and receipt.moved_from == source and _identity(source) is None
 
 
 def clear_leftovers(base: Path) -> None:
@@ -99,17 +117,21 @@ def clear_leftovers(base: Path) -> None:
         if (named := _files.beside_of(path)) is not None:
             _files.recover(named, wait=False)
     for place in list(inventory.everything([base])):
-        if _is_copy(place):
+        if place.receipt is not None and place.receipt.moved_from is not None:
             with _files.locked(place.lock, wait=False) as is_free:
-                if is_free and _is_copy(place):
-                    _files.remove(place.path)
+                if is_free:
+                    _end_move(place)
 
 
-def _is_copy(place: NamedEnvironment) -> bool:
-    """Say whether a move was killed before what it was to move was gone."""
+def _end_move(place: NamedEnvironment) -> None:
+    """Delete the copy that a move made while what it copied is still there; else the move has come to its end."""
     receipt = place.receipt
-    moved_from = receipt.moved_from if receipt is not None else None
-    return moved_from is not None and moved_from != place.path and (moved_from / "pyvenv.cfg").is_file()
+    if receipt is None or receipt.moved_from is None:
+        return
+    if receipt.moved_id is not None and _identity(receipt.moved_from) == receipt.moved_id:
+        _files.remove(place.path)
+    elif _identity(receipt.moved_from) is not None:
+        _mark(place.path, None)  # another one has its place by now
 
 
 def _pinned(package: str) -> str:

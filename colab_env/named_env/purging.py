@@ -53,7 +53,7 @@ def _require_ours(place: NamedEnvironment) -> None:
     if place.path.is_symlink():
         msg = f"{short(place.path)} is a link to {short(place.path.readlink())}"
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
-    if place.is_unfinished() and not place.is_there():
+    if place.is_unfinished() and (not place.path.exists() or _files.is_unfinished(place.path)):
         return
     if not place.is_ours():
         msg = f"{short(place.path)} is not an environment that colab-env made"
