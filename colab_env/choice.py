@@ -70,12 +70,17 @@ def place(runtime: Runtime, key: Literal["prefix", "project"]) -> Path | None:
     return known.prefix if key == "prefix" else known.project
 
 
+def is_remembered(runtime: Runtime, chosen: Interpreter, **places: Path) -> bool:
+    """Say whether this very choice is kept."""
+    known = _read(runtime)
+    return known is not None and replace(known, python=chosen, **places) == known
+
+
 def remember(runtime: Runtime, chosen: Interpreter, **places: Path) -> None:
     """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
-    before = _read(runtime)
-    after = replace(before or Chosen(python=chosen), python=chosen, **places)
-    if after != before:
-        _state.write(_file(runtime), after)
+    if not is_remembered(runtime, chosen, **places):
+        known = _read(runtime) or Chosen(python=chosen)
+        _state.write(_file(runtime), replace(known, python=chosen, **places))
 
 
 def _read(runtime: Runtime) -> Chosen | None:

@@ -51,7 +51,7 @@ def install_python(
         return install_miniconda(asked, prefix=prefix, distribution=source)
     kept = None if python else venv.recorded_python(projects.directory(project))
     if kept is not None and kept.source == source:
-        choice.remember(runtime, kept)
+        _remember(runtime, kept)
     return _choosing(asked, source, runtime).run()
 
 
@@ -92,7 +92,7 @@ def install_miniconda(
         describe=describe,
     ).run()
     if result.python is not None:
-        choice.remember(runtime, result.python, prefix=target)
+        _remember(runtime, result.python, prefix=target)
     return result
 
 
@@ -222,7 +222,7 @@ def configured(
         describe=work.describe,
         notes=work.notes,
     ).run()
-    choice.remember(runtime, chosen, project=directory)
+    _remember(runtime, chosen, project=directory)
     environment_yml.remove_others(directory, chosen.path, runtime)
     return result
 
@@ -294,7 +294,7 @@ def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) 
         build=lambda: work.build(base, specifier),
         describe=describe,
     ).run()
-    choice.remember(runtime, _of(result))
+    _remember(runtime, _of(result))
     return result
 
 
@@ -340,6 +340,12 @@ def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
         build=build,
         describe=describe,
     )
+
+
+def _remember(runtime: Runtime, python: Interpreter, **places: Path) -> None:
+    if not choice.is_remembered(runtime, python, **places):
+        with changing("install_python", runtime):
+            choice.remember(runtime, python, **places)
 
 
 def _installer(runtime: Runtime) -> WheelInstaller:

@@ -21,7 +21,7 @@ from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import Machine, start_python
 
 from colab_env import _files, _ledger, cli, setup, steps
-from colab_env.errors import UsageError
+from colab_env.errors import NotOursError, NotWritableError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.runtime import Runtime
 from colab_env.step import changing, machine_lock
@@ -448,7 +448,8 @@ def test_caches_of_other_tools_and_named_environments_stay(home: Path, tmp_path:
     assert base.is_dir()
     assert (home / ".cache" / "uv").is_dir()
     assert (tmp_path / "adopted").is_dir()
-    assert [path.name for path in runtime.data.iterdir()] == ["envs"]
+    # The ledger stays too: it says which parents were made.
+    assert sorted(path.name for path in runtime.data.iterdir()) == ["envs", "journal"]
 
 
 @pytest.mark.parametrize("name", ["kept", "kept too"])
@@ -489,3 +490,215 @@ def test_behind_a_linked_home_directory_everything_goes_too(
     ]
     assert undo().complete
     assert sorted(home.rglob("*")) == []
+
+
+# --- what is not ours
+
+
+def test_a_directory_that_holds_other_things_is_not_taken_for_our_data(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "thesis.txt").write_text("precious")
+    monkeypatch.setenv("COLAB_ENV_HOME", str(tmp_path / "shared"))
+    with pytest.raises(NotOursError, match=r"holds other things than colab-env's, such as thesis\.txt"):
+        steps.install_python(interpreter="system")
+    assert undo().complete
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["thesis.txt"]
+
+
+def test_what_somebody_put_into_our_data_directory_stays(home: Path, tmp_path: Path) -> None:
+    runtime = Runtime.detect()
+    with changing("add", runtime):
+        _files.write_text(tmp_path / "x", "1")
+    (runtime.data / "thesis.txt").write_text("precious")
+    result = undo()
+    assert result.complete
+    assert "thesis.txt: kept, colab-env did not make it" in repr(result)
+    assert (runtime.data / "thesis.txt").read_text() == "precious"
+    assert not (tmp_path / "x").exists()
+    (runtime.data / "thesis.txt").unlink()
+    undo()
+    assert sorted(home.rglob("*")) == []
+
+
+def test_another_spelling_of_the_home_directory_changes_nothing(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_DATA_HOME", "COLAB_ENV_HOME", "JUPYTER_DATA_DIR"):
+        monkeypatch.delenv(name)
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    monkeypatch.setenv("HOME", str(link))
+    with changing("install_python", Runtime.detect()):
+        pass
+    monkeypatch.setenv("HOME", str(home))
+    (Runtime.detect().data / "envs" / "mine").mkdir(parents=True)
+    undo("install_python")
+    assert (Runtime.detect().data / "envs" / "mine").is_dir()
+    undo()
+    assert (Runtime.detect().data / "envs" / "mine").is_dir()
+
+
+@pytest.mark.parametrize("name", [".conda/envs/mine", ".config/pypoetry/auth.toml"])
+def test_what_somebody_put_beside_what_a_tool_makes_stays(home: Path, name: str) -> None:
+    with changing("install_miniconda", Runtime.detect()):
+        (home / ".conda").mkdir()
+        (home / ".conda" / "environments.txt").touch()
+        (home / ".config" / "pypoetry").mkdir(parents=True)
+    (home / name).parent.mkdir(parents=True, exist_ok=True)
+    (home / name).write_text("precious")
+    result = undo()
+    assert result.complete
+    assert f"kept, it holds {Path(name).parts[1] if 'conda' in name else 'auth.toml'}" in repr(result)
+    kept = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    assert kept == {name, *([".conda/environments.txt"] if "conda" in name else [])}
+
+
+def test_a_project_below_the_caches_is_undone_too(home: Path) -> None:
+    project = home / ".cache" / "lesson"
+    project.mkdir(parents=True)
+    with changing("configure_venv", Runtime.detect()):
+        _files.write_text(project / "poetry.toml", "")
+    assert undo().complete
+    assert list(project.iterdir()) == []
+
+
+def test_a_ledger_that_is_gone_is_said(home: Path, tmp_path: Path) -> None:
+    runtime = Runtime.detect()
+    with changing("configure_venv", runtime):
+        _files.write_text(tmp_path / "x", "1")
+        _files.write_json(runtime.data / "chosen.json", {})
+    (runtime.data / "journal" / "journal.jsonl").unlink()
+    result = undo()
+    assert not result.complete
+    assert "it is gone, and what it said is unknown" in repr(result)
+    assert (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
+def test_something_else_in_the_ledgers_place_is_said_and_nothing_waits(
+    home: Path, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    runtime = Runtime.detect()
+    (runtime.data / "journal").mkdir(parents=True)
+    make(runtime.data / "journal" / "journal.jsonl")
+    assert not undo(dry_run=True).complete
+    with pytest.raises(NotWritableError, match=r"journal\.jsonl"), changing("add", runtime):
+        _files.write_text(tmp_path / "x", "1")
+
+
+def test_a_lock_that_is_a_link_is_a_lock(home: Path, tmp_path: Path) -> None:
+    lock = machine_lock(Runtime.detect())
+    lock.parent.mkdir(parents=True)
+    lock.symlink_to(tmp_path / "elsewhere")
+    with changing("add", Runtime.detect()):
+        pass
+    assert undo().complete
+
+
+# --- one path that cannot be put back
+
+
+def test_what_cannot_be_put_back_keeps_nothing_else_from_it(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "two").write_text("before")
+    with changing("add", Runtime.detect()):
+        for name in ("one", "two", "three"):
+            _files.write_text(tmp_path / name, "after")
+    put_back = _files.put_back
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        msg = f"cannot write {path}"
+        raise NotWritableError(msg)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "put_back", fail)
+        result = undo()
+    assert [(place.path.name, place.action) for place in result.places] == [
+        ("three", "removed"),
+        ("two", "left"),
+        ("one", "removed"),
+    ]
+    assert put_back is _files.put_back
+    assert undo().complete
+    assert (tmp_path / "two").read_text() == "before"
+
+
+def test_a_leftover_that_cannot_be_cleared_away_stops_no_other_project(home: Path, read_only: Path) -> None:
+    runtime = Runtime.detect()
+    with changing("configure_venv", runtime) as _:
+        _ledger.note(read_only / ".venv", _ledger.TREE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "leftovers", lambda path: [path] if path.parent == read_only else [])
+        with changing("configure_venv", runtime):
+            pass
+        assert undo().complete
+
+
+def test_what_was_set_aside_and_deleted_since_needs_not_come_back(home: Path, tmp_path: Path) -> None:
+    (tmp_path / ".venv").mkdir()
+    with changing("configure_venv", Runtime.detect()):
+        _files.move(tmp_path / ".venv", tmp_path / ".venv.old")
+        with _files.replacing(tmp_path / ".venv"):
+            _files.write_receipt(tmp_path / ".venv", {"any": 1})
+    (tmp_path / ".venv.old").rmdir()
+    assert undo().complete
+    assert list(tmp_path.glob(".venv*")) == []
+
+
+def test_a_lock_file_that_a_tool_was_making_when_it_was_killed_goes(home: Path, tmp_path: Path) -> None:
+    with changing("configure_venv", Runtime.detect()):
+        for name in ("poetry.lock", "pyproject.toml"):
+            _ledger.note(tmp_path / name, _ledger.UNKNOWN)
+            (tmp_path / name).write_text("half")
+    result = undo()
+    assert {place.path.name: place.action for place in result.places} == {
+        "poetry.lock": "removed",
+        "pyproject.toml": "left",
+    }
+
+
+def test_parents_go_with_the_last_of_what_they_hold(home: Path) -> None:
+    runtime = Runtime.detect()
+    for name in ("one", "two"):
+        with changing("register_kernel", runtime):
+            own = {"project": f"/{name}", "tier": "plain", "layer": "/layer"}
+            spec = {"argv": ["x"], "display_name": name, "env": {}, "metadata": {"colab_env": own}}
+            kernelspec.write(runtime, name, spec)
+    undo(project="/one")
+    assert [path.name for path in (runtime.jupyter / "kernels").iterdir()] == ["two"]
+    undo()
+    assert sorted(home.rglob("*")) == []
+
+
+def test_a_project_inside_of_another_one_is_not_undone_with_it(home: Path, tmp_path: Path) -> None:
+    with changing("configure_venv", Runtime.detect()):
+        for project in (tmp_path / "outer", tmp_path / "outer" / "inner"):
+            _files.write_text(project / "poetry.toml", "")
+    undo(project=tmp_path / "outer")
+    assert [path.name for path in (tmp_path / "outer").iterdir()] == ["inner"]
+    assert (tmp_path / "outer" / "inner" / "poetry.toml").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+@pytest.mark.parametrize("what", ["mount point", "overlay"])
+def test_a_data_directory_that_cannot_be_renamed_is_emptied(home: Path, tmp_path: Path, what: str) -> None:
+    runtime = Runtime.detect()
+    lower, upper, work = (tmp_path / name for name in ("lower", "upper", "work"))
+    for place in (runtime.data, lower / "colab-env", upper, work):
+        place.mkdir(parents=True)
+    if what == "overlay":
+        target = runtime.data.parent
+        argv = ["-t", "overlay", "none", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", str(target)]
+    else:
+        argv = ["-t", "tmpfs", "none", str(target := runtime.data)]
+    if subprocess.run(["mount", *argv], capture_output=True, check=False).returncode:
+        pytest.skip(f"no {what} here")
+    try:
+        with changing("add", runtime):
+            _files.write_text(tmp_path / "x", "1")
+        assert undo().complete
+        assert not (tmp_path / "x").exists()
+        assert not runtime.data.is_dir() or list(runtime.data.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", target], check=True)
