@@ -43,6 +43,7 @@ _NO_RENAME = (errno.EBUSY, errno.EXDEV)
 _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
+_MARK = "running-"
 _SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "conda-envs")  # directories in the data directory
 
 
@@ -345,10 +346,17 @@ def _delete(path: Path) -> None:
     try:
         path.rename(doomed)
     except OSError as error:
-        if error.errno not in _NO_RENAME:
+        if error.errno not in (*_NO_RENAME, errno.ENOSPC, errno.EDQUOT):  # to delete makes room
             raise
+        _condemn(path)
         doomed = path
     _delete_in_place(doomed)
+
+
+def _condemn(path: Path) -> None:
+    """Let a directory count as half built, so that a run that is killed while it is deleted leaves nothing odd."""
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
+    (path / RECEIPT).unlink(missing_ok=True)
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -363,9 +371,7 @@ def _rename(source: Path, target: Path) -> None:
             _delete_in_place(copying)
         shutil.copytree(source, copying, symlinks=True)
         copying.rename(target)
-        # A run that is killed here leaves what counts as half built.
-        source.chmod(stat.S_IMODE(source.stat().st_mode) | _UNFINISHED)
-        (source / RECEIPT).unlink(missing_ok=True)
+        _condemn(source)
         _delete_in_place(source)
 
 
@@ -548,7 +554,7 @@ def recover(path: Path, *, wait: bool = True) -> None:
     What was half written, half copied or half deleted goes. What somebody else put at `path` since then is left alone,
     and so, without `wait`, is the work of a run that goes on.
     """
-    if not leftovers(path):
+    if not leftovers(path) and not is_unfinished(path):
         return
     with explaining(path):
         with _marked(_beside(path, "building"), wait=wait) as is_free:
@@ -660,7 +666,7 @@ def mark(directory: Path, text: str) -> Iterator[None]:
     """Keep a small file of this text in `directory`, one of our own, until the block ends."""
     with explaining(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=directory)
+        descriptor, name = tempfile.mkstemp(prefix=_MARK, dir=directory)
         try:
             os.write(descriptor, text.encode())
             os.close(descriptor)
@@ -672,7 +678,7 @@ def mark(directory: Path, text: str) -> Iterator[None]:
 def marks(directory: Path) -> dict[Path, str]:
     """Return the texts of the files that `mark` keeps, or a run that was killed has left."""
     found: dict[Path, str] = {}
-    for path in list(directory.iterdir()) if directory.is_dir() else ():
+    for path in list(directory.glob(f"{_MARK}*")):
         with contextlib.suppress(OSError):
             found[path] = path.read_text(errors="replace")
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, pyproject
 from colab_env.environment import find_lock
-from colab_env.errors import UsageError
+from colab_env.errors import NotWritableError, UsageError
 from colab_env.locks import lockfiles
 from colab_env.results import short
 from colab_env.runtime import Runtime
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 
 def directory(project: str | Path) -> Path:
-    """Return the project's directory, made where it is missing, absolute and without links."""
+    """Return the project's directory, absolute and without links. Where it is missing, the first file in it makes it."""
     place = Path(project).expanduser().absolute()
     if place.exists() and not place.is_dir():
         msg = f"{short(place)} is a file, not a directory"
         raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
+    nearest = next(parent for parent in (place, *place.parents) if parent.exists())
+    if not nearest.is_dir():
+        msg = f"{short(nearest)} is a file, not a directory"
+        raise NotWritableError(msg, hint="choose another directory")
     with _files.explaining(place):
-        place.mkdir(parents=True, exist_ok=True)
-    return place.resolve()
+        return place.resolve()
 
 
 def asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:

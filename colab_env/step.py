@@ -33,9 +33,9 @@ def machine_lock(runtime: Runtime) -> Path:
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
     *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "index.json", "journal", "layers"),
-    *("locks", "poetry", "python", "running", "saved", "scripts", "uv"),
+    *("locks", "poetry", "python", "saved", "scripts", "uv"),
 })  # fmt: skip
-RUNNING = "running"  # in the data directory: the runs that may have started programs
+RUNNING = "locks"  # in the data directory: there are the marks of runs that may have started programs
 
 
 def is_own(path: Path) -> bool:

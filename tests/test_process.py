@@ -397,7 +397,7 @@ def test_what_is_not_known_to_be_an_orphan_is_left_alone(tmp_path, said):
     # What nobody can read says nothing, another namespace has other numbers, and others have no owner.
     said = said.format(here=_process._namespace(), mine=_process.owner())
     (tmp_path / "running").mkdir()
-    (tmp_path / "running" / "mark").write_text(said)
+    (tmp_path / "running" / "running-mark").write_text(said)
     others = [subprocess.Popen(["sleep", "100"], env={**PATH, **extra}) for extra in ({}, {"COLAB_ENV_OWNER": ""})]
     with _process.announced(tmp_path / "running"):
         _process.end_orphans(tmp_path / "running")

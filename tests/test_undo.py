@@ -702,3 +702,10 @@ def test_a_data_directory_that_cannot_be_renamed_is_emptied(home: Path, tmp_path
         assert not runtime.data.is_dir() or list(runtime.data.iterdir()) == []
     finally:
         subprocess.run(["umount", "--lazy", target], check=True)
+
+
+def test_a_directory_that_only_a_wrong_call_names_is_not_made(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        steps.configure_venv(tmp_path / "new" / "deep", lock="nothere.txt")
+    assert not (tmp_path / "new").exists()
+    assert sorted(home.rglob("*")) == []

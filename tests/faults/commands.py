@@ -225,10 +225,11 @@ COMMANDS = (
     Command(name="env-upgrade", argv=("env", "upgrade", "web"), works=_named("web"), start=(_CREATE,), back=(_PURGE,)),
     Command(
         name="env-rename", argv=("env", "rename", "web", "site"), works=_named("site"), start=(_CREATE,), back=(_PURGE,),
+        done=(31,),
     ),
     Command(
         name="env-adopt", argv=("env", "adopt", "web", "{root}/old"), works=_listed("web"), before=_make_venv_to_adopt,
-        back=(_PURGE,), spent="old",
+        back=(_PURGE,), spent="old", done=(32,),
     ),
     Command(name="env-purge", argv=_PURGE, works=_none_named, start=(_CREATE,)),
     Command(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colab_env import errors
+from colab_env.undoing import INCOMPLETE
 from tests.faults.commands import BY_NAME, Change, Command, call, faulted
 from tests.faults.injection import SIGNALS, TORN, Argv, Effect, Ended, Fault
 from tests.faults.world import World, differences, processes
@@ -156,7 +157,7 @@ def _key(*words: str) -> str:
 
 def _wrong_end(ended: Ended, fault: Fault | None) -> Iterator[str]:
     """Say what is wrong with the end of the faulted run."""
-    expected = {0, *_typed(errors.ColabEnvError)}
+    expected = {0, INCOMPLETE, *_typed(errors.ColabEnvError)}
     if fault is None:
         expected = {0}
     elif fault.kind in SIGNALS or fault.kind == TORN:
