@@ -320,8 +320,9 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
                 discard(directory)
             yield scratch
         finally:
-            for directory in scratch:
+            for path, directory in zip(paths, scratch, strict=True):
                 discard(directory)
+                _beside(path, "staging").unlink(missing_ok=True)
             held.close()
             for parent in sorted(missing, reverse=True):
                 with contextlib.suppress(OSError):
@@ -490,6 +491,7 @@ def _transaction(path: Path) -> Iterator[list[bool]]:
                 if begun:
                     _delete(path)
                 _settle(path)
+                _beside(path, "building").unlink(missing_ok=True)
                 raise
             _finish(path)
             _ledger.sync_directory(path.parent)
@@ -498,7 +500,10 @@ def _transaction(path: Path) -> Iterator[list[bool]]:
 
 @contextlib.contextmanager
 def _marked(mark: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a file that says that the run is alive, and delete it; False where another run holds it, and no `wait`."""
+    """Hold a file that says that the run is alive; False where another run holds it, and no `wait`.
+
+    It goes when the block has come to its end: after an exception it says what is to be cleared away.
+    """
     try:
         handle = _taken(mark, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -509,10 +514,8 @@ def _marked(mark: Path, *, wait: bool = True) -> Iterator[bool]:
         yield False
         return
     with handle:
-        try:
-            yield True
-        finally:
-            mark.unlink(missing_ok=True)
+        yield True
+        mark.unlink(missing_ok=True)
 
 
 def is_unfinished(path: Path) -> bool:
@@ -554,7 +557,7 @@ def recover(path: Path, *, wait: bool = True) -> None:
     What was half written, half copied or half deleted goes. What somebody else put at `path` since then is left alone,
     and so, without `wait`, is the work of a run that goes on.
     """
-    if not leftovers(path) and not is_unfinished(path):
+    if not leftovers(path):
         return
     with explaining(path):
         with _marked(_beside(path, "building"), wait=wait) as is_free:

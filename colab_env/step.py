@@ -44,13 +44,12 @@ def is_own(path: Path) -> bool:
 
 
 def _require_own(data: Path) -> None:
-    """Raise NotOursError for a directory of somebody's that colab-env would put its own into."""
-    if not data.is_dir() or (data / "journal").is_dir():
+    """Raise NotOursError for a directory in which somebody has what colab-env would call its own, such as `bin`."""
+    if not data.is_dir() or any((data / name).exists() for name in ("journal", "chosen.json")):
         return
-    lock = f".{data.name}.lock"
-    if strange := sorted(path.name for path in data.iterdir() if not is_own(path) and path.name != lock):
-        msg = f"{short(data)} holds other things than colab-env's, such as {strange[0]}"
-        raise NotOursError(msg, hint="let COLAB_ENV_HOME name a directory of its own; nothing was changed")
+    if taken := sorted(path.name for path in data.iterdir() if path.name in _OWN - {"locks"}):
+        msg = f"{short(data)} has {taken[0]!r}, which colab-env did not make"
+        raise NotOursError(msg, hint="let COLAB_ENV_HOME name another directory; nothing was changed")
 
 
 @contextlib.contextmanager

@@ -495,16 +495,27 @@ def test_behind_a_linked_home_directory_everything_goes_too(
 # --- what is not ours
 
 
-def test_a_directory_that_holds_other_things_is_not_taken_for_our_data(
+def test_a_directory_that_has_what_would_be_ours_is_not_taken_for_our_data(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared" / "thesis.txt").write_text("precious")
+    (tmp_path / "shared" / "bin").mkdir(parents=True)
     monkeypatch.setenv("COLAB_ENV_HOME", str(tmp_path / "shared"))
-    with pytest.raises(NotOursError, match=r"holds other things than colab-env's, such as thesis\.txt"):
+    with pytest.raises(NotOursError, match="has 'bin', which colab-env did not make"):
         steps.install_python(interpreter="system")
     assert undo().complete
-    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["bin"]
+
+
+def test_what_lies_in_a_directory_that_is_named_for_our_data_stays(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shared" / "lost+found").mkdir(parents=True)
+    monkeypatch.setenv("COLAB_ENV_HOME", str(tmp_path / "shared"))
+    with changing("add", Runtime.detect()):
+        _files.write_text(tmp_path / "x", "1")
+    assert undo().complete
+    assert not (tmp_path / "x").exists()
+    assert (tmp_path / "shared" / "lost+found").is_dir()
 
 
 def test_what_somebody_put_into_our_data_directory_stays(home: Path, tmp_path: Path) -> None:
