@@ -43,9 +43,14 @@ def is_own(path: Path) -> bool:
     return path.name in _OWN or path.name.startswith(".passing-") or _files.beside_of(path) is not None
 
 
+def is_used(data: Path) -> bool:
+    """Say whether colab-env has worked in a data directory."""
+    return any(os.path.lexists(data / name) for name in ("journal", "chosen.json"))
+
+
 def _require_own(data: Path) -> None:
     """Raise NotOursError for a directory in which somebody has what colab-env would call its own, such as `bin`."""
-    if not data.is_dir() or any((data / name).exists() for name in ("journal", "chosen.json")):
+    if not data.is_dir() or is_used(data):
         return
     if taken := sorted(path.name for path in data.iterdir() if path.name in _OWN - {"locks"}):
         msg = f"{short(data)} has {taken[0]!r}, which colab-env did not make"

@@ -18,7 +18,7 @@ from colab_env.miniconda import _overlay_undo
 from colab_env.named_env.names import meant
 from colab_env.results import short
 from colab_env.runtime import Runtime
-from colab_env.step import RUNNING, is_own, machine_lock
+from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
@@ -152,7 +152,7 @@ def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: 
         for parent in sorted(record.made, reverse=True):
             _remove_if_empty(parent)
     is_whole = not chosen and project is None
-    if is_whole and runtime.data.is_dir() and all(place.reason is None for place in places):
+    if is_whole and is_used(runtime.data) and all(place.reason is None for place in places):
         places += _without_data(runtime, gone={place.path for place in places}, dry_run=dry_run)
     return places
 
