@@ -107,6 +107,10 @@ class Ledger:
         self.directory = data / "journal"
         self._file = self.directory / "journal.jsonl"
 
+    def exists(self) -> bool:
+        """Say whether anything has been written down yet."""
+        return os.path.lexists(self._file)
+
     def read(self) -> Record:
         """Read the whole ledger, once. A last line without its end is that of a run that was killed: no change followed."""
         entries: list[Entry | None] = []
@@ -155,7 +159,7 @@ class Ledger:
             return []
 
     def _odd(self) -> list[bytes]:
-        return [b"\n"] if os.path.lexists(self._file) else []
+        return [b"\n"] if self.exists() else []
 
     def _append(self, values: Mapping[str, Any]) -> None:
         is_new = not self.directory.is_dir()
@@ -205,9 +209,10 @@ def recording(step: str, runtime: Runtime, *, made: Iterable[Path] | None = None
     ledger = Ledger(runtime.data)
     places = [runtime.home / name for name in _TOOLS]
     missing = {path: tuple(missing_parents(path)) for path in places if not path.exists()}
-    if not runtime.data.exists():
-        outer = tuple(missing_parents(runtime.data) if made is None else made)
-        ledger.append(Entry(step=step, path=runtime.data, before=None, after=BY_TOOL, made=outer))
+    if not ledger.exists():
+        before = look_at(runtime.data)
+        outer = missing_parents(runtime.data) if made is None else made
+        ledger.append(Entry(step=step, path=runtime.data, before=before, after=BY_TOOL, made=tuple(outer)))
     record = ledger.read()
     current = _Recording(ledger=ledger, step=step, trees={runtime.data, Path(os.path.realpath(runtime.data))})
     for entry in record.entries:

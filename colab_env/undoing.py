@@ -159,7 +159,7 @@ def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: 
 
 def _is_lost(ledger: Ledger) -> bool:
     """Say whether the ledger is gone of a data directory that a set-up has worked in."""
-    return (ledger.data / "chosen.json").is_file() and not os.path.lexists(ledger.directory / "journal.jsonl")
+    return (ledger.data / "chosen.json").is_file() and not ledger.exists()
 
 
 def _made_for(ledger: Ledger, runtime: Runtime) -> tuple[Path, ...]:

@@ -117,6 +117,7 @@ def clear_leftovers(base: Path) -> None:
         if (named := _files.beside_of(path)) is not None:
             _files.recover(named, wait=False)
     for place in list(inventory.everything([base])):
+        _files.recover(place.path / _files.RECEIPT, wait=False)
         if place.receipt is not None and place.receipt.moved_from is not None:
             with _files.locked(place.lock, wait=False) as is_free:
                 if is_free:
