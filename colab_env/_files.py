@@ -38,8 +38,8 @@ _REFUSED = (
 )
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
-# Of directories: a mount point, another file system, or one that comes from below on an overlay, as in a container.
-_NO_RENAME = (errno.EBUSY, errno.EXDEV)
+# Of directories: to another file system, or one that comes from below on an overlay, as in a container.
+_NO_RENAME = (errno.EXDEV,)
 _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
@@ -349,15 +349,21 @@ def _delete(path: Path) -> None:
     except OSError as error:
         if error.errno not in (*_NO_RENAME, errno.ENOSPC, errno.EDQUOT):  # to delete makes room
             raise
-        _condemn(path)
-        doomed = path
+        _delete_where_it_is(path)
+        return
     _delete_in_place(doomed)
 
 
-def _condemn(path: Path) -> None:
-    """Let a directory count as half built, so that a run that is killed while it is deleted leaves nothing odd."""
+def _delete_where_it_is(path: Path) -> None:
+    """Delete a directory that cannot be renamed; a run that is killed meanwhile leaves what counts as half built."""
+    mark = _beside(path, "building")
+    is_new = not os.path.lexists(mark)
+    mark.touch()
     path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
     (path / RECEIPT).unlink(missing_ok=True)
+    _delete_in_place(path)
+    if is_new:
+        mark.unlink(missing_ok=True)
 
 
 def _rename(source: Path, target: Path) -> None:
@@ -372,8 +378,7 @@ def _rename(source: Path, target: Path) -> None:
             _delete_in_place(copying)
         shutil.copytree(source, copying, symlinks=True)
         copying.rename(target)
-        _condemn(source)
-        _delete_in_place(source)
+        _delete_where_it_is(source)
 
 
 def _delete_in_place(path: Path) -> None:
@@ -557,14 +562,17 @@ def recover(path: Path, *, wait: bool = True) -> None:
     What was half written, half copied or half deleted goes. What somebody else put at `path` since then is left alone,
     and so, without `wait`, is the work of a run that goes on.
     """
-    if not leftovers(path):
-        return
     with explaining(path):
+        if not leftovers(path):
+            return
+        has_begun = os.path.lexists(_beside(path, "building"))
         with _marked(_beside(path, "building"), wait=wait) as is_free:
-            if is_free:
+            # Without the mark, a sticky bit is somebody's who shares a directory with others.
+            if is_free and has_begun:
                 if is_unfinished(path) and read_receipt(path) is None:
                     _delete(path)
                 _finish(path)
+            if is_free:
                 _settle(path)
         # Without waiting: it may be this run that has staged what is to come here.
         with _marked(_beside(path, "staging"), wait=False) as is_free:
@@ -638,6 +646,7 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
                 path.unlink(missing_ok=True)
             elif not path.is_file() or path.read_bytes() != found[0]:
                 put_back(path.resolve(), found[0], mode=stat.S_IMODE(found[1].st_mode), mtime_ns=found[1].st_mtime_ns)
+        know()
         raise
 
 
@@ -701,7 +710,8 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
                     with _directory_lock(entry) as is_free:
                         if is_free:
                             _delete_in_place(entry)
-    for path in dict.fromkeys(paths):
+    real = os.path.realpath(data)
+    for path in dict.fromkeys(path for path in paths if os.path.realpath(path) != real):
         # What cannot be cleared away in one project is no matter of another one's.
         with contextlib.suppress(NotWritableError, DiskFullError):
             recover(path, wait=False)

@@ -250,6 +250,15 @@ def note(path: Path, after: After) -> None:
     current.append(Entry(step=current.step, path=path, before=before, after=after, made=made))
 
 
+def swept(record: Record) -> Iterator[Path]:
+    """Return the paths beside which a run that was killed may have left something."""
+    for entry in record.entries:
+        if not isinstance(entry.after, Overlaid) and entry.after != BY_TOOL:
+            yield entry.path
+        if isinstance(entry.after, MovedTo):
+            yield entry.after.path
+
+
 def forget(path: Path) -> None:
     """Write down that the changes at a path have been taken back by the step that made them."""
     current = _recording.get()

@@ -7,6 +7,7 @@ there were any, and counts as version 0. Where a class's fields have changed, `u
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -68,7 +69,13 @@ def write(path: Path, value: State, *, indent: int | None = 1) -> None:
     if path.is_dir() and not any(path.iterdir()):
         _files.remove(path)  # a file does not replace a directory
     said = {"schema": value.schema, "version": value.version, **vars(value)}
-    _files.write_text(path, json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n")
+    text = json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n"
+    with contextlib.suppress(UnicodeEncodeError):
+        text.encode()
+        _files.write_text(path, text)
+        return
+    # A path whose bytes are no text.
+    _files.write_text(path, json.dumps(said, indent=indent, default=_plain) + "\n")
 
 
 def typed(kind: Any, value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of type
@@ -131,7 +138,7 @@ def _any_of(kinds: tuple[Any, ...], value: Any) -> Any:
 def _plainly(kind: Any, value: Any) -> Any:
     if kind in (str, Path):
         # Neither a path nor a screen takes a NUL, or half of a surrogate pair (a UnicodeEncodeError is a ValueError).
-        return kind(_required(isinstance(value, str) and b"\0" not in value.encode(), value))
+        return kind(_required(isinstance(value, str) and b"\0" not in os.fsencode(value), value))
     if kind is float:
         return float(_required(type(value) in (int, float) and math.isfinite(value), value))
     return _required(type(value) is kind and (kind is not int or abs(value) < _LARGEST), value)

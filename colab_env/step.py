@@ -40,7 +40,8 @@ RUNNING = "locks"  # in the data directory: there are the marks of runs that may
 
 def is_own(path: Path) -> bool:
     """Say whether what is in the data directory has a name that colab-env gives there."""
-    return path.name in _OWN or path.name.startswith(".passing-") or _files.beside_of(path) is not None
+    is_scratch = path.name.startswith(".passing-") or _files.beside_of(path) is not None
+    return path.name in _OWN or is_scratch or path.name == f".{path.parent.name}.lock"
 
 
 def is_used(data: Path) -> bool:
@@ -79,7 +80,7 @@ def changing(
             held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
         _process.end_orphans(runtime.data / RUNNING)
         held.enter_context(_process.announced(runtime.data / RUNNING))
-        _files.sweep(runtime.data, (entry.path for entry in record.entries))
+        _files.sweep(runtime.data, _ledger.swept(record))
         if not recorded:
             held.enter_context(_ledger.paused())
         yield record

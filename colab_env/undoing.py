@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from colab_env import _files, _ledger, _process, _state
 from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
-from colab_env.miniconda import _overlay_undo
+from colab_env.miniconda import _overlay, _overlay_undo
 from colab_env.named_env.names import meant
 from colab_env.results import short
 from colab_env.runtime import Runtime
@@ -132,10 +134,14 @@ def _clear_leftovers(runtime: Runtime, lock: Path) -> None:
     _process.end_orphans(runtime.data / RUNNING)
     for parent in runtime.data.parents:
         doomed = parent / f".{runtime.data.name}.colab-env-doomed"
-        if doomed.is_dir():
+        entries = Ledger(doomed).read().entries
+        # The ledger of another home may stand here; without one, all but the last files are gone already.
+        if doomed.is_dir() and (not entries or any(_is_same(entry.path, runtime.data) for entry in entries)):
             _delete_data(doomed, _made_for(Ledger(doomed), runtime), lock)
-    entries = Ledger(runtime.data).read().entries
-    _files.sweep(runtime.data, (entry.path for entry in entries))
+    for transaction in (runtime.data / "saved").glob("*/transaction.json"):
+        if (found := _overlay.Transaction.read(transaction.parent)) is not None:
+            _overlay.recover(found.prefix, saved=transaction.parent)
+    _files.sweep(runtime.data, _ledger.swept(Ledger(runtime.data).read()))
 
 
 def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: bool) -> list[Undone]:
@@ -174,12 +180,23 @@ def _changes(record: _ledger.Record, runtime: Runtime) -> list[_Change]:
     for entry in record.entries:
         by_path.setdefault(entry.path, []).append(entry)
     return [
-        _Change(first=entries[0], last=entries[-1])
+        _Change(first=_unbroken(entries)[0], last=entries[-1])
         for path, entries in reversed(by_path.items())
         if not _is_same(path, runtime.data)
         and path not in {runtime.home / name for name in _CACHES}
         and entries[0].step not in _NOT_OURS_TO_UNDO
     ]
+
+
+def _unbroken(entries: list[Entry]) -> list[Entry]:
+    """Return the entries since somebody else has changed what is at their path: what was there then is to come back."""
+    start = 0
+    for number, (earlier, later) in enumerate(itertools.pairwise(entries), start=1):
+        is_left = earlier.after == _ledger.ABSENT or re.fullmatch("[0-9a-f]{64}", str(earlier.after))
+        left = None if earlier.after == _ledger.ABSENT else earlier.after
+        if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != left):
+            start = number
+    return entries[start:]
 
 
 def _is_same(path: Path, other: Path) -> bool:
@@ -251,14 +268,20 @@ def _is_done(change: _Change) -> bool:
         return not change.moved_to.is_dir() and not (os.path.lexists(change.path) and _is_ours(change.path))
     # Whole directories are deleted only where colab-env or conda made them.
     was_ours = change.last.after == _ledger.ABSENT and isinstance(change.first.before, _ledger.Directory)
-    return was_ours or _is_as_before(change)
+    return was_ours or _is_unchanged(change) or _is_as_before(change)
+
+
+def _is_unchanged(change: _Change) -> bool:
+    """Say whether the steps have left the file as it was: what it is now is its owner's matter."""
+    before, after = change.first.before, change.last.after
+    return after == before.sha256 if isinstance(before, File) else before is None and after == _ledger.ABSENT
 
 
 def _obstacle(change: _Change, ledger: Ledger) -> str | None:
     """Return why a path is left as it is, or None."""
     if change.moved_to is not None:
         return _moved_obstacle(change.path, change.moved_to)
-    if change.overlay is not None or _is_as_before(change):
+    if change.overlay is not None or _is_unchanged(change) or _is_as_before(change):
         return None
     return _changed_since(change) or _lost(change, ledger)
 
@@ -274,9 +297,10 @@ def _changed_since(change: _Change) -> str | None:
     now, after = _ledger.look_at(change.path), change.last.after
     if after == _ledger.ABSENT:
         return None if now is None else "somebody put something there since"
-    # A lock file that a run that was killed was making is the tool's; other files may be somebody's by now.
-    if after == _ledger.BY_TOOL or (after == _ledger.UNKNOWN and change.path.suffix == ".lock"):
+    if after == _ledger.BY_TOOL:
         return None
+    if after == _ledger.UNKNOWN:
+        return "a step that was killed was changing it; run that step again, and then undo"
     if after == _ledger.TREE:
         is_ours = change.first.before is None and _is_ours(change.path)
         return None if is_ours else "it is not what colab-env made there"

@@ -207,6 +207,19 @@ def test_a_moved_one_stays_when_its_old_place_has_an_environment_again(base, whe
     assert output(base / "site/bin/demo") == output(base / "web/bin/demo") == "1.0"
 
 
+def test_of_a_move_that_was_killed_the_copy_stays_once_somebody_works_in_it(base, wheels):
+    envs.create("web", "demo==1.0", wheels=wheels)
+    web, site = (NamedEnvironment(name=name, base=base) for name in ("web", "site"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_files, "remove", lambda path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            moving.move(web.path, site)
+    (site.path / "results.txt").write_text("precious")
+    moving.clear_leftovers(base)
+    assert (site.path / "results.txt").read_text() == "precious"
+    assert web.is_there()
+
+
 def test_of_a_move_that_was_killed_the_copy_goes_and_no_other(base, wheels):
     envs.create("web", "demo==1.0", wheels=wheels)
     web, site = (NamedEnvironment(name=name, base=base) for name in ("web", "site"))

@@ -292,6 +292,33 @@ def test_a_second_installation_that_fails_leaves_the_first(machine, saved):
     assert json.loads((saved / "manifest.json").read_text()) == json.loads(manifest)
 
 
+def test_names_that_look_alike_keep_their_own_originals(machine, saved):
+    names = ("lib/a/b", "lib/a%b", "lib/" + "/".join(["n" * 100] * 4), "share/caf\udce9")
+    for name in names:
+        write(machine / name)
+        (machine / name).write_text(name.encode("utf-8", "surrogateescape").hex())
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        for name in names:
+            (machine / name).unlink()
+            write(machine / name)
+    undo(machine, saved=saved)
+    assert state(machine) == before
+
+
+def test_what_is_kept_shares_no_bytes_with_what_was_put_back(machine, saved):
+    (machine / "lib/kept.so").write_text("the machine's")
+    before = state(machine)
+    with overlaying(machine, saved=saved):
+        (machine / "lib/kept.so").unlink()
+        (machine / "lib/kept.so").write_text("conda's")
+    with overlaying(machine, saved=saved) as overlay:
+        overlay.clear()
+        (machine / "lib/kept.so").write_text("written into")
+    undo(machine, saved=saved)
+    assert state(machine) == before
+
+
 def test_another_version_comes_in_place_of_the_first_one(machine, saved):
     before = state(machine)
     with overlaying(machine, saved=saved):

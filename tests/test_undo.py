@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from conftest import Machine, start_python
 from colab_env import _files, _ledger, cli, setup, steps
 from colab_env.errors import NotOursError, NotWritableError, UsageError
 from colab_env.jupyter import kernelspec
+from colab_env.miniconda import _overlay
 from colab_env.runtime import Runtime
 from colab_env.step import changing, machine_lock
 from colab_env.undoing import undo
@@ -337,8 +339,12 @@ def test_an_undo_that_is_killed_anywhere_is_ended_by_the_next_one(home: Path, tm
     assert done.returncode == 0, done.stderr
     moments = int(done.stdout)
     assert moments > 30
-    different = {path.name for path in seen.iterdir() if sorted(path.read_text()) != sorted(before)}
-    assert different == set()
+    different = {
+        path.name: path.read_text()
+        for path in seen.iterdir()
+        if set(path.read_text().splitlines()) != set(before.splitlines())
+    }
+    assert different == {}
     assert len(list(seen.iterdir())) == moments
 
 
@@ -657,16 +663,13 @@ def test_what_was_set_aside_and_deleted_since_needs_not_come_back(home: Path, tm
     assert list(tmp_path.glob(".venv*")) == []
 
 
-def test_a_lock_file_that_a_tool_was_making_when_it_was_killed_goes(home: Path, tmp_path: Path) -> None:
+def test_what_a_step_was_changing_when_it_was_killed_is_said(home: Path, tmp_path: Path) -> None:
     with changing("configure_venv", Runtime.detect()):
-        for name in ("poetry.lock", "pyproject.toml"):
-            _ledger.note(tmp_path / name, _ledger.UNKNOWN)
-            (tmp_path / name).write_text("half")
+        _ledger.note(tmp_path / "poetry.lock", _ledger.UNKNOWN)
+        (tmp_path / "poetry.lock").write_text("half, or somebody's by now")
     result = undo()
-    assert {place.path.name: place.action for place in result.places} == {
-        "poetry.lock": "removed",
-        "pyproject.toml": "left",
-    }
+    assert "run that step again, and then undo" in repr(result)
+    assert (tmp_path / "poetry.lock").exists()
 
 
 def test_parents_go_with_the_last_of_what_they_hold(home: Path) -> None:
@@ -720,3 +723,104 @@ def test_a_directory_that_only_a_wrong_call_names_is_not_made(home: Path, tmp_pa
         steps.configure_venv(tmp_path / "new" / "deep", lock="nothere.txt")
     assert not (tmp_path / "new").exists()
     assert sorted(home.rglob("*")) == []
+
+
+def test_what_somebody_changed_between_two_steps_is_theirs(home: Path, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "pyproject.toml", tmp_path / "poetry.toml"
+    theirs.write_text("first")
+    for content in ("edited", "edited again"):
+        with changing("configure_venv", Runtime.detect()), _files.restoring(ours, theirs):
+            if not ours.exists():
+                _files.write_text(ours, "made")
+                _files.write_text(theirs, "completed")
+        ours.write_text(content)
+        theirs.write_text(content)
+    assert undo().complete
+    assert (ours.read_text(), theirs.read_text()) == ("edited again", "edited again")
+
+
+def test_what_a_step_changed_after_somebody_comes_back_as_they_left_it(home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "pyproject.toml"
+    for content in ("first", "edited"):
+        place.write_text(content)
+        with changing("configure_venv", Runtime.detect()):
+            _files.write_text(place, f"{content}, completed")
+    undo()
+    assert place.read_text() == "edited"
+
+
+@pytest.mark.parametrize("before", [None, "first"])
+def test_a_step_that_failed_has_changed_nothing(home: Path, tmp_path: Path, before: str | None) -> None:
+    lock = tmp_path / "poetry.lock"
+    if before is not None:
+        lock.write_text(before)
+    with pytest.raises(ValueError, match="no"), changing("configure_venv", Runtime.detect()), _files.restoring(lock):  # noqa: PT012
+        lock.write_text("half")
+        raise ValueError("no")
+    lock.write_text("made by hand")
+    assert undo().complete
+    assert lock.read_text() == "made by hand"
+
+
+def test_the_last_environment_that_was_set_aside_comes_back(home: Path, tmp_path: Path) -> None:
+    for name in (".venv.old", ".venv.old2"):
+        (tmp_path / ".venv").mkdir()
+        (tmp_path / ".venv" / "whose").write_text(name)
+        with changing("configure_venv", Runtime.detect()):
+            _files.move(tmp_path / ".venv", tmp_path / name)
+            with _files.replacing(tmp_path / ".venv"):
+                _files.write_receipt(tmp_path / ".venv", {"any": 1})
+        if name == ".venv.old":
+            shutil.rmtree(tmp_path / ".venv")
+    assert undo().complete
+    assert (tmp_path / ".venv" / "whose").read_text() == ".venv.old2"
+    assert (tmp_path / ".venv.old" / "whose").read_text() == ".venv.old"
+
+
+def test_a_directory_that_somebody_shares_with_others_is_not_half_built(home: Path, tmp_path: Path) -> None:
+    runtime = Runtime.detect()
+    with changing("add", runtime):
+        _ledger.note(tmp_path / ".venv", _ledger.TREE)
+    for place in (tmp_path / ".venv", runtime.data):
+        place.mkdir(exist_ok=True)
+        (place / "user.txt").write_text("precious")
+        place.chmod(0o1777)
+        _files.recover(place)
+    with changing("add", runtime):
+        pass
+    with pytest.raises(NotOursError), _files.replacing(tmp_path / ".venv"):
+        pass
+    for place in (tmp_path / ".venv", runtime.data):
+        assert (place / "user.txt").read_text() == "precious"
+        assert place.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_lock_inside_of_the_data_directory_goes_with_it(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime.detect()
+    runtime.data.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, _mode: path != runtime.data.parent)
+        assert machine_lock(runtime).parent == runtime.data
+        with changing("add", runtime):
+            _files.write_text(tmp_path / "x", "1")
+        result = undo()
+    assert result.complete
+    assert "kept" not in repr(result)
+    assert not runtime.data.exists()
+
+
+def test_a_conda_that_was_killed_is_taken_back_by_undo(home: Path, tmp_path: Path) -> None:
+    runtime, prefix = Runtime.detect(), tmp_path / "prefix"
+    saved = runtime.data / "saved" / "x"
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin" / "pip").write_text("the machine's")
+    before = listing(prefix)
+    with changing("install_miniconda", runtime):
+        _ledger.note(prefix, _ledger.Overlaid(saved=saved))
+        _overlay.Overlay(prefix, saved=saved).begin()
+        (prefix / "bin" / "pip").write_text("conda's")
+        (prefix / "bin" / "conda").write_text("conda's")
+    assert undo().complete
+    assert listing(prefix) == before

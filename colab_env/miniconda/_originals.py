@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import re
@@ -94,8 +95,9 @@ def behind_links(prefix: Path) -> dict[str, Entry]:
 class Originals:
     """A directory with the content of files: one store for small ones, hard links (across devices copies) for large."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, is_kept: bool = False) -> None:
         self.directory = directory
+        self.is_kept = is_kept
 
     def keep(self, prefix: Path, found: Mapping[str, Entry], *, is_conda: Callable[[str], bool]) -> dict[str, Entry]:
         """Keep every file of `found`; return the entries with the places where their content lies."""
@@ -140,7 +142,7 @@ class Originals:
         """Give each of a few entries a file of its own in `directory`."""
         extracted = {}
         for path, entry in entries.items():
-            name = path.replace("/", "%") if stat.S_ISREG(entry.mode) else None
+            name = _name_for(path) if stat.S_ISREG(entry.mode) else None
             if name is not None:
                 directory.mkdir(parents=True, exist_ok=True)
                 _files.remove(directory / name)
@@ -149,7 +151,9 @@ class Originals:
         return extracted
 
     def _write(self, entry: Entry, target: Path) -> None:
-        if isinstance(entry.saved, str):
+        if isinstance(entry.saved, str) and self.is_kept:
+            shutil.copy2(self.directory / entry.saved, target)  # a link would let later changes into what is kept
+        elif isinstance(entry.saved, str):
             _link_or_copy(self.directory / entry.saved, target)
         else:
             with (self.directory / "small").open("rb") as store:
@@ -159,6 +163,13 @@ class Originals:
             os.chown(target, *entry.owner)
         target.chmod(stat.S_IMODE(entry.mode))
         os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _name_for(path: str) -> str:
+    """Return a file's name for a path, another one for each."""
+    name = os.fsencode(path)
+    is_plain = b"%" not in name and len(name) <= 255
+    return path.replace("/", "%") if is_plain else hashlib.sha256(name).hexdigest()
 
 
 def _noted(found: os.stat_result, path: str) -> Entry:

@@ -135,7 +135,7 @@ class Overlay:
     def clear(self) -> None:
         """Take away what earlier transactions brought, except downloaded packages: another version comes."""
         remove_new(self.prefix, self._manifest.new, kept=self._closed)
-        originals = Originals(self.saved / "originals")
+        originals = Originals(self.saved / "originals", is_kept=True)
         for name, entry in sorted(self._manifest.overwritten.items()):
             originals.restore(self.prefix / name, entry)
 

@@ -105,6 +105,10 @@ def _identity(directory: Path) -> str | None:
     return f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}"
 
 
+def _files_in(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.suffix != ".pyc"}
+
+
 def has_moved(source: Path, place: NamedEnvironment) -> bool:
     """Say whether a move that is asked for was killed after it had come to its end."""
     receipt = place.receipt
@@ -130,7 +134,10 @@ def _end_move(place: NamedEnvironment) -> None:
     if receipt is None or receipt.moved_from is None:
         return
     if receipt.moved_id is not None and _identity(receipt.moved_from) == receipt.moved_id:
-        _files.remove(place.path)
+        if _files_in(place.path) <= _files_in(receipt.moved_from) | {_files.RECEIPT}:
+            _files.remove(place.path)
+        else:
+            _mark(place.path, None)  # somebody works in it already
     elif _identity(receipt.moved_from) is not None:
         _mark(place.path, None)  # another one has its place by now
 
