@@ -46,14 +46,14 @@ def is_own(path: Path) -> bool:
 
 def is_used(data: Path) -> bool:
     """Say whether colab-env has worked in a data directory."""
-    return any(os.path.lexists(data / name) for name in ("journal", "chosen.json"))
+    return any(os.path.lexists(data / name) for name in ("journal", "chosen.json", "locks"))
 
 
 def _require_own(data: Path) -> None:
     """Raise NotOursError for a directory in which somebody has what colab-env would call its own, such as `bin`."""
     if not data.is_dir() or is_used(data):
         return
-    if taken := sorted(path.name for path in data.iterdir() if path.name in _OWN - {"locks"}):
+    if taken := sorted(path.name for path in data.iterdir() if path.name in _OWN):
         msg = f"{short(data)} has {taken[0]!r}, which colab-env did not make"
         raise NotOursError(msg, hint="let COLAB_ENV_HOME name another directory; nothing was changed")
 

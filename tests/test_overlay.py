@@ -292,6 +292,20 @@ def test_a_second_installation_that_fails_leaves_the_first(machine, saved):
     assert json.loads((saved / "manifest.json").read_text()) == json.loads(manifest)
 
 
+def test_what_somebody_put_beside_condas_records_stays(machine, saved):
+    with overlaying(machine, saved=saved):
+        install_like_conda(machine)
+    (machine / "conda-meta/history").write_text("conda went on")
+    (machine / "conda-meta/later-1.0-0.json").write_text("{}")
+    (machine / "conda-meta/pinned").write_text("numpy 1.*")
+    assert obstacles(machine, saved=saved) == {"conda-meta/pinned": "somebody put it there since"}
+    undo(machine, saved=saved)
+    assert [path.name for path in (machine / "conda-meta").iterdir()] == ["pinned"]
+    (machine / "conda-meta/pinned").unlink()
+    undo(machine, saved=saved)
+    assert not (machine / "conda-meta").exists()
+
+
 def test_names_that_look_alike_keep_their_own_originals(machine, saved):
     names = ("lib/a/b", "lib/a%b", "lib/" + "/".join(["n" * 100] * 4), "share/caf\udce9")
     for name in names:

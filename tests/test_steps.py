@@ -204,7 +204,8 @@ def test_a_poetry_that_does_not_exist_leaves_the_one_that_was_there(machine):
     before = state(machine.data)
     with pytest.raises(CommandError, match=r"0\.0\.0\.1"):
         steps.install_poetry(version="0.0.0.1")
-    shutil.rmtree(machine.data / "locks")
+    for name in ("locks", "journal"):
+        shutil.rmtree(machine.data / name)
     assert state(machine.data) == before
 
 
@@ -213,7 +214,8 @@ def test_the_stop_button_leaves_the_poetry_that_was_there(machine, interrupt):
     interrupt("poetry")
     with pytest.raises(KeyboardInterrupt):
         steps.install_poetry(version="2.5.0")
-    shutil.rmtree(machine.data / "locks")
+    for name in ("locks", "journal"):
+        shutil.rmtree(machine.data / name)
     assert state(machine.data) == before
 
 

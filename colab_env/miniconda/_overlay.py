@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -295,10 +295,22 @@ def remove_new(prefix: Path, names: Iterable[str], *, kept: frozenset[str] = fro
     # The deepest first.
     for name in sorted(names, reverse=True):
         place = prefix / name
-        if name in OWN_TREES or not is_directory(place):
+        if name == "conda-meta" and is_directory(place):
+            strange = strange_in(place, names)
+            for child in [path for path in place.iterdir() if path.name not in strange]:
+                _files.remove(child)
+        if name == "pkgs" or not is_directory(place):
             _files.remove(place)
         else:
             _remove_empty(place)
+
+
+def strange_in(conda_meta: Path, known: Container[str]) -> list[str]:
+    """Return the names of files beside conda's records that conda did not bring, such as somebody's `pinned`."""
+    names = _names_in(conda_meta)
+    return sorted(
+        name for name in names if not (name == "history" or name.endswith(".json") or f"conda-meta/{name}" in known)
+    )
 
 
 def _remove_bytecode(prefix: Path, names: Iterable[str]) -> None:

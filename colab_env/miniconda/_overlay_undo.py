@@ -9,7 +9,16 @@ from pathlib import Path
 
 from colab_env import _files
 from colab_env.miniconda._originals import Entry, Originals, look_at
-from colab_env.miniconda._overlay import BYTECODE, OWN_TREES, Manifest, is_directory, recover, remove_new, set_aside
+from colab_env.miniconda._overlay import (
+    BYTECODE,
+    OWN_TREES,
+    Manifest,
+    is_directory,
+    recover,
+    remove_new,
+    set_aside,
+    strange_in,
+)
 from colab_env.results import short
 
 
@@ -23,12 +32,16 @@ def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
     changed = [
         name
         for name, entry in manifest.last.items()
-        if _is_changed(prefix / name, entry) and not _is_restored(prefix / name, manifest.overwritten.get(name))
+        if not _is_own(name)  # conda goes on writing there
+        and _is_changed(prefix / name, entry)
+        and not _is_restored(prefix / name, manifest.overwritten.get(name))
     ]
     known = set(manifest.new)
     directories = [name for name in manifest.new if not _is_own(name) and is_directory(prefix / name)]
     added = [f"{name}/{item}" for name in directories for item in os.listdir(prefix / name)]  # noqa: PTH208 - the names
     added = [name for name in added if name not in known and not _is_bytecode(prefix / name, known, prefix)]
+    if "conda-meta" in known:
+        added += [f"conda-meta/{name}" for name in strange_in(prefix / "conda-meta", known)]
     return {
         **unknown,
         **dict.fromkeys(sorted(changed), "somebody changed it since"),
