@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from colab_env import _files
+from colab_env import _files, _process
 from colab_env.errors import BrokenEnvironmentError, ScriptError
 from colab_env.named_env import base_dirs, inventory, processes, scripts
 from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment, Receipt
@@ -19,7 +19,7 @@ from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
 from colab_env.runtime import Runtime
-from colab_env.step import Found, Step
+from colab_env.step import RUNNING, Found, Step
 
 Base = str | Path | None
 
@@ -164,7 +164,7 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
         there = [place for place in places if place is not None]
         if not force:
             for place in there:
-                processes.require_unused(place)
+                _require_unused(place, runtime)
         return [purging.purge(place, runtime=runtime) for place in there]
 
 
@@ -186,7 +186,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     if source != place.path:
         moving.require_free(place)
     if not force:
-        processes.require_unused(NamedEnvironment(name=source.name, base=source.parent))
+        _require_unused(NamedEnvironment(name=source.name, base=source.parent), runtime)
 
     def build() -> None:
         moving.adopt(source, place, runtime=runtime)
@@ -211,7 +211,7 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
     new = NamedEnvironment(name=new_name, base=place.base)
     moving.require_free(new)
     if not force:
-        processes.require_unused(place)
+        _require_unused(place, runtime)
 
     def build() -> None:
         with _files.locked(place.lock):
@@ -236,6 +236,12 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
         building.rebuild(place, recipe, runtime=runtime, force=force)
 
     return _step("upgrade", place, runtime=runtime, check=lambda: "a new one is asked for", build=build)
+
+
+def _require_unused(place: NamedEnvironment, runtime: Runtime) -> None:
+    """Raise EnvironmentInUseError while programs run from an environment, but for those that a killed run has left."""
+    _process.end_orphans(runtime.data / RUNNING)
+    processes.require_unused(place)
 
 
 _TITLES = {"create": "Making", "adopt": "Adopting", "rename": "Renaming", "upgrade": "Upgrading"}

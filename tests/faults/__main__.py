@@ -108,7 +108,8 @@ def _page(verdicts: Sequence[Verdict]) -> str:
     for name in BY_NAME:
         cells = [f"{tried[name, kind]} / {failed[name, kind]}" if tried[name, kind] else "-" for kind in KINDS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    total = f"{sum(tried.values())} points, {sum(failed.values())} failures."
+    command = " ".join(["python -m tests.faults", *sys.argv[1:]])
+    total = f"{sum(tried.values())} points, {sum(failed.values())} failures. Written by `{command}`."
     return "\n".join([*lines, "", total, ""])
 
 
@@ -122,8 +123,7 @@ _INTRODUCTION = (
     "is a disk that takes nothing from then on. Afterwards the exit code must be one of [the typed",
     "ones](../colab_env/errors.py), without a traceback; the same command must succeed, and what it makes must work; no",
     "process may be left, and no file that only work in progress has; and `undo` must give back every file, with content,",
-    "mode and time. A cell says how many points were tried / failed. Written by `python -m tests.faults --all --write`;",
-    "`tests/test_faults.py` tries a sample.",
+    "mode and time. A cell says how many points were tried / failed; `--all` tries every one, `tests/test_faults.py` a sample.",
     "",
 )
 
