@@ -59,20 +59,17 @@ def _require_own(data: Path) -> None:
 
 
 @contextlib.contextmanager
-def changing(
-    step: str, runtime: Runtime, *locks: Path, alone: bool = False, recorded: bool = True
-) -> Iterator[_ledger.Record]:
+def changing(step: str, runtime: Runtime, *locks: Path, recorded: bool = True) -> Iterator[_ledger.Record]:
     """Hold all that a change of this machine needs, and clear away first what runs that ended early have left.
 
-    `undo` waits for the block, and the block for `undo`, or with `alone` for every other change; SIGTERM and SIGHUP are
-    the stop button. What is changed is recorded as the step's, unless it is not `recorded`: then `undo` does not know it.
-    Gives what the ledger holds so far.
+    `undo` waits for the block, and the block for `undo`; SIGTERM and SIGHUP are the stop button. What is changed is
+    recorded as the step's, unless it is not `recorded`: then `undo` does not know it. Gives what the ledger holds so far.
     """
     made = _ledger.missing_parents(runtime.data)
     with contextlib.ExitStack() as held:
         held.enter_context(_files.explaining(runtime.data))
         held.enter_context(_process.stoppable())
-        for_all = _files.locked(machine_lock(runtime), shared=not alone, meanwhile=_process.stop_if_asked)
+        for_all = _files.locked(machine_lock(runtime), shared=True, meanwhile=_process.stop_if_asked)
         held.enter_context(for_all)
         _require_own(runtime.data)
         record = held.enter_context(_ledger.recording(step, runtime, made=made))
