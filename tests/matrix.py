@@ -134,8 +134,7 @@ def _inspects(page: Page) -> bool:
 
 
 def _stops(page: Page) -> bool:
-    message = page.submit("print('asleep', flush=True)\nimport time; time.sleep(60)")
-    time.sleep(1)
+    message = page.submit_until_output("print('asleep', flush=True)\nimport time; time.sleep(300)")
     return page.stop(message, timeout=300).error.get("ename") == "KeyboardInterrupt"
 
 

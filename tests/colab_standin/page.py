@@ -195,6 +195,26 @@ class Page:
         """Start a cell and return its message id, for finish()."""
         return self._send("shell", "execute_request", {"code": code, "silent": False, "allow_stdin": True})
 
+    def submit_until_output(self, code: str, *, timeout: float = _SECONDS) -> str:
+        """Start a cell, wait until it prints, and return its message id: its code runs then, however busy the machine is.
+
+        It is started again when an error before it aborted it, see execute().
+        """
+        end = time.monotonic() + timeout
+        message_id = self.submit(code)
+        while True:
+            message = self._receive(end)
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            if message["header"]["msg_type"] == "stream":
+                return message_id
+            if message["header"]["msg_type"] == "execute_reply":
+                if message["content"]["status"] != "aborted":
+                    msg = f"the cell ended without output: {message['content']}"
+                    raise PageError(msg)
+                time.sleep(0.05)
+                message_id = self.submit(code)
+
     def stop(self, message_id: str, *, timeout: float = _SECONDS) -> Cell:
         """Press the stop button, and again as a person does when nothing happens, until a started cell has ended."""
         self.interrupt()

@@ -121,8 +121,7 @@ def test_input_is_answered(page: Page) -> None:
 
 
 def test_the_stop_button_interrupts(page: Page) -> None:
-    message_id = page.submit("import time; time.sleep(60)")
-    time.sleep(1)
+    message_id = page.submit_until_output("print('asleep', flush=True)\nimport time; time.sleep(300)")
     assert page.stop(message_id).error["ename"] == "KeyboardInterrupt"
 
 
