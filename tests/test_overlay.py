@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from conda_standin.fixtures import machine, runtime, state  # noqa: F401
 
 from colab_env.errors import DiskFullError, NotOursError
-from colab_env.miniconda import _originals
+from colab_env.miniconda import _originals, _overlay
 from colab_env.miniconda._overlay import OPEN, Manifest, overlaying, recover
 from colab_env.miniconda._overlay_undo import obstacles, undo
 
@@ -257,6 +259,34 @@ def test_after_a_kill_while_committing_undo_still_restores_everything(machine, s
         install_like_conda(machine)
     undo(machine, saved=saved)
     assert state(machine) == before
+
+
+def test_what_somebody_installed_after_a_kill_stays(machine, saved, monkeypatch):
+    before = state(machine)
+    killed_while("install_like_conda(machine)", machine, saved)
+    monkeypatch.setattr(_overlay, "_BEAT", 0)
+    monkeypatch.setattr(_overlay, "_LATE", 0)
+    os.utime(saved / "transaction.json")  # the last touch
+    time.sleep(0.05)
+    write(machine / "bin/black", "#!/usr/bin/python3\n")
+    write(machine / "lib/new/of-somebody.so")
+    os.utime(machine / "bin/black", (0, 0))  # as pip sets the times of a wheel
+    (machine / "bin/pip").write_text("another pip of the machine")
+    assert recover(machine, saved=saved)
+    assert (machine / "bin/pip").read_text() == "another pip of the machine"
+    now = state(machine)
+    assert now.keys() - before.keys() == {"bin/black", "lib/new", "lib/new/of-somebody.so"}
+    assert {name for name in before if now[name] != before[name]} - {"bin", "lib"} == {"bin/pip"}
+
+
+def test_a_transaction_says_all_along_that_its_run_lives(machine, saved, monkeypatch):
+    monkeypatch.setattr(_overlay, "_BEAT", 0.01)
+    journal, threads = saved / "transaction.json", threading.active_count()
+    with overlaying(machine, saved=saved):
+        os.utime(journal, (0, 0))
+        while not journal.stat().st_mtime:
+            time.sleep(0.01)
+    assert threading.active_count() == threads
 
 
 def second_installation(machine: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two tra
 BYTECODE = "__pycache__"
 OPEN = "colab-env-unfinished"  # a file in the prefix while a transaction is open
 _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
+_BEAT = 1.0  # seconds between two touches of the journal while its transaction is open
+_LATE = 5.0  # seconds by which a touch may come late on a busy machine: what appears within them counts as conda's
 _DAMAGED = "damaged-"
 
 
@@ -70,6 +73,8 @@ class Transaction:
     before: Mapping[str, Entry]
     downloads: tuple[str, ...] | None = None
     """The names in conda's cache of packages, which is not looked into."""
+    is_touched: bool = False
+    """Whether the time of this file says until when the transaction's run lived: the first version did not touch it."""
 
     @classmethod
     def read(cls, saved: Path) -> Transaction | None:
@@ -130,6 +135,7 @@ class Overlay:
             manifest=Manifest.read(self.saved),
             before=self._before,
             downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
+            is_touched=True,
         )
 
     def clear(self) -> None:
@@ -171,15 +177,20 @@ class Overlay:
             manifest.write(self.saved)
         self._close()
 
-    def roll_back(self) -> None:
-        """Make the prefix what it was when the transaction began. Can be repeated after an interruption."""
+    def roll_back(self, *, ended: float | None = None) -> None:
+        """Make the prefix what it was when the transaction began. Can be repeated after an interruption.
+
+        `ended` is when the run died, in seconds since the epoch, or None for one that lives: what was put there or
+        changed after that is somebody's, such as a program that `pip install` has brought since, and stays.
+        """
         journal = Transaction.read(self.saved)
         if journal is None:
             return
         now = self._look()
-        remove_new(self.prefix, self._new(now))
+        remove_new(self.prefix, [name for name in self._new(now) if not _is_later(self.prefix / name, ended)])
         for name, entry in sorted(self._changed(now).items()):
-            self._originals.restore(self.prefix / name, entry)
+            if name not in now or not _is_later(self.prefix / name, ended):
+                self._originals.restore(self.prefix / name, entry)
         # The space is given back too: it may be what was short.
         if "pkgs" in self._closed and self._downloads is not None:
             for name in sorted(_names_in(self.prefix / "pkgs") - self._downloads):
@@ -244,15 +255,16 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
             prefix.mkdir(exist_ok=True)
             (prefix / OPEN).touch()
             _files.discard(prefix / _files.RECEIPT)
-        try:
-            yield overlay
-            _files.discard(prefix / OPEN)
-            if not overlay.is_settled:
-                overlay.settle(path=path)
-            overlay.commit()
-        except BaseException:
-            overlay.roll_back()
-            raise
+        with _touched(saved / _JOURNAL):
+            try:
+                yield overlay
+                _files.discard(prefix / OPEN)
+                if not overlay.is_settled:
+                    overlay.settle(path=path)
+                overlay.commit()
+            except BaseException:
+                overlay.roll_back()
+                raise
 
 
 def recover(prefix: Path, *, saved: Path) -> bool:
@@ -266,8 +278,40 @@ def recover(prefix: Path, *, saved: Path) -> bool:
     if left is not None:
         # Its own record says what to do: the ledger needs no entry for each of 40,000 files.
         with _ledger.paused(), _report.activity(f"Taking back an interrupted installation in {short(prefix)}"):
-            left.roll_back()
+            left.roll_back(ended=_end_of(saved))
     return left is not None
+
+
+@contextlib.contextmanager
+def _touched(journal: Path) -> Iterator[None]:
+    """Let the time of the journal say, to the second, that this run lives. Its children die with it."""
+    done = threading.Event()
+
+    def touch() -> None:
+        while not done.wait(_BEAT):
+            with contextlib.suppress(OSError):  # closed already
+                os.utime(journal)
+
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _end_of(saved: Path) -> float | None:
+    """Return until when the run of an open transaction may have lived, or None when that is not known."""
+    journal = Transaction.read(saved)
+    if journal is None or not journal.is_touched:
+        return None
+    return (saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE
+
+
+def _is_later(path: Path, moment: float | None) -> bool:
+    # The time of the last change of the inode: programs can set the other times, as conda and pip do.
+    return moment is not None and not is_directory(path) and path.lstat().st_ctime > moment
 
 
 def set_aside(saved: Path) -> list[Path]:
