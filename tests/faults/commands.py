@@ -130,8 +130,6 @@ def _named(name: str) -> Callable[[World], str | None]:
 
     return works
 
-    return works
-
 
 def _none_named(world: World) -> str | None:
     left = sorted(path.name for path in world.base.iterdir() if path.name != ".locks")
