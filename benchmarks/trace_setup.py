@@ -68,6 +68,8 @@ class Trace:
             what: sum(count for (file, name), count in self.calls.items() if (Path(file).name, name) in functions)
             for what, functions in ASKED.items()
         }
+        if missing := [what for what, count in named.items() if not count]:
+            sys.exit(f"{missing[0]}: none of {ASKED[missing[0]]} was called; were they renamed?")
         return {
             **named,
             "pyproject.toml opened": self.opened["pyproject.toml"],

@@ -279,6 +279,32 @@ def test_what_somebody_installed_after_a_kill_stays(machine, saved, monkeypatch)
     assert {name for name in before if now[name] != before[name]} - {"bin", "lib"} == {"bin/pip"}
 
 
+def test_taking_back_may_be_killed_itself_and_what_somebody_installed_still_stays(machine, saved, monkeypatch):
+    before = state(machine)
+
+    def remove_packages_and_die(prefix, names):
+        shutil.rmtree(prefix / "pkgs")
+        raise SystemExit
+
+    linked = "install_like_conda(machine); (machine / 'lib/of-conda.so').hardlink_to(machine / 'pkgs/cache.txt')"
+    killed_while(linked, machine, saved)
+    monkeypatch.setattr(_overlay, "_BEAT", 0.01)
+    monkeypatch.setattr(_overlay, "_LATE", 0)
+    os.utime(saved / "transaction.json")
+    time.sleep(0.05)
+    write(machine / "bin/black", "#!/usr/bin/python3\n")
+    with monkeypatch.context() as patch:
+        # It dies once `pkgs` is gone: that changed the time of what conda had linked from there.
+        patch.setattr(_overlay, "remove_new", remove_packages_and_die)
+        with pytest.raises(SystemExit):
+            recover(machine, saved=saved)
+    assert not (machine / "pkgs").exists()
+    time.sleep(0.05)
+    write(machine / "bin/ruff", "#!/usr/bin/python3\n")
+    assert recover(machine, saved=saved)
+    assert state(machine).keys() - before.keys() == {"bin/black", "bin/ruff"}
+
+
 def test_a_transaction_says_all_along_that_its_run_lives(machine, saved, monkeypatch):
     monkeypatch.setattr(_overlay, "_BEAT", 0.01)
     journal, threads = saved / "transaction.json", threading.active_count()

@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -74,7 +75,9 @@ class Transaction:
     downloads: tuple[str, ...] | None = None
     """The names in conda's cache of packages, which is not looked into."""
     is_touched: bool = False
-    """Whether the time of this file says until when the transaction's run lived: the first version did not touch it."""
+    """Whether the time of this file says until when its run lived: the first version did not touch it."""
+    stays: tuple[str, ...] = ()
+    """What somebody put there or changed between the end of its run and an interrupted taking back."""
 
     @classmethod
     def read(cls, saved: Path) -> Transaction | None:
@@ -100,11 +103,8 @@ class Overlay:
         self._put_back: tuple[str, ...] = ()
 
     @classmethod
-    def left_open(cls, prefix: Path, *, saved: Path) -> Overlay | None:
-        """Return the transaction of a run that was killed, or None."""
-        journal = Transaction.read(saved)
-        if journal is None:
-            return None
+    def left_open(cls, journal: Transaction, prefix: Path, *, saved: Path) -> Overlay:
+        """Return the transaction of a run that was killed."""
         overlay = cls(prefix, saved=saved)
         overlay._existed = journal.existed
         overlay._closed = frozenset(journal.closed)
@@ -177,19 +177,29 @@ class Overlay:
             manifest.write(self.saved)
         self._close()
 
-    def roll_back(self, *, ended: float | None = None) -> None:
-        """Make the prefix what it was when the transaction began. Can be repeated after an interruption.
+    def roll_back(self) -> None:
+        """Make the prefix what it was when the transaction began. Can be repeated after an interruption."""
+        if journal := Transaction.read(self.saved):
+            self._roll_back(journal, self._look(), stays=frozenset())
 
-        `ended` is when the run died, in seconds since the epoch, or None for one that lives: what was put there or
-        changed after that is somebody's, such as a program that `pip install` has brought since, and stays.
+    def take_back(self, journal: Transaction) -> None:
+        """Do that for a run that was killed; what was put there or changed after its end is somebody's and stays.
+
+        Such as a program that `pip install` has brought since. What stays is written down first: deleting one name of a
+        file changes the times of its others, so that a second attempt could not tell any more.
         """
-        journal = Transaction.read(self.saved)
-        if journal is None:
-            return
         now = self._look()
-        remove_new(self.prefix, [name for name in self._new(now) if not _is_later(self.prefix / name, ended)])
+        ended = (self.saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE if journal.is_touched else None
+        touched = self._new(now) | self._changed(now).keys()
+        stays = {*journal.stays, *(name for name in touched if _is_later(self.prefix / name, ended))}
+        _state.write(self.saved / _JOURNAL, replace(journal, stays=tuple(sorted(stays))), indent=None)
+        with _touching(self.saved / _JOURNAL):
+            self._roll_back(journal, now, stays=stays)
+
+    def _roll_back(self, journal: Transaction, now: Mapping[str, Entry], *, stays: AbstractSet[str]) -> None:
+        remove_new(self.prefix, self._new(now) - stays)
         for name, entry in sorted(self._changed(now).items()):
-            if name not in now or not _is_later(self.prefix / name, ended):
+            if name not in stays:
                 self._originals.restore(self.prefix / name, entry)
         # The space is given back too: it may be what was short.
         if "pkgs" in self._closed and self._downloads is not None:
@@ -255,7 +265,7 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
             prefix.mkdir(exist_ok=True)
             (prefix / OPEN).touch()
             _files.discard(prefix / _files.RECEIPT)
-        with _touched(saved / _JOURNAL):
+        with _touching(saved / _JOURNAL):
             try:
                 yield overlay
                 _files.discard(prefix / OPEN)
@@ -274,16 +284,16 @@ def recover(prefix: Path, *, saved: Path) -> bool:
     """
     if _state.fault(saved / _JOURNAL, Transaction):
         _keep_unreadable(saved)
-    left = Overlay.left_open(prefix, saved=saved)
-    if left is not None:
+    journal = Transaction.read(saved)
+    if journal is not None:
         # Its own record says what to do: the ledger needs no entry for each of 40,000 files.
         with _ledger.paused(), _report.activity(f"Taking back an interrupted installation in {short(prefix)}"):
-            left.roll_back(ended=_end_of(saved))
-    return left is not None
+            Overlay.left_open(journal, prefix, saved=saved).take_back(journal)
+    return journal is not None
 
 
 @contextlib.contextmanager
-def _touched(journal: Path) -> Iterator[None]:
+def _touching(journal: Path) -> Iterator[None]:
     """Let the time of the journal say, to the second, that this run lives. Its children die with it."""
     done = threading.Event()
 
@@ -301,17 +311,11 @@ def _touched(journal: Path) -> Iterator[None]:
         thread.join()
 
 
-def _end_of(saved: Path) -> float | None:
-    """Return until when the run of an open transaction may have lived, or None when that is not known."""
-    journal = Transaction.read(saved)
-    if journal is None or not journal.is_touched:
-        return None
-    return (saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE
-
-
 def _is_later(path: Path, moment: float | None) -> bool:
+    if moment is None or is_directory(path) or not os.path.lexists(path):
+        return False
     # The time of the last change of the inode: programs can set the other times, as conda and pip do.
-    return moment is not None and not is_directory(path) and path.lstat().st_ctime > moment
+    return path.lstat().st_ctime > moment
 
 
 def set_aside(saved: Path) -> list[Path]:
