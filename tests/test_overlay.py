@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conda_standin.fixtures import machine, runtime, state  # noqa: F401
 
-from colab_env.errors import DiskFullError, NotOursError
+from colab_env.errors import ColabEnvError, DiskFullError, NotOursError
 from colab_env.miniconda import _originals, _overlay
 from colab_env.miniconda._overlay import OPEN, Manifest, overlaying, recover
 from colab_env.miniconda._overlay_undo import obstacles, undo
@@ -282,8 +282,10 @@ def test_what_somebody_installed_after_a_kill_stays(machine, saved, monkeypatch)
 def test_taking_back_may_be_killed_itself_and_what_somebody_installed_still_stays(machine, saved, monkeypatch):
     before = state(machine)
 
-    def remove_packages_and_die(prefix, names):
-        shutil.rmtree(prefix / "pkgs")
+    def die_once_the_packages_are_gone(prefix, names, *, kept):
+        assert not (prefix / "pkgs").exists()
+        while (saved / "transaction.json").stat().st_mtime < (prefix / "lib/of-conda.so").stat().st_ctime:
+            time.sleep(0.01)
         raise SystemExit
 
     linked = "install_like_conda(machine); (machine / 'lib/of-conda.so').hardlink_to(machine / 'pkgs/cache.txt')"
@@ -294,15 +296,121 @@ def test_taking_back_may_be_killed_itself_and_what_somebody_installed_still_stay
     time.sleep(0.05)
     write(machine / "bin/black", "#!/usr/bin/python3\n")
     with monkeypatch.context() as patch:
-        # It dies once `pkgs` is gone: that changed the time of what conda had linked from there.
-        patch.setattr(_overlay, "remove_new", remove_packages_and_die)
+        # That changed the time of what conda had linked from there.
+        patch.setattr(_overlay, "remove_new", die_once_the_packages_are_gone)
         with pytest.raises(SystemExit):
             recover(machine, saved=saved)
-    assert not (machine / "pkgs").exists()
     time.sleep(0.05)
     write(machine / "bin/ruff", "#!/usr/bin/python3\n")
     assert recover(machine, saved=saved)
     assert state(machine).keys() - before.keys() == {"bin/black", "bin/ruff"}
+
+
+def dead(machine: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill an installation, and let what follows be later than its last sign of life."""
+    killed_while("install_like_conda(machine)", machine, saved)
+    monkeypatch.setattr(_overlay, "_BEAT", 0.01)
+    monkeypatch.setattr(_overlay, "_LATE", 0)
+    monkeypatch.setattr(_overlay, "_CLOCK", 0.02)
+    os.utime(saved / "transaction.json")
+    time.sleep(0.05)
+
+
+def test_a_tree_that_somebody_moved_there_stays(machine, saved, monkeypatch, tmp_path):
+    before = state(machine)
+    write(tmp_path / "node/bin/node", "older than conda's run")
+    time.sleep(0.2)
+    dead(machine, saved, monkeypatch)
+    (tmp_path / "node").rename(machine / "node")
+    (machine / "etc").rename(machine / "etc.mine")
+    assert recover(machine, saved=saved)
+    now = state(machine)
+    assert {name for name in now.keys() - before.keys() if "etc" not in name} == {"node", "node/bin", "node/bin/node"}
+    assert before.keys() <= now.keys()
+
+
+def test_what_somebody_made_where_something_else_was_stays_and_recovery_ends(machine, saved, monkeypatch):
+    dead(machine, saved, monkeypatch)
+    (machine / "man").unlink()
+    write(machine / "man/man1/mine.1")
+    shutil.rmtree(machine / "include")
+    (machine / "include").write_text("a file now")
+    shutil.rmtree(machine / "etc")
+    (machine / "etc").symlink_to("nowhere")
+    write(machine / "pkgs/mine.txt")
+    assert recover(machine, saved=saved)
+    assert (machine / "man/man1/mine.1").exists()
+    assert (machine / "include").read_text() == "a file now"
+    assert str((machine / "etc").readlink()) == "nowhere"
+    assert list((machine / "pkgs").iterdir()) == [machine / "pkgs/mine.txt"]
+    assert (saved / "aside-0/transaction/small").exists()  # what was there before is nobody's to throw away
+    assert "originals" in obstacles(machine, saved=saved)["."]
+    assert not recover(machine, saved=saved)
+
+
+def test_what_is_left_is_said(machine, saved, monkeypatch, capsys):
+    dead(machine, saved, monkeypatch)
+    write(machine / "bin/black")
+    recover(machine, saved=saved)
+    assert "somebody changed it since: 1 path, such as bin/black" in capsys.readouterr().err
+
+
+def test_what_somebody_puts_there_between_two_attempts_to_take_back_stays(machine, saved, monkeypatch):
+    before = state(machine)
+    dead(machine, saved, monkeypatch)
+    with monkeypatch.context() as patch:
+
+        def die(*_: object, **__: object) -> None:
+            write(machine / "bin/black")
+            raise SystemExit
+
+        patch.setattr(_overlay, "remove_new", die)
+        with pytest.raises(SystemExit):
+            recover(machine, saved=saved)
+    recover(machine, saved=saved)
+    assert state(machine).keys() - before.keys() == {"bin/black"}
+
+
+def test_what_a_kill_at_the_very_end_has_left_is_cleared_away(machine, saved):
+    (saved / "transaction").mkdir(parents=True)
+    (saved / ".manifest.json.colab-env-new").touch()
+    assert not recover(machine, saved=saved)
+    assert not saved.exists()
+
+
+def test_a_second_damaged_journal_is_set_aside_beside_the_first_one_with_its_originals(machine, saved):
+    (saved / "aside-1").mkdir(parents=True)
+    for _ in range(2):
+        (saved / "transaction").mkdir()
+        (saved / "transaction.json").write_text("{")
+        recover(machine, saved=saved)
+    assert {path.name for path in saved.iterdir()} == {"aside-0", "aside-1", "aside-2"}
+    assert (saved / "aside-2/transaction").is_dir()
+
+
+def test_a_name_as_long_as_names_can_be_comes_back(machine, saved):
+    write(machine / "etc" / ("n" * 255), "the machine's")
+    before = state(machine)
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+        write(machine / "etc" / ("n" * 255))
+        raise KeyboardInterrupt
+    assert state(machine) == before
+
+
+def test_bytecode_that_was_there_stays(machine, saved):
+    write(machine / "lib/__pycache__/tool.cpython-310.pyc", "the machine's")
+    before = state(machine)
+    with pytest.raises(KeyboardInterrupt), overlaying(machine, saved=saved):
+        write(machine / "lib/tool.py")
+        raise KeyboardInterrupt
+    assert state(machine) == before
+
+
+def test_a_saved_original_that_is_not_whole_is_not_put_back(machine, saved, monkeypatch):
+    dead(machine, saved, monkeypatch)
+    (saved / "transaction/small").write_bytes(b"")
+    with pytest.raises(ColabEnvError, match="not whole"):
+        recover(machine, saved=saved)
 
 
 def test_a_transaction_says_all_along_that_its_run_lives(machine, saved, monkeypatch):

@@ -648,10 +648,10 @@ def test_the_originals_of_a_transaction_that_cannot_be_read_are_kept(machine_in_
     kept = sorted(path.name for path in (saved / "transaction").iterdir())
     damage(how, saved / "transaction.json")
     assert not recover(machine_in_use, saved=saved)
-    assert sorted(path.name for path in (saved / "damaged-0/transaction").iterdir()) == kept
+    assert sorted(path.name for path in (saved / "aside-0/transaction").iterdir()) == kept
     with overlaying(machine_in_use, saved=saved):
         install_like_conda(machine_in_use)
-    assert "damaged-0" in obstacles(machine_in_use, saved=saved)["."]
+    assert "aside-0" in obstacles(machine_in_use, saved=saved)["."]
 
 
 def test_conda_s_own_damaged_records_are_passed_over(tmp_path):

@@ -70,10 +70,13 @@ def walk(prefix: Path, *, closed: frozenset[str]) -> dict[str, Entry]:
     waiting = [""] if prefix.is_dir() else []
     while waiting:
         directory = waiting.pop()
-        with os.scandir(prefix / directory) as listed:
+        with contextlib.suppress(FileNotFoundError), os.scandir(prefix / directory) as listed:  # another program's
             for item in listed:
                 path = f"{directory}{item.name}"
-                found[path] = entry = _noted(item.stat(follow_symlinks=False), item.path)
+                entry = look_at(Path(item.path))
+                if entry is None:
+                    continue
+                found[path] = entry
                 if stat.S_ISDIR(entry.mode) and path not in closed and not _SKIPPED.fullmatch(path):
                     waiting.append(f"{path}/")
     return found
@@ -128,7 +131,9 @@ class Originals:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir() and not path.is_symlink():
                 _files.remove(path)
-            temporary = path.with_name(f".{path.name}.colab-env-back")
+            # Not the name itself, which may be as long as names can be.
+            word = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+            temporary = path.with_name(f".{word}.colab-env-back")
             _files.remove(temporary)
             if entry.link is not None:
                 temporary.symlink_to(entry.link)
@@ -158,7 +163,10 @@ class Originals:
         else:
             with (self.directory / "small").open("rb") as store:
                 store.seek(entry.saved or 0)
-                target.write_bytes(store.read(entry.size))
+                content = store.read(entry.size)
+            if len(content) != entry.size:
+                raise OSError(errno.EIO, "what was saved of it is not whole", os.fspath(target))
+            target.write_bytes(content)
         with contextlib.suppress(PermissionError):
             os.chown(target, *entry.owner)
         target.chmod(stat.S_IMODE(entry.mode))

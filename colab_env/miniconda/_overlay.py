@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import stat
 import threading
+import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import ClassVar
 
 from colab_env import _files, _ledger, _report, _state
@@ -24,7 +27,9 @@ OPEN = "colab-env-unfinished"  # a file in the prefix while a transaction is ope
 _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
 _BEAT = 1.0  # seconds between two touches of the journal while its transaction is open
 _LATE = 5.0  # seconds by which a touch may come late on a busy machine: what appears within them counts as conda's
-_DAMAGED = "damaged-"
+_CLOCK = 0.1  # seconds: the clock of file systems is behind that of programs, by milliseconds
+_SCRATCH = ".colab-env-"  # in the names of what an interrupted taking back leaves
+_ASIDE = "aside-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +79,10 @@ class Transaction:
     before: Mapping[str, Entry]
     downloads: tuple[str, ...] | None = None
     """The names in conda's cache of packages, which is not looked into."""
-    is_touched: bool = False
-    """Whether the time of this file says until when its run lived: the first version did not touch it."""
-    stays: tuple[str, ...] = ()
-    """What somebody put there or changed between the end of its run and an interrupted taking back."""
+    began: float | None = None
+    """In seconds since the epoch. The time of this file says then until when the run lived; None: the first version's."""
+    taken: tuple[str, ...] | None = None
+    """Once taking back has begun, all that it takes."""
 
     @classmethod
     def read(cls, saved: Path) -> Transaction | None:
@@ -122,6 +127,7 @@ class Overlay:
         try:
             found = {**self._look(), **behind_links(self.prefix)}
             self._before = self._originals.keep(self.prefix, found, is_conda=self.is_conda)
+            _files.sync_tree(self.saved)  # the journal promises that they are whole
             _state.write(self.saved / _JOURNAL, self._journal(), indent=None)
         except BaseException:
             self._close()
@@ -135,7 +141,7 @@ class Overlay:
             manifest=Manifest.read(self.saved),
             before=self._before,
             downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
-            is_touched=True,
+            began=time.time(),
         )
 
     def clear(self) -> None:
@@ -180,31 +186,52 @@ class Overlay:
     def roll_back(self) -> None:
         """Make the prefix what it was when the transaction began. Can be repeated after an interruption."""
         if journal := Transaction.read(self.saved):
-            self._roll_back(journal, self._look(), stays=frozenset())
+            self._take_back(journal, self._look(), somebodys=frozenset())
 
     def take_back(self, journal: Transaction) -> None:
         """Do that for a run that was killed; what was put there or changed after its end is somebody's and stays.
 
-        Such as a program that `pip install` has brought since. What stays is written down first: deleting one name of a
-        file changes the times of its others, so that a second attempt could not tell any more.
+        Such as a program that `pip install` has brought since. What is taken is written down first: deleting one name of
+        a file changes the times of its others, so that a second attempt could not tell any more.
         """
         now = self._look()
-        ended = (self.saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE if journal.is_touched else None
-        touched = self._new(now) | self._changed(now).keys()
-        stays = {*journal.stays, *(name for name in touched if _is_later(self.prefix / name, ended))}
-        _state.write(self.saved / _JOURNAL, replace(journal, stays=tuple(sorted(stays))), indent=None)
+        touched = self._new(now) | self._downloaded() | self._changed(now).keys()
+        ended = None if journal.began is None else (self.saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE
+        inodes = {entry.inode for entry in self._before.values()}
+        taken = {
+            name
+            for name in touched
+            if (journal.taken is None or name in journal.taken or _SCRATCH in name)
+            and not _is_somebodys(self.prefix / name, since=journal.began, until=ended, originals=inodes)
+        }
+        somebodys = touched - taken
+        _state.write(self.saved / _JOURNAL, replace(journal, taken=tuple(sorted(taken))), indent=None)
         with _touching(self.saved / _JOURNAL):
-            self._roll_back(journal, now, stays=stays)
+            is_all_back = self._take_back(journal, now, somebodys=somebodys)
+        if somebodys:
+            count = f"{len(somebodys)} path{'' if len(somebodys) == 1 else 's'}"
+            kept = "" if is_all_back else f"; what was there before is in {short(max(set_aside(self.saved)))}"
+            _report.keep(
+                f"Left in {short(self.prefix)}, because somebody changed it since: {count}, such as {min(somebodys)}{kept}"
+            )
 
-    def _roll_back(self, journal: Transaction, now: Mapping[str, Entry], *, stays: AbstractSet[str]) -> None:
-        remove_new(self.prefix, self._new(now) - stays)
+    def _take_back(self, journal: Transaction, now: Mapping[str, Entry], *, somebodys: AbstractSet[str]) -> bool:
+        """Say whether every original is back."""
+        new = self._new(now) - somebodys
+        for name in self._downloaded() - somebodys:  # the space is given back too: it may be what was short
+            _files.remove(self.prefix / name)
+        is_cache_known = "pkgs" in self._closed and self._downloads is not None
+        if is_cache_known and "pkgs" in new:
+            _remove_empty(self.prefix / "pkgs")
+        remove_new(self.prefix, new, kept=frozenset({*now.keys() - new, *(["pkgs"] if is_cache_known else [])}))
+        blocked = {str(parent) for name in somebodys for parent in PurePath(name).parents}
+        is_all_back = True
         for name, entry in sorted(self._changed(now).items()):
-            if name not in stays:
+            is_below = any(_is_file(self.prefix, parent, somebodys) for parent in PurePath(name).parents)
+            if name in somebodys or is_below or (name in blocked and not stat.S_ISDIR(entry.mode)):
+                is_all_back = False
+            else:
                 self._originals.restore(self.prefix / name, entry)
-        # The space is given back too: it may be what was short.
-        if "pkgs" in self._closed and self._downloads is not None:
-            for name in sorted(_names_in(self.prefix / "pkgs") - self._downloads):
-                _files.remove(self.prefix / "pkgs" / name)
         if not self._existed:
             _remove_empty(self.prefix)
         if journal.manifest is None:
@@ -212,7 +239,10 @@ class Overlay:
             _files.remove(self.saved / "originals")
         else:
             journal.manifest.write(self.saved)
+        if not is_all_back:
+            _put_aside(self.saved)  # those originals are nobody's to throw away
         self._close()
+        return is_all_back
 
     def _close(self) -> None:
         # The journal goes first: without it the saved files mean nothing.
@@ -227,6 +257,12 @@ class Overlay:
 
     def _look(self) -> dict[str, Entry]:
         return walk(self.prefix, closed=self._closed)
+
+    def _downloaded(self) -> set[str]:
+        """Return what came into conda's cache of packages, which is not looked into."""
+        if "pkgs" not in self._closed or self._downloads is None:
+            return set()
+        return {f"pkgs/{name}" for name in _names_in(self.prefix / "pkgs") - self._downloads}
 
     def _new(self, now: Mapping[str, Entry]) -> set[str]:
         return now.keys() - self._before.keys()
@@ -283,12 +319,17 @@ def recover(prefix: Path, *, saved: Path) -> bool:
     Of a transaction that cannot be read, the originals are set aside: without its record they belong nowhere.
     """
     if _state.fault(saved / _JOURNAL, Transaction):
-        _keep_unreadable(saved)
+        _put_aside(saved)
     journal = Transaction.read(saved)
     if journal is not None:
         # Its own record says what to do: the ledger needs no entry for each of 40,000 files.
         with _ledger.paused(), _report.activity(f"Taking back an interrupted installation in {short(prefix)}"):
             Overlay.left_open(journal, prefix, saved=saved).take_back(journal)
+    elif saved.is_dir():
+        _files.recover(saved / _JOURNAL)
+        _files.recover(saved / _MANIFEST)
+        _files.remove(saved / "transaction")
+        _remove_empty(saved)
     return journal is not None
 
 
@@ -311,22 +352,33 @@ def _touching(journal: Path) -> Iterator[None]:
         thread.join()
 
 
-def _is_later(path: Path, moment: float | None) -> bool:
-    if moment is None or is_directory(path) or not os.path.lexists(path):
+def _is_somebodys(path: Path, *, since: float | None, until: float | None, originals: Container[int]) -> bool:
+    """Say whether a path was put there or changed by nobody who worked between two moments.
+
+    What counts is when the inode changed last: programs can set the other times, as conda and pip do. What is older was
+    moved there in its directory, or lies on another disk. In a directory everybody works: what is in it decides.
+    """
+    if since is None or until is None or not os.path.lexists(path):
         return False
-    # The time of the last change of the inode: programs can set the other times, as conda and pip do.
-    return path.lstat().st_ctime > moment
+    if is_directory(path) and path.parent.name != "pkgs":
+        return False
+    found = path.lstat()
+    return found.st_ctime > until or (found.st_ctime < since - _CLOCK and found.st_ino not in originals)
+
+
+def _is_file(prefix: Path, parent: PurePath, somebodys: Container[str]) -> bool:
+    return str(parent) in somebodys and not is_directory(prefix / parent)
 
 
 def set_aside(saved: Path) -> list[Path]:
-    """Return the directories with what belongs to transactions that could not be read."""
-    return sorted(saved.glob(f"{_DAMAGED}*"))
+    """Return the directories with originals that were not put back: their record is damaged, or somebody's file is there."""
+    return sorted(saved.glob(f"{_ASIDE}*"))
 
 
-def _keep_unreadable(saved: Path) -> None:
-    aside = saved / f"{_DAMAGED}{len(set_aside(saved))}"
+def _put_aside(saved: Path) -> None:
+    aside = next(path for number in itertools.count() if not (path := saved / f"{_ASIDE}{number}").exists())
     aside.mkdir()
-    for name in (_JOURNAL, "transaction"):
+    for name in ("transaction", _JOURNAL):  # without the second, the first means nothing
         if os.path.lexists(saved / name):
             (saved / name).rename(aside / name)
 
@@ -339,12 +391,13 @@ def is_directory(path: Path) -> bool:
 def remove_new(prefix: Path, names: Iterable[str], *, kept: frozenset[str] = frozenset()) -> None:
     """Delete what transactions brought; a directory goes when nothing else is in it."""
     names = set(names) - kept
-    _remove_bytecode(prefix, names)
+    _remove_bytecode(prefix, names, kept=kept)
     # The deepest first.
     for name in sorted(names, reverse=True):
         place = prefix / name
         if name == "conda-meta" and is_directory(place):
             strange = strange_in(place, names)
+            strange += [name for name in _names_in(place) if f"{place.name}/{name}" in kept]
             for child in [path for path in place.iterdir() if path.name not in strange]:
                 _files.remove(child)
         if name == "pkgs" or not is_directory(place):
@@ -361,7 +414,7 @@ def strange_in(conda_meta: Path, known: Container[str]) -> list[str]:
     )
 
 
-def _remove_bytecode(prefix: Path, names: Iterable[str]) -> None:
+def _remove_bytecode(prefix: Path, names: Iterable[str], *, kept: Container[str]) -> None:
     # Python writes it beside the modules when they are first imported, long after the installation.
     modules: dict[Path, set[str]] = {}
     for name in names:
@@ -371,7 +424,8 @@ def _remove_bytecode(prefix: Path, names: Iterable[str]) -> None:
     for cache, stems in modules.items():
         if is_directory(cache):
             for item in list(cache.iterdir()):
-                if item.suffix == ".pyc" and item.name.partition(".")[0] in stems:
+                is_compiled = item.suffix == ".pyc" and item.name.partition(".")[0] in stems
+                if is_compiled and str(item.relative_to(prefix)) not in kept:
                     _files.remove(item)
             _remove_empty(cache)
 
