@@ -221,23 +221,23 @@ def export(place: Place) -> None:
     from colab_env import system
     from colab_env.interpreter import parse_specifier
     from colab_env.locks import locked, lockfiles
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
     place.fresh(cold=False)
     place.run(*TOOL, "install-poetry", "--quiet")
-    runtime = Runtime.detect({**os.environ, "HOME": str(place.home)})
-    python = system.find(parse_specifier(PYTHON), runtime=runtime)
+    runtime = Machine.detect({**os.environ, "HOME": str(place.home)})
+    python = system.find(parse_specifier(PYTHON), machine=runtime)
     found = lockfiles.find(place.project)
     assert found is not None
-    place.requirements.write_text(locked.requirements(found, python=python, runtime=runtime), encoding="utf-8")
+    place.requirements.write_text(locked.requirements(found, python=python, machine=runtime), encoding="utf-8")
 
 
 def interpreter() -> str:
     from colab_env import system
     from colab_env.interpreter import parse_specifier
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
-    return str(system.find(parse_specifier(PYTHON), runtime=Runtime.detect()).path)
+    return str(system.find(parse_specifier(PYTHON), machine=Machine.detect()).path)
 
 
 def mirror() -> dict[str, str]:

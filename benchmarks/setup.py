@@ -136,9 +136,9 @@ def _interpreter(python: str) -> str:
     sys.path.insert(0, str(ROOT))
     from colab_env import system
     from colab_env.interpreter import parse_specifier
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
-    return str(system.find(parse_specifier(python), runtime=Runtime.detect()).path)
+    return str(system.find(parse_specifier(python), machine=Machine.detect()).path)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from colab_env.errors import NotWritableError
+from colab_env.machine import Machine
 from colab_env.results import short
-from colab_env.runtime import Runtime
 
 ABSENT = "absent"
 TREE = "tree"  # a directory that the step fills and marks as ours
@@ -201,20 +201,20 @@ _recording: contextvars.ContextVar[_Recording | None] = contextvars.ContextVar("
 
 
 @contextlib.contextmanager
-def recording(step: str, runtime: Runtime, *, made: Iterable[Path] | None = None) -> Iterator[Record]:
+def recording(step: str, machine: Machine, *, made: Iterable[Path] | None = None) -> Iterator[Record]:
     """Record every change inside the block as this step's; outside of such a block nothing is recorded.
 
     Gives what the ledger holds so far. `made` are the parents of the data directory that this run has made already.
     """
-    ledger = Ledger(runtime.data)
-    places = [runtime.home / name for name in _TOOLS]
+    ledger = Ledger(machine.data)
+    places = [machine.home / name for name in _TOOLS]
     missing = {path: tuple(missing_parents(path)) for path in places if not path.exists()}
     if not ledger.exists():
-        before = look_at(runtime.data)
-        outer = missing_parents(runtime.data) if made is None else made
-        ledger.append(Entry(step=step, path=runtime.data, before=before, after=BY_TOOL, made=tuple(outer)))
+        before = look_at(machine.data)
+        outer = missing_parents(machine.data) if made is None else made
+        ledger.append(Entry(step=step, path=machine.data, before=before, after=BY_TOOL, made=tuple(outer)))
     record = ledger.read()
-    current = _Recording(ledger=ledger, step=step, trees={runtime.data, Path(os.path.realpath(runtime.data))})
+    current = _Recording(ledger=ledger, step=step, trees={machine.data, Path(os.path.realpath(machine.data))})
     for entry in record.entries:
         current.know(entry)
     token = _recording.set(current)

@@ -9,7 +9,7 @@ from typing import Any
 
 from colab_env import _report
 from colab_env.errors import CacheError, SnapshotError, UsageError
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 from colab_env.snapshot import _archive, _cache, _unpack, contents
 from colab_env.snapshot._archive import Footer
 from colab_env.snapshot._cache import Store
@@ -65,8 +65,8 @@ class CacheListing:
 
 def cache_list(directory: str | Path) -> CacheListing:
     """Return the snapshots of a cache, newest first, and whether each fits this machine. Reads the end of each file."""
-    runtime, store = Runtime.detect(), _cache.store(directory)
-    found = [_described(store, entry, runtime) for entry in newest_first(_cache.entries(store))]
+    machine, store = Machine.detect(), _cache.store(directory)
+    found = [_described(store, entry, machine) for entry in newest_first(_cache.entries(store))]
     return CacheListing(where=store.where, snapshots=tuple(found), action="there")
 
 
@@ -109,7 +109,7 @@ def footer(store: Store, name: str) -> Footer:
         return _archive.read_footer(file)
 
 
-def _described(store: Store, entry: _cache.Entry, runtime: Runtime) -> Cached:
+def _described(store: Store, entry: _cache.Entry, machine: Machine) -> Cached:
     plain: dict[str, Any] = {"file": entry.name, "size": entry.size, "age": age_of(entry)}
     if entry.is_leftover:
         return Cached(**plain, problem="a save that is at work, or was killed; `cache prune` takes it away in time")
@@ -130,7 +130,7 @@ def _described(store: Store, entry: _cache.Entry, runtime: Runtime) -> Cached:
         return Cached(**plain, problem=error.message)
     except (KeyError, TypeError):
         return Cached(**plain, problem="its description is not one of colab-env's")
-    return Cached(**plain, **facts, problem=contents.misfit(runtime, described, asked))
+    return Cached(**plain, **facts, problem=contents.misfit(machine, described, asked))
 
 
 def _verified(store: Store, entry: _cache.Entry) -> Cached:

@@ -11,7 +11,7 @@ from colab_env.errors import MissingStepError, UsageError
 from colab_env.interpreter import Interpreter, require_version
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 CONDA = ("miniconda", "miniforge")
 SOURCES = ("auto", *CONDA, "uv", "system")
@@ -32,60 +32,60 @@ class Chosen:
         require_version(self.python.version)
 
 
-def source(interpreter: str, runtime: Runtime) -> str:
+def source(interpreter: str, machine: Machine) -> str:
     """Return where a Python comes from on this machine, for "auto" too. Raises UsageError for what is no source."""
     if interpreter not in SOURCES:
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of {', '.join(SOURCES)}")
     if interpreter == "auto":
-        return "miniconda" if runtime.is_colab else "system"
+        return "miniconda" if machine.is_colab else "system"
     return interpreter
 
 
-def python(runtime: Runtime) -> Interpreter | None:
+def python(machine: Machine) -> Interpreter | None:
     """Return the Python that was chosen last, or None."""
-    known = _read(runtime)
+    known = _read(machine)
     return known.python if known else None
 
 
-def fault(runtime: Runtime) -> str | None:
+def fault(machine: Machine) -> str | None:
     """Return why what was chosen is not known, or None when it is, or nothing was."""
-    return _state.fault(_file(runtime), Chosen)
+    return _state.fault(_file(machine), Chosen)
 
 
-def required_python(runtime: Runtime) -> Interpreter:
+def required_python(machine: Machine) -> Interpreter:
     """Return the Python that was chosen last. Raises MissingStepError when there is none, or none any more."""
-    known = python(runtime)
+    known = python(machine)
     if known is None or not known.path.is_file():
         msg = "no Python is chosen yet" if known is None else f"{known.path} is gone"
         raise MissingStepError(msg, hint="run install_miniconda() or install_python() first")
     return known
 
 
-def place(runtime: Runtime, key: Literal["prefix", "project"]) -> Path | None:
+def place(machine: Machine, key: Literal["prefix", "project"]) -> Path | None:
     """Return the "prefix" of conda or the "project" that was used last, or None."""
-    known = _read(runtime)
+    known = _read(machine)
     if known is None:
         return None
     return known.prefix if key == "prefix" else known.project
 
 
-def is_remembered(runtime: Runtime, chosen: Interpreter, **places: Path) -> bool:
+def is_remembered(machine: Machine, chosen: Interpreter, **places: Path) -> bool:
     """Say whether this very choice is kept."""
-    known = _read(runtime)
+    known = _read(machine)
     return known is not None and replace(known, python=chosen, **places) == known
 
 
-def remember(runtime: Runtime, chosen: Interpreter, **places: Path) -> None:
+def remember(machine: Machine, chosen: Interpreter, **places: Path) -> None:
     """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
-    if not is_remembered(runtime, chosen, **places):
-        known = _read(runtime) or Chosen(python=chosen)
-        _state.write(_file(runtime), replace(known, python=chosen, **places))
+    if not is_remembered(machine, chosen, **places):
+        known = _read(machine) or Chosen(python=chosen)
+        _state.write(_file(machine), replace(known, python=chosen, **places))
 
 
-def _read(runtime: Runtime) -> Chosen | None:
-    return _state.read(_file(runtime), Chosen)
+def _read(machine: Machine) -> Chosen | None:
+    return _state.read(_file(machine), Chosen)
 
 
-def _file(runtime: Runtime) -> Path:
-    return runtime.data / "chosen.json"
+def _file(machine: Machine) -> Path:
+    return machine.data / "chosen.json"

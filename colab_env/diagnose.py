@@ -13,9 +13,9 @@ from colab_env import _files, _report, choice, environment, kernel, poetry, uv, 
 from colab_env.errors import ColabEnvError
 from colab_env.interpreter import parse_specifier
 from colab_env.jupyter import colab_layer, kernelspec, preflight
+from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
 from colab_env.results import short
-from colab_env.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +106,19 @@ class KernelHealth:
 
 def status(project: str | Path = ".") -> Status:
     """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second."""
-    runtime, directory = Runtime.detect(), Path(project).expanduser().resolve()
+    machine, directory = Machine.detect(), Path(project).expanduser().resolve()
     parts = [
-        *_python_parts(runtime, directory),
-        _poetry(runtime, directory),
-        _environment(runtime, directory),
-        *_kernels(runtime, directory),
+        *_python_parts(machine, directory),
+        _poetry(machine, directory),
+        _environment(machine, directory),
+        *_kernels(machine, directory),
     ]
     return Status(project=directory, parts=tuple(parts))
 
 
 def kernels() -> KernelList:
     """Return the kernels that Jupyter finds, and which of them colab-env made."""
-    return KernelList(kernels=tuple(kernelspec.registered(Runtime.detect())))
+    return KernelList(kernels=tuple(kernelspec.registered(Machine.detect())))
 
 
 def check_kernel(name: str) -> KernelHealth:
@@ -127,59 +127,59 @@ def check_kernel(name: str) -> KernelHealth:
     Raises MissingStepError when colab-env has registered no such kernel.
     """
     with _report.activity(f"Starting kernel {name}"):
-        return KernelHealth(name=name, outcome=kernel.try_registered(Runtime.detect(), name))
+        return KernelHealth(name=name, outcome=kernel.try_registered(Machine.detect(), name))
 
 
-def _python_parts(runtime: Runtime, project: Path) -> Iterator[Part]:
-    python = venv.recorded_python(project) or choice.python(runtime)
+def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
+    python = venv.recorded_python(project) or choice.python(machine)
     if python is None:
-        why = choice.fault(runtime) or "no Python is chosen yet"
+        why = choice.fault(machine) or "no Python is chosen yet"
         yield Part(name="Python", what="none", where=None, problem=f"{why}: run colab-env setup")
         return
-    gone = choice.fault(runtime) if python.path.is_file() else f"{python.path} is gone"
+    gone = choice.fault(machine) if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
-    made = environment_yml.prefix_of(python.path, runtime)
+    made = environment_yml.prefix_of(python.path, machine)
     if made is not None:
         yield _built("Conda", "the packages of environment.yml", made, environment_yml.health_check(made))
     elif python.source in ("miniconda", "miniforge"):
         prefix = python.path.parents[1]
         problem = conda.health_check(prefix, specifier=parse_specifier("*"))
         yield Part(name="Conda", what=python.source.capitalize(), where=prefix, problem=problem, made=_made(prefix))
-    layer = colab_layer.directory(runtime, python)
+    layer = colab_layer.directory(machine, python)
     named = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
     yield _built("Packages", named or "none", layer, colab_layer.health_check(layer))
 
 
-def _poetry(runtime: Runtime, project: Path) -> Part:
-    version, tool = poetry.installed_version(runtime), f"{'with' if uv.find(runtime) else 'without'} uv"
-    if version is None and not _needs_poetry(runtime, project):
+def _poetry(machine: Machine, project: Path) -> Part:
+    version, tool = poetry.installed_version(machine), f"{'with' if uv.find(machine) else 'without'} uv"
+    if version is None and not _needs_poetry(machine, project):
         return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None, problem=None)
-    problem = poetry.health_check(runtime, version=None)
-    return _built("Poetry", f"{version or 'none'}, {tool}", poetry.home(runtime), problem)
+    problem = poetry.health_check(machine, version=None)
+    return _built("Poetry", f"{version or 'none'}, {tool}", poetry.home(machine), problem)
 
 
-def _needs_poetry(runtime: Runtime, project: Path) -> bool:
+def _needs_poetry(machine: Machine, project: Path) -> bool:
     try:
         recorded = venv.recorded_wish(project)
-        lock = environment.find_lock(project, recorded.lock if recorded else None, runtime)
+        lock = environment.find_lock(project, recorded.lock if recorded else None, machine)
     except ColabEnvError:  # the environment's own line says what is wrong
         return True
     return lock is None or lock.kind == "poetry.lock"
 
 
-def _environment(runtime: Runtime, project: Path) -> Part:
+def _environment(machine: Machine, project: Path) -> Part:
     where = project / venv.NAME
-    python = venv.recorded_python(project) or choice.python(runtime)
+    python = venv.recorded_python(project) or choice.python(machine)
     if python is None:
         none = venv.fault(project) or "there is no virtual environment"
         return Part(name="Environment", what="none", where=None, problem=none)
-    problem = environment.health_check(project, python, runtime)
+    problem = environment.health_check(project, python, machine)
     count = venv.packages(project)
     return _built("Environment", f"{count} package{'' if count == 1 else 's'}", where, problem)
 
 
-def _kernels(runtime: Runtime, project: Path) -> Iterator[Part]:
-    ours = [each for each in kernelspec.registered(runtime) if each.project == project]
+def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
+    ours = [each for each in kernelspec.registered(machine) if each.project == project]
     if not ours:
         yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
     for each in ours:

@@ -20,8 +20,8 @@ from colab_env.results import short
 from colab_env.step import Found
 
 if TYPE_CHECKING:
+    from colab_env.machine import Machine
     from colab_env.plans import keeping
-    from colab_env.runtime import Runtime
 
 _POETRYS = ("pyproject.toml", "poetry.toml", "poetry.lock")
 
@@ -91,7 +91,7 @@ class Environment:
         self,
         project: Path,
         python: Interpreter,
-        runtime: Runtime,
+        machine: Machine,
         *,
         system_site_packages: bool,
         wish: Wish,
@@ -99,7 +99,7 @@ class Environment:
     ) -> None:
         self.project = project
         self.python = python
-        self.runtime = runtime
+        self.machine = machine
         self.visible = system_site_packages
         self.wish = wish
         self.ready = ready
@@ -145,7 +145,7 @@ class Environment:
         return Found(what=what, where=self.project / venv.NAME, python=self.python)
 
     def _look(self) -> None:
-        self.lock = fitting_lock(self.project, self.wish, self.runtime, system_site_packages=self.visible)
+        self.lock = fitting_lock(self.project, self.wish, self.machine, system_site_packages=self.visible)
 
     def _require_python(self) -> None:
         asked = lockfiles.requires_python(self.lock) if self.lock else pyproject.requires_python(self.project)
@@ -156,8 +156,8 @@ class Environment:
             raise NoSuchPythonError(msg, hint=self._other_python(asked, asking.name))
 
     def _other_python(self, asked: str, asking: str) -> str:
-        own = system.of_machine(self.runtime)
-        colab = self.runtime.is_colab
+        own = system.of_machine(self.machine)
+        colab = self.machine.is_colab
         said = outgrown(own.version, parse_specifier(asked), asking=asking, is_colab=colab) if own else None
         return said or f"choose another Python: setup(python={asked!r})"
 
@@ -178,7 +178,7 @@ class Environment:
         project, extras = self.lock.directory if self.lock else self.project, self.wish.extras
         from colab_env.plans import keeping
 
-        return keeping.Keeper(self.wish.keep, python=self.python, project=project, extras=extras, runtime=self.runtime)
+        return keeping.Keeper(self.wish.keep, python=self.python, project=project, extras=extras, machine=self.machine)
 
     def _place(self) -> locked.Place:
         environment = self.project / venv.NAME
@@ -186,8 +186,8 @@ class Environment:
 
     def _uv(self) -> Path | None:
         if self.wish.installer is not None:
-            return uv.ensure(self.runtime) if self.wish.installer == "uv" else None
-        found = uv.obtain(self.runtime)
+            return uv.ensure(self.machine) if self.wish.installer == "uv" else None
+        found = uv.obtain(self.machine)
         if found is None:
             self.notes.append(f"uv cannot be had here: {'Poetry' if self.is_poetrys else 'pip'} installs, more slowly")
         return found
@@ -218,7 +218,7 @@ class Environment:
             self.notes.append(f"the virtual environment that was there is now {kept.name}")
 
     def _create(self, place: locked.Place) -> None:
-        installer = uv.installer(self.runtime, index.settings(self.runtime))
+        installer = uv.installer(self.machine, index.settings(self.machine))
         # Where uv fills it, pip comes with the packages.
         installer.make_venv(
             place.environment, self.python.path, system_site_packages=self.visible, pip=place.uv is None
@@ -227,7 +227,7 @@ class Environment:
     def _install(self, place: locked.Place) -> None:
         keeper = self._keeper(place)
         choice = replace(self.choice, left_out=keeper.left_out) if keeper else self.choice
-        locked.install(self.lock, choice, place=place, runtime=self.runtime)
+        locked.install(self.lock, choice, place=place, machine=self.machine)
         self._look()  # Poetry may have made one
         kernelspec.write_ipython_config(place.environment)
         wanted = self.wish.recorded()
@@ -255,7 +255,7 @@ class Environment:
         others = [each.path.name for each in lockfiles.candidates(self.project) if each.path != self.lock.path]
         if others or not self.is_poetrys:
             beside = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
-            self.notes.append(f"Packages from {_named(self.lock, self.runtime)}{beside}")
+            self.notes.append(f"Packages from {_named(self.lock, self.machine)}{beside}")
 
 
 def _kept_names(keep: Sequence[str]) -> tuple[str, ...]:
@@ -270,27 +270,27 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def health_check(project: Path, python: Interpreter, runtime: Runtime) -> str | None:
+def health_check(project: Path, python: Interpreter, machine: Machine) -> str | None:
     """Return why a project's environment is not what was wanted of it last, or None. Reads files, starts nothing."""
     try:
         wish = Wish.from_recorded(venv.recorded_wish(project))
         visible = venv.sees_system(project)
-        return Environment(project, python, runtime, system_site_packages=visible, wish=wish).check()
+        return Environment(project, python, machine, system_site_packages=visible, wish=wish).check()
     except ColabEnvError as error:
         return error.message
 
 
-def wanted_of(project: Path, wish: Wish, runtime: Runtime) -> str:
+def wanted_of(project: Path, wish: Wish, machine: Machine) -> str:
     """Return a checksum of a wish, and of a lock file that colab-env never writes: what a snapshot is found by."""
-    lock = find_lock(project, wish.lock, runtime)
+    lock = find_lock(project, wish.lock, machine)
     content = None if lock is None or lock.kind == "poetry.lock" else lockfiles.digest(lock)
     said = json.dumps([{**wish.as_dict(), "lock": None}, content], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def fitting_lock(project: Path, wish: Wish, runtime: Runtime, *, system_site_packages: bool) -> LockFile | None:
+def fitting_lock(project: Path, wish: Wish, machine: Machine, *, system_site_packages: bool) -> LockFile | None:
     """Return what says what the environment consists of. Raises UsageError for a wish that does not go with it."""
-    lock = find_lock(project, wish.lock, runtime)
+    lock = find_lock(project, wish.lock, machine)
     if lock is not None:
         locked.check(lock, wish.choice)
     if lock is not None and lock.kind == lockfiles.CONDA and (wish.keep or not system_site_packages):
@@ -300,7 +300,7 @@ def fitting_lock(project: Path, wish: Wish, runtime: Runtime, *, system_site_pac
     return lock
 
 
-def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | None:
+def find_lock(project: Path, lock: str | None, machine: Machine) -> LockFile | None:
     """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
 
     The `# /// script` block of a cell that has run counts where the project has no dependencies of its own.
@@ -309,10 +309,10 @@ def find_lock(project: Path, lock: str | None, runtime: Runtime) -> LockFile | N
     block = script_block.of_notebook() if lock is None and (found is None or found.kind == "poetry.lock") else None
     if block is None or pyproject.has_dependencies(project):
         return found
-    return LockFile(path=locked.write_block(block, runtime), kind="script")
+    return LockFile(path=locked.write_block(block, machine), kind="script")
 
 
-def _named(lock: LockFile, runtime: Runtime) -> str:
-    if runtime.data in lock.path.parents:
+def _named(lock: LockFile, machine: Machine) -> str:
+    if machine.data in lock.path.parents:
         return "the notebook's `# /// script` block"
     return lock.path.name if lock.kind != "script" else f"the block in {lock.path.name}"

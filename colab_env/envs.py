@@ -13,12 +13,12 @@ from typing import NoReturn
 
 from colab_env import _files, _process
 from colab_env.errors import BrokenEnvironmentError, ScriptError
+from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory, processes, scripts
 from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment, Receipt
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
-from colab_env.runtime import Runtime
 from colab_env.step import RUNNING, Found, Step
 
 Base = str | Path | None
@@ -54,15 +54,15 @@ def create(
         system_site_packages=system_site_packages,
         kernel=kernel,
     ).checked()
-    runtime, place = _named(name, base)
+    machine, place = _named(name, base)
 
     def check() -> str | None:
-        return _to_do(place, asked) or kernels.health_check(place, runtime=runtime)
+        return _to_do(place, asked) or kernels.health_check(place, machine=machine)
 
     def build() -> None:
-        building.create(place, asked, runtime=runtime)
+        building.create(place, asked, machine=machine)
 
-    return _step("create", place, runtime=runtime, check=check, build=build)
+    return _step("create", place, machine=machine, check=check, build=build)
 
 
 def list_environments(*, base: Base = None, measure: bool = False) -> list[EnvironmentInfo]:
@@ -70,7 +70,7 @@ def list_environments(*, base: Base = None, measure: bool = False) -> list[Envir
 
     Sizes are those of the day they were made, unless `measure`. Starts nothing.
     """
-    bases = base_dirs.bases(Runtime.detect(), base)
+    bases = base_dirs.bases(Machine.detect(), base)
     used = processes.users(bases)
     return [inventory.info(place, used.get(place.path, []), measure=measure) for place in inventory.everything(bases)]
 
@@ -87,7 +87,7 @@ def which(name: str, program: str, *, base: Base = None) -> Path:
 
 def environ(name: str, *, base: Base = None) -> dict[str, str]:
     """Return this process's environment as an activated environment has it."""
-    return _activated(_find(name, base), Runtime.detect().environ)
+    return _activated(_find(name, base), Machine.detect().environ)
 
 
 def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn:
@@ -98,7 +98,7 @@ def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a new program would go on to
         signal.signal(number, signal.SIG_DFL)
-    os.execve(found, [str(found), *arguments], _activated(place, Runtime.detect().environ))  # noqa: S606  that is the point
+    os.execve(found, [str(found), *arguments], _activated(place, Machine.detect().environ))  # noqa: S606  that is the point
 
 
 def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoReturn:
@@ -155,8 +155,8 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
     """
     from colab_env.named_env import moving, purging
 
-    runtime = Runtime.detect()
-    bases = base_dirs.bases(runtime, base)
+    machine = Machine.detect()
+    bases = base_dirs.bases(machine, base)
     with contextlib.ExitStack() as last:
         for each in bases:
             last.callback(moving.clear_leftovers, each)
@@ -164,8 +164,8 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
         there = [place for place in places if place is not None]
         if not force:
             for place in there:
-                _require_unused(place, runtime)
-        return [purging.purge(place, runtime=runtime) for place in there]
+                _require_unused(place, machine)
+        return [purging.purge(place, machine=machine) for place in there]
 
 
 def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base = None) -> StepResult:
@@ -176,22 +176,22 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     """
     from colab_env.named_env import moving
 
-    runtime, place = _named(name, base)
+    machine, place = _named(name, base)
     source = Path(directory).expanduser().absolute()
     moving.clear_leftovers(place.base)
     _files.recover(source, wait=False)
     if moving.has_moved(source, place):
-        return _step("adopt", place, runtime=runtime)
+        return _step("adopt", place, machine=machine)
     moving.require_environment(source)
     if source != place.path:
         moving.require_free(place)
     if not force:
-        _require_unused(NamedEnvironment(name=source.name, base=source.parent), runtime)
+        _require_unused(NamedEnvironment(name=source.name, base=source.parent), machine)
 
     def build() -> None:
-        moving.adopt(source, place, runtime=runtime)
+        moving.adopt(source, place, machine=machine)
 
-    return _step("adopt", place, runtime=runtime, check=lambda: f"from {short(source)}", build=build)
+    return _step("adopt", place, machine=machine, check=lambda: f"from {short(source)}", build=build)
 
 
 def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) -> StepResult:
@@ -201,23 +201,23 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
     """
     from colab_env.named_env import moving
 
-    runtime = Runtime.detect()
-    bases = base_dirs.bases(runtime, base)
+    machine = Machine.detect()
+    bases = base_dirs.bases(machine, base)
     for each in (NamedEnvironment(name=check_environment_name(new_name), base=each) for each in bases):
         moving.clear_leftovers(each.base)
         if moving.has_moved(each.base / name, each):
-            return _step("rename", each, runtime=runtime)
+            return _step("rename", each, machine=machine)
     place = _find(name, base)
     new = NamedEnvironment(name=new_name, base=place.base)
     moving.require_free(new)
     if not force:
-        _require_unused(place, runtime)
+        _require_unused(place, machine)
 
     def build() -> None:
         with _files.locked(place.lock):
-            moving.rename(place, new, runtime=runtime)
+            moving.rename(place, new, machine=machine)
 
-    return _step("rename", new, runtime=runtime, check=lambda: f"from {name!r}", build=build)
+    return _step("rename", new, machine=machine, check=lambda: f"from {name!r}", build=build)
 
 
 def upgrade(name: str, *, python: str | None = None, force: bool = False, base: Base = None) -> StepResult:
@@ -228,19 +228,19 @@ def upgrade(name: str, *, python: str | None = None, force: bool = False, base: 
     """
     from colab_env.named_env import building
 
-    runtime, place = Runtime.detect(), _find(name, base)
+    machine, place = Machine.detect(), _find(name, base)
     recorded = _receipt(place).recipe
     recipe = replace(recorded, python=python or recorded.python).checked()
 
     def build() -> None:
-        building.rebuild(place, recipe, runtime=runtime, force=force)
+        building.rebuild(place, recipe, machine=machine, force=force)
 
-    return _step("upgrade", place, runtime=runtime, check=lambda: "a new one is asked for", build=build)
+    return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build)
 
 
-def _require_unused(place: NamedEnvironment, runtime: Runtime) -> None:
+def _require_unused(place: NamedEnvironment, machine: Machine) -> None:
     """Raise EnvironmentInUseError while programs run from an environment, but for those that a killed run has left."""
-    _process.end_orphans(runtime.data / RUNNING)
+    _process.end_orphans(machine.data / RUNNING)
     processes.require_unused(place)
 
 
@@ -251,7 +251,7 @@ def _step(
     verb: str,
     place: NamedEnvironment,
     *,
-    runtime: Runtime,
+    machine: Machine,
     check: Callable[[], str | None] = lambda: None,
     build: Callable[[], None] = lambda: None,
 ) -> StepResult:
@@ -270,7 +270,7 @@ def _step(
     step = Step(
         name=verb,
         title=title,
-        runtime=runtime,
+        machine=machine,
         lock=place.lock,
         check=check,
         build=swept_build,
@@ -298,12 +298,12 @@ def _receipt(place: NamedEnvironment) -> Receipt:
 
 
 def _find(name: str, base: Base) -> NamedEnvironment:
-    return inventory.find(name, base_dirs.bases(Runtime.detect(), base))
+    return inventory.find(name, base_dirs.bases(Machine.detect(), base))
 
 
-def _named(name: str, base: Base) -> tuple[Runtime, NamedEnvironment]:
-    runtime = Runtime.detect()
-    return runtime, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(runtime, base)[0])
+def _named(name: str, base: Base) -> tuple[Machine, NamedEnvironment]:
+    machine = Machine.detect()
+    return machine, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(machine, base)[0])
 
 
 def _activated(place: NamedEnvironment, environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from colab_env import _download, _report
 from colab_env.errors import NetworkError
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 _FOUND_NONE = re.compile(
     r"No solution found|No matching distribution found"  # uv, pip
@@ -58,10 +58,10 @@ class Index:
         return {name: value for name, value in told.items() if value and name not in environ}
 
 
-def settings(runtime: Runtime) -> Index:
+def settings(machine: Machine) -> Index:
     """Read the machine's settings: uv's first, then pip's. Reads files, starts nothing."""
-    pip = _pip(runtime)
-    uv = runtime.environ.get("UV_DEFAULT_INDEX") or runtime.environ.get("UV_INDEX_URL") or _uv_file(runtime)
+    pip = _pip(machine)
+    uv = machine.environ.get("UV_DEFAULT_INDEX") or machine.environ.get("UV_INDEX_URL") or _uv_file(machine)
     listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
     return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), **listed)
 
@@ -92,10 +92,10 @@ def _default() -> str | None:
     return str(PyPI.simple_url)
 
 
-def _pip(runtime: Runtime) -> dict[str, str]:
+def _pip(machine: Machine) -> dict[str, str]:
     # pip's documented order, later ones win: global, user (old and new place), PIP_CONFIG_FILE, environment.
     found: dict[str, str] = {}
-    for path in _pip_files(runtime):
+    for path in _pip_files(machine):
         parser = configparser.RawConfigParser()
         try:
             parser.read(path, encoding="utf-8")
@@ -105,25 +105,25 @@ def _pip(runtime: Runtime) -> dict[str, str]:
             if parser.has_section(section):
                 found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
     for key in ("index-url", "cert", *_LISTS.values()):
-        if value := runtime.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
+        if value := machine.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
             found[key] = value
     return found
 
 
-def _pip_files(runtime: Runtime) -> Iterator[Path]:
-    config = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
-    named = runtime.environ.get("PIP_CONFIG_FILE")
+def _pip_files(machine: Machine) -> Iterator[Path]:
+    config = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
+    named = machine.environ.get("PIP_CONFIG_FILE")
     if named == os.devnull:  # pip's own sign for "no file at all"
         return
     yield from (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
     if named and Path(named).exists():  # in the place of the user's files
         yield Path(named)
     else:
-        yield from (runtime.home / ".pip/pip.conf", config / "pip/pip.conf")
+        yield from (machine.home / ".pip/pip.conf", config / "pip/pip.conf")
 
 
-def _uv_file(runtime: Runtime) -> str | None:
-    config = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
+def _uv_file(machine: Machine) -> str | None:
+    config = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
     for path in (config / "uv/uv.toml", Path("/etc/uv/uv.toml")):
         if path.is_file() and (url := _default_index(path)):
             return url

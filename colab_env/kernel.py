@@ -15,7 +15,7 @@ from colab_env.miniconda import environment_yml
 from colab_env.step import Found
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 TIERS = (kernelspec.FULL, kernelspec.WITH_COLAB, kernelspec.PLAIN)
 
@@ -27,12 +27,12 @@ class ProjectKernel:
     name: str
     project: Path
     python: Interpreter
-    runtime: Runtime
+    machine: Machine
     notes: list[str] = field(default_factory=list)
 
     @property
     def layer(self) -> Path:
-        return colab_layer.directory(self.runtime, self.python)
+        return colab_layer.directory(self.machine, self.python)
 
     @property
     def _untried(self) -> Path:
@@ -42,18 +42,18 @@ class ProjectKernel:
         if self._untried.exists():
             return "the environment comes from a snapshot and has not been tried"
         spec = self.spec(kernelspec.PLAIN)
-        return kernelspec.health_check(self.runtime, self.name, spec) or guard.health_check(self.runtime)
+        return kernelspec.health_check(self.machine, self.name, spec) or guard.health_check(self.machine)
 
     def build(self) -> None:
-        _files.check_writable(kernelspec.directory(self.runtime, self.name))
+        _files.check_writable(kernelspec.directory(self.machine, self.name))
         kernelspec.write_ipython_config(kernelspec.environment_of(self.project))
-        guard.install(self.runtime)
+        guard.install(self.machine)
         outcome: preflight.Outcome | None = None
-        for tier in TIERS if self.runtime.is_colab else (kernelspec.PLAIN,):
+        for tier in TIERS if self.machine.is_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)
-            outcome = _try(self.runtime, spec, tier)
+            outcome = _try(self.machine, spec, tier)
             if outcome.failure is None:
-                kernelspec.write(self.runtime, self.name, spec)
+                kernelspec.write(self.machine, self.name, spec)
                 _files.remove(self._untried)
                 return
             self.notes.append(
@@ -63,48 +63,48 @@ class ProjectKernel:
 
     def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:
         # What environment.yml brings are programs too.
-        programs = [self.python.path.parent] if environment_yml.prefix_of(self.python.path, self.runtime) else []
+        programs = [self.python.path.parent] if environment_yml.prefix_of(self.python.path, self.machine) else []
         spec = kernelspec.spec_dict(
             tier=tier,
             python=self.python,
             project=self.project,
             launcher=colab_layer.launcher(self.layer),
             shown=kernelspec.display_name(self.python, self.project),
-            commands=[self.runtime.bin, *programs],
+            commands=[self.machine.bin, *programs],
             fingerprint={"layer": str(self.layer), "python": self.python.version},
         )
-        return guard.guarded(spec, name=self.name, runtime=self.runtime)
+        return guard.guarded(spec, name=self.name, machine=self.machine)
 
     def describe(self) -> Found:
-        tier = kernelspec.own(kernelspec.read(self.runtime, self.name) or self.spec(kernelspec.PLAIN)).tier
-        return Found(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.runtime, self.name))
+        tier = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN)).tier
+        return Found(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.machine, self.name))
 
 
-def try_registered(runtime: Runtime, name: str) -> preflight.Outcome:
+def try_registered(machine: Machine, name: str) -> preflight.Outcome:
     """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
-    spec = kernelspec.read(runtime, name)
+    spec = kernelspec.read(machine, name)
     if spec is None:
-        known = ", ".join(kernel.name for kernel in kernelspec.registered(runtime) if kernel.ours) or "none"
+        known = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
         msg = f"colab-env has registered no kernel {name!r}"
         raise MissingStepError(msg, hint=f"registered kernels: {known}")
-    return _try(runtime, spec, _tier(spec))
+    return _try(machine, spec, _tier(spec))
 
 
-def try_argv(runtime: Runtime, spec: Mapping[str, Any], argv: list[str], **variables: str) -> preflight.Outcome:
+def try_argv(machine: Machine, spec: Mapping[str, Any], argv: list[str], **variables: str) -> preflight.Outcome:
     """Start a kernel of ours in another way than its kernelspec says, with `variables` set, and ask for the same."""
     changed = {**spec, "argv": argv, "env": {**spec["env"], **variables}}
-    return _try(runtime, changed, _tier(spec))
+    return _try(machine, changed, _tier(spec))
 
 
 def _tier(spec: Mapping[str, Any]) -> kernelspec.Tier:
     return next(tier for tier in TIERS if tier.name == kernelspec.own(spec).tier)
 
 
-def _try(runtime: Runtime, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
+def _try(machine: Machine, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
     site = colab_layer.site(kernelspec.own(spec).layer)
-    environ = {**kernelspec.started_environ(spec, runtime.environ), **guard.TRIAL}
+    environ = {**kernelspec.started_environ(spec, machine.environ), **guard.TRIAL}
     return preflight.try_kernel(
-        spec, environ=environ, checks=tier.checks, structured=tier.structured, runtime=runtime, site=site
+        spec, environ=environ, checks=tier.checks, structured=tier.structured, machine=machine, site=site
     )
 
 

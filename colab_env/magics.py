@@ -14,8 +14,8 @@ from colab_env import _files, _process, _report, choice, diagnose, switching
 from colab_env.errors import MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
+from colab_env.machine import Machine
 from colab_env.results import short
-from colab_env.runtime import Runtime
 from colab_env.step import changing, project_lock
 
 _HINT = "%%colab_env [NAME] [--push x,y] [--pull x,y], or %colab_env status | switch [NAME] | add PACKAGE..."
@@ -116,9 +116,9 @@ def _looked_up(space: dict[str, Any], name: str) -> Any:
 
 
 def _only_kernel() -> str:
-    runtime = Runtime.detect()
-    ours = [kernel for kernel in kernelspec.registered(runtime) if kernel.ours and kernel.problem is None]
-    here = [kernel for kernel in ours if kernel.project == choice.place(runtime, "project")]
+    machine = Machine.detect()
+    ours = [kernel for kernel in kernelspec.registered(machine) if kernel.ours and kernel.problem is None]
+    here = [kernel for kernel in ours if kernel.project == choice.place(machine, "project")]
     for candidates in (here, ours):
         if len(candidates) == 1:
             return candidates[0].name
@@ -129,17 +129,17 @@ def _only_kernel() -> str:
 
 
 def _project() -> Path:
-    return choice.place(Runtime.detect(), "project") or Path.cwd()
+    return choice.place(Machine.detect(), "project") or Path.cwd()
 
 
 def _add(packages: list[str]) -> None:
-    runtime, project = Runtime.detect(), _project()
+    machine, project = Machine.detect(), _project()
     files = (project / name for name in ("pyproject.toml", "poetry.lock"))
-    argv: list[str | Path] = [runtime.bin / "poetry", "add", "--no-interaction", *packages]
+    argv: list[str | Path] = [machine.bin / "poetry", "add", "--no-interaction", *packages]
     with (
-        changing("add", runtime, project_lock(runtime, project)),
+        changing("add", machine, project_lock(machine, project)),
         _files.restoring(*files),
         _report.activity(f"Adding {' '.join(packages)}"),
     ):
-        _process.run(argv, environ=_process.child_environ(runtime.environ), cwd=project)
+        _process.run(argv, environ=_process.child_environ(machine.environ), cwd=project)
     _report.tell(f"✓ {' '.join(packages)} added to {short(project)}")

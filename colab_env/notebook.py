@@ -15,9 +15,9 @@ from typing import Any, Literal
 from colab_env import _files
 from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionError, NotWritableError
 from colab_env.json_text import with_value
+from colab_env.machine import Machine
 from colab_env.names import check_kernel_name
 from colab_env.results import short
-from colab_env.runtime import Runtime
 
 _UNCHANGED = "nothing was changed"
 _BOM = "\ufeff"
@@ -203,7 +203,7 @@ def _name(kernelspec: Mapping[str, Any]) -> str | None:
 
 
 def _registered_display_name(name: str) -> str | None:
-    for file in (Runtime.detect().jupyter / "kernels").glob("*/kernel.json"):
+    for file in (Machine.detect().jupyter / "kernels").glob("*/kernel.json"):
         spec = _files.read_json(file) if file.parent.name.lower() == name else None
         if isinstance(spec, dict) and isinstance(spec.get("display_name"), str):
             return str(spec["display_name"])

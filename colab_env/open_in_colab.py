@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from colab_env import _process
 from colab_env.errors import CommandError, NoRemoteError
+from colab_env.machine import Machine
 from colab_env.results import short
-from colab_env.runtime import Runtime
 
 _IMAGE = "https://colab.research.google.com/assets/colab-badge.svg"
 _PAGE = "https://colab.research.google.com/github"
@@ -44,7 +44,7 @@ def badge(
     on github.com (the only one that Colab opens by such an address), no branch.
     """
     notebook = Path(notebook)
-    environ = _process.child_environ(Runtime.detect().environ, LC_ALL="C")
+    environ = _process.child_environ(Machine.detect().environ, LC_ALL="C")
     path = _path_in_repository(notebook, environ=environ)
     owner_and_name = _owner_and_name(repository or _origin(notebook.parent, environ=environ))
     branch = branch or _default_branch(notebook.parent, environ=environ)

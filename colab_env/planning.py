@@ -12,11 +12,11 @@ from colab_env.environment import find_lock
 from colab_env.interpreter import outgrown, parse_specifier
 from colab_env.locks import locked, lockfiles, poetry_lock, pylock, requirements_text
 from colab_env.locks.requirements_text import Wanted
+from colab_env.machine import Machine
 from colab_env.plans import comparison, distributions, foreseen, keeping, project_needs
 from colab_env.plans.comparison import Sides
-from colab_env.plans.keeping import Machine
+from colab_env.plans.keeping import SystemPackages
 from colab_env.plans.planned import Plan
-from colab_env.runtime import Runtime
 
 if TYPE_CHECKING:
     from colab_env.locks.lockfiles import LockFile
@@ -44,19 +44,19 @@ def plan(
     What a package needs is known where its metadata is on this machine already; the rest shows when `setup` runs.
     Raises NoSuchPythonError, UsageError, ProjectFileError, or what reading the lock file raises.
     """
-    runtime, directory = Runtime.detect(), Path(project).expanduser().resolve()
-    found = find_lock(directory, None if lock is None else str(lock), runtime)
+    machine, directory = Machine.detect(), Path(project).expanduser().resolve()
+    found = find_lock(directory, None if lock is None else str(lock), machine)
     wish = (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(directory)
     chosen = foreseen.python(
         python or wish,
         given=python is not None,
-        source=choice.source(interpreter, runtime),
+        source=choice.source(interpreter, machine),
         project=directory,
         prefix=Path(prefix).expanduser().absolute(),
-        runtime=runtime,
+        machine=machine,
     )
     question = _Question(
-        runtime=runtime,
+        machine=machine,
         project=directory,
         lock=found,
         requires_python=wish,
@@ -64,15 +64,15 @@ def plan(
         groups=None if groups is None else tuple(groups),
         keep=keeping.names(keep),
     )
-    machine = keeping.machine(runtime, chosen=chosen.python)
-    return question.answered(chosen, machine, system_site_packages=system_site_packages)
+    present = keeping.present(machine, chosen=chosen.python)
+    return question.answered(chosen, present, system_site_packages=system_site_packages)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
     """What is asked about one project."""
 
-    runtime: Runtime
+    machine: Machine
     project: Path
     lock: LockFile | None
     requires_python: str | None
@@ -80,17 +80,17 @@ class _Question:
     groups: tuple[str, ...] | None
     keep: tuple[str, ...]
 
-    def answered(self, chosen: Foreseen, machine: Machine, *, system_site_packages: bool) -> Plan:
-        inside = system.look_inside(chosen.python, runtime=self.runtime) if chosen.there else None
+    def answered(self, chosen: Foreseen, present: SystemPackages, *, system_site_packages: bool) -> Plan:
+        inside = system.look_inside(chosen.python, machine=self.machine) if chosen.there else None
         markers = inside.markers if inside else _markers_of(chosen.python.version)
         directories = inside.directories if inside and system_site_packages else ()
         needs = project_needs.read(self.lock.directory if self.lock else self.project, markers, extras=self.extras)
-        wanted = self._wanted(chosen, machine, markers)
+        wanted = self._wanted(chosen, present, markers)
         lock = keeping.Lock(wanted=wanted or _unlocked(needs), needs=needs)
-        kept = keeping.choose(self.keep, lock, machine=machine, python=chosen.python)
+        kept = keeping.choose(self.keep, lock, present=present, python=chosen.python)
         sides = Sides(
             wanted=lock.wanted,
-            machine=machine.packages,
+            machine=present.packages,
             seen=distributions.read(directories),
             markers=markers,
             kept=kept.packages,
@@ -99,8 +99,8 @@ class _Question:
         return Plan(
             python=chosen.python,
             there=chosen.there,
-            machine=machine.python,
-            visible=not machine.directories.isdisjoint(directories),
+            machine=present.python,
+            visible=not present.directories.isdisjoint(directories),
             lock=self.lock.path if self.lock else None,
             rows=tuple(comparison.rows(sides)),
             only_on_machine=comparison.only_on_machine(sides),
@@ -110,29 +110,29 @@ class _Question:
             saved=sum(each.size() for each in kept.packages.values()),
         )
 
-    def _wanted(self, chosen: Foreseen, machine: Machine, markers: Mapping[str, str]) -> dict[str, Wanted]:
+    def _wanted(self, chosen: Foreseen, present: SystemPackages, markers: Mapping[str, str]) -> dict[str, Wanted]:
         if self.lock is None:
             return {}
-        if self.lock.kind == "poetry.lock" and poetry.missing(self.runtime):
+        if self.lock.kind == "poetry.lock" and poetry.missing(self.machine):
             groups = pyproject.default_groups(self.lock.directory) if self.groups is None else self.groups
             text = poetry_lock.read(self.lock.path.read_text(encoding="utf-8"), groups)
             return requirements_text.read(text, markers)
         if not chosen.there and self.lock.kind in _PLAIN:  # uv would read them for a Python that it has to start
             text = self.lock.path.read_text(encoding="utf-8")
             return requirements_text.read(pylock.read(text) if self.lock.kind == "pylock.toml" else text, markers)
-        reader = chosen.python if chosen.there else machine.python or chosen.python
+        reader = chosen.python if chosen.there else present.python or chosen.python
         text = locked.requirements(
-            self.lock, python=reader, runtime=self.runtime, extras=self.extras, groups=self.groups
+            self.lock, python=reader, machine=self.machine, extras=self.extras, groups=self.groups
         )
         return requirements_text.read(text, markers)
 
     def _outgrown(self) -> str | None:
-        own = system.of_machine(self.runtime)
+        own = system.of_machine(self.machine)
         if self.requires_python is None or own is None:
             return None
         asking = self.lock.path.name if self.lock and self.lock.kind in ("pylock.toml", "script") else "pyproject.toml"
         return outgrown(
-            own.version, parse_specifier(self.requires_python), asking=asking, is_colab=self.runtime.is_colab
+            own.version, parse_specifier(self.requires_python), asking=asking, is_colab=self.machine.is_colab
         )
 
 

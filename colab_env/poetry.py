@@ -15,7 +15,7 @@ from colab_env.results import short
 from colab_env.standalone._poetry import NOTE as INDEX_NOTE
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
     from colab_env.wheels import WheelInstaller
 
 _LAUNCHER = Path(__file__).parent / "standalone" / "_poetry.py"
@@ -41,47 +41,47 @@ class Receipt:
         return values if version else {"poetry": values.get("version")}
 
 
-def home(runtime: Runtime) -> Path:
-    return runtime.data / "poetry"
+def home(machine: Machine) -> Path:
+    return machine.data / "poetry"
 
 
-def health_check(runtime: Runtime, *, version: str | None) -> str | None:
+def health_check(machine: Machine, *, version: str | None) -> str | None:
     """Return why Poetry or its command has to be installed, or None. Reads files, starts nothing."""
-    return missing(runtime, version=version) or _command_problem(runtime)
+    return missing(machine, version=version) or _command_problem(machine)
 
 
-def missing(runtime: Runtime, *, version: str | None = None) -> str | None:
+def missing(machine: Machine, *, version: str | None = None) -> str | None:
     """Return why a project cannot be installed with Poetry, or None. Reads files, starts nothing."""
-    there = installed_version(runtime)
+    there = installed_version(machine)
     if there is None:
-        return _state.fault(home(runtime) / _files.RECEIPT, Receipt) or "Poetry is not installed"
+        return _state.fault(home(machine) / _files.RECEIPT, Receipt) or "Poetry is not installed"
     if there != (version or there):
         return f"Poetry {there} is installed, {version} is asked for"
-    if not _program(runtime).is_file() or not _python(runtime).is_file():
+    if not _program(machine).is_file() or not _python(machine).is_file():
         return "Poetry's environment is damaged"
-    if not any(home(runtime).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
+    if not any(home(machine).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
         return "Poetry's export plugin is missing"
     return None
 
 
-def installed_version(runtime: Runtime) -> str | None:
-    receipt = _state.receipt(home(runtime), Receipt)
+def installed_version(machine: Machine) -> str | None:
+    receipt = _state.receipt(home(machine), Receipt)
     return receipt.poetry if receipt else None
 
 
-def install(runtime: Runtime, *, version: str | None, installer: WheelInstaller) -> None:
+def install(machine: Machine, *, version: str | None, installer: WheelInstaller) -> None:
     """Make the tool environment, and prove that Poetry starts. Where only its command is missing, write that."""
-    if missing(runtime, version=version) is None:
-        write_command(runtime)
+    if missing(machine, version=version) is None:
+        write_command(machine)
         return
     wanted = version or pins.POETRY
-    with _files.replacing(home(runtime)):
-        installer.make_venv(home(runtime) / "venv", runtime.machine_python)
-        installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(runtime))
-        write_command(runtime)
-        answer = _process.run([*_argv(runtime), "--version", "--no-ansi"], environ=_environ(runtime))
+    with _files.replacing(home(machine)):
+        installer.make_venv(home(machine) / "venv", machine.machine_python)
+        installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(machine))
+        write_command(machine)
+        answer = _process.run([*_argv(machine), "--version", "--no-ansi"], environ=_environ(machine))
         found = re.search(r"\d+(\.\w+)+", answer.output)
-        _state.complete(home(runtime), Receipt(poetry=found[0] if found else wanted))
+        _state.complete(home(machine), Receipt(poetry=found[0] if found else wanted))
 
 
 def _plugins(version: str) -> list[str]:
@@ -90,26 +90,26 @@ def _plugins(version: str) -> list[str]:
     return pinned if version == pins.POETRY else [each.partition("==")[0] for each in pinned]
 
 
-def write_command(runtime: Runtime) -> None:
+def write_command(machine: Machine) -> None:
     """Write the command `poetry`, which never waits for a keyring and knows the machine's package index."""
-    _files.write_text(_launcher(runtime), _LAUNCHER.read_text(encoding="utf-8"))
-    _files.write_program(runtime.bin / "poetry", _command_text(runtime))
+    _files.write_text(_launcher(machine), _LAUNCHER.read_text(encoding="utf-8"))
+    _files.write_program(machine.bin / "poetry", _command_text(machine))
 
 
-def _command_text(runtime: Runtime) -> str:
-    settings = index.settings(runtime)
+def _command_text(machine: Machine) -> str:
+    settings = index.settings(machine)
     defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **settings.poetry_environ({})}
     lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
-    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(runtime, _launcher(runtime)))))
+    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(machine, _launcher(machine)))))
 
 
-def _command_problem(runtime: Runtime) -> str | None:
-    command, launcher = runtime.bin / "poetry", _launcher(runtime)
+def _command_problem(machine: Machine) -> str | None:
+    command, launcher = machine.bin / "poetry", _launcher(machine)
     if not command.is_file():
         return "the command poetry is missing"
     if not launcher.is_file() or launcher.read_bytes() != _LAUNCHER.read_bytes():
         return "the command poetry is of another version of colab-env"
-    if command.read_bytes() != _command_text(runtime).encode():
+    if command.read_bytes() != _command_text(machine).encode():
         return "the command poetry knows other index settings than this machine has"
     return None
 
@@ -117,7 +117,7 @@ def _command_problem(runtime: Runtime) -> str | None:
 def install_project(
     project: Path,
     *,
-    runtime: Runtime,
+    machine: Machine,
     environment: Path | None = None,
     options: Sequence[str] = (),
 ) -> tuple[str, ...]:
@@ -127,18 +127,18 @@ def install_project(
     `poetry sync`. Returns what a person should read. Raises LockMismatchError, BuildError, NetworkError, DiskFullError or
     PoetryError, each with Poetry's last lines.
     """
-    environ = _environ(runtime) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
+    environ = _environ(machine) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
-    old = (installed_version(runtime) or "").startswith(("0.", "1."))
+    old = (installed_version(machine) or "").startswith(("0.", "1."))
     verb = ["install", "--sync"] if old else ["sync"]
-    return _run(verb, *options, project=project, runtime=runtime, environ=environ)
+    return _run(verb, *options, project=project, machine=machine, environ=environ)
 
 
 def export(
     project: Path,
     *,
-    runtime: Runtime,
+    machine: Machine,
     environment: Path | None = None,
     options: Sequence[str] = (),
 ) -> tuple[str, tuple[str, ...]]:
@@ -147,45 +147,45 @@ def export(
     Beside it stands what a person should read. Poetry resolves for the Python of the virtual environment `environment`; it
     makes none itself. `options` are those of `poetry export`. Raises what `install_project` raises.
     """
-    environ = _environ(runtime) | {"POETRY_VIRTUALENVS_CREATE": "false"}
+    environ = _environ(machine) | {"POETRY_VIRTUALENVS_CREATE": "false"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)
     # To a file that only we read: with credentials, it must not pass over the screen.
-    with _files.private_directory(runtime.data) as place:
+    with _files.private_directory(machine.data) as place:
         target = place / "requirements.txt"
         argv = ["export", "--output", str(target)]
-        notes = _run(argv, *options, project=project, runtime=runtime, environ=environ)
+        notes = _run(argv, *options, project=project, machine=machine, environ=environ)
         return target.read_text(encoding="utf-8"), notes
 
 
-def _run(verb: list[str], *options: str, project: Path, runtime: Runtime, environ: dict[str, str]) -> tuple[str, ...]:
-    argv = [*_argv(runtime), *verb, "--no-interaction", "--no-ansi", *options]
+def _run(verb: list[str], *options: str, project: Path, machine: Machine, environ: dict[str, str]) -> tuple[str, ...]:
+    argv = [*_argv(machine), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
         raise index.not_an_index(environ, finished.lines) or _explained(finished, project)
     return (INDEX_NOTE,) if INDEX_NOTE in finished.output else ()
 
 
-def _environ(runtime: Runtime) -> dict[str, str]:
-    return _process.child_environ(runtime.environ, **index.settings(runtime).poetry_environ(runtime.environ))
+def _environ(machine: Machine) -> dict[str, str]:
+    return _process.child_environ(machine.environ, **index.settings(machine).poetry_environ(machine.environ))
 
 
-def _python(runtime: Runtime) -> Path:
-    return home(runtime) / "venv/bin/python"
+def _python(machine: Machine) -> Path:
+    return home(machine) / "venv/bin/python"
 
 
-def _program(runtime: Runtime) -> Path:
-    return home(runtime) / "venv/bin/poetry"
+def _program(machine: Machine) -> Path:
+    return home(machine) / "venv/bin/poetry"
 
 
-def _launcher(runtime: Runtime) -> Path:
+def _launcher(machine: Machine) -> Path:
     # A copy, so that a package that is removed or updated breaks no command.
-    return runtime.bin / _LAUNCHER.name
+    return machine.bin / _LAUNCHER.name
 
 
-def _argv(runtime: Runtime, launcher: Path = _LAUNCHER) -> list[str | Path]:
+def _argv(machine: Machine, launcher: Path = _LAUNCHER) -> list[str | Path]:
     # Everybody starts Poetry this way: what its index answers is asked, remembered and healed in one place.
-    return [_python(runtime), "-I", launcher, runtime.data / "index.json"]
+    return [_python(machine), "-I", launcher, machine.data / "index.json"]
 
 
 def _explained(finished: _process.Finished, project: Path) -> CommandError | DiskFullError | NetworkError:

@@ -9,8 +9,8 @@ from colab_env import _files, pyproject
 from colab_env.environment import find_lock
 from colab_env.errors import NotWritableError, UsageError
 from colab_env.locks import lockfiles
+from colab_env.machine import Machine
 from colab_env.results import short
-from colab_env.runtime import Runtime
 
 if TYPE_CHECKING:
     from colab_env.locks.lockfiles import LockFile
@@ -30,19 +30,19 @@ def directory(project: str | Path) -> Path:
         return place.resolve()
 
 
-def asked_python(project: Path, lock: str | Path | None, runtime: Runtime) -> str | None:
+def asked_python(project: Path, lock: str | Path | None, machine: Machine) -> str | None:
     """Return the Python that the lock file asks for, else pyproject.toml, or None."""
-    found = find_lock(project, None if lock is None else str(lock), runtime)
+    found = find_lock(project, None if lock is None else str(lock), machine)
     return (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(project)
 
 
 def is_poetrys(project: str | Path, lock: str | Path | None) -> bool:
     """Say whether Poetry reads the lock file, or makes the first."""
-    found = find_lock(directory(project), None if lock is None else str(lock), Runtime.detect())
+    found = find_lock(directory(project), None if lock is None else str(lock), Machine.detect())
     return found is None or found.kind == "poetry.lock"
 
 
-def environment_yml(project: Path, lock: str | Path | None, runtime: Runtime) -> LockFile | None:
+def environment_yml(project: Path, lock: str | Path | None, machine: Machine) -> LockFile | None:
     """Return the environment.yml that says what the environment consists of, or None."""
-    found = find_lock(project, None if lock is None else str(lock), runtime)
+    found = find_lock(project, None if lock is None else str(lock), machine)
     return found if found is not None and found.kind == lockfiles.CONDA else None

@@ -15,8 +15,8 @@ from colab_env.environment import Wish, fitting_lock
 from colab_env.errors import PreflightError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
+from colab_env.machine import Machine
 from colab_env.results import SetupResult, StepResult
-from colab_env.runtime import Runtime
 from colab_env.snapshot.contents import Asked
 from colab_env.snapshots import SetupCache
 from colab_env.step import changing
@@ -56,7 +56,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. Independent
     steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
     """
-    began, source = time.monotonic(), choice.source(interpreter, Runtime.detect())
+    began, source = time.monotonic(), choice.source(interpreter, Machine.detect())
     with _report.screen():
         choose = functools.partial(
             install_python, python, interpreter=interpreter, project=project, prefix=prefix, lock=lock
@@ -65,7 +65,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
             functools.partial(install_poetry, version=poetry_version) if projects.is_poetrys(project, lock) else None
         )
         wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
-        fitting_lock(projects.directory(project), wish, Runtime.detect(), system_site_packages=system_site_packages)
+        fitting_lock(projects.directory(project), wish, Machine.detect(), system_site_packages=system_site_packages)
         fill = functools.partial(configured, project, system_site_packages=system_site_packages, wish=wish)
 
         def build() -> tuple[list[StepResult], StepResult]:
@@ -73,7 +73,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
             return built, register_kernel(kernel, project=project)
 
         asked = _asked(python, source, project, prefix, visible=system_site_packages, wish=wish)
-        cached = SetupCache(cache, Runtime.detect(), asked)
+        cached = SetupCache(cache, Machine.detect(), asked)
         with _held():
             restored = cached.restore()
             try:
@@ -95,9 +95,9 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 
 def _held() -> contextlib.AbstractContextManager[object]:
     """Let `undo` wait for all of a set-up, not only for the step at work; where nothing can be written, for none."""
-    runtime = Runtime.detect()
-    home = next(parent for parent in runtime.data.parents if parent.is_dir())
-    return changing("setup", runtime) if os.access(home, os.W_OK) else contextlib.nullcontext()
+    machine = Machine.detect()
+    home = next(parent for parent in machine.data.parents if parent.is_dir())
+    return changing("setup", machine) if os.access(home, os.W_OK) else contextlib.nullcontext()
 
 
 _Verb = Callable[..., StepResult]
@@ -155,7 +155,7 @@ def _asked(
     """Say what a snapshot has to be, to be used for a set-up with these arguments."""
     directory = projects.directory(project)
     by_path = python is not None and "/" in python
-    asked = None if by_path else python or projects.asked_python(directory, wish.lock, Runtime.detect())
+    asked = None if by_path else python or projects.asked_python(directory, wish.lock, Machine.detect())
     return Asked(
         project=directory,
         source=source,

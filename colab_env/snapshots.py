@@ -15,8 +15,8 @@ from colab_env.environment import Environment
 from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError
 from colab_env.interpreter import parse_specifier
 from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.machine import Machine
 from colab_env.results import StepResult, short
-from colab_env.runtime import Runtime
 from colab_env.snapshot import _archive, _cache, contents, restoring
 from colab_env.snapshot._archive import Footer
 from colab_env.snapshot._cache import Store
@@ -54,10 +54,10 @@ def save(directory: str | Path, *, project: str | Path | None = None) -> Saved:
     colab-env brought it into a directory of its own. `project` is by default the one set up last. Raises
     MissingStepError when the project is not set up, CacheError, DiskFullError or SnapshotError.
     """
-    runtime = Runtime.detect()
-    place = _project(runtime, project)
-    with _report.screen(), changing("save", runtime, runtime.data / "locks" / "snapshot"):
-        return _save(_cache.store(directory), runtime, place)
+    machine = Machine.detect()
+    place = _project(machine, project)
+    with _report.screen(), changing("save", machine, machine.data / "locks" / "snapshot"):
+        return _save(_cache.store(directory), machine, place)
 
 
 def restore(directory: str | Path, *, project: str | Path = ".") -> StepResult:
@@ -66,22 +66,22 @@ def restore(directory: str | Path, *, project: str | Path = ".") -> StepResult:
     `register_kernel` then tries the kernel and registers it. Raises SnapshotError when there is none or the one that
     fits is damaged, CacheError, NotOursError, DiskFullError or NotWritableError; then everything is as before.
     """
-    runtime, place = Runtime.detect(), Path(project).expanduser().resolve()
+    machine, place = Machine.detect(), Path(project).expanduser().resolve()
     asked = pyproject.requires_python(place)
     wanted = [
         Asked(project=place, specifier=parse_specifier(asked) if asked else None, system_site_packages=visible)
         for visible in (True, False)
     ]
     with _report.screen():
-        return _restore(_cache.store(directory), runtime, wanted)[0]
+        return _restore(_cache.store(directory), machine, wanted)[0]
 
 
 class SetupCache:
     """The cache of one `setup`: whatever goes wrong with it is a note, and the set-up goes on."""
 
-    def __init__(self, where: str | Path | None, runtime: Runtime, asked: Asked) -> None:
-        self._where = where or runtime.environ.get(VARIABLE) or None
-        self._runtime = runtime
+    def __init__(self, where: str | Path | None, machine: Machine, asked: Asked) -> None:
+        self._where = where or machine.environ.get(VARIABLE) or None
+        self._runtime = machine
         self._asked = asked
         self._brought: list[Path] = []
         self._is_stale = False
@@ -135,24 +135,24 @@ class _NothingFitsError(SnapshotError):
     """A cache without a snapshot for this place: nothing is wrong."""
 
 
-def _save(store: Store, runtime: Runtime, project: Path, *, anew: bool = False) -> Saved:
+def _save(store: Store, machine: Machine, project: Path, *, anew: bool = False) -> Saved:
     began = time.monotonic()
     python = venv.recorded_python(project)
     if python is None:
         msg = f"{short(project)} has no virtual environment"
         raise MissingStepError(msg, hint="run setup() first")
-    layer = colab_layer.directory(runtime, python)
-    problem = environment.health_check(project, python, runtime) or colab_layer.health_check(layer)
+    layer = colab_layer.directory(machine, python)
+    problem = environment.health_check(project, python, machine) or colab_layer.health_check(layer)
     recorded = venv.recorded_wish(project)
     if recorded is not None and recorded.kept:
         msg = f"{short(project)} keeps packages of this machine, which a snapshot does not hold"
         raise MissingStepError(msg, hint="set it up without keep=, then save it")
     if problem or (project / venv.NAME / kernelspec.UNTRIED).exists():
         raise MissingStepError(problem or "the kernel has not been tried yet", hint="run setup() first")
-    described = contents.manifest(runtime, project, python)
-    name = str(contents.name_of(runtime, described))
+    described = contents.manifest(machine, project, python)
+    name = str(contents.name_of(machine, described))
     there = None if anew else _size_there(store, name, described)
-    size = there or _written(store, name, described, runtime=runtime, project=project)
+    size = there or _written(store, name, described, machine=machine, project=project)
     return Saved(
         name=name,
         where=store.where,
@@ -163,13 +163,13 @@ def _save(store: Store, runtime: Runtime, project: Path, *, anew: bool = False) 
     )
 
 
-def _written(store: Store, name: str, described: dict[str, Any], *, runtime: Runtime, project: Path) -> int:
-    trees = contents.trees(runtime, project, contents.python_in(described))
+def _written(store: Store, name: str, described: dict[str, Any], *, machine: Machine, project: Path) -> int:
+    trees = contents.trees(machine, project, contents.python_in(described))
     left = [file for file, digest in described["left"].items() if digest is not None]
     files = {f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in left}
     with _report.activity(f"Saving {name}"), _cache.writing(store, name) as out:
         footer = _archive.write(
-            out, manifest=described, files=files, trees=trees, check=contents.link_check(runtime, described)
+            out, manifest=described, files=files, trees=trees, check=contents.link_check(machine, described)
         )
         if contents.files_now(project) != described["left"]:
             msg = f"the files of {short(project)} changed while it was saved"
@@ -194,16 +194,16 @@ def _size_there(store: Store, name: str, described: dict[str, Any]) -> int | Non
     return found.size if same else None
 
 
-def _restore(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[StepResult, list[Path]]:
+def _restore(store: Store, machine: Machine, wanted: list[Asked]) -> tuple[StepResult, list[Path]]:
     began = time.monotonic()
     project = wanted[0].project
     with contextlib.ExitStack() as held:
-        locks = (project_lock(runtime, project), *(runtime.data / "locks" / name for name in _LOCKS))
-        held.enter_context(changing("restore", runtime, *locks))
+        locks = (project_lock(machine, project), *(machine.data / "locks" / name for name in _LOCKS))
+        held.enter_context(changing("restore", machine, *locks))
         held.enter_context(_report.activity(f"Looking for a snapshot in {store.where}"))
-        name, footer = _fitting(store, runtime, wanted)
+        name, footer = _fitting(store, machine, wanted)
         with _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
-            brought = restoring.restore(file, footer, runtime=runtime, project=project)
+            brought = restoring.restore(file, footer, machine=machine, project=project)
     result = StepResult(
         step="restore",
         what=f"Snapshot {name} ({_report.megabytes(footer.size)})",
@@ -217,17 +217,17 @@ def _restore(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[StepR
     return result, brought
 
 
-def _fitting(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[str, Footer]:
+def _fitting(store: Store, machine: Machine, wanted: list[Asked]) -> tuple[str, Footer]:
     """Return the newest snapshot that fits one of these. Raises SnapshotError."""
     reasons: list[str] = []
-    keys = {_key(runtime, asked): asked for asked in wanted}
+    keys = {_key(machine, asked): asked for asked in wanted}
     for entry in caches.newest_first(_cache.entries(store)):
         name = Name.parsed(entry.name)
         asked = keys.get(name.given) or keys.get(name.left) if name else None
         if asked is None:
             continue
         footer = caches.footer(store, entry.name)
-        problem = contents.misfit(runtime, footer.manifest, asked)
+        problem = contents.misfit(machine, footer.manifest, asked)
         if problem is None:
             return entry.name, footer
         reasons.append(f"{entry.name}: {problem}")
@@ -235,27 +235,27 @@ def _fitting(store: Store, runtime: Runtime, wanted: list[Asked]) -> tuple[str, 
     raise _NothingFitsError(msg, hint="run setup() and then save()")
 
 
-def _key(runtime: Runtime, asked: Asked) -> str:
-    return contents.key(asked.inputs(runtime), contents.files_now(asked.project))
+def _key(machine: Machine, asked: Asked) -> str:
+    return contents.key(asked.inputs(machine), contents.files_now(asked.project))
 
 
 def _left_out(described: dict[str, Any]) -> tuple[str, ...]:
     return () if contents.holds_its_python(described) else (f"without {described['python']['path']}",)
 
 
-def _is_set_up(asked: Asked, runtime: Runtime) -> bool:
+def _is_set_up(asked: Asked, machine: Machine) -> bool:
     """Say whether the project has its environment already, so that no cache is asked. Reads files only."""
     python, visible = venv.recorded_python(asked.project), asked.system_site_packages
     if python is None or (asked.source is not None and python.source != asked.source):
         return False
     if asked.specifier is not None and not asked.specifier.contains(python.version):
         return False
-    work = Environment(asked.project, python, runtime, system_site_packages=visible, wish=asked.wish)
+    work = Environment(asked.project, python, machine, system_site_packages=visible, wish=asked.wish)
     return work.check() is None
 
 
-def _project(runtime: Runtime, project: str | Path | None) -> Path:
-    chosen = Path(project).expanduser() if project is not None else choice.place(runtime, "project")
+def _project(machine: Machine, project: str | Path | None) -> Path:
+    chosen = Path(project).expanduser() if project is not None else choice.place(machine, "project")
     if chosen is None:
         msg = "nothing has been set up yet"
         raise MissingStepError(msg, hint="run setup() first, or name the project")

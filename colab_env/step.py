@@ -13,21 +13,21 @@ from pathlib import Path
 from colab_env import _files, _ledger, _process, _report
 from colab_env.errors import NotOursError
 from colab_env.interpreter import Interpreter
+from colab_env.machine import Machine
 from colab_env.results import StepResult, short
-from colab_env.runtime import Runtime
 
 
-def project_lock(runtime: Runtime, project: Path) -> Path:
+def project_lock(machine: Machine, project: Path) -> Path:
     """Return the lock file for work on a project."""
     # A file's name holds 255 bytes, a path may be longer.
-    return runtime.data / "locks" / f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}"
+    return machine.data / "locks" / f"project-{hashlib.sha256(os.fsencode(project)).hexdigest()[:16]}"
 
 
-def machine_lock(runtime: Runtime) -> Path:
+def machine_lock(machine: Machine) -> Path:
     """Return the lock file that every change holds with others, and `undo` alone. `undo` deletes the data directory."""
-    beside = runtime.data.with_name(f".{runtime.data.name}.lock")
-    is_closed = runtime.data.is_dir() and not os.access(beside.parent, os.W_OK)  # a volume, in a directory of root's
-    return runtime.data / beside.name if is_closed else beside
+    beside = machine.data.with_name(f".{machine.data.name}.lock")
+    is_closed = machine.data.is_dir() and not os.access(beside.parent, os.W_OK)  # a volume, in a directory of root's
+    return machine.data / beside.name if is_closed else beside
 
 
 # All that colab-env makes in its data directory.
@@ -59,25 +59,25 @@ def _require_own(data: Path) -> None:
 
 
 @contextlib.contextmanager
-def changing(step: str, runtime: Runtime, *locks: Path, recorded: bool = True) -> Iterator[_ledger.Record]:
+def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -> Iterator[_ledger.Record]:
     """Hold all that a change of this machine needs, and clear away first what runs that ended early have left.
 
     `undo` waits for the block, and the block for `undo`; SIGTERM and SIGHUP are the stop button. What is changed is
     recorded as the step's, unless it is not `recorded`: then `undo` does not know it. Gives what the ledger holds so far.
     """
-    made = _ledger.missing_parents(runtime.data)
+    made = _ledger.missing_parents(machine.data)
     with contextlib.ExitStack() as held:
-        held.enter_context(_files.explaining(runtime.data))
+        held.enter_context(_files.explaining(machine.data))
         held.enter_context(_process.stoppable())
-        for_all = _files.locked(machine_lock(runtime), shared=True, meanwhile=_process.stop_if_asked)
+        for_all = _files.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
         held.enter_context(for_all)
-        _require_own(runtime.data)
-        record = held.enter_context(_ledger.recording(step, runtime, made=made))
+        _require_own(machine.data)
+        record = held.enter_context(_ledger.recording(step, machine, made=made))
         for lock in locks:
             held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
-        _process.end_orphans(runtime.data / RUNNING)
-        held.enter_context(_process.announced(runtime.data / RUNNING))
-        _files.sweep(runtime.data, _ledger.swept(record))
+        _process.end_orphans(machine.data / RUNNING)
+        held.enter_context(_process.announced(machine.data / RUNNING))
+        _files.sweep(machine.data, _ledger.swept(record))
         if not recorded:
             held.enter_context(_ledger.paused())
         yield record
@@ -98,7 +98,7 @@ class Step:
 
     name: str
     title: str
-    runtime: Runtime
+    machine: Machine
     lock: Path
     check: Callable[[], str | None]
     build: Callable[[], None]
@@ -122,7 +122,7 @@ class Step:
         return result
 
     def _locked_build(self) -> str | None:
-        with changing(self.name, self.runtime, self.lock, recorded=self.recorded):
+        with changing(self.name, self.machine, self.lock, recorded=self.recorded):
             reason = self.check()  # another run may have done it while this one waited
             if reason is not None:
                 with _report.activity(f"{self.title}: {reason}"):

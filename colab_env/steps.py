@@ -16,10 +16,10 @@ from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
 from colab_env.locks import locked
 from colab_env.locks.lockfiles import LockFile
+from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda.environment_yml import CondaEnvironment
 from colab_env.results import StepResult, short
-from colab_env.runtime import Runtime
 from colab_env.step import Found, Step, changing, project_lock
 from colab_env.wheels import WheelInstaller
 
@@ -41,18 +41,18 @@ def install_python(
     an environment keeps its Python; else its lock file or its pyproject.toml decides. Where that file is an
     environment.yml, conda makes an environment from it, and the Python is that one's.
     """
-    runtime = Runtime.detect()
+    machine = Machine.detect()
     source = _source(interpreter)
-    asked = python or projects.asked_python(projects.directory(project), lock, runtime)
-    if file := projects.environment_yml(projects.directory(project), lock, runtime):
-        work = CondaEnvironment(project=projects.directory(project), lock=file, distribution=source, runtime=runtime)
+    asked = python or projects.asked_python(projects.directory(project), lock, machine)
+    if file := projects.environment_yml(projects.directory(project), lock, machine):
+        work = CondaEnvironment(project=projects.directory(project), lock=file, distribution=source, machine=machine)
         return _on_conda(work, asked, prefix=prefix)
     if source in CONDA:
         return install_miniconda(asked, prefix=prefix, distribution=source)
     kept = None if python else venv.recorded_python(projects.directory(project))
     if kept is not None and kept.source == source:
-        _remember(runtime, kept)
-    return _choosing(asked, source, runtime).run()
+        _remember(machine, kept)
+    return _choosing(asked, source, machine).run()
 
 
 def install_miniconda(
@@ -71,12 +71,12 @@ def install_miniconda(
     commands are put back at once. Raises NoSuchPythonError, HashMismatchError, NetworkError, InstallerError,
     NotOursError, NotWritableError or DiskFullError.
     """
-    runtime, target = Runtime.detect(), Path(prefix).expanduser().absolute()
+    machine, target = Machine.detect(), Path(prefix).expanduser().absolute()
     specifier = parse_specifier(python or "*")
     source = conda.Source(distribution=distribution, installer=installer, sha256=sha256, mirror=mirror)
 
     def build() -> None:
-        conda.install(source, prefix=target, specifier=specifier, runtime=runtime)
+        conda.install(source, prefix=target, specifier=specifier, machine=machine)
 
     def describe() -> Found:
         chosen = conda.python(target, distribution)
@@ -85,14 +85,14 @@ def install_miniconda(
     result = Step(
         name="install_miniconda",
         title=f"Installing {distribution.capitalize()}",
-        runtime=runtime,
-        lock=_lock(runtime, "conda"),
+        machine=machine,
+        lock=_lock(machine, "conda"),
         check=lambda: conda.health_check(target, specifier=specifier),
         build=build,
         describe=describe,
     ).run()
     if result.python is not None:
-        _remember(runtime, result.python, prefix=target)
+        _remember(machine, result.python, prefix=target)
     return result
 
 
@@ -108,28 +108,28 @@ def install_colab_packages(
     `channels` are the only ones that conda looks at. `python` is by default the one chosen last. Raises
     MissingStepError, TermsOfServiceError when a channel wants terms accepted, PackageNotFoundError, NetworkError.
     """
-    runtime = Runtime.detect()
-    chosen = python or choice.required_python(runtime)
-    layer = colab_layer.directory(runtime, chosen)
-    on_conda = chosen.source in CONDA and environment_yml.prefix_of(chosen.path, runtime) is None
+    machine = Machine.detect()
+    chosen = python or choice.required_python(machine)
+    layer = colab_layer.directory(machine, chosen)
+    on_conda = chosen.source in CONDA and environment_yml.prefix_of(chosen.path, machine) is None
 
     prefix = chosen.path.parents[1] if on_conda else None
 
     def check() -> str | None:
-        reason = _conda_packages_missing(prefix, packages, runtime) if prefix else None
+        reason = _conda_packages_missing(prefix, packages, machine) if prefix else None
         return reason or colab_layer.health_check(layer)
 
     def build() -> None:
         if prefix:
-            _install_conda_packages(prefix, packages, channels, runtime)
+            _install_conda_packages(prefix, packages, channels, machine)
         if colab_layer.health_check(layer):
-            colab_layer.build(layer, runtime=runtime, python=chosen, installer=_installer(runtime))
+            colab_layer.build(layer, machine=machine, python=chosen, installer=_installer(machine))
 
     return Step(
         name="install_colab_packages",
         title="Installing the kernel's packages",
-        runtime=runtime,
-        lock=_lock(runtime, "conda"),
+        machine=machine,
+        lock=_lock(machine, "conda"),
         check=check,
         build=build,
         describe=lambda: Found(what=f"Kernel packages ({_versions(layer)})", where=layer),
@@ -142,18 +142,18 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     It lives in an environment of its own and its command is put on this process's PATH, so that `!poetry add numpy`
     works in the next cell. Raises CommandError when there is no such version or the package index is not reached.
     """
-    runtime = Runtime.detect()
+    machine = Machine.detect()
 
     result = Step(
         name="install_poetry",
         title="Installing Poetry",
-        runtime=runtime,
-        lock=_lock(runtime, "poetry"),
-        check=lambda: poetry.health_check(runtime, version=version),
-        build=lambda: poetry.install(runtime, version=version, installer=_installer(runtime)),
-        describe=lambda: Found(what=f"Poetry {poetry.installed_version(runtime)}", where=poetry.home(runtime)),
+        machine=machine,
+        lock=_lock(machine, "poetry"),
+        check=lambda: poetry.health_check(machine, version=version),
+        build=lambda: poetry.install(machine, version=version, installer=_installer(machine)),
+        describe=lambda: Found(what=f"Poetry {poetry.installed_version(machine)}", where=poetry.home(machine)),
     ).run()
-    _put_on_path(runtime.bin)
+    _put_on_path(machine.bin)
     return result
 
 
@@ -205,25 +205,25 @@ def configured(
     ready: Callable[[], object] | None = None,
 ) -> StepResult:
     """Do what `configure_venv` says; `ready` brings Poetry while what can be done without it is done."""
-    runtime, directory = Runtime.detect(), projects.directory(project)
-    chosen = _python_for(directory, python, wish.lock, runtime)
+    machine, directory = Machine.detect(), projects.directory(project)
+    chosen = _python_for(directory, python, wish.lock, machine)
     work = Environment(
-        directory, chosen, runtime, system_site_packages=system_site_packages, wish=wish, ready=ready or (lambda: None)
+        directory, chosen, machine, system_site_packages=system_site_packages, wish=wish, ready=ready or (lambda: None)
     )
     if work.is_poetrys and ready is None:
-        locked.require_poetry(runtime)
+        locked.require_poetry(machine)
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
-        runtime=runtime,
-        lock=project_lock(runtime, directory),
+        machine=machine,
+        lock=project_lock(machine, directory),
         check=work.check,
         build=work.build,
         describe=work.describe,
         notes=work.notes,
     ).run()
-    _remember(runtime, chosen, project=directory)
-    environment_yml.remove_others(directory, chosen.path, runtime)
+    _remember(machine, chosen, project=directory)
+    environment_yml.remove_others(directory, chosen.path, machine)
     return result
 
 
@@ -235,22 +235,22 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     `project` is by default the one set up last. Raises KernelNameError, KernelTakenError, MissingStepError, or
     PreflightError with the kernel's last lines; then nothing is registered.
     """
-    runtime = Runtime.detect()
-    directory = projects.directory(project or choice.place(runtime, "project") or ".")
+    machine = Machine.detect()
+    directory = projects.directory(project or choice.place(machine, "project") or ".")
     python = venv.recorded_python(directory)
     if python is None:
         msg = f"{short(directory)} has no virtual environment"
         raise MissingStepError(msg, hint="run configure_venv() first")
     name = name or "py" + python.short_version.replace(".", "")
-    kernelspec.check_free(runtime, name)
-    work = ProjectKernel(name=name, project=directory, python=python, runtime=runtime)
+    kernelspec.check_free(machine, name)
+    work = ProjectKernel(name=name, project=directory, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         raise MissingStepError(reason, hint="run install_colab_packages() first")
     return Step(
         name="register_kernel",
         title="Trying the kernel",
-        runtime=runtime,
-        lock=_lock(runtime, "kernels"),
+        machine=machine,
+        lock=_lock(machine, "kernels"),
         check=work.check,
         build=work.build,
         describe=work.describe,
@@ -263,10 +263,10 @@ def remove_kernel(name: str) -> StepResult:
 
     Raises KernelNameError or KernelTakenError.
     """
-    runtime = Runtime.detect()
+    machine = Machine.detect()
     began = time.monotonic()
-    with changing("remove_kernel", runtime, _lock(runtime, "kernels")):
-        where = kernelspec.remove(runtime, name)
+    with changing("remove_kernel", machine, _lock(machine, "kernels")):
+        where = kernelspec.remove(machine, name)
     seconds = time.monotonic() - began
     return StepResult(
         step="remove_kernel", what=f"Kernel {name!r} removed", where=where, action="done", seconds=seconds
@@ -275,7 +275,7 @@ def remove_kernel(name: str) -> StepResult:
 
 def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) -> StepResult:
     """Let conda make what an environment.yml says, installing conda first where it is needed, and choose its Python."""
-    runtime, specifier = work.runtime, parse_specifier(asked or "*")
+    machine, specifier = work.machine, parse_specifier(asked or "*")
     base = Path(prefix).expanduser().absolute()
     if work.check(specifier) is not None:
         install_miniconda(prefix=base, distribution=work.distribution)
@@ -288,13 +288,13 @@ def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) 
     result = Step(
         name="install_python",
         title=f"Installing what {work.lock.path.name} says",
-        runtime=runtime,
-        lock=_lock(runtime, "conda-env"),
+        machine=machine,
+        lock=_lock(machine, "conda-env"),
         check=lambda: work.check(specifier),
         build=lambda: work.build(base, specifier),
         describe=describe,
     ).run()
-    _remember(runtime, _of(result))
+    _remember(machine, _of(result))
     return result
 
 
@@ -303,16 +303,16 @@ def _of(result: StepResult) -> Interpreter:
 
 
 def _source(interpreter: str) -> str:
-    return choice.source(interpreter, Runtime.detect())
+    return choice.source(interpreter, Machine.detect())
 
 
-def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
+def _choosing(asked: str | None, source: str, machine: Machine) -> Step:
     by_path = asked is not None and "/" in asked
     named = Path(asked or "").expanduser()
     specifier = parse_specifier("*" if by_path or asked is None else asked)
 
     def check() -> str | None:
-        known = choice.python(runtime)
+        known = choice.python(machine)
         if known is None or known.source != source or not known.path.is_file():
             return "none is chosen yet"
         fits = known.path.resolve() == named.resolve() if by_path else specifier.contains(known.version)
@@ -320,55 +320,55 @@ def _choosing(asked: str | None, source: str, runtime: Runtime) -> Step:
 
     def build() -> None:
         if source == "uv":
-            found = uv.install_python(uv.ensure(runtime), specifier, runtime=runtime, index=index.settings(runtime))
+            found = uv.install_python(uv.ensure(machine), specifier, machine=machine, index=index.settings(machine))
         elif by_path:
-            found = system.at_path(named, runtime=runtime)
+            found = system.at_path(named, machine=machine)
         else:
-            found = system.find(specifier, runtime=runtime)
-        choice.remember(runtime, found)
+            found = system.find(specifier, machine=machine)
+        choice.remember(machine, found)
 
     def describe() -> Found:
-        found = choice.required_python(runtime)
+        found = choice.required_python(machine)
         return Found(what=f"Python {found.version}", where=found.path, python=found)
 
     return Step(
         name="install_python",
         title="Choosing a Python",
-        runtime=runtime,
-        lock=_lock(runtime, "python"),
+        machine=machine,
+        lock=_lock(machine, "python"),
         check=check,
         build=build,
         describe=describe,
     )
 
 
-def _remember(runtime: Runtime, python: Interpreter, **places: Path) -> None:
-    if not choice.is_remembered(runtime, python, **places):
-        with changing("install_python", runtime):
-            choice.remember(runtime, python, **places)
+def _remember(machine: Machine, python: Interpreter, **places: Path) -> None:
+    if not choice.is_remembered(machine, python, **places):
+        with changing("install_python", machine):
+            choice.remember(machine, python, **places)
 
 
-def _installer(runtime: Runtime) -> WheelInstaller:
-    uv.obtain(runtime)  # a second or two, and everything after it is several times faster
-    return uv.installer(runtime, index.settings(runtime))
+def _installer(machine: Machine) -> WheelInstaller:
+    uv.obtain(machine)  # a second or two, and everything after it is several times faster
+    return uv.installer(machine, index.settings(machine))
 
 
-def _conda_packages_missing(prefix: Path, packages: Sequence[str], runtime: Runtime) -> str | None:
+def _conda_packages_missing(prefix: Path, packages: Sequence[str], machine: Machine) -> str | None:
     """Return why conda has to install something into its prefix, or None."""
     if reason := conda.interrupted(prefix):
         return reason
     if absent := conda.packages_missing(prefix, packages):
         return f"conda packages are missing: {', '.join(absent)}"
-    if runtime.is_colab and conda.hides_google(prefix):
+    if machine.is_colab and conda.hides_google(prefix):
         return "conda's google-colab hides this machine's own"
     return None
 
 
-def _install_conda_packages(prefix: Path, packages: Sequence[str], channels: Sequence[str], runtime: Runtime) -> None:
-    conda.recover(prefix, runtime)
+def _install_conda_packages(prefix: Path, packages: Sequence[str], channels: Sequence[str], machine: Machine) -> None:
+    conda.recover(prefix, machine)
     if absent := conda.packages_missing(prefix, packages):
-        conda.install_packages(prefix, absent, channels=tuple(channels), runtime=runtime)
-    if runtime.is_colab and (hidden := conda.hides_google(prefix)):
+        conda.install_packages(prefix, absent, channels=tuple(channels), machine=machine)
+    if machine.is_colab and (hidden := conda.hides_google(prefix)):
         _files.remove(hidden)
 
 
@@ -383,34 +383,34 @@ def _put_on_path(directory: Path) -> None:
         os.environ["PATH"] = os.pathsep.join([str(directory), *parts])
 
 
-def _lock(runtime: Runtime, name: str) -> Path:
-    return runtime.data / "locks" / name
+def _lock(machine: Machine, name: str) -> Path:
+    return machine.data / "locks" / name
 
 
-def _python_for(project: Path, python: str | Interpreter | None, lock: str | None, runtime: Runtime) -> Interpreter:
-    known = python if isinstance(python, Interpreter) else choice.python(runtime)
-    if file := projects.environment_yml(project, lock, runtime):
-        return _python_of(file, project, known, python if isinstance(python, str) else None, runtime)
+def _python_for(project: Path, python: str | Interpreter | None, lock: str | None, machine: Machine) -> Interpreter:
+    known = python if isinstance(python, Interpreter) else choice.python(machine)
+    if file := projects.environment_yml(project, lock, machine):
+        return _python_of(file, project, known, python if isinstance(python, str) else None, machine)
     if isinstance(python, Interpreter):
         return python
     if python is None and known is not None and known.path.is_file():
-        is_of_file = environment_yml.prefix_of(known.path, runtime) is not None  # another project's, or another file's
-        return conda.python(_conda_base(runtime), known.source) if is_of_file else known
+        is_of_file = environment_yml.prefix_of(known.path, machine) is not None  # another project's, or another file's
+        return conda.python(_conda_base(machine), known.source) if is_of_file else known
     if python is not None and "/" in python:
-        return system.at_path(Path(python).expanduser(), runtime=runtime)
-    return system.find(parse_specifier(python or projects.asked_python(project, lock, runtime) or "*"), runtime=runtime)
+        return system.at_path(Path(python).expanduser(), machine=machine)
+    return system.find(parse_specifier(python or projects.asked_python(project, lock, machine) or "*"), machine=machine)
 
 
 def _python_of(
-    file: LockFile, project: Path, known: Interpreter | None, asked: str | None, runtime: Runtime
+    file: LockFile, project: Path, known: Interpreter | None, asked: str | None, machine: Machine
 ) -> Interpreter:
     """Return the Python of the environment that conda makes from an environment.yml, which it does where needed."""
     source = known.source if known is not None else "none"
-    work = CondaEnvironment(project=project, lock=file, distribution=source, runtime=runtime)
+    work = CondaEnvironment(project=project, lock=file, distribution=source, machine=machine)
     if known is not None and known.path.parents[1] == work.prefix and work.check(parse_specifier(asked or "*")) is None:
         return known
-    return _of(_on_conda(work, asked, prefix=_conda_base(runtime)))
+    return _of(_on_conda(work, asked, prefix=_conda_base(machine)))
 
 
-def _conda_base(runtime: Runtime) -> Path:
-    return choice.place(runtime, "prefix") or Path(PREFIX)
+def _conda_base(machine: Machine) -> Path:
+    return choice.place(machine, "prefix") or Path(PREFIX)

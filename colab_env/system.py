@@ -22,7 +22,7 @@ from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, outgr
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 _NAME = re.compile(r"python(3(\.(\d+))?)?")
 _QUESTION = (
@@ -50,36 +50,36 @@ class Inside:
     markers: Mapping[str, str]
 
 
-def look_inside(python: Interpreter, *, runtime: Runtime) -> Inside:
+def look_inside(python: Interpreter, *, machine: Machine) -> Inside:
     """Ask a Python where its packages are. Raises CommandError when it does not start."""
-    answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(runtime.environ))
+    answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(machine.environ))
     places, markers = json.loads(answer.lines[-1])
     return Inside(directories=tuple(map(Path, places)), markers=markers)
 
 
-def of_machine(runtime: Runtime) -> Interpreter | None:
+def of_machine(machine: Machine) -> Interpreter | None:
     """Return the Python that the machine's own tools run on; None when it is none that can be used."""
-    return inspect(runtime.machine_python, runtime=runtime)
+    return inspect(machine.machine_python, machine=machine)
 
 
-def find(specifier: SpecifierSet, *, runtime: Runtime) -> Interpreter:
+def find(specifier: SpecifierSet, *, machine: Machine) -> Interpreter:
     """Return the first CPython on this machine that fits. Raises NoSuchPythonError, which names those that are here."""
     seen: list[Interpreter] = []
-    for candidate in _candidates(runtime, specifier):
-        interpreter = inspect(candidate, runtime=runtime)
+    for candidate in _candidates(machine, specifier):
+        interpreter = inspect(candidate, machine=machine)
         if interpreter is None:
             continue
         if specifier.contains(interpreter.version):
             return interpreter
         seen.append(interpreter)
-    raise missing(specifier, available(runtime=runtime), own=of_machine(runtime), is_colab=runtime.is_colab)
+    raise missing(specifier, available(machine=machine), own=of_machine(machine), is_colab=machine.is_colab)
 
 
-def available(*, runtime: Runtime) -> list[Interpreter]:
+def available(*, machine: Machine) -> list[Interpreter]:
     """Return every CPython that is found, newest first, one for each X.Y."""
     from packaging.version import Version
 
-    found = [inspect(path, runtime=runtime) for path in _candidates(runtime, None)]
+    found = [inspect(path, machine=machine) for path in _candidates(machine, None)]
     best: dict[str, Interpreter] = {}
     for interpreter in found:
         if interpreter is not None:
@@ -87,18 +87,18 @@ def available(*, runtime: Runtime) -> list[Interpreter]:
     return sorted(best.values(), key=lambda each: Version(each.version), reverse=True)
 
 
-def at_path(path: Path, *, runtime: Runtime) -> Interpreter:
+def at_path(path: Path, *, machine: Machine) -> Interpreter:
     """Return the interpreter that a person named by its path."""
-    interpreter = inspect(path, runtime=runtime) if path.is_file() else None
+    interpreter = inspect(path, machine=machine) if path.is_file() else None
     if interpreter is None:
         msg = f"{path} is not a CPython {'.'.join(map(str, OLDEST))} or newer"
         raise NoSuchPythonError(msg, hint="give the path of a python program, or a version such as 3.12")
     return interpreter
 
 
-def inspect(path: Path, *, runtime: Runtime) -> Interpreter | None:
+def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     """Ask a program which Python it is; None when it is no CPython that can be used."""
-    environ = _process.child_environ(runtime.environ)
+    environ = _process.child_environ(machine.environ)
     try:
         answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
         name, version, base, level = json.loads(answer.lines[-1])
@@ -122,9 +122,9 @@ def missing(
     return NoSuchPythonError(msg, hint=hint)
 
 
-def _candidates(runtime: Runtime, specifier: SpecifierSet | None) -> Iterator[Path]:
+def _candidates(machine: Machine, specifier: SpecifierSet | None) -> Iterator[Path]:
     real: set[Path] = set()
-    for path in _programs(runtime):
+    for path in _programs(machine):
         resolved = path.resolve()
         if resolved not in real and _may_fit(resolved, specifier):
             real.add(resolved)
@@ -139,8 +139,8 @@ def _may_fit(program: Path, specifier: SpecifierSet | None) -> bool:
     return fits_short_version(specifier, f"3.{match[3]}")
 
 
-def _programs(runtime: Runtime) -> Iterator[Path]:
-    for directory in _directories(runtime):
+def _programs(machine: Machine) -> Iterator[Path]:
+    for directory in _directories(machine):
         if directory.name == "shims" or not os.path.isdir(directory):  # noqa: PTH112  (it may be closed to this user)
             continue
         names = (each for each in directory.glob("python*") if _NAME.fullmatch(each.name))
@@ -148,11 +148,11 @@ def _programs(runtime: Runtime) -> Iterator[Path]:
     yield Path(sys.executable)
 
 
-def _directories(runtime: Runtime) -> Iterator[Path]:
-    yield from (Path(part) for part in runtime.environ.get("PATH", "").split(":") if part)
-    pyenv = Path(runtime.environ.get("PYENV_ROOT") or runtime.home / ".pyenv")
+def _directories(machine: Machine) -> Iterator[Path]:
+    yield from (Path(part) for part in machine.environ.get("PATH", "").split(":") if part)
+    pyenv = Path(machine.environ.get("PYENV_ROOT") or machine.home / ".pyenv")
     yield from _newest_first(pyenv / "versions")
-    yield from _newest_first(runtime.uv_pythons)
+    yield from _newest_first(machine.uv_pythons)
 
 
 def _newest_first(directory: Path) -> list[Path]:

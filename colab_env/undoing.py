@@ -16,10 +16,10 @@ from colab_env import _files, _ledger, _process, _state
 from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
+from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
 from colab_env.named_env.names import meant
 from colab_env.results import short
-from colab_env.runtime import Runtime
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
@@ -106,14 +106,14 @@ def undo(
     and can be called again after it was interrupted. The data directory goes last, once nothing is left. Raises
     UsageError for a name that no step has.
     """
-    runtime, chosen = Runtime.detect(), _checked(steps)
+    machine, chosen = Machine.detect(), _checked(steps)
     only = None if project is None else Path(os.path.realpath(Path(project).expanduser()))
-    lock = machine_lock(runtime)
+    lock = machine_lock(machine)
     parents = _ledger.missing_parents(lock)
-    with _files.explaining(runtime.data), _process.stoppable(), _files.locked(lock):
+    with _files.explaining(machine.data), _process.stoppable(), _files.locked(lock):
         if not dry_run:
-            _clear_leftovers(runtime, lock)
-        places = _undo(runtime, chosen, only, dry_run=dry_run)
+            _clear_leftovers(machine, lock)
+        places = _undo(machine, chosen, only, dry_run=dry_run)
         lock.unlink(missing_ok=True)
         for parent in parents:
             _remove_if_empty(parent)
@@ -129,26 +129,26 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
     return chosen
 
 
-def _clear_leftovers(runtime: Runtime, lock: Path) -> None:
+def _clear_leftovers(machine: Machine, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
-    _process.end_orphans(runtime.data / RUNNING)
-    for parent in runtime.data.parents:
-        doomed = parent / f".{runtime.data.name}.colab-env-doomed"
+    _process.end_orphans(machine.data / RUNNING)
+    for parent in machine.data.parents:
+        doomed = parent / f".{machine.data.name}.colab-env-doomed"
         entries = Ledger(doomed).read().entries
         # The ledger of another home may stand here; without one, all but the last files are gone already.
-        if doomed.is_dir() and (not entries or any(_is_same(entry.path, runtime.data) for entry in entries)):
-            _delete_data(doomed, _made_for(Ledger(doomed), runtime), lock)
-    for transaction in (runtime.data / "saved").glob("*/transaction.json"):
+        if doomed.is_dir() and (not entries or any(_is_same(entry.path, machine.data) for entry in entries)):
+            _delete_data(doomed, _made_for(Ledger(doomed), machine), lock)
+    for transaction in (machine.data / "saved").glob("*/transaction.json"):
         if (found := _overlay.Transaction.read(transaction.parent)) is not None:
             _overlay.recover(found.prefix, saved=transaction.parent)
-    _files.sweep(runtime.data, _ledger.swept(Ledger(runtime.data).read()))
+    _files.sweep(machine.data, _ledger.swept(Ledger(machine.data).read()))
 
 
-def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: bool) -> list[Undone]:
-    ledger = Ledger(runtime.data)
+def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: bool) -> list[Undone]:
+    ledger = Ledger(machine.data)
     record = ledger.read()
     # Before the kernels go that say whose they are.
-    changes = [change for change in _changes(record, runtime) if _is_meant(change, chosen, project, runtime)]
+    changes = [change for change in _changes(record, machine) if _is_meant(change, chosen, project, machine)]
     places = [place for change in changes for place in _undone(change, ledger, dry_run=dry_run)]
     if record.damaged or _is_lost(ledger):
         lost = f"{record.damaged} of its lines are damaged" if record.damaged else "it is gone"
@@ -158,8 +158,8 @@ def _undo(runtime: Runtime, chosen: set[str], project: Path | None, *, dry_run: 
         for parent in sorted(record.made, reverse=True):
             _remove_if_empty(parent)
     is_whole = not chosen and project is None
-    if is_whole and is_used(runtime.data) and all(place.reason is None for place in places):
-        places += _without_data(runtime, gone={place.path for place in places}, dry_run=dry_run)
+    if is_whole and is_used(machine.data) and all(place.reason is None for place in places):
+        places += _without_data(machine, gone={place.path for place in places}, dry_run=dry_run)
     return places
 
 
@@ -168,13 +168,13 @@ def _is_lost(ledger: Ledger) -> bool:
     return (ledger.data / "chosen.json").is_file() and not ledger.exists()
 
 
-def _made_for(ledger: Ledger, runtime: Runtime) -> tuple[Path, ...]:
+def _made_for(ledger: Ledger, machine: Machine) -> tuple[Path, ...]:
     """Return the parents of the data directory that colab-env has made."""
     entries = ledger.read().entries
-    return next((entry.made for entry in entries if _is_same(entry.path, runtime.data)), ())
+    return next((entry.made for entry in entries if _is_same(entry.path, machine.data)), ())
 
 
-def _changes(record: _ledger.Record, runtime: Runtime) -> list[_Change]:
+def _changes(record: _ledger.Record, machine: Machine) -> list[_Change]:
     """Return what happened, by path, the newest first."""
     by_path: dict[Path, list[Entry]] = {}
     for entry in record.entries:
@@ -182,8 +182,8 @@ def _changes(record: _ledger.Record, runtime: Runtime) -> list[_Change]:
     return [
         _Change(first=_unbroken(entries)[0], last=entries[-1])
         for path, entries in reversed(by_path.items())
-        if not _is_same(path, runtime.data)
-        and path not in {runtime.home / name for name in _CACHES}
+        if not _is_same(path, machine.data)
+        and path not in {machine.home / name for name in _CACHES}
         and entries[0].step not in _NOT_OURS_TO_UNDO
     ]
 
@@ -204,12 +204,12 @@ def _is_same(path: Path, other: Path) -> bool:
     return path == other or os.path.realpath(path) == os.path.realpath(other)
 
 
-def _is_meant(change: _Change, chosen: set[str], project: Path | None, runtime: Runtime) -> bool:
+def _is_meant(change: _Change, chosen: set[str], project: Path | None, machine: Machine) -> bool:
     if chosen and change.first.step not in chosen:
         return False
     if project is None:
         return True
-    kernels = {each.directory for each in kernelspec.registered(runtime) if each.ours and each.project == project}
+    kernels = {each.directory for each in kernelspec.registered(machine) if each.ours and each.project == project}
     return change.path.parent == project or change.path in kernels
 
 
@@ -351,42 +351,42 @@ def _restore(change: _Change, ledger: Ledger) -> None:
             _files.put_back_link(change.path, target)
 
 
-def _without_data(runtime: Runtime, *, gone: set[Path], dry_run: bool) -> list[Undone]:
+def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[Undone]:
     """Delete colab-env's own directory, but for what named environments need, and what is not colab-env's."""
-    kept = {runtime.data / name: reason for name, reason in _needed(runtime, gone)}
-    ledger = Ledger(runtime.data)
-    children = [path for path in runtime.data.iterdir() if path not in kept]
+    kept = {machine.data / name: reason for name, reason in _needed(machine, gone)}
+    ledger = Ledger(machine.data)
+    children = [path for path in machine.data.iterdir() if path not in kept]
     strange = [path for path in children if not is_own(path)]
     if strange:
         others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         kept[strange[0]] = f"colab-env did not make it{others}"
     if not dry_run:
-        _remove_from_path(runtime.bin)
+        _remove_from_path(machine.bin)
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
         for child in children:
             if child not in strange and child != ledger.directory:
                 _files.remove(child)
-        _remove_data(runtime, ledger, is_empty=not kept)
-    removed = [] if kept else [Undone(path=runtime.data, step="setup", action="removed")]
+        _remove_data(machine, ledger, is_empty=not kept)
+    removed = [] if kept else [Undone(path=machine.data, step="setup", action="removed")]
     return [*removed, *(Undone(path=path, step="env", action=f"kept, {reason}") for path, reason in kept.items())]
 
 
-def _remove_data(runtime: Runtime, ledger: Ledger, *, is_empty: bool) -> None:
+def _remove_data(machine: Machine, ledger: Ledger, *, is_empty: bool) -> None:
     """Delete the ledger, which is left alone; it says until its end which parents were made."""
-    made = _made_for(ledger, runtime)
+    made = _made_for(ledger, machine)
     if not is_empty:
         return  # the next `undo` needs it
     # Outside of every directory that is to go, so that an undo that is killed here can be ended.
-    outside = next(parent for parent in runtime.data.parents if parent not in made)
-    doomed = outside / f".{runtime.data.name}.colab-env-doomed"
+    outside = next(parent for parent in machine.data.parents if parent not in made)
+    doomed = outside / f".{machine.data.name}.colab-env-doomed"
     try:
-        runtime.data.rename(doomed)
+        machine.data.rename(doomed)
     except OSError:  # a mount point, or it comes from below on an overlay
         _files.remove(ledger.directory)
-        _remove_if_empty(runtime.data)
-        machine_lock(runtime).unlink(missing_ok=True)
+        _remove_if_empty(machine.data)
+        machine_lock(machine).unlink(missing_ok=True)
     else:
-        _delete_data(doomed, made, machine_lock(runtime))
+        _delete_data(doomed, made, machine_lock(machine))
 
 
 def _delete_data(doomed: Path, made: Iterable[Path], lock: Path) -> None:
@@ -397,13 +397,13 @@ def _delete_data(doomed: Path, made: Iterable[Path], lock: Path) -> None:
     _files.discard(doomed)
 
 
-def _needed(runtime: Runtime, gone: set[Path]) -> Iterator[tuple[str, str]]:
-    environments = runtime.data / "envs"
+def _needed(machine: Machine, gone: set[Path]) -> Iterator[tuple[str, str]]:
+    environments = machine.data / "envs"
     if environments.is_dir() and any(not path.name.startswith(".") for path in environments.iterdir()):
         yield "envs", "its environments go by `colab-env env purge`"
-    kernels = [each.name for each in kernelspec.registered(runtime) if each.ours and each.directory not in gone]
+    kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.directory not in gone]
     for name in ("layers", "guard") if kernels else ():
-        if (runtime.data / name).is_dir():
+        if (machine.data / name).is_dir():
             yield name, f"the kernel of the named environment {kernels[0]!r} uses it"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
     from colab_env.index import Index
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,59 +36,59 @@ class Receipt:
         return values if version else {"uv": values.get("version")}
 
 
-def find(runtime: Runtime) -> Path | None:
+def find(machine: Machine) -> Path | None:
     """Return uv where there is one: our own, on PATH, or beside the Python that runs this."""
     here = Path(sysconfig.get_path("scripts")) / "uv"
-    on_path = shutil.which("uv", path=runtime.environ.get("PATH"))
-    places = [_own(runtime), *([Path(on_path)] if on_path else []), here]
+    on_path = shutil.which("uv", path=machine.environ.get("PATH"))
+    places = [_own(machine), *([Path(on_path)] if on_path else []), here]
     return next((place for place in places if place.is_file()), None)
 
 
-def ensure(runtime: Runtime) -> Path:
+def ensure(machine: Machine) -> Path:
     """Return uv, installing it with pip into this package's own directory where there is none."""
-    if found := find(runtime):
+    if found := find(machine):
         return found
-    home = runtime.data / "uv"
-    with _files.locked(runtime.data / "locks" / "uv"):
-        if not _own(runtime).is_file():
-            _install(home, runtime)
-    return _own(runtime)
+    home = machine.data / "uv"
+    with _files.locked(machine.data / "locks" / "uv"):
+        if not _own(machine).is_file():
+            _install(home, machine)
+    return _own(machine)
 
 
-def _install(home: Path, runtime: Runtime) -> None:
-    argv: list[str | Path] = [runtime.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
+def _install(home: Path, machine: Machine) -> None:
+    argv: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
-        _process.run(argv, environ=_process.child_environ(runtime.environ))
+        _process.run(argv, environ=_process.child_environ(machine.environ))
         _state.complete(home, Receipt(uv=pins.UV))
 
 
-def obtain(runtime: Runtime) -> Path | None:
+def obtain(machine: Machine) -> Path | None:
     """Return uv as `ensure` does, or None where it cannot be had."""
     try:
-        return ensure(runtime)
+        return ensure(machine)
     except (CommandError, NetworkError):
         return None
 
 
-def environ(runtime: Runtime, index: Index) -> dict[str, str]:
+def environ(machine: Machine, index: Index) -> dict[str, str]:
     """Return the environment that every uv call gets."""
-    changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(runtime.environ)}
-    return _process.child_environ(runtime.environ, **changes)
+    changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(machine.environ)}
+    return _process.child_environ(machine.environ, **changes)
 
 
-def installer(runtime: Runtime, index: Index) -> WheelInstaller:
+def installer(machine: Machine, index: Index) -> WheelInstaller:
     """Return how packages are installed on this machine."""
-    return WheelInstaller(uv=find(runtime), machine_python=runtime.machine_python, environ=environ(runtime, index))
+    return WheelInstaller(uv=find(machine), machine_python=machine.machine_python, environ=environ(machine, index))
 
 
-def install_python(uv: Path, specifier: SpecifierSet, *, runtime: Runtime, index: Index) -> Interpreter:
+def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index: Index) -> Interpreter:
     """Install a uv-managed CPython (about 30 MB) that fits, or return the one that is there.
 
     Raises NoSuchPythonError when uv offers none that fits, NetworkError when its download site is not reached.
     """
-    request, children = str(specifier) or "3", environ(runtime, index)
+    request, children = str(specifier) or "3", environ(machine, index)
     try:
-        with _files.noting_new(runtime.uv_pythons):
+        with _files.noting_new(machine.uv_pythons):
             _process.run([uv, "python", "install", request], environ=children)
         answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
     except CommandError as error:
@@ -97,8 +97,8 @@ def install_python(uv: Path, specifier: SpecifierSet, *, runtime: Runtime, index
     return Interpreter(path=path, version=_version(uv, path, children), source="uv")
 
 
-def _own(runtime: Runtime) -> Path:
-    return runtime.data / "uv/bin/uv"
+def _own(machine: Machine) -> Path:
+    return machine.data / "uv/bin/uv"
 
 
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:

@@ -151,7 +151,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class PreparedMachine:
     """A stand-in for Colab with an environment set up, its server, and its kernel's name."""
 
     root: ColabRoot
@@ -160,7 +160,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[Machine]:
+def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -> Iterator[PreparedMachine]:
     """Set up the environment for a Python such as "3.12"; call `first` before anything is changed."""
     with colab() as root:
         if first is not None:
@@ -168,7 +168,7 @@ def machine(version: str, *, first: Callable[[ColabRoot], None] | None = None) -
         set_up(root, version)
         assert root.run(["sh", "-c", _KEEP]).returncode == 0
         with serving(root) as server:
-            yield Machine(root=root, server=server, kernel="py" + version.replace(".", ""))
+            yield PreparedMachine(root=root, server=server, kernel="py" + version.replace(".", ""))
 
 
 @contextlib.contextmanager
@@ -218,7 +218,7 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
     raise AssertionError(msg)
 
 
-def inject(machine: Machine, page: Page, fault: Fault) -> Outcome:
+def inject(machine: PreparedMachine, page: Page, fault: Fault) -> Outcome:
     """Break the environment of a page on its kernel, restart the session unless that broke it, and wait for a cell."""
     before = _restarts(machine)
     crashed = False
@@ -237,13 +237,13 @@ def inject(machine: Machine, page: Page, fault: Fault) -> Outcome:
     )
 
 
-def repair(machine: Machine) -> None:
+def repair(machine: PreparedMachine) -> None:
     """Put the environment back."""
     done = machine.root.run(["sh", "-c", _REPAIR])
     assert done.returncode == 0, done.stderr
 
 
-def _restarts(machine: Machine) -> int:
+def _restarts(machine: PreparedMachine) -> int:
     return machine.server.log.read_text(errors="replace").count("KernelRestarter: restarting kernel")
 
 

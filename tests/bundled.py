@@ -25,14 +25,14 @@ def build_wheel(directory: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Machine:
+class PreparedMachine:
     """A home directory and a Python with Jupyter, and nothing of this package."""
 
     home: Path
     python: Path
 
     @classmethod
-    def make(cls, directory: Path, *packages: str) -> Machine:
+    def make(cls, directory: Path, *packages: str) -> PreparedMachine:
         """Install a Jupyter kernel, and `packages`, into a fresh environment."""
         home, venv = directory / "home", directory / "jupyter"
         home.mkdir()

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from colab_env import _report, poetry, runtime, steps, system
+from colab_env import _report, poetry, steps, system
 from colab_env.interpreter import Interpreter
+from colab_env.machine import Machine
 from colab_env.results import StepResult
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ def pytest_configure() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class PreparedMachine:
     """A machine with Poetry and the kernel layer for `python`; `poetry` is what installing it returned."""
 
     data: Path
@@ -99,7 +100,7 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="session")
 def pythons() -> list[Interpreter]:
     """The Pythons of this machine, newest first: at least two."""
-    found = system.available(runtime=runtime.Runtime.detect())
+    found = system.available(machine=Machine.detect())
     if len(found) < 2:
         pytest.skip("needs two Pythons (pyenv's are found)")
     return found
@@ -108,7 +109,7 @@ def pythons() -> list[Interpreter]:
 @pytest.fixture(scope="session")
 def built_machine(
     pythons: list[Interpreter], caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Machine:
+) -> PreparedMachine:
     with pytest.MonkeyPatch.context() as patch:
         _move_in(tmp_path_factory.mktemp("machine"), caches, patch)
         patch.setenv("COLAB_ENV_HOME", str(tmp_path_factory.mktemp("colab-env")))
@@ -118,11 +119,11 @@ def built_machine(
             steps.install_colab_packages()
         data = Path(os.environ["COLAB_ENV_HOME"])
     assert chosen.python is not None
-    return Machine(data=data, python=chosen.python, poetry=poetry)
+    return PreparedMachine(data=data, python=chosen.python, poetry=poetry)
 
 
 @pytest.fixture
-def machine(built_machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(built_machine: PreparedMachine, home: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedMachine:
     """A machine of this test's own, in which the slow things are there already.
 
     Poetry is a link to the shared one, so damage nothing inside it; the layers are hard links, which may be deleted.
@@ -138,8 +139,8 @@ def machine(built_machine: Machine, home: Path, monkeypatch: pytest.MonkeyPatch)
         elif source.is_file():
             shutil.copy2(source, data / name)
     monkeypatch.setenv("COLAB_ENV_HOME", str(data))
-    poetry.write_command(runtime.Runtime.detect())  # it remembers what the index answers, for this test alone
-    return Machine(data=data, python=built_machine.python, poetry=built_machine.poetry)
+    poetry.write_command(Machine.detect())  # it remembers what the index answers, for this test alone
+    return PreparedMachine(data=data, python=built_machine.python, poetry=built_machine.poetry)
 
 
 @pytest.fixture
@@ -164,7 +165,9 @@ package-mode = false
 
 
 @pytest.fixture(scope="session")
-def built_project(built_machine: Machine, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_project(
+    built_machine: PreparedMachine, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     place = tmp_path_factory.mktemp("project") / "lesson"
     place.mkdir()
     (place / "pyproject.toml").write_text(PROJECT)
@@ -177,7 +180,7 @@ def built_project(built_machine: Machine, caches: dict[str, str], tmp_path_facto
 
 
 @pytest.fixture
-def filled(machine: Machine, built_project: Path, project: Path) -> Path:
+def filled(machine: PreparedMachine, built_project: Path, project: Path) -> Path:
     """A project with a lock file and an environment that hides the system's packages, on this test's own machine."""
     shutil.copytree(built_project, project, symlinks=True, dirs_exist_ok=True)
     return project

@@ -6,7 +6,7 @@ import shutil
 
 import nbformat
 import pytest
-from bundled import NOTEBOOK, Machine, build_wheel, texts, with_parameters
+from bundled import NOTEBOOK, PreparedMachine, build_wheel, texts, with_parameters
 
 RUN_ALL = (
     "import sys, nbformat; from nbclient import NotebookClient; path = sys.argv[1]; notebook = nbformat.read(path, 4); "
@@ -16,7 +16,7 @@ RUN_ALL = (
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    return Machine.make(tmp_path_factory.mktemp("notebook-machine"))
+    return PreparedMachine.make(tmp_path_factory.mktemp("notebook-machine"))
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,9 @@ from colab_env.errors import (
     TermsOfServiceError,
     UsageError,
 )
+from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo, _run, conda
 from colab_env.miniconda.faults import CONDA_FAULTS, INSTALLER_FAULTS, recognise
-from colab_env.runtime import Runtime
 from colab_env.step import changing
 
 PY312 = SpecifierSet("==3.12.*")
@@ -60,7 +60,7 @@ def prefix(tmp_path) -> Path:
 @pytest.fixture
 def install(source, runtime):
     def install(prefix: Path, **changes: object) -> bool:
-        arguments = {"source": source, "runtime": runtime, "specifier": PY312, "sleep": no_sleep, **changes}
+        arguments = {"source": source, "machine": runtime, "specifier": PY312, "sleep": no_sleep, **changes}
         return conda.install(arguments.pop("source"), prefix=prefix, **arguments)
 
     return install
@@ -70,10 +70,10 @@ def install(source, runtime):
 def template(standin, standin_site) -> Path:
     """One installation for all tests: only the first lines of its scripts name the place where it was made."""
     prefix, home = standin_site / "template", standin_site / "home"
-    runtime = Runtime.detect({"HOME": str(home), "PATH": os.environ["PATH"]})
+    runtime = Machine.detect({"HOME": str(home), "PATH": os.environ["PATH"]})
     with Server(standin.path.parent) as server:
         source = conda.Source(installer=f"{server.url}/{standin.name}", sha256=standin.sha256)
-        conda.install(source, prefix=prefix, runtime=runtime)
+        conda.install(source, prefix=prefix, machine=runtime)
     return prefix
 
 
@@ -217,7 +217,7 @@ def test_a_failed_upgrade_leaves_the_old_install(install, installed, runtime):
     before = state(installed)
     broken = with_environ(runtime, INSTALLER_STANDIN_FAULT="crash")
     with pytest.raises(InstallerError):
-        install(installed, specifier=SpecifierSet(">=3.11,!=3.12.*"), runtime=broken)
+        install(installed, specifier=SpecifierSet(">=3.11,!=3.12.*"), machine=broken)
     assert state(installed) == before
     assert [path.name for path in installed.parent.iterdir() if "colab-env" in path.name] == []
 
@@ -245,7 +245,7 @@ def test_a_wrong_sum_runs_nothing(install, prefix, source):
 )
 def test_a_failing_installer_is_explained_and_leaves_nothing(install, prefix, runtime, fault, kind, text):
     with pytest.raises(kind, match=text) as caught:
-        install(prefix, runtime=with_environ(runtime, **fault))
+        install(prefix, machine=with_environ(runtime, **fault))
     assert str(prefix) in caught.value.message
     assert caught.value.hint
     assert not prefix.exists()
@@ -308,7 +308,7 @@ def test_a_directory_with_a_python_of_that_version_is_left_alone(install, prefix
     (prefix / "lib/python3.12").mkdir(parents=True)
     (prefix / "lib/python3.12/os.py").write_text("")
     with pytest.raises(NotOursError, match=r"has a Python 3\.12 that colab-env did not install"):
-        conda.install(conda.Source(), prefix=prefix, runtime=runtime, specifier=PY312)
+        conda.install(conda.Source(), prefix=prefix, machine=runtime, specifier=PY312)
 
 
 def test_a_long_prefix_works(install, tmp_path):
@@ -320,7 +320,7 @@ def test_a_long_prefix_works(install, tmp_path):
 def child(code: str) -> subprocess.Popen[str]:
     path = [str(Path(__file__).parents[1])]
     head = f"import sys; sys.path[:0] = {path!r}\n"
-    head += "from pathlib import Path; from colab_env.miniconda import conda; from colab_env.runtime import Runtime\n"
+    head += "from pathlib import Path; from colab_env.miniconda import conda; from colab_env.machine import Machine\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -333,12 +333,12 @@ def runtime_code(runtime, **variables: str) -> str:
         f"{name}=Path({str(value)!r})" if isinstance(value, Path) else f"{name}={value!r}"
         for name, value in fields.items()
     )
-    return f"Runtime({words})"
+    return f"Machine({words})"
 
 
 def install_code(source, prefix, runtime, **variables: str) -> str:
     where = f"Path({str(prefix)!r})"
-    return f"conda.install(conda.{source!r}, prefix={where}, runtime={runtime_code(runtime, **variables)})"
+    return f"conda.install(conda.{source!r}, prefix={where}, machine={runtime_code(runtime, **variables)})"
 
 
 def wait_for(mark: Path, process: subprocess.Popen[str]) -> None:
@@ -424,7 +424,7 @@ def test_the_stock_kernel_and_commands_work_before_during_and_after(install, mac
     before = state(machine)
     assert kernel_answers(machine) == sys.executable
     install(machine)
-    conda.install_packages(machine, ["jupyter", "google-colab"], runtime=runtime)
+    conda.install_packages(machine, ["jupyter", "google-colab"], machine=runtime)
     assert kernel_answers(machine) == sys.executable
     assert says(machine / "bin/jupyter", runtime) == "jupyter of the machine"
     assert says(machine / "bin/ipython", runtime) == "ipython of the machine"
@@ -448,7 +448,7 @@ def test_condas_own_commands_work_beside_the_machines(install, machine, runtime)
 def test_a_failed_installation_over_the_machine_restores_it(install, machine, runtime):
     before = state(machine)
     with pytest.raises(InstallerError):
-        install(machine, runtime=with_environ(runtime, INSTALLER_STANDIN_FAULT="crash"))
+        install(machine, machine=with_environ(runtime, INSTALLER_STANDIN_FAULT="crash"))
     assert state(machine) == before
 
 
@@ -484,13 +484,13 @@ def test_packages_are_installed_and_found_again(installed, runtime):
         "jupyter",
         "conda-forge::google-colab=1.0",
     ]
-    conda.install_packages(installed, ["jupyter"], runtime=runtime)
+    conda.install_packages(installed, ["jupyter"], machine=runtime)
     assert conda.packages_missing(installed, ["jupyter>=1", "google-colab"]) == ["google-colab"]
     assert conda.health_check(installed, specifier=PY312) is None
 
 
 def test_conda_forges_google_colab_installs_and_does_not_import(installed, runtime):
-    conda.install_packages(installed, ["google-colab"], runtime=runtime)
+    conda.install_packages(installed, ["google-colab"], machine=runtime)
     with pytest.raises(CommandError, match="No module named 'imp'"):
         _process.run(
             [conda.interpreter(installed), "-c", "import google.colab"], environ=_process.child_environ(runtime.environ)
@@ -515,20 +515,20 @@ def test_versions_of_packages_count(tmp_path, asked, is_there):
 
 def test_packages_need_an_installation(prefix, runtime):
     with pytest.raises(MissingStepError):
-        conda.install_packages(prefix, ["jupyter"], runtime=runtime)
+        conda.install_packages(prefix, ["jupyter"], machine=runtime)
 
 
 @pytest.mark.parametrize("fault", ["incomplete-read", "http", "checksum"])
 def test_a_broken_transfer_is_tried_again(installed, faults, fault):
     waits: list[float] = []
-    conda.install_packages(installed, ["jupyter"], runtime=faults(fault, fault), sleep=waits.append)
+    conda.install_packages(installed, ["jupyter"], machine=faults(fault, fault), sleep=waits.append)
     assert waits == [1, 2]
     assert conda.packages_missing(installed, ["jupyter"]) == []
 
 
 def test_a_lost_history_is_mended(installed, runtime):
     (installed / "conda-meta/history").unlink()
-    conda.install_packages(installed, ["jupyter"], runtime=runtime)
+    conda.install_packages(installed, ["jupyter"], machine=runtime)
     assert conda.packages_missing(installed, ["jupyter"]) == []
 
 
@@ -547,7 +547,7 @@ def test_a_lost_history_is_mended(installed, runtime):
 def test_a_fault_that_stays_is_explained_and_changes_nothing(installed, faults, fault, kind, text):
     before = state(installed, without="pkgs")
     with pytest.raises(kind, match=text) as caught:
-        conda.install_packages(installed, ["jupyter"], runtime=faults(fault), sleep=pytest.fail)
+        conda.install_packages(installed, ["jupyter"], machine=faults(fault), sleep=pytest.fail)
     assert str(installed) in caught.value.message
     assert caught.value.hint
     assert '"' not in caught.value.message.splitlines()[-1]
@@ -557,7 +557,7 @@ def test_a_fault_that_stays_is_explained_and_changes_nothing(installed, faults, 
 def test_a_transfer_that_stays_broken_ends_after_four_attempts(installed, faults):
     waits: list[float] = []
     with pytest.raises(NetworkError, match="IncompleteRead"):
-        conda.install_packages(installed, ["jupyter"], runtime=faults(*["incomplete-read"] * 9), sleep=waits.append)
+        conda.install_packages(installed, ["jupyter"], machine=faults(*["incomplete-read"] * 9), sleep=waits.append)
     assert waits == [1, 2, 4]
 
 
@@ -566,7 +566,7 @@ def test_a_transfer_that_stays_broken_ends_after_four_attempts(installed, faults
 )
 def test_packages_that_cannot_be_had_are_named(installed, runtime, package, text):
     with pytest.raises(PackageNotFoundError, match=text) as caught:
-        conda.install_packages(installed, [package], runtime=runtime, sleep=pytest.fail)
+        conda.install_packages(installed, [package], machine=runtime, sleep=pytest.fail)
     assert package in caught.value.message
 
 
@@ -574,7 +574,7 @@ def test_packages_that_cannot_be_had_are_named(installed, runtime, package, text
 def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime, name):
     on_ci = with_environ(runtime, **{name: "true"})
     with pytest.raises(TermsOfServiceError, match=r"https://repo\.anaconda\.com/pkgs/main") as caught:
-        conda.install_packages(installed, ["jupyter"], channels=("defaults",), runtime=on_ci, sleep=pytest.fail)
+        conda.install_packages(installed, ["jupyter"], channels=("defaults",), machine=on_ci, sleep=pytest.fail)
     python = installed / "bin/python3.12"
     accept = f"{python} -m conda tos accept --override-channels --channel https://repo.anaconda.com/pkgs/"
     assert f"{accept}main" in caught.value.hint
@@ -587,7 +587,7 @@ def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime, na
 def test_terms_that_the_user_accepted_stop_nothing(installed, runtime):
     argv = [installed / "bin/python3.12", "-m", "conda", "tos", "accept", "--override-channels", "--channel", "x"]
     _process.run(argv, environ=runtime.environ)
-    conda.install_packages(installed, ["jupyter"], channels=("defaults",), runtime=runtime)
+    conda.install_packages(installed, ["jupyter"], channels=("defaults",), machine=runtime)
 
 
 @pytest.mark.parametrize("place", ["prefix", "machine"])
@@ -603,7 +603,7 @@ def test_packages_stopped_half_way_leave_nothing_behind(request, install, runtim
         "INSTALLER_STANDIN_MARK": str(mark),
     }
     process = child(
-        f"conda.install_packages(Path({str(target)!r}), ['jupyter'], runtime={runtime_code(runtime, **variables)})"
+        f"conda.install_packages(Path({str(target)!r}), ['jupyter'], machine={runtime_code(runtime, **variables)})"
     )
     wait_for(mark, process)
     process.send_signal(how)
@@ -627,7 +627,7 @@ def test_a_change_that_was_killed_fails_every_check_until_it_is_taken_back(
     mark, variables = tmp_path / "mark", {"CONDA_STANDIN_FAULTS": faults("half").environ["CONDA_STANDIN_FAULTS"]}
     process = child(
         f"conda.install_packages(Path({str(target)!r}), ['jupyter'],"
-        f" runtime={runtime_code(runtime, **variables, INSTALLER_STANDIN_MARK=str(mark))})"
+        f" machine={runtime_code(runtime, **variables, INSTALLER_STANDIN_MARK=str(mark))})"
     )
     wait_for(mark, process)
     assert "was interrupted, or is going on" in conda.health_check(target)
@@ -637,7 +637,7 @@ def test_a_change_that_was_killed_fails_every_check_until_it_is_taken_back(
     assert "was interrupted, or is going on" in steps._conda_packages_missing(target, [], runtime)
     # Every step does so first: conda itself may go on, and would end as if nothing were wrong.
     _process.end_orphans(tmp_path / "running")
-    assert not conda.install(source, prefix=target, specifier=PY312, runtime=runtime)
+    assert not conda.install(source, prefix=target, specifier=PY312, machine=runtime)
     assert conda.health_check(target, specifier=PY312) is None
     assert state(target, without="pkgs") == before
 
@@ -647,7 +647,7 @@ def test_what_is_taken_back_is_not_written_into_the_ledger(request, install, mac
     mark, variables = tmp_path / "mark", {"CONDA_STANDIN_FAULTS": faults("half").environ["CONDA_STANDIN_FAULTS"]}
     process = child(
         f"conda.install_packages(Path({str(machine)!r}), ['jupyter'],"
-        f" runtime={runtime_code(runtime, **variables, INSTALLER_STANDIN_MARK=str(mark))})"
+        f" machine={runtime_code(runtime, **variables, INSTALLER_STANDIN_MARK=str(mark))})"
     )
     wait_for(mark, process)
     process.kill()
@@ -674,7 +674,7 @@ def test_two_package_installations_run_one_after_the_other(installed, runtime):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_process, "run", watched)
         threads = [
-            threading.Thread(target=conda.install_packages, args=(installed, [name]), kwargs={"runtime": runtime})
+            threading.Thread(target=conda.install_packages, args=(installed, [name]), kwargs={"machine": runtime})
             for name in ("jupyter", "google-colab")
         ]
         for thread in threads:

@@ -54,7 +54,7 @@ ENVIRONMENT = f"/var/lib/python3/envs/{NAME}"
 VARIABLES = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 
 
-class Machine:
+class PreparedMachine:
     """A machine on which only the package manager decides what is installed."""
 
     def __init__(self, namespace: Namespace) -> None:
@@ -68,7 +68,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(shared_machine: Machine) -> Iterator[Machine]:
+def machine(shared_machine: PreparedMachine) -> Iterator[PreparedMachine]:
     """The machine, on which nothing of ours is installed before and after."""
     yield shared_machine
     shared_machine("dpkg", "--purge", NAME, check=False)
@@ -76,14 +76,14 @@ def machine(shared_machine: Machine) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def shared_machine() -> Iterator[Machine]:
+def shared_machine() -> Iterator[PreparedMachine]:
     if reason := unavailable() or next(
         (f"no {name}" for name in ("dpkg-deb", "apt-get") if not shutil.which(name)), None
     ):
         pytest.skip(reason)
     with scratch_directory() as scratch:
         namespace = Namespace([], scratch=scratch / "machine")
-        yield Machine(namespace)
+        yield PreparedMachine(namespace)
         namespace.close()
 
 
@@ -132,7 +132,7 @@ def write(path: Path, text: str, *, mode: int = 0o644) -> None:
     path.chmod(mode)
 
 
-def status(machine: Machine) -> str:
+def status(machine: PreparedMachine) -> str:
     return machine("dpkg-query", "--show", "--showformat=${Status} ${Version}", NAME, check=False).stdout
 
 

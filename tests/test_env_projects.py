@@ -14,8 +14,8 @@ from env_fixtures import base, wheels  # noqa: F401
 from colab_env import envs, poetry, steps, uv
 from colab_env.errors import KernelTakenError, MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
+from colab_env.machine import Machine
 from colab_env.named_env import kernels
-from colab_env.runtime import Runtime
 
 LIBRARY = """\
 [build-system]
@@ -58,7 +58,7 @@ def test_a_project_of_poetry_is_installed_as_its_lock_says(base, machine, projec
 def test_a_project_of_poetry_needs_poetry(base, project):
     (project / "pyproject.toml").write_text(PROJECT)
     (project / "poetry.lock").touch()
-    assert poetry.installed_version(Runtime.detect()) is None
+    assert poetry.installed_version(Machine.detect()) is None
     with pytest.raises(MissingStepError, match="Poetry is not installed"):
         envs.create("lesson", project=project)
     assert envs.list_environments() == []
@@ -73,7 +73,7 @@ def test_a_project_of_conda_is_refused_and_leaves_nothing(base, project):
 
 @pytest.mark.network
 def test_a_project_of_uv_is_installed_as_its_lock_says(base, tmp_path):
-    program = uv.find(Runtime.detect())
+    program = uv.find(Machine.detect())
     if program is None:
         pytest.skip("no uv")
     place = library(tmp_path / "project")
@@ -86,7 +86,7 @@ def test_a_project_of_uv_is_installed_as_its_lock_says(base, tmp_path):
 
 @pytest.mark.network
 def test_a_project_with_a_pylock_gets_what_it_says(base, tmp_path):
-    place, program = library(tmp_path / "lesson"), uv.find(Runtime.detect())
+    place, program = library(tmp_path / "lesson"), uv.find(Machine.detect())
     if program is None:
         pytest.skip("needs uv")
     export = ["pip", "compile", "-q", "--no-header", "--format", "pylock.toml", "-o", "pylock.toml", "-"]
@@ -114,7 +114,7 @@ def test_a_changed_lock_upgrades_the_environment(base, tmp_path):
 @pytest.mark.network
 def test_an_environment_is_a_kernel_until_it_is_purged(base, machine):
     result = envs.create("web", python=str(machine.python.path), kernel=True)
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     (kernel,) = [each for each in kernelspec.registered(runtime) if each.name == "web"]
     assert kernel.ours
     assert kernel.project == result.where
@@ -129,7 +129,7 @@ def test_an_environment_is_a_kernel_until_it_is_purged(base, machine):
 
 
 def test_somebody_elses_kernel_is_left_alone(base, wheels):
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     theirs = kernelspec.directory(runtime, "web") / "kernel.json"
     theirs.parent.mkdir(parents=True)
     theirs.write_text('{"argv": ["python"], "display_name": "theirs", "language": "python"}')
@@ -145,7 +145,7 @@ def test_somebody_elses_kernel_is_left_alone(base, wheels):
 def test_an_environment_that_is_no_kernel_needs_none(base, wheels):
     envs.create("web", wheels=wheels)
     (place,) = envs.list_environments()
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     from colab_env.named_env.inventory import NamedEnvironment
 
-    assert kernels.health_check(NamedEnvironment(name="web", base=place.path.parent), runtime=runtime) is None
+    assert kernels.health_check(NamedEnvironment(name="web", base=place.path.parent), machine=runtime) is None

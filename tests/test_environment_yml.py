@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conda_standin import Server, add_python, build_channel, build_installer, find_python
 from conda_standin.fixtures import standin_site  # noqa: F401
-from conftest import Machine
+from conftest import PreparedMachine
 from packaging.specifiers import SpecifierSet
 from small_wheels import write_wheel
 
@@ -33,9 +33,9 @@ from colab_env.errors import (
 from colab_env.interpreter import Interpreter
 from colab_env.locks import lockfiles
 from colab_env.locks.lockfiles import LockFile
+from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda.environment_yml import CondaEnvironment
-from colab_env.runtime import Runtime
 
 ANY = SpecifierSet()
 FILE = "name: lesson\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - greeting=1.0\n"
@@ -58,7 +58,7 @@ def built_base(standin_site: Path) -> Base:
     home = {"HOME": str(standin_site / "home-of-environments"), "PATH": os.environ["PATH"]}
     with Server(standin.path.parent) as server:
         source = conda.Source(installer=f"{server.url}/{standin.name}", sha256=standin.sha256)
-        conda.install(source, prefix=prefix, runtime=Runtime.detect(home))
+        conda.install(source, prefix=prefix, machine=Machine.detect(home))
     return Base(prefix=prefix, python=version)
 
 
@@ -70,8 +70,8 @@ def base(built_base: Base, tmp_path: Path) -> Base:
 
 
 @pytest.fixture
-def runtime(home: Path) -> Runtime:
-    return Runtime.detect()
+def runtime(home: Path) -> Machine:
+    return Machine.detect()
 
 
 def write(project: Path, text: str = FILE) -> LockFile:
@@ -80,11 +80,11 @@ def write(project: Path, text: str = FILE) -> LockFile:
     return LockFile(path=path, kind=lockfiles.CONDA)
 
 
-def work_on(project: Path, runtime: Runtime, text: str = FILE) -> CondaEnvironment:
-    return CondaEnvironment(project=project, lock=write(project, text), distribution="miniconda", runtime=runtime)
+def work_on(project: Path, runtime: Machine, text: str = FILE) -> CondaEnvironment:
+    return CondaEnvironment(project=project, lock=write(project, text), distribution="miniconda", machine=runtime)
 
 
-def made(runtime: Runtime) -> list[str]:
+def made(runtime: Machine) -> list[str]:
     return sorted(path.name for path in (runtime.data / "conda-envs").glob("*"))
 
 
@@ -104,7 +104,7 @@ def in_kernel(code: str) -> str:
 
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine, base, project, tmp_path):
+def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: PreparedMachine, base, project, tmp_path):
     def setup(**options):
         return setting_up.setup(interpreter="miniconda", project=project, prefix=base.prefix, **options)
 
@@ -140,7 +140,7 @@ def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Machine
     setup(cache=cache)
     assert in_kernel("import greeting; print(greeting.version)") == "2.0"
     assert diagnose.status(project).ok
-    assert len(made(Runtime.detect())) == 1
+    assert len(made(Machine.detect())) == 1
 
     # Another machine, without conda: the snapshot has all of it.
     for place in (project / ".venv", machine.data, base.prefix):

@@ -15,7 +15,7 @@ import pytest
 from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import _files, envs, runtime
+from colab_env import _files, envs
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -29,6 +29,7 @@ from colab_env.errors import (
     NotOursError,
     UsageError,
 )
+from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, building, moving, processes
 from colab_env.named_env.inventory import NamedEnvironment
 
@@ -148,7 +149,7 @@ def test_a_broken_set_of_packages_is_not_taken(base, wheels, tmp_path, pythons):
     site = next(target.glob("lib/*/site-packages/other-1.0.dist-info"))
     (site / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\nRequires-Dist: missing\n")
     with pytest.raises(BrokenEnvironmentError, match="missing"):
-        building.verify(target, runtime=runtime.Runtime.detect())
+        building.verify(target, machine=Machine.detect())
 
 
 def test_concurrent_creates_make_one(base, wheels, command):
@@ -576,8 +577,8 @@ def test_a_users_configuration_file_names_the_bases(tmp_path, home, wheels, comm
     (home / ".config").mkdir(exist_ok=True)
     (home / ".config/colab-env.toml").write_text(text.replace("{base}", str(place)))
     if "{base}" not in text:
-        place = base_dirs.default(runtime.Runtime.detect())[0]
-        assert base_dirs.bases(runtime.Runtime.detect())[0] == place
+        place = base_dirs.default(Machine.detect())[0]
+        assert base_dirs.bases(Machine.detect())[0] == place
         return
     envs.create("web", "demo", wheels=wheels, base=place)
     assert envs.path("web") == place / "web"
@@ -588,8 +589,8 @@ def test_a_users_configuration_file_names_the_bases(tmp_path, home, wheels, comm
 def test_the_variable_counts_more_than_the_file(home, base):
     (home / ".config").mkdir(exist_ok=True)
     (home / ".config/colab-env.toml").write_text('base = "/nowhere"\n')
-    assert base_dirs.bases(runtime.Runtime.detect()) == (base,)
-    assert base_dirs.bases(runtime.Runtime.detect(), "/elsewhere") == (Path("/elsewhere"),)
+    assert base_dirs.bases(Machine.detect()) == (base,)
+    assert base_dirs.bases(Machine.detect(), "/elsewhere") == (Path("/elsewhere"),)
 
 
 @pytest.mark.parametrize("text", ["base = 3\n", 'base = "relative"\n', "base = \n", 'base = "/"\n'])
@@ -602,7 +603,7 @@ def test_a_configuration_file_that_cannot_be_right_is_named(home, text, monkeypa
 
 
 def test_root_and_others_have_places_of_their_own(home, monkeypatch):
-    machine = runtime.Runtime.detect()
+    machine = Machine.detect()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert base_dirs.default(machine) == (Path("/var/lib/python3/envs"),)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -613,7 +614,7 @@ def test_root_and_others_have_places_of_their_own(home, monkeypatch):
 
 
 def test_environments_share_the_files_of_a_wheel(base, tmp_path, wheels):
-    if building._installer(runtime.Runtime.detect()).uv is None:
+    if building._installer(Machine.detect()).uv is None:
         pytest.skip("sharing needs uv")
     write_wheel(wheels, "large", "1.0", code=f"data = '{'x' * 1_000_000}'\n")
     one, other = (envs.create(name, "large", wheels=wheels).where for name in ("one", "other"))

@@ -18,7 +18,7 @@ from boot_faults import (
     SITE,
     VERSIONS,
     Fault,
-    Machine,
+    PreparedMachine,
     ask_to_switch,
     inject,
     machine,
@@ -42,7 +42,7 @@ on_colab = [
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Iterator[Machine]:
+def prepared() -> Iterator[PreparedMachine]:
     with machine(VERSION) as prepared:
         yield prepared
 
@@ -55,7 +55,7 @@ def colab(test: object) -> object:
 
 @colab
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_cell_runs_again_after(prepared: Machine, fault: Fault) -> None:
+def test_a_cell_runs_again_after(prepared: PreparedMachine, fault: Fault) -> None:
     try:
         with Page(prepared.server.url) as page:
             page.open()
@@ -74,7 +74,7 @@ def test_a_cell_runs_again_after(prepared: Machine, fault: Fault) -> None:
 @colab
 @pytest.mark.parametrize("how", WAYS)
 def test_a_switch_whose_kernel_dies_although_its_trial_passed_ends_on_the_machine_s_own_with_the_reason(
-    prepared: Machine, how: str
+    prepared: PreparedMachine, how: str
 ) -> None:
     # Only the guard sets this, and not for trials.
     dies = "import os, sys\nif 'COLAB_ENV_BOOT' in os.environ: sys.exit('not today')"
@@ -98,7 +98,7 @@ def test_a_switch_whose_kernel_dies_although_its_trial_passed_ends_on_the_machin
 
 
 @colab
-def test_a_kernel_that_came_up_in_place_leaves_no_notice(prepared: Machine) -> None:
+def test_a_kernel_that_came_up_in_place_leaves_no_notice(prepared: PreparedMachine) -> None:
     with Page(prepared.server.url) as page:
         page.open()
         before = prepared.root.run(["sh", "-c", f"ls {STARTUP}"]).stdout
@@ -112,7 +112,7 @@ def test_a_kernel_that_came_up_in_place_leaves_no_notice(prepared: Machine) -> N
 
 
 @colab
-def test_a_repaired_kernel_is_tried_again_by_switch(prepared: Machine) -> None:
+def test_a_repaired_kernel_is_tried_again_by_switch(prepared: PreparedMachine) -> None:
     with Page(prepared.server.url) as page:
         page.open()
         ask_to_switch(page, prepared.kernel)
@@ -127,7 +127,7 @@ def test_a_repaired_kernel_is_tried_again_by_switch(prepared: Machine) -> None:
 
 
 @colab
-def test_a_registered_kernel_heals_itself_as_well(prepared: Machine) -> None:
+def test_a_registered_kernel_heals_itself_as_well(prepared: PreparedMachine) -> None:
     with Page(prepared.server.url) as page:
         page.open(prepared.kernel)
         fault = next(fault for fault in FAULTS if fault.name == "google.colab removed")

@@ -8,7 +8,7 @@ import pytest
 
 from colab_env import index
 from colab_env.index import Index
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 A, B, C = (f"https://{name}.example/simple" for name in "abc")
 
@@ -20,7 +20,7 @@ def url(home: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(name, raising=False)
 
     def url(**variables: str) -> str | None:
-        return index.settings(Runtime.detect({"HOME": str(home), **variables})).url
+        return index.settings(Machine.detect({"HOME": str(home), **variables})).url
 
     return url
 
@@ -91,7 +91,7 @@ def test_pips_further_sources_are_told_to_uv(url, home):
         home / ".config/pip/pip.conf",
         f"[global]\nextra-index-url =\n  {A}\n  {B}\nfind-links = /wheels\ntrusted-host = one two\n",
     )
-    found = index.settings(Runtime.detect({"HOME": str(home), "PIP_FIND_LINKS": "/here /there"}))
+    found = index.settings(Machine.detect({"HOME": str(home), "PIP_FIND_LINKS": "/here /there"}))
     told = found.uv_environ({"UV_INSECURE_HOST": "mine"})
     expected = {"UV_EXTRA_INDEX_URL": f"{A} {B}", "UV_FIND_LINKS": "/here,/there"}
     assert {**told, **expected, "UV_INDEX_STRATEGY": "unsafe-best-match"} == told

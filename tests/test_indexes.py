@@ -22,7 +22,7 @@ from small_wheels import write_wheel
 import colab_env
 from colab_env import envs, planning, poetry, steps
 from colab_env.errors import CommandError, NetworkError, PoetryError
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 from colab_env.standalone._poetry import NOTE, VERSION
 
 pytestmark = pytest.mark.network  # Poetry and the kernel's packages are real
@@ -70,7 +70,7 @@ def index(wheels: Path, machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for name, value in {**variables, **caches, "PIP_CONFIG_FILE": os.devnull}.items():
             monkeypatch.setenv(name, value)
         (machine.data / "index.json").unlink(missing_ok=True)
-        poetry.write_command(Runtime.detect())
+        poetry.write_command(Machine.detect())
         yield server
         assert server.strangers == []
 

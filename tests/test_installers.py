@@ -24,7 +24,7 @@ from colab_env.errors import (
     NoSuchPythonError,
     UsageError,
 )
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 pytestmark = pytest.mark.network
 
@@ -175,7 +175,7 @@ package = false
 
 
 def uv_program() -> Path:
-    found = uv.find(Runtime.detect())
+    found = uv.find(Machine.detect())
     if found is None:
         pytest.skip("needs uv")
     return found

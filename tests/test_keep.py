@@ -17,7 +17,7 @@ import colab_env
 from colab_env import cli, steps, uv
 from colab_env.errors import KeepError, UsageError
 from colab_env.interpreter import Interpreter
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 WHERE = "import torch, importlib.metadata as m; print(m.version('torch'), torch.__file__, torch.part())"
 
@@ -123,7 +123,7 @@ def test_a_tool_that_uninstalls_a_kept_package_takes_the_links_only(locked, vm, 
     before = state(vm)
     colab_env.configure_venv(locked, python=pythons[0], system_site_packages=False, keep=["torch"])
     python = locked / ".venv/bin/python"
-    program = [uv.find(Runtime.detect())] if tool == "uv" else [*_pip(pythons), "--python", str(python)]
+    program = [uv.find(Machine.detect())] if tool == "uv" else [*_pip(pythons), "--python", str(python)]
     argv = ["pip", "uninstall", "--python", python, "torch"] if tool == "uv" else ["uninstall", "--yes", "torch"]
     subprocess.run([*program, *argv], check=True, capture_output=True)
     assert state(vm) == before
@@ -149,7 +149,7 @@ def test_what_is_kept_and_does_not_fit_is_an_error_that_leaves_the_old_environme
 
 
 def test_an_environment_of_another_python_gets_the_lock_s_and_a_note(locked, vm, pythons):
-    own = Runtime.detect().machine_python
+    own = Machine.detect().machine_python
     mine = json.loads(subprocess.check_output([own, "-c", "import sys; print(list(sys.version_info[:2]))"]))
     other = next((each for each in pythons if each.short_version != ".".join(map(str, mine))), None)
     foreign = Interpreter(path=other.path, version=other.version, source="uv")
@@ -205,7 +205,7 @@ def test_hashes_of_a_pylock_count_for_the_rest(project, wheels, vm, pythons):
 def test_a_package_of_a_uv_lock_is_kept_where_the_project_accepts_the_machine_s_version(project, wheels, vm, pythons):
     text = '[project]\nname = "lesson"\nversion = "1"\nrequires-python = ">=3.8"\ndependencies = ["torch==2.6.0"]\n'
     (project / "pyproject.toml").write_text(text)
-    lock = [uv.find(Runtime.detect()), "lock", "--python", pythons[0].path]
+    lock = [uv.find(Machine.detect()), "lock", "--python", pythons[0].path]
     subprocess.run(lock, cwd=project, check=True, capture_output=True)
     asked = [str(project), "--python", str(pythons[0].path), "--no-system-site-packages", "--keep", "Torch", "--quiet"]
     assert cli.main(["configure-venv", *asked]) == 0
@@ -245,7 +245,7 @@ def test_a_plan_says_what_a_set_up_then_does_and_changes_nothing(locked, vm, pyt
     assert cli.main(["plan", *asked]) == 0
     table = capsys.readouterr().out
     assert state(locked, vm) == before
-    assert not (Runtime.detect().data / "chosen.json").exists()
+    assert not (Machine.detect().data / "chosen.json").exists()
     happens = {each["name"]: each["happens"] for each in found["packages"]}
     assert happens == {"numpy": "replaced", "torch": "kept", "triton": "kept"}
     assert found["conflicts"][0]["package"] == "tensorflow"

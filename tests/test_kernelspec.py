@@ -14,14 +14,14 @@ from colab_env import names
 from colab_env.errors import KernelNameError, KernelTakenError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import kernelspec
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3.12"), version="3.12.4", source="system")
 
 
 @pytest.fixture
-def runtime(home: Path) -> Runtime:
-    return Runtime.detect()
+def runtime(home: Path) -> Machine:
+    return Machine.detect()
 
 
 def spec(tier: kernelspec.Tier = kernelspec.PLAIN, *, python: Interpreter = PYTHON, layer: str = "/layer") -> dict:
@@ -36,7 +36,7 @@ def spec(tier: kernelspec.Tier = kernelspec.PLAIN, *, python: Interpreter = PYTH
     )
 
 
-def somebodys(runtime: Runtime, name: str = "taken") -> Path:
+def somebodys(runtime: Machine, name: str = "taken") -> Path:
     place = runtime.jupyter / "kernels" / name
     place.mkdir(parents=True)
     (place / "kernel.json").write_text('{"argv": ["r"], "display_name": "R", "language": "R"}')
@@ -141,9 +141,9 @@ def test_a_kernel_of_jupyters_own_python_is_not_hidden(runtime, monkeypatch, tmp
 
 
 def test_a_kernel_on_jupyters_path_is_not_hidden(home, tmp_path):
-    somebodys(Runtime.detect({"HOME": str(home), "JUPYTER_DATA_DIR": str(tmp_path / "extra")}))
+    somebodys(Machine.detect({"HOME": str(home), "JUPYTER_DATA_DIR": str(tmp_path / "extra")}))
     with pytest.raises(KernelTakenError):
-        kernelspec.check_free(Runtime.detect({**os.environ, "JUPYTER_PATH": str(tmp_path / "extra")}), "taken")
+        kernelspec.check_free(Machine.detect({**os.environ, "JUPYTER_PATH": str(tmp_path / "extra")}), "taken")
 
 
 def test_our_own_kernel_may_be_registered_again_and_removed(runtime):

@@ -47,7 +47,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("edges", {"_files"}),
     ("edges", {"_ledger"}),
     ("screen", {"_report"}),
-    ("facts", {"errors", "interpreter", "names", "pins", "results", "runtime", "snapshot._tar"}),
+    ("facts", {"errors", "interpreter", "names", "pins", "results", "machine", "snapshot._tar"}),
     ("copies", {"standalone._leave", "standalone._plain", "standalone._poetry"}),
 ]  # fmt: skip
 SUB_PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

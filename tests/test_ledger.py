@@ -10,7 +10,7 @@ import pytest
 
 from colab_env import _files, _ledger
 from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 from colab_env.undoing import undo
 
 SHA256 = "0" * 64
@@ -116,10 +116,10 @@ def test_a_line_of_a_newer_version_is_not_guessed_at(ledger, file):
 
 
 def test_a_damaged_ledger_is_left_and_said(home: Path, tmp_path: Path):
-    with _ledger.recording("add", Runtime.detect()):
+    with _ledger.recording("add", Machine.detect()):
         _files.write_text(tmp_path / "one", "1")
         _files.write_text(tmp_path / "two", "2")
-    file = Ledger(Runtime.detect().data).directory / "journal.jsonl"
+    file = Ledger(Machine.detect().data).directory / "journal.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join([*lines[:-1], lines[-1].replace(b"two", b"owt")]))
     result = undo()
@@ -130,7 +130,7 @@ def test_a_damaged_ledger_is_left_and_said(home: Path, tmp_path: Path):
 
 
 def test_a_thousand_entries_cost_a_thousand_times_one(home: Path, tmp_path: Path):
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
 
     def seconds(count: int) -> float:
         began = time.process_time()
@@ -146,7 +146,7 @@ def test_a_thousand_entries_cost_a_thousand_times_one(home: Path, tmp_path: Path
 
 
 def test_nothing_is_written_down_outside_of_a_step_or_inside_of_what_is_ours(home: Path, tmp_path: Path):
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     _ledger.note(tmp_path / "x", _ledger.TREE)
     with _ledger.recording("add", runtime):
         _ledger.note(tmp_path / "tree", _ledger.TREE)

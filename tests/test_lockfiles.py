@@ -16,7 +16,7 @@ from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, U
 from colab_env.interpreter import Interpreter
 from colab_env.locks import locked, lockfiles, script_block, uv_progress
 from colab_env.locks.lockfiles import LockFile
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 NAMES = ["poetry.lock", "uv.lock", "pylock.toml", "requirements.txt", "environment.yml"]
 OWN = '[project]\nname = "x"\nversion = "1"\ndependencies = ["idna"]\n'
@@ -126,7 +126,7 @@ def test_a_script_has_one_block(project):
 
 
 def test_the_block_of_a_cell_that_has_run_counts_where_nothing_else_does(project, home, monkeypatch):
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     assert find_lock(project, None, runtime) is None
     shell = type("Shell", (), {"user_ns": {"In": ["", BLOCK.replace("idna", "old"), f"{BLOCK}import idna", "1"]}})
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)  # the edge: no notebook runs these tests
@@ -153,10 +153,10 @@ def test_the_groups_that_poetry_takes_by_default(project):
 
 @pytest.mark.network
 def test_every_lock_file_can_be_asked_what_it_says(machine, project, here, tmp_path):
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
 
     def ask(path, kind, **more):
-        return locked.requirements(LockFile(path=path, kind=kind), python=here, runtime=runtime, **more)
+        return locked.requirements(LockFile(path=path, kind=kind), python=here, machine=runtime, **more)
 
     text = ask(LOCKS / "web/poetry.lock", "poetry.lock", extras=("nice",), groups=("docs",))
     assert "httpx==0.27.2 ;" in text
@@ -187,13 +187,13 @@ def test_what_a_stale_lock_file_says_is_not_told(machine, project, here):
         (project / name).write_text(text.replace('"httpx (==0.27.2)"', '"httpx (==0.27.0)"'))
     lock = LockFile(path=project / "poetry.lock", kind="poetry.lock")
     with pytest.raises(LockMismatchError, match=r"poetry\.lock does not belong"):
-        locked.requirements(lock, python=here, runtime=Runtime.detect())
+        locked.requirements(lock, python=here, machine=Machine.detect())
 
 
 def test_a_poetry_lock_needs_poetry(project, here):
     lock = LockFile(path=project / "poetry.lock", kind="poetry.lock")
     with pytest.raises(MissingStepError, match="Poetry is not installed"):
-        locked.requirements(lock, python=here, runtime=Runtime.detect())
+        locked.requirements(lock, python=here, machine=Machine.detect())
 
 
 def test_trusted_hosts_are_told_to_uv_without_a_password():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from boot_faults import ENVIRONMENT, MACHINE_S_OWN, ROOT, VERSIONS, Machine, ask_to_switch, machine, next_cell
+from boot_faults import ENVIRONMENT, MACHINE_S_OWN, ROOT, VERSIONS, PreparedMachine, ask_to_switch, machine, next_cell
 from colab_standin import Page, unavailable
 
 VERSION = "3.13"
@@ -21,13 +21,13 @@ SECRET = {"exists": True, "access": True, "payload": "open sesame"}
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Iterator[Machine]:
+def prepared() -> Iterator[PreparedMachine]:
     with machine(VERSION) as prepared:
         yield prepared
 
 
 @pytest.fixture(scope="module")
-def page(prepared: Machine) -> Iterator[Page]:
+def page(prepared: PreparedMachine) -> Iterator[Page]:
     with Page(prepared.server.url, answers={"GetSecret": SECRET}) as page:
         page.open()
         assert not page.execute(LOAD).error
@@ -126,7 +126,7 @@ def test_loading_adds_nothing_to_the_users_names(page: Page) -> None:
     assert added == "set()"
 
 
-def test_status_and_mistakes_are_shown(page: Page, prepared: Machine) -> None:
+def test_status_and_mistakes_are_shown(page: Page, prepared: PreparedMachine) -> None:
     assert prepared.kernel in page.execute("%colab_env status").text
     assert "does not know 'dance'" in page.execute("%colab_env dance").error["evalue"]
 
@@ -138,7 +138,7 @@ def test_a_package_is_added_and_can_be_imported_at_once(page: Page) -> None:
     assert page.execute("%%colab_env\nimport six; print(six.__name__)").stdout == "six\n"
 
 
-def test_the_same_cells_run_inside_the_kernel_itself(page: Page, prepared: Machine) -> None:
+def test_the_same_cells_run_inside_the_kernel_itself(page: Page, prepared: PreparedMachine) -> None:
     ask_to_switch(page, prepared.kernel)
     next_cell(page, on=ENVIRONMENT)
     page.execute("%load_ext colab_env")
@@ -151,7 +151,7 @@ def test_the_same_cells_run_inside_the_kernel_itself(page: Page, prepared: Machi
     next_cell(page, on=MACHINE_S_OWN)
 
 
-def test_the_background_kernel_ends_with_the_notebook(page: Page, prepared: Machine) -> None:
+def test_the_background_kernel_ends_with_the_notebook(page: Page, prepared: PreparedMachine) -> None:
     page.execute(LOAD)
     pid = page.execute("%%colab_env\nimport os; print(os.getpid())").stdout.strip()
     page.restart()
@@ -161,6 +161,6 @@ def test_the_background_kernel_ends_with_the_notebook(page: Page, prepared: Mach
     assert not runs(prepared, pid)
 
 
-def runs(prepared: Machine, pid: str) -> bool:
+def runs(prepared: PreparedMachine, pid: str) -> bool:
     # The stand-in's first process collects no orphans: an ended one stays as a zombie.
     return prepared.root.run(["ps", "-o", "stat=", "-p", pid]).stdout.strip()[:1] not in ("", "Z")

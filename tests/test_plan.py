@@ -12,7 +12,7 @@ from colab_env.interpreter import Interpreter, outgrown, parse_specifier
 from colab_env.locks import poetry_lock, pylock, requirements_text
 from colab_env.plans import comparison, distributions, keeping, linking, project_needs
 from colab_env.plans.comparison import Sides
-from colab_env.plans.keeping import Lock, Machine
+from colab_env.plans.keeping import Lock, SystemPackages
 
 MARKERS = {"python_version": "3.12", "python_full_version": "3.12.1", "sys_platform": "linux", "os_name": "posix"}
 LOCK = """\
@@ -60,9 +60,9 @@ def vm(tmp_path: Path) -> dict[str, distributions.Distribution]:
     return distributions.read([place])
 
 
-def machine(tmp_path: Path, version: str = "3.12.11") -> Machine:
+def machine(tmp_path: Path, version: str = "3.12.11") -> SystemPackages:
     python = Interpreter(path=Path("/usr/bin/python3"), version=version, source="system")
-    return Machine(python=python, packages=vm(tmp_path), markers=MARKERS)
+    return SystemPackages(python=python, packages=vm(tmp_path), markers=MARKERS)
 
 
 def lock(text: str = LOCK, *needs: project_needs.Need) -> Lock:
@@ -261,17 +261,17 @@ def test_a_kept_package_that_does_not_accept_what_the_lock_brings_is_a_conflict(
 
 
 def test_what_is_kept_brings_what_it_needs_and_takes_the_lock_s_where_that_does(tmp_path):
-    kept = keeping.choose(["torch"], lock(), machine=machine(tmp_path), python=KERNEL)
+    kept = keeping.choose(["torch"], lock(), present=machine(tmp_path), python=KERNEL)
     assert list(kept.packages) == ["torch", "triton", "numpy"]  # 2.3.1 of the lock is too new for it
     assert kept.notes == (
         "kept torch 2.6.0+cu124 of this machine instead of 2.6.0, with 2 other packages that it needs",
     )
     fitting = lock(LOCK.replace("2.3.1", "2.2.0"))
-    assert "numpy" not in keeping.choose(["torch"], fitting, machine=machine(tmp_path), python=KERNEL).packages
+    assert "numpy" not in keeping.choose(["torch"], fitting, present=machine(tmp_path), python=KERNEL).packages
 
 
 def test_nothing_is_kept_for_another_python_and_it_says_so(tmp_path):
-    kept = keeping.choose(["torch", "nothing"], lock(), machine=machine(tmp_path, "3.13.1"), python=KERNEL)
+    kept = keeping.choose(["torch", "nothing"], lock(), present=machine(tmp_path, "3.13.1"), python=KERNEL)
     assert kept.packages == {}
     assert kept.notes == (
         "torch is not kept: the machine has it for Python 3.13, the environment's is 3.12",
@@ -282,7 +282,7 @@ def test_nothing_is_kept_for_another_python_and_it_says_so(tmp_path):
 def test_what_the_project_refuses_is_not_kept(tmp_path):
     def refused(name: str, text: str) -> tuple[str, ...]:
         need = project_needs.Need(name=name, text=text, ranges=(parse_specifier(text),))
-        kept = keeping.choose(["torch"], lock(LOCK, need), machine=machine(tmp_path), python=KERNEL)
+        kept = keeping.choose(["torch"], lock(LOCK, need), present=machine(tmp_path), python=KERNEL)
         assert kept.packages == {}
         return kept.notes
 

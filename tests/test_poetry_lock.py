@@ -12,7 +12,7 @@ from conftest import ROOT
 from colab_env import pins, poetry, setting_up, steps
 from colab_env.errors import LockMismatchError
 from colab_env.locks import locked, lockfiles, poetry_lock
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 LOCKS = sorted((ROOT / "benchmarks/locks").iterdir())
 
@@ -30,7 +30,7 @@ def pinned(text: str) -> dict[str, set[str]]:
 def test_the_guess_is_what_poetry_says(machine, place, tmp_path):
     shutil.copytree(place, tmp_path / "project")
     lock = lockfiles.find(tmp_path / "project")
-    said = locked.requirements(lock, python=machine.python, runtime=Runtime.detect())
+    said = locked.requirements(lock, python=machine.python, machine=Machine.detect())
     guessed = poetry_lock.guess(lock.path.read_text(), ())
     assert len(pinned(said)) >= 10
     assert pinned(guessed) == pinned(said)
@@ -94,7 +94,7 @@ def test_poetry_is_installed_while_packages_are(home, machine, project, built_pr
     (project / "pyproject.toml").write_text(text.replace("six==1.16.0", "six==1.15.0"))
     with pytest.raises(LockMismatchError):
         setting_up.setup(str(machine.python.path), interpreter="system", project=project)
-    assert poetry.installed_version(Runtime.detect()) == pins.POETRY
+    assert poetry.installed_version(Machine.detect()) == pins.POETRY
     assert not (project / ".venv").exists()
     (project / "pyproject.toml").write_text(text)
     result = setting_up.setup(str(machine.python.path), interpreter="system", project=project)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, Machine
+from conftest import ROOT, PreparedMachine
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
 from colab_env import index, setting_up, uv
 from colab_env.jupyter import colab_layer
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore")]
 # The first cell of a fresh notebook; then the switch, what comes after it, and what a second run from the top finds.
@@ -25,8 +25,8 @@ ITSELF = f"""
 sys.path.insert(0, {str(ROOT)!r})
 for name in [name for name in sys.modules if name.partition(".")[0] == "colab_env"]:
     del sys.modules[name]
-from colab_env.runtime import Runtime
-here = Runtime.detect()
+from colab_env.machine import Machine
+here = Machine.detect()
 print(here.machine_python, here.data, here.is_colab)
 """
 CELLS = (
@@ -61,14 +61,14 @@ def by_nbclient(project: Path, kernel: str = "python3") -> nbformat.NotebookNode
     return ran
 
 
-def requires(machine: Machine, project: Path) -> None:
+def requires(machine: PreparedMachine, project: Path) -> None:
     short = machine.python.short_version
     (project / "pyproject.toml").write_text(
         f'[project]\nname = "lesson"\nversion = "1"\nrequires-python = "=={short}.*"\n[tool.poetry]\npackage-mode = false\n'
     )
 
 
-def check(outputs: list[str], machine: Machine, project: Path) -> None:
+def check(outputs: list[str], machine: PreparedMachine, project: Path) -> None:
     """Hold what is true of every run, whatever kernel it began in."""
     assert outputs[2].strip() == str(project / ".venv" / "bin" / "python")
     assert outputs[4] == "1\n"
@@ -76,7 +76,9 @@ def check(outputs: list[str], machine: Machine, project: Path) -> None:
     assert outputs[6] == f"{sys.executable} {machine.data} False\n"
 
 
-def test_without_a_page_a_notebook_runs_through_on_a_fresh_machine_and_again(machine: Machine, project: Path) -> None:
+def test_without_a_page_a_notebook_runs_through_on_a_fresh_machine_and_again(
+    machine: PreparedMachine, project: Path
+) -> None:
     requires(machine, project)
     for _ in range(2):
         outputs = shown(by_nbclient(project))
@@ -86,18 +88,18 @@ def test_without_a_page_a_notebook_runs_through_on_a_fresh_machine_and_again(mac
     assert outputs[0].count("already there") == 5
 
 
-def test_inside_the_new_kernel_the_same_notebook_changes_nothing(machine: Machine, project: Path) -> None:
+def test_inside_the_new_kernel_the_same_notebook_changes_nothing(machine: PreparedMachine, project: Path) -> None:
     requires(machine, project)
     setting_up.setup(interpreter="system", kernel="lesson", project=project)
-    registered = (Runtime.detect().jupyter / "kernels/lesson/kernel.json").read_bytes()
+    registered = (Machine.detect().jupyter / "kernels/lesson/kernel.json").read_bytes()
     outputs = shown(by_nbclient(project, "lesson"))
     assert outputs[0].count("already there") == 5
     assert outputs[1] == "This is the kernel 'lesson' already.\n"
     check(outputs, machine, project)
-    assert (Runtime.detect().jupyter / "kernels/lesson/kernel.json").read_bytes() == registered
+    assert (Machine.detect().jupyter / "kernels/lesson/kernel.json").read_bytes() == registered
 
 
-def test_a_layer_whose_kernels_would_call_a_package_that_is_gone_is_built_anew(machine: Machine) -> None:
+def test_a_layer_whose_kernels_would_call_a_package_that_is_gone_is_built_anew(machine: PreparedMachine) -> None:
     (layer,) = (machine.data / "layers").iterdir()
     assert colab_layer.health_check(layer) is None
     place = colab_layer.site(layer) / "colab_env" / "machine.json"
@@ -106,9 +108,11 @@ def test_a_layer_whose_kernels_would_call_a_package_that_is_gone_is_built_anew(m
     assert colab_layer.health_check(layer) == "the colab-env that kernels call is gone"
 
 
-def test_papermill_runs_it_to_its_end_on_the_new_python(machine: Machine, project: Path, tmp_path: Path) -> None:
+def test_papermill_runs_it_to_its_end_on_the_new_python(
+    machine: PreparedMachine, project: Path, tmp_path: Path
+) -> None:
     requires(machine, project)
-    runtime, place = Runtime.detect(), tmp_path / "papermill"
+    runtime, place = Machine.detect(), tmp_path / "papermill"
     installer = uv.installer(runtime, index.settings(runtime))
     installer.install(["papermill"], python=Path(sys.executable), target=place)
     nbformat.write(notebook(), project / "in.ipynb")
@@ -119,7 +123,9 @@ def test_papermill_runs_it_to_its_end_on_the_new_python(machine: Machine, projec
     check(shown(nbformat.read(project / "out.ipynb", 4)), machine, project)
 
 
-def test_a_kernel_that_dies_in_place_ends_the_run_and_the_next_run_says_why(machine: Machine, project: Path) -> None:
+def test_a_kernel_that_dies_in_place_ends_the_run_and_the_next_run_says_why(
+    machine: PreparedMachine, project: Path
+) -> None:
     requires(machine, project)
     setting_up.setup(interpreter="system", kernel="lesson", project=project)
     (site,) = (project / ".venv/lib").glob("python3.*/site-packages")

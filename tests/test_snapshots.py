@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Machine, Stop
+from conftest import ROOT, PreparedMachine, Stop
 from test_archive import listing
 
 import colab_env
@@ -32,7 +32,7 @@ from colab_env.errors import (
 )
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 from colab_env.snapshot import _archive, _cache, contents, restoring
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
@@ -52,7 +52,7 @@ def made(project: Path, pythons: list[Interpreter], home: Path) -> Path:
 
 
 def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path:  # noqa: B008  (frozen)
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     (project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
     (project / "poetry.lock").write_text("# locked\n")
     environment = project / ".venv"
@@ -78,7 +78,7 @@ def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path: 
 
 def filled_now(project: Path, python: Interpreter, wish: Wish) -> None:
     """Write the receipt of an environment that was filled from the files as they are."""
-    work = Environment(project, python, Runtime.detect(), system_site_packages=True, wish=wish)
+    work = Environment(project, python, Machine.detect(), system_site_packages=True, wish=wish)
     venv.write_receipt(project, python=python, inputs=work._inputs(), wanted=wish.recorded())
 
 
@@ -86,13 +86,13 @@ def problem_of(project: Path) -> str | None:
     """Return why the environment is not what was wanted of it, or None."""
     python = venv.recorded_python(project)
     assert python is not None
-    return environment.health_check(project, python, Runtime.detect())
+    return environment.health_check(project, python, Machine.detect())
 
 
 def lose(project: Path) -> None:
     """Leave what a new machine has: the project's files."""
     shutil.rmtree(project / ".venv")
-    shutil.rmtree(Runtime.detect().data)
+    shutil.rmtree(Machine.detect().data)
 
 
 def archive_in(cache: Path) -> Path:
@@ -113,7 +113,7 @@ def flip(path: Path, place: float = 0.5) -> None:
 
 @pytest.mark.network
 def test_a_new_machine_starts_from_the_cache_without_a_network(
-    machine: Machine, filled: Path, home: Path, cache: Path, request: pytest.FixtureRequest
+    machine: PreparedMachine, filled: Path, home: Path, cache: Path, request: pytest.FixtureRequest
 ) -> None:
     shared = (machine.data / "poetry").resolve()
     (machine.data / "poetry").unlink()
@@ -143,7 +143,7 @@ def test_a_new_machine_starts_from_the_cache_without_a_network(
     assert not (home / ".local").exists()
 
 
-def _listings(machine: Machine, project: Path) -> dict[str, dict[str, tuple]]:
+def _listings(machine: PreparedMachine, project: Path) -> dict[str, dict[str, tuple]]:
     """Return what a snapshot holds, but for what trying a kernel writes."""
     (layer,) = (machine.data / "layers").iterdir()
     written = {".", "etc/ipython", "etc/ipython/ipython_config.py"}
@@ -156,7 +156,9 @@ def _listings(machine: Machine, project: Path) -> dict[str, dict[str, tuple]]:
 
 
 @pytest.mark.network
-def test_a_snapshot_whose_kernel_does_not_start_is_replaced(machine: Machine, filled: Path, cache: Path) -> None:
+def test_a_snapshot_whose_kernel_does_not_start_is_replaced(
+    machine: PreparedMachine, filled: Path, cache: Path
+) -> None:
     asked = {"interpreter": "system", "project": filled, "kernel": "lesson", "system_site_packages": False}
     colab_env.setup(machine.python.version, **asked)
     site = next((filled / ".venv").glob("lib/python3*/site-packages"))
@@ -173,7 +175,7 @@ def test_a_snapshot_whose_kernel_does_not_start_is_replaced(machine: Machine, fi
 @pytest.mark.network
 @pytest.mark.parametrize("fault", ["flipped", "cut off", "foreign", "gone", "zstandard"])
 def test_a_bad_cache_is_a_note_and_the_set_up_is_built(
-    machine: Machine, filled: Path, cache: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+    machine: PreparedMachine, filled: Path, cache: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {"interpreter": "system", "project": filled, "kernel": "lesson", "system_site_packages": False}
     colab_env.setup(machine.python.version, cache=cache, **asked)
@@ -224,7 +226,7 @@ def test_what_was_saved_comes_back_and_is_not_saved_twice(made: Path, cache: Pat
     for found in (before, after):  # a directory's time is of its last entry, and the project's own is no part of it
         found["."] = found[".venv"] = ()
     assert after == before
-    assert choice.python(Runtime.detect()) == venv.recorded_python(made)
+    assert choice.python(Machine.detect()) == venv.recorded_python(made)
 
 
 def test_nothing_is_written_when_nothing_is_set_up(home: Path, project: Path, cache: Path) -> None:
@@ -254,9 +256,9 @@ def test_a_link_that_leads_out_is_not_saved(made: Path, cache: Path) -> None:
 
 def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache: Path) -> None:
     (made / "poetry.lock").unlink()
-    with _ledger.recording("configure_venv", Runtime.detect()), _files.restoring(made / "poetry.lock"):
+    with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(made / "poetry.lock"):
         (made / "poetry.lock").write_text("# locked\n")
-    with _ledger.recording("configure_venv", Runtime.detect()):
+    with _ledger.recording("configure_venv", Machine.detect()):
         _files.write_text(made / "poetry.toml", "# settings\n")
     filled_now(made, venv.recorded_python(made), Wish())
     colab_env.save(cache)
@@ -274,14 +276,14 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
     path = made / "poetry.lock"
     path.unlink()
     for text in ("# first\n", "# second\n"):
-        with _ledger.recording("configure_venv", Runtime.detect()), _files.restoring(path):
+        with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
             path.write_text(text)
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     assert contents.files_given(runtime, made)["poetry.lock"] is None
     path.write_text("# mine\n")
     mine = hashlib.sha256(b"# mine\n").hexdigest()
     assert contents.files_given(runtime, made)["poetry.lock"] == mine
-    with _ledger.recording("configure_venv", Runtime.detect()), _files.restoring(path):
+    with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
         path.write_text("# third\n")
     assert contents.files_given(runtime, made)["poetry.lock"] == mine
 
@@ -302,7 +304,7 @@ def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
     colab_env.save(cache)
     assert all(each.problem is None for each in colab_env.cache_list(cache).snapshots)
     lose(project)
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
 
     def found(**options: Sequence[str]) -> bool:
         tried = SetupCache(cache, runtime, asked_for(project, **options))
@@ -478,7 +480,7 @@ def test_condas_own_directory_is_inside_and_usr_local_is_not(home: Path, project
         named = {"distribution": "miniconda", "installer": "Miniconda3.sh", "sha256": ""}
         of_python = {"python": "3.12.1", "interpreter": "bin/python3.12", "print": [1, 2]}
         _files.write_receipt(prefix, {"kind": "conda", **named, "overlay": overlay, **of_python})
-        found = contents.trees(Runtime.detect(), project, python)
+        found = contents.trees(Machine.detect(), project, python)
         assert [tree.name for tree in found] == wanted
         assert all("pkgs" in tree.without for tree in found)
 
@@ -575,7 +577,7 @@ def test_a_drive_that_is_not_mounted_gets_no_directory_in_its_place(made: Path, 
 
 
 def test_two_sessions_that_save_the_same_at_once_leave_one_good_file(made: Path, cache: Path) -> None:
-    store, runtime = _cache.store(cache), Runtime.detect()
+    store, runtime = _cache.store(cache), Machine.detect()
     ended: list[object] = []
 
     def save() -> None:  # without the lock, which two machines do not share

@@ -26,13 +26,13 @@ from colab_env.errors import KernelTakenError, MissingStepError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer, guard, kernelspec, sessions, shim
 from colab_env.kernel import ProjectKernel
+from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda._overlay import Manifest, Overlay, Transaction, overlaying, recover
 from colab_env.miniconda._overlay_undo import obstacles, undo
 from colab_env.named_env import inventory
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.plans import distributions
-from colab_env.runtime import Runtime
 
 FIRST = Path(__file__).parent / "first_release"
 RECEIPT = "colab-env.json"
@@ -46,7 +46,7 @@ class Old:
     """A machine as the first release left it: its own state files, with other paths, and no real programs."""
 
     project: Path
-    runtime: Runtime
+    runtime: Machine
     python: Interpreter
     envs: Path
 
@@ -97,7 +97,7 @@ def old(home: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         program(bin_directory / name)
     python = Interpreter(path=bin_directory / "python3", version="3.11.2", source="system")
     monkeypatch.setenv("COLAB_ENV_BASE", str(tmp_path / "envs"))
-    found = Old(project=project, runtime=Runtime.detect(), python=python, envs=tmp_path / "envs")
+    found = Old(project=project, machine=Machine.detect(), python=python, envs=tmp_path / "envs")
     shutil.copytree(FIRST / "project", project, dirs_exist_ok=True)
     a_venv(project / ".venv", python.path, json.loads(found.text("venv"))["packages"], visible=True)
     a_venv(found.envs / "web", bin_directory / "python3.11", ["six-1.16.0"], visible=False)
@@ -241,7 +241,7 @@ def test_what_the_first_release_left_is_healthy(old):
     assert poetry.installed_version(old.runtime) == "2.5.1"
     (kernel,) = (each for each in kernelspec.registered(old.runtime) if each.ours)
     assert (kernel.project, kernel.tier, kernel.problem) == (old.project, "plain", None)
-    work = ProjectKernel(name="py311", project=old.project, python=old.python, runtime=old.runtime)
+    work = ProjectKernel(name="py311", project=old.project, python=old.python, machine=old.runtime)
     assert work.check() is None
     wished = environment.Wish.from_recorded(venv.recorded_wish(old.project))
     assert wished == environment.Wish()
@@ -527,10 +527,10 @@ def damage(how: str, file: Path) -> None:
 @pytest.mark.parametrize("how", EVERY_DAMAGE)
 def test_install_python_heals_the_choice(pythons, how):
     first = steps.install_python(pythons[0].version, interpreter="system")
-    damage(how, Runtime.detect().data / "chosen.json")
+    damage(how, Machine.detect().data / "chosen.json")
     healed = steps.install_python(pythons[0].version, interpreter="system")
     assert healed.changed
-    assert healed.python == first.python == choice.python(Runtime.detect())
+    assert healed.python == first.python == choice.python(Machine.detect())
 
 
 @pytest.mark.network
@@ -557,7 +557,7 @@ def test_configure_venv_heals_pyvenv_cfg(filled, machine, content):
 @pytest.mark.parametrize("how", HEALED)
 @pytest.mark.parametrize("file", [RECEIPT, "site/colab_env/machine.json"])
 def test_install_colab_packages_heals_the_layer(machine, file, how):
-    layer = colab_layer.directory(Runtime.detect(), machine.python)
+    layer = colab_layer.directory(Machine.detect(), machine.python)
     damage(how, layer / file)
     healed = steps.install_colab_packages()
     assert Path(file).name in healed.reason
@@ -574,7 +574,7 @@ def test_install_poetry_heals_its_receipt(built_machine, machine, how):
     damage(how, home / RECEIPT)
     healed = steps.install_poetry()
     assert RECEIPT in healed.reason
-    assert poetry.health_check(Runtime.detect(), version=None) is None
+    assert poetry.health_check(Machine.detect(), version=None) is None
 
 
 @pytest.mark.network
@@ -617,10 +617,10 @@ def conda_source(server, standin) -> conda.Source:
 @pytest.mark.parametrize("shared", [False, True])
 def test_install_heals_conda_s_receipt(how, shared, conda_source, conda_runtime, machine_in_use, tmp_path):
     prefix = machine_in_use if shared else tmp_path / "miniconda3"
-    conda.install(conda_source, prefix=prefix, runtime=conda_runtime)
+    conda.install(conda_source, prefix=prefix, machine=conda_runtime)
     damage(how, prefix / RECEIPT)
     assert RECEIPT in conda.health_check(prefix)
-    assert conda.install(conda_source, prefix=prefix, runtime=conda_runtime)
+    assert conda.install(conda_source, prefix=prefix, machine=conda_runtime)
     assert conda.health_check(prefix) is None
     assert conda.is_own(prefix) is not shared
     assert (machine_in_use / "bin/pip").read_text().endswith("print('pip of the machine')\n")

@@ -35,7 +35,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.jupyter import colab_layer
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 pytestmark = pytest.mark.network
 
@@ -88,7 +88,7 @@ def test_a_python_of_the_machine_is_chosen_and_remembered(pythons):
     result = steps.install_python(pythons[1].short_version, interpreter="system")
     assert result.changed
     assert result.python.short_version == pythons[1].short_version
-    assert choice.python(Runtime.detect()) == result.python
+    assert choice.python(Machine.detect()) == result.python
 
 
 def test_choosing_the_same_python_again_does_nothing(pythons, request):
@@ -117,7 +117,7 @@ def test_a_python_named_by_its_path_is_chosen_once(pythons, home, request, kind)
 
 def test_a_chosen_python_that_is_gone_is_chosen_anew(pythons):
     result = steps.install_python(pythons[1].short_version, interpreter="system")
-    memory = Runtime.detect().data / "chosen.json"
+    memory = Machine.detect().data / "chosen.json"
     memory.write_text(memory.read_text().replace(str(result.python.path), "/nowhere/python3"))
     healed = steps.install_python(pythons[1].short_version, interpreter="system")
     assert healed.changed
@@ -130,7 +130,7 @@ def test_a_python_that_is_not_there_is_an_error_that_names_those_that_are(python
         steps.install_python("3.99", interpreter="system")
     assert caught.value.exit_code == 3
     assert all(each.version in caught.value.message for each in pythons)
-    assert choice.python(Runtime.detect()) == before
+    assert choice.python(Machine.detect()) == before
 
 
 def test_the_stop_button_leaves_the_choice(pythons, interrupt):
@@ -138,7 +138,7 @@ def test_the_stop_button_leaves_the_choice(pythons, interrupt):
     interrupt()
     with pytest.raises(KeyboardInterrupt):
         steps.install_python(pythons[0].short_version, interpreter="system")
-    assert choice.python(Runtime.detect()) == before
+    assert choice.python(Machine.detect()) == before
 
 
 def test_a_project_with_an_environment_keeps_its_python(filled, pythons):
@@ -231,7 +231,7 @@ def test_poetry_without_a_network_is_a_network_error(machine, offline):
 
 
 def layer_of(machine) -> Path:
-    return colab_layer.directory(Runtime.detect(), machine.python)
+    return colab_layer.directory(Machine.detect(), machine.python)
 
 
 def test_the_kernel_layer_is_complete_and_is_built_once(machine, no_children):
@@ -287,7 +287,7 @@ def test_an_empty_directory_becomes_a_project_with_an_environment(machine, proje
     python = project / ".venv/bin/python"
     assert answer(python, "import sys; print(sys.prefix)") == str(project / ".venv")
     assert answer(python, "import sys; print('%d.%d.%d' % sys.version_info[:3])") == machine.python.version
-    assert choice.place(Runtime.detect(), "project") == project
+    assert choice.place(Machine.detect(), "project") == project
 
 
 def test_exactly_what_the_lock_file_says_is_installed(filled):
@@ -694,7 +694,7 @@ def test_the_stop_button_during_setup_leaves_the_project_as_before(machine, proj
 
 def test_the_stop_button_ends_a_setup_that_waits_for_another_run(machine, project, stop, tmp_path):
     mark = tmp_path / "held"
-    lock = step.project_lock(Runtime.detect(), project)
+    lock = step.project_lock(Machine.detect(), project)
     hold = "import time; from pathlib import Path; from colab_env import _files\n"
     hold += f"with _files.locked(Path({str(lock)!r})): Path({str(mark)!r}).touch(); time.sleep(60)"
     holder = start_python(hold)

@@ -13,7 +13,7 @@ from boot_faults import (
     ROOT,
     VERSIONS,
     WHERE,
-    Machine,
+    PreparedMachine,
     ask_to_switch,
     machine,
     next_cell,
@@ -34,7 +34,7 @@ KERNELS = "/root/.local/share/jupyter/kernels/[jm]*/* /usr/local/share/jupyter/k
 
 
 @pytest.fixture(scope="module", params=PYTHONS)
-def prepared(request: pytest.FixtureRequest) -> Iterator[Machine]:
+def prepared(request: pytest.FixtureRequest) -> Iterator[PreparedMachine]:
     with machine(request.param) as prepared:
         assert prepared.root.run(["sh", "-ec", OWN_KERNELS]).returncode == 0
         before = listed(prepared, KERNELS)
@@ -45,17 +45,17 @@ def prepared(request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def page(prepared: Machine) -> Iterator[Page]:
+def page(prepared: PreparedMachine) -> Iterator[Page]:
     with Page(prepared.server.url, answers={"GetSecret": SECRET}) as page:
         yield page.open()
     prepared.root.run(["/usr/bin/python3", "-m", "colab_env", "switch"], env={"PYTHONPATH": str(ROOT)})
 
 
-def listed(prepared: Machine, pattern: str) -> str:
+def listed(prepared: PreparedMachine, pattern: str) -> str:
     return prepared.root.run(["sh", "-c", f"sha256sum {pattern}"]).stdout
 
 
-def test_a_restart_brings_the_new_python_and_another_one_keeps_it(prepared: Machine, page: Page) -> None:
+def test_a_restart_brings_the_new_python_and_another_one_keeps_it(prepared: PreparedMachine, page: Page) -> None:
     before, crashes = listed(prepared, LAUNCHERS), prepared.server.log.read_text().count("KernelRestarter")
     shown = ask_to_switch(page, prepared.kernel)
     assert "The page may call this a crash or a restart. Go on with the next cell." in shown
@@ -70,14 +70,14 @@ def test_a_restart_brings_the_new_python_and_another_one_keeps_it(prepared: Mach
     assert prepared.server.log.read_text().count("KernelRestarter") == crashes
 
 
-def test_an_automatic_restart_keeps_the_new_python(prepared: Machine, page: Page) -> None:
+def test_an_automatic_restart_keeps_the_new_python(prepared: PreparedMachine, page: Page) -> None:
     ask_to_switch(page, prepared.kernel)
     next_cell(page, on=ENVIRONMENT)
     page.submit("import os; os._exit(1)")
     assert next_cell(page)[1] == ENVIRONMENT
 
 
-def test_the_session_gets_another_kernel(prepared: Machine, page: Page) -> None:
+def test_the_session_gets_another_kernel(prepared: PreparedMachine, page: Page) -> None:
     ask_to_switch(page, prepared.kernel, "session")
     next_cell(page, on=ENVIRONMENT)
     assert page.session["kernel"]["name"] == prepared.kernel
@@ -86,7 +86,7 @@ def test_the_session_gets_another_kernel(prepared: Machine, page: Page) -> None:
     next_cell(page, on=MACHINE_S_OWN)
 
 
-def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: Machine, page: Page) -> None:
+def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: PreparedMachine, page: Page) -> None:
     where = "import os, sys; print(os.getpid(), sys.executable)"
     pid = page.execute(where).stdout.split()[0]
     ask_to_switch(page, prepared.kernel, "exec")
@@ -96,7 +96,7 @@ def test_the_process_becomes_the_new_python_and_run_all_goes_on(prepared: Machin
     assert page.execute(WHERE).stdout.strip() == MACHINE_S_OWN
 
 
-def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepared: Machine, page: Page) -> None:
+def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepared: PreparedMachine, page: Page) -> None:
     first = page.submit(f"{IMPORT}colab_env.switch({prepared.kernel!r})")
     second = page.submit("open('/content/ran', 'w').close()")
     page.finish(first)
@@ -106,7 +106,7 @@ def test_cells_behind_the_one_that_switches_do_not_run_on_the_old_kernel(prepare
     assert not prepared.root.path("/content/ran").exists()
 
 
-def test_a_kernel_that_fails_on_trial_changes_nothing(prepared: Machine, page: Page) -> None:
+def test_a_kernel_that_fails_on_trial_changes_nothing(prepared: PreparedMachine, page: Page) -> None:
     before = listed(prepared, LAUNCHERS)
     prepared.root.run(["mv", "/content/.venv", "/content/away"])
     try:
@@ -119,7 +119,7 @@ def test_a_kernel_that_fails_on_trial_changes_nothing(prepared: Machine, page: P
         prepared.root.run(["mv", "/content/away", "/content/.venv"])
 
 
-def test_back_from_the_machines_own_side_needs_no_restart(prepared: Machine, page: Page) -> None:
+def test_back_from_the_machines_own_side_needs_no_restart(prepared: PreparedMachine, page: Page) -> None:
     page.execute("kept = 1")
     assert "is the machine's own" in ask_to_switch(page, None)
     assert page.execute("kept").text == "1"

@@ -11,7 +11,7 @@ import pytest
 from colab_env import system
 from colab_env.errors import NoSuchPythonError
 from colab_env.interpreter import parse_specifier
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 
 def program(path: Path, *, name: str = "cpython", version: str = "3.12.4", level: str = "final") -> Path:
@@ -23,13 +23,13 @@ def program(path: Path, *, name: str = "cpython", version: str = "3.12.4", level
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Runtime:
+def runtime(tmp_path: Path) -> Machine:
     path = f"{tmp_path}/one:{tmp_path}/two:/usr/bin:/bin"
-    return Runtime.detect({"HOME": str(tmp_path), "PATH": path, "PYENV_ROOT": f"{tmp_path}/pyenv"})
+    return Machine.detect({"HOME": str(tmp_path), "PATH": path, "PYENV_ROOT": f"{tmp_path}/pyenv"})
 
 
-def found(asked: str, runtime: Runtime) -> Path:
-    return system.find(parse_specifier(asked), runtime=runtime).path
+def found(asked: str, runtime: Machine) -> Path:
+    return system.find(parse_specifier(asked), machine=runtime).path
 
 
 def test_path_is_searched_from_left_to_right(tmp_path, runtime):
@@ -61,8 +61,8 @@ def test_of_pyenvs_pythons_the_newest_that_fits_is_taken(tmp_path, runtime):
 
 def test_pyenvs_shims_are_passed_over(tmp_path):
     program(tmp_path / "shims/python3", version="3.12.9")
-    runtime = Runtime.detect({"HOME": str(tmp_path), "PATH": f"{tmp_path}/shims"})
-    assert all(each.path.parent.name != "shims" for each in system.available(runtime=runtime))
+    runtime = Machine.detect({"HOME": str(tmp_path), "PATH": f"{tmp_path}/shims"})
+    assert all(each.path.parent.name != "shims" for each in system.available(machine=runtime))
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_pyenvs_shims_are_passed_over(tmp_path):
 )
 def test_what_cannot_be_used_is_passed_over(tmp_path, runtime, odd):
     path = program(tmp_path / "one/python3", **odd)
-    assert system.inspect(path, runtime=runtime) is None
-    assert path not in [each.path for each in system.available(runtime=runtime)]
+    assert system.inspect(path, machine=runtime) is None
+    assert path not in [each.path for each in system.available(machine=runtime)]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_cannot_be_used_is_passed_over(tmp_path, runtime, odd):
 def test_a_broken_program_is_passed_over(tmp_path, runtime, text):
     path = program(tmp_path / "one/python3")
     path.write_text(text)
-    assert system.inspect(path, runtime=runtime) is None
+    assert system.inspect(path, machine=runtime) is None
     second = program(tmp_path / "two/python3", version="3.12.1")
     assert found("3.12", runtime) == second
 
@@ -89,7 +89,7 @@ def test_a_program_that_only_sounds_like_python_is_not_started(tmp_path, runtime
     for name in ("python3-config", "python3.12-config", "pythonw", "python3.12t"):
         path = program(tmp_path / "one" / name)
         path.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
-    system.available(runtime=runtime)
+    system.available(machine=runtime)
     assert not (tmp_path / "started").exists()
 
 
@@ -111,7 +111,7 @@ def test_none_that_fits_is_an_error_that_names_what_there_is(tmp_path, runtime):
 
 def test_an_environments_python_stands_for_the_one_it_was_made_from(pythons, tmp_path, runtime):
     subprocess.run([pythons[0].path, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
-    interpreter = system.at_path(tmp_path / "env/bin/python", runtime=runtime)
+    interpreter = system.at_path(tmp_path / "env/bin/python", machine=runtime)
     assert interpreter.path.resolve() == pythons[0].path.resolve()
     assert interpreter.version == pythons[0].version
 
@@ -120,8 +120,8 @@ def test_variables_for_another_python_change_nothing(pythons, tmp_path, monkeypa
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    runtime = Runtime.detect(os.environ)
-    assert system.at_path(pythons[0].path, runtime=runtime).version == pythons[0].version
+    runtime = Machine.detect(os.environ)
+    assert system.at_path(pythons[0].path, machine=runtime).version == pythons[0].version
 
 
 def test_the_pythons_of_this_machine_are_listed_newest_first(pythons):

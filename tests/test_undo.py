@@ -19,13 +19,13 @@ from colab_standin import ColabRoot, Options, Page, Share, real_google_colab, se
 from conda_standin import Server as FileServer
 from conda_standin.builder import Standin
 from conda_standin.fixtures import standin, standin_site  # noqa: F401
-from conftest import Machine, start_python
+from conftest import PreparedMachine, start_python
 
 from colab_env import _files, _ledger, cli, setup, steps
 from colab_env.errors import NotOursError, NotWritableError, UsageError
 from colab_env.jupyter import kernelspec
+from colab_env.machine import Machine
 from colab_env.miniconda import _overlay
-from colab_env.runtime import Runtime
 from colab_env.step import changing, machine_lock
 from colab_env.undoing import undo
 
@@ -38,7 +38,7 @@ LISTING = f"""
 
 
 @pytest.fixture
-def made(machine: Machine, project: Path) -> Path:
+def made(machine: PreparedMachine, project: Path) -> Path:
     steps.install_python(machine.python.version, interpreter="system")
     steps.configure_venv(project)
     steps.register_kernel("lesson", project=project)
@@ -148,7 +148,9 @@ def colab_call(root: ColabRoot, *calls: str) -> str:
 
 
 @pytest.mark.network
-def test_what_the_steps_made_goes_and_what_they_changed_comes_back(machine: Machine, project: Path, home: Path) -> None:
+def test_what_the_steps_made_goes_and_what_they_changed_comes_back(
+    machine: PreparedMachine, project: Path, home: Path
+) -> None:
     (project / "pyproject.toml").write_text("[tool.poetry]\npackage-mode = false\n")
     (home / ".local").mkdir()
     before = listing(project)
@@ -177,7 +179,7 @@ def test_a_home_directory_is_as_empty_as_before(home: Path, project: Path) -> No
 
 
 @pytest.mark.network
-def test_a_dry_run_says_the_same_and_changes_nothing(made: Path, machine: Machine) -> None:
+def test_a_dry_run_says_the_same_and_changes_nothing(made: Path, machine: PreparedMachine) -> None:
     before = listing(made)
     said = undo(dry_run=True)
     assert listing(made) == before
@@ -185,7 +187,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(made: Path, machine: Machin
 
 
 @pytest.mark.network
-def test_one_step_alone_is_undone(made: Path, machine: Machine, home: Path) -> None:
+def test_one_step_alone_is_undone(made: Path, machine: PreparedMachine, home: Path) -> None:
     undo("register_kernel")
     assert not (home / ".local/share/jupyter/kernels/lesson").exists()
     assert (made / ".venv").is_dir()
@@ -194,7 +196,7 @@ def test_one_step_alone_is_undone(made: Path, machine: Machine, home: Path) -> N
 
 
 @pytest.mark.network
-def test_what_somebody_changed_since_is_left_and_named(made: Path, machine: Machine, home: Path) -> None:
+def test_what_somebody_changed_since_is_left_and_named(made: Path, machine: PreparedMachine, home: Path) -> None:
     (made / "poetry.toml").write_text("# mine now\n")
     kernel = home / ".local/share/jupyter/kernels/lesson/kernel.json"
     kernel.write_text('{"argv": ["mine"]}')
@@ -210,7 +212,7 @@ def test_what_somebody_changed_since_is_left_and_named(made: Path, machine: Mach
 
 
 @pytest.mark.network
-def test_an_environment_that_was_set_aside_comes_back(machine: Machine, project: Path) -> None:
+def test_an_environment_that_was_set_aside_comes_back(machine: PreparedMachine, project: Path) -> None:
     (project / ".venv").mkdir()
     (project / ".venv" / "pyvenv.cfg").write_text("home = /nowhere\n")
     before = listing(project)
@@ -223,17 +225,17 @@ def test_an_environment_that_was_set_aside_comes_back(machine: Machine, project:
 
 def test_outside_of_steps_nothing_is_noted(home: Path, tmp_path: Path) -> None:
     _files.write_text(tmp_path / "x", "1")
-    assert _ledger.Ledger(Runtime.detect().data).read().entries == ()
+    assert _ledger.Ledger(Machine.detect().data).read().entries == ()
 
 
 def test_a_step_that_could_not_begin_is_over(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").write_text("")
     with monkeypatch.context() as taken:
         taken.setenv("COLAB_ENV_HOME", str(tmp_path / "taken" / "below"))
-        with pytest.raises(OSError, match="taken"), _ledger.recording("test", Runtime.detect()):
+        with pytest.raises(OSError, match="taken"), _ledger.recording("test", Machine.detect()):
             pass
     _files.write_text(tmp_path / "x", "1")
-    assert _ledger.Ledger(Runtime.detect().data).read().entries == ()
+    assert _ledger.Ledger(Machine.detect().data).read().entries == ()
 
 
 def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) -> None:
@@ -241,7 +243,7 @@ def test_a_file_comes_back_with_its_mode_and_time(home: Path, tmp_path: Path) ->
     place.write_text("before")
     place.chmod(0o640)
     os.utime(place, ns=(1_000_000_000, 1_000_000_000))
-    with _ledger.recording("test", Runtime.detect()):
+    with _ledger.recording("test", Machine.detect()):
         _files.write_text(place, "after")
     assert undo().places[0].action == "put back"
     assert (place.read_text(), place.stat().st_mode & 0o777, place.stat().st_mtime_ns) == ("before", 0o640, 10**9)
@@ -253,12 +255,12 @@ CHANGES = """
 import os, shutil, sys
 from pathlib import Path
 from colab_env import _files, _ledger
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 from colab_env.step import changing
 
 def change(place):
     "Every kind of change that the ledger knows, in and below `place`."
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         _files.write_text(place / "changed", "after")
         _files.write_text(place / "new" / "inside" / "made", "after")
         _files.remove(place / "removed")
@@ -351,8 +353,8 @@ def test_an_undo_that_is_killed_anywhere_is_ended_by_the_next_one(home: Path, tm
 def test_undo_waits_for_a_step_that_runs(home: Path, tmp_path: Path) -> None:
     step = start_python(
         "import sys, time\nfrom pathlib import Path\nfrom colab_env.step import changing\n"
-        "from colab_env.runtime import Runtime\nfrom colab_env import _files\n"
-        f"with changing('add', Runtime.detect()):\n    Path({str(tmp_path / 'began')!r}).touch()\n"
+        "from colab_env.machine import Machine\nfrom colab_env import _files\n"
+        f"with changing('add', Machine.detect()):\n    Path({str(tmp_path / 'began')!r}).touch()\n"
         f"    while not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
         f"    _files.write_text(Path({str(tmp_path / 'file')!r}), 'text')\n"
     )
@@ -369,18 +371,18 @@ def test_undo_waits_for_a_step_that_runs(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_step_waits_for_undo(home: Path, tmp_path: Path) -> None:
-    with _files.locked(machine_lock(Runtime.detect())):
+    with _files.locked(machine_lock(Machine.detect())):
         step = start_python(
-            "from pathlib import Path\nfrom colab_env.step import changing\nfrom colab_env.runtime import Runtime\n"
-            f"with changing('add', Runtime.detect()):\n    Path({str(tmp_path / 'began')!r}).touch()\n"
+            "from pathlib import Path\nfrom colab_env.step import changing\nfrom colab_env.machine import Machine\n"
+            f"with changing('add', Machine.detect()):\n    Path({str(tmp_path / 'began')!r}).touch()\n"
         )
         assert step.stdout is not None
         assert "Waiting for another run" in step.stdout.readline()
         assert not (tmp_path / "began").exists()
-        machine_lock(Runtime.detect()).unlink()  # as undo does at its end: nobody may hold a lock that is no more
+        machine_lock(Machine.detect()).unlink()  # as undo does at its end: nobody may hold a lock that is no more
     step.communicate(timeout=60)
     assert (tmp_path / "began").exists()
-    assert machine_lock(Runtime.detect()).exists()
+    assert machine_lock(Machine.detect()).exists()
 
 
 def until(there: Callable[[], bool]) -> None:
@@ -398,13 +400,13 @@ def test_a_step_that_does_not_exist_is_named(home: Path, name: str) -> None:
 
 
 def test_a_step_may_be_written_as_its_command_is(home: Path, tmp_path: Path) -> None:
-    with changing("register_kernel", Runtime.detect()):
+    with changing("register_kernel", Machine.detect()):
         _files.write_text(tmp_path / "x", "1")
     assert [place.path for place in undo("register-kernel").places] == [tmp_path / "x"]
 
 
 def test_only_one_project_is_undone(home: Path, tmp_path: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     for name in ("one", "two"):
         with changing("configure_venv", runtime):
             _files.write_text(tmp_path / name / "poetry.toml", "")
@@ -426,7 +428,7 @@ def test_only_one_project_is_undone(home: Path, tmp_path: Path) -> None:
 def test_the_command_says_by_its_code_that_something_is_left(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         _files.write_text(tmp_path / "x", "1")
     (tmp_path / "x").write_text("mine")
     assert cli.main(["undo", "--dry-run"]) == 0
@@ -437,7 +439,7 @@ def test_the_command_says_by_its_code_that_something_is_left(
 
 
 def test_caches_of_other_tools_and_named_environments_stay(home: Path, tmp_path: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     base = runtime.data / "envs" / "web"
     with changing("configure_venv", runtime):
         (home / ".cache" / "uv").mkdir(parents=True)
@@ -461,9 +463,9 @@ def test_caches_of_other_tools_and_named_environments_stay(home: Path, tmp_path:
 @pytest.mark.parametrize("name", ["kept", "kept too"])
 def test_a_kept_content_that_is_damaged_is_not_put_back(home: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("before")
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         _files.write_text(tmp_path / name, "after")
-    ledger = _ledger.Ledger(Runtime.detect().data)
+    ledger = _ledger.Ledger(Machine.detect().data)
     ledger.content(hashlib.sha256(b"before").hexdigest()).write_text("befor")
     assert "the copy that was kept of it is damaged" in repr(undo())
     assert (tmp_path / name).read_text() == "after"
@@ -471,7 +473,7 @@ def test_a_kept_content_that_is_damaged_is_not_put_back(home: Path, tmp_path: Pa
 
 def test_a_link_comes_back_as_a_link(home: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("target")
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         _files.remove(tmp_path / "link")
     undo()
     assert (tmp_path / "link").readlink() == Path("target")
@@ -484,7 +486,7 @@ def test_behind_a_linked_home_directory_everything_goes_too(
     link.symlink_to(home)
     for name in ("HOME", "XDG_DATA_HOME", "JUPYTER_DATA_DIR", "COLAB_ENV_HOME"):
         monkeypatch.setenv(name, os.environ[name].replace(str(home), str(link)))
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     with changing("register_kernel", runtime):
         _files.write_text(runtime.data / "bin" / "poetry", "text")
         with _files.replacing(runtime.jupyter / "kernels" / "py"):
@@ -517,7 +519,7 @@ def test_what_lies_in_a_directory_that_is_named_for_our_data_stays(
 ) -> None:
     (tmp_path / "shared" / "lost+found").mkdir(parents=True)
     monkeypatch.setenv("COLAB_ENV_HOME", str(tmp_path / "shared"))
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         _files.write_text(tmp_path / "x", "1")
     assert undo().complete
     assert not (tmp_path / "x").exists()
@@ -525,7 +527,7 @@ def test_what_lies_in_a_directory_that_is_named_for_our_data_stays(
 
 
 def test_what_somebody_put_into_our_data_directory_stays(home: Path, tmp_path: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     with changing("add", runtime):
         _files.write_text(tmp_path / "x", "1")
     (runtime.data / "thesis.txt").write_text("precious")
@@ -547,19 +549,19 @@ def test_another_spelling_of_the_home_directory_changes_nothing(
     link = tmp_path / "link"
     link.symlink_to(home)
     monkeypatch.setenv("HOME", str(link))
-    with changing("install_python", Runtime.detect()):
+    with changing("install_python", Machine.detect()):
         pass
     monkeypatch.setenv("HOME", str(home))
-    (Runtime.detect().data / "envs" / "mine").mkdir(parents=True)
+    (Machine.detect().data / "envs" / "mine").mkdir(parents=True)
     undo("install_python")
-    assert (Runtime.detect().data / "envs" / "mine").is_dir()
+    assert (Machine.detect().data / "envs" / "mine").is_dir()
     undo()
-    assert (Runtime.detect().data / "envs" / "mine").is_dir()
+    assert (Machine.detect().data / "envs" / "mine").is_dir()
 
 
 @pytest.mark.parametrize("name", [".conda/envs/mine", ".config/pypoetry/auth.toml"])
 def test_what_somebody_put_beside_what_a_tool_makes_stays(home: Path, name: str) -> None:
-    with changing("install_miniconda", Runtime.detect()):
+    with changing("install_miniconda", Machine.detect()):
         (home / ".conda").mkdir()
         (home / ".conda" / "environments.txt").touch()
         (home / ".config" / "pypoetry").mkdir(parents=True)
@@ -575,14 +577,14 @@ def test_what_somebody_put_beside_what_a_tool_makes_stays(home: Path, name: str)
 def test_a_project_below_the_caches_is_undone_too(home: Path) -> None:
     project = home / ".cache" / "lesson"
     project.mkdir(parents=True)
-    with changing("configure_venv", Runtime.detect()):
+    with changing("configure_venv", Machine.detect()):
         _files.write_text(project / "poetry.toml", "")
     assert undo().complete
     assert list(project.iterdir()) == []
 
 
 def test_a_ledger_that_is_gone_is_said(home: Path, tmp_path: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     with changing("configure_venv", runtime):
         _files.write_text(tmp_path / "x", "1")
         _files.write_json(runtime.data / "chosen.json", {})
@@ -597,7 +599,7 @@ def test_a_ledger_that_is_gone_is_said(home: Path, tmp_path: Path) -> None:
 def test_something_else_in_the_ledgers_place_is_said_and_nothing_waits(
     home: Path, tmp_path: Path, make: Callable[[Path], object]
 ) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     (runtime.data / "journal").mkdir(parents=True)
     make(runtime.data / "journal" / "journal.jsonl")
     assert not undo(dry_run=True).complete
@@ -606,10 +608,10 @@ def test_something_else_in_the_ledgers_place_is_said_and_nothing_waits(
 
 
 def test_a_lock_that_is_a_link_is_a_lock(home: Path, tmp_path: Path) -> None:
-    lock = machine_lock(Runtime.detect())
+    lock = machine_lock(Machine.detect())
     lock.parent.mkdir(parents=True)
     lock.symlink_to(tmp_path / "elsewhere")
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         pass
     assert undo().complete
 
@@ -619,7 +621,7 @@ def test_a_lock_that_is_a_link_is_a_lock(home: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_put_back_keeps_nothing_else_from_it(home: Path, tmp_path: Path) -> None:
     (tmp_path / "two").write_text("before")
-    with changing("add", Runtime.detect()):
+    with changing("add", Machine.detect()):
         for name in ("one", "two", "three"):
             _files.write_text(tmp_path / name, "after")
     put_back = _files.put_back
@@ -642,7 +644,7 @@ def test_what_cannot_be_put_back_keeps_nothing_else_from_it(home: Path, tmp_path
 
 
 def test_a_leftover_that_cannot_be_cleared_away_stops_no_other_project(home: Path, read_only: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     with changing("configure_venv", runtime) as _:
         _ledger.note(read_only / ".venv", _ledger.TREE)
     with pytest.MonkeyPatch.context() as patch:
@@ -654,7 +656,7 @@ def test_a_leftover_that_cannot_be_cleared_away_stops_no_other_project(home: Pat
 
 def test_what_was_set_aside_and_deleted_since_needs_not_come_back(home: Path, tmp_path: Path) -> None:
     (tmp_path / ".venv").mkdir()
-    with changing("configure_venv", Runtime.detect()):
+    with changing("configure_venv", Machine.detect()):
         _files.move(tmp_path / ".venv", tmp_path / ".venv.old")
         with _files.replacing(tmp_path / ".venv"):
             _files.write_receipt(tmp_path / ".venv", {"any": 1})
@@ -664,7 +666,7 @@ def test_what_was_set_aside_and_deleted_since_needs_not_come_back(home: Path, tm
 
 
 def test_what_a_step_was_changing_when_it_was_killed_is_said(home: Path, tmp_path: Path) -> None:
-    with changing("configure_venv", Runtime.detect()):
+    with changing("configure_venv", Machine.detect()):
         _ledger.note(tmp_path / "poetry.lock", _ledger.UNKNOWN)
         (tmp_path / "poetry.lock").write_text("half, or somebody's by now")
     result = undo()
@@ -673,7 +675,7 @@ def test_what_a_step_was_changing_when_it_was_killed_is_said(home: Path, tmp_pat
 
 
 def test_parents_go_with_the_last_of_what_they_hold(home: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     for name in ("one", "two"):
         with changing("register_kernel", runtime):
             own = {"project": f"/{name}", "tier": "plain", "layer": "/layer"}
@@ -686,7 +688,7 @@ def test_parents_go_with_the_last_of_what_they_hold(home: Path) -> None:
 
 
 def test_a_project_inside_of_another_one_is_not_undone_with_it(home: Path, tmp_path: Path) -> None:
-    with changing("configure_venv", Runtime.detect()):
+    with changing("configure_venv", Machine.detect()):
         for project in (tmp_path / "outer", tmp_path / "outer" / "inner"):
             _files.write_text(project / "poetry.toml", "")
     undo(project=tmp_path / "outer")
@@ -697,7 +699,7 @@ def test_a_project_inside_of_another_one_is_not_undone_with_it(home: Path, tmp_p
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 @pytest.mark.parametrize("what", ["mount point", "overlay"])
 def test_a_data_directory_that_cannot_be_renamed_is_emptied(home: Path, tmp_path: Path, what: str) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     lower, upper, work = (tmp_path / name for name in ("lower", "upper", "work"))
     for place in (runtime.data, lower / "colab-env", upper, work):
         place.mkdir(parents=True)
@@ -729,7 +731,7 @@ def test_what_somebody_changed_between_two_steps_is_theirs(home: Path, tmp_path:
     ours, theirs = tmp_path / "pyproject.toml", tmp_path / "poetry.toml"
     theirs.write_text("first")
     for content in ("edited", "edited again"):
-        with changing("configure_venv", Runtime.detect()), _files.restoring(ours, theirs):
+        with changing("configure_venv", Machine.detect()), _files.restoring(ours, theirs):
             if not ours.exists():
                 _files.write_text(ours, "made")
                 _files.write_text(theirs, "completed")
@@ -743,7 +745,7 @@ def test_what_a_step_changed_after_somebody_comes_back_as_they_left_it(home: Pat
     place = tmp_path / "pyproject.toml"
     for content in ("first", "edited"):
         place.write_text(content)
-        with changing("configure_venv", Runtime.detect()):
+        with changing("configure_venv", Machine.detect()):
             _files.write_text(place, f"{content}, completed")
     undo()
     assert place.read_text() == "edited"
@@ -754,7 +756,7 @@ def test_a_step_that_failed_has_changed_nothing(home: Path, tmp_path: Path, befo
     lock = tmp_path / "poetry.lock"
     if before is not None:
         lock.write_text(before)
-    with pytest.raises(ValueError, match="no"), changing("configure_venv", Runtime.detect()), _files.restoring(lock):  # noqa: PT012
+    with pytest.raises(ValueError, match="no"), changing("configure_venv", Machine.detect()), _files.restoring(lock):  # noqa: PT012
         lock.write_text("half")
         raise ValueError("no")
     lock.write_text("made by hand")
@@ -766,7 +768,7 @@ def test_the_last_environment_that_was_set_aside_comes_back(home: Path, tmp_path
     for name in (".venv.old", ".venv.old2"):
         (tmp_path / ".venv").mkdir()
         (tmp_path / ".venv" / "whose").write_text(name)
-        with changing("configure_venv", Runtime.detect()):
+        with changing("configure_venv", Machine.detect()):
             _files.move(tmp_path / ".venv", tmp_path / name)
             with _files.replacing(tmp_path / ".venv"):
                 _files.write_receipt(tmp_path / ".venv", {"any": 1})
@@ -778,7 +780,7 @@ def test_the_last_environment_that_was_set_aside_comes_back(home: Path, tmp_path
 
 
 def test_a_directory_that_somebody_shares_with_others_is_not_half_built(home: Path, tmp_path: Path) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     with changing("add", runtime):
         _ledger.note(tmp_path / ".venv", _ledger.TREE)
     for place in (tmp_path / ".venv", runtime.data):
@@ -798,7 +800,7 @@ def test_a_directory_that_somebody_shares_with_others_is_not_half_built(home: Pa
 def test_a_lock_inside_of_the_data_directory_goes_with_it(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = Runtime.detect()
+    runtime = Machine.detect()
     runtime.data.mkdir(parents=True)
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda path, _mode: path != runtime.data.parent)
@@ -812,7 +814,7 @@ def test_a_lock_inside_of_the_data_directory_goes_with_it(
 
 
 def test_a_conda_that_was_killed_is_taken_back_by_undo(home: Path, tmp_path: Path) -> None:
-    runtime, prefix = Runtime.detect(), tmp_path / "prefix"
+    runtime, prefix = Machine.detect(), tmp_path / "prefix"
     saved = runtime.data / "saved" / "x"
     (prefix / "bin").mkdir(parents=True)
     (prefix / "bin" / "pip").write_text("the machine's")

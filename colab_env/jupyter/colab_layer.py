@@ -18,7 +18,7 @@ from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
     from colab_env.wheels import WheelInstaller
 
 _PACKAGE = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Origin:
     """The Python that kernels call for this package, and the directory that it finds the package in.
 
     `_remote.py`, which stands in every layer that was ever made, reads these two names.
@@ -64,10 +64,10 @@ class Machine:
     path: Path
 
 
-def directory(runtime: Runtime, python: Interpreter) -> Path:
+def directory(machine: Machine, python: Interpreter) -> Path:
     """Return the layer's place: one for each Python and each set of inputs."""
-    digest = hashlib.sha256(json.dumps(_inputs(runtime, python), sort_keys=True).encode()).hexdigest()
-    return runtime.data / "layers" / f"{python.tag}-{digest[:12]}"
+    digest = hashlib.sha256(json.dumps(_inputs(machine, python), sort_keys=True).encode()).hexdigest()
+    return machine.data / "layers" / f"{python.tag}-{digest[:12]}"
 
 
 def launcher(layer: Path) -> Path:
@@ -89,29 +89,29 @@ def health_check(layer: Path) -> str | None:
     gone = sorted(set(receipt.entries) - there)
     if gone or not launcher(layer).is_file():
         return f"the kernel's packages are damaged: {', '.join(gone[:3]) or 'launch.py'} is missing"
-    machine = _state.read(_machine_file(layer), Machine)
-    if machine is None:
-        return _state.fault(_machine_file(layer), Machine) or f"{short(_machine_file(layer))} is gone"
-    if not (machine.python.is_file() and (machine.path / "colab_env").is_dir()):
+    origin = _state.read(_origin_file(layer), Origin)
+    if origin is None:
+        return _state.fault(_origin_file(layer), Origin) or f"{short(_origin_file(layer))} is gone"
+    if not (origin.python.is_file() and (origin.path / "colab_env").is_dir()):
         return "the colab-env that kernels call is gone"
     return None
 
 
-def build(layer: Path, *, runtime: Runtime, python: Interpreter, installer: WheelInstaller) -> None:
+def build(layer: Path, *, machine: Machine, python: Interpreter, installer: WheelInstaller) -> None:
     """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
     with _files.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
-        for requirements in _requirements(runtime, python):
+        for requirements in _requirements(machine, python):
             installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
-        if runtime.colab_packages is not None:
-            _graft(runtime.colab_packages, site(layer))
-        _add_remote(layer, runtime)
+        if machine.colab_packages is not None:
+            _graft(machine.colab_packages, site(layer))
+        _add_remote(layer, machine)
         _files.copy(_STANDALONE / "_launch.py", launcher(layer))
-        environ = {**_process.child_environ(runtime.environ), "PYTHONPATH": str(site(layer))}
+        environ = {**_process.child_environ(machine.environ), "PYTHONPATH": str(site(layer))}
         _process.together(
             lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
             lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
         )
-        receipt = Receipt(inputs=_inputs(runtime, python), entries=tuple(_entries(layer)))
+        receipt = Receipt(inputs=_inputs(machine, python), entries=tuple(_entries(layer)))
         _state.complete(layer, receipt)
 
 
@@ -132,29 +132,29 @@ def _graft(colab_packages: Path, target: Path) -> None:
         _files.copy(launcher, target / _LAUNCHER)
 
 
-def _add_remote(layer: Path, runtime: Runtime) -> None:
-    file = _machine_file(layer)
+def _add_remote(layer: Path, machine: Machine) -> None:
+    file = _origin_file(layer)
     for name in _REMOTE:
         _files.copy(_STANDALONE / name, file.with_name(name.replace("_remote.py", "__init__.py")))
-    _state.write(file, Machine(python=runtime.machine_python, path=_PACKAGE.parent))
+    _state.write(file, Origin(python=machine.machine_python, path=_PACKAGE.parent))
 
 
-def _machine_file(layer: Path) -> Path:
+def _origin_file(layer: Path) -> Path:
     return site(layer) / "colab_env" / "machine.json"
 
 
-def _requirements(runtime: Runtime, python: Interpreter) -> tuple[pins.Requirements, ...]:
-    return pins.kernel_requirements(python.short_version, colab=runtime.is_colab)
+def _requirements(machine: Machine, python: Interpreter) -> tuple[pins.Requirements, ...]:
+    return pins.kernel_requirements(python.short_version, colab=machine.is_colab)
 
 
-def _inputs(runtime: Runtime, python: Interpreter) -> dict[str, Any]:
+def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
     own = hashlib.sha256()
     for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
         own.update((_STANDALONE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
-        "requirements": [asdict(each) for each in _requirements(runtime, python)],
-        "colab": _fingerprint(runtime.colab_packages),
+        "requirements": [asdict(each) for each in _requirements(machine, python)],
+        "colab": _fingerprint(machine.colab_packages),
         "own": own.hexdigest(),
     }
 

@@ -18,7 +18,7 @@ from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
@@ -152,44 +152,44 @@ def started_environ(spec: Mapping[str, Any], environ: Mapping[str, str]) -> dict
     return {**environ, **added}
 
 
-def directory(runtime: Runtime, name: str) -> Path:
-    return runtime.jupyter / "kernels" / name
+def directory(machine: Machine, name: str) -> Path:
+    return machine.jupyter / "kernels" / name
 
 
-def check_free(runtime: Runtime, name: str) -> None:
+def check_free(machine: Machine, name: str) -> None:
     """Raise KernelNameError or KernelTakenError unless `name` can be ours."""
     check_kernel_name(name)
-    for kernel in _all(runtime):
+    for kernel in _all(machine):
         if kernel.name == name.lower() and not kernel.ours:
             msg = f"the kernel {name!r} in {short(kernel.directory)} belongs to somebody else"
             raise KernelTakenError(msg, hint="choose another name; nothing was changed")
 
 
-def health_check(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> str | None:
+def health_check(machine: Machine, name: str, spec: Mapping[str, Any]) -> str | None:
     """Return why the kernel has to be registered (again), or None; `spec` may be of any tier. Starts nothing."""
-    there = read(runtime, name)
+    there = read(machine, name)
     if there is None:
-        file = directory(runtime, name) / "kernel.json"
+        file = directory(machine, name) / "kernel.json"
         return _damaged(file) if is_ours(file.parent) else f"no kernel {name!r} is registered"
     if _untiered(there) != _untiered(spec):
         return f"the kernel {name!r} was registered for something else, or its parts have changed since"
     return None
 
 
-def write(runtime: Runtime, name: str, spec: Mapping[str, Any]) -> None:
+def write(machine: Machine, name: str, spec: Mapping[str, Any]) -> None:
     """Register the kernel. The old kernelspec comes back if writing fails."""
-    target = directory(runtime, name)
+    target = directory(machine, name)
     own = spec["metadata"][_OURS]
     with _files.replacing(target, is_ours=is_ours):
         _files.write_json(target / "kernel.json", spec)
         _state.complete(target, Receipt(project=Path(own["project"]), tier=own["tier"]))
 
 
-def remove(runtime: Runtime, name: str) -> Path:
+def remove(machine: Machine, name: str) -> Path:
     """Take away a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
-    target = directory(runtime, check_kernel_name(name))
+    target = directory(machine, check_kernel_name(name))
     if not target.is_dir():
-        known = ", ".join(each.name for each in registered(runtime) if each.ours) or "none"
+        known = ", ".join(each.name for each in registered(machine) if each.ours) or "none"
         msg = f"no kernel {name!r} is registered in {short(target.parent)}"
         raise KernelNameError(msg, hint=f"kernels made by colab-env: {known}")
     if not is_ours(target):
@@ -199,17 +199,17 @@ def remove(runtime: Runtime, name: str) -> Path:
     return target
 
 
-def registered(runtime: Runtime) -> list[Kernel]:
+def registered(machine: Machine) -> list[Kernel]:
     """Return the kernels that Jupyter finds, as it finds them: the user's directory hides others of the same name."""
     first: dict[str, Kernel] = {}
-    for kernel in _all(runtime):
+    for kernel in _all(machine):
         first.setdefault(kernel.name, kernel)
     return sorted(first.values(), key=lambda kernel: kernel.name)
 
 
-def read(runtime: Runtime, name: str) -> dict[str, Any] | None:
+def read(machine: Machine, name: str) -> dict[str, Any] | None:
     """Return kernel.json of a kernel of ours in the user's directory, or None: there is none, or it is damaged."""
-    spec = _files.read_json(directory(runtime, name) / "kernel.json")
+    spec = _files.read_json(directory(machine, name) / "kernel.json")
     return spec if _own(spec) is not None else None
 
 
@@ -231,11 +231,11 @@ def write_ipython_config(venv: Path) -> None:
     _files.write_text(venv / "etc" / "ipython" / "ipython_config.py", text)
 
 
-def _all(runtime: Runtime) -> Iterator[Kernel]:
+def _all(machine: Machine) -> Iterator[Kernel]:
     # Jupyter's own order: JUPYTER_PATH, the user's directory, that of the Python that runs Jupyter, the machine's.
-    named = [Path(part) for part in runtime.environ.get("JUPYTER_PATH", "").split(os.pathsep) if part]
-    machine = [Path(prefix) / "share/jupyter" for prefix in (sys.prefix, "/usr/local", "/usr")]
-    for root in dict.fromkeys([*named, runtime.jupyter, *machine]):
+    named = [Path(part) for part in machine.environ.get("JUPYTER_PATH", "").split(os.pathsep) if part]
+    installed = [Path(prefix) / "share/jupyter" for prefix in (sys.prefix, "/usr/local", "/usr")]
+    for root in dict.fromkeys([*named, machine.jupyter, *installed]):
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
             if is_ours(path.parent):

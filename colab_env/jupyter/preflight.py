@@ -14,7 +14,7 @@ from colab_env import _process
 from colab_env.jupyter import kernelspec
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 _SCRIPT = Path(__file__).parents[1] / "standalone" / "_preflight.py"
 _TIMEOUT = 30.0  # seconds for one check; a cold machine reads IPython from a slow disk
@@ -35,7 +35,7 @@ def try_kernel(
     environ: Mapping[str, str],
     checks: tuple[str, ...],
     structured: bool,
-    runtime: Runtime,
+    machine: Machine,
     site: Path,
 ) -> Outcome:
     """Start the kernel of a kernelspec once, over ipc and unsigned like Colab's server, run the checks, and end it.
@@ -51,13 +51,13 @@ def try_kernel(
         "timeout": _TIMEOUT,
         "structured": structured,
     }
-    client, client_environ = _client(runtime, spec, site)
+    client, client_environ = _client(machine, spec, site)
     finished = _process.run([client, _SCRIPT], environ=client_environ, check=False, stdin=json.dumps(question))
     return _outcome(finished)
 
 
-def _client(runtime: Runtime, spec: Mapping[str, Any], site: Path) -> tuple[Path, dict[str, str]]:
-    environ = _process.child_environ(runtime.environ)
+def _client(machine: Machine, spec: Mapping[str, Any], site: Path) -> tuple[Path, dict[str, str]]:
+    environ = _process.child_environ(machine.environ)
     if importlib.util.find_spec("jupyter_client") is not None:
         return Path(sys.executable), environ
     environment = kernelspec.environment_of(Path(spec["metadata"]["colab_env"]["project"]))

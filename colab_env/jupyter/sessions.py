@@ -13,7 +13,7 @@ from colab_env import _files
 from colab_env.standalone import _leave
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 _COLAB_PORT = 9000
 NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
@@ -41,36 +41,36 @@ class Session:
         return {"method": method, "url": self.api + path, "headers": dict(self.headers), "body": body}
 
 
-def connection_file(runtime: Runtime) -> Path | None:
+def connection_file(machine: Machine) -> Path | None:
     """Return the connection file of the kernel that this call is made in or for, or None outside of kernels."""
-    named = runtime.environ.get(NAMED) or _leave.own_connection_file()
+    named = machine.environ.get(NAMED) or _leave.own_connection_file()
     return Path(named) if named else None
 
 
-def find(runtime: Runtime) -> Session | None:
+def find(machine: Machine) -> Session | None:
     """Return the session of this kernel, or None where no server with it answers (nbclient, papermill, a terminal)."""
-    file = connection_file(runtime)
+    file = connection_file(machine)
     if file is None:
         return None
     kernel_id = file.stem.removeprefix("kernel-")
-    found = (_session(api, headers, kernel_id) for api, headers in _servers(runtime))
+    found = (_session(api, headers, kernel_id) for api, headers in _servers(machine))
     return next((session for session in found if session is not None), None)
 
 
-def _servers(runtime: Runtime) -> Iterator[tuple[str, dict[str, str]]]:
-    if ip := runtime.environ.get("COLAB_JUPYTER_IP"):
+def _servers(machine: Machine) -> Iterator[tuple[str, dict[str, str]]]:
+    if ip := machine.environ.get("COLAB_JUPYTER_IP"):
         yield f"http://{ip}:{_COLAB_PORT}/api/", {}
     # Every Jupyter server leaves a note of its address and token. This kernel's own parent comes first.
-    parents = (str(os.getppid()), runtime.environ.get("JPY_PARENT_PID"))
-    read = (_files.read_json(path) for path in _runtime_directory(runtime).glob("jpserver-*.json"))
+    parents = (str(os.getppid()), machine.environ.get("JPY_PARENT_PID"))
+    read = (_files.read_json(path) for path in _runtime_directory(machine).glob("jpserver-*.json"))
     notes = [note for note in read if isinstance(note, dict) and isinstance(note.get("url"), str)]
     for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
         headers = {"Authorization": f"token {note['token']}"} if note.get("token") else {}
         yield f"{note['url'].rstrip('/')}/api/", headers
 
 
-def _runtime_directory(runtime: Runtime) -> Path:
-    return Path(runtime.environ.get("JUPYTER_RUNTIME_DIR") or runtime.jupyter / "runtime")
+def _runtime_directory(machine: Machine) -> Path:
+    return Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
 
 
 def _session(api: str, headers: dict[str, str], kernel_id: str) -> Session | None:

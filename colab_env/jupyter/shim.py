@@ -11,7 +11,7 @@ from colab_env.errors import NotOursError
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 MODULE = "colab_kernel_launcher"
 _MARK = "# Made by colab-env"
@@ -50,9 +50,9 @@ with open(ORIGINAL, encoding="utf-8") as _file:
 """
 
 
-def place(runtime: Runtime) -> Path | None:
+def place(machine: Machine) -> Path | None:
     """Return the launcher's file, or None on a machine that has none."""
-    found = runtime.colab_packages / f"{MODULE}.py" if runtime.colab_packages else None
+    found = machine.colab_packages / f"{MODULE}.py" if machine.colab_packages else None
     return found if found is not None and found.is_file() else None
 
 

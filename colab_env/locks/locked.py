@@ -20,7 +20,7 @@ from colab_env.results import short
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
     from colab_env.locks import poetry_sources
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 INSTALLERS = ("uv", "poetry")
 _TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
@@ -70,7 +70,7 @@ def requirements(
     lock: LockFile,
     *,
     python: Interpreter,
-    runtime: Runtime,
+    machine: Machine,
     extras: tuple[str, ...] = (),
     groups: tuple[str, ...] | None = None,
 ) -> str:
@@ -86,18 +86,18 @@ def requirements(
         msg = f"{short(lock.path)} is conda's: what it brings is known when conda has installed it"
         raise UsageError(msg, hint="run setup(interpreter='miniconda'), or name another lock file with lock=...")
     if lock.kind == "poetry.lock":
-        return _of_poetry(lock.directory, choice, runtime=runtime)
-    installer = _uv(uv.ensure(runtime), runtime)
+        return _of_poetry(lock.directory, choice, machine=machine)
+    installer = _uv(uv.ensure(machine), machine)
     if lock.kind == "pylock.toml":
         return installer.pylock(lock.path, python=python.path, options=_uv_options(lock, choice))
     if lock.kind == "uv.lock":
         return installer.export(lock.path, python=python.path, options=_uv_options(lock, choice))
     if lock.kind == "script":
-        return installer.script(_script(lock, runtime), python=python.path)
+        return installer.script(_script(lock, machine), python=python.path)
     return installer.compile(lock.path, python=python.path)
 
 
-def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+def install(lock: LockFile | None, choice: Choice, *, place: Place, machine: Machine) -> None:
     """Make an environment hold what the lock file says, and pip; packages that it does not name are removed.
 
     Without a lock file, Poetry makes the project's first. Raises as `requirements` does, and HashMismatchError,
@@ -106,23 +106,23 @@ def install(lock: LockFile | None, choice: Choice, *, place: Place, runtime: Run
     if lock is not None:
         check(lock, choice)
     if lock is not None and lock.kind == lockfiles.CONDA:
-        _pip_only(lock, place=place, runtime=runtime)
+        _pip_only(lock, place=place, machine=machine)
     elif lock is None or lock.kind == "poetry.lock":
         directory = lock.directory if lock else place.project
         if place.uv is None or choice.installer == "poetry":
-            _poetry_install(directory, choice, place=place, runtime=runtime)
+            _poetry_install(directory, choice, place=place, machine=machine)
         else:
-            _poetry_with_uv(directory, choice, place=place, runtime=runtime)
+            _poetry_with_uv(directory, choice, place=place, machine=machine)
     elif place.uv is None:
-        _pip_install(lock, place=place, runtime=runtime)
+        _pip_install(lock, place=place, machine=machine)
     else:
-        _uv_install(lock, choice, place=place, runtime=runtime)
+        _uv_install(lock, choice, place=place, machine=machine)
 
 
-def _pip_only(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
+def _pip_only(lock: LockFile, *, place: Place, machine: Machine) -> None:
     # The packages of the file are the interpreter's own; without uv, pip came with the environment.
     if place.uv is not None and place.pip:
-        _uv(place.uv, runtime).install([*place.options, "--exact", "pip"], python=place.python, cwd=lock.directory)
+        _uv(place.uv, machine).install([*place.options, "--exact", "pip"], python=place.python, cwd=lock.directory)
 
 
 def check(lock: LockFile, choice: Choice) -> None:
@@ -137,25 +137,25 @@ def check(lock: LockFile, choice: Choice) -> None:
         raise UsageError(msg, hint=f"leave installer='poetry' out: {owner} installs it")
 
 
-def require_poetry(runtime: Runtime) -> None:
+def require_poetry(machine: Machine) -> None:
     """Raise MissingStepError unless Poetry is there with what is needed of it."""
-    if reason := poetry.missing(runtime):
+    if reason := poetry.missing(machine):
         raise MissingStepError(reason, hint="run install_poetry() first, or `colab-env install-poetry`")
 
 
-def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, machine: Machine) -> None:
     def answer() -> str:
         place.ready()
-        return _of_poetry(directory, choice, runtime=runtime, place=place)
+        return _of_poetry(directory, choice, machine=machine, place=place)
 
     def guess() -> None:
-        _install_guess(directory, choice, place=place, runtime=runtime)
+        _install_guess(directory, choice, place=place, machine=machine)
 
     text = str(_process.together(answer, guess)[0])
     if pyproject.is_package(directory):
         text += f"{'-e ' if place.editable else ''}{directory.as_uri()}\n"
     # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
-    installer = _uv(place.uv, runtime, UV_INDEX_STRATEGY="unsafe-best-match")
+    installer = _uv(place.uv, machine, UV_INDEX_STRATEGY="unsafe-best-match")
     kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
     installer = replace(installer, environ=kept)
     from colab_env.locks import poetry_sources
@@ -164,7 +164,7 @@ def _poetry_with_uv(directory: Path, choice: Choice, *, place: Place, runtime: R
     _put(installer, text, choice, place=place, directory=directory, sources=sources)
 
 
-def _install_guess(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+def _install_guess(directory: Path, choice: Choice, *, place: Place, machine: Machine) -> None:
     """Begin with what poetry.lock seems to say, while Poetry is being installed or thinks; its own answer comes after."""
     lock = directory / "poetry.lock"
     groups = pyproject.default_groups(directory) if choice.groups is None else choice.groups
@@ -173,17 +173,17 @@ def _install_guess(directory: Path, choice: Choice, *, place: Place, runtime: Ru
     if guess := poetry_lock.guess(lock.read_text(encoding="utf-8"), groups):
         with contextlib.suppress(ColabEnvError):  # the answer's own install says what is wrong
             argv = [*place.options, "--no-deps", "-r", "-"]
-            _uv(place.uv, runtime).install(argv, python=place.python, cwd=directory, text=guess)
+            _uv(place.uv, machine).install(argv, python=place.python, cwd=directory, text=guess)
 
 
-def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtime) -> None:
-    installer, directory = _uv(place.uv, runtime), lock.directory
+def _uv_install(lock: LockFile, choice: Choice, *, place: Place, machine: Machine) -> None:
+    installer, directory = _uv(place.uv, machine), lock.directory
     if lock.kind == "uv.lock":
         options = [*_uv_options(lock, choice), *([] if place.editable else ["--no-editable"])]
         text = installer.export(lock.path, python=place.python, options=options)
         _put(installer, text, choice, place=place, directory=directory)
     elif lock.kind == "script":
-        text = installer.script(_script(lock, runtime), python=place.python)
+        text = installer.script(_script(lock, machine), python=place.python)
         _put(installer, text, choice, place=place, directory=directory)
     elif choice.left_out is None:
         _put_file(installer, ["-r", lock.path], lock, choice, place=place)
@@ -193,7 +193,7 @@ def _uv_install(lock: LockFile, choice: Choice, *, place: Place, runtime: Runtim
         else:
             text = installer.compile(lock.path, python=place.python)
         names = choice.left_out(text)
-        with _files.private_directory(runtime.data) as scratch:
+        with _files.private_directory(machine.data) as scratch:
             _put_file(installer, _without(lock, names, scratch), lock, choice, place=place)
 
 
@@ -260,31 +260,31 @@ def _trusting(text: str) -> list[str]:
     return [f"--allow-insecure-host={host}" for host in dict.fromkeys(hosts)]
 
 
-def _pip_install(lock: LockFile, *, place: Place, runtime: Runtime) -> None:
+def _pip_install(lock: LockFile, *, place: Place, machine: Machine) -> None:
     if lock.kind != "requirements.txt":
         msg = f"{short(lock.path)} is installed by uv, which is not there and cannot be installed"
         raise MissingStepError(msg, hint="install uv, then run the same call again")
-    installer = uv.installer(runtime, index.settings(runtime))
+    installer = uv.installer(machine, index.settings(machine))
     installer.install(["-r", str(lock.path)], python=place.python)
 
 
-def _poetry_install(directory: Path, choice: Choice, *, place: Place, runtime: Runtime) -> None:
+def _poetry_install(directory: Path, choice: Choice, *, place: Place, machine: Machine) -> None:
     place.ready()
-    require_poetry(runtime)
+    require_poetry(machine)
     notes = poetry.install_project(
         directory,
-        runtime=runtime,
+        machine=machine,
         environment=place.environment,
         options=_poetry_options(directory, choice),
     )
     choice.notes.extend(notes)
 
 
-def _of_poetry(directory: Path, choice: Choice, *, runtime: Runtime, place: Place | None = None) -> str:
-    require_poetry(runtime)
+def _of_poetry(directory: Path, choice: Choice, *, machine: Machine, place: Place | None = None) -> str:
+    require_poetry(machine)
     text, notes = poetry.export(
         directory,
-        runtime=runtime,
+        machine=machine,
         environment=place.environment if place else None,
         options=[*_poetry_options(directory, choice, exported=True), *(["--with-credentials"] if place else [])],
     )
@@ -311,22 +311,22 @@ def _uv_options(lock: LockFile, choice: Choice) -> list[str]:
     return [*extras, *only, *groups]
 
 
-def _uv(program: Path | None, runtime: Runtime, **defaults: str) -> UvInstaller:
-    environ = {**defaults, **uv.environ(runtime, index.settings(runtime))}
+def _uv(program: Path | None, machine: Machine, **defaults: str) -> UvInstaller:
+    environ = {**defaults, **uv.environ(machine, index.settings(machine))}
     # Said here, each where it is meant.
     kept = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
-    return UvInstaller(program=program or uv.ensure(runtime), environ=kept, scratch=runtime.data)
+    return UvInstaller(program=program or uv.ensure(machine), environ=kept, scratch=machine.data)
 
 
-def _script(lock: LockFile, runtime: Runtime) -> Path:
+def _script(lock: LockFile, machine: Machine) -> Path:
     if lock.path.suffix == ".py":
         return lock.path
-    return write_block(script_block.block(lock.path), runtime)
+    return write_block(script_block.block(lock.path), machine)
 
 
-def write_block(block: str, runtime: Runtime) -> Path:
+def write_block(block: str, machine: Machine) -> Path:
     """Write the block of a notebook where uv can read it, and return the path: one for each content."""
-    path = runtime.data / "scripts" / f"{hashlib.sha256(block.encode()).hexdigest()[:16]}.py"
+    path = machine.data / "scripts" / f"{hashlib.sha256(block.encode()).hexdigest()[:16]}.py"
     if not path.is_file():
         _files.write_text(path, block)
     return path

@@ -30,12 +30,12 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.interpreter import Interpreter, require_version
+from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _run
 from colab_env.miniconda._overlay import Overlay, overlaying
 from colab_env.miniconda._run import installer_argv
 from colab_env.miniconda.installers import Installer, Source, choose, installers
 from colab_env.results import short
-from colab_env.runtime import Runtime
 
 __all__ = [
     "Installer",
@@ -108,17 +108,17 @@ def interrupted(prefix: Path) -> str | None:
     return f"a change of the conda in {short(prefix)} was interrupted, or is going on" if is_open else None
 
 
-def recover(prefix: Path, runtime: Runtime) -> None:
+def recover(prefix: Path, machine: Machine) -> None:
     """Take back a change that was begun and not ended."""
-    with _files.locked(_lock(prefix, runtime)):
-        _overlay.recover(prefix, saved=saved_directory(prefix, runtime))
+    with _files.locked(_lock(prefix, machine)):
+        _overlay.recover(prefix, saved=saved_directory(prefix, machine))
 
 
 def install(
     source: Source,
     *,
     prefix: Path,
-    runtime: Runtime,
+    machine: Machine,
     specifier: SpecifierSet | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> bool:
@@ -130,19 +130,19 @@ def install(
     NotWritableError or DiskFullError.
     """
     specifier = specifier or SpecifierSet()
-    installer = source.choose(specifier, environ=runtime.environ)
-    _check_prefix(prefix, installer, runtime=runtime)
-    with _files.locked(_lock(prefix, runtime)):
-        _overlay.recover(prefix, saved=saved_directory(prefix, runtime))
+    installer = source.choose(specifier, environ=machine.environ)
+    _check_prefix(prefix, installer, machine=machine)
+    with _files.locked(_lock(prefix, machine)):
+        _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
             return False
-        script = _fetched(installer, runtime=runtime, sleep=sleep)
-        with _removed_if_useless(script), _building(prefix, runtime) as overlay:
-            _run.run_installer(script, prefix, environ=runtime.environ)
+        script = _fetched(installer, machine=machine, sleep=sleep)
+        with _removed_if_useless(script), _building(prefix, machine) as overlay:
+            _run.run_installer(script, prefix, environ=machine.environ)
             python = _installed_python(prefix, installer)
             if overlay is not None:
-                overlay.settle(python=python, path=runtime.environ.get("PATH", ""))
-            version = verify(prefix, specifier=specifier, runtime=runtime)
+                overlay.settle(python=python, path=machine.environ.get("PATH", ""))
+            version = verify(prefix, specifier=specifier, machine=machine)
             receipt = Receipt(
                 kind="conda",
                 distribution=installer.distribution,
@@ -158,11 +158,11 @@ def install(
     return True
 
 
-def verify(prefix: Path, *, specifier: SpecifierSet | None = None, runtime: Runtime) -> str:
+def verify(prefix: Path, *, specifier: SpecifierSet | None = None, machine: Machine) -> str:
     """Start the installed Python and conda; return the Python's version. Raises InstallerError or NoSuchPythonError."""
     python = interpreter(prefix)
-    version = working_version(python, environ=runtime.environ)
-    _answer([python, "-m", "conda", "--version"], prefix, environ=runtime.environ)
+    version = working_version(python, environ=machine.environ)
+    _answer([python, "-m", "conda", "--version"], prefix, environ=machine.environ)
     if specifier is not None and not specifier.contains(version):
         msg = f"the installer brought Python {version}, which does not fit {specifier}"
         raise NoSuchPythonError(
@@ -251,7 +251,7 @@ def install_packages(
     packages: Sequence[str],
     *,
     channels: Sequence[str] = ("conda-forge",),
-    runtime: Runtime,
+    machine: Machine,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Install packages from these channels and no others, or leave everything as it was.
@@ -260,19 +260,19 @@ def install_packages(
     that wants that raises TermsOfServiceError. Raises also PackageNotFoundError, NetworkError, DiskFullError,
     NotWritableError or CondaError.
     """
-    with _files.locked(_lock(prefix, runtime)):
-        _overlay.recover(prefix, saved=saved_directory(prefix, runtime))
+    with _files.locked(_lock(prefix, machine)):
+        _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         python = interpreter(prefix)
         receipt = _receipt(prefix)
         if receipt is None:
             msg = f"{short(prefix)} has no Miniconda of colab-env"
             raise MissingStepError(msg, hint="run install_miniconda() first")
-        saved, path = saved_directory(prefix, runtime), runtime.environ.get("PATH", "")
+        saved, path = saved_directory(prefix, machine), machine.environ.get("PATH", "")
         with overlaying(prefix, saved=saved, path=path, owned=not receipt.overlay) as overlay:
-            _run.install_packages(python, packages, channels=channels, environ=runtime.environ, sleep=sleep)
+            _run.install_packages(python, packages, channels=channels, environ=machine.environ, sleep=sleep)
             python = interpreter(prefix)
             overlay.settle(python=python, path=path)
-            version = verify(prefix, runtime=runtime) if _print(python) != receipt.print else receipt.python
+            version = verify(prefix, machine=machine) if _print(python) != receipt.print else receipt.python
             interpreter_now = python.relative_to(prefix)
             receipt = replace(receipt, python=version, interpreter=interpreter_now, print=_print(python))
             _state.complete(prefix, receipt)
@@ -284,39 +284,39 @@ def create_environment(
     *,
     into: Path,
     environ: Mapping[str, str],
-    runtime: Runtime,
+    machine: Machine,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Let the conda in `prefix` make an environment from an environment.yml `into` an empty directory.
 
     `environ` is the machine's with what this run shall know. `prefix` stays as it is. Raises as `install_packages` does.
     """
-    with _files.locked(_lock(prefix, runtime)):
+    with _files.locked(_lock(prefix, machine)):
         _run.create_environment(interpreter(prefix), into, file, environ=environ, sleep=sleep)
 
 
-def saved_directory(prefix: Path, runtime: Runtime) -> Path:
+def saved_directory(prefix: Path, machine: Machine) -> Path:
     """Return where the originals of what an installation into `prefix` overwrote are kept."""
-    return runtime.data / "saved" / _key(prefix)
+    return machine.data / "saved" / _key(prefix)
 
 
-def _check_prefix(prefix: Path, installer: Installer, *, runtime: Runtime) -> None:
+def _check_prefix(prefix: Path, installer: Installer, *, machine: Machine) -> None:
     if re.search(r"\s", str(prefix)):
         msg = f"the prefix {str(prefix)!r} has a space in it, which the installer does not take"
         raise UsageError(msg, hint="choose a prefix without spaces")
-    if prefix == runtime.data or prefix in runtime.data.parents:
+    if prefix == machine.data or prefix in machine.data.parents:
         msg = f"the prefix {short(prefix)} holds colab-env's own data"
         raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
     own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
-    if own and own.is_file() and not _state.is_marked(prefix) and not _is_unfinished(prefix, runtime):
+    if own and own.is_file() and not _state.is_marked(prefix) and not _is_unfinished(prefix, machine):
         msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
         raise NotOursError(msg, hint="choose another prefix; nothing was changed")
     _files.check_writable(prefix)
 
 
-def _is_unfinished(prefix: Path, runtime: Runtime) -> bool:
+def _is_unfinished(prefix: Path, machine: Machine) -> bool:
     marker = prefix.with_name(f".{prefix.name}.colab-env-building")
-    return marker.exists() or (saved_directory(prefix, runtime) / "transaction.json").exists()
+    return marker.exists() or (saved_directory(prefix, machine) / "transaction.json").exists()
 
 
 def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
@@ -335,8 +335,8 @@ def _removed_if_useless(script: Path) -> Iterator[None]:
         raise
 
 
-def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float], object]) -> Path:
-    script = runtime.data / "downloads" / installer.name
+def _fetched(installer: Installer, *, machine: Machine, sleep: Callable[[float], object]) -> Path:
+    script = machine.data / "downloads" / installer.name
     with _report.activity(f"Downloading {installer.name}"):
         if not script.is_file() or hashlib.sha256(script.read_bytes()).hexdigest() != installer.sha256.lower():
             _download.fetch(installer.url, script, sha256=installer.sha256, sleep=sleep)
@@ -344,9 +344,9 @@ def _fetched(installer: Installer, *, runtime: Runtime, sleep: Callable[[float],
 
 
 @contextlib.contextmanager
-def _building(prefix: Path, runtime: Runtime) -> Iterator[Overlay | None]:
+def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
     """Hold the transaction that fits: our own prefix is built anew, a directory of the machine is overlaid."""
-    saved = saved_directory(prefix, runtime)
+    saved = saved_directory(prefix, machine)
     with contextlib.ExitStack() as stack:
         overlay = None
         try:
@@ -407,5 +407,5 @@ def _key(prefix: Path) -> str:
     return hashlib.sha256(os.fsencode(os.path.realpath(prefix))).hexdigest()[:16]
 
 
-def _lock(prefix: Path, runtime: Runtime) -> Path:
-    return runtime.data / "locks" / f"conda-{_key(prefix)}"
+def _lock(prefix: Path, machine: Machine) -> Path:
+    return machine.data / "locks" / f"conda-{_key(prefix)}"

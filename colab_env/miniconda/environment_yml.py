@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
     from colab_env.locks.lockfiles import LockFile
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 _DISTRIBUTIONS = ("miniconda", "miniforge")
 _LIST = re.compile(r"(?m)^channels:(.*(?:\n(?:[ \t]*-.*|[ \t]*(?:#.*)?(?=\n)))*)")
@@ -57,7 +57,7 @@ class CondaEnvironment:
     project: Path
     lock: LockFile
     distribution: str
-    runtime: Runtime
+    machine: Machine
 
     def __post_init__(self) -> None:
         if self.distribution not in _DISTRIBUTIONS:
@@ -69,7 +69,7 @@ class CondaEnvironment:
     def prefix(self) -> Path:
         """Return where it is, or will be."""
         said = [str(self.project), str(self.lock.path), self.distribution, lockfiles.digest(self.lock)]
-        return _base(self.runtime) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+        return _base(self.machine) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
 
     def check(self, specifier: SpecifierSet) -> str | None:
         """Return why it has to be made, or None. Starts nothing. Raises NoSuchPythonError when its Python does not fit."""
@@ -84,7 +84,7 @@ class CondaEnvironment:
         with _files.replacing(prefix):
             environ = self._environ()
             conda.create_environment(
-                base, self.lock.path, into=prefix, environ=environ, runtime=self.runtime, sleep=sleep
+                base, self.lock.path, into=prefix, environ=environ, machine=self.machine, sleep=sleep
             )
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
@@ -108,8 +108,8 @@ class CondaEnvironment:
     def _environ(self) -> dict[str, str]:
         # Nothing is written into conda's own directory, nor into the user's ~/.conda.
         environ = {
-            **self.runtime.environ,
-            "CONDA_PKGS_DIRS": str(self.runtime.data / "conda-pkgs"),
+            **self.machine.environ,
+            "CONDA_PKGS_DIRS": str(self.machine.data / "conda-pkgs"),
             "CONDA_REGISTER_ENVS": "false",
         }
         channels = named_channels(self.lock.path.read_text(encoding="utf-8", errors="replace"))
@@ -155,22 +155,22 @@ def health_check(prefix: Path) -> str | None:
     return f"packages are gone from {short(prefix)}: {', '.join(gone[:3])}" if gone else None
 
 
-def prefix_of(python: Path, runtime: Runtime) -> Path | None:
+def prefix_of(python: Path, machine: Machine) -> Path | None:
     """Return the environment of this kind that an interpreter belongs to, or would if it were there; None for others."""
     prefix = python.parents[1]
-    return prefix if prefix.parent == _base(runtime) else None
+    return prefix if prefix.parent == _base(machine) else None
 
 
-def is_of(python: Path, project: Path, runtime: Runtime) -> bool:
+def is_of(python: Path, project: Path, machine: Machine) -> bool:
     """Say whether an interpreter belongs to the environment that conda made for this project."""
-    prefix = prefix_of(python, runtime)
+    prefix = prefix_of(python, machine)
     found = _read(prefix) if prefix else None
     return found is not None and found.project == str(project)
 
 
-def remove_others(project: Path, python: Path, runtime: Runtime) -> None:
+def remove_others(project: Path, python: Path, machine: Machine) -> None:
     """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
-    for prefix in sorted(_base(runtime).glob("[!.]*")):
+    for prefix in sorted(_base(machine).glob("[!.]*")):
         found = _read(prefix)
         if found is None or found.project != str(project) or prefix in python.parents:
             continue
@@ -191,8 +191,8 @@ def named_channels(text: str) -> list[str]:
     return [word for word in words if word not in ("", "-", "nodefaults")]
 
 
-def _base(runtime: Runtime) -> Path:
-    return runtime.data / "conda-envs"
+def _base(machine: Machine) -> Path:
+    return machine.data / "conda-envs"
 
 
 def _read(prefix: Path) -> Receipt | None:

@@ -10,14 +10,14 @@ from colab_env.errors import UsageError
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 SYSTEM = Path("/var/lib/python3/envs")
 SYSTEM_CONFIG = Path("/etc/colab-env.toml")
 VARIABLE = "COLAB_ENV_BASE"
 
 
-def bases(runtime: Runtime, option: str | Path | None = None) -> tuple[Path, ...]:
+def bases(machine: Machine, option: str | Path | None = None) -> tuple[Path, ...]:
     """Return the directories that are searched, in order; the first is where environments are made.
 
     In this order: `option`, the variable COLAB_ENV_BASE (several are divided by colons), `base` in the user's
@@ -27,19 +27,19 @@ def bases(runtime: Runtime, option: str | Path | None = None) -> tuple[Path, ...
     """
     if option:
         return (_absolute(Path(option).expanduser().absolute(), "--base"),)
-    if named := [part for part in runtime.environ.get(VARIABLE, "").split(":") if part]:
+    if named := [part for part in machine.environ.get(VARIABLE, "").split(":") if part]:
         return tuple(_absolute(Path(part), VARIABLE) for part in named)
-    return _configured(runtime) or default(runtime)
+    return _configured(machine) or default(machine)
 
 
-def default(runtime: Runtime) -> tuple[Path, ...]:
+def default(machine: Machine) -> tuple[Path, ...]:
     """Return the directories of a machine on which nothing is configured."""
-    places = (SYSTEM,) if os.geteuid() == 0 else (runtime.data / "envs", SYSTEM)
+    places = (SYSTEM,) if os.geteuid() == 0 else (machine.data / "envs", SYSTEM)
     return tuple(place for place in places if not _is_closed(place))  # HOME may be somebody else's, as after `sudo -u`
 
 
-def _configured(runtime: Runtime) -> tuple[Path, ...]:
-    directory = Path(runtime.environ.get("XDG_CONFIG_HOME") or runtime.home / ".config")
+def _configured(machine: Machine) -> tuple[Path, ...]:
+    directory = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
     for path in (directory / "colab-env.toml", SYSTEM_CONFIG):
         if not _is_closed(path) and path.is_file() and (found := _read(path)):
             return found

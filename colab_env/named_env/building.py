@@ -19,41 +19,41 @@ from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, p
 from colab_env.results import short
 
 if TYPE_CHECKING:
+    from colab_env.machine import Machine
     from colab_env.named_env.recipe import Recipe
-    from colab_env.runtime import Runtime
     from colab_env.wheels import WheelInstaller
 
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
-def create(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime) -> None:
+def create(place: NamedEnvironment, recipe: Recipe, *, machine: Machine) -> None:
     """Make the environment where none is, or exchange ours for a new one. Raises NotOursError for anybody else's."""
     if place.is_ours():
-        rebuild(place, recipe, runtime=runtime)
+        rebuild(place, recipe, machine=machine)
         return
-    python = choose_python(recipe, runtime=runtime)
+    python = choose_python(recipe, machine=machine)
     with _files.replacing(place.path):
-        _fill(place.path, recipe, python=python, runtime=runtime)
+        _fill(place.path, recipe, python=python, machine=machine)
         write_receipt(place.path, recipe, python=python)
-        kernels.register(place, runtime=runtime)
+        kernels.register(place, machine=machine)
 
 
-def rebuild(place: NamedEnvironment, recipe: Recipe, *, runtime: Runtime, force: bool = False) -> None:
+def rebuild(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, force: bool = False) -> None:
     """Build a new one beside, verify it, and exchange the two in one instant: no program is missing at any moment.
 
     Raises EnvironmentInUseError while programs run from the old one, unless `force`. Whatever fails leaves the old one.
     """
     if not force:
         processes.require_unused(place)
-    python = choose_python(recipe, runtime=runtime)
+    python = choose_python(recipe, machine=machine)
     with _files.staging(place.path) as (beside,):
-        _fill(beside, recipe, python=python, runtime=runtime)
+        _fill(beside, recipe, python=python, machine=machine)
         _relocate.rewrite(beside, before=beside, after=place.path)
         write_receipt(beside, recipe, python=python)
         if not force:
             processes.require_unused(place)
         with _exchanged(place.path, beside):
-            kernels.register(place, runtime=runtime)
+            kernels.register(place, machine=machine)
 
 
 @contextlib.contextmanager
@@ -66,22 +66,22 @@ def _exchanged(path: Path, beside: Path) -> Iterator[None]:
         raise
 
 
-def choose_python(recipe: Recipe, *, runtime: Runtime) -> Interpreter:
+def choose_python(recipe: Recipe, *, machine: Machine) -> Interpreter:
     """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used."""
     asked = recipe.specifier()
     if "/" in asked:
-        return system.at_path(Path(asked).expanduser(), runtime=runtime)
+        return system.at_path(Path(asked).expanduser(), machine=machine)
     specifier = parse_specifier(asked)
-    own = system.inspect(runtime.machine_python, runtime=runtime)
+    own = system.inspect(machine.machine_python, machine=machine)
     if own is not None and specifier.contains(own.version):
         return own
     try:
-        return system.find(specifier, runtime=runtime)
+        return system.find(specifier, machine=machine)
     except NoSuchPythonError:
-        program = uv.find(runtime)
+        program = uv.find(machine)
         if program is None or recipe.wheels is not None:
             raise
-        return uv.install_python(program, specifier, runtime=runtime, index=index.settings(runtime))
+        return uv.install_python(program, specifier, machine=machine, index=index.settings(machine))
 
 
 def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
@@ -97,38 +97,38 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
     _state.complete(path, receipt)
 
 
-def verify(path: Path, *, runtime: Runtime, alone: bool = True) -> None:
+def verify(path: Path, *, machine: Machine, alone: bool = True) -> None:
     """Raise BrokenEnvironmentError unless its Python starts and, if it stands `alone`, its packages fit together."""
     python = path / "bin" / "python"
     try:
-        _process.run([python, "-I", "-c", _PROOF], environ=_process.child_environ(runtime.environ))
+        _process.run([python, "-I", "-c", _PROOF], environ=_process.child_environ(machine.environ))
         if alone:
-            _check_packages(python, runtime)
+            _check_packages(python, machine)
     except CommandError as error:
         msg = "\n".join([f"the environment does not work: {error.message.splitlines()[0]}", *error.lines[-6:]])
         raise BrokenEnvironmentError(msg, hint="nothing was changed") from error
 
 
-def _fill(path: Path, recipe: Recipe, *, python: Interpreter, runtime: Runtime) -> None:
-    installer = _installer(runtime)
+def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine) -> None:
+    installer = _installer(machine)
     installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
     source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
     if recipe.project is not None:
-        _install_project(path, recipe.project, recipe, runtime=runtime, source=source)
+        _install_project(path, recipe.project, recipe, machine=machine, source=source)
     elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
         installer.install([*source, *wanted], python=path / "bin/python")
     kernelspec.write_ipython_config(path)
-    verify(path, runtime=runtime, alone=not recipe.system_site_packages)
+    verify(path, machine=machine, alone=not recipe.system_site_packages)
 
 
-def _install_project(path: Path, project: Path, recipe: Recipe, *, runtime: Runtime, source: list[str]) -> None:
+def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> None:
     if recipe.lock is None:
-        _installer(runtime).install([*source, str(project)], python=path / "bin/python")
+        _installer(machine).install([*source, str(project)], python=path / "bin/python")
         return
     place = locked.Place(
         project=project,
         environment=path,
-        uv=uv.find(runtime) if recipe.wheels else uv.obtain(runtime),
+        uv=uv.find(machine) if recipe.wheels else uv.obtain(machine),
         pip=False,
         editable=False,
         options=("--compile-bytecode", *source),
@@ -140,17 +140,17 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, runtime: Runt
         )
     choice = locked.Choice()
     locked.check(recipe.lock, choice)
-    locked.install(recipe.lock, choice, place=place, runtime=runtime)
+    locked.install(recipe.lock, choice, place=place, machine=machine)
 
 
-def _installer(runtime: Runtime) -> WheelInstaller:
-    found = uv.installer(runtime, index.settings(runtime))
+def _installer(machine: Machine) -> WheelInstaller:
+    found = uv.installer(machine, index.settings(machine))
     # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
     return replace(found, environ={**found.environ, "UV_COMPILE_BYTECODE": "1"})
 
 
-def _check_packages(python: Path, runtime: Runtime) -> None:
-    installer = _installer(runtime)
+def _check_packages(python: Path, machine: Machine) -> None:
+    installer = _installer(machine)
     if installer.uv is not None:
         _process.run([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
     else:

@@ -15,8 +15,8 @@ from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
 
 if TYPE_CHECKING:
+    from colab_env.machine import Machine
     from colab_env.named_env.inventory import NamedEnvironment
-    from colab_env.runtime import Runtime
 
 
 def require_free(place: NamedEnvironment) -> None:
@@ -33,10 +33,10 @@ def require_environment(path: Path) -> None:
         raise NotAnEnvironmentError(msg, hint="give the directory that holds pyvenv.cfg, not a link to it")
 
 
-def adopt(source: Path, place: NamedEnvironment, *, runtime: Runtime) -> None:
+def adopt(source: Path, place: NamedEnvironment, *, machine: Machine) -> None:
     """Move somebody else's environment to its place, and write the receipt that makes it ours."""
-    python = system.at_path(source / "bin/python", runtime=runtime)
-    building.verify(source, runtime=runtime, alone=False)
+    python = system.at_path(source / "bin/python", machine=machine)
+    building.verify(source, machine=machine, alone=False)
     pinned = tuple(each.replace("-", "==", 1) for each in map(_pinned, inventory.packages(source)))
     recipe = Recipe(python=python.short_version, packages=pinned)
     if source == place.path:
@@ -49,12 +49,12 @@ def adopt(source: Path, place: NamedEnvironment, *, runtime: Runtime) -> None:
     move(source, place, complete=complete)
 
 
-def rename(place: NamedEnvironment, new: NamedEnvironment, *, runtime: Runtime) -> None:
+def rename(place: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) -> None:
     """Give an environment of ours another name, and its kernel with it."""
 
     def then() -> None:
-        kernels.register(new, runtime=runtime)
-        kernels.remove(place, runtime=runtime)
+        kernels.register(new, machine=machine)
+        kernels.remove(place, machine=machine)
 
     move(place.path, new, then=then)
 

@@ -16,7 +16,7 @@ from colab_env.results import StepResult, short
 from colab_env.step import RUNNING
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 
 def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironment | None:
@@ -36,13 +36,13 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
     raise NoSuchEnvironmentError(msg, hint=meant(name, (each.name for each in inventory.everything(bases))))
 
 
-def purge(place: NamedEnvironment, *, runtime: Runtime) -> StepResult:
+def purge(place: NamedEnvironment, *, machine: Machine) -> StepResult:
     """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone."""
     began = time.monotonic()
     with _process.stoppable(), _files.locked(place.lock, meanwhile=_process.stop_if_asked):
-        _process.end_orphans(runtime.data / RUNNING)
+        _process.end_orphans(machine.data / RUNNING)
         _require_ours(place)
-        kernels.remove(place, runtime=runtime)
+        kernels.remove(place, machine=machine)
         _files.recover(place.path)
         _files.remove(place.path)
     what, seconds = f"Environment {place.name!r} removed", time.monotonic() - began

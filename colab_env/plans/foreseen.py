@@ -15,7 +15,7 @@ from colab_env.miniconda import conda
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 _NEWEST_KNOWN = 13  # the newest Python 3.X that this package was tried with
 
@@ -28,23 +28,23 @@ class Foreseen:
     there: bool
 
 
-def python(asked: str | None, *, given: bool, source: str, project: Path, prefix: Path, runtime: Runtime) -> Foreseen:
+def python(asked: str | None, *, given: bool, source: str, project: Path, prefix: Path, machine: Machine) -> Foreseen:
     """Return the Python that `setup` would take; `given` says that the caller named it, not the project.
 
     Raises NoSuchPythonError, as `setup` would.
     """
     if source == "system" and asked is not None and "/" in asked:
-        return Foreseen(python=system.at_path(Path(asked).expanduser(), runtime=runtime), there=True)
+        return Foreseen(python=system.at_path(Path(asked).expanduser(), machine=machine), there=True)
     specifier = parse_specifier(asked or "*")
     if source in choice.CONDA:
         return _conda(specifier, source, prefix)
-    known = (None if given else venv.recorded_python(project), choice.python(runtime))
+    known = (None if given else venv.recorded_python(project), choice.python(machine))
     for each in known:
         if each is not None and each.source == source and each.path.is_file() and specifier.contains(each.version):
             return Foreseen(python=each, there=True)
     if source == "uv":
-        return _uv(specifier, runtime)
-    return Foreseen(python=system.find(specifier, runtime=runtime), there=True)
+        return _uv(specifier, machine)
+    return Foreseen(python=system.find(specifier, machine=machine), there=True)
 
 
 def _conda(specifier: SpecifierSet, distribution: str, prefix: Path) -> Foreseen:
@@ -54,9 +54,9 @@ def _conda(specifier: SpecifierSet, distribution: str, prefix: Path) -> Foreseen
     return _absent(short, distribution, prefix / f"bin/python{short}")
 
 
-def _uv(specifier: SpecifierSet, runtime: Runtime) -> Foreseen:
-    program = uv.find(runtime)
-    listed = _listed(program, specifier, runtime) if program else []
+def _uv(specifier: SpecifierSet, machine: Machine) -> Foreseen:
+    program = uv.find(machine)
+    listed = _listed(program, specifier, machine) if program else []
     for version, path in listed:
         if path is not None:
             return Foreseen(python=Interpreter(path=path, version=version, source="uv"), there=True)
@@ -68,11 +68,11 @@ def _uv(specifier: SpecifierSet, runtime: Runtime) -> Foreseen:
     return _absent(fits[-1], "uv", Path("python"))
 
 
-def _listed(program: Path, specifier: SpecifierSet, runtime: Runtime) -> list[tuple[str, Path | None]]:
+def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tuple[str, Path | None]]:
     """Return uv's Pythons that fit, newest first, and where those are that are installed. Needs no network."""
     argv: list[str | Path] = [program, "python", "list", "--managed-python", "--output-format", "json"]
     try:
-        lines = _process.run(argv, environ=uv.environ(runtime, index.settings(runtime))).lines
+        lines = _process.run(argv, environ=uv.environ(machine, index.settings(machine))).lines
         found = json.loads(next(line for line in lines if line.startswith("[")))
     except (CommandError, ValueError, StopIteration):
         return []

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from colab_env.interpreter import Interpreter
     from colab_env.locks.requirements_text import Wanted
+    from colab_env.machine import Machine
     from colab_env.plans.project_needs import Need
-    from colab_env.runtime import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class SystemPackages:
     """The machine's own Python (None: none that can be used), its `directories` of packages, what is in them, its markers."""
 
     python: Interpreter | None = None
@@ -50,17 +50,17 @@ class Lock:
     needs: Collection[Need]
 
 
-def machine(runtime: Runtime, *, chosen: Interpreter) -> Machine:
+def present(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
     """Read what the machine has for its own Python; outside Colab every Python that is on the machine is one of its own.
 
     Starts it once or twice, for a moment.
     """
-    own = chosen.source == "system" and not runtime.is_colab
-    python = chosen if own else system.of_machine(runtime)
+    own = chosen.source == "system" and not machine.is_colab
+    python = chosen if own else system.of_machine(machine)
     if python is None:
-        return Machine()
-    inside = system.look_inside(python, runtime=runtime)
-    return Machine(
+        return SystemPackages()
+    inside = system.look_inside(python, machine=machine)
+    return SystemPackages(
         python=python,
         directories=frozenset(inside.directories),
         packages=distributions.read(inside.directories),
@@ -84,29 +84,29 @@ class Keeper:
     """The keeping of one environment: it decides when it sees what the lock says, then links and checks."""
 
     def __init__(
-        self, asked: tuple[str, ...], *, python: Interpreter, project: Path, extras: tuple[str, ...], runtime: Runtime
+        self, asked: tuple[str, ...], *, python: Interpreter, project: Path, extras: tuple[str, ...], machine: Machine
     ) -> None:
         """Read what the machine has, and what the pyproject.toml in `project` accepts."""
         self.asked = asked
         self.python = python
-        self.runtime = runtime
-        self.machine = machine(runtime, chosen=python)
-        markers = self.machine.markers
+        self.machine = machine
+        self.present = present(machine, chosen=python)
+        markers = self.present.markers
         self.needs = project_needs.read(project, markers, extras=extras) if markers else []
         self.kept = Kept()
 
     def left_out(self, text: str) -> Collection[str]:
         """Choose what to keep of what these requirements say, and return its names."""
-        lock = Lock(wanted=requirements_text.read(text, self.machine.markers), needs=self.needs)
-        self.kept = choose(self.asked, lock, machine=self.machine, python=self.python)
+        lock = Lock(wanted=requirements_text.read(text, self.present.markers), needs=self.needs)
+        self.kept = choose(self.asked, lock, present=self.present, python=self.python)
         return tuple(self.kept.packages)
 
     def finish(self, site: Path, *, visible: bool) -> None:
         """Link what the environment does not see by itself, and check that all fits. Raises KeepError."""
         if not self.kept.packages:
             return
-        check(self.kept, site, self.machine.markers)
-        seen = system.look_inside(self.python, runtime=self.runtime).directories if visible else ()
+        check(self.kept, site, self.present.markers)
+        seen = system.look_inside(self.python, machine=self.machine).directories if visible else ()
         linking.link((each for each in self.kept.packages.values() if each.site not in seen), site)
 
     def origins(self) -> list[str]:
@@ -114,7 +114,7 @@ class Keeper:
         return [str(each.info) for each in self.kept.packages.values()]
 
 
-def choose(asked: Iterable[str], lock: Lock, *, machine: Machine, python: Interpreter) -> Kept:
+def choose(asked: Iterable[str], lock: Lock, *, present: SystemPackages, python: Interpreter) -> Kept:
     """Choose what to keep: the packages asked for that the project accepts, and what they need of the machine's.
 
     What they need comes from the lock where they accept its version, and from the machine where it is the same or the
@@ -123,8 +123,8 @@ def choose(asked: Iterable[str], lock: Lock, *, machine: Machine, python: Interp
     packages: dict[str, Distribution] = {}
     notes = []
     for name in asked:
-        found = _with_needs(name, lock, machine)
-        if reason := _refusal(name, found, lock, machine=machine, python=python):
+        found = _with_needs(name, lock, present)
+        if reason := _refusal(name, found, lock, present=present, python=python):
             notes.append(f"{name} is not kept: {reason}")
             continue
         packages |= found
@@ -146,20 +146,20 @@ def check(kept: Kept, site: Path, markers: Mapping[str, str]) -> None:
         raise KeepError(msg, hint="leave it out of keep=, or change what the project locks; nothing was changed")
 
 
-def _with_needs(name: str, lock: Lock, machine: Machine) -> dict[str, Distribution]:
+def _with_needs(name: str, lock: Lock, present: SystemPackages) -> dict[str, Distribution]:
     found: dict[str, Distribution] = {}
     waiting = [(name, frozenset[str]())]
     while waiting:
         current, extras = waiting.pop()
-        there = machine.packages.get(current)
+        there = present.packages.get(current)
         if there is None:  # the machine lives without it, too
             continue
         found[current] = there
-        needs = [(canonicalize_name(need.name), need) for need in there.needs(machine.markers, extras)]
+        needs = [(canonicalize_name(need.name), need) for need in there.needs(present.markers, extras)]
         waiting += [
             (other, frozenset(need.extras))
             for other, need in needs
-            if other not in found and not _lock_does(lock.wanted.get(other), need, machine.packages.get(other))
+            if other not in found and not _lock_does(lock.wanted.get(other), need, present.packages.get(other))
         ]
     return found
 
@@ -171,11 +171,11 @@ def _lock_does(wanted: Wanted | None, need: Requirement, there: Distribution | N
 
 
 def _refusal(
-    name: str, found: Mapping[str, Distribution], lock: Lock, *, machine: Machine, python: Interpreter
+    name: str, found: Mapping[str, Distribution], lock: Lock, *, present: SystemPackages, python: Interpreter
 ) -> str | None:
-    if name not in found or machine.python is None:
+    if name not in found or present.python is None:
         return "the machine does not have it"
-    has = machine.python.short_version
+    has = present.python.short_version
     if has != python.short_version:
         return f"the machine has it for Python {has}, the environment's is {python.short_version}"
     for each in found.values():

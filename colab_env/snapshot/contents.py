@@ -34,7 +34,7 @@ from colab_env.snapshot._archive import Tree
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
 
 FORMAT = 1
 PROJECT_FILES = ("pyproject.toml", "poetry.lock", "poetry.toml")
@@ -86,22 +86,22 @@ class Asked:
     wish: Wish = field(default_factory=Wish)
     wanted: str | None = None  # instead of the wish
 
-    def inputs(self, runtime: Runtime) -> dict[str, Any]:
+    def inputs(self, machine: Machine) -> dict[str, Any]:
         """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
-        wanted = self.wanted or environment.wanted_of(self.project, self.wish, runtime)
-        return inputs(runtime, self.project, system_site_packages=self.system_site_packages, wanted=wanted)
+        wanted = self.wanted or environment.wanted_of(self.project, self.wish, machine)
+        return inputs(machine, self.project, system_site_packages=self.system_site_packages, wanted=wanted)
 
 
-def inputs(runtime: Runtime, project: Path, *, system_site_packages: bool, wanted: str) -> dict[str, Any]:
+def inputs(machine: Machine, project: Path, *, system_site_packages: bool, wanted: str) -> dict[str, Any]:
     """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
     return {
         "format": FORMAT,
         "machine": platform.machine(),
         "libc": _libc(),
         "package": str(Path(__file__).parents[2]),  # a kernel finds colab_env where it was when its layer was made
-        "machine_python": [os.path.normpath(runtime.machine_python), build_of(runtime.machine_python, runtime)],
-        "colab": runtime.is_colab,
-        "data": str(runtime.data),
+        "machine_python": [os.path.normpath(machine.machine_python), build_of(machine.machine_python, machine)],
+        "colab": machine.is_colab,
+        "data": str(machine.data),
         "project": str(project),
         "system_site_packages": system_site_packages,
         "wanted": wanted,
@@ -113,9 +113,9 @@ def key(known: Mapping[str, Any], files: Files) -> str:
     return _hash([known, files], 12)
 
 
-def build_key(runtime: Runtime, python: Interpreter, build: str) -> str:
+def build_key(machine: Machine, python: Interpreter, build: str) -> str:
     """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits."""
-    return _hash([str(python.path), python.source, build, colab_layer.directory(runtime, python).name], 8)
+    return _hash([str(python.path), python.source, build, colab_layer.directory(machine, python).name], 8)
 
 
 def files_now(project: Path) -> Files:
@@ -123,39 +123,39 @@ def files_now(project: Path) -> Files:
     return {name: _sha256(project / name) for name in PROJECT_FILES}
 
 
-def files_given(runtime: Runtime, project: Path) -> Files:
+def files_given(machine: Machine, project: Path) -> Files:
     """Return the project's files as they were before colab-env changed them, as far as nobody else did since."""
-    entries = _ledger.Ledger(runtime.data).read().entries
+    entries = _ledger.Ledger(machine.data).read().entries
     return {name: _given(project / name, entries) for name in PROJECT_FILES}
 
 
-def build_of(python: Path, runtime: Runtime) -> str:
+def build_of(python: Path, machine: Machine) -> str:
     """Return the build of a Python, as `sys.version` has it, or "" when it does not start."""
     if python == Path(sys.executable):
         return sys.version
     try:
-        answer = _process.run([python, "-I", "-S", "-c", _QUESTION], environ=_process.child_environ(runtime.environ))
+        answer = _process.run([python, "-I", "-S", "-c", _QUESTION], environ=_process.child_environ(machine.environ))
         return str(json.loads(answer.lines[-1]))
     except (CommandError, ValueError, IndexError):
         return ""
 
 
-def manifest(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, Any]:
+def manifest(machine: Machine, project: Path, python: Interpreter) -> dict[str, Any]:
     """Describe the snapshot of a project that is set up: what it depends on, what it holds."""
     visible = venv.sees_system(project)
-    wanted = environment.wanted_of(project, Wish.from_recorded(venv.recorded_wish(project)), runtime)
-    known = inputs(runtime, project, system_site_packages=visible, wanted=wanted)
-    build = build_of(python.path, runtime)
-    kernels = [each.name for each in kernelspec.registered(runtime) if each.ours and each.project == project]
-    found = trees(runtime, project, python)
+    wanted = environment.wanted_of(project, Wish.from_recorded(venv.recorded_wish(project)), machine)
+    known = inputs(machine, project, system_site_packages=visible, wanted=wanted)
+    build = build_of(python.path, machine)
+    kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
+    found = trees(machine, project, python)
     return {
         "inputs": known,
-        "given": files_given(runtime, project),
+        "given": files_given(machine, project),
         "left": files_now(project),
         "python": {**asdict(python), "path": str(python.path)},
         "build": build,
-        "layer": colab_layer.directory(runtime, python).name,
-        "poetry": poetry.installed_version(runtime),
+        "layer": colab_layer.directory(machine, python).name,
+        "poetry": poetry.installed_version(machine),
         "kernel": kernels[0] if kernels else None,
         "packages": venv.packages(project),
         "cpu": cpu_level() if _built_here(project) else None,
@@ -165,21 +165,21 @@ def manifest(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, 
     }
 
 
-def name_of(runtime: Runtime, described: Mapping[str, Any]) -> Name:
+def name_of(machine: Machine, described: Mapping[str, Any]) -> Name:
     """Return the name for a snapshot with this manifest."""
     python, known = python_in(described), described["inputs"]
     return Name(
         label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(known["project"]).name).strip("-.") or "root",
         given=key(known, described["given"]),
         left=key(known, described["left"]),
-        build=build_key(runtime, python, described["build"]),
+        build=build_key(machine, python, described["build"]),
     )
 
 
-def trees(runtime: Runtime, project: Path, python: Interpreter) -> list[Tree]:
+def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
-    own = _own_prefix(python, runtime)
-    places = {**own_places(runtime, project, python), **({"python": own} if own else {})}
+    own = _own_prefix(python, machine)
+    places = {**own_places(machine, project, python), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
         Tree(name=name, place=place, without=without.get(name, frozenset()))
@@ -196,13 +196,13 @@ _RECEIPTS: dict[str, type[_state.State]] = {
 }
 
 
-def own_places(runtime: Runtime, project: Path, python: Interpreter) -> dict[str, Path]:
+def own_places(machine: Machine, project: Path, python: Interpreter) -> dict[str, Path]:
     """Return where this machine has the parts of a snapshot but for Python, by the name that they have in it."""
     return {
         "venv": project / venv.NAME,
-        "layer": colab_layer.directory(runtime, python),
-        "poetry": poetry.home(runtime),
-        "uv": runtime.data / "uv",
+        "layer": colab_layer.directory(machine, python),
+        "poetry": poetry.home(machine),
+        "uv": machine.data / "uv",
     }
 
 
@@ -216,16 +216,16 @@ def holds_its_python(described: Mapping[str, Any]) -> bool:
     return "python" in described["trees"]
 
 
-def misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+def misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
     """Return why a snapshot cannot be used here, or None. Its manifest may be anybody's."""
     try:
-        return _misfit(runtime, described, asked)
+        return _misfit(machine, described, asked)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return "its description is not one of colab-env's"
 
 
-def _misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
-    wanted = asked.inputs(runtime)
+def _misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
+    wanted = asked.inputs(machine)
     other = [name for name, value in wanted.items() if described["inputs"].get(name) != value]
     if other:
         shown = {name: _shown(described["inputs"].get(name)) for name in other}
@@ -236,10 +236,10 @@ def _misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str
     level = described["cpu"]
     if level is not None and level > cpu_level():
         return f"packages in it were compiled for a newer processor (x86-64-v{level})"
-    return _python_misfit(runtime, described, asked) or _place_misfit(runtime, described, asked)
+    return _python_misfit(machine, described, asked) or _place_misfit(machine, described, asked)
 
 
-def _python_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+def _python_misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
     python = python_in(described)
     if asked.source is not None and python.source != asked.source:
         return f"its Python is of {python.source}, and {asked.source} is asked for"
@@ -247,44 +247,44 @@ def _python_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked)
         return f"its Python is {python.version}, and {asked.specifier} is asked for"
     if asked.path is not None and os.path.realpath(asked.path) != os.path.realpath(python.path):
         return f"its Python is {python.path}"
-    if colab_layer.directory(runtime, python).name != described["layer"]:
+    if colab_layer.directory(machine, python).name != described["layer"]:
         return "it holds other kernel packages"
     there = python.path.is_file() or python.source not in _CONDA  # conda's may be installed by the next step
-    if there and not holds_its_python(described) and build_of(python.path, runtime) != described["build"]:
+    if there and not holds_its_python(described) and build_of(python.path, machine) != described["build"]:
         return f"{python.path} is of another build, or is gone"
     return None
 
 
-def _place_misfit(runtime: Runtime, described: Mapping[str, Any], asked: Asked) -> str | None:
+def _place_misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
     python, places, links = python_in(described), dict(described["trees"]), described["links"]
     of_python = places.pop("python", None)
-    expected = own_places(runtime, asked.project, python)
+    expected = own_places(machine, asked.project, python)
     if any(name not in expected or str(expected[name]) != place for name, place in places.items()):
         return "its parts belong to other places"
-    if _is_of_base(python, runtime) and asked.prefix is not None and python.path.parents[1] != asked.prefix:
+    if _is_of_base(python, machine) and asked.prefix is not None and python.path.parents[1] != asked.prefix:
         return f"its conda is in {python.path.parents[1]}"
-    if of_python is not None and Path(of_python) not in _python_places(runtime, python, links):
+    if of_python is not None and Path(of_python) not in _python_places(machine, python, links):
         return "its Python belongs to another place"
     if any(Path(link).parent / target != Path(str(of_python)) for link, target in links.items()):
         return "a link beside its Python leads elsewhere"
     return None
 
 
-def _python_places(runtime: Runtime, python: Interpreter, links: Mapping[str, str]) -> list[Path]:
+def _python_places(machine: Machine, python: Interpreter, links: Mapping[str, str]) -> list[Path]:
     """Return where a snapshot may bring its Python to: a directory of uv's own, or conda's prefix."""
     if python.source in _CONDA:
         return [python.path.parents[1]]
-    if python.source != "uv" or python.path.parents[2] != runtime.uv_pythons:
+    if python.source != "uv" or python.path.parents[2] != machine.uv_pythons:
         return []
     named = python.path.parents[1]
     return [named, *(named.parent / target for target in links.values() if re.fullmatch(r"[\w.+-]*\w", target))]
 
 
-def link_check(runtime: Runtime, described: Mapping[str, Any]) -> Any:
+def link_check(machine: Machine, described: Mapping[str, Any]) -> Any:
     """Return the test for symbolic links: they name something in the snapshot, or a Python that it was made with."""
     places = {name: str(place) for name, place in described["trees"].items()}
     python = python_in(described)
-    known = {os.path.realpath(path) for path in (python.path, runtime.machine_python)}
+    known = {os.path.realpath(path) for path in (python.path, machine.machine_python)}
 
     def check(tree: str, below: str, target: str) -> None:
         # Where the link leads by its letters; members are never written through one.
@@ -338,10 +338,10 @@ def _built_here(project: Path) -> bool:
     return False
 
 
-def _own_prefix(python: Interpreter, runtime: Runtime) -> Path | None:
+def _own_prefix(python: Interpreter, machine: Machine) -> Path | None:
     """Return the directory of a Python that colab-env or uv made, and that is nobody else's."""
     if python.source == "uv":
-        base = runtime.uv_pythons
+        base = machine.uv_pythons
         named = python.path.parents[1]
         prefix = named.parent / named.readlink() if named.is_symlink() else named
         return prefix if prefix.parent == base and prefix.is_dir() else None
@@ -349,13 +349,13 @@ def _own_prefix(python: Interpreter, runtime: Runtime) -> Path | None:
         from colab_env.miniconda import conda
 
         prefix = python.path.parents[1]
-        return prefix if not _is_of_base(python, runtime) or conda.is_own(prefix) else None
+        return prefix if not _is_of_base(python, machine) or conda.is_own(prefix) else None
     return None
 
 
-def _is_of_base(python: Interpreter, runtime: Runtime) -> bool:
+def _is_of_base(python: Interpreter, machine: Machine) -> bool:
     """Say whether it is the Python of Miniconda itself: not of an environment that conda made."""
-    return python.source in _CONDA and environment_yml.prefix_of(python.path, runtime) is None
+    return python.source in _CONDA and environment_yml.prefix_of(python.path, machine) is None
 
 
 def _python_links(python: Interpreter) -> list[Path]:

@@ -16,11 +16,11 @@ from colab_env.results import short
 from colab_env.snapshot import _archive, _unpack, contents
 
 if TYPE_CHECKING:
-    from colab_env.runtime import Runtime
+    from colab_env.machine import Machine
     from colab_env.snapshot._archive import Footer
 
 
-def restore(file: BinaryIO, footer: Footer, *, runtime: Runtime, project: Path) -> list[Path]:
+def restore(file: BinaryIO, footer: Footer, *, machine: Machine, project: Path) -> list[Path]:
     """Unpack a snapshot that fits (see `snapshot.misfit`) and return the directories that it brought.
 
     What is there and complete stays as it is, but for the project's environment. Raises SnapshotError, NotOursError,
@@ -32,11 +32,11 @@ def restore(file: BinaryIO, footer: Footer, *, runtime: Runtime, project: Path) 
         staged = dict(zip(wanted, scratch, strict=True))
         places = {name: staged.get(name) for name in described["trees"]}
         with _files.explaining(project):
-            files = _unpack.unpack(file, footer, places=places, check=contents.link_check(runtime, described))
+            files = _unpack.unpack(file, footer, places=places, check=contents.link_check(machine, described))
         _check_files(files, described)
         (staged["venv"] / kernelspec.UNTRIED).touch()
         with _brought_in({wanted[name]: staged[name] for name in wanted}, described["links"]):
-            _settle(files, described, runtime=runtime, project=project)
+            _settle(files, described, machine=machine, project=project)
     return list(wanted.values())
 
 
@@ -82,16 +82,16 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[str, str]) -> Iterat
         raise
 
 
-def _settle(files: Mapping[str, bytes], described: Mapping[str, Any], *, runtime: Runtime, project: Path) -> None:
+def _settle(files: Mapping[str, bytes], described: Mapping[str, Any], *, machine: Machine, project: Path) -> None:
     """Make what is not in the trees: the project's files, the command `poetry`, the choice for the next steps."""
     paths = {project / name.rpartition("/")[2]: content for name, content in files.items()}
     with _files.restoring(*paths):
         for path, content in paths.items():
             if not path.is_file() or path.read_bytes() != content:
                 _files.write_text(path, content.decode())
-        if poetry.installed_version(runtime) is not None:
-            poetry.write_command(runtime)
-        choice.remember(runtime, contents.python_in(described), project=project)
+        if poetry.installed_version(machine) is not None:
+            poetry.write_command(machine)
+        choice.remember(machine, contents.python_in(described), project=project)
 
 
 def forget(places: list[Path]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_env.runtime import Runtime
+from colab_env.machine import Machine
 
 from .builder import Standin, build_channel, build_installer, find_python
 from .server import Server
@@ -42,13 +42,13 @@ def server(standin_site: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Runtime:
+def runtime(tmp_path: Path) -> Machine:
     home = tmp_path / "home"
     home.mkdir()
     machine = tmp_path / "usr"
     path = f"{machine}/local/bin:{machine}/bin:{os.environ['PATH']}"
     environ = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": "/env/python"}
-    return Runtime(
+    return Machine(
         home=home,
         data=home / ".local/share/colab-env",
         jupyter=home / ".local/share/jupyter",

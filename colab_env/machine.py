@@ -13,7 +13,7 @@ _COLAB_PYTHON = Path("/usr/bin/python3")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runtime:
+class Machine:
     """The machine as one call finds it.
 
     `data` holds everything this package builds (default `~/.local/share/colab-env`, or `COLAB_ENV_HOME`), `jupyter` is
@@ -44,7 +44,7 @@ class Runtime:
         return Path(named).absolute() if named else _xdg_data(self.environ, self.home) / "uv" / "python"
 
     @classmethod
-    def detect(cls, environ: Mapping[str, str] | None = None) -> Runtime:
+    def detect(cls, environ: Mapping[str, str] | None = None) -> Machine:
         """Look at this machine. Reads a few files, starts nothing."""
         environ = dict(os.environ if environ is None else environ)
         home = Path(environ.get("HOME") or Path.home())
