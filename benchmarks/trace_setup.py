@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "colab_env"
 PROJECT = "[tool.traced]\n"  # no dependencies in it, so that the lock file below counts
 LOCK = "six==1.17.0\n"
-ASKED = {"machine detected": {("machine.py", "detect")}, "lock looked for": {("environment.py", "find_lock")}}
+ASKED = {"machine detected": {("machine.py", "detect")}, "lock looked for": {("request.py", "find_lock")}}
 """The functions whose calls are counted, as (file, name)."""
 
 

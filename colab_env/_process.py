@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from colab_env import _files, _report
 from colab_env.errors import CommandError
@@ -115,6 +115,10 @@ def failed(
     return kind(text, hint=hint, returncode=finished.returncode, lines=finished.lines)
 
 
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
+
+
 class _Team:
     """Tasks that run side by side, and the programs they have started."""
 
@@ -131,8 +135,8 @@ class _Team:
 _team: contextvars.ContextVar[_Team | None] = contextvars.ContextVar("colab_env_team", default=None)
 
 
-def together(*tasks: Callable[[], Any]) -> list[Any]:
-    """Run independent tasks side by side and return their results in order.
+def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[_First, _Second]:
+    """Run two independent tasks side by side and return their results.
 
     The first exception is raised after all have ended. The stop button reaches the main thread only: it ends the
     programs of every task, those of tasks that such a task runs included, so that each takes its own steps back.
@@ -142,10 +146,12 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
     team = _team.get() or _Team()
     token = _team.set(team)
     try:
-        with ThreadPoolExecutor(len(tasks)) as pool:
+        with ThreadPoolExecutor(2) as pool:
             try:
-                futures = [pool.submit(contextvars.copy_context().run, task) for task in tasks]
-                return _results(futures)
+                one = pool.submit(contextvars.copy_context().run, first)
+                other = pool.submit(contextvars.copy_context().run, second)
+                _wait_for(one, other)
+                return one.result(), other.result()
             except KeyboardInterrupt:
                 team.stop()
                 raise
@@ -153,7 +159,7 @@ def together(*tasks: Callable[[], Any]) -> list[Any]:
         _team.reset(token)
 
 
-def _results(futures: Sequence[Future[Any]]) -> list[Any]:
+def _wait_for(*futures: Future[Any]) -> None:
     from concurrent.futures import FIRST_COMPLETED, wait
 
     left = set(futures)
@@ -163,7 +169,6 @@ def _results(futures: Sequence[Future[Any]]) -> list[Any]:
         for future in done:
             if isinstance(future.exception(), KeyboardInterrupt):
                 future.result()
-    return [future.result() for future in futures]
 
 
 def stop_if_asked() -> None:

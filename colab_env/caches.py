@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _report
-from colab_env.errors import CacheError, SnapshotError, UsageError
+from colab_env.errors import CacheError, ColabEnvError, SnapshotError, UsageError
 from colab_env.machine import Machine
+from colab_env.request import Request
 from colab_env.snapshot import _archive, _cache, _unpack, contents
 from colab_env.snapshot._archive import Footer
 from colab_env.snapshot._cache import Store
-from colab_env.snapshot.contents import Asked, Name
+from colab_env.snapshot.contents import Name
 
 _LEFTOVER = 3600.0  # seconds without a byte after which an unfinished file is nobody's work any more
 _DAY = 86400.0  # seconds
@@ -116,21 +117,20 @@ def _described(store: Store, entry: _cache.Entry, machine: Machine) -> Cached:
     try:
         described = footer(store, entry.name).manifest
         known, python = described["inputs"], described["python"]
-        asked = Asked(
-            project=Path(known["project"]),
-            system_site_packages=known["system_site_packages"],
-            wanted=str(known["wanted"]),
+        request = Request.read(
+            known["project"], machine, system_site_packages=known["system_site_packages"] is not False
         )
         facts: dict[str, Any] = {
             "project": known["project"],
             "python": python["version"],
             "packages": described["packages"],
         }
-    except SnapshotError as error:
+        problem = contents.mismatch(described, request, options_digest=str(known["wanted"]))
+    except ColabEnvError as error:
         return Cached(**plain, problem=error.message)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError, OSError):
         return Cached(**plain, problem="its description is not one of colab-env's")
-    return Cached(**plain, **facts, problem=contents.misfit(machine, described, asked))
+    return Cached(**plain, **facts, problem=problem)
 
 
 def _verified(store: Store, entry: _cache.Entry) -> Cached:

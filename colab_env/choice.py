@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colab_env import _state
-from colab_env.errors import MissingStepError, UsageError
+from colab_env.errors import MissingStepError
 from colab_env.interpreter import Interpreter, require_version
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
-
-CONDA = ("miniconda", "miniforge")
-SOURCES = ("auto", *CONDA, "uv", "system")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +27,6 @@ class Chosen:
 
     def __post_init__(self) -> None:
         require_version(self.python.version)
-
-
-def source(interpreter: str, machine: Machine) -> str:
-    """Return where a Python comes from on this machine, for "auto" too. Raises UsageError for what is no source."""
-    if interpreter not in SOURCES:
-        msg = f"there is no interpreter source {interpreter!r}"
-        raise UsageError(msg, hint=f"choose one of {', '.join(SOURCES)}")
-    if interpreter == "auto":
-        return "miniconda" if machine.is_colab else "system"
-    return interpreter
 
 
 def python(machine: Machine) -> Interpreter | None:

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _report, choice, environment, kernel, poetry, uv, venv
+from colab_env import _report, choice, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError
-from colab_env.interpreter import parse_specifier
 from colab_env.jupyter import colab_layer, kernelspec, preflight
 from colab_env.machine import Machine
-from colab_env.miniconda import conda, environment_yml
+from colab_env.part import Part
+from colab_env.request import Request
 from colab_env.results import short
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One thing that colab-env made or uses: `problem` is None when it is healthy.
-
-    `size` is in bytes of disk, `made` in seconds since 1970; both are None where they mean nothing.
-    """
-
-    name: str
-    what: str
-    where: Path | None
-    problem: str | None = None
-    size: int | None = None
-    made: float | None = None
-
-    def __repr__(self) -> str:
-        mark = "✗" if self.problem else "✓"
-        facts = [short(self.where)] if self.where else []
-        facts += [_report.megabytes(self.size)] if self.size is not None else []
-        facts += [time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))] if self.made else []
-        line = f"{mark} {self.name:<12} {self.what}" + (f"  ({', '.join(facts)})" if facts else "")
-        return f"{line}\n  {self.problem}" if self.problem else line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,16 +113,10 @@ def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
         return
     gone = choice.fault(machine) if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
-    made = environment_yml.prefix_of(python.path, machine)
-    if made is not None:
-        yield _built("Conda", "the packages of environment.yml", made, environment_yml.health_check(made))
-    elif python.source in ("miniconda", "miniforge"):
-        prefix = python.path.parents[1]
-        problem = conda.health_check(prefix, specifier=parse_specifier("*"))
-        yield Part(name="Conda", what=python.source.capitalize(), where=prefix, problem=problem, made=_made(prefix))
+    yield from interpreter_sources.source_of(python, machine).parts(python, machine)
     layer = colab_layer.directory(machine, python)
     named = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
-    yield _built("Packages", named or "none", layer, colab_layer.health_check(layer))
+    yield Part.of_directory("Packages", named or "none", layer, colab_layer.health_check(layer))
 
 
 def _poetry(machine: Machine, project: Path) -> Part:
@@ -155,16 +124,14 @@ def _poetry(machine: Machine, project: Path) -> Part:
     if version is None and not _needs_poetry(machine, project):
         return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None, problem=None)
     problem = poetry.health_check(machine, version=None)
-    return _built("Poetry", f"{version or 'none'}, {tool}", poetry.home(machine), problem)
+    return Part.of_directory("Poetry", f"{version or 'none'}, {tool}", poetry.home(machine), problem)
 
 
 def _needs_poetry(machine: Machine, project: Path) -> bool:
     try:
-        recorded = venv.recorded_wish(project)
-        lock = environment.find_lock(project, recorded.lock if recorded else None, machine)
+        return Request.as_recorded(project, machine).lock.format.is_made_by_tool
     except ColabEnvError:  # the environment's own line says what is wrong
         return True
-    return lock is None or lock.kind == "poetry.lock"
 
 
 def _environment(machine: Machine, project: Path) -> Part:
@@ -173,9 +140,9 @@ def _environment(machine: Machine, project: Path) -> Part:
     if python is None:
         none = venv.fault(project) or "there is no virtual environment"
         return Part(name="Environment", what="none", where=None, problem=none)
-    problem = environment.health_check(project, python, machine)
+    problem = environment.recorded_health(project, python, machine)
     count = venv.packages(project)
-    return _built("Environment", f"{count} package{'' if count == 1 else 's'}", where, problem)
+    return Part.of_directory("Environment", f"{count} package{'' if count == 1 else 's'}", where, problem)
 
 
 def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
@@ -188,28 +155,6 @@ def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
         yield Part(
             name="Kernel", what=f"{each.name} “{each.display_name}”, {each.tier}", where=each.directory, problem=problem
         )
-
-
-def _built(name: str, what: str, where: Path, problem: str | None) -> Part:
-    size = _disk_usage(where) if where.is_dir() else None
-    return Part(name=name, what=what, where=where, problem=problem, size=size, made=_made(where))
-
-
-def _made(directory: Path) -> float | None:
-    receipt = directory / _files.RECEIPT
-    return receipt.stat().st_mtime if receipt.is_file() else None
-
-
-def _disk_usage(directory: Path) -> int:
-    def usage(place: str) -> Iterator[int]:
-        with os.scandir(place) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from usage(entry.path)
-                else:
-                    yield entry.stat(follow_symlinks=False).st_blocks * 512
-
-    return sum(usage(str(directory)))
 
 
 def _maker(each: kernelspec.Kernel) -> str:

@@ -19,7 +19,7 @@ from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment, Rec
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
-from colab_env.step import RUNNING, Found, Step
+from colab_env.step import RUNNING, Artifact, Step
 
 Base = str | Path | None
 
@@ -257,10 +257,10 @@ def _step(
 ) -> StepResult:
     from colab_env.named_env import moving
 
-    def describe() -> Found:
+    def describe() -> Artifact:
         receipt = _receipt(place)
         what = f"Environment {place.name!r} with Python {receipt.python.version}"
-        return Found(what=f"{what} and {inventory.counted(len(receipt.packages))}", where=place.path)
+        return Artifact(what=f"{what} and {inventory.counted(len(receipt.packages))}", where=place.path)
 
     def swept_build() -> None:
         moving.clear_leftovers(place.base)

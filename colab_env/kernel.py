@@ -12,7 +12,7 @@ from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer, guard, kernelspec, preflight
 from colab_env.miniconda import environment_yml
-from colab_env.step import Found
+from colab_env.step import Artifact
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
@@ -75,9 +75,9 @@ class ProjectKernel:
         )
         return guard.guarded(spec, name=self.name, machine=self.machine)
 
-    def describe(self) -> Found:
+    def describe(self) -> Artifact:
         tier = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN)).tier
-        return Found(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.machine, self.name))
+        return Artifact(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.machine, self.name))
 
 
 def try_registered(machine: Machine, name: str) -> preflight.Outcome:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import choice, poetry, pyproject, system, venv
-from colab_env.environment import find_lock
+from colab_env import interpreter_sources, system, venv
 from colab_env.interpreter import outgrown, parse_specifier
-from colab_env.locks import locked, lockfiles, poetry_lock, pylock, requirements_text
+from colab_env.locks import requirements_text
 from colab_env.locks.requirements_text import Wanted
 from colab_env.machine import Machine
-from colab_env.plans import comparison, distributions, foreseen, keeping, project_needs
+from colab_env.plans import comparison, distributions, keeping, project_needs
 from colab_env.plans.comparison import Sides
-from colab_env.plans.keeping import SystemPackages
 from colab_env.plans.planned import Plan
+from colab_env.request import PREFIX, InstallOptions, Request
 
 if TYPE_CHECKING:
-    from colab_env.locks.lockfiles import LockFile
-    from colab_env.plans.foreseen import Foreseen
-
-_PLAIN = ("requirements.txt", "pylock.toml")
+    from colab_env.interpreter_sources import ResolvedPython
+    from colab_env.plans.keeping import SystemPackages
 
 
 def plan(
@@ -34,7 +30,7 @@ def plan(
     extras: Sequence[str] = (),
     groups: Sequence[str] | None = None,
     keep: Sequence[str] = (),
-    prefix: str | Path = "/usr/local",
+    prefix: str | Path = PREFIX,
     system_site_packages: bool = True,
 ) -> Plan:
     """Say what `setup` with these arguments would bring, and what of the machine it hides or clashes with.
@@ -44,96 +40,72 @@ def plan(
     What a package needs is known where its metadata is on this machine already; the rest shows when `setup` runs.
     Raises NoSuchPythonError, UsageError, ProjectFileError, or what reading the lock file raises.
     """
-    machine, directory = Machine.detect(), Path(project).expanduser().resolve()
-    found = find_lock(directory, None if lock is None else str(lock), machine)
-    wish = (lockfiles.requires_python(found) if found else None) or pyproject.requires_python(directory)
-    chosen = foreseen.python(
-        python or wish,
-        given=python is not None,
-        source=choice.source(interpreter, machine),
-        project=directory,
-        prefix=Path(prefix).expanduser().absolute(),
-        machine=machine,
+    machine = Machine.detect()
+    request = Request.read(
+        project,
+        machine,
+        options=InstallOptions.from_arguments(lock=lock, extras=extras, groups=groups, keep=keep),
+        python=python,
+        source=interpreter_sources.source_name(interpreter, machine),
+        prefix=prefix,
+        system_site_packages=system_site_packages,
     )
-    question = _Question(
-        machine=machine,
-        project=directory,
-        lock=found,
-        requires_python=wish,
-        extras=tuple(extras),
-        groups=None if groups is None else tuple(groups),
-        keep=keeping.names(keep),
+    resolved = interpreter_sources.source_for(request).resolve(request)
+    return _plan(request, resolved, keeping.system_packages(machine, chosen=resolved.python))
+
+
+def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -> Plan:
+    lock, python = request.lock, resolved.python
+    inside = system.query_interpreter(python, machine=request.machine) if resolved.is_there else None
+    markers = inside.markers if inside else _markers_of(python.version)
+    directories = inside.directories if inside and request.system_site_packages else ()
+    needs = project_needs.read(lock.pyproject, markers, extras=request.options.extras)
+    wanted = _wanted(request, resolved, present, markers)
+    brought = keeping.Lock(wanted=wanted or _unlocked(needs), needs=needs)
+    kept = keeping.choose(request.options.keep, brought, present=present, python=python)
+    sides = Sides(
+        wanted=brought.wanted,
+        machine=present.packages,
+        seen=distributions.read(directories),
+        markers=markers,
+        kept=kept.packages,
+        known=distributions.read((request.project / venv.NAME).glob("lib/python3*/site-packages")),
     )
-    present = keeping.present(machine, chosen=chosen.python)
-    return question.answered(chosen, present, system_site_packages=system_site_packages)
+    return Plan(
+        python=python,
+        there=resolved.is_there,
+        machine=present.python,
+        visible=not present.directories.isdisjoint(directories),
+        lock=lock.path if lock.is_there else None,
+        rows=tuple(comparison.rows(sides)),
+        only_on_machine=comparison.only_on_machine(sides),
+        conflicts=tuple(comparison.conflicts(sides)),
+        notes=kept.notes,
+        outgrown=_outgrown(request),
+        saved=sum(each.size() for each in kept.packages.values()),
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """What is asked about one project."""
+def _wanted(
+    request: Request, resolved: ResolvedPython, present: SystemPackages, markers: Mapping[str, str]
+) -> dict[str, Wanted]:
+    lock, machine, selection = request.lock, request.machine, request.selection
+    if not lock.is_there:
+        return {}
+    # uv would have to start a Python that is not there: the machine's own stands in for it.
+    text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_there)
+    if text is None:
+        reader = resolved.python if resolved.is_there else present.python or resolved.python
+        text = lock.format.export(lock, selection, python=reader.path, machine=machine)
+    return requirements_text.read(text, markers)
 
-    machine: Machine
-    project: Path
-    lock: LockFile | None
-    requires_python: str | None
-    extras: tuple[str, ...]
-    groups: tuple[str, ...] | None
-    keep: tuple[str, ...]
 
-    def answered(self, chosen: Foreseen, present: SystemPackages, *, system_site_packages: bool) -> Plan:
-        inside = system.look_inside(chosen.python, machine=self.machine) if chosen.there else None
-        markers = inside.markers if inside else _markers_of(chosen.python.version)
-        directories = inside.directories if inside and system_site_packages else ()
-        needs = project_needs.read(self.lock.directory if self.lock else self.project, markers, extras=self.extras)
-        wanted = self._wanted(chosen, present, markers)
-        lock = keeping.Lock(wanted=wanted or _unlocked(needs), needs=needs)
-        kept = keeping.choose(self.keep, lock, present=present, python=chosen.python)
-        sides = Sides(
-            wanted=lock.wanted,
-            machine=present.packages,
-            seen=distributions.read(directories),
-            markers=markers,
-            kept=kept.packages,
-            known=distributions.read((self.project / venv.NAME).glob("lib/python3*/site-packages")),
-        )
-        return Plan(
-            python=chosen.python,
-            there=chosen.there,
-            machine=present.python,
-            visible=not present.directories.isdisjoint(directories),
-            lock=self.lock.path if self.lock else None,
-            rows=tuple(comparison.rows(sides)),
-            only_on_machine=comparison.only_on_machine(sides),
-            conflicts=tuple(comparison.conflicts(sides)),
-            notes=kept.notes,
-            outgrown=self._outgrown(),
-            saved=sum(each.size() for each in kept.packages.values()),
-        )
-
-    def _wanted(self, chosen: Foreseen, present: SystemPackages, markers: Mapping[str, str]) -> dict[str, Wanted]:
-        if self.lock is None:
-            return {}
-        if self.lock.kind == "poetry.lock" and poetry.missing(self.machine):
-            groups = pyproject.default_groups(self.lock.directory) if self.groups is None else self.groups
-            text = poetry_lock.read(self.lock.path.read_text(encoding="utf-8"), groups)
-            return requirements_text.read(text, markers)
-        if not chosen.there and self.lock.kind in _PLAIN:  # uv would read them for a Python that it has to start
-            text = self.lock.path.read_text(encoding="utf-8")
-            return requirements_text.read(pylock.read(text) if self.lock.kind == "pylock.toml" else text, markers)
-        reader = chosen.python if chosen.there else present.python or chosen.python
-        text = locked.requirements(
-            self.lock, python=reader, machine=self.machine, extras=self.extras, groups=self.groups
-        )
-        return requirements_text.read(text, markers)
-
-    def _outgrown(self) -> str | None:
-        own = system.of_machine(self.machine)
-        if self.requires_python is None or own is None:
-            return None
-        asking = self.lock.path.name if self.lock and self.lock.kind in ("pylock.toml", "script") else "pyproject.toml"
-        return outgrown(
-            own.version, parse_specifier(self.requires_python), asking=asking, is_colab=self.machine.is_colab
-        )
+def _outgrown(request: Request) -> str | None:
+    own = system.of_machine(request.machine)
+    if request.requires_python is None or own is None:
+        return None
+    asking, colab = request.lock.asks_for_python.name, request.machine.is_colab
+    return outgrown(own.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab)
 
 
 def _markers_of(version: str) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,44 +31,60 @@ package-mode = false  # only an environment; there is nothing to build
 """
 
 
-def requires_python(project: Path) -> str | None:
-    """Return the Python that the project asks for (PEP 621, or Poetry's own older table), or None."""
-    document = _read(project / "pyproject.toml")
-    asked = _at(document, "project", "requires-python") or _at(document, "tool", "poetry", "dependencies", "python")
-    return str(asked) if isinstance(asked, str) else None
+@dataclass(frozen=True, kw_only=True)
+class Pyproject:
+    """A project's pyproject.toml as it was when it was read: once. What it says is parsed when it is first asked for.
 
+    `content` is None where there is no such file. Raises ProjectFileError for one that cannot be read, or is not TOML.
+    """
 
-def read(project: Path) -> dict[str, Any]:
-    """Return what pyproject.toml says, as plain values; empty when there is none. Raises ProjectFileError."""
-    document = _read(project / "pyproject.toml")
-    return document.unwrap() if document is not None else {}
+    path: Path
+    content: bytes | None = field(repr=False)
 
+    @classmethod
+    def read(cls, project: Path) -> Pyproject:
+        """Read the file in the directory `project`."""
+        path = project / "pyproject.toml"
+        return cls(path=path, content=_content(path))
 
-def has_dependencies(project: Path) -> bool:
-    """Say whether pyproject.toml names dependencies: any, in a group, or some that its build backend finds out."""
-    document = _read(project / "pyproject.toml")
-    poetry = dict(_at(document, "tool", "poetry", "dependencies") or {})
-    poetry.pop("python", None)
-    named = (("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",))
-    grouped = (("tool", "poetry", "group"), ("tool", "poetry", "dev-dependencies"))
-    dynamic = "dependencies" in (_at(document, "project", "dynamic") or [])
-    return bool(poetry) or dynamic or any(_at(document, *keys) for keys in (*named, *grouped))
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Return what it says, as plain values; empty where there is none."""
+        document = _parsed(self.path, self.content)
+        return document.unwrap() if document is not None else {}
 
+    @property
+    def requires_python(self) -> str | None:
+        """Return the Python that the project asks for (PEP 621, or Poetry's own older table), or None."""
+        asked = self._at("project", "requires-python") or self._at("tool", "poetry", "dependencies", "python")
+        return asked if isinstance(asked, str) else None
 
-def default_groups(project: Path) -> list[str]:
-    """Return the dependency groups that `poetry install` takes: all but the optional ones, and without "main"."""
-    document = _read(project / "pyproject.toml")
-    poetry = _at(document, "tool", "poetry", "group") or {}
-    named = [*poetry, *(_at(document, "dependency-groups") or {})]
-    legacy = ["dev"] if _at(document, "tool", "poetry", "dev-dependencies") else []
-    optional = {name for name, group in poetry.items() if _at(group, "optional")}
-    return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
+    @property
+    def has_dependencies(self) -> bool:
+        """Say whether it names dependencies: any, in a group, or some that its build backend finds out."""
+        poetry = dict(self._at("tool", "poetry", "dependencies") or {})
+        poetry.pop("python", None)
+        named = (("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",))
+        grouped = (("tool", "poetry", "group"), ("tool", "poetry", "dev-dependencies"))
+        dynamic = "dependencies" in (self._at("project", "dynamic") or [])
+        return bool(poetry) or dynamic or any(self._at(*keys) for keys in (*named, *grouped))
 
+    @property
+    def poetry_groups(self) -> list[str]:
+        """Return the dependency groups that `poetry install` takes: all but the optional ones, and without "main"."""
+        poetry = self._at("tool", "poetry", "group") or {}
+        named = [*poetry, *(self._at("dependency-groups") or {})]
+        legacy = ["dev"] if self._at("tool", "poetry", "dev-dependencies") else []
+        optional = {name for name, group in poetry.items() if _at(group, "optional")}
+        return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
 
-def is_package(project: Path) -> bool:
-    """Say whether Poetry would install the project itself."""
-    document = _read(project / "pyproject.toml")
-    return _at(document, "tool", "poetry", "package-mode") is not False
+    @property
+    def is_poetry_package(self) -> bool:
+        """Say whether Poetry would install the project itself."""
+        return self._at("tool", "poetry", "package-mode") is not False
+
+    def _at(self, *keys: str) -> Any:
+        return _at(self.values, *keys)
 
 
 def complete(project: Path, *, python: Interpreter, system_site_packages: bool) -> list[str]:
@@ -131,17 +149,30 @@ def _set(table: Any, key: str, *, value: bool) -> None:
 
 
 def _read(path: Path) -> TOMLDocument | None:
-    if not path.exists():
+    return _parsed(path, _content(path))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.exists() else None
+    except OSError as error:
+        msg = f"{short(path)} cannot be read as TOML: {error}"
+        raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
+
+
+def _parsed(path: Path, content: bytes | None) -> TOMLDocument | None:
+    if content is None:
         return None
     import tomlkit
     from tomlkit.exceptions import ParseError, TOMLKitError
 
     try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        # Lines end as Python's text files end them: the line ends of the file itself are kept by whoever writes it.
+        document = tomlkit.parse(content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))
     except ParseError as error:
         msg = f"{short(path)}, line {error.line}, column {error.col}: {str(error).split(' at line')[0]}"
         raise ProjectFileError(msg, hint="mend that line; nothing was changed") from error
-    except (TOMLKitError, UnicodeDecodeError, OSError) as error:
+    except (TOMLKitError, UnicodeDecodeError) as error:
         msg = f"{short(path)} cannot be read as TOML: {error}"
         raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
     for keys in _TABLES:

@@ -10,17 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _report, caches, choice, environment, pyproject, venv
-from colab_env.environment import Environment
+from colab_env import _report, caches, choice, environment, venv
 from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError
-from colab_env.interpreter import parse_specifier
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
+from colab_env.request import Request
 from colab_env.results import StepResult, short
 from colab_env.snapshot import _archive, _cache, contents, restoring
 from colab_env.snapshot._archive import Footer
 from colab_env.snapshot._cache import Store
-from colab_env.snapshot.contents import Asked, Name
+from colab_env.snapshot.contents import Name
 from colab_env.step import changing, project_lock
 
 VARIABLE = "COLAB_ENV_CACHE"
@@ -66,41 +65,37 @@ def restore(directory: str | Path, *, project: str | Path = ".") -> StepResult:
     `register_kernel` then tries the kernel and registers it. Raises SnapshotError when there is none or the one that
     fits is damaged, CacheError, NotOursError, DiskFullError or NotWritableError; then everything is as before.
     """
-    machine, place = Machine.detect(), Path(project).expanduser().resolve()
-    asked = pyproject.requires_python(place)
-    wanted = [
-        Asked(project=place, specifier=parse_specifier(asked) if asked else None, system_site_packages=visible)
-        for visible in (True, False)
-    ]
+    machine, path = Machine.detect(), Path(project).expanduser().resolve()
+    wanted = [Request.read(path, machine, system_site_packages=visible) for visible in (True, False)]
     with _report.screen():
-        return _restore(_cache.store(directory), machine, wanted)[0]
+        return _restore(_cache.store(directory), wanted)[0]
 
 
 class SetupCache:
     """The cache of one `setup`: whatever goes wrong with it is a note, and the set-up goes on."""
 
-    def __init__(self, where: str | Path | None, machine: Machine, asked: Asked) -> None:
-        self._where = where or machine.environ.get(VARIABLE) or None
-        self._runtime = machine
-        self._asked = asked
+    def __init__(self, where: str | Path | None, request: Request) -> None:
+        self._where = where or request.machine.environ.get(VARIABLE) or None
+        self._request = request
         self._brought: list[Path] = []
         self._is_stale = False
         self.notes: list[str] = []
 
     def restore(self) -> StepResult | None:
         """Bring the environment back where it is not there; return what was done, or None."""
-        if self._where is None or _is_set_up(self._asked, self._runtime):
+        if self._where is None or _is_set_up(self._request):
             return None
         with self._noting("was not used"):
-            result, self._brought = _restore(_cache.store(self._where), self._runtime, [self._asked])
+            result, self._brought = _restore(_cache.store(self._where), [self._request])
             return result
         return None
 
     def discard(self) -> bool:
         """Take away what came from a snapshot whose kernel does not work; say whether there was anything."""
         brought, self._brought = self._brought, []
+        machine = self._request.machine
         if brought:
-            with changing("restore", self._runtime, project_lock(self._runtime, self._asked.project)):
+            with changing("restore", machine, project_lock(machine, self._request.project)):
                 restoring.forget(brought)
         if brought:
             self._is_stale = True
@@ -112,7 +107,8 @@ class SetupCache:
         if self._where is None:
             return
         with self._noting("was not written"):
-            saved = _save(_cache.store(self._where), self._runtime, self._asked.project, anew=self._is_stale)
+            machine, project = self._request.machine, self._request.project
+            saved = _save(_cache.store(self._where), machine, project, anew=self._is_stale)
             if saved.action == "saved":
                 _report.keep(repr(saved))
 
@@ -142,14 +138,14 @@ def _save(store: Store, machine: Machine, project: Path, *, anew: bool = False) 
         msg = f"{short(project)} has no virtual environment"
         raise MissingStepError(msg, hint="run setup() first")
     layer = colab_layer.directory(machine, python)
-    problem = environment.health_check(project, python, machine) or colab_layer.health_check(layer)
-    recorded = venv.recorded_wish(project)
-    if recorded is not None and recorded.kept:
+    request = Request.as_recorded(project, machine)
+    problem = environment.health_check(request, python) or colab_layer.health_check(layer)
+    if request.kept:
         msg = f"{short(project)} keeps packages of this machine, which a snapshot does not hold"
         raise MissingStepError(msg, hint="set it up without keep=, then save it")
     if problem or (project / venv.NAME / kernelspec.UNTRIED).exists():
         raise MissingStepError(problem or "the kernel has not been tried yet", hint="run setup() first")
-    described = contents.manifest(machine, project, python)
+    described = contents.manifest(request, python)
     name = str(contents.name_of(machine, described))
     there = None if anew else _size_there(store, name, described)
     size = there or _written(store, name, described, machine=machine, project=project)
@@ -194,14 +190,14 @@ def _size_there(store: Store, name: str, described: dict[str, Any]) -> int | Non
     return found.size if same else None
 
 
-def _restore(store: Store, machine: Machine, wanted: list[Asked]) -> tuple[StepResult, list[Path]]:
+def _restore(store: Store, wanted: list[Request]) -> tuple[StepResult, list[Path]]:
     began = time.monotonic()
-    project = wanted[0].project
+    project, machine = wanted[0].project, wanted[0].machine
     with contextlib.ExitStack() as held:
         locks = (project_lock(machine, project), *(machine.data / "locks" / name for name in _LOCKS))
         held.enter_context(changing("restore", machine, *locks))
         held.enter_context(_report.activity(f"Looking for a snapshot in {store.where}"))
-        name, footer = _fitting(store, machine, wanted)
+        name, footer = _fitting(store, wanted)
         with _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
             brought = restoring.restore(file, footer, machine=machine, project=project)
     result = StepResult(
@@ -217,17 +213,17 @@ def _restore(store: Store, machine: Machine, wanted: list[Asked]) -> tuple[StepR
     return result, brought
 
 
-def _fitting(store: Store, machine: Machine, wanted: list[Asked]) -> tuple[str, Footer]:
+def _fitting(store: Store, wanted: list[Request]) -> tuple[str, Footer]:
     """Return the newest snapshot that fits one of these. Raises SnapshotError."""
     reasons: list[str] = []
-    keys = {_key(machine, asked): asked for asked in wanted}
+    keys = {contents.key(contents.inputs(each), contents.files_now(each.project)): each for each in wanted}
     for entry in caches.newest_first(_cache.entries(store)):
         name = Name.parsed(entry.name)
         asked = keys.get(name.given) or keys.get(name.left) if name else None
         if asked is None:
             continue
         footer = caches.footer(store, entry.name)
-        problem = contents.misfit(machine, footer.manifest, asked)
+        problem = contents.mismatch(footer.manifest, asked)
         if problem is None:
             return entry.name, footer
         reasons.append(f"{entry.name}: {problem}")
@@ -235,23 +231,16 @@ def _fitting(store: Store, machine: Machine, wanted: list[Asked]) -> tuple[str, 
     raise _NothingFitsError(msg, hint="run setup() and then save()")
 
 
-def _key(machine: Machine, asked: Asked) -> str:
-    return contents.key(asked.inputs(machine), contents.files_now(asked.project))
-
-
 def _left_out(described: dict[str, Any]) -> tuple[str, ...]:
     return () if contents.holds_its_python(described) else (f"without {described['python']['path']}",)
 
 
-def _is_set_up(asked: Asked, machine: Machine) -> bool:
+def _is_set_up(request: Request) -> bool:
     """Say whether the project has its environment already, so that no cache is asked. Reads files only."""
-    python, visible = venv.recorded_python(asked.project), asked.system_site_packages
-    if python is None or (asked.source is not None and python.source != asked.source):
+    python = request.recorded_python
+    if python is None or python.source != request.source or not request.specifier.contains(python.version):
         return False
-    if asked.specifier is not None and not asked.specifier.contains(python.version):
-        return False
-    work = Environment(asked.project, python, machine, system_site_packages=visible, wish=asked.wish)
-    return work.check() is None
+    return environment.health_check(request, python) is None
 
 
 def _project(machine: Machine, project: str | Path | None) -> Path:

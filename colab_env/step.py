@@ -84,7 +84,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Artifact:
     """What is there after a step: the thing with its version, its path, and the Python that it chose, or None."""
 
     what: str
@@ -102,7 +102,7 @@ class Step:
     lock: Path
     check: Callable[[], str | None]
     build: Callable[[], None]
-    describe: Callable[[], Found]
+    describe: Callable[[], Artifact]
     notes: list[str] = field(default_factory=list)
     recorded: bool = True
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from colab_env import _files, choice, index, poetry, projects, system, uv, venv
-from colab_env.environment import Environment, Wish
+from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env.environment import Environment
 from colab_env.errors import MissingStepError
+from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.interpreters import conda as conda_source
+from colab_env.interpreters import environment_yml as environment_yml_source
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
-from colab_env.locks import locked
-from colab_env.locks.lockfiles import LockFile
 from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
-from colab_env.miniconda.environment_yml import CondaEnvironment
+from colab_env.request import PREFIX, InstallOptions, Request, project_directory
 from colab_env.results import StepResult, short
-from colab_env.step import Found, Step, changing, project_lock
+from colab_env.step import Artifact, Step, changing, project_lock
 from colab_env.wheels import WheelInstaller
-
-CONDA = choice.CONDA
-PREFIX = "/usr/local"
 
 
 def install_python(
@@ -42,17 +40,9 @@ def install_python(
     environment.yml, conda makes an environment from it, and the Python is that one's.
     """
     machine = Machine.detect()
-    source = _source(interpreter)
-    asked = python or projects.asked_python(projects.directory(project), lock, machine)
-    if file := projects.environment_yml(projects.directory(project), lock, machine):
-        work = CondaEnvironment(project=projects.directory(project), lock=file, distribution=source, machine=machine)
-        return _on_conda(work, asked, prefix=prefix)
-    if source in CONDA:
-        return install_miniconda(asked, prefix=prefix, distribution=source)
-    kept = None if python else venv.recorded_python(projects.directory(project))
-    if kept is not None and kept.source == source:
-        _remember(machine, kept)
-    return _choosing(asked, source, machine).run()
+    options, source = InstallOptions.from_arguments(lock=lock), interpreter_sources.source_name(interpreter, machine)
+    request = Request.read(project, machine, options=options, python=python, source=source, prefix=prefix)
+    return interpreter_sources.source_for(request).ensure(request)
 
 
 def install_miniconda(
@@ -71,29 +61,9 @@ def install_miniconda(
     commands are put back at once. Raises NoSuchPythonError, HashMismatchError, NetworkError, InstallerError,
     NotOursError, NotWritableError or DiskFullError.
     """
-    machine, target = Machine.detect(), Path(prefix).expanduser().absolute()
-    specifier = parse_specifier(python or "*")
     source = conda.Source(distribution=distribution, installer=installer, sha256=sha256, mirror=mirror)
-
-    def build() -> None:
-        conda.install(source, prefix=target, specifier=specifier, machine=machine)
-
-    def describe() -> Found:
-        chosen = conda.python(target, distribution)
-        return Found(what=f"{distribution.capitalize()} with Python {chosen.version}", where=target, python=chosen)
-
-    result = Step(
-        name="install_miniconda",
-        title=f"Installing {distribution.capitalize()}",
-        machine=machine,
-        lock=_lock(machine, "conda"),
-        check=lambda: conda.health_check(target, specifier=specifier),
-        build=build,
-        describe=describe,
-    ).run()
-    if result.python is not None:
-        _remember(machine, result.python, prefix=target)
-    return result
+    target = Path(prefix).expanduser().absolute()
+    return conda_source.install(source, parse_specifier(python or "*"), prefix=target, machine=Machine.detect())
 
 
 def install_colab_packages(
@@ -110,10 +80,20 @@ def install_colab_packages(
     """
     machine = Machine.detect()
     chosen = python or choice.required_python(machine)
-    layer = colab_layer.directory(machine, chosen)
-    on_conda = chosen.source in CONDA and environment_yml.prefix_of(chosen.path, machine) is None
+    return kernel_packages(chosen, machine, packages=tuple(packages), channels=tuple(channels))
 
-    prefix = chosen.path.parents[1] if on_conda else None
+
+def kernel_packages(
+    python: Interpreter,
+    machine: Machine,
+    *,
+    packages: tuple[str, ...] = ("jupyter", "google-colab"),
+    channels: tuple[str, ...] = ("conda-forge",),
+) -> StepResult:
+    """Do what `install_colab_packages` says, on a machine that is known."""
+    layer = colab_layer.directory(machine, python)
+    is_condas = interpreter_sources.source_of(python, machine).is_in_prefix
+    prefix = python.path.parents[1] if is_condas else None
 
     def check() -> str | None:
         reason = _conda_packages_missing(prefix, packages, machine) if prefix else None
@@ -123,7 +103,7 @@ def install_colab_packages(
         if prefix:
             _install_conda_packages(prefix, packages, channels, machine)
         if colab_layer.health_check(layer):
-            colab_layer.build(layer, machine=machine, python=chosen, installer=_installer(machine))
+            colab_layer.build(layer, machine=machine, python=python, installer=_installer(machine))
 
     return Step(
         name="install_colab_packages",
@@ -132,7 +112,7 @@ def install_colab_packages(
         lock=_lock(machine, "conda"),
         check=check,
         build=build,
-        describe=lambda: Found(what=f"Kernel packages ({_versions(layer)})", where=layer),
+        describe=lambda: Artifact(what=f"Kernel packages ({_versions(layer)})", where=layer),
     ).run()
 
 
@@ -142,8 +122,11 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     It lives in an environment of its own and its command is put on this process's PATH, so that `!poetry add numpy`
     works in the next cell. Raises CommandError when there is no such version or the package index is not reached.
     """
-    machine = Machine.detect()
+    return poetry_itself(Machine.detect(), version=version)
 
+
+def poetry_itself(machine: Machine, *, version: str | None = None) -> StepResult:
+    """Do what `install_poetry` says, on a machine that is known."""
     result = Step(
         name="install_poetry",
         title="Installing Poetry",
@@ -151,7 +134,7 @@ def install_poetry(*, version: str | None = None) -> StepResult:
         lock=_lock(machine, "poetry"),
         check=lambda: poetry.health_check(machine, version=version),
         build=lambda: poetry.install(machine, version=version, installer=_installer(machine)),
-        describe=lambda: Found(what=f"Poetry {poetry.installed_version(machine)}", where=poetry.home(machine)),
+        describe=lambda: Artifact(what=f"Poetry {poetry.installed_version(machine)}", where=poetry.home(machine)),
     ).run()
     _put_on_path(machine.bin)
     return result
@@ -192,38 +175,33 @@ def configure_venv(
     MissingStepError, ProjectFileError, LockMismatchError, HashMismatchError, BuildError, NetworkError; then project and
     environment are as before.
     """
-    wish = Wish.of(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
-    return configured(project, python=python, system_site_packages=system_site_packages, wish=wish)
+    machine = Machine.detect()
+    options = InstallOptions.from_arguments(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
+    given = python if isinstance(python, str) else None
+    request = Request.read(project, machine, options=options, python=given, system_site_packages=system_site_packages)
+    chosen = _python_for(request, python if isinstance(python, Interpreter) else None)
+    if request.lock.format.is_made_by_tool:
+        poetry_lock.require_poetry(machine)
+    return virtual_environment(request, chosen)
 
 
-def configured(
-    project: str | Path,
-    *,
-    python: str | Interpreter | None,
-    system_site_packages: bool,
-    wish: Wish,
-    ready: Callable[[], object] | None = None,
+def virtual_environment(
+    request: Request, python: Interpreter, *, ready: Callable[[], object] = lambda: None
 ) -> StepResult:
-    """Do what `configure_venv` says; `ready` brings Poetry while what can be done without it is done."""
-    machine, directory = Machine.detect(), projects.directory(project)
-    chosen = _python_for(directory, python, wish.lock, machine)
-    work = Environment(
-        directory, chosen, machine, system_site_packages=system_site_packages, wish=wish, ready=ready or (lambda: None)
-    )
-    if work.is_poetrys and ready is None:
-        locked.require_poetry(machine)
+    """Do what `configure_venv` says, for a request that is known; `ready` returns when Poetry can be asked."""
+    machine, work = request.machine, Environment(request, python, ready=ready)
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
         machine=machine,
-        lock=project_lock(machine, directory),
+        lock=project_lock(machine, request.project),
         check=work.check,
         build=work.build,
         describe=work.describe,
         notes=work.notes,
     ).run()
-    _remember(machine, chosen, project=directory)
-    environment_yml.remove_others(directory, chosen.path, machine)
+    interpreter_sources.remember(machine, python, project=request.project)
+    environment_yml.remove_others(request.project, python.path, machine)
     return result
 
 
@@ -236,14 +214,19 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     PreflightError with the kernel's last lines; then nothing is registered.
     """
     machine = Machine.detect()
-    directory = projects.directory(project or choice.place(machine, "project") or ".")
+    directory = project_directory(project or choice.place(machine, "project") or ".")
     python = venv.recorded_python(directory)
     if python is None:
         msg = f"{short(directory)} has no virtual environment"
         raise MissingStepError(msg, hint="run configure_venv() first")
+    return kernel_of(directory, python, machine, name=name)
+
+
+def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
+    """Do what `register_kernel` says, for an environment that is known."""
     name = name or "py" + python.short_version.replace(".", "")
     kernelspec.check_free(machine, name)
-    work = ProjectKernel(name=name, project=directory, python=python, machine=machine)
+    work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         raise MissingStepError(reason, hint="run install_colab_packages() first")
     return Step(
@@ -271,81 +254,6 @@ def remove_kernel(name: str) -> StepResult:
     return StepResult(
         step="remove_kernel", what=f"Kernel {name!r} removed", where=where, action="done", seconds=seconds
     )
-
-
-def _on_conda(work: CondaEnvironment, asked: str | None, *, prefix: str | Path) -> StepResult:
-    """Let conda make what an environment.yml says, installing conda first where it is needed, and choose its Python."""
-    machine, specifier = work.machine, parse_specifier(asked or "*")
-    base = Path(prefix).expanduser().absolute()
-    if work.check(specifier) is not None:
-        install_miniconda(prefix=base, distribution=work.distribution)
-
-    def describe() -> Found:
-        python, count = work.interpreter(), work.packages()
-        what = f"Python {python.version} with {count} packages from {work.lock.path.name}, by conda"
-        return Found(what=what, where=work.prefix, python=python)
-
-    result = Step(
-        name="install_python",
-        title=f"Installing what {work.lock.path.name} says",
-        machine=machine,
-        lock=_lock(machine, "conda-env"),
-        check=lambda: work.check(specifier),
-        build=lambda: work.build(base, specifier),
-        describe=describe,
-    ).run()
-    _remember(machine, _of(result))
-    return result
-
-
-def _of(result: StepResult) -> Interpreter:
-    return cast("Interpreter", result.python)  # the step that chooses a Python names it
-
-
-def _source(interpreter: str) -> str:
-    return choice.source(interpreter, Machine.detect())
-
-
-def _choosing(asked: str | None, source: str, machine: Machine) -> Step:
-    by_path = asked is not None and "/" in asked
-    named = Path(asked or "").expanduser()
-    specifier = parse_specifier("*" if by_path or asked is None else asked)
-
-    def check() -> str | None:
-        known = choice.python(machine)
-        if known is None or known.source != source or not known.path.is_file():
-            return "none is chosen yet"
-        fits = known.path.resolve() == named.resolve() if by_path else specifier.contains(known.version)
-        return None if fits else f"Python {known.version} was chosen, {asked} is asked for"
-
-    def build() -> None:
-        if source == "uv":
-            found = uv.install_python(uv.ensure(machine), specifier, machine=machine, index=index.settings(machine))
-        elif by_path:
-            found = system.at_path(named, machine=machine)
-        else:
-            found = system.find(specifier, machine=machine)
-        choice.remember(machine, found)
-
-    def describe() -> Found:
-        found = choice.required_python(machine)
-        return Found(what=f"Python {found.version}", where=found.path, python=found)
-
-    return Step(
-        name="install_python",
-        title="Choosing a Python",
-        machine=machine,
-        lock=_lock(machine, "python"),
-        check=check,
-        build=build,
-        describe=describe,
-    )
-
-
-def _remember(machine: Machine, python: Interpreter, **places: Path) -> None:
-    if not choice.is_remembered(machine, python, **places):
-        with changing("install_python", machine):
-            choice.remember(machine, python, **places)
 
 
 def _installer(machine: Machine) -> WheelInstaller:
@@ -387,30 +295,39 @@ def _lock(machine: Machine, name: str) -> Path:
     return machine.data / "locks" / name
 
 
-def _python_for(project: Path, python: str | Interpreter | None, lock: str | None, machine: Machine) -> Interpreter:
-    known = python if isinstance(python, Interpreter) else choice.python(machine)
-    if file := projects.environment_yml(project, lock, machine):
-        return _python_of(file, project, known, python if isinstance(python, str) else None, machine)
-    if isinstance(python, Interpreter):
-        return python
-    if python is None and known is not None and known.path.is_file():
-        is_of_file = environment_yml.prefix_of(known.path, machine) is not None  # another project's, or another file's
-        return conda.python(_conda_base(machine), known.source) if is_of_file else known
-    if python is not None and "/" in python:
-        return system.at_path(Path(python).expanduser(), machine=machine)
-    return system.find(parse_specifier(python or projects.asked_python(project, lock, machine) or "*"), machine=machine)
+def _python_for(request: Request, given: Interpreter | None) -> Interpreter:
+    """Return the Python that an environment is made with: the one `given` or named, else the one chosen last."""
+    machine, known = request.machine, given or choice.python(request.machine)
+    if request.lock.format.brings_python:
+        return _python_of_file(request, known)
+    if given is not None:
+        return given
+    if request.python is None and known is not None and known.path.is_file():
+        # One that a file of another project brought is that project's.
+        is_of_file = environment_yml.prefix_of(known.path, machine) is not None
+        return conda.python(environment_yml_source.base_prefix(machine), known.source) if is_of_file else known
+    if path := request.python_path:
+        return system.at_path(path, machine=machine)
+    return system.find(request.specifier, machine=machine)
 
 
-def _python_of(
-    file: LockFile, project: Path, known: Interpreter | None, asked: str | None, machine: Machine
-) -> Interpreter:
+def _python_of_file(request: Request, known: Interpreter | None) -> Interpreter:
     """Return the Python of the environment that conda makes from an environment.yml, which it does where needed."""
-    source = known.source if known is not None else "none"
-    work = CondaEnvironment(project=project, lock=file, distribution=source, machine=machine)
-    if known is not None and known.path.parents[1] == work.prefix and work.check(parse_specifier(asked or "*")) is None:
+    request = replace(
+        request,
+        source=known.source if known is not None else "none",
+        prefix=environment_yml_source.base_prefix(request.machine),
+        python=request.python,
+    )
+    source = interpreter_sources.source_for(request)
+    if known is not None and environment_yml_source.is_made(request, known):
         return known
-    return _of(_on_conda(work, asked, prefix=_conda_base(machine)))
+    return chosen_python(source.ensure(request))
 
 
-def _conda_base(machine: Machine) -> Path:
-    return choice.place(machine, "prefix") or Path(PREFIX)
+def chosen_python(result: StepResult) -> Interpreter:
+    """Return the Python that a step chose; a step that chooses none has none."""
+    if result.python is None:
+        msg = f"{result.step} chooses no Python"
+        raise MissingStepError(msg, hint="run install_python() first")
+    return result.python

@@ -43,18 +43,18 @@ print(json.dumps([places, markers]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inside:
+class SitePaths:
     """What a Python sees: its `directories` of packages, the first wins, and its `markers` (PEP 508's names)."""
 
     directories: tuple[Path, ...]
     markers: Mapping[str, str]
 
 
-def look_inside(python: Interpreter, *, machine: Machine) -> Inside:
+def query_interpreter(python: Interpreter, *, machine: Machine) -> SitePaths:
     """Ask a Python where its packages are. Raises CommandError when it does not start."""
     answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(machine.environ))
     places, markers = json.loads(answer.lines[-1])
-    return Inside(directories=tuple(map(Path, places)), markers=markers)
+    return SitePaths(directories=tuple(map(Path, places)), markers=markers)
 
 
 def of_machine(machine: Machine) -> Interpreter | None:

@@ -56,12 +56,15 @@ def python_of(project: Path) -> Path:
     return project / NAME / "bin" / "python"
 
 
-def health_check(project: Path, *, python: Interpreter, system_site_packages: bool, inputs: str) -> str | None:
+def health_check(
+    project: Path, *, python: Interpreter, system_site_packages: bool, inputs: str, receipt: Receipt | None
+) -> str | None:
     """Return why the environment has to be worked on, or None. Reads files, starts nothing.
 
-    `inputs` is a checksum of what it is to be filled from.
+    `inputs` is a checksum of what it is to be filled from, `receipt` what `read_receipt` gave.
     """
-    return misfit(project, python=python, system_site_packages=system_site_packages) or _outdated(project, inputs)
+    wrong = misfit(project, python=python, system_site_packages=system_site_packages)
+    return wrong or _outdated(project, inputs, receipt)
 
 
 def misfit(project: Path, *, python: Interpreter, system_site_packages: bool) -> str | None:
@@ -105,15 +108,14 @@ def write_receipt(project: Path, *, python: Interpreter, inputs: str, wanted: Re
     _state.complete(project / NAME, receipt)
 
 
-def recorded_wish(project: Path) -> Recorded | None:
-    """Return what was wanted of the environment when it was filled last, or None when that is not known."""
-    receipt = _state.receipt(project / NAME, Receipt)
-    return receipt.wanted if receipt else None
+def read_receipt(project: Path) -> Receipt | None:
+    """Return what our environment was made from, or None when there is none of ours, or its mark is damaged."""
+    return _state.receipt(project / NAME, Receipt)
 
 
 def recorded_python(project: Path) -> Interpreter | None:
     """Return the Python that our environment was made from, or None when there is no environment of ours."""
-    receipt = _state.receipt(project / NAME, Receipt)
+    receipt = read_receipt(project)
     return receipt.python if receipt else None
 
 
@@ -132,8 +134,7 @@ def packages(project: Path) -> int:
     return len(_packages(project))
 
 
-def _outdated(project: Path, inputs: str) -> str | None:
-    receipt = _state.receipt(project / NAME, Receipt)
+def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None:
     if receipt is None:
         return fault(project) or "the virtual environment was not completed by colab-env"
     if receipt.inputs != inputs:

@@ -107,7 +107,7 @@ def build(layer: Path, *, machine: Machine, python: Interpreter, installer: Whee
         _add_remote(layer, machine)
         _files.copy(_STANDALONE / "_launch.py", launcher(layer))
         environ = {**_process.child_environ(machine.environ), "PYTHONPATH": str(site(layer))}
-        _process.together(
+        _process.run_parallel(
             lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
             lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
         )

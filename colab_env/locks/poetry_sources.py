@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from colab_env.locks import poetry_lock, requirements_text
+from colab_env.locks import requirements_text
 
 _DEFAULT = ("--index-url", "-i")
 _INDEX = re.compile(r"(?m)^(--index-url|--extra-index-url|-i)[ =]+(\S+)[ \t]*\n?")
@@ -33,7 +34,7 @@ def read(text: str) -> list[Source]:
     """Return where the packages of an index come from, or nothing if all are from the default one."""
     if 'type = "legacy"' not in text:  # a large file takes seconds to read
         return []
-    packages = poetry_lock.parsed(text).get("package", [])
+    packages = parsed(text).get("package", [])
     return [
         Source(
             name=canonicalize_name(each["name"]),
@@ -44,6 +45,13 @@ def read(text: str) -> list[Source]:
         for each in packages
         if each.get("source", {}).get("type", "legacy") == "legacy"
     ]
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return a poetry.lock as plain values. Takes seconds for a large one."""
+    import tomlkit
+
+    return tomlkit.parse(text).unwrap()
 
 
 def with_sources(text: str, sources: Sequence[Source], *, project: str) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
@@ -12,6 +13,8 @@ from packaging.utils import canonicalize_name
 
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
+# In environment.yml as items of the list under `pip:`.
+_INCLUDE = re.compile(r"""(?m)^\s*(?:-\s+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?\s*([^\s"']+)""")
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 
@@ -28,6 +31,20 @@ def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
     """Return by name what the lines ask for under these markers; includes and other options are passed over."""
     found = (_wanted(_plain(line), markers) for line in _logical_lines(text))
     return {each.name: each for each in found if each is not None}
+
+
+def with_included(path: Path) -> list[tuple[str, bytes]]:
+    """Return name and content of a file and of all that it includes, in environment.yml as items under `pip:` too."""
+    found: dict[Path, bytes] = {}
+    left = [path]
+    while left:
+        current = left.pop()
+        if current in found:
+            continue
+        found[current] = current.read_bytes() if current.is_file() else b""
+        text = found[current].decode("utf-8", errors="replace")
+        left += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
+    return [(each.name, content) for each, content in found.items()]
 
 
 def requirements(text: str) -> list[tuple[str, Requirement]]:

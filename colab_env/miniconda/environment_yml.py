@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from colab_env import _files, _state
 from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, require_version, spelled
-from colab_env.locks import lockfiles
 from colab_env.miniconda import conda
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-    from colab_env.locks.lockfiles import LockFile
+    from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
 
 _DISTRIBUTIONS = ("miniconda", "miniforge")
@@ -68,7 +67,7 @@ class CondaEnvironment:
     @property
     def prefix(self) -> Path:
         """Return where it is, or will be."""
-        said = [str(self.project), str(self.lock.path), self.distribution, lockfiles.digest(self.lock)]
+        said = [str(self.project), str(self.lock.path), self.distribution, self.lock.digest]
         return _base(self.machine) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
 
     def check(self, specifier: SpecifierSet) -> str | None:

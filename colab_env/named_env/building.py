@@ -13,7 +13,7 @@ from colab_env import _files, _process, _state, index, system, uv
 from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
-from colab_env.locks import locked, lockfiles
+from colab_env.locks.installing import Selection, Target
 from colab_env.named_env import _relocate, kernels, processes
 from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size
 from colab_env.results import short
@@ -122,25 +122,23 @@ def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine) 
 
 
 def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> None:
-    if recipe.lock is None:
+    lock = recipe.lock
+    if lock is None:
         _installer(machine).install([*source, str(project)], python=path / "bin/python")
         return
-    place = locked.Place(
-        project=project,
+    if lock.format.brings_python:
+        msg = f"{short(lock.path)} is conda's, and conda makes no named environments"
+        hint = "lock the project with Poetry or uv; or use setup(interpreter='miniconda') for a kernel"
+        raise UsageError(msg, hint=hint)
+    target = Target(
+        machine=machine,
         environment=path,
         uv=uv.find(machine) if recipe.wheels else uv.obtain(machine),
         pip=False,
         editable=False,
         options=("--compile-bytecode", *source),
     )
-    if recipe.lock.kind == lockfiles.CONDA:
-        msg = f"{short(recipe.lock.path)} is conda's, and conda makes no named environments"
-        raise UsageError(
-            msg, hint="lock the project with Poetry or uv; or use setup(interpreter='miniconda') for a kernel"
-        )
-    choice = locked.Choice()
-    locked.check(recipe.lock, choice)
-    locked.install(recipe.lock, choice, place=place, machine=machine)
+    lock.format.install(lock, Selection(), target=target)
 
 
 def _installer(machine: Machine) -> WheelInstaller:

@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import pyproject
 from colab_env.errors import UsageError
-from colab_env.locks import lockfiles
-from colab_env.locks.lockfiles import LockFile
+from colab_env.locks import registry
+from colab_env.locks.lock_format import LockFile
+from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
-_REAL = ("poetry.lock", "uv.lock", "pylock.toml")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 
@@ -48,15 +47,18 @@ class Recipe:
     @property
     def lock(self) -> LockFile | None:
         """Return the project's lock file, or None. The requirements.txt of a package is none: its metadata counts."""
-        found = lockfiles.find(self.project) if self.project else None
-        if found is None or found.kind in _REAL:
-            return found
-        return None if any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg")) else found
+        found = registry.find(self.project) if self.project else None
+        if found is None or not found.is_there:
+            return None
+        is_package = any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
+        return None if found.format.is_loose and is_package else found
 
     def specifier(self) -> str:
         """Return which Python is asked for, here or in the project."""
-        asked = lockfiles.requires_python(self.lock) if self.python is None and self.lock else None
-        return self.python or asked or (pyproject.requires_python(self.project) if self.project else None) or "*"
+        if self.python or self.project is None:
+            return self.python or "*"
+        lock = self.lock
+        return (lock.requires_python if lock else None) or Pyproject.read(self.project).requires_python or "*"
 
     def digest(self) -> str:
         """Return a checksum of the recipe and of the files it names."""
@@ -65,9 +67,9 @@ class Recipe:
         for path in named:
             digest.update(f"{path.name}\0".encode() + (path.read_bytes() if path.is_file() else b"") + b"\0")
         if self.requirements:
-            digest.update(lockfiles.digest(LockFile(path=self.requirements, kind="requirements.txt")).encode())
+            digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
         if lock := self.lock:
-            digest.update(f"{lock.kind}\0{lockfiles.digest(lock)}".encode())
+            digest.update(f"{lock.format.name}\0{lock.digest}".encode())
         for path in sorted(self.wheels.iterdir()) if self.wheels and self.wheels.is_dir() else ():
             digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
         return digest.hexdigest()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from colab_env.locks.requirements_text import Wanted
     from colab_env.machine import Machine
     from colab_env.plans.project_needs import Need
+    from colab_env.pyproject import Pyproject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Lock:
     needs: Collection[Need]
 
 
-def present(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
+def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
     """Read what the machine has for its own Python; outside Colab every Python that is on the machine is one of its own.
 
     Starts it once or twice, for a moment.
@@ -59,7 +60,7 @@ def present(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
     python = chosen if own else system.of_machine(machine)
     if python is None:
         return SystemPackages()
-    inside = system.look_inside(python, machine=machine)
+    inside = system.query_interpreter(python, machine=machine)
     return SystemPackages(
         python=python,
         directories=frozenset(inside.directories),
@@ -84,13 +85,19 @@ class Keeper:
     """The keeping of one environment: it decides when it sees what the lock says, then links and checks."""
 
     def __init__(
-        self, asked: tuple[str, ...], *, python: Interpreter, project: Path, extras: tuple[str, ...], machine: Machine
+        self,
+        asked: tuple[str, ...],
+        *,
+        python: Interpreter,
+        project: Pyproject,
+        extras: tuple[str, ...],
+        machine: Machine,
     ) -> None:
-        """Read what the machine has, and what the pyproject.toml in `project` accepts."""
+        """Read what the machine has, and what the project accepts."""
         self.asked = asked
         self.python = python
         self.machine = machine
-        self.present = present(machine, chosen=python)
+        self.present = system_packages(machine, chosen=python)
         markers = self.present.markers
         self.needs = project_needs.read(project, markers, extras=extras) if markers else []
         self.kept = Kept()
@@ -106,7 +113,7 @@ class Keeper:
         if not self.kept.packages:
             return
         check(self.kept, site, self.present.markers)
-        seen = system.look_inside(self.python, machine=self.machine).directories if visible else ()
+        seen = system.query_interpreter(self.python, machine=self.machine).directories if visible else ()
         linking.link((each for each in self.kept.packages.values() if each.site not in seen), site)
 
     def origins(self) -> list[str]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from colab_env import pyproject
 from colab_env.plans.distributions import accepts
+from colab_env.pyproject import Pyproject
 
 _POETRY_RANGE = re.compile(r"(\^|~(?![=]))\s*(\d+(?:\.\d+)*)(\S*)")
 
@@ -31,12 +30,12 @@ class Need:
         return self.ranges is not None and any(accepts(each, version) for each in self.ranges)
 
 
-def read(project: Path, markers: Mapping[str, str], *, extras: Iterable[str] = ()) -> list[Need]:
+def read(project: Pyproject, markers: Mapping[str, str], *, extras: Iterable[str] = ()) -> list[Need]:
     """Return what pyproject.toml asks for under these markers: its dependencies, all groups, and the named extras.
 
     Poetry's newest form has a list under [project] and more about the same names under [tool.poetry]: both count.
     """
-    document = pyproject.read(project)
+    document = project.values
     return [*_standard(document, markers, extras), *_poetry(document.get("tool", {}).get("poetry", {}))]
 
 

@@ -18,27 +18,24 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _ledger, _process, _state, environment, poetry, uv, venv
+from colab_env import _ledger, _process, _state, poetry, uv, venv
 from colab_env._ledger import Entry
-from colab_env.environment import Wish
 from colab_env.errors import CommandError, SnapshotError
 from colab_env.interpreter import Interpreter
+from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
-from colab_env.miniconda import environment_yml
 from colab_env.snapshot._archive import Tree
 
 if TYPE_CHECKING:
-    from packaging.specifiers import SpecifierSet
-
     from colab_env.machine import Machine
+    from colab_env.request import Request
 
 FORMAT = 1
 PROJECT_FILES = ("pyproject.toml", "poetry.lock", "poetry.toml")
-_CONDA = ("miniconda", "miniforge")
 _NAMES = re.compile(
     r"(?P<label>.+)-(?P<given>[0-9a-f]{12})-(?P<left>[0-9a-f]{12})-(?P<build>[0-9a-f]{8})\.tar\.zst", re.ASCII
 )
@@ -73,27 +70,12 @@ class Name:
         return cls(**found.groupdict()) if found else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a set-up asks for; a snapshot has to have it. `source` is None where any Python will do."""
+def inputs(request: Request, *, options_digest: str | None = None) -> dict[str, Any]:
+    """Return what has to be the same where a snapshot is made and where it is used, but for files and Python.
 
-    project: Path
-    source: str | None = None
-    specifier: SpecifierSet | None = None
-    path: Path | None = None
-    prefix: Path | None = None
-    system_site_packages: bool = True
-    wish: Wish = field(default_factory=Wish)
-    wanted: str | None = None  # instead of the wish
-
-    def inputs(self, machine: Machine) -> dict[str, Any]:
-        """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
-        wanted = self.wanted or environment.wanted_of(self.project, self.wish, machine)
-        return inputs(machine, self.project, system_site_packages=self.system_site_packages, wanted=wanted)
-
-
-def inputs(machine: Machine, project: Path, *, system_site_packages: bool, wanted: str) -> dict[str, Any]:
-    """Return what has to be the same where a snapshot is made and where it is used, but for files and Python."""
+    `options_digest` stands for the options of the request, where only that is known of them.
+    """
+    machine = request.machine
     return {
         "format": FORMAT,
         "machine": platform.machine(),
@@ -102,9 +84,9 @@ def inputs(machine: Machine, project: Path, *, system_site_packages: bool, wante
         "machine_python": [os.path.normpath(machine.machine_python), build_of(machine.machine_python, machine)],
         "colab": machine.is_colab,
         "data": str(machine.data),
-        "project": str(project),
-        "system_site_packages": system_site_packages,
-        "wanted": wanted,
+        "project": str(request.project),
+        "system_site_packages": request.system_site_packages,
+        "wanted": options_digest or request.options_digest,
     }
 
 
@@ -140,14 +122,14 @@ def build_of(python: Path, machine: Machine) -> str:
         return ""
 
 
-def manifest(machine: Machine, project: Path, python: Interpreter) -> dict[str, Any]:
+def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     """Describe the snapshot of a project that is set up: what it depends on, what it holds."""
-    visible = venv.sees_system(project)
-    wanted = environment.wanted_of(project, Wish.from_recorded(venv.recorded_wish(project)), machine)
-    known = inputs(machine, project, system_site_packages=visible, wanted=wanted)
+    machine, project = request.machine, request.project
+    known = inputs(request)
     build = build_of(python.path, machine)
     kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
     found = trees(machine, project, python)
+    links = source_of(python, machine).links(python)
     return {
         "inputs": known,
         "given": files_given(machine, project),
@@ -160,7 +142,7 @@ def manifest(machine: Machine, project: Path, python: Interpreter) -> dict[str, 
         "packages": venv.packages(project),
         "cpu": cpu_level() if _built_here(project) else None,
         "trees": {tree.name: str(tree.place) for tree in found},
-        "links": {str(link): str(link.readlink()) for link in _python_links(python)} if _holds_python(found) else {},
+        "links": {str(link): str(link.readlink()) for link in links} if _holds_python(found) else {},
         "made": time.time(),
     }
 
@@ -178,7 +160,7 @@ def name_of(machine: Machine, described: Mapping[str, Any]) -> Name:
 
 def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
-    own = _own_prefix(python, machine)
+    own = source_of(python, machine).own_prefix(python, machine)
     places = {**own_places(machine, project, python), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
@@ -216,68 +198,58 @@ def holds_its_python(described: Mapping[str, Any]) -> bool:
     return "python" in described["trees"]
 
 
-def misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
-    """Return why a snapshot cannot be used here, or None. Its manifest may be anybody's."""
+def mismatch(described: Mapping[str, Any], request: Request, *, options_digest: str | None = None) -> str | None:
+    """Return why a snapshot cannot be used for a request, or None. Its manifest may be anybody's."""
     try:
-        return _misfit(machine, described, asked)
+        return _mismatch(described, request, options_digest)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return "its description is not one of colab-env's"
 
 
-def _misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
-    wanted = asked.inputs(machine)
+def _mismatch(described: Mapping[str, Any], request: Request, options_digest: str | None) -> str | None:
+    wanted = inputs(request, options_digest=options_digest)
     other = [name for name, value in wanted.items() if described["inputs"].get(name) != value]
     if other:
         shown = {name: _shown(described["inputs"].get(name)) for name in other}
         return "it was made for " + ", ".join(f"{_WORDS[name]} {shown[name]}" for name in other)
-    now = files_now(asked.project)
+    now = files_now(request.project)
     if now not in (described["given"], described["left"]):
         return "it was made from other project files"
     level = described["cpu"]
     if level is not None and level > cpu_level():
         return f"packages in it were compiled for a newer processor (x86-64-v{level})"
-    return _python_misfit(machine, described, asked) or _place_misfit(machine, described, asked)
+    return _python_mismatch(described, request) or _path_mismatch(described, request)
 
 
-def _python_misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
-    python = python_in(described)
-    if asked.source is not None and python.source != asked.source:
-        return f"its Python is of {python.source}, and {asked.source} is asked for"
-    if asked.specifier is not None and not asked.specifier.contains(python.version):
-        return f"its Python is {python.version}, and {asked.specifier} is asked for"
-    if asked.path is not None and os.path.realpath(asked.path) != os.path.realpath(python.path):
+def _python_mismatch(described: Mapping[str, Any], request: Request) -> str | None:
+    python, machine, path = python_in(described), request.machine, request.python_path
+    if request.source is not None and python.source != request.source:
+        return f"its Python is of {python.source}, and {request.source} is asked for"
+    if not request.specifier.contains(python.version):
+        return f"its Python is {python.version}, and {request.specifier} is asked for"
+    if path is not None and os.path.realpath(path) != os.path.realpath(python.path):
         return f"its Python is {python.path}"
     if colab_layer.directory(machine, python).name != described["layer"]:
         return "it holds other kernel packages"
-    there = python.path.is_file() or python.source not in _CONDA  # conda's may be installed by the next step
+    there = python.path.is_file() or source_of(python, machine).is_lasting
     if there and not holds_its_python(described) and build_of(python.path, machine) != described["build"]:
         return f"{python.path} is of another build, or is gone"
     return None
 
 
-def _place_misfit(machine: Machine, described: Mapping[str, Any], asked: Asked) -> str | None:
-    python, places, links = python_in(described), dict(described["trees"]), described["links"]
-    of_python = places.pop("python", None)
-    expected = own_places(machine, asked.project, python)
-    if any(name not in expected or str(expected[name]) != place for name, place in places.items()):
+def _path_mismatch(described: Mapping[str, Any], request: Request) -> str | None:
+    python, paths, links = python_in(described), dict(described["trees"]), described["links"]
+    machine, of_python, source = request.machine, paths.pop("python", None), source_of(python, request.machine)
+    expected = own_places(machine, request.project, python)
+    if any(name not in expected or str(expected[name]) != path for name, path in paths.items()):
         return "its parts belong to other places"
-    if _is_of_base(python, machine) and asked.prefix is not None and python.path.parents[1] != asked.prefix:
+    if source.is_in_prefix and request.source is not None and python.path.parents[1] != request.prefix:
         return f"its conda is in {python.path.parents[1]}"
-    if of_python is not None and Path(of_python) not in _python_places(machine, python, links):
+    if of_python is not None and Path(of_python) not in source.snapshot_places(python, machine, links):
         return "its Python belongs to another place"
     if any(Path(link).parent / target != Path(str(of_python)) for link, target in links.items()):
         return "a link beside its Python leads elsewhere"
     return None
-
-
-def _python_places(machine: Machine, python: Interpreter, links: Mapping[str, str]) -> list[Path]:
-    """Return where a snapshot may bring its Python to: a directory of uv's own, or conda's prefix."""
-    if python.source in _CONDA:
-        return [python.path.parents[1]]
-    if python.source != "uv" or python.path.parents[2] != machine.uv_pythons:
-        return []
-    named = python.path.parents[1]
-    return [named, *(named.parent / target for target in links.values() if re.fullmatch(r"[\w.+-]*\w", target))]
 
 
 def link_check(machine: Machine, described: Mapping[str, Any]) -> Any:
@@ -336,32 +308,6 @@ def _built_here(project: Path) -> bool:
         if re.search(rf"^Tag: .*-linux_{platform.machine()}$", wheel.read_text(errors="replace"), re.MULTILINE):
             return True
     return False
-
-
-def _own_prefix(python: Interpreter, machine: Machine) -> Path | None:
-    """Return the directory of a Python that colab-env or uv made, and that is nobody else's."""
-    if python.source == "uv":
-        base = machine.uv_pythons
-        named = python.path.parents[1]
-        prefix = named.parent / named.readlink() if named.is_symlink() else named
-        return prefix if prefix.parent == base and prefix.is_dir() else None
-    if python.source in _CONDA:
-        from colab_env.miniconda import conda
-
-        prefix = python.path.parents[1]
-        return prefix if not _is_of_base(python, machine) or conda.is_own(prefix) else None
-    return None
-
-
-def _is_of_base(python: Interpreter, machine: Machine) -> bool:
-    """Say whether it is the Python of Miniconda itself: not of an environment that conda made."""
-    return python.source in _CONDA and environment_yml.prefix_of(python.path, machine) is None
-
-
-def _python_links(python: Interpreter) -> list[Path]:
-    # uv names a Python by X.Y through a link beside it.
-    named = python.path.parents[1]
-    return [named] if python.source == "uv" and named.is_symlink() else []
 
 
 def _holds_python(found: list[Tree]) -> bool:

@@ -1,0 +1,181 @@
+"""poetry.lock: Poetry reads it, and makes it where a project has no lock file; uv installs what Poetry says.
+
+While Poetry is being installed, or thinks, uv begins with what the file seems to say: Poetry's own answer is installed
+over that guess.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _process, poetry
+from colab_env.errors import ColabEnvError, MissingStepError
+from colab_env.locks import installing, poetry_sources
+from colab_env.locks.lock_format import LockFile, LockFormat
+
+if TYPE_CHECKING:
+    from colab_env.locks.installing import Selection, Target
+    from colab_env.locks.poetry_sources import Source
+    from colab_env.machine import Machine
+
+_FORMAT = "2.1"  # as Poetry 2 writes it: groups and markers stand at each package
+_TWICE = re.compile(r"://([^/@\s]+@)\1")  # how the export plugin writes a name and password that stand in the address
+
+
+class PoetryLock(LockFormat):
+    """The lock file of a Poetry project."""
+
+    name = "poetry.lock"
+    rank = 10
+    file_names = ("poetry.lock",)
+    options = LockFormat.options | {"poetry"}
+    is_made_by_tool = True
+    project_files = ("pyproject.toml", "poetry.toml", "poetry.lock")
+
+    def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
+        return [(lock.path.name, lock.content), (lock.pyproject.path.name, lock.pyproject.content or b"")]
+
+    def missing_tool(self, machine: Machine) -> str | None:
+        return poetry.missing(machine)
+
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+        return read(lock.text, _groups(lock, selection)) if poetry.missing(machine) else None
+
+    def export(
+        self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
+    ) -> str:
+        return _exported(lock, selection, machine=machine)
+
+    def sources(self, lock: LockFile) -> Sequence[Source]:
+        return poetry_sources.read(lock.path.read_text(encoding="utf-8"))  # Poetry may just have made it
+
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        if target.uv is None or selection.installer == "poetry":
+            self._by_poetry(lock, selection, target=target)
+            return
+
+        def answer() -> str:
+            target.ready()
+            return _exported(lock, selection, machine=target.machine, environment=target.environment)
+
+        text, _ = _process.run_parallel(answer, lambda: _install_guess(lock, selection, target=target))
+        if lock.pyproject.is_poetry_package:
+            text += f"{'-e ' if target.editable else ''}{lock.directory.as_uri()}\n"
+        # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
+        installer = target.installer(UV_INDEX_STRATEGY="unsafe-best-match")
+        kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
+        installing.install_text(
+            replace(installer, environ=kept),
+            text,
+            selection,
+            target=target,
+            directory=lock.directory,
+            sources=self.sources(lock),
+        )
+
+    def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        target.ready()
+        require_poetry(target.machine)
+        notes = poetry.install_project(
+            lock.directory,
+            machine=target.machine,
+            environment=target.environment,
+            options=_install_options(lock, selection),
+        )
+        selection.notes.extend(notes)
+
+
+def require_poetry(machine: Machine) -> None:
+    """Raise MissingStepError unless Poetry is there with what is needed of it."""
+    if reason := poetry.missing(machine):
+        raise MissingStepError(reason, hint="run install_poetry() first, or `colab-env install-poetry`")
+
+
+def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environment: Path | None = None) -> str:
+    require_poetry(machine)
+    extras, wanted = [f"--extras={name}" for name in selection.extras], _groups(lock, selection)
+    groups = [f"--with={','.join(wanted)}"] if wanted else []
+    passwords = ["--with-credentials"] if environment else []
+    text, notes = poetry.export(
+        lock.directory, machine=machine, environment=environment, options=[*extras, *groups, *passwords]
+    )
+    selection.notes.extend(notes)
+    return _TWICE.sub(r"://\1", text)
+
+
+def _groups(lock: LockFile, selection: Selection) -> list[str]:
+    return lock.pyproject.poetry_groups if selection.groups is None else list(selection.groups)
+
+
+def _install_options(lock: LockFile, selection: Selection) -> list[str]:
+    usual, wanted = lock.pyproject.poetry_groups, _groups(lock, selection)
+    given = {
+        "with": [name for name in wanted if name not in usual],
+        "without": [name for name in usual if name not in wanted],
+    }
+    options = [f"--{word}={','.join(names)}" for word, names in given.items() if names]
+    return [*(f"--extras={name}" for name in selection.extras), *options]
+
+
+def _install_guess(lock: LockFile, selection: Selection, *, target: Target) -> None:
+    if selection.extras or selection.left_out or not lock.is_there:
+        return
+    if text := guess(lock.text, _groups(lock, selection)):
+        with contextlib.suppress(ColabEnvError):  # the answer's own install says what is wrong
+            argv = [*target.options, "--no-deps", "-r", "-"]
+            target.installer().install(argv, python=target.python, cwd=lock.directory, text=text)
+
+
+def read(text: str, groups: Collection[str]) -> str:
+    """Return the packages of the main dependencies and of some groups in pip's format, without those of extras."""
+    return _requirements(poetry_sources.parsed(text), groups)
+
+
+def guess(text: str, groups: Collection[str]) -> str | None:
+    """Return the same if that is certainly what Poetry means and quickly read, else None.
+
+    Not so certain are older formats and packages of other sources than the default index. Quick is Python's own parser,
+    from 3.11 on; tomlkit takes seconds for a large file.
+    """
+    try:
+        import tomllib  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    try:
+        document = tomllib.loads(text)
+        if document["metadata"]["lock-version"] != _FORMAT or any("source" in each for each in document["package"]):
+            return None
+        return _requirements(document, groups)
+    except (KeyError, TypeError, AttributeError, tomllib.TOMLDecodeError):
+        return None
+
+
+def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
+    wanted = {"main", *groups}
+    return "".join(f"{_line(each, wanted)}\n" for each in document.get("package", []) if _is_wanted(each, wanted))
+
+
+def _is_wanted(package: dict[str, Any], groups: set[str]) -> bool:
+    # Before version 2.1 of the format no groups were written.
+    return not package.get("optional") and not groups.isdisjoint(package.get("groups", ["main"]))
+
+
+def _line(package: dict[str, Any], groups: set[str]) -> str:
+    markers = package.get("markers", "")
+    if isinstance(markers, dict):  # one for each group; a group without one always wants the package
+        told = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
+        markers = " or ".join(f"({each})" for each in told) if all(told) else ""
+    place = _address(package.get("source", {}))
+    asked = f" @ {place}" if place else f"=={package['version']}"
+    hashes = "" if place else "".join(f" --hash={file['hash']}" for file in package.get("files", []))
+    return f"{package['name']}{asked}" + (f" ; {markers}" if markers else "") + hashes
+
+
+def _address(source: dict[str, Any]) -> str:
+    place: str = source.get("url", "") if source.get("type") in ("git", "url", "file", "directory") else ""
+    return f"git+{place}@{source.get('resolved_reference', '')}" if source.get("type") == "git" else place

@@ -1,0 +1,97 @@
+"""pylock.toml (PEP 751): uv reads and installs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
+
+from colab_env import _files
+from colab_env.locks import installing
+from colab_env.locks.lock_format import LockFile, LockFormat
+
+if TYPE_CHECKING:
+    from colab_env.locks.installing import Selection, Target
+    from colab_env.machine import Machine
+
+_SOURCES = ("archive", "directory", "sdist", "vcs")
+
+
+class PylockToml(LockFormat):
+    """The lock file that every tool may write."""
+
+    name = "pylock.toml"
+    rank = 30
+    file_names = ("pylock.toml",)
+    names_python = True
+
+    def matches(self, name: str) -> bool:
+        return re.fullmatch(r"pylock(\.[^.]+)?\.toml", name) is not None
+
+    def requires_python(self, lock: LockFile) -> str | None:
+        head = lock.text.partition("[[packages")[0]
+        found = re.search(r"""(?m)^requires-python\s*=\s*(["'])(.*?)\1""", head)
+        return found[2] if found else None
+
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+        return None if python_is_there else _read(lock.text)
+
+    def export(
+        self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
+    ) -> str:
+        return installing.installer(machine).pylock(lock.path, python=python, options=_options(selection))
+
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        self.require_uv(lock, target)
+        installer = target.installer()
+        with _files.private_directory(target.machine.data) as scratch:
+            path = lock.path
+            if selection.left_out is not None:
+                text = installer.pylock(lock.path, python=target.python, options=_options(selection))
+                path = scratch / "pylock.toml"
+                left = _without(lock.text, selection.left_out(text), directory=lock.directory)
+                _files.write_text(path, left)
+            argv: list[str | Path] = [*target.options, "--exact", *_options(selection), "-r", path]
+            installer.install(argv, python=target.python, cwd=lock.directory)
+        if target.pip:  # uv takes nothing else beside a pylock.toml
+            installer.install([*target.options, "pip"], python=target.python, cwd=lock.directory)
+
+
+def _options(selection: Selection) -> list[str]:
+    extras = [f"--extra={name}" for name in selection.extras]
+    return [*extras, *(f"--group={name}" for name in selection.groups or ())]
+
+
+def _read(text: str) -> str:
+    """Return what the lock file names in pip's requirements format, without hashes; markers are kept where pip has them."""
+    import tomlkit
+
+    return "".join(f"{_line(each)}\n" for each in tomlkit.parse(text).unwrap().get("packages", []))
+
+
+def _line(package: dict[str, Any]) -> str:
+    marker = package.get("marker", "")
+    if "extras" in marker or "dependency_groups" in marker:  # whether these are asked for, uv decides
+        marker = ""
+    place = next((source.get("url") or source.get("path") for source in _sources(package)), "")
+    asked = f"=={package['version']}" if "version" in package else f" @ {place}"
+    return f"{package['name']}{asked}" + (f" ; {marker}" if marker else "")
+
+
+def _without(text: str, names: Collection[str], *, directory: Path) -> str:
+    """Return the lock file without these (normalized) packages, its paths, relative to `directory`, made absolute."""
+    import tomlkit
+
+    document: dict[str, Any] = tomlkit.parse(text).unwrap()
+    left = [each for each in document.get("packages", []) if canonicalize_name(each["name"]) not in names]
+    for source in (source for each in left for source in _sources(each)):
+        if "path" in source:
+            source["path"] = str(directory / source["path"])
+    return tomlkit.dumps({**document, "packages": left})
+
+
+def _sources(package: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*(package[name] for name in _SOURCES if name in package), *package.get("wheels", [])]

@@ -1,0 +1,52 @@
+"""requirements.txt: pip's own format, which uv and pip read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, index, uv
+from colab_env.locks import installing, requirements_text
+from colab_env.locks.lock_format import LockFile, LockFormat
+
+if TYPE_CHECKING:
+    from colab_env.locks.installing import Selection, Target
+    from colab_env.machine import Machine
+
+
+class RequirementsTxt(LockFormat):
+    """A file of requirements, exact or loose, with the files that it includes."""
+
+    name = "requirements.txt"
+    rank = 60
+    file_names = ("requirements.txt",)
+    suffixes = (".txt", ".in")
+    options = frozenset({"keep", "isolated"})
+    is_loose = True
+
+    def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
+        return requirements_text.with_included(lock.path)
+
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+        return None if python_is_there else lock.text
+
+    def export(
+        self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
+    ) -> str:
+        return installing.installer(machine).compile(lock.path, python=python)
+
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        if target.uv is None:
+            by_pip = uv.installer(target.machine, index.settings(target.machine))
+            by_pip.install(["-r", str(lock.path)], python=target.python)
+            return
+        installer = target.installer()
+        pip = ["pip"] if target.pip else []
+        options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
+        with _files.private_directory(target.machine.data) as scratch:
+            source: list[str | Path] = ["-r", lock.path]
+            if selection.left_out is not None:
+                names = selection.left_out(installer.compile(lock.path, python=target.python))
+                _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
+                source += ["--excludes", scratch / "excludes.txt"]
+            installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory)

@@ -1,0 +1,122 @@
+"""What colab-env has to know about a source of interpreters; the sources are found in `colab_env.interpreters`."""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from colab_env import choice, interpreters
+from colab_env.errors import UsageError
+from colab_env.part import Part
+from colab_env.results import StepResult
+from colab_env.step import changing
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.machine import Machine
+    from colab_env.request import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPython:
+    """A Python, and whether it `is_there` already; one that is not has the version that is known beforehand."""
+
+    python: Interpreter
+    is_there: bool
+
+
+class InterpreterSource:
+    """One source: a subclass in a module of its own in `colab_env.interpreters`, where it is found."""
+
+    names: ClassVar[tuple[str, ...]]
+    """What a person writes as `interpreter=`."""
+    has_packages: ClassVar[bool] = False
+    """Its own tool installs packages beside the interpreter, which virtual environments see."""
+    is_lasting: ClassVar[bool] = True
+    """What has been there stays; one that is not is brought by a later step of the set-up."""
+    is_in_prefix: ClassVar[bool] = False
+    """It is in the `prefix` that is asked for."""
+
+    def is_default(self, machine: Machine) -> bool:
+        """Say whether "auto" means this source on a machine."""
+        return False
+
+    def serves(self, request: Request) -> bool:
+        """Say whether this source brings the interpreter for a request."""
+        return request.source in self.names and not request.lock.format.brings_python
+
+    def owns(self, python: Interpreter, machine: Machine) -> bool:
+        """Say whether an interpreter is of this source."""
+        return python.source in self.names
+
+    def ensure(self, request: Request) -> StepResult:
+        """Install the interpreter that fits where there is none, remember it, and return the step's result."""
+        raise NotImplementedError
+
+    def resolve(self, request: Request) -> ResolvedPython:
+        """Return what `ensure` would take; nothing is installed or chosen. Raises NoSuchPythonError."""
+        raise NotImplementedError
+
+    def parts(self, python: Interpreter, machine: Machine) -> Iterator[Part]:
+        """Yield what `status` shows beside the interpreter itself."""
+        yield from ()
+
+    def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
+        """Return the directory of an interpreter that a tool of ours made, and that is nobody else's."""
+        return None
+
+    def links(self, python: Interpreter) -> list[Path]:
+        """Return the links beside that directory that name it."""
+        return []
+
+    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
+        """Return where a snapshot may bring an interpreter of this source to."""
+        return []
+
+
+@functools.cache
+def all_sources() -> tuple[InterpreterSource, ...]:
+    """Return every source, by the names of their modules."""
+    modules = (
+        import_module(f"{interpreters.__name__}.{each.name}") for each in pkgutil.iter_modules(interpreters.__path__)
+    )
+    return tuple(each for module in modules for each in _defined_in(vars(module)))
+
+
+def _defined_in(names: dict[str, object]) -> Iterator[InterpreterSource]:
+    for value in names.values():
+        if isinstance(value, type) and issubclass(value, InterpreterSource) and value.__module__ == names["__name__"]:
+            yield value()
+
+
+def source_name(interpreter: str, machine: Machine) -> str:
+    """Return the name of the source, for "auto" too. Raises UsageError for what is none."""
+    names = [name for each in all_sources() for name in each.names]
+    if interpreter == "auto":
+        return next(each.names[0] for each in all_sources() if each.is_default(machine))
+    if interpreter not in names:
+        msg = f"there is no interpreter source {interpreter!r}"
+        raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")
+    return interpreter
+
+
+def source_for(request: Request) -> InterpreterSource:
+    """Return the source that brings the interpreter for a request."""
+    return next(each for each in all_sources() if each.serves(request))
+
+
+def source_of(python: Interpreter, machine: Machine) -> InterpreterSource:
+    """Return the source that an interpreter is of; one without knowledge of its own where none says so."""
+    return next((each for each in all_sources() if each.owns(python, machine)), InterpreterSource())
+
+
+def remember(machine: Machine, python: Interpreter, **paths: Path) -> None:
+    """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
+    if not choice.is_remembered(machine, python, **paths):
+        with changing("install_python", machine):
+            choice.remember(machine, python, **paths)

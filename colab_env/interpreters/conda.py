@@ -1,0 +1,86 @@
+"""Miniconda or Miniforge, in a prefix such as /usr/local, and its own Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
+from colab_env.miniconda import conda, environment_yml
+from colab_env.part import Part
+from colab_env.results import StepResult
+from colab_env.step import Artifact, Step
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.machine import Machine
+    from colab_env.request import Request
+
+
+class Conda(InterpreterSource):
+    """The Python of a conda that the pinned installers bring; conda's packages stand beside it."""
+
+    names = ("miniconda", "miniforge")
+    has_packages = True
+    is_lasting = False
+    is_in_prefix = True
+
+    def is_default(self, machine: Machine) -> bool:
+        return machine.is_colab
+
+    def owns(self, python: Interpreter, machine: Machine) -> bool:
+        return python.source in self.names and environment_yml.prefix_of(python.path, machine) is None
+
+    def ensure(self, request: Request) -> StepResult:
+        source = conda.Source(distribution=str(request.source))
+        specifier = parse_specifier(request.asked_python or "*")
+        return install(source, specifier, prefix=request.prefix, machine=request.machine)
+
+    def resolve(self, request: Request) -> ResolvedPython:
+        prefix, distribution = request.prefix, str(request.source)
+        specifier = parse_specifier(request.asked_python or "*")
+        if conda.health_check(prefix, specifier=specifier) is None:
+            return ResolvedPython(python=conda.python(prefix, distribution), is_there=True)
+        short = conda.choose(specifier, distribution=distribution).python or "3"
+        absent = Interpreter(path=prefix / f"bin/python{short}", version=short, source=distribution)
+        return ResolvedPython(python=absent, is_there=False)
+
+    def parts(self, python: Interpreter, machine: Machine) -> Iterator[Part]:
+        prefix = python.path.parents[1]
+        problem = conda.health_check(prefix, specifier=parse_specifier("*"))
+        yield Part.of_directory("Conda", python.source.capitalize(), prefix, problem, is_measured=False)
+
+    def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
+        prefix = python.path.parents[1]
+        return prefix if conda.is_own(prefix) else None
+
+    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
+        return [python.path.parents[1]]
+
+
+def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> StepResult:
+    """Install conda into a prefix where it is not there and healthy, and choose its Python for the next steps."""
+    distribution = source.distribution
+
+    def build() -> None:
+        conda.install(source, prefix=prefix, specifier=specifier, machine=machine)
+
+    def describe() -> Artifact:
+        chosen = conda.python(prefix, distribution)
+        return Artifact(what=f"{distribution.capitalize()} with Python {chosen.version}", where=prefix, python=chosen)
+
+    result = Step(
+        name="install_miniconda",
+        title=f"Installing {distribution.capitalize()}",
+        machine=machine,
+        lock=machine.data / "locks" / "conda",
+        check=lambda: conda.health_check(prefix, specifier=specifier),
+        build=build,
+        describe=describe,
+    ).run()
+    if result.python is not None:
+        remember(machine, result.python, prefix=prefix)
+    return result

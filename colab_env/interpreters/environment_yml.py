@@ -1,0 +1,93 @@
+"""The Python of the environment that conda makes from a project's environment.yml."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import choice
+from colab_env.errors import UsageError
+from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
+from colab_env.interpreters import conda as conda_source
+from colab_env.miniconda import conda, environment_yml
+from colab_env.miniconda.environment_yml import CondaEnvironment
+from colab_env.part import Part
+from colab_env.request import PREFIX
+from colab_env.results import StepResult, short
+from colab_env.step import Artifact, Step
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
+    from colab_env.request import Request
+
+
+class EnvironmentYml(InterpreterSource):
+    """An environment of conda's in our own directory, one for each project, file and content."""
+
+    names = ()
+    has_packages = True
+    is_lasting = False
+
+    def serves(self, request: Request) -> bool:
+        return request.lock.format.brings_python
+
+    def owns(self, python: Interpreter, machine: Machine) -> bool:
+        return environment_yml.prefix_of(python.path, machine) is not None
+
+    def ensure(self, request: Request) -> StepResult:
+        machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
+        work = CondaEnvironment(
+            project=request.project, lock=request.lock, distribution=str(request.source), machine=machine
+        )
+        if work.check(specifier) is not None:
+            base = conda.Source(distribution=work.distribution)
+            conda_source.install(base, parse_specifier("*"), prefix=request.prefix, machine=machine)
+
+        def describe() -> Artifact:
+            python, count = work.interpreter(), work.packages()
+            what = f"Python {python.version} with {count} packages from {work.lock.path.name}, by conda"
+            return Artifact(what=what, where=work.prefix, python=python)
+
+        result = Step(
+            name="install_python",
+            title=f"Installing what {work.lock.path.name} says",
+            machine=machine,
+            lock=machine.data / "locks" / "conda-env",
+            check=lambda: work.check(specifier),
+            build=lambda: work.build(request.prefix, specifier),
+            describe=describe,
+        ).run()
+        remember(machine, work.interpreter())
+        return result
+
+    def resolve(self, request: Request) -> ResolvedPython:
+        msg = f"{short(request.lock.path)} is conda's: what it brings is known when conda has installed it"
+        raise UsageError(msg, hint="run setup(interpreter='miniconda'), or name another lock file with lock=...")
+
+    def parts(self, python: Interpreter, machine: Machine) -> Iterator[Part]:
+        prefix = python.path.parents[1]
+        yield Part.of_directory(
+            "Conda", "the packages of environment.yml", prefix, environment_yml.health_check(prefix)
+        )
+
+    def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
+        return python.path.parents[1]
+
+    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
+        return [python.path.parents[1]]
+
+
+def base_prefix(machine: Machine) -> Path:
+    """Return where the conda is that was used last."""
+    return choice.place(machine, "prefix") or Path(PREFIX)
+
+
+def is_made(request: Request, python: Interpreter) -> bool:
+    """Say whether an interpreter is that of the environment that the request's file says, and is healthy."""
+    work = CondaEnvironment(
+        project=request.project, lock=request.lock, distribution=str(request.source), machine=request.machine
+    )
+    specifier = parse_specifier(request.python or "*")
+    return python.path.parents[1] == work.prefix and work.check(specifier) is None

@@ -1,0 +1,70 @@
+"""A Python that is on the machine: nothing is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from colab_env import choice, system
+from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
+from colab_env.results import StepResult
+from colab_env.step import Artifact, Step
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.machine import Machine
+    from colab_env.request import Request
+
+
+class System(InterpreterSource):
+    """The machine's own Pythons: on PATH, and in the directories of pyenv and uv."""
+
+    names = ("system",)
+
+    def is_default(self, machine: Machine) -> bool:
+        return not machine.is_colab
+
+    def ensure(self, request: Request) -> StepResult:
+        machine, kept = request.machine, request.recorded_python
+        if request.python is None and kept is not None and kept.source in self.names:
+            remember(machine, kept)  # a project that has an environment keeps its Python
+
+        def describe() -> Artifact:
+            found = choice.required_python(machine)
+            return Artifact(what=f"Python {found.version}", where=found.path, python=found)
+
+        return Step(
+            name="install_python",
+            title="Choosing a Python",
+            machine=machine,
+            lock=machine.data / "locks" / "python",
+            check=lambda: self._check(request),
+            build=lambda: choice.remember(machine, self.find(request)),
+            describe=describe,
+        ).run()
+
+    def resolve(self, request: Request) -> ResolvedPython:
+        if request.python_path is None and (known := self.known(request)):
+            return ResolvedPython(python=known, is_there=True)
+        return ResolvedPython(python=self.find(request), is_there=True)
+
+    def find(self, request: Request) -> Interpreter:
+        """Return the interpreter that fits. Raises NoSuchPythonError."""
+        if path := request.python_path:
+            return system.at_path(path, machine=request.machine)
+        return system.find(request.specifier, machine=request.machine)
+
+    def known(self, request: Request) -> Interpreter | None:
+        """Return the interpreter of the environment that is there, or the one chosen last, where it still fits."""
+        recorded = None if request.python else request.recorded_python
+        for each in (recorded, choice.python(request.machine)):
+            is_ours = each is not None and each.source in self.names and each.path.is_file()
+            if each is not None and is_ours and request.specifier.contains(each.version):
+                return each
+        return None
+
+    def _check(self, request: Request) -> str | None:
+        known, path = choice.python(request.machine), request.python_path
+        if known is None or known.source not in self.names or not known.path.is_file():
+            return "none is chosen yet"
+        fits = known.path.resolve() == path.resolve() if path else request.specifier.contains(known.version)
+        return None if fits else f"Python {known.version} was chosen, {request.asked_python} is asked for"

@@ -1,0 +1,84 @@
+"""A Python that uv installs: about 30 MB, in seconds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _process, index, system, uv
+from colab_env.errors import CommandError
+from colab_env.interpreter import Interpreter, fits_short_version
+from colab_env.interpreter_sources import ResolvedPython
+from colab_env.interpreters.system import System
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.machine import Machine
+    from colab_env.request import Request
+
+_NEWEST_KNOWN = 13  # the newest Python 3.X that this package was tried with
+
+
+class Uv(System):
+    """uv's own builds of CPython."""
+
+    names = ("uv",)
+
+    def is_default(self, machine: Machine) -> bool:
+        return False
+
+    def find(self, request: Request) -> Interpreter:
+        machine = request.machine
+        return uv.install_python(uv.ensure(machine), request.specifier, machine=machine, index=index.settings(machine))
+
+    def resolve(self, request: Request) -> ResolvedPython:
+        if known := self.known(request):
+            return ResolvedPython(python=known, is_there=True)
+        program = uv.find(request.machine)
+        listed = _listed(program, request.specifier, request.machine) if program else []
+        for version, path in listed:
+            if path is not None:
+                return ResolvedPython(python=Interpreter(path=path, version=version, source="uv"), is_there=True)
+        minors = [f"3.{minor}" for minor in range(8, _NEWEST_KNOWN + 1)]
+        fits = [version for version, _ in listed[:1]] or [
+            each for each in minors if fits_short_version(request.specifier, each)
+        ]
+        if not fits:
+            raise system.missing(request.specifier, [])
+        absent = Interpreter(path=Path("python"), version=fits[-1], source="uv")
+        return ResolvedPython(python=absent, is_there=False)
+
+    def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
+        named = python.path.parents[1]
+        prefix = named.parent / named.readlink() if named.is_symlink() else named
+        return prefix if prefix.parent == machine.uv_pythons and prefix.is_dir() else None
+
+    def links(self, python: Interpreter) -> list[Path]:
+        # uv names a Python by X.Y through a link beside it.
+        named = python.path.parents[1]
+        return [named] if named.is_symlink() else []
+
+    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
+        if python.path.parents[2] != machine.uv_pythons:
+            return []
+        named = python.path.parents[1]
+        return [named, *(named.parent / target for target in links.values() if re.fullmatch(r"[\w.+-]*\w", target))]
+
+
+def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tuple[str, Path | None]]:
+    """Return uv's Pythons that fit, newest first, and where those are that are installed. Needs no network."""
+    argv: list[str | Path] = [program, "python", "list", "--managed-python", "--output-format", "json"]
+    try:
+        lines = _process.run(argv, environ=uv.environ(machine, index.settings(machine))).lines
+        found = json.loads(next(line for line in lines if line.startswith("[")))
+    except (CommandError, ValueError, StopIteration):
+        return []
+    usual = [
+        each for each in found if each["implementation"] == "cpython" and each.get("variant", "default") == "default"
+    ]
+    fitting = [each for each in usual if specifier.contains(each["version"], prereleases=False)]
+    return [(each["version"], Path(each["path"]) if each.get("path") else None) for each in fitting]

@@ -1,0 +1,108 @@
+"""Put what a lock file says into an environment: by uv, whatever the format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, index, uv
+from colab_env.locks.uv_install import UvInstaller
+
+if TYPE_CHECKING:
+    from colab_env.locks import poetry_sources
+    from colab_env.machine import Machine
+
+_TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
+_PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What of a lock file is wanted, and who installs it.
+
+    `extras` besides the main dependencies; `groups`: None for those that the lock file's own tool takes by default, else
+    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read. `left_out` is shown
+    the requirements that uv is about to install and returns the names that are not installed.
+    """
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    installer: str = "uv"
+    notes: list[str] = field(default_factory=list, compare=False)
+    left_out: Callable[[str], Collection[str]] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where packages go: the virtual environment `environment`, by the tools of `machine`.
+
+    `uv` is the program that installs, or None on a machine without it; with `pip`, the environment gets pip too;
+    `editable` installs the project itself so that changes of its files count at once; `options` are added to uv's. `ready`
+    returns when Poetry can be asked.
+    """
+
+    machine: Machine
+    environment: Path
+    uv: Path | None
+    ready: Callable[[], object] = lambda: None
+    pip: bool = True
+    editable: bool = True
+    options: tuple[str, ...] = ()
+
+    @property
+    def python(self) -> Path:
+        return self.environment / "bin" / "python"
+
+    def installer(self, **defaults: str) -> UvInstaller:
+        """Return uv as it installs here; `defaults` are variables that it gets where the machine does not set them."""
+        return installer(self.machine, self.uv, **defaults)
+
+
+def installer(machine: Machine, program: Path | None = None, **defaults: str) -> UvInstaller:
+    """Return uv with this machine's index settings; it is installed where there is none."""
+    environ = {**defaults, **uv.environ(machine, index.settings(machine))}
+    # Said on the command line, each where it is meant.
+    kept = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
+    return UvInstaller(program=program or uv.ensure(machine), environ=kept, scratch=machine.data)
+
+
+def install_text(
+    installer: UvInstaller,
+    text: str,
+    selection: Selection,
+    *,
+    target: Target,
+    directory: Path,
+    sources: Sequence[poetry_sources.Source] = (),
+) -> None:
+    """Make an environment hold what a text in pip's format says, each version exact; relative paths start at `directory`.
+
+    `sources` say which packages come from an index of their own. The text may hold a password: it goes from hand to hand,
+    never to a file that stays or a command line.
+    """
+    if selection.left_out:
+        from colab_env.locks import requirements_text
+
+        text = requirements_text.without(text, selection.left_out(text))
+    if target.pip and not _PIP.search(text):
+        text += "\npip\n"
+    argv: list[str | Path] = [*target.options, *trusting(text), "--exact", "--no-deps", "-r", "-"]
+    of_sources = None
+    if sources:
+        from colab_env.locks import poetry_sources
+
+        text, of_sources = poetry_sources.with_sources(text, sources, project=directory.name)
+    with _files.private_directory(installer.scratch) as scratch:
+        if of_sources:
+            _files.write_text(scratch / "pyproject.toml", of_sources)
+            argv += ["-r", scratch / "pyproject.toml"]
+        installer.install(argv, python=target.python, cwd=directory, text=_TRUSTED.sub("", text))
+
+
+def trusting(text: str) -> list[str]:
+    """Return the options for the lines `--trusted-host` of pip's, which uv takes on the command line only."""
+    hosts = (found.rpartition("@")[2] for found in _TRUSTED.findall(text))
+    return [f"--allow-insecure-host={host}" for host in dict.fromkeys(hosts)]

@@ -1,0 +1,177 @@
+"""A lock file, and what colab-env has to know about its format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from colab_env.errors import MissingStepError, UsageError
+from colab_env.locks import installing
+from colab_env.pyproject import Pyproject
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.locks.installing import Selection, Target
+    from colab_env.locks.poetry_sources import Source
+    from colab_env.machine import Machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockFile:
+    """A lock file, read once: its absolute `path`, its `format`, and the `pyproject` beside it.
+
+    Where a project has none yet, it is the one that the format's tool will make.
+    """
+
+    path: Path
+    format: LockFormat
+    pyproject: Pyproject
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory that relative paths in the file start from."""
+        return self.path.parent
+
+    @cached_property
+    def is_there(self) -> bool:
+        return self.path.is_file()
+
+    @cached_property
+    def content(self) -> bytes:
+        """Return the file's bytes; nothing where it is not there."""
+        return self.path.read_bytes() if self.is_there else b""
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", errors="replace")
+
+    @property
+    def requires_python(self) -> str | None:
+        """Return the Python that the lock file asks for by itself, or through the pyproject.toml beside it, or None."""
+        return self.format.requires_python(self) if self.is_there else self.pyproject.requires_python
+
+    @property
+    def asks_for_python(self) -> Path:
+        """Return the file that `requires_python` stands in."""
+        return self.path if self.format.names_python and self.is_there else self.pyproject.path
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a checksum of everything that the lock file says: when it changes, so does the environment."""
+        return self.format.digest(self)
+
+
+class LockFormat:
+    """One format: a subclass in a module of its own in `colab_env.formats`, where it is found.
+
+    What is here holds for a file that says, in pip's words, exactly which versions are wanted.
+    """
+
+    name: ClassVar[str]
+    """What people call it, such as "uv.lock"."""
+    rank: ClassVar[int]
+    """The lower, the sooner it is looked for in a project: the most exact first."""
+    file_names: ClassVar[tuple[str, ...]]
+    """The names that it is found by in a project."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """How the name of another file ends that somebody may mean with `lock=`."""
+    options: ClassVar[frozenset[str]] = frozenset({"extras", "groups", "keep", "isolated"})
+    """Which options it has; "isolated" is system_site_packages=False, "poetry" installer="poetry"."""
+    installed_by: ClassVar[str] = "uv"
+    """The tool that installs it."""
+    is_loose: ClassVar[bool] = False
+    """It may name no exact versions, so dependencies in the project's pyproject.toml come first."""
+    names_python: ClassVar[bool] = False
+    """The Python that it asks for stands in the file itself, not in the pyproject.toml beside it."""
+    brings_python: ClassVar[bool] = False
+    """Its packages belong to the interpreter, which is made from the file."""
+    is_made_by_tool: ClassVar[bool] = False
+    """Its tool makes it where a project has no lock file. There is one such format."""
+    project_files: ClassVar[tuple[str, ...]] = ()
+    """The files of the project that its tool reads and may write: put back when an installation fails."""
+
+    def matches(self, name: str) -> bool:
+        """Say whether a file of this name is of this format."""
+        return name in self.file_names or Path(name).suffix in self.suffixes
+
+    def described(self, lock: LockFile) -> str:
+        """Return what a note calls the file."""
+        return lock.path.name
+
+    def requires_python(self, lock: LockFile) -> str | None:
+        """Return the specifier that the file, or the pyproject.toml beside it, has for Python, or None."""
+        return lock.pyproject.requires_python
+
+    def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
+        """Return name and content of every file that it says something by."""
+        return [(lock.path.name, lock.content)]
+
+    def digest(self, lock: LockFile) -> str:
+        """Return a checksum of the inputs."""
+        total = hashlib.sha256()
+        for name, content in self.inputs(lock):
+            total.update(f"{name}\0".encode() + content + b"\0")
+        return total.hexdigest()
+
+    def check(
+        self, lock: LockFile, selection: Selection, *, keep: Sequence[str] = (), system_site_packages: bool = True
+    ) -> None:
+        """Raise UsageError for options that this format does not have."""
+        given = (("extras", selection.extras), ("groups", selection.groups))
+        missing = [name for name, value in given if value and name not in self.options]
+        if missing:
+            msg = f"{short(lock.path)} has no {' and no '.join(missing)}"
+            raise UsageError(msg, hint="leave them out, or name another lock file with lock=...")
+        if selection.installer == "poetry" and "poetry" not in self.options:
+            msg = f"Poetry does not install {short(lock.path)}"
+            raise UsageError(msg, hint=f"leave installer='poetry' out: {self.installed_by} installs it")
+        unfit = [("keep", bool(keep), "keep"), ("isolated", not system_site_packages, "system_site_packages=False")]
+        for option, is_asked, word in unfit:
+            if is_asked and option not in self.options:
+                msg = f"{word} does not go with {short(lock.path)}"
+                raise UsageError(
+                    msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
+                )
+
+    def missing_tool(self, machine: Machine) -> str | None:
+        """Return why the tool that reads it has to be installed by a step of its own, or None."""
+        return None
+
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+        """Return in pip's format what can be read without a tool; None where its tool can be asked, and should be."""
+        return None
+
+    def export(
+        self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
+    ) -> str:
+        """Return in pip's format what the file says for `python`: exact versions, with its hashes and markers.
+
+        Relative paths start from the file's directory. Raises UsageError for what cannot be read so, MissingStepError
+        without the tool that reads it, LockMismatchError for a file that its project has moved on from.
+        """
+        raise NotImplementedError
+
+    def sources(self, lock: LockFile) -> Sequence[Source]:
+        """Return which packages come from an index of the project's own."""
+        return ()
+
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        """Make an environment hold what the file says, and pip; packages that it does not name are removed.
+
+        Raises as `export` does, and HashMismatchError, BuildError, NetworkError, DiskFullError, CommandError.
+        """
+        self.require_uv(lock, target)
+        text = self.export(lock, selection, python=target.python, machine=target.machine, editable=target.editable)
+        installing.install_text(
+            target.installer(), text, selection, target=target, directory=lock.directory, sources=self.sources(lock)
+        )
+
+    def require_uv(self, lock: LockFile, target: Target) -> None:
+        """Raise MissingStepError on a machine without uv."""
+        if target.uv is None:
+            msg = f"{short(lock.path)} is installed by uv, which is not there and cannot be installed"
+            raise MissingStepError(msg, hint="install uv, then run the same call again")

@@ -1,0 +1,83 @@
+"""Which lock file a project has: the formats are found in `colab_env.formats`, the files by their names."""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import formats
+from colab_env.errors import UsageError
+from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.pyproject import Pyproject
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@functools.cache
+def all_formats() -> tuple[LockFormat, ...]:
+    """Return the formats in the order in which they are looked for."""
+    modules = (import_module(f"{formats.__name__}.{each.name}") for each in pkgutil.iter_modules(formats.__path__))
+    return tuple(sorted((each for module in modules for each in _defined_in(vars(module))), key=lambda one: one.rank))
+
+
+def _defined_in(names: dict[str, object]) -> Iterator[LockFormat]:
+    for value in names.values():
+        if isinstance(value, type) and issubclass(value, LockFormat) and value.__module__ == names["__name__"]:
+            yield value()
+
+
+def of_name(name: str) -> LockFormat:
+    """Return the format that people call `name`, such as "uv.lock"."""
+    return next(each for each in all_formats() if each.name == name)
+
+
+def find(project: Path, lock: str | Path | None = None, *, pyproject: Pyproject | None = None) -> LockFile:
+    """Return the lock file of a project, or the one that its tool will make where there is none.
+
+    `lock` names one, absolute or relative to the project; `pyproject` is the project's, where it has been read. Raises
+    UsageError when the file is not there or of no known format.
+    """
+    pyproject = pyproject or Pyproject.read(project)
+    if lock is not None:
+        return _named(project / Path(lock).expanduser(), pyproject)
+    return next(iter(candidates(project, pyproject=pyproject)), None) or to_be_made(project, pyproject)
+
+
+def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[LockFile]:
+    """Return every lock file of a project, the one that counts first.
+
+    What is loose, such as requirements.txt, counts where pyproject.toml has no dependencies of its own.
+    """
+    pyproject = pyproject or Pyproject.read(project)
+    named = [(project / name, each) for each in all_formats() for name in each.file_names]
+    there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if path.is_file()]
+    if any(each.format.is_loose for each in there) and pyproject.has_dependencies:
+        there = [each for each in there if not each.format.is_loose]
+    return there
+
+
+def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:
+    """Return the lock file that a project without one gets."""
+    made = next(each for each in all_formats() if each.is_made_by_tool)
+    return LockFile(path=project / made.file_names[0], format=made, pyproject=pyproject)
+
+
+def _named(path: Path, pyproject: Pyproject) -> LockFile:
+    path = path.absolute()
+    # A whole name says more than its end.
+    exact = (each for each in all_formats() if path.name in each.file_names)
+    known = next(exact, None) or next((each for each in all_formats() if each.matches(path.name)), None)
+    if known is None:
+        msg = f"{path.name} is not a lock file of a known kind"
+        names = ", ".join(name for each in all_formats() for name in each.file_names)
+        raise UsageError(msg, hint=f"give one of {names}, or a script or notebook with a block of PEP 723")
+    if not path.is_file():
+        msg = f"there is no lock file {short(path)}"
+        raise UsageError(msg, hint="check the path, which is relative to the project; nothing was changed")
+    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
+    return LockFile(path=path, format=known, pyproject=beside)

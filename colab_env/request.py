@@ -1,0 +1,265 @@
+"""What is wanted of a project: what a person asked for and what the project's files say, read once and handed down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files, venv
+from colab_env.errors import NotWritableError, UsageError
+from colab_env.formats import script
+from colab_env.interpreter import parse_specifier
+from colab_env.locks import registry, script_block
+from colab_env.locks.installing import Selection
+from colab_env.locks.lock_format import LockFile
+from colab_env.pyproject import Pyproject
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
+    from colab_env.interpreter import Interpreter
+    from colab_env.machine import Machine
+
+INSTALLERS = ("uv", "poetry")
+PREFIX = "/usr/local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstallOptions:
+    """What a person wants in an environment: the options of `configure_venv`."""
+
+    lock: str | None = None
+    installer: str | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.keep and self.installer == "poetry":
+            msg = "Poetry installs everything that it locks: it keeps nothing of the machine's"
+            raise UsageError(msg, hint="leave installer='poetry' out: uv installs it")
+        if self.installer not in (None, *INSTALLERS):
+            msg = f"there is no installer {self.installer!r}"
+            raise UsageError(msg, hint=f"choose one of {', '.join(INSTALLERS)}")
+
+    @classmethod
+    def from_arguments(
+        cls,
+        *,
+        lock: str | Path | None = None,
+        installer: str | None = None,
+        extras: Sequence[str] = (),
+        groups: Sequence[str] | None = None,
+        keep: Sequence[str] = (),
+    ) -> InstallOptions:
+        """Take what a person wrote: one name may stand for a list of one."""
+        return cls(
+            lock=None if lock is None else str(lock),
+            installer=installer,
+            extras=_names(extras),
+            groups=None if groups is None else _names(groups),
+            keep=_kept_names(keep),
+        )
+
+    @classmethod
+    def from_recorded(cls, recorded: venv.Recorded | None) -> InstallOptions:
+        """Read what `recorded` gave; what is not known is what nobody wishes otherwise."""
+        return cls(**{each.name: getattr(recorded, each.name) for each in fields(cls)}) if recorded else cls()
+
+    def recorded(self) -> venv.Recorded:
+        """Return it as the receipt has it."""
+        return venv.Recorded(**{each.name: getattr(self, each.name) for each in fields(self)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, which the checksums are made of."""
+        groups = None if self.groups is None else list(self.groups)
+        kept = {"keep": list(self.keep)} if self.keep else {}
+        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups, **kept}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One project and what is wanted of it.
+
+    `python` is a version, a specifier or a path, as the caller wrote it, or None; `source` the name of an interpreter
+    source, None where any will do; `prefix` is where conda goes. `receipt` says what the environment that is there was
+    made from.
+    """
+
+    machine: Machine
+    project: Path
+    options: InstallOptions
+    pyproject: Pyproject
+    lock: LockFile
+    receipt: venv.Receipt | None
+    python: str | None = None
+    source: str | None = None
+    prefix: Path = field(default=Path(PREFIX))
+    system_site_packages: bool = True
+
+    @classmethod
+    def read(
+        cls,
+        project: str | Path,
+        machine: Machine,
+        *,
+        options: InstallOptions | None = None,
+        python: str | None = None,
+        source: str | None = None,
+        prefix: str | Path = PREFIX,
+        system_site_packages: bool = True,
+    ) -> Request:
+        """Read every file of the project that counts. Raises UsageError for options that its lock file does not have."""
+        directory, options = project_directory(project), options or InstallOptions()
+        pyproject = Pyproject.read(directory)
+        request = cls(
+            machine=machine,
+            project=directory,
+            options=options,
+            pyproject=pyproject,
+            lock=find_lock(directory, options.lock, machine, pyproject=pyproject),
+            receipt=venv.read_receipt(directory),
+            python=python,
+            source=source,
+            prefix=Path(prefix).expanduser().absolute(),
+            system_site_packages=system_site_packages,
+        )
+        request.lock.format.check(
+            request.lock, request.selection, keep=options.keep, system_site_packages=system_site_packages
+        )
+        return request
+
+    @classmethod
+    def as_recorded(cls, project: Path, machine: Machine) -> Request:
+        """Read the project with the options that its environment was made with last."""
+        receipt = venv.read_receipt(project)
+        options = InstallOptions.from_recorded(receipt.wanted if receipt else None)
+        return cls.read(project, machine, options=options, system_site_packages=venv.sees_system(project))
+
+    def reread(self) -> Request:
+        """Read the files again, where a step or another run may have changed them."""
+        given = {
+            name: getattr(self, name) for name in ("options", "python", "source", "prefix", "system_site_packages")
+        }
+        return self.read(self.project, self.machine, **given)
+
+    @property
+    def selection(self) -> Selection:
+        """Return what of the lock file is wanted, and who installs it."""
+        options = self.options
+        return Selection(extras=options.extras, groups=options.groups, installer=options.installer or "uv")
+
+    @property
+    def python_path(self) -> Path | None:
+        """Return the interpreter that the caller named by its path, or None."""
+        return Path(self.python).expanduser() if self.python is not None and "/" in self.python else None
+
+    @property
+    def requires_python(self) -> str | None:
+        """Return the Python that the lock file asks for, else pyproject.toml, or None."""
+        return self.lock.requires_python or self.pyproject.requires_python
+
+    @property
+    def asked_python(self) -> str | None:
+        """Return the Python that is asked for, by the caller or by the project, or None."""
+        return self.python or self.requires_python
+
+    @property
+    def specifier(self) -> SpecifierSet:
+        """Return which versions of Python fit. Raises UsageError."""
+        return parse_specifier("*" if self.python_path else self.asked_python or "*")
+
+    @property
+    def recorded_python(self) -> Interpreter | None:
+        """Return the Python that our environment was made from, or None when there is no environment of ours."""
+        return self.receipt.python if self.receipt else None
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Return where the metadata is of what the environment keeps of the machine."""
+        return self.receipt.wanted.kept if self.receipt else ()
+
+    @cached_property
+    def inputs(self) -> str:
+        """Return a checksum of all that the environment is to be filled from."""
+        lock = self.lock
+        content = lock.digest if lock.is_there else "none"
+        where = os.path.relpath(lock.path, self.project) if lock.is_there else "none"
+        said = [{**self.options.as_dict(), "lock": where, "installer": self.selection.installer}, content]
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        for path in (self.project / name for name in lock.format.project_files):
+            digest.update(f"{path.name}\0".encode() + self._content(path) + b"\0")
+        return digest.hexdigest()
+
+    @property
+    def options_digest(self) -> str:
+        """Return a checksum of the options, and of a lock file that colab-env never writes: what a snapshot is found by."""
+        content = self.lock.digest if self.lock.is_there and not self.lock.format.is_made_by_tool else None
+        said = json.dumps([{**self.options.as_dict(), "lock": None}, content], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    @property
+    def is_notebooks_block(self) -> bool:
+        """Say whether the lock file is the block of a cell that has run."""
+        return self.machine.data in self.lock.path.parents
+
+    def described_lock(self) -> str:
+        """Return what a note calls the lock file."""
+        if self.is_notebooks_block:
+            return "the notebook's `# /// script` block"
+        return self.lock.format.described(self.lock)
+
+    def _content(self, path: Path) -> bytes:
+        if path == self.pyproject.path:
+            return self.pyproject.content or b""
+        if path == self.lock.path:
+            return self.lock.content
+        return path.read_bytes() if path.is_file() else b""
+
+
+def project_directory(project: str | Path) -> Path:
+    """Return the project's directory, absolute and without links. Where it is missing, the first file in it makes it."""
+    path = Path(project).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        msg = f"{short(path)} is a file, not a directory"
+        raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
+    nearest = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not nearest.is_dir():
+        msg = f"{short(nearest)} is a file, not a directory"
+        raise NotWritableError(msg, hint="choose another directory")
+    with _files.explaining(path):
+        return path.resolve()
+
+
+def find_lock(project: Path, named: str | None, machine: Machine, *, pyproject: Pyproject | None = None) -> LockFile:
+    """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
+
+    The `# /// script` block of a cell that has run counts where the project has no dependencies of its own. With none of
+    them, it is the file that its tool will make.
+    """
+    pyproject = pyproject or Pyproject.read(project)
+    found = registry.find(project, named, pyproject=pyproject)
+    block = script_block.of_notebook() if named is None and found.format.is_made_by_tool else None
+    if block is None or pyproject.has_dependencies:
+        return found
+    path = script.write_block(block, machine)
+    return replace(found, path=path, format=registry.of_name("script"))
+
+
+def _kept_names(keep: Sequence[str]) -> tuple[str, ...]:
+    if not keep:
+        return ()
+    from colab_env.plans import keeping
+
+    return keeping.names(keep)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
