@@ -220,16 +220,19 @@ def export(place: Place) -> None:
     """Write the lock as requirements, once and outside of all times."""
     from colab_env import system
     from colab_env.interpreter import parse_specifier
-    from colab_env.locks import locked, lockfiles
+    from colab_env.locks import registry
+    from colab_env.locks.installing import Selection
     from colab_env.machine import Machine
 
     place.fresh(cold=False)
     place.run(*TOOL, "install-poetry", "--quiet")
     runtime = Machine.detect({**os.environ, "HOME": str(place.home)})
     python = system.find(parse_specifier(PYTHON), machine=runtime)
-    found = lockfiles.find(place.project)
+    found = registry.find(place.project)
     assert found is not None
-    place.requirements.write_text(locked.requirements(found, python=python, machine=runtime), encoding="utf-8")
+    place.requirements.write_text(
+        found.format.export(found, Selection(), python=python.path, machine=runtime), encoding="utf-8"
+    )
 
 
 def interpreter() -> str:

@@ -9,6 +9,7 @@ Needs a package index. Prints a table; `--json FILE` writes the figures, `--call
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -48,8 +49,9 @@ class Trace:
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        # Comprehensions and class bodies are no functions that a reader would enter.
-        if not code.co_filename.startswith(str(PACKAGE)) or code.co_name.startswith("<"):
+        # Comprehensions, modules and class bodies are no functions that a reader would enter.
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
+        if not is_function or not code.co_filename.startswith(str(PACKAGE)):
             return
         thread = threading.get_ident()
         if event == "call":

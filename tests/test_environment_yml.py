@@ -31,11 +31,12 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.interpreter import Interpreter
-from colab_env.locks import lockfiles
-from colab_env.locks.lockfiles import LockFile
+from colab_env.locks import registry
+from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda.environment_yml import CondaEnvironment
+from colab_env.request import Request
 
 ANY = SpecifierSet()
 FILE = "name: lesson\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - greeting=1.0\n"
@@ -77,11 +78,17 @@ def runtime(home: Path) -> Machine:
 def write(project: Path, text: str = FILE) -> LockFile:
     path = project / "environment.yml"
     path.write_text(text)
-    return LockFile(path=path, kind=lockfiles.CONDA)
+    return registry.find(project)
 
 
 def work_on(project: Path, runtime: Machine, text: str = FILE) -> CondaEnvironment:
-    return CondaEnvironment(project=project, lock=write(project, text), distribution="miniconda", machine=runtime)
+    return CondaEnvironment(
+        project=project,
+        file=(lock := write(project, text)).path,
+        digest=lock.digest,
+        distribution="miniconda",
+        machine=runtime,
+    )
 
 
 def made(runtime: Machine) -> list[str]:
@@ -159,12 +166,12 @@ def test_each_step_by_itself_does_the_same(base, project, runtime, monkeypatch):
     """configure_venv lets conda make what install_miniconda could not know of."""
     write(project)
     choice.remember(runtime, conda.python(base.prefix, "miniconda"), prefix=base.prefix)
-    python = steps._python_for(project, None, None, runtime)
+    python = steps._python_for(Request.read(project, runtime), None)
     assert python.path == work_on(project, runtime).prefix / "bin/python3.11"
     assert choice.python(runtime) == python
     monkeypatch.setattr(CondaEnvironment, "build", lambda *_: pytest.fail("it is there"))
-    assert steps._python_for(project, None, None, runtime) == python
-    assert steps._python_for(project, python, None, runtime) == python
+    assert steps._python_for(Request.read(project, runtime), None) == python
+    assert steps._python_for(Request.read(project, runtime), python) == python
 
 
 def test_another_project_does_not_get_the_python_of_environment_yml(base, project, runtime, tmp_path):
@@ -173,7 +180,7 @@ def test_another_project_does_not_get_the_python_of_environment_yml(base, projec
     choice.remember(runtime, work.interpreter(), prefix=base.prefix)
     other = tmp_path / "other"
     other.mkdir()
-    assert steps._python_for(other, None, None, runtime) == conda.python(base.prefix, "miniconda")
+    assert steps._python_for(Request.read(other, runtime), None) == conda.python(base.prefix, "miniconda")
 
 
 @pytest.mark.parametrize("channels", ["", "channels: [defaults]\n", "channels:\n  - conda-forge\n  - defaults # too\n"])

@@ -10,13 +10,16 @@ import pytest
 from small_wheels import write_wheel
 from test_installers import LOCKS, library, uv_locked, uv_program
 
-from colab_env import _report, pyproject
-from colab_env.environment import find_lock
+from colab_env import _report
 from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, UsageError
+from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter
-from colab_env.locks import locked, lockfiles, script_block, uv_progress
-from colab_env.locks.lockfiles import LockFile
+from colab_env.locks import installing, registry, script_block, uv_progress
+from colab_env.locks.installing import Selection
+from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
+from colab_env.pyproject import Pyproject
+from colab_env.request import find_lock
 
 NAMES = ["poetry.lock", "uv.lock", "pylock.toml", "requirements.txt", "environment.yml"]
 OWN = '[project]\nname = "x"\nversion = "1"\ndependencies = ["idna"]\n'
@@ -28,13 +31,17 @@ def here() -> Interpreter:
     return Interpreter(path=Path(sys.executable), version="{}.{}.{}".format(*sys.version_info), source="system")
 
 
+def kind(lock: LockFile) -> str | None:
+    return lock.format.name if lock.is_there else None
+
+
 def test_the_first_lock_file_of_the_order_is_found(project):
-    assert lockfiles.find(project) is None
+    assert kind(registry.find(project)) is None
     for name in reversed(NAMES):
         (project / name).touch()
-        found = lockfiles.find(project)
-        assert (found.path, found.kind) == (project / name, name)
-    assert [each.kind for each in lockfiles.candidates(project)] == NAMES
+        found = registry.find(project)
+        assert (found.path, kind(found)) == (project / name, name)
+    assert [kind(each) for each in registry.candidates(project)] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -51,15 +58,15 @@ def test_loose_files_give_way_to_a_projects_own_dependencies(project, text):
     (project / "requirements.txt").touch()
     (project / "environment.yml").touch()
     (project / "pyproject.toml").write_text(text)
-    assert lockfiles.find(project) is None
+    assert kind(registry.find(project)) is None
     (project / "pyproject.toml").write_text('[project]\nname = "x"\n[tool.poetry.dependencies]\npython = "^3.9"\n')
-    assert lockfiles.find(project).kind == "requirements.txt"
+    assert kind(registry.find(project)) == "requirements.txt"
     (project / "pyproject.toml").write_text(text)
-    assert lockfiles.find(project, "requirements.txt").kind == "requirements.txt"
+    assert kind(registry.find(project, "requirements.txt")) == "requirements.txt"
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "known"),
     [
         ("requirements-dev.txt", "requirements.txt"),
         ("requirements.in", "requirements.txt"),
@@ -69,19 +76,19 @@ def test_loose_files_give_way_to_a_projects_own_dependencies(project, text):
         ("inner/uv.lock", "uv.lock"),
     ],
 )
-def test_a_lock_file_that_is_named_is_known_by_its_name(project, name, kind):
+def test_a_lock_file_that_is_named_is_known_by_its_name(project, name, known):
     (project / name).parent.mkdir(exist_ok=True)
     (project / name).touch()
-    assert lockfiles.find(project, name) == lockfiles.find(Path("/"), project / name)
-    assert lockfiles.find(project, name).kind == kind
+    assert registry.find(project, name) == registry.find(Path("/"), project / name)
+    assert kind(registry.find(project, name)) == known
 
 
 def test_a_lock_file_that_is_not_there_or_unknown_is_refused(project):
     with pytest.raises(UsageError, match="there is no lock file"):
-        lockfiles.find(project, "uv.lock")
-    (project / "Pipfile.lock").touch()
+        registry.find(project, "uv.lock")
+    (project / "packages.lock").touch()
     with pytest.raises(UsageError, match="known kind"):
-        lockfiles.find(project, "Pipfile.lock")
+        registry.find(project, "packages.lock")
 
 
 @pytest.mark.parametrize(
@@ -97,21 +104,20 @@ def test_a_lock_file_that_is_not_there_or_unknown_is_refused(project):
 def test_the_python_that_a_lock_file_asks_for(project, name, text, asked):
     (project / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = "==3.11.*"\n')
     (project / name).write_text(text)
-    assert lockfiles.requires_python(lockfiles.find(project, name)) == asked
+    assert registry.find(project, name).requires_python == asked
 
 
 def test_the_checksum_covers_what_the_lock_file_includes_and_nothing_else(project):
     path = project / "requirements.txt"
     path.write_text("-r more.txt\n-c https://example.org/x.txt\n--requirement=again.txt\n")
     (project / "more.txt").write_text("-r requirements.txt\n")  # in a circle
-    lock = LockFile(path=path, kind="requirements.txt")
-    seen = [lockfiles.digest(lock)]
+    seen = [registry.find(project).digest]
     for name in ("more.txt", "again.txt"):
         (project / name).write_text("idna\n")
-        seen.append(lockfiles.digest(lock))
+        seen.append(registry.find(project).digest)
     (project / "other.txt").write_text("idna\n")
     assert len({*seen}) == 3
-    assert lockfiles.digest(lock) == seen[-1]
+    assert registry.find(project).digest == seen[-1]
 
 
 def test_a_script_has_one_block(project):
@@ -127,16 +133,16 @@ def test_a_script_has_one_block(project):
 
 def test_the_block_of_a_cell_that_has_run_counts_where_nothing_else_does(project, home, monkeypatch):
     runtime = Machine.detect()
-    assert find_lock(project, None, runtime) is None
+    assert kind(find_lock(project, None, runtime)) is None
     shell = type("Shell", (), {"user_ns": {"In": ["", BLOCK.replace("idna", "old"), f"{BLOCK}import idna", "1"]}})
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)  # the edge: no notebook runs these tests
     found = find_lock(project, None, runtime)
-    assert (found.kind, found.path.read_text()) == ("script", BLOCK)
+    assert (kind(found), found.path.read_text()) == ("script", BLOCK)
     assert runtime.data in found.path.parents
     (project / "pyproject.toml").write_text(OWN)
-    assert find_lock(project, None, runtime) is None
+    assert kind(find_lock(project, None, runtime)) is None
     (project / "uv.lock").touch()
-    assert find_lock(project, None, runtime).kind == "uv.lock"
+    assert kind(find_lock(project, None, runtime)) == "uv.lock"
 
 
 def test_the_groups_that_poetry_takes_by_default(project):
@@ -145,36 +151,40 @@ def test_the_groups_that_poetry_takes_by_default(project):
         "[tool.poetry.group.docs]\noptional = true\n[tool.poetry.group.rare]\noptional = true\n"
         '[tool.poetry.group.test.dependencies]\nidna = "*"\n[tool.poetry.group.main.dependencies]\nidna = "*"\n'
     )
-    assert sorted(pyproject.default_groups(project)) == ["dev", "lint", "test"]
+    assert sorted(Pyproject.read(project).poetry_groups) == ["dev", "lint", "test"]
 
 
 # --- what a lock file says
+
+
+def said_by(lock: LockFile, python: Interpreter, **selected: tuple[str, ...]) -> str:
+    return lock.format.export(lock, Selection(**selected), python=python.path, machine=Machine.detect())
 
 
 @pytest.mark.network
 def test_every_lock_file_can_be_asked_what_it_says(machine, project, here, tmp_path):
     runtime = Machine.detect()
 
-    def ask(path, kind, **more):
-        return locked.requirements(LockFile(path=path, kind=kind), python=here, machine=runtime, **more)
+    def ask(path, **more):
+        return said_by(registry.find(path.parent, path), here, **more)
 
-    text = ask(LOCKS / "web/poetry.lock", "poetry.lock", extras=("nice",), groups=("docs",))
+    text = ask(LOCKS / "web/poetry.lock", extras=("nice",), groups=("docs",))
     assert "httpx==0.27.2 ;" in text
     assert "rich==13.9.4" in text
     assert "mistune==3" in text
     assert "pytest" not in text
     assert text.count("--hash=sha256:") > 20
     uv_lock = uv_locked(project)
-    assert "six==1.16.0" in ask(uv_lock, "uv.lock")
-    assert "toml" not in ask(uv_lock, "uv.lock", groups=())
+    assert "six==1.16.0" in ask(uv_lock)
+    assert "toml" not in ask(uv_lock, groups=())
     library(project / "frompath")
     (project / "requirements.txt").write_text("idna<3.7\n./frompath\n")
-    assert "idna==3.6 \\\n    --hash=sha256:" in ask(project / "requirements.txt", "requirements.txt")
+    assert "idna==3.6 \\\n    --hash=sha256:" in ask(project / "requirements.txt")
     (project / "script.py").write_text(BLOCK.replace("idna", "idna<3.7"))
-    assert "idna==3.6" in ask(project / "script.py", "script")
+    assert "idna==3.6" in ask(project / "script.py")
     command = [uv_program(), "pip", "compile", "-q", "--format=pylock.toml", "-opylock.toml", "requirements.txt"]
     subprocess.run([*command, "--python", sys.executable], cwd=project, check=True)
-    said = ask(project / "pylock.toml", "pylock.toml").splitlines()
+    said = ask(project / "pylock.toml").splitlines()
     assert "idna==3.6" in said
     assert any(line.startswith("frompath @ file:") for line in said)
     assert sorted(runtime.data.glob(".passing-*")) == []
@@ -185,20 +195,21 @@ def test_what_a_stale_lock_file_says_is_not_told(machine, project, here):
     for name in ("pyproject.toml", "poetry.lock"):
         text = (LOCKS / "web" / name).read_text()
         (project / name).write_text(text.replace('"httpx (==0.27.2)"', '"httpx (==0.27.0)"'))
-    lock = LockFile(path=project / "poetry.lock", kind="poetry.lock")
     with pytest.raises(LockMismatchError, match=r"poetry\.lock does not belong"):
-        locked.requirements(lock, python=here, machine=Machine.detect())
+        said_by(registry.find(project), here)
 
 
 def test_a_poetry_lock_needs_poetry(project, here):
-    lock = LockFile(path=project / "poetry.lock", kind="poetry.lock")
+    (project / "poetry.lock").touch()
     with pytest.raises(MissingStepError, match="Poetry is not installed"):
-        locked.requirements(lock, python=here, machine=Machine.detect())
+        said_by(registry.find(project), here)
+    with pytest.raises(MissingStepError, match="Poetry is not installed"):
+        poetry_lock.require_poetry(Machine.detect())
 
 
 def test_trusted_hosts_are_told_to_uv_without_a_password():
     text = "--trusted-host me:pw@inner.example:8080\nidna==3.6\n--trusted-host=other\n"
-    assert locked._trusting(text) == ["--allow-insecure-host=inner.example:8080", "--allow-insecure-host=other"]
+    assert installing.trusting(text) == ["--allow-insecure-host=inner.example:8080", "--allow-insecure-host=other"]
 
 
 # --- how far it is

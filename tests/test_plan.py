@@ -13,6 +13,7 @@ from colab_env.locks import poetry_lock, pylock, requirements_text
 from colab_env.plans import comparison, distributions, keeping, linking, project_needs
 from colab_env.plans.comparison import Sides
 from colab_env.plans.keeping import Lock, SystemPackages
+from colab_env.pyproject import Pyproject
 
 MARKERS = {"python_version": "3.12", "python_full_version": "3.12.1", "sys_platform": "linux", "os_name": "posix"}
 LOCK = """\
@@ -172,7 +173,7 @@ directory = {path = "../three"}
 )
 def test_poetry_s_ranges_are_poetry_s(tmp_path, text, fits, does_not):
     (tmp_path / "pyproject.toml").write_text(f'[tool.poetry.dependencies]\npython = "^3.8"\nThing = "{text}"\n')
-    (need,) = project_needs.read(tmp_path, MARKERS)
+    (need,) = project_needs.read(Pyproject.read(tmp_path), MARKERS)
     assert need.name == "thing"
     assert (need.accepts(fits), need.accepts(does_not)) == (True, False)
 
@@ -193,7 +194,7 @@ many = [{version = "^1", python = "<3.9"}, {version = "^2", python = ">=3.9"}]
 [tool.poetry.group.docs.dependencies]
 sphinx = "*"
 """)
-    found = project_needs.read(tmp_path, MARKERS, extras=["gpu"])
+    found = project_needs.read(Pyproject.read(tmp_path), MARKERS, extras=["gpu"])
     assert [each.name for each in found] == ["torch", "cupy", "pytest", "own", "many", "sphinx"]
     assert project_needs.refusal(found, "torch", "2.6.0+cu124") is None
     assert project_needs.refusal(found, "torch", "2.7.0") == "==2.6.0"

@@ -11,7 +11,9 @@ from conftest import ROOT
 
 from colab_env import pins, poetry, setting_up, steps
 from colab_env.errors import LockMismatchError
-from colab_env.locks import locked, lockfiles, poetry_lock
+from colab_env.formats import poetry_lock
+from colab_env.locks import registry
+from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 
 LOCKS = sorted((ROOT / "benchmarks/locks").iterdir())
@@ -29,8 +31,8 @@ def pinned(text: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("place", LOCKS, ids=lambda path: path.name)
 def test_the_guess_is_what_poetry_says(machine, place, tmp_path):
     shutil.copytree(place, tmp_path / "project")
-    lock = lockfiles.find(tmp_path / "project")
-    said = locked.requirements(lock, python=machine.python, machine=Machine.detect())
+    lock = registry.find(tmp_path / "project")
+    said = lock.format.export(lock, Selection(), python=machine.python.path, machine=Machine.detect())
     guessed = poetry_lock.guess(lock.path.read_text(), ())
     assert len(pinned(said)) >= 10
     assert pinned(guessed) == pinned(said)

@@ -241,7 +241,7 @@ def test_a_child_gets_no_signal_from_the_terminal(tmp_path):
 
 def test_tasks_run_side_by_side_and_answer_in_order():
     barrier = threading.Barrier(2, timeout=300)
-    assert _process.together(lambda: (barrier.wait(), "a")[1], lambda: (barrier.wait(), "b")[1]) == ["a", "b"]
+    assert _process.run_parallel(lambda: (barrier.wait(), "a")[1], lambda: (barrier.wait(), "b")[1]) == ("a", "b")
 
 
 def test_one_error_is_raised_after_the_others_have_ended():
@@ -256,7 +256,7 @@ def test_one_error_is_raised_after_the_others_have_ended():
         raise CommandError(msg)
 
     with pytest.raises(CommandError, match="bad"):
-        _process.together(bad, slow)
+        _process.run_parallel(bad, slow)
     assert ended == ["slow"]
 
 
@@ -276,7 +276,7 @@ def test_a_stop_in_one_task_stops_the_others_and_lets_them_clean_up(tmp_path, in
 
     interrupt("now")
     with pytest.raises(KeyboardInterrupt):
-        _process.together(stopped, waiting)
+        _process.run_parallel(stopped, waiting)
     assert cleaned == ["waiting"]
     assert gone(read_pid(tmp_path / "pid"))
 
@@ -291,7 +291,7 @@ def received_here():
     signal.pthread_kill(threading.get_ident(), signal.SIGINT)
     _process.run(["sleep", "100"], environ={PATH!r})
 
-_process.together(received_here, lambda: _process.run(["sleep", "100"], environ={PATH!r}))
+_process.run_parallel(received_here, lambda: _process.run(["sleep", "100"], environ={PATH!r}))
 """
     done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert "KeyboardInterrupt" in done.stderr
@@ -310,7 +310,7 @@ def task(name):
         raise
     _process.run(["touch", f"{place}/next"], environ=PATH)
 
-_process.together(lambda: task("one"), lambda: task("two"))
+_process.run_parallel(lambda: task("one"), lambda: task("two"))
 """
 
 
@@ -339,7 +339,7 @@ def test_a_task_that_was_stopped_starts_nothing_more(tmp_path, interrupt):
 
     interrupt("now")
     with pytest.raises(KeyboardInterrupt):
-        _process.together(stopped, persistent)
+        _process.run_parallel(stopped, persistent)
     assert not (tmp_path / "started").exists()
 
 

@@ -230,4 +230,4 @@ def test_a_poetry_setting_that_is_no_table_is_refused(project):
 )
 def test_the_python_that_a_project_asks_for_is_found(project, text, asked):
     (project / "pyproject.toml").write_text(text)
-    assert pyproject.requires_python(project) == asked
+    assert pyproject.Pyproject.read(project).requires_python == asked

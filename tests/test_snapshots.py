@@ -20,7 +20,6 @@ from test_archive import listing
 
 import colab_env
 from colab_env import _files, _ledger, choice, cli, environment, snapshots, venv
-from colab_env.environment import Environment, Wish
 from colab_env.errors import (
     CacheError,
     DiskFullError,
@@ -33,6 +32,7 @@ from colab_env.errors import (
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
+from colab_env.request import InstallOptions, Request
 from colab_env.snapshot import _archive, _cache, contents, restoring
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
@@ -51,7 +51,7 @@ def made(project: Path, pythons: list[Interpreter], home: Path) -> Path:
     return hand_made(project, pythons[0])
 
 
-def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path:  # noqa: B008  (frozen)
+def hand_made(project: Path, python: Interpreter, options: InstallOptions = InstallOptions()) -> Path:  # noqa: B008  (frozen)
     runtime = Machine.detect()
     (project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
     (project / "poetry.lock").write_text("# locked\n")
@@ -64,7 +64,7 @@ def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path: 
     (environment / "lib64").symlink_to("lib")
     settings = f"home = {python.path.parent}\nversion_info = {python.version}\ninclude-system-site-packages = true\n"
     (environment / "pyvenv.cfg").write_text(settings)
-    filled_now(project, python, wish)
+    filled_now(project, python, options)
     layer = colab_layer.directory(runtime, python)
     (layer / "site" / "ipykernel").mkdir(parents=True)
     colab_layer.launcher(layer).write_text("# starts a kernel\n")
@@ -76,17 +76,17 @@ def hand_made(project: Path, python: Interpreter, wish: Wish = Wish()) -> Path: 
     return project
 
 
-def filled_now(project: Path, python: Interpreter, wish: Wish) -> None:
+def filled_now(project: Path, python: Interpreter, options: InstallOptions) -> None:
     """Write the receipt of an environment that was filled from the files as they are."""
-    work = Environment(project, python, Machine.detect(), system_site_packages=True, wish=wish)
-    venv.write_receipt(project, python=python, inputs=work._inputs(), wanted=wish.recorded())
+    request = Request.read(project, Machine.detect(), options=options)
+    venv.write_receipt(project, python=python, inputs=request.inputs, wanted=options.recorded())
 
 
 def problem_of(project: Path) -> str | None:
     """Return why the environment is not what was wanted of it, or None."""
     python = venv.recorded_python(project)
     assert python is not None
-    return environment.health_check(project, python, Machine.detect())
+    return environment.recorded_health(project, python, Machine.detect())
 
 
 def lose(project: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache
         (made / "poetry.lock").write_text("# locked\n")
     with _ledger.recording("configure_venv", Machine.detect()):
         _files.write_text(made / "poetry.toml", "# settings\n")
-    filled_now(made, venv.recorded_python(made), Wish())
+    filled_now(made, venv.recorded_python(made), InstallOptions())
     colab_env.save(cache)
     lose(made)
     (made / "poetry.lock").unlink()
@@ -288,16 +288,15 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
     assert contents.files_given(runtime, made)["poetry.lock"] == mine
 
 
-def asked_for(project: Path, **options: Sequence[str]) -> contents.Asked:
-    wish = Wish.of(**{"lock": None, "installer": None, "extras": (), "groups": None, "keep": (), **options})
-    return contents.Asked(project=project, wish=wish)
+def asked_for(project: Path, **options: Sequence[str]) -> Request:
+    return Request.read(project, Machine.detect(), options=InstallOptions.from_arguments(**options))
 
 
 def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
     project: Path, pythons: list[Interpreter], home: Path, cache: Path
 ) -> None:
     (project / "uv.lock").write_text("version = 1\n")
-    wish = Wish(extras=("plots",))
+    wish = InstallOptions(extras=("plots",))
     hand_made(project, pythons[0], wish)
     (project / "poetry.lock").unlink()
     filled_now(project, pythons[0], wish)
@@ -307,7 +306,7 @@ def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
     runtime = Machine.detect()
 
     def found(**options: Sequence[str]) -> bool:
-        tried = SetupCache(cache, runtime, asked_for(project, **options))
+        tried = SetupCache(cache, asked_for(project, **options))
         return tried.restore() is not None
 
     assert not found()

@@ -21,7 +21,7 @@ from env_fixtures import base, web, wheels  # noqa: F401
 from test_overlay import install_like_conda
 
 import colab_env
-from colab_env import _files, choice, diagnose, environment, envs, poetry, steps, undoing, uv, venv
+from colab_env import _files, choice, diagnose, envs, poetry, steps, undoing, uv, venv
 from colab_env.errors import KernelTakenError, MissingStepError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer, guard, kernelspec, sessions, shim
@@ -33,6 +33,7 @@ from colab_env.miniconda._overlay_undo import obstacles, undo
 from colab_env.named_env import inventory
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.plans import distributions
+from colab_env.request import InstallOptions, Request
 
 FIRST = Path(__file__).parent / "first_release"
 RECEIPT = "colab-env.json"
@@ -97,7 +98,7 @@ def old(home: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         program(bin_directory / name)
     python = Interpreter(path=bin_directory / "python3", version="3.11.2", source="system")
     monkeypatch.setenv("COLAB_ENV_BASE", str(tmp_path / "envs"))
-    found = Old(project=project, machine=Machine.detect(), python=python, envs=tmp_path / "envs")
+    found = Old(project=project, runtime=Machine.detect(), python=python, envs=tmp_path / "envs")
     shutil.copytree(FIRST / "project", project, dirs_exist_ok=True)
     a_venv(project / ".venv", python.path, json.loads(found.text("venv"))["packages"], visible=True)
     a_venv(found.envs / "web", bin_directory / "python3.11", ["six-1.16.0"], visible=False)
@@ -243,8 +244,7 @@ def test_what_the_first_release_left_is_healthy(old):
     assert (kernel.project, kernel.tier, kernel.problem) == (old.project, "plain", None)
     work = ProjectKernel(name="py311", project=old.project, python=old.python, machine=old.runtime)
     assert work.check() is None
-    wished = environment.Wish.from_recorded(venv.recorded_wish(old.project))
-    assert wished == environment.Wish()
+    assert Request.as_recorded(old.project, old.runtime).options == InstallOptions()
 
 
 def test_a_named_environment_of_the_first_release_is_not_made_again(old, no_children):

@@ -38,21 +38,19 @@ class EnvironmentYml(InterpreterSource):
 
     def ensure(self, request: Request) -> StepResult:
         machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
-        work = CondaEnvironment(
-            project=request.project, lock=request.lock, distribution=str(request.source), machine=machine
-        )
+        work = _environment(request)
         if work.check(specifier) is not None:
             base = conda.Source(distribution=work.distribution)
             conda_source.install(base, parse_specifier("*"), prefix=request.prefix, machine=machine)
 
         def describe() -> Artifact:
             python, count = work.interpreter(), work.packages()
-            what = f"Python {python.version} with {count} packages from {work.lock.path.name}, by conda"
+            what = f"Python {python.version} with {count} packages from {work.file.name}, by conda"
             return Artifact(what=what, where=work.prefix, python=python)
 
         result = Step(
             name="install_python",
-            title=f"Installing what {work.lock.path.name} says",
+            title=f"Installing what {work.file.name} says",
             machine=machine,
             lock=machine.data / "locks" / "conda-env",
             check=lambda: work.check(specifier),
@@ -86,8 +84,16 @@ def base_prefix(machine: Machine) -> Path:
 
 def is_made(request: Request, python: Interpreter) -> bool:
     """Say whether an interpreter is that of the environment that the request's file says, and is healthy."""
-    work = CondaEnvironment(
-        project=request.project, lock=request.lock, distribution=str(request.source), machine=request.machine
-    )
+    work = _environment(request)
     specifier = parse_specifier(request.python or "*")
     return python.path.parents[1] == work.prefix and work.check(specifier) is None
+
+
+def _environment(request: Request) -> CondaEnvironment:
+    return CondaEnvironment(
+        project=request.project,
+        file=request.lock.path,
+        digest=request.lock.digest,
+        distribution=str(request.source),
+        machine=request.machine,
+    )

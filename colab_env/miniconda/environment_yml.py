@@ -24,7 +24,6 @@ from colab_env.results import short
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-    from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
 
 _DISTRIBUTIONS = ("miniconda", "miniforge")
@@ -51,23 +50,27 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class CondaEnvironment:
-    """What one project's environment.yml, `lock`, becomes with the conda of a `distribution`. Raises UsageError."""
+    """What one project's environment.yml becomes with the conda of a `distribution`. Raises UsageError.
+
+    `file` is its path, `digest` a checksum of what it says.
+    """
 
     project: Path
-    lock: LockFile
+    file: Path
+    digest: str
     distribution: str
     machine: Machine
 
     def __post_init__(self) -> None:
         if self.distribution not in _DISTRIBUTIONS:
-            msg = f"{short(self.lock.path)} needs conda, and the Python chosen is of {self.distribution!r}"
+            msg = f"{short(self.file)} needs conda, and the Python chosen is of {self.distribution!r}"
             hint = "give interpreter='miniconda' (or 'miniforge'), or name another lock file with lock=..."
             raise UsageError(msg, hint=hint)
 
     @property
     def prefix(self) -> Path:
         """Return where it is, or will be."""
-        said = [str(self.project), str(self.lock.path), self.distribution, self.lock.digest]
+        said = [str(self.project), str(self.file), self.distribution, self.digest]
         return _base(self.machine) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
 
     def check(self, specifier: SpecifierSet) -> str | None:
@@ -82,9 +85,7 @@ class CondaEnvironment:
         prefix = self.prefix
         with _files.replacing(prefix):
             environ = self._environ()
-            conda.create_environment(
-                base, self.lock.path, into=prefix, environ=environ, machine=self.machine, sleep=sleep
-            )
+            conda.create_environment(base, self.file, into=prefix, environ=environ, machine=self.machine, sleep=sleep)
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
             self._require(specifier, version)
@@ -94,7 +95,7 @@ class CondaEnvironment:
         """Return its Python. Raises MissingStepError when it is not there."""
         found = _read(self.prefix)
         if found is None:
-            msg = f"the environment of {short(self.lock.path)} is not made yet"
+            msg = f"the environment of {short(self.file)} is not made yet"
             raise MissingStepError(msg, hint="run configure_venv() first")
         return Interpreter(path=self.prefix / found.interpreter, version=found.python, source=self.distribution)
 
@@ -111,7 +112,7 @@ class CondaEnvironment:
             "CONDA_PKGS_DIRS": str(self.machine.data / "conda-pkgs"),
             "CONDA_REGISTER_ENVS": "false",
         }
-        channels = named_channels(self.lock.path.read_text(encoding="utf-8", errors="replace"))
+        channels = named_channels(self.file.read_text(encoding="utf-8", errors="replace"))
         if channels and "defaults" not in channels and "CONDA_DEFAULT_CHANNELS" not in environ:
             # Conda adds Miniconda's `defaults` to the channels of the file, and stops at the terms of a channel that
             # nobody named; `conda env create` has no --override-channels.
@@ -122,12 +123,12 @@ class CondaEnvironment:
         try:
             return conda.interpreter(prefix)
         except MissingStepError as error:
-            msg = f"{short(self.lock.path)} has no Python among its dependencies, nor needs one"
+            msg = f"{short(self.file)} has no Python among its dependencies, nor needs one"
             raise CondaError(msg, hint="add a line such as `- python=3.12` to its dependencies") from error
 
     def _require(self, specifier: SpecifierSet, version: str) -> None:
         if not specifier.contains(version):
-            msg = f"{short(self.lock.path)} makes Python {version}, and {spelled(specifier)} is asked for"
+            msg = f"{short(self.file)} makes Python {version}, and {spelled(specifier)} is asked for"
             hint = f"write `- python={spelled(specifier)}` among its dependencies, or ask for no Python"
             raise NoSuchPythonError(msg, hint=hint)
 
@@ -135,7 +136,7 @@ class CondaEnvironment:
         return Receipt(
             kind="conda environment",
             project=str(self.project),
-            file=str(self.lock.path),
+            file=str(self.file),
             python=version,
             interpreter=python.relative_to(prefix),
             packages=tuple(_records(prefix)),
