@@ -78,25 +78,42 @@ def write(path: Path, value: State, *, indent: int | None = 1) -> None:
     _files.write_text(path, json.dumps(said, indent=indent, default=_plain) + "\n")
 
 
-def typed(kind: Any, value: Any) -> Any:  # noqa: PLR0911 - one line for each kind of type
+def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a line or two for each kind of type
     """Return a parsed JSON value as a type's own: a dataclass, a path, a tuple. Raises ValueError where it is none."""
     origin, parameters = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
-    if origin in (Union, types.UnionType):
-        return _any_of(parameters, value)
-    if origin is Literal:
-        return _required(any(value == each and type(value) is type(each) for each in parameters), value)
-    if origin in (tuple, list):
-        return origin(typed(parameters[0], each) for each in _required(isinstance(value, list), value))
-    if origin in (dict, Mapping):
-        _, of = parameters
-        return {typed(str, key): typed(of, each) for key, each in _required(isinstance(value, dict), value).items()}
-    if is_dataclass(kind) and isinstance(kind, type):
-        return kind(**_fields(kind, _required(isinstance(value, dict), value)))
-    if hasattr(kind, "parsed"):
+    if kind in (str, Path):
+        # Neither a path nor a screen takes a NUL, or half of a surrogate pair (a UnicodeEncodeError is a ValueError).
+        if isinstance(value, str) and b"\0" not in os.fsencode(value):
+            return kind(value)
+    elif origin in (Union, types.UnionType):
+        if value is None and type(None) in parameters:
+            return None
+        (kind,) = (each for each in parameters if each is not type(None))
+        return typed(kind, value)
+    elif origin is Literal:
+        if any(value == each and type(value) is type(each) for each in parameters):
+            return value
+    elif origin in (tuple, list):
+        if isinstance(value, list):
+            return origin(typed(parameters[0], each) for each in value)
+    elif origin in (dict, Mapping):
+        if isinstance(value, dict):
+            return {typed(str, key): typed(parameters[1], each) for key, each in value.items()}
+    elif is_dataclass(kind) and isinstance(kind, type):
+        if isinstance(value, dict) and value.keys() >= _required_fields(kind):
+            hints = _hints(kind)
+            return kind(**{name: typed(hint, value[name]) for name, hint in hints.items() if name in value})
+    elif hasattr(kind, "parsed"):
         return kind.parsed(value)
-    return _plainly(kind, value)
+    elif kind is float:
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+    elif type(value) is kind and (kind is not int or abs(value) < _LARGEST):
+        return value
+    msg = f"{value!r} is of another type"
+    raise ValueError(msg)
 
 
 def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
@@ -116,39 +133,15 @@ def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
         return "is damaged"
 
 
-def _fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    hints = _hints(kind)
-    missing = [each.name for each in fields(kind) if each.default is each.default_factory is MISSING]
-    _required(values.keys() >= {*missing}, values)
-    return {each.name: typed(hints[each.name], values[each.name]) for each in fields(kind) if each.name in values}
+@functools.cache
+def _required_fields(kind: type) -> frozenset[str]:
+    return frozenset(each.name for each in fields(kind) if each.default is each.default_factory is MISSING)
 
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _any_of(kinds: tuple[Any, ...], value: Any) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    (kind,) = (each for each in kinds if each is not type(None))
-    return typed(kind, value)
-
-
-def _plainly(kind: Any, value: Any) -> Any:
-    if kind in (str, Path):
-        # Neither a path nor a screen takes a NUL, or half of a surrogate pair (a UnicodeEncodeError is a ValueError).
-        return kind(_required(isinstance(value, str) and b"\0" not in os.fsencode(value), value))
-    if kind is float:
-        return float(_required(type(value) in (int, float) and math.isfinite(value), value))
-    return _required(type(value) is kind and (kind is not int or abs(value) < _LARGEST), value)
-
-
-def _required(is_right: bool, value: Any) -> Any:  # noqa: FBT001
-    if not is_right:
-        msg = f"{value!r} is of another type"
-        raise ValueError(msg)
-    return value
+    hints = typing.get_type_hints(kind)
+    return {each.name: hints[each.name] for each in fields(kind)}
 
 
 def _plain(value: Any) -> Any:

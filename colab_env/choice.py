@@ -29,9 +29,14 @@ class Chosen:
         require_version(self.python.version)
 
 
+def read(machine: Machine) -> Chosen | None:
+    """Return what was used last, or None."""
+    return _state.read(_file(machine), Chosen)
+
+
 def python(machine: Machine) -> Interpreter | None:
     """Return the Python that was chosen last, or None."""
-    known = _read(machine)
+    known = read(machine)
     return known.python if known else None
 
 
@@ -42,36 +47,32 @@ def fault(machine: Machine) -> str | None:
 
 def required_python(machine: Machine) -> Interpreter:
     """Return the Python that was chosen last. Raises MissingStepError when there is none, or none any more."""
-    known = python(machine)
-    if known is None or not known.path.is_file():
-        msg = "no Python is chosen yet" if known is None else f"{known.path} is gone"
+    known = read(machine)
+    if known is None or not known.python.path.is_file():
+        msg = "no Python is chosen yet" if known is None else f"{known.python.path} is gone"
         raise MissingStepError(msg, hint="run install_miniconda() or install_python() first")
-    return known
+    return known.python
 
 
-def place(machine: Machine, key: Literal["prefix", "project"]) -> Path | None:
+def path(machine: Machine, key: Literal["prefix", "project"]) -> Path | None:
     """Return the "prefix" of conda or the "project" that was used last, or None."""
-    known = _read(machine)
+    known = read(machine)
     if known is None:
         return None
     return known.prefix if key == "prefix" else known.project
 
 
-def is_remembered(machine: Machine, chosen: Interpreter, **places: Path) -> bool:
+def is_remembered(machine: Machine, chosen: Interpreter, **paths: Path) -> bool:
     """Say whether this very choice is kept."""
-    known = _read(machine)
-    return known is not None and replace(known, python=chosen, **places) == known
+    known = read(machine)
+    return known is not None and replace(known, python=chosen, **paths) == known
 
 
-def remember(machine: Machine, chosen: Interpreter, **places: Path) -> None:
+def remember(machine: Machine, chosen: Interpreter, **paths: Path) -> None:
     """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
-    if not is_remembered(machine, chosen, **places):
-        known = _read(machine) or Chosen(python=chosen)
-        _state.write(_file(machine), replace(known, python=chosen, **places))
-
-
-def _read(machine: Machine) -> Chosen | None:
-    return _state.read(_file(machine), Chosen)
+    if not is_remembered(machine, chosen, **paths):
+        known = read(machine) or Chosen(python=chosen)
+        _state.write(_file(machine), replace(known, python=chosen, **paths))
 
 
 def _file(machine: Machine) -> Path:

@@ -39,6 +39,8 @@ class InterpreterSource:
     """Its own tool installs packages beside the interpreter, which virtual environments see."""
     is_lasting: ClassVar[bool] = True
     """What has been there stays; one that is not is brought by a later step of the set-up."""
+    home: ClassVar[str | None] = None
+    """The directory of our own, in `Machine.data`, that its interpreters are in; the files of projects bring these."""
     is_in_prefix: ClassVar[bool] = False
     """It is in the `prefix` that is asked for."""
 
@@ -48,10 +50,14 @@ class InterpreterSource:
 
     def serves(self, request: Request) -> bool:
         """Say whether this source brings the interpreter for a request."""
-        return request.source in self.names and not request.lock.format.brings_python
+        if request.lock.format.brings_python:
+            return self.home is not None
+        return request.source in self.names
 
     def owns(self, python: Interpreter, machine: Machine) -> bool:
         """Say whether an interpreter is of this source."""
+        if self.home is not None:
+            return python.path.parents[1].parent == machine.data / self.home
         return python.source in self.names
 
     def ensure(self, request: Request) -> StepResult:
@@ -81,11 +87,12 @@ class InterpreterSource:
 
 @functools.cache
 def all_sources() -> tuple[InterpreterSource, ...]:
-    """Return every source, by the names of their modules."""
+    """Return every source; those with a directory of our own come first, since a path says more than a name."""
     modules = (
         import_module(f"{interpreters.__name__}.{each.name}") for each in pkgutil.iter_modules(interpreters.__path__)
     )
-    return tuple(each for module in modules for each in _defined_in(vars(module)))
+    found = (each for module in modules for each in _defined_in(vars(module)))
+    return tuple(sorted(found, key=lambda each: each.home is None))
 
 
 def _defined_in(names: dict[str, object]) -> Iterator[InterpreterSource]:

@@ -118,7 +118,7 @@ def _looked_up(space: dict[str, Any], name: str) -> Any:
 def _only_kernel() -> str:
     machine = Machine.detect()
     ours = [kernel for kernel in kernelspec.registered(machine) if kernel.ours and kernel.problem is None]
-    here = [kernel for kernel in ours if kernel.project == choice.place(machine, "project")]
+    here = [kernel for kernel in ours if kernel.project == choice.path(machine, "project")]
     for candidates in (here, ours):
         if len(candidates) == 1:
             return candidates[0].name
@@ -129,7 +129,7 @@ def _only_kernel() -> str:
 
 
 def _project() -> Path:
-    return choice.place(Machine.detect(), "project") or Path.cwd()
+    return choice.path(Machine.detect(), "project") or Path.cwd()
 
 
 def _add(packages: list[str]) -> None:

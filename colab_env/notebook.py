@@ -15,8 +15,8 @@ from typing import Any, Literal
 from colab_env import _files
 from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionError, NotWritableError
 from colab_env.json_text import with_value
+from colab_env.jupyter.kernelspec import check_kernel_name
 from colab_env.machine import Machine
-from colab_env.names import check_kernel_name
 from colab_env.results import short
 
 _UNCHANGED = "nothing was changed"

@@ -244,7 +244,7 @@ def _is_set_up(request: Request) -> bool:
 
 
 def _project(machine: Machine, project: str | Path | None) -> Path:
-    chosen = Path(project).expanduser() if project is not None else choice.place(machine, "project")
+    chosen = Path(project).expanduser() if project is not None else choice.path(machine, "project")
     if chosen is None:
         msg = "nothing has been set up yet"
         raise MissingStepError(msg, hint="run setup() first, or name the project")

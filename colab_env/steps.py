@@ -214,7 +214,7 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     PreflightError with the kernel's last lines; then nothing is registered.
     """
     machine = Machine.detect()
-    directory = project_directory(project or choice.place(machine, "project") or ".")
+    directory = project_directory(project or choice.path(machine, "project") or ".")
     python = venv.recorded_python(directory)
     if python is None:
         msg = f"{short(directory)} has no virtual environment"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from colab_env import names
 from colab_env.errors import KernelNameError, KernelTakenError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import kernelspec
@@ -184,7 +183,7 @@ def test_kernels_are_listed_with_their_makers(runtime):
 
 @pytest.mark.parametrize("name", ["py312", "a.b", "a-b_c", "PY", "1"])
 def test_what_jupyter_takes_is_taken(name):
-    assert names.check_kernel_name(name) == name
+    assert kernelspec.check_kernel_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -192,7 +191,7 @@ def test_what_jupyter_takes_is_taken(name):
 )
 def test_a_bad_name_comes_with_a_better_one(name, better):
     with pytest.raises(KernelNameError) as caught:
-        names.check_kernel_name(name)
+        kernelspec.check_kernel_name(name)
     assert repr(better) in caught.value.hint
 
 

@@ -19,7 +19,7 @@ from colab_env.errors import (
     NotebookVersionError,
     NotWritableError,
 )
-from colab_env.names import check_kernel_name
+from colab_env.jupyter.kernelspec import check_kernel_name
 from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
 
 PYTHON3 = {"display_name": "Python 3", "name": "python3"}

@@ -238,7 +238,7 @@ def problems(old: Old) -> str:
 def test_what_the_first_release_left_is_healthy(old):
     assert problems(old) == ""
     assert venv.recorded_python(old.project) == choice.python(old.runtime) == old.python
-    assert choice.place(old.runtime, "project") == old.project
+    assert choice.path(old.runtime, "project") == old.project
     assert poetry.installed_version(old.runtime) == "2.5.1"
     (kernel,) = (each for each in kernelspec.registered(old.runtime) if each.ours)
     assert (kernel.project, kernel.tier, kernel.problem) == (old.project, "plain", None)

@@ -287,7 +287,7 @@ def test_an_empty_directory_becomes_a_project_with_an_environment(machine, proje
     python = project / ".venv/bin/python"
     assert answer(python, "import sys; print(sys.prefix)") == str(project / ".venv")
     assert answer(python, "import sys; print('%d.%d.%d' % sys.version_info[:3])") == machine.python.version
-    assert choice.place(Machine.detect(), "project") == project
+    assert choice.path(Machine.detect(), "project") == project
 
 
 def test_exactly_what_the_lock_file_says_is_installed(filled):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
-from colab_env.miniconda import conda, environment_yml
+from colab_env.miniconda import conda
 from colab_env.part import Part
 from colab_env.results import StepResult
 from colab_env.step import Artifact, Step
@@ -30,9 +30,6 @@ class Conda(InterpreterSource):
 
     def is_default(self, machine: Machine) -> bool:
         return machine.is_colab
-
-    def owns(self, python: Interpreter, machine: Machine) -> bool:
-        return python.source in self.names and environment_yml.prefix_of(python.path, machine) is None
 
     def ensure(self, request: Request) -> StepResult:
         source = conda.Source(distribution=str(request.source))

@@ -27,14 +27,9 @@ class EnvironmentYml(InterpreterSource):
     """An environment of conda's in our own directory, one for each project, file and content."""
 
     names = ()
+    home = environment_yml.HOME
     has_packages = True
     is_lasting = False
-
-    def serves(self, request: Request) -> bool:
-        return request.lock.format.brings_python
-
-    def owns(self, python: Interpreter, machine: Machine) -> bool:
-        return environment_yml.prefix_of(python.path, machine) is not None
 
     def ensure(self, request: Request) -> StepResult:
         machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
@@ -79,7 +74,7 @@ class EnvironmentYml(InterpreterSource):
 
 def base_prefix(machine: Machine) -> Path:
     """Return where the conda is that was used last."""
-    return choice.place(machine, "prefix") or Path(PREFIX)
+    return choice.path(machine, "prefix") or Path(PREFIX)
 
 
 def is_made(request: Request, python: Interpreter) -> bool:

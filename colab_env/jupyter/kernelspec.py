@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from colab_env import _files, _state
 from colab_env.errors import KernelNameError, KernelTakenError
 from colab_env.jupyter import guard
-from colab_env.names import check_kernel_name
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
     from colab_env.machine import Machine
 
+# jupyter_client.kernelspec._kernel_name_pat, whose `$` and IGNORECASE also let a final newline and a few non-ASCII
+# letters through, and which takes "..", a directory of its own.
+_ALLOWED = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
 _PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
@@ -150,6 +153,18 @@ def started_environ(spec: Mapping[str, Any], environ: Mapping[str, str]) -> dict
     """Return the whole environment of a kernel as a server with `environ` would start it."""
     added = {name: Template(value).safe_substitute(environ) for name, value in spec["env"].items()}
     return {**environ, **added}
+
+
+def check_kernel_name(name: str) -> str:
+    """Return the name if Jupyter takes it: ASCII letters, digits, dots, dashes and underscores. Else KernelNameError.
+
+    Jupyter takes capitals too, but lists and finds every kernel by its name in lower case.
+    """
+    if _ALLOWED.fullmatch(name):
+        return name
+    other = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.") or "py312"
+    msg = f"{name!r} is not a kernel name: Jupyter takes letters (a-z), digits, dots, dashes and underscores only"
+    raise KernelNameError(msg, hint=f"use {other!r}, for example")
 
 
 def directory(machine: Machine, name: str) -> Path:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from colab_env.machine import Machine
 
+HOME = "conda-envs"  # in the data directory
 _DISTRIBUTIONS = ("miniconda", "miniforge")
 _LIST = re.compile(r"(?m)^channels:(.*(?:\n(?:[ \t]*-.*|[ \t]*(?:#.*)?(?=\n)))*)")
 
@@ -192,7 +193,7 @@ def named_channels(text: str) -> list[str]:
 
 
 def _base(machine: Machine) -> Path:
-    return machine.data / "conda-envs"
+    return machine.data / HOME
 
 
 def _read(prefix: Path) -> Receipt | None:
