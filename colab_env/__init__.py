@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from colab_env.switching import switch
     from colab_env.undoing import undo
 
-_ROOMS = {
+_EXPORTS = {
     "caches": ("cache_list", "cache_prune", "cache_verify"),
     "diagnose": ("check_kernel", "kernels", "status"),
     "envs": (),  # used by its own name: colab_env.envs.create(...)
@@ -87,7 +87,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # PEP 562: a room is imported when something in it is first used, so that `import colab_env` costs next to nothing.
-    for room, names in _ROOMS.items():
+    for room, names in _EXPORTS.items():
         if name in names:
             return getattr(import_module(f"colab_env.{room}"), name)
         if name == room and not names:

@@ -35,7 +35,7 @@ def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], objec
     certificate settings are those that requests reads from the environment; certificates are always checked.
     """
     part = target.with_name(target.name + ".part")
-    with _files.explaining(target):
+    with _files.translate_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         had_part = part.exists()
         digest = _attempts(url, part, sleep)

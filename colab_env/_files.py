@@ -48,17 +48,17 @@ _SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "conda-envs")  # dir
 
 
 @contextlib.contextmanager
-def explaining(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Turn the system's errors about files into this package's, naming `path` where the system names nothing."""
     try:
         yield
     except (ConnectionError, TimeoutError):  # a pipe that nobody reads any more, or a network: no file's fault
         raise
     except OSError as error:
-        raise explained(error, path) from error
+        raise translate_error(error, path) from error
 
 
-def explained(error: OSError, path: Path | None = None) -> DiskFullError | NotWritableError:
+def translate_error(error: OSError, path: Path | None = None) -> DiskFullError | NotWritableError:
     """Return this package's error for one of the system's about files."""
     where = short(error.filename or path or "a file")
     reason = error.strerror or str(error)
@@ -90,7 +90,7 @@ def locked(
     that holds it alone: what another task of this one does is no other run.
     """
     how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    with explaining(path):
+    with translate_os_errors(path):
         handle = _taken(path, how | fcntl.LOCK_NB)
         if handle is None and not wait:
             yield False
@@ -149,7 +149,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
     """Replace a file's text whole or not at all, keeping its mode. Follows a symbolic link to the file it names."""
     path, content = path.resolve(), text.encode()
-    with explaining(path):
+    with translate_os_errors(path):
         _ledger.note(path, hashlib.sha256(content).hexdigest())
         path.parent.mkdir(parents=True, exist_ok=True)
         _put(path, content, mode=mode)
@@ -157,14 +157,14 @@ def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
 
 def put_back(path: Path, content: bytes, *, mode: int, mtime_ns: int) -> None:
     """Replace a file by one with this content, mode and time, whole or not at all."""
-    with explaining(path):
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _put(path, content, mode=mode, mtime_ns=mtime_ns)
 
 
 def put_back_link(path: Path, target: str) -> None:
     """Replace whatever file or link is at a path by a symbolic link, in one instant."""
-    with explaining(path):
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(path, "new")
         new.unlink(missing_ok=True)
@@ -222,7 +222,7 @@ def write_program(path: Path, text: str) -> None:
 
 def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
     """Copy a file or a tree."""
-    with explaining(target):
+    with translate_os_errors(target):
         if source.is_dir():
             _ledger.note(target, _ledger.TREE)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -245,13 +245,13 @@ def copy_links(source: Path, target: Path) -> None:
                 raise
             shutil.copy2(one, other, follow_symlinks=False)
 
-    with explaining(target):
+    with translate_os_errors(target):
         shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy)
 
 
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
-    with explaining(target):
+    with translate_os_errors(target):
         if source.is_dir():
             _ledger.note(source, _ledger.MovedTo(path=target))
         else:
@@ -271,21 +271,43 @@ def exchange(one: Path, other: Path) -> None:
 
 def move_back(moved: Path, path: Path) -> None:
     """Take a `move` of a directory back, as if it had not been."""
-    with explaining(path):
+    with translate_os_errors(path):
         _rename(moved, path)
         _ledger.forget(path)
 
 
 def remove(path: Path) -> None:
     """Delete a file, a link or a tree. The caller has made sure that it is ours."""
-    with explaining(path):
+    with translate_os_errors(path):
         _ledger.note(path, _ledger.ABSENT)
         _delete(path)
 
 
+def unlink(path: Path) -> None:
+    """Delete one file or link; do not fail if it does not exist."""
+    path.unlink(missing_ok=True)
+
+
+def remove_if_empty(directory: Path) -> None:
+    """Delete a directory that nothing is in; leave any other as it is."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename as the system does it, without a word in the ledger: for what the ledger itself is in. Raises OSError."""
+    source.rename(target)
+
+
+def chmod(path: Path, mode: int) -> None:
+    """Change the permissions of a file, but for its kind."""
+    with translate_os_errors(path):
+        path.chmod(stat.S_IMODE(mode))
+
+
 def link(path: Path, target: str | Path) -> None:
     """Make a symbolic link where nothing is."""
-    with explaining(path):
+    with translate_os_errors(path):
         _ledger.note(path, _ledger.BY_TOOL)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
@@ -314,7 +336,7 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
             for path, directory in zip(paths, scratch, strict=True):
                 if not os.path.lexists(path):
                     _ledger.note(path, _ledger.TREE)  # now, while its parents are missing too
-                with explaining(path):
+                with translate_os_errors(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     held.enter_context(_marked(_beside(path, "staging")))
                 discard(directory)
@@ -331,7 +353,7 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
 
 def discard(path: Path) -> None:
     """Delete scratch files of our own, which no ledger knows."""
-    with explaining(path):
+    with translate_os_errors(path):
         if os.path.lexists(path):
             _delete_in_place(path)
 
@@ -412,7 +434,7 @@ def read_receipt(directory: Path) -> dict[str, Any] | None:
 
 def write_receipt(directory: Path, receipt: Mapping[str, Any]) -> None:
     """Mark `directory` as ours and complete, once all of it is on the disk. The last thing a transaction does."""
-    with explaining(directory):
+    with translate_os_errors(directory):
         sync_tree(directory)
     write_json(directory / RECEIPT, receipt)
 
@@ -485,7 +507,7 @@ def updating(path: Path) -> Iterator[Path]:
 def _transaction(path: Path) -> Iterator[list[bool]]:
     """Hold the mark that says that a run works at `path`; once it has begun, the old directory returns if it raises."""
     begun: list[bool] = []
-    with explaining(path):
+    with translate_os_errors(path):
         if not os.path.lexists(path):
             _ledger.note(path, _ledger.TREE)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -562,7 +584,7 @@ def recover(path: Path, *, wait: bool = True) -> None:
     What was half written, half copied or half deleted goes. What somebody else put at `path` since then is left alone,
     and so, without `wait`, is the work of a run that goes on.
     """
-    with explaining(path):
+    with translate_os_errors(path):
         if not leftovers(path):
             return
         has_begun = os.path.lexists(_beside(path, "building"))
@@ -653,7 +675,7 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
 @contextlib.contextmanager
 def private_directory(parent: Path) -> Iterator[Path]:
     """Give an empty directory below `parent` (our own) that nobody else reads; it is gone after the block."""
-    with explaining(parent):
+    with translate_os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=parent) as place, _directory_lock(Path(place)):
             yield Path(place)
@@ -676,7 +698,7 @@ def _directory_lock(directory: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def mark(directory: Path, text: str) -> Iterator[None]:
     """Keep a small file of this text in `directory`, one of our own, until the block ends."""
-    with explaining(directory):
+    with translate_os_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=_MARK, dir=directory)
         try:
@@ -701,7 +723,7 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
 
     The work of runs that go on is left alone.
     """
-    with explaining(data):
+    with translate_os_errors(data):
         for directory in (data, *(data / name for name in _SWEPT)):
             for entry in list(directory.iterdir()) if directory.is_dir() else ():
                 if (named := beside_of(entry)) is not None:
@@ -737,5 +759,5 @@ def check_writable(directory: Path) -> None:
     if not nearest.is_dir():
         msg = f"{short(nearest)} is a file, not a directory"
         raise NotWritableError(msg, hint="choose another directory")
-    with explaining(nearest), tempfile.TemporaryFile(dir=nearest):
+    with translate_os_errors(nearest), tempfile.TemporaryFile(dir=nearest):
         pass

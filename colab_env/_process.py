@@ -11,13 +11,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from colab_env import _files, _report
 from colab_env.errors import CommandError
@@ -61,10 +62,10 @@ class Finished:
 class Follower(Protocol):
     """Watches a program at work."""
 
-    def sees(self, line: str) -> bool:
+    def on_line(self, line: str) -> bool:
         """Look at a line that it prints; True means that nobody else needs it."""
 
-    def looks(self, pid: int) -> None:
+    def on_tick(self, pid: int) -> None:
         """Look at the running program, five times a second."""
 
 
@@ -103,6 +104,21 @@ def run(
     if check and returncode:
         raise failed(finished)
     return finished
+
+
+def become(program: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Run a program in the place of this process: its terminal, its process id, its exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a new program would go on to
+        signal.signal(number, signal.SIG_DFL)
+    os.execve(program, [str(program), *arguments], dict(environ))  # noqa: S606  that is the point
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Send a signal to a program and all that it started; do not fail if it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
 
 
 def failed(
@@ -267,7 +283,7 @@ def _start(
         )
     except OSError as error:
         if error.errno in _SHORT:
-            raise _files.explained(error, Path(words[0])) from error
+            raise _files.translate_error(error, Path(words[0])) from error
         where = f" in {cwd}" if cwd is not None and not cwd.is_dir() else ""
         raise _cannot_start(words, f"{error.strerror}{where}") from error
     if team := _team.get():
@@ -378,7 +394,7 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
     def look() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the stop button is the main thread's
         while not ended.wait(_GLANCE):
-            follow.looks(child.pid)
+            follow.on_tick(child.pid)
 
     # A copy of this context: it knows the screen.
     watcher = threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True)
@@ -397,7 +413,7 @@ def _read(child: subprocess.Popen[str], follow: Follower | None) -> tuple[str, .
     moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
     for raw in stream:
         text = _report.clean(raw.rstrip("\r\n"))
-        if follow is not None and follow.sees(text):
+        if follow is not None and follow.on_line(text):
             continue
         if moving:
             lines.pop()

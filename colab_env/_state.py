@@ -59,7 +59,7 @@ def is_marked(directory: Path) -> bool:
 
 def complete(directory: Path, value: State) -> None:
     """Mark `directory` as ours and complete, once all of it is on the disk. The last thing a transaction does."""
-    with _files.explaining(directory):
+    with _files.translate_os_errors(directory):
         _files.sync_tree(directory)
     write(directory / _files.RECEIPT, value)
 

@@ -26,7 +26,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or the code of the error's class (see `colab_env.errors`)."""
-    own, rest = env_cli.divided(sys.argv[1:] if argv is None else argv)
+    own, rest = env_cli.split_command_line(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(own)
     arguments.rest = rest
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from colab_env.errors import ColabEnvError
 
     try:
-        with _files.explaining(Path.home()), _process.stoppable():
+        with _files.translate_os_errors(Path.home()), _process.stoppable():
             code = _in_screen(arguments)
         sys.stdout.flush()
     except ColabEnvError as error:

@@ -15,7 +15,7 @@ _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the config
 Command = Callable[..., Any]
 
 
-def divided(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_command_line(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Divide a command line into colab-env's own words and those of the program that it runs, for nobody else to read.
 
     A kernel passes all words of `#!/usr/bin/colab-env run NAME PROGRAM` as one; they are words again where the next one

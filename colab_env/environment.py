@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, index, pyproject, system, uv, venv
 from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, outgrown, parse_specifier
+from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
 from colab_env.locks.installing import Target
@@ -97,9 +97,13 @@ class Environment:
             raise NoSuchPythonError(msg, hint=self._other_python(asked, asking.name))
 
     def _other_python(self, asked: str, asking: str) -> str:
-        own = system.of_machine(self.request.machine)
+        own = system.machine_python(self.request.machine)
         colab = self.request.machine.is_colab
-        said = outgrown(own.version, parse_specifier(asked), asking=asking, is_colab=colab) if own else None
+        said = (
+            unsupported_python_message(own.version, parse_specifier(asked), asking=asking, is_colab=colab)
+            if own
+            else None
+        )
         return said or f"choose another Python: setup(python={asked!r})"
 
     def _keeper(self, target: Target) -> keeping.Keeper | None:
@@ -142,7 +146,7 @@ class Environment:
         if request.receipt is None or (target.uv is None and "poetry" not in request.lock.format.options):
             return False
         visible = request.system_site_packages
-        return venv.misfit(request.project, python=self.python, system_site_packages=visible) is None
+        return venv.mismatch(request.project, python=self.python, system_site_packages=visible) is None
 
     def _rebuild(self, target: Target, know_files: Callable[[], object]) -> None:
         kept = venv.set_aside_foreign(self.request.project)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -94,11 +92,7 @@ def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn
     """Become a program of the environment: the same process and terminal, its own signals and exit code."""
     place = _find(name, base)
     found = place.program(program)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a new program would go on to
-        signal.signal(number, signal.SIG_DFL)
-    os.execve(found, [str(found), *arguments], _activated(place, Machine.detect().environ))  # noqa: S606  that is the point
+    _process.become(found, arguments, _activated(place, Machine.detect().environ))
 
 
 def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoReturn:
@@ -260,7 +254,7 @@ def _step(
     def describe() -> Artifact:
         receipt = _receipt(place)
         what = f"Environment {place.name!r} with Python {receipt.python.version}"
-        return Artifact(what=f"{what} and {inventory.counted(len(receipt.packages))}", where=place.path)
+        return Artifact(what=f"{what} and {inventory.pluralize(len(receipt.packages))}", where=place.path)
 
     def swept_build() -> None:
         moving.clear_leftovers(place.base)

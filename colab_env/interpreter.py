@@ -64,7 +64,7 @@ def parse_specifier(text: str) -> SpecifierSet:
         raise UsageError(msg, hint="write a version such as 3.12 or a range such as '>=3.11,<3.13'") from error
 
 
-def spelled(specifier: SpecifierSet) -> str:
+def format_specifier(specifier: SpecifierSet) -> str:
     """Write a specifier as a person would: 3.12 for ==3.12.*, and * for any."""
     return re.sub(r"^==(.*)\.\*$", r"\1", str(specifier)) or "*"
 
@@ -74,7 +74,7 @@ def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
     return any(specifier.contains(f"{short_version}.{micro}") for micro in range(60))
 
 
-def outgrown(version: str, specifier: SpecifierSet, *, asking: str, is_colab: bool) -> str | None:
+def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking: str, is_colab: bool) -> str | None:
     """Return the sentence for a machine whose own Python `version` the specifier excludes, or None when it fits.
 
     `asking` names what asks, such as "pyproject.toml".
@@ -88,7 +88,7 @@ def outgrown(version: str, specifier: SpecifierSet, *, asking: str, is_colab: bo
     own = f"3.{minor}" if nearest != minor else version
     has = f"Colab has moved to {own}" if is_colab else f"This machine's Python is {own}"
     use = f"; use python='3.{nearest}'" if nearest is not None else ""
-    return f"{has}; {asking} needs {spelled(specifier)}{use}"
+    return f"{has}; {asking} needs {format_specifier(specifier)}{use}"
 
 
 def _joined(alternatives: list[SpecifierSet]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import interpreter_sources, system, venv
-from colab_env.interpreter import outgrown, parse_specifier
+from colab_env.interpreter import parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
 from colab_env.locks.requirements_text import Wanted
 from colab_env.machine import Machine
@@ -101,11 +101,13 @@ def _wanted(
 
 
 def _outgrown(request: Request) -> str | None:
-    own = system.of_machine(request.machine)
+    own = system.machine_python(request.machine)
     if request.requires_python is None or own is None:
         return None
     asking, colab = request.lock.asks_for_python.name, request.machine.is_colab
-    return outgrown(own.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab)
+    return unsupported_python_message(
+        own.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab
+    )
 
 
 def _markers_of(version: str) -> dict[str, str]:

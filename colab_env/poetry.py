@@ -162,7 +162,7 @@ def _run(verb: list[str], *options: str, project: Path, machine: Machine, enviro
     argv = [*_argv(machine), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
-        raise index.not_an_index(environ, finished.lines) or _explained(finished, project)
+        raise index.not_an_index(environ, finished.lines) or _translate_error(finished, project)
     return (INDEX_NOTE,) if INDEX_NOTE in finished.output else ()
 
 
@@ -188,7 +188,7 @@ def _argv(machine: Machine, launcher: Path = _LAUNCHER) -> list[str | Path]:
     return [_python(machine), "-I", launcher, machine.data / "index.json"]
 
 
-def _explained(finished: _process.Finished, project: Path) -> CommandError | DiskFullError | NetworkError:
+def _translate_error(finished: _process.Finished, project: Path) -> CommandError | DiskFullError | NetworkError:
     text = finished.output
     if "No space left on device" in text:
         msg = f"no space left on the disk while Poetry installed {short(project)}"

@@ -234,7 +234,7 @@ def project_directory(project: str | Path) -> Path:
     if not nearest.is_dir():
         msg = f"{short(nearest)} is a file, not a directory"
         raise NotWritableError(msg, hint="choose another directory")
-    with _files.explaining(path):
+    with _files.translate_os_errors(path):
         return path.resolve()
 
 

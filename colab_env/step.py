@@ -67,7 +67,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
     """
     made = _ledger.missing_parents(machine.data)
     with contextlib.ExitStack() as held:
-        held.enter_context(_files.explaining(machine.data))
+        held.enter_context(_files.translate_os_errors(machine.data))
         held.enter_context(_process.stoppable())
         for_all = _files.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
         held.enter_context(for_all)
@@ -109,7 +109,7 @@ class Step:
     def run(self) -> StepResult:
         """Do what is needed and return the line for it."""
         began = time.monotonic()
-        with _files.explaining(self.lock):
+        with _files.translate_os_errors(self.lock):
             reason = self.check()
             if reason is None and _files.leftovers(where := self.describe().where):
                 _files.recover(where, wait=False)

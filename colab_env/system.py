@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _process
 from colab_env.errors import CommandError, NoSuchPythonError
-from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, outgrown, spelled
+from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, format_specifier, unsupported_python_message
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -57,7 +57,7 @@ def query_interpreter(python: Interpreter, *, machine: Machine) -> SitePaths:
     return SitePaths(directories=tuple(map(Path, places)), markers=markers)
 
 
-def of_machine(machine: Machine) -> Interpreter | None:
+def machine_python(machine: Machine) -> Interpreter | None:
     """Return the Python that the machine's own tools run on; None when it is none that can be used."""
     return inspect(machine.machine_python, machine=machine)
 
@@ -72,7 +72,7 @@ def find(specifier: SpecifierSet, *, machine: Machine) -> Interpreter:
         if specifier.contains(interpreter.version):
             return interpreter
         seen.append(interpreter)
-    raise missing(specifier, available(machine=machine), own=of_machine(machine), is_colab=machine.is_colab)
+    raise missing(specifier, available(machine=machine), own=machine_python(machine), is_colab=machine.is_colab)
 
 
 def available(*, machine: Machine) -> list[Interpreter]:
@@ -115,9 +115,11 @@ def missing(
 ) -> NoSuchPythonError:
     """Make the error that says which Pythons there are instead, and whether the machine's `own` was left behind."""
     names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
-    msg = f"no Python on this machine fits {spelled(specifier)!r}; there is: {names}"
+    msg = f"no Python on this machine fits {format_specifier(specifier)!r}; there is: {names}"
     hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
-    if own is not None and (said := outgrown(own.version, specifier, asking="the project", is_colab=is_colab)):
+    if own is not None and (
+        said := unsupported_python_message(own.version, specifier, asking="the project", is_colab=is_colab)
+    ):
         hint = f"{said}, installed with interpreter='uv' or interpreter='miniconda'"
     return NoSuchPythonError(msg, hint=hint)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -18,7 +17,7 @@ from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.named_env.names import meant
+from colab_env.named_env.names import suggest
 from colab_env.results import short
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
@@ -110,13 +109,13 @@ def undo(
     only = None if project is None else Path(os.path.realpath(Path(project).expanduser()))
     lock = machine_lock(machine)
     parents = _ledger.missing_parents(lock)
-    with _files.explaining(machine.data), _process.stoppable(), _files.locked(lock):
+    with _files.translate_os_errors(machine.data), _process.stoppable(), _files.locked(lock):
         if not dry_run:
             _clear_leftovers(machine, lock)
         places = _undo(machine, chosen, only, dry_run=dry_run)
-        lock.unlink(missing_ok=True)
+        _files.unlink(lock)
         for parent in parents:
-            _remove_if_empty(parent)
+            _files.remove_if_empty(parent)
     return UndoResult(places=tuple(places), dry_run=dry_run)
 
 
@@ -125,7 +124,7 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
     chosen = {name.replace("-", "_") for name in names}
     if unknown := sorted(chosen - set(STEPS)):
         msg = f"no step is called {unknown[0]!r}"
-        raise UsageError(msg, hint=meant(unknown[0], STEPS))
+        raise UsageError(msg, hint=suggest(unknown[0], STEPS))
     return chosen
 
 
@@ -156,7 +155,7 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
         places.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
     if not dry_run:
         for parent in sorted(record.made, reverse=True):
-            _remove_if_empty(parent)
+            _files.remove_if_empty(parent)
     is_whole = not chosen and project is None
     if is_whole and is_used(machine.data) and all(place.reason is None for place in places):
         places += _without_data(machine, gone={place.path for place in places}, dry_run=dry_run)
@@ -218,7 +217,7 @@ def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undon
     try:
         yield from _attempted(change, ledger, dry_run=dry_run)
     except (ColabEnvError, OSError) as error:
-        problem = error if isinstance(error, ColabEnvError) else _files.explained(error, change.path)
+        problem = error if isinstance(error, ColabEnvError) else _files.translate_error(error, change.path)
         yield _left(change, change.path, problem.message)
 
 
@@ -237,7 +236,7 @@ def _attempted(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Un
         yield from (_left(change, path, reason) for path, reason in left.items())
     if not dry_run:
         for parent in change.first.made:
-            _remove_if_empty(parent)
+            _files.remove_if_empty(parent)
         if change.overlay is None or not change.overlay.is_dir():
             ledger.undone(change.path, made=[parent for parent in change.first.made if parent.is_dir()])
 
@@ -380,20 +379,20 @@ def _remove_data(machine: Machine, ledger: Ledger, *, is_empty: bool) -> None:
     outside = next(parent for parent in machine.data.parents if parent not in made)
     doomed = outside / f".{machine.data.name}.colab-env-doomed"
     try:
-        machine.data.rename(doomed)
+        _files.rename(machine.data, doomed)
     except OSError:  # a mount point, or it comes from below on an overlay
         _files.remove(ledger.directory)
-        _remove_if_empty(machine.data)
-        machine_lock(machine).unlink(missing_ok=True)
+        _files.remove_if_empty(machine.data)
+        _files.unlink(machine_lock(machine))
     else:
         _delete_data(doomed, made, machine_lock(machine))
 
 
 def _delete_data(doomed: Path, made: Iterable[Path], lock: Path) -> None:
     """Do the last steps."""
-    lock.unlink(missing_ok=True)
+    _files.unlink(lock)
     for parent in made:
-        _remove_if_empty(parent)
+        _files.remove_if_empty(parent)
     _files.discard(doomed)
 
 
@@ -412,8 +411,3 @@ def _remove_from_path(directory: Path) -> None:
     parts = os.environ.get("PATH", "").split(os.pathsep)
     if str(directory) in parts:
         os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(directory))
-
-
-def _remove_if_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        directory.rmdir()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from colab_env import _files, _process, _report, _state, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
-from colab_env.interpreter import Interpreter, spelled
+from colab_env.interpreter import Interpreter, format_specifier
 from colab_env.wheels import WheelInstaller
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index
             _process.run([uv, "python", "install", request], environ=children)
         answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
     except CommandError as error:
-        raise _explained(error, spelled(specifier)) from error
+        raise _translate_error(error, format_specifier(specifier)) from error
     path = Path(answer.lines[-1])
     return Interpreter(path=path, version=_version(uv, path, children), source="uv")
 
@@ -109,7 +109,7 @@ def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     return str(next(each["version"] for each in listed if Path(each["path"]).resolve() == real))
 
 
-def _explained(error: CommandError, request: str) -> CommandError | NoSuchPythonError | NetworkError:
+def _translate_error(error: CommandError, request: str) -> CommandError | NoSuchPythonError | NetworkError:
     text = "\n".join(error.lines)
     if "No download found" in text or "No interpreter found" in text or "Invalid version request" in text:
         msg = f"uv offers no Python that fits {request!r}"

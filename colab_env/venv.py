@@ -63,11 +63,11 @@ def health_check(
 
     `inputs` is a checksum of what it is to be filled from, `receipt` what `read_receipt` gave.
     """
-    wrong = misfit(project, python=python, system_site_packages=system_site_packages)
+    wrong = mismatch(project, python=python, system_site_packages=system_site_packages)
     return wrong or _outdated(project, inputs, receipt)
 
 
-def misfit(project: Path, *, python: Interpreter, system_site_packages: bool) -> str | None:
+def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) -> str | None:
     """Return why the environment has to be made anew, or None when installing into it is enough."""
     settings = _settings(project / NAME)
     if settings is None:

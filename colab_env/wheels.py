@@ -59,10 +59,10 @@ class WheelInstaller:
         try:
             _process.run(argv, environ=self.environ)
         except CommandError as error:
-            raise explained(error, self.environ) from error
+            raise translate_error(error, self.environ) from error
 
 
-def explained(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:
+def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:
     """Return the error for what uv or pip with this `environ` died of: the disk, the network, or what they say themselves."""
     text = "\n".join(error.lines)
     if "No space left on device" in text:

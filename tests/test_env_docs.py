@@ -17,7 +17,7 @@ LINES = sorted(set(re.findall(r"(?m)^ *(?:.*lock )?(colab-env .+?)(?: >.*| +#.*)
 
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_line_is_understood(line):
-    own, _ = env_cli.divided(shlex.split(line)[1:])
+    own, _ = env_cli.split_command_line(shlex.split(line)[1:])
     arguments = cli._parser().parse_args(own)
     assert callable(arguments.run)
 

@@ -108,6 +108,60 @@ def test_only_one_module_starts_processes():
     }
 
 
+# What changes the world, by the names that Python has for it.
+WRITES = {
+    "write_text",
+    "write_bytes",
+    "unlink",
+    "rmdir",
+    "mkdir",
+    "rename",
+    "symlink_to",
+    "hardlink_to",
+    "touch",
+    "chmod",
+}
+SYSTEM = {
+    *(
+        "rename",
+        "replace",
+        "unlink",
+        "remove",
+        "rmdir",
+        "mkdir",
+        "makedirs",
+        "symlink",
+        "link",
+        "chmod",
+        "chown",
+        "utime",
+    ),
+    *("truncate", "kill", "killpg", "fork", "execve", "execv", "posix_spawn", "mkfifo"),
+}
+READS = {"which", "disk_usage", "get_terminal_size"}
+EDGES = {"_files", "_ledger", "_process", "_state", "_download", "envs", "moving"}  # their functions have such names
+
+
+def changes(tree: ast.AST) -> set[str]:
+    """Return the calls that write, start or download by themselves."""
+    functions = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = {(ast.unparse(each.value), each.attr) for each in functions if isinstance(each, ast.Attribute)}
+    return {
+        f"{owner}.{name}"
+        for owner, name in named
+        if (owner == "os" and name in SYSTEM)
+        or (owner == "shutil" and name not in READS)
+        or (name in WRITES and owner not in {"os", "shutil", *EDGES})
+        or owner in {"requests", "socket", "subprocess", "urllib.request"}
+    }
+
+
+def test_only_modules_with_an_underscore_change_the_world():
+    own = {module for module in MODULES if not module.rpartition(".")[2].startswith("_") and module != "__init__"}
+    assert {module: found for module in own if (found := changes(MODULES[module]))} == {}
+    assert changes(MODULES["_files"])
+
+
 def test_only_the_screen_and_the_doors_print():
     printing = {module for module, tree in MODULES.items() if "print" in calls(tree)} - COPIES
     assert printing <= {"_report", "cli", "env_cli"}

@@ -239,14 +239,14 @@ def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch)
     monkeypatch.setattr(_report, "packages", lambda done, total, **_: told.append((done, total)))
     (tmp_path / "archive-v0/old").mkdir(parents=True)
     follower = uv_progress.Follower(tmp_path)
-    follower.looks(1)
+    follower.on_tick(1)
     assert told == []  # everything may be in the cache
     for name in ("one", "two"):
-        assert follower.sees(f"DEBUG Identified uncached distribution: {name}==1.0")
-    assert not follower.sees("Resolved 2 packages in 1ms")
-    follower.looks(1)
+        assert follower.on_line(f"DEBUG Identified uncached distribution: {name}==1.0")
+    assert not follower.on_line("Resolved 2 packages in 1ms")
+    follower.on_tick(1)
     (tmp_path / "archive-v0/new").mkdir()
-    follower.looks(1)
+    follower.on_tick(1)
     assert told == [(0, 2), (1, 2)]
 
 
@@ -254,11 +254,11 @@ def test_the_time_left_goes_by_size_where_uv_names_it(tmp_path):
     follower = uv_progress.Follower(tmp_path)
     follower.missing = 11
     for line in ("Downloading torch (2.0GiB)", "   Downloading numpy (16.0MiB)", " Downloaded numpy"):
-        assert not follower.sees(line)
+        assert not follower.on_line(line)
     assert 0.005 < follower._share(10, 0) < 0.02  # ten of eleven packages, and nearly nothing of the bytes
     assert 0.4 < follower._share(10, 3 * 2**30) < 0.5
     assert follower._share(10, 2**40) == 0.95
-    follower.sees(" Downloaded torch")
+    follower.on_line(" Downloaded torch")
     assert follower._share(11, 0) == 1.0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import colab_env
 from colab_env.errors import KeepError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, outgrown, parse_specifier
+from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import poetry_lock, pylock, requirements_text
 from colab_env.plans import comparison, distributions, keeping, linking, project_needs
 from colab_env.plans.comparison import Sides
@@ -373,11 +373,13 @@ def test_debian_s_oldest_metadata_is_linked_as_a_modern_one(tmp_path):
     ],
 )
 def test_a_project_that_the_machine_s_python_does_not_suit_is_told_so(version, asked, sentence):
-    assert outgrown(version, parse_specifier(asked), asking="pyproject.toml", is_colab=True) == sentence
+    assert (
+        unsupported_python_message(version, parse_specifier(asked), asking="pyproject.toml", is_colab=True) == sentence
+    )
 
 
 def test_outside_colab_the_sentence_speaks_of_this_machine():
-    said = outgrown("3.13.1", parse_specifier("<3.13"), asking="pyproject.toml", is_colab=False)
+    said = unsupported_python_message("3.13.1", parse_specifier("<3.13"), asking="pyproject.toml", is_colab=False)
     assert said.startswith("This machine's Python is 3.13; ")
 
 

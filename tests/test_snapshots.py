@@ -303,7 +303,6 @@ def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
     colab_env.save(cache)
     assert all(each.problem is None for each in colab_env.cache_list(cache).snapshots)
     lose(project)
-    runtime = Machine.detect()
 
     def found(**options: Sequence[str]) -> bool:
         tried = SetupCache(cache, asked_for(project, **options))

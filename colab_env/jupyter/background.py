@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import signal
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from colab_env import _process
 from colab_env.errors import PreflightError, UsageError
 from colab_env.jupyter import guard
 from colab_env.standalone import _plain
@@ -104,8 +104,7 @@ class BackgroundKernel:
     def close(self) -> None:
         """End the kernel with everything that it started."""
         if self.is_alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            _process.signal_group(self._process.pid, signal.SIGKILL)
         if self._manager is not None:
             _aside(self._manager.cleanup_resources)
             self._manager.context.destroy(linger=0)
@@ -198,7 +197,7 @@ class BackgroundKernel:
                     else:
                         show(message)
             except KeyboardInterrupt:
-                os.killpg(self._process.pid, signal.SIGINT)
+                _process.signal_group(self._process.pid, signal.SIGINT)
         return reply
 
     def _messages(self) -> list[Mapping[str, Any]]:

@@ -83,7 +83,7 @@ class UvInstaller:
             try:
                 _process.run(argv, environ=self.environ, cwd=lock.parent, follow=seen)
             except CommandError as error:
-                raise explained(error, self.environ) from error
+                raise translate_error(error, self.environ) from error
         return "".join(f"{line}\n" for line in seen.lines)
 
     def install(self, arguments: Sequence[str | Path], *, python: Path, cwd: Path, text: str | None = None) -> None:
@@ -99,7 +99,7 @@ class UvInstaller:
             with _report.activity("Installing"):
                 _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
         except CommandError as error:
-            raise explained(error, self.environ) from error
+            raise translate_error(error, self.environ) from error
 
     def _written(self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
@@ -109,7 +109,7 @@ class UvInstaller:
             try:
                 _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd)
             except CommandError as error:
-                raise explained(error, self.environ) from error
+                raise translate_error(error, self.environ) from error
             return target.read_text(encoding="utf-8")
 
 
@@ -119,18 +119,18 @@ class _Added:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def sees(self, line: str) -> bool:
+    def on_line(self, line: str) -> bool:
         if found := re.fullmatch(r" \+ ([\w.-]+)(==\S+)?(?: @ (\S+)| \(from (\S+)\))?", line):
             name, version, *addresses = found.groups()
             address = next(filter(None, addresses), None)
             self.lines.append(f"{name} @ {address}" if address else f"{name}{version or ''}")
         return False
 
-    def looks(self, pid: int) -> None:
+    def on_tick(self, pid: int) -> None:
         pass
 
 
-def explained(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
+def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
     """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words."""
     text = "\n".join(error.lines)
     if found := re.search(r"Hash mismatch for `([^`]+)`", text):
@@ -143,7 +143,7 @@ def explained(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
         return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if found := re.search(r".*incompatible with the `pylock\.toml`'s Python requirement.*", text):
         return NoSuchPythonError(found[0].strip(), hint="choose another Python")
-    return wheels.explained(error, environ)
+    return wheels.translate_error(error, environ)
 
 
 def _tail(text: str, start: int) -> str:

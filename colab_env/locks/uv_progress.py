@@ -39,7 +39,7 @@ class Follower:
         self._large: dict[str, float] = {}
         self._there: set[str] = set()
 
-    def sees(self, line: str) -> bool:
+    def on_line(self, line: str) -> bool:
         """Take note of a line that uv prints, and say whether it was for us only."""
         if _UNCACHED.match(line):
             self.missing += 1
@@ -49,7 +49,7 @@ class Follower:
             self._there.add(found[1])
         return line.startswith("DEBUG ")
 
-    def looks(self, pid: int) -> None:
+    def on_tick(self, pid: int) -> None:
         """Show how far the program `pid` is."""
         if self.missing:
             done = min(self._arrived() - self._before, self.missing)

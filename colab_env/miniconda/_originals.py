@@ -124,7 +124,7 @@ class Originals:
 
     def restore(self, path: Path, entry: Entry) -> None:
         """Put one path back with its content, mode, owner and time, whole or not at all."""
-        with _files.explaining(path):
+        with _files.translate_os_errors(path):
             if stat.S_ISDIR(entry.mode):
                 _restore_directory(path, entry)
                 return

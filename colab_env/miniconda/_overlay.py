@@ -295,7 +295,7 @@ def overlaying(prefix: Path, *, saved: Path, path: str = "", owned: bool = False
     if not owned:
         _ledger.note(prefix, _ledger.Overlaid(saved=saved))
     with _ledger.paused():
-        with _files.explaining(prefix):
+        with _files.translate_os_errors(prefix):
             overlay.begin()
             # Until the block has written a new receipt, nothing here counts as installed.
             prefix.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colab_env import _files, _state
 from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, require_version, spelled
+from colab_env.interpreter import Interpreter, format_specifier, require_version
 from colab_env.miniconda import conda
 from colab_env.results import short
 
@@ -129,8 +129,8 @@ class CondaEnvironment:
 
     def _require(self, specifier: SpecifierSet, version: str) -> None:
         if not specifier.contains(version):
-            msg = f"{short(self.file)} makes Python {version}, and {spelled(specifier)} is asked for"
-            hint = f"write `- python={spelled(specifier)}` among its dependencies, or ask for no Python"
+            msg = f"{short(self.file)} makes Python {version}, and {format_specifier(specifier)} is asked for"
+            hint = f"write `- python={format_specifier(specifier)}` among its dependencies, or ask for no Python"
             raise NoSuchPythonError(msg, hint=hint)
 
     def _receipt(self, prefix: Path, python: Path, version: str) -> Receipt:

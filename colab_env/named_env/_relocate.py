@@ -34,7 +34,7 @@ def exchange(one: Path, other: Path) -> None:
 
     Where it cannot, `recover` knows what a run that is killed in between leaves.
     """
-    with _files.explaining(one):
+    with _files.translate_os_errors(one):
         if not _exchanged(one, other):
             _files.exchange(one, other)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from colab_env import _files, _state
 from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
-from colab_env.named_env.names import check_environment_name, meant
+from colab_env.named_env.names import check_environment_name, suggest
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
 
@@ -114,7 +114,7 @@ class NamedEnvironment:
         if program and "/" not in program and path.is_file() and _may_execute(path):
             return path
         msg = f"there is no program {program!r} in the environment {self.name!r}"
-        raise NoSuchProgramError(msg, hint=meant(program, self.programs()))
+        raise NoSuchProgramError(msg, hint=suggest(program, self.programs()))
 
     def programs(self) -> list[str]:
         """Return the names of its programs."""
@@ -146,7 +146,7 @@ class EnvironmentInfo:
     def __repr__(self) -> str:
         used = "; ".join(f"{each.pid} {each.command}" for each in self.processes)
         size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
-        columns = f"{self.python or '-':<8} {counted(self.packages):>12} {size:>10} {written_age(self.age):>8}"
+        columns = f"{self.python or '-':<8} {pluralize(self.packages):>12} {size:>10} {written_age(self.age):>8}"
         words = f"{self.health or 'healthy'}{f', in use by {used}' if used else ''}"
         return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
 
@@ -167,7 +167,7 @@ def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
         msg = f"{short(there.path)} is not an environment that can be used: {there.health_check()}"
         raise BrokenEnvironmentError(msg, hint=_way_out(there))
     msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
-    raise NoSuchEnvironmentError(msg, hint=meant(name, (each.name for each in everything(bases))))
+    raise NoSuchEnvironmentError(msg, hint=suggest(name, (each.name for each in everything(bases))))
 
 
 def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
@@ -204,7 +204,7 @@ def packages(path: Path) -> list[str]:
     return sorted(found)
 
 
-def counted(count: int) -> str:
+def pluralize(count: int) -> str:
     return f"{count} package{'' if count == 1 else 's'}"
 
 

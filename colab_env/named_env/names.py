@@ -26,7 +26,7 @@ def check_environment_name(name: str) -> str:
     raise EnvironmentNameError(msg, hint=hint)
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """Return the hint that names near matches, or that there are none."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)

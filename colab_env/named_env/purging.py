@@ -11,7 +11,7 @@ from colab_env import _files, _process
 from colab_env.errors import NoSuchEnvironmentError, NotAnEnvironmentError
 from colab_env.named_env import inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment
-from colab_env.named_env.names import check_environment_name, meant
+from colab_env.named_env.names import check_environment_name, suggest
 from colab_env.results import StepResult, short
 from colab_env.step import RUNNING
 
@@ -33,7 +33,7 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
     if if_exists:
         return None
     msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
-    raise NoSuchEnvironmentError(msg, hint=meant(name, (each.name for each in inventory.everything(bases))))
+    raise NoSuchEnvironmentError(msg, hint=suggest(name, (each.name for each in inventory.everything(bases))))
 
 
 def purge(place: NamedEnvironment, *, machine: Machine) -> StepResult:

@@ -70,8 +70,7 @@ def write_first_line(script: Path, line: str) -> bool:
     if text == f"{line}\n{rest}" and mode == wanted:
         return False
     _files.write_text(script, f"{line}\n{rest}")
-    with _files.explaining(script):
-        script.chmod(wanted & 0o7777)
+    _files.chmod(script, wanted)
     return True
 
 

@@ -57,7 +57,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
     Starts it once or twice, for a moment.
     """
     own = chosen.source == "system" and not machine.is_colab
-    python = chosen if own else system.of_machine(machine)
+    python = chosen if own else system.machine_python(machine)
     if python is None:
         return SystemPackages()
     inside = system.query_interpreter(python, machine=machine)

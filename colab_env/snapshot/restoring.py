@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def restore(file: BinaryIO, footer: Footer, *, machine: Machine, project: Path) -> list[Path]:
-    """Unpack a snapshot that fits (see `snapshot.misfit`) and return the directories that it brought.
+    """Unpack a snapshot that fits (see `contents.mismatch`) and return the directories that it brought.
 
     What is there and complete stays as it is, but for the project's environment. Raises SnapshotError, NotOursError,
     DiskFullError, NotWritableError or CacheError; then everything is as before.
@@ -31,10 +31,10 @@ def restore(file: BinaryIO, footer: Footer, *, machine: Machine, project: Path) 
     with _files.staging(*wanted.values()) as scratch:
         staged = dict(zip(wanted, scratch, strict=True))
         places = {name: staged.get(name) for name in described["trees"]}
-        with _files.explaining(project):
+        with _files.translate_os_errors(project):
             files = _unpack.unpack(file, footer, places=places, check=contents.link_check(machine, described))
         _check_files(files, described)
-        (staged["venv"] / kernelspec.UNTRIED).touch()
+        _files.write_text(staged["venv"] / kernelspec.UNTRIED, "")
         with _brought_in({wanted[name]: staged[name] for name in wanted}, described["links"]):
             _settle(files, described, machine=machine, project=project)
     return list(wanted.values())
@@ -78,7 +78,7 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[str, str]) -> Iterat
             yield
     except BaseException:
         for each in made:
-            each.unlink(missing_ok=True)
+            _files.unlink(each)
         raise
 
 
