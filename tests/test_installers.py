@@ -366,7 +366,8 @@ def test_the_lock_file_that_counts_is_said_when_there_is_a_choice(machine, proje
         ({"installer": "poetry"}, "Poetry does not install"),
         ({"extras": ["x"]}, "has no extras"),
         ({"groups": ["x"]}, "has no groups"),
-        ({"lock": "environment.yml"}, "needs conda"),
+        ({"lock": "environment.yml"}, "system_site_packages=False does not go with"),
+        ({"lock": "environment.yml", "system_site_packages": True}, "needs conda"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_done(machine, project, options, message):

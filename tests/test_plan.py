@@ -8,8 +8,9 @@ import pytest
 
 import colab_env
 from colab_env.errors import KeepError, NoSuchPythonError, UsageError
+from colab_env.formats import poetry_lock, pylock_toml
 from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
-from colab_env.locks import poetry_lock, pylock, requirements_text
+from colab_env.locks import requirements_text
 from colab_env.plans import comparison, distributions, keeping, linking, project_needs
 from colab_env.plans.comparison import Sides
 from colab_env.plans.keeping import Lock, SystemPackages
@@ -152,7 +153,7 @@ marker = "'gpu' in extras"
 name = "three"
 directory = {path = "../three"}
 """
-    found = requirements_text.read(pylock.read(text), MARKERS)
+    found = requirements_text.read(pylock_toml.read(text), MARKERS)
     assert sorted((each.name, each.version) for each in found.values()) == [("three", "../three"), ("two", "2")]
 
 

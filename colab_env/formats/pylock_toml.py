@@ -37,7 +37,7 @@ class PylockToml(LockFormat):
         return found[2] if found else None
 
     def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
-        return None if python_is_there else _read(lock.text)
+        return None if python_is_there else read(lock.text)
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
@@ -52,7 +52,7 @@ class PylockToml(LockFormat):
             if selection.left_out is not None:
                 text = installer.pylock(lock.path, python=target.python, options=_options(selection))
                 path = scratch / "pylock.toml"
-                left = _without(lock.text, selection.left_out(text), directory=lock.directory)
+                left = without(lock.text, selection.left_out(text), directory=lock.directory)
                 _files.write_text(path, left)
             argv: list[str | Path] = [*target.options, "--exact", *_options(selection), "-r", path]
             installer.install(argv, python=target.python, cwd=lock.directory)
@@ -65,7 +65,7 @@ def _options(selection: Selection) -> list[str]:
     return [*extras, *(f"--group={name}" for name in selection.groups or ())]
 
 
-def _read(text: str) -> str:
+def read(text: str) -> str:
     """Return what the lock file names in pip's requirements format, without hashes; markers are kept where pip has them."""
     import tomlkit
 
@@ -81,7 +81,7 @@ def _line(package: dict[str, Any]) -> str:
     return f"{package['name']}{asked}" + (f" ; {marker}" if marker else "")
 
 
-def _without(text: str, names: Collection[str], *, directory: Path) -> str:
+def without(text: str, names: Collection[str], *, directory: Path) -> str:
     """Return the lock file without these (normalized) packages, its paths, relative to `directory`, made absolute."""
     import tomlkit
 

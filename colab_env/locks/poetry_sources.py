@@ -48,10 +48,15 @@ def read(text: str) -> list[Source]:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """Return a poetry.lock as plain values. Takes seconds for a large one."""
-    import tomlkit
+    """Return a TOML file as plain values. Raises ValueError. Before Python 3.11 that takes seconds for a large lock."""
+    try:
+        import tomllib  # type: ignore[import-not-found]
+    except ImportError:
+        import tomlkit
 
-    return tomlkit.parse(text).unwrap()
+        return tomlkit.parse(text).unwrap()
+    found: dict[str, Any] = tomllib.loads(text)
+    return found
 
 
 def with_sources(text: str, sources: Sequence[Source], *, project: str) -> tuple[str, str | None]:
