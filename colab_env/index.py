@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from colab_env import _download, _report
 from colab_env.errors import NetworkError
@@ -81,6 +82,13 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
     msg = f"the package index {_report.clean(url or '')} shows a web page, “{title}”, where packages should be"
     hint = "sign in to this network in a browser, or check the index's address in the settings of pip or uv"
     return NetworkError(msg, hint=hint)
+
+
+def is_default(url: str) -> bool:
+    """Say whether an address is that of the index that pip uses without settings, by its name of today or of before 2018."""
+    known = urlsplit(_default() or "").hostname
+    host = (urlsplit(url).hostname or "").removeprefix("www.")
+    return known is not None and host in (known, known.replace("pypi.", "pypi.python."))
 
 
 def _default() -> str | None:

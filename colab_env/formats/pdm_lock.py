@@ -1,159 +1,484 @@
-"""pdm.lock: read here, as `pdm sync` takes it, and installed by uv."""
+"""pdm.lock: read here, with the pyproject.toml beside it, so no PDM is needed; uv installs it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import fnmatch
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, urlsplit
 
-from packaging.requirements import Requirement
+from packaging.markers import Marker
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from colab_env import system
-from colab_env.errors import LockMismatchError, UsageError
-from colab_env.interpreter import Interpreter
-from colab_env.locks import poetry_sources
+from colab_env import _report, index
+from colab_env.errors import LockMismatchError, ProjectFileError, UsageError
 from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.locks.poetry_sources import Source
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection
+    from colab_env.locks.installing import Selection, Target
     from colab_env.machine import Machine
 
-_DEFAULT = "default"  # PDM's name for the main dependencies
-Package = Mapping[str, Any]
+_LARGEST = 16_000_000  # bytes; of thousands of packages there are a few million
+_MAIN = "default"
+_INHERIT = "inherit_metadata"
+_VCS = ("git", "hg", "svn", "bzr")
+_HASH = re.compile(r"\w+:[0-9a-fA-F]+")
+# tomllib takes time and memory with the square of a key's parts.
+_DEEP = re.compile(r"(?<![\w-])(?:[\w-]+\s*\.\s*){100}")
+# As PDM's own build backend writes the project's directory, and as hatchling does.
+_ROOT = re.compile(r"file:///\$\{PROJECT_ROOT\}|\{root:uri\}")
+_VARIABLE = re.compile(r"\$\{(.+?)\}")
+_MOST_STEPS = 100_000
+_HINT = "run `pdm lock` for it, then this call again"
+_HINT_INHERIT = "run `pdm lock --strategy inherit_metadata`, then this call again"
+
+# Alternatives, each of them markers that hold together: nothing among them holds always.
+_Conditions = frozenset[frozenset[str]]
+_ALWAYS: _Conditions = frozenset({frozenset()})
 
 
 class PdmLock(LockFormat):
-    """PDM's lock file: the main dependencies, all development groups, and on demand optional ones."""
+    """The lock file of PDM: the main dependencies, development groups, and extras, which PDM calls groups too."""
 
     name = "pdm.lock"
     rank = 40
     file_names = ("pdm.lock",)
 
+    def matches(self, name: str) -> bool:
+        return re.fullmatch(r"pdm(\.[^.]+)?\.lock", name) is not None
+
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return [(lock.path.name, lock.content), (lock.pyproject.path.name, lock.pyproject.content or b"")]
+
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+        return _text(lock, selection)
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
+        return _text(lock, selection, editable=editable)
+
+    def sources(self, lock: LockFile) -> Sequence[Source]:
+        indexes = _Project.read(lock).indexes
+        if not indexes:
+            return []
+        with _reading(lock):
+            packages = [_package(each, {}, lock) for each in _document(lock)["package"]]
+        known = [(each, _only_index(each.name, indexes)) for each in packages if each.version]
+        if any(index is None for _, index in known):  # all are asked for everything: the hashes say which file is meant
+            return []
+        return [
+            Source(name=each.name, version=each.version, hashes=frozenset(each.hashes), url=index.expanded(lock))
+            for each, index in known
+            if index is not None and index.url is not None
+        ]
+
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        # PDM takes the best file of all of a project's indexes: every version is exact and most have hashes.
+        if _Project.read(lock).indexes and "UV_INDEX_STRATEGY" not in target.machine.environ:
+            target = replace(target, options=(*target.options, "--index-strategy=unsafe-best-match"))
+        super().install(lock, selection, target=target)
+
+
+def _text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str:
+    project = _Project.read(lock)
+    with _reading(lock):
+        document = _document(lock)
+        groups = _groups(lock, document, project, selection)
+        graph = _Graph.of(document, lock, project)
+        graph.require_direct(groups)
+        found = graph.inherited(groups) if _inherits(document) else graph.reached(groups)
+    lines = [each.line for each in _joined(found)]
+    return "".join([*_index_lines(project.indexes), *lines, *project.own_line(lock.directory, editable=editable)])
+
+
+@contextmanager
+def _reading(lock: LockFile) -> Iterator[None]:
+    # What is not as PDM writes it fails somewhere here, in as many ways as there are shapes.
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
+        msg = f"{short(lock.path)} is not a lock file of PDM: {_report.clean(reason)}"
+        raise LockMismatchError(msg, hint=_HINT) from error
+
+
+# --- pyproject.toml
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Index:
+    """One `[[tool.pdm.source]]`: `url` is None for the default index; `include` and `exclude` are patterns of names."""
+
+    url: str | None
+    option: str = "--extra-index-url"
+    verify_ssl: bool = True
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def expanded(self, lock: LockFile) -> str:
+        """Return the url with the environment variables that it names, as PDM puts them in."""
+
+        def value(found: re.Match[str]) -> str:
+            if found[1] not in os.environ:
+                msg = (
+                    f"{short(lock.pyproject.path)} has an index whose address needs the environment variable {found[1]}"
+                )
+                raise UsageError(msg, hint=f"set {found[1]}, then run the same call again")
+            return quote(os.environ[found[1]], safe="")
+
+        return _VARIABLE.sub(value, self.url or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Project:
+    """What PDM reads in pyproject.toml: `groups` with the main dependencies as "default"; names are normalized."""
+
+    name: str | None
+    is_distribution: bool
+    has_project_table: bool
+    groups: Mapping[str, list[Any]]
+    extras: frozenset[str]
+    overridden: frozenset[str]
+    excluded: frozenset[str]
+    indexes: tuple[_Index, ...]
+
+    @classmethod
+    def read(cls, lock: LockFile) -> _Project:
+        """Read the file beside the lock file. Raises ProjectFileError."""
+        values = lock.pyproject.values
         try:
-            document = poetry_sources.parsed(lock.text)
-            wanted = _wanted_groups(lock, document, selection)
-            packages = _packages(lock, document, wanted, python=python, machine=machine)
-            lines = dict.fromkeys(_line(each, editable=editable) for each in packages)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            msg = f"{short(lock.path)} is not as PDM writes it"
-            raise LockMismatchError(msg, hint="run `pdm lock`, or mend the file") from error
-        own = f"{'-e ' if editable else ''}{lock.directory.as_uri()}\n" if _is_distribution(lock) else ""
-        return "".join(f"{line}\n" for line in lines) + own
+            return cls._of(values)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            msg = f"{short(lock.pyproject.path)} is not as PDM reads it: {_report.clean(str(error))}"
+            raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
+
+    @classmethod
+    def _of(cls, values: Mapping[str, Any]) -> _Project:
+        project, pdm = values.get("project", {}), values.get("tool", {}).get("pdm", {})
+        resolution = pdm.get("resolution", {})
+        extras = {_name(name): list(lines) for name, lines in project.get("optional-dependencies", {}).items()}
+        groups: dict[str, list[Any]] = {}
+        for table in (values.get("dependency-groups", {}), pdm.get("dev-dependencies", {})):
+            for name, lines in table.items():
+                groups.setdefault(_name(name), []).extend(lines)
+        name, kind = project.get("name"), pdm.get("package-type")
+        return cls(
+            name=_name(name) if name else None,
+            # PDM's own rule: a project with a name is one, unless it says otherwise.
+            is_distribution=bool(name) and (kind == "library" if kind else bool(pdm.get("distribution", True))),
+            has_project_table="project" in values,
+            groups={**groups, **extras, _MAIN: list(project.get("dependencies", []))},
+            extras=frozenset(extras),
+            overridden=frozenset(map(_name, {**resolution.get("overrides", {}), **pdm.get("overrides", {})})),
+            excluded=frozenset(map(_name, resolution.get("excludes", []))),
+            indexes=_indexes(pdm.get("source", [])),
+        )
+
+    @property
+    def left_out(self) -> frozenset[str | None]:
+        """Return the names that no lock file has to hold: those that it leaves out, and its own."""
+        return self.excluded | {self.name}
+
+    def own_line(self, directory: Path, *, editable: bool) -> list[str]:
+        """Return the line that installs the project itself, where it is a distribution."""
+        if not self.is_distribution:
+            return []
+        place = directory.resolve().as_uri()
+        return [f"-e {place}#egg={self.name}\n" if editable else f"{self.name} @ {place}\n"]
+
+    def requirements(self, group: str, seen: Collection[str] = ()) -> Iterator[str]:
+        """Return the lines of a group and of those that it includes: by name, or as extras of the project itself."""
+        for each in self.groups.get(group, ()) if group not in seen else ():
+            if isinstance(each, Mapping):
+                yield from self.requirements(_name(each["include-group"]), [*seen, group])
+            elif (own := _requirement(each)) is not None and _name(own.name) == self.name:
+                for extra in sorted(own.extras):
+                    yield from self.requirements(_name(extra), [*seen, group])
+            else:
+                yield each
 
 
-def _is_distribution(lock: LockFile) -> bool:
-    # pdm.project.core.Project.is_distribution
-    settings = lock.pyproject.values.get("tool", {}).get("pdm", {})
-    if not lock.pyproject.values.get("project", {}).get("name"):
-        return False
-    if "package-type" in settings:
-        return bool(settings["package-type"] == "library")
-    return bool(settings.get("distribution", True))
+def _indexes(tables: Iterable[Mapping[str, Any]]) -> tuple[_Index, ...]:
+    """Return the project's indexes, the default one among them; nothing where that is all."""
+    found = []
+    for each in tables:
+        url, is_default = str(each["url"]), each.get("name") == "pypi"
+        usual = "--find-links" if each.get("type") == "find_links" else "--extra-index-url"
+        found.append(
+            _Index(
+                url=None if index.is_default(url) else _with_login(url, each),
+                option="--index-url" if is_default else usual,
+                verify_ssl=each.get("verify_ssl") is not False,
+                include=tuple(each.get("include_packages", ())),
+                exclude=tuple(each.get("exclude_packages", ())),
+            )
+        )
+    if not any(each.get("name") == "pypi" for each in tables):
+        found.insert(0, _Index(url=None))
+    return tuple(found) if any(each.url for each in found) else ()
 
 
-def _wanted_groups(lock: LockFile, document: Mapping[str, Any], selection: Selection) -> list[str]:
-    development, optional = _development(lock), _table(lock, "project", "optional-dependencies")
-    locked = document["metadata"].get("groups", [_DEFAULT, *development, *optional])
-    known = {canonicalize_name(each): each for each in locked}
-    asked = [*selection.extras, *(selection.groups or ())]
-    if missing := [each for each in asked if canonicalize_name(each) not in known]:
-        what = "extra" if missing[0] in selection.extras else "group"
-        msg = f"{short(lock.path)} has no {what} {missing[0]!r}"
-        raise UsageError(msg, hint=f"it has {', '.join(map(repr, locked))}")
-    usual = development if selection.groups is None else []
-    return [known[name] for name in map(canonicalize_name, [_DEFAULT, *usual, *asked]) if name in known]
+def _with_login(url: str, source: Mapping[str, Any]) -> str:
+    if not source.get("username") or not source.get("password"):
+        return url
+    start, _, rest = url.partition("://")
+    login = ":".join(quote(source[key], safe="${}") for key in ("username", "password"))
+    return f"{start}://{login}@{rest.rpartition('@')[2]}"
 
 
-def _packages(
-    lock: LockFile, document: Mapping[str, Any], groups: Sequence[str], *, python: Path, machine: Machine
-) -> list[Package]:
-    packages = document.get("package", [])
-    direct = [each for group in groups for each in _requirements(lock, group)]
-    for requirement in direct:
-        _require_locked(lock, requirement, packages)
-    if "inherit_metadata" in document["metadata"].get("strategy", []):
-        return [each for each in packages if set(each.get("groups", [_DEFAULT])) & set(groups)]
-    asked = Interpreter(path=python, version="3", source="system")
-    return _reached(direct, packages, dict(system.query_interpreter(asked, machine=machine).markers))
+def _only_index(name: str, indexes: Sequence[_Index]) -> _Index | None:
+    """Return the one index that PDM looks for a package in, or None where it looks in several."""
+    named = [each for each in indexes if any(fnmatch.fnmatch(name, pattern) for pattern in each.include)]
+    others = [each for each in indexes if not any(fnmatch.fnmatch(name, pattern) for pattern in each.exclude)]
+    left = named or others
+    return left[0] if len(left) == 1 and left[0].option != "--find-links" else None
 
 
-def _require_locked(lock: LockFile, requirement: Requirement, packages: Sequence[Package]) -> None:
-    name = canonicalize_name(requirement.name)
-    versions = [str(each["version"]) for each in packages if canonicalize_name(each["name"]) == name]
-    fits = requirement.url or any(requirement.specifier.contains(each, prereleases=True) for each in versions)
-    if (versions and not fits) or (not versions and requirement.marker is None):
-        has = f"has {requirement.name} {versions[0]}" if versions else f"does not have {requirement.name}"
-        msg = f"{short(lock.path)} does not belong to its pyproject.toml, which asks for {requirement}: it {has}"
-        raise LockMismatchError(msg, hint="run `pdm lock` for it, then this call again")
+def _index_lines(indexes: Sequence[_Index]) -> Iterator[str]:
+    for each in (each for each in indexes if each.url):
+        yield f"{each.option} {each.url}\n"
+        if not each.verify_ssl:
+            yield f"--trusted-host {urlsplit(str(each.url)).netloc.rpartition('@')[2]}\n"
 
 
-def _reached(direct: Sequence[Requirement], packages: Sequence[Package], markers: dict[str, str]) -> list[Package]:
-    """Return what the requirements come to, by the dependencies that stand at each package."""
-    by_name: dict[str, list[Package]] = {}
-    for each in packages:
-        by_name.setdefault(canonicalize_name(each["name"]), []).append(each)
-    found: list[Package] = []
-    waiting = list(direct)
-    while waiting:
-        need = waiting.pop()
-        if need.marker is not None and not need.marker.evaluate({**markers, "extra": ""}):
-            continue
-        for package in by_name.get(canonicalize_name(need.name), []):
-            # A package with extras is an entry of its own, which names the plain one as a dependency.
-            is_wanted = set(package.get("extras", [])) <= need.extras and _accepts(need, package)
-            if is_wanted and package not in found:
-                found.append(package)
-                waiting += [Requirement(each) for each in package.get("dependencies", [])]
-    return found
+# --- pdm.lock
 
 
-def _accepts(need: Requirement, package: Package) -> bool:
-    return bool(need.url) or need.specifier.contains(str(package["version"]), prereleases=True)
+@dataclass(frozen=True, kw_only=True)
+class _Package:
+    """One entry of the lock file: `asked` goes before the marker, `needs` are lines; `groups` is None where none stand."""
+
+    name: str
+    asked: str
+    version: str = ""
+    extras: frozenset[str] = frozenset()
+    hashes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    groups: frozenset[str] | None = None
+    conditions: _Conditions = field(default=_ALWAYS)
+
+    @property
+    def line(self) -> str:
+        alternatives = sorted(" and ".join(f"({part})" for part in sorted(each)) for each in self.conditions)
+        marker = "" if "" in alternatives else f" ; {' or '.join(alternatives)}"
+        return "".join([self.asked, marker, *(f" \\\n    --hash={each}" for each in self.hashes), "\n"])
 
 
-def _line(package: Package, *, editable: bool) -> str:
-    name, marker = package["name"], f" ; {package['marker']}" if package.get("marker") else ""
-    below = f"#subdirectory={package['subdirectory']}" if package.get("subdirectory") else ""
-    if git := package.get("git"):
-        return f"{name} @ git+{git}@{package.get('revision') or package['ref']}{below}{marker}"
-    if url := package.get("url"):
-        return f"{name} @ {url}{below}{marker}"
-    if path := package.get("path"):
-        return f"{'-e ' if package.get('editable') and editable else ''}{path}{marker}"
-    hashes = "".join(f" --hash={each['hash']}" for each in package.get("files", []))
-    return f"{name}=={package['version']}{marker}{hashes}"
+def _document(lock: LockFile) -> dict[str, Any]:
+    if len(lock.content) > _LARGEST:
+        msg = f"it has {len(lock.content)} bytes"
+        raise ValueError(msg)
+    text = lock.content.decode("utf-8-sig")
+    if _DEEP.search(text):
+        msg = "a key is nested too deeply"
+        raise ValueError(msg)
+    document = _parsed(text)
+    document["metadata"]["lock_version"].partition(".")
+    return {"package": [], **document}
 
 
-def _requirements(lock: LockFile, group: str) -> Iterator[Requirement]:
-    name = canonicalize_name(group)
-    tables = (
-        {_DEFAULT: lock.pyproject.values.get("project", {}).get("dependencies", [])},
-        _table(lock, "project", "optional-dependencies"),
-        _table(lock, "dependency-groups"),
-        _table(lock, "tool", "pdm", "dev-dependencies"),
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        import tomllib  # type: ignore[import-not-found]
+    except ImportError:
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
+
+        try:
+            return tomlkit.parse(text).unwrap()
+        except TOMLKitError as error:
+            raise ValueError(str(error)) from error
+    return dict(tomllib.loads(text.replace("\r\n", "\n")))
+
+
+def _inherits(document: Mapping[str, Any]) -> bool:
+    return _INHERIT in document["metadata"].get("strategy", ())
+
+
+def _groups(lock: LockFile, document: Mapping[str, Any], project: _Project, selection: Selection) -> list[str]:
+    """Return which groups are wanted, "default" first. Raises UsageError for one that the lock file does not hold."""
+    locked = document["metadata"].get("groups")
+    known = [_name(each) for each in (project.groups if locked is None else locked)]
+    if selection.groups is None:
+        # As `pdm sync` does: all that is locked; old lock files do not say, and held no extras by themselves.
+        usual = [name for name in known if locked is not None or name not in project.extras]
+        usual = [name for name in usual if name in project.groups or not project.has_project_table]
+    else:
+        usual = [_name(each) for each in selection.groups]
+    wanted = [*usual, *map(_name, selection.extras)]
+    missing = [name for name in wanted if name not in (*known, _MAIN)]
+    if missing:
+        word = "group" if missing[0] in usual else "extra"
+        msg = f"{short(lock.path)} has no {word} {missing[0]!r}"
+        names = ", ".join(name for name in known if name != _MAIN)
+        raise UsageError(msg, hint=f"it has {names or 'the main dependencies alone'}")
+    return list(dict.fromkeys([_MAIN, *wanted]))
+
+
+def _package(entry: Mapping[str, Any], files: Mapping[str, Any], lock: LockFile) -> _Package:
+    name, version = _name(entry["name"]), entry.get("version", "")
+    # Up to version 4.1 of the format, files stood at the end.
+    listed = entry.get("files") or files.get(f"{entry['name']} {version}", ())
+    hashes = tuple(dict.fromkeys(each["hash"] for each in listed))
+    if not all(_HASH.fullmatch(each) for each in hashes):
+        msg = f"a hash of {name} is none"
+        raise ValueError(msg)
+    place = _place(name, entry, lock)
+    is_archive = place is not None and urlsplit(place).path.endswith((".whl", ".gz", ".zip", ".bz2"))
+    marker = str(Marker(entry["marker"])) if entry.get("marker") else None
+    return _Package(
+        name=name,
+        asked=place or str(Requirement(f"{name}=={version}")),
+        version="" if place else version,
+        extras=frozenset(map(_name, entry.get("extras", ()))),
+        hashes=hashes if place is None or is_archive else (),
+        needs=tuple(entry.get("dependencies", ())),
+        groups=frozenset(map(_name, entry["groups"])) if entry.get("groups") else None,
+        conditions=frozenset({frozenset({marker})}) if marker else _ALWAYS,
     )
-    for table in tables:
-        for line in (line for key, lines in table.items() if canonicalize_name(key) == name for line in lines):
-            if isinstance(line, dict):  # {include-group = "..."}, PEP 735
-                yield from _requirements(lock, line["include-group"])
-            elif not line.startswith("-e"):  # a path, which the lock alone names
-                yield Requirement(line)
 
 
-def _development(lock: LockFile) -> list[str]:
-    return [*_table(lock, "dependency-groups"), *_table(lock, "tool", "pdm", "dev-dependencies")]
+def _place(name: str, entry: Mapping[str, Any], lock: LockFile) -> str | None:
+    """Return the requirement for a package of a place of its own, or None for one of an index."""
+    within = f"#subdirectory={quote(entry['subdirectory'])}" if entry.get("subdirectory") else ""
+    if "path" in entry:
+        uri = (lock.directory / entry["path"]).resolve().as_uri()
+        return f"-e {uri}#egg={name}" if entry.get("editable") else f"{name} @ {uri}{within}"
+    vcs = next((each for each in _VCS if each in entry), None)
+    if vcs not in (None, "git"):
+        msg = f"{short(lock.path)} has {name} from {vcs}, which uv does not read"
+        raise UsageError(msg, hint="install it with pdm, or lock a release of it")
+    address = entry.get("url")
+    if vcs is not None:
+        revision = entry.get("revision") or entry.get("ref")
+        address = f"git+{entry['git']}{f'@{revision}' if revision else ''}"
+    if address is None:
+        return None
+    address = _ROOT.sub(lambda _: lock.directory.resolve().as_uri(), address)
+    return f"{name} @ {Requirement(f'{name} @ {address}{within}').url}"
 
 
-def _table(lock: LockFile, *keys: str) -> dict[str, Any]:
-    found: Any = lock.pyproject.values
-    for key in keys:
-        found = found.get(key, {})
-    return dict(found)
+@dataclass(frozen=True, kw_only=True)
+class _Graph:
+    """The packages of a lock file and what needs them; `lock` is named in errors."""
+
+    packages: tuple[_Package, ...]
+    by_key: Mapping[tuple[str, frozenset[str]], list[_Package]]
+    project: _Project
+    lock: LockFile
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], lock: LockFile, project: _Project) -> _Graph:
+        """Read the packages, but for those that the project leaves out."""
+        files = document["metadata"].get("files", {})
+        packages = tuple(_package(each, files, lock) for each in document["package"])
+        packages = tuple(each for each in packages if each.name not in project.excluded)
+        by_key: dict[tuple[str, frozenset[str]], list[_Package]] = {}
+        for each in packages:
+            by_key.setdefault((each.name, each.extras), []).append(each)
+        return cls(packages=packages, by_key=by_key, project=project, lock=lock)
+
+    def require_direct(self, groups: Iterable[str]) -> None:
+        """Raise LockMismatchError for what the project asks for and the lock file does not hold.
+
+        What a group includes counts where that group is wanted itself: PDM has locked less of includes within includes.
+        """
+        lines = (line for group in groups for line in self.project.groups.get(group, ()) if isinstance(line, str))
+        for line in dict.fromkeys(lines):
+            requirement = _requirement(line)
+            # What no Python of the project's can want under its marker is not locked.
+            if requirement is None or requirement.marker or _name(requirement.name) in self.project.left_out:
+                continue
+            held = [each for each in self.packages if each.name == _name(requirement.name)]
+            if not held:
+                self._refuse(f"does not hold {requirement.name}, which the project asks for")
+            fits = [not each.version or requirement.specifier.contains(each.version, prereleases=True) for each in held]
+            if not any(fits) and held[0].name not in self.project.overridden:
+                asked = f"the project asks for {requirement.name}{requirement.specifier}"
+                self._refuse(f"has {held[0].name} {held[0].version}, but {asked}")
+
+    def inherited(self, groups: Collection[str]) -> list[_Package]:
+        """Return the packages of some groups by what stands at each of them."""
+        return [each for each in self.packages if each.groups is None or not each.groups.isdisjoint(groups)]
+
+    def reached(self, groups: Iterable[str]) -> list[_Package]:
+        """Return what the project's dependencies in some groups lead to, each under the markers on its ways."""
+        if not self.project.has_project_table:
+            self._refuse("does not say which packages are main dependencies, and no pyproject.toml beside it does")
+        found: dict[_Package, set[frozenset[str]]] = {}
+        lines = (line for group in groups for line in self.project.requirements(group))
+        left: list[tuple[str, frozenset[str]]] = [(line, frozenset()) for line in lines]
+        steps = 0
+        while left:
+            for package, way in self._wanted_by(*left.pop()):
+                if _add(way, found.setdefault(package, set())):
+                    left += [(need, way) for need in package.needs]
+            steps += 1
+            if steps > _MOST_STEPS:
+                self._refuse("has more conditions than can be followed", hint=_HINT_INHERIT)
+        return [replace(each, conditions=frozenset(ways)) for each, ways in found.items()]
+
+    def _wanted_by(self, line: str, before: frozenset[str]) -> list[tuple[_Package, frozenset[str]]]:
+        requirement = _requirement(line)
+        if requirement is None:
+            return [(each, before) for each in self.packages if _is_of_place(each, line)]
+        name, extras = _name(requirement.name), frozenset(map(_name, requirement.extras))
+        held = self.by_key.get((name, extras)) or self.by_key.get((name, frozenset()), [])
+        if len(held) > 1:
+            fitting = [each for each in held if requirement.specifier.contains(each.version or "0", prereleases=True)]
+            held = fitting or held
+        if not held and not requirement.marker and name not in self.project.left_out:
+            self._refuse(f"does not hold {requirement.name}, which one of its packages needs")
+        way = before | ({str(requirement.marker)} if requirement.marker else set())
+        return [(each, way) for each in held]
+
+    def _refuse(self, reason: str, hint: str = _HINT) -> NoReturn:
+        msg = f"{short(self.lock.path)} {reason}"
+        raise LockMismatchError(msg, hint=hint)
+
+
+def _add(way: frozenset[str], ways: set[frozenset[str]]) -> bool:
+    """Add markers under which a package is wanted, and say whether that is new: fewer markers hold more often."""
+    if any(each <= way for each in ways):
+        return False
+    ways.difference_update([each for each in ways if way < each])
+    ways.add(way)
+    return True
+
+
+def _joined(packages: Iterable[_Package]) -> list[_Package]:
+    """Return each distribution once: PDM has an entry for each set of its extras, uv installs no extras of them."""
+    found: dict[str, _Package] = {}
+    for each in packages:
+        first = found.setdefault(each.asked, each)
+        hashes = tuple(dict.fromkeys([*first.hashes, *each.hashes]))
+        found[each.asked] = replace(first, hashes=hashes, conditions=first.conditions | each.conditions)
+    return sorted(found.values(), key=lambda each: (each.name, each.asked))
+
+
+def _requirement(line: str) -> Requirement | None:
+    """Return what a line of PDM's asks for, or None where it is a place without a name."""
+    place = line.removeprefix("-e ").strip()
+    egg = re.search(r"#(?:.*&)?egg=([\w.-]+)", place)
+    try:
+        return Requirement(f"{egg[1]} @ {place}" if egg else place)
+    except InvalidRequirement:
+        return None
+
+
+def _is_of_place(package: _Package, line: str) -> bool:
+    place = _ROOT.sub("", line.removeprefix("-e ")).partition("#")[0].removeprefix("./").strip("/ ")
+    return not package.version and bool(place) and f"/{place}" in package.asked
+
+
+def _name(name: str) -> str:
+    return canonicalize_name(name)
