@@ -22,15 +22,15 @@ class Requirements:
 
 # By Python X.Y: the IPython and ipykernel under which google.colab has every feature. 7.34.0 and 6.17.1 are Colab's own;
 # from 3.12 on, `x = !cmd` works with 7.34.0 in the full tier only, and a newer one through _colab_kernel.py.
-_COLAB = {
+COLAB = {
     "3.8": ("7.34.0", "6.17.1"),
     "3.9": ("7.34.0", "6.31.0"),
     "3.10": ("8.39.0", "6.17.1"),
     "3.11": ("7.34.0", "6.17.1"),
 }
-_COLAB_NEWER = ("8.39.0", "7.4.0")
+COLAB_NEWER = ("8.39.0", "7.4.0")
 # What google.colab imports at its start, and what anywidget and ipywidgets need, without JupyterLab.
-_COLAB_START = (
+COLAB_START = (
     "ipython_genutils",
     "numpy",
     "pillow",
@@ -42,14 +42,6 @@ _COLAB_START = (
     "psygnal",
     "typing_extensions",
 )
-_COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget"), alone=True)
-_PLAIN = {"3.8": "6.29.5", "3.9": "6.31.0"}
-_PLAIN_NEWER = "7.1.0"
-
-
-def kernel_requirements(short_version: str, *, colab: bool) -> tuple[Requirements, ...]:
-    """Return what the kernel layer for Python X.Y consists of."""
-    if not colab:
-        return (Requirements(names=(f"ipykernel=={_PLAIN.get(short_version, _PLAIN_NEWER)}",)),)
-    ipython, ipykernel = _COLAB.get(short_version, _COLAB_NEWER)
-    return Requirements(names=(f"ipykernel=={ipykernel}", f"ipython=={ipython}", *_COLAB_START)), _COLAB_WIDGETS
+COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget"), alone=True)
+PLAIN = {"3.8": "6.29.5", "3.9": "6.31.0"}
+PLAIN_NEWER = "7.1.0"

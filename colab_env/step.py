@@ -117,7 +117,17 @@ class Step:
             if reason is not None:
                 with _report.screen():
                     reason = self._locked_build()
-            result = self._result(reason, time.monotonic() - began)
+            found = self.describe()
+        result = StepResult(
+            step=self.name,
+            what=found.what,
+            where=found.where,
+            python=found.python,
+            action="already there" if reason is None else "done",
+            seconds=time.monotonic() - began,
+            reason=reason,
+            notes=tuple(self.notes),
+        )
         _report.keep(repr(result))
         return result
 
@@ -128,16 +138,3 @@ class Step:
                 with _report.activity(f"{self.title}: {reason}"):
                     self.build()
         return reason
-
-    def _result(self, reason: str | None, seconds: float) -> StepResult:
-        found = self.describe()
-        return StepResult(
-            step=self.name,
-            what=found.what,
-            where=found.where,
-            python=found.python,
-            action="already there" if reason is None else "done",
-            seconds=seconds,
-            reason=reason,
-            notes=tuple(self.notes),
-        )

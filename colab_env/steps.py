@@ -201,7 +201,8 @@ def virtual_environment(
         notes=work.notes,
     ).run()
     interpreter_sources.remember(machine, python, project=request.project)
-    environment_yml.remove_others(request.project, python.path, machine)
+    if (machine.data / environment_yml.HOME).is_dir():
+        environment_yml.remove_others(request.project, python.path, machine)
     return result
 
 

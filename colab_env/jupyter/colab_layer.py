@@ -100,7 +100,7 @@ def health_check(layer: Path) -> str | None:
 def build(layer: Path, *, machine: Machine, python: Interpreter, installer: WheelInstaller) -> None:
     """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
     with _files.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
-        for requirements in _requirements(machine, python):
+        for requirements in kernel_requirements(python.short_version, colab=machine.is_colab):
             installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
         if machine.colab_packages is not None:
             _graft(machine.colab_packages, site(layer))
@@ -143,8 +143,14 @@ def _origin_file(layer: Path) -> Path:
     return site(layer) / "colab_env" / "machine.json"
 
 
-def _requirements(machine: Machine, python: Interpreter) -> tuple[pins.Requirements, ...]:
-    return pins.kernel_requirements(python.short_version, colab=machine.is_colab)
+def kernel_requirements(short_version: str, *, colab: bool) -> tuple[pins.Requirements, ...]:
+    """Return what the kernel layer for Python X.Y consists of."""
+    if not colab:
+        return (pins.Requirements(names=(f"ipykernel=={pins.PLAIN.get(short_version, pins.PLAIN_NEWER)}",)),)
+    ipython, ipykernel = pins.COLAB.get(short_version, pins.COLAB_NEWER)
+    return pins.Requirements(
+        names=(f"ipykernel=={ipykernel}", f"ipython=={ipython}", *pins.COLAB_START)
+    ), pins.COLAB_WIDGETS
 
 
 def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
         own.update((_STANDALONE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
-        "requirements": [asdict(each) for each in _requirements(machine, python)],
+        "requirements": [asdict(each) for each in kernel_requirements(python.short_version, colab=machine.is_colab)],
         "colab": _fingerprint(machine.colab_packages),
         "own": own.hexdigest(),
     }

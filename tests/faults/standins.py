@@ -9,6 +9,7 @@ from pathlib import Path
 import ipykernel
 
 from colab_env import pins
+from colab_env.jupyter import colab_layer
 from tests.small_wheels import write_archive, write_wheel
 
 _SITE = str(Path(ipykernel.__file__).parents[1])
@@ -62,7 +63,7 @@ def write_wheels(directory: Path) -> None:
         write_wheel(directory, "demo", version, code=code, programs=["demo"], needs=["other"])
     write_wheel(directory, "other", "1.0")
     write_wheel(directory, "pip", "99.0")
-    for requirements in pins.kernel_requirements("{}.{}".format(*sys.version_info), colab=False):
+    for requirements in colab_layer.kernel_requirements("{}.{}".format(*sys.version_info), colab=False):
         for name in requirements.names:
             _write(directory, name, _KERNEL)
     poetry = {"poetry/__init__.py": "", "poetry/console/__init__.py": "", "poetry/console/application.py": _POETRY}
