@@ -1,86 +1,117 @@
-"""What holds for every format of lock files, whichever the registry finds; and the formats that are read here."""
+"""Every format of lock file keeps the same promises; pdm.lock and Pipfile.lock mean what their own tools take them for."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import shutil
-import sys
+import time
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from pip._internal.models.index import PyPI
-from test_installers import fill
+from index_server import IndexServer
+from small_wheels import write_wheel
+from test_installers import fill, installed, library, nowhere
 
-import colab_env
-from colab_env import diagnose
-from colab_env.errors import ColabEnvError, LockMismatchError, UsageError
-from colab_env.locks import registry
+from colab_env import _report, diagnose, planning, setting_up
+from colab_env.errors import ColabEnvError, HashMismatchError, LockMismatchError, ProjectFileError, UsageError
+from colab_env.locks import registry, requirements_text
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
+from colab_env.request import InstallOptions, Request
 
 FORMATS = registry.all_formats()
-FOUND = [each for each in FORMATS if each.file_names]
-HERE = Path(sys.executable)
-SIX = "sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
+NAMED = [each for each in FORMATS if each.file_names]
+OWN = [each for each in FORMATS if each.name in ("pdm.lock", "Pipfile.lock")]
+# What everybody has without settings, as pip knows it.
+PUBLIC = pytest.importorskip("pip._internal.models.index").PyPI.simple_url
 IDNA = "sha256:c05567e9c24a6b9faaa835c4821bad0590fbb9d5779e7caa6e1cc4978e7eb24f"
+SIX = "sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
 
 
-def said(lock, **selected) -> str:
-    return lock.format.export(lock, Selection(**selected), python=HERE, machine=Machine.detect())
+def text_of(project: Path, name: str, **selection) -> str:
+    """Return what a lock file says, read without its tool."""
+    lock = registry.find(project, name)
+    chosen = Selection(**selection)
+    peeked = lock.format.peek(lock, chosen, machine=Machine.detect(), python_is_there=True)
+    exported = lock.format.export(lock, chosen, python=Path("python"), machine=Machine.detect())
+    assert peeked == exported
+    return exported
 
 
-def wanted(lock, **selected) -> dict[str, tuple[str, bool, set[str]]]:
-    """Return by name the version or address, whether a marker stands there, and the hashes."""
-    lines = said(lock, **selected).replace("\\\n", " ").splitlines()
-    found = {}
-    for line in (line for line in lines if not line.startswith("-")):
-        requirement = Requirement(line.partition(" --hash")[0].strip())
-        hashes = set(re.findall(r"--hash=(\S+)", line))
-        found[requirement.name] = (
-            requirement.url or str(requirement.specifier),
-            requirement.marker is not None,
-            hashes,
-        )
-    return found
+def said(project: Path, name: str, *, python: str = "3.12", **selection) -> dict[str, str]:
+    """Return the versions by name that a lock file comes to on a Linux machine."""
+    markers = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "os_name": "posix",
+    }
+    found = requirements_text.read(text_of(project, name, **selection), markers)
+    return {name: each.version for name, each in found.items()}
 
 
-# --- every format
+# --- all formats
 
 
-def test_the_formats_are_those_of_the_modules():
-    names = {each.name for each in FORMATS}
-    assert len(names) == len(FORMATS) == len(list((Path(colab_env.__file__).parent / "formats").glob("[a-z]*.py")))
-    assert {"poetry.lock", "uv.lock", "pylock.toml", "pdm.lock", "Pipfile.lock", "requirements.txt"} < names
-    assert [each.is_made_by_tool for each in FORMATS].count(True) == 1
+@pytest.fixture(params=NAMED, ids=lambda each: each.name)
+def any_format(request):
+    return request.param
 
 
-@pytest.mark.parametrize("known", FOUND, ids=lambda each: each.name)
-def test_a_format_is_found_by_its_name_and_named_to_who_asks_for_another(known, project):
-    for name in known.file_names:
-        (project / name).touch()
-        assert registry.find(project).format.name == known.name
-        assert registry.find(project, name).format.name == known.name
-        (project / name).unlink()
-        (project / "other.lock").touch()
-        with pytest.raises(UsageError, match=r"other\.lock is not a lock file") as caught:
-            registry.find(project, "other.lock")
-        assert name in caught.value.hint
+def locked(project: Path, each, text: str = "# nothing\n") -> Path:
+    path = project / (each.file_names[0] if each.file_names else "lesson.py")
+    path.write_text(text)
+    return path
 
 
-@pytest.mark.parametrize("known", FOUND, ids=lambda each: each.name)
-def test_a_checksum_changes_with_the_file_and_not_with_its_neighbours(known, project):
-    path = project / known.file_names[0]
-    path.write_text("a\n")
-    first = registry.find(project).digest
-    (project / "neighbour.txt").write_text("b\n")
-    assert registry.find(project).digest == first
-    path.write_text("b\n")
-    assert registry.find(project).digest != first
+def test_names_and_ranks_are_each_ones_own():
+    assert len({each.name for each in FORMATS}) == len({each.rank for each in FORMATS}) == len(FORMATS)
+    assert [each.rank for each in FORMATS] == sorted(each.rank for each in FORMATS)
+    assert {"pdm.lock", "Pipfile.lock"} <= {each.name for each in FORMATS}
 
 
-@pytest.mark.parametrize("known", FOUND, ids=lambda each: each.name)
+def test_a_lock_file_is_found_by_its_name(project, any_format):
+    for name in any_format.file_names:
+        path = project / name
+        path.write_text("")
+        found = registry.find(project)
+        assert (found.path, found.format) == (path, any_format)
+        assert registry.find(Path("/"), path).format is any_format
+        path.unlink()
+
+
+def test_the_checksum_is_that_of_the_content_and_not_of_a_neighbour(project, any_format):
+    path = locked(project, any_format)
+    before = registry.find(project).digest
+    (project / "neighbour.txt").write_text("six\n")
+    assert registry.find(project, path.name).digest == before
+    path.write_text("# something else\n")
+    assert registry.find(project, path.name).digest != before
+
+
+@pytest.mark.parametrize(
+    ("option", "arguments", "rest"),
+    [
+        ("extras", {"extras": ["more"]}, {}),
+        ("groups", {"groups": ["more"]}, {}),
+        ("poetry", {"installer": "poetry"}, {}),
+        ("keep", {"keep": ["six"]}, {}),
+        ("isolated", {}, {"system_site_packages": False}),
+    ],
+)
+def test_options_that_a_format_lacks_are_refused_and_others_are_not(project, any_format, option, arguments, rest):
+    path = locked(project, any_format)
+    options = InstallOptions.from_arguments(**arguments)
+    if option in any_format.options:
+        assert Request.read(project, Machine.detect(), options=options, **rest).lock.format is any_format
+        return
+    with pytest.raises(UsageError, match=re.escape(path.name)) as caught:
+        Request.read(project, Machine.detect(), options=options, **rest)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("known", NAMED, ids=lambda each: each.name)
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -96,8 +127,8 @@ def test_an_option_that_a_format_lacks_is_refused_by_plan_and_set_up_alike(known
         return
     (project / known.file_names[0]).touch()
     messages = []
-    for verb in (colab_env.setup, colab_env.plan):
-        if option == "poetry" and verb is colab_env.plan:  # which installs nothing
+    for verb in (setting_up.setup, planning.plan):
+        if option == "poetry" and verb is planning.plan:  # which installs nothing
             continue
         with pytest.raises(UsageError, match=known.file_names[0]) as caught:
             verb(project=project, interpreter="miniconda", **words)
@@ -106,213 +137,499 @@ def test_an_option_that_a_format_lacks_is_refused_by_plan_and_set_up_alike(known
     assert sorted(path.name for path in project.iterdir()) == [known.file_names[0]]
 
 
-@pytest.mark.parametrize("known", [each for each in FOUND if not each.brings_python], ids=lambda each: each.name)
-def test_status_says_what_it_needs(known, project, home):
-    (project / known.file_names[0]).touch()
-    (line,) = [part for part in diagnose.status(project).parts if part.name == "Poetry"]
-    assert (line.problem is not None) == known.is_made_by_tool
+def test_an_unknown_file_is_refused_with_the_names_of_all_that_are_known(project, any_format):
+    (project / "unknown.lock").write_text("")
+    with pytest.raises(UsageError, match=r"unknown\.lock is not a lock file of a known kind") as caught:
+        registry.find(project, "unknown.lock")
+    assert all(name in caught.value.hint for name in any_format.file_names)
 
 
-READ_HERE = [each for each in FOUND if each.name in ("pdm.lock", "Pipfile.lock")]
-DAMAGED = [
-    "",
-    "[",
-    "[]",
-    "{}",
-    "nothing",
-    "[" * 100_000,
-    '{"default": 3}',
-    "package = 3\n[metadata]\n",
-    "\0\xff",
-    '{"a": {"b": []}}',
-]
+def test_status_names_the_lock_file_without_reading_a_tool(project, any_format, no_children):
+    path = locked(project, any_format)
+    request = Request.read(project, Machine.detect())
+    assert request.described_lock() == path.name
+    assert diagnose.status(project).parts
 
 
-@pytest.mark.parametrize("known", READ_HERE, ids=lambda each: each.name)
-@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
-def test_what_is_damaged_is_this_package_s_own_error(known, text, project, home):
-    (project / known.file_names[0]).write_text(text)
+@pytest.mark.parametrize("each", [*OWN, registry.of_name("environment.yml")], ids=lambda each: each.name)
+@pytest.mark.parametrize("text", ["", "nonsense", "[1", '"text"', "\0", "{}", '{"_meta": 3}', 'metadata = "x"\n'])
+def test_damaged_content_gives_an_error_of_this_packages_own(project, each, text):
+    locked(project, each, text)
     lock = registry.find(project)
-    assert [message for message in map(refusal, [lambda: said(lock), lambda: lock.requires_python]) if message]
+    with pytest.raises(ColabEnvError) as caught:
+        lock.format.export(lock, Selection(), python=Path("python"), machine=Machine.detect())
+    assert lock.path.name in caught.value.message
+    assert caught.value.hint
 
 
-def refusal(ask) -> str | None:
-    """Return what is said of a file, or None; other errors than this package's come through."""
-    try:
-        ask()
-    except ColabEnvError as error:
-        return error.message
-    return None
+def test_a_plan_knows_the_lock_files_that_need_no_tool(project, pythons):
+    for each, text in (("pdm.lock", PDM), ("Pipfile.lock", json.dumps(pipfile(default={"six": PINNED_SIX})))):
+        (project / each).write_text(text)
+        if each == "pdm.lock":
+            (project / "pyproject.toml").write_text(PROJECT)
+        plan = planning.plan(pythons[0].version, interpreter="system", project=project, lock=each)
+        assert plan.lock == project / each
+        assert {row.name: row.wanted for row in plan.rows}["six"] == "1.16.0"
 
 
 # --- Pipfile.lock
 
 
-def pipfile(project: Path, **changes: object) -> Path:
-    document = {
-        "_meta": {
-            "requires": {"python_version": "3.11"},
-            "sources": [
-                {"name": "pypi", "url": str(PyPI.simple_url), "verify_ssl": True},
-                {"name": "own", "url": "https://${OWN_USER}:${OWN_WORD}@own.example/simple", "verify_ssl": True},
-            ],
-        },
-        "default": {
-            "idna": {"hashes": [IDNA], "index": "pypi", "markers": "python_version >= '3.5'", "version": "==3.6"},
-            "inner": {"hashes": ["sha256:00"], "index": "own", "version": "==1.0"},
-            "here": {"editable": True, "path": "."},
-            "at": {"git": "https://git.example/at.git", "ref": "abc", "subdirectory": "python"},
-        },
-        "develop": {"six": {"hashes": [SIX], "version": "==1.16.0"}, "idna": {"version": "==3.6", "hashes": [IDNA]}},
-        **changes,
+PINNED_SIX = {"version": "==1.16.0", "hashes": [SIX]}
+
+
+def pipfile(*, default=None, develop=None, sources=None, requires=None, **more):
+    meta = {
+        "hash": {"sha256": "0" * 64},
+        "pipfile-spec": 6,
+        "requires": requires or {},
+        "sources": sources or [{"name": "pypi", "url": PUBLIC, "verify_ssl": True}],
     }
+    return {"_meta": meta, "default": default or {}, "develop": develop or {}, **more}
+
+
+def write_pipfile_lock(project: Path, **parts) -> Path:
     path = project / "Pipfile.lock"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(pipfile(**parts)))
     return path
 
 
-def test_a_pipfile_lock_says_what_pipenv_sync_takes(project, home, monkeypatch):
-    pipfile(project)
+def test_the_main_packages_are_installed_and_categories_on_demand(project):
+    write_pipfile_lock(
+        project,
+        default={"idna": {"version": "==3.6", "hashes": [IDNA]}},
+        develop={"six": PINNED_SIX, "idna": {"version": "==3.6", "hashes": [IDNA]}},
+        docs={"toml": {"version": "==0.10.2"}},
+    )
+    assert said(project, "Pipfile.lock") == {"idna": "3.6"}
+    for name in ("develop", "dev", "dev-packages"):
+        assert said(project, "Pipfile.lock", groups=(name,)) == {"idna": "3.6", "six": "1.16.0"}
+    assert said(project, "Pipfile.lock", groups=("docs", "dev")) == {"idna": "3.6", "six": "1.16.0", "toml": "0.10.2"}
+    assert f"--hash={IDNA}" in text_of(project, "Pipfile.lock")
+    with pytest.raises(UsageError, match="no group 'tests'") as caught:
+        text_of(project, "Pipfile.lock", groups=("tests",))
+    assert caught.value.hint == "it has develop, docs"
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ({"version": "==1.0", "extras": ["b", "a"]}, "demo[a,b]==1.0"),
+        ({"version": "==1.0", "markers": "python_version < '3.8'"}, 'demo==1.0 ; python_version < "3.8"'),
+        (
+            {"version": "==1.0", "markers": "os_name == 'nt'", "os_markers": "sys_platform == 'win32'"},
+            'demo==1.0 ; (os_name == "nt") and (sys_platform == "win32")',
+        ),
+        ("==1.0", "demo==1.0"),
+        (
+            {"git": "https://git.example.org/demo.git", "ref": "abc", "subdirectory": "lib", "editable": True},
+            "demo @ git+https://git.example.org/demo.git@abc#subdirectory=lib",
+        ),
+        ({"git": "git@git.example.org:me/demo.git"}, "demo @ git+ssh://git@git.example.org/me/demo.git"),
+        ({"git": "https://${TOKEN}@git.example.org/x", "ref": "1"}, "demo @ git+https://${TOKEN}@git.example.org/x@1"),
+        (
+            {"file": "https://files.example.org/demo-1.0.tar.gz", "hashes": [SIX]},
+            f"demo @ https://files.example.org/demo-1.0.tar.gz \\\n    --hash={SIX}",
+        ),
+        ({"path": ".", "editable": True, "markers": "python_version > '3'"}, '-e file://{here} ; python_version > "3"'),
+        ({"path": "./libs/demo"}, "file://{here}/libs/demo"),
+    ],
+)
+def test_an_entry_of_pipenv_becomes_a_line_of_pips(project, entry, line):
+    write_pipfile_lock(project, default={"demo": entry})
+    assert text_of(project, "Pipfile.lock").strip() == line.replace("{here}", str(project))
+
+
+def test_a_package_of_two_categories_is_installed_where_either_wants_it(project):
+    on_windows = {"version": "==1.0", "markers": "sys_platform == 'win32'"}
+    write_pipfile_lock(project, default={"demo": on_windows, "six": PINNED_SIX}, develop={"Demo": {"version": "==1.0"}})
+    assert said(project, "Pipfile.lock") == {"six": "1.16.0"}
+    assert said(project, "Pipfile.lock", groups=("dev",)) == {"six": "1.16.0", "demo": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("requires", "asked"),
+    [
+        ({}, None),
+        ({"python_version": "3.11"}, "3.11"),
+        ({"python_full_version": "3.11.4", "python_version": "3.11"}, "3.11.4"),
+    ],
+)
+def test_the_python_is_that_of_the_pipfile(project, requires, asked):
+    path = write_pipfile_lock(project, requires=requires)
     lock = registry.find(project)
-    assert lock.requires_python == "3.11"
-    assert lock.asks_for_python.name == "Pipfile.lock"
-    assert wanted(lock) == {
-        "idna": ("==3.6", True, {IDNA}),
-        "inner": ("==1.0", False, {"sha256:00"}),
-        "at": ("git+https://git.example/at.git@abc#subdirectory=python", False, set()),
-    }
-    assert [line for line in said(lock).splitlines() if line.startswith("-e ")] == [f"-e {project.as_uri()}"]
-    for name in ("dev", "develop"):
-        assert wanted(lock, groups=(name,))["six"] == ("==1.16.0", False, {SIX})
-    with pytest.raises(UsageError, match="no group 'docs'") as caught:
-        said(lock, groups=("docs",))
-    assert caught.value.hint == "it has develop"
-    monkeypatch.setenv("OWN_USER", "me")
-    with pytest.raises(UsageError, match="environment variable OWN_WORD"):
+    assert (lock.requires_python, lock.asks_for_python) == (asked, path)
+
+
+def test_a_package_comes_from_the_index_that_it_names_and_the_first_is_that_of_the_others(project, monkeypatch):
+    monkeypatch.setenv("TOKEN", "p@ss/word")
+    private = {"name": "private", "url": "https://me:${TOKEN}@index.example.org/simple", "verify_ssl": False}
+    public = {"name": "pypi", "url": PUBLIC}
+    packages = {"here": {"version": "==1.0", "index": "private"}, "there": {"version": "==2.0", "hashes": [SIX]}}
+    for sources, expected in (
+        ([public, private], None),
+        ([private, public], "https://me:p%40ss%2Fword@index.example.org/simple"),
+    ):
+        write_pipfile_lock(project, default=packages, sources=sources)
+        lock = registry.find(project)
+        found = {each.name: each for each in lock.format.sources(lock)}
+        assert found["here"].url == "https://me:p%40ss%2Fword@index.example.org/simple"
+        assert found["there"].url == expected
+        assert (found["there"].version, found["there"].hashes) == ("2.0", {SIX})
+        assert "--trusted-host index.example.org\n" in text_of(project, "Pipfile.lock")
+    monkeypatch.delenv("TOKEN")
+    with pytest.raises(UsageError, match="needs the environment variable TOKEN"):
         lock.format.sources(lock)
-    monkeypatch.setenv("OWN_WORD", "p@ss/")
-    urls = {each.name: each.url for each in lock.format.sources(lock)}
-    assert (urls["idna"], urls["inner"]) == (None, "https://me:p%40ss%2F@own.example/simple")
+    write_pipfile_lock(project, default={"here": {"version": "==1.0", "index": "gone"}})
+    with pytest.raises(LockMismatchError, match="'gone', which is not among its sources"):
+        text_of(project, "Pipfile.lock")
+
+
+def test_a_pipfile_that_has_moved_on_is_said(project):
+    (project / "Pipfile").write_text(
+        f'[[source]]\nurl = "{PUBLIC}"\nverify_ssl = true\nname = "pypi"\n\n[packages]\nSix = "*"\n\n'
+        '[dev-packages]\n\n[docs]\nsphinx = {version = "*", extras = ["a"]}\n\n[requires]\npython_version = "3.11"\n'
+    )
+    source = {"name": "pypi", "url": PUBLIC, "verify_ssl": True}
+    content = {
+        "_meta": {"requires": {"python_version": "3.11"}, "sources": [source]},
+        "default": {"Six": "*"},
+        "develop": {},
+        "docs": {"sphinx": {"extras": ["a"], "version": "*"}},
+    }
+    for names in ({"Six": "*"}, {"six": "*"}):  # as Pipenv wrote it for years, and as it does now
+        content["default"] = names
+        document = pipfile(default={"six": PINNED_SIX})
+        plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        document["_meta"]["hash"]["sha256"] = hashlib.sha256(plain.encode()).hexdigest()
+        (project / "Pipfile.lock").write_text(json.dumps(document))
+        assert said(project, "Pipfile.lock") == {"six": "1.16.0"}
+    before = registry.find(project).digest
+    (project / "Pipfile").write_text((project / "Pipfile").read_text().replace('Six = "*"', 'Six = "<2"'))
+    assert registry.find(project).digest != before
+    with pytest.raises(LockMismatchError, match=r"does not belong to its Pipfile") as caught:
+        text_of(project, "Pipfile.lock")
+    assert "pipenv lock" in caught.value.hint
 
 
 # --- pdm.lock
 
-PDM = """\
-[metadata]
-groups = ["default", "test", "plots"]
-strategy = [%s]
-lock_version = "4.5.0"
-content_hash = "sha256:0"
 
-[[package]]
-name = "idna"
-version = "3.6"
-requires_python = ">=3.5"
-groups = ["default"]
-marker = "python_version >= \\"3.5\\""
-dependencies = ["old; python_version < \\"3\\"", "needed>=1"]
-files = [{file = "idna-3.6-py3-none-any.whl", hash = "%s"}]
-
-[[package]]
-name = "needed"
-version = "1.5"
-groups = ["default"]
-
-[[package]]
-name = "old"
+PROJECT = """\
+[project]
+name = "lesson"
 version = "1.0"
-groups = ["default"]
-marker = "python_version < \\"3\\""
+requires-python = ">=3.9"
+dependencies = ["six>=1.16"]
+
+[project.optional-dependencies]
+fast = ["demo[quick]>=1"]
+all = ["lesson[fast]"]
+
+[dependency-groups]
+test = ["pytest-like", {include-group = "Lint_It"}]
+lint-it = ["linter==2.0"]
+
+[tool.pdm]
+distribution = false
+
+[tool.pdm.dev-dependencies]
+old = ["older"]
+"""
+PDM = f"""\
+[metadata]
+groups = ["default", "all", "fast", "lint-it", "old", "test"]
+strategy = ["inherit_metadata"]
+lock_version = "4.5.0"
+content_hash = "sha256:{"0" * 64}"
 
 [[package]]
 name = "six"
 version = "1.16.0"
-groups = ["test"]
-files = [{file = "six-1.16.0-py2.py3-none-any.whl", hash = "%s"}]
+groups = ["default"]
+files = [{{file = "six-1.16.0-py2.py3-none-any.whl", hash = "{SIX}"}}]
 
 [[package]]
-name = "pictures"
+name = "demo"
+version = "1.5"
+extras = ["quick"]
+groups = ["all", "fast"]
+dependencies = ["demo==1.5", "sped-up; python_version < \\"3.11\\""]
+
+[[package]]
+name = "demo"
+version = "1.5"
+groups = ["all", "fast"]
+
+[[package]]
+name = "sped-up"
+version = "3"
+groups = ["all", "fast"]
+marker = "python_version < \\"3.11\\""
+
+[[package]]
+name = "pytest-like"
+version = "7.0"
+groups = ["test"]
+dependencies = ["sped-up; python_version < \\"3.11\\"", "pytest-like[x]; sys_platform == \\"win32\\""]
+
+[[package]]
+name = "linter"
 version = "2.0"
-groups = ["plots"]
-git = "https://git.example/pictures.git"
-revision = "abc"
+groups = ["lint-it", "test"]
+
+[[package]]
+name = "older"
+version = "0.1"
+groups = ["old"]
 """
-PROJECT = """\
-[project]
-name = "lesson"
-version = "1"
-requires-python = ">=3.10"
-dependencies = ["idna%s"]
-[project.optional-dependencies]
-plots = ["pictures @ git+https://git.example/pictures.git"]
-[dependency-groups]
-test = ["six"]
-[tool.pdm]
-distribution = %s
-"""
+ALL = {"six": "1.16.0", "demo": "1.5", "pytest-like": "7.0", "linter": "2.0", "older": "0.1"}
 
 
-def pdm(project: Path, *, strategy: str = '"inherit_metadata"', asked: str = "", distribution: str = "false") -> None:
-    (project / "pyproject.toml").write_text(PROJECT % (asked, distribution))
-    (project / "pdm.lock").write_text(PDM % (strategy, IDNA, SIX))
+def write_pdm(project: Path, kind: str = "inherit", text: str = PROJECT) -> None:
+    """Write a lock file as a strategy has it: groups and markers at each package, or only what needs what."""
+    lock = PDM
+    if kind == "walk":
+        lock = re.sub(r'(?m)^(?:marker = .*|groups = \["(?!default", "all).*)\n', "", PDM).replace(
+            '["inherit_metadata"]', "[]"
+        )
+    (project / "pdm.lock").write_text(lock)
+    (project / "pyproject.toml").write_text(text)
 
 
-@pytest.mark.parametrize("strategy", ['"inherit_metadata"', ""])
-def test_a_pdm_lock_says_what_pdm_sync_takes(project, home, strategy):
-    pdm(project, strategy=strategy)
+@pytest.mark.parametrize("kind", ["inherit", "walk"])
+@pytest.mark.parametrize(
+    ("selection", "names"),
+    [
+        ({}, [*ALL]),
+        ({"groups": ()}, ["six"]),
+        ({"groups": ("test",)}, ["six", "pytest-like", "linter"]),
+        ({"groups": ("Lint_It",)}, ["six", "linter"]),
+        ({"groups": ("old",)}, ["six", "older"]),
+        ({"groups": (), "extras": ("all",)}, ["six", "demo"]),
+        ({"groups": (), "extras": ("fast",)}, ["six", "demo"]),
+    ],
+)
+def test_the_groups_and_extras_of_pdm_are_installed_on_demand(project, kind, selection, names):
+    write_pdm(project, kind)
+    assert said(project, "pdm.lock", **selection) == {name: ALL[name] for name in names}
+
+
+@pytest.mark.parametrize("kind", ["inherit", "walk"])
+def test_a_marker_on_the_way_to_a_package_counts(project, kind):
+    write_pdm(project, kind)
+    assert said(project, "pdm.lock", groups=(), extras=("fast",), python="3.10")["sped-up"] == "3"
+    assert "sped-up" not in said(project, "pdm.lock", groups=(), extras=("fast",), python="3.11")
+    assert text_of(project, "pdm.lock", groups=()) == f"six==1.16.0 \\\n    --hash={SIX}\n"
+
+
+@pytest.mark.parametrize("selection", [{"groups": ("docs",)}, {"extras": ("slow",)}])
+def test_a_group_that_pdm_has_not_locked_is_refused_with_those_that_it_has(project, selection):
+    write_pdm(project)
+    with pytest.raises(UsageError, match=r"has no (group 'docs'|extra 'slow')") as caught:
+        text_of(project, "pdm.lock", **selection)
+    assert caught.value.hint == "it has all, fast, lint-it, old, test"
+
+
+@pytest.mark.parametrize("kind", ["inherit", "walk"])
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [("six>=1.17", "has six 1.16.0, but the project asks for six>=1.17"), ("gone", "does not hold gone")],
+)
+def test_a_pyproject_that_has_moved_on_is_said(project, kind, new, message):
+    write_pdm(project, kind, PROJECT.replace("six>=1.16", new))
+    with pytest.raises(LockMismatchError, match=re.escape(message)) as caught:
+        text_of(project, "pdm.lock")
+    assert caught.value.hint == "run `pdm lock` for it, then this call again"
+    write_pdm(project, kind, PROJECT.replace("six>=1.16", "six") + '[tool.pdm.resolution.overrides]\nsix = "1.16.0"\n')
+    assert said(project, "pdm.lock")["six"] == "1.16.0"
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ('version = "1.0"', "demo==1.0"),
+        (
+            'git = "https://git.example.org/demo.git"\nref = "main"\nrevision = "abc"\nsubdirectory = "lib"',
+            "demo @ git+https://git.example.org/demo.git@abc#subdirectory=lib",
+        ),
+        (
+            f'url = "https://files.example.org/demo-1.0-py3-none-any.whl"\nfiles = [{{hash = "{SIX}"}}]',
+            f"demo @ https://files.example.org/demo-1.0-py3-none-any.whl \\\n    --hash={SIX}",
+        ),
+        ('url = "file:///${PROJECT_ROOT}/libs/demo"', "demo @ file://{here}/libs/demo"),
+        ('path = "./libs/demo"\neditable = true', "-e file://{here}/libs/demo#egg=demo"),
+        ('path = "./libs/demo"', "demo @ file://{here}/libs/demo"),
+    ],
+)
+def test_an_entry_of_pdm_becomes_a_line_of_pips(project, entry, line):
+    head = PDM.partition("[[package]]")[0]
+    (project / "pdm.lock").write_text(f'{head}[[package]]\nname = "demo"\ngroups = ["default"]\n{entry}\n')
+    assert text_of(project, "pdm.lock").strip() == line.replace("{here}", str(project))
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_installed"),
+    [
+        ("", True),
+        ("distribution = true", True),
+        ("distribution = false", False),
+        ('package-type = "application"', False),
+    ],
+)
+def test_the_project_itself_is_installed_where_pdm_would(project, settings, is_installed):
+    write_pdm(project, text=PROJECT.replace("distribution = false", settings))
+    assert (f"-e {project.as_uri()}#egg=lesson\n" in text_of(project, "pdm.lock")) == is_installed
     lock = registry.find(project)
-    assert lock.requires_python == ">=3.10"
-
-    def names(**selected: tuple[str, ...]) -> set[str]:
-        return {*wanted(lock, **selected)} - {"old"}  # whose marker excludes it
-
-    assert wanted(lock)["idna"][::2] == ("==3.6", {IDNA})
-    assert wanted(lock)["old"][1]
-    assert names() == {"idna", "needed", "six", "pictures"}
-    assert names(groups=()) == {"idna", "needed"}
-    assert names(groups=("test",), extras=("plots",)) == {"idna", "needed", "six", "pictures"}
-    assert "pictures @ git+https://git.example/pictures.git@abc" in said(lock, extras=("plots",))
-    with pytest.raises(UsageError, match="no extra 'films'"):
-        said(lock, extras=("films",))
-    with pytest.raises(UsageError, match="no group 'docs'"):
-        said(lock, groups=("docs",))
+    text = lock.format.export(lock, Selection(), python=Path("python"), machine=Machine.detect(), editable=False)
+    assert (f"lesson @ {project.as_uri()}\n" in text) == is_installed
+    assert "-e " not in text
 
 
-@pytest.mark.parametrize("asked", [">=4", '", "fresh'])
-def test_a_pdm_lock_that_its_project_has_moved_on_from_is_named(project, home, asked):
-    pdm(project, asked=asked)
-    with pytest.raises(LockMismatchError, match=r"pdm\.lock (has idna 3\.6, but|does not hold fresh)"):
-        said(registry.find(project))
+def test_the_indexes_of_a_pdm_project_are_those_of_its_packages(project, monkeypatch):
+    def found(tables: str):
+        write_pdm(project, text=f"{PROJECT}\n{tables}")
+        lock = registry.find(project)
+        return {each.name: each.url for each in lock.format.sources(lock)}, text_of(project, "pdm.lock")
+
+    monkeypatch.setenv("TOKEN", "s3cret/x")
+    private = '[[tool.pdm.source]]\nname = "%s"\nurl = "https://me:${TOKEN}@index.example.org/simple"\n'
+    assert found("")[0] == found(f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{PUBLIC}"\n')[0] == {}
+    sources, text = found(private % "pypi")
+    assert set(sources.values()) == {"https://me:s3cret%2Fx@index.example.org/simple"}
+    assert "--index-url https://me:${TOKEN}@index.example.org/simple\n" in text
+    sources, text = found(private % "more")
+    assert sources == {}
+    assert "--extra-index-url https://me:${TOKEN}@index.example.org/simple\n" in text
+    sources, _ = found(private % "more" + 'include_packages = ["si*"]\nexclude_packages = ["*"]\nverify_ssl = false\n')
+    assert sources == {"six": "https://me:s3cret%2Fx@index.example.org/simple"}
 
 
-def test_the_project_itself_is_installed_where_pdm_does(project, home):
-    pdm(project, distribution="true")
-    assert f"-e {project.as_uri()}" in said(registry.find(project)).splitlines()[-1]
+def test_a_pdm_lock_that_says_no_groups_needs_its_project(project):
+    write_pdm(project, "walk")
+    (project / "pyproject.toml").unlink()
+    with pytest.raises(LockMismatchError, match=r"no pyproject\.toml beside it"):
+        text_of(project, "pdm.lock", groups=())
 
 
-# --- both
+def test_more_conditions_than_can_be_followed_end_soon_and_are_said(project):
+    count = 40
+    needs = "".join(
+        f'[[package]]\nname = "p{each}"\nversion = "1"\ndependencies = ['
+        + ", ".join(f"\"p{other}; platform_release == '{each}.{other}'\"" for other in range(count) if other != each)
+        + "]\n"
+        for each in range(count)
+    )
+    (project / "pdm.lock").write_text(f'[metadata]\ngroups = ["default"]\nlock_version = "4.3"\n{needs}')
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\ndependencies = ["p0"]\n')
+    started = time.monotonic()
+    with pytest.raises(LockMismatchError, match="more conditions") as caught:
+        text_of(project, "pdm.lock")
+    assert "inherit_metadata" in caught.value.hint
+    assert time.monotonic() - started < 20
+
+
+# --- damage
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Pipfile.lock", json.dumps(pipfile(default=["six"]))),
+        ("Pipfile.lock", json.dumps(pipfile(default={"six": 3}))),
+        ("Pipfile.lock", json.dumps(pipfile(default={"six": {"version": "==1\n--index-url x"}}))),
+        ("Pipfile.lock", json.dumps(pipfile(default={"six": {"version": "==1", "hashes": ["x --index-url y"]}}))),
+        ("Pipfile.lock", json.dumps(pipfile(default={"six": {"version": "==1", "markers": "nonsense"}}))),
+        ("Pipfile.lock", json.dumps(pipfile(default={"six": {"git": "https://x.example\n-e ."}}))),
+        ("Pipfile.lock", "[" * 100_000),
+        ("Pipfile.lock", '{"_meta": ' * 100_000),
+        ("pdm.lock", 'package = "x"\n[metadata]\nlock_version = "4.5.0"\n'),
+        ("pdm.lock", PDM + "[[package]]\nname = 3\n"),
+        ("pdm.lock", PDM + '[[package]]\nname = "x"\nversion = "1\\n-e ."\n'),
+        ("pdm.lock", PDM + '[[package]]\nname = "x"\nversion = "1"\nmarker = "nonsense"\n'),
+        ("pdm.lock", PDM + '[[package]]\nname = "x"\nversion = "1"\nfiles = ["y"]\n'),
+        ("pdm.lock", "x = " + "[" * 100_000),
+        ("pdm.lock", "x." * 100_000 + "x = 1"),
+        ("pdm.lock", "[" + "x." * 100_000 + "x]"),
+    ],
+    ids=lambda text: text[:12] if len(text) < 20 else str(len(text)),
+)
+def test_damage_is_said_at_once_and_nothing_of_it_becomes_an_option(project, name, text):
+    (project / name).write_text(text)
+    (project / "pyproject.toml").write_text(PROJECT)
+    started = time.monotonic()
+    with pytest.raises(LockMismatchError, match=re.escape(name)):
+        text_of(project, name, groups=())
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("text", ["[project]\nname = 3\n", "[project]\ndependencies = 3\n", "[tool]\npdm = 3\n"])
+def test_a_pyproject_that_pdm_could_not_read_is_named(project, text):
+    write_pdm(project, text=text)
+    with pytest.raises(ProjectFileError, match=r"pyproject\.toml"):
+        text_of(project, "pdm.lock")
+
+
+# --- installations
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("kind", ["pdm.lock", "Pipfile.lock"])
-def test_an_environment_gets_exactly_what_is_locked(machine, project, kind):
-    if kind == "pdm.lock":
-        head = '[project]\nname = "x"\nversion = "1"\ndependencies = ["idna"]\n'
-        (project / "pyproject.toml").write_text(f"{head}[tool.pdm]\ndistribution = false\n")
-        head = '[metadata]\ngroups = ["default"]\nstrategy = ["inherit_metadata"]\nlock_version = "4.5.0"\n'
-        package = '[[package]]\nname = "idna"\nversion = "3.6"\ngroups = ["default"]\n'
-        package += f'files = [{{file = "i.whl", hash = "{IDNA}"}}]\n'
-        (project / kind).write_text(head + package)
+@pytest.mark.parametrize("name", ["Pipfile.lock", "pdm.lock"])
+def test_what_is_locked_is_installed_and_a_wrong_file_is_not(machine, project, name):
+    library(project / "libs/frompath")
+    if name == "pdm.lock":
+        text = PDM.partition('[[package]]\nname = "demo"')[0]
+        text += f'[[package]]\nname = "idna"\nversion = "3.6"\ngroups = ["test"]\nfiles = [{{hash = "{IDNA}"}}]\n'
+        text += '[[package]]\nname = "frompath"\nversion = "1.0"\npath = "./libs/frompath"\ngroups = ["default"]\n'
+        (project / "pyproject.toml").write_text(
+            '[project]\nname = "lesson"\nversion = "1"\ndependencies = ["six"]\n'
+            '[dependency-groups]\ntest = ["idna"]\n[tool.pdm]\ndistribution = false\n'
+        )
     else:
-        pipfile(project, _meta={}, default={"idna": {"hashes": [IDNA], "version": "==3.6"}})
-    result = fill(project, python=machine.python)
-    assert any(note.startswith(f"Packages from {kind}") for note in result.notes)
-    found = {path.name.split("-")[0] for path in project.glob(".venv/lib/python3*/site-packages/*.dist-info")}
-    assert found == {"idna", "pip"}
-    assert not fill(project, python=machine.python).changed
-    rows = {row.name: row.wanted for row in colab_env.plan(project=project, interpreter="system").rows}
-    assert rows["idna"] == "3.6"
-    shutil.rmtree(project / ".venv")
-    (project / kind).write_text((project / kind).read_text().replace(IDNA, SIX))
-    with pytest.raises(ColabEnvError, match="idna"):
-        fill(project, python=machine.python)
+        idna = {"version": "==3.6", "hashes": [IDNA], "markers": "python_version >= '3.5'"}
+        text = json.dumps(
+            pipfile(default={"six": PINNED_SIX, "frompath": {"path": "./libs/frompath"}}, develop={"idna": idna})
+        )
+    (project / name).write_text(text)
+    group = "test" if name == "pdm.lock" else "dev"
+    result = fill(project, python=machine.python, groups=[group])
+    assert installed(project) == {"six-1.16.0", "idna-3.6", "frompath-1.0"}
+    assert f"Packages from {name}" in result.notes
+    assert not fill(project, python=machine.python, groups=[group]).changed
+    fill(project, python=machine.python, groups=[])
+    assert installed(project) == {"six-1.16.0", "frompath-1.0"}
+    (project / name).write_text(text.replace(SIX, f"sha256:{'0' * 64}"))
+    fill_again = {"python": machine.python, "groups": [], "system_site_packages": True}
+    with pytest.raises(HashMismatchError, match=r"six==1\.16\.0"):
+        fill(project, **fill_again)
+    assert installed(project) == {"six-1.16.0", "frompath-1.0"}
+
+
+PASSWORD = "s3cret-and-long"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["Pipfile.lock", "pdm.lock"])
+def test_a_package_comes_from_the_projects_own_index_and_no_password_is_shown(
+    machine, project, tmp_path, monkeypatch, capfd, name
+):
+    (tmp_path / "wheels").mkdir()
+    wheel = write_wheel(tmp_path / "wheels", "hidden", "1.0")
+    checksum = f"sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+    with IndexServer(tmp_path / "wheels", user="me", password=PASSWORD) as server:
+        monkeypatch.setenv("LESSON_PASSWORD", PASSWORD)
+        url = server.url.replace("://", "://me:${LESSON_PASSWORD}@")
+        if name == "Pipfile.lock":
+            sources = [{"name": "pypi", "url": PUBLIC}, {"name": "private", "url": url}]
+            hidden = {"version": "==1.0", "hashes": [checksum], "index": "private"}
+            write_pipfile_lock(project, default={"six": PINNED_SIX, "hidden": hidden}, sources=sources)
+        else:
+            hidden = f'[[package]]\nname = "hidden"\nversion = "1.0"\ngroups = ["default"]\nfiles = [{{hash = "{checksum}"}}]\n'
+            (project / "pdm.lock").write_text(PDM.partition('[[package]]\nname = "demo"')[0] + hidden)
+            (project / "pyproject.toml").write_text(f'[[tool.pdm.source]]\nname = "private"\nurl = "{url}"\n')
+        with _report.screen(_report.Plain()):
+            shown = repr(fill(project, python=machine.python))
+    out, err = capfd.readouterr()
+    assert installed(project) == {"six-1.16.0", "hidden-1.0"}
+    assert PASSWORD not in shown + out + err
+    assert nowhere(PASSWORD, machine.data, project)

@@ -98,7 +98,8 @@ class _Package:
 
     def joined(self, other: _Package) -> _Package:
         """Return this package as two categories want it; where they differ, this one counts."""
-        if self.asked != other.asked or self.marker == other.marker:
+        is_same = self.pins == other.pins if self.pins else self.asked == other.asked
+        if not is_same or self.marker == other.marker:
             return self
         either = f"({self.marker}) or ({other.marker})" if self.marker and other.marker else None
         return replace(self, marker=either)
