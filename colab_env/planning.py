@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from colab_env import interpreter_sources, system, venv
 from colab_env.interpreter import parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
+from colab_env.locks.lock_format import reading
 from colab_env.locks.requirements_text import Wanted
 from colab_env.machine import Machine
 from colab_env.plans import comparison, distributions, keeping, project_needs
@@ -93,10 +94,11 @@ def _wanted(
     if not lock.is_there:
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.
-    text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_there)
-    if text is None:
-        reader = resolved.python if resolved.is_there else present.python or resolved.python
-        text = lock.format.export(lock, selection, python=reader.path, machine=machine)
+    with reading(lock):
+        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_there)
+        if text is None:
+            reader = resolved.python if resolved.is_there else present.python or resolved.python
+            text = lock.format.export(lock, selection, python=reader.path, machine=machine)
     return requirements_text.read(text, markers)
 
 

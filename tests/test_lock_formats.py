@@ -633,3 +633,20 @@ def test_a_package_comes_from_the_projects_own_index_and_no_password_is_shown(
     assert installed(project) == {"six-1.16.0", "hidden-1.0"}
     assert PASSWORD not in shown + out + err
     assert nowhere(PASSWORD, machine.data, project)
+
+
+DAMAGED = {
+    "binary": bytes(range(256)),
+    "deep": b"a = " + b"[" * 5000,
+    "cut": b'[[package]]\nname = "s',
+    "odd": b"package = 3\n",
+}
+
+
+@pytest.mark.parametrize("name", ["poetry.lock", "uv.lock", "pdm.lock", "Pipfile.lock"])
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_plan_of_a_damaged_lock_file_is_an_error_of_this_package(name, damage, project, home):
+    (project / name).write_bytes(DAMAGED[damage])
+    with pytest.raises(ColabEnvError):
+        planning.plan(interpreter="system", project=project)
+    assert [path.name for path in project.iterdir()] == [name]

@@ -151,7 +151,7 @@ def guess(text: str, groups: Collection[str]) -> str | None:
         if document["metadata"]["lock-version"] != _FORMAT or any("source" in each for each in document["package"]):
             return None
         return _requirements(document, groups)
-    except (KeyError, TypeError, AttributeError, tomllib.TOMLDecodeError):
+    except (KeyError, TypeError, AttributeError, RecursionError, tomllib.TOMLDecodeError):
         return None
 
 

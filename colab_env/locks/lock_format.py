@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env.errors import MissingStepError, UsageError
+from colab_env import _report
+from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import installing
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
@@ -63,6 +65,19 @@ class LockFile:
     def digest(self) -> str:
         """Return a checksum of everything that the lock file says: when it changes, so does the environment."""
         return self.format.digest(self)
+
+
+@contextlib.contextmanager
+def reading(lock: LockFile) -> Iterator[None]:
+    """Raise ProjectFileError for a file that is damaged: what is not as its tool writes it fails in many ways."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        msg = f"{short(lock.path)} cannot be read as {lock.format.name}: {_report.clean(reason)}"
+        raise ProjectFileError(
+            msg, hint="mend the file, or make it anew with its own tool; nothing was changed"
+        ) from error
 
 
 class LockFormat:

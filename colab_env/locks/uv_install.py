@@ -40,7 +40,7 @@ class UvInstaller:
         lock anew.
         """
         argv: list[str | Path] = [*_EXPORT, "--python", python, *options]
-        registry = re.search(r'registry = "(https?://[^"]+)"', lock.read_text(encoding="utf-8"))
+        registry = re.search(r'registry = "(https?://[^"]+)"', lock.read_text(encoding="utf-8", errors="replace"))
         known = ["--default-index", registry[1]] if registry else []
         try:
             return self._written([*argv, "--locked", "--offline", *known], cwd=lock.parent, log=_LOG)
