@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, index, pyproject, system, uv, venv
 from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
+from colab_env.interpreter import Interpreter, fits_short_version, parse_specifier, unsupported_python_message
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
 from colab_env.locks.installing import Target
@@ -44,6 +44,20 @@ def health_check(request: Request, python: Interpreter) -> str | None:
     return problem or (f"the machine no longer has what was kept of it: {', '.join(gone)}" if gone else None)
 
 
+def require_python(request: Request, python: Interpreter) -> None:
+    """Raise NoSuchPythonError for a Python that the project does not accept: a version, or X.Y of one that is not there."""
+    lock, asked = request.lock, request.lock.requires_python
+    specifier = parse_specifier(asked or "*")
+    is_full = python.version.count(".") > 1
+    if specifier.contains(python.version) if is_full else fits_short_version(specifier, python.version):
+        return
+    asking, machine = lock.asks_for_python, request.machine
+    own = system.machine_python(machine)
+    said = own and unsupported_python_message(own.version, specifier, asking=asking.name, is_colab=machine.is_colab)
+    msg = f"{short(asking)} asks for Python {asked!r}, but {python.version} was chosen"
+    raise NoSuchPythonError(msg, hint=said or f"choose another Python: setup(python={asked!r})")
+
+
 class Environment:
     """One project's virtual environment while it is checked and built."""
 
@@ -65,7 +79,7 @@ class Environment:
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
         project = self.request.project
-        self._require_python()
+        require_python(self.request, self.python)
         _files.recover(project / venv.NAME)
         files = [project / name for name in self.request.lock.format.project_files]
         with _files.restoring(*files) as know_files:
@@ -87,24 +101,6 @@ class Environment:
         count = venv.packages(self.request.project)
         what = f"Virtual environment with Python {self.python.version} and {count} package{'' if count == 1 else 's'}"
         return Artifact(what=what, where=self.request.project / venv.NAME, python=self.python)
-
-    def _require_python(self) -> None:
-        lock = self.request.lock
-        asked = lock.requires_python
-        if asked and not parse_specifier(asked).contains(self.python.version):
-            asking = lock.asks_for_python
-            msg = f"{short(asking)} asks for Python {asked!r}, but {self.python.version} was chosen"
-            raise NoSuchPythonError(msg, hint=self._other_python(asked, asking.name))
-
-    def _other_python(self, asked: str, asking: str) -> str:
-        own = system.machine_python(self.request.machine)
-        colab = self.request.machine.is_colab
-        said = (
-            unsupported_python_message(own.version, parse_specifier(asked), asking=asking, is_colab=colab)
-            if own
-            else None
-        )
-        return said or f"choose another Python: setup(python={asked!r})"
 
     def _keeper(self, target: Target) -> keeping.Keeper | None:
         request = self.request

@@ -17,7 +17,7 @@ ColabEnvError                     1  anything below
 │   ├── PoetryError              15  Poetry
 │   ├── LockMismatchError        16  a lock file that does not belong to its pyproject.toml
 │   └── BuildError               17  a package that does not build
-├── ProjectFileError             18  pyproject.toml or environment.yml that cannot be read
+├── ProjectFileError             18  a pyproject.toml, environment.yml or lock file that cannot be read
 ├── KernelNameError              19  a kernel name that Jupyter does not take
 ├── KernelTakenError             20  a kernel of that name belongs to somebody else
 ├── PreflightError               21  a kernel that does not answer as it should

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import interpreter_sources, system, venv
+from colab_env.environment import require_python
 from colab_env.interpreter import parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
@@ -52,6 +53,7 @@ def plan(
         system_site_packages=system_site_packages,
     )
     resolved = interpreter_sources.source_for(request).resolve(request)
+    require_python(request, resolved.python)
     return _plan(request, resolved, keeping.system_packages(machine, chosen=resolved.python))
 
 

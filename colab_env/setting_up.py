@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from colab_env import _process, _report, interpreter_sources, steps
+from colab_env.environment import require_python
 from colab_env.errors import PreflightError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import kernelspec
@@ -84,6 +85,7 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
     machine, source = request.machine, interpreter_sources.source_for(request)
     chosen = source.ensure(request)
     python = steps.chosen_python(chosen)
+    require_python(request, python)  # before a kernel's packages are installed for it
     if source.has_packages:  # the environment sees what conda installs
         packages, tool = _process.run_parallel(
             lambda: steps.kernel_packages(python, machine), lambda: _poetry(request, poetry_version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from small_wheels import write_wheel
 from test_installers import fill, installed, library, nowhere
 
 from colab_env import _report, diagnose, planning, setting_up
-from colab_env.errors import ColabEnvError, HashMismatchError, LockMismatchError, ProjectFileError, UsageError
+from colab_env.errors import (
+    ColabEnvError,
+    HashMismatchError,
+    LockMismatchError,
+    NoSuchPythonError,
+    ProjectFileError,
+    UsageError,
+)
 from colab_env.locks import registry, requirements_text
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
@@ -281,7 +289,7 @@ def test_a_package_comes_from_the_index_that_it_names_and_the_first_is_that_of_t
     with pytest.raises(UsageError, match="needs the environment variable TOKEN"):
         lock.format.sources(lock)
     write_pipfile_lock(project, default={"here": {"version": "==1.0", "index": "gone"}})
-    with pytest.raises(LockMismatchError, match="'gone', which is not among its sources"):
+    with pytest.raises(ProjectFileError, match="'gone', which is not among its sources"):
         text_of(project, "Pipfile.lock")
 
 
@@ -558,7 +566,7 @@ def test_damage_is_said_at_once_and_nothing_of_it_becomes_an_option(project, nam
     (project / name).write_text(text)
     (project / "pyproject.toml").write_text(PROJECT)
     started = time.monotonic()
-    with pytest.raises(LockMismatchError, match=re.escape(name)):
+    with pytest.raises(ProjectFileError, match=re.escape(name)):
         text_of(project, name, groups=())
     assert time.monotonic() - started < 5
 
@@ -650,3 +658,30 @@ def test_a_plan_of_a_damaged_lock_file_is_an_error_of_this_package(name, damage,
     with pytest.raises(ColabEnvError):
         planning.plan(interpreter="system", project=project)
     assert [path.name for path in project.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["poetry.lock", "requirements.txt", "pylock.toml", "pdm.lock", "Pipfile.lock"])
+def test_what_is_no_text_is_refused_whether_its_tool_is_there_or_not(name, project, home):
+    (project / name).write_bytes(b"# caf\xe9\x1b[31m\nsix==1.16.0\n")
+    lock, here, machine = registry.find(project), Path(sys.executable), Machine.detect()
+    for is_there in (True, False):
+        with pytest.raises(ColabEnvError, match=re.escape(name)) as caught:
+            # Where there is nothing to be read, its tool is asked, and refuses.
+            _ = lock.format.peek(lock, Selection(), machine=machine, python_is_there=is_there) or lock.format.export(
+                lock, Selection(), python=here, machine=machine
+            )
+        assert "\x1b" not in str(caught.value)
+
+
+def test_plan_refuses_the_python_that_set_up_refuses_before_anything_is_installed(project, pythons, home):
+    other = pythons[0].short_version
+    (project / "requirements.txt").write_text("six==1.16.0\n")
+    (project / "pyproject.toml").write_text(f'[project]\nname = "x"\nversion = "1"\nrequires-python = "!={other}.*"\n')
+    said = []
+    for verb in (planning.plan, setting_up.setup):
+        with pytest.raises(NoSuchPythonError, match="asks for Python") as caught:
+            verb(pythons[0].version, interpreter="system", project=project)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert not (Machine.detect().data / "layers").exists()
+    assert sorted(path.name for path in project.iterdir()) == ["pyproject.toml", "requirements.txt"]

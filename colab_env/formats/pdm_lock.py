@@ -6,7 +6,6 @@ import fnmatch
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from colab_env import _report, index
 from colab_env.errors import LockMismatchError, ProjectFileError, UsageError
-from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.locks.poetry_sources import Source
 from colab_env.results import short
 
@@ -70,7 +69,7 @@ class PdmLock(LockFormat):
         indexes = _Project.read(lock).indexes
         if not indexes:
             return []
-        with _reading(lock):
+        with reading(lock):
             packages = [_package(each, {}, lock) for each in _document(lock)["package"]]
         known = [(each, _only_index(each.name, indexes)) for each in packages if each.version]
         if any(index is None for _, index in known):  # all are asked for everything: the hashes say which file is meant
@@ -90,7 +89,7 @@ class PdmLock(LockFormat):
 
 def _text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str:
     project = _Project.read(lock)
-    with _reading(lock):
+    with reading(lock):
         document = _document(lock)
         groups = _groups(lock, document, project, selection)
         graph = _Graph.of(document, lock, project)
@@ -98,17 +97,6 @@ def _text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str
         found = graph.inherited(groups) if _inherits(document) else graph.reached(groups)
     lines = [each.line for each in _joined(found)]
     return "".join([*_index_lines(project.indexes), *lines, *project.own_line(lock.directory, editable=editable)])
-
-
-@contextmanager
-def _reading(lock: LockFile) -> Iterator[None]:
-    # What is not as PDM writes it fails somewhere here, in as many ways as there are shapes.
-    try:
-        yield
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
-        msg = f"{short(lock.path)} is not a lock file of PDM: {_report.clean(reason)}"
-        raise LockMismatchError(msg, hint=_HINT) from error
 
 
 # --- pyproject.toml

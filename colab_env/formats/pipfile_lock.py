@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,10 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from colab_env import _report, index
+from colab_env import index
 from colab_env.errors import LockMismatchError, UsageError
 from colab_env.locks import requirements_text
-from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.locks.poetry_sources import Source
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
@@ -55,7 +54,7 @@ class PipfileLock(LockFormat):
         return [(lock.path.name, lock.content), (pipfile.path.name, pipfile.content or b"")]
 
     def requires_python(self, lock: LockFile) -> str | None:
-        with _reading(lock):
+        with reading(lock):
             requires = _meta(_document(lock)).get("requires", {})
             asked = requires.get("python_full_version") or requires.get("python_version")
             return None if asked is None else str(asked)
@@ -69,7 +68,7 @@ class PipfileLock(LockFormat):
         return _text(lock, selection)
 
     def sources(self, lock: LockFile) -> Sequence[Source]:
-        with _reading(lock):
+        with reading(lock):
             document = _document(lock)
             expand = _once(lambda url: _expanded(url, lock))
             packages = (each for category in _categories(document) for each in _packages(document, category, lock))
@@ -106,7 +105,7 @@ class _Package:
 
 
 def _text(lock: LockFile, selection: Selection) -> str:
-    with _reading(lock):
+    with reading(lock):
         document = _document(lock)
         _require_fresh(lock, document)
         packages: dict[str, _Package] = {}
@@ -124,17 +123,6 @@ def _wanted(lock: LockFile, document: Mapping[str, Any], selection: Selection) -
         msg = f"{short(lock.path)} has no group {missing[0]!r}"
         raise UsageError(msg, hint=f"it has {', '.join(known) or 'the main dependencies alone'}")
     return list(dict.fromkeys([_MAIN, *wanted]))
-
-
-@contextmanager
-def _reading(lock: LockFile) -> Iterator[None]:
-    # What is not as Pipenv writes it fails somewhere here, in as many ways as there are shapes.
-    try:
-        yield
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else f"{type(error).__name__}: {error}"
-        msg = f"{short(lock.path)} is not a lock file of Pipenv: {_report.clean(reason)}"
-        raise LockMismatchError(msg, hint=_HINT) from error
 
 
 def _document(lock: LockFile) -> dict[str, Any]:

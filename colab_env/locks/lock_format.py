@@ -49,7 +49,9 @@ class LockFile:
 
     @property
     def text(self) -> str:
-        return self.content.decode("utf-8", errors="replace")
+        """Return what the file says. Raises ProjectFileError where that is no text."""
+        with reading(self):
+            return self.content.decode("utf-8")
 
     @property
     def requires_python(self) -> str | None:
@@ -73,7 +75,9 @@ def reading(lock: LockFile) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        # A parser's words say where; those of Python would name this package's own variables.
+        reason = str(error).partition("\n")[0] if isinstance(error, ValueError) else "it is not as its tool writes it"
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else reason
         msg = f"{short(lock.path)} cannot be read as {lock.format.name}: {_report.clean(reason)}"
         raise ProjectFileError(
             msg, hint="mend the file, or make it anew with its own tool; nothing was changed"
