@@ -96,10 +96,12 @@ def _installer_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _python_options(parser: argparse.ArgumentParser) -> None:
-    sources = ("auto", "miniconda", "miniforge", "uv", "system")
     parser.add_argument("--python", metavar="SPEC", help="3.12, '>=3.11,<3.13', or a path with --interpreter system")
-    told = "auto: miniconda on Colab, system elsewhere"
-    parser.add_argument("--interpreter", choices=sources, default="auto", help=told)
+    # Which sources there are, the library says: it finds them.
+    told = (
+        "where it comes from, such as uv, miniforge or system (default: auto, miniconda on Colab and system elsewhere)"
+    )
+    parser.add_argument("--interpreter", default="auto", metavar="SOURCE", help=told)
     parser.add_argument(
         "--prefix", default="/usr/local", metavar="DIR", help="where Miniconda goes (default: /usr/local)"
     )
