@@ -64,14 +64,20 @@ def test_the_overview_names_every_group(capsys):
     assert all(words[0] in text for words in COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["kernel"], ["banana"], ["setup", "--banana"], ["setup", "--interpreter", "brew"]]
-)
+@pytest.mark.parametrize("words", [[], ["kernel"], ["banana"], ["setup", "--banana"]])
 def test_what_is_no_command_is_explained_in_two_lines(words, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(words)
     assert caught.value.code == 2
     assert capsys.readouterr().err.startswith("usage:")
+
+
+def test_a_source_that_nobody_has_is_answered_with_those_there_are(project, home, capsys):
+    assert cli.main(["setup", "--project", str(project), "--interpreter", "brew"]) == 2
+    text = capsys.readouterr().err
+    assert "there is no interpreter source 'brew'" in text
+    assert "auto, miniconda, miniforge, system, uv" in text
+    assert list(project.iterdir()) == []
 
 
 def test_the_version_is_printed_installed_or_not(tmp_path):
