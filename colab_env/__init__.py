@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from colab_env.switching import switch
     from colab_env.undoing import undo
+    from colab_env.verifying import verify
 
 _EXPORTS = {
     "caches": ("cache_list", "cache_prune", "cache_verify"),
@@ -43,6 +44,7 @@ _EXPORTS = {
     "snapshots": ("restore", "save"),
     "switching": ("switch",),
     "undoing": ("undo",),
+    "verifying": ("verify",),
     "steps": (
         "configure_venv",
         "install_colab_packages",
@@ -82,6 +84,7 @@ __all__ = [
     "status",
     "switch",
     "undo",
+    "verify",
 ]
 
 

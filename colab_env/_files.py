@@ -37,6 +37,7 @@ _REFUSED = (
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # something else in the way
 )
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+_FICLONE = 0x40049409
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
 # Of directories: to another file system, or one that comes from below on an overlay, as in a container.
 _NO_RENAME = (errno.EXDEV,)
@@ -281,6 +282,28 @@ def remove(path: Path) -> None:
     with translate_os_errors(path):
         _ledger.note(path, _ledger.ABSENT)
         _delete(path)
+
+
+def unshared(directory: Path) -> dict[str, str]:
+    """Return the setting with which uv gives a directory files of its own.
+
+    Its own default is a hard link into its cache, and "clone" falls back to that where the file system cannot share
+    bytes until they are changed. Ioctl FICLONE of linux/fs.h.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=directory) as source, tempfile.TemporaryFile(dir=directory) as target:
+            source.write(b"1")
+            source.flush()
+            fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+    except OSError:
+        return {"UV_LINK_MODE": "copy"}
+    return {"UV_LINK_MODE": "clone"}
+
+
+def empty(directory: Path) -> None:
+    """Delete everything in a directory that is being built, which keeps its mark."""
+    for path in directory.iterdir():
+        remove(path)
 
 
 def unlink(path: Path) -> None:

@@ -7,11 +7,12 @@ there were any, and counts as version 0. Where a class's fields have changed, `u
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import hashlib
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from colab_env import _files
 from colab_env.results import short
 
 _LARGEST = 2**63
+_NO_SUM = "0" * 16
+_SUM = re.compile(r'"sum": "([0-9a-f]{16})"\n?\}\n\Z')
 
 
 class State(Protocol):
@@ -68,14 +71,23 @@ def write(path: Path, value: State, *, indent: int | None = 1) -> None:
     """Replace a state file whole or not at all."""
     if path.is_dir() and not any(path.iterdir()):
         _files.remove(path)  # a file does not replace a directory
-    said = {"schema": value.schema, "version": value.version, **vars(value)}
+    said = {"schema": value.schema, "version": value.version, **vars(value), "sum": _NO_SUM}
     text = json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n"
-    with contextlib.suppress(UnicodeEncodeError):
+    try:
         text.encode()
-        _files.write_text(path, text)
-        return
-    # A path whose bytes are no text.
-    _files.write_text(path, json.dumps(said, indent=indent, default=_plain) + "\n")
+    except UnicodeEncodeError:  # a path whose bytes are no text
+        text = json.dumps(said, indent=indent, default=_plain) + "\n"
+    _files.write_text(path, f"{_sum(text)}".join(text.rsplit(_NO_SUM, 1)))
+
+
+def is_sealed(path: Path) -> bool:
+    """Say whether a state file is, byte by byte, as it was written; one of a version before there were sums is not."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, ValueError):
+        return False
+    found = _SUM.search(text)
+    return found is not None and found[1] == _sum(f"{text[: found.start(1)]}{_NO_SUM}{text[found.end(1) :]}")
 
 
 def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a line or two for each kind of type
@@ -118,7 +130,7 @@ def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a lin
 
 def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
     values = _files.read_json(path)
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or ("sum" in values and not is_sealed(path)):
         return "is damaged"
     is_landed = "schema" not in values
     version = 0 if is_landed else values.get("version")
@@ -131,6 +143,10 @@ def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
         return cast("_Kind", typed(kind, upgrade(values, version) if upgrade else values))
     except (ValueError, OverflowError, RecursionError):
         return "is damaged"
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[: len(_NO_SUM)]
 
 
 @functools.cache

@@ -129,6 +129,15 @@ def _add_status(commands: Any) -> None:
         commands, "status", "show what is there and whether it is healthy", _status, example="colab-env status --json"
     )
     status.add_argument("--project", default=".", metavar="DIR")
+    verify = _command(
+        commands,
+        "verify",
+        "read every installed file and compare it with what was installed",
+        _verify,
+        example="colab-env verify --repair",
+    )
+    verify.add_argument("--project", default=".", metavar="DIR")
+    verify.add_argument("--repair", action="store_true", help="build anew what is damaged")
 
 
 def _add_cache(commands: Any) -> None:
@@ -243,6 +252,15 @@ def _status(arguments: argparse.Namespace) -> int:
     from colab_env import diagnose
 
     return _shown(diagnose.status(arguments.project), arguments)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from colab_env.errors import DamagedError
+    from colab_env.verifying import verify
+
+    found = verify(arguments.project, repair=arguments.repair)
+    code = _shown(found, arguments)
+    return code if found.ok else DamagedError.exit_code
 
 
 def _save(arguments: argparse.Namespace) -> int:

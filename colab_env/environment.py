@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, index, pyproject, system, uv, venv
+from colab_env import _files, _process, content, index, pyproject, system, uv, venv
 from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, fits_short_version, parse_specifier, unsupported_python_message
 from colab_env.jupyter import kernelspec
@@ -16,6 +17,7 @@ from colab_env.locks.installing import Target
 from colab_env.request import Request
 from colab_env.results import short
 from colab_env.step import Artifact
+from colab_env.wheels import WheelInstaller
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection
@@ -58,11 +60,23 @@ def require_python(request: Request, python: Interpreter) -> None:
     raise NoSuchPythonError(msg, hint=said or f"choose another Python: setup(python={asked!r})")
 
 
+class _NotProvenError(Exception):
+    """What was installed into an environment leaves a doubt about what was there."""
+
+
 class Environment:
     """One project's virtual environment while it is checked and built."""
 
-    def __init__(self, request: Request, python: Interpreter, *, ready: Callable[[], object] = lambda: None) -> None:
-        """Take what is wanted; `ready` returns when Poetry can be asked."""
+    def __init__(
+        self,
+        request: Request,
+        python: Interpreter,
+        *,
+        ready: Callable[[], object] = lambda: None,
+        anew: str | None = None,
+    ) -> None:
+        """Take what is wanted; `ready` returns when Poetry can be asked, `anew` is why it is made anew in any case."""
+        self.anew = anew
         self.request = request
         self.python = python
         self.ready = ready
@@ -74,7 +88,7 @@ class Environment:
         if self._is_checked:  # then it has waited, and another run may have changed the files
             self.request = self.request.reread()
         self._is_checked = True
-        return health_check(self.request, self.python)
+        return self.anew or health_check(self.request, self.python)
 
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
@@ -89,10 +103,7 @@ class Environment:
                 self.notes.extend(f"{name} was written" for name in written)
                 self.request = self.request.reread()
             target = self._target()
-            if self._can_be_updated(target):
-                with _files.updating(target.environment):
-                    self._install(target, know_files)
-            else:
+            if not (self._can_be_updated(target) and self._update(target, know_files)):
                 self._rebuild(target, know_files)
         self._say_which_lock()
 
@@ -136,22 +147,52 @@ class Environment:
     def _can_be_updated(self, target: Target) -> bool:
         request = self.request
         # No tool shall install over links, nor beside what conda brings.
-        if request.options.keep or request.kept or request.lock.format.brings_python:
+        if self.anew or request.options.keep or request.kept or request.lock.format.brings_python:
             return False
         # pip removes nothing, so what it fills is made anew.
         if request.receipt is None or (target.uv is None and "poetry" not in request.lock.format.options):
             return False
+        if not content.is_untouched(
+            target.environment
+        ):  # somebody has installed over it, or what it holds is not known
+            return False
         visible = request.system_site_packages
         return venv.mismatch(request.project, python=self.python, system_site_packages=visible) is None
 
+    def _update(self, target: Target, know_files: Callable[[], object]) -> bool:
+        """Install into what is there, if that leaves nothing to doubt; else it is as before, and this returns False."""
+        before, notes = content.read(target.environment), len(self.notes)
+        with contextlib.suppress(_NotProvenError), _files.updating(target.environment):
+            keeper, hashes = self._install(target)
+            survey = content.Survey(target.environment)
+            torn, said = content.doubts(survey, self._wheels(target), before)
+            if torn or content.unproven(before, survey.content(hashes, before), hashes):
+                raise _NotProvenError
+            self.notes.extend(said)
+            self._complete(target, keeper, survey, hashes, know_files, before=before)
+            return True
+        del self.notes[notes:]
+        return False
+
     def _rebuild(self, target: Target, know_files: Callable[[], object]) -> None:
-        kept = venv.set_aside_foreign(self.request.project)
+        kept, before = venv.set_aside_foreign(self.request.project), content.read(target.environment)
+        done: list[tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]] = []
+        installer = self._wheels(target)
+        visible, pip = self.request.system_site_packages, target.uv is None  # uv brings pip with the packages
+        notes = len(self.notes)
+
+        def fill() -> None:
+            del self.notes[notes:]
+            _files.empty(target.environment)
+            installer.make_venv(target.environment, self.python.path, system_site_packages=visible, pip=pip)
+            done[:] = [self._install(target)]
+
         try:
             with _files.replacing(target.environment):
-                installer = uv.installer(target.machine, index.settings(target.machine))
-                visible, pip = self.request.system_site_packages, target.uv is None  # uv brings pip with the packages
-                installer.make_venv(target.environment, self.python.path, system_site_packages=visible, pip=pip)
-                self._install(target, know_files)
+                survey, said = content.prove(target.environment, fill, unpacked=installer, before=before)
+                self.notes.extend(said)
+                ((keeper, hashes),) = done
+                self._complete(target, keeper, survey, hashes, know_files)
         except BaseException:
             if kept is not None:
                 _files.move_back(kept, target.environment)
@@ -159,10 +200,33 @@ class Environment:
         if kept is not None:
             self.notes.append(f"the virtual environment that was there is now {kept.name}")
 
-    def _install(self, target: Target, know_files: Callable[[], object]) -> None:
+    def _install(self, target: Target) -> tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]:
+        """Install what the lock file says; return what is kept of the machine, and the hashes that names are locked by."""
         keeper = self._keeper(target)
-        self.request.lock.format.install(self.request.lock, self._selection(keeper), target=target)
-        self.request = request = self.request.reread()  # Poetry may have made the lock file
+        hashes = self.request.lock.format.install(self.request.lock, self._selection(keeper), target=target)
+        self.request = self.request.reread()  # Poetry may have made the lock file
+        # What this machine changes whenever Python starts shall be changed before anything is written down.
+        _process.run(
+            [target.python, "-c", ""], environ=_process.child_environ(self.request.machine.environ), check=False
+        )
+        return keeper, hashes
+
+    @staticmethod
+    def _wheels(target: Target) -> WheelInstaller:
+        return uv.installer(target.machine, index.settings(target.machine))
+
+    def _complete(
+        self,
+        target: Target,
+        keeper: keeping.Keeper | None,
+        survey: content.Survey,
+        hashes: Mapping[str, Collection[str]],
+        know_files: Callable[[], object],
+        *,
+        before: content.Content | None = None,
+    ) -> None:
+        """Add what no package brings, and write down what is there and what it was made from."""
+        request = self.request
         kernelspec.write_ipython_config(target.environment)
         wanted = request.options.recorded()
         if keeper is not None:
@@ -173,6 +237,8 @@ class Environment:
         if not request.lock.format.file_names:  # a later command does not find it by itself
             wanted = replace(wanted, lock=str(request.lock.path))
         know_files()
+        now = content.Survey(target.environment, earlier=survey)
+        content.write(target.environment, now.content(hashes, before))
         venv.write_receipt(request.project, python=self.python, inputs=request.inputs, wanted=wanted)
 
     def _selection(self, keeper: keeping.Keeper | None) -> Selection:

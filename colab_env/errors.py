@@ -27,6 +27,7 @@ ColabEnvError                     1  anything below
 ├── NoRemoteError                25  no GitHub address to make a badge from
 ├── KeepError                    26  a package kept from the machine that does not fit
 │                                27  (no error: `colab-env undo` has left something, and says what)
+├── DamagedError                 28  files that are not as they were installed
 ├── EnvironmentNameError         30  a name that an environment cannot have
 ├── NoSuchEnvironmentError       31  no environment of that name in any base
 ├── NotAnEnvironmentError        32  something in a base that is no environment of ours
@@ -169,6 +170,10 @@ class NoRemoteError(ColabEnvError):
 
 class KeepError(ColabEnvError):
     exit_code = 26
+
+
+class DamagedError(ColabEnvError):
+    exit_code = 28
 
 
 class EnvironmentNameError(ColabEnvError):

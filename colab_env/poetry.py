@@ -69,18 +69,26 @@ def installed_version(machine: Machine) -> str | None:
     return receipt.poetry if receipt else None
 
 
-def install(machine: Machine, *, version: str | None, installer: WheelInstaller) -> None:
+def install(machine: Machine, *, version: str | None, installer: WheelInstaller, anew: bool = False) -> None:
     """Make the tool environment, and prove that Poetry starts. Where only its command is missing, write that."""
-    if missing(machine, version=version) is None:
+    if not anew and missing(machine, version=version) is None:
         write_command(machine)
         return
+    from colab_env import content
+
     wanted = version or pins.POETRY
     with _files.replacing(home(machine)):
-        installer.make_venv(home(machine) / "venv", machine.machine_python)
-        installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(machine))
+
+        def fill() -> None:
+            _files.empty(home(machine))
+            installer.make_venv(home(machine) / "venv", machine.machine_python)
+            installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(machine))
+
+        survey, _ = content.prove(home(machine), fill, unpacked=installer)
         write_command(machine)
         answer = _process.run([*_argv(machine), "--version", "--no-ansi"], environ=_environ(machine))
         found = re.search(r"\d+(\.\w+)+", answer.output)
+        content.write(home(machine), content.Survey(home(machine), earlier=survey).content({}))
         _state.complete(home(machine), Receipt(poetry=found[0] if found else wanted))
 
 

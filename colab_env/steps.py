@@ -89,20 +89,21 @@ def kernel_packages(
     *,
     packages: tuple[str, ...] = ("jupyter", "google-colab"),
     channels: tuple[str, ...] = ("conda-forge",),
+    anew: str | None = None,
 ) -> StepResult:
-    """Do what `install_colab_packages` says, on a machine that is known."""
+    """Do what `install_colab_packages` says, on a machine that is known; `anew` is why they are made anew in any case."""
     layer = colab_layer.directory(machine, python)
     is_condas = interpreter_sources.source_of(python, machine).is_in_prefix
     prefix = python.path.parents[1] if is_condas else None
 
     def check() -> str | None:
         reason = _conda_packages_missing(prefix, packages, machine) if prefix else None
-        return reason or colab_layer.health_check(layer)
+        return reason or anew or colab_layer.health_check(layer)
 
     def build() -> None:
         if prefix:
             _install_conda_packages(prefix, packages, channels, machine)
-        if colab_layer.health_check(layer):
+        if anew or colab_layer.health_check(layer):
             colab_layer.build(layer, machine=machine, python=python, installer=_installer(machine))
 
     return Step(
@@ -125,15 +126,15 @@ def install_poetry(*, version: str | None = None) -> StepResult:
     return poetry_itself(Machine.detect(), version=version)
 
 
-def poetry_itself(machine: Machine, *, version: str | None = None) -> StepResult:
-    """Do what `install_poetry` says, on a machine that is known."""
+def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | None = None) -> StepResult:
+    """Do what `install_poetry` says, on a machine that is known; `anew` is why it is made anew in any case."""
     result = Step(
         name="install_poetry",
         title="Installing Poetry",
         machine=machine,
         lock=_lock(machine, "poetry"),
-        check=lambda: poetry.health_check(machine, version=version),
-        build=lambda: poetry.install(machine, version=version, installer=_installer(machine)),
+        check=lambda: anew or poetry.health_check(machine, version=version),
+        build=lambda: poetry.install(machine, version=version, installer=_installer(machine), anew=anew is not None),
         describe=lambda: Artifact(what=f"Poetry {poetry.installed_version(machine)}", where=poetry.home(machine)),
     ).run()
     _put_on_path(machine.bin)
@@ -186,10 +187,13 @@ def configure_venv(
 
 
 def virtual_environment(
-    request: Request, python: Interpreter, *, ready: Callable[[], object] = lambda: None
+    request: Request, python: Interpreter, *, ready: Callable[[], object] = lambda: None, anew: str | None = None
 ) -> StepResult:
-    """Do what `configure_venv` says, for a request that is known; `ready` returns when Poetry can be asked."""
-    machine, work = request.machine, Environment(request, python, ready=ready)
+    """Do what `configure_venv` says, for a request that is known; `ready` returns when Poetry can be asked.
+
+    `anew` is the reason for which it is made anew in any case.
+    """
+    machine, work = request.machine, Environment(request, python, ready=ready, anew=anew)
     result = Step(
         name="configure_venv",
         title="Setting up the virtual environment",

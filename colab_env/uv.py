@@ -56,9 +56,12 @@ def ensure(machine: Machine) -> Path:
 
 
 def _install(home: Path, machine: Machine) -> None:
+    from colab_env import content
+
     argv: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
         _process.run(argv, environ=_process.child_environ(machine.environ))
+        content.write(home, content.Survey(home).content({}))
         _state.complete(home, Receipt(uv=pins.UV))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _process, index
+from colab_env import _process, content, index
 from colab_env.errors import CommandError, DiskFullError, NetworkError
+
+_TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +57,54 @@ class WheelInstaller:
                 raise CommandError(msg, hint="install uv, or pip for that Python", lines=error.lines) from error
             raise
 
+    def forget(self, names: Collection[str]) -> None:
+        """Let uv, where it installs, fetch or build these distributions anew."""
+        if self.uv is not None:
+            forget(names, uv=self.uv, environ=self.environ)
+
+    def is_whole(self, info: str, path: str, digest: str) -> bool:
+        """Say whether the file of a wheel is right where it was installed from.
+
+        `info` is the name of its .dist-info directory, `path` is beside that, `digest` as a RECORD has it. pip keeps wheels,
+        which carry checksums; uv keeps unpacked files, in directories below archive-v0 as of uv 0.13.
+        """
+        if self.uv is None:
+            return True
+        return any(
+            content.digest(found.parent / path) == digest for found in cache(self.environ).glob(f"archive-v*/*/{info}")
+        )
+
     def _run(self, argv: Sequence[str | Path]) -> None:
         try:
-            _process.run(argv, environ=self.environ)
+            healing(lambda: _process.run(argv, environ=self.environ), uv=self.uv, environ=self.environ)
         except CommandError as error:
             raise translate_error(error, self.environ) from error
+
+
+def healing(
+    run: Callable[[], object], *, uv: Path | None, environ: Mapping[str, str], forgotten: frozenset[str] = frozenset()
+) -> None:
+    """Run an installation; where uv finds what it had unpacked damaged, that is fetched anew, once for each distribution."""
+    try:
+        run()
+    except CommandError as error:
+        torn = {found[1] for line in error.lines if (found := _TORN.search(line))} - forgotten
+        if uv is None or not torn:
+            raise
+        forget(torn, uv=uv, environ=environ)
+        healing(run, uv=uv, environ=environ, forgotten=forgotten | torn)
+
+
+def cache(environ: Mapping[str, str]) -> Path:
+    """Return uv's cache directory."""
+    home = environ.get("HOME") or str(Path.home())
+    base = environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    return Path(environ.get("UV_CACHE_DIR") or f"{base}/uv")
+
+
+def forget(names: Collection[str], *, uv: Path, environ: Mapping[str, str]) -> None:
+    """Take what uv has unpacked of these distributions out of its cache."""
+    _process.run([uv, "cache", "clean", *sorted(names)], environ=environ, check=False)
 
 
 def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:

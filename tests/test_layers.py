@@ -15,11 +15,11 @@ PACKAGE = ROOT / "colab_env"
 # neighbour on the same floor, and nowhere in a circle.
 FLOORS: list[tuple[str, str]] = [
     ("doors", "__main__ cli env_cli step_cli magics __init__"),
-    ("verbs", "setting_up steps planning diagnose snapshots caches envs switching undoing"),
+    ("verbs", "setting_up steps planning diagnose snapshots caches envs switching undoing verifying"),
     ("parts", "environment interpreter_sources interpreters. kernel named_env. snapshot."),
     ("request", "request"),
     ("formats", "formats. locks. plans."),
-    ("tools", "choice index jupyter. miniconda. notebook open_in_colab poetry pyproject step system uv venv wheels"),
+    ("tools", "choice content index jupyter. miniconda. notebook open_in_colab poetry pyproject step system uv venv wheels"),
     ("io", "_download _files _ledger _process _state part"),
     ("facts", "_report errors interpreter json_text machine pins results"),
     ("copies", "standalone."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,9 @@ class EnvironmentYml(LockFormat):
         msg = f"{short(lock.path)} is conda's: what it brings is known when conda has installed it"
         raise UsageError(msg, hint="run setup(interpreter='miniconda'), or name another lock file with lock=...")
 
-    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         # Without uv, pip came with the environment.
         if target.uv is not None and target.pip:
             argv: list[str | Path] = [*target.options, "--exact", "pip"]
             target.installer().install(argv, python=target.python, cwd=lock.directory)
+        return {}

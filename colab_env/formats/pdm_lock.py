@@ -80,11 +80,11 @@ class PdmLock(LockFormat):
             if index is not None and index.url is not None
         ]
 
-    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         # PDM takes the best file of all of a project's indexes: every version is exact and most have hashes.
         if _Project.read(lock).indexes and "UV_INDEX_STRATEGY" not in target.machine.environ:
             target = replace(target, options=(*target.options, "--index-strategy=unsafe-best-match"))
-        super().install(lock, selection, target=target)
+        return super().install(lock, selection, target=target)
 
 
 def _text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _process, poetry
 from colab_env.errors import ColabEnvError, MissingStepError
-from colab_env.locks import installing, poetry_sources
+from colab_env.locks import installing, poetry_sources, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ class PoetryLock(LockFormat):
     def sources(self, lock: LockFile) -> Sequence[Source]:
         return poetry_sources.read(lock.path.read_text(encoding="utf-8"))  # Poetry may just have made it
 
-    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         if target.uv is None or selection.installer == "poetry":
-            self._by_poetry(lock, selection, target=target)
-            return
+            return self._by_poetry(lock, selection, target=target)
 
         def answer() -> str:
             target.ready()
@@ -69,7 +68,7 @@ class PoetryLock(LockFormat):
         # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
         installer = target.installer(UV_INDEX_STRATEGY="unsafe-best-match")
         kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
-        installing.install_text(
+        return installing.install_text(
             replace(installer, environ=kept),
             text,
             selection,
@@ -78,7 +77,7 @@ class PoetryLock(LockFormat):
             sources=self.sources(lock),
         )
 
-    def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         target.ready()
         require_poetry(target.machine)
         notes = poetry.install_project(
@@ -88,6 +87,8 @@ class PoetryLock(LockFormat):
             options=_install_options(lock, selection),
         )
         selection.notes.extend(notes)
+        made = lock.path.read_text(encoding="utf-8")
+        return requirements_text.hashes(read(made, _groups(lock, selection)))
 
 
 def require_poetry(machine: Machine) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class PylockToml(LockFormat):
     ) -> str:
         return installing.installer(machine).pylock(lock.path, python=python, options=_options(selection))
 
-    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
         installer = target.installer()
         with _files.private_directory(target.machine.data) as scratch:
@@ -58,6 +58,7 @@ class PylockToml(LockFormat):
             installer.install(argv, python=target.python, cwd=lock.directory)
         if target.pip:  # uv takes nothing else beside a pylock.toml
             installer.install([*target.options, "pip"], python=target.python, cwd=lock.directory)
+        return hashes(lock.text)
 
 
 def _options(selection: Selection) -> list[str]:
@@ -70,6 +71,21 @@ def read(text: str) -> str:
     import tomlkit
 
     return "".join(f"{_line(each)}\n" for each in tomlkit.parse(text).unwrap().get("packages", []))
+
+
+def hashes(text: str) -> dict[str, frozenset[str]]:
+    """Return the hashes of every package's files, such as "sha256:9f86...", by normalized name."""
+    import tomlkit
+
+    packages = tomlkit.parse(text).unwrap().get("packages", [])
+    return {
+        canonicalize_name(each["name"]): frozenset(
+            f"{algorithm}:{digest}".lower()
+            for source in _sources(each)
+            for algorithm, digest in source.get("hashes", {}).items()
+        )
+        for each in packages
+    }
 
 
 def _line(package: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,12 @@ class RequirementsTxt(LockFormat):
     ) -> str:
         return installing.installer(machine).compile(lock.path, python=python)
 
-    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
+        locked = requirements_text.hashes("\n".join(each.decode(errors="replace") for _, each in self.inputs(lock)))
         if target.uv is None:
             by_pip = uv.installer(target.machine, index.settings(target.machine))
             by_pip.install(["-r", str(lock.path)], python=target.python)
-            return
+            return locked
         installer = target.installer()
         pip = ["pip"] if target.pip else []
         options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
@@ -50,3 +52,4 @@ class RequirementsTxt(LockFormat):
                 _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
                 source += ["--excludes", scratch / "excludes.txt"]
             installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory)
+        return locked

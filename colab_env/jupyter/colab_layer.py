@@ -99,9 +99,17 @@ def health_check(layer: Path) -> str | None:
 
 def build(layer: Path, *, machine: Machine, python: Interpreter, installer: WheelInstaller) -> None:
     """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
+    from colab_env import content  # only what builds waits for its imports
+
     with _files.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
-        for requirements in kernel_requirements(python.short_version, colab=machine.is_colab):
-            installer.install(requirements.names, python=python.path, target=site(layer), alone=requirements.alone)
+        wanted = kernel_requirements(python.short_version, colab=machine.is_colab)
+
+        def install() -> None:
+            _files.empty(layer)
+            for each in wanted:
+                installer.install(each.names, python=python.path, target=site(layer), alone=each.alone)
+
+        survey, _ = content.prove(layer, install, unpacked=installer)
         if machine.colab_packages is not None:
             _graft(machine.colab_packages, site(layer))
         _add_remote(layer, machine)
@@ -111,6 +119,7 @@ def build(layer: Path, *, machine: Machine, python: Interpreter, installer: Whee
             lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
             lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
         )
+        content.write(layer, content.Survey(layer, earlier=survey).content({}))
         receipt = Receipt(inputs=_inputs(machine, python), entries=tuple(_entries(layer)))
         _state.complete(layer, receipt)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, index, uv
+from colab_env.locks import requirements_text
 from colab_env.locks.uv_install import UvInstaller
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ class Target:
         return self.environment / "bin" / "python"
 
     def installer(self, **defaults: str) -> UvInstaller:
-        """Return uv as it installs here; `defaults` are variables that it gets where the machine does not set them."""
-        return installer(self.machine, self.uv, **defaults)
+        """Return uv as it installs here; `defaults` are variables that it gets where the machine does not set them.
+
+        What is edited in an environment must not change what uv keeps for the next one.
+        """
+        return installer(self.machine, self.uv, **_files.unshared(self.environment), **defaults)
 
 
 def installer(machine: Machine, program: Path | None = None, **defaults: str) -> UvInstaller:
@@ -77,15 +81,13 @@ def install_text(
     target: Target,
     directory: Path,
     sources: Sequence[poetry_sources.Source] = (),
-) -> None:
+) -> Mapping[str, Collection[str]]:
     """Make an environment hold what a text in pip's format says, each version exact; relative paths start at `directory`.
 
-    `sources` say which packages come from an index of their own. The text may hold a password: it goes from hand to hand,
-    never to a file that stays or a command line.
+    Returns the hashes that the text locks names by. `sources` say which packages come from an index of their own. The text
+    may hold a password: it goes from hand to hand, never to a file that stays or a command line.
     """
     if selection.left_out:
-        from colab_env.locks import requirements_text
-
         text = requirements_text.without(text, selection.left_out(text))
     if target.pip and not _PIP.search(text):
         text += "\npip\n"
@@ -100,6 +102,7 @@ def install_text(
             _files.write_text(scratch / "pyproject.toml", of_sources)
             argv += ["-r", scratch / "pyproject.toml"]
         installer.install(argv, python=target.python, cwd=directory, text=_TRUSTED.sub("", text))
+    return requirements_text.hashes(text)
 
 
 def trusting(text: str) -> list[str]:

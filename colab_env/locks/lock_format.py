@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -178,14 +178,15 @@ class LockFormat:
         """Return which packages come from an index of the project's own."""
         return ()
 
-    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         """Make an environment hold what the file says, and pip; packages that it does not name are removed.
 
-        Raises as `export` does, and HashMismatchError, BuildError, NetworkError, DiskFullError, CommandError.
+        Returns the hashes, such as "sha256:9f86...", that the file locks (normalized) names by. Raises as `export` does,
+        and HashMismatchError, BuildError, NetworkError, DiskFullError, CommandError.
         """
         self.require_uv(lock, target)
         text = self.export(lock, selection, python=target.python, machine=target.machine, editable=target.editable)
-        installing.install_text(
+        return installing.install_text(
             target.installer(), text, selection, target=target, directory=lock.directory, sources=self.sources(lock)
         )
 

@@ -15,6 +15,7 @@ _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
 # In environment.yml as items of the list under `pip:`.
 _INCLUDE = re.compile(r"""(?m)^\s*(?:-\s+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?\s*([^\s"']+)""")
+_HASH = re.compile(r"\s--hash[= ](\w+:[0-9A-Fa-f]+)")
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 
@@ -64,6 +65,16 @@ def without(text: str, names: Collection[str]) -> str:
     """Return the text without the lines that name one of these (normalized) distributions, hashes and all."""
     kept = [line for line in _logical_lines(text) if _name(_plain(line)) not in names]
     return "".join(f"{line}\n" for line in kept)
+
+
+def hashes(text: str) -> dict[str, frozenset[str]]:
+    """Return the hashes that the lines ask for, such as "sha256:9f86...", by normalized name."""
+    found: dict[str, frozenset[str]] = {}
+    for line in _logical_lines(text):
+        asked = frozenset(each.lower() for each in _HASH.findall(line))
+        if asked and (name := _name(_plain(line))):
+            found[name] = found.get(name, frozenset()) | asked
+    return found
 
 
 def _logical_lines(text: str) -> list[str]:

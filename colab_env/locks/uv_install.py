@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,13 +93,21 @@ class UvInstaller:
         BuildError, NoSuchPythonError, NetworkError, DiskFullError or CommandError.
         """
         argv = [self.program, "pip", "install", "--python", python, *arguments]
-        follower = uv_progress.Follower(uv_progress.cache(self.environ))
         environ = {"RUST_LOG": uv_progress.LOG, **self.environ}
-        try:
+
+        def run() -> None:
+            follower = uv_progress.Follower(wheels.cache(self.environ))
             with _report.activity("Installing"):
                 _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
+
+        try:
+            wheels.healing(run, uv=self.program, environ=self.environ)
         except CommandError as error:
             raise translate_error(error, self.environ) from error
+
+    def forget(self, names: Collection[str]) -> None:
+        """Let uv fetch or build these distributions anew: what it has unpacked of them goes from its cache."""
+        wheels.forget(names, uv=self.program, environ=self.environ)
 
     def _written(self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.

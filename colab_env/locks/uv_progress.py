@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from colab_env import _report
@@ -19,13 +18,6 @@ _MEGABYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
 _SMALL = 0.3  # megabytes, of a package whose size uv does not name
 _UNPACKED = 3.3  # how many times a wheel's size its files have, on average
 _UNCACHED = re.compile(r"^DEBUG (?:Identified uncached|Must revalidate)")
-
-
-def cache(environ: Mapping[str, str]) -> Path:
-    """Return uv's cache directory."""
-    home = environ.get("HOME") or str(Path.home())
-    base = environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
-    return Path(environ.get("UV_CACHE_DIR") or f"{base}/uv")
 
 
 class Follower:

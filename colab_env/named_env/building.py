@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _state, index, system, uv
+from colab_env import _files, _process, _state, content, index, system, uv
 from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from colab_env.named_env.recipe import Recipe
     from colab_env.wheels import WheelInstaller
 
+Hashes = Mapping[str, Collection[str]]
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
@@ -33,8 +35,8 @@ def create(place: NamedEnvironment, recipe: Recipe, *, machine: Machine) -> None
         return
     python = choose_python(recipe, machine=machine)
     with _files.replacing(place.path):
-        _fill(place.path, recipe, python=python, machine=machine)
-        write_receipt(place.path, recipe, python=python)
+        hashes = _fill(place.path, recipe, python=python, machine=machine)
+        write_receipt(place.path, recipe, python=python, hashes=hashes)
         kernels.register(place, machine=machine)
 
 
@@ -47,9 +49,9 @@ def rebuild(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, force:
         processes.require_unused(place)
     python = choose_python(recipe, machine=machine)
     with _files.staging(place.path) as (beside,):
-        _fill(beside, recipe, python=python, machine=machine)
+        hashes = _fill(beside, recipe, python=python, machine=machine)
         _relocate.rewrite(beside, before=beside, after=place.path)
-        write_receipt(beside, recipe, python=python)
+        write_receipt(beside, recipe, python=python, hashes=hashes)
         if not force:
             processes.require_unused(place)
         with _exchanged(place.path, beside):
@@ -84,8 +86,8 @@ def choose_python(recipe: Recipe, *, machine: Machine) -> Interpreter:
         return uv.install_python(program, specifier, machine=machine, index=index.settings(machine))
 
 
-def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
-    """Mark an environment as ours and complete."""
+def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, hashes: Hashes = MappingProxyType({})) -> None:
+    """Mark an environment as ours and complete; `hashes` are those that its lock file locks names by."""
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
         recipe=recipe,
@@ -94,6 +96,7 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
         size=size(path),
         created=time.time(),
     )
+    content.write(path, content.Survey(path).content(hashes))
     _state.complete(path, receipt)
 
 
@@ -103,29 +106,37 @@ def verify(path: Path, *, machine: Machine, alone: bool = True) -> None:
     try:
         _process.run([python, "-I", "-c", _PROOF], environ=_process.child_environ(machine.environ))
         if alone:
-            _check_packages(python, machine)
+            _check_packages(path, machine)
     except CommandError as error:
         msg = "\n".join([f"the environment does not work: {error.message.splitlines()[0]}", *error.lines[-6:]])
         raise BrokenEnvironmentError(msg, hint="nothing was changed") from error
 
 
-def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine) -> None:
-    installer = _installer(machine)
-    installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
-    source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
-    if recipe.project is not None:
-        _install_project(path, recipe.project, recipe, machine=machine, source=source)
-    elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
-        installer.install([*source, *wanted], python=path / "bin/python")
+def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine) -> Hashes:
+    """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by."""
+    installer = _installer(machine, path)
+    hashes: dict[str, Collection[str]] = {}
+
+    def install() -> None:
+        _files.empty(path)
+        installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
+        source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
+        if recipe.project is not None:
+            hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
+        elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
+            installer.install([*source, *wanted], python=path / "bin/python")
+
+    content.prove(path, install, unpacked=installer)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
+    return hashes
 
 
-def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> None:
+def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> Hashes:
     lock = recipe.lock
     if lock is None:
-        _installer(machine).install([*source, str(project)], python=path / "bin/python")
-        return
+        _installer(machine, path).install([*source, str(project)], python=path / "bin/python")
+        return {}
     if lock.format.brings_python:
         msg = f"{short(lock.path)} is conda's, and conda makes no named environments"
         hint = "lock the project with Poetry or uv; or use setup(interpreter='miniconda') for a kernel"
@@ -138,17 +149,18 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Mach
         editable=False,
         options=("--compile-bytecode", *source),
     )
-    lock.format.install(lock, Selection(), target=target)
+    return lock.format.install(lock, Selection(), target=target)
 
 
-def _installer(machine: Machine) -> WheelInstaller:
+def _installer(machine: Machine, path: Path) -> WheelInstaller:
     found = uv.installer(machine, index.settings(machine))
+    environ = {**_files.unshared(path), **found.environ}
     # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
-    return replace(found, environ={**found.environ, "UV_COMPILE_BYTECODE": "1"})
+    return replace(found, environ={**environ, "UV_COMPILE_BYTECODE": "1"})
 
 
-def _check_packages(python: Path, machine: Machine) -> None:
-    installer = _installer(machine)
+def _check_packages(path: Path, machine: Machine) -> None:
+    installer, python = _installer(machine, path), path / "bin" / "python"
     if installer.uv is not None:
         _process.run([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
     else:

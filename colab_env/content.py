@@ -1,0 +1,476 @@
+"""What is in a directory that was installed, file by file: read in full, and compared with what was written down.
+
+A wheel brings a RECORD with the SHA-256 of each of its files. So a content file keeps, by distribution, the digest of its
+RECORD, and the digests of everything that no RECORD vouches for: scripts, settings, compiled files.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Protocol
+
+from colab_env import _files, _process, _state
+from colab_env.errors import CommandError, HashMismatchError
+
+FILE = "colab-env-content.json"
+UNTRIED = "colab-env-untried"  # comes with a snapshot, goes with the kernel's trial
+# Written later, or never the same: what says that a directory is complete, and what was here before it was.
+_OWN = frozenset({_files.RECEIPT, FILE, UNTRIED})
+_LINK = "link="
+_BLOCK = 1 << 20  # bytes
+_CHUNKS = 8  # pieces of work for each thread
+_NAMED = 3  # files that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """One distribution: the digest of its RECORD, its `source` where that is no index, and the `hashes` it was locked by.
+
+    A source is an address without its user and query, as direct_url.json has it. A hash is such as "sha256:9f86...".
+    """
+
+    record: str
+    source: str | None = None
+    hashes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a directory held when it was `proven`, in seconds since 1970; all paths are relative to it.
+
+    `distributions` are by the path of their .dist-info directory, `others` by their own: "sha256=..." or "link=...".
+    """
+
+    schema: ClassVar[str] = "content"
+    version: ClassVar[int] = 1
+
+    proven: float
+    distributions: dict[str, Installed]
+    others: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """One file that is not as it was installed: what is `wrong` with it, and the distribution that it belongs to, or None.
+
+    `promised` is what the RECORD in the directory `info` says of it, where that is known.
+    """
+
+    path: str
+    wrong: str
+    distribution: str | None = None
+    info: str = ""
+    promised: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.wrong}" + (f" ({self.distribution})" if self.distribution else "")
+
+
+class Unpacked(Protocol):
+    """Where wheels are installed from."""
+
+    def forget(self, names: Collection[str]) -> None:
+        """Let distributions, by normalized names, be fetched or built anew."""
+
+    def is_whole(self, info: str, path: str, digest: str) -> bool:
+        """Say whether the file of the wheel with this .dist-info has this digest there."""
+
+
+class Survey:
+    """Every file and link below a directory, by its relative path, with its digest as a RECORD writes it."""
+
+    def __init__(self, directory: Path, *, earlier: Survey | None = None) -> None:
+        """Read the whole tree, or what has changed in it since an `earlier` look of this run. Raises OSError."""
+        self.directory = directory
+        known = earlier._measured if earlier else {}  # noqa: SLF001
+        self._measured: dict[str, _Measured] = _measured(str(directory), known)
+        self.digests = {path: each.digest for path, each in self._measured.items()}
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, str]]:
+        """Return, for each .dist-info directory, the digests that its RECORD promises, by path."""
+        found = [path.removesuffix("/RECORD") for path in self.digests if path.endswith(".dist-info/RECORD")]
+        # What a package has vendored, RECORDs included, is content of that package.
+        parents = {os.path.dirname(path) for path in found}  # noqa: PTH120
+        tops = {parent for parent in parents if not any(_is_below(parent, other) for other in parents)}
+        infos = (path for path in found if os.path.dirname(path) in tops)  # noqa: PTH120
+        return {info: dict(self._promised(info)) for info in sorted(infos)}
+
+    @cached_property
+    def owners(self) -> dict[str, list[str]]:
+        """Return which distributions list a path; more than one may, such as tests/__init__.py."""
+        owners: dict[str, list[str]] = {}
+        for info, promised in self.records.items():
+            for path in promised:
+                owners.setdefault(path, []).append(info)
+        return owners
+
+    def broken(self, before: Content | None = None) -> dict[str, list[Damage]]:
+        """Return the files that are not as any RECORD says, by the normalized name of the distribution.
+
+        What was written down like this `before` was published so.
+        """
+        known = before.others if before else {}
+        broken: dict[str, list[Damage]] = {}
+        wrong = [(path, infos) for path, infos in self.owners.items() if not self._is_right(path)]
+        for path, infos in [*wrong, *self._unlisted()]:
+            if path in known and known[path] == self.digests.get(path):
+                continue
+            how = "is missing" if path not in self.digests else "is not what its RECORD says"
+            for info in infos:
+                promised = self.records[info].get(path, "")
+                found = Damage(path=path, wrong=how, distribution=_shown(info), info=info, promised=promised)
+                broken.setdefault(name_of(info), []).append(found)
+        return broken
+
+    def content(self, hashes: Mapping[str, Collection[str]], before: Content | None = None) -> Content:
+        """Return what there is to write down; `hashes` are those that names were locked by.
+
+        What is as it was `before`, its RECORD included, was not installed now, and keeps the hashes of then.
+        """
+        distributions = {}
+        for info in self.records:
+            record = self.digests[f"{info}/RECORD"]
+            earlier = before.distributions.get(info) if before else None
+            is_new = earlier is None or earlier.record != record
+            locked = tuple(sorted(hashes.get(name_of(info), ()))) if is_new else earlier.hashes  # type: ignore[union-attr]
+            distributions[info] = Installed(record=record, source=self._source(info), hashes=locked)
+        others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}
+        return Content(
+            proven=time.time(),
+            distributions=distributions,
+            others={path: digest for path, digest in others.items() if not self._is_record(path)},
+        )
+
+    def differences(self, content: Content) -> list[Damage]:
+        """Return what is not as the content file says; files that were added since are no damage."""
+        return [*self._altered_records(content), *self._altered_files(content)]
+
+    def added(self, content: Content) -> list[str]:
+        """Return the distributions that were added since, such as "six 1.17.0"."""
+        return [_shown(info) for info in self.records if info not in content.distributions]
+
+    def compiled(self, content: Content) -> list[str]:
+        """Return the compiled files that are not as the content file says: Python has written them since, or damage."""
+        return [
+            path
+            for path, digest in self.digests.items()
+            if _is_compiled(path) and not self._is_promised(path) and content.others.get(path) != digest
+        ]
+
+    def proven(self, content: Content) -> Content:
+        """Return the same content, proven now, with the compiled files that have come since."""
+        compiled = {path: self.digests[path] for path in self.compiled(content)}
+        return replace(content, proven=time.time(), others={**content.others, **compiled})
+
+    def _altered_records(self, content: Content) -> Iterator[Damage]:
+        for info, installed in content.distributions.items():
+            path = f"{info}/RECORD"
+            if path not in self.digests:
+                yield Damage(path=path, wrong="is missing", distribution=_shown(info))
+            elif self.digests[path] != installed.record:
+                yield Damage(path=path, wrong="has changed", distribution=_shown(info))
+
+    def _altered_files(self, content: Content) -> Iterator[Damage]:
+        for path, digest in content.others.items():
+            if _is_compiled(path):  # Python may write it anew: see `compiled`
+                continue
+            if self.digests.get(path) != digest and not self._is_promised(path):
+                owner = next(map(_shown, self.owners.get(path, ())), None)
+                wrong = "has changed" if path in self.digests else "is missing"
+                yield Damage(path=path, wrong=wrong, distribution=owner)
+        for path, infos in self.owners.items():
+            if path in content.others or not any(info in content.distributions for info in infos):
+                continue
+            if not self._is_right(path):
+                wrong = "has changed" if path in self.digests else "is missing"
+                yield Damage(path=path, wrong=wrong, distribution=_shown(infos[0]))
+
+    def _is_promised(self, path: str) -> bool:
+        digest = self.digests.get(path)
+        return digest is not None and any(self.records[info][path] == digest for info in self.owners.get(path, ()))
+
+    def _is_right(self, path: str) -> bool:
+        return self._is_promised(path) or self._is_behind_link(path)
+
+    def _unlisted(self) -> Iterator[tuple[str, list[str]]]:
+        """Return the files that no RECORD names, with whose they may be: a RECORD may have lost its end."""
+        sites = {os.path.dirname(info) for info in self.records}  # noqa: PTH120
+        sharers: dict[str, set[str]] = {}
+        for path, infos in self.owners.items():
+            sharers.setdefault(_package(path, sites), set()).update(infos)
+        for path, digest in self.digests.items():
+            package = "" if path in self.owners or digest.startswith(_LINK) else _package(path, sites)
+            if package in sharers and package and not _is_compiled(path) and not self._is_record(path):
+                yield path, sorted(sharers[package])
+
+    def _is_behind_link(self, path: str) -> bool:
+        """Say whether a path lies below a link: that is somebody else's, such as what is kept of the machine."""
+        parts = path.split("/")
+        return any(self.digests.get("/".join(parts[:end]), "").startswith(_LINK) for end in range(1, len(parts)))
+
+    def _is_record(self, path: str) -> bool:
+        return path.endswith("/RECORD") and path.removesuffix("/RECORD") in self.records
+
+    def _promised(self, info: str) -> Iterator[tuple[str, str]]:
+        site = os.path.dirname(info)  # noqa: PTH120
+        for row in _rows(self.directory / info / "RECORD"):
+            algorithm, _, digest = row[1].partition("=") if len(row) > 1 else ("", "", "")
+            path = os.path.normpath(os.path.join(site, row[0])) if row and row[0] else ""  # noqa: PTH118
+            if not digest or not path or path.startswith(("/", "..")):
+                continue
+            yield path, row[1] if algorithm == "sha256" else self._other_digest(path, algorithm, row[1])
+
+    def _other_digest(self, path: str, algorithm: str, promised: str) -> str:
+        """Return the SHA-256 of a file that keeps what a RECORD promises by another algorithm, else the promise."""
+        if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
+            return promised
+        try:
+            found = hashlib.new(algorithm, (self.directory / path).read_bytes()).digest()
+        except OSError:
+            return promised
+        return self.digests.get(path, promised) if _written(algorithm, found) == promised else promised
+
+    def _source(self, info: str) -> str | None:
+        said = _files.read_json(self.directory / info / "direct_url.json")
+        url = said.get("url") if isinstance(said, dict) else None
+        return re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None
+
+
+def prove(
+    directory: Path, build: Callable[[], object], *, unpacked: Unpacked, before: Content | None = None
+) -> tuple[Survey, list[str]]:
+    """Fill a directory by `build`, which starts from nothing, and compare every file with its RECORD.
+
+    uv keeps what it has unpacked, and does not look at it again. So what is wrong there is fetched anew, and everything is
+    built once more. What is wrong in the same way then was published so, and a note says it; what was so `before` is not
+    asked again. Returns what there is, and the notes. Raises HashMismatchError for files that change from one time to the
+    next.
+    """
+    build()
+    first = Survey(directory)
+    torn, notes = doubts(first, unpacked, before)
+    if not torn:
+        return first, notes
+    unpacked.forget(torn.keys())
+    build()
+    second = Survey(directory)
+    torn, notes = doubts(second, unpacked, before)
+    for name, damages in torn.items():
+        if any(first.digests.get(each.path) != second.digests.get(each.path) for each in damages):
+            msg = f"{name} is not what was published: {summary(damages)}"
+            raise HashMismatchError(msg, hint="the disk, or the cache of uv, is damaged; `uv cache clean` empties that")
+        notes.append(f"{name} was published with a RECORD that is wrong about {pluralize(len(damages), 'file')}")
+    return second, notes
+
+
+def doubts(survey: Survey, unpacked: Unpacked, before: Content | None) -> tuple[dict[str, list[Damage]], list[str]]:
+    """Return what came damaged, by normalized name, and notes about what this machine itself changes.
+
+    A machine may have a hook that does so whenever Python starts, such as one that adds its own certificate to certifi's.
+    """
+    torn: dict[str, list[Damage]] = {}
+    notes = []
+    for name, damages in survey.broken(before).items():
+        changed = [each for each in damages if each.path in survey.digests and _is_whole(each, unpacked)]
+        if left := [each for each in damages if each not in changed]:
+            torn[name] = left
+        if changed:
+            notes.append(f"something on this machine has changed {', '.join(each.path for each in changed[:_NAMED])}")
+    return torn, notes
+
+
+def _is_whole(damage: Damage, unpacked: Unpacked) -> bool:
+    site, _, info = damage.info.rpartition("/")
+    path = os.path.relpath(damage.path, site or ".")
+    return bool(damage.promised) and unpacked.is_whole(info, path, damage.promised)
+
+
+def write(directory: Path, content: Content) -> None:
+    """Write down what is in a directory, before the receipt that says that it is complete."""
+    _state.write(directory / FILE, content, indent=None)
+
+
+def read(directory: Path) -> Content | None:
+    """Return what was written down, or None: a version before there was such a file made it, or it is damaged."""
+    return _state.read(directory / FILE, Content)
+
+
+def fault(directory: Path) -> str | None:
+    """Return why the content file cannot be used, or None."""
+    return _state.fault(directory / FILE, Content)
+
+
+def is_untouched(directory: Path) -> bool:
+    """Say whether every RECORD is the one that was written down: nobody else has installed anything over it."""
+    content = read(directory)
+    if content is None:
+        return False
+    return all(digest(directory / info / "RECORD") == each.record for info, each in content.distributions.items())
+
+
+def unproven(before: Content | None, content: Content, hashes: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the distributions that were left as they were, though their lock file now asks for other files."""
+    return [
+        _shown(info)
+        for info, each in content.distributions.items()
+        if (locked := hashes.get(name_of(info)))
+        and not (each.hashes and set(each.hashes) <= set(locked))
+        and before is not None
+        and info in before.distributions
+    ]
+
+
+def wrong_bytecode(
+    directory: Path, paths: Collection[str], *, python: Path, environ: Mapping[str, str]
+) -> list[Damage]:
+    """Return which compiled files are not what their source compiles to, asked of the Python that wrote them."""
+    script = Path(__file__).parent / "standalone" / "_bytecode.py"
+    left, wrong = sorted(paths), []
+    while left:
+        said = _Verdicts()
+        text = json.dumps([str(directory / path) for path in left])
+        try:
+            _process.run([python, "-I", "-S", script], environ=environ, stdin=text, check=False, follow=said)
+        except CommandError:
+            return [Damage(path=path, wrong="cannot be checked: its Python does not start") for path in left]
+        wrong += [path for path, verdict in zip(left, said.verdicts, strict=False) if verdict == "wrong"]
+        answered = len(said.verdicts)
+        wrong += left[answered : answered + 1]  # it died of this one
+        left = left[answered + 1 :]
+    return [Damage(path=path, wrong="is not what its source compiles to") for path in wrong]
+
+
+class _Verdicts:
+    """What the check of compiled files says, one line for each."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[str] = []
+
+    def on_line(self, line: str) -> bool:
+        if found := re.fullmatch(r"ce:(ok|wrong|gone)", line):
+            self.verdicts.append(found[1])
+        return False
+
+    def on_tick(self, pid: int) -> None:
+        pass
+
+
+def summary(damages: Iterable[Damage]) -> str:
+    """Return the first few of what is wrong, and how many more there are."""
+    listed = list(damages)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(map(str, listed[:_NAMED])) + more
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return such as "1 file" or "18,406 files"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def name_of(info: str) -> str:
+    """Return the normalized name of the distribution whose .dist-info directory this is."""
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(_shown(info).partition(" ")[0])
+
+
+def _shown(info: str) -> str:
+    return os.path.basename(info).removesuffix(".dist-info").replace("-", " ", 1)  # noqa: PTH119
+
+
+def _package(path: str, sites: Collection[str]) -> str:
+    """Return the directory, beside those of other packages, that a path lies in; nothing for any other path."""
+    site = next((site for site in sites if _is_below(path, site)), None)
+    if site is None:
+        return ""
+    name, slash, _ = path[len(site) + bool(site) :].partition("/")
+    return f"{site}/{name}" if slash else ""
+
+
+def _is_below(path: str, parent: str) -> bool:
+    return path != parent and (not parent or path.startswith(f"{parent}/"))
+
+
+def _is_compiled(path: str) -> bool:
+    return path.endswith(".pyc") and "/__pycache__/" in f"/{path}"
+
+
+def _rows(record: Path) -> list[list[str]]:
+    # A damaged RECORD promises less; what it no longer names is then nobody's, and that shows.
+    try:
+        with record.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return list(csv.reader(file))
+    except (OSError, csv.Error):
+        return []
+
+
+class _Measured(NamedTuple):
+    """A file's digest, and what the file system said of it then: its inode, its size in bytes, its time."""
+
+    status: tuple[int, int, int]
+    digest: str
+
+
+def _measured(directory: str, known: Mapping[str, _Measured]) -> dict[str, _Measured]:
+    start, files, measured = len(directory) + 1, [], {}
+    for entry in _walk(directory):
+        path, found = entry.path[start:], entry.stat(follow_symlinks=False)
+        status = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if path in _OWN:
+            continue
+        if entry.is_symlink():
+            measured[path] = _Measured(status, f"{_LINK}{os.readlink(entry.path)}")  # noqa: PTH115
+        elif path in known and known[path].status == status:
+            measured[path] = known[path]
+        else:
+            files.append((path, status))
+    from concurrent.futures import ThreadPoolExecutor  # only what builds and verifies waits for it
+
+    threads = os.cpu_count() or 1
+    pieces = threads * _CHUNKS
+    chunks = [files[number::pieces] for number in range(pieces)]
+    with ThreadPoolExecutor(threads) as pool:  # hashing a large piece leaves Python's lock to others
+        for chunk in pool.map(lambda chunk: [(path, digest(f"{directory}/{path}")) for path, _ in chunk], chunks):
+            measured.update({path: _Measured((0, 0, 0), found) for path, found in chunk})
+    return measured | {path: _Measured(status, measured[path].digest) for path, status in files}
+
+
+def _walk(directory: str) -> Iterator[os.DirEntry[str]]:
+    waiting = [directory]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
+                    yield entry
+
+
+def digest(path: str | Path) -> str:
+    """Return a file's SHA-256 as a RECORD has it, or nothing where there is no file."""
+    found = hashlib.sha256()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        while block := os.read(descriptor, _BLOCK):
+            found.update(block)
+    finally:
+        os.close(descriptor)
+    return _written("sha256", found.digest())
+
+
+def _written(algorithm: str, digest: bytes) -> str:
+    return f"{algorithm}={base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"

@@ -1,0 +1,65 @@
+"""Say which compiled files are not what their source compiles to. Runs under the Python that wrote them.
+
+Reads a JSON list of paths from its standard input and answers with a line for each: what a damaged file does to `marshal`
+may end this process, and then the answers end before that file's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import marshal
+import sys
+import warnings
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+_HEADER = 16  # bytes: magic number, flags, then time and size of the source, or a hash of it (PEP 552)
+# A comparison of two code objects leaves out what only tracebacks show; `co_linetable` is of 3.10 and newer.
+_TABLES = ("co_filename", "co_exceptiontable", "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab")
+
+
+def verdict(path: Path) -> str:
+    """Return "ok", "wrong", or "gone" where there is no source, without which Python does not read it."""
+    name, _, level = path.stem.partition(".opt-")
+    if not name.endswith(f".{sys.implementation.cache_tag}"):
+        return "ok"  # another Python's, or a tool's that rewrites what it compiles: this one never reads it
+    try:
+        source = Path(importlib.util.source_from_cache(str(path)))
+        is_right = _is_compiled_from(source, path.read_bytes(), int(level or 0))
+    except FileNotFoundError:
+        return "gone"
+    except Exception:  # noqa: BLE001  damaged data fails in every way there is
+        return "wrong"
+    return "ok" if is_right else "wrong"
+
+
+def _is_compiled_from(source: Path, compiled: bytes, level: int) -> bool:
+    text, status = source.read_bytes(), source.stat()
+    flags, *told = (int.from_bytes(compiled[start : start + 4], "little") for start in (4, 8, 12))
+    is_named = told == [int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF]
+    if flags:
+        is_named = compiled[8:_HEADER] == importlib.util.source_hash(text)
+    if compiled[:4] != importlib.util.MAGIC_NUMBER or not is_named:
+        return False
+    body = io.BytesIO(compiled[_HEADER:])
+    code = marshal.load(body)  # noqa: S302  in a process of its own, which nothing is lost with
+    if body.read(1) or Path(code.co_filename).resolve() != source.resolve():
+        return False
+    return _is_same(code, compile(text, code.co_filename, "exec", dont_inherit=True, optimize=level))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one != other or any(getattr(one, name, None) != getattr(other, name, None) for name in _TABLES):
+        return False
+    pairs = zip(one.co_consts, other.co_consts)  # noqa: B905  `strict` is of 3.10
+    return all(_is_same(mine, its) for mine, its in pairs if isinstance(mine, CodeType))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    for each in json.load(sys.stdin):
+        sys.stdout.write(f"ce:{verdict(Path(each))}\n")
+        sys.stdout.flush()
