@@ -301,8 +301,8 @@ def unshared(directory: Path) -> dict[str, str]:
 
 
 def empty(directory: Path) -> None:
-    """Delete everything in a directory that is being built, which keeps its mark."""
-    for path in directory.iterdir():
+    """Delete everything in a directory that is being built, if there is one; it keeps its mark."""
+    for path in directory.iterdir() if directory.is_dir() else ():
         remove(path)
 
 

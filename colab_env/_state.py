@@ -130,7 +130,7 @@ def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a lin
 
 def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
     values = _files.read_json(path)
-    if not isinstance(values, dict) or ("sum" in values and not is_sealed(path)):
+    if not isinstance(values, dict):
         return "is damaged"
     is_landed = "schema" not in values
     version = 0 if is_landed else values.get("version")
@@ -138,6 +138,8 @@ def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
         return "is damaged"
     if version > kind.version:
         return "was written by a newer colab-env"
+    if "sum" in values and not is_sealed(path):
+        return "is damaged"
     upgrade = getattr(kind, "upgrade", None)
     try:
         return cast("_Kind", typed(kind, upgrade(values, version) if upgrade else values))

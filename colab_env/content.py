@@ -206,7 +206,7 @@ class Survey:
     def _unlisted(self) -> Iterator[tuple[str, list[str]]]:
         """Return the files that no RECORD names, with whose they may be: a RECORD may have lost its end."""
         sites = {os.path.dirname(info) for info in self.records}  # noqa: PTH120
-        sharers: dict[str, set[str]] = {}
+        sharers = {info: {info} for info in self.records}  # an empty RECORD does not even name itself
         for path, infos in self.owners.items():
             sharers.setdefault(_package(path, sites), set()).update(infos)
         for path, digest in self.digests.items():
@@ -309,6 +309,12 @@ def read(directory: Path) -> Content | None:
 def fault(directory: Path) -> str | None:
     """Return why the content file cannot be used, or None."""
     return _state.fault(directory / FILE, Content)
+
+
+def proven(directory: Path) -> float | None:
+    """Return when a directory's content was last compared with what was installed, in seconds since 1970, or None."""
+    content = read(directory)
+    return content.proven if content else None
 
 
 def is_untouched(directory: Path) -> bool:

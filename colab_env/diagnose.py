@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _report, choice, environment, interpreter_sources, kernel, poetry, uv, venv
+from colab_env import _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError
 from colab_env.jupyter import colab_layer, kernelspec, preflight
 from colab_env.machine import Machine
@@ -116,15 +116,17 @@ def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
     yield from interpreter_sources.source_of(python, machine).parts(python, machine)
     layer = colab_layer.directory(machine, python)
     named = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
-    yield Part.of_directory("Packages", named or "none", layer, colab_layer.health_check(layer))
+    yield Part.of_directory(
+        "Packages", named or "none", layer, colab_layer.health_check(layer), proven=content.proven(layer)
+    )
 
 
 def _poetry(machine: Machine, project: Path) -> Part:
     version, tool = poetry.installed_version(machine), f"{'with' if uv.find(machine) else 'without'} uv"
     if version is None and not _needs_poetry(machine, project):
         return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None, problem=None)
-    problem = poetry.health_check(machine, version=None)
-    return Part.of_directory("Poetry", f"{version or 'none'}, {tool}", poetry.home(machine), problem)
+    problem, home = poetry.health_check(machine, version=None), poetry.home(machine)
+    return Part.of_directory("Poetry", f"{version or 'none'}, {tool}", home, problem, proven=content.proven(home))
 
 
 def _needs_poetry(machine: Machine, project: Path) -> bool:
@@ -142,7 +144,8 @@ def _environment(machine: Machine, project: Path) -> Part:
         return Part(name="Environment", what="none", where=None, problem=none)
     problem = environment.recorded_health(project, python, machine)
     count = venv.packages(project)
-    return Part.of_directory("Environment", f"{count} package{'' if count == 1 else 's'}", where, problem)
+    what = content.pluralize(count, "package")
+    return Part.of_directory("Environment", what, where, problem, proven=content.proven(where))
 
 
 def _kernels(machine: Machine, project: Path) -> Iterator[Part]:

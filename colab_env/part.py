@@ -17,7 +17,8 @@ from colab_env.results import short
 class Part:
     """One thing that colab-env made or uses: `problem` is None when it is healthy.
 
-    `size` is in bytes of disk, `made` in seconds since 1970; both are None where they mean nothing.
+    `size` is in bytes of disk; `made` is when it was completed and `proven` when its content was last compared with what
+    was installed, both in seconds since 1970. All are None where they mean nothing.
     """
 
     name: str
@@ -26,17 +27,28 @@ class Part:
     problem: str | None = None
     size: int | None = None
     made: float | None = None
+    proven: float | None = None
 
     def __repr__(self) -> str:
         mark = "✗" if self.problem else "✓"
         facts = [short(self.where)] if self.where else []
         facts += [megabytes(self.size)] if self.size is not None else []
-        facts += [time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))] if self.made else []
+        facts += [_minute(self.made)] if self.made else []
+        facts += [f"proven {_minute(self.proven)}"] if self.proven else []
         line = f"{mark} {self.name:<12} {self.what}" + (f"  ({', '.join(facts)})" if facts else "")
         return f"{line}\n  {self.problem}" if self.problem else line
 
     @classmethod
-    def of_directory(cls, name: str, what: str, where: Path, problem: str | None, *, is_measured: bool = True) -> Part:
+    def of_directory(
+        cls,
+        name: str,
+        what: str,
+        where: Path,
+        problem: str | None,
+        *,
+        is_measured: bool = True,
+        proven: float | None = None,
+    ) -> Part:
         """Describe a directory that colab-env made, or conda, with its size if it is to be measured."""
         receipt = where / RECEIPT
         return cls(
@@ -46,7 +58,12 @@ class Part:
             problem=problem,
             size=_disk_usage(where) if is_measured and where.is_dir() else None,
             made=receipt.stat().st_mtime if receipt.is_file() else None,
+            proven=proven,
         )
+
+
+def _minute(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def _disk_usage(directory: Path) -> int:

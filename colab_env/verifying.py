@@ -133,7 +133,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=home,
             lock=machine.data / "locks" / "poetry",
             python=home / "venv/bin/python",
-            problem=poetry.health_check(machine, version=None),
+            problem=poetry.missing(machine),
             builds=lambda reason: steps.poetry_itself(machine, version=version, anew=reason),
         )
         trees.insert(0, tool)  # what reads the lock file comes first

@@ -320,6 +320,7 @@ def test_a_snapshot_belongs_to_its_lock_file_and_its_options(
 def test_an_environment_that_keeps_the_machine_s_packages_is_not_saved(made: Path, cache: Path) -> None:
     receipt = _files.read_receipt(made / ".venv")
     receipt["wanted"]["kept"] = ["/usr/lib/python3/dist-packages/six-1.16.0.dist-info"]
+    del receipt["sum"]
     _files.write_receipt(made / ".venv", receipt)
     with pytest.raises(MissingStepError, match="keeps packages of this machine"):
         colab_env.save(cache)

@@ -212,6 +212,7 @@ OPTIONAL = {("chosen", "project"), *(("environment", f"recipe.{key}") for key in
 def change(path: Path, field: str, *values: Any) -> None:
     """Give a field of a JSON file another value, or none."""
     content = json.loads(path.read_text())
+    content.pop("sum", None)  # it is of the file as it was
     *outer, key = field.split(".")
     target = content
     for each in outer:

@@ -154,7 +154,7 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Mach
 
 def _installer(machine: Machine, path: Path) -> WheelInstaller:
     found = uv.installer(machine, index.settings(machine))
-    environ = {**_files.unshared(path), **found.environ}
+    environ = {**_files.unshared(path.parent), **found.environ}
     # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
     return replace(found, environ={**environ, "UV_COMPILE_BYTECODE": "1"})
 

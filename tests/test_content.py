@@ -1,0 +1,487 @@
+"""What was installed is proven, file by file: after every build, by `verify`, and before a changed lock file is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from index_server import IndexServer
+from small_wheels import write_archive, write_wheel
+from test_installers import fill
+
+import colab_env
+from colab_env import cli, content, diagnose, setting_up, steps, uv
+from colab_env.errors import DamagedError, HashMismatchError, MissingStepError
+from colab_env.machine import Machine
+
+# --- the files themselves, without any tool
+
+
+def site(root: Path, *wheels: Path) -> Path:
+    """Unpack wheels as an installer does, without one."""
+    directory = root / "lib/python3.11/site-packages"
+    for wheel in wheels:
+        shutil.unpack_archive(wheel, directory, "zip")
+    return directory
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two packages, a script and a link, written down."""
+    root = tmp_path / "env"
+    wheels = [write_wheel(tmp_path, "first", "1.0"), write_wheel(tmp_path, "second", "2.0")]
+    site(root, *wheels)
+    (root / "bin").mkdir()
+    (root / "bin/activate").write_text("# a script of nobody's\n")
+    (root / "bin/python").symlink_to("/usr/bin/python3")
+    content.write(root, content.Survey(root).content({"first": ["sha256:1"]}))
+    return root
+
+
+def wrong(root: Path) -> list[str]:
+    known = content.read(root)
+    assert known is not None
+    return [str(each) for each in content.Survey(root).differences(known)]
+
+
+def test_what_is_as_installed_has_no_differences(tree):
+    assert wrong(tree) == []
+    assert content.Survey(tree).broken() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("lib/python3.11/site-packages/first.py", "first 1.0"),
+        ("lib/python3.11/site-packages/first-1.0.dist-info/METADATA", "first 1.0"),
+        ("lib/python3.11/site-packages/first-1.0.dist-info/RECORD", "first 1.0"),
+        ("bin/activate", None),
+    ],
+)
+@pytest.mark.parametrize("how", ["appended", "emptied", "gone", "a directory", "a link"])
+def test_a_changed_file_is_named(tree, path, named, how):
+    file = tree / path
+    before = file.read_bytes()
+    file.unlink()
+    if how == "appended":
+        file.write_bytes(before + b"\n")
+    elif how == "emptied":
+        file.touch()
+    elif how == "a directory":
+        file.mkdir()
+    elif how == "a link":
+        (tree / "elsewhere").write_bytes(before)
+        file.symlink_to(tree / "elsewhere")
+    found = [each for each in wrong(tree) if each.startswith(path)]
+    assert len(found) == 1
+    assert (named or path) in found[0]
+
+
+def test_a_link_that_leads_elsewhere_is_a_difference(tree):
+    (tree / "bin/python").unlink()
+    (tree / "bin/python").symlink_to("/usr/bin/true")
+    assert wrong(tree) == ["bin/python has changed"]
+
+
+def test_what_was_added_is_no_damage_but_is_named(tree, tmp_path):
+    site(tree, write_wheel(tmp_path, "third", "3.0"))
+    (tree / "notes.txt").write_text("mine")
+    assert wrong(tree) == []
+    known = content.read(tree)
+    assert content.Survey(tree).added(known) == ["third 3.0"]
+
+
+def test_two_packages_may_share_a_file_of_different_content(tmp_path):
+    for name, text in (("one", "1"), ("two", "2")):
+        files = {"tests/__init__.py": text, f"{name}-1.0.dist-info/METADATA": f"Name: {name}\nVersion: 1.0\n"}
+        site(tmp_path / "env", write_archive(tmp_path / f"{name}.whl", files, f"{name}-1.0.dist-info"))
+    assert content.Survey(tmp_path / "env").broken() == {}
+
+
+def test_a_vendored_record_is_not_a_distribution(tmp_path):
+    files = {
+        "outer/_vendor/inner-1.0.dist-info/RECORD": "inner.py,sha256=wrong,1\n",
+        "outer/_vendor/inner.py": "changed",
+        "outer-1.0.dist-info/METADATA": "Name: outer\nVersion: 1.0\n",
+    }
+    site(tmp_path / "env", write_archive(tmp_path / "outer.whl", files, "outer-1.0.dist-info"))
+    survey = content.Survey(tmp_path / "env")
+    assert survey.broken() == {}
+    assert [content.name_of(info) for info in survey.records] == ["outer"]
+
+
+def test_a_record_that_lost_its_end_does_not_vouch_for_what_it_no_longer_names(tree):
+    record = tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD"
+    record.write_text("".join(line for line in record.read_text().splitlines(keepends=True) if "METADATA" not in line))
+    assert list(content.Survey(tree).broken()) == ["first"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\xfe", b'"never closed', b"../../../../etc/passwd,sha256=x,1\n", b"a,b,c,d\n,,\n", b"x,md5=1,1\n"]
+)
+def test_an_odd_record_is_damage_and_no_traceback(tree, text):
+    (tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD").write_bytes(text)
+    assert any("RECORD has changed" in each for each in wrong(tree))
+    assert "first" in content.Survey(tree).broken()
+
+
+def test_other_hashes_than_sha256_count(tmp_path):
+    root = tmp_path / "env"
+    directory = site(root, write_wheel(tmp_path, "first", "1.0"))
+    record = directory / "first-1.0.dist-info/RECORD"
+    digest = content._written("sha512", hashlib.sha512((directory / "first.py").read_bytes()).digest())
+    lines = record.read_text().splitlines()
+    record.write_text("\n".join(f"first.py,{digest},1" if line.startswith("first.py") else line for line in lines))
+    assert content.Survey(root).broken() == {}
+    (directory / "first.py").write_text("changed")
+    assert list(content.Survey(root).broken()) == ["first"]
+
+
+def test_a_later_look_reads_only_what_has_changed(tree, monkeypatch):
+    survey = content.Survey(tree)
+    (tree / "bin/activate").write_text("# changed, and longer than it was\n")
+    read: list[str] = []
+    whole = content.digest
+    monkeypatch.setattr(content, "digest", lambda path: read.append(str(path)) or whole(path))
+    again = content.Survey(tree, earlier=survey)
+    assert read == [str(tree / "bin/activate")]
+    assert again.digests == content.Survey(tree).digests
+
+
+# --- compiled files
+
+
+@pytest.fixture
+def compiled(tree, pythons):
+    """A compiled file of each of the machine's Pythons, with the path of that Python."""
+    python = pythons[0].path
+    source = tree / "lib/python3.11/site-packages/first.py"
+    source.write_text("def greet(name='x'):\n    return {'hello', name} | {1.5, (2, 'three')}\nclass A:\n    y = 0.0\n")
+    subprocess.run([python, "-m", "compileall", "-q", source], check=True)
+    (path,) = source.parent.glob("__pycache__/*.pyc")
+    return python, tree, path
+
+
+def judged(compiled) -> list[str]:
+    python, tree, path = compiled
+    found = content.wrong_bytecode(tree, [str(path.relative_to(tree))], python=python, environ=os.environ)
+    return [str(each) for each in found]
+
+
+def test_compiled_files_that_python_wrote_are_right(compiled):
+    assert judged(compiled) == []
+
+
+@pytest.mark.parametrize("change", ["flags", "truncated", "appended", "empty", "body", "of another source"])
+def test_a_compiled_file_that_is_not_of_its_source_is_found(compiled, change):
+    path = compiled[2]
+    data = bytearray(path.read_bytes())
+    if change == "flags":
+        data[4] ^= 1
+    elif change == "truncated":
+        data = data[:-20]
+    elif change == "appended":
+        data += b"\0"
+    elif change == "empty":
+        data.clear()
+    elif change == "body":
+        data[data.index(b"three")] ^= 2
+    else:
+        path.with_name(path.name.replace("first", "third")).write_bytes(data)
+        (path.parent.parent / "third.py").write_text("x = 1\n")
+        python, tree, _ = compiled
+        compiled = (python, tree, path.with_name(path.name.replace("first", "third")))
+        assert len(judged(compiled)) == 1
+        return
+    path.write_bytes(data)
+    assert len(judged(compiled)) == 1
+
+
+def test_every_damage_to_compiled_files_is_survived(compiled):
+    python, tree, path = compiled
+    whole, chosen = path.read_bytes(), random.Random(1)
+    paths = []
+    for number in range(60):
+        data = bytearray(whole)
+        for _ in range(8):
+            data[chosen.randrange(16, len(data))] = chosen.randrange(256)
+        source = tree / f"lib/python3.11/site-packages/m{number}.py"
+        shutil.copy2(tree / "lib/python3.11/site-packages/first.py", source)
+        paths.append(path.with_name(path.name.replace("first", f"m{number}")))
+        paths[-1].write_bytes(data)
+    names = [str(each.relative_to(tree)) for each in paths]
+    found = content.wrong_bytecode(tree, names, python=python, environ=os.environ)
+    assert {each.path for each in found} == set(names)
+
+
+# --- the steps
+
+
+@pytest.fixture
+def wheels(machine, tmp_path, monkeypatch):
+    """A directory of wheels that is the only index, and a cache of uv's own."""
+    directory = tmp_path / "wheels"
+    write_wheel(directory, "first", "1.0", code="def main():\n    print('first')\n", programs=["first"])
+    write_wheel(directory, "second", "2.0")
+    write_wheel(directory, "pip", "1.0")  # every environment gets one
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    with IndexServer(directory) as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", server.url)
+        monkeypatch.setenv("PIP_INDEX_URL", server.url)
+        yield directory
+
+
+def sha256(wheel: Path) -> str:
+    return f"sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+
+
+def lock(project: Path, wheels: Path, *names: str) -> Path:
+    """Lock these wheels by their hashes."""
+    found = [next(wheels.glob(f"{name}-*.whl")) for name in names]
+    lines = [f"{each.name.split('-')[0]}=={each.name.split('-')[1]} --hash={sha256(each)}\n" for each in found]
+    path = project / "requirements.txt"
+    path.write_text("".join(lines))
+    return path
+
+
+def module(project: Path, name: str) -> Path:
+    return next((project / ".venv").glob(f"lib/python3*/site-packages/{name}.py"))
+
+
+@pytest.fixture
+def two(wheels, project):
+    """A project with both packages in its environment."""
+    lock(project, wheels, "first", "second")
+    fill(project)
+    return project
+
+
+def test_a_build_writes_down_hash_and_record_of_each_distribution(two, wheels):
+    known = content.read(two / ".venv")
+    found = {content.name_of(info): each for info, each in known.distributions.items()}
+    assert found["first"].hashes == (sha256(wheels / "first-1.0-py3-none-any.whl"),)
+    assert found["first"].source is None
+    assert found["second"].record.startswith("sha256=")
+    assert wrong(two / ".venv") == []
+
+
+def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheels, tmp_path):
+    with module(two, "first").open("a") as file:
+        file.write("\nraise SystemExit('infected')\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first")
+    fill(other)
+    assert "infected" not in module(other, "first").read_text()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone", "appended"])
+def test_what_uv_has_unpacked_and_damaged_is_fetched_anew(two, wheels, tmp_path, damage):
+    (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first.py")
+    whole = cached.read_bytes()
+    if damage == "gone":
+        cached.unlink()
+    else:
+        cached.write_bytes(whole[:5] if damage == "truncated" else whole + b"\nx = 1\n")
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first", "second")
+    result = fill(other)
+    assert module(other, "first").read_bytes() == whole
+    assert not any("published" in note for note in result.notes)
+    assert wrong(other / ".venv") == []
+
+
+def test_metadata_that_uv_cannot_install_from_its_cache_is_fetched_anew(two, wheels, tmp_path):
+    (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first-1.0.dist-info/WHEEL")
+    cached.write_text("")
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first")
+    fill(other)
+    assert module(other, "first").is_file()
+
+
+def test_a_wheel_that_was_published_with_a_wrong_record_is_installed_with_a_note(wheels, project):
+    files = {"odd.py": "x = 1\n", "odd-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n"}
+    files["odd-1.0.dist-info/WHEEL"] = (
+        "Wheel-Version: 1.0\nGenerator: by-hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    wheel = write_archive(wheels / "odd-1.0-py3-none-any.whl", {**files, "odd.py": "x = 2\n"}, "odd-1.0.dist-info")
+    import zipfile
+
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in texts.items():
+            archive.writestr(name, b"x = 1\n" if name == "odd.py" else text)
+    lock(project, wheels, "odd")
+    result = fill(project)
+    assert any("odd was published with a RECORD that is wrong about 1 file" in note for note in result.notes)
+    assert wrong(project / ".venv") == []
+    module(project, "odd").write_text("x = 3\n")
+    assert wrong(project / ".venv") == [
+        f"{module(project, 'odd').relative_to(project / '.venv')} has changed (odd 1.0)"
+    ]
+
+
+def test_other_content_of_the_same_version_gives_way_to_the_hash(wheels, project, tmp_path):
+    other = write_wheel(tmp_path / "elsewhere", "first", "1.0", code="other = True\n")
+    (project / "requirements.txt").write_text(f"first @ {other.as_uri()}\n")
+    fill(project)
+    assert "other" in module(project, "first").read_text()
+    lock(project, wheels, "first")
+    fill(project)
+    assert "other" not in module(project, "first").read_text()
+
+
+def test_what_somebody_installed_over_it_gives_way_when_the_lock_changes(two, wheels, tmp_path, machine):
+    other = write_wheel(tmp_path / "elsewhere", "first", "1.0", code="other = True\n")
+    subprocess.run(
+        [
+            uv.ensure(Machine.detect()),
+            "pip",
+            "install",
+            "-q",
+            "--python",
+            two / ".venv/bin/python",
+            "--reinstall",
+            other,
+        ],
+        check=True,
+    )
+    assert "other" in module(two, "first").read_text()
+    write_wheel(wheels, "third", "3.0")
+    lock(two, wheels, "first", "second", "third")
+    fill(two)
+    assert "other" not in module(two, "first").read_text()
+    assert module(two, "third").is_file()
+
+
+def test_a_new_hash_for_the_same_version_is_installed(two, wheels):
+    write_wheel(wheels, "first", "1.0", code="newer = True\n")
+    shutil.rmtree(os.environ["UV_CACHE_DIR"])
+    lock(two, wheels, "first", "second")
+    fill(two)
+    assert "newer" in module(two, "first").read_text()
+
+
+def test_an_update_leaves_what_has_not_changed(two, wheels):
+    before = module(two, "second").stat().st_ino
+    write_wheel(wheels, "third", "3.0")
+    lock(two, wheels, "first", "second", "third")
+    fill(two)
+    assert module(two, "second").stat().st_ino == before
+    assert wrong(two / ".venv") == []
+
+
+# --- verify
+
+
+@pytest.mark.network
+def test_verify_finds_what_has_changed_and_repairs_it(machine, project):
+    (project / "requirements.txt").write_text("six==1.17.0\n")
+    setting_up.setup(project=project)
+    assert colab_env.verify(project).ok
+    part = next(each for each in diagnose.status(project).parts if each.name == "Environment")
+    assert part.proven is not None
+    assert "proven" in repr(part)
+    layer = next((Machine.detect().data / "layers").glob("*/site/ipykernel/kernelapp.py"))
+    for path in (module(project, "six"), layer):
+        text = path.read_text()
+        path.unlink()  # the layer's files are other tests' too
+        path.write_text(f"{text}\n# changed\n")
+    found = colab_env.verify(project)
+    assert not found.ok
+    assert {part.name: len(part.damaged) for part in found.parts} == {"Poetry": 0, "Environment": 1, "Packages": 1}
+    assert "six.py has changed (six 1.17.0)" in repr(found)
+    repaired = colab_env.verify(project, repair=True)
+    assert repaired.ok
+    assert [part.name for part in repaired.parts if part.repaired] == ["Environment", "Packages"]
+    assert "# changed" not in module(project, "six").read_text()
+    assert colab_env.verify(project).ok
+    assert not any(step.changed for step in setting_up.setup(project=project).steps)
+
+
+def test_verify_names_what_was_added_by_hand(two, wheels):
+    write_wheel(wheels, "third", "3.0")
+    program = uv.ensure(Machine.detect())
+    subprocess.run([program, "pip", "install", "-q", "--python", two / ".venv/bin/python", "third"], check=True)
+    found = colab_env.verify(two).parts[-2]
+    assert found.name == "Environment"
+    assert found.damaged == ()
+    assert found.added == ("third 3.0",)
+
+
+def test_verify_without_a_set_up_says_what_to_do(machine, project):
+    with pytest.raises(MissingStepError) as caught:
+        colab_env.verify(project)
+    assert "setup()" in caught.value.hint
+
+
+@pytest.mark.parametrize("file", ["colab-env.json", "colab-env-content.json", "pyvenv.cfg"])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_changed_byte_in_a_file_of_ours_is_found_and_repaired(two, file, seed):
+    path = two / ".venv" / file
+    data = bytearray(path.read_bytes())
+    data[random.Random(seed).randrange(len(data))] ^= 1
+    path.write_bytes(data)
+    try:
+        part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    except MissingStepError:
+        assert fill(two).changed
+    else:
+        assert part.damaged or part.note
+        part = next(each for each in colab_env.verify(two, repair=True).parts if each.name == "Environment")
+        assert part.repaired
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    assert part.damaged == ()
+
+
+def test_an_environment_of_an_older_version_is_compared_with_what_packages_list(two):
+    (two / ".venv" / content.FILE).unlink()
+    assert not steps.configure_venv(two, system_site_packages=False).changed
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    assert part.damaged == ()
+    assert "older version" in part.note
+    module(two, "first").write_text("")
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    assert len(part.damaged) == 1
+    part = next(each for each in colab_env.verify(two, repair=True).parts if each.name == "Environment")
+    assert part.repaired
+    assert part.note is None
+
+
+def test_the_command_ends_with_a_code_of_its_own(two, capsys):
+    assert cli.main(["verify", "--project", str(two), "--quiet"]) == 0
+    module(two, "first").write_text("")
+    assert cli.main(["verify", "--project", str(two), "--json"]) == DamagedError.exit_code
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_files_that_change_from_one_build_to_the_next_are_an_error(tmp_path):
+    wheel = write_wheel(tmp_path, "first", "1.0")
+    builds: list[int] = []
+
+    class Torn:
+        def forget(self, names):
+            assert list(names) == ["first"]
+
+        def is_whole(self, info, path, digest):
+            return False
+
+    def build():
+        builds.append(1)
+        shutil.rmtree(tmp_path / "env", ignore_errors=True)
+        (site(tmp_path / "env", wheel) / "first.py").write_text("x" * len(builds))
+
+    with pytest.raises(HashMismatchError) as caught:
+        content.prove(tmp_path / "env", build, unpacked=Torn())
+    assert "first is not what was published" in caught.value.message
+    assert len(builds) == 2
