@@ -1,0 +1,169 @@
+"""Damage one installed file at a time and see whether it is found and mended: `python benchmarks/corruptions.py`.
+
+A project with a poetry.lock is set up in an empty home, and used. Then, `--count` times: one file of its environment, of the
+kernel's packages, of Poetry, or of uv's cache, drawn at random, is damaged in a way drawn at random. `colab_env.verify`
+must find it, `verify(repair=True)` must bring back every file with its content (a compiled file that is gone is no damage); from a damaged cache, a new environment
+must be the same as the first. `--seed` draws others. With `--science`, the time that proving 500 MB takes is measured too.
+Prints a table, and what was missed; the exit code is 1 when there was any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ROOT / "benchmarks" / "locks"
+WAYS = ("flipped", "truncated", "emptied", "deleted", "appended", "made a directory")
+# What is written by every look, or says only that nobody else works there.
+PASSED_OVER = {"colab-env-content.json", "colab-env.json"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--science", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ |= {"HOME": scratch, "UV_CACHE_DIR": f"{scratch}/uv-cache", "COLAB_ENV_HOME": f"{scratch}/colab-env"}
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.path.insert(0, str(ROOT))
+        missed = damage(Path(scratch), arguments.count, random.Random(arguments.seed))
+        if arguments.science:
+            science(Path(scratch))
+    return 1 if missed else 0
+
+
+def damage(scratch: Path, count: int, chosen: random.Random) -> int:
+    import colab_env
+    from colab_env import _report
+
+    project = shutil.copytree(LOCKS / "small", scratch / "project")
+    with _report.screen(_report.Silent()):
+        colab_env.setup("3.12", interpreter="system", project=project)
+        subprocess.run([project / ".venv/bin/python", "-c", "import json, pydoc, requests"], check=False)
+        assert colab_env.verify(project).ok
+    parts = {part.name: part.where for part in colab_env.verify(project).parts}
+    parts["uv's cache"] = scratch / "uv-cache"
+    before = {name: digests(where) for name, where in parts.items()}
+    tried, found, repaired = Counter[str](), Counter[str](), Counter[str]()
+    for number in range(count):
+        name = chosen.choice(sorted(parts))
+        file = chosen.choice(sorted(before[name]))
+        path, way = parts[name] / file, chosen.choice(WAYS)
+        if file.endswith(".pyc") and way == "deleted":  # no damage: Python writes it anew
+            way = "emptied"
+        if path.is_symlink() or not change(path, way, chosen):
+            path.unlink()
+            way = "deleted"
+        tried[name] += 1
+        with _report.screen(_report.Silent()):
+            was_found, is_whole = (
+                _cache(project, scratch / f"other-{number}", parts, before)
+                if name == "uv's cache"
+                else _tree(project, name, parts, before)
+            )
+        found[name] += was_found
+        repaired[name] += is_whole
+        if not (was_found and is_whole):
+            print(f"missed: {name}: {file} {way}, found {was_found}, repaired {is_whole}", flush=True)
+        if name == "uv's cache":
+            before[name] = digests(parts[name])
+    print(f"{'':<12} {'damaged':>8} {'found':>8} {'repaired':>8}")
+    for name in [*sorted(parts), ""]:
+        rows = [sum(each.values()) if not name else each[name] for each in (tried, found, repaired)]
+        print(f"{name or 'all':<12} " + " ".join(f"{row:>8}" for row in rows))
+    return 2 * count - sum(found.values()) - sum(repaired.values())
+
+
+def _tree(project: Path, name: str, parts: dict[str, Path], before: dict[str, dict[str, str]]) -> tuple[bool, bool]:
+    import colab_env
+
+    try:
+        found = next((part for part in colab_env.verify(project).parts if part.name == name), None)
+        was_found = found is None or bool(found.damaged) or found.note is not None
+        is_whole = colab_env.verify(project, repair=True).ok
+    except colab_env.ColabEnvError:  # the receipt itself: `setup` says what is wrong, and mends it
+        was_found = any(step.changed for step in colab_env.setup("3.12", interpreter="system", project=project).steps)
+        is_whole = colab_env.verify(project).ok
+    return was_found, is_whole and is_same(before[name], digests(parts[name]))
+
+
+def _cache(project: Path, other: Path, parts: dict[str, Path], before: dict[str, dict[str, str]]) -> tuple[bool, bool]:
+    """Fill another environment from the cache: what is wrong there is found by not being in it."""
+    import colab_env
+
+    other.mkdir()
+    for file in ("poetry.lock", "pyproject.toml", "poetry.toml"):
+        if (project / file).is_file():
+            shutil.copy2(project / file, other / file)
+    colab_env.configure_venv(other)
+    parts = [part for part in colab_env.verify(other).parts if part.name == "Environment"]
+    is_whole = not parts[0].damaged and is_same(before["Environment"], digests(other / ".venv"), moved=True)
+    shutil.rmtree(other)
+    return is_whole, is_whole
+
+
+def change(path: Path, way: str, chosen: random.Random) -> bool:
+    """Damage a file; False where this way changes nothing."""
+    data = bytearray(path.read_bytes())
+    if not data and way in ("flipped", "truncated", "emptied"):
+        return False
+    path.unlink()  # as a disk or an editor would: what shares its bytes by a hard link keeps them
+    if way == "made a directory":
+        path.mkdir()
+    elif way == "appended":
+        path.write_bytes(data + b"\n#")
+    elif way == "flipped":
+        data[chosen.randrange(len(data))] ^= 1 << chosen.randrange(8)
+        path.write_bytes(data)
+    elif way != "deleted":
+        path.write_bytes(b"" if way == "emptied" else data[: chosen.randrange(len(data))])
+    return True
+
+
+def digests(directory: Path) -> dict[str, str]:
+    from colab_env import content
+
+    return content.Survey(directory).digests
+
+
+def is_same(before: dict[str, str], now: dict[str, str], *, moved: bool = False) -> bool:
+    """Say whether all that was there is there again; in a directory of another name, scripts name another Python."""
+    kept = {path for path in before if not path.endswith(".pyc") and not (moved and is_script(path))}
+    return all(before[path] == now.get(path) for path in kept)
+
+
+def is_script(path: str) -> bool:
+    return path.startswith("bin/") or path.endswith(("RECORD", "direct_url.json", "uv_cache.json"))
+
+
+def science(scratch: Path) -> None:
+    import colab_env
+    from colab_env import _report
+
+    project = shutil.copytree(LOCKS / "science", scratch / "science")
+    with _report.screen(_report.Silent()):
+        colab_env.setup("3.12", interpreter="system", project=project)
+        rounds: list[tuple[float, int]] = []
+        for _ in range(5):
+            began = time.monotonic()
+            part = next(each for each in colab_env.verify(project).parts if each.name == "Environment")
+            rounds.append((part.seconds, part.files))
+            assert not part.damaged, part
+            print(
+                f"science lock: {part.files:,} files proven in {part.seconds:.2f} s ({time.monotonic() - began:.2f} s all)"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
