@@ -2,9 +2,9 @@
 
 A project with a poetry.lock is set up in an empty home, and used. Then, `--count` times: one file of its environment, of the
 kernel's packages, of Poetry, or of uv's cache, drawn at random, is damaged in a way drawn at random. `colab_env.verify`
-must find it, `verify(repair=True)` must bring back every file with its content (a compiled file that is gone is no damage); from a damaged cache, a new environment
-must be the same as the first. `--seed` draws others. With `--science`, the time that proving 500 MB takes is measured too.
-Prints a table, and what was missed; the exit code is 1 when there was any.
+must find it, and `verify(repair=True)` must bring back every file with its content; a compiled file that is gone is no
+damage. From a damaged cache, a new environment must be the same as the first. `--seed` draws others. With `--science`, the
+time that proving 500 MB takes is measured too. Prints a table, and what was missed; the exit code is 1 when there was any.
 """
 
 from __future__ import annotations
