@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "benchmarks" / "locks"
@@ -68,7 +69,7 @@ def damage(scratch: Path, count: int, chosen: random.Random) -> int:
         tried[name] += 1
         with _report.screen(_report.Silent()):
             was_found, is_whole = (
-                _cache(project, scratch / f"other-{number}", parts, before)
+                _cache(project, scratch / f"other-{number}", before)
                 if name == "uv's cache"
                 else _tree(project, name, parts, before)
             )
@@ -98,7 +99,7 @@ def _tree(project: Path, name: str, parts: dict[str, Path], before: dict[str, di
     return was_found, is_whole and is_same(before[name], digests(parts[name]))
 
 
-def _cache(project: Path, other: Path, parts: dict[str, Path], before: dict[str, dict[str, str]]) -> tuple[bool, bool]:
+def _cache(project: Path, other: Path, before: dict[str, dict[str, str]]) -> tuple[bool, bool]:
     """Fill another environment from the cache: what is wrong there is found by not being in it."""
     import colab_env
 
@@ -107,8 +108,7 @@ def _cache(project: Path, other: Path, parts: dict[str, Path], before: dict[str,
         if (project / file).is_file():
             shutil.copy2(project / file, other / file)
     colab_env.configure_venv(other)
-    parts = [part for part in colab_env.verify(other).parts if part.name == "Environment"]
-    is_whole = not parts[0].damaged and is_same(before["Environment"], digests(other / ".venv"), moved=True)
+    is_whole = not environment(other).damaged and is_same(before["Environment"], digests(other / ".venv"), moved=True)
     shutil.rmtree(other)
     return is_whole, is_whole
 
@@ -154,15 +154,27 @@ def science(scratch: Path) -> None:
     project = shutil.copytree(LOCKS / "science", scratch / "science")
     with _report.screen(_report.Silent()):
         colab_env.setup("3.12", interpreter="system", project=project)
-        rounds: list[tuple[float, int]] = []
-        for _ in range(5):
-            began = time.monotonic()
-            part = next(each for each in colab_env.verify(project).parts if each.name == "Environment")
-            rounds.append((part.seconds, part.files))
-            assert not part.damaged, part
-            print(
-                f"science lock: {part.files:,} files proven in {part.seconds:.2f} s ({time.monotonic() - began:.2f} s all)"
-            )
+        parts = [environment(project) for _ in range(5)]
+        assert not any(part.damaged for part in parts)
+        seconds = sorted(part.seconds for part in parts)
+        print(f"{parts[0].files:,} files proven: median {seconds[2]:.2f} s, best {seconds[0]:.2f} s")
+        took: dict[str, list[float]] = {"": [], "hardlink": []}
+        for _ in range(3):
+            for mode, times in took.items():
+                shutil.rmtree(project / ".venv")
+                os.environ.pop("UV_LINK_MODE", None)
+                os.environ.update({"UV_LINK_MODE": mode} if mode else {})
+                began = time.monotonic()
+                colab_env.configure_venv(project)
+                times.append(time.monotonic() - began)
+    own, shared = (sorted(times)[1] for times in took.values())
+    print(f"filled from a warm cache: files of its own {own:.2f} s, hard links {shared:.2f} s (medians of 3)")
+
+
+def environment(project: Path) -> Any:
+    import colab_env
+
+    return next(part for part in colab_env.verify(project).parts if part.name == "Environment")
 
 
 if __name__ == "__main__":
