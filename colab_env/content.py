@@ -183,7 +183,8 @@ class Survey:
 
     def _altered_files(self, content: Content) -> Iterator[Damage]:
         for path, digest in content.others.items():
-            if _is_compiled(path):  # Python may write it anew: see `compiled`
+            # Python may write it anew (see `compiled`), unless something else is in its way.
+            if _is_compiled(path) and (path in self.digests or not os.path.lexists(self.directory / path)):
                 continue
             if self.digests.get(path) != digest and not self._is_promised(path):
                 owner = next(map(_shown, self.owners.get(path, ())), None)
