@@ -6,8 +6,7 @@ RECORD, and the digests of everything that no RECORD vouches for: scripts, setti
 
 from __future__ import annotations
 
-import base64
-import csv
+import binascii
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ UNTRIED = "colab-env-untried"  # comes with a snapshot, goes with the kernel's t
 # Written later, or never the same: what says that a directory is complete, and what was here before it was.
 _OWN = frozenset({_files.RECEIPT, FILE, UNTRIED})
 _LINK = "link="
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _BLOCK = 1 << 20  # bytes
 _CHUNKS = 8  # pieces of work for each thread
 _NAMED = 3  # files that a message names
@@ -414,6 +414,8 @@ def _is_compiled(path: str) -> bool:
 
 
 def _rows(record: Path) -> list[list[str]]:
+    import csv
+
     # A damaged RECORD promises less; what it no longer names is then nobody's, and that shows.
     try:
         with record.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -480,4 +482,5 @@ def digest(path: str | Path) -> str:
 
 
 def _written(algorithm: str, digest: bytes) -> str:
-    return f"{algorithm}={base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+    encoded = binascii.b2a_base64(digest, newline=False).rstrip(b"=").translate(_URL_SAFE)
+    return f"{algorithm}={encoded.decode()}"
