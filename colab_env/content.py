@@ -7,6 +7,7 @@ RECORD, and the digests of everything that no RECORD vouches for: scripts, setti
 from __future__ import annotations
 
 import binascii
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ UNTRIED = "colab-env-untried"  # comes with a snapshot, goes with the kernel's t
 _OWN = frozenset({_files.RECEIPT, FILE, UNTRIED})
 _LINK = "link="
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _BLOCK = 1 << 20  # bytes
 _CHUNKS = 8  # pieces of work for each thread
 _NAMED = 3  # files that a message names
@@ -467,17 +469,19 @@ def _walk(directory: str) -> Iterator[os.DirEntry[str]]:
 
 
 def digest(path: str | Path) -> str:
-    """Return a file's SHA-256 as a RECORD has it, or nothing where there is no file."""
+    """Return a file's SHA-256 as a RECORD has it, or nothing where there is no file that can be read."""
     found = hashlib.sha256()
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        try:
+            while block := os.read(descriptor, _BLOCK):
+                found.update(block)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _UNREADABLE:
+            raise
         return ""
-    try:
-        while block := os.read(descriptor, _BLOCK):
-            found.update(block)
-    finally:
-        os.close(descriptor)
     return _written("sha256", found.digest())
 
 

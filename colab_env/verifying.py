@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ _SHOWN = 10  # damaged files that are shown by name
 class VerifiedPart:
     """One directory: its number of `files`, what is `damaged`, what was `added` to it since, whether it was `repaired`.
 
-    `note` is a sentence that a person should read, or None; `seconds` is the time that reading took.
+    `note` is a sentence that a person should read, or None; it `is_partly_known` when an older version made it, which did
+    not write down what it installed. `seconds` is the time that reading took.
     """
 
     name: str
@@ -36,6 +38,7 @@ class VerifiedPart:
     seconds: float
     repaired: bool = False
     note: str | None = None
+    is_partly_known: bool = False
 
     def __repr__(self) -> str:
         head = f"{'✗' if self.damaged else '✓'} {self.name:<12} {short(self.where)}: "
@@ -74,13 +77,17 @@ class Verified:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tree:
-    """A directory that a step made: its file `lock`, what reads it, its health check's word, the step that `builds` it."""
+    """A directory that a step made: its file `lock`, what reads it, and the step that `builds` it anew.
+
+    `problem` is damage that does not show in its files, `stale` what `setup` has to do for other reasons.
+    """
 
     name: str
     where: Path
     lock: Path
     python: Path
     problem: str | None
+    stale: str | None = None
     builds: Callable[[str], StepResult]
 
 
@@ -113,7 +120,8 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=project / venv.NAME,
             lock=project_lock(machine, project),
             python=venv.python_of(project),
-            problem=environment.recorded_health(project, python, machine),
+            problem=venv.mismatch(project, python=python, system_site_packages=venv.sees_system(project)),
+            stale=environment.recorded_health(project, python, machine),
             builds=environment_anew,
         ),
         _Tree(
@@ -142,31 +150,31 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
 
 def _verified(tree: _Tree, machine: Machine, *, repair: bool) -> VerifiedPart:
     part = _look_at(tree, machine)
-    if not repair or not (part.damaged or part.note):
+    if not repair or not (part.damaged or part.is_partly_known):
         return part
     tree.builds(part.damaged[0] if part.damaged else str(part.note))
-    return replace(_look_at(replace(tree, problem=None), machine), repaired=True)
+    return replace(_look_at(replace(tree, problem=None, stale=None), machine), repaired=True)
 
 
 def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
-    began = time.monotonic()
+    """Read one directory while no step works on it, and write down when all was proven."""
+    began, note = time.monotonic(), None
     if not tree.where.is_dir():
         return VerifiedPart(name=tree.name, where=tree.where, files=0, damaged=("it is gone",), added=(), seconds=0.0)
-    with _report.activity(f"Reading {short(tree.where)}"):
-        survey, known = content.Survey(tree.where), content.read(tree.where)
-        damaged = [tree.problem] if tree.problem else []
-        note = None
-        if known is None:
-            damaged += [str(each) for found in survey.broken().values() for each in found]
-            note = content.fault(tree.where) or "an older version made it: only what packages list could be compared"
-        else:
-            compiled, environ = survey.compiled(known), _process.child_environ(machine.environ)
-            wrong = content.wrong_bytecode(tree.where, compiled, python=tree.python, environ=environ)
-            damaged += [str(each) for each in [*survey.differences(known), *wrong]]
-            if not _state.is_sealed(tree.where / _files.RECEIPT):
-                damaged.append(f"{_files.RECEIPT} has changed")
-            if not damaged:
-                _remember(tree, survey.proven(known), machine)
+    with _files.translate_os_errors(tree.where), _waiting(tree, machine) as may_write:
+        with _report.activity(f"Reading {short(tree.where)}"):
+            survey, known = content.Survey(tree.where), content.read(tree.where)
+            damaged = [tree.problem] if tree.problem else []
+            if known is None:
+                damaged += [str(each) for found in survey.broken().values() for each in found]
+                note = (
+                    content.fault(tree.where) or "an older version made it: only what packages list could be compared"
+                )
+            else:
+                damaged += _differences(tree, survey, known, machine)
+                note = f"setup() has something to do: {tree.stale}" if tree.stale and not damaged else None
+        if known is not None and not damaged and may_write:
+            content.write(tree.where, survey.proven(known))
     return VerifiedPart(
         name=tree.name,
         where=tree.where,
@@ -175,13 +183,22 @@ def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
         added=tuple(survey.added(known)) if known else (),
         seconds=time.monotonic() - began,
         note=note,
+        is_partly_known=known is None,
     )
 
 
-def _remember(tree: _Tree, proven: content.Content, machine: Machine) -> None:
-    """Write down when all was proven, unless that is not ours to write, or a step has begun meanwhile."""
-    if not os.access(tree.where, os.W_OK) or not os.access(machine.data, os.W_OK):
+def _differences(tree: _Tree, survey: content.Survey, known: content.Content, machine: Machine) -> list[str]:
+    environ = _process.child_environ(machine.environ)
+    wrong = content.wrong_bytecode(tree.where, survey.compiled(known), python=tree.python, environ=environ)
+    found = [str(each) for each in [*survey.differences(known), *wrong]]
+    return found if _state.is_sealed(tree.where / _files.RECEIPT) else [*found, f"{_files.RECEIPT} has changed"]
+
+
+@contextlib.contextmanager
+def _waiting(tree: _Tree, machine: Machine) -> Iterator[bool]:
+    """Wait for steps that work on a directory; say whether it may be written to."""
+    if not all(os.access(path, os.W_OK) for path in (tree.where, machine.data, machine.data.parent)):
+        yield False
         return
     with changing("verify", machine, tree.lock, recorded=False):
-        if content.read(tree.where) is not None and not _files.leftovers(tree.where):
-            content.write(tree.where, proven)
+        yield True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import json
 import os
 import random
 import shutil
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -485,3 +488,40 @@ def test_files_that_change_from_one_build_to_the_next_are_an_error(tmp_path):
         content.prove(tmp_path / "env", build, unpacked=Torn())
     assert "first is not what was published" in caught.value.message
     assert len(builds) == 2
+
+
+def test_a_lock_file_that_has_changed_is_no_damage(two, wheels):
+    lock(two, wheels, "first")
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    assert part.damaged == ()
+    assert "setup() has something to do" in part.note
+
+
+def test_verify_waits_for_a_step_that_works_on_the_environment(two):
+    from colab_env.step import changing, project_lock
+
+    machine = Machine.detect()
+    began, waited = time.monotonic(), threading.Event()
+
+    def work():
+        with changing("configure_venv", machine, project_lock(machine, two)):
+            path = module(two, "first")
+            path.rename(two / "aside")
+            waited.set()
+            time.sleep(1)
+            (two / "aside").rename(path)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+    thread.start()
+    waited.wait()
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    thread.join()
+    assert part.damaged == ()
+    assert time.monotonic() - began >= 1
+
+
+def test_a_file_that_cannot_be_read_is_damage(tree):
+    path = tree / "bin/activate"
+    path.unlink()
+    os.mkfifo(path)
+    assert wrong(tree) == ["bin/activate is missing"]
