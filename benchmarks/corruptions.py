@@ -91,7 +91,8 @@ def _tree(project: Path, name: str, parts: dict[str, Path], before: dict[str, di
         found = next((part for part in colab_env.verify(project).parts if part.name == name), None)
         was_found = found is None or bool(found.damaged) or found.note is not None
         is_whole = colab_env.verify(project, repair=True).ok
-    except colab_env.ColabEnvError:  # the receipt itself: `setup` says what is wrong, and mends it
+    except colab_env.ColabEnvError as error:  # the receipt itself: `setup` says what is wrong, and mends it
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
         was_found = any(step.changed for step in colab_env.setup("3.12", interpreter="system", project=project).steps)
         is_whole = colab_env.verify(project).ok
     return was_found, is_whole and is_same(before[name], digests(parts[name]))
