@@ -64,18 +64,18 @@ def complete(directory: Path, value: State) -> None:
     write(directory / _files.RECEIPT, value)
 
 
-def write(path: Path, value: State, *, indent: int | None = 1) -> None:
-    """Replace a state file whole or not at all."""
+def write(path: Path, value: State, *, indent: int | None = 1, mode: int | None = None) -> None:
+    """Replace a state file whole or not at all, keeping its mode unless one is given."""
     if path.is_dir() and not any(path.iterdir()):
         _files.remove(path)  # a file does not replace a directory
     said = {"schema": value.schema, "version": value.version, **vars(value)}
     text = json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n"
     with contextlib.suppress(UnicodeEncodeError):
         text.encode()
-        _files.write_text(path, text)
+        _files.write_text(path, text, mode=mode)
         return
     # A path whose bytes are no text.
-    _files.write_text(path, json.dumps(said, indent=indent, default=_plain) + "\n")
+    _files.write_text(path, json.dumps(said, indent=indent, default=_plain) + "\n", mode=mode)
 
 
 def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a line or two for each kind of type

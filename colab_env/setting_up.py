@@ -35,6 +35,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     groups: Sequence[str] | None = None,
     keep: Sequence[str] = (),
     cache: str | Path | None = None,
+    trust: str | None = None,
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
@@ -43,8 +44,9 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
     where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
     where the lock file is Poetry's, or none is there yet. `cache` is a directory, or an fsspec address, where snapshots
-    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. Independent
-    steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. `trust` is
+    the name or the SHA-256 of the one snapshot that is taken although no key of this machine signed it. Independent steps
+    run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
     with _report.screen():
@@ -59,7 +61,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
             prefix=prefix,
             system_site_packages=system_site_packages,
         )
-        snapshots = SetupCache(cache, request)
+        snapshots = SetupCache(cache, request, trust=trust)
         with _undo_waits(machine):
             restored = snapshots.restore()
             request = request.reread() if restored else request

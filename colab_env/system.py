@@ -96,6 +96,17 @@ def at_path(path: Path, *, machine: Machine) -> Interpreter:
     return interpreter
 
 
+def is_discovered(path: Path, *, machine: Machine) -> bool:
+    """Say whether a program is a Python of a directory where `find` looks, or where a program that it meets really is.
+
+    Starts nothing.
+    """
+    if _NAME.fullmatch(path.name) is None or ".." in path.parts:
+        return False
+    programs = [*_programs(machine), machine.machine_python]
+    return path.parent in {each.parent for each in (*programs, *(program.resolve() for program in programs))}
+
+
 def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     """Ask a program which Python it is; None when it is no CPython that can be used."""
     environ = _process.child_environ(machine.environ)

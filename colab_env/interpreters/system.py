@@ -47,6 +47,11 @@ class System(InterpreterSource):
             return ResolvedPython(python=known, is_there=True)
         return ResolvedPython(python=self.find(request), is_there=True)
 
+    def would_take(self, python: Interpreter, request: Request) -> bool:
+        recorded = (request.recorded_python, choice.python(request.machine))
+        named = {request.python_path, *(each.path for each in recorded if each is not None)}
+        return python.path in named or system.is_discovered(python.path, machine=request.machine)
+
     def find(self, request: Request) -> Interpreter:
         """Return the interpreter that fits. Raises NoSuchPythonError."""
         if path := request.python_path:
