@@ -26,8 +26,8 @@ MOST_MEMBERS = 500_000
 MOST_UNPACKED = 1 << 38  # bytes of the archive, unpacked
 MOST_FILES = 1 << 24  # bytes of the project's files, together
 # Files of the first release do not declare how large they are unpacked.
-_UNDECLARED = 1 << 26  # bytes, and `_USUAL_RATIO` times what they are packed
-_USUAL_RATIO = 100
+_UNDECLARED = 1 << 26  # bytes, and `USUAL_RATIO` times what they are packed
+USUAL_RATIO = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Description:
     @property
     def most_unpacked(self) -> int:
         """Return how many bytes reading unpacks."""
-        most = _UNDECLARED + _USUAL_RATIO * self.size if self.unpacked is None else self.unpacked
+        most = _UNDECLARED + USUAL_RATIO * self.size if self.unpacked is None else self.unpacked
         return min(most, MOST_UNPACKED)
 
 

@@ -216,6 +216,7 @@ class _Writer:
         self._times: list[tuple[str, int, int]] = []
         self._umask = _files.umask()
         self._members_left = footer.most_members
+        self._is_counted = footer.members is not None
         self._files_left = MOST_FILES + MOST_DESCRIPTION
         self._names_left = _DIRECTORY_NAMES
 
@@ -235,7 +236,10 @@ class _Writer:
             self._add_below(directory, name, member, stream)
 
     def finish(self) -> None:
-        """Give the directories their modes and times, which writing into them changed."""
+        """Give the directories their modes and times, which writing into them changed. Raises SnapshotError."""
+        is_short = self._is_counted and self._members_left > 0
+        if is_short or self._places.keys() - self._directories.keys():
+            raise damaged("a part of it is missing")
         for path, mode, mtime_ns in reversed(self._times):
             os.chmod(path, mode)  # noqa: PTH101
             os.utime(path, ns=(mtime_ns, mtime_ns))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VARIABLE = "COLAB_ENV_SNAPSHOT_KEY"  # in the environment, and the name of the secret in Colab
 _LENGTH = 32  # bytes of a key
 _PURPOSE = b"colab-env snapshot 2\0"  # so that a signature of ours for anything else would be none for a snapshot
-_PATIENCE = 30  # seconds for Colab's page, where somebody may have to allow the notebook to read its secret
+PATIENCE = 30  # seconds for Colab's page, where somebody may have to allow the notebook to read its secret
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.IGNORECASE | re.ASCII)
 
 
@@ -171,7 +171,7 @@ def _colab_secret() -> str | None:
         from google.colab import _message  # type: ignore[import-not-found]
 
         # The request of userdata.get, which waits for ever where no page answers.
-        answer = _message.blocking_request("GetSecret", request={"key": VARIABLE}, timeout_sec=_PATIENCE)
+        answer = _message.blocking_request("GetSecret", request={"key": VARIABLE}, timeout_sec=PATIENCE)
     except Exception:  # noqa: BLE001  (whatever is wrong with the page: there is no key)
         return None
     is_given = isinstance(answer, dict) and answer.get("exists") and answer.get("access")
