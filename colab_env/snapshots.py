@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _report, caches, choice, environment, venv
-from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError, UsageError
+from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import Request
@@ -25,7 +25,6 @@ from colab_env.snapshot.manifest import Manifest, Name, key
 from colab_env.snapshot.signing import Keyring, Trust
 from colab_env.step import changing, project_lock
 
-VARIABLE = "COLAB_ENV_CACHE"
 _DECISIVE = ("inputs", "given", "left", "python", "build", "layer")
 _LOCKS = ("conda", "poetry", "python")  # those of the steps that make what a snapshot brings
 
@@ -105,11 +104,8 @@ class _OpenCache:
 class SetupCache:
     """The cache of one `setup`: whatever goes wrong with it is a note, and the set-up goes on."""
 
-    def __init__(self, where: str | Path | None, request: Request, *, trust: str | None = None) -> None:
-        self._where = where or request.machine.environ.get(VARIABLE) or None
-        if trust is not None and self._where is None:
-            msg = f"trust={trust!r} names a snapshot, and no cache is given"
-            raise UsageError(msg, hint=f"give cache= too, or set {VARIABLE}")
+    def __init__(self, where: str | Path, request: Request, *, trust: str | None = None) -> None:
+        self._where = where
         self._trust = trust
         Trust.parsed(trust)  # what cannot be right is an error; what a cache does is a note
         self._request = request
@@ -119,7 +115,7 @@ class SetupCache:
 
     def restore(self) -> StepResult | None:
         """Bring the environment back where it is not there; return what was done, or None."""
-        if self._where is None or _is_set_up(self._request):
+        if _is_set_up(self._request):
             return None
         with self._noting("was not used"):
             result, self._brought = _restore(self._opened, [self._request])
@@ -128,7 +124,7 @@ class SetupCache:
 
     @cached_property
     def _opened(self) -> _OpenCache:
-        return _OpenCache.at(str(self._where), self._request.machine, trust=self._trust)
+        return _OpenCache.at(self._where, self._request.machine, trust=self._trust)
 
     def discard(self) -> bool:
         """Take away what came from a snapshot whose kernel does not work; say whether there was anything."""
@@ -144,8 +140,6 @@ class SetupCache:
 
     def save(self) -> None:
         """Save what was built, unless it is there; a damaged snapshot is replaced."""
-        if self._where is None:
-            return
         with self._noting("was not written"):
             saved = _save(self._opened, self._request.project, anew=self._is_stale)
             if saved.action == "saved":

@@ -240,7 +240,7 @@ def test_the_name_of_another_snapshot_vouches_for_none(made: Path, cache: Path) 
         with pytest.raises(UsageError, match="neither the name"):
             colab_env.restore(cache, project=made, trust=trust)
     with pytest.raises(UsageError, match="no cache is given"):
-        SetupCache(None, Request.read(made, Machine.detect()), trust=saved.name)
+        colab_env.setup(project=made, interpreter="system", trust=saved.name)
     assert not (made / ".venv").exists()
 
 

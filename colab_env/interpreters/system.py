@@ -49,8 +49,9 @@ class System(InterpreterSource):
 
     def would_take(self, python: Interpreter, request: Request) -> bool:
         recorded = (request.recorded_python, choice.python(request.machine))
-        named = {request.python_path, *(each.path for each in recorded if each is not None)}
-        return python.path in named or system.is_discovered(python.path, machine=request.machine)
+        known = [each.path for each in recorded if each is not None]
+        named = [request.python_path] if request.python_path else []
+        return python.path in known or system.is_discovered(python.path, machine=request.machine, named=named)
 
     def find(self, request: Request) -> Interpreter:
         """Return the interpreter that fits. Raises NoSuchPythonError."""
