@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from colab_env.caches import cache_list, cache_prune, cache_verify
+    from colab_env.caches import cache_key, cache_list, cache_prune, cache_verify
     from colab_env.diagnose import check_kernel, kernels, status
     from colab_env.errors import ColabEnvError
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from colab_env.verifying import verify
 
 _EXPORTS = {
-    "caches": ("cache_list", "cache_prune", "cache_verify"),
+    "caches": ("cache_key", "cache_list", "cache_prune", "cache_verify"),
     "diagnose": ("check_kernel", "kernels", "status"),
     "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),
@@ -62,6 +62,7 @@ __all__ = [
     "SetupResult",
     "StepResult",
     "badge",
+    "cache_key",
     "cache_list",
     "cache_prune",
     "cache_verify",

@@ -353,7 +353,7 @@ def noting_new(directory: Path) -> Iterator[None]:
 def staging(*paths: Path) -> Iterator[list[Path]]:
     """Give the name of a scratch directory beside each path, to build in; what is left of them goes after the block."""
     missing = list(dict.fromkeys(parent for path in paths for parent in path.parents if not parent.exists()))
-    scratch = [_beside(path, "restoring") for path in paths]
+    scratch = [staged_name(path) for path in paths]
     with contextlib.ExitStack() as held:
         try:
             for path, directory in zip(paths, scratch, strict=True):
@@ -372,6 +372,11 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
             for parent in sorted(missing, reverse=True):
                 with contextlib.suppress(OSError):
                     parent.rmdir()
+
+
+def staged_name(path: Path) -> Path:
+    """Return where `staging` builds what is to come to a path."""
+    return _beside(path, "restoring")
 
 
 def discard(path: Path) -> None:

@@ -43,6 +43,7 @@ _FOREIGN = frozenset({
     "UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "MPLBACKEND", "PIP_TARGET",
     "PIP_PREFIX",
     "PIP_USER", "PIP_REQUIRE_VIRTUALENV",
+    "COLAB_ENV_SNAPSHOT_KEY",  # a secret, and no tool of ours needs it
 })  # fmt: skip
 
 

@@ -67,8 +67,8 @@ def complete(directory: Path, value: State) -> None:
     write(directory / _files.RECEIPT, value)
 
 
-def write(path: Path, value: State, *, indent: int | None = 1) -> None:
-    """Replace a state file whole or not at all."""
+def write(path: Path, value: State, *, indent: int | None = 1, mode: int | None = None) -> None:
+    """Replace a state file whole or not at all, keeping its mode unless one is given."""
     if path.is_dir() and not any(path.iterdir()):
         _files.remove(path)  # a file does not replace a directory
     said = {"schema": value.schema, "version": value.version, **vars(value), "sum": _NO_SUM}
@@ -77,7 +77,7 @@ def write(path: Path, value: State, *, indent: int | None = 1) -> None:
         text.encode()
     except UnicodeEncodeError:  # a path whose bytes are no text
         text = json.dumps(said, indent=indent, default=_plain) + "\n"
-    _files.write_text(path, f"{_sum(text)}".join(text.rsplit(_NO_SUM, 1)))
+    _files.write_text(path, _sum(text).join(text.rsplit(_NO_SUM, 1)), mode=mode)
 
 
 def is_sealed(path: Path) -> bool:

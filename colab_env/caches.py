@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from colab_env import _report
+from colab_env import _files, _report
 from colab_env.errors import CacheError, ColabEnvError, SnapshotError, UsageError
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _archive, _cache, _unpack, contents
-from colab_env.snapshot._archive import Footer
+from colab_env.snapshot import _cache, fitting, restoring, signing
 from colab_env.snapshot._cache import Store
-from colab_env.snapshot.contents import Name
+from colab_env.snapshot._footer import Footer, read_footer
+from colab_env.snapshot.manifest import Manifest, Name
+from colab_env.snapshot.signing import Keyring, Trust
 
 _LEFTOVER = 3600.0  # seconds without a byte after which an unfinished file is nobody's work any more
 _DAY = 86400.0  # seconds
@@ -22,7 +23,10 @@ _DAY = 86400.0  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Cached:
-    """One file of a cache. `problem` says why it cannot be used here, or None; `age` is in seconds, None if not known."""
+    """One file of a cache. `problem` says why it cannot be used here, or None; `age` is in seconds, None if not known.
+
+    `signature` is "ours", "another's" or "none", None where the file cannot be read; `sha256` is what `trust=` takes.
+    """
 
     file: str
     size: int
@@ -31,12 +35,16 @@ class Cached:
     python: str | None = None
     packages: int | None = None
     problem: str | None = None
+    signature: Literal["ours", "another's", "none"] | None = None
+    sha256: str | None = None
 
     def __repr__(self) -> str:
         facts = [f"{self.project}, Python {self.python}, {self.packages} packages"] if self.project else []
         facts += [_report.megabytes(self.size)] + ([_age(self.age)] if self.age is not None else [])
-        line = f"{'✗' if self.problem else '✓'} {self.file}  ({', '.join(facts)})"
-        return f"{line}\n  {self.problem}" if self.problem else line
+        text = f"{'✗' if self.problem else '✓'} {self.file}  ({', '.join(facts)})"
+        lines = [text, *([f"  {self.problem}"] if self.problem else [])]
+        # Names come out of files that may be anybody's.
+        return "\n".join("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +72,54 @@ class CacheListing:
         return {"where": self.where, "action": self.action, "ok": self.ok, "snapshots": found}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SnapshotKey:
+    """The key that signs this machine's snapshots, in hexadecimal; `variable` is the name that it has elsewhere."""
+
+    key: str
+    variable: str = signing.VARIABLE
+
+    def __repr__(self) -> str:
+        return self.key
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def cache_key() -> SnapshotKey:
+    """Return the key that signs what this machine saves, and make it where there is none yet.
+
+    On another machine it is found as the Colab secret COLAB_ENV_SNAPSHOT_KEY, or as the variable of that name. Whoever
+    has it can make snapshots that your machines restore without a question.
+    """
+    key, _ = Keyring(Machine.detect()).signing()
+    return SnapshotKey(key=key.secret.hex())
+
+
 def cache_list(directory: str | Path) -> CacheListing:
-    """Return the snapshots of a cache, newest first, and whether each fits this machine. Reads the end of each file."""
+    """Return the snapshots of a cache, newest first, and whether each fits this machine and is signed with a key of ours.
+
+    Reads the end of each file and starts nothing, so that another build of the same Python is not noticed. Raises
+    CacheError when there is no such directory.
+    """
     machine, store = Machine.detect(), _cache.store(directory)
-    found = [_described(store, entry, machine) for entry in newest_first(_cache.entries(store))]
+    keyring = Keyring(machine)
+    found = [_described(store, entry, machine, keyring) for entry in newest_first(_cache.entries(store, required=True))]
     return CacheListing(where=store.where, snapshots=tuple(found), action="there")
 
 
-def cache_verify(directory: str | Path) -> CacheListing:
-    """Read every snapshot of a cache to its end and compare its checksum; `problem` says what is damaged."""
-    store = _cache.store(directory)
+def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheListing:
+    """Read every snapshot of a cache to its end, as a restore does, and write nothing; `problem` says what is wrong.
+
+    That is also a signature by no key of ours, but for the snapshot that `trust` names as in `restore`. Whether it was
+    made for this machine is for `cache_list` to say. Raises CacheError when there is no such directory.
+    """
+    machine, store, named = Machine.detect(), _cache.store(directory), Trust.parsed(trust)
+    keyring = Keyring(machine)
     with _report.screen():
-        wanted = [entry for entry in newest_first(_cache.entries(store)) if Name.parsed(entry.name)]
-        found = [_verified(store, entry) for entry in wanted]
+        wanted = [entry for entry in newest_first(_cache.entries(store, required=True)) if Name.parsed(entry.name)]
+        found = [_verified(store, entry, keyring, named, machine) for entry in wanted]
     return CacheListing(where=store.where, snapshots=tuple(found), action="read")
 
 
@@ -92,7 +135,7 @@ def cache_prune(
         msg = "a number of snapshots or of days cannot be negative"
         raise UsageError(msg, hint="give --keep 2, or --older-than 30")
     store = _cache.store(directory)
-    entries = newest_first(_cache.entries(store))
+    entries = newest_first(_cache.entries(store, required=True))
     snapshots = [entry for entry in entries if Name.parsed(entry.name)]
     unwanted = {entry.name for entry in snapshots[keep:]} if keep is not None else set()
     if older_than is not None:
@@ -107,40 +150,54 @@ def cache_prune(
 def footer(store: Store, name: str) -> Footer:
     """Read the end of a snapshot in a cache. Raises SnapshotError or CacheError."""
     with _cache.reading(store, name) as file:
-        return _archive.read_footer(file)
+        return read_footer(file)
 
 
-def _described(store: Store, entry: _cache.Entry, machine: Machine) -> Cached:
-    plain: dict[str, Any] = {"file": entry.name, "size": entry.size, "age": age_of(entry)}
+def _described(store: Store, entry: _cache.Entry, machine: Machine, keyring: Keyring) -> Cached:
+    plain = Cached(file=entry.name, size=entry.size, age=age_of(entry))
     if entry.is_leftover:
-        return Cached(**plain, problem="a save that is at work, or was killed; `cache prune` takes it away in time")
+        return replace(plain, problem="a save that is at work, or was killed; `cache prune` takes it away in time")
     try:
-        described = footer(store, entry.name).manifest
-        known, python = described["inputs"], described["python"]
-        request = Request.read(
-            known["project"], machine, system_site_packages=known["system_site_packages"] is not False
-        )
-        facts: dict[str, Any] = {
-            "project": known["project"],
-            "python": python["version"],
-            "packages": described["packages"],
-        }
-        problem = contents.mismatch(described, request, options_digest=str(known["wanted"]))
+        end = footer(store, entry.name)
+        plain = replace(plain, sha256=end.sha256, signature=_signature(end, keyring))
+        manifest = Manifest.read(end.manifest)
     except ColabEnvError as error:
-        return Cached(**plain, problem=error.message)
-    except (KeyError, TypeError, ValueError, OSError):
-        return Cached(**plain, problem="its description is not one of colab-env's")
-    return Cached(**plain, **facts, problem=problem)
+        return replace(plain, problem=error.message)
+    known = manifest.inputs
+    plain = replace(plain, project=known.project, python=manifest.python.version, packages=manifest.packages)
+    if plain.signature != "ours":  # what it names is not even looked for
+        return replace(plain, problem=signing.refusal(entry.name, end))
+    try:
+        with _files.translate_os_errors(Path(known.project)):
+            request = Request.read(
+                known.project,
+                machine,
+                prefix=manifest.python.path.parents[1],
+                system_site_packages=known.system_site_packages,
+            )
+            problem = fitting.mismatch(manifest, request, options_digest=known.wanted, starting=False)
+    except ColabEnvError as error:
+        problem = error.message
+    return replace(plain, problem=problem)
 
 
-def _verified(store: Store, entry: _cache.Entry) -> Cached:
-    problem = None
+def _signature(end: Footer, keyring: Keyring) -> Literal["ours", "another's", "none"]:
+    if end.signature is None:
+        return "none"
+    return "ours" if keyring.knows(end) else "another's"
+
+
+def _verified(store: Store, entry: _cache.Entry, keyring: Keyring, trust: Trust, machine: Machine) -> Cached:
+    plain = Cached(file=entry.name, size=entry.size, age=age_of(entry))
     try:
         with _report.activity(f"Reading {entry.name}"), _cache.reading(store, entry.name) as file:
-            _unpack.verify(file)
+            end = read_footer(file)
+            plain = replace(plain, sha256=end.sha256, signature=_signature(end, keyring))
+            restoring.rehearse(file, end, machine=machine)
     except (SnapshotError, CacheError) as error:
-        problem = error.message
-    return Cached(file=entry.name, size=entry.size, age=age_of(entry), problem=problem)
+        return replace(plain, problem=error.message)
+    is_taken = plain.signature == "ours" or trust.covers(entry.name, end)
+    return plain if is_taken else replace(plain, problem=f"it is whole, but {signing.refusal(entry.name, end)}")
 
 
 def newest_first(entries: list[_cache.Entry]) -> list[_cache.Entry]:

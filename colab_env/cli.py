@@ -150,12 +150,12 @@ def _add_cache(commands: Any) -> None:
     )
     save.add_argument("directory", metavar="DIR", help="a directory, or an fsspec address such as gs://bucket/envs")
     save.add_argument("--project", metavar="DIR", help="default: the one set up last")
-    group = commands.add_parser("cache", help="list, prune or verify saved snapshots")
+    group = commands.add_parser("cache", help="list, prune or verify saved snapshots, or show their key")
     caches = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for verb, text, run in (
         ("list", "list the snapshots, and which of them fit this machine", _cache_list),
         ("prune", "delete what killed saves left, and snapshots that are not wanted", _cache_prune),
-        ("verify", "read every snapshot to its end and compare its checksum", _cache_verify),
+        ("verify", "read every snapshot as a restore does, and write nothing", _cache_verify),
     ):
         parser = _command(caches, verb, text, run, example=f"colab-env cache {verb} /content/drive/MyDrive/envs")
         parser.add_argument("directory", metavar="DIR")
@@ -163,6 +163,11 @@ def _add_cache(commands: Any) -> None:
             parser.add_argument("--keep", type=int, metavar="N", help="keep the newest N only")
             parser.add_argument("--older-than", type=float, metavar="DAYS", help="delete what is older")
             parser.add_argument("--dry-run", action="store_true", help="delete nothing, say what would be")
+        if verb == "verify":
+            told = "the name or SHA-256 of a snapshot that counts although no key of yours signed it"
+            parser.add_argument("--trust", metavar="SNAPSHOT", help=told)
+    text = "print the key that signs this machine's snapshots, to keep it as the Colab secret COLAB_ENV_SNAPSHOT_KEY"
+    _command(caches, "key", text, _cache_key, example="colab-env cache key")
 
 
 def _add_kernel(commands: Any) -> None:
@@ -286,9 +291,15 @@ def _cache_verify(arguments: argparse.Namespace) -> int:
     from colab_env import caches
     from colab_env.errors import SnapshotError
 
-    listing = caches.cache_verify(arguments.directory)
+    listing = caches.cache_verify(arguments.directory, trust=arguments.trust)
     _shown(listing, arguments)
     return 0 if listing.ok else SnapshotError.exit_code
+
+
+def _cache_key(arguments: argparse.Namespace) -> int:
+    from colab_env import caches
+
+    return _shown(caches.cache_key(), arguments)
 
 
 def _kernel_list(arguments: argparse.Namespace) -> int:

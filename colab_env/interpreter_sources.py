@@ -80,9 +80,20 @@ class InterpreterSource:
         """Return the links beside that directory that name it."""
         return []
 
-    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
-        """Return where a snapshot may bring an interpreter of this source to."""
-        return []
+    def would_take(self, python: Interpreter, request: Request) -> bool:
+        """Say whether an interpreter at this very path is one that this machine has, or would make, for a request.
+
+        What a snapshot names is neither started nor linked to otherwise. Starts nothing.
+        """
+        return False
+
+    def snapshot_prefix(self, python: Interpreter, request: Request) -> Path | None:
+        """Return the directory that a snapshot may bring an interpreter to that `would_take` accepts, or None."""
+        return None
+
+    def snapshot_links(self, python: Interpreter, prefix: Path) -> Mapping[Path, str]:
+        """Return the links beside that directory that a snapshot brings, and what they name."""
+        return {}
 
 
 @functools.cache

@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from colab_env import _process, _report, interpreter_sources, steps
 from colab_env.environment import require_python
-from colab_env.errors import PreflightError
+from colab_env.errors import PreflightError, UsageError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.request import PREFIX, InstallOptions, Request
 from colab_env.results import SetupResult, StepResult
-from colab_env.snapshots import SetupCache
 from colab_env.step import changing
+
+if TYPE_CHECKING:
+    from colab_env.snapshots import SetupCache
+
+CACHE_VARIABLE = "COLAB_ENV_CACHE"
 
 
 def setup(  # noqa: PLR0913  each is a word of its own on the command line too
@@ -35,6 +40,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     groups: Sequence[str] | None = None,
     keep: Sequence[str] = (),
     cache: str | Path | None = None,
+    trust: str | None = None,
 ) -> SetupResult:
     """Give a project its own Python, its locked packages and a verified kernel; skip what is already fine.
 
@@ -43,8 +49,9 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
     where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
     where the lock file is Poetry's, or none is there yet. `cache` is a directory, or an fsspec address, where snapshots
-    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. Independent
-    steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. `trust` is
+    the name or the SHA-256 of the one snapshot that is taken although no key of this machine signed it. Independent steps
+    run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
     with _report.screen():
@@ -59,25 +66,39 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
             prefix=prefix,
             system_site_packages=system_site_packages,
         )
-        snapshots = SetupCache(cache, request)
+        snapshots = _open_cache(cache, request, trust=trust)
         with _undo_waits(machine):
-            restored = snapshots.restore()
+            restored = snapshots.restore() if snapshots else None
             request = request.reread() if restored else request
             try:
                 done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
             except PreflightError:
-                if not snapshots.discard():
+                if snapshots is None or not snapshots.discard():
                     raise
                 done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)
-            snapshots.save()
+            if snapshots:
+                snapshots.save()
     _load_magics()
     return SetupResult(
         steps=(*([restored] if restored else []), *done),
         kernel=done[-1].where.name,
         display_name=kernelspec.display_name(steps.chosen_python(done[0]), request.project),
         seconds=time.monotonic() - began,
-        notes=tuple(snapshots.notes),
+        notes=tuple(snapshots.notes) if snapshots else (),
     )
+
+
+def _open_cache(cache: str | Path | None, request: Request, *, trust: str | None) -> SetupCache | None:
+    """Return the cache that is named; without one, nothing of snapshots is imported. Raises UsageError."""
+    where = cache or request.machine.environ.get(CACHE_VARIABLE) or None
+    if where is not None:
+        from colab_env.snapshots import SetupCache
+
+        return SetupCache(where, request, trust=trust)
+    if trust is not None:
+        msg = f"trust={trust!r} names a snapshot, and no cache is given"
+        raise UsageError(msg, hint=f"give cache= too, or set {CACHE_VARIABLE}")
+    return None
 
 
 def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | None) -> list[StepResult]:

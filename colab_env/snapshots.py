@@ -6,7 +6,8 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,31 @@ from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import Request
 from colab_env.results import StepResult, short
-from colab_env.snapshot import _archive, _cache, contents, restoring
-from colab_env.snapshot._archive import Footer
+from colab_env.snapshot import _archive, _cache, contents, fitting, restoring, signing
 from colab_env.snapshot._cache import Store
-from colab_env.snapshot.contents import Name
+from colab_env.snapshot._footer import Footer
+from colab_env.snapshot.fitting import Destination
+from colab_env.snapshot.manifest import Manifest, Name, key
+from colab_env.snapshot.signing import Keyring, Trust
 from colab_env.step import changing, project_lock
 
-VARIABLE = "COLAB_ENV_CACHE"
+_DECISIVE = ("inputs", "given", "left", "python", "build", "layer")
 _LOCKS = ("conda", "poetry", "python")  # those of the steps that make what a snapshot brings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """A snapshot as `save` left it: where it lies, its size in bytes, whether this call wrote it."""
+    """A snapshot as `save` left it: where it lies, its size in bytes, whether this call wrote it.
+
+    `sha256` is the checksum by which `trust=` takes it on a machine that does not have its key.
+    """
 
     name: str
     where: str
     size: int
     seconds: float
     action: str
+    sha256: str
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -50,32 +57,57 @@ def save(directory: str | Path, *, project: str | Path | None = None) -> Saved:
     """Save what `setup` built last as one file in a directory, or at an fsspec address; nothing when it is there.
 
     The file holds the project's environment, its lock file, the kernel's packages, Poetry, and the Python where uv or
-    colab-env brought it into a directory of its own. `project` is by default the one set up last. Raises
-    MissingStepError when the project is not set up, CacheError, DiskFullError or SnapshotError.
+    colab-env brought it into a directory of its own. It is signed with this machine's key, which the first save makes
+    (see `cache_key`). `project` is by default the one set up last. Raises MissingStepError when the project is not set
+    up, CacheError, DiskFullError or SnapshotError.
     """
     machine = Machine.detect()
     place = _project(machine, project)
     with _report.screen(), changing("save", machine, machine.data / "locks" / "snapshot"):
-        return _save(_cache.store(directory), machine, place)
+        return _save(_OpenCache.at(directory, machine), place)
 
 
-def restore(directory: str | Path, *, project: str | Path = ".") -> StepResult:
+def restore(directory: str | Path, *, project: str | Path = ".", trust: str | None = None) -> StepResult:
     """Bring a project's environment back from a cache, if there is a snapshot that fits this machine and these files.
 
-    `register_kernel` then tries the kernel and registers it. Raises SnapshotError when there is none or the one that
-    fits is damaged, CacheError, NotOursError, DiskFullError or NotWritableError; then everything is as before.
+    It has to be signed with a key of this machine, or be the one that `trust` names: the name of a snapshot's file, or a
+    SHA-256 that `cache_list` shows. `register_kernel` then tries the kernel and registers it. Raises SnapshotError when
+    there is none, the one that fits is damaged, or nobody vouches for it; CacheError, NotOursError, DiskFullError or
+    NotWritableError; UsageError for a `trust` that is neither. Then everything is as before.
     """
     machine, path = Machine.detect(), Path(project).expanduser().resolve()
+    cache = _OpenCache.at(directory, machine, trust=trust)
     wanted = [Request.read(path, machine, system_site_packages=visible) for visible in (True, False)]
     with _report.screen():
-        return _restore(_cache.store(directory), wanted)[0]
+        return _restore(cache, wanted)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OpenCache:
+    """A cache, and whose snapshots in it count."""
+
+    store: Store
+    machine: Machine
+    keyring: Keyring
+    trust: Trust
+
+    @classmethod
+    def at(cls, where: str | Path, machine: Machine, *, trust: str | None = None) -> _OpenCache:
+        """Open a cache. Raises UsageError."""
+        return cls(store=_cache.store(where), machine=machine, keyring=Keyring(machine), trust=Trust.parsed(trust))
+
+    def accepts(self, name: str, footer: Footer) -> bool:
+        """Say whether somebody vouches for a snapshot: the person by its name, or a key by its signature."""
+        return self.trust.covers(name, footer) or self.keyring.knows(footer)
 
 
 class SetupCache:
     """The cache of one `setup`: whatever goes wrong with it is a note, and the set-up goes on."""
 
-    def __init__(self, where: str | Path | None, request: Request) -> None:
-        self._where = where or request.machine.environ.get(VARIABLE) or None
+    def __init__(self, where: str | Path, request: Request, *, trust: str | None = None) -> None:
+        self._where = where
+        self._trust = trust
+        Trust.parsed(trust)  # what cannot be right is an error; what a cache does is a note
         self._request = request
         self._brought: list[Path] = []
         self._is_stale = False
@@ -83,12 +115,16 @@ class SetupCache:
 
     def restore(self) -> StepResult | None:
         """Bring the environment back where it is not there; return what was done, or None."""
-        if self._where is None or _is_set_up(self._request):
+        if _is_set_up(self._request):
             return None
         with self._noting("was not used"):
-            result, self._brought = _restore(_cache.store(self._where), [self._request])
+            result, self._brought = _restore(self._opened, [self._request])
             return result
         return None
+
+    @cached_property
+    def _opened(self) -> _OpenCache:
+        return _OpenCache.at(self._where, self._request.machine, trust=self._trust)
 
     def discard(self) -> bool:
         """Take away what came from a snapshot whose kernel does not work; say whether there was anything."""
@@ -104,11 +140,8 @@ class SetupCache:
 
     def save(self) -> None:
         """Save what was built, unless it is there; a damaged snapshot is replaced."""
-        if self._where is None:
-            return
         with self._noting("was not written"):
-            machine, project = self._request.machine, self._request.project
-            saved = _save(_cache.store(self._where), machine, project, anew=self._is_stale)
+            saved = _save(self._opened, self._request.project, anew=self._is_stale)
             if saved.action == "saved":
                 _report.keep(repr(saved))
 
@@ -131,8 +164,8 @@ class _NothingFitsError(SnapshotError):
     """A cache without a snapshot for this place: nothing is wrong."""
 
 
-def _save(store: Store, machine: Machine, project: Path, *, anew: bool = False) -> Saved:
-    began = time.monotonic()
+def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
+    began, machine = time.monotonic(), cache.machine
     python = venv.recorded_python(project)
     if python is None:
         msg = f"{short(project)} has no virtual environment"
@@ -145,94 +178,123 @@ def _save(store: Store, machine: Machine, project: Path, *, anew: bool = False) 
         raise MissingStepError(msg, hint="set it up without keep=, then save it")
     if problem or (project / venv.NAME / kernelspec.UNTRIED).exists():
         raise MissingStepError(problem or "the kernel has not been tried yet", hint="run setup() first")
-    described = contents.manifest(request, python)
-    name = str(contents.name_of(machine, described))
-    there = None if anew else _size_there(store, name, described)
-    size = there or _written(store, name, described, machine=machine, project=project)
+    request = replace(request, prefix=python.path.parents[1])
+    values = contents.manifest(request, python)
+    manifest = Manifest.read(values)
+    if (reason := fitting.mismatch(manifest, request, starting=False)) is not None:
+        msg = f"a snapshot of {short(project)} could not be restored: {reason}"
+        raise SnapshotError(msg, hint="set the project up again, then save it")
+    name = str(contents.name_of(machine, manifest))
+    there = None if anew else _footer_there(cache, name, manifest)
+    footer, hints = (there, ()) if there else _written(cache, name, values, Destination.of(manifest, request))
     return Saved(
         name=name,
-        where=store.where,
-        size=size,
+        where=cache.store.where,
+        size=footer.size,
         seconds=time.monotonic() - began,
         action="already there" if there else "saved",
-        notes=_left_out(described),
+        sha256=footer.sha256,
+        notes=(*_left_out(manifest), *hints),
     )
 
 
-def _written(store: Store, name: str, described: dict[str, Any], *, machine: Machine, project: Path) -> int:
-    trees = contents.trees(machine, project, contents.python_in(described))
-    left = [file for file, digest in described["left"].items() if digest is not None]
-    files = {f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in left}
-    with _report.activity(f"Saving {name}"), _cache.writing(store, name) as out:
-        footer = _archive.write(
-            out, manifest=described, files=files, trees=trees, check=contents.link_check(machine, described)
-        )
-        if contents.files_now(project) != described["left"]:
+def _written(
+    cache: _OpenCache, name: str, values: dict[str, Any], destination: Destination
+) -> tuple[Footer, tuple[str, ...]]:
+    machine, project, python = cache.machine, destination.trees["venv"].parent, destination.python
+    signing_key, is_new = cache.keyring.signing()
+    left = [file for file, digest in values["left"].items() if digest is not None]
+    packed = _archive.Contents(
+        manifest=values,
+        files={f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in left},
+        trees=contents.trees(machine, project, python),
+        check=fitting.link_check(destination.trees, destination.links, [python.path, machine.machine_python]),
+    )
+    with _report.activity(f"Saving {name}"), _cache.writing(cache.store, name) as out:
+        footer = _archive.write(out, packed, sign=signing_key.sign)
+        if contents.files_now(project) != values["left"]:
             msg = f"the files of {short(project)} changed while it was saved"
             raise SnapshotError(msg, hint="save it again when nothing works on the project")
-    for entry in _cache.entries(store):
+    for entry in _cache.entries(cache.store):
         if caches.is_abandoned(entry):
-            _cache.remove(store, entry.name)
-    return footer.size
+            _cache.remove(cache.store, entry.name)
+    return footer, (signing.keep_hint(),) if is_new else ()
 
 
-def _size_there(store: Store, name: str, described: dict[str, Any]) -> int | None:
-    """Return the size of this very snapshot where the cache has it, whole; None otherwise."""
-    found = next((entry for entry in _cache.entries(store) if entry.name == name), None)
-    if found is None:
+def _footer_there(cache: _OpenCache, name: str, manifest: Manifest) -> Footer | None:
+    """Return the end of this very snapshot where the cache has it, whole, and for us; None otherwise."""
+    if not any(entry.name == name for entry in _cache.entries(cache.store)):
         return None
     try:
-        footer = caches.footer(store, name)
+        footer = caches.footer(cache.store, name)
+        found = Manifest.read(footer.manifest)
     except SnapshotError:
         return None
-    decisive = ("inputs", "given", "left", "python", "build", "layer")
-    same = all(footer.manifest.get(key) == described[key] for key in decisive)
-    return found.size if same else None
+    is_same = all(getattr(found, each) == getattr(manifest, each) for each in _DECISIVE)
+    return footer if is_same and cache.accepts(name, footer) else None
 
 
-def _restore(store: Store, wanted: list[Request]) -> tuple[StepResult, list[Path]]:
+def _restore(cache: _OpenCache, wanted: list[Request]) -> tuple[StepResult, list[Path]]:
     began = time.monotonic()
     project, machine = wanted[0].project, wanted[0].machine
     with contextlib.ExitStack() as held:
         locks = (project_lock(machine, project), *(machine.data / "locks" / name for name in _LOCKS))
         held.enter_context(changing("restore", machine, *locks))
-        held.enter_context(_report.activity(f"Looking for a snapshot in {store.where}"))
-        name, footer = _fitting(store, wanted)
-        with _report.activity(f"Restoring {name}"), _cache.reading(store, name) as file:
-            brought = restoring.restore(file, footer, machine=machine, project=project)
+        held.enter_context(_report.activity(f"Looking for a snapshot in {cache.store.where}"))
+        found = _fitting(cache, wanted)
+        with _report.activity(f"Restoring {found.name}"), _cache.reading(cache.store, found.name) as file:
+            brought = restoring.restore(file, found.footer, found.destination, machine=machine, project=project)
     result = StepResult(
         step="restore",
-        what=f"Snapshot {name} ({_report.megabytes(footer.size)})",
+        what=f"Snapshot {found.name} ({_report.megabytes(found.footer.size)})",
         where=project,
         action="restored",
         seconds=time.monotonic() - began,
-        notes=_left_out(footer.manifest),
-        python=contents.python_in(footer.manifest),
+        notes=_left_out(found.manifest),
+        python=found.destination.python,
     )
     _report.keep(repr(result))
     return result, brought
 
 
-def _fitting(store: Store, wanted: list[Request]) -> tuple[str, Footer]:
-    """Return the newest snapshot that fits one of these. Raises SnapshotError."""
+@dataclass(frozen=True, kw_only=True)
+class _Fitting:
+    """A snapshot that fits, and where its parts go here."""
+
+    name: str
+    footer: Footer
+    manifest: Manifest
+    destination: Destination
+
+
+def _fitting(cache: _OpenCache, wanted: list[Request]) -> _Fitting:
+    """Return the newest snapshot that fits one of these, and that somebody vouches for. Raises SnapshotError."""
     reasons: list[str] = []
-    keys = {contents.key(contents.inputs(each), contents.files_now(each.project)): each for each in wanted}
-    for entry in caches.newest_first(_cache.entries(store)):
+    keys = {key(asdict(contents.inputs(each)), contents.files_now(each.project)): each for each in wanted}
+    entries = {entry.name: entry for entry in caches.newest_first(_cache.entries(cache.store))}
+    for entry in entries.values():
         name = Name.parsed(entry.name)
         asked = keys.get(name.given) or keys.get(name.left) if name else None
         if asked is None:
             continue
-        footer = caches.footer(store, entry.name)
-        problem = contents.mismatch(footer.manifest, asked)
+        footer = caches.footer(cache.store, entry.name)
+        if not cache.accepts(entry.name, footer):  # nothing in it is looked at
+            reasons.append(signing.refusal(entry.name, footer))
+            continue
+        manifest = Manifest.read(footer.manifest)
+        problem = fitting.mismatch(manifest, asked)
         if problem is None:
-            return entry.name, footer
+            where = Destination.of(manifest, asked)
+            return _Fitting(name=entry.name, footer=footer, manifest=manifest, destination=where)
         reasons.append(f"{entry.name}: {problem}")
-    msg = "; ".join(reasons) or f"the cache {store.where} has no snapshot of this project for this machine yet"
+    if cache.trust.name is not None and cache.trust.name not in entries:
+        reasons.append(f"{cache.trust.name} is not there")
+    msg = "; ".join(reasons) or f"the cache {cache.store.where} has no snapshot of this project for this machine yet"
     raise _NothingFitsError(msg, hint="run setup() and then save()")
 
 
-def _left_out(described: dict[str, Any]) -> tuple[str, ...]:
-    return () if contents.holds_its_python(described) else (f"without {described['python']['path']}",)
+def _left_out(manifest: Manifest) -> tuple[str, ...]:
+    return () if manifest.holds_its_python else (f"without {manifest.python.path}",)
 
 
 def _is_set_up(request: Request) -> bool:

@@ -36,6 +36,8 @@ def _add_steps(add: Command) -> None:
     setup.add_argument("--kernel", metavar="NAME", help="the kernel's name (default: such as py312)")
     setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
     setup.add_argument("--cache", metavar="DIR", help="look for a snapshot there, and save one (see docs/snapshots.md)")
+    told = "the name or SHA-256 of a snapshot to take there although no key of yours signed it"
+    setup.add_argument("--trust", metavar="SNAPSHOT", help=told)
     _view_option(setup)
     _lock_options(setup)
     _installer_option(setup)
@@ -152,6 +154,7 @@ def _setup(arguments: argparse.Namespace) -> Any:
         **_wish(arguments),
         installer=arguments.installer,
         cache=arguments.cache,
+        trust=arguments.trust,
     )
     return result if arguments.json else repr(result).splitlines()[-1]
 

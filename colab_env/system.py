@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +94,17 @@ def at_path(path: Path, *, machine: Machine) -> Interpreter:
         msg = f"{path} is not a CPython {'.'.join(map(str, OLDEST))} or newer"
         raise NoSuchPythonError(msg, hint="give the path of a python program, or a version such as 3.12")
     return interpreter
+
+
+def is_discovered(path: Path, *, machine: Machine, named: Sequence[Path] = ()) -> bool:
+    """Say whether a program is a Python of a directory where `find` looks, or where a program that it meets really is.
+
+    So it is beside one that a person has `named`. Starts nothing.
+    """
+    if _NAME.fullmatch(path.name) is None or ".." in path.parts:
+        return False
+    programs = [*_programs(machine), machine.machine_python, *named]
+    return path.parent in {each.parent for each in (*programs, *(program.resolve() for program in programs))}
 
 
 def inspect(path: Path, *, machine: Machine) -> Interpreter | None:

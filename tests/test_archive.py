@@ -19,8 +19,9 @@ import zstandard
 from conftest import ROOT
 
 from colab_env.errors import SnapshotError
-from colab_env.snapshot import _archive, _unpack
-from colab_env.snapshot._archive import Footer, Tree
+from colab_env.snapshot import _archive, _footer, _unpack
+from colab_env.snapshot._archive import Contents, Tree
+from colab_env.snapshot._footer import Footer
 
 MANIFEST = {"made": 1, "text": "für alle"}
 
@@ -32,12 +33,13 @@ def anything(*_link: str) -> None:
 def pack(path: Path, place: Path, **options) -> Footer:
     with path.open("wb") as out:
         trees = [Tree(name="tree", place=place, **options)]
-        return _archive.write(out, manifest=MANIFEST, files={"files/a": b"A"}, trees=trees, check=anything)
+        packed = Contents(manifest=MANIFEST, files={"files/a": b"A"}, trees=trees, check=anything)
+        return _archive.write(out, packed, sign=None)
 
 
-def unpack(path: Path, place: Path | None, check=anything) -> dict[str, bytes]:
+def unpack(path: Path, place: Path | None, check=anything, **options) -> dict[str, bytes]:
     with path.open("rb") as file:
-        return _unpack.unpack(file, _archive.read_footer(file), places={"tree": place}, check=check)
+        return _unpack.unpack(file, _footer.read_footer(file), places={"tree": place}, check=check, **options)
 
 
 def listing(place: Path) -> dict[str, tuple]:
@@ -132,8 +134,8 @@ def test_a_byte_that_flipped_is_found_wherever_it_is(tree: Path, tmp_path: Path)
         (tmp_path / "b").write_bytes(changed)
         with pytest.raises(SnapshotError):
             unpack(tmp_path / "b", None)
-        with pytest.raises(SnapshotError), (tmp_path / "b").open("rb") as file:
-            _unpack.verify(file)
+        with pytest.raises(SnapshotError):
+            unpack(tmp_path / "b", tmp_path / "out", is_rehearsal=True)
 
 
 def test_bytes_between_the_archive_and_its_description_are_found(tree: Path, tmp_path: Path) -> None:
@@ -155,8 +157,8 @@ def forge(path: Path, *members: tarfile.TarInfo, manifest: object = MANIFEST) ->
             content = json.dumps(manifest).encode() if info.name == "manifest.json" else bytes(info.size)
             tar.addfile(info, io.BytesIO(content))
     body = zstandard.compress(raw.getvalue())
-    footer = Footer(manifest=manifest, sha256=hashlib.sha256(body).hexdigest(), size=len(body))
-    path.write_bytes(body + _archive._footer_bytes(footer))
+    described = {"manifest": manifest, "sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
+    path.write_bytes(body + _footer.footer_bytes(json.dumps(described).encode(), None))
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -252,13 +254,13 @@ def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
         for _ in range(24):
             large.write(os.urandom(1 << 20) + bytes(7 << 20))  # far more than the memory allowed
     code = (
-        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _footer, _unpack\n"
         "place, file, out = map(Path, sys.argv[1:])\n"
         "with file.open('wb') as to:\n"
         "    trees = [_archive.Tree(name='tree', place=place)]\n"
-        "    _archive.write(to, manifest={}, files={}, trees=trees, check=print)\n"
+        "    _archive.write(to, _archive.Contents(manifest={}, files={}, trees=trees, check=print), sign=None)\n"
         "with file.open('rb') as of:\n"
-        "    _unpack.unpack(of, _archive.read_footer(of), places={'tree': out}, check=print)\n"
+        "    _unpack.unpack(of, _footer.read_footer(of), places={'tree': out}, check=print)\n"
         # Not ru_maxrss: it counts what the process that started this one had.
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )

@@ -33,7 +33,7 @@ from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
-from colab_env.snapshot import _archive, _cache, contents, restoring
+from colab_env.snapshot import _archive, _cache, _footer, contents, manifest, restoring, signing
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
 
@@ -43,6 +43,14 @@ def cache(tmp_path: Path) -> Path:
     place = tmp_path / "drive"
     place.mkdir()
     return place
+
+
+@pytest.fixture(autouse=True)
+def kept_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The key of whoever runs these tests, on all machines of theirs."""
+    key = "5e" * 32
+    monkeypatch.setenv(signing.VARIABLE, key)
+    return key
 
 
 @pytest.fixture
@@ -144,12 +152,14 @@ def test_a_new_machine_starts_from_the_cache_without_a_network(
 
 
 def _listings(machine: PreparedMachine, project: Path) -> dict[str, dict[str, tuple]]:
-    """Return what a snapshot holds, but for what trying a kernel writes."""
+    """Return what a snapshot holds, but for what trying a kernel writes, and for what everybody may write."""
     (layer,) = (machine.data / "layers").iterdir()
     written = {".", "etc/ipython", "etc/ipython/ipython_config.py"}
     return {
         place.name: {
-            name: found for name, found in listing(place).items() if name not in written and "__pycache__" not in name
+            name: (found[0] & ~0o002, *found[1:])
+            for name, found in listing(place).items()
+            if name not in written and "__pycache__" not in name
         }
         for place in (project / ".venv", layer, machine.data / "poetry")
     }
@@ -204,7 +214,7 @@ def test_a_bad_cache_is_a_note_and_the_set_up_is_built(
 def raising(code: int) -> Callable[..., None]:
     """Return what a broken mount does."""
 
-    def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise OSError(code, os.strerror(code))
 
     return fail
@@ -335,7 +345,7 @@ def test_another_lock_or_machine_finds_nothing(
 ) -> None:
     colab_env.save(cache)
     lose(made)
-    if change in contents.PROJECT_FILES:
+    if change in manifest.PROJECT_FILES:
         (made / change).write_text("# other\n")
     elif change == "libc":
         monkeypatch.setattr(contents, "_libc", lambda: "glibc 2.99")
@@ -364,16 +374,25 @@ FORGED = {
 }
 
 
+def rewrite(path: Path, *, change: Callable[[dict], object] = bool, sign: _archive.Sign | None) -> None:
+    """Write a snapshot's description anew: changed, and signed by this, or not, as the first release's were."""
+    with path.open("rb") as file:
+        footer = _footer.read_footer(file)
+    described = json.loads(footer.text)
+    change(described["manifest"])
+    if sign is None:
+        del described["members"], described["unpacked"]
+    text = json.dumps(described).encode()
+    end = _footer.footer_bytes(text, sign(text) if sign else None)
+    path.write_bytes(path.read_bytes()[: footer.size] + end)
+
+
 @pytest.mark.parametrize("case", FORGED)
 def test_a_forged_description_is_refused(made: Path, cache: Path, case: str) -> None:
     colab_env.save(cache)
     path = archive_in(cache)
-    with path.open("rb") as file:
-        footer = _archive.read_footer(file)
-    body, found = path.read_bytes()[: footer.size], json.loads(json.dumps(footer.manifest))
-    FORGED[case](found)
-    forged = _archive.Footer(manifest=found, sha256=footer.sha256, size=footer.size)
-    path.write_bytes(body + _archive._footer_bytes(forged))
+    sign = signing.Keyring(Machine.detect()).signing()[0].sign
+    rewrite(path, change=FORGED[case], sign=sign)
     lose(made)
     with pytest.raises(SnapshotError):
         colab_env.restore(cache, project=made)
@@ -558,13 +577,13 @@ def test_a_cache_that_fails_while_it_is_read_leaves_the_old_state(
 
 
 def test_a_directory_that_disappears_while_it_is_written(made: Path, cache: Path, monkeypatch) -> None:
-    footer_bytes = _archive._footer_bytes
+    footer_bytes = _archive.footer_bytes
 
-    def vanish(footer: object) -> bytes:
+    def vanish(*end: bytes) -> bytes:
         shutil.rmtree(cache)
-        return footer_bytes(footer)
+        return footer_bytes(*end)
 
-    monkeypatch.setattr(_archive, "_footer_bytes", vanish)
+    monkeypatch.setattr(_archive, "footer_bytes", vanish)
     with pytest.raises(CacheError):
         colab_env.save(cache)
 
@@ -576,11 +595,11 @@ def test_a_drive_that_is_not_mounted_gets_no_directory_in_its_place(made: Path, 
 
 
 def test_two_sessions_that_save_the_same_at_once_leave_one_good_file(made: Path, cache: Path) -> None:
-    store, runtime = _cache.store(cache), Machine.detect()
     ended: list[object] = []
 
     def save() -> None:  # without the lock, which two machines do not share
-        ended.append(snapshots._save(store, runtime, made, anew=True).action)
+        opened = snapshots._OpenCache.at(cache, Machine.detect())
+        ended.append(snapshots._save(opened, made, anew=True).action)
 
     threads = [threading.Thread(target=save) for _ in range(4)]
     for thread in threads:

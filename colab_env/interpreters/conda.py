@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_env import choice
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
 from colab_env.miniconda import conda
@@ -54,8 +55,13 @@ class Conda(InterpreterSource):
         prefix = python.path.parents[1]
         return prefix if conda.is_own(prefix) else None
 
-    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
-        return [python.path.parents[1]]
+    def would_take(self, python: Interpreter, request: Request) -> bool:
+        # `restore` is given no prefix: then it may be the one that was used last, too.
+        used = choice.path(request.machine, "prefix") if request.source is None else None
+        return any(conda.has_python(prefix, python) for prefix in (request.prefix, used) if prefix is not None)
+
+    def snapshot_prefix(self, python: Interpreter, request: Request) -> Path | None:
+        return python.path.parents[1]
 
 
 def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> StepResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,12 @@ class EnvironmentYml(InterpreterSource):
     def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
         return python.path.parents[1]
 
-    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
-        return [python.path.parents[1]]
+    def would_take(self, python: Interpreter, request: Request) -> bool:
+        is_asked = request.lock.format.brings_python and python.source in conda_source.Conda.names
+        return is_asked and conda.has_python(_environment(request, python.source).prefix, python)
+
+    def snapshot_prefix(self, python: Interpreter, request: Request) -> Path | None:
+        return python.path.parents[1]
 
 
 def base_prefix(machine: Machine) -> Path:
@@ -84,11 +88,11 @@ def is_made(request: Request, python: Interpreter) -> bool:
     return python.path.parents[1] == work.prefix and work.check(specifier) is None
 
 
-def _environment(request: Request) -> CondaEnvironment:
+def _environment(request: Request, distribution: str | None = None) -> CondaEnvironment:
     return CondaEnvironment(
         project=request.project,
         file=request.lock.path,
         digest=request.lock.digest,
-        distribution=str(request.source),
+        distribution=distribution or str(request.source),
         machine=request.machine,
     )

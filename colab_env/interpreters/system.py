@@ -47,6 +47,12 @@ class System(InterpreterSource):
             return ResolvedPython(python=known, is_there=True)
         return ResolvedPython(python=self.find(request), is_there=True)
 
+    def would_take(self, python: Interpreter, request: Request) -> bool:
+        recorded = (request.recorded_python, choice.python(request.machine))
+        known = [each.path for each in recorded if each is not None]
+        named = [request.python_path] if request.python_path else []
+        return python.path in known or system.is_discovered(python.path, machine=request.machine, named=named)
+
     def find(self, request: Request) -> Interpreter:
         """Return the interpreter that fits. Raises NoSuchPythonError."""
         if path := request.python_path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.request import Request
 
+_PROGRAM = re.compile(r"bin/python(3(\.\d+t?)?)?", re.ASCII)
 _NEWEST_KNOWN = 13  # the newest Python 3.X that this package was tried with
 
 
@@ -62,11 +63,27 @@ class Uv(System):
         named = python.path.parents[1]
         return [named] if named.is_symlink() else []
 
-    def snapshot_places(self, python: Interpreter, machine: Machine, links: Mapping[str, str]) -> list[Path]:
-        if python.path.parents[2] != machine.uv_pythons:
-            return []
+    def would_take(self, python: Interpreter, request: Request) -> bool:
+        if python.path.parents[2] != request.machine.uv_pythons:
+            return super().would_take(python, request)
+        return _PROGRAM.fullmatch("/".join(python.path.parts[-2:])) is not None and _real_name(python) is not None
+
+    def snapshot_prefix(self, python: Interpreter, request: Request) -> Path | None:
+        real, base = _real_name(python), request.machine.uv_pythons
+        return base / real if real is not None and python.path.parents[2] == base else None
+
+    def snapshot_links(self, python: Interpreter, prefix: Path) -> Mapping[Path, str]:
         named = python.path.parents[1]
-        return [named, *(named.parent / target for target in links.values() if re.fullmatch(r"[\w.+-]*\w", target))]
+        return {named: prefix.name} if named != prefix else {}
+
+
+def _real_name(python: Interpreter) -> str | None:
+    """Return what uv calls the directory of a Python, by its full version where its path has X.Y; None: no name of uv's."""
+    for version in (python.version, python.short_version):
+        found = re.fullmatch(rf"cpython-{re.escape(version)}([-+][\w.+-]*\w)", python.path.parts[-3], re.ASCII)
+        if found:
+            return f"cpython-{python.version}{found[1]}"
+    return None
 
 
 def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tuple[str, Path | None]]:

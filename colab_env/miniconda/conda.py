@@ -202,6 +202,11 @@ def python(prefix: Path, distribution: str) -> Interpreter:
     return Interpreter(path=interpreter(prefix), version=python_version(prefix), source=distribution)
 
 
+def has_python(prefix: Path, python: Interpreter) -> bool:
+    """Say whether an interpreter is where the conda of a prefix has its Python, or will have it. Reads nothing."""
+    return python.path == prefix / f"bin/python{python.short_version}"
+
+
 def python_version(prefix: Path) -> str:
     """Return the version of conda's own Python, such as "3.12.4". Raises MissingStepError."""
     receipt = _receipt(prefix)

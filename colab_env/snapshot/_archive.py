@@ -1,8 +1,7 @@
-"""Write and read one snapshot file: trees in a tar stream, compressed, with a checksum and a description at its end.
+"""Write one snapshot file: trees in a tar stream, compressed, with a signed description at its end.
 
-The file is what `tar --zstd -x` takes: one Zstandard frame, then a skippable one that holds the description and the
-SHA-256 of all that stands before it. Reading unpacks into places beside the targets; nothing counts until the checksum
-has held.
+The file is what `tar --zstd -x` takes: one Zstandard frame, then a skippable one (see `_footer`). Reading unpacks into
+places beside the targets; nothing counts until the checksum has held.
 """
 
 from __future__ import annotations
@@ -20,6 +19,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from colab_env import _report
 from colab_env.errors import SnapshotError
 from colab_env.snapshot import _tar
+from colab_env.snapshot._footer import (
+    MOST_DESCRIPTION,
+    MOST_FILES,
+    MOST_MEMBERS,
+    MOST_UNPACKED,
+    Description,
+    Footer,
+    described,
+    footer_bytes,
+)
 from colab_env.snapshot._tar import BLOCK, DIRECTORY, FILE, HARD_LINK, LINK, Member
 
 if TYPE_CHECKING:
@@ -27,10 +36,6 @@ if TYPE_CHECKING:
 
 MANIFEST, FILES = "manifest.json", "files"
 _CHUNK = 1 << 20  # bytes
-_SKIPPABLE = b"\x50\x2a\x4d\x18"  # RFC 8878, 3.1.2: a frame that decoders pass over
-_MAGIC = b"colab-env-snap-1"
-_LONGEST = 1 << 22  # bytes of a description
-_TAIL = 1 << 16  # bytes; most descriptions are shorter
 _LEVEL = 3  # see benchmarks/restore.py: higher ones take longer than they save, lower ones make larger files
 _THREADS = 8
 
@@ -44,13 +49,21 @@ class Tree:
     without: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Footer:
-    """What stands at the end of a snapshot: the `manifest`, and SHA-256 and length of the bytes before it."""
+LinkCheck = Callable[[str, str, str], object]
+Sign = Callable[[bytes], bytes]
 
-    manifest: dict[str, Any]
-    sha256: str
-    size: int
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What goes into a snapshot. `check` gets every symbolic link, as (tree's name, path below the tree, what it names).
+
+    It raises for one that a reading would refuse.
+    """
+
+    manifest: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    trees: Sequence[Tree]
+    check: LinkCheck
 
 
 class Hashing:
@@ -83,33 +96,65 @@ class Hashing:
 # --- write
 
 
-def write(
-    out: BinaryIO, *, manifest: Mapping[str, Any], files: Mapping[str, bytes], trees: Sequence[Tree], check: LinkCheck
-) -> Footer:
-    """Write a snapshot: the manifest, small `files`, then the trees; return what its end says.
+def write(out: BinaryIO, contents: Contents, *, sign: Sign | None) -> Footer:
+    """Write a snapshot: the manifest, the small files, then the trees; return what its end says.
 
-    `check` gets every symbolic link, as (tree's name, path below the tree, what it names), and raises for one that a
-    reading would refuse. Sockets and devices are left out. Raises SnapshotError when a file changes meanwhile.
+    Sockets and devices are left out. Raises SnapshotError when a file changes meanwhile, and for what a reading would
+    refuse.
     """
-    total = sum(_size(tree, check) for tree in trees)
-    began, done = time.monotonic(), 0
-    hashing = Hashing(out)
+    size, count = _measure(contents)
+    if count > MOST_MEMBERS or size > MOST_UNPACKED or sum(map(len, contents.files.values())) > MOST_FILES:
+        msg = f"{count} files of {_report.megabytes(size)} are more than a snapshot holds"
+        raise SnapshotError(msg, hint="docs/threat-model.md has the limits")
+    began, hashing, counter = time.monotonic(), Hashing(out), _Counter()
     with _compressor().stream_writer(cast("Any", hashing), closefd=False) as stream:
-        for name, content in {MANIFEST: json.dumps(manifest).encode(), **files}.items():
-            member = Member(name, FILE, 0o644, len(content), 0)
-            stream.write(_tar.header(member) + content + _tar.padding(len(content)))
-        for tree in trees:
-            for piece in _tree_bytes(tree):
-                stream.write(piece)
-                done += len(piece)
-                _report.progress(done, max(total, done), time.monotonic() - began)
-        stream.write(_tar.END)
-    footer = Footer(manifest=dict(manifest), sha256=hashing.sha256.hexdigest(), size=hashing.size)
-    out.write(_footer_bytes(footer))
+        for piece in _pieces(contents, counter):
+            stream.write(piece)
+            _report.progress(counter.size, max(size, counter.size), time.monotonic() - began)
+    text = _description_text(contents, hashing, counter)
+    footer = Footer(**vars(described(text)), text=text, signature=sign(text) if sign else None)
+    out.write(footer_bytes(text, footer.signature))
     return footer
 
 
-LinkCheck = Callable[[str, str, str], object]
+class _Counter:
+    """Counts members, and bytes of the archive."""
+
+    def __init__(self) -> None:
+        self.members = 0
+        self.size = 0
+
+    def header(self, member: Member) -> bytes:
+        self.members += 1
+        return _tar.header(member)
+
+
+def _pieces(contents: Contents, counter: _Counter) -> Iterator[bytes]:
+    for name, content in {MANIFEST: json.dumps(contents.manifest).encode(), **contents.files}.items():
+        piece = counter.header(Member(name, FILE, 0o644, len(content), 0)) + content + _tar.padding(len(content))
+        counter.size += len(piece)
+        yield piece
+    for tree in contents.trees:
+        for piece in _tree_bytes(tree, counter):
+            counter.size += len(piece)
+            yield piece
+    counter.size += len(_tar.END)
+    yield _tar.END
+
+
+def _description_text(contents: Contents, hashing: Hashing, counter: _Counter) -> bytes:
+    found = Description(
+        manifest=contents.manifest,
+        sha256=hashing.sha256.hexdigest(),
+        size=hashing.size,
+        members=counter.members,
+        unpacked=counter.size,
+    )
+    text = json.dumps(vars(found)).encode()
+    if len(text) > MOST_DESCRIPTION:
+        msg = f"a description of {len(text)} bytes is more than a snapshot holds"
+        raise SnapshotError(msg, hint="docs/threat-model.md has the limits")
+    return text
 
 
 def _compressor() -> zstandard.ZstdCompressor:
@@ -137,25 +182,30 @@ def _entries(tree: Tree) -> Iterator[tuple[str, os.DirEntry[str]]]:
         waiting.extend(f"{below}{entry.name}/" for entry in reversed(deeper))
 
 
-def _size(tree: Tree, check: LinkCheck) -> int:
-    size = 0
-    for path, entry in _entries(tree):
-        if entry.is_symlink():
-            check(tree.name, path, os.readlink(entry.path))  # noqa: PTH115  (forty thousand times)
-        size += 3 * BLOCK + (entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0)
-    return size
+def _measure(contents: Contents) -> tuple[int, int]:
+    """Return about how many bytes the archive will have, and how many members."""
+    size, count = 0, 1 + len(contents.files) + len(contents.trees)
+    for tree in contents.trees:
+        for path, entry in _entries(tree):
+            if entry.is_symlink():
+                contents.check(tree.name, path, os.readlink(entry.path))  # noqa: PTH115  (forty thousand times)
+            size += 3 * BLOCK
+            size += entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else 0
+            count += 1
+    return size, count
 
 
-def _tree_bytes(tree: Tree) -> Iterator[bytes]:
+def _tree_bytes(tree: Tree, counter: _Counter) -> Iterator[bytes]:
     seen: dict[tuple[int, int], str] = {}
     top = tree.place.stat()
-    yield _tar.header(Member(tree.name, DIRECTORY, stat.S_IMODE(top.st_mode), 0, top.st_mtime_ns))
+    yield counter.header(Member(tree.name, DIRECTORY, stat.S_IMODE(top.st_mode), 0, top.st_mtime_ns))
     for path, entry in _entries(tree):
         found = entry.stat(follow_symlinks=False)
         member = _member(f"{tree.name}/{path}", entry, found, seen)
         if member is None:
             continue
-        yield from _file_bytes(member, entry.path) if member.kind == FILE else [_tar.header(member)]
+        header = counter.header(member)
+        yield from _file_bytes(member, header, entry.path) if member.kind == FILE else [header]
 
 
 def _member(
@@ -175,9 +225,8 @@ def _member(
     return Member(name, FILE, mode, found.st_size, mtime)
 
 
-def _file_bytes(member: Member, path: str) -> Iterator[bytes]:
+def _file_bytes(member: Member, start: bytes, path: str) -> Iterator[bytes]:
     left = member.size
-    start = _tar.header(member)
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (forty thousand times)
         while left:
             content = file.read(min(left, _CHUNK))
@@ -189,39 +238,3 @@ def _file_bytes(member: Member, path: str) -> Iterator[bytes]:
             start = b""
         if not member.size:
             yield start
-
-
-def _footer_bytes(footer: Footer) -> bytes:
-    text = json.dumps(vars(footer)).encode()
-    payload = text + len(text).to_bytes(4, "little") + _MAGIC
-    return _SKIPPABLE + len(payload).to_bytes(4, "little") + payload
-
-
-# --- read
-
-
-def read_footer(file: BinaryIO) -> Footer:
-    """Read the end of a snapshot. Raises SnapshotError for a file that is none, or is cut off."""
-    size = file.seek(0, os.SEEK_END)
-    fixed = len(_MAGIC) + 4
-    file.seek(max(size - _TAIL, 0))
-    tail = file.read()
-    length = int.from_bytes(tail[-fixed : -len(_MAGIC)], "little")
-    if not tail.endswith(_MAGIC) or length > min(_LONGEST, size - fixed):
-        raise damaged("its end is missing")
-    if length + fixed > len(tail):
-        file.seek(size - fixed - length)
-        tail = file.read()
-    try:
-        footer = Footer(**json.loads(tail[-fixed - length : -fixed]))
-        whole = footer.size + len(_SKIPPABLE) + 4 + length + fixed == size and isinstance(footer.manifest, dict)
-    except (ValueError, TypeError) as error:
-        raise damaged("its description cannot be read") from error
-    file.seek(footer.size if whole else 0)
-    if not whole or file.read(8) != _SKIPPABLE + (length + fixed).to_bytes(4, "little"):
-        raise damaged("its length is not what its description says")
-    return footer
-
-
-def damaged(why: str) -> SnapshotError:
-    return SnapshotError(f"the snapshot is damaged: {why}", hint="save it again; nothing was changed")

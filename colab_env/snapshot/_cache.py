@@ -42,8 +42,8 @@ class Store(Protocol):
 
     where: str
 
-    def entries(self) -> list[Entry]:
-        """Return the files that are there; none where the place does not exist."""
+    def entries(self, *, required: bool) -> list[Entry]:
+        """Return the files that are there; where the place does not exist, none, or FileNotFoundError if `required`."""
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading."""
@@ -65,10 +65,10 @@ def store(where: str | Path) -> Store:
     return _Directory(Path(where).expanduser().absolute())
 
 
-def entries(place: Store) -> list[Entry]:
-    """Return the files of a cache, by name. Raises CacheError."""
+def entries(place: Store, *, required: bool = False) -> list[Entry]:
+    """Return the files of a cache, by name. Raises CacheError, also where there is none and one is `required`."""
     with _explaining(place.where):
-        return sorted(place.entries(), key=lambda entry: entry.name)
+        return sorted(place.entries(required=required), key=lambda entry: entry.name)
 
 
 @contextlib.contextmanager
@@ -111,9 +111,9 @@ class _Directory:
         self.where = short(path)
         self._path = path
 
-    def entries(self) -> list[Entry]:
+    def entries(self, *, required: bool) -> list[Entry]:
         found = []
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._path) as listed:
+        with contextlib.suppress(*([] if required else [FileNotFoundError])), os.scandir(self._path) as listed:
             for entry in listed:
                 # It may go between the listing and the look.
                 with contextlib.suppress(FileNotFoundError):
@@ -151,12 +151,15 @@ class _Remote:
         self.where = url
         with _explaining(url):
             self._files, self._path = fsspec.core.url_to_fs(url)
+        self._is_on_disk = url.startswith(("file://", "local://"))
 
-    def entries(self) -> list[Entry]:
+    def entries(self, *, required: bool) -> list[Entry]:
         self._files.invalidate_cache()
         try:
             listed = self._files.ls(self._path, detail=True)
         except FileNotFoundError:
+            if required and self._is_on_disk:  # a bucket has no directories: what is not there is empty
+                raise
             return []
         return [_remote_entry(each) for each in listed if each["type"] == "file"]
 
@@ -221,6 +224,9 @@ def _explaining(where: str) -> Iterator[None]:
         raise CacheError(msg, hint=hint) from error
     except (UsageError, CacheError, DiskFullError):
         raise
+    except NotImplementedError as error:  # what fsspec's file systems say that only read, such as https
+        msg = f"the cache {where} can be read, not written"
+        raise CacheError(msg, hint="give a directory, or an address such as gs://bucket/envs, to save there") from error
     except Exception as error:  # each of fsspec's file systems has errors of its own
         msg = f"the cache {where} cannot be used: {type(error).__name__}: {error}"
         raise CacheError(msg, hint="check the address and the account") from error

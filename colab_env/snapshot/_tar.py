@@ -13,7 +13,13 @@ FILE, HARD_LINK, LINK, DIRECTORY, _EXTENDED = b"0", b"1", b"2", b"5", b"x"
 _KINDS = (FILE, HARD_LINK, LINK, DIRECTORY)
 _NAME = 100  # bytes that a name or a link may have in the header itself
 _SIZE = 8**11  # bytes from which on a size stands in the extended header
-_LARGEST = 1 << 20  # bytes of an extended header: two names of 4096 bytes fit many times
+LONGEST_PATH = 4096  # bytes of a member's name, and of what a link names: Linux takes no more (PATH_MAX)
+LONGEST_NAME = 255  # bytes of one part of a path
+_LARGEST = 1 << 14  # bytes of an extended header: two names, a time, a size
+_LONGEST_NUMBER = 40  # digits of a size or a time, with its fraction
+_LATEST = 1 << 33  # seconds since 1970: the year 2242, which every file system of Linux but ext3 has
+# No set-user-ID, set-group-ID or sticky bit, and nothing that everybody may write.
+_MODES = 0o775
 
 
 class Member(NamedTuple):
@@ -63,9 +69,12 @@ def extended_size(block: bytes) -> int | None:
 
 
 def parse(block: bytes, extended: bytes = b"") -> Member:
-    """Read a member's own header, with the extended one that stood before it. Raises SnapshotError."""
+    """Read a member's own header, with the extended one that stood before it. Raises SnapshotError.
+
+    Modes are masked, and a time that no file system has is the nearest one that it has.
+    """
     kind, name, link = block[156:157], block[:100].rstrip(b"\0"), block[157:257].rstrip(b"\0")
-    mode, size, mtime_ns = _number(block[100:108]), _number(block[124:136]), -1
+    mode, size, mtime_ns = _number(block[100:108]) & _MODES, _number(block[124:136]), None
     for key, value in _records(extended):
         if key == b"mtime":
             mtime_ns = _nanoseconds(value)
@@ -75,7 +84,7 @@ def parse(block: bytes, extended: bytes = b"") -> Member:
             link = value
         elif key == b"size":
             size = _number(value, base=10)
-    if mtime_ns < 0:
+    if mtime_ns is None:
         mtime_ns = _number(block[136:148]) * 10**9
     shown = name.decode(errors="surrogateescape").rstrip("/")
     if block[345]:  # the header's own way to write a long name
@@ -83,6 +92,10 @@ def parse(block: bytes, extended: bytes = b"") -> Member:
     if kind not in _KINDS:
         msg = f"the member {shown!r} is neither a file, a directory nor a link"
         raise _unreadable(msg)
+    if b"\0" in name or b"\0" in link or len(name) > LONGEST_PATH or len(link) >= LONGEST_PATH:
+        msg = f"the member {shown[:_NAME]!r} has a name or a link that no file system takes"
+        raise _unreadable(msg)
+    mtime_ns = min(max(mtime_ns, 0), _LATEST * 10**9)
     return Member(shown, kind, mode, size, mtime_ns, link.decode(errors="surrogateescape"))
 
 
@@ -112,6 +125,8 @@ def _block(name: bytes, kind: bytes, mode: int, size: int, mtime: int, link: byt
 
 
 def _number(field: bytes, *, base: int = 8) -> int:
+    if len(field) > _LONGEST_NUMBER:
+        raise _unreadable("a header is damaged")
     try:
         number = int(field.rstrip(b"\0 ") or b"0", base)
     except ValueError as error:
@@ -122,7 +137,7 @@ def _number(field: bytes, *, base: int = 8) -> int:
 
 
 def _nanoseconds(value: bytes) -> int:
-    seconds, _, fraction = value.partition(b".")
+    seconds, _, fraction = value[:_LONGEST_NUMBER].partition(b".")
     try:
         return int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
     except ValueError as error:

@@ -1,215 +1,84 @@
-"""Read a snapshot file: decompressed and hashed in one thread, written in another, never outside its places."""
+"""Make files from the members of a snapshot, never outside its places.
+
+Reading to verify is the same reading: only what touches the disk is left out.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import queue
-import stat
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-from colab_env import _files, _report
+from colab_env import _files
 from colab_env.errors import SnapshotError
-from colab_env.snapshot import _tar
-from colab_env.snapshot._archive import FILES, MANIFEST, Footer, Hashing, LinkCheck, damaged, read_footer
-from colab_env.snapshot._tar import BLOCK, DIRECTORY, FILE, LINK, Member
+from colab_env.jupyter import kernelspec
+from colab_env.snapshot._archive import FILES, MANIFEST, LinkCheck
+from colab_env.snapshot._footer import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
+from colab_env.snapshot._stream import Stream, reading
+from colab_env.snapshot._tar import DIRECTORY, FILE, LINK, LONGEST_NAME, LONGEST_PATH, Member
 
-_CHUNK = 1 << 20  # bytes
-_WAITING = 6  # chunks between the thread that decompresses and the one that writes
-_LARGEST_FILE = 1 << 26  # bytes of a small file, which is read into memory
+_DIRECTORY_NAMES = 1 << 24  # bytes of the names of all directories, which are kept in memory
+_OURS = (_files.RECEIPT, kernelspec.UNTRIED, "pyvenv.cfg")  # at a tree's top: later steps write them, and follow links
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_WINDOW = 1 << 27  # bytes of memory that a frame may ask for
 
 
-def unpack(file: BinaryIO, footer: Footer, *, places: Mapping[str, Path | None], check: LinkCheck) -> dict[str, bytes]:
+def unpack(
+    file: BinaryIO, footer: Footer, *, places: Mapping[str, Path | None], check: LinkCheck, is_rehearsal: bool = False
+) -> dict[str, bytes]:
     """Unpack the trees into empty `places`, by the tree's name, and return the small files.
 
-    A tree whose place is None is read and not written. Nothing may be trusted before this has returned: the checksum is
-    known at the end only. Raises SnapshotError for what is damaged, or for a member that would leave its place.
+    A tree whose place is None is read and not written, and in a rehearsal none is. Nothing may be trusted before this
+    has returned: the checksum is known at the end only. Raises SnapshotError for what is damaged, is larger than it
+    says or than a snapshot may be, or for a member that would leave its place.
     """
-    writer = _Writer(places, check)
-    with _reading(file, footer) as stream:
+    writer = _Writer(footer, places, check, is_rehearsal=is_rehearsal)
+    with reading(file, footer) as stream:
         while (member := stream.next_member()) is not None:
             writer.add(member, stream)
     writer.finish()
-    if writer.files.pop(MANIFEST, None) != json.dumps(footer.manifest).encode():
+    if not _says(writer.files.pop(MANIFEST, b""), footer.manifest):
         raise damaged("its two descriptions differ")
     return writer.files
 
 
-def verify(file: BinaryIO) -> Footer:
-    """Read all of a snapshot and compare its checksum. Raises SnapshotError."""
-    footer = read_footer(file)
-    with _reading(file, footer) as stream:
-        while (member := stream.next_member()) is not None:
-            if member.name != MANIFEST:
-                stream.skip(member.size)
-            elif _small(member, stream) != json.dumps(footer.manifest).encode():
-                raise damaged("its two descriptions differ")
-    return footer
-
-
-class _Stream:
-    """The decompressed archive, in chunks that another thread has made ready."""
-
-    def __init__(self, full: queue.Queue[Any], free: queue.Queue[bytearray]) -> None:
-        self._full = full
-        self._free = free
-        self._buffer = bytearray()
-        self._view = memoryview(self._buffer)
-        self._position = 0
-
-    def next_member(self) -> Member | None:
-        """Return the next header, or None at the end of the archive."""
-        blocks = self._view[self._position : self._position + 3 * BLOCK].tobytes()
-        size = _tar.extended_size(blocks) if len(blocks) == 3 * BLOCK else None
-        if size is not None and size <= BLOCK:  # nearly all of them: an extended header of one block, all in this chunk
-            self._position += 3 * BLOCK
-            return _tar.parse(blocks[2 * BLOCK :], blocks[BLOCK : BLOCK + size])
-        block = self._take(BLOCK)
-        if block.count(0) == BLOCK:
-            self.drain()
-            return None
-        size = _tar.extended_size(block)
-        if size is None:
-            return _tar.parse(block)
-        extended = self._take(size + -size % BLOCK)[:size]
-        return _tar.parse(self._take(BLOCK), extended)
-
-    def pieces(self, size: int) -> Iterator[memoryview]:
-        """Return a member's content; each piece has to be used before the next is asked for."""
-        left = size
-        while left:
-            if self._position == len(self._view):
-                self._next_chunk()
-            end = min(self._position + left, len(self._view))
-            piece = self._view[self._position : end]
-            self._position = end
-            left -= len(piece)
-            yield piece
-        rest = -size % BLOCK
-        if self._position + rest <= len(self._view):
-            self._position += rest
-        else:
-            self._take(rest)
-
-    def skip(self, size: int) -> None:
-        """Pass over a member's content."""
-        for _piece in self.pieces(size):
-            pass
-
-    def drain(self) -> None:
-        """Read to the end."""
-        with contextlib.suppress(EOFError):
-            while True:
-                self._next_chunk()
-
-    def _take(self, size: int) -> bytes:
-        end = self._position + size
-        if end <= len(self._view):
-            start, self._position = self._position, end
-            return bytes(self._view[start:end])
-        parts, left = [], size
-        while left:
-            if self._position == len(self._view):
-                self._next_chunk()
-            end = min(self._position + left, len(self._view))
-            parts.append(bytes(self._view[self._position : end]))
-            left -= end - self._position
-            self._position = end
-        return b"".join(parts)
-
-    def _next_chunk(self) -> None:
-        self._view.release()
-        self._free.put(self._buffer)
-        self._buffer, self._view, self._position = bytearray(), memoryview(b""), 0
-        ready = self._full.get()
-        if isinstance(ready, BaseException):
-            raise ready
-        self._buffer, length = ready
-        self._view = memoryview(self._buffer)[:length]
-
-
-@contextlib.contextmanager
-def _reading(file: BinaryIO, footer: Footer) -> Iterator[_Stream]:
-    """Decompress and hash in a second thread; both let go of Python's lock. At the end of the block, all must hold."""
-    began = time.monotonic()
-    body = Hashing(
-        file, limit=footer.size, seen=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
-    )
-    file.seek(0)
-    full: queue.Queue[Any] = queue.Queue(_WAITING)
-    free: queue.Queue[bytearray] = queue.Queue()
-    stopped = threading.Event()
-    pump = threading.Thread(target=_pump, args=(body, full, free, stopped), daemon=True)
-    pump.start()
+def _says(text: bytes, manifest: Mapping[str, Any]) -> bool:
     try:
-        yield _Stream(full, free)
-    except EOFError as error:
-        raise damaged("it is cut off") from error
-    finally:
-        stopped.set()
-        with contextlib.suppress(queue.Empty):
-            while True:
-                full.get_nowait()
-        pump.join()
-    if body.size != footer.size or body.sha256.hexdigest() != footer.sha256:
-        raise damaged("its checksum does not hold")
-
-
-def _pump(body: Hashing, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event) -> None:
-    ended: BaseException = EOFError()
-    try:
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(cast("Any", body), read_size=_CHUNK)
-        while not stopped.is_set():
-            buffer = _recycled(free)
-            length = reader.readinto(buffer)
-            if not length:
-                break
-            full.put((buffer, length))
-        while not stopped.is_set() and body.read(_CHUNK):
-            pass
-    except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
-        ended = damaged(str(error)) if type(error).__name__ == "ZstdError" else error
-    full.put(ended)
-
-
-def _recycled(free: queue.Queue[bytearray]) -> bytearray:
-    # New memory for every chunk costs as much as filling it.
-    with contextlib.suppress(queue.Empty):
-        while True:
-            buffer = free.get_nowait()
-            if len(buffer) == _CHUNK:
-                return buffer
-    return bytearray(_CHUNK)
+        return text == json.dumps(manifest).encode()
+    except (RecursionError, ValueError):
+        return False
 
 
 class _Writer:
     """Makes files from members, in their places only."""
 
-    def __init__(self, places: Mapping[str, Path | None], check: LinkCheck) -> None:
+    def __init__(
+        self, footer: Footer, places: Mapping[str, Path | None], check: LinkCheck, *, is_rehearsal: bool
+    ) -> None:
         self.files: dict[str, bytes] = {}
         self._places = places
         self._check = check
+        self._is_rehearsal = is_rehearsal
         # By the name in the archive; only these can be a member's parent, so that no link ever is. "" is not written.
         self._directories: dict[str, str] = {}
+        self._regular: set[int] = set()  # hashes of the names of files, and of all else: a tenth of what names take
+        self._others: set[int] = set()
         self._times: list[tuple[str, int, int]] = []
         self._umask = _files.umask()
+        self._members_left = footer.most_members
+        self._is_counted = footer.members is not None
+        self._files_left = MOST_FILES + MOST_DESCRIPTION
+        self._names_left = _DIRECTORY_NAMES
 
-    def add(self, member: Member, stream: _Stream) -> None:
+    def add(self, member: Member, stream: Stream) -> None:
         """Make what one member says. Raises SnapshotError, naming the member, when it would leave its place."""
         parent, slash, name = member.name.rpartition("/")
-        if name in ("", ".", "..") or "\0" in member.name:
+        if name in ("", ".", "..") or len(os.fsencode(name)) > LONGEST_NAME:
             raise _leaving(member)
+        self._count(member)
         if member.kind == FILE and (not slash or parent == FILES):
-            self.files[member.name] = _small(member, stream)
+            self.files[member.name] = self._small(member, stream)
         elif not slash:
             self._add_tree(member)
         elif (directory := self._directories.get(parent)) is None:
@@ -218,41 +87,64 @@ class _Writer:
             self._add_below(directory, name, member, stream)
 
     def finish(self) -> None:
-        """Give the directories their modes and times, which writing into them changed."""
+        """Give the directories their modes and times, which writing into them changed. Raises SnapshotError."""
+        is_short = self._is_counted and self._members_left > 0
+        if is_short or self._places.keys() - self._directories.keys():
+            raise damaged("a part of it is missing")
         for path, mode, mtime_ns in reversed(self._times):
             os.chmod(path, mode)  # noqa: PTH101
             os.utime(path, ns=(mtime_ns, mtime_ns))
 
+    def _count(self, member: Member) -> None:
+        self._members_left -= 1
+        if self._members_left < 0:
+            raise damaged("it has more members than it says, or than a snapshot may have")
+        name = hash(member.name)
+        if name in self._regular or name in self._others:
+            msg = f"the snapshot has two members {member.name!r}"
+            raise SnapshotError(msg, hint="nothing was changed")
+        (self._regular if member.kind == FILE else self._others).add(name)
+
+    def _small(self, member: Member, stream: Stream) -> bytes:
+        self._files_left -= member.size
+        if self._files_left < 0:
+            raise _leaving(member)
+        return b"".join(bytes(piece) for piece in stream.pieces(member.size))
+
     def _add_tree(self, member: Member) -> None:
-        if member.kind != DIRECTORY or member.name not in self._places or member.name in self._directories:
+        if member.kind != DIRECTORY or member.name not in self._places:
             raise _leaving(member)
         place = self._places[member.name]
         self._directories[member.name] = str(place or "")
-        if place is not None:
+        if place is not None and not self._is_rehearsal:
             place.mkdir(parents=True)
-            self._times.append((str(place), member.mode, member.mtime_ns))
+            # Its owner has to write there: what a restore adds, and what takes it away again.
+            self._times.append((str(place), member.mode | 0o700, member.mtime_ns))
 
-    def _add_below(self, directory: str, name: str, member: Member, stream: _Stream) -> None:
+    def _add_below(self, directory: str, name: str, member: Member, stream: Stream) -> None:
         path = f"{directory}/{name}" if directory else ""
+        if len(path) * 4 > LONGEST_PATH and len(os.fsencode(path)) >= LONGEST_PATH:
+            raise _leaving(member)
+        tree, _, below = member.name.partition("/")
+        if below in _OURS and member.kind in (LINK, DIRECTORY):
+            raise _leaving(member)
         if member.kind == LINK:
-            tree, _, below = member.name.partition("/")
+            if not member.link:
+                raise _leaving(member)
             self._check(tree, below, member.link)
-        try:
-            if member.kind == FILE:
-                self._add_file(path, member, stream)
-            elif member.kind == DIRECTORY:
-                self._add_directory(path, member)
-            elif path:
-                self._add_link(path, member)
-        except FileExistsError as error:
-            msg = f"the snapshot has two members {member.name!r}"
-            raise SnapshotError(msg, hint="nothing was changed") from error
+        path = "" if self._is_rehearsal and member.kind != DIRECTORY else path
+        if member.kind == FILE:
+            self._add_file(path, member, stream)
+        elif member.kind == DIRECTORY:
+            self._add_directory(path, member)
+        else:
+            self._add_link(path, member)
 
-    def _add_file(self, path: str, member: Member, stream: _Stream) -> None:
+    def _add_file(self, path: str, member: Member, stream: Stream) -> None:
         if not path:
             stream.skip(member.size)
             return
-        mode = member.mode & 0o777
+        mode = member.mode | 0o400
         descriptor = os.open(path, _NEW, mode)
         try:
             if member.size:
@@ -265,31 +157,27 @@ class _Writer:
             os.close(descriptor)
 
     def _add_directory(self, path: str, member: Member) -> None:
+        self._names_left -= len(member.name)
+        if self._names_left < 0:
+            raise damaged("its directories have more names than a snapshot may have")
         self._directories[member.name] = path
-        if path:
+        if path and not self._is_rehearsal:
             os.mkdir(path, 0o700)  # noqa: PTH102
-            self._times.append((path, member.mode & 0o777, member.mtime_ns))
+            self._times.append((path, member.mode | 0o500, member.mtime_ns))
 
     def _add_link(self, path: str, member: Member) -> None:
         if member.kind == LINK:
-            os.symlink(member.link, path)  # noqa: PTH211
-            os.utime(path, ns=(member.mtime_ns, member.mtime_ns), follow_symlinks=False)
+            if path:
+                os.symlink(member.link, path)  # noqa: PTH211
+                os.utime(path, ns=(member.mtime_ns, member.mtime_ns), follow_symlinks=False)
             return
         parent, _, name = member.link.rpartition("/")
-        directory = self._directories.get(parent)
-        if not directory or name in ("", ".", "..") or member.link.partition("/")[0] != member.name.partition("/")[0]:
+        # Only what this archive made as a file, in the same tree, is a twin.
+        is_here = member.link.partition("/")[0] == member.name.partition("/")[0] and hash(member.link) in self._regular
+        if parent not in self._directories or not is_here:
             raise _leaving(member)
-        first = f"{directory}/{name}"
-        # Its own directory is ours, and what is no file there, or is not there yet, is no twin.
-        if not os.path.lexists(first) or not stat.S_ISREG(os.lstat(first).st_mode):
-            raise _leaving(member)
-        os.link(first, path, follow_symlinks=False)
-
-
-def _small(member: Member, stream: _Stream) -> bytes:
-    if member.size > _LARGEST_FILE:
-        raise _leaving(member)
-    return b"".join(bytes(piece) for piece in stream.pieces(member.size))
+        if path:
+            os.link(f"{self._directories[parent]}/{name}", path, follow_symlinks=False)
 
 
 def _write_all(descriptor: int, content: memoryview) -> None:

@@ -17,87 +17,56 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _ledger, _process, _state, poetry, uv, venv
 from colab_env._ledger import Entry
-from colab_env.errors import CommandError, SnapshotError
+from colab_env.errors import CommandError
 from colab_env.interpreter import Interpreter
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.snapshot._archive import Tree
+from colab_env.snapshot.manifest import PROJECT_FILES, Files, Inputs, Manifest, Name, hashed, key
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.request import Request
 
 FORMAT = 1
-PROJECT_FILES = ("pyproject.toml", "poetry.lock", "poetry.toml")
-_NAMES = re.compile(
-    r"(?P<label>.+)-(?P<given>[0-9a-f]{12})-(?P<left>[0-9a-f]{12})-(?P<build>[0-9a-f]{8})\.tar\.zst", re.ASCII
-)
 _QUESTION = "import sys, json; print(json.dumps(sys.version))"
 # The flags that a processor of each level has beyond the level before (x86-64 psABI), those that tell them apart.
 _LEVELS = (("sse4_2", "ssse3", "popcnt"), ("avx2", "bmi2", "fma", "movbe"), ("avx512f", "avx512bw", "avx512vl"))
 
-Files = Mapping[str, str | None]  # SHA-256 of a project's files by name, None where there is none
 
-
-@dataclass(frozen=True, kw_only=True)
-class Name:
-    """The name of a snapshot's file, in its parts."""
-
-    label: str
-    given: str
-    left: str
-    build: str
-
-    @property
-    def key(self) -> str:
-        """Return the three hashes, which decide."""
-        return f"{self.given}-{self.left}-{self.build}"
-
-    def __str__(self) -> str:
-        return f"{self.label}-{self.key}.tar.zst"
-
-    @classmethod
-    def parsed(cls, text: str) -> Name | None:
-        """Read a file's name; None when it is not a snapshot's."""
-        found = _NAMES.fullmatch(text)
-        return cls(**found.groupdict()) if found else None
-
-
-def inputs(request: Request, *, options_digest: str | None = None) -> dict[str, Any]:
+def inputs(request: Request, *, options_digest: str | None = None, starting: bool = True) -> Inputs:
     """Return what has to be the same where a snapshot is made and where it is used, but for files and Python.
 
-    `options_digest` stands for the options of the request, where only that is known of them.
+    `options_digest` stands for the options of the request, where only that is known of them. Without `starting`, no
+    program is: the build of the machine's Python may then be missing.
     """
     machine = request.machine
-    return {
-        "format": FORMAT,
-        "machine": platform.machine(),
-        "libc": _libc(),
-        "package": str(Path(__file__).parents[2]),  # a kernel finds colab_env where it was when its layer was made
-        "machine_python": [os.path.normpath(machine.machine_python), build_of(machine.machine_python, machine)],
-        "colab": machine.is_colab,
-        "data": str(machine.data),
-        "project": str(request.project),
-        "system_site_packages": request.system_site_packages,
-        "wanted": options_digest or request.options_digest,
-    }
-
-
-def key(known: Mapping[str, Any], files: Files) -> str:
-    """Return the hash for these inputs and these project files: 12 hexadecimal digits."""
-    return _hash([known, files], 12)
+    is_running = machine.machine_python == Path(sys.executable)
+    builds = (build_of(machine.machine_python, machine),) if starting or is_running else ()
+    return Inputs(
+        format=FORMAT,
+        machine=platform.machine(),
+        libc=_libc(),
+        package=str(Path(__file__).parents[2]),  # a kernel finds colab_env where it was when its layer was made
+        machine_python=(os.path.normpath(machine.machine_python), *builds),
+        colab=machine.is_colab,
+        data=str(machine.data),
+        project=str(request.project),
+        system_site_packages=request.system_site_packages,
+        wanted=options_digest or request.options_digest,
+    )
 
 
 def build_key(machine: Machine, python: Interpreter, build: str) -> str:
     """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits."""
-    return _hash([str(python.path), python.source, build, colab_layer.directory(machine, python).name], 8)
+    return hashed([str(python.path), python.source, build, colab_layer.directory(machine, python).name], 8)
 
 
 def files_now(project: Path) -> Files:
@@ -131,7 +100,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     found = trees(machine, project, python)
     links = source_of(python, machine).links(python)
     return {
-        "inputs": known,
+        "inputs": {**asdict(known), "machine_python": list(known.machine_python)},
         "given": files_given(machine, project),
         "left": files_now(project),
         "python": {**asdict(python), "path": str(python.path)},
@@ -147,14 +116,14 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     }
 
 
-def name_of(machine: Machine, described: Mapping[str, Any]) -> Name:
+def name_of(machine: Machine, described: Manifest) -> Name:
     """Return the name for a snapshot with this manifest."""
-    python, known = python_in(described), described["inputs"]
+    known = asdict(described.inputs)
     return Name(
-        label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(known["project"]).name).strip("-.") or "root",
-        given=key(known, described["given"]),
-        left=key(known, described["left"]),
-        build=build_key(machine, python, described["build"]),
+        label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(described.inputs.project).name).strip("-.") or "root",
+        given=key(known, described.given),
+        left=key(known, described.left),
+        build=build_key(machine, described.python, described.build),
     )
 
 
@@ -188,87 +157,6 @@ def own_places(machine: Machine, project: Path, python: Interpreter) -> dict[str
     }
 
 
-def python_in(described: Mapping[str, Any]) -> Interpreter:
-    """Return the Python that a snapshot was made with."""
-    return Interpreter(**{**described["python"], "path": Path(described["python"]["path"])})
-
-
-def holds_its_python(described: Mapping[str, Any]) -> bool:
-    """Say whether a snapshot brings its Python; /usr/local belongs to the machine and is never inside."""
-    return "python" in described["trees"]
-
-
-def mismatch(described: Mapping[str, Any], request: Request, *, options_digest: str | None = None) -> str | None:
-    """Return why a snapshot cannot be used for a request, or None. Its manifest may be anybody's."""
-    try:
-        return _mismatch(described, request, options_digest)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return "its description is not one of colab-env's"
-
-
-def _mismatch(described: Mapping[str, Any], request: Request, options_digest: str | None) -> str | None:
-    wanted = inputs(request, options_digest=options_digest)
-    other = [name for name, value in wanted.items() if described["inputs"].get(name) != value]
-    if other:
-        shown = {name: _shown(described["inputs"].get(name)) for name in other}
-        return "it was made for " + ", ".join(f"{_WORDS[name]} {shown[name]}" for name in other)
-    now = files_now(request.project)
-    if now not in (described["given"], described["left"]):
-        return "it was made from other project files"
-    level = described["cpu"]
-    if level is not None and level > cpu_level():
-        return f"packages in it were compiled for a newer processor (x86-64-v{level})"
-    return _python_mismatch(described, request) or _path_mismatch(described, request)
-
-
-def _python_mismatch(described: Mapping[str, Any], request: Request) -> str | None:
-    python, machine, path = python_in(described), request.machine, request.python_path
-    if request.source is not None and python.source != request.source:
-        return f"its Python is of {python.source}, and {request.source} is asked for"
-    if not request.specifier.contains(python.version):
-        return f"its Python is {python.version}, and {request.specifier} is asked for"
-    if path is not None and os.path.realpath(path) != os.path.realpath(python.path):
-        return f"its Python is {python.path}"
-    if colab_layer.directory(machine, python).name != described["layer"]:
-        return "it holds other kernel packages"
-    there = python.path.is_file() or source_of(python, machine).is_lasting
-    if there and not holds_its_python(described) and build_of(python.path, machine) != described["build"]:
-        return f"{python.path} is of another build, or is gone"
-    return None
-
-
-def _path_mismatch(described: Mapping[str, Any], request: Request) -> str | None:
-    python, paths, links = python_in(described), dict(described["trees"]), described["links"]
-    machine, of_python, source = request.machine, paths.pop("python", None), source_of(python, request.machine)
-    expected = own_places(machine, request.project, python)
-    if any(name not in expected or str(expected[name]) != path for name, path in paths.items()):
-        return "its parts belong to other places"
-    if source.is_in_prefix and request.source is not None and python.path.parents[1] != request.prefix:
-        return f"its conda is in {python.path.parents[1]}"
-    if of_python is not None and Path(of_python) not in source.snapshot_places(python, machine, links):
-        return "its Python belongs to another place"
-    if any(Path(link).parent / target != Path(str(of_python)) for link, target in links.items()):
-        return "a link beside its Python leads elsewhere"
-    return None
-
-
-def link_check(machine: Machine, described: Mapping[str, Any]) -> Any:
-    """Return the test for symbolic links: they name something in the snapshot, or a Python that it was made with."""
-    places = {name: str(place) for name, place in described["trees"].items()}
-    python = python_in(described)
-    known = {os.path.realpath(path) for path in (python.path, machine.machine_python)}
-
-    def check(tree: str, below: str, target: str) -> None:
-        # Where the link leads by its letters; members are never written through one.
-        path = os.path.normpath(os.path.join(places[tree], os.path.dirname(below), target))  # noqa: PTH118, PTH120
-        inside = any(path == place or path.startswith(f"{place}/") for place in (*places.values(), *described["links"]))
-        if not inside and path != str(python.path) and os.path.realpath(path) not in known:
-            msg = f"the link {places[tree]}/{below} leads to {target}, which is outside of what a snapshot holds"
-            raise SnapshotError(msg, hint="a snapshot holds links to its own parts and to its Python only")
-
-    return check
-
-
 def cpu_level() -> int:
     """Return the x86-64 level of this processor, 1 to 4, from the flags that Linux lists; 1 for any other."""
     try:
@@ -282,24 +170,6 @@ def cpu_level() -> int:
             break
         level += 1
     return level
-
-
-_WORDS = {
-    "format": "another version of colab-env: format",
-    "machine": "a machine of kind",
-    "libc": "the C library",
-    "machine_python": "a machine whose own Python is",
-    "package": "a machine with colab_env in",
-    "colab": "Colab:",
-    "data": "the data directory",
-    "project": "the project",
-    "system_site_packages": "system_site_packages =",
-    "wanted": "another lock file, or other options:",
-}
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _built_here(project: Path) -> bool:
@@ -330,10 +200,6 @@ def _given(path: Path, entries: Sequence[Entry]) -> str | None:
 
 def _sha256(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _hash(value: Any, digits: int) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def _libc() -> str:

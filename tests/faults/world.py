@@ -67,6 +67,7 @@ class World:
             "TMPDIR": str(self.root / "tmp"),
             "COLAB_ENV_BASE": str(self.base),
             "PYENV_ROOT": str(self._aside / "no-pyenv"),
+            "COLAB_ENV_SNAPSHOT_KEY": "5e" * 32,  # what a person keeps for the next machine
             "PIP_CONFIG_FILE": os.devnull,
             "UV_CACHE_DIR": str(self._aside / "uv-cache"),
             "UV_OFFLINE": "1",

@@ -1,0 +1,160 @@
+"""Whether a snapshot fits this machine, and where its parts go here: computed from the request, not read from the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env.errors import SnapshotError
+from colab_env.interpreter_sources import source_of
+from colab_env.jupyter import colab_layer
+from colab_env.snapshot import contents
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.machine import Machine
+    from colab_env.request import Request
+    from colab_env.snapshot.manifest import Inputs, Manifest
+
+_INTERPRETER = re.compile(r"(.+/)?bin/python[\d.]*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where a snapshot's parts go, by the name that they have in it, and the links that a source makes beside its Python."""
+
+    python: Interpreter
+    trees: Mapping[str, Path]
+    links: Mapping[Path, str]
+
+    @classmethod
+    def of(cls, manifest: Manifest, request: Request) -> Destination:
+        """Return where all of a snapshot would go. It has to fit: see `mismatch`."""
+        python, source = manifest.python, source_of(manifest.python, request.machine)
+        expected: dict[str, Path | None] = {**contents.own_places(request.machine, request.project, python)}
+        if manifest.holds_its_python:
+            expected["python"] = source.snapshot_prefix(python, request)
+        trees = {name: place for name in manifest.trees if (place := expected.get(name)) is not None}
+        prefix = trees.get("python")
+        links = source.snapshot_links(python, prefix) if prefix else {}
+        return cls(python=python, trees=trees, links=links)
+
+
+def mismatch(
+    manifest: Manifest, request: Request, *, options_digest: str | None = None, starting: bool = True
+) -> str | None:
+    """Return why a snapshot cannot be used for a request, or None. Without `starting`, no program is."""
+    wanted = contents.inputs(request, options_digest=options_digest, starting=starting)
+    reason = (
+        _input_mismatch(manifest, wanted)
+        or _file_mismatch(manifest, request)
+        or _python_mismatch(manifest, request)
+        or _place_mismatch(manifest, Destination.of(manifest, request))
+    )
+    # Only now may its Python be started: it is where this machine has one.
+    return reason or (_build_mismatch(manifest, request.machine) if starting else None)
+
+
+def _input_mismatch(manifest: Manifest, wanted: Inputs) -> str | None:
+    found, here = asdict(manifest.inputs), asdict(wanted)
+    found["machine_python"] = found["machine_python"][: len(here["machine_python"])]
+    other = [name for name, value in here.items() if found[name] != value]
+    if not other:
+        return None
+    return "it was made for " + ", ".join(f"{_WORDS[name]} {_shown(found[name])}" for name in other)
+
+
+def _file_mismatch(manifest: Manifest, request: Request) -> str | None:
+    if contents.files_now(request.project) not in (manifest.given, manifest.left):
+        return "it was made from other project files"
+    if manifest.cpu is not None and manifest.cpu > contents.cpu_level():
+        return f"packages in it were compiled for a newer processor (x86-64-v{manifest.cpu})"
+    return None
+
+
+def _python_mismatch(manifest: Manifest, request: Request) -> str | None:
+    python, path = manifest.python, request.python_path
+    if request.source is not None and python.source != request.source:
+        return f"its Python is of {python.source}, and {request.source} is asked for"
+    if not request.specifier.contains(python.version):
+        return f"its Python is {python.version}, and {request.specifier} is asked for"
+    if path is not None and os.path.realpath(path) != os.path.realpath(python.path):
+        return f"its Python is {python.path}"
+    if colab_layer.directory(request.machine, python).name != manifest.layer:
+        return "it holds other kernel packages"
+    if not source_of(python, request.machine).would_take(python, request):
+        return f"its Python is {python.path}, which is not where this call would take one from"
+    return None
+
+
+def _place_mismatch(manifest: Manifest, here: Destination) -> str | None:
+    if "python" in manifest.trees.keys() - here.trees.keys():
+        return "its Python belongs to another place"
+    if here.trees != manifest.trees:
+        return "its parts belong to other places"
+    links = {Path(link): Path(link).parent / target for link, target in manifest.links.items()}
+    if links != {link: link.parent / target for link, target in here.links.items()}:
+        return "a link beside its Python leads elsewhere"
+    return None
+
+
+def _build_mismatch(manifest: Manifest, machine: Machine) -> str | None:
+    python = manifest.python
+    there = python.path.is_file() or source_of(python, machine).is_lasting
+    if there and not manifest.holds_its_python and contents.build_of(python.path, machine) != manifest.build:
+        return f"{python.path} is of another build, or is gone"
+    return None
+
+
+def link_check(trees: Mapping[str, Path], links: Mapping[Path, str], pythons: list[Path]) -> Callable[..., None]:
+    """Return the test for symbolic links: they stay in their tree, or are an interpreter that is one of these `pythons`.
+
+    Steps that follow write into a tree by its paths: no link in it may lead them to anything else.
+    """
+    named = {str(path) for path in pythons}
+    real = {os.path.realpath(path) for path in pythons}
+    homes = {os.path.dirname(path) for path in (*map(str, pythons), *real)}  # noqa: PTH120
+    of_python = [str(place) for place in (*([trees["python"]] if "python" in trees else []), *links)]
+
+    def is_python(path: str) -> bool:
+        if any(path.startswith(f"{each}/") for each in of_python) or path in named:
+            return True
+        # Another name of one of them, in the same directory.
+        return os.path.dirname(path) in homes and os.path.realpath(path) in real  # noqa: PTH120
+
+    def check(tree: str, below: str, target: str) -> None:
+        place = str(trees[tree])
+        # Where the link leads by its letters; members are never written through one.
+        path = os.path.normpath(os.path.join(place, os.path.dirname(below), target))  # noqa: PTH118, PTH120
+        if path == place or path.startswith(f"{place}/"):
+            return
+        if _INTERPRETER.fullmatch(below) and is_python(path):
+            return
+        msg = f"the link {place}/{below} leads to {target}, which is outside of what a snapshot holds"
+        raise SnapshotError(
+            msg, hint="a snapshot holds links within each of its parts, and from bin/python to its Python"
+        )
+
+    return check
+
+
+_WORDS = {
+    "format": "another version of colab-env: format",
+    "machine": "a machine of kind",
+    "libc": "the C library",
+    "machine_python": "a machine whose own Python is",
+    "package": "a machine with colab_env in",
+    "colab": "Colab:",
+    "data": "the data directory",
+    "project": "the project",
+    "system_site_packages": "system_site_packages =",
+    "wanted": "another lock file, or other options:",
+}
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
