@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = (10, 60)  # seconds to connect, seconds between two bytes
 _ATTEMPTS = 5
+_LARGEST_TEXT = 4_000_000  # bytes
+_LARGEST_PAGE = 100_000
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class _TransientError(Exception):
@@ -50,8 +55,8 @@ def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], objec
 
 
 def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str:
-    """Return a small text file from the web. Same faults and retries as `fetch`."""
-    return str(_retrying(url, lambda: _get(url).text, sleep))
+    """Return a small text file from the web. Same faults and retries as `fetch`; NetworkError for a large one."""
+    return str(_retrying(url, lambda: _text(url), sleep))
 
 
 def sign_in_page(url: str) -> str | None:
@@ -62,15 +67,39 @@ def sign_in_page(url: str) -> str | None:
     import requests
 
     try:
-        answer = requests.get(url, timeout=_TIMEOUT)
-    except (requests.RequestException, ValueError):  # some addresses raise the latter
+        with requests.get(url, timeout=_TIMEOUT, stream=True) as answer:
+            text = _begin(answer, _LARGEST_PAGE).decode("utf-8", "replace")
+    except (requests.RequestException, ValueError, OSError):  # some addresses raise others than its own
         return None
-    text = answer.content.decode("utf-8", "replace")
     is_page = re.search(r"(?i)<(?:form|input|script)\b", text) and not re.search(r"\.(?:whl|tar\.gz|zip)\b", text)
     if not answer.ok or not is_page:
         return None
-    title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
+    title = re.search(r"(?is)<title[^>]{0,200}>(.{0,500}?)</title>", text)
     return " ".join(title[1].split())[:80] if title else "without a title"
+
+
+def _text(url: str) -> str:
+    import requests
+
+    with _get(url) as answer:
+        try:
+            content = _begin(answer, _LARGEST_TEXT + 1)
+        except (requests.RequestException, OSError) as error:
+            raise _TransientError(_reason(error)) from error
+    if len(content) > _LARGEST_TEXT:
+        msg = f"{url} answers with more than {_report.megabytes(_LARGEST_TEXT)} where a small text was expected"
+        raise NetworkError(msg, hint="check the address")
+    return content.decode("utf-8", "replace")
+
+
+def _begin(answer: requests.Response, length: int) -> bytes:
+    """Return the first bytes of an answer: it may be without end."""
+    begin = bytearray()
+    for block in answer.iter_content(_CHUNK):
+        begin += block
+        if len(begin) >= length:
+            break
+    return bytes(begin[:length])
 
 
 def _attempts(url: str, part: Path, sleep: Callable[[float], object]) -> str:
@@ -83,9 +112,10 @@ def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], obj
             return attempt()
         except _TransientError as error:  # noqa: PERF203 - a transfer takes longer than any try
             if number == _ATTEMPTS - 1:
-                msg = f"cannot download {_report.clean(url)}: {error}"
-                host = urlsplit(url).hostname
-                raise NetworkError(msg, hint=f"check that this machine reaches {host}, then run it again") from error
+                msg = f"cannot download {url}: {error}"
+                raise NetworkError(
+                    msg, hint=f"check that this machine reaches {_host(url)}, then run it again"
+                ) from None
             _report.line(f"{error}; attempt {number + 2} of {_ATTEMPTS} in {2**number} s")
             sleep(2**number)
     raise AssertionError
@@ -103,7 +133,7 @@ def _receive(response: requests.Response, part: Path, digest: Any, have: int) ->
         complete = response.headers.get("Content-Range", "").endswith(f"/{have}")
         if complete:
             return str(digest.hexdigest())
-        part.unlink()
+        part.unlink(missing_ok=True)
         msg = "the server does not know the part that is already here"
         raise _TransientError(msg)
     if response.status_code != 206:
@@ -122,8 +152,8 @@ def _hash_existing(part: Path, digest: Any) -> int:
 
 
 def _write(response: requests.Response, part: Path, digest: Any, have: int) -> None:
-    length = response.headers.get("Content-Length")
-    total = have + int(length) if length else None
+    length = response.headers.get("Content-Length", "")
+    total = have + int(length) if _NUMBER.fullmatch(length) else None  # what is no number, no server means
     began, first = time.monotonic(), have
     with part.open("ab" if have else "wb") as handle:
         for block in _blocks(response):
@@ -153,18 +183,17 @@ def _get(url: str, *, start: int = 0) -> requests.Response:
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
-    except (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.MissingSchema,
-    ) as error:
-        msg = f"{_report.clean(url)} is not an address that can be downloaded"
+    except requests.exceptions.InvalidProxyURL as error:
+        msg = f"the address of the proxy for {_host(url)} is none"
+        raise NetworkError(msg, hint="check the variables http_proxy and https_proxy") from error
+    except ValueError as error:  # requests' own for addresses, and those of urllib3 and urllib, for a redirect too
+        msg = f"{url} is not an address that can be downloaded from, or leads to one that is none"
         raise NetworkError(msg, hint="give an address that begins with https://") from error
     except requests.exceptions.SSLError as error:
-        msg = f"the certificate of {urlsplit(url).hostname} is not trusted here"
+        msg = f"the certificate of {_host(url)} is not trusted here"
         hint = "behind a company's proxy, set REQUESTS_CA_BUNDLE to its certificate file"
         raise NetworkError(msg, hint=hint) from error
-    except requests.RequestException as error:
+    except (requests.RequestException, OSError) as error:
         raise _TransientError(_reason(error)) from error
     return _checked(url, response)
 
@@ -176,9 +205,16 @@ def _checked(url: str, response: requests.Response) -> requests.Response:
         msg = f"the server answered {response.status_code} {response.reason}"
         raise _TransientError(msg)
     if response.status_code >= 400 and response.status_code != 416:
-        msg = f"{_report.clean(url)}: the server answered {response.status_code} {response.reason}"
+        msg = f"{url}: the server answered {response.status_code} {response.reason}"
         raise NetworkError(msg, hint="check the address and the version in it")
     return response
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "its host"
+    except ValueError:
+        return "its host"
 
 
 def _reason(error: BaseException) -> str:
@@ -192,5 +228,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _wrong_hash(url: str, digest: str, expected: str) -> HashMismatchError:
-    msg = f"{_report.clean(url)} has SHA-256 {digest}, but {expected} was expected; the file was deleted"
+    msg = f"{url} has SHA-256 {digest}, but {expected} was expected; the file was deleted"
     return HashMismatchError(msg, hint="try again; if it stays so, do not use this file: it is not the published one")

@@ -25,10 +25,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from colab_env import _ledger, _report
-from colab_env.errors import DiskFullError, NotOursError, NotWritableError
+from colab_env.errors import DiskFullError, NotOursError, NotWritableError, ProjectFileError, UsageError
 from colab_env.results import short
 
 RECEIPT = "colab-env.json"
+LARGEST = (
+    64 * 2**20
+)  # bytes of a file that people and their tools write; lock files of thousands of packages have a few million
 # The sticky bit, which has no use in a directory of one owner, marks a directory as ours while it has no receipt yet:
 # what somebody else puts at the path of a killed run does not carry it.
 _UNFINISHED = stat.S_ISVTX
@@ -145,6 +148,69 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 # --- files
+
+
+def content(path: Path, *, largest: int = LARGEST) -> bytes | None:
+    """Return the bytes of a file that somebody else wrote, or None where nothing is at the path.
+
+    Raises ProjectFileError for what is no regular file, such as a pipe to wait at or a link to nothing, for one that may
+    not be read, and for one that has more than `largest` bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except ValueError:  # no file has such a name
+        return None
+    except OSError as error:
+        if not os.path.lexists(path):
+            return None
+        raise _unreadable(path, error) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            msg = f"{short(path)} is {_kind(found.st_mode)}, not a file"
+            raise ProjectFileError(msg, hint="move it away, or put the file in its place; nothing was changed")
+        with open(descriptor, "rb", closefd=False) as file:
+            read = file.read(largest + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+    if len(read) > largest:
+        msg = f"{short(path)} has more than {_report.megabytes(largest)}"
+        raise ProjectFileError(msg, hint="see whether it is the file that you mean; nothing was changed")
+    return read
+
+
+def named_path(text: str | Path) -> Path:
+    """Return the path that a person wrote, with `~` for a home directory. Raises UsageError for what no file can be called."""
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        os.stat(path)  # noqa: PTH116  (what matters is whether it can be asked)
+    except RuntimeError as error:
+        msg = f"{str(path)!r} begins with the home directory of nobody on this machine"
+        raise UsageError(msg, hint="write the path in full, or ./~ for a file of that name") from error
+    except ValueError as error:
+        msg = f"{str(path)!r} is not a path: no file can have such a name"
+        raise UsageError(msg, hint="check the path; nothing was changed") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            msg = f"{str(path)!r} is not a path: {error.strerror}"
+            raise UsageError(msg, hint="check the path; nothing was changed") from error
+    return path
+
+
+def _unreadable(path: Path, error: OSError) -> ProjectFileError | NotWritableError | DiskFullError:
+    if error.errno in (*_TOO_MANY, errno.EIO):  # the machine's fault, not the file's
+        return translate_error(error, path)
+    is_lost = path.is_symlink() and not path.exists()
+    reason = f"is a link to {path.readlink()}, where nothing is" if is_lost else f"cannot be read: {error.strerror}"
+    return ProjectFileError(f"{short(path)} {reason}", hint="mend that, or move it away; nothing was changed")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def write_text(path: Path, text: str, *, mode: int | None = None) -> None:

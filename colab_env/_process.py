@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _KEPT_LINES = 400
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+_LONGEST_PID = 20  # digits
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the machine's fault, not the program's
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Whose child a process is: the owner's pid, when that was started, and the namespace in which the pid means something.
@@ -354,7 +355,8 @@ def _owner_of(pid: int) -> str:
 def _is_alive(owner: str) -> bool:
     """Say whether a run goes on, as far as can be known: in another namespace its number means something else."""
     pid, _, rest = owner.partition(":")
-    is_here = pid.isdigit() and _namespace() != "" and rest.endswith(f":{_namespace()}")
+    is_pid = pid.isdecimal() and pid.isascii() and len(pid) < _LONGEST_PID
+    is_here = is_pid and _namespace() != "" and rest.endswith(f":{_namespace()}")
     return not is_here or _identity(int(pid)) == owner
 
 
@@ -372,9 +374,10 @@ def _identity(pid: int) -> str:
     """Return what no other process will ever be called on this machine, until it is started anew."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (OSError, ValueError):
+        started = fields[18]
+    except (OSError, ValueError, IndexError):
         return ""
-    return "" if state == "Z" else f"{pid}:{fields[18]}:{_namespace()}"
+    return "" if state == "Z" else f"{pid}:{started}:{_namespace()}"
 
 
 def _namespace() -> str:

@@ -128,6 +128,15 @@ def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a lin
     raise ValueError(msg)
 
 
+def from_json(text: str, kind: Any) -> Any:
+    """Return what another program printed, as a type's own. Raises ValueError for anything else."""
+    try:
+        return typed(kind, json.loads(text))
+    except (OverflowError, RecursionError) as error:
+        msg = "it is too large, or nested too deeply"
+        raise ValueError(msg) from error
+
+
 def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
     values = _files.read_json(path)
     if not isinstance(values, dict):

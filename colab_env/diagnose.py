@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
+from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError
 from colab_env.jupyter import colab_layer, kernelspec, preflight
 from colab_env.machine import Machine
@@ -81,7 +81,7 @@ class KernelHealth:
 
 def status(project: str | Path = ".") -> Status:
     """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second."""
-    machine, directory = Machine.detect(), Path(project).expanduser().resolve()
+    machine, directory = Machine.detect(), _files.named_path(project).resolve()
     parts = [
         *_python_parts(machine, directory),
         _poetry(machine, directory),

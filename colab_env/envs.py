@@ -171,7 +171,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     from colab_env.named_env import moving
 
     machine, place = _named(name, base)
-    source = Path(directory).expanduser().absolute()
+    source = _files.named_path(directory).absolute()
     moving.clear_leftovers(place.base)
     _files.recover(source, wait=False)
     if moving.has_moved(source, place):

@@ -17,7 +17,7 @@ ColabEnvError                     1  anything below
 │   ├── PoetryError              15  Poetry
 │   ├── LockMismatchError        16  a lock file that does not belong to its pyproject.toml
 │   └── BuildError               17  a package that does not build
-├── ProjectFileError             18  a pyproject.toml, environment.yml or lock file that cannot be read
+├── ProjectFileError             18  a pyproject.toml, environment.yml, lock or settings file that cannot be read
 ├── KernelNameError              19  a kernel name that Jupyter does not take
 ├── KernelTakenError             20  a kernel of that name belongs to somebody else
 ├── PreflightError               21  a kernel that does not answer as it should
@@ -44,6 +44,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from colab_env import _report
+
+_LONGEST = 8000  # characters of a message: what is quoted in it may be a whole file
+
 
 class ColabEnvError(Exception):
     """Say what is wrong (the message) and what to do next (the hint)."""
@@ -51,9 +55,9 @@ class ColabEnvError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _shown(message)
+        self.hint = None if hint is None else _shown(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n→ {self.hint}" if self.hint else self.message
@@ -61,6 +65,12 @@ class ColabEnvError(Exception):
     def _render_traceback_(self) -> list[str]:
         # IPython 7.34 to 9 show this list instead of the frames of a user's mistake.
         return [f"{type(self).__name__}: {self.message}", *([f"→ {self.hint}"] if self.hint else [])]
+
+
+def _shown(text: str) -> str:
+    """Return what every screen can show: without secrets, terminal escapes, or halves of a character."""
+    text = _report.clean(text[:_LONGEST] + ("…" if len(text) > _LONGEST else ""))
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(ColabEnvError):

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from colab_env import _download, _report
+from colab_env import _download, _files, _report, toml_text
 from colab_env.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
 def is_default(url: str) -> bool:
     """Say whether an address is that of the index that pip uses without settings, by its name of today or of before 2018."""
     known = urlsplit(_default() or "").hostname
-    host = (urlsplit(url).hostname or "").removeprefix("www.")
+    try:
+        host = (urlsplit(url).hostname or "").removeprefix("www.")
+    except ValueError:  # no address
+        return False
     return known is not None and host in (known, known.replace("pypi.", "pypi.python."))
 
 
@@ -106,8 +109,8 @@ def _pip(machine: Machine) -> dict[str, str]:
     for path in _pip_files(machine):
         parser = configparser.RawConfigParser()
         try:
-            parser.read(path, encoding="utf-8")
-        except (configparser.Error, OSError, UnicodeDecodeError):
+            parser.read_string(_content(path).decode("utf-8"))
+        except (configparser.Error, UnicodeDecodeError):  # pip says what is wrong there
             continue
         for section in ("global", "install"):
             if parser.has_section(section):
@@ -124,7 +127,7 @@ def _pip_files(machine: Machine) -> Iterator[Path]:
     if named == os.devnull:  # pip's own sign for "no file at all"
         return
     yield from (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
-    if named and Path(named).exists():  # in the place of the user's files
+    if named and os.path.exists(named):  # noqa: PTH110  (no name is too long for it)  # in the place of the user's files
         yield Path(named)
     else:
         yield from (machine.home / ".pip/pip.conf", config / "pip/pip.conf")
@@ -132,19 +135,22 @@ def _pip_files(machine: Machine) -> Iterator[Path]:
 
 def _uv_file(machine: Machine) -> str | None:
     config = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
-    for path in (config / "uv/uv.toml", Path("/etc/uv/uv.toml")):
-        if path.is_file() and (url := _default_index(path)):
-            return url
-    return None
+    return next(
+        (url for path in (config / "uv/uv.toml", Path("/etc/uv/uv.toml")) if (url := _default_index(path))), None
+    )
 
 
 def _default_index(path: Path) -> str | None:
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
     try:
-        document: Any = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
-    except (TOMLKitError, OSError):
+        document = toml_text.parsed(_content(path).decode("utf-8"))
+    except ValueError:  # uv says what is wrong there
         return None
-    listed = [each.get("url") for each in document.get("index", []) if each.get("default")]
-    return next((url for url in [*listed, document.get("index-url")] if url), None)
+    indexes = document.get("index")
+    tables = [each for each in indexes if isinstance(each, dict)] if isinstance(indexes, list) else []
+    listed = [each.get("url") for each in tables if each.get("default") is True]
+    return next((url for url in [*listed, document.get("index-url")] if url and isinstance(url, str)), None)
+
+
+def _content(path: Path) -> bytes:
+    """Return what a file of settings says; a link to /dev/null is the usual sign for nothing."""
+    return b"" if os.path.realpath(path) == os.devnull else _files.content(path) or b""

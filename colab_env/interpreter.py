@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,10 @@ OLDEST = (3, 8)
 _VERSION = re.compile(r"\d+(\.\d+)+((a|b|rc)\d+)?(\+[a-z0-9.]*)?")  # as Python and uv write it
 _PLAIN_VERSION = re.compile(r"\d+(\.\d+){0,2}|\d+(\.\d+)?\.\*")
 _NEWEST = 40  # Python 3.X beyond which nobody asks
-_CARET = re.compile(r"(?P<operator>\^|~(?!=))\s*(?P<version>\d+(?:\.\d+){0,2})")
+_CARET = re.compile(r"(?P<operator>\^|~(?!=))\s*(?P<version>\d{1,9}(?:\.\d{1,9}){0,2})")
+_OR = re.compile(r"\|\|?")
+_AND = re.compile(r"\s*,\s*|\s+(?=[<>=!^~])")
+_LONGEST, _MOST = 500, 20  # characters of a specifier, alternatives in one: nobody writes more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +52,33 @@ def require_version(text: str) -> None:
 def parse_specifier(text: str) -> SpecifierSet:
     """Read which Python is asked for: "3.12", "3.12.4", a PEP 440 specifier such as ">=3.11,<3.13", or Poetry's forms.
 
-    Those are "^3.11", "~3.11", "3.*", "*" and "~3.9 || ~3.11" (of alternatives, only X.Y counts). Raises UsageError.
+    Those are "^3.11", "~3.11", "3.*", "*", ">=3.9 <3.13" and "~3.9 || 3.11" (of alternatives, only X.Y counts). Raises
+    UsageError.
     """
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
-    text = text.strip()
-    if "||" in text:
-        return SpecifierSet(_joined([parse_specifier(part) for part in text.split("||")]))
-    if _PLAIN_VERSION.fullmatch(text):
-        text = f"=={text}" if text.endswith(".*") or text.count(".") == 2 else f"=={text}.*"
     try:
-        return SpecifierSet("" if text == "*" else _CARET.sub(_spell_out, text))
-    except InvalidSpecifier as error:
+        found = [SpecifierSet(",".join(_spelled(each))) for each in _alternatives(text)]
+    except ValueError as error:
         msg = f"{text!r} is not a Python version"
         raise UsageError(msg, hint="write a version such as 3.12 or a range such as '>=3.11,<3.13'") from error
+    return found[0] if len(found) == 1 else SpecifierSet(_joined(found))
+
+
+def _alternatives(text: str) -> list[str]:
+    found = [each.strip() for each in _OR.split(text[: _LONGEST + 1])]
+    if len(text) > _LONGEST or len(found) > _MOST:
+        raise ValueError(text)
+    return found
+
+
+def _spelled(text: str) -> Iterator[str]:
+    """Give the parts of a specifier as PEP 440 has them. Poetry takes a space for the comma between two."""
+    for part in _AND.split(text):
+        if _PLAIN_VERSION.fullmatch(part):
+            yield f"=={part}" if part.endswith(".*") or part.count(".") == 2 else f"=={part}.*"
+        elif part != "*":
+            yield _CARET.sub(_spell_out, part)
 
 
 def format_specifier(specifier: SpecifierSet) -> str:

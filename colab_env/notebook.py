@@ -187,6 +187,9 @@ def _require_version_4(path: str | Path, content: Any) -> None:
         convert = f"jupyter nbconvert --to notebook --nbformat 4 --inplace {short(path)}"
         hint = f"convert it: {convert}" if version in (1, 2, 3) else "save it in format 4"
         raise NotebookVersionError(msg, hint=f"{hint}; {_UNCHANGED}")
+    if type(content.get("nbformat_minor", 0)) is not int:
+        msg = f"{short(path)} says that it is a notebook, but its nbformat_minor is no whole number"
+        raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")
     if not isinstance(content.get("cells"), list) or not isinstance(content.get("metadata", {}), dict):
         msg = f"{short(path)} says that it is a notebook, but its cells are no list or its metadata is no object"
         raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")

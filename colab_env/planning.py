@@ -101,7 +101,7 @@ def _wanted(
         if text is None:
             reader = resolved.python if resolved.is_there else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
-    return requirements_text.read(text, markers)
+        return requirements_text.read(text, markers)
 
 
 def _outgrown(request: Request) -> str | None:

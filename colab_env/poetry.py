@@ -215,7 +215,7 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
         named = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
         package = re.search(named, text)
-        name = package[1].rstrip(".") if package else re.sub(r".*build of (?:a dependency|(\S+)).*", r"\1", built[0])
+        name = package[1].rstrip(".") if package else _after_build_of(built[0])
         hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
         return BuildError, f"Poetry could not build {name or 'a package'}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
@@ -224,6 +224,11 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         hint = "set `package-mode = false` under [tool.poetry] if the project is only an environment"
         return PoetryError, f"{where} has no package to install", hint
     return PoetryError, f"Poetry failed in {where}", "the lines above say why; nothing was changed"
+
+
+def _after_build_of(line: str) -> str:
+    _, _, name = line.partition("build of ")
+    return "" if name.startswith("a dependency") else name.partition(" ")[0] or line
 
 
 def _last_line(text: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from colab_env import _files
+from colab_env import _files, toml_text
 from colab_env.errors import ProjectFileError
 from colab_env.results import short
 
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
     from colab_env.interpreter import Interpreter
 
-_TABLES = (("project",), ("tool",), ("tool", "poetry"), ("virtualenvs",), ("virtualenvs", "options"))
+_LARGEST = 2**20  # bytes; a person wrote it
+# What has to be of a type wherever it stands; "*" is every key of a table.
+_TABLES = (
+    *("project", "project.optional-dependencies", "dependency-groups", "virtualenvs", "virtualenvs.options"),
+    *("tool", "tool.poetry", "tool.poetry.dependencies", "tool.poetry.dev-dependencies", "tool.poetry.group"),
+    *("tool.poetry.group.*", "tool.poetry.group.*.dependencies"),
+)
+_LISTS = ("project.dependencies", "project.dynamic", "project.optional-dependencies.*", "dependency-groups.*")
+_TEXTS = ("project.name", "project.requires-python", "tool.poetry.name")
+_SHAPES: tuple[tuple[tuple[str, ...], type, str, str], ...] = (
+    (_TABLES, Mapping, "a table", "write it as [{}]"),
+    (_LISTS, list, "a list", 'write it as {} = ["..."]'),
+    (_TEXTS, str, "a text", 'write it as {} = "..."'),
+)
+_Document = TypeVar("_Document", bound=Mapping[str, Any])
 _NEW = """\
 [project]
 name = "{name}"
@@ -42,16 +56,15 @@ class Pyproject:
     content: bytes | None = field(repr=False)
 
     @classmethod
-    def read(cls, project: Path) -> Pyproject:
-        """Read the file in the directory `project`."""
-        path = project / "pyproject.toml"
-        return cls(path=path, content=_content(path))
+    def read(cls, project: Path, *, name: str = "pyproject.toml") -> Pyproject:
+        """Read the file of this name in the directory `project`."""
+        path = project / name
+        return cls(path=path, content=_files.content(path, largest=_LARGEST))
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """Return what it says, as plain values; empty where there is none."""
-        document = _parsed(self.path, self.content)
-        return document.unwrap() if document is not None else {}
+        return {} if self.content is None else _read_as(self.path, self.content, toml_text.parsed)
 
     @property
     def requires_python(self) -> str | None:
@@ -149,37 +162,33 @@ def _set(table: Any, key: str, *, value: bool) -> None:
 
 
 def _read(path: Path) -> TOMLDocument | None:
-    return _parsed(path, _content(path))
+    content = _files.content(path, largest=_LARGEST)
+    return None if content is None else _read_as(path, content, toml_text.document)
 
 
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes() if path.exists() else None
-    except OSError as error:
-        msg = f"{short(path)} cannot be read as TOML: {error}"
-        raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
-
-
-def _parsed(path: Path, content: bytes | None) -> TOMLDocument | None:
-    if content is None:
-        return None
-    import tomlkit
-    from tomlkit.exceptions import ParseError, TOMLKitError
-
+def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _Document:
     try:
         # Lines end as Python's text files end them: the line ends of the file itself are kept by whoever writes it.
-        document = tomlkit.parse(content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))
-    except ParseError as error:
-        msg = f"{short(path)}, line {error.line}, column {error.col}: {str(error).split(' at line')[0]}"
-        raise ProjectFileError(msg, hint="mend that line; nothing was changed") from error
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        msg = f"{short(path)} cannot be read as TOML: {error}"
-        raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
-    for keys in _TABLES:
-        if not isinstance(_at(document, *keys), (Mapping, type(None))):
-            msg = f"{short(path)}: {'.'.join(keys)!r} is not a table"
-            raise ProjectFileError(msg, hint=f"write it as [{'.'.join(keys)}]; nothing was changed")
+        document = parse(content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))
+    except ValueError as error:
+        is_placed = str(error).startswith("line ")
+        msg = f"{short(path)}{', ' if is_placed else ' cannot be read as TOML: '}{error}"
+        hint = "mend that line; nothing was changed" if is_placed else "mend the file; nothing was changed"
+        raise ProjectFileError(msg, hint=hint) from error
+    for paths, kind, word, hint in _SHAPES:
+        for name in (each for each in paths if any(not isinstance(one, kind) for one in _all_at(document, each))):
+            msg = f"{short(path)}: {name!r} is not {word}"
+            raise ProjectFileError(msg, hint=f"{hint.format(name)}; nothing was changed")
     return document
+
+
+def _all_at(document: Any, name: str) -> list[Any]:
+    """Return what is there at a dotted name, for every key where that has "*"."""
+    found = [document]
+    for key in name.split("."):
+        tables = [each for each in found if isinstance(each, Mapping)]
+        found = [each[one] for each in tables for one in (each if key == "*" else (key,)) if one in each]
+    return found
 
 
 def _at(document: Any, *keys: str) -> Any:

@@ -128,9 +128,10 @@ class Request:
             receipt=venv.read_receipt(directory),
             python=python,
             source=source,
-            prefix=Path(prefix).expanduser().absolute(),
+            prefix=_files.named_path(prefix).absolute(),
             system_site_packages=system_site_packages,
         )
+        _ = pyproject.values  # what is wrong there is said before anything is done
         request.lock.format.check(
             request.lock, request.selection, keep=options.keep, system_site_packages=system_site_packages
         )
@@ -159,7 +160,7 @@ class Request:
     @property
     def python_path(self) -> Path | None:
         """Return the interpreter that the caller named by its path, or None."""
-        return Path(self.python).expanduser() if self.python is not None and "/" in self.python else None
+        return _files.named_path(self.python) if self.python is not None and "/" in self.python else None
 
     @property
     def requires_python(self) -> str | None:
@@ -221,12 +222,12 @@ class Request:
             return self.pyproject.content or b""
         if path == self.lock.path:
             return self.lock.content
-        return path.read_bytes() if path.is_file() else b""
+        return _files.content(path) or b""
 
 
 def project_directory(project: str | Path) -> Path:
     """Return the project's directory, absolute and without links. Where it is missing, the first file in it makes it."""
-    path = Path(project).expanduser().absolute()
+    path = _files.named_path(project).absolute()
     if path.exists() and not path.is_dir():
         msg = f"{short(path)} is a file, not a directory"
         raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")

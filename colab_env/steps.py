@@ -62,7 +62,7 @@ def install_miniconda(
     NotOursError, NotWritableError or DiskFullError.
     """
     source = conda.Source(distribution=distribution, installer=installer, sha256=sha256, mirror=mirror)
-    target = Path(prefix).expanduser().absolute()
+    target = _files.named_path(prefix).absolute()
     return conda_source.install(source, parse_specifier(python or "*"), prefix=target, machine=Machine.detect())
 
 

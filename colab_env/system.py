@@ -6,7 +6,6 @@ stand for the interpreter they were made from, and pyenv's shims are passed over
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,9 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _process
+from colab_env import _process, _state
 from colab_env.errors import CommandError, NoSuchPythonError
-from colab_env.interpreter import OLDEST, Interpreter, fits_short_version, format_specifier, unsupported_python_message
+from colab_env.interpreter import (
+    OLDEST,
+    Interpreter,
+    fits_short_version,
+    format_specifier,
+    require_version,
+    unsupported_python_message,
+)
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -38,7 +44,7 @@ markers = {"os_name": os.name, "sys_platform": sys.platform, "platform_machine":
  "platform_system": p.system(), "platform_version": p.version(), "implementation_name": sys.implementation.name,
  "python_version": ".".join(p.python_version_tuple()[:2]), "python_full_version": p.python_version(),
  "implementation_version": p.python_version()}
-print(json.dumps([places, markers]))
+print(json.dumps({"directories": places, "markers": markers}))
 """
 
 
@@ -51,10 +57,14 @@ class SitePaths:
 
 
 def query_interpreter(python: Interpreter, *, machine: Machine) -> SitePaths:
-    """Ask a Python where its packages are. Raises CommandError when it does not start."""
+    """Ask a Python where its packages are. Raises CommandError when it does not start, or is none."""
     answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(machine.environ))
-    places, markers = json.loads(answer.lines[-1])
-    return SitePaths(directories=tuple(map(Path, places)), markers=markers)
+    try:
+        found: SitePaths = _state.from_json(answer.lines[-1], SitePaths)
+    except (ValueError, IndexError) as error:
+        msg = f"{python.path} does not answer as a Python does"
+        raise _process.failed(answer, message=msg, hint="choose another Python, or mend this one") from error
+    return found
 
 
 def machine_python(machine: Machine) -> Interpreter | None:
@@ -112,7 +122,8 @@ def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     environ = _process.child_environ(machine.environ)
     try:
         answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
-        name, version, base, level = json.loads(answer.lines[-1])
+        name, version, base, level = _state.from_json(answer.lines[-1], tuple[str, ...])
+        require_version(version)
     except (CommandError, ValueError, IndexError):
         return None
     too_old = tuple(int(part) for part in version.split(".")[:2]) < OLDEST

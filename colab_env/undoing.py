@@ -106,7 +106,7 @@ def undo(
     UsageError for a name that no step has.
     """
     machine, chosen = Machine.detect(), _checked(steps)
-    only = None if project is None else Path(os.path.realpath(Path(project).expanduser()))
+    only = None if project is None else Path(os.path.realpath(_files.named_path(project)))
     lock = machine_lock(machine)
     parents = _ledger.missing_parents(lock)
     with _files.translate_os_errors(machine.data), _process.stoppable(), _files.locked(lock):

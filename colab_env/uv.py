@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from colab_env import _files, _process, _report, _state, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
-from colab_env.interpreter import Interpreter, format_specifier
+from colab_env.interpreter import Interpreter, format_specifier, require_version
 from colab_env.wheels import WheelInstaller
 
 if TYPE_CHECKING:
@@ -20,6 +19,19 @@ if TYPE_CHECKING:
 
     from colab_env.index import Index
     from colab_env.machine import Machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPython:
+    """One Python in uv's list: `path` is None for one that is not installed."""
+
+    version: str
+    implementation: str
+    path: Path | None = None
+    variant: str = "default"
+
+    def __post_init__(self) -> None:
+        require_version(self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +108,9 @@ def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index
         answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
     except CommandError as error:
         raise _translate_error(error, format_specifier(specifier)) from error
+    if not answer.lines:
+        msg = f"uv finds no Python that fits {format_specifier(specifier)!r}"
+        raise NoSuchPythonError(msg, hint="`uv python list` shows what there is")
     path = Path(answer.lines[-1])
     return Interpreter(path=path, version=_version(uv, path, children), source="uv")
 
@@ -106,10 +121,23 @@ def _own(machine: Machine) -> Path:
 
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
-    lines = _process.run(argv, environ=children).lines
-    listed = json.loads(next(line for line in lines if line.startswith("[")))  # warnings may stand around it
-    real = path.resolve()
-    return str(next(each["version"] for each in listed if Path(each["path"]).resolve() == real))
+    answer, real = _process.run(argv, environ=children), path.resolve()
+    for each in listed(answer.lines):
+        if each.path is not None and each.path.resolve() == real:
+            return each.version
+    msg = f"uv has installed {path}, and does not list it"
+    raise _process.failed(
+        answer, message=msg, hint="run `uv python list --managed-python`, and see what is wrong there"
+    )
+
+
+def listed(lines: Sequence[str]) -> list[ListedPython]:
+    """Return what `uv python list` printed as JSON; nothing where it printed none. Warnings may stand around it."""
+    try:
+        found = _state.from_json(next((line for line in lines if line.startswith("[")), ""), list[ListedPython])
+    except ValueError:
+        return []
+    return cast("list[ListedPython]", found)
 
 
 def _translate_error(error: CommandError, request: str) -> CommandError | NoSuchPythonError | NetworkError:

@@ -11,6 +11,10 @@ from colab_env import _process, content, index
 from colab_env.errors import CommandError, DiskFullError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
+# uv's words, then pip's.
+_UNREACHED = re.compile(
+    "Failed to fetch|Failed to download|error sending request|Max retries exceeded|NewConnectionError"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +119,7 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
             "no space left on the disk while packages were installed",
             hint="free some space, then run the same call again",
         )
-    # uv's words, then pip's.
-    if found := re.search(
-        r".*(?:Failed to fetch|Failed to download|error sending request|Max retries exceeded|NewConnectionError).*",
-        text,
-    ):
-        msg = f"the package index cannot be reached: {found[0].strip()}"
+    if unreached := next((line for line in error.lines if _UNREACHED.search(line)), None):
+        msg = f"the package index cannot be reached: {unreached.strip()}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")
     return index.not_an_index(environ, error.lines) or error

@@ -67,7 +67,12 @@ def any_format(request):
     return request.param
 
 
-def locked(project: Path, each, text: str = "# nothing\n") -> Path:
+# Poetry always writes it, and refuses a file without it.
+NOTHING = {"poetry.lock": '[metadata]\nlock-version = "2.1"\n'}
+
+
+def locked(project: Path, each, text: str | None = None) -> Path:
+    text = NOTHING.get(each.name, "# nothing\n") if text is None else text
     path = project / (each.file_names[0] if each.file_names else "lesson.py")
     path.write_text(text)
     return path

@@ -15,7 +15,7 @@ from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from colab_env import _report, index
+from colab_env import index, toml_text
 from colab_env.errors import LockMismatchError, ProjectFileError, UsageError
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.locks.poetry_sources import Source
@@ -30,8 +30,6 @@ _MAIN = "default"
 _INHERIT = "inherit_metadata"
 _VCS = ("git", "hg", "svn", "bzr")
 _HASH = re.compile(r"\w+:[0-9a-fA-F]+")
-# tomllib takes time and memory with the square of a key's parts.
-_DEEP = re.compile(r"(?<![\w-])(?:[\w-]+\s*\.\s*){100}")
 # As PDM's own build backend writes the project's directory, and as hatchling does.
 _ROOT = re.compile(r"file:///\$\{PROJECT_ROOT\}|\{root:uri\}")
 _VARIABLE = re.compile(r"\$\{(.+?)\}")
@@ -146,7 +144,7 @@ class _Project:
         try:
             return cls._of(values)
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            msg = f"{short(lock.pyproject.path)} is not as PDM reads it: {_report.clean(str(error))}"
+            msg = f"{short(lock.pyproject.path)} is not as PDM reads it: {error}"
             raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
 
     @classmethod
@@ -265,27 +263,9 @@ def _document(lock: LockFile) -> dict[str, Any]:
     if len(lock.content) > _LARGEST:
         msg = f"it has {len(lock.content)} bytes"
         raise ValueError(msg)
-    text = lock.content.decode("utf-8-sig")
-    if _DEEP.search(text):
-        msg = "a key is nested too deeply"
-        raise ValueError(msg)
-    document = _parsed(text)
+    document = toml_text.parsed(lock.content.decode("utf-8-sig").replace("\r\n", "\n"))
     document["metadata"]["lock_version"].partition(".")
     return {"package": [], **document}
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        import tomllib  # type: ignore[import-not-found]
-    except ImportError:
-        import tomlkit
-        from tomlkit.exceptions import TOMLKitError
-
-        try:
-            return tomlkit.parse(text).unwrap()
-        except TOMLKitError as error:
-            raise ValueError(str(error)) from error
-    return dict(tomllib.loads(text.replace("\r\n", "\n")))
 
 
 def _inherits(document: Mapping[str, Any]) -> bool:

@@ -284,5 +284,4 @@ def _checksum(pipfile: Mapping[str, Any], sources: Any, spell: Callable[[str], s
 
 
 def _pipfile(lock: LockFile) -> Pyproject:
-    path = lock.directory / "Pipfile"
-    return Pyproject(path=path, content=path.read_bytes() if path.is_file() else None)
+    return Pyproject.read(lock.directory, name="Pipfile")

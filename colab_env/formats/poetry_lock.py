@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _process, poetry
-from colab_env.errors import ColabEnvError, MissingStepError
+from colab_env import _process, poetry, toml_text
+from colab_env.errors import ColabEnvError, MissingStepError, ProjectFileError
 from colab_env.locks import installing, poetry_sources, requirements_text
-from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.pyproject import Pyproject
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection, Target
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _FORMAT = "2.1"  # as Poetry 2 writes it: groups and markers stand at each package
+_METADATA = re.compile(rb"(?m)^[ \t]*\[[ \t]*metadata[ \t]*\]|^[ \t]*metadata[ \t]*[.=]")
 _TWICE = re.compile(r"://([^/@\s]+@)\1")  # how the export plugin writes a name and password that stand in the address
 
 
@@ -52,7 +56,18 @@ class PoetryLock(LockFormat):
         return _exported(lock, selection, machine=machine)
 
     def sources(self, lock: LockFile) -> Sequence[Source]:
-        return poetry_sources.read(lock.path.read_text(encoding="utf-8"))  # Poetry may just have made it
+        made = replace(lock)  # Poetry may just have written it
+        with reading(made):
+            return poetry_sources.read(made.text)
+
+    def check_content(self, lock: LockFile) -> None:
+        super().check_content(lock)
+        if lock.is_there and not _METADATA.search(lock.content):
+            msg = f"{short(lock.path)} cannot be read as poetry.lock: it has no [metadata], which Poetry always writes"
+            raise ProjectFileError(
+                msg, hint="delete it, and it is made anew; or run `poetry lock`; nothing was changed"
+            )
+        Pyproject.read(lock.directory, name="poetry.toml").values  # noqa: B018  (it raises for what is damaged)
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         if target.uv is None or selection.installer == "poetry":
@@ -134,7 +149,7 @@ def _install_guess(lock: LockFile, selection: Selection, *, target: Target) -> N
 
 def read(text: str, groups: Collection[str]) -> str:
     """Return the packages of the main dependencies and of some groups in pip's format, without those of extras."""
-    return _requirements(poetry_sources.parsed(text), groups)
+    return _requirements(toml_text.parsed(text), groups)
 
 
 def guess(text: str, groups: Collection[str]) -> str | None:
@@ -143,16 +158,14 @@ def guess(text: str, groups: Collection[str]) -> str | None:
     Not so certain are older formats and packages of other sources than the default index. Quick is Python's own parser,
     from 3.11 on; tomlkit takes seconds for a large file.
     """
-    try:
-        import tomllib  # type: ignore[import-not-found]
-    except ImportError:
+    if sys.version_info < (3, 11):
         return None
     try:
-        document = tomllib.loads(text)
+        document = toml_text.parsed(text)
         if document["metadata"]["lock-version"] != _FORMAT or any("source" in each for each in document["package"]):
             return None
         return _requirements(document, groups)
-    except (KeyError, TypeError, AttributeError, RecursionError, tomllib.TOMLDecodeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
 

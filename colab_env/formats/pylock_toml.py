@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from colab_env import _files
+from colab_env import _files, toml_text
 from colab_env.locks import installing
-from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.locks.lock_format import LockFile, LockFormat, reading
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection, Target
@@ -52,7 +52,9 @@ class PylockToml(LockFormat):
             if selection.left_out is not None:
                 text = installer.pylock(lock.path, python=target.python, options=_options(selection))
                 path = scratch / "pylock.toml"
-                left = without(lock.text, selection.left_out(text), directory=lock.directory)
+                names = selection.left_out(text)
+                with reading(lock):
+                    left = without(lock.text, names, directory=lock.directory)
                 _files.write_text(path, left)
             argv: list[str | Path] = [*target.options, "--exact", *_options(selection), "-r", path]
             installer.install(argv, python=target.python, cwd=lock.directory)
@@ -68,9 +70,7 @@ def _options(selection: Selection) -> list[str]:
 
 def read(text: str) -> str:
     """Return what the lock file names in pip's requirements format, without hashes; markers are kept where pip has them."""
-    import tomlkit
-
-    return "".join(f"{_line(each)}\n" for each in tomlkit.parse(text).unwrap().get("packages", []))
+    return "".join(f"{_line(each)}\n" for each in toml_text.parsed(text).get("packages", []))
 
 
 def hashes(text: str) -> dict[str, frozenset[str]]:
@@ -101,7 +101,7 @@ def without(text: str, names: Collection[str], *, directory: Path) -> str:
     """Return the lock file without these (normalized) packages, its paths, relative to `directory`, made absolute."""
     import tomlkit
 
-    document: dict[str, Any] = tomlkit.parse(text).unwrap()
+    document = toml_text.parsed(text)
     left = [each for each in document.get("packages", []) if canonicalize_name(each["name"]) not in names]
     for source in (source for each in left for source in _sources(each)):
         if "path" in source:

@@ -29,10 +29,10 @@ class Script(LockFormat):
         return f"the block in {lock.path.name}"
 
     def requires_python(self, lock: LockFile) -> str | None:
-        return script_block.requires_python(script_block.block(lock.path))
+        return script_block.read(script_block.block(lock.path), lock.path).requires_python
 
     def digest(self, lock: LockFile) -> str:
-        return hashlib.sha256(script_block.block(lock.path).encode()).hexdigest()
+        return _digest(script_block.block(lock.path))
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
@@ -43,7 +43,11 @@ class Script(LockFormat):
 
 def write_block(block: str, machine: Machine) -> Path:
     """Write the block of a notebook where uv can read it, and return the path: one for each content."""
-    path = machine.data / "scripts" / f"{hashlib.sha256(block.encode()).hexdigest()[:16]}.py"
+    path = machine.data / "scripts" / f"{_digest(block)[:16]}.py"
     if not path.is_file():
         _files.write_text(path, block)
     return path
+
+
+def _digest(block: str) -> str:
+    return hashlib.sha256(block.encode("utf-8", "surrogatepass")).hexdigest()

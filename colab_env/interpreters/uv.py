@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,11 +90,7 @@ def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tu
     argv: list[str | Path] = [program, "python", "list", "--managed-python", "--output-format", "json"]
     try:
         lines = _process.run(argv, environ=uv.environ(machine, index.settings(machine))).lines
-        found = json.loads(next(line for line in lines if line.startswith("[")))
-    except (CommandError, ValueError, StopIteration):
+    except CommandError:
         return []
-    usual = [
-        each for each in found if each["implementation"] == "cpython" and each.get("variant", "default") == "default"
-    ]
-    fitting = [each for each in usual if specifier.contains(each["version"], prereleases=False)]
-    return [(each["version"], Path(each["path"]) if each.get("path") else None) for each in fitting]
+    usual = [each for each in uv.listed(lines) if each.implementation == "cpython" and each.variant == "default"]
+    return [(each.version, each.path) for each in usual if specifier.contains(each.version, prereleases=False)]

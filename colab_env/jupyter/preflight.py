@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _process
+from colab_env import _process, _state
 from colab_env.jupyter import kernelspec
 
 if TYPE_CHECKING:
@@ -27,6 +27,23 @@ class Outcome:
     failure: str | None
     seconds: Mapping[str, float]
     log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Check:
+    name: str
+    ok: bool
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What `_preflight.py` prints."""
+
+    ok: bool
+    checks: tuple[_Check, ...]
+    log: tuple[str, ...]
 
 
 def try_kernel(
@@ -66,11 +83,10 @@ def _client(machine: Machine, spec: Mapping[str, Any], site: Path) -> tuple[Path
 
 def _outcome(finished: _process.Finished) -> Outcome:
     try:
-        answer = json.loads(finished.lines[-1])
+        answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
     except (ValueError, IndexError):
         return Outcome(failure="the kernel could not be tried", seconds={}, log=finished.lines[-12:])
-    failed = [f"{each['name']}: {each['detail']}" for each in answer["checks"] if not each["ok"]]
-    seconds = {each["name"]: each["seconds"] for each in answer["checks"]}
-    return Outcome(
-        failure=None if answer["ok"] else (failed or ["it did not start"])[0], seconds=seconds, log=tuple(answer["log"])
-    )
+    failed = [f"{each.name}: {each.detail}" for each in answer.checks if not each.ok]
+    seconds = {each.name: each.seconds for each in answer.checks}
+    failure = None if answer.ok else (failed or ["it did not start"])[0]
+    return Outcome(failure=failure, seconds=seconds, log=answer.log)

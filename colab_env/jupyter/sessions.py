@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from colab_env import _files
+from colab_env import _files, _state
 from colab_env.standalone import _leave
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ class Session:
 
     def _request(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return {"method": method, "url": self.api + path, "headers": dict(self.headers), "body": body}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ListedKernel:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """One session in a server's list."""
+
+    id: str
+    kernel: _ListedKernel | None = None
 
 
 def connection_file(machine: Machine) -> Path | None:
@@ -75,11 +89,10 @@ def _runtime_directory(machine: Machine) -> Path:
 
 def _session(api: str, headers: dict[str, str], kernel_id: str) -> Session | None:
     try:
-        listed = _leave.call("GET", f"{api}sessions", headers)
-    except (URLError, OSError, ValueError):
+        listed: list[_Listed] = _state.typed(list[_Listed], _leave.call("GET", f"{api}sessions", headers))
+    except (URLError, OSError, ValueError, RecursionError, OverflowError):
         return None
     for each in listed:
-        kernel = each.get("kernel") or {}
-        if kernel.get("id") == kernel_id:
-            return Session(api=api, headers=headers, id=each["id"], kernel_id=kernel_id, kernel_name=kernel["name"])
+        if each.kernel is not None and each.kernel.id == kernel_id:
+            return Session(api=api, headers=headers, id=each.id, kernel_id=kernel_id, kernel_name=each.kernel.name)
     return None

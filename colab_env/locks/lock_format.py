@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import _report
+from colab_env import _files
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import installing
 from colab_env.pyproject import Pyproject
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from colab_env.locks.installing import Selection, Target
     from colab_env.locks.poetry_sources import Source
     from colab_env.machine import Machine
+
+
+_CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +45,13 @@ class LockFile:
 
     @cached_property
     def is_there(self) -> bool:
-        return self.path.is_file()
+        """Say whether anything is at the path; what is no file is refused when it is read."""
+        return os.path.lexists(self.path)
 
     @cached_property
     def content(self) -> bytes:
-        """Return the file's bytes; nothing where it is not there."""
-        return self.path.read_bytes() if self.is_there else b""
+        """Return the file's bytes; nothing where it is not there. Raises ProjectFileError for what is no file."""
+        return _files.content(self.path) or b""
 
     @property
     def text(self) -> str:
@@ -74,11 +80,11 @@ def reading(lock: LockFile) -> Iterator[None]:
     """Raise ProjectFileError for a file that is damaged: what is not as its tool writes it fails in many ways."""
     try:
         yield
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         # A parser's words say where; those of Python would name this package's own variables.
         reason = str(error).partition("\n")[0] if isinstance(error, ValueError) else "it is not as its tool writes it"
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else reason
-        msg = f"{short(lock.path)} cannot be read as {lock.format.name}: {_report.clean(reason)}"
+        msg = f"{short(lock.path)} cannot be read as {lock.format.name}: {reason}"
         raise ProjectFileError(
             msg, hint="mend the file, or make it anew with its own tool; nothing was changed"
         ) from error
@@ -139,7 +145,7 @@ class LockFormat:
     def check(
         self, lock: LockFile, selection: Selection, *, keep: Sequence[str] = (), system_site_packages: bool = True
     ) -> None:
-        """Raise UsageError for options that this format does not have."""
+        """Raise UsageError for options that this format does not have, ProjectFileError for a file that cannot be read."""
         given = (("extras", selection.extras), ("groups", selection.groups))
         missing = [name for name, value in given if value and name not in self.options]
         if missing:
@@ -155,6 +161,16 @@ class LockFormat:
                 raise UsageError(
                     msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
                 )
+        self.check_content(lock)
+
+    def check_content(self, lock: LockFile) -> None:
+        """Raise ProjectFileError for a file that nobody can read, before anything is done: as far as that is quickly seen."""
+        if found := _CONFLICT.search(lock.content):
+            line = lock.content.count(b"\n", 0, found.start()) + 1
+            msg = f"{short(lock.path)}, line {line}: it has the marks of a git conflict"
+            raise ProjectFileError(
+                msg, hint="resolve the conflict, or make the file anew with its own tool; nothing was changed"
+            )
 
     def missing_tool(self, machine: Machine) -> str | None:
         """Return why the tool that reads it has to be installed by a step of its own, or None."""

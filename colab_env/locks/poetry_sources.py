@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from colab_env import toml_text
 from colab_env.locks import requirements_text
 
 _DEFAULT = ("--index-url", "-i")
@@ -34,7 +34,7 @@ def read(text: str) -> list[Source]:
     """Return where the packages of an index come from, or nothing if all are from the default one."""
     if 'type = "legacy"' not in text:  # a large file takes seconds to read
         return []
-    packages = parsed(text).get("package", [])
+    packages = toml_text.parsed(text).get("package", [])
     return [
         Source(
             name=canonicalize_name(each["name"]),
@@ -45,18 +45,6 @@ def read(text: str) -> list[Source]:
         for each in packages
         if each.get("source", {}).get("type", "legacy") == "legacy"
     ]
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """Return a TOML file as plain values. Raises ValueError. Before Python 3.11 that takes seconds for a large lock."""
-    try:
-        import tomllib  # type: ignore[import-not-found]
-    except ImportError:
-        import tomlkit
-
-        return tomlkit.parse(text).unwrap()
-    found: dict[str, Any] = tomllib.loads(text)
-    return found
 
 
 def with_sources(text: str, sources: Sequence[Source], *, project: str) -> tuple[str, str | None]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import pkgutil
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import formats
+from colab_env import _files, formats
 from colab_env.errors import UsageError
 from colab_env.locks.lock_format import LockFile, LockFormat
 from colab_env.pyproject import Pyproject
@@ -44,7 +45,7 @@ def find(project: Path, lock: str | Path | None = None, *, pyproject: Pyproject 
     """
     pyproject = pyproject or Pyproject.read(project)
     if lock is not None:
-        return _named(project / Path(lock).expanduser(), pyproject)
+        return _named(project / _files.named_path(lock), pyproject)
     return next(iter(candidates(project, pyproject=pyproject)), None) or to_be_made(project, pyproject)
 
 
@@ -55,7 +56,7 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     """
     pyproject = pyproject or Pyproject.read(project)
     named = [(project / name, each) for each in all_formats() for name in each.file_names]
-    there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if path.is_file()]
+    there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if os.path.lexists(path)]
     if any(each.format.is_loose for each in there) and pyproject.has_dependencies:
         there = [each for each in there if not each.format.is_loose]
     return there
@@ -76,7 +77,7 @@ def _named(path: Path, pyproject: Pyproject) -> LockFile:
         msg = f"{path.name} is not a lock file of a known kind"
         names = ", ".join(name for each in all_formats() for name in each.file_names)
         raise UsageError(msg, hint=f"give one of {names}, or a script or notebook with a block of PEP 723")
-    if not path.is_file():
+    if not os.path.lexists(path):
         msg = f"there is no lock file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the project; nothing was changed")
     beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)

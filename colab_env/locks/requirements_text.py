@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from colab_env import _files
+
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
 # In environment.yml as items of the list under `pip:`.
-_INCLUDE = re.compile(r"""(?m)^\s*(?:-\s+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?\s*([^\s"']+)""")
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9A-Fa-f]+)")
+_INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"']+)""")
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 
@@ -30,22 +33,26 @@ class Wanted:
 
 def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
     """Return by name what the lines ask for under these markers; includes and other options are passed over."""
-    found = (_wanted(_plain(line), markers) for line in _logical_lines(text))
+    found = (_wanted(line, markers) for line in map(_plain, _logical_lines(text)) if line)
     return {each.name: each for each in found if each is not None}
 
 
 def with_included(path: Path) -> list[tuple[str, bytes]]:
     """Return name and content of a file and of all that it includes, in environment.yml as items under `pip:` too."""
-    found: dict[Path, bytes] = {}
+    found: list[tuple[str, bytes]] = []
+    seen: set[str] = set()
     left = [path]
     while left:
         current = left.pop()
-        if current in found:
+        real = os.path.realpath(current)  # one file has any number of paths, such as x/../x/../a.txt
+        if real in seen:
             continue
-        found[current] = current.read_bytes() if current.is_file() else b""
-        text = found[current].decode("utf-8", errors="replace")
+        seen.add(real)
+        content = _files.content(current) or b""
+        found.append((current.name, content))
+        text = content.decode("utf-8", errors="replace")
         left += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
-    return [(each.name, content) for each, content in found.items()]
+    return found
 
 
 def requirements(text: str) -> list[tuple[str, Requirement]]:
@@ -78,15 +85,15 @@ def hashes(text: str) -> dict[str, frozenset[str]]:
 
 
 def _logical_lines(text: str) -> list[str]:
-    lines: list[str] = []
+    lines: list[list[str]] = []
     goes_on = False
     for line in text.splitlines():
         if goes_on:
-            lines[-1] += f"\n{line}"
+            lines[-1].append(line)
         else:
-            lines.append(line)
+            lines.append([line])
         goes_on = line.endswith("\\")
-    return lines
+    return ["\n".join(each) for each in lines]
 
 
 def _plain(line: str) -> str:
@@ -100,8 +107,8 @@ def _name(line: str) -> str | None:
 
 def _requirement(line: str) -> Requirement | None:
     try:
-        return Requirement(line)
-    except InvalidRequirement:
+        return Requirement(line) if line else None
+    except (InvalidRequirement, RecursionError):
         return None
 
 

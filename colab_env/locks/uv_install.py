@@ -22,6 +22,7 @@ from colab_env.results import short
 _STALE = re.compile(r"needs to be updated|existing lockfile due to|No solution found when resolving dependencies")
 _OTHER_INDEX = re.compile(r"existing lockfile due to missing \w+ index")
 _EXPORT = ("export", "--no-header", "--no-annotate")
+_UNFIT = "incompatible with the `pylock.toml`'s Python requirement"
 _LOG = "uv_lock_operations=debug,uv::commands::project::lock=debug"  # says why a uv.lock does not fit
 
 
@@ -149,8 +150,8 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
         msg = f"uv could not build {built[1]}:\n{_tail(text, built.start())}"
         return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
-    if found := re.search(r".*incompatible with the `pylock\.toml`'s Python requirement.*", text):
-        return NoSuchPythonError(found[0].strip(), hint="choose another Python")
+    if unfit := next((line for line in error.lines if _UNFIT in line), None):
+        return NoSuchPythonError(unfit.strip(), hint="choose another Python")
     return wheels.translate_error(error, environ)
 
 

@@ -193,7 +193,7 @@ def told(lines: Sequence[str]) -> tuple[str, ...]:
     start = text.find("{")
     try:
         found, _ = json.JSONDecoder().raw_decode(text[start:]) if start >= 0 else ({}, 0)
-    except ValueError:
+    except (ValueError, RecursionError):
         return tuple(lines)
     message = found.get("message") or found.get("error") if isinstance(found, dict) else None
     if not message:
@@ -205,5 +205,5 @@ def told(lines: Sequence[str]) -> tuple[str, ...]:
 def channels_with_terms(lines: Sequence[str]) -> list[str]:
     """Return the addresses of the channels whose terms nobody has accepted, as conda lists them."""
     # In a list: an address on a line of its own is the documentation's.
-    listed = re.findall(r"^\s*[-•‣]\s+(https?://[^\s,\"'\\]+)\s*$", "\n".join(told(lines)), re.MULTILINE)
+    listed = re.findall(r"^[ \t]*[-•‣][ \t]+(https?://[^\s,\"'\\]+)[ \t]*$", "\n".join(told(lines)), re.MULTILINE)
     return list(dict.fromkeys(listed))

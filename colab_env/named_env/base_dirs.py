@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colab_env import _files, toml_text
 from colab_env.errors import UsageError
 from colab_env.results import short
 
@@ -26,9 +27,9 @@ def bases(machine: Machine, option: str | Path | None = None) -> tuple[Path, ...
     is not TOML.
     """
     if option:
-        return (_absolute(Path(option).expanduser().absolute(), "--base"),)
+        return (_absolute(_files.named_path(option).absolute(), "--base"),)
     if named := [part for part in machine.environ.get(VARIABLE, "").split(":") if part]:
-        return tuple(_absolute(Path(part), VARIABLE) for part in named)
+        return tuple(_absolute(_files.named_path(part), VARIABLE) for part in named)
     return _configured(machine) or default(machine)
 
 
@@ -41,7 +42,7 @@ def default(machine: Machine) -> tuple[Path, ...]:
 def _configured(machine: Machine) -> tuple[Path, ...]:
     directory = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
     for path in (directory / "colab-env.toml", SYSTEM_CONFIG):
-        if not _is_closed(path) and path.is_file() and (found := _read(path)):
+        if not _is_closed(path) and (found := _read(path)):
             return found
     return ()
 
@@ -52,15 +53,12 @@ def _read(path: Path) -> tuple[Path, ...]:
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
         msg = f"`base` in {short(path)} is neither a directory nor a list of directories"
         raise UsageError(msg, hint=f'write base = "{SYSTEM}", for example')
-    return tuple(_absolute(Path(each).expanduser(), short(path)) for each in listed)
+    return tuple(_absolute(_files.named_path(each), short(path)) for each in listed)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    import tomlkit
-
     try:
-        return tomlkit.parse(text).unwrap()
+        return toml_text.parsed((_files.content(path) or b"").decode("utf-8"))
     except ValueError as error:
         msg = f"{short(path)} is not TOML: {error}"
         raise UsageError(msg, hint="mend that line") from error

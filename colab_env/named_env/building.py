@@ -72,7 +72,7 @@ def choose_python(recipe: Recipe, *, machine: Machine) -> Interpreter:
     """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used."""
     asked = recipe.specifier()
     if "/" in asked:
-        return system.at_path(Path(asked).expanduser(), machine=machine)
+        return system.at_path(_files.named_path(asked), machine=machine)
     specifier = parse_specifier(asked)
     own = system.inspect(machine.machine_python, machine=machine)
     if own is not None and specifier.contains(own.version):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from colab_env import _files
 from colab_env.errors import UsageError
 from colab_env.locks import registry
 from colab_env.locks.lock_format import LockFile
@@ -65,7 +66,7 @@ class Recipe:
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode())
         named = [self.project / name for name in _PROJECT_FILES] if self.project else []
         for path in named:
-            digest.update(f"{path.name}\0".encode() + (path.read_bytes() if path.is_file() else b"") + b"\0")
+            digest.update(f"{path.name}\0".encode() + (_files.content(path) or b"") + b"\0")
         if self.requirements:
             digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
         if lock := self.lock:
@@ -82,7 +83,7 @@ class Recipe:
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:
     if path is None:
         return None
-    path = path.expanduser().absolute()
+    path = _files.named_path(path).absolute()
     if path.is_dir() if is_directory else path.is_file():
         return path
     msg = f"there is no {'directory' if is_directory else 'file'} {short(path)}"

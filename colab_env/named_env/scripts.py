@@ -6,27 +6,21 @@ import hashlib
 import shutil
 import sysconfig
 from pathlib import Path
-from typing import Any
 
 from colab_env import _files
 from colab_env.errors import MissingStepError, ScriptError
 from colab_env.locks import script_block
 from colab_env.named_env.recipe import Recipe
-from colab_env.results import short
 
 LONGEST_LINE = 127  # bytes; Linux 5.1 and later take 255
 
 
 def recipe(script: Path) -> Recipe | None:
     """Return what the script's PEP 723 block asks for, or None when it has none. Raises ScriptError for a bad one."""
-    blocks = script_block.blocks(_text(script))
-    if not blocks:
+    if not script_block.blocks(_text(script)):
         return None
-    if len(blocks) > 1:
-        msg = f"{short(script)} has {len(blocks)} blocks `# /// script`"
-        raise ScriptError(msg, hint="keep one of them (PEP 723)")
-    values = _toml(blocks[0]["content"], script)
-    return Recipe(python=values.get("requires-python"), packages=tuple(sorted(values.get("dependencies", ()))))
+    values = script_block.read(script_block.block(script), script)
+    return Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
 
 
 def environment_name(asked: Recipe) -> str:
@@ -75,27 +69,6 @@ def write_first_line(script: Path, line: str) -> bool:
 
 
 def _text(script: Path) -> str:
-    try:
-        with script.open(encoding="utf-8", newline="") as handle:
-            text = handle.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        msg = f"cannot read the script {short(script)}: {reason}"
-        raise ScriptError(msg, hint="give the path of a script") from error
-    return text.replace("\r\n", "\n")  # Linux looks for an interpreter whose name ends in a carriage return
-
-
-def _toml(content: str, script: Path) -> dict[str, Any]:
-    import tomlkit
-
-    lines = content.splitlines(keepends=True)
-    try:
-        values = tomlkit.parse("".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)).unwrap()
-    except ValueError as error:
-        msg = f"the block `# /// script` in {short(script)} is not TOML: {error}"
-        raise ScriptError(msg, hint="mend that line") from error
-    dependencies, python = values.get("dependencies", []), values.get("requires-python", "")
-    if not isinstance(python, str) or not all(isinstance(each, str) for each in dependencies):
-        msg = f"the block `# /// script` in {short(script)} has a `dependencies` or `requires-python` of another type"
-        raise ScriptError(msg, hint="`dependencies` is a list of strings, `requires-python` a string (PEP 723)")
-    return dict(values)
+    return script_block.text(script).replace(
+        "\r\n", "\n"
+    )  # Linux looks for an interpreter whose name ends in a carriage return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,9 +14,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from colab_env import _files
+
 if TYPE_CHECKING:
+    from packaging.markers import Marker
     from packaging.specifiers import SpecifierSet
 
+_MODULE = re.compile(r"\w[\w.-]{0,100}")
 _KINDS = ("*.dist-info", "*.egg-info")
 
 
@@ -36,26 +42,29 @@ class Distribution:
         """Yield what it needs under these markers, and with these extras."""
         for each in self.requires:
             chosen = ({**markers, "extra": extra} for extra in ("", *extras))
-            if each.marker is None or any(each.marker.evaluate(one) for one in chosen):
+            if each.marker is None or any(_holds(each.marker, one) for one in chosen):
                 yield each
 
     def files(self) -> list[tuple[str, ...]]:
         """Return the parts of the path of each of its files below `site`; commands and bytecode are left out."""
-        listed = (metadata.Distribution.at(self.info).files or []) if self.info.suffix == ".dist-info" else []
-        parts = (path.parts for path in listed)
+        listed = _recorded(self.info) if self.info.suffix == ".dist-info" else []
+        parts = (path.parts for path in listed if "\0" not in str(path))
         found = [
-            each for each in parts if ".." not in each and "__pycache__" not in each and not each[0].startswith("/")
+            each
+            for each in parts
+            if each and ".." not in each and "__pycache__" not in each and not each[0].startswith("/")
         ]
         return found or self._top_level()
 
     def size(self) -> int:
         """Return the bytes that its files take, as its own record says; 0 when there is none."""
-        return sum(path.size or 0 for path in metadata.Distribution.at(self.info).files or [])
+        return sum(max(path.size or 0, 0) for path in _recorded(self.info))
 
     def _top_level(self) -> list[tuple[str, ...]]:
         # Debian's packages keep no record, but the names of the modules.
         named = self.info / "top_level.txt"
-        names = named.read_text(encoding="utf-8").split() if named.is_file() else [self.name.replace("-", "_")]
+        text = _files.content(named) or self.name.replace("-", "_").encode()
+        names = [each for each in text.decode("utf-8", "replace").split() if _MODULE.fullmatch(each)]
         places = (path for name in names for path in (self.site / name, *self.site.glob(f"{name}.*")))
         return [(self.info.name,), *((path.name,) for path in places if path.exists() and path.suffix != ".dist-info")]
 
@@ -102,8 +111,24 @@ def _read_one(info: Path) -> Distribution | None:
     return Distribution(name=canonicalize_name(name), version=version, requires=requires, info=info)
 
 
+def _recorded(info: Path) -> list[metadata.PackagePath]:
+    """Return the files that a distribution's record names; none where the record is damaged, or is not there."""
+    try:
+        return list(metadata.Distribution.at(info).files or [])
+    except (OSError, ValueError, TypeError, csv.Error):
+        return []
+
+
+def _holds(marker: Marker, environment: Mapping[str, str]) -> bool:
+    # What cannot be compared, such as 'a' < 'b', no installer takes for true.
+    try:
+        return marker.evaluate(dict(environment))
+    except (ValueError, KeyError):
+        return False
+
+
 def _requirement(line: str) -> Requirement | None:
     try:
         return Requirement(line)
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return None

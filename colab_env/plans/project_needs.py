@@ -11,8 +11,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
+from colab_env.errors import ProjectFileError
 from colab_env.plans.distributions import accepts
 from colab_env.pyproject import Pyproject
+from colab_env.results import short
 
 _POETRY_RANGE = re.compile(r"(\^|~(?![=]))\s*(\d+(?:\.\d+)*)(\S*)")
 
@@ -36,7 +38,15 @@ def read(project: Pyproject, markers: Mapping[str, str], *, extras: Iterable[str
     Poetry's newest form has a list under [project] and more about the same names under [tool.poetry]: both count.
     """
     document = project.values
-    return [*_standard(document, markers, extras), *_poetry(document.get("tool", {}).get("poetry", {}))]
+    try:
+        return [*_standard(document, markers, extras), *_poetry(document.get("tool", {}).get("poetry", {}))]
+    except (
+        ValueError,
+        KeyError,
+        RecursionError,
+    ) as error:  # a marker that compares what cannot be compared, such as 'a' < 'b'
+        msg = f"{short(project.path)} asks for packages in a way that cannot be read: {error}"
+        raise ProjectFileError(msg, hint="mend the file; nothing was changed") from error
 
 
 def refusal(needs: Iterable[Need], name: str, version: str) -> str | None:

@@ -41,7 +41,8 @@ _SAMPLES = ("pip", "poetry")  # whoever installed Poetry from an index has both 
 _PASSING = (408, 425, 429)  # status codes of faults that pass; those from 500 on are others
 _MOST_NAMES = 20  # packages to look for after a failure: each costs a request
 _SIMPLE = "application/vnd.pypi.simple.v1+json, */*;q=0.1"
-_LINK = re.compile(r"""(?i)href\s*=\s*["']?[^"'>]*?([^"'>/#?]+\.(?:whl|tar\.gz|zip))["'#?>\s]""")
+_LINK = re.compile(r"""(?i)href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
+_FILE = re.compile(r"(?i)[^/]+\.(?:whl|tar\.gz|zip)")
 _WHEEL = re.compile(r"[^-]+-([^-]+)-.*\.whl")
 
 
@@ -132,11 +133,18 @@ def _ask(index: str) -> tuple[bool | None, bool]:
             continue
         versions = [found[1] for found in map(_WHEEL.fullmatch, files) if found]
         # Poetry 2.1.0 does not take relative addresses from JSON, although PEP 691 allows them; 2.5.1 does.
-        if not _is_json(answer) or not versions or not str(answer.json()["files"][0].get("url")).startswith("http"):
+        if not versions or not _has_whole_addresses(answer):
             return False, True
         answers = _side_by_side(f"{index}/pypi/{name}/json", f"{index}/pypi/{name}/{versions[-1]}/json")
         return all(_is_json(each, "info", "urls") for each in answers), not any(map(_is_passing, answers))
     return None, False
+
+
+def _has_whole_addresses(answer: Any) -> bool:
+    document = _document(answer)
+    listed = document.get("files") if isinstance(document, dict) else None
+    first = listed[0] if isinstance(listed, list) and listed else None
+    return isinstance(first, dict) and str(first.get("url")).startswith("http")
 
 
 def _side_by_side(*addresses: str) -> list[Any]:
@@ -181,7 +189,9 @@ def _files(answer: Any) -> list[str]:
         return [str(each.get("filename")) for each in entries if isinstance(each, dict)]
     if answer is None or answer.status_code != 200:
         return []
-    return _LINK.findall(answer.content.decode("utf-8", "replace"))
+    addresses = map("".join, _LINK.findall(answer.content.decode("utf-8", "replace")))
+    names = (re.split("[#?]", each.strip(), maxsplit=1)[0].rpartition("/")[2] for each in addresses)
+    return [each for each in names if _FILE.fullmatch(each)]
 
 
 def _document(answer: Any) -> Any:
@@ -254,7 +264,7 @@ def _read(memory: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: dict[str, Any]) -> bool:
-    return entry["complete"] in (True, False, None) and isinstance(entry["again"], (int, float))
+    return isinstance(entry["complete"], (bool, type(None))) and isinstance(entry["again"], (int, float))
 
 
 def _remember(memory: Path, index: str, *, complete: bool | None, seconds: int) -> None:
