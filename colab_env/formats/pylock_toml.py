@@ -7,10 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from colab_env import _files, toml_text
-from colab_env.locks import installing
+from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 
 if TYPE_CHECKING:
@@ -60,7 +58,8 @@ class PylockToml(LockFormat):
             installer.install(argv, python=target.python, cwd=lock.directory)
         if target.pip:  # uv takes nothing else beside a pylock.toml
             installer.install([*target.options, "pip"], python=target.python, cwd=lock.directory)
-        return hashes(lock.text)
+        with reading(lock):
+            return hashes(lock.text)
 
 
 def _options(selection: Selection) -> list[str]:
@@ -75,11 +74,9 @@ def read(text: str) -> str:
 
 def hashes(text: str) -> dict[str, frozenset[str]]:
     """Return the hashes of every package's files, such as "sha256:9f86...", by normalized name."""
-    import tomlkit
-
-    packages = tomlkit.parse(text).unwrap().get("packages", [])
+    packages = toml_text.parsed(text).get("packages", [])
     return {
-        canonicalize_name(each["name"]): frozenset(
+        requirements_text.normalized(each["name"]): frozenset(
             f"{algorithm}:{digest}".lower()
             for source in _sources(each)
             for algorithm, digest in source.get("hashes", {}).items()
@@ -102,7 +99,7 @@ def without(text: str, names: Collection[str], *, directory: Path) -> str:
     import tomlkit
 
     document = toml_text.parsed(text)
-    left = [each for each in document.get("packages", []) if canonicalize_name(each["name"]) not in names]
+    left = [each for each in document.get("packages", []) if requirements_text.normalized(each["name"]) not in names]
     for source in (source for each in left for source in _sources(each)):
         if "path" in source:
             source["path"] = str(directory / source["path"])

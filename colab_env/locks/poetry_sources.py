@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING
 
 from colab_env import toml_text
 from colab_env.locks import requirements_text
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _DEFAULT = ("--index-url", "-i")
 _INDEX = re.compile(r"(?m)^(--index-url|--extra-index-url|-i)[ =]+(\S+)[ \t]*\n?")
@@ -37,7 +38,7 @@ def read(text: str) -> list[Source]:
     packages = toml_text.parsed(text).get("package", [])
     return [
         Source(
-            name=canonicalize_name(each["name"]),
+            name=requirements_text.normalized(each["name"]),
             version=each["version"],
             hashes=frozenset(file["hash"] for file in each.get("files", [])),
             url=each.get("source", {}).get("url"),
@@ -65,7 +66,7 @@ def with_sources(text: str, sources: Sequence[Source], *, project: str) -> tuple
 
 
 def _url(line: str, requirement: Requirement, sources: Sequence[Source]) -> str | None:
-    name, pins = canonicalize_name(requirement.name), requirements_text.pins(requirement)
+    name, pins = requirements_text.normalized(requirement.name), requirements_text.pins(requirement)
     found = [each for each in sources if each.name == name and each.version in pins]
     # One version from two places, each for another marker: their files differ.
     hashes = set(_HASH.findall(line))

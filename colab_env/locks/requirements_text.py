@@ -7,12 +7,13 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from packaging.markers import InvalidMarker, Marker
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING
 
 from colab_env import _files
+
+if TYPE_CHECKING:
+    from packaging.markers import Marker
+    from packaging.requirements import Requirement
 
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
@@ -102,24 +103,35 @@ def _plain(line: str) -> str:
 
 def _name(line: str) -> str | None:
     requirement = _requirement(line)
-    return canonicalize_name(requirement.name) if requirement else None
+    return normalized(requirement.name) if requirement else None
+
+
+# The imports stand inside: every command imports this module, and few read requirements.
 
 
 def _requirement(line: str) -> Requirement | None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return Requirement(line) if line else None
     except (InvalidRequirement, RecursionError):
         return None
 
 
+def normalized(name: str) -> str:
+    """Return a distribution's name as indexes compare it (PEP 503)."""
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(name)
+
+
 def _wanted(line: str, markers: Mapping[str, str]) -> Wanted | None:
-    try:
-        requirement = Requirement(_EDITABLE.sub("", line))
-    except InvalidRequirement:
+    requirement = _requirement(_EDITABLE.sub("", line))
+    if requirement is None:
         return _place(line, markers)
     if not _holds(requirement.marker, markers):
         return None
-    name = canonicalize_name(requirement.name)
+    name = normalized(requirement.name)
     if requirement.url:
         return Wanted(name=name, version=requirement.url, exact=False)
     exact = pins(requirement)
@@ -135,10 +147,12 @@ def _place(line: str, markers: Mapping[str, str]) -> Wanted | None:
     path, _, fragment = place.partition("#")
     egg = re.search(r"egg=([\w.-]+)", fragment)
     last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
-    return Wanted(name=canonicalize_name(egg[1] if egg else last or "."), version=place, exact=False)
+    return Wanted(name=normalized(egg[1] if egg else last or "."), version=place, exact=False)
 
 
 def _marker(text: str) -> Marker | None:
+    from packaging.markers import InvalidMarker, Marker
+
     try:
         return Marker(text) if text.strip() else None
     except InvalidMarker:
