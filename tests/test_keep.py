@@ -267,7 +267,8 @@ def test_a_plan_for_a_python_that_is_not_there_yet_sees_nothing_of_the_machine(p
         "requirements.txt": "six==1.16.0\nold==1 ; python_version < '3.0'\n",
         "pylock.toml": 'lock-version = "1.0"\ncreated-by = "x"\n[[packages]]\nname = "six"\nversion = "1.16.0"\n',
         "poetry.lock": '[[package]]\nname = "six"\nversion = "1.16.0"\noptional = false\ngroups = ["main"]\n'
-        '[[package]]\nname = "old"\nversion = "1"\ngroups = ["main"]\nmarkers = "python_version < \'3.0\'"\n[metadata]\nlock-version = "2.1"\n',
+        '[[package]]\nname = "old"\nversion = "1"\ngroups = ["main"]\nmarkers = "python_version < \'3.0\'"\n'
+        '[metadata]\nlock-version = "2.1"\n',
         "uv.lock": 'version = 1\nrequires-python = "==3.12.*"\n[[package]]\nname = "lesson"\nversion = "1"\n'
         'source = { virtual = "." }\ndependencies = [{ name = "six" }]\n[package.metadata]\n'
         'requires-dist = [{ name = "six", specifier = "==1.16.0" }]\n[[package]]\nname = "six"\nversion = "1.16.0"\n'

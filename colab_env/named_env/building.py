@@ -88,7 +88,7 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter) -> None:
     """Mark an environment as ours and complete."""
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
-        recipe=recipe,
+        recipe=recipe.recorded(),
         inputs=recipe.digest(),
         packages=tuple(packages(path)),
         size=size(path),
