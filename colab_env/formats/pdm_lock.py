@@ -80,8 +80,9 @@ class PdmLock(LockFormat):
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
         # PDM takes the best file of all of a project's indexes: every version is exact and most have hashes.
-        if _Project.read(lock).indexes and "UV_INDEX_STRATEGY" not in target.machine.environ:
-            target = replace(target, options=(*target.options, "--index-strategy=unsafe-best-match"))
+        said = index.settings(target.machine, pyproject=lock.pyproject).strategy
+        if _Project.read(lock).indexes and said is None:
+            target = replace(target, options=(*target.options, f"--index-strategy={index.BEST}"))
         super().install(lock, selection, target=target)
 
 

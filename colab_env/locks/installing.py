@@ -14,6 +14,7 @@ from colab_env.locks.uv_install import UvInstaller
 if TYPE_CHECKING:
     from colab_env.locks import poetry_sources
     from colab_env.machine import Machine
+    from colab_env.pyproject import Pyproject
 
 _TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
 _PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
@@ -56,14 +57,23 @@ class Target:
     def python(self) -> Path:
         return self.environment / "bin" / "python"
 
-    def installer(self, **defaults: str) -> UvInstaller:
-        """Return uv as it installs here; `defaults` are variables that it gets where the machine does not set them."""
-        return installer(self.machine, self.uv, **defaults)
+    def installer(self, pyproject: Pyproject, *, takes_best: bool = False) -> UvInstaller:
+        """Return uv as it installs here, for the project of `pyproject`; `takes_best` as in `installer`."""
+        return installer(self.machine, self.uv, pyproject=pyproject, takes_best=takes_best)
 
 
-def installer(machine: Machine, program: Path | None = None, **defaults: str) -> UvInstaller:
-    """Return uv with this machine's index settings; it is installed where there is none."""
-    environ = {**defaults, **uv.environ(machine, index.settings(machine))}
+def installer(
+    machine: Machine, program: Path | None = None, *, pyproject: Pyproject, takes_best: bool = False
+) -> UvInstaller:
+    """Return uv with this machine's index settings; it is installed where there is none.
+
+    With `takes_best`, the best file of all indexes is taken, unless uv's settings here or those of the project say
+    otherwise.
+    """
+    settings = index.settings(machine, pyproject=pyproject)
+    environ = uv.environ(machine, settings)
+    if takes_best and settings.strategy is None:
+        environ["UV_INDEX_STRATEGY"] = index.BEST
     # Said on the command line, each where it is meant.
     kept = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
     return UvInstaller(program=program or uv.ensure(machine), environ=kept, scratch=machine.data)
