@@ -97,7 +97,7 @@ def run(
     """
     words = tuple(str(word) for word in argv)
     with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
-        lines = _read(child, follow)
+        lines = _read(child, follow, _report.hidden(environ))
         returncode = child.wait()
     stop_if_asked()
     finished = Finished(argv=words, returncode=returncode, lines=lines)
@@ -128,7 +128,7 @@ def failed(
 ) -> CommandError:
     """Make the error for a program that ended badly, with its last twelve lines."""
     tail = [line for line in finished.lines if line.strip()][-12:]
-    message = message or f"`{_report.clean(shlex.join(finished.argv))}` ended with exit code {finished.returncode}"
+    message = message or f"`{shlex.join(finished.argv)}` ended with exit code {finished.returncode}"
     text = "\n".join([message, *(f"    {line}" for line in tail)])
     return kind(text, hint=hint, returncode=finished.returncode, lines=finished.lines)
 
@@ -410,13 +410,13 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
         watcher.join()
 
 
-def _read(child: subprocess.Popen[str], follow: Follower | None) -> tuple[str, ...]:
+def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Sequence[str]) -> tuple[str, ...]:
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     stream = cast("io.TextIOWrapper", child.stdout)
     stream.reconfigure(newline="")
     moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
     for raw in stream:
-        text = _report.clean(raw.rstrip("\r\n"))
+        text = _report.clean(raw.rstrip("\r\n"), hidden)
         if follow is not None and follow.on_line(text):
             continue
         if moving:

@@ -9,11 +9,23 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 _INTERVAL = 0.1  # seconds between two drawings of the moving line
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+# Of an address, what follows "://": host, path, query, fragment.
+_ADDRESS = re.compile(r"""(?<=://)([^\s/?#"'`<>\\|]+)([^\s?#"'`<>\\|]*)(\?[^\s#"'`<>\\|]*)?""")
+_INDEX = re.compile(r"/.+?(?=/\+?simple(?:/|$))")
+_FILE = re.compile(r"/.+(?=/[^/]+\.(?:whl|zip|tgz|sh|tar\.(?:gz|bz2|xz))\b)")
+_VALUE = re.compile(r"=[^&;]+")
+_HIDDEN = "***"
+_SECRET_NAME = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|HTTP_BASIC|CREDENTIAL")
+_INDEX_NAMES = (
+    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "POETRY_PYPI_MIRROR_URL"),
+)
+_SHORTEST = 6  # characters of a secret: shorter ones are words such as "true"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -226,9 +238,48 @@ def tell(text: str) -> None:
     print(clean(text), flush=True)
 
 
-def clean(text: str) -> str:
-    """Remove terminal escapes, and user names and passwords inside addresses."""
-    return _CREDENTIALS.sub("***@", _ESCAPES.sub("", text))
+def clean(text: str, hidden: Iterable[str] = ()) -> str:
+    """Remove terminal escapes, and what may be a secret: `hidden`, and parts of addresses.
+
+    Those are names and passwords, what a query says, and the path in front of an index's `/simple` or of a package's
+    file: there services put tokens.
+    """
+    text = _ESCAPES.sub("", text)
+    if "://" in text:
+        text = _ADDRESS.sub(_without_secrets, _CREDENTIALS.sub(f"{_HIDDEN}@", text))
+    for secret in hidden:
+        text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def hidden(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a program with this environment may print and nobody shall see: its secrets, its indexes' paths."""
+    secrets = {value for name, value in environ.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST}
+    for name in _INDEX_NAMES:
+        for _, path, query in _ADDRESS.findall(_CREDENTIALS.sub("", environ.get(name, "").replace(",", " "))):
+            if path.strip("/") not in ("", "simple"):
+                secrets.add(path.rstrip("/"))
+            secrets |= {value for value in re.split("[?&;=]", query) if len(value) >= _SHORTEST}
+    return tuple(sorted((each for each in secrets if len(each) > 1), key=len, reverse=True))
+
+
+def address(text: str) -> str:
+    """Return the place that a requirement names, as a table shows it: of an address, the host and the last part."""
+    start, mark, rest = text.partition("://")
+    host, slash, path = clean(f"{start}{mark}{rest}").partition("://")[2].partition("/")
+    if not mark or not host or "/" not in path.rstrip("/"):
+        return clean(text)
+    path, _, _ = path.partition("?")
+    return f"{start}{mark}{host}{slash}{_HIDDEN}/{path.rstrip('/').rpartition('/')[2]}"
+
+
+def _without_secrets(found: re.Match[str]) -> str:
+    host, path, query = found[1], found[2], found[3] or ""
+    if private := _INDEX.match(path) or _FILE.match(path):
+        path = f"/{_HIDDEN}{path[private.end() :]}"
+    if query:
+        query = _VALUE.sub(f"={_HIDDEN}", query) if "=" in query else f"?{_HIDDEN}"
+    return f"{host}{path}{query}"
 
 
 def megabytes(count: int) -> str:

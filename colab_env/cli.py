@@ -71,7 +71,9 @@ def _show_error(error: Any, arguments: argparse.Namespace) -> None:
 def _print_json(value: Any) -> None:
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    from colab_env import _report
+
+    print(_report.clean(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -380,8 +382,10 @@ def _badge(arguments: argparse.Namespace) -> int:
 
 
 def _shown(value: Any, arguments: argparse.Namespace) -> int:
+    from colab_env import _report
+
     if arguments.json:
         _print_json(value.as_dict())
     elif not arguments.quiet:
-        print(value)
+        _report.tell(str(value))
     return 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from colab_env import _download, _files, _report, toml_text
@@ -16,6 +16,7 @@ from colab_env.errors import NetworkError
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
+    from colab_env.pyproject import Pyproject
 
 _FOUND_NONE = re.compile(
     r"No solution found|No matching distribution found"  # uv, pip
@@ -23,6 +24,12 @@ _FOUND_NONE = re.compile(
 )
 # Where a child is told which index to use: uv, pip, Poetry's plugin.
 _ADDRESSES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "POETRY_PYPI_MIRROR_URL")
+BEST = "unsafe-best-match"
+# What a user says for projects in uv's settings: which versions may be taken.
+_OF_PROJECTS = (
+    *("exclude-newer", "exclude-newer-package", "constraint-dependencies", "override-dependencies"),
+    *("build-constraint-dependencies", "exclude-dependencies", "resolution", "prerelease"),
+)
 _LISTS = {"extra": "extra-index-url", "links": "find-links", "trusted": "trusted-host"}
 
 
@@ -39,6 +46,8 @@ class Index:
     extra: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
+    strategy: str | None = None
+    """How uv chooses among indexes, where its own settings say so."""
 
     def uv_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return what uv has to be told: it reads its own settings, but not pip's."""
@@ -46,8 +55,8 @@ class Index:
             "UV_DEFAULT_INDEX": self.url,
             "SSL_CERT_FILE": self.certificates,
             "UV_EXTRA_INDEX_URL": " ".join(self.extra),
-            # pip takes the best file of all indexes; whoever set them up for pip expects that.
-            "UV_INDEX_STRATEGY": "unsafe-best-match" if self.extra else None,
+            # pip takes the best file of all indexes; whoever set them up for pip expects that. uv's own settings go first.
+            "UV_INDEX_STRATEGY": BEST if self.extra and not self.strategy else None,
             "UV_FIND_LINKS": ",".join(self.links),
             "UV_INSECURE_HOST": " ".join(self.trusted),
         }
@@ -59,12 +68,18 @@ class Index:
         return {name: value for name, value in told.items() if value and name not in environ}
 
 
-def settings(machine: Machine) -> Index:
-    """Read the machine's settings: uv's first, then pip's. Reads files, starts nothing."""
+def settings(machine: Machine, *, pyproject: Pyproject | None = None) -> Index:
+    """Read the settings of the machine, and of a project where one is given: uv's first, then pip's. Starts nothing."""
     pip = _pip(machine)
-    uv = machine.environ.get("UV_DEFAULT_INDEX") or machine.environ.get("UV_INDEX_URL") or _uv_file(machine)
+    uv = (
+        machine.environ.get("UV_DEFAULT_INDEX")
+        or machine.environ.get("UV_INDEX_URL")
+        or _from_uv_files(machine, _default_index)
+    )
     listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
-    return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), **listed)
+    own = _strategy_of_project(pyproject) if pyproject else None
+    strategy = machine.environ.get("UV_INDEX_STRATEGY") or own or _from_uv_files(machine, _strategy)
+    return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), strategy=strategy, **listed)
 
 
 def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkError | None:
@@ -79,7 +94,8 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
     title = _download.sign_in_page(f"{url.rstrip('/')}/pip/") if url else None
     if title is None:
         return None
-    msg = f"the package index {_report.clean(url or '')} shows a web page, “{title}”, where packages should be"
+    shown = _report.clean(url or "", _report.hidden(environ))
+    msg = f"the package index {shown} shows a web page, “{title}”, where packages should be"
     hint = "sign in to this network in a browser, or check the index's address in the settings of pip or uv"
     return NetworkError(msg, hint=hint)
 
@@ -133,22 +149,54 @@ def _pip_files(machine: Machine) -> Iterator[Path]:
         yield from (machine.home / ".pip/pip.conf", config / "pip/pip.conf")
 
 
-def _uv_file(machine: Machine) -> str | None:
+def tool_settings(machine: Machine) -> str:
+    """Return the user's own settings of uv, but for what is meant for projects: cut-offs, constraints and overrides."""
+    import tomlkit
+
+    found: dict[str, Any] = {}
+    for path in reversed(_uv_files(machine)):
+        found |= _uv_settings(path)
+    kept = {key: value for key, value in found.items() if key not in _OF_PROJECTS}
+    if isinstance(kept.get("pip"), dict):
+        kept["pip"] = {key: value for key, value in kept["pip"].items() if key not in _OF_PROJECTS}
+    return tomlkit.dumps(kept)
+
+
+def _from_uv_files(machine: Machine, found_in: Callable[[Mapping[str, Any]], str | None]) -> str | None:
+    return next((found for path in _uv_files(machine) if (found := found_in(_uv_settings(path)))), None)
+
+
+def _uv_files(machine: Machine) -> list[Path]:
+    # The user's file goes first.
     config = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
-    return next(
-        (url for path in (config / "uv/uv.toml", Path("/etc/uv/uv.toml")) if (url := _default_index(path))), None
-    )
+    named = machine.environ.get("UV_CONFIG_FILE")
+    return [Path(named)] if named else [config / "uv/uv.toml", Path("/etc/uv/uv.toml")]
 
 
-def _default_index(path: Path) -> str | None:
+def _uv_settings(path: Path) -> Mapping[str, Any]:
     try:
-        document = toml_text.parsed(_content(path).decode("utf-8"))
+        return toml_text.parsed(_content(path).decode("utf-8"))
     except ValueError:  # uv says what is wrong there
-        return None
+        return {}
+
+
+def _default_index(document: Mapping[str, Any]) -> str | None:
     indexes = document.get("index")
     tables = [each for each in indexes if isinstance(each, dict)] if isinstance(indexes, list) else []
     listed = [each.get("url") for each in tables if each.get("default") is True]
     return next((url for url in [*listed, document.get("index-url")] if url and isinstance(url, str)), None)
+
+
+def _strategy(document: Mapping[str, Any]) -> str | None:
+    of_pip = document.get("pip")
+    listed = [of_pip.get("index-strategy") if isinstance(of_pip, dict) else None, document.get("index-strategy")]
+    return next((each for each in listed if isinstance(each, str)), None)
+
+
+def _strategy_of_project(pyproject: Pyproject) -> str | None:
+    """Return how uv is to choose among indexes for one project: what its `[tool.uv]` says, or None."""
+    uv = (pyproject.values.get("tool") or {}).get("uv")
+    return _strategy(uv) if isinstance(uv, dict) else None
 
 
 def _content(path: Path) -> bytes:

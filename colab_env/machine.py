@@ -61,8 +61,19 @@ class Machine:
 
 def _machine_python(environ: Mapping[str, str]) -> Path:
     # A kernel of ours runs on a project's Python; the guard says which one the machine's own tools run on.
-    named = Path(environ.get("COLAB_ENV_MACHINE_PYTHON") or sys.executable)
-    return named if named.is_file() else Path(sys.executable)
+    named = environ.get("COLAB_ENV_MACHINE_PYTHON")
+    if named and Path(named).is_file():
+        return Path(named)
+    # Whoever starts it as python, as python3 or by another link means one and the same.
+    own = (Path(sys.prefix) / "bin" / name for name in ("python3", "python"))
+    return next((each for each in own if _is_same(each, sys.executable)), Path(sys.executable))
+
+
+def _is_same(one: Path, other: str) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _xdg_data(environ: Mapping[str, str], home: Path) -> Path:

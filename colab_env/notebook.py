@@ -217,8 +217,11 @@ def _notes(content: dict[str, Any]) -> tuple[str, ...]:
     from nbformat.validator import iter_validate
 
     # What an editor wrote is not ours to refuse: Colab and Jupyter open such notebooks too.
-    error = next(iter_validate(content, relax_add_props=True), None)  # type: ignore[no-untyped-call]
-    summary = error.message.splitlines()[0] if error else ""
+    try:
+        error = next(iter_validate(content, relax_add_props=True), None)  # type: ignore[no-untyped-call]
+    except (TypeError, KeyError, AttributeError):  # it joins words to what is none, such as a cell_type of 1.5
+        return ("nbformat cannot read this notebook, as it was before: a field has another type",)
+    summary = error.message.splitlines()[0] if error and error.message else ""
     return (f"nbformat calls this notebook invalid, as it was before: {summary}",) if error else ()
 
 

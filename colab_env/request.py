@@ -15,6 +15,7 @@ from colab_env import _files, venv
 from colab_env.errors import NotWritableError, UsageError
 from colab_env.formats import script
 from colab_env.interpreter import parse_specifier
+from colab_env.jupyter import kernelspec
 from colab_env.locks import registry, script_block
 from colab_env.locks.installing import Selection
 from colab_env.locks.lock_format import LockFile
@@ -118,6 +119,7 @@ class Request:
     ) -> Request:
         """Read every file of the project that counts. Raises UsageError for options that its lock file does not have."""
         directory, options = project_directory(project), options or InstallOptions()
+        kernelspec.check_project_path(directory)
         pyproject = Pyproject.read(directory)
         request = cls(
             machine=machine,

@@ -263,7 +263,7 @@ def remove_kernel(name: str) -> StepResult:
 
 def _installer(machine: Machine) -> WheelInstaller:
     uv.obtain(machine)  # a second or two, and everything after it is several times faster
-    return uv.installer(machine, index.settings(machine))
+    return uv.tool_installer(machine, index.settings(machine))
 
 
 def _conda_packages_missing(prefix: Path, packages: Sequence[str], machine: Machine) -> str | None:

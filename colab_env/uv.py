@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
+_OF_PROJECTS = frozenset(
+    (
+        *("UV_EXCLUDE_NEWER", "UV_EXCLUDE_NEWER_PACKAGE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT"),
+        *("UV_EXCLUDE", "UV_RESOLUTION", "UV_PRERELEASE", "PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"),
+    )
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListedPython:
     """One Python in uv's list: `path` is None for one that is not installed."""
@@ -94,6 +102,21 @@ def environ(machine: Machine, index: Index) -> dict[str, str]:
 def installer(machine: Machine, index: Index) -> WheelInstaller:
     """Return how packages are installed on this machine."""
     return WheelInstaller(uv=find(machine), machine_python=machine.machine_python, environ=environ(machine, index))
+
+
+def tool_installer(machine: Machine, index: Index) -> WheelInstaller:
+    """Return how colab-env's own tools and a kernel's packages are installed.
+
+    The versions that the user allows for projects, by uv's settings or variables, are not theirs.
+    """
+    from colab_env.index import tool_settings
+
+    settings, text = machine.data / "uv.toml", tool_settings(machine)
+    if _files.content(settings) != text.encode():
+        _files.write_text(settings, text, mode=0o600)  # an address in it may hold a password
+    kept = {name: value for name, value in environ(machine, index).items() if name not in _OF_PROJECTS}
+    kept["UV_CONFIG_FILE"] = str(settings)  # uv looks for no other then, in the working directory neither
+    return WheelInstaller(uv=find(machine), machine_python=machine.machine_python, environ=kept)
 
 
 def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index: Index) -> Interpreter:

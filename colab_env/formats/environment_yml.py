@@ -41,5 +41,5 @@ class EnvironmentYml(LockFormat):
         # Without uv, pip came with the environment.
         if target.uv is not None and target.pip:
             argv: list[str | Path] = [*target.options, "--exact", "pip"]
-            target.installer().install(argv, python=target.python, cwd=lock.directory)
+            target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory)
         return {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_env import index
 from colab_env.locks.lock_format import LockFile, LockFormat
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class PdmLock(LockFormat):
         # PDM takes the best file of all of a project's indexes: every version is exact and most have hashes.
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
-        if pdm.has_indexes(lock) and "UV_INDEX_STRATEGY" not in target.machine.environ:
-            target = replace(target, options=(*target.options, "--index-strategy=unsafe-best-match"))
+        said = index.settings(target.machine, pyproject=lock.pyproject).strategy
+        if pdm.has_indexes(lock) and said is None:
+            target = replace(target, options=(*target.options, f"--index-strategy={index.BEST}"))
         return super().install(lock, selection, target=target)

@@ -81,7 +81,7 @@ class PoetryLock(LockFormat):
         if lock.pyproject.is_poetry_package:
             text += f"{'-e ' if target.editable else ''}{lock.directory.as_uri()}\n"
         # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
-        installer = target.installer(UV_INDEX_STRATEGY="unsafe-best-match")
+        installer = target.installer(lock.pyproject, takes_best=True)
         kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
         return installing.install_text(
             replace(installer, environ=kept),
@@ -144,7 +144,7 @@ def _install_guess(lock: LockFile, selection: Selection, *, target: Target) -> N
     if text := guess(lock.text, _groups(lock, selection)):
         with contextlib.suppress(ColabEnvError):  # the answer's own install says what is wrong
             argv = [*target.options, "--no-deps", "-r", "-"]
-            target.installer().install(argv, python=target.python, cwd=lock.directory, text=text)
+            target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory, text=text)
 
 
 def read(text: str, groups: Collection[str]) -> str:

@@ -40,11 +40,13 @@ class PylockToml(LockFormat):
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
-        return installing.installer(machine).pylock(lock.path, python=python, options=_options(selection))
+        return installing.installer(machine, pyproject=lock.pyproject).pylock(
+            lock.path, python=python, options=_options(selection)
+        )
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
-        installer = target.installer()
+        installer = target.installer(lock.pyproject)
         with _files.private_directory(target.machine.data) as scratch:
             path = lock.path
             if selection.left_out is not None:

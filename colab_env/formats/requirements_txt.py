@@ -34,7 +34,7 @@ class RequirementsTxt(LockFormat):
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
-        return installing.installer(machine).compile(lock.path, python=python)
+        return installing.installer(machine, pyproject=lock.pyproject).compile(lock.path, python=python)
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         locked = requirements_text.hashes("\n".join(each.decode(errors="replace") for _, each in self.inputs(lock)))
@@ -42,7 +42,7 @@ class RequirementsTxt(LockFormat):
             by_pip = uv.installer(target.machine, index.settings(target.machine))
             by_pip.install(["-r", str(lock.path)], python=target.python)
             return locked
-        installer = target.installer()
+        installer = target.installer(lock.pyproject)
         pip = ["pip"] if target.pip else []
         options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
         with _files.private_directory(target.machine.data) as scratch:

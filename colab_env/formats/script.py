@@ -38,14 +38,14 @@ class Script(LockFormat):
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
         path = lock.path if lock.path.suffix == ".py" else write_block(script_block.block(lock.path), machine)
-        return installing.installer(machine).script(path, python=python)
+        return installing.installer(machine, pyproject=lock.pyproject).script(path, python=python)
 
 
 def write_block(block: str, machine: Machine) -> Path:
     """Write the block of a notebook where uv can read it, and return the path: one for each content."""
     path = machine.data / "scripts" / f"{_digest(block)[:16]}.py"
     if not path.is_file():
-        _files.write_text(path, block)
+        _files.write_text(path, block, mode=0o600)  # an address in it may hold a password
     return path
 
 

@@ -30,4 +30,4 @@ class UvLock(LockFormat):
         groups = [f"--group={name}" for name in selection.groups or ()]
         only = ["--no-default-groups"] if selection.groups is not None else []
         options = [*extras, *only, *groups, *([] if editable else ["--no-editable"])]
-        return installing.installer(machine).export(lock.path, python=python, options=options)
+        return installing.installer(machine, pyproject=lock.pyproject).export(lock.path, python=python, options=options)

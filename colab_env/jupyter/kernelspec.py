@@ -12,7 +12,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colab_env import _files, _state
-from colab_env.errors import KernelNameError, KernelTakenError
+from colab_env.errors import KernelNameError, KernelTakenError, UsageError
 from colab_env.jupyter import guard
 from colab_env.results import short
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 # jupyter_client.kernelspec._kernel_name_pat, whose `$` and IGNORECASE also let a final newline and a few non-ASCII
 # letters through, and which takes "..", a directory of its own.
 _ALLOWED = re.compile(r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*")
+# PATH, jupyter_client (`{connection_file}` and others in argv, `${NAME}` in env) and our guard take these for their own.
+_NO_PATH = re.compile(r":|\$[\w{$]|\{\w+\}|[\x00-\x1f\x7f\ud800-\udfff]")
+_WHY = {
+    ":": "PATH is divided there",
+    "$": "a variable is put in there",
+    "{": "Jupyter puts something else in there",
+}
 UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
 _PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
@@ -103,6 +110,15 @@ class Kernel:
         """Return plain values for JSON."""
         project = str(self.project) if self.project else None
         return {**asdict(self), "directory": str(self.directory), "project": project}
+
+
+def check_project_path(project: Path) -> None:
+    """Raise UsageError for a directory that a kernel cannot be started in as its name stands."""
+    found = _NO_PATH.search(str(project))
+    if found:
+        why = _WHY.get(found[0][:1], "it is no character that a screen can show")
+        msg = f"a kernel cannot work in {short(project)!a}: in its path stands {found[0]!a}, and {why}"
+        raise UsageError(msg, hint="rename the directory, or choose another one; nothing was changed")
 
 
 def display_name(python: Interpreter, project: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from colab_env.locks.uv_install import UvInstaller
 if TYPE_CHECKING:
     from colab_env.locks import poetry_sources
     from colab_env.machine import Machine
+    from colab_env.pyproject import Pyproject
 
 _TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
 _PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
@@ -57,17 +58,27 @@ class Target:
     def python(self) -> Path:
         return self.environment / "bin" / "python"
 
-    def installer(self, **defaults: str) -> UvInstaller:
-        """Return uv as it installs here; `defaults` are variables that it gets where the machine does not set them.
+    def installer(self, pyproject: Pyproject, *, takes_best: bool = False) -> UvInstaller:
+        """Return uv as it installs here, for the project of `pyproject`; `takes_best` as in `installer`.
 
         What is edited in an environment must not change what uv keeps for the next one.
         """
-        return installer(self.machine, self.uv, **_files.unshared(self.environment), **defaults)
+        found = installer(self.machine, self.uv, pyproject=pyproject, takes_best=takes_best)
+        return replace(found, environ={**_files.unshared(self.environment), **found.environ})
 
 
-def installer(machine: Machine, program: Path | None = None, **defaults: str) -> UvInstaller:
-    """Return uv with this machine's index settings; it is installed where there is none."""
-    environ = {**defaults, **uv.environ(machine, index.settings(machine))}
+def installer(
+    machine: Machine, program: Path | None = None, *, pyproject: Pyproject, takes_best: bool = False
+) -> UvInstaller:
+    """Return uv with this machine's index settings; it is installed where there is none.
+
+    With `takes_best`, the best file of all indexes is taken, unless uv's settings here or those of the project say
+    otherwise.
+    """
+    settings = index.settings(machine, pyproject=pyproject)
+    environ = uv.environ(machine, settings)
+    if takes_best and settings.strategy is None:
+        environ["UV_INDEX_STRATEGY"] = index.BEST
     # Said on the command line, each where it is meant.
     kept = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
     return UvInstaller(program=program or uv.ensure(machine), environ=kept, scratch=machine.data)

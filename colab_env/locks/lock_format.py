@@ -203,7 +203,12 @@ class LockFormat:
         self.require_uv(lock, target)
         text = self.export(lock, selection, python=target.python, machine=target.machine, editable=target.editable)
         return installing.install_text(
-            target.installer(), text, selection, target=target, directory=lock.directory, sources=self.sources(lock)
+            target.installer(lock.pyproject),
+            text,
+            selection,
+            target=target,
+            directory=lock.directory,
+            sources=self.sources(lock),
         )
 
     def require_uv(self, lock: LockFile, target: Target) -> None:

@@ -90,7 +90,7 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, hashes: Ha
     """Mark an environment as ours and complete; `hashes` are those that its lock file locks names by."""
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
-        recipe=recipe,
+        recipe=recipe.recorded(),
         inputs=recipe.digest(),
         packages=tuple(packages(path)),
         size=size(path),

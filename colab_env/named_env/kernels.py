@@ -23,7 +23,7 @@ def register(place: NamedEnvironment, *, machine: Machine) -> None:
     kernelspec.check_free(machine, place.name)
     with _files.locked(machine.data / "locks" / "conda"):
         if colab_layer.health_check(work.layer):
-            installer = uv.installer(machine, index.settings(machine))
+            installer = uv.tool_installer(machine, index.settings(machine))
             colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer)
     with _files.locked(machine.data / "locks" / "kernels"):
         if work.check():

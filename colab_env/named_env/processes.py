@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_env import _report
 from colab_env.errors import EnvironmentInUseError
 from colab_env.named_env.inventory import Process
 
@@ -72,4 +73,4 @@ def _process(entry: Path) -> Process:
         words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         words = []
-    return Process(pid=int(entry.name), command=" ".join(words).strip()[:60])
+    return Process(pid=int(entry.name), command=_report.clean(" ".join(words).strip())[:60])

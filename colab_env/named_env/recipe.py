@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from colab_env.locks.lock_format import LockFile
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
+_SECRET = re.compile(r"(?<=://)[^/\s]+@|(?<=\S)\?[^\s#]*(?=$|[\s#])")
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 
@@ -53,6 +55,10 @@ class Recipe:
             return None
         is_package = any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
         return None if found.format.is_loose and is_package else found
+
+    def recorded(self) -> Recipe:
+        """Return it as a receipt has it, which everybody may read: without the names, passwords and queries in addresses."""
+        return replace(self, packages=tuple(_SECRET.sub("", each) for each in self.packages))
 
     def specifier(self) -> str:
         """Return which Python is asked for, here or in the project."""

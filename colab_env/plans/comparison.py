@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from colab_env import _report
 from colab_env.locks.requirements_text import Wanted
 from colab_env.plans.distributions import Distribution, accepts, is_same
 
@@ -97,7 +98,7 @@ def _row(name: str, sides: Sides) -> Row:
     wanted, there = sides.wanted.get(name), sides.seen.get(name) or sides.machine.get(name)
     return Row(
         name=name,
-        wanted=wanted.version if wanted else None,
+        wanted=_report.address(wanted.version) if wanted else None,
         machine=there.version if there else None,
         happens=_happens(name, wanted, sides),
     )

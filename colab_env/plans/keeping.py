@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, is_normalized_name
 
-from colab_env import system
+from colab_env import _report, system
 from colab_env.errors import KeepError, UsageError
 from colab_env.locks import requirements_text
 from colab_env.plans import comparison, distributions, linking, project_needs
@@ -188,11 +188,11 @@ def _refusal(
     for each in found.values():
         if said := project_needs.refusal(lock.needs, each.name, each.version):
             why = "" if each.name == name else f" and {name} needs that"
-            return f"the project asks for {each.name} {said}, the machine has {each.version}{why}"
+            return f"the project asks for {each.name} {_report.address(said)}, the machine has {each.version}{why}"
     return None
 
 
 def _kept(there: Distribution, wanted: Wanted | None, *, needed: int) -> str:
-    instead = f" instead of {wanted.version}" if wanted else ""
+    instead = f" instead of {_report.address(wanted.version)}" if wanted else ""
     more = f", with {needed} other package{'' if needed == 1 else 's'} that it needs" if needed else ""
     return f"kept {there.name} {there.version} of this machine{instead}{more}"
