@@ -10,7 +10,7 @@ before and after. Counted are writes outside of a snapshot's places, programs st
 mutants that verify well and are refused as damaged, and the peak of memory of the whole process. Linux only.
 """
 
-# ruff: noqa: ARG001, SLF001, PTH100, PTH115, PTH118, PTH119, PTH120
+# ruff: noqa: ARG001, PTH100, PTH115, PTH118, PTH119, PTH120
 # Every mutation takes the same three words; headers are written as the product does not; paths are as the system has them.
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class World:
         (self.home / ".ssh" / "authorized_keys").write_text("mine\n")
         (self.project / "main.py").write_text("mine\n")
         (self.project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
-        (self.project / "poetry.lock").write_text("# locked\n[metadata]\n")
+        (self.project / "poetry.lock").write_text("[metadata]\n# locked\n")
 
     def enter(self) -> None:
         """Let this process live there, with no Python on PATH but its own."""
@@ -139,7 +139,7 @@ class World:
         for path in (*self.project.glob(".*.colab-env-*"), *self.home.glob(".*.colab-env-*")):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         (self.project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
-        (self.project / "poetry.lock").write_text("# locked\n[metadata]\n")
+        (self.project / "poetry.lock").write_text("[metadata]\n# locked\n")
 
 
 def set_up(world: World, python: Interpreter) -> None:

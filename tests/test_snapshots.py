@@ -62,7 +62,7 @@ def made(project: Path, pythons: list[Interpreter], home: Path) -> Path:
 def hand_made(project: Path, python: Interpreter, options: InstallOptions = InstallOptions()) -> Path:  # noqa: B008  (frozen)
     runtime = Machine.detect()
     (project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
-    (project / "poetry.lock").write_text("# locked\n[metadata]\n")
+    (project / "poetry.lock").write_text("[metadata]\n# locked\n")
     environment = project / ".venv"
     site = environment / "lib" / f"python{python.short_version}" / "site-packages"
     (site / "six-1.16.0.dist-info").mkdir(parents=True)
@@ -252,7 +252,7 @@ def test_an_environment_that_was_not_tried_or_is_damaged_is_not_saved(made: Path
     with pytest.raises(MissingStepError, match="not been tried"):
         colab_env.save(cache)
     (made / ".venv" / "colab-env-untried").unlink()
-    (made / "poetry.lock").write_text("# changed\n[metadata]\n")
+    (made / "poetry.lock").write_text("[metadata]\n# changed\n")
     with pytest.raises(MissingStepError, match="have changed"):
         colab_env.save(cache)
 
@@ -267,7 +267,7 @@ def test_a_link_that_leads_out_is_not_saved(made: Path, cache: Path) -> None:
 def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache: Path) -> None:
     (made / "poetry.lock").unlink()
     with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(made / "poetry.lock"):
-        (made / "poetry.lock").write_text("# locked\n[metadata]\n")
+        (made / "poetry.lock").write_text("[metadata]\n# locked\n")
     with _ledger.recording("configure_venv", Machine.detect()):
         _files.write_text(made / "poetry.toml", "# settings\n")
     filled_now(made, venv.recorded_python(made), InstallOptions())
@@ -277,7 +277,7 @@ def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache
     (made / "poetry.toml").unlink()
     colab_env.restore(cache, project=made)
     assert ((made / "poetry.lock").read_text(), (made / "poetry.toml").read_text()) == (
-        "# locked\n[metadata]\n",
+        "[metadata]\n# locked\n",
         "# settings\n",
     )
     assert problem_of(made) is None
@@ -349,7 +349,7 @@ def test_another_lock_or_machine_finds_nothing(
     colab_env.save(cache)
     lose(made)
     if change in manifest.PROJECT_FILES:
-        (made / change).write_text("# other\n")
+        (made / change).write_text("[metadata]\n# other\n")
     elif change == "libc":
         monkeypatch.setattr(contents, "_libc", lambda: "glibc 2.99")
     elif change == "machine":

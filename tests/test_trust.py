@@ -22,18 +22,18 @@ import pytest
 import zstandard
 from conftest import ROOT
 from test_archive import TOP, anything, forge, member, unpack
-from test_snapshots import archive_in, cache, filled_now, hand_made, lose, made, rewrite  # noqa: F401  (fixtures)
+from test_snapshots import archive_in, cache, hand_made, lose, made, rewrite  # noqa: F401  (fixtures)
 
 import colab_env
-from colab_env import _process, _report, cli, system, venv
+from colab_env import _process, _report, cli, system
 from colab_env.errors import CacheError, SnapshotError, UsageError
 from colab_env.interpreter import Interpreter
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer
 from colab_env.locks import registry
 from colab_env.machine import Machine
-from colab_env.request import InstallOptions, Request
-from colab_env.snapshot import _archive, _footer, _tar, manifest, signing
+from colab_env.request import Request
+from colab_env.snapshot import _archive, _footer, _tar, manifest, restoring, signing
 from colab_env.snapshot._archive import Contents, Tree
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
@@ -460,14 +460,16 @@ def test_no_description_makes_an_untyped_error(made: Path, cache: Path) -> None:
             assert not colab_env.cache_list(cache).ok
 
 
-def test_a_project_file_that_is_no_text_is_refused_by_both(made: Path, cache: Path) -> None:
-    (made / "poetry.toml").write_bytes(b"\xff\xfe")
-    filled_now(made, venv.recorded_python(made), InstallOptions())
-    colab_env.save(cache)
-    assert "no text" in colab_env.cache_verify(cache).snapshots[0].problem
-    shutil.rmtree(made / ".venv")
+def test_a_project_file_that_is_no_text_or_another_is_refused() -> None:
+    """It was a UnicodeDecodeError, and `cache verify` said ✓. Restoring and verifying ask the same."""
+    content = b"\xff\xfe"
+    digest = hashlib.sha256(content).hexdigest()
+    described = SimpleNamespace(left={"poetry.toml": digest, "poetry.lock": None})
     with pytest.raises(SnapshotError, match="no text"):
-        colab_env.restore(cache, project=made)
+        restoring._project_texts({"files/poetry.toml": content}, described)
+    for files in ({}, {"files/poetry.toml": b""}, {"files/poetry.toml": content, "files/poetry.lock": b""}):
+        with pytest.raises(SnapshotError, match="not those of its description"):
+            restoring._project_texts(files, described)
 
 
 ODD_MEMBERS = {
@@ -510,6 +512,24 @@ def test_modes_are_masked(tmp_path: Path, kind: bytes) -> None:
     forge(tmp_path / "a", *infos)
     unpack(tmp_path / "a", tmp_path / "out")
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("out", "out/x")} == {0o775}
+
+
+@pytest.mark.parametrize("more", [b"\0", b"\0" * 20, b"0 a=b\n", b"1 a=b\n", b" a=b\n", b"9"])
+def test_a_record_of_no_length_ends_the_reading(more: bytes) -> None:
+    """It was read again and again."""
+    good = _tar._record(b"mtime", b"1")
+    block = _tar._block(b"tree/x", b"0", 0o644, 0, 0, b"")
+    assert _tar.parse(block, good).mtime_ns == 10**9
+    with pytest.raises(SnapshotError):
+        _tar.parse(block, good + more)
+
+
+@pytest.mark.parametrize("place", ["/", "relative", "/a/../b"])
+def test_a_part_has_a_place_with_a_name(made: Path, cache: Path, place: str) -> None:
+    colab_env.save(cache)
+    signed_anew(cache, lambda found: found["trees"].update(uv=place))
+    for found in (colab_env.cache_list(cache), colab_env.cache_verify(cache)):
+        assert found.snapshots[0].problem == "the snapshot is damaged: its description is not one of colab-env's"
 
 
 BOMBS = {

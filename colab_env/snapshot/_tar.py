@@ -110,9 +110,10 @@ def _records(extended: bytes) -> Iterator[tuple[bytes, bytes]]:
     position = 0
     while position < len(extended):
         space = extended.find(b" ", position)
-        end = position + _number(extended[position:space], base=10)
+        end = position + _number(extended[position:space], base=10) if space > position else 0
         key, equals, value = extended[space + 1 : end].partition(b"=")
-        if not equals or not value.endswith(b"\n") or end > len(extended):
+        # A record that ends before it begins would be read again and again.
+        if end <= space or not equals or not value.endswith(b"\n") or end > len(extended):
             raise _unreadable("an extended header is damaged")
         yield key, value[:-1]
         position = end

@@ -48,8 +48,7 @@ def inputs(request: Request, *, options_digest: str | None = None, starting: boo
     program is: the build of the machine's Python may then be missing.
     """
     machine = request.machine
-    is_running = machine.machine_python == Path(sys.executable)
-    builds = (build_of(machine.machine_python, machine),) if starting or is_running else ()
+    builds = (build_of(machine.machine_python, machine),) if starting or _is_this(machine.machine_python) else ()
     return Inputs(
         format=FORMAT,
         machine=platform.machine(),
@@ -82,13 +81,18 @@ def files_given(machine: Machine, project: Path) -> Files:
 
 def build_of(python: Path, machine: Machine) -> str:
     """Return the build of a Python, as `sys.version` has it, or "" when it does not start."""
-    if python == Path(sys.executable):
+    if _is_this(python):
         return sys.version
     try:
         answer = _process.run([python, "-I", "-S", "-c", _QUESTION], environ=_process.child_environ(machine.environ))
         return str(json.loads(answer.lines[-1]))
     except (CommandError, ValueError, IndexError):
         return ""
+
+
+def _is_this(python: Path) -> bool:
+    """Say whether this process runs on a Python, by whatever name."""
+    return os.path.realpath(python) == os.path.realpath(sys.executable)
 
 
 def manifest(request: Request, python: Interpreter) -> dict[str, Any]:

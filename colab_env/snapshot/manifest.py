@@ -88,7 +88,7 @@ class Manifest:
             "other parts": not {"venv"} <= self.trees.keys() <= {*TREES},
             "links without a Python": bool(self.links) and "python" not in self.trees,
             "a path that is not absolute": not all(
-                path.is_absolute() and ".." not in path.parts
+                path.is_absolute() and path.name and ".." not in path.parts
                 for path in (Path(self.inputs.project), self.python.path, *self.trees.values())
             ),
             "a Python that is in no directory": len(self.python.path.parts) < 4,
