@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import binascii
 import errno
+import functools
 import hashlib
+import itertools
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,14 +24,16 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from colab_env import _files, _process, _state
 from colab_env.errors import CommandError, HashMismatchError
+from colab_env.results import short
 
 FILE = "colab-env-content.json"
 UNTRIED = "colab-env-untried"  # comes with a snapshot, goes with the kernel's trial
 # Written later, or never the same: what says that a directory is complete, and what was here before it was.
 _OWN = frozenset({_files.RECEIPT, FILE, UNTRIED})
 _LINK = "link="
+_SIGNATURES = ("/RECORD.jws", "/RECORD.p7s")  # no RECORD names them (PEP 427)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-_UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+_UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG)
 _BLOCK = 1 << 20  # bytes
 _CHUNKS = 8  # pieces of work for each thread
 _NAMED = 3  # files that a message names
@@ -50,7 +55,8 @@ class Installed:
 class Content:
     """What a directory held when it was `proven`, in seconds since 1970; all paths are relative to it.
 
-    `distributions` are by the path of their .dist-info directory, `others` by their own: "sha256=..." or "link=...".
+    `distributions` are by the path of their .dist-info directory. `others` are what no RECORD vouches for, by their own
+    path: "sha256=...", "link=...", or nothing for a file that a RECORD names and no wheel holds. `programs` may be executed.
     """
 
     schema: ClassVar[str] = "content"
@@ -59,6 +65,7 @@ class Content:
     proven: float
     distributions: dict[str, Installed]
     others: dict[str, str]
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +91,8 @@ class Unpacked(Protocol):
     def forget(self, names: Collection[str]) -> None:
         """Let distributions, by normalized names, be fetched or built anew."""
 
-    def is_whole(self, info: str, path: str, digest: str) -> bool:
-        """Say whether the file of the wheel with this .dist-info has this digest there."""
+    def find(self, info: str, path: str, digest: str) -> Path | None:
+        """Return the file at a path beside this .dist-info directory of a wheel, if it has this digest there."""
 
 
 class Survey:
@@ -124,9 +131,9 @@ class Survey:
         """
         known = before.others if before else {}
         broken: dict[str, list[Damage]] = {}
-        wrong = [(path, infos) for path, infos in self.owners.items() if not self._is_right(path)]
+        wrong = [(path, infos) for path, infos in self.owners.items() if not self._is_promised(path)]
         for path, infos in [*wrong, *self._unlisted()]:
-            if path in known and known[path] == self.digests.get(path):
+            if path in known and known[path] == self.digests.get(path, ""):
                 continue
             how = "is missing" if path not in self.digests else "is not what its RECORD says"
             for info in infos:
@@ -148,19 +155,24 @@ class Survey:
             locked = tuple(sorted(hashes.get(name_of(info), ()))) if is_new else earlier.hashes  # type: ignore[union-attr]
             distributions[info] = Installed(record=record, source=self._source(info), hashes=locked)
         others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}
+        absent = {path: "" for path in self.owners if path not in self.digests}
         return Content(
             proven=time.time(),
             distributions=distributions,
-            others={path: digest for path, digest in others.items() if not self._is_record(path)},
+            others={path: digest for path, digest in others.items() if not self._is_record(path)} | absent,
+            programs=tuple(sorted(path for path, each in self._measured.items() if each.is_program)),
         )
 
     def differences(self, content: Content) -> list[Damage]:
         """Return what is not as the content file says; files that were added since are no damage."""
-        return [*self._altered_records(content), *self._altered_files(content)]
+        return [*self._altered_records(content), *self._altered_files(content), *self._altered_programs(content)]
 
     def added(self, content: Content) -> list[str]:
-        """Return the distributions that were added since, such as "six 1.17.0"."""
-        return [_shown(info) for info in self.records if info not in content.distributions]
+        """Return what was added since: distributions such as "six 1.17.0", and the paths of files that belong to none."""
+        infos = [info for info in self.records if info not in content.distributions]
+        known = content.others.keys() | self.owners.keys() | {f"{info}/RECORD" for info in self.records}
+        loose = (path for path in self.digests if path not in known and not _is_compiled(path))
+        return [*map(_shown, infos), *sorted(loose)]
 
     def compiled(self, content: Content) -> list[str]:
         """Return the compiled files that are not as the content file says: Python has written them since, or damage."""
@@ -188,23 +200,25 @@ class Survey:
             # Python may write it anew (see `compiled`), unless something else is in its way.
             if _is_compiled(path) and (path in self.digests or not os.path.lexists(self.directory / path)):
                 continue
-            if self.digests.get(path) != digest and not self._is_promised(path):
+            if self.digests.get(path, "") != digest and not self._is_promised(path):
                 owner = next(map(_shown, self.owners.get(path, ())), None)
                 wrong = "has changed" if path in self.digests else "is missing"
                 yield Damage(path=path, wrong=wrong, distribution=owner)
         for path, infos in self.owners.items():
             if path in content.others or not any(info in content.distributions for info in infos):
                 continue
-            if not self._is_right(path):
+            if not self._is_promised(path) and not (_is_compiled(path) and path in self.digests):
                 wrong = "has changed" if path in self.digests else "is missing"
                 yield Damage(path=path, wrong=wrong, distribution=_shown(infos[0]))
+
+    def _altered_programs(self, content: Content) -> Iterator[Damage]:
+        for path in content.programs:
+            if path in self._measured and not self._measured[path].is_program:
+                yield Damage(path=path, wrong="can no longer be executed")
 
     def _is_promised(self, path: str) -> bool:
         digest = self.digests.get(path)
         return digest is not None and any(self.records[info][path] == digest for info in self.owners.get(path, ()))
-
-    def _is_right(self, path: str) -> bool:
-        return self._is_promised(path) or self._is_behind_link(path)
 
     def _unlisted(self) -> Iterator[tuple[str, list[str]]]:
         """Return the files that no RECORD names, with whose they may be: a RECORD may have lost its end."""
@@ -214,13 +228,9 @@ class Survey:
             sharers.setdefault(_package(path, sites), set()).update(infos)
         for path, digest in self.digests.items():
             package = "" if path in self.owners or digest.startswith(_LINK) else _package(path, sites)
-            if package in sharers and package and not _is_compiled(path) and not self._is_record(path):
+            is_expected = _is_compiled(path) or self._is_record(path) or path.endswith(_SIGNATURES)
+            if package in sharers and package and not is_expected:
                 yield path, sorted(sharers[package])
-
-    def _is_behind_link(self, path: str) -> bool:
-        """Say whether a path lies below a link: that is somebody else's, such as what is kept of the machine."""
-        parts = path.split("/")
-        return any(self.digests.get("/".join(parts[:end]), "").startswith(_LINK) for end in range(1, len(parts)))
 
     def _is_record(self, path: str) -> bool:
         return path.endswith("/RECORD") and path.removesuffix("/RECORD") in self.records
@@ -251,52 +261,70 @@ class Survey:
 
 
 def prove(
-    directory: Path, build: Callable[[], object], *, unpacked: Unpacked, before: Content | None = None
+    directory: Path,
+    build: Callable[[], object],
+    *,
+    unpacked: Unpacked,
+    settle: Callable[[], object] = lambda: None,
+    before: Content | None = None,
 ) -> tuple[Survey, list[str]]:
     """Fill a directory by `build`, which starts from nothing, and compare every file with its RECORD.
 
     uv keeps what it has unpacked, and does not look at it again. So what is wrong there is fetched anew, and everything is
     built once more. What is wrong in the same way then was published so, and a note says it; what was so `before` is not
-    asked again. Returns what there is, and the notes. Raises HashMismatchError for files that change from one time to the
-    next.
+    asked again. `settle` lets the machine do what it does to packages whenever Python starts. Returns what there is, and the
+    notes. Raises HashMismatchError for files that change from one time to the next.
     """
     build()
-    first = Survey(directory)
-    torn, notes = doubts(first, unpacked, before)
+    first, torn, notes = _settled(directory, settle, unpacked, before)
     if not torn:
         return first, notes
     unpacked.forget(torn.keys())
     build()
-    second = Survey(directory)
-    torn, notes = doubts(second, unpacked, before)
+    second, torn, notes = _settled(directory, settle, unpacked, before)
     for name, damages in torn.items():
         if any(first.digests.get(each.path) != second.digests.get(each.path) for each in damages):
             msg = f"{name} is not what was published: {summary(damages)}"
             raise HashMismatchError(msg, hint="the disk, or the cache of uv, is damaged; `uv cache clean` empties that")
-        notes.append(f"{name} was published with a RECORD that is wrong about {pluralize(len(damages), 'file')}")
+        notes.append(
+            f"{pluralize(len(damages), 'file')} of {name} cannot be as its RECORD says, however it is installed"
+        )
     return second, notes
 
 
-def doubts(survey: Survey, unpacked: Unpacked, before: Content | None) -> tuple[dict[str, list[Damage]], list[str]]:
-    """Return what came damaged, by normalized name, and notes about what this machine itself changes.
+def _settled(
+    directory: Path, settle: Callable[[], object], unpacked: Unpacked, before: Content | None
+) -> tuple[Survey, dict[str, list[Damage]], list[str]]:
+    """Return what there is, what came damaged by normalized name, and notes about what this machine itself changes.
 
-    A machine may have a hook that does so whenever Python starts, such as one that adds its own certificate to certifi's.
+    A machine may have a hook that changes packages whenever Python starts, such as one that adds its own certificate to
+    certifi's. A file that is right where it was installed from is put right; if it changes again in the same way, it is
+    such a hook's.
     """
-    torn: dict[str, list[Damage]] = {}
-    notes = []
-    for name, damages in survey.broken(before).items():
-        changed = [each for each in damages if each.path in survey.digests and _is_whole(each, unpacked)]
-        if left := [each for each in damages if each not in changed]:
-            torn[name] = left
-        if changed:
-            notes.append(f"something on this machine has changed {', '.join(each.path for each in changed[:_NAMED])}")
-    return torn, notes
+    settle()
+    survey = Survey(directory)
+    found = ((each, _source_of(each, unpacked)) for each in itertools.chain(*survey.broken(before).values()))
+    right = {each.path: source for each, source in found if source is not None and each.path in survey.digests}
+    for path, source in right.items():
+        _files.copy(source, directory / path)
+    if right:
+        settle()
+    again = Survey(directory, earlier=survey) if right else survey
+    changed = {path for path in right if again.digests.get(path) == survey.digests[path]}
+    torn = {
+        name: left
+        for name, damages in again.broken(before).items()
+        if (left := [each for each in damages if each.path not in changed])
+    }
+    names = sorted(changed)
+    notes = [f"something on this machine changes {', '.join(names[:_NAMED])} whenever Python starts"] if names else []
+    return again, torn, notes
 
 
-def _is_whole(damage: Damage, unpacked: Unpacked) -> bool:
+def _source_of(damage: Damage, unpacked: Unpacked) -> Path | None:
     site, _, info = damage.info.rpartition("/")
     path = os.path.relpath(damage.path, site or ".")
-    return bool(damage.promised) and unpacked.is_whole(info, path, damage.promised)
+    return unpacked.find(info, path, damage.promised) if damage.promised else None
 
 
 def write(directory: Path, content: Content) -> None:
@@ -306,26 +334,19 @@ def write(directory: Path, content: Content) -> None:
 
 def read(directory: Path) -> Content | None:
     """Return what was written down, or None: a version before there was such a file made it, or it is damaged."""
-    return _state.read(directory / FILE, Content)
+    return _state.read(directory / FILE, Content) if _state.is_sealed(directory / FILE) else None
 
 
 def fault(directory: Path) -> str | None:
     """Return why the content file cannot be used, or None."""
-    return _state.fault(directory / FILE, Content)
+    is_damaged = os.path.lexists(directory / FILE) and read(directory) is None
+    return _state.fault(directory / FILE, Content) or (f"{short(directory / FILE)} is damaged" if is_damaged else None)
 
 
 def proven(directory: Path) -> float | None:
     """Return when a directory's content was last compared with what was installed, in seconds since 1970, or None."""
     content = read(directory)
     return content.proven if content else None
-
-
-def is_untouched(directory: Path) -> bool:
-    """Say whether every RECORD is the one that was written down: nobody else has installed anything over it."""
-    content = read(directory)
-    if content is None:
-        return False
-    return all(digest(directory / info / "RECORD") == each.record for info, each in content.distributions.items())
 
 
 def unproven(before: Content | None, content: Content, hashes: Mapping[str, Collection[str]]) -> list[str]:
@@ -340,24 +361,38 @@ def unproven(before: Content | None, content: Content, hashes: Mapping[str, Coll
     ]
 
 
-def wrong_bytecode(
-    directory: Path, paths: Collection[str], *, python: Path, environ: Mapping[str, str]
-) -> list[Damage]:
-    """Return which compiled files are not what their source compiles to, asked of the Python that wrote them."""
+def wrong_bytecode(survey: Survey, content: Content, *, python: Path, environ: Mapping[str, str]) -> list[Damage]:
+    """Return which compiled files are not what their source compiles to, asked of the Python that wrote them.
+
+    What Python passes over, because its source is newer or gone, is no damage, unless it was written down: then something
+    else has changed it.
+    """
+    paths = sorted(survey.compiled(content))
+    halves = (paths[::2], paths[1::2])  # each takes its own processor
+    judged = _process.run_parallel(
+        *(functools.partial(_judged, survey.directory, half, python, environ) for half in halves)
+    )
+    return [
+        Damage(path=path, wrong="is not what its source compiles to")
+        for path, verdict in itertools.chain(*judged)
+        if verdict == "wrong" or (verdict != "ok" and path in content.others)
+    ]
+
+
+def _judged(directory: Path, paths: list[str], python: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
     script = Path(__file__).parent / "standalone" / "_bytecode.py"
-    left, wrong = sorted(paths), []
-    while left:
+    judged: list[tuple[str, str]] = []
+    while left := paths[len(judged) :]:
         said = _Verdicts()
         text = json.dumps([str(directory / path) for path in left])
         try:
             _process.run([python, "-I", "-S", script], environ=environ, stdin=text, check=False, follow=said)
         except CommandError:
-            return [Damage(path=path, wrong="cannot be checked: its Python does not start") for path in left]
-        wrong += [path for path, verdict in zip(left, said.verdicts, strict=False) if verdict == "wrong"]
-        answered = len(said.verdicts)
-        wrong += left[answered : answered + 1]  # it died of this one
-        left = left[answered + 1 :]
-    return [Damage(path=path, wrong="is not what its source compiles to") for path in wrong]
+            return judged  # its Python does not start, and that is damage of its own
+        judged += zip(left, said.verdicts, strict=False)
+        if len(said.verdicts) < len(left):  # it died of this one
+            judged.append((left[len(said.verdicts)], "wrong"))
+    return judged
 
 
 class _Verdicts:
@@ -367,7 +402,7 @@ class _Verdicts:
         self.verdicts: list[str] = []
 
     def on_line(self, line: str) -> bool:
-        if found := re.fullmatch(r"ce:(ok|wrong|gone)", line):
+        if found := re.fullmatch(r"ce:(ok|wrong|moved|passed over)", line):
             self.verdicts.append(found[1])
         return False
 
@@ -427,17 +462,21 @@ def _rows(record: Path) -> list[list[str]]:
 
 
 class _Measured(NamedTuple):
-    """A file's digest, and what the file system said of it then: its inode, its size in bytes, its time."""
+    """A file's digest, and what the file system said of it then: its inode, its size in bytes, its time, its mode."""
 
-    status: tuple[int, int, int]
+    status: tuple[int, int, int, int]
     digest: str
+
+    @property
+    def is_program(self) -> bool:
+        return bool(self.status[3] & stat.S_IXUSR) and not self.digest.startswith(_LINK)
 
 
 def _measured(directory: str, known: Mapping[str, _Measured]) -> dict[str, _Measured]:
     start, files, measured = len(directory) + 1, [], {}
     for entry in _walk(directory):
         path, found = entry.path[start:], entry.stat(follow_symlinks=False)
-        status = (found.st_ino, found.st_size, found.st_mtime_ns)
+        status = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode)
         if path in _OWN:
             continue
         if entry.is_symlink():
@@ -453,19 +492,25 @@ def _measured(directory: str, known: Mapping[str, _Measured]) -> dict[str, _Meas
     chunks = [files[number::pieces] for number in range(pieces)]
     with ThreadPoolExecutor(threads) as pool:  # hashing a large piece leaves Python's lock to others
         for chunk in pool.map(lambda chunk: [(path, digest(f"{directory}/{path}")) for path, _ in chunk], chunks):
-            measured.update({path: _Measured((0, 0, 0), found) for path, found in chunk})
+            measured.update({path: _Measured((0, 0, 0, 0), found) for path, found in chunk})
     return measured | {path: _Measured(status, measured[path].digest) for path, status in files}
 
 
 def _walk(directory: str) -> Iterator[os.DirEntry[str]]:
     waiting = [directory]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-                    yield entry
+        try:
+            with os.scandir(waiting.pop()) as found:
+                entries = list(found)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            continue  # what lies in it counts as missing
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
+                yield entry
 
 
 def digest(path: str | Path) -> str:

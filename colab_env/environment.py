@@ -17,7 +17,6 @@ from colab_env.locks.installing import Target
 from colab_env.request import Request
 from colab_env.results import short
 from colab_env.step import Artifact
-from colab_env.wheels import WheelInstaller
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection
@@ -152,32 +151,37 @@ class Environment:
         # pip removes nothing, so what it fills is made anew.
         if request.receipt is None or (target.uv is None and "poetry" not in request.lock.format.options):
             return False
-        if not content.is_untouched(
-            target.environment
-        ):  # somebody has installed over it, or what it holds is not known
-            return False
         visible = request.system_site_packages
         return venv.mismatch(request.project, python=self.python, system_site_packages=visible) is None
 
     def _update(self, target: Target, know_files: Callable[[], object]) -> bool:
         """Install into what is there, if that leaves nothing to doubt; else it is as before, and this returns False."""
         before, notes = content.read(target.environment), len(self.notes)
+        if before is None or self._is_doubtful(target, before):
+            return False
         with contextlib.suppress(_NotProvenError), _files.updating(target.environment):
             keeper, hashes = self._install(target)
+            self._settle(target)
             survey = content.Survey(target.environment)
-            torn, said = content.doubts(survey, self._wheels(target), before)
-            if torn or content.unproven(before, survey.content(hashes, before), hashes):
+            if survey.broken(before) or content.unproven(before, survey.content(hashes, before), hashes):
                 raise _NotProvenError
-            self.notes.extend(said)
             self._complete(target, keeper, survey, hashes, know_files, before=before)
             return True
         del self.notes[notes:]
         return False
 
+    def _is_doubtful(self, target: Target, before: content.Content) -> bool:
+        """Say whether something was changed since, or whether uv might take another source's package for an index's."""
+        own = self.request.project.as_uri()
+        if any(each.source not in (None, own) for each in before.distributions.values()):
+            return True
+        return bool(content.Survey(target.environment).differences(before))
+
     def _rebuild(self, target: Target, know_files: Callable[[], object]) -> None:
         kept, before = venv.set_aside_foreign(self.request.project), content.read(target.environment)
         done: list[tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]] = []
-        installer = self._wheels(target)
+        installer = uv.installer(target.machine, index.settings(target.machine))
+        installer = replace(installer, environ={**_files.unshared(target.environment.parent), **installer.environ})
         visible, pip = self.request.system_site_packages, target.uv is None  # uv brings pip with the packages
         notes = len(self.notes)
 
@@ -189,7 +193,9 @@ class Environment:
 
         try:
             with _files.replacing(target.environment):
-                survey, said = content.prove(target.environment, fill, unpacked=installer, before=before)
+                survey, said = content.prove(
+                    target.environment, fill, unpacked=installer, settle=lambda: self._settle(target), before=before
+                )
                 self.notes.extend(said)
                 ((keeper, hashes),) = done
                 self._complete(target, keeper, survey, hashes, know_files)
@@ -205,15 +211,12 @@ class Environment:
         keeper = self._keeper(target)
         hashes = self.request.lock.format.install(self.request.lock, self._selection(keeper), target=target)
         self.request = self.request.reread()  # Poetry may have made the lock file
-        # What this machine changes whenever Python starts shall be changed before anything is written down.
-        _process.run(
-            [target.python, "-c", ""], environ=_process.child_environ(self.request.machine.environ), check=False
-        )
         return keeper, hashes
 
     @staticmethod
-    def _wheels(target: Target) -> WheelInstaller:
-        return uv.installer(target.machine, index.settings(target.machine))
+    def _settle(target: Target) -> None:
+        """Let this machine change what it changes whenever Python starts, before anything is written down."""
+        _process.run([target.python, "-c", ""], environ=_process.child_environ(target.machine.environ), check=False)
 
     def _complete(
         self,

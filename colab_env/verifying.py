@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _process, _report, _state, content, environment, poetry, steps, venv
-from colab_env.errors import MissingStepError
+from colab_env.errors import DiskFullError, MissingStepError, NotWritableError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
@@ -44,13 +44,14 @@ class VerifiedPart:
         head = f"{'✗' if self.damaged else '✓'} {self.name:<12} {short(self.where)}: "
         if self.damaged:
             lines = [f"{head}{content.pluralize(len(self.damaged), 'file')} damaged", *self.damaged[:_SHOWN]]
-            more = len(self.damaged) - _SHOWN
-            lines += [f"and {more} more"] if more > 0 else []
+            lines += [f"and {len(self.damaged) - _SHOWN} more"] if len(self.damaged) > _SHOWN else []
         else:
             how = "repaired, and as installed" if self.repaired else "as installed"
             lines = [f"{head}{content.pluralize(self.files, 'file')} {how} ({self.seconds:.1f} s)"]
         lines += [self.note] if self.note else []
-        lines += [f"added since, and not checked: {', '.join(self.added)}"] if self.added else []
+        more = len(self.added) - _SHOWN
+        named = ", ".join(self.added[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        lines += [f"added since, and not checked: {named}"] if named else []
         return "\n  ".join(lines)
 
 
@@ -79,16 +80,17 @@ class Verified:
 class _Tree:
     """A directory that a step made: its file `lock`, what reads it, and the step that `builds` it anew.
 
-    `problem` is damage that does not show in its files, `stale` what `setup` has to do for other reasons.
+    `problem` is damage that does not show in its files, `stale` what `setup` has to do for other reasons: both are asked
+    while no step works on it.
     """
 
     name: str
     where: Path
     lock: Path
     python: Path
-    problem: str | None
-    stale: str | None = None
+    problem: Callable[[], str | None]
     builds: Callable[[str], StepResult]
+    stale: Callable[[], str | None] = lambda: None
 
 
 def verify(project: str | Path = ".", *, repair: bool = False) -> Verified:
@@ -99,11 +101,12 @@ def verify(project: str | Path = ".", *, repair: bool = False) -> Verified:
     is not set up, and with `repair` what `setup` raises; then that part is as it was.
     """
     machine, directory = Machine.detect(), Path(project).expanduser().resolve()
-    python = venv.recorded_python(directory)
-    if python is None:
-        msg = venv.fault(directory) or f"{short(directory)} has no virtual environment of colab-env's"
-        raise MissingStepError(msg, hint="run setup() first")
     with _report.screen():
+        with _waiting(directory / venv.NAME, project_lock(machine, directory), machine):
+            python = venv.recorded_python(directory)
+        if python is None:
+            msg = venv.fault(directory) or f"{short(directory)} has no virtual environment of colab-env's"
+            raise MissingStepError(msg, hint="run setup() first")
         parts = [_verified(tree, machine, repair=repair) for tree in _trees(directory, python, machine)]
     return Verified(project=directory, parts=tuple(parts))
 
@@ -120,8 +123,8 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=project / venv.NAME,
             lock=project_lock(machine, project),
             python=venv.python_of(project),
-            problem=venv.mismatch(project, python=python, system_site_packages=venv.sees_system(project)),
-            stale=environment.recorded_health(project, python, machine),
+            problem=lambda: venv.mismatch(project, python=python, system_site_packages=venv.sees_system(project)),
+            stale=lambda: environment.recorded_health(project, python, machine),
             builds=environment_anew,
         ),
         _Tree(
@@ -129,7 +132,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=layer,
             lock=machine.data / "locks" / "conda",
             python=python.path,
-            problem=colab_layer.health_check(layer),
+            problem=lambda: colab_layer.health_check(layer),
             builds=lambda reason: steps.kernel_packages(python, machine, anew=reason),
         ),
     ]
@@ -141,7 +144,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=home,
             lock=machine.data / "locks" / "poetry",
             python=home / "venv/bin/python",
-            problem=poetry.missing(machine),
+            problem=lambda: poetry.missing(machine),
             builds=lambda reason: steps.poetry_itself(machine, version=version, anew=reason),
         )
         trees.insert(0, tool)  # what reads the lock file comes first
@@ -153,18 +156,20 @@ def _verified(tree: _Tree, machine: Machine, *, repair: bool) -> VerifiedPart:
     if not repair or not (part.damaged or part.is_partly_known):
         return part
     tree.builds(part.damaged[0] if part.damaged else str(part.note))
-    return replace(_look_at(replace(tree, problem=None, stale=None), machine), repaired=True)
+    return replace(_look_at(tree, machine), repaired=True)
 
 
 def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
     """Read one directory while no step works on it, and write down when all was proven."""
     began, note = time.monotonic(), None
-    if not tree.where.is_dir():
-        return VerifiedPart(name=tree.name, where=tree.where, files=0, damaged=("it is gone",), added=(), seconds=0.0)
-    with _files.translate_os_errors(tree.where), _waiting(tree, machine) as may_write:
+    with _files.translate_os_errors(tree.where), _waiting(tree.where, tree.lock, machine) as may_write:
+        if not tree.where.is_dir():
+            gone = ("it is gone",)
+            return VerifiedPart(name=tree.name, where=tree.where, files=0, damaged=gone, added=(), seconds=0.0)
         with _report.activity(f"Reading {short(tree.where)}"):
             survey, known = content.Survey(tree.where), content.read(tree.where)
-            damaged = [tree.problem] if tree.problem else []
+            added = survey.added(known) if known else []
+            damaged = [problem] if (problem := tree.problem()) else []
             if known is None:
                 damaged += [str(each) for found in survey.broken().values() for each in found]
                 note = (
@@ -172,15 +177,17 @@ def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
                 )
             else:
                 damaged += _differences(tree, survey, known, machine)
-                note = f"setup() has something to do: {tree.stale}" if tree.stale and not damaged else None
+                stale = None if damaged else tree.stale()
+                note = f"setup() has something to do: {stale}" if stale else None
         if known is not None and not damaged and may_write:
-            content.write(tree.where, survey.proven(known))
+            with contextlib.suppress(DiskFullError, NotWritableError):  # only the date would be lost
+                content.write(tree.where, survey.proven(known))
     return VerifiedPart(
         name=tree.name,
         where=tree.where,
-        files=len(survey.digests),
+        files=len(survey.digests) - len([each for each in added if each in survey.digests]),
         damaged=tuple(dict.fromkeys(damaged)),
-        added=tuple(survey.added(known)) if known else (),
+        added=tuple(added),
         seconds=time.monotonic() - began,
         note=note,
         is_partly_known=known is None,
@@ -189,16 +196,20 @@ def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
 
 def _differences(tree: _Tree, survey: content.Survey, known: content.Content, machine: Machine) -> list[str]:
     environ = _process.child_environ(machine.environ)
-    wrong = content.wrong_bytecode(tree.where, survey.compiled(known), python=tree.python, environ=environ)
+    wrong = content.wrong_bytecode(survey, known, python=tree.python, environ=environ)
     found = [str(each) for each in [*survey.differences(known), *wrong]]
     return found if _state.is_sealed(tree.where / _files.RECEIPT) else [*found, f"{_files.RECEIPT} has changed"]
 
 
 @contextlib.contextmanager
-def _waiting(tree: _Tree, machine: Machine) -> Iterator[bool]:
-    """Wait for steps that work on a directory; say whether it may be written to."""
-    if not all(os.access(path, os.W_OK) for path in (tree.where, machine.data, machine.data.parent)):
-        yield False
-        return
-    with changing("verify", machine, tree.lock, recorded=False):
-        yield True
+def _waiting(where: Path, lock: Path, machine: Machine) -> Iterator[bool]:
+    """Wait for steps that work on a directory, and bring back what one that was killed has left; say whether to write to it."""
+    with contextlib.ExitStack() as held:
+        may_write = all(os.access(path, os.W_OK) for path in (where.parent, machine.data, machine.data.parent))
+        if may_write:
+            try:
+                held.enter_context(changing("verify", machine, lock, recorded=False))
+                _files.recover(where)
+            except (DiskFullError, NotWritableError):  # reading needs no room
+                may_write = False
+        yield may_write

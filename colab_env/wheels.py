@@ -66,17 +66,15 @@ class WheelInstaller:
         if self.uv is not None:
             forget(names, uv=self.uv, environ=self.environ)
 
-    def is_whole(self, info: str, path: str, digest: str) -> bool:
-        """Say whether the file of a wheel is right where it was installed from.
+    def find(self, info: str, path: str, digest: str) -> Path | None:
+        """Return the file of a wheel in uv's cache, if it is right there.
 
-        `info` is the name of its .dist-info directory, `path` is beside that, `digest` as a RECORD has it. pip keeps wheels,
-        which carry checksums; uv keeps unpacked files, in directories below archive-v0 as of uv 0.13.
+        `info` is the name of its .dist-info directory, `path` is beside that, `digest` as a RECORD has it. uv keeps unpacked
+        files, in directories below archive-v0 as of uv 0.13; pip keeps whole wheels.
         """
-        if self.uv is None:
-            return True
-        return any(
-            content.digest(found.parent / path) == digest for found in cache(self.environ).glob(f"archive-v*/*/{info}")
-        )
+        archives = cache(self.environ).glob(f"archive-v*/*/{info}") if self.uv is not None else ()
+        files = (found.parent / path for found in archives)
+        return next((file for file in files if content.digest(file) == digest), None)
 
     def _run(self, argv: Sequence[str | Path]) -> None:
         try:

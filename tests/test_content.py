@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from test_installers import fill
 
 import colab_env
 from colab_env import cli, content, diagnose, setting_up, steps, uv
-from colab_env.errors import DamagedError, HashMismatchError, MissingStepError
+from colab_env.errors import DamagedError, DiskFullError, HashMismatchError, MissingStepError
 from colab_env.machine import Machine
 
 # --- the files themselves, without any tool
@@ -97,7 +98,7 @@ def test_what_was_added_is_no_damage_but_is_named(tree, tmp_path):
     (tree / "notes.txt").write_text("mine")
     assert wrong(tree) == []
     known = content.read(tree)
-    assert content.Survey(tree).added(known) == ["third 3.0"]
+    assert content.Survey(tree).added(known) == ["third 3.0", "notes.txt"]
 
 
 def test_two_packages_may_share_a_file_of_different_content(tmp_path):
@@ -157,6 +158,86 @@ def test_a_later_look_reads_only_what_has_changed(tree, monkeypatch):
     assert again.digests == content.Survey(tree).digests
 
 
+def test_a_package_that_became_a_link_is_damage(tmp_path):
+    files = {"pkg/__init__.py": "x = 1\n", "pkg-1.0.dist-info/METADATA": "Name: pkg\nVersion: 1.0\n"}
+    directory = site(tmp_path / "env", write_archive(tmp_path / "pkg.whl", files, "pkg-1.0.dist-info"))
+    content.write(tmp_path / "env", content.Survey(tmp_path / "env").content({}))
+    shutil.rmtree(directory / "pkg")
+    (directory / "pkg").symlink_to("/nonexistent")
+    assert wrong(tmp_path / "env") == ["lib/python3.11/site-packages/pkg/__init__.py is missing (pkg 1.0)"]
+    assert list(content.Survey(tmp_path / "env").broken()) == ["pkg"]
+
+
+def test_a_program_that_cannot_be_executed_any_more_is_damage(tree):
+    program = tree / "bin/tool"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    content.write(tree, content.Survey(tree).content({}))
+    assert wrong(tree) == []
+    program.chmod(0o644)
+    assert wrong(tree) == ["bin/tool can no longer be executed"]
+
+
+def test_a_file_that_a_record_names_and_no_wheel_holds_is_written_down(tree):
+    record = tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD"
+    record.write_text(f"{record.read_text()}gone.py,sha256=x,1\n")
+    assert list(content.Survey(tree).broken()) == ["first"]
+    known = content.Survey(tree).content({})
+    content.write(tree, known)
+    assert wrong(tree) == []
+    assert content.Survey(tree).broken(known) == {}
+    (record.parent.parent / "gone.py").write_text("x")
+    assert wrong(tree) == ["lib/python3.11/site-packages/gone.py has changed (first 1.0)"]
+
+
+def test_a_compiled_file_of_a_wheel_may_be_written_anew(tmp_path):
+    files = {
+        "m.py": "x = 1\n",
+        "__pycache__/m.cpython-311.pyc": "old",
+        "m-1.dist-info/METADATA": "Name: m\nVersion: 1\n",
+    }
+    directory = site(tmp_path / "env", write_archive(tmp_path / "m.whl", files, "m-1.dist-info"))
+    known = content.Survey(tmp_path / "env").content({})
+    content.write(tmp_path / "env", known)
+    (directory / "__pycache__/m.cpython-311.pyc").write_text("new")
+    assert wrong(tmp_path / "env") == []
+    assert len(content.Survey(tmp_path / "env").compiled(known)) == 1
+
+
+@pytest.mark.parametrize("name", ["RECORD.jws", "RECORD.p7s"])
+def test_a_signature_is_named_by_no_record(tree, name):
+    (tree / f"lib/python3.11/site-packages/first-1.0.dist-info/{name}").write_text("signed")
+    assert content.Survey(tree).broken() == {}
+
+
+def test_loose_files_that_were_added_are_named(tree):
+    (tree / "lib/python3.11/site-packages/sitecustomize.py").write_text("")
+    (tree / "lib/python3.11/site-packages/first").mkdir()
+    (tree / "lib/python3.11/site-packages/first/__init__.py").write_text("")
+    known = content.read(tree)
+    names = ["lib/python3.11/site-packages/first/__init__.py", "lib/python3.11/site-packages/sitecustomize.py"]
+    assert content.Survey(tree).added(known) == names
+
+
+def test_a_content_file_without_its_checksum_is_damaged(tree):
+    values = {"schema": "content", "version": 1, "proven": 1, "distributions": {}, "others": {}}
+    (tree / content.FILE).write_text(json.dumps(values))
+    assert content.read(tree) is None
+    assert "damaged" in content.fault(tree)
+
+
+def test_a_directory_that_cannot_be_read_counts_as_missing(tree, monkeypatch):
+    whole = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("first-1.0.dist-info"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert any("first-1.0.dist-info/RECORD is missing" in each for each in wrong(tree))
+
+
 # --- compiled files
 
 
@@ -171,10 +252,14 @@ def compiled(tree, pythons):
     return python, tree, path
 
 
-def judged(compiled) -> list[str]:
+def judged(compiled, *, known: bool = True) -> list[str]:
+    """Return what is wrong with the one compiled file, which was written down with other bytes, or not at all."""
     python, tree, path = compiled
-    found = content.wrong_bytecode(tree, [str(path.relative_to(tree))], python=python, environ=os.environ)
-    return [str(each) for each in found]
+    name = str(path.relative_to(tree))
+    written = content.Content(proven=0, distributions={}, others={name: "sha256=other"} if known else {})
+    survey = content.Survey(tree)
+    found = content.wrong_bytecode(survey, written, python=python, environ=os.environ)
+    return [str(each) for each in found if each.path == name]
 
 
 def test_compiled_files_that_python_wrote_are_right(compiled):
@@ -218,9 +303,31 @@ def test_every_damage_to_compiled_files_is_survived(compiled):
         shutil.copy2(tree / "lib/python3.11/site-packages/first.py", source)
         paths.append(path.with_name(path.name.replace("first", f"m{number}")))
         paths[-1].write_bytes(data)
-    names = [str(each.relative_to(tree)) for each in paths]
-    found = content.wrong_bytecode(tree, names, python=python, environ=os.environ)
-    assert {each.path for each in found} == set(names)
+    names = {str(each.relative_to(tree)) for each in paths}
+    known = content.Content(proven=0, distributions={}, others=dict.fromkeys(names, "sha256=other"))
+    found = content.wrong_bytecode(content.Survey(tree), known, python=python, environ=os.environ)
+    assert {each.path for each in found} == names
+
+
+def test_what_python_passes_over_is_no_damage_unless_it_was_written_down(compiled):
+    _, tree, _ = compiled
+    source = tree / "lib/python3.11/site-packages/first.py"
+    os.utime(source, (1, 1))
+    assert judged(compiled, known=False) == []
+    assert len(judged(compiled)) == 1
+    source.unlink()
+    assert judged(compiled, known=False) == []
+
+
+def test_what_somebody_compiled_from_another_directory_is_no_damage(compiled):
+    python, tree, path = compiled
+    path.unlink()
+    subprocess.run([python, "-m", "py_compile", "first.py"], check=True, cwd=tree / "lib/python3.11/site-packages")
+    assert judged(compiled, known=False) == []
+    data = bytearray(path.read_bytes())
+    data[data.index(b"three")] ^= 2
+    path.write_bytes(data)
+    assert len(judged(compiled, known=False)) == 1
 
 
 # --- the steps
@@ -297,7 +404,7 @@ def test_what_uv_has_unpacked_and_damaged_is_fetched_anew(two, wheels, tmp_path,
     lock(other, wheels, "first", "second")
     result = fill(other)
     assert module(other, "first").read_bytes() == whole
-    assert not any("published" in note for note in result.notes)
+    assert not any("RECORD" in note for note in result.notes)
     assert wrong(other / ".venv") == []
 
 
@@ -326,7 +433,7 @@ def test_a_wheel_that_was_published_with_a_wrong_record_is_installed_with_a_note
             archive.writestr(name, b"x = 1\n" if name == "odd.py" else text)
     lock(project, wheels, "odd")
     result = fill(project)
-    assert any("odd was published with a RECORD that is wrong about 1 file" in note for note in result.notes)
+    assert any("1 file of odd cannot be as its RECORD says" in note for note in result.notes)
     assert wrong(project / ".venv") == []
     module(project, "odd").write_text("x = 3\n")
     assert wrong(project / ".venv") == [
@@ -382,6 +489,45 @@ def test_an_update_leaves_what_has_not_changed(two, wheels):
     fill(two)
     assert module(two, "second").stat().st_ino == before
     assert wrong(two / ".venv") == []
+
+
+@pytest.mark.parametrize("path", ["first.py", "activate"])
+def test_a_changed_lock_file_does_not_make_damage_right(two, wheels, path):
+    damaged = two / ".venv/bin/activate" if path == "activate" else module(two, "first")
+    whole = damaged.read_bytes()
+    damaged.write_text("")
+    write_wheel(wheels, "third", "3.0")
+    lock(two, wheels, "first", "second", "third")
+    result = fill(two)
+    assert damaged.read_bytes() == whole
+    assert not any("machine" in note for note in result.notes)
+
+
+def test_the_package_of_an_index_takes_the_place_of_a_file_of_the_same_version(wheels, project, tmp_path):
+    other = write_wheel(tmp_path / "elsewhere", "first", "1.0", code="other = True\n")
+    (project / "requirements.txt").write_text(f"first @ {other.as_uri()}\n")
+    fill(project)
+    (project / "requirements.txt").write_text("first==1.0\n")
+    fill(project)
+    assert "other" not in module(project, "first").read_text()
+    assert all(each.source is None for each in content.read(project / ".venv").distributions.values())
+
+
+def test_what_this_machine_changes_whenever_python_starts_is_written_down_with_a_note(two, wheels, tmp_path):
+    """The hook is a package's own here; a machine has it where the system's packages are."""
+    hook = "import pathlib, second; p = pathlib.Path(second.__file__); t = p.read_text(); p.write_text(t.split('# h')[0] + '# h')"
+    files = {"hook.pth": f"import sys; exec({hook!r})\n", "hook-1.0.dist-info/METADATA": "Name: hook\nVersion: 1.0\n"}
+    files["hook-1.0.dist-info/WHEEL"] = (
+        "Wheel-Version: 1.0\nGenerator: by-hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    write_archive(wheels / "hook-1.0-py3-none-any.whl", files, "hook-1.0.dist-info")
+    lock(two, wheels, "first", "second", "hook")
+    result = fill(two)
+    assert any("something on this machine changes" in note and "second.py" in note for note in result.notes)
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    assert part.damaged == ()
+    (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/second.py")
+    assert "# h" not in cached.read_text()
 
 
 # --- verify
@@ -476,8 +622,8 @@ def test_files_that_change_from_one_build_to_the_next_are_an_error(tmp_path):
         def forget(self, names):
             assert list(names) == ["first"]
 
-        def is_whole(self, info, path, digest):
-            return False
+        def find(self, info, path, digest):
+            return None
 
     def build():
         builds.append(1)
@@ -525,3 +671,23 @@ def test_a_file_that_cannot_be_read_is_damage(tree):
     path.unlink()
     os.mkfifo(path)
     assert wrong(tree) == ["bin/activate is missing"]
+
+
+def test_verify_brings_back_what_a_killed_repair_has_left(two):
+    from colab_env import _files
+
+    environment = two / ".venv"
+    environment.rename(_files._beside(environment, "old"))
+    _files._beside(environment, "building").touch()
+    part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
+    assert part.damaged == ()
+    assert module(two, "first").is_file()
+
+
+def test_a_full_disk_takes_only_the_date(two, monkeypatch):
+    def full(*_):
+        msg = "no space left"
+        raise DiskFullError(msg)
+
+    monkeypatch.setattr(content, "write", full)
+    assert colab_env.verify(two).ok

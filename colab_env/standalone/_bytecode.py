@@ -18,37 +18,44 @@ from typing import Any
 
 _HEADER = 16  # bytes: magic number, flags, then time and size of the source, or a hash of it (PEP 552)
 # A comparison of two code objects leaves out what only tracebacks show; `co_linetable` is of 3.10 and newer.
-_TABLES = ("co_filename", "co_exceptiontable", "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab")
+_TABLES = ("co_exceptiontable", "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab")
 
 
 def verdict(path: Path) -> str:
-    """Return "ok", "wrong", or "gone" where there is no source, without which Python does not read it."""
+    """Return "ok", "wrong", "moved" for what names another source file, or "passed over" for what Python does not read."""
     name, _, level = path.stem.partition(".opt-")
     if not name.endswith(f".{sys.implementation.cache_tag}"):
         return "ok"  # another Python's, or a tool's that rewrites what it compiles: this one never reads it
     try:
         source = Path(importlib.util.source_from_cache(str(path)))
-        is_right = _is_compiled_from(source, path.read_bytes(), int(level or 0))
+        compiled, text = path.read_bytes(), source.read_bytes()
+        if _is_passed_over(compiled, source, text):
+            return "passed over"
+        body = io.BytesIO(compiled[_HEADER:])
+        code = marshal.load(body)  # noqa: S302  in a process of its own, which nothing is lost with
+        expected = compile(text, code.co_filename, "exec", dont_inherit=True, optimize=int(level or 0))
+        if body.read(1) or _is_lying(compiled, text) or not _is_same(code, expected):
+            return "wrong"
+        return "ok" if Path(code.co_filename).resolve() == source.resolve() else "moved"
     except FileNotFoundError:
-        return "gone"
+        return "passed over"
     except Exception:  # noqa: BLE001  damaged data fails in every way there is
         return "wrong"
-    return "ok" if is_right else "wrong"
 
 
-def _is_compiled_from(source: Path, compiled: bytes, level: int) -> bool:
-    text, status = source.read_bytes(), source.stat()
+def _is_passed_over(compiled: bytes, source: Path, text: bytes) -> bool:
     flags, *told = (int.from_bytes(compiled[start : start + 4], "little") for start in (4, 8, 12))
-    is_named = told == [int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF]
-    if flags:
-        is_named = compiled[8:_HEADER] == importlib.util.source_hash(text)
-    if compiled[:4] != importlib.util.MAGIC_NUMBER or not is_named:
-        return False
-    body = io.BytesIO(compiled[_HEADER:])
-    code = marshal.load(body)  # noqa: S302  in a process of its own, which nothing is lost with
-    if body.read(1) or Path(code.co_filename).resolve() != source.resolve():
-        return False
-    return _is_same(code, compile(text, code.co_filename, "exec", dont_inherit=True, optimize=level))
+    if compiled[:4] != importlib.util.MAGIC_NUMBER or len(compiled) < _HEADER or flags not in (0, 1, 3):
+        return True
+    if flags:  # by hash: checked at every start (3), or never (1)
+        return flags == 3 and compiled[8:_HEADER] != importlib.util.source_hash(text)
+    status = source.stat()
+    return told != [int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF]
+
+
+def _is_lying(compiled: bytes, text: bytes) -> bool:
+    """Say whether it tells Python never to look at the source (flags 1), and was not made from this one."""
+    return compiled[4] == 1 and compiled[8:_HEADER] != importlib.util.source_hash(text)
 
 
 def _is_same(one: Any, other: Any) -> bool:
