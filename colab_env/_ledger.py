@@ -123,7 +123,7 @@ class Ledger:
             if values is not None and isinstance(values.get("undone"), str):
                 for number in by_path.pop(Path(values["undone"]), []):
                     entries[number] = None
-                made += [Path(each) for each in values.get("made", ()) if isinstance(each, str)]
+                made += [Path(each) for each in _texts(values.get("made"))]
             elif values is not None and (entry := _parsed(values)) is not None:
                 by_path.setdefault(entry.path, []).append(len(entries))
                 entries.append(entry)
@@ -409,6 +409,10 @@ def _after(value: Any) -> After:
         case {"saved": str(path)}:
             return Overlaid(saved=Path(path))
     raise ValueError(value)
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _is_path(text: str) -> bool:

@@ -410,7 +410,7 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
         watcher.join()
 
 
-def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Sequence[str]) -> tuple[str, ...]:
+def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     stream = cast("io.TextIOWrapper", child.stdout)
     stream.reconfigure(newline="")

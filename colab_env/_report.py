@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 _INTERVAL = 0.1  # seconds between two drawings of the moving line
@@ -238,8 +238,8 @@ def tell(text: str) -> None:
     print(clean(text), flush=True)
 
 
-def clean(text: str, hidden: Iterable[str] = ()) -> str:
-    """Remove terminal escapes, and what may be a secret: `hidden`, and parts of addresses.
+def clean(text: str, hidden: Mapping[str, str] | None = None) -> str:
+    """Remove terminal escapes, and what may be a secret: what `hidden` names, and parts of addresses.
 
     Those are names and passwords, what a query says, and the path in front of an index's `/simple` or of a package's
     file: there services put tokens.
@@ -247,20 +247,23 @@ def clean(text: str, hidden: Iterable[str] = ()) -> str:
     text = _ESCAPES.sub("", text)
     if "://" in text:
         text = _ADDRESS.sub(_without_secrets, _CREDENTIALS.sub(f"{_HIDDEN}@", text))
-    for secret in hidden:
-        text = text.replace(secret, _HIDDEN)
+    for secret, shown in (hidden or {}).items():
+        text = text.replace(secret, shown)
     return text
 
 
-def hidden(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a program with this environment may print and nobody shall see: its secrets, its indexes' paths."""
-    secrets = {value for name, value in environ.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST}
+def hidden(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program with this environment may print and nobody shall see, and what is shown instead.
+
+    Those are its secrets, and the paths of its indexes, which mean nothing but behind their hosts.
+    """
+    secrets = {value: _HIDDEN for name, value in environ.items() if _SECRET_NAME.search(name)}
     for name in _INDEX_NAMES:
-        for _, path, query in _ADDRESS.findall(_CREDENTIALS.sub("", environ.get(name, "").replace(",", " "))):
+        for host, path, query in _ADDRESS.findall(_CREDENTIALS.sub("", environ.get(name, "").replace(",", " "))):
             if path.strip("/") not in ("", "simple"):
-                secrets.add(path.rstrip("/"))
-            secrets |= {value for value in re.split("[?&;=]", query) if len(value) >= _SHORTEST}
-    return tuple(sorted((each for each in secrets if len(each) > 1), key=len, reverse=True))
+                secrets[host + path.rstrip("/")] = f"{host}/{_HIDDEN}"
+            secrets |= dict.fromkeys(re.split("[?&;=]", query), _HIDDEN)
+    return {each: secrets[each] for each in sorted(secrets, key=len, reverse=True) if len(each) >= _SHORTEST}
 
 
 def address(text: str) -> str:

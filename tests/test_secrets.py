@@ -102,8 +102,14 @@ def test_what_a_program_prints_loses_the_secrets_of_its_environment(private):
     with pytest.raises(CommandError) as caught:
         _process.run(["sh", "-c", script], environ=environ)
     assert leaked(str(caught.value)) == []
-    assert "127.0.0.1:9/***" not in "".join(SECRETS)
-    assert caught.value.lines[0].startswith("http://***@127.0.0.1:9***")
+    assert caught.value.lines[0].startswith("http://***@127.0.0.1:9/***")
+
+
+def test_the_path_of_an_index_is_no_secret_elsewhere(private):
+    environ = {**os.environ, "UV_DEFAULT_INDEX": "https://host/usr"}
+    assert _process.run(["echo", "/usr/bin/python3 https://host/usr/six/"], environ=environ).lines == (
+        "/usr/bin/python3 https://host/***/six/",
+    )
 
 
 @pytest.mark.parametrize(

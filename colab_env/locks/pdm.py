@@ -183,13 +183,20 @@ def _indexes(tables: Iterable[Mapping[str, Any]]) -> tuple[_Index, ...]:
                 url=None if index.is_default(url) else _with_login(url, each),
                 option="--index-url" if is_default else usual,
                 verify_ssl=each.get("verify_ssl") is not False,
-                include=tuple(each.get("include_packages", ())),
-                exclude=tuple(each.get("exclude_packages", ())),
+                include=_patterns(each.get("include_packages", ())),
+                exclude=_patterns(each.get("exclude_packages", ())),
             )
         )
     if not any(each.get("name") == "pypi" for each in tables):
         found.insert(0, _Index(url=None))
     return tuple(found) if any(each.url for each in found) else ()
+
+
+def _patterns(listed: Iterable[str]) -> tuple[str, ...]:
+    if not all(isinstance(each, str) for each in listed):
+        msg = "a source's packages are no list of names"
+        raise TypeError(msg)
+    return tuple(listed)
 
 
 def _with_login(url: str, source: Mapping[str, Any]) -> str:

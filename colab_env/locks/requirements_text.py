@@ -34,7 +34,7 @@ class Wanted:
 
 def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
     """Return by name what the lines ask for under these markers; includes and other options are passed over."""
-    found = (_wanted(line, markers) for line in map(_plain, _logical_lines(text)) if line)
+    found = (_wanted(line, markers) for line in map(_plain, filter(str.strip, _logical_lines(text))) if line)
     return {each.name: each for each in found if each is not None}
 
 
@@ -58,7 +58,7 @@ def with_included(path: Path) -> list[tuple[str, bytes]]:
 
 def requirements(text: str) -> list[tuple[str, Requirement]]:
     """Return the lines that name a distribution, each with what it asks for."""
-    lines = [(line, _requirement(_plain(line))) for line in _logical_lines(text)]
+    lines = [(line, _requirement(_plain(line))) for line in _logical_lines(text) if line.strip()]
     return [(line, requirement) for line, requirement in lines if requirement is not None]
 
 
@@ -71,7 +71,7 @@ def pins(requirement: Requirement) -> list[str]:
 
 def without(text: str, names: Collection[str]) -> str:
     """Return the text without the lines that name one of these (normalized) distributions, hashes and all."""
-    kept = [line for line in _logical_lines(text) if _name(_plain(line)) not in names]
+    kept = [line for line in _logical_lines(text) if not line.strip() or _name(_plain(line)) not in names]
     return "".join(f"{line}\n" for line in kept)
 
 
