@@ -69,8 +69,8 @@ class ColabEnvError(Exception):
 
 def _shown(text: str) -> str:
     """Return what every screen can show: without secrets, terminal escapes, or halves of a character."""
-    text = _report.clean(text[:_LONGEST] + ("…" if len(text) > _LONGEST else ""))
-    return text.encode("utf-8", "backslashreplace").decode()
+    shown = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
+    return shown[:_LONGEST] + ("…" if max(len(text), len(shown)) > _LONGEST else "")
 
 
 class UsageError(ColabEnvError):

@@ -19,7 +19,7 @@ _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
 # In environment.yml as items of the list under `pip:`.
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9A-Fa-f]+)")
-_INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"']+)""")
+_INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"'\0]+)""")
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 

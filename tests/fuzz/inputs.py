@@ -304,7 +304,7 @@ free = st.one_of(
             b'{"a":' * DEEP,
             b"a." * DEEP + b"b = 1",
             b"x" * LONG,
-            b"\n" * LONG,
+            b"\n" * (LONG // 2),
         )
     ),
 )
