@@ -206,6 +206,7 @@ def test_a_poetry_that_does_not_exist_leaves_the_one_that_was_there(machine):
         steps.install_poetry(version="0.0.0.1")
     for name in ("locks", "journal"):
         shutil.rmtree(machine.data / name)
+    (machine.data / "uv.toml").unlink()  # the settings of colab-env's own tools
     assert state(machine.data) == before
 
 
@@ -216,6 +217,7 @@ def test_the_stop_button_leaves_the_poetry_that_was_there(machine, interrupt):
         steps.install_poetry(version="2.5.0")
     for name in ("locks", "journal"):
         shutil.rmtree(machine.data / name)
+    (machine.data / "uv.toml").unlink()  # the settings of colab-env's own tools
     assert state(machine.data) == before
 
 
