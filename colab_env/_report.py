@@ -18,6 +18,8 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _ADDRESS = re.compile(r"""(?<=://)([^\s/?#"'`<>\\|]+)([^\s?#"'`<>\\|]*)(\?[^\s#"'`<>\\|]*)?""")
 _INDEX = re.compile(r"/.+?(?=/\+?simple(?:/|$))")
 _FILE = re.compile(r"/.+(?=/[^/]+\.(?:whl|zip|tgz|sh|tar\.(?:gz|bz2|xz))\b)")
+# Where this package itself downloads: everybody knows these paths, and needs them when a download fails.
+_PUBLIC = frozenset({"repo.anaconda.com", "conda.anaconda.org", "github.com"})
 _VALUE = re.compile(r"=[^&;]+")
 _HIDDEN = "***"
 _SECRET_NAME = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|HTTP_BASIC|CREDENTIAL")
@@ -278,7 +280,7 @@ def address(text: str) -> str:
 
 def _without_secrets(found: re.Match[str]) -> str:
     host, path, query = found[1], found[2], found[3] or ""
-    if private := _INDEX.match(path) or _FILE.match(path):
+    if host not in _PUBLIC and (private := _INDEX.match(path) or _FILE.match(path)):
         path = f"/{_HIDDEN}{path[private.end() :]}"
     if query:
         query = _VALUE.sub(f"={_HIDDEN}", query) if "=" in query else f"?{_HIDDEN}"

@@ -51,9 +51,11 @@ def is_used(data: Path) -> bool:
 
 def _require_own(data: Path) -> None:
     """Raise NotOursError for a directory in which somebody has what colab-env would call its own, such as `bin`."""
-    if not data.is_dir() or is_used(data):
+    if not data.is_dir():
         return
-    if taken := sorted(path.name for path in data.iterdir() if path.name in _OWN):
+    # Looked at in this order: another first run may be making it at this moment.
+    taken = sorted(path.name for path in data.iterdir() if path.name in _OWN)
+    if taken and not is_used(data):
         msg = f"{short(data)} has {taken[0]!r}, which colab-env did not make"
         raise NotOursError(msg, hint="let COLAB_ENV_HOME name another directory; nothing was changed")
 

@@ -17,6 +17,7 @@ from conftest import PreparedMachine
 from packaging.specifiers import SpecifierSet
 from small_wheels import write_wheel
 
+import colab_env
 from colab_env import choice, diagnose, planning, setting_up, steps, undoing, venv
 from colab_env.errors import (
     BuildError,
@@ -37,6 +38,7 @@ from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
 from colab_env.miniconda.environment_yml import CondaEnvironment
 from colab_env.request import Request
+from colab_env.snapshot import signing
 
 ANY = SpecifierSet()
 FILE = "name: lesson\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - greeting=1.0\n"
@@ -111,7 +113,9 @@ def in_kernel(code: str) -> str:
 
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: PreparedMachine, base, project, tmp_path):
+def test_a_kernel_sees_what_environment_yml_says_and_follows_it(
+    machine: PreparedMachine, base, project, tmp_path, monkeypatch
+):
     def setup(**options):
         return setting_up.setup(interpreter="miniconda", project=project, prefix=base.prefix, **options)
 
@@ -149,7 +153,8 @@ def test_a_kernel_sees_what_environment_yml_says_and_follows_it(machine: Prepare
     assert diagnose.status(project).ok
     assert len(made(Machine.detect())) == 1
 
-    # Another machine, without conda: the snapshot has all of it.
+    # Another machine, without conda: the snapshot has all of it, and the key is kept as Colab's secrets keep it.
+    monkeypatch.setenv(signing.VARIABLE, colab_env.cache_key().key)
     for place in (project / ".venv", machine.data, base.prefix):
         shutil.rmtree(place)
     restored = setup(cache=cache)

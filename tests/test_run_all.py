@@ -73,7 +73,7 @@ def check(outputs: list[str], machine: PreparedMachine, project: Path) -> None:
     assert outputs[2].strip() == str(project / ".venv" / "bin" / "python")
     assert outputs[4] == "1\n"
     assert outputs[5].count("already there") == 5, outputs[5]
-    assert outputs[6] == f"{sys.executable} {machine.data} False\n"
+    assert outputs[6] == f"{Machine.detect().machine_python} {machine.data} False\n"
 
 
 def test_without_a_page_a_notebook_runs_through_on_a_fresh_machine_and_again(
