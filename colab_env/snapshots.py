@@ -144,6 +144,7 @@ class SetupCache:
             saved = _save(self._opened, self._request.project, anew=self._is_stale)
             if saved.action == "saved":
                 _report.keep(repr(saved))
+                self.notes += [note for note in saved.notes if signing.VARIABLE in note]  # only once, so never missed
 
     @contextlib.contextmanager
     def _noting(self, what: str) -> Iterator[None]:

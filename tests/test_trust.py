@@ -60,6 +60,14 @@ def test_the_first_save_makes_the_key_and_says_once_how_to_keep_it(made: Path, c
     assert not Machine.detect().data.exists()
 
 
+def test_a_set_up_that_makes_the_key_says_once_how_to_keep_it(made: Path, cache: Path) -> None:
+    for times in (1, 0):
+        first = SetupCache(cache, Request.read(made, Machine.detect()))
+        first.save()
+        assert sum("colab-env cache key" in note for note in first.notes) == times
+        archive_in(cache).unlink()
+
+
 def test_several_first_saves_at_once_make_one_key(home: Path) -> None:
     made: list[str] = []
     threads = [threading.Thread(target=lambda: made.append(colab_env.cache_key().key)) for _ in range(6)]
