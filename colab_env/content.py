@@ -33,7 +33,10 @@ _OWN = frozenset({_files.RECEIPT, FILE, UNTRIED})
 _LINK = "link="
 _SIGNATURES = ("/RECORD.jws", "/RECORD.p7s")  # no RECORD names them (PEP 427)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
-_UNREADABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG)
+_UNREADABLE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+)
 _BLOCK = 1 << 20  # bytes
 _CHUNKS = 8  # pieces of work for each thread
 _NAMED = 3  # files that a message names

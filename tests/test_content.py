@@ -391,12 +391,14 @@ def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheel
     assert "infected" not in module(other, "first").read_text()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone", "appended"])
+@pytest.mark.parametrize("damage", ["truncated", "gone", "appended", "a directory"])
 def test_what_uv_has_unpacked_and_damaged_is_fetched_anew(two, wheels, tmp_path, damage):
     (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first.py")
     whole = cached.read_bytes()
-    if damage == "gone":
+    if damage in ("gone", "a directory"):
         cached.unlink()
+        if damage == "a directory":
+            cached.mkdir()
     else:
         cached.write_bytes(whole[:5] if damage == "truncated" else whole + b"\nx = 1\n")
     other = tmp_path / "other"
