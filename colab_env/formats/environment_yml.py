@@ -29,7 +29,7 @@ class EnvironmentYml(LockFormat):
     brings_python = True
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
-        return requirements_text.with_included(lock.path)
+        return requirements_text.with_included(lock.path, lock.content)
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True

@@ -26,7 +26,7 @@ class RequirementsTxt(LockFormat):
     is_loose = True
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
-        return requirements_text.with_included(lock.path)
+        return requirements_text.with_included(lock.path, lock.content)
 
     def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
         return None if python_is_there else lock.text

@@ -38,8 +38,11 @@ def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
     return {each.name: each for each in found if each is not None}
 
 
-def with_included(path: Path) -> list[tuple[str, bytes]]:
-    """Return name and content of a file and of all that it includes, in environment.yml as items under `pip:` too."""
+def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, bytes]]:
+    """Return name and content of a file and of all that it includes, in environment.yml as items under `pip:` too.
+
+    `content` is that of the file itself, where it has been read.
+    """
     found: list[tuple[str, bytes]] = []
     seen: set[str] = set()
     left = [path]
@@ -49,9 +52,9 @@ def with_included(path: Path) -> list[tuple[str, bytes]]:
         if real in seen:
             continue
         seen.add(real)
-        content = _files.content(current) or b""
-        found.append((current.name, content))
-        text = content.decode("utf-8", errors="replace")
+        said = content if content is not None and current == path else _files.content(current) or b""
+        found.append((current.name, said))
+        text = said.decode("utf-8", errors="replace")
         left += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
     return found
 
