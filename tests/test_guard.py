@@ -34,7 +34,7 @@ SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_e
 GUARD = Path(__file__).parents[1] / "colab_env" / "standalone" / "_guard.py"
 VERSION = "3.12"
 on_colab = [
-    pytest.mark.colab,
+    pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
     pytest.mark.skipif(not list(VERSIONS.glob(f"{VERSION}.*")), reason=f"no Python {VERSION} in {VERSIONS}"),

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -191,6 +191,12 @@ BROKEN = [
     *((name, how) for name in ("venv", "poetry", "layer", "machine", "kernel", "environment", "chosen") for how in DAMAGES),
     *((name, "newer") for name in ("venv", "poetry", "layer", "machine", "environment", "chosen")),
 ]  # fmt: skip
+
+
+def first_by_default(names: Iterable[str]) -> list[Any]:
+    """Return the parameters of a test that heals by a whole step: how a file is read, the quick tests above have asked."""
+    first, *others = names
+    return [first, *(pytest.param(each, marks=pytest.mark.machine) for each in others)]
 
 
 def fields_of(name: str) -> list[tuple[str, str]]:
@@ -561,7 +567,7 @@ def test_configure_venv_heals_pyvenv_cfg(filled, machine, content):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("how", HEALED)
+@pytest.mark.parametrize("how", first_by_default(HEALED))
 @pytest.mark.parametrize("file", [RECEIPT, "site/colab_env/machine.json"])
 def test_install_colab_packages_heals_the_layer(machine, file, how):
     layer = colab_layer.directory(Machine.detect(), machine.python)
@@ -585,7 +591,7 @@ def test_install_poetry_heals_its_receipt(built_machine, machine, how):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("how", first_by_default(DAMAGES))
 def test_register_kernel_heals_kernel_json(filled, how):
     first = steps.register_kernel("lesson", project=filled)
     damage(how, first.where / "kernel.json")

@@ -21,7 +21,7 @@ from boot_faults import (
 from colab_standin import Page, PageError, unavailable
 
 pytestmark = [
-    pytest.mark.colab,
+    pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
 ]

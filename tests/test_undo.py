@@ -55,7 +55,7 @@ def listing(*places: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.colab
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
 @pytest.mark.skipif(not VERSIONS.is_dir(), reason=f"no {VERSIONS}")
@@ -82,7 +82,7 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
     assert after ^ before == set()
 
 
-@pytest.mark.colab
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
 def test_a_conda_in_usr_local_goes_and_leaves_only_what_somebody_changed_since(
