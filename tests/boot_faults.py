@@ -95,27 +95,26 @@ FAULTS = (
     ),
     Fault(
         name="disk full",
-        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o size=4k none boots;"
-        " head -c 4096 /dev/zero > boots/full",
+        script="mkdir -p /dev/shm/colab-env-0; mount -t tmpfs -o size=4k none /dev/shm/colab-env-0;"
+        " head -c 4096 /dev/zero > /dev/shm/colab-env-0/full",
     ),
     Fault(
         name="disk full, not one file more",
-        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o nr_inodes=1 none boots",
+        script="mkdir -p /dev/shm/colab-env-0; mount -t tmpfs -o nr_inodes=1 none /dev/shm/colab-env-0",
     ),
     Fault(
         name="disk and memory full",
-        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o nr_inodes=1 none boots;"
-        " mount -t tmpfs -o nr_inodes=1 none /dev/shm",
+        script="for place in /dev/shm /tmp /var/tmp; do mount -t tmpfs -o nr_inodes=1 none $place; done",
         says="No space left",
     ),
     Fault(name="worked, then a segmentation fault in a cell", cell="import ctypes; ctypes.string_at(0)", lost=1),
     Fault(name="worked, then the out-of-memory killer", cell="import os; os.kill(os.getpid(), 9)", lost=1),
 )
 _REPAIR = """
-for place in /root/.local/share/colab-env/guard/boots; do
-    mountpoint -q $place && umount $place
+mountpoint -q /dev/shm/colab-env-0 && umount /dev/shm/colab-env-0
+for place in /dev/shm /tmp /var/tmp; do
+    [ $(stat -f -c %c $place) -gt 9 ] || umount $place
 done
-[ $(stat -f -c %c /dev/shm) -gt 9 ] || umount /dev/shm
 rm -rf /content/.venv; cp -a /content/kept /content/.venv
 for layer in /root/.local/share/colab-env/layers/*; do rm -rf $layer/*; cp -a /root/kept/${layer##*/}/. $layer; done
 """

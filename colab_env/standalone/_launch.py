@@ -82,6 +82,8 @@ def give_back(stderr: int, record: str) -> None:
     noted = os.stat(record)
     os.write(stderr, Path(record).read_bytes())
     os.unlink(record)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(record))
     for number in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):
             if os.path.samestat(os.fstat(number), noted):

@@ -5,6 +5,7 @@ Runs inside kernels of any Python (3.8 or newer) and imports nothing of colab_en
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -59,6 +60,21 @@ def call(method: str, url: str, headers: dict[str, str], body: object = None) ->
     # Never through a proxy: the server is on this machine.
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
         return json.loads(answer.read() or b"null")
+
+
+def cookie(address: str) -> dict[str, str]:
+    """Return the headers with which a server that has no token takes requests: its check against foreign pages."""
+    import http.cookiejar  # few servers need it
+
+    jar = http.cookiejar.CookieJar()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
+    with contextlib.suppress(OSError, ValueError), opener.open(address, timeout=10) as answer:
+        answer.read(1)
+    found = {each.name: each.value or "" for each in jar}
+    if "_xsrf" not in found:
+        return {}
+    said = "; ".join(f"{name}={value}" for name, value in found.items())
+    return {"Cookie": said, "X-XSRFToken": found["_xsrf"]}
 
 
 def become(argv: list[str], environ: dict[str, str]) -> None:
