@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from colab_standin import Page, unavailable
 from matrix import WAYS
 
 from colab_env.jupyter import guard
+from colab_env.standalone import _guard
 
 NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'get_ipython', 'quit'}"
 STARTUP = "/root/.ipython/profile_default/startup"
@@ -180,3 +183,9 @@ def seconds(argv: list[str]) -> float:
     subprocess.run(argv, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_jupyter_finds_nothing_to_replace_in_the_guards_text_and_the_text_means_the_same() -> None:
+    embedded = guard.source()
+    assert re.search(r"\{[A-Za-z0-9_]+\}", embedded) is None
+    assert ast.dump(ast.parse(embedded)) == ast.dump(ast.parse(Path(_guard.__file__).read_text(encoding="utf-8")))

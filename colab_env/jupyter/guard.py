@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,11 @@ exec({source!r} + {call!r}, {{"__name__": "colab_env_guard"}})
 
 
 def source() -> str:
-    """Return the guard's text, which stands whole wherever a kernel is started: no file of ours can be missing there."""
-    return _SCRIPT.read_text(encoding="utf-8")
+    """Return the guard's text, which stands whole wherever a kernel is started: no file of ours can be missing there.
+
+    Jupyter puts values of its own in the place of each `{name}` in a kernelspec; an f-string takes a blank as well.
+    """
+    return re.sub(r"\{(\w+)\}", r"{\1 }", _SCRIPT.read_text(encoding="utf-8"))
 
 
 def guarded(spec: Mapping[str, Any], *, name: str, machine: Machine) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
 
 
 def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
-    """Split NAME=VALUE words from the program, as env(1) does; `${PATH}` in a value is the variable of now."""
+    """Split NAME=VALUE words from the program, as env(1) does; `${...}` in a value is the variable of now."""
     environ, argv = dict(os.environ), list(command)
     while not argv[0].startswith("/"):
         name, _, value = argv.pop(0).partition("=")
@@ -59,7 +59,7 @@ def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[s
 
 
 def expanded(value: str) -> str:
-    """Put variables in the place of `${NAME}`; os.path.expandvars would import a third of the standard library."""
+    """Put variables in the place of their names in `${...}`; os.path.expandvars would import a third of the standard library."""
     before, mark, rest = value.partition("${")
     name, end, rest = rest.partition("}")
     return before + os.environ.get(name, mark + name + end) + expanded(rest) if end else value
@@ -197,7 +197,7 @@ def message(kernel: str, reason: str, lines: "list[str]") -> str:
 def start_stock(told: str, connection_file: str) -> None:
     """Become the machine's own kernel, which shows the message with its first cell."""
     print(told, file=sys.stderr, flush=True)
-    # Not as one word: Jupyter would put the file in here, in the kernelspec that holds this text.
+    # Whole, this word would be replaced in the kernelspec that holds this text.
     python, *words = [word.replace("{" + "connection_file}", connection_file) for word in stock_argv()]
     if words[0] == "-m":
         words = ["-c", SOURCE or sys.orig_argv[sys.orig_argv.index("-c") + 1], "--tell", *words[1:]]
