@@ -61,9 +61,7 @@ class _Place:
     def here(cls) -> _Place:
         machine = Machine.detect()
         named = machine.environ.get("COLAB_ENV_INTERPRETER")
-        session, notebook = sessions.find(machine), sessions.notebook(machine)
-        if session is not None:
-            notebook = session.notebook
+        notebook, session = sessions.notebook(machine), sessions.find(machine)
         return cls(machine=machine, notebook=notebook, session=session, interpreter=Path(named or sys.executable))
 
 

@@ -219,7 +219,7 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
 
 def inject(machine: PreparedMachine, page: Page, fault: Fault) -> Outcome:
     """Break the environment of a page on its kernel, restart the session unless that broke it, and wait for a cell."""
-    before = _restarts(machine)
+    before = restarts(machine)
     crashed = False
     if fault.script:
         machine.root.run(["sh", "-ec", fault.script])
@@ -232,7 +232,7 @@ def inject(machine: PreparedMachine, page: Page, fault: Fault) -> Outcome:
         page.api("POST", f"kernels/{page.kernel_id}/restart")
     _, interpreter, shown = next_cell(page)
     return Outcome(
-        lost=_restarts(machine) - before, seconds=time.monotonic() - began, shown=shown, interpreter=interpreter
+        lost=restarts(machine) - before, seconds=time.monotonic() - began, shown=shown, interpreter=interpreter
     )
 
 
@@ -242,7 +242,7 @@ def repair(machine: PreparedMachine) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _restarts(machine: PreparedMachine) -> int:
+def restarts(machine: PreparedMachine) -> int:
     return machine.server.log.read_text(errors="replace").count("KernelRestarter: restarting kernel")
 
 

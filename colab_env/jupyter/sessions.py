@@ -32,10 +32,6 @@ class Session:
     kernel_id: str
     kernel_name: str
 
-    @property
-    def notebook(self) -> Notebook:
-        return Notebook(kernel_id=self.kernel_id, session=self.name)
-
     def require_consent(self) -> None:
         """Raise PreflightError where the server would refuse what it is going to be asked, which nobody would see then."""
         try:

@@ -28,13 +28,17 @@ def main() -> None:
     own = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
     sys.path.insert(own[-1] + 1 if own else len(sys.path), str(SITE))
     start, cell, notice = (os.environ.pop(f"COLAB_ENV_{name}", "") for name in ("BOOT", "CELL", "NOTICE"))
+    stderr, _, record = start.partition(":")
     if start:
-        stderr, _, record = start.partition(":")
         watch(int(stderr), record, notice)
     if cell:
         end_cell(json.loads(cell))
     launcher = "colab_kernel_launcher" if (SITE / "colab_kernel_launcher.py").exists() else "ipykernel_launcher"
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
+    if start and os.path.exists(record):
+        sys.exit(
+            f"{launcher} ended and was no kernel"
+        )  # such as an empty file: a start without a word would be tried twice
 
 
 def watch(stderr: int, record: str, notice: str) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -58,8 +59,12 @@ def call(method: str, url: str, headers: dict[str, str], body: object = None) ->
     headers = dict(headers, **{"Content-Type": "application/json"})
     asked = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     # Never through a proxy: the server is on this machine.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
-        return json.loads(answer.read() or b"null")
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
 
 
 def cookie(address: str) -> dict[str, str]:
