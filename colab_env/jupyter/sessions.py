@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 
 from colab_env import _files, _state
 from colab_env.errors import PreflightError
@@ -36,7 +36,7 @@ class Session:
         """Raise PreflightError where the server would refuse what it is going to be asked, which nobody would see then."""
         try:
             _leave.call(**self._request("PATCH", f"sessions/{self.id}", {"path": self.name}))
-        except (URLError, OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             msg = f"the notebook server at {self.api} refuses to be asked by a kernel: {error}"
             raise PreflightError(msg, hint='nothing was changed; how="exec" needs no server') from None
 
@@ -115,7 +115,7 @@ def _runtime_directory(machine: Machine) -> Path:
 def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
     try:
         listed: list[_Listed] = _state.typed(list[_Listed], _leave.call("GET", f"{api}sessions", headers))
-    except (URLError, OSError, ValueError, RecursionError, OverflowError):
+    except (OSError, ValueError, HTTPException, RecursionError, OverflowError):
         return []
     return [
         Session(

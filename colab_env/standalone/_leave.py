@@ -69,12 +69,14 @@ def call(method: str, url: str, headers: dict[str, str], body: object = None) ->
 
 def cookie(address: str) -> dict[str, str]:
     """Return the headers with which a server that has no token takes requests: its check against foreign pages."""
-    import http.cookiejar  # few servers need it
+    import http.client  # few servers need them
+    import http.cookiejar
 
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
-    with contextlib.suppress(OSError, ValueError), opener.open(address, timeout=10) as answer:
-        answer.read(1)
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+        with opener.open(address, timeout=10) as answer:  # noqa: SIM117 - as Python 3.8 takes it
+            answer.read(1)
     found = {each.name: each.value or "" for each in jar}
     if "_xsrf" not in found:
         return {}
