@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -169,6 +170,68 @@ def test_variables_are_set_as_env_does(tmp_path: Path) -> None:
     done = subprocess.run([*argv, "-c", code], env={"PATH": "/bin"}, capture_output=True, text=True, check=True)
     assert done.stdout == "b c /x:/bin\n"
     assert (tmp_path / f"colab-env-{os.getuid()}" / "kernel-1.json.log").is_file()
+
+
+def started(place: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Start a kernel through the guard; where it would start the machine's own, it says why instead and ends."""
+    argv = [sys.executable, "-IS", "-c", here(place), "py312", "/x/kernel-1.json", *command]
+    return subprocess.run(argv, env={"COLAB_ENV_CELL": "{}"}, capture_output=True, text=True, check=False)
+
+
+def test_a_start_that_somebody_ended_is_tried_once_more(tmp_path: Path) -> None:
+    killed = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert [started(tmp_path, *killed).returncode for _ in range(3)] == [-9, -9, 1]
+    assert "it ended before it answered" in started(tmp_path, *killed).stderr
+
+
+def test_a_start_that_said_why_is_not_tried_again(tmp_path: Path) -> None:
+    fails = (sys.executable, "-c", "raise SystemExit('no such luck')")
+    assert started(tmp_path, *fails).returncode == 1
+    assert "    no such luck" in started(tmp_path, *fails).stderr
+
+
+def test_a_python_that_dies_by_itself_costs_one_start(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 7\n")
+    python.chmod(0o755)
+    assert started(tmp_path, python, "-c", "").returncode == 7
+    assert f"{python} itself ends with code 7" in started(tmp_path, python, "-c", "").stderr
+
+
+@pytest.mark.parametrize(
+    ("damaged", "says"),
+    [
+        ("venv/pyvenv.cfg", "is damaged"),
+        ("launch.py", "is damaged"),
+        ("gone.py", "No such file or directory"),
+        ("venv", "Not a directory"),
+    ],
+)
+def test_a_file_that_is_missing_or_damaged_costs_no_start(tmp_path: Path, damaged: str, says: str) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/pyvenv.cfg").write_text("home = /x\n")
+    (tmp_path / "launch.py").write_text("main()\n")
+    (tmp_path / "gone.py").write_text("pass\n")
+    command = [
+        f"VIRTUAL_ENV={tmp_path / 'venv'}",
+        sys.executable,
+        "-c",
+        "",
+        tmp_path / "launch.py",
+        tmp_path / "gone.py",
+    ]
+    assert started(tmp_path, *command).returncode == 0
+    for record in tmp_path.glob("colab-env-*/*"):
+        record.unlink()
+    path = tmp_path / damaged
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if damaged != "gone.py":
+        path.write_text("")
+    told = started(tmp_path, *command)
+    assert told.returncode == 1
+    assert f"{path}" in told.stderr
+    assert says in told.stderr
+    assert list(tmp_path.glob("colab-env-*/*")) == []
 
 
 def here(place: Path) -> str:

@@ -74,8 +74,8 @@ def cookie(address: str) -> dict[str, str]:
 
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
-    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-        with opener.open(address, timeout=10) as answer:  # noqa: SIM117 - as Python 3.8 takes it
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):  # noqa: SIM117 - Python 3.8 reads this
+        with opener.open(address, timeout=10) as answer:
             answer.read(1)
     found = {each.name: each.value or "" for each in jar}
     if "_xsrf" not in found:
