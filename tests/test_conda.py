@@ -14,7 +14,17 @@ import time
 from pathlib import Path
 
 import pytest
-from conda_standin.fixtures import machine, other_standin, runtime, server, standin, standin_site, state  # noqa: F401
+from conda_standin.fixtures import (  # noqa: F401
+    REAL,
+    machine,
+    other_standin,
+    runtime,
+    server,
+    standin,
+    standin_only,
+    standin_site,
+    state,
+)
 from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
@@ -213,6 +223,7 @@ def test_another_python_replaces_the_installation(install, installed, server, ot
     assert conda.interpreter(installed).name == "python3.11"
 
 
+@standin_only
 def test_a_failed_upgrade_leaves_the_old_install(install, installed, runtime):
     before = state(installed)
     broken = with_environ(runtime, INSTALLER_STANDIN_FAULT="crash")
@@ -243,6 +254,7 @@ def test_a_wrong_sum_runs_nothing(install, prefix, source):
         ({"INSTALLER_STANDIN_FAULT": "crash"}, InstallerError, "exit code 1"),
     ],
 )
+@standin_only
 def test_a_failing_installer_is_explained_and_leaves_nothing(install, prefix, runtime, fault, kind, text):
     with pytest.raises(kind, match=text) as caught:
         install(prefix, machine=with_environ(runtime, **fault))
@@ -262,6 +274,7 @@ def cut(content: bytes, where: str) -> bytes:
     }[where]
 
 
+@standin_only
 @pytest.mark.parametrize("where", ["empty", "a page", "in the tool", "in the payload", "by one byte"])
 def test_a_damaged_installer_with_a_sum_of_its_own_does_not_count(
     install, prefix, server, standin, standin_site, where
@@ -347,6 +360,7 @@ def wait_for(mark: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+@standin_only
 @pytest.mark.parametrize("place", ["prefix", "machine"])
 def test_the_stop_button_during_the_installer_leaves_what_was_there(request, source, runtime, tmp_path, place):
     target = request.getfixturevalue(place)
@@ -361,6 +375,7 @@ def test_the_stop_button_during_the_installer_leaves_what_was_there(request, sou
     assert state(target) == before
 
 
+@standin_only
 @pytest.mark.parametrize("place", ["prefix", "machine"])
 def test_a_killed_installation_is_healed_by_the_next_run(request, install, source, runtime, tmp_path, place):
     target = request.getfixturevalue(place)
@@ -445,6 +460,7 @@ def test_condas_own_commands_work_beside_the_machines(install, machine, runtime)
     assert str((machine / "bin/python").readlink()) == str(machine.parent / "bin/python3")
 
 
+@standin_only
 def test_a_failed_installation_over_the_machine_restores_it(install, machine, runtime):
     before = state(machine)
     with pytest.raises(InstallerError):
@@ -470,6 +486,8 @@ def test_an_installation_over_the_machine_can_be_healed_and_upgraded(install, ma
 
 @pytest.fixture
 def faults(tmp_path, runtime):
+    if REAL:
+        pytest.skip("a real conda does not fail when it is asked to: see test_conda_faults")
     path = tmp_path / "faults"
 
     def faults(*lines: str):
