@@ -173,7 +173,10 @@ def _recorded(scenario: str, root: Path, template: Path, made: Path) -> dict[str
         environ = _run.conda_environ(place.environ)
         finished = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
         url = server.url
-    shown = [_plain(text.replace(url, "http://channels.invalid").replace(str(root), "/opt")) for text in (finished.stdout, finished.stderr)]
+    shown = [
+        _plain(text.replace(url, "http://channels.invalid").replace(str(root), "/opt"))
+        for text in (finished.stdout, finished.stderr)
+    ]
     return {"returncode": finished.returncode, "stdout": shown[0], "stderr": shown[1]}
 
 

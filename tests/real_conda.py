@@ -63,7 +63,9 @@ def pack(package):
 with ProcessPoolExecutor() as pool:
     list(pool.map(pack, json.loads(sys.argv[1])))
 """
-_INDEX = "import asyncio, sys; from rattler.index import index_fs; asyncio.run(index_fs(sys.argv[1], write_shards=False))"
+_INDEX = (
+    "import asyncio, sys; from rattler.index import index_fs; asyncio.run(index_fs(sys.argv[1], write_shards=False))"
+)
 _OURS = {"CONDA_SOLVER": "rattler", "PYTHONDONTWRITEBYTECODE": ""}
 
 
@@ -122,7 +124,18 @@ def build_tool(directory: Path, sources: Mapping[str, Path], python: Path) -> Pa
         if distribution is not None and not [*wheels.glob(f"{distribution.replace('-', '_')}-*.whl")]:
             place = sources[repository.partition("/")[2]]
             # Their versions come from tags, which a snapshot of a repository may not have.
-            run(program, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, place, SETUPTOOLS_SCM_PRETEND_VERSION=tag)
+            run(
+                program,
+                "-m",
+                "pip",
+                "wheel",
+                "-q",
+                "--no-deps",
+                "-w",
+                wheels,
+                place,
+                SETUPTOOLS_SCM_PRETEND_VERSION=tag,
+            )
     run(program, "-m", "pip", "install", "-q", "--find-links", wheels, *BASE, "constructor", "pyinstaller", "zstandard")
     return program
 
@@ -149,9 +162,9 @@ def build_channel(
         packages.append(package_python(part, python))
     if google_colab is not None:
         run(tool, "-m", "pip", "wheel", "-q", "--no-deps", "-w", downloads / "no-deps", google_colab)
-    for wheel in sorted(downloads.rglob("*.whl")):
-        # The feedstock of google-colab pins nothing either, so that it goes beside every IPython.
-        packages.append(package_wheel(part, wheel, with_requirements=wheel.parent == downloads))
+    # The feedstock of google-colab pins nothing either, so that it goes beside every IPython.
+    wheels = sorted(downloads.rglob("*.whl"))
+    packages += [package_wheel(part, wheel, with_requirements=wheel.parent == downloads) for wheel in wheels]
     for subdir in ("linux-64", "noarch"):
         (part / subdir).mkdir(parents=True, exist_ok=True)
     run(tool, "-c", _PACK, json.dumps(packages))
@@ -249,7 +262,9 @@ def _write_scripts(tree: Path, entry_points: Iterable[str]) -> None:
         module, function = call.split("[")[0].strip().split(":")
         script = tree / "bin" / name
         script.parent.mkdir(exist_ok=True)
-        script.write_text(f"#!{_PLACEHOLDER}/bin/python\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+        script.write_text(
+            f"#!{_PLACEHOLDER}/bin/python\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        )
         script.chmod(0o755)
 
 
@@ -271,7 +286,10 @@ def lay_out(channel: Path, tree: Path, index: Mapping[str, object]) -> tuple[str
 
 
 def _path_entry(path: Path, tree: Path) -> dict[str, object]:
-    entry: dict[str, object] = {"_path": str(path.relative_to(tree)), "path_type": "softlink" if path.is_symlink() else "hardlink"}
+    entry: dict[str, object] = {
+        "_path": str(path.relative_to(tree)),
+        "path_type": "softlink" if path.is_symlink() else "hardlink",
+    }
     content = path.read_bytes()
     if _PLACEHOLDER.encode() in content and not path.is_symlink():
         entry |= {"prefix_placeholder": _PLACEHOLDER, "file_mode": "text"}

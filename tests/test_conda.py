@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from conda_standin.fixtures import (  # noqa: F401
     REAL,
+    defaults,
     machine,
     other_standin,
     runtime,
@@ -589,22 +590,26 @@ def test_packages_that_cannot_be_had_are_named(installed, runtime, package, text
 
 
 @pytest.mark.parametrize("name", ["CI", "GITHUB_ACTIONS", "TF_BUILD", "TEAMCITY_VERSION", "BUILD_NUMBER"])
-def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime, name):
+def test_terms_of_service_are_never_accepted_for_the_user(installed, runtime, name, defaults):
     on_ci = with_environ(runtime, **{name: "true"})
-    with pytest.raises(TermsOfServiceError, match=r"https://repo\.anaconda\.com/pkgs/main") as caught:
+    with pytest.raises(TermsOfServiceError, match=f"{defaults}/main") as caught:
         conda.install_packages(installed, ["jupyter"], channels=("defaults",), machine=on_ci, sleep=pytest.fail)
     python = installed / "bin/python3.12"
-    accept = f"{python} -m conda tos accept --override-channels --channel https://repo.anaconda.com/pkgs/"
+    accept = f"{python} -m conda tos accept --override-channels --channel {defaults}/"
     assert f"{accept}main" in caught.value.hint
     assert f"{accept}r" in caught.value.hint
     assert "channels=('conda-forge',)" in caught.value.hint
     assert "docs" not in caught.value.hint
-    assert not (installed / "accepted-terms").exists()
+    assert conda.packages_missing(installed, ["jupyter"])
+    with pytest.raises(TermsOfServiceError):  # nor are they from now on
+        conda.install_packages(installed, ["jupyter"], channels=("defaults",), machine=runtime, sleep=pytest.fail)
 
 
-def test_terms_that_the_user_accepted_stop_nothing(installed, runtime):
-    argv = [installed / "bin/python3.12", "-m", "conda", "tos", "accept", "--override-channels", "--channel", "x"]
-    _process.run(argv, environ=runtime.environ)
+def test_terms_that_the_user_accepted_stop_nothing(installed, runtime, defaults):
+    for name in ("main", "r"):
+        accept = ["tos", "accept", "--override-channels", "--channel", f"{defaults}/{name}"]
+        environ = _process.child_environ(runtime.environ)
+        _process.run([installed / "bin/python3.12", "-m", "conda", *accept], environ=environ)
     conda.install_packages(installed, ["jupyter"], channels=("defaults",), machine=runtime)
 
 

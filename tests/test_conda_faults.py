@@ -21,7 +21,11 @@ EXPECTED = {
     "checksum": (errors.HashMismatchError, True, [MISTUNE, "expected sha256: ", "actual sha256: "]),
     "two checksums": (errors.HashMismatchError, True, [MISTUNE, "/linux-64/tornado-", "expected sha256: "]),
     "cut": (errors.NetworkError, True, ["IncompleteRead("]),
-    "503": (errors.NetworkError, True, ["503 Service Unavailable for url <http://channels.invalid/conda-forge/linux-64/"]),
+    "503": (
+        errors.NetworkError,
+        True,
+        ["503 Service Unavailable for url <http://channels.invalid/conda-forge/linux-64/"],
+    ),
     "no channel": (errors.CondaError, False, ["404 Not Found for channel nowhere <http://channels.invalid/nowhere>"]),
     "refused": (errors.NetworkError, True, ["for url <http://127.0.0.1:9/conda-forge/", "Connection refused"]),
     "no such host": (errors.NetworkError, True, ["Failed to resolve 'channels.invalid'"]),
@@ -66,7 +70,11 @@ def test_a_lost_history_is_known_by_its_words():
 
 
 def test_variables_in_a_report_are_no_cause():
-    report = {"error": "KeyError('x')", "exception_name": "KeyError", "conda_info": {"env_vars": {"CONDA_OFFLINE": "0"}}}
+    report = {
+        "error": "KeyError('x')",
+        "exception_name": "KeyError",
+        "conda_info": {"env_vars": {"CONDA_OFFLINE": "0"}},
+    }
     assert recognise(CONDA_FAULTS, json.dumps(report, indent=2).splitlines()) is None
 
 
@@ -80,9 +88,13 @@ def test_the_channels_that_want_consent_are_found():
     assert channels_with_terms(lines_of("terms")) == ["http://channels.invalid/conda-forge"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "{}", "[]", '{"errors": 5}', '{"errors": [5], "error": 7}', "{" * 5000, '"exception_name": "A" "message": "\\ud800"']
-)  # fmt: skip
+ODD = [
+    *("", "{", "{}", "[]", "{" * 5000),
+    *('{"errors": 5}', '{"errors": [5], "error": 7}', '"exception_name": "A" "message": "\\ud800"'),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
 def test_odd_output_is_quoted_and_breaks_nothing(text):
     recognise(CONDA_FAULTS, text.splitlines())
     assert all(isinstance(line, str) for line in told(text.splitlines()))

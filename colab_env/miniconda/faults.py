@@ -191,7 +191,9 @@ _ADVICE = (
 )
 _SHOWN = 3  # errors of one report, or links of one traceback
 _RAISED = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b(?:: .*)?")  # the last line of a traceback
-_UNTOLD = re.compile(r"AttributeError: '\w+' object has no attribute '(?:dump_map|_caused_by)'")  # conda's, at reporting
+_UNTOLD = re.compile(
+    r"AttributeError: '\w+' object has no attribute '(?:dump_map|_caused_by)'"
+)  # conda's, at reporting
 _CAUSE = re.compile(r"(\w+Error)\(\"([^\"]+)\"\)")
 
 
@@ -233,7 +235,7 @@ def channels_with_terms(lines: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(listed))
 
 
-def _errors(lines: Sequence[str]) -> list[Mapping[str, object]]:
+def _errors(lines: Sequence[str]) -> Sequence[Mapping[str, object]]:
     """Return the errors in the output of `--json`: the one, or those that a CondaMultiError holds."""
     decoder = json.JSONDecoder()
     for number, line in enumerate(lines):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,6 @@ from colab_env.machine import Machine
 
 from .builder import Standin, build_channel, build_installer, find_python
 from .server import Server
-
 
 REAL = os.environ.get("COLAB_ENV_REAL_CONDA")
 standin_only = pytest.mark.skipif(bool(REAL), reason="a real installer does not fail when it is asked to")
@@ -41,9 +41,12 @@ def standin(standin_site: Path) -> Standin:
 def _real(made: Path, site: Path) -> Standin:
     """Return the real installer; its conda knows `conda-forge` as a channel of what it needs and of small packages."""
     build_channel(site / "channels/conda-forge", short="3.12", also=made / "channels/base")
+    terms = {"version": "2026-01-01T00:00:00+00:00", "text": "Agree?", "support": "https://support.invalid"}
+    for name in ("main", "r"):
+        shutil.copytree(site / "channels/conda-forge", site / "www/pkgs" / name, copy_function=os.link)
+        (site / "www/pkgs" / name / "terms.json").write_text(json.dumps(terms))
     said = json.loads((made / "real_conda.json").read_text())
     installer = site / "www" / said["installer"]
-    installer.parent.mkdir(exist_ok=True)
     installer.symlink_to(made / said["installer"])
     return Standin(path=installer, sha256=said["sha256"], python=said["python"])
 
@@ -62,7 +65,13 @@ def server(standin_site: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, standin_site: Path) -> Machine:
+def defaults(server: Server) -> str:
+    """Return where the two channels that want their terms accepted are."""
+    return f"{server.url}/pkgs" if REAL else "https://repo.anaconda.com/pkgs"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, standin_site: Path, defaults: str) -> Machine:
     home = tmp_path / "home"
     home.mkdir()
     machine = tmp_path / "usr"
@@ -70,6 +79,7 @@ def runtime(tmp_path: Path, standin_site: Path) -> Machine:
     environ = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": "/env/python"}
     if REAL:
         environ["CONDA_CHANNEL_ALIAS"] = (standin_site / "channels").as_uri()
+        environ["CONDA_DEFAULT_CHANNELS"] = f"{defaults}/main,{defaults}/r"
     return Machine(
         home=home,
         data=home / ".local/share/colab-env",
