@@ -64,8 +64,11 @@ def find_python(short: str | None = None) -> Path:
     raise LookupError(msg)
 
 
-def build_channel(directory: Path, *, short: str, also: Path | None = None) -> Path:
-    """Make a local channel of tiny packages, and of those in `also`, indexed by py-rattler."""
+def build_channel(directory: Path, *, short: str, also: Path | None = None, many: int = 0) -> Path:
+    """Make a local channel of tiny packages, and of those in `also`, indexed by py-rattler.
+
+    With `many`, the package of that name has so many files.
+    """
     site = f"lib/python{short}/site-packages"
     spec = {
         "argv": ["/standin/placeholder/bin/python", "-m", "ipykernel_launcher"],
@@ -89,6 +92,9 @@ def build_channel(directory: Path, *, short: str, also: Path | None = None) -> P
         f"{site}/google/colab/__init__.py": "import imp\n",
     })  # fmt: skip
     _package(directory, "unfit", "1.0", depends=["nowhere-to-be-found >=2"], files={"share/unfit": ""})
+    if many:
+        listed = (f"{site}/many/p{number // 200}/m{number}.py" for number in range(many))
+        _package(directory, "many", "1.0", files={name: f"# {name}\n" for name in listed})
     (directory / "noarch").mkdir(exist_ok=True)
     for package in also.glob("*/*.conda") if also else ():
         shutil.copy(package, directory / package.relative_to(also))
