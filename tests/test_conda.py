@@ -29,7 +29,7 @@ from conda_standin.fixtures import (  # noqa: F401
 from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _files, _ledger, _process, _report, steps
+from colab_env import _files, _ledger, _process, _report, interpreter_sources, steps
 from colab_env.errors import (
     ColabEnvError,
     CommandError,
@@ -46,9 +46,11 @@ from colab_env.errors import (
     TermsOfServiceError,
     UsageError,
 )
+from colab_env.interpreters import conda as conda_interpreters
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo, _run, conda
 from colab_env.miniconda.faults import CONDA_FAULTS, INSTALLER_FAULTS, recognise
+from colab_env.request import Request
 from colab_env.step import changing
 
 PY312 = SpecifierSet("==3.12.*")
@@ -164,6 +166,22 @@ def test_the_users_own_sum_wins():
     assert conda.Source(sha256="a" * 64).choose(PY312, environ={}).sha256 == "a" * 64
 
 
+def test_setup_takes_an_installer_of_ones_own(runtime, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(conda_interpreters, "install", lambda source, *_, **__: asked.append(source))
+    request = Request.read(
+        tmp_path, runtime, source="miniforge", conda_installer="http://x/y.sh", conda_sha256="a" * 64
+    ).reread()
+    interpreter_sources.source_for(request).ensure(request)
+    assert asked == [conda.Source(distribution="miniforge", installer="http://x/y.sh", sha256="a" * 64)]
+
+
+@pytest.mark.parametrize("source", ["uv", "system"])
+def test_an_installer_of_conda_for_another_source_is_refused(runtime, tmp_path, source):
+    with pytest.raises(UsageError, match=f"do not go with interpreter='{source}'"):
+        Request.read(tmp_path, runtime, source=source, conda_installer="http://x/y.sh", conda_sha256="a" * 64)
+
+
 def test_an_installer_without_a_sum_is_refused():
     with pytest.raises(UsageError, match=r"http://x/y\.sh comes without its SHA-256"):
         conda.Source(installer="http://x/y.sh").choose(PY312, environ={})
@@ -172,6 +190,17 @@ def test_an_installer_without_a_sum_is_refused():
 def test_a_sum_that_is_none_is_refused():
     with pytest.raises(UsageError, match="'abc' is not a SHA-256"):
         conda.Source(sha256="abc").choose(PY312, environ={})
+
+
+@pytest.mark.parametrize(
+    "name", ["Miniconda3-py312_26.5.3-1-Linux-x86_64.sh", "Miniconda3-py312_24.9.2-0-Linux-x86_64.sh?x=1"]
+)
+def test_an_installer_that_by_its_name_brings_another_python_is_refused_before_anything_is_done(name, install, prefix):
+    source = conda.Source(installer=f"http://nowhere.invalid/{name}", sha256="a" * 64)
+    with pytest.raises(NoSuchPythonError, match=r"brings Python 3\.12 by its name, which does not fit ==3\.11\.\*"):
+        install(prefix, source=source, specifier=SpecifierSet("==3.11.*"))
+    assert not prefix.exists()
+    assert source.choose(PY312, environ={}).python == "3.12"
 
 
 def test_an_address_without_the_ending_gets_a_name_that_the_installer_takes():
@@ -555,6 +584,7 @@ def test_a_lost_history_is_mended(installed, runtime):
     ("fault", "kind", "text"),
     [
         ("proxy", NetworkError, "proxy"),
+        ("unreachable", NetworkError, "cannot be reached"),
         ("ssl", NetworkError, "certificate"),
         ("not-writable", NotWritableError, "may not be written"),
         ("no-space", DiskFullError, "disk is full"),
@@ -716,6 +746,11 @@ def test_certificates_that_others_trust_are_passed_on():
     assert environ["CONDA_SSL_VERIFY"] == environ["REQUESTS_CA_BUNDLE"] == "/a.pem"
     assert environ["CI"] == "false"
     assert "PYTHONPATH" not in environ
+
+
+def test_a_channel_that_cannot_be_reached_is_not_waited_for_long_unless_the_user_says_so():
+    environ = _run.conda_environ({"CONDA_REMOTE_MAX_RETRIES": "9"})
+    assert (environ["CONDA_REMOTE_CONNECT_TIMEOUT_SECS"], environ["CONDA_REMOTE_MAX_RETRIES"]) == ("5", "9")
 
 
 def test_certificates_that_the_user_chose_are_kept():

@@ -13,6 +13,9 @@ from colab_env.miniconda import faults
 from colab_env.results import short
 
 _ATTEMPTS = 4
+# Seconds to wait for a connection, and how often to try again; conda's own are 9.15 and 3, for each of three or four
+# files of a channel one after the other: a minute until it says that the channel cannot be reached.
+_PATIENCE = {"CONDA_REMOTE_CONNECT_TIMEOUT_SECS": "5", "CONDA_REMOTE_MAX_RETRIES": "1"}
 # Versions between the oldest and the newest look for these alone.
 _CI = frozenset({
     "APPVEYOR", "BAMBOO_BUILDKEY", "BITRISE_IO", "BUDDY", "BUILDKITE", "CI", "CIRCLECI", "CIRRUS_CI",
@@ -45,6 +48,8 @@ def conda_environ(machine: Mapping[str, str]) -> dict[str, str]:
     # one of those that are true or false says no (conda-anaconda-tos, `api._is_ci`). Older versions know `CI` only.
     environ = {name: value for name, value in _process.child_environ(machine).items() if name not in _CI}
     environ["CI"] = "false"
+    for name, value in _PATIENCE.items():
+        environ.setdefault(name, value)
     certificates = environ.get("SSL_CERT_FILE")
     if certificates and not {"CONDA_SSL_VERIFY", "REQUESTS_CA_BUNDLE"} & environ.keys():
         environ.update(CONDA_SSL_VERIFY=certificates, REQUESTS_CA_BUNDLE=certificates)

@@ -155,6 +155,13 @@ CONDA_FAULTS = (
     ),
     Fault(
         kind=NetworkError,
+        # Conda has tried twice itself by then: nothing to try four times more.
+        words=("CONNECTION FAILED", "NameResolutionError", "NewConnectionError", "ConnectTimeoutError"),
+        fact="the channels cannot be reached",
+        hint="check that this machine reaches the address above, and the channel's name",
+    ),
+    Fault(
+        kind=NetworkError,
         words=(
             "IncompleteRead",
             "CondaHTTPError",
@@ -164,7 +171,7 @@ CONDA_FAULTS = (
             "ReadTimeout",
             "ConnectionFailed",
         ),
-        fact="the channels cannot be reached, or the connection broke",
+        fact="the connection to the channels broke",
         hint="check that this machine reaches the channels, then run it again",
         is_transient=True,
     ),
@@ -200,10 +207,11 @@ _CAUSE = re.compile(r"(\w+Error)\(\"([^\"]+)\"\)")
 def recognise(faults: Sequence[Fault], lines: Sequence[str]) -> Fault | None:
     """Return the first fault that the output shows: by the names of exceptions, by what they say, by other text."""
     errors = _errors(lines)
-    names = "\n".join(str(error.get("exception_name")) for error in errors)
+    names = [str(error.get("exception_name")) for error in errors]
+    telling = "\n".join(name for name in names if name != "CondaHTTPError")  # of which the message says what it is
     # The rest of a report is about the machine, variables such as CONDA_OFFLINE among it.
     said = "\n".join(message for error in errors for message in _message(error))
-    for text in (names, said) if errors else ("\n".join(lines),):
+    for text in (telling, said, "\n".join(names)) if errors else ("\n".join(lines),):
         for fault in faults:
             if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in fault.words):
                 return fault

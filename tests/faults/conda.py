@@ -29,7 +29,12 @@ from tests.faults.world import differences
 ROOT = Path(__file__).parents[2]
 _PAGE = ROOT / "docs/faults.md"
 _HEADING = "## Conda in a directory that the machine uses"
-HOWS = {"killed": signal.SIGKILL, "killed with conda": signal.SIGKILL, "terminated": signal.SIGTERM, "stopped": signal.SIGINT}
+HOWS = {
+    "killed": signal.SIGKILL,
+    "killed with conda": signal.SIGKILL,
+    "terminated": signal.SIGTERM,
+    "stopped": signal.SIGINT,
+}
 PHASES = ("saving", "conda at work", "moving in")
 _INSTALL = """\
 source = conda.Source(installer={url!r}, sha256={sha256!r})
@@ -238,7 +243,9 @@ def _trials(bench: Bench, states: Path, arguments: argparse.Namespace) -> Iterat
         watcher = Watcher(bench)
         spans[name], output = _follow(bench, bench.start(bench.code(command)), watcher)
         if watcher.wrong:
-            yield Verdict(command=name, phase="undisturbed", how="-", wrong=watcher.wrong, problems=[str(watcher.names)])
+            yield Verdict(
+                command=name, phase="undisturbed", how="-", wrong=watcher.wrong, problems=[str(watcher.names)]
+            )
         if output:
             raise RuntimeError(output)
         bench.save(states / str(len(spans)))
