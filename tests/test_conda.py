@@ -750,7 +750,7 @@ def test_certificates_that_others_trust_are_passed_on():
 
 def test_a_channel_that_cannot_be_reached_is_not_waited_for_long_unless_the_user_says_so():
     environ = _run.conda_environ({"CONDA_REMOTE_MAX_RETRIES": "9"})
-    assert (environ["CONDA_REMOTE_CONNECT_TIMEOUT_SECS"], environ["CONDA_REMOTE_MAX_RETRIES"]) == ("5", "9")
+    assert (environ["CONDA_REMOTE_CONNECT_TIMEOUT_SECS"], environ["CONDA_REMOTE_MAX_RETRIES"]) == ("3.05", "9")
 
 
 def test_certificates_that_the_user_chose_are_kept():

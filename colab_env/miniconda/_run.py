@@ -15,7 +15,7 @@ from colab_env.results import short
 _ATTEMPTS = 4
 # Seconds to wait for a connection, and how often to try again; conda's own are 9.15 and 3, for each of three or four
 # files of a channel one after the other: a minute until it says that the channel cannot be reached.
-_PATIENCE = {"CONDA_REMOTE_CONNECT_TIMEOUT_SECS": "5", "CONDA_REMOTE_MAX_RETRIES": "1"}
+_PATIENCE = {"CONDA_REMOTE_CONNECT_TIMEOUT_SECS": "3.05", "CONDA_REMOTE_MAX_RETRIES": "1"}
 # Versions between the oldest and the newest look for these alone.
 _CI = frozenset({
     "APPVEYOR", "BAMBOO_BUILDKEY", "BITRISE_IO", "BUDDY", "BUILDKITE", "CI", "CIRCLECI", "CIRRUS_CI",

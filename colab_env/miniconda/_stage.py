@@ -109,7 +109,7 @@ def _publish(overlay: Overlay, stage: Path, before: Mapping[str, Entry], *, path
         elif overlay.stays_machines(name) or overlay.hides(name, source, path=path):
             done.add(name)
         else:
-            if target.is_dir() and not target.is_symlink():
+            if os.path.lexists(target) and target.is_dir() != stat.S_ISDIR(now[name].mode):
                 _files.remove(target)
             source.rename(target)
             done.add(name)

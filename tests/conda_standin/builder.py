@@ -29,6 +29,7 @@ LEFT_OUT = {
     "lib-dynload",
 }
 BASE = ("python", "conda", "pip")
+PLACEHOLDER = "/standin/placeholder"
 _OPEN = {"uid": 0, "gid": 0, "uname": "root", "gname": "root"}
 
 
@@ -240,7 +241,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, *, mode: int = 0o644) 
 
 
 def _script(says: str) -> str:
-    return f"#!/standin/placeholder/bin/python\nprint({says!r})\n"
+    return f"#!{PLACEHOLDER}/bin/python\nprint({says!r})\n"
 
 
 def _package(
@@ -262,6 +263,8 @@ def _package(
             "path_type": "hardlink",
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "size_in_bytes": len(text.encode()),
+            # The stand-in's conda does this itself, in place; the real one is told here.
+            **({"prefix_placeholder": PLACEHOLDER, "file_mode": "text"} if PLACEHOLDER in text else {}),
         }
         for path, text in files.items()
     ]
