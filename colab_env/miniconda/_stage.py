@@ -97,6 +97,12 @@ def _publish(overlay: Overlay, stage: Path, before: Mapping[str, Entry], *, path
     now = walk(stage, closed=frozenset({_PACKAGES}))
     changed = [name for name in sorted(now) if name != _MARK and not now[name].is_same(before.get(name))]
     _rename_within(stage, [name for name in changed if not stat.S_ISDIR(now[name].mode)], prefix)
+    for name in sorted(before.keys() - now.keys() - {_MARK}, reverse=True):
+        target = prefix / name
+        if target.is_dir() and not target.is_symlink():
+            _files.remove_if_empty(target)
+        else:
+            target.unlink(missing_ok=True)
     done: set[str] = set()  # directories that have come as a whole, or that stay the machine's
     for name in changed:
         source, target = stage / name, prefix / name
@@ -106,19 +112,15 @@ def _publish(overlay: Overlay, stage: Path, before: Mapping[str, Entry], *, path
             _merge(source, target)
         elif stat.S_ISDIR(now[name].mode) and target.is_dir():
             continue
+        elif target.is_dir() and not target.is_symlink():
+            continue  # there is more in it than conda knows
         elif overlay.stays_machines(name) or overlay.hides(name, source, path=path):
             done.add(name)
         else:
-            if os.path.lexists(target) and target.is_dir() != stat.S_ISDIR(now[name].mode):
-                _files.remove(target)
+            if stat.S_ISDIR(now[name].mode) and os.path.lexists(target):
+                target.unlink()  # its original is saved
             source.rename(target)
             done.add(name)
-    for name in sorted(before.keys() - now.keys() - {_MARK}, reverse=True):
-        target = prefix / name
-        if target.is_dir() and not target.is_symlink():
-            _files.remove_if_empty(target)
-        else:
-            target.unlink(missing_ok=True)
 
 
 def _merge(source: Path, target: Path) -> None:

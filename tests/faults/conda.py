@@ -255,28 +255,34 @@ def _trials(bench: Bench, states: Path, arguments: argparse.Namespace) -> Iterat
     for number in range(arguments.points):
         name, phase, how = grid[number % len(grid)]
         command, state = commands[name]
-        bench.load(state)
         verdict = Verdict(command=name, phase=phase, how=how)
-        delay = random_.random() * spans[name][phase] * 0.9
-        _trial(bench, bench.code(command), verdict, delay=delay, pristine=pristine)
+        delay = random_.random() * spans[name][phase]
+        while not _is_struck(bench, state, bench.code(command), verdict, delay=delay):
+            delay /= 2  # it had ended by then
+        _undo_and_compare(bench, bench.code(command), verdict, pristine=pristine)
         print(f"{number + 1}: {verdict}", flush=True)
         yield verdict
 
 
-def _trial(bench: Bench, code: str, verdict: Verdict, *, delay: float, pristine: dict[str, str]) -> None:
+def _is_struck(bench: Bench, state: Path, code: str, verdict: Verdict, *, delay: float) -> bool:
+    """Interrupt the command; say whether it was still running."""
+    bench.load(state)
     watcher = Watcher(bench)
     process = bench.start(code)
     _follow(bench, process, watcher, until=(verdict.phase, delay), how=verdict.how)
+    watcher.look()
+    verdict.wrong = watcher.wrong
+    if watcher.wrong:
+        verdict.problems.append(f"not the machine's: {', '.join(sorted(watcher.names))}")
+    return process.returncode != 0
+
+
+def _undo_and_compare(bench: Bench, code: str, verdict: Verdict, *, pristine: dict[str, str]) -> None:
     try:
         began = time.monotonic()
         bench.run(_RECOVER)
         verdict.recovery = time.monotonic() - began
-        watcher.look()
         bench.run(code)
-        watcher.look()
-        verdict.wrong = watcher.wrong
-        if watcher.wrong:
-            verdict.problems.append(f"not the machine's: {', '.join(sorted(watcher.names))}")
         bench.run(_UNDO)
     except RuntimeError as error:
         verdict.problems.append(str(error).strip().splitlines()[-1])
