@@ -440,6 +440,11 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
                     parent.rmdir()
 
 
+def replaced_name(path: Path) -> Path:
+    """Return where the old directory is while `replacing` builds a new one at a path."""
+    return _beside(path, "old")
+
+
 def staged_name(path: Path) -> Path:
     """Return where `staging` builds what is to come to a path."""
     return _beside(path, "restoring")

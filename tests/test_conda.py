@@ -253,12 +253,22 @@ def test_another_python_replaces_the_installation(install, installed, server, ot
     assert conda.interpreter(installed).name == "python3.11"
 
 
+def test_environments_that_the_user_made_outlive_another_version(install, installed, server, other_standin):
+    (installed / "envs/mine/bin").mkdir(parents=True)
+    (installed / "envs/mine/bin/tool").write_text("mine")
+    (installed / "envs/mine/bin/alias").symlink_to("tool")
+    other = conda.Source(installer=f"{server.url}/{other_standin.name}", sha256=other_standin.sha256)
+    assert install(installed, source=other, specifier=SpecifierSet("==3.11.*"))
+    assert conda.interpreter(installed).name == "python3.11"
+    assert (installed / "envs/mine/bin/alias").read_text() == "mine"
+
+
 @standin_only
-def test_a_failed_upgrade_leaves_the_old_install(install, installed, runtime):
+def test_a_failed_upgrade_leaves_the_old_install(install, installed, runtime, standin):
     before = state(installed)
     broken = with_environ(runtime, INSTALLER_STANDIN_FAULT="crash")
     with pytest.raises(InstallerError):
-        install(installed, specifier=SpecifierSet(">=3.11,!=3.12.*"), machine=broken)
+        install(installed, specifier=SpecifierSet(f"!={standin.python}"), machine=broken)
     assert state(installed) == before
     assert [path.name for path in installed.parent.iterdir() if "colab-env" in path.name] == []
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -157,6 +158,8 @@ def install(
                 interpreter=python.relative_to(prefix),
                 print=_print(python),
             )
+            if overlay is None:
+                _keep_environments(prefix)
             _state.complete(prefix, receipt)
         _files.remove(script)
     return True
@@ -373,6 +376,15 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
                 overlay = stack.enter_context(overlaying(prefix, saved=saved))
                 overlay.clear()
         yield overlay
+
+
+def _keep_environments(prefix: Path) -> None:
+    """Give an installation that replaces another one the environments that the user made in that one."""
+    old, new = _files.replaced_name(prefix) / "envs", prefix / "envs"
+    for environment in old.iterdir() if old.is_dir() else ():
+        if environment.is_dir() and not os.path.lexists(new / environment.name):
+            # Links: the old directory stays whole until the new one has its receipt.
+            shutil.copytree(environment, new / environment.name, symlinks=True, copy_function=os.link)
 
 
 def _installed_python(prefix: Path, installer: Installer) -> Path:

@@ -56,7 +56,8 @@ with changing("undo", machine):
     _overlay_undo.undo(prefix, saved=conda.saved_directory(prefix, machine))
 """
 _HEAD = """\
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what is in the background
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from colab_env.machine import Machine
@@ -252,6 +253,8 @@ def _trials(bench: Bench, states: Path, arguments: argparse.Namespace) -> Iterat
         print(f"{name}: {len(bench.tree()):,} paths, {spans[name]}", flush=True)
     random_ = random.Random(arguments.seed)
     grid = [(name, phase, how) for phase in PHASES for how in HOWS for name in commands]
+    if arguments.points < len(grid):
+        grid = random_.sample(grid, arguments.points)
     for number in range(arguments.points):
         name, phase, how = grid[number % len(grid)]
         command, state = commands[name]
@@ -337,6 +340,8 @@ def _descendants(pid: int) -> list[int]:
 
 def _table(verdicts: Sequence[Verdict], *, real: bool) -> str:
     command = " ".join(["python -m tests.faults.conda", *sys.argv[1:]]).replace(" --write", "")
+    if "TMPDIR" in os.environ:
+        command = f"TMPDIR={os.environ['TMPDIR']} {command}"
     lines = [
         _HEADING,
         "",
