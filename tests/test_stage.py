@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from conda_standin.fixtures import defaults, machine, runtime, server, standin_site, state  # noqa: F401
 
-from colab_env.miniconda._overlay import overlaying, recover
+from colab_env.miniconda._overlay import overlaying, recover, stage_of
 from colab_env.miniconda._overlay_undo import undo
-from colab_env.miniconda._stage import stage_of, staging
+from colab_env.miniconda._stage import staging
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import stat
@@ -17,7 +18,6 @@ from typing import ClassVar
 from colab_env import _files, _ledger, _report, _state
 from colab_env.errors import NotOursError
 from colab_env.miniconda._originals import Entry, Originals, behind_links, look_at, walk
-from colab_env.miniconda._stage import discard as discard_stage
 from colab_env.results import short
 
 _STAYS = ("lib/", "include/")  # conda's programs need the libraries that conda brought
@@ -29,6 +29,8 @@ _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
 _BEAT = 1.0  # seconds between two touches of the journal while its transaction is open
 _LATE = 5.0  # seconds by which a touch may come late on a busy machine: what appears within them counts as conda's
 _CLOCK = 0.1  # seconds: the clock of file systems is behind that of programs, by milliseconds
+STAGE_MARK = "colab-env-stage"  # a file in the tree in which conda works: it is ours to delete
+_SHORTEST_STAGE = 4  # characters of a name that nobody else has chosen
 _SCRATCH = ".colab-env-"  # in the names of what an interrupted taking back leaves
 _ASIDE = "aside-"
 
@@ -343,6 +345,26 @@ def recover(prefix: Path, *, saved: Path) -> bool:
         _files.remove(saved / "transaction")
         _remove_empty(saved)
     return journal is not None
+
+
+def stage_of(prefix: Path) -> Path | None:
+    """Return the path of the tree beside the prefix in which conda works (see `_stage`), or None where there can be none."""
+    length = len(os.fsencode(prefix.name))
+    stage = prefix.with_name("." + (hashlib.sha256(os.fsencode(prefix)).hexdigest() * 4)[: length - 1])
+    parent = prefix.parent
+    if not _SHORTEST_STAGE <= length <= 255 or not prefix.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        return None
+    if prefix.stat().st_dev != parent.stat().st_dev or (stage.exists() and not (stage / STAGE_MARK).exists()):
+        return None
+    return stage
+
+
+def discard_stage(prefix: Path) -> None:
+    """Delete the tree that a killed run left beside the prefix."""
+    stage = stage_of(prefix)
+    if stage is not None:
+        _files.recover(stage)
+        _files.remove(stage)
 
 
 @contextlib.contextmanager

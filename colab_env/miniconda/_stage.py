@@ -13,38 +13,13 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
 
 from colab_env import _files
 from colab_env.miniconda._originals import Entry, walk
+from colab_env.miniconda._overlay import STAGE_MARK, Overlay, discard_stage, stage_of
 
-if TYPE_CHECKING:
-    from colab_env.miniconda._overlay import Overlay
-
-_MARK = "colab-env-stage"  # a file in the tree: it is ours to delete
 _LINKED = ("lib/", "include/", "share/")  # where conda replaces files and never writes into them
-_SHORTEST = 4  # characters of a name that nobody else has chosen
 _PACKAGES = "pkgs"
-
-
-def stage_of(prefix: Path) -> Path | None:
-    """Return the path for the tree, or None where there can be none: conda then works in the prefix itself."""
-    length = len(os.fsencode(prefix.name))
-    stage = prefix.with_name("." + (hashlib.sha256(os.fsencode(prefix)).hexdigest() * 4)[: length - 1])
-    parent = prefix.parent
-    if not _SHORTEST <= length <= 255 or not prefix.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        return None
-    if prefix.stat().st_dev != parent.stat().st_dev or (stage.exists() and not (stage / _MARK).exists()):
-        return None
-    return stage
-
-
-def discard(prefix: Path) -> None:
-    """Delete what a killed run left beside the prefix."""
-    stage = stage_of(prefix)
-    if stage is not None:
-        _files.recover(stage)
-        _files.remove(stage)
 
 
 @contextlib.contextmanager
@@ -60,11 +35,11 @@ def staging(overlay: Overlay, *, path: str, is_new: bool = False) -> Iterator[Pa
     if stage is None:
         yield prefix
         return
-    discard(prefix)
+    discard_stage(prefix)
     try:
         with _files.translate_os_errors(prefix):
             stage.mkdir(mode=0o755)
-            (stage / _MARK).touch()
+            (stage / STAGE_MARK).touch()
             if not is_new:
                 _copy(overlay, stage)
             before = walk(stage, closed=frozenset())
@@ -95,9 +70,9 @@ def _copy(overlay: Overlay, stage: Path) -> None:
 def _publish(overlay: Overlay, stage: Path, before: Mapping[str, Entry], *, path: str) -> None:
     prefix = overlay.prefix
     now = walk(stage, closed=frozenset({_PACKAGES}))
-    changed = [name for name in sorted(now) if name != _MARK and not now[name].is_same(before.get(name))]
+    changed = [name for name in sorted(now) if name != STAGE_MARK and not now[name].is_same(before.get(name))]
     _rename_within(stage, [name for name in changed if not stat.S_ISDIR(now[name].mode)], prefix)
-    for name in sorted(before.keys() - now.keys() - {_MARK}, reverse=True):
+    for name in sorted(before.keys() - now.keys() - {STAGE_MARK}, reverse=True):
         target = prefix / name
         if target.is_dir() and not target.is_symlink():
             _files.remove_if_empty(target)
@@ -155,7 +130,7 @@ def _rename_within(stage: Path, names: list[str], prefix: Path) -> None:
 
 def _rewrite(path: Path, content: bytes) -> None:
     # A new file, for the old one may be a link into conda's cache. Its time stays: bytecode knows its source by that.
-    beside = path.with_name(f"{_MARK}-new")
+    beside = path.with_name(f"{STAGE_MARK}-new")
     beside.write_bytes(content)
     shutil.copystat(path, beside)
     beside.replace(path)

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -384,7 +383,7 @@ def _keep_environments(prefix: Path) -> None:
     for environment in old.iterdir() if old.is_dir() else ():
         if environment.is_dir() and not os.path.lexists(new / environment.name):
             # Links: the old directory stays whole until the new one has its receipt.
-            shutil.copytree(environment, new / environment.name, symlinks=True, copy_function=os.link)
+            _files.copy_as_links(environment, new / environment.name)
 
 
 def _installed_python(prefix: Path, installer: Installer) -> Path:
