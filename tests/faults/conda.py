@@ -35,6 +35,7 @@ HOWS = {
     "terminated": signal.SIGTERM,
     "stopped": signal.SIGINT,
 }
+_COMMANDS = ("pip", "pip3", "ipython", "ipython3", "jupyter", "jupyter-lab", "f2py")  # the machine's
 PHASES = ("saving", "conda at work", "moving in")
 _INSTALL = """\
 source = conda.Source(installer={url!r}, sha256={sha256!r})
@@ -84,7 +85,7 @@ class Bench:
     def make(self) -> None:
         """Fill the directory: commands, libraries, settings, as many files as conda brings."""
         python = self.root / "usr/bin/python3"
-        for name in ("pip", "pip3", "ipython", "ipython3", "jupyter", "jupyter-lab", "f2py"):
+        for name in _COMMANDS:
             _write(self.prefix / "bin" / name, f"#!{python}\nprint({name!r})\n", mode=0o755)
         _write(python, f'#!/bin/sh\nexec {sys.executable} "$@"\n', mode=0o755)
         (self.prefix / "bin/python").symlink_to(python)
@@ -155,7 +156,7 @@ class Watcher:
 
     def __init__(self, bench: Bench) -> None:
         directories = [bench.prefix / "bin", bench.root / "usr/bin"]
-        commands = {path.name for directory in directories for path in directory.iterdir()}
+        commands = {*_COMMANDS, "python", "python3"}
         self._paths = {name: [directory / name for directory in directories] for name in commands}
         self._right = {name: self._seen(name) for name in commands}
         self._last = time.monotonic()
