@@ -350,6 +350,7 @@ def _table(verdicts: Sequence[Verdict], *, real: bool) -> str:
         "what is left is taken back (*recovery*: the whole program), the same command runs again, and `undo` takes all back.",
         "*Recovered* are trials after which the command works and every file is as it was before. *Wrong* is how long one of",
         "the machine's commands (`pip`, `python3`, `ipython`, `jupyter` …) was not its own, looked at in a loop all the while.",
+        "The tree has about 40,000 paths in the end. Recovery has to delete what came: on a disk that takes as long as `rm -r`.",
         "",
         "| command | phase | how | recovered | worst recovery, seconds | wrong, ms |",
         "|---|---|---|---:|---:|---:|",
