@@ -157,8 +157,7 @@ def test_a_request_belongs_to_its_cell(page: Page) -> None:
 
 
 def test_what_is_typed_reaches_a_shell_command(page: Page) -> None:
-    message_id = page.submit("%%colab_env\nname = !read x; echo hello $x\nprint(name)")
-    time.sleep(2)
+    message_id = page.submit_until_output("%%colab_env\n!echo name?; read x; echo hello $x")
     page._send("stdin", "input_reply", {"value": "Ada\n"})
     assert "hello Ada" in page.finish(message_id).stdout
 

@@ -356,6 +356,7 @@ class BackgroundKernel:
         kernel, metadata = self.shell.kernel, message["metadata"]
         parent = kernel.get_parent("shell")
         if message["msg_type"] == "colab_request":
+            _flush()  # what was printed before a question stands above it
             if "colab_msg_id" in metadata:
                 number = next(_PAGE_IDS)
                 self._asked[number] = metadata["colab_msg_id"]

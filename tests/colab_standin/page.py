@@ -87,6 +87,14 @@ class Cell:
             self.error = content
 
 
+def _without_buffers(frame: str | bytes) -> str | bytes:
+    """Return a message's JSON; a binary frame has the number of its parts first, then where each begins (Jupyter's format)."""
+    if isinstance(frame, str):
+        return frame
+    first, second = (int.from_bytes(frame[at : at + 4], "big") for at in (4, 8))
+    return frame[first:second]
+
+
 class Page:
     """An open notebook: a session of its own with the server, connected to its kernel.
 
@@ -307,7 +315,7 @@ class Page:
         socket = self._connected()
         socket.settimeout(max(end - time.monotonic(), 0.001))
         try:
-            message: dict[str, Any] = json.loads(socket.recv())
+            message: dict[str, Any] = json.loads(_without_buffers(socket.recv()))
         except websocket.WebSocketTimeoutException as error:
             msg = f"no answer from kernel {self.kernel_id}: {error}"
             raise SilenceError(msg) from error
