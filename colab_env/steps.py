@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,10 +89,14 @@ def kernel_packages(
     *,
     packages: tuple[str, ...] = ("jupyter", "google-colab"),
     channels: tuple[str, ...] = ("conda-forge",),
+    around: Mapping[str, str] | None = None,
     anew: str | None = None,
 ) -> StepResult:
-    """Do what `install_colab_packages` says, on a machine that is known; `anew` is why they are made anew in any case."""
-    layer = colab_layer.directory(machine, python)
+    """Do what `install_colab_packages` says, on a machine that is known; `anew` is why they are made anew in any case.
+
+    The versions that they are resolved `around` are those of a project, as `colab_layer.unfit` gives them.
+    """
+    layer, notes = colab_layer.directory(machine, python, around), list[str]()
     is_condas = interpreter_sources.source_of(python, machine).is_in_prefix
     prefix = python.path.parents[1] if is_condas else None
 
@@ -104,7 +108,10 @@ def kernel_packages(
         if prefix:
             _install_conda_packages(prefix, packages, channels, machine)
         if anew or colab_layer.health_check(layer):
-            colab_layer.build(layer, machine=machine, python=python, installer=_installer(machine))
+            note = colab_layer.build(
+                layer, machine=machine, python=python, installer=_installer(machine), around=around
+            )
+            notes[:] = [note] if note else []
 
     return Step(
         name="install_colab_packages",
@@ -114,6 +121,7 @@ def kernel_packages(
         check=check,
         build=build,
         describe=lambda: Artifact(what=f"Kernel packages ({_versions(layer)})", where=layer),
+        notes=notes,
     ).run()
 
 
@@ -233,7 +241,10 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     kernelspec.check_free(machine, name)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
-        raise MissingStepError(reason, hint="run install_colab_packages() first")
+        around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
+        if not around:
+            raise MissingStepError(reason, hint="run install_colab_packages() first")
+        work.notes.extend(kernel_packages(python, machine, around=around).notes)
     return Step(
         name="register_kernel",
         title="Trying the kernel",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -132,6 +134,17 @@ def sees_system(project: Path) -> bool:
 def packages(project: Path) -> int:
     """Return how many distributions are installed in the environment itself."""
     return len(_packages(project))
+
+
+def versions(environment: Path) -> dict[str, str]:
+    """Return the version of each distribution that is installed in an environment, by normalized name."""
+    return versions_in(environment.glob("lib/python3*/site-packages/*.dist-info"))
+
+
+def versions_in(infos: Iterable[Path]) -> dict[str, str]:
+    """Return the versions that these .dist-info directories are named by."""
+    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in infos)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in found}
 
 
 def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None:

@@ -45,11 +45,21 @@ class WheelInstaller:
             self._run([*argv, "--clear", "--without-pip", directory])
 
     def install(
-        self, requirements: Sequence[str], *, python: Path, target: Path | None = None, alone: bool = False
+        self,
+        requirements: Sequence[str],
+        *,
+        python: Path,
+        target: Path | None = None,
+        alone: bool = False,
+        constraints: Path | None = None,
     ) -> None:
-        """Install packages for one Python or into a `target` directory; `alone` means without what they depend on."""
+        """Install packages for one Python or into a `target` directory; `alone` means without what they depend on.
+
+        `constraints` is a file in pip's format that says which versions may be taken.
+        """
         where: list[str | Path] = ["--no-deps"] if alone else []
         where += ["--target", target] if target else []
+        where += ["--constraint", constraints] if constraints else []
         if self.uv is not None:
             self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
             return

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
+# A package in TOML, in JSON, in a requirements file.
+_NAMED = (
+    re.compile(r"""(?m)^name = "([^"\n]+)"\nversion = "([^"\n]+)\""""),
+    re.compile(r'"([\w.-]+)": \{[^{}]*"version": "==([^"\n]+)"'),
+    re.compile(r"(?m)^([\w.-]+)(?:\[[\w., -]*\])?[ \t]*==[ \t]*([^\s;#\\,]+)"),
+)
 _CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 
 
@@ -68,6 +74,18 @@ class LockFile:
     def asks_for_python(self) -> Path:
         """Return the file that `requires_python` stands in."""
         return self.path if self.format.names_python and self.is_there else self.pyproject.path
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return the versions that the file seems to name, by normalized name, where it is one for each.
+
+        Good enough for what may begin before the environment is there, whatever the format.
+        """
+        text = self.content.decode("utf-8", "replace") if self.is_there else ""
+        found: dict[str, set[str]] = {}
+        for name, version in (each for pattern in _NAMED for each in pattern.findall(text)):
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
+        return {name: versions.pop() for name, versions in found.items() if len(versions) == 1}
 
     @cached_property
     def digest(self) -> str:
