@@ -249,6 +249,9 @@ class Environment:
 
     def _say_which_lock(self) -> None:
         request = self.request
+        is_empty = venv.versions(request.project / venv.NAME).keys() <= {"pip", "setuptools", "wheel"}
+        if is_empty and not (request.kept or request.lock.format.brings_python):
+            self.notes.append("no packages: nothing that was read asks for any")
         if not request.lock.is_there:
             return
         found = registry.candidates(request.project, pyproject=request.pyproject)

@@ -92,6 +92,18 @@ class Pyproject:
         return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
 
     @property
+    def extras(self) -> list[str]:
+        """Return the names of the project's extras."""
+        return [*(self._at("project", "optional-dependencies") or {}), *(self._at("tool", "poetry", "extras") or {})]
+
+    @property
+    def groups(self) -> list[str]:
+        """Return the names of all its dependency groups, optional or not."""
+        dev = [self._at("tool", "poetry", "dev-dependencies"), self._at("tool", "uv", "dev-dependencies")]
+        named = [*(self._at("tool", "poetry", "group") or {}), *(self._at("dependency-groups") or {})]
+        return list(dict.fromkeys([*named, *(["dev"] if any(dev) else [])]))
+
+    @property
     def is_poetry_package(self) -> bool:
         """Say whether Poetry would install the project itself."""
         return self._at("tool", "poetry", "package-mode") is not False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from colab_env import _files
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import installing
+from colab_env.locks.requirements_text import normalized
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -180,6 +181,31 @@ class LockFormat:
                     msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
                 )
         self.check_content(lock)
+        for word, names, known in (
+            ("extra", selection.extras, self.extras),
+            ("group", selection.groups or (), self.groups),
+        ):
+            there = known(lock) if names else None
+            missing = (
+                [] if there is None else [name for name in names if normalized(name) not in map(normalized, there)]
+            )
+            if missing and there is not None:
+                listed = ", ".join(sorted(there)) or f"no {word} at all"
+                asks = lock.path if lock.is_there else lock.pyproject.path
+                msg = f"{short(asks)} has no {word} {missing[0]!r}"
+                raise UsageError(msg, hint=f"it has {listed}; nothing was changed")
+
+    def is_one(self, lock: LockFile) -> bool:
+        """Say whether a file by one of the format's names is of the format: not every setup.cfg describes a package."""
+        return True
+
+    def extras(self, lock: LockFile) -> Collection[str] | None:
+        """Return the extras that can be chosen, or None where only its tool knows them."""
+        return None
+
+    def groups(self, lock: LockFile) -> Collection[str] | None:
+        """Return the groups that can be chosen besides the main dependencies, or None where only its tool knows them."""
+        return None
 
     def check_content(self, lock: LockFile) -> None:
         """Raise ProjectFileError for a file that nobody can read, before anything is done: as far as that is quickly seen."""

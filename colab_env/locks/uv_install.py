@@ -61,8 +61,8 @@ class UvInstaller:
             return self.export(lock, python=python, options=["--script", script])
         return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
 
-    def compile(self, source: Path, *, python: Path) -> str:
-        """Resolve a requirements file to exact versions with hashes, in pip's format."""
+    def compile(self, source: Path, *, python: Path, extras: Sequence[str] = ()) -> str:
+        """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format."""
         argv: list[str | Path] = [
             "pip",
             "compile",
@@ -71,6 +71,7 @@ class UvInstaller:
             "--generate-hashes",
             "--python",
             python,
+            *(f"--extra={name}" for name in extras),
             source,
         ]
         return self._written(argv, cwd=source.parent)
