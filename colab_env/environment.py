@@ -231,6 +231,8 @@ class Environment:
         """Add what no package brings, and write down what is there and what it was made from."""
         request = self.request
         kernelspec.write_ipython_config(target.environment)
+        if not (ignored := target.environment / ".gitignore").exists():
+            _files.write_text(ignored, "*\n")  # as uv does, so that no git sees it
         wanted = request.options.recorded()
         if keeper is not None:
             site = next(target.environment.glob("lib/python3*/site-packages"))

@@ -23,6 +23,12 @@ _WRAPPER = """\
 #!/bin/sh
 # Poetry in an environment of its own. Made by colab-env.
 unset PYTHONPATH PYTHONHOME
+# What poetry.toml would say, for an environment of colab-env's: it is the project's own, and keeps its view of the machine.
+if [ -e .venv/{receipt} ]; then
+    export POETRY_VIRTUALENVS_IN_PROJECT=${{POETRY_VIRTUALENVS_IN_PROJECT:-true}}
+    visible=$(sed -n 's/^include-system-site-packages = //p' .venv/pyvenv.cfg)
+    export POETRY_VIRTUALENVS_OPTIONS_SYSTEM_SITE_PACKAGES=${{POETRY_VIRTUALENVS_OPTIONS_SYSTEM_SITE_PACKAGES:-$visible}}
+fi
 {defaults}exec {program} "$@"
 """
 
@@ -108,7 +114,8 @@ def _command_text(machine: Machine) -> str:
     settings = index.settings(machine)
     defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **settings.poetry_environ({})}
     lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
-    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(machine, _launcher(machine)))))
+    program = shlex.join(map(str, _argv(machine, _launcher(machine))))
+    return _WRAPPER.format(defaults=lines, receipt=_files.RECEIPT, program=program)
 
 
 def _command_problem(machine: Machine) -> str | None:

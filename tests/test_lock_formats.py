@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from index_server import IndexServer
 from small_wheels import write_wheel
 from test_installers import fill, installed, library, nowhere
 
-from colab_env import _report, diagnose, planning, setting_up
+from colab_env import _report, diagnose, planning, setting_up, undoing
 from colab_env.errors import (
     ColabEnvError,
     HashMismatchError,
@@ -88,7 +89,7 @@ def test_names_and_ranks_are_each_ones_own():
 def test_a_lock_file_is_found_by_its_name(project, any_format):
     for name in any_format.file_names:
         path = project / name
-        path.write_text("[metadata]\n")
+        path.write_text('[build-system]\nbuild-backend = "other"\n' if name == "pyproject.toml" else "[metadata]\n")
         found = registry.find(project)
         assert (found.path, found.format) == (path, any_format)
         assert registry.find(Path("/"), path).format is any_format
@@ -231,6 +232,24 @@ def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
     (project / "setup.cfg").write_text("[metadata]\nname = a\n[options]\npython_requires = >=3.9\n")
     lock = registry.find(project)
     assert (lock.format.name, lock.requires_python) == ("setup.py", ">=3.9")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ('[build-system]\nbuild-backend = "flit_core.buildapi"\n[tool.flit.metadata]\nmodule = "x"\n', True),
+        ('[build-system]\nbuild-backend = "setuptools.build_meta"\n', False),
+        ('[build-system]\nbuild-backend = "hatchling.build"\n[project]\nname = "x"\n', False),
+        ('[build-system]\nbuild-backend = "poetry.core.masonry.api"\n[tool.poetry]\n', False),
+        ("[tool.ruff]\n", False),
+    ],
+)
+def test_a_project_that_only_its_backend_knows_is_built(project, text, is_one):
+    (project / "pyproject.toml").write_text(text)
+    assert (registry.find(project).format.name == "setup.py") == is_one
+    if not is_one:
+        with pytest.raises(UsageError, match="not a lock file of a known kind"):
+            registry.find(project, "pyproject.toml")
 
 
 def test_status_names_the_lock_file_without_reading_a_tool(project, any_format, no_children):
@@ -714,6 +733,36 @@ def test_a_lone_setup_py_is_installed_with_what_it_needs_and_nothing_is_written_
     left = {path.name for path in project.iterdir()} - {"oldone.egg-info"}  # setuptools makes it
     assert left == {"setup.py", "oldone.py", ".venv"}
     assert not fill(project, python=machine.python, extras=["fast"]).changed
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("kind", ["poetry", "requirements", "setup.py"])
+def test_git_sees_nothing_of_a_set_up_and_undo_takes_all_of_it_back(machine, project, kind):
+    def git(*arguments):
+        options = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.excludesFile=/dev/null")
+        done = subprocess.run(["git", *options, *arguments], cwd=project, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    if kind == "setup.py":
+        (project / "setup.py").write_text(SETUP_PY.replace('"six==1.16.0"', ""))
+        (project / "oldone.py").write_text("")
+        (project / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools"]\n')
+        (project / ".gitignore").write_text("*.egg-info\n")  # which setuptools makes
+    elif kind == "requirements":
+        (project / "requirements.txt").write_text("six==1.16.0\n")
+    else:
+        (project / "pyproject.toml").write_text('[tool.poetry]\nname = "lesson"\nversion = "1"\npackage-mode = false\n')
+        (project / "poetry.lock").write_text(
+            'package = []\n\n[metadata]\nlock-version = "2.1"\npython-versions = "*"\n'
+            'content-hash = "115cf985d932e9bf5f540555bbdd75decbb62cac81e399375fc19f6277f8c1d8"\n'
+        )
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "a")
+    fill(project, python=machine.python)
+    assert git("status", "--porcelain") == ""
+    assert undoing.undo("configure_venv").complete
+    assert git("status", "--porcelain", "--ignored").replace("!! oldone.egg-info/\n", "") == ""
 
 
 def test_an_environment_without_packages_says_so(machine, project):

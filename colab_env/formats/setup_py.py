@@ -1,4 +1,7 @@
-"""setup.py or setup.cfg without a lock file: the project itself, and what its build says that it needs; uv builds it."""
+"""setup.py or setup.cfg without a lock file: the project itself, and what its build says that it needs; uv builds it.
+
+So is a pyproject.toml that leaves name and dependencies to its build backend, such as flit's older kind.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ _PYTHON = re.compile(r"""(?m)^[^#\n]*\bpython_requires\s*=\s*["']?([<>=!~][^"'#\
 
 
 class SetupPy(LockFormat):
-    """A package of setuptools' older kind. Its files are left alone: no pyproject.toml is written beside them."""
+    """A package that only its build describes. Its files are left alone: no pyproject.toml is written beside them."""
 
     name = "setup.py"
     rank = 75
-    file_names = ("setup.py", "setup.cfg")
+    file_names = ("setup.py", "setup.cfg", "pyproject.toml")
     options = frozenset({"extras", "keep", "isolated"})
     is_loose = True
     names_python = True
@@ -35,8 +38,9 @@ class SetupPy(LockFormat):
         return name in self.file_names
 
     def is_one(self, lock: LockFile) -> bool:
-        # Many a setup.cfg holds the settings of a linter alone.
-        return lock.path.name == "setup.py" or re.search(rb"(?m)^\[(metadata|options)\]", lock.content) is not None
+        if lock.path.name == "setup.cfg":  # many a one holds the settings of a linter alone
+            return re.search(rb"(?m)^\[(metadata|options)\]", lock.content) is not None
+        return lock.path.name == "setup.py" or lock.pyproject.is_named_by_backend
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return [(name, _files.content(lock.directory / name) or b"") for name in _FILES]

@@ -181,18 +181,15 @@ class LockFormat:
                     msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
                 )
         self.check_content(lock)
-        for word, names, known in (
-            ("extra", selection.extras, self.extras),
-            ("group", selection.groups or (), self.groups),
-        ):
+        named = [("extra", selection.extras, self.extras), ("group", selection.groups or (), self.groups)]
+        for word, names, known in named:
             there = known(lock) if names else None
-            missing = (
-                [] if there is None else [name for name in names if normalized(name) not in map(normalized, there)]
-            )
-            if missing and there is not None:
+            if there is None:
+                continue
+            absent = [name for name in names if normalized(name) not in map(normalized, there)]
+            if absent:
+                msg = f"{short(lock.path if lock.is_there else lock.pyproject.path)} has no {word} {absent[0]!r}"
                 listed = ", ".join(sorted(there)) or f"no {word} at all"
-                asks = lock.path if lock.is_there else lock.pyproject.path
-                msg = f"{short(asks)} has no {word} {missing[0]!r}"
                 raise UsageError(msg, hint=f"it has {listed}; nothing was changed")
 
     def is_one(self, lock: LockFile) -> bool:

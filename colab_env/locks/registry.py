@@ -95,12 +95,13 @@ def _named(path: Path, pyproject: Pyproject) -> LockFile:
     # A whole name says more than its end.
     exact = (each for each in all_formats() if path.name in each.file_names)
     known = next(exact, None) or next((each for each in all_formats() if each.matches(path.name)), None)
-    if known is None:
+    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
+    found = LockFile(path=path, format=known, pyproject=beside) if known is not None else None
+    if found is None or (found.is_there and not found.format.is_one(found)):
         msg = f"{path.name} is not a lock file of a known kind"
         names = ", ".join(name for each in all_formats() for name in each.file_names)
         raise UsageError(msg, hint=f"give one of {names}, or a script or notebook with a block of PEP 723")
-    if not os.path.lexists(path):
+    if not found.is_there:
         msg = f"there is no lock file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the project; nothing was changed")
-    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
-    return LockFile(path=path, format=known, pyproject=beside)
+    return found
