@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, content, index, pyproject, system, uv, venv
-from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
+from colab_env import _files, _process, content, index, pyproject, system, uv, venv, wheels
+from colab_env.errors import ColabEnvError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, fits_short_version, parse_specifier, unsupported_python_message
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
@@ -209,7 +209,15 @@ class Environment:
     def _install(self, target: Target) -> tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]:
         """Install what the lock file says; return what is kept of the machine, and the hashes that names are locked by."""
         keeper = self._keeper(target)
-        hashes = self.request.lock.format.install(self.request.lock, self._selection(keeper), target=target)
+        lock = self.request.lock
+        try:
+            hashes = lock.format.install(lock, self._selection(keeper), target=target)
+        except CommandError as error:
+            unknown = wheels.UNKNOWN.search("\n".join(error.lines))
+            if unknown is None or (where := lock.named_at(unknown[1])) is None:
+                raise
+            msg = f"{where}: {error.message}"
+            raise CommandError(msg, hint=error.hint, lines=error.lines) from error
         self.request = self.request.reread()  # Poetry may have made the lock file
         return keeper, hashes
 

@@ -225,6 +225,9 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         name = package[1].rstrip(".") if package else _after_build_of(built[0])
         hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
         return BuildError, f"Poetry could not build {name or 'a package'}", hint
+    if cloned := re.search(r"Failed to clone \w+://(?:[^/@\s]*@)?([^/:\s]+)", text):
+        hint = "check the address, your access to that repository, and the network or proxy"
+        return NetworkError, f"git cannot fetch from {cloned[1]}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
     if "No file/folder found for package" in text:

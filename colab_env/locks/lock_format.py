@@ -88,6 +88,15 @@ class LockFile:
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
         return {name: versions.pop() for name, versions in found.items() if len(versions) == 1}
 
+    def named_at(self, name: str) -> str | None:
+        """Return the file and line that name a distribution, such as "requirements.txt, line 3", or None."""
+        pattern = re.compile(rb"(?i)(?<![\w.-])" + re.escape(name).replace("\\-", "[-_.]+").encode() + rb"(?![\w-])")
+        for file, content in self.format.inputs(self):
+            if found := pattern.search(content):
+                line = content.count(b"\n", 0, found.start()) + 1
+                return f"{file}, line {line}"
+        return None
+
     @cached_property
     def digest(self) -> str:
         """Return a checksum of everything that the lock file says: when it changes, so does the environment."""

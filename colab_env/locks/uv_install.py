@@ -157,5 +157,4 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
 
 
 def _tail(text: str, start: int) -> str:
-    lines = [line for line in text[start:].splitlines() if line.strip()]
-    return "\n".join(f"    {line.strip()}" for line in lines[:14])
+    return "\n".join(f"    {line.strip()}" for line in _process.decisive_lines(text[start:].splitlines()))
