@@ -46,12 +46,12 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
-    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is installed
-    where the lock file is Poetry's, or none is there yet. `cache` is a directory, or an fsspec address, where snapshots
-    are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result. `trust` is
-    the name or the SHA-256 of the one snapshot that is taken although no key of this machine signed it. Independent steps
-    run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default the one that the project's has, or
+    one such as "py312". `prefix` is where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of
+    `configure_venv`; Poetry is installed where the lock file is Poetry's, or none is there yet. `cache` is a directory, or
+    an fsspec address, where snapshots are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is
+    a note of the result. `trust` is the name or the SHA-256 of the one snapshot that is taken although no key of this
+    machine signed it. Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
     with _report.screen():

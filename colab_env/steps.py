@@ -219,7 +219,9 @@ def virtual_environment(
 
 
 def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
-    """Try the environment's kernel, then register it for Jupyter as `name` (by default such as "py312").
+    """Try the environment's kernel, then register it for Jupyter as `name`.
+
+    By default that is the name that the project's kernel has, else one such as "py312" or "py312-lesson" that is free.
 
     The kernel is started as the notebook server would start it and must answer; the best tier that passes is
     registered. On Colab these are "full", "plain with google.colab" and "plain"; elsewhere there is "plain" only.
@@ -237,14 +239,18 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
-    name = name or "py" + python.short_version.replace(".", "")
+    name = name or kernelspec.default_name(machine, project, python)
     kernelspec.check_free(machine, name)
+    before = kernelspec.read(machine, name)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
         if not around:
             raise MissingStepError(reason, hint="run install_colab_packages() first")
         work.notes.extend(kernel_packages(python, machine, around=around).notes)
+    other = kernelspec.own(before).project if before else project
+    if other != project and other.is_dir():
+        work.notes.append(f"the kernel {name!r} was that of {short(other)}")
     return Step(
         name="register_kernel",
         title="Trying the kernel",
