@@ -198,11 +198,12 @@ def _add_switch(commands: Any) -> None:
     switch = _command(
         commands,
         "switch",
-        "let Colab's next restart come up on a kernel, or without NAME on its own again",
+        "let a notebook's next restart on Colab come up on a kernel; without NAME, all on the machine's own again",
         _switch,
-        example="colab-env switch py312",
+        example="colab-env switch py312 --default",
     )
     switch.add_argument("name", nargs="?", metavar="NAME")
+    switch.add_argument("--default", action="store_true", help="for new notebooks, and those that were never switched")
     undo = _command(
         commands,
         "undo",
@@ -334,7 +335,7 @@ def _kernel_check(arguments: argparse.Namespace) -> int:
 def _switch(arguments: argparse.Namespace) -> int:
     from colab_env import switching
 
-    plan = switching.planned(arguments.name)
+    plan = switching.planned(arguments.name, default=arguments.default)
     if arguments.json:
         _print_json({"message": plan["message"]})
     elif not arguments.quiet:

@@ -9,7 +9,7 @@ from typing import Any
 
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError
-from colab_env.jupyter import colab_layer, kernelspec, preflight
+from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
 from colab_env.machine import Machine
 from colab_env.part import Part
 from colab_env.request import Request
@@ -87,6 +87,7 @@ def status(project: str | Path = ".") -> Status:
         _poetry(machine, directory),
         _environment(machine, directory),
         *_kernels(machine, directory),
+        *_notebooks(machine),
     ]
     return Status(project=directory, parts=tuple(parts))
 
@@ -134,6 +135,19 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
         return Request.as_recorded(project, machine).lock.format.is_made_by_tool
     except ColabEnvError:  # the environment's own line says what is wrong
         return True
+
+
+def _notebooks(machine: Machine) -> Iterator[Part]:
+    """Say which notebooks start on which kernel: only what a restart on Colab looks at, for the rest is the page's own."""
+    choices, file = diversion.read(machine), diversion.place(machine)
+    for chosen in (*choices.notebooks, *([choices.default] if choices.default else ())):
+        whose = Path(chosen.session).name if chosen.session else chosen.kernel_id or "every other one"
+        kernel_name = chosen.name or "the machine's own kernel"
+        gone = None if chosen.kernel is None or chosen.kernel.is_file() else f"{short(chosen.kernel)} is gone"
+        yield Part(name="Notebook", what=f"{whose}: {kernel_name}", where=file, problem=gone)
+    if file is not None and file.exists() and choices == diversion.Choices():
+        damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
+        yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
 
 
 def _environment(machine: Machine, project: Path) -> Part:

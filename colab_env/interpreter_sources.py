@@ -44,10 +44,6 @@ class InterpreterSource:
     is_in_prefix: ClassVar[bool] = False
     """It is in the `prefix` that is asked for."""
 
-    def is_default(self, machine: Machine) -> bool:
-        """Say whether "auto" means this source on a machine."""
-        return False
-
     def serves(self, request: Request) -> bool:
         """Say whether this source brings the interpreter for a request."""
         if request.lock.format.brings_python:
@@ -116,7 +112,7 @@ def source_name(interpreter: str, machine: Machine) -> str:
     """Return the name of the source, for "auto" too. Raises UsageError for what is none."""
     names = [name for each in all_sources() for name in each.names]
     if interpreter == "auto":
-        return next(each.names[0] for each in all_sources() if each.is_default(machine))
+        return machine.host.interpreter
     if interpreter not in names:
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")

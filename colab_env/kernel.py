@@ -46,12 +46,11 @@ class ProjectKernel:
         if self._untried.exists():
             return "the environment comes from a snapshot and has not been tried"
         spec = self.spec(kernelspec.PLAIN)
-        return kernelspec.health_check(self.machine, self.name, spec) or guard.health_check(self.machine)
+        return kernelspec.health_check(self.machine, self.name, spec)
 
     def build(self) -> None:
         _files.check_writable(kernelspec.directory(self.machine, self.name))
         kernelspec.write_ipython_config(self.environment)
-        guard.install(self.machine)
         outcome: preflight.Outcome | None = None
         for tier in TIERS if self.machine.is_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from colab_env.hosts import PLAIN, Host, detect
+
 _COLAB_CONFIG = Path("/etc/ipython/ipython_config.py")
 _COLAB_PYTHON = Path("/usr/bin/python3")
 
@@ -18,7 +20,8 @@ class Machine:
 
     `data` holds everything this package builds (default `~/.local/share/colab-env`, or `COLAB_ENV_HOME`), `jupyter` is
     the user's own Jupyter data directory, `colab_packages` the directory that holds Colab's own `google.colab`, or None
-    on a machine that is not Colab. `machine_python` is the interpreter that the machine's own tools run on.
+    on a machine that is not Colab. `machine_python` is the interpreter that the machine's own tools run on; `host` is what
+    is known of the service.
     """
 
     home: Path
@@ -27,6 +30,7 @@ class Machine:
     environ: Mapping[str, str]
     machine_python: Path
     colab_packages: Path | None = None
+    host: Host = PLAIN
 
     @property
     def is_colab(self) -> bool:
@@ -48,7 +52,10 @@ class Machine:
         """Look at this machine. Reads a few files, starts nothing."""
         environ = dict(os.environ if environ is None else environ)
         home = Path(environ.get("HOME") or Path.home())
-        colab_packages = _find_colab_packages(environ)
+        host = detect(environ, home)
+        colab_packages = _find_colab_packages() if host.has_colab else None
+        if host.has_colab and colab_packages is None:
+            host = PLAIN  # a variable alone makes no Colab
         return cls(
             home=home,
             data=_data_directory(environ, home),
@@ -56,6 +63,7 @@ class Machine:
             environ=environ,
             machine_python=_COLAB_PYTHON if colab_packages else _machine_python(environ),
             colab_packages=colab_packages,
+            host=host,
         )
 
 
@@ -86,8 +94,8 @@ def _data_directory(environ: Mapping[str, str], home: Path) -> Path:
     return Path(override).absolute() if override else _xdg_data(environ, home) / "colab-env"
 
 
-def _find_colab_packages(environ: Mapping[str, str]) -> Path | None:
-    if "COLAB_RELEASE_TAG" not in environ or not _COLAB_CONFIG.is_file():
+def _find_colab_packages() -> Path | None:
+    if not _COLAB_CONFIG.is_file():
         return None
     found = sorted(Path("/usr/local/lib").glob("python3.*/dist-packages/google/colab/__init__.py"))
     return found[-1].parents[2] if found else None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, _report, kernel
 from colab_env.errors import MissingStepError, PreflightError, UsageError
-from colab_env.jupyter import guard, kernelspec, preflight, sessions, shim
+from colab_env.jupyter import diversion, guard, kernelspec, preflight, sessions
+from colab_env.jupyter.diversion import Choice, Choices, Notebook
 from colab_env.machine import Machine
 from colab_env.standalone import _leave
 from colab_env.step import changing
@@ -29,96 +30,139 @@ Plan = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a switch happens: the machine, the kernel's own session if there is one, and the interpreter of now."""
+    """Where a switch happens: the machine, which notebook it is for, its session if there is one, today's interpreter."""
 
     machine: Machine
+    notebook: Notebook
     session: Session | None
     interpreter: Path
 
     @property
-    def launcher(self) -> Path | None:
-        """Return Colab's launcher, or None where a restart of this session would not come by it."""
+    def is_diverted(self) -> bool:
+        """Say whether a restart of this session comes by what diverts the stock kernel's start."""
         is_stock = self.session is None or self.session.kernel_name == STOCK
-        return shim.place(self.machine) if is_stock else None
+        return is_stock and diversion.place(self.machine) is not None
 
     def runs(self, spec: Mapping[str, Any]) -> bool:
         """Say whether this kernel is that one: by interpreter, for two environments can have one version."""
         return kernelspec.environment_of(Path(_project(spec))) in self.interpreter.parents
 
+    def choose(self, name: str | None, *, default: bool) -> None:
+        """Write down what this notebook's next starts are to be, or those of every notebook that has not chosen."""
+        choices = diversion.read(self.machine)
+        kernel = None if name is None else kernelspec.directory(self.machine, name) / "kernel.json"
+        if default:
+            choices = replace(choices, default=None if name is None else Choice(name=name, kernel=kernel))
+        if self.notebook.is_known:
+            choices = choices.changed(self.notebook, name, kernel)
+        diversion.write(self.machine, choices)
+
     @classmethod
     def here(cls) -> _Place:
         machine = Machine.detect()
         named = machine.environ.get("COLAB_ENV_INTERPRETER")
-        return cls(machine=machine, session=sessions.find(machine), interpreter=Path(named or sys.executable))
+        notebook, session = sessions.notebook(machine), sessions.find(machine)
+        return cls(machine=machine, notebook=notebook, session=session, interpreter=Path(named or sys.executable))
 
 
-def switch(name: str | None, *, how: str | None = None) -> None:
+def switch(name: str | None, *, how: str | None = None, default: bool = False) -> None:
     """Continue this notebook on the kernel `name`, without download, edit or upload; None is the machine's own.
 
     First that kernel is started on trial in that very way; if it does not answer, nothing changes. `how` is "restart"
     (on Colab: the session restarts on the new Python, now and at every later restart), "session" (the notebook server
     gives the session another kernel) or "exec" (this process becomes the new Python, the notebook's cells run on); by
-    default the first that this machine allows. Inside that kernel already, it does nothing. Raises MissingStepError,
-    UsageError or PreflightError with the kernel's last lines.
+    default the first that this machine allows. Other notebooks stay where they are; with `default`, new ones, and those
+    that were never switched, start on this kernel too (on Colab). Inside that kernel already, it does nothing. Raises
+    MissingStepError, UsageError or PreflightError with the kernel's last lines.
     """
-    _leave.leave(planned(name, how=how))
+    _leave.leave(planned(name, how=how, default=default))
 
 
-def planned(name: str | None, *, how: str | None = None) -> Plan:
+def planned(name: str | None, *, how: str | None = None, default: bool = False) -> Plan:
     """Try the kernel, prepare the machine, and return what the running kernel has to do: plain values."""
     if how not in (None, *WAYS):
         msg = f"there is no way {how!r} to switch"
         raise UsageError(msg, hint=f"choose one of {', '.join(WAYS)}")
     place = _Place.here()
+    if default and diversion.place(place.machine) is None:
+        msg = "a default for all notebooks is Colab's only: there they start in one way that can be diverted"
+        raise UsageError(msg, hint="choose the kernel in each notebook; nothing was changed")
     with changing("switch", place.machine, place.machine.data / "locks" / "kernels"):
-        return _back(place) if name is None else _forth(place, name, how=how)
+        return _back(place, default=default) if name is None else _forth(place, name, how=how, default=default)
 
 
-def _forth(place: _Place, name: str, *, how: str | None) -> Plan:
+def _forth(place: _Place, name: str, *, how: str | None, default: bool) -> Plan:
     spec = _spec(place.machine, name)
-    if place.runs(spec) and how is None:
+    if place.runs(spec) and how is None and not default:
         return _nothing(f"This is the kernel {name!r} already.")
     chosen = how or _way(place)
-    guard.install(place.machine)
     with _report.activity(f"Trying the kernel {name}"):
-        ways = {"restart": _by_restart, "session": _by_session, "exec": _by_exec}
-        return ways[chosen](place, name, spec)
+        if chosen == "restart" or default:
+            return _by_restart(place, name, spec, default=default)
+        return _by_session(place, name, spec) if chosen == "session" else _by_exec(place, name, spec)
 
 
-def _back(place: _Place) -> Plan:
-    launcher, session = shim.place(place.machine), place.session
-    removed = launcher is not None and shim.remove(launcher)
+def _back(place: _Place, *, default: bool) -> Plan:
+    shim = diversion.remove_shim(place.machine)
+    choices, session = diversion.read(place.machine), place.session
+    if not place.notebook.is_known:
+        return _all_back(place, choices, shim=shim)
+    place.choose(None, default=default)
     if session is not None and session.kernel_name != STOCK and _is_ours(place.machine, session.kernel_name):
         return _asking(session.change_kernel(STOCK), "the machine's own kernel")
     if any(place.runs(spec) for spec in _ours(place.machine)) and session is not None:
         return _asking(session.restart(), "the machine's own kernel")
-    subject = "The next restart" if removed and session is None else "This"
-    return _nothing(f"{subject} is the machine's own kernel.")
+    changed = shim or choices.of(place.notebook) != diversion.read(place.machine).of(place.notebook)
+    return _nothing(f"{'The next restart' if changed and session is None else 'This'} is the machine's own kernel.")
+
+
+def _all_back(place: _Place, choices: Choices, *, shim: bool) -> Plan:
+    """Take every notebook back: from a terminal, where no cell may run any more."""
+    diversion.write(place.machine, Choices())
+    moved = [each for each in sessions.running(place.machine) if _is_ours(place.machine, each.kernel_name)]
+    for session in moved:
+        session.require_consent()
+        _leave.call(**session.change_kernel(STOCK))
+    names = ", ".join(sorted({each.name for each in moved}))
+    said = [f"{names} got the machine's own kernel."] if moved else []
+    if shim or choices != Choices():
+        said.append("The next restart of every notebook is the machine's own kernel.")
+    return _nothing(" ".join(said) or "This is the machine's own kernel.")
 
 
 def _way(place: _Place) -> str:
-    if place.launcher is not None:
+    if place.is_diverted:
         return "restart"
     return "session" if place.session is not None else "exec"
 
 
-def _by_restart(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
-    launcher = place.launcher
-    if launcher is None:
-        msg = "a restart would not come by Colab's launcher here"
+def _by_restart(place: _Place, name: str, spec: Mapping[str, Any], *, default: bool) -> Plan:
+    if not place.is_diverted and not default:
+        msg = "a restart would not come by what colab-env can divert here"
         raise UsageError(msg, hint='choose another way: how="session" or how="exec"')
+    if not place.notebook.is_known and not default:
+        msg = "a terminal does not say which notebook is meant"
+        raise UsageError(
+            msg,
+            hint=f'call colab_env.switch("{name}") in a cell of that notebook; for every notebook: '
+            f"`colab-env switch {name} --default`; nothing was changed",
+        )
+    if place.session is not None:
+        place.session.require_consent()
+    trial = place.machine.data / "trial"
     kernel_json = kernelspec.directory(place.machine, name) / "kernel.json"
-    trial = guard.script(place.machine).parent / "trial"
-    _files.write_text(trial / launcher.name, shim.text(launcher, kernel_json))
+    everywhere = Choices(default=Choice(name=name, kernel=kernel_json))
+    _files.write_text(trial / diversion.NAME, diversion.text(everywhere))
     try:
-        argv = [str(place.machine.machine_python), "-m", shim.MODULE, "-f", "{connection_file}"]
+        argv = [str(place.machine.machine_python), "-m", diversion.MODULE, "-f", "{connection_file}"]
         _require_answer(name, kernel.try_argv(place.machine, spec, argv, PYTHONPATH=str(trial)))
     finally:
         _files.remove(trial)
-    guard.forget_failures(place.machine)
-    shim.install(launcher, kernel_json)
-    if place.session is None:
-        return _nothing(f"The next restart of the session comes up on {spec['display_name']}.")
+    guard.forget_failures()
+    place.choose(name, default=default)
+    if place.session is None or (default and not place.is_diverted):
+        which = "every notebook that has not chosen another" if default else "this notebook"
+        return _nothing(f"The next restart of {which} comes up on {spec['display_name']}.")
     return _asking(place.session.restart(), spec["display_name"])
 
 
@@ -126,8 +170,9 @@ def _by_session(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
     if place.session is None:
         msg = "no notebook server was found that this kernel belongs to"
         raise UsageError(msg, hint='choose how="exec", or start the notebook with this kernel: papermill -k NAME')
+    place.session.require_consent()
     _require_answer(name, kernel.try_registered(place.machine, name))
-    guard.forget_failures(place.machine)
+    guard.forget_failures()
     return _asking(place.session.change_kernel(name), spec["display_name"])
 
 
@@ -137,7 +182,7 @@ def _by_exec(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
         msg = "this is no kernel, so it cannot become another one"
         raise UsageError(msg, hint="call switch() in a notebook's cell")
     _require_answer(name, kernel.try_registered(place.machine, name))
-    guard.forget_failures(place.machine)
+    guard.forget_failures()
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
     environ = {key: value for key, value in os.environ.items() if key not in _OF_THIS_CALL}
     environ.update(guard.announce(place.machine, name, file))

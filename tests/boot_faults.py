@@ -95,27 +95,26 @@ FAULTS = (
     ),
     Fault(
         name="disk full",
-        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o size=4k none boots;"
-        " head -c 4096 /dev/zero > boots/full",
+        script="mkdir -p /dev/shm/colab-env-0; mount -t tmpfs -o size=4k none /dev/shm/colab-env-0;"
+        " head -c 4096 /dev/zero > /dev/shm/colab-env-0/full",
     ),
     Fault(
         name="disk full, not one file more",
-        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o nr_inodes=1 none boots",
+        script="mkdir -p /dev/shm/colab-env-0; mount -t tmpfs -o nr_inodes=1 none /dev/shm/colab-env-0",
     ),
     Fault(
         name="disk and memory full",
-        script="cd /root/.local/share/colab-env/guard; mkdir -p boots; mount -t tmpfs -o nr_inodes=1 none boots;"
-        " mount -t tmpfs -o nr_inodes=1 none /dev/shm",
+        script="for place in /dev/shm /tmp /var/tmp; do mount -t tmpfs -o nr_inodes=1 none $place; done",
         says="No space left",
     ),
     Fault(name="worked, then a segmentation fault in a cell", cell="import ctypes; ctypes.string_at(0)", lost=1),
     Fault(name="worked, then the out-of-memory killer", cell="import os; os.kill(os.getpid(), 9)", lost=1),
 )
 _REPAIR = """
-for place in /root/.local/share/colab-env/guard/boots; do
-    mountpoint -q $place && umount $place
+mountpoint -q /dev/shm/colab-env-0 && umount /dev/shm/colab-env-0
+for place in /dev/shm /tmp /var/tmp; do
+    [ $(stat -f -c %c $place) -gt 9 ] || umount $place
 done
-[ $(stat -f -c %c /dev/shm) -gt 9 ] || umount /dev/shm
 rm -rf /content/.venv; cp -a /content/kept /content/.venv
 for layer in /root/.local/share/colab-env/layers/*; do rm -rf $layer/*; cp -a /root/kept/${layer##*/}/. $layer; done
 """
@@ -220,7 +219,7 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
 
 def inject(machine: PreparedMachine, page: Page, fault: Fault) -> Outcome:
     """Break the environment of a page on its kernel, restart the session unless that broke it, and wait for a cell."""
-    before = _restarts(machine)
+    before = restarts(machine)
     crashed = False
     if fault.script:
         machine.root.run(["sh", "-ec", fault.script])
@@ -233,7 +232,7 @@ def inject(machine: PreparedMachine, page: Page, fault: Fault) -> Outcome:
         page.api("POST", f"kernels/{page.kernel_id}/restart")
     _, interpreter, shown = next_cell(page)
     return Outcome(
-        lost=_restarts(machine) - before, seconds=time.monotonic() - began, shown=shown, interpreter=interpreter
+        lost=restarts(machine) - before, seconds=time.monotonic() - began, shown=shown, interpreter=interpreter
     )
 
 
@@ -243,7 +242,7 @@ def repair(machine: PreparedMachine) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _restarts(machine: PreparedMachine) -> int:
+def restarts(machine: PreparedMachine) -> int:
     return machine.server.log.read_text(errors="replace").count("KernelRestarter: restarting kernel")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +24,7 @@ from colab_env.machine import Machine
 from colab_env.results import StepResult
 
 ROOT = Path(__file__).parents[1]
+Made = TypeVar("Made")
 # They would make the children of a test look elsewhere than a user's do.
 _UNWANTED = (
     "PYTHONPATH",
@@ -55,10 +59,30 @@ class PreparedMachine:
 
 
 @pytest.fixture(scope="session")
-def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this run that all its workers see."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def made_once(place: Path, make: Callable[[Path], Made]) -> Made:
+    """Return what `make(place)` returned in the worker that asked first; the others wait for it."""
+    place.mkdir(exist_ok=True)
+    result = place / "result.pickle"
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            result.write_bytes(pickle.dumps(make(place)))
+        made: Made = pickle.loads(result.read_bytes())
+        return made
+
+
+@pytest.fixture(scope="session")
+def caches(common: Path) -> dict[str, str]:
     """The download caches that all tests share."""
-    place = tmp_path_factory.mktemp("caches")
-    return {name: os.environ.get(name, str(place / name.lower())) for name in ("UV_CACHE_DIR", "POETRY_CACHE_DIR")}
+    return {name: os.environ.get(name, str(common / name.lower())) for name in ("UV_CACHE_DIR", "POETRY_CACHE_DIR")}
 
 
 @pytest.fixture(autouse=True)
@@ -108,19 +132,19 @@ def pythons() -> list[Interpreter]:
 
 
 @pytest.fixture(scope="session")
-def built_machine(
-    pythons: list[Interpreter], caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> PreparedMachine:
-    with pytest.MonkeyPatch.context() as patch:
-        _move_in(tmp_path_factory.mktemp("machine"), caches, patch)
-        patch.setenv("COLAB_ENV_HOME", str(tmp_path_factory.mktemp("colab-env")))
-        with _report.screen(_report.Silent()):
-            chosen = steps.install_python(pythons[0].version, interpreter="system")
-            poetry = steps.install_poetry()
-            steps.install_colab_packages()
-        data = Path(os.environ["COLAB_ENV_HOME"])
-    assert chosen.python is not None
-    return PreparedMachine(data=data, python=chosen.python, poetry=poetry)
+def built_machine(pythons: list[Interpreter], caches: dict[str, str], common: Path) -> PreparedMachine:
+    def build(place: Path) -> PreparedMachine:
+        with pytest.MonkeyPatch.context() as patch:
+            _move_in(place / "home", caches, patch)
+            patch.setenv("COLAB_ENV_HOME", str(place / "data"))
+            with _report.screen(_report.Silent()):
+                chosen = steps.install_python(pythons[0].version, interpreter="system")
+                installed = steps.install_poetry()
+                steps.install_colab_packages()
+        assert chosen.python is not None
+        return PreparedMachine(data=place / "data", python=chosen.python, poetry=installed)
+
+    return made_once(common / "machine", build)
 
 
 @pytest.fixture
@@ -166,18 +190,19 @@ package-mode = false
 
 
 @pytest.fixture(scope="session")
-def built_project(
-    built_machine: PreparedMachine, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    place = tmp_path_factory.mktemp("project") / "lesson"
-    place.mkdir()
-    (place / "pyproject.toml").write_text(PROJECT)
-    with pytest.MonkeyPatch.context() as patch:
-        _move_in(tmp_path_factory.mktemp("home"), caches, patch)
-        patch.setenv("COLAB_ENV_HOME", str(built_machine.data))
-        with _report.screen(_report.Silent()):
-            steps.configure_venv(place, python=built_machine.python, system_site_packages=False)
-    return place
+def built_project(built_machine: PreparedMachine, caches: dict[str, str], common: Path) -> Path:
+    def build(place: Path) -> Path:
+        project = place / "lesson"
+        project.mkdir()
+        (project / "pyproject.toml").write_text(PROJECT)
+        with pytest.MonkeyPatch.context() as patch:
+            _move_in(place / "home", caches, patch)
+            patch.setenv("COLAB_ENV_HOME", str(built_machine.data))
+            with _report.screen(_report.Silent()):
+                steps.configure_venv(project, python=built_machine.python, system_site_packages=False)
+        return project
+
+    return made_once(common / "project", build)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def test_every_step_is_one_call_under_one_sentence():
     assert all(cells[cells.index(cell) - 1].cell_type == "markdown" for cell in cells if cell.source in calls)
 
 
+@pytest.mark.machine
 @pytest.mark.network
 def test_run_all_works_twice_and_the_second_time_everything_is_there(machine, wheel, tmp_path):
     path, project = tmp_path / "run.ipynb", tmp_path / "lesson"

@@ -11,7 +11,7 @@ from conda_standin import Server
 from conda_standin.fixtures import standin, standin_site  # noqa: F401
 
 pytestmark = [
-    pytest.mark.colab,
+    pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
 ]

@@ -136,6 +136,7 @@ def status(machine: PreparedMachine) -> str:
     return machine("dpkg-query", "--show", "--showformat=${Status} ${Version}", NAME, check=False).stdout
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("turn", ["first", "second"])
 def test_a_package_makes_upgrades_and_removes_its_environment(machine, packages, turn):
     machine("apt-get", "install", "--yes", str(packages["colab-env"]), str(packages["1.0"]))
@@ -157,6 +158,7 @@ def test_a_package_makes_upgrades_and_removes_its_environment(machine, packages,
     machine("apt-get", "remove", "--yes", "colab-env")
 
 
+@pytest.mark.machine
 def test_a_package_is_removed_even_after_somebody_has_purged_its_environment(machine, packages):
     machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
     machine("colab-env", "env", "purge", NAME)
@@ -164,6 +166,7 @@ def test_a_package_is_removed_even_after_somebody_has_purged_its_environment(mac
     assert " installed" not in status(machine)
 
 
+@pytest.mark.machine
 def test_everybody_may_run_what_root_has_made(machine, packages):
     machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
     as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -174,6 +177,7 @@ def test_everybody_may_run_what_root_has_made(machine, packages):
     assert "Traceback" not in denied.stderr
 
 
+@pytest.mark.machine
 def test_the_machines_configuration_file_is_read_by_both_programs(machine, packages):
     machine("dpkg", "--install", str(packages["colab-env"]))
     machine("sh", "-c", "echo 'base = \"/srv/envs\"' > /etc/colab-env.toml")
@@ -235,6 +239,7 @@ def test_words_are_written_as_systemd_reads_them(word, written):
 # cron
 
 
+@pytest.mark.machine
 @pytest.mark.network
 def test_cron_runs_a_line(machine, packages):
     if machine("apt-get", "install", "--yes", "--no-install-recommends", "cron", check=False).returncode:

@@ -346,6 +346,7 @@ def test_which_is_quicker_than_python_starts(web, command):
 # the installed command
 
 
+@pytest.mark.machine
 @pytest.mark.network
 def test_the_wheel_brings_both_programs(tmp_path, base, wheels):
     place = tmp_path / "venv"

@@ -111,6 +111,7 @@ def in_kernel(code: str) -> str:
     return "".join(said).strip()
 
 
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_kernel_sees_what_environment_yml_says_and_follows_it(

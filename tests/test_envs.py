@@ -159,6 +159,7 @@ def test_concurrent_creates_make_one(base, wheels, command):
     assert listed("web").health is None
 
 
+@pytest.mark.machine
 def test_a_create_killed_at_any_moment_leaves_nothing_that_is_called_healthy(base, wheels, command):
     words = ("env", "create", "web", "demo", "--wheels", str(wheels), "-q")
     began = time.monotonic()
@@ -448,6 +449,7 @@ def test_a_neighbour_with_a_longer_name_is_not_meant(web, wheels):
 # adopt, rename, upgrade
 
 
+@pytest.mark.machine
 def test_adopt_takes_over_somebody_elses_environment(base, wheels, tmp_path):
     made = tmp_path / "made"
     subprocess.run([sys.executable, "-m", "venv", made], check=True)

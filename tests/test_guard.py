@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -28,13 +32,15 @@ from boot_faults import (
 from colab_standin import Page, unavailable
 from matrix import WAYS
 
+from colab_env.jupyter import guard
+from colab_env.standalone import _guard
+
 NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'get_ipython', 'quit'}"
 STARTUP = "/root/.ipython/profile_default/startup"
 SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.switch({{name!r}}, how={{how!r}})"
-GUARD = Path(__file__).parents[1] / "colab_env" / "standalone" / "_guard.py"
 VERSION = "3.12"
 on_colab = [
-    pytest.mark.colab,
+    pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
     pytest.mark.skipif(not list(VERSIONS.glob(f"{VERSION}.*")), reason=f"no Python {VERSION} in {VERSIONS}"),
@@ -138,25 +144,101 @@ def test_a_registered_kernel_heals_itself_as_well(prepared: PreparedMachine) -> 
 
 
 def test_the_guard_costs_less_than_three_bare_starts_of_python(tmp_path: Path) -> None:
-    guard = tmp_path / "guard.py"
-    guard.write_bytes(GUARD.read_bytes())
+    text = here(tmp_path)
     plain, guarded = [], []
     for number in range(15):
         argv = [sys.executable, "-IS", "-c", "import os; os.environ.get('COLAB_ENV_BOOT')"]
         plain.append(seconds(argv))
-        guarded.append(seconds([sys.executable, "-IS", str(guard), "py312", f"/x/kernel-{number}.json", "A=b", *argv]))
+        guarded.append(seconds([sys.executable, "-IS", "-c", text, "py312", f"/x/kernel-{number}.json", "A=b", *argv]))
     # The quickest of each, in seconds of processor time: other work only adds. `python benchmarks/guard.py` shows the rest.
     assert min(guarded) - min(plain) < 3 * min(plain)
 
 
 def test_variables_are_set_as_env_does(tmp_path: Path) -> None:
     code = "import os; print(os.environ['A'], os.environ['PATH'])"
-    guard = tmp_path / "guard.py"
-    guard.write_bytes(GUARD.read_bytes())
-    argv = [sys.executable, "-IS", guard, "py312", "/x/kernel-1.json", "A=b c", "PATH=/x:${PATH}", sys.executable]
+    argv = [
+        sys.executable,
+        "-IS",
+        "-c",
+        here(tmp_path),
+        "py312",
+        "/x/kernel-1.json",
+        "A=b c",
+        "PATH=/x:${PATH}",
+        sys.executable,
+    ]
     done = subprocess.run([*argv, "-c", code], env={"PATH": "/bin"}, capture_output=True, text=True, check=True)
     assert done.stdout == "b c /x:/bin\n"
-    assert (tmp_path / "boots" / "kernel-1.json.log").is_file()
+    assert (tmp_path / f"colab-env-{os.getuid()}" / "kernel-1.json.log").is_file()
+
+
+def started(place: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Start a kernel through the guard; where it would start the machine's own, it says why instead and ends."""
+    argv = [sys.executable, "-IS", "-c", here(place), "py312", "/x/kernel-1.json", *command]
+    return subprocess.run(argv, env={"COLAB_ENV_CELL": "{}"}, capture_output=True, text=True, check=False)
+
+
+def test_a_start_that_somebody_ended_is_tried_once_more(tmp_path: Path) -> None:
+    killed = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    assert [started(tmp_path, *killed).returncode for _ in range(3)] == [-9, -9, 1]
+    assert "it ended before it answered" in started(tmp_path, *killed).stderr
+
+
+def test_a_start_that_said_why_is_not_tried_again(tmp_path: Path) -> None:
+    fails = (sys.executable, "-c", "raise SystemExit('no such luck')")
+    assert started(tmp_path, *fails).returncode == 1
+    assert "    no such luck" in started(tmp_path, *fails).stderr
+
+
+def test_a_python_that_dies_by_itself_costs_one_start(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 7\n")
+    python.chmod(0o755)
+    assert started(tmp_path, python, "-c", "").returncode == 7
+    assert f"{python} itself ends with code 7" in started(tmp_path, python, "-c", "").stderr
+
+
+@pytest.mark.parametrize(
+    ("damaged", "says"),
+    [
+        ("venv/pyvenv.cfg", "is damaged"),
+        ("launch.py", "is damaged"),
+        ("gone.py", "No such file or directory"),
+        ("venv", "Not a directory"),
+    ],
+)
+def test_a_file_that_is_missing_or_damaged_costs_no_start(tmp_path: Path, damaged: str, says: str) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv/pyvenv.cfg").write_text("home = /x\n")
+    (tmp_path / "launch.py").write_text("main()\n")
+    (tmp_path / "gone.py").write_text("pass\n")
+    command = [
+        f"VIRTUAL_ENV={tmp_path / 'venv'}",
+        sys.executable,
+        "-c",
+        "",
+        tmp_path / "launch.py",
+        tmp_path / "gone.py",
+    ]
+    assert started(tmp_path, *command).returncode == 0
+    for record in tmp_path.glob("colab-env-*/*"):
+        record.unlink()
+    path = tmp_path / damaged
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if damaged != "gone.py":
+        path.write_text("")
+    told = started(tmp_path, *command)
+    assert told.returncode == 1
+    assert f"{path}" in told.stderr
+    assert says in told.stderr
+    assert list(tmp_path.glob("colab-env-*/*")) == []
+
+
+def here(place: Path) -> str:
+    """Return the guard's text, with `place` where it notes starts."""
+    text = guard.source().replace('("/dev/shm", "/tmp", "/var/tmp")', f"({str(place)!r},)")
+    assert str(place) in text
+    return text
 
 
 def seconds(argv: list[str]) -> float:
@@ -164,3 +246,9 @@ def seconds(argv: list[str]) -> float:
     subprocess.run(argv, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_jupyter_finds_nothing_to_replace_in_the_guards_text_and_the_text_means_the_same() -> None:
+    embedded = guard.source()
+    assert re.search(r"\{[A-Za-z0-9_]+\}", embedded) is None
+    assert ast.dump(ast.parse(embedded)) == ast.dump(ast.parse(Path(_guard.__file__).read_text(encoding="utf-8")))

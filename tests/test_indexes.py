@@ -106,12 +106,17 @@ def add(machine, project: Path, *words: str) -> subprocess.CompletedProcess[str]
     return command(machine, project, "add", "--no-interaction", *words)
 
 
+BY_DEFAULT = ("no /pypi/NAME/VERSION/json",)
 OF_A_COMPANY = ("HTML only", "403 for 404", "no metadata files", "no hashes")
 
 
 @pytest.mark.parametrize(
     ("way", "name"),
-    [("in place of the default", name) for name in BEHAVIOURS] + [("set up for pip", name) for name in OF_A_COMPANY],
+    [
+        pytest.param("in place of the default", name, marks=() if name in BY_DEFAULT else pytest.mark.machine)
+        for name in BEHAVIOURS
+    ]
+    + [pytest.param("set up for pip", name, marks=pytest.mark.machine) for name in OF_A_COMPANY],
 )
 def test_a_project_without_a_lock_file_becomes_a_kernel(index, machine, lesson, base, monkeypatch, name, way):
     index.behaviour = BEHAVIOURS[name]
@@ -180,6 +185,7 @@ def test_an_index_that_changes_overnight_is_noticed_by_the_next_command(index, m
     assert answers(machine) == {DEFAULT: False}
 
 
+@pytest.mark.machine
 @pytest.mark.parametrize("name", ["HTML only", "no /pypi/NAME/VERSION/json", "a page to sign in for 404", "slow"])
 def test_an_index_that_changes_within_the_hour_costs_one_more_run(index, machine, lesson, name):
     index.behaviour = BEHAVIOURS[name]
@@ -241,6 +247,7 @@ def test_relative_addresses_in_json_are_a_missing_answer(index, machine, lesson)
     assert "atlas-1.1" in installed(lesson / ".venv")
 
 
+@pytest.mark.machine
 def test_an_index_that_cannot_be_reached_is_remembered_as_it_was(index, machine, lesson, monkeypatch):
     say(machine, complete=False, again=time.time() - 1)
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
@@ -383,6 +390,7 @@ def test_a_stop_while_the_index_is_asked_is_no_traceback(index, machine, lesson)
     assert "Traceback" not in output
 
 
+@pytest.mark.machine
 def test_what_is_remembered_counts_for_every_command_that_asks(index, machine, lesson):
     index.behaviour = BEHAVIOURS["HTML only"]
     fill(machine, lesson)

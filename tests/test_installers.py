@@ -127,6 +127,7 @@ def test_poetry_makes_the_lock_and_uv_installs_it(machine, project, tmp_path):
     assert installed(project) == expected
 
 
+@pytest.mark.machine
 def test_without_uv_poetry_installs_and_it_is_said(machine, copied, chosen, monkeypatch):
     monkeypatch.setattr(uv, "find", lambda _runtime: None)
     monkeypatch.setattr(uv, "_install", lambda *_: (_ for _ in ()).throw(CommandError("no pip here")))

@@ -21,7 +21,7 @@ FLOORS: list[tuple[str, str]] = [
     ("formats", "formats. locks. plans."),
     ("tools", "choice content index jupyter. miniconda. notebook open_in_colab poetry pyproject step system uv venv wheels"),
     ("io", "_download _files _ledger _process _state part"),
-    ("facts", "_report errors interpreter json_text machine pins results toml_text"),
+    ("facts", "_report errors hosts interpreter json_text machine pins results toml_text"),
     ("copies", "standalone."),
 ]  # fmt: skip
 SUB_PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
@@ -31,9 +31,9 @@ MODULES = {
     if path.parent == PACKAGE or path.name != "__init__.py"
 }
 # They run in another process or under another Python. They import nothing of the package but each other, by relative
-# imports where they are copied as a package of their own, and nothing imports them, but for three, which are used here too.
+# imports where they are copied as a package of their own, and nothing imports them, but for four, which are used here too.
 COPIES = {module for module in MODULES if module.startswith("standalone.")}
-STANDALONE = COPIES - {"standalone._leave", "standalone._plain", "standalone._poetry"}
+STANDALONE = COPIES - {"standalone._guard", "standalone._leave", "standalone._plain", "standalone._poetry"}
 LEVEL = {
     module: level
     for level, (_, rooms) in enumerate(FLOORS)

@@ -11,7 +11,7 @@ from colab_standin import Page, unavailable
 
 VERSION = "3.13"
 pytestmark = [
-    pytest.mark.colab,
+    pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
     pytest.mark.skipif(not list(VERSIONS.glob(f"{VERSION}.*")), reason=f"no Python {VERSION} in {VERSIONS}"),

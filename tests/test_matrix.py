@@ -10,7 +10,7 @@ from matrix import outcomes, prepare
 SAMPLE = [("3.11", "9.18.1", "session"), ("3.12", "8.39.0", "exec"), ("3.13", "9.18.1", "restart")]
 
 
-@pytest.mark.colab
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
 @pytest.mark.parametrize(("python", "ipython", "how"), SAMPLE)

@@ -86,6 +86,7 @@ def test_a_wrong_guess_is_put_right(machine, project, built_project, monkeypatch
     assert {name for name in there if not name.startswith("pip-")} == {"idna-3.6", "six-1.16.0"}
 
 
+@pytest.mark.machine
 @pytest.mark.network
 def test_poetry_is_installed_while_packages_are(home, machine, project, built_project, monkeypatch):
     """On a machine without Poetry the guess is installed first, and what Poetry refuses is taken back."""

@@ -16,7 +16,7 @@ from colab_env import index, setting_up, uv
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
 
-pytestmark = [pytest.mark.network, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.machine, pytest.mark.network, pytest.mark.filterwarnings("ignore")]
 # The first cell of a fresh notebook; then the switch, what comes after it, and what a second run from the top finds.
 IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env\n"
 SETUP = "colab_env.setup(interpreter='system', kernel='lesson')"

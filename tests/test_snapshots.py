@@ -185,6 +185,7 @@ def test_a_snapshot_whose_kernel_does_not_start_is_replaced(
     assert colab_env.setup(machine.python.version, cache=cache, **asked).notes == ()
 
 
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.parametrize("fault", ["flipped", "cut off", "foreign", "gone", "zstandard"])
 def test_a_bad_cache_is_a_note_and_the_set_up_is_built(

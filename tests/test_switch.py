@@ -21,11 +21,11 @@ from boot_faults import (
 from colab_standin import Page, PageError, unavailable
 
 pytestmark = [
-    pytest.mark.colab,
+    pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
 ]
-LAUNCHERS = "/usr/local/lib/python3.*/dist-packages/colab_kernel_launcher.py*"
+LAUNCHERS = "/usr/local/lib/python3.*/dist-packages/colab_kernel_launcher.py* /usr/local/lib/python3.*/dist-packages/usercustom*"
 IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 SECRET = {"exists": True, "access": True, "payload": "open sesame"}
 PYTHONS = [each for each in ("3.9", "3.11", "3.12", "3.13") if list(VERSIONS.glob(f"{each}.*"))]

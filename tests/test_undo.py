@@ -55,7 +55,7 @@ def listing(*places: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.colab
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
 @pytest.mark.skipif(not VERSIONS.is_dir(), reason=f"no {VERSIONS}")
@@ -66,10 +66,7 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
             page.open()
             ask_to_switch(page, prepared.kernel)
             next_cell(page, on=ENVIRONMENT)
-            assert (
-                "colab_kernel_launcher.py: put back"
-                in page.execute("import colab_env; colab_env.undo(dry_run=True)").text
-            )
+            assert "usercustomize.py: removed" in page.execute("import colab_env; colab_env.undo(dry_run=True)").text
             ask_to_switch(page, None)
             next_cell(page, on=MACHINE_S_OWN)
             undone = page.execute(f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.undo()")
@@ -82,7 +79,7 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
     assert after ^ before == set()
 
 
-@pytest.mark.colab
+@pytest.mark.machine
 @pytest.mark.network
 @pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
 def test_a_conda_in_usr_local_goes_and_leaves_only_what_somebody_changed_since(

@@ -29,9 +29,6 @@ class Conda(InterpreterSource):
     is_lasting = False
     is_in_prefix = True
 
-    def is_default(self, machine: Machine) -> bool:
-        return machine.is_colab
-
     def ensure(self, request: Request) -> StepResult:
         source = conda.Source(distribution=str(request.source))
         specifier = parse_specifier(request.asked_python or "*")

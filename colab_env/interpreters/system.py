@@ -11,7 +11,6 @@ from colab_env.step import Artifact, Step
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
-    from colab_env.machine import Machine
     from colab_env.request import Request
 
 
@@ -19,9 +18,6 @@ class System(InterpreterSource):
     """The machine's own Pythons: on PATH, and in the directories of pyenv and uv."""
 
     names = ("system",)
-
-    def is_default(self, machine: Machine) -> bool:
-        return not machine.is_colab
 
     def ensure(self, request: Request) -> StepResult:
         machine, kept = request.machine, request.recorded_python

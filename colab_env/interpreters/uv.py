@@ -28,9 +28,6 @@ class Uv(System):
 
     names = ("uv",)
 
-    def is_default(self, machine: Machine) -> bool:
-        return False
-
     def find(self, request: Request) -> Interpreter:
         machine = request.machine
         return uv.install_python(uv.ensure(machine), request.specifier, machine=machine, index=index.settings(machine))

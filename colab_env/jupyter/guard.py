@@ -1,14 +1,16 @@
-"""Kernels that start through `_guard.py`: where its copy lies, how a kernelspec calls it, which starts have failed."""
+"""Kernels that start through `_guard.py`: how a kernelspec holds it, which starts have failed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files
 from colab_env.errors import DiskFullError, NotWritableError
+from colab_env.standalone import _guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,25 +25,16 @@ PROCESS = "COLAB_ENV_PROCESS"  # tells a helper process the id of the kernel tha
 # Startup files run in the user's namespace: one expression, which leaves no name behind.
 _NOTICE = """\
 # Made by colab-env when a kernel was to continue on another Python in place. It removes itself.
-__import__("os").path.exists({guard!r}) and __import__("runpy").run_path({guard!r})["tell_of_failure"](*{told!r})
+exec({source!r} + {call!r}, {{"__name__": "colab_env_guard"}})
 """
 
 
-def script(machine: Machine) -> Path:
-    """Return the guard's place, of its own, so that a package that is removed or updated breaks no kernel."""
-    return machine.data / "guard" / "guard.py"
+def source() -> str:
+    """Return the guard's text, which stands whole wherever a kernel is started: no file of ours can be missing there.
 
-
-def health_check(machine: Machine) -> str | None:
-    """Return why the guard has to be written, or None."""
-    there = script(machine)
-    is_current = there.is_file() and there.read_bytes() == _SCRIPT.read_bytes()
-    return None if is_current else "the kernel's guard is missing, or of another version"
-
-
-def install(machine: Machine) -> None:
-    """Put the guard in its place."""
-    _files.write_text(script(machine), _SCRIPT.read_text(encoding="utf-8"))
+    Jupyter puts values of its own in the place of each `{name}` in a kernelspec; an f-string takes a blank as well.
+    """
+    return re.sub(r"\{(\w+)\}", r"{\1 }", _SCRIPT.read_text(encoding="utf-8"))
 
 
 def guarded(spec: Mapping[str, Any], *, name: str, machine: Machine) -> dict[str, Any]:
@@ -51,7 +44,7 @@ def guarded(spec: Mapping[str, Any], *, name: str, machine: Machine) -> dict[str
     """
     python = str(machine.machine_python)
     variables = [f"{key}={value}" for key, value in {**spec["env"], MACHINE_PYTHON: python}.items()]
-    argv = [python, "-IS", str(script(machine)), name, "{connection_file}", *variables, *spec["argv"]]
+    argv = [python, "-IS", "-c", source(), name, "{connection_file}", *variables, *spec["argv"]]
     return {**spec, "argv": argv, "env": {}}
 
 
@@ -61,19 +54,23 @@ def announce(machine: Machine, name: str, connection_file: Path) -> dict[str, st
     The notebook server knows nothing of such a kernel and starts the one of before, which reads a startup file of
     IPython's: that shows the message and removes itself. A kernel that comes up removes it, too (see `_launch.py`).
     """
-    ipython = Path(machine.environ.get("IPYTHONDIR") or machine.home / ".ipython")
-    place = ipython / "profile_default" / "startup" / f"colab-env-{connection_file.stem}.py"
+    place = startup_directory(machine) / f"colab-env-{connection_file.stem}.py"
     pid = machine.environ.get(PROCESS) or os.getpid()
+    call = f"\ntell_of_failure(*{(name, str(connection_file), int(pid), str(place))!r})\n"
     with contextlib.suppress(DiskFullError, NotWritableError):
-        _files.write_text(
-            place, _NOTICE.format(guard=str(script(machine)), told=(name, str(connection_file), int(pid), str(place)))
-        )
+        _files.write_text(place, _NOTICE.format(source=source(), call=call))
     return {"COLAB_ENV_NOTICE": str(place)}
 
 
-def forget_failures(machine: Machine) -> None:
+def startup_directory(machine: Machine) -> Path:
+    """Return the directory of the files that IPython runs when a kernel has come up."""
+    ipython = Path(machine.environ.get("IPYTHONDIR") or machine.home / ".ipython")
+    return ipython / "profile_default" / "startup"
+
+
+def forget_failures() -> None:
     """Let every kernel be tried again."""
-    places = (script(machine).parent / "boots", Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108
-    for place in places:
-        for record in place.glob("*.log"):
-            _files.remove(record)
+    for place in map(Path, _guard.PLACES):
+        for record in place.glob("*.log*"):
+            _files.unlink(record)
+        _files.remove_if_empty(place)

@@ -280,6 +280,7 @@ def write_ipython_config(venv: Path) -> None:
         'c.IPKernelApp.kernel_class = "ipykernel.ipkernel.IPythonKernel"\n'
         "c.InteractiveShellApp.extensions = []\n"
         "c.InteractiveShellApp.matplotlib = None  # Colab's 'inline' fails where there is no matplotlib\n"
+        "c.IPKernelApp.matplotlib = None  # as Kaggle has it\n"
     )
     _files.write_text(venv / "etc" / "ipython" / "ipython_config.py", text)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 
 from colab_env import _files, _state
+from colab_env.errors import PreflightError
+from colab_env.jupyter.diversion import Notebook
 from colab_env.standalone import _leave
 
 if TYPE_CHECKING:
@@ -26,8 +28,17 @@ class Session:
     api: str
     headers: Mapping[str, str]
     id: str
+    name: str
     kernel_id: str
     kernel_name: str
+
+    def require_consent(self) -> None:
+        """Raise PreflightError where the server would refuse what it is going to be asked, which nobody would see then."""
+        try:
+            _leave.call(**self._request("PATCH", f"sessions/{self.id}", {"path": self.name}))
+        except (OSError, ValueError, HTTPException) as error:
+            msg = f"the notebook server at {self.api} refuses to be asked by a kernel: {error}"
+            raise PreflightError(msg, hint='nothing was changed; how="exec" needs no server') from None
 
     def restart(self) -> dict[str, Any]:
         """Return the request that restarts the kernel, which the server does not count as a crash."""
@@ -52,6 +63,7 @@ class _Listed:
     """One session in a server's list."""
 
     id: str
+    path: str = ""
     kernel: _ListedKernel | None = None
 
 
@@ -61,14 +73,26 @@ def connection_file(machine: Machine) -> Path | None:
     return Path(named) if named else None
 
 
+def notebook(machine: Machine) -> Notebook:
+    """Return which notebook this call is made in or for; in a terminal, that is unknown."""
+    file = connection_file(machine)
+    kernel_id = file.stem.removeprefix("kernel-") if file else None
+    return Notebook(kernel_id=kernel_id, session=machine.environ.get("JPY_SESSION_NAME") or None)
+
+
 def find(machine: Machine) -> Session | None:
     """Return the session of this kernel, or None where no server with it answers (nbclient, papermill, a terminal)."""
     file = connection_file(machine)
     if file is None:
         return None
     kernel_id = file.stem.removeprefix("kernel-")
-    found = (_session(api, headers, kernel_id) for api, headers in _servers(machine))
-    return next((session for session in found if session is not None), None)
+    return next((session for session in running(machine) if session.kernel_id == kernel_id), None)
+
+
+def running(machine: Machine) -> Iterator[Session]:
+    """Return the sessions of every notebook server on this machine that answers, this kernel's own server first."""
+    for api, headers in _servers(machine):
+        yield from _sessions(api, headers)
 
 
 def _servers(machine: Machine) -> Iterator[tuple[str, dict[str, str]]]:
@@ -79,20 +103,24 @@ def _servers(machine: Machine) -> Iterator[tuple[str, dict[str, str]]]:
     read = (_files.read_json(path) for path in _runtime_directory(machine).glob("jpserver-*.json"))
     notes = [note for note in read if isinstance(note, dict) and isinstance(note.get("url"), str)]
     for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
-        headers = {"Authorization": f"token {note['token']}"} if note.get("token") else {}
-        yield f"{note['url'].rstrip('/')}/api/", headers
+        base = note["url"].rstrip("/")
+        headers = {"Authorization": f"token {note['token']}"} if note.get("token") else _leave.cookie(f"{base}/")
+        yield f"{base}/api/", headers
 
 
 def _runtime_directory(machine: Machine) -> Path:
     return Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
 
 
-def _session(api: str, headers: dict[str, str], kernel_id: str) -> Session | None:
+def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
     try:
         listed: list[_Listed] = _state.typed(list[_Listed], _leave.call("GET", f"{api}sessions", headers))
-    except (URLError, OSError, ValueError, RecursionError, OverflowError):
-        return None
-    for each in listed:
-        if each.kernel is not None and each.kernel.id == kernel_id:
-            return Session(api=api, headers=headers, id=each.id, kernel_id=kernel_id, kernel_name=each.kernel.name)
-    return None
+    except (OSError, ValueError, HTTPException, RecursionError, OverflowError):
+        return []
+    return [
+        Session(
+            api=api, headers=headers, id=each.id, name=each.path, kernel_id=each.kernel.id, kernel_name=each.kernel.name
+        )
+        for each in listed
+        if each.kernel is not None
+    ]

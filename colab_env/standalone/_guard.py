@@ -1,11 +1,13 @@
 """Start an environment's kernel; when its last start failed, start the machine's own kernel instead, and say why.
 
-    guard.py KERNEL CONNECTION_FILE [NAME=VALUE]... PROGRAM [ARGUMENT]...
+    python -IS -c THIS_TEXT KERNEL CONNECTION_FILE [NAME=VALUE]... PROGRAM [ARGUMENT]...
 
-Runs under the machine's own Python with `-IS`, needs the standard library only, and is imported by nobody: a copy lies
-in the data directory. It becomes PROGRAM (same process id, so whoever started it notices nothing) with the variables
-set. A file in `boots` notes the start and receives what the kernel prints until it has answered for the first time;
-then `_launch.py` removes it. A start that finds such a file knows that the last one failed, and does not try again.
+Runs under the machine's own Python, needs the standard library only, and is imported by nobody: the whole text stands in
+the kernelspec, so that no deleted file keeps the machine's own kernel from coming up. It looks at the files of PROGRAM
+and becomes it (same process id, so whoever started it notices nothing) with the variables set. A file in one of PLACES
+notes the start and receives what the kernel prints until it has answered for the first time; then `_launch.py` removes
+it. A start that finds such a file knows that the last one failed, and does not try again; only after one that ended
+without a word it tries once more, for somebody else may have ended that.
 """
 
 import _signal as signal  # type: ignore[import-not-found] # not `signal`: its enumerations take milliseconds
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
-HERE = os.path.dirname(os.path.abspath(__file__))
-# The second is memory: a full disk must not look like a broken kernel.
-PLACES = (os.path.join(HERE, "boots"), f"/dev/shm/colab-env-{os.getuid()}")  # noqa: S108 - made with mode 700
+# Memory first: a full disk must not look like a broken kernel. None of them is the data directory, which may be deleted.
+PLACES = tuple(f"{place}/colab-env-{os.getuid()}" for place in ("/dev/shm", "/tmp", "/var/tmp"))  # noqa: S108
+SOURCE = ""  # this text, where it was not given to `-c`: see `_divert.py`
 SHARED = (os.path.join(sys.prefix, "share"), "/usr/local/share", "/usr/share")
 SHOWN = 12  # lines
 
@@ -33,7 +35,13 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
         os.execve(argv[0], argv, environ)
     name = os.path.basename(connection_file)
     failed = next((path for path in records(name) if os.path.exists(path)), None)
-    reason = what_failed(failed) if failed else start(argv, environ, name)
+    if failed and not is_first_silence(failed):
+        reason = what_failed(failed)
+    else:
+        if not failed:
+            forget(name + ".log.again")
+        reason = obstacle(command, connection_file) or (failed and dies(argv[0])) or start(argv, environ, name)
+        failed = None
     told = message(kernel, reason, printed(failed))
     if "COLAB_ENV_CELL" in os.environ:
         # A running cell waits for this kernel's answer (see `_leave.py`), which the machine's own would not give.
@@ -42,7 +50,7 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
 
 
 def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
-    """Split NAME=VALUE words from the program, as env(1) does; `${PATH}` in a value is the variable of now."""
+    """Split NAME=VALUE words from the program, as env(1) does; `${...}` in a value is the variable of now."""
     environ, argv = dict(os.environ), list(command)
     while not argv[0].startswith("/"):
         name, _, value = argv.pop(0).partition("=")
@@ -51,7 +59,7 @@ def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[s
 
 
 def expanded(value: str) -> str:
-    """Put variables in the place of `${NAME}`; os.path.expandvars would import a third of the standard library."""
+    """Put variables in the place of their names in `${...}`; os.path.expandvars would import a third of the standard library."""
     before, mark, rest = value.partition("${")
     name, end, rest = rest.partition("}")
     return before + os.environ.get(name, mark + name + end) + expanded(rest) if end else value
@@ -60,6 +68,60 @@ def expanded(value: str) -> str:
 def records(name: str) -> "list[str]":
     """Return where the start of the kernel with this connection file can be noted."""
     return [os.path.join(place, f"{name}.log") for place in PLACES]
+
+
+def forget(file: str) -> None:
+    """Remove a note of earlier starts."""
+    for place in PLACES:
+        if os.path.exists(os.path.join(place, file)):
+            os.unlink(os.path.join(place, file))
+
+
+def is_first_silence(record: str) -> bool:
+    """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
+    again = record + ".again"
+    if os.path.getsize(record) or time.time() - os.path.getmtime(record) >= LIMIT or os.path.exists(again):
+        return False
+    os.rename(record, again)
+    return True
+
+
+def obstacle(command: "tuple[str, ...]", connection_file: str) -> "str | None":
+    """Return what is wrong with the files of a kernel that `command` starts, or None."""
+    for word in command:
+        name, _, value = word.partition("=")
+        if name == "VIRTUAL_ENV":
+            fault = damage(os.path.join(value, "pyvenv.cfg"), b"home")
+        elif word.startswith("/") and word != connection_file:
+            fault = damage(word, b"main()" if word.endswith("/launch.py") else b"")
+        else:
+            continue
+        if fault:
+            return fault
+    return None
+
+
+def damage(file: str, part: bytes) -> "str | None":
+    """Return why a file cannot be used, or None; `part` is in each that is whole."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            whole = part in os.read(descriptor, 1 << 16) if part else os.lseek(descriptor, 0, os.SEEK_END) > 0
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return f"{file}: {error.strerror}"
+    return None if whole else f"{file} is damaged"
+
+
+def dies(python: str) -> "str | None":
+    """Return why this Python does not even start, or None."""
+    try:
+        child = os.posix_spawn(python, [python, "-IS", "-c", ""], os.environ)
+    except OSError as error:
+        return f"{python}: {error.strerror}"
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return f"{python} itself ends with code {code}" if code else None
 
 
 def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
@@ -85,14 +147,17 @@ def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
 
 def noted(name: str) -> "tuple[str, int]":
     """Make the file for this start, where that is possible."""
-    for number, path in enumerate(records(name)):
+    problem = OSError()
+    for path in records(name):
+        place = os.path.dirname(path)
         try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        except OSError:  # noqa: PERF203
-            if number == len(PLACES) - 1:
-                raise
-    raise AssertionError
+            os.makedirs(place, mode=0o700, exist_ok=True)
+            # Everybody may make this name; what others write there is nothing to us.
+            if os.lstat(place).st_uid == os.getuid() and not os.path.islink(place):
+                return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        except OSError as error:
+            problem = error
+    raise problem
 
 
 def what_failed(record: str) -> str:
@@ -132,10 +197,11 @@ def message(kernel: str, reason: str, lines: "list[str]") -> str:
 def start_stock(told: str, connection_file: str) -> None:
     """Become the machine's own kernel, which shows the message with its first cell."""
     print(told, file=sys.stderr, flush=True)
-    python, *words = [word.replace("{connection_file}", connection_file) for word in stock_argv()]
+    # Whole, this word would be replaced in the kernelspec that holds this text.
+    python, *words = [word.replace("{" + "connection_file}", connection_file) for word in stock_argv()]
     if words[0] == "-m":
-        words = [os.path.abspath(__file__), "--tell", *words[1:]]
-    # The shim in the launcher's place lets this process pass, and none that it starts.
+        words = ["-c", SOURCE or sys.orig_argv[sys.orig_argv.index("-c") + 1], "--tell", *words[1:]]
+    # The first version's shim in the launcher's place lets this process pass, and none that it starts.
     environ = {**os.environ, "COLAB_ENV_TOLD": told, "COLAB_ENV_STOCK": str(os.getpid())}
     os.execve(python, [python, *words], environ)
 
@@ -152,7 +218,7 @@ def stock_argv() -> "list[str]":
             continue
         # A bare name means the notebook server's own Python.
         return [python if python.startswith("/") else sys.executable, *words]
-    return [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    return [sys.executable, "-m", "ipykernel_launcher", "-f", "{" + "connection_file}"]
 
 
 def tell(module: str, *arguments: str) -> None:
@@ -161,7 +227,7 @@ def tell(module: str, *arguments: str) -> None:
 
     told = os.environ.pop("COLAB_ENV_TOLD", "")
     sys.argv = [module, *arguments]
-    sys.path[0] = os.getcwd()  # as with `-m`
+    sys.path[0] = os.getcwd()  # as with `-m`; `-c` has put an empty name there
     try:
         show_with_first_cell(told)
     finally:
@@ -207,4 +273,4 @@ def show_once(told: str, shell: "Any") -> None:
 
 
 if __name__ == "__main__":
-    tell(*sys.argv[2:]) if sys.argv[1] == "--tell" else main(*sys.argv[1:])
+    tell(*sys.argv[2:]) if sys.argv[1:2] == ["--tell"] else main(*sys.argv[1:])

@@ -33,13 +33,17 @@ def main() -> None:
     if AHEAD.is_dir():
         sys.path.insert(own[0] if own else len(sys.path), str(AHEAD))
     start, cell, notice = (os.environ.pop(f"COLAB_ENV_{name}", "") for name in ("BOOT", "CELL", "NOTICE"))
+    stderr, _, record = start.partition(":")
     if start:
-        stderr, _, record = start.partition(":")
         watch(int(stderr), record, notice)
     if cell:
         end_cell(json.loads(cell))
     launcher = "colab_kernel_launcher" if (SITE / "colab_kernel_launcher.py").exists() else "ipykernel_launcher"
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
+    if start and os.path.exists(record):
+        sys.exit(
+            f"{launcher} ended and was no kernel"
+        )  # such as an empty file: a start without a word would be tried twice
 
 
 def watch(stderr: int, record: str, notice: str) -> None:
@@ -87,6 +91,8 @@ def give_back(stderr: int, record: str) -> None:
     noted = os.stat(record)
     os.write(stderr, Path(record).read_bytes())
     os.unlink(record)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(record))
     for number in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):
             if os.path.samestat(os.fstat(number), noted):

@@ -5,11 +5,13 @@ Runs inside kernels of any Python (3.8 or newer) and imports nothing of colab_en
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -57,8 +59,29 @@ def call(method: str, url: str, headers: dict[str, str], body: object = None) ->
     headers = dict(headers, **{"Content-Type": "application/json"})
     asked = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     # Never through a proxy: the server is on this machine.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
-        return json.loads(answer.read() or b"null")
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
+            return json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
+
+
+def cookie(address: str) -> dict[str, str]:
+    """Return the headers with which a server that has no token takes requests: its check against foreign pages."""
+    import http.client  # few servers need them
+    import http.cookiejar
+
+    jar = http.cookiejar.CookieJar()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
+    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):  # noqa: SIM117 - Python 3.8 reads this
+        with opener.open(address, timeout=10) as answer:
+            answer.read(1)
+    found = {each.name: each.value or "" for each in jar}
+    if "_xsrf" not in found:
+        return {}
+    said = "; ".join(f"{name}={value}" for name, value in found.items())
+    return {"Cookie": said, "X-XSRFToken": found["_xsrf"]}
 
 
 def become(argv: list[str], environ: dict[str, str]) -> None:

@@ -50,9 +50,9 @@ class Answer(str):
     __repr__ = str.__str__
 
 
-def switch(name: str | None, *, how: str | None = None) -> None:
+def switch(name: str | None, *, how: str | None = None, default: bool = False) -> None:
     """Continue this notebook on another kernel: see `colab_env.switch`."""
-    _leave.leave(_call("colab_env.switching.planned", name, how=how))
+    _leave.leave(_call("colab_env.switching.planned", name, how=how, default=default))
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from . import Server
 
-pytestmark = pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available"),
+]
 
 SECRET = {"exists": True, "access": True, "payload": "open sesame"}
 

@@ -26,6 +26,10 @@ Effects = dict[str, tuple[Effect, ...]]
 
 def main() -> int:
     """Try what the arguments say; return 1 if something did not hold."""
+    if sys.argv[1:2] == ["boot"]:
+        from tests.faults import boot
+
+        return boot.main(sys.argv[2:])
     arguments = _parser().parse_args()
     began = time.monotonic()
     directory = Path(tempfile.mkdtemp(prefix="faults-"))

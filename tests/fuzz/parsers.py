@@ -463,9 +463,11 @@ def _server_note(world: World, value: tuple[bytes, Any]) -> None:
     directory = world.machine.jupyter / "runtime"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "jpserver-1.json").write_bytes(content)
-    for api, headers in sessions._servers(world.machine):
-        with mock.patch("colab_env.standalone._leave.call", lambda *_arguments: listed):
-            sessions._session(api, headers, "abc")
+    with (
+        mock.patch("colab_env.standalone._leave.call", lambda *_arguments: listed),
+        mock.patch("colab_env.standalone._leave.cookie", lambda *_arguments: {}),
+    ):
+        list(sessions.running(world.machine))
 
 
 def _mark(_world: World, text: str) -> None:

@@ -1,0 +1,178 @@
+"""Damage each file and directory that a set-up and a switch made, one at a time; restart the session; open a new notebook.
+
+`python -m tests.faults boot` tries a sample, `--all` everything; `--write` puts the table into docs/faults.md. Runs in the
+stand-in for a Colab machine, with its real notebook server: a machine is bricked when no cell runs any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests")]
+
+from boot_faults import ENVIRONMENT, WHERE, PreparedMachine, ask_to_switch, machine, next_cell, restarts
+from colab_standin import Page
+
+# What stands in the places that a set-up and a switch write to; of packages, the directories and the kernel's own files.
+_MADE = """
+find /content/.venv /root/.local/share/colab-env/layers -maxdepth 4 -not -path '*/__pycache__*' -not -name '*.dist-info' \
+    \\( -not -path '*/site-packages/*' -not -path '*/site/*' -o -name 'ipykernel*' -o -name 'traitlets' -o -name 'google' \
+    -o -name 'colab*' -o -name 'six.py' -o -name 'zmq' \\)
+find /root/.local/share/colab-env -maxdepth 1
+find /root/.local/share/jupyter/kernels/py3* /root/.ipython/profile_default/startup/colab-env* /content/*.toml /content/*.lock \
+    /usr/local/lib/python3*/dist-packages/usercustomize.py /usr/local/lib/python3*/dist-packages/__pycache__/usercustomize*
+"""
+# $p is the path; a link is replaced, what it names stays.
+DAMAGES = {
+    "deleted": 'rm -rf "$p"',
+    "emptied": '[ -d "$p" ] && [ ! -L "$p" ] && { rm -rf "$p"; mkdir "$p"; } || { rm -f "$p"; : > "$p"; }',
+    "cut in half": '[ -d "$p" ] && { n=$(ls "$p" | wc -l); ls "$p" | tail -n $((n / 2)) | (cd "$p"; xargs -r rm -rf); } ||'
+    ' { h=$(($(stat -Lc %s "$p") / 2)); head -c $h "$p" > /root/half; rm -f "$p"; cp /root/half "$p"; }',
+    "of the other kind": '[ -d "$p" ] && { rm -rf "$p"; : > "$p"; } || { rm -f "$p"; mkdir "$p"; }',
+    "garbage": 'rm -rf "$p"; head -c 999 /dev/urandom > "$p"',
+}
+SAVE = 'rm -rf /root/saved; cp -a "$p" /root/saved'
+PUT_BACK = 'rm -rf "$p" /dev/shm/colab-env-0; cp -a /root/saved "$p"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One path, and what is done to it."""
+
+    path: str
+    damage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """How a restart after a `case` ended: boots that were lost, seconds to a cell, whose Python, what the cell showed."""
+
+    case: Case
+    lost: int = 0
+    seconds: float = 0.0
+    interpreter: str = ""
+    shown: str = ""
+    is_bricked: bool = False
+
+    @property
+    def problem(self) -> str | None:
+        """Say what must not be, or None."""
+        if self.is_bricked:
+            return "no cell runs any more"
+        if self.lost > 1:
+            return f"{self.lost} boots were lost"
+        if self.interpreter != ENVIRONMENT and "could not start" not in self.shown:
+            return "the first cell says nothing"
+        return None
+
+    def __str__(self) -> str:
+        where = "environment" if self.interpreter == ENVIRONMENT else "machine's own"
+        found = self.problem or f"{where}, {self.lost} lost, {self.seconds:.1f} s"
+        return f"{self.case.path} {self.case.damage}: {found}"
+
+
+def cases(prepared: PreparedMachine) -> list[Case]:
+    """Return every path that was made, with every damage."""
+    found = prepared.root.run(["sh", "-c", _MADE]).stdout.split("\n")
+    paths = sorted({path for path in found if path and not path.endswith(("/guard", "/locks", "/downloads"))})
+    return [Case(path=path, damage=damage) for path in paths for damage in DAMAGES]
+
+
+def boots(prepared: PreparedMachine, wanted: Sequence[Case]) -> Iterator[Boot]:
+    """Try each case on a notebook that was switched by a restart; the same one, as long as it lives."""
+    with Page(prepared.server.url, name="lesson.ipynb") as page:
+        page.open()
+        ask_to_switch(page, prepared.kernel)
+        next_cell(page, on=ENVIRONMENT)
+        for case in wanted:
+            shell(prepared, case, SAVE)
+            shell(prepared, case, DAMAGES[case.damage])
+            boot = _boot(prepared, page, case)
+            shell(prepared, case, PUT_BACK)
+            yield boot
+            if boot.is_bricked:
+                return
+            page.api("POST", f"kernels/{page.kernel_id}/restart")
+            next_cell(page, on=ENVIRONMENT)
+
+
+def shell(prepared: PreparedMachine, case: Case, script: str) -> None:
+    prepared.root.run(["sh", "-c", f'p="$1"; {script}', "sh", case.path])
+
+
+def _boot(prepared: PreparedMachine, page: Page, case: Case) -> Boot:
+    before, began = restarts(prepared), time.monotonic()
+    page.api("POST", f"kernels/{page.kernel_id}/restart")
+    try:
+        _, interpreter, shown = next_cell(page, WHERE)
+        seconds = time.monotonic() - began
+        with Page(prepared.server.url, name="new.ipynb") as other:
+            other.open()
+            assert other.execute("1 + 1").text == "2"
+    except AssertionError:
+        return Boot(case=case, is_bricked=True)
+    lost = restarts(prepared) - before
+    return Boot(case=case, lost=lost, seconds=seconds, interpreter=interpreter, shown=shown)
+
+
+def table(found: Sequence[Boot]) -> list[str]:
+    """Return a row for each damage."""
+    lines = ["| damage | paths | no cell runs | most boots lost | nothing said | seconds, at most |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for damage in DAMAGES:
+        own = [boot for boot in found if boot.case.damage == damage]
+        if own:
+            bricked = sum(boot.is_bricked for boot in own)
+            silent = sum(boot.problem == "the first cell says nothing" for boot in own)
+            worst, slowest = max(boot.lost for boot in own), max(boot.seconds for boot in own)
+            lines.append(f"| {damage} | {len(own)} | {bricked} | {worst} | {silent} | {slowest:.1f} |")
+    return lines
+
+
+def main(argv: Sequence[str]) -> int:
+    """Try what the arguments say; return 1 if something did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults boot", description=__doc__)
+    parser.add_argument("--python", default="3.12")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--path", help="only paths that contain this")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args(argv)
+    found = []
+    with machine(arguments.python) as prepared:
+        with Page(prepared.server.url, name="lesson.ipynb") as page:
+            page.open()
+            ask_to_switch(page, prepared.kernel)
+            next_cell(page, on=ENVIRONMENT)
+        wanted = [case for case in cases(prepared) if (arguments.path or "") in case.path]
+        if not arguments.all:
+            wanted = random.Random(arguments.seed).sample(wanted, min(arguments.count, len(wanted)))
+        while wanted:
+            for boot in boots(prepared, wanted):
+                print(boot, flush=True)
+                found.append(boot)
+                wanted = wanted[1:]
+    lines = table(found)
+    print(*lines, sep="\n")
+    if arguments.write:
+        page_file = ROOT / "docs/faults.md"
+        text = page_file.read_text(encoding="utf-8").partition(_HEAD)[0]
+        options = f"--python {arguments.python} " + ("--all" if arguments.all else f"--count {arguments.count}")
+        intro = _INTRODUCTION.format(options=options)
+        page_file.write_text(f"{text}{_HEAD}\n\n{intro}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return 1 if any(boot.problem for boot in found) else 0
+
+
+_HEAD = "\n## Every file that colab-env makes, damaged"
+_INTRODUCTION = """\
+A notebook was switched by a restart. Then one path after the other (the environment, the kernel's packages, the kernelspec, what
+diverts the start, every file and directory of the data directory; of packages a choice) is damaged, the session restarted, and a
+new notebook opened. Written by `python -m tests.faults boot {options} --write`; `tests/test_boot.py` tries some."""

@@ -1,0 +1,88 @@
+"""Which service this is: from variables and the home directory; Kaggle, whose image is built from Colab's, as a stand-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from colab_standin import ColabRoot, Options, Share, real_google_colab, unavailable
+
+from colab_env.errors import UsageError
+from colab_env.hosts import HOSTS, PLAIN, detect
+from colab_env.interpreter_sources import source_name
+from colab_env.machine import Machine
+from tests import hosts_page
+
+ROOT = Path(__file__).parents[1]
+COLAB = {"COLAB_RELEASE_TAG": "release-colab_20261105-060106_RC00"}
+KAGGLE = {**COLAB, "KAGGLE_KERNEL_RUN_TYPE": "Interactive", "KAGGLE_URL_BASE": "https://host", "COLAB_JUPYTER_IP": ""}
+# What Kaggle's Dockerfile writes over Colab's configuration.
+KAGGLES_IPYTHON = "c = get_config(); c.IPKernelApp.matplotlib = 'inline'\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "plain"),
+        (COLAB, "colab"),
+        (KAGGLE, "kaggle"),
+        # What a person who uses Kaggle's command on Colab has set.
+        ({**COLAB, "KAGGLE_USERNAME": "me", "KAGGLE_KEY": "secret", "KAGGLE_CONFIG_DIR": "/content"}, "colab"),
+        ({**COLAB, "VERTEX_PRODUCT": "COLAB_ENTERPRISE"}, "colab-enterprise"),
+        ({"VERTEX_PRODUCT": "WORKBENCH_INSTANCE"}, "plain"),
+        ({"JUPYTERHUB_USER": "me"}, "jupyterhub"),
+        ({"JUPYTERHUB_USER": "me", "BINDER_LAUNCH_HOST": "https://host/"}, "binder"),
+        ({"CODESPACES": "true"}, "vscode"),
+        ({"CODESPACES": ""}, "plain"),
+    ],
+)
+def test_a_host_is_known_by_its_own_variables(variables: dict[str, str], name: str) -> None:
+    assert detect(variables, Path("/root")).name == name
+
+
+def test_a_host_is_known_by_its_home() -> None:
+    assert detect({}, Path("/home/studio-lab-user")).name == "sagemaker-studio-lab"
+
+
+def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_URL_BASE", "https://host")
+    machine = Machine.detect()
+    assert (machine.host.name, source_name("auto", machine), machine.is_colab) == ("kaggle", "system", False)
+    with pytest.raises(UsageError):
+        source_name("kaggle", machine)
+
+
+def test_a_variable_alone_makes_no_colab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    if Path("/etc/ipython/ipython_config.py").exists():
+        pytest.skip("this machine has a configuration of IPython")
+    assert Machine.detect().host == PLAIN
+
+
+def test_the_page_shows_what_the_table_says() -> None:
+    assert hosts_page.PAGE.read_text(encoding="utf-8") == hosts_page.text()
+    assert len({host.name for host in (*HOSTS, PLAIN)}) == len(HOSTS) + 1
+    assert all(host.source for host in HOSTS)
+
+
+@pytest.mark.machine
+@pytest.mark.network
+@pytest.mark.skipif(unavailable() is not None, reason=unavailable() or "available")
+def test_kaggle_gets_a_kernel_that_was_tried_and_its_own_packages_stay() -> None:
+    shares = (Share(source=ROOT, target=str(ROOT)),)
+    with ColabRoot.build(options=Options(google_colab=real_google_colab(), shares=shares)) as kaggle:
+        kaggle.path("/etc/ipython/ipython_config.py").write_text(KAGGLES_IPYTHON)
+        kaggle.run(["mkdir", "-p", "/kaggle/working"])
+        before = set(kaggle.changes())
+        argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--kernel", "lesson"]
+        done = kaggle.run(argv, env={**KAGGLE, "PYTHONPATH": str(ROOT)}, cwd="/kaggle/working", timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Kernel 'lesson', plain" in done.stdout
+        asked = kaggle.run(
+            ["/usr/bin/python3", "-m", "colab_env", "kernel", "check", "lesson"],
+            env={**KAGGLE, "PYTHONPATH": str(ROOT)},
+            cwd="/kaggle/working",
+        )
+        assert "✓ Kernel 'lesson' works" in asked.stdout, asked.stdout + asked.stderr
+        made = set(kaggle.changes()) - before
+        assert not [path for path in made if path.startswith(("/usr", "/etc", "/opt"))]

@@ -1,0 +1,87 @@
+"""A kernel asks its notebook server: one without a token, whose check against foreign pages stands, and one that refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from colab_env.errors import PreflightError
+from colab_env.jupyter import sessions
+from colab_env.machine import Machine
+from colab_env.standalone import _leave
+
+
+@pytest.fixture
+def server(tmp_path: Path, home: Path) -> Iterator[str]:
+    """A real server whose token is empty, as many run it in containers; its address."""
+    options = ["--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path}", "--ServerApp.allow_root=True"]
+    argv = [sys.executable, "-m", "jupyterlab", *options, "--ServerApp.open_browser=False", "--ServerApp.port=0"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        runtime, deadline = Path(os.environ["JUPYTER_RUNTIME_DIR"]), time.monotonic() + 120
+        while not (notes := list(runtime.glob("jpserver-*.json"))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        url = json.loads(notes[0].read_text())["url"]
+        while time.monotonic() < deadline:
+            try:
+                _leave.call("GET", f"{url}api/status", {})
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield url
+        process.terminate()
+
+
+def test_a_server_without_a_token_is_asked_with_its_cookie(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = _leave.cookie(server)
+    with pytest.raises(OSError, match="403"):
+        _leave.call("POST", f"{server}api/kernels", {}, {"name": "python3"})
+    body = {"path": "a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+    made = _leave.call("POST", f"{server}api/sessions", headers, body)
+    monkeypatch.setenv(sessions.NAMED, f"/x/kernel-{made['kernel']['id']}.json")
+    session = sessions.find(Machine.detect())
+    assert session is not None
+    assert (session.name, session.kernel_name) == ("a.ipynb", "python3")
+    session.require_consent()
+    _leave.call(**session.restart())
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A server that lets its sessions be read, and nothing else."""
+
+    def do_GET(self) -> None:
+        listed = [{"id": "1", "path": "a.ipynb", "kernel": {"id": "7", "name": "python3"}}]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(listed).encode())
+
+    def do_PATCH(self) -> None:
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_server_that_refuses_is_an_error_before_anything_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        runtime = Path(os.environ["JUPYTER_RUNTIME_DIR"])
+        runtime.mkdir(parents=True)
+        note = {"url": f"http://127.0.0.1:{refusing.server_port}/", "token": "", "pid": 1}
+        (runtime / "jpserver-1.json").write_text(json.dumps(note))
+        monkeypatch.setenv(sessions.NAMED, "/x/kernel-7.json")
+        session = sessions.find(Machine.detect())
+        assert session is not None
+        with pytest.raises(PreflightError, match="refuses to be asked by a kernel") as raised:
+            session.require_consent()
+        assert "nothing was changed" in str(raised.value)
+        refusing.shutdown()
