@@ -440,6 +440,17 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
                     parent.rmdir()
 
 
+def copy_as_links(source: Path, target: Path) -> None:
+    """Copy a directory, its files as hard links."""
+    with translate_os_errors(target):
+        shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+
+
+def replaced_name(path: Path) -> Path:
+    """Return where the old directory is while `replacing` builds a new one at a path."""
+    return _beside(path, "old")
+
+
 def staged_name(path: Path) -> Path:
     """Return where `staging` builds what is to come to a path."""
     return _beside(path, "restoring")

@@ -139,7 +139,7 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
 
 def _notebooks(machine: Machine) -> Iterator[Part]:
     """Say which notebooks start on which kernel: only what a restart on Colab looks at, for the rest is the page's own."""
-    choices, file = diversion.read(machine), diversion.place(machine)
+    choices, file = diversion.read(machine), diversion.own_file(machine)
     for chosen in (*choices.notebooks, *([choices.default] if choices.default else ())):
         whose = Path(chosen.session).name if chosen.session else chosen.kernel_id or "every other one"
         kernel_name = chosen.name or "the machine's own kernel"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import functools
 import shlex
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from colab_env import _files, _process, _report, choice, diagnose, switching
-from colab_env.errors import MissingStepError, UsageError
+from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
 from colab_env.machine import Machine
@@ -29,6 +31,8 @@ class ColabEnvMagics(Magics):
         super().__init__(shell)
         self._kernels: dict[str, BackgroundKernel] = {}
         atexit.register(self.close)
+        if hasattr(shell, "kernel"):
+            _serve(shell.kernel, self._kernels)
 
     @line_cell_magic
     def colab_env(self, line: str, cell: str | None = None) -> Any:
@@ -84,6 +88,68 @@ def load(shell: Any) -> None:
 def load_ipython_extension(shell: Any) -> None:
     """Do what `%load_ext colab_env` asks for."""
     load(shell)
+
+
+def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
+    """Let the notebook's own kernel pass on what is asked of it and is for one of the `others`.
+
+    Completions and inspections in a `%%colab_env` cell, channels that the page opens, and functions that it calls by name.
+    """
+    opened = kernel.shell_handlers["comm_open"]
+
+    def comm_open(stream: Any, identity: Any, message: Any) -> Any:
+        alive = [each for each in others.values() if each.is_alive]
+        if message["content"]["target_name"] in kernel.comm_manager.targets or not alive:
+            return opened(stream, identity, message)
+        return alive[-1].adopt(message)
+
+    def aside(own: Any, kind: str) -> Any:
+        def asked(code: str, cursor_pos: int, *arguments: Any, **options: Any) -> Any:
+            first, _, cell = code.partition("\n")
+            at = cursor_pos - len(first) - 1
+            other = _named_in(first, others) if at >= 0 else None
+            if other is None or not other.is_alive:
+                return own(code, cursor_pos, *arguments, **options)
+            reply = other.ask(kind, {"code": cell, "cursor_pos": at, "detail_level": 0})
+            moved = {name: reply[name] + len(first) + 1 for name in ("cursor_start", "cursor_end") if name in reply}
+            return {**reply, **moved}
+
+        return asked
+
+    kernel.shell_handlers["comm_open"] = comm_open
+    kernel.do_complete = aside(kernel.do_complete, "complete_request")
+    kernel.do_inspect = aside(kernel.do_inspect, "inspect_request")
+    if "google.colab" in sys.modules:
+        try:
+            from google.colab.output import _js  # type: ignore[import-not-found]
+        except ImportError:
+            return
+        _js._functions = _Callbacks(_js._functions, others)  # noqa: SLF001 - it has no public name
+
+
+def _named_in(line: str, others: dict[str, BackgroundKernel]) -> BackgroundKernel | None:
+    """Return the kernel that a cell with this first line runs in, if that is another one and has been started."""
+    magic, _, rest = line.partition(" ")
+    if magic != "%%colab_env":
+        return None
+    try:
+        return others.get(_options(shlex.split(rest)).name or _only_kernel())
+    except (ColabEnvError, ValueError):
+        return None
+
+
+class _Callbacks(dict[str, Any]):
+    """Functions that the page may call: the notebook's own, then those of the other kernels."""
+
+    def __init__(self, own: dict[str, Any], others: dict[str, BackgroundKernel]) -> None:
+        super().__init__(own)
+        self._others = others
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name in self:
+            return self[name]
+        other = next((each for each in self._others.values() if each.has_callback(name)), None)
+        return default if other is None else functools.partial(other.call, name)
 
 
 class _Parser(argparse.ArgumentParser):

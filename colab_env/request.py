@@ -90,7 +90,8 @@ class Request:
     """One project and what is wanted of it.
 
     `python` is a version, a specifier or a path, as the caller wrote it, or None; `source` the name of an interpreter
-    source, None where any will do; `prefix` is where conda goes. `receipt` says what the environment that is there was
+    source, None where any will do; `prefix` is where conda goes, from the pinned installer or from `conda_installer`, an
+    address, with its SHA-256. `receipt` says what the environment that is there was
     made from.
     """
 
@@ -103,6 +104,8 @@ class Request:
     python: str | None = None
     source: str | None = None
     prefix: Path = field(default=Path(PREFIX))
+    conda_installer: str | None = None
+    conda_sha256: str | None = None
     system_site_packages: bool = True
 
     @classmethod
@@ -115,9 +118,14 @@ class Request:
         python: str | None = None,
         source: str | None = None,
         prefix: str | Path = PREFIX,
+        conda_installer: str | None = None,
+        conda_sha256: str | None = None,
         system_site_packages: bool = True,
     ) -> Request:
-        """Read every file of the project that counts. Raises UsageError for options that its lock file does not have."""
+        """Read every file of the project that counts. Raises UsageError for options that do not go together."""
+        if (conda_installer or conda_sha256) and source not in ("miniconda", "miniforge"):
+            msg = f"conda_installer and conda_sha256 do not go with interpreter={source!r}"
+            raise UsageError(msg, hint="give interpreter='miniconda', or leave them out")
         directory, options = project_directory(project), options or InstallOptions()
         kernelspec.check_project_path(directory)
         pyproject = Pyproject.read(directory)
@@ -131,6 +139,8 @@ class Request:
             python=python,
             source=source,
             prefix=_files.named_path(prefix).absolute(),
+            conda_installer=conda_installer,
+            conda_sha256=conda_sha256,
             system_site_packages=system_site_packages,
         )
         _ = pyproject.values  # what is wrong there is said before anything is done
@@ -148,9 +158,8 @@ class Request:
 
     def reread(self) -> Request:
         """Read the files again, where a step or another run may have changed them."""
-        given = {
-            name: getattr(self, name) for name in ("options", "python", "source", "prefix", "system_site_packages")
-        }
+        names = ("options", "python", "source", "prefix", "conda_installer", "conda_sha256", "system_site_packages")
+        given = {name: getattr(self, name) for name in names}
         return self.read(self.project, self.machine, **given)
 
     @property

@@ -32,6 +32,8 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     project: str | Path = ".",
     kernel: str | None = None,
     prefix: str | Path = PREFIX,
+    conda_installer: str | None = None,
+    conda_sha256: str | None = None,
     poetry_version: str | None = None,
     system_site_packages: bool = True,
     lock: str | Path | None = None,
@@ -46,12 +48,14 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
-    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default the one that the project's has, or
-    one such as "py312". `prefix` is where Miniconda goes. `lock`, `installer`, `extras`, `groups` and `keep` are those of
-    `configure_venv`; Poetry is installed where the lock file is Poetry's, or none is there yet. `cache` is a directory, or
-    an fsspec address, where snapshots are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is
-    a note of the result. `trust` is the name or the SHA-256 of the one snapshot that is taken although no key of this
-    machine signed it. Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default the one that the project's has,
+    or one such as "py312". `prefix` is where Miniconda goes, from the pinned installer or from the one at the address
+    `conda_installer`, with its `conda_sha256`. `lock`, `installer`, `extras`, `groups` and `keep` are those of
+    `configure_venv`; Poetry is installed where the lock file is Poetry's, or none is there yet. `cache` is a
+    directory, or an fsspec address, where snapshots are looked for and saved (by default what COLAB_ENV_CACHE says);
+    what fails there is a note of the result. `trust` is the name or the SHA-256 of the one snapshot that is taken
+    although no key of this machine signed it. Independent steps run side by side. Raises a ColabEnvError; the step
+    that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
     with _report.screen():
@@ -64,6 +68,8 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
             python=python,
             source=interpreter_sources.source_name(interpreter, machine),
             prefix=prefix,
+            conda_installer=conda_installer,
+            conda_sha256=conda_sha256,
             system_site_packages=system_site_packages,
         )
         snapshots = _open_cache(cache, request, trust=trust)

@@ -32,6 +32,9 @@ def _add_steps(add: Command) -> None:
         example="setup --python 3.12",
     )
     _python_options(setup)
+    told = "install conda from this file, not from the pinned one; with --conda-sha256"
+    setup.add_argument("--conda-installer", metavar="URL", help=told)
+    setup.add_argument("--conda-sha256", metavar="HEX", help="its checksum")
     setup.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
     setup.add_argument("--kernel", metavar="NAME", help="the kernel's name (default: such as py312)")
     setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
@@ -149,6 +152,8 @@ def _setup(arguments: argparse.Namespace) -> Any:
         project=arguments.project,
         kernel=arguments.kernel,
         prefix=arguments.prefix,
+        conda_installer=arguments.conda_installer,
+        conda_sha256=arguments.conda_sha256,
         poetry_version=arguments.poetry_version,
         system_site_packages=arguments.system_site_packages,
         **_wish(arguments),

@@ -103,20 +103,19 @@ def _forth(place: _Place, name: str, *, how: str | None, default: bool) -> Plan:
 
 
 def _back(place: _Place, *, default: bool) -> Plan:
-    shim = diversion.remove_shim(place.machine)
     choices, session = diversion.read(place.machine), place.session
     if not place.notebook.is_known:
-        return _all_back(place, choices, shim=shim)
+        return _all_back(place, choices)
     place.choose(None, default=default)
     if session is not None and session.kernel_name != STOCK and _is_ours(place.machine, session.kernel_name):
         return _asking(session.change_kernel(STOCK), "the machine's own kernel")
     if any(place.runs(spec) for spec in _ours(place.machine)) and session is not None:
         return _asking(session.restart(), "the machine's own kernel")
-    changed = shim or choices.of(place.notebook) != diversion.read(place.machine).of(place.notebook)
+    changed = choices.of(place.notebook) != diversion.read(place.machine).of(place.notebook)
     return _nothing(f"{'The next restart' if changed and session is None else 'This'} is the machine's own kernel.")
 
 
-def _all_back(place: _Place, choices: Choices, *, shim: bool) -> Plan:
+def _all_back(place: _Place, choices: Choices) -> Plan:
     """Take every notebook back: from a terminal, where no cell may run any more."""
     diversion.write(place.machine, Choices())
     moved = [each for each in sessions.running(place.machine) if _is_ours(place.machine, each.kernel_name)]
@@ -125,7 +124,7 @@ def _all_back(place: _Place, choices: Choices, *, shim: bool) -> Plan:
         _leave.call(**session.change_kernel(STOCK))
     names = ", ".join(sorted({each.name for each in moved}))
     said = [f"{names} got the machine's own kernel."] if moved else []
-    if shim or choices != Choices():
+    if choices != Choices():
         said.append("The next restart of every notebook is the machine's own kernel.")
     return _nothing(" ".join(said) or "This is the machine's own kernel.")
 

@@ -69,12 +69,15 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made_once(place: Path, make: Callable[[Path], Made]) -> Made:
     """Return what `make(place)` returned in the worker that asked first; the others wait for it."""
-    place.mkdir(exist_ok=True)
-    result = place / "result.pickle"
-    with (place / "lock").open("w") as lock:
+    result = place.with_suffix(".pickle")
+    with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not result.exists():
-            result.write_bytes(pickle.dumps(make(place)))
+            shutil.rmtree(place, ignore_errors=True)  # of a worker that died at it
+            place.mkdir()
+            unfinished = place.with_suffix(".part")
+            unfinished.write_bytes(pickle.dumps(make(place)))
+            unfinished.rename(result)
         made: Made = pickle.loads(result.read_bytes())
         return made
 

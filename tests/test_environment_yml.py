@@ -322,10 +322,12 @@ def test_the_channels_are_those_that_the_file_names(text, channels):
     assert environment_yml.named_channels(text) == channels
 
 
-def test_what_a_user_made_of_defaults_is_left_alone(project, runtime):
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_user_made_of_defaults_counts_where_the_file_names_them(project, runtime, named):
     own = replace(runtime, environ={**runtime.environ, "CONDA_DEFAULT_CHANNELS": "https://mirror/main"})
-    assert work_on(project, own)._environ()["CONDA_DEFAULT_CHANNELS"] == "https://mirror/main"
-    assert work_on(project, runtime)._environ()["CONDA_DEFAULT_CHANNELS"] == "conda-forge"
+    text = "channels: [defaults]\n" if named else "channels: [conda-forge]\n"
+    expected = "https://mirror/main" if named else "conda-forge"
+    assert work_on(project, own, text)._environ()["CONDA_DEFAULT_CHANNELS"] == expected
 
 
 @pytest.mark.parametrize(

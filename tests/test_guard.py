@@ -252,3 +252,33 @@ def test_jupyter_finds_nothing_to_replace_in_the_guards_text_and_the_text_means_
     embedded = guard.source()
     assert re.search(r"\{[A-Za-z0-9_]+\}", embedded) is None
     assert ast.dump(ast.parse(embedded)) == ast.dump(ast.parse(Path(_guard.__file__).read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "said", [b"x" * 140_000 + b"\n", b"bad \0\n", b"\xff\xfe\n", b"".join(b"%d\n" % n for n in range(99_999))]
+)
+def test_whatever_a_start_has_printed_the_reason_is_told_in_a_few_lines(tmp_path: Path, said: bytes) -> None:
+    place = tmp_path / f"colab-env-{os.getuid()}"
+    place.mkdir(mode=0o700)
+    (place / "kernel-1.json.log").write_bytes(said)
+    told = started(tmp_path, sys.executable, "-c", "").stderr
+    assert "it ended before it answered" in told
+    assert len(told) < 6_000
+    assert "\0" not in told
+
+
+@pytest.mark.parametrize("name", ["kernel-1.json.log", "kernel-1.json.log.again"])
+def test_a_note_that_is_no_file_keeps_no_kernel_from_coming_up(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"colab-env-{os.getuid()}" / name).mkdir(parents=True)
+    done = started(tmp_path, sys.executable, "-c", "print('up')")
+    assert done.stdout == "up\n" or "it ended before it answered" in done.stderr
+
+
+def test_what_others_wrote_is_nothing_to_us(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kernel-1.json.log").write_text("boo")
+    (tmp_path / f"colab-env-{os.getuid()}").symlink_to(elsewhere)
+    told = started(tmp_path, sys.executable, "-c", "").stderr
+    assert "its start could not be noted" in told
+    assert "boo" not in told

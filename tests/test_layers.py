@@ -31,9 +31,15 @@ MODULES = {
     if path.parent == PACKAGE or path.name != "__init__.py"
 }
 # They run in another process or under another Python. They import nothing of the package but each other, by relative
-# imports where they are copied as a package of their own, and nothing imports them, but for four, which are used here too.
+# imports where they are copied as a package of their own, and nothing imports them, but for five, which are used here too.
 COPIES = {module for module in MODULES if module.startswith("standalone.")}
-STANDALONE = COPIES - {"standalone._guard", "standalone._leave", "standalone._plain", "standalone._poetry"}
+STANDALONE = COPIES - {
+    "standalone._divert",
+    "standalone._guard",
+    "standalone._leave",
+    "standalone._plain",
+    "standalone._poetry",
+}
 LEVEL = {
     module: level
     for level, (_, rooms) in enumerate(FLOORS)

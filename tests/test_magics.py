@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from boot_faults import ENVIRONMENT, MACHINE_S_OWN, ROOT, VERSIONS, PreparedMachine, ask_to_switch, machine, next_cell
-from colab_standin import Page, unavailable
+from colab_standin import Page, Refusal, Slow, unavailable
 
 VERSION = "3.13"
 pytestmark = [
@@ -68,16 +69,16 @@ def test_a_widget_of_the_other_kernel_hears_the_page(page: Page) -> None:
     assert heard(page, asked, "comm_msg") == {"comm_id": opened["comm_id"], "data": {"heard": {"pressed": 1}}}
 
 
-def heard(page: Page, asked: str, kind: str) -> dict[str, object]:
+def heard(page: Page, asked: str, kind: str, *, metadata: bool = False, whole: bool = False) -> dict[str, Any]:
     while True:
         message = page._receive(time.monotonic() + 60)
         if (message["header"]["msg_type"], message["parent_header"].get("msg_id")) == (kind, asked):
-            return message["content"]
+            return message if whole else message["metadata" if metadata else "content"]
 
 
 def test_an_exception_shows_its_own_traceback(page: Page) -> None:
     error = page.execute("%%colab_env\ndef divide():\n    1 / 0\ndivide()").error
-    assert error["evalue"] == "ZeroDivisionError: division by zero"
+    assert (error["ename"], error["evalue"]) == ("ZeroDivisionError", "division by zero")
     assert "divide" in "\n".join(error["traceback"])
     assert "background.py" not in "\n".join(error["traceback"])
 
@@ -111,6 +112,115 @@ def test_other_values_are_refused_by_their_type(page: Page) -> None:
 def test_secrets_come_from_colabs_page(page: Page) -> None:
     cell = page.execute("%%colab_env\nfrom google.colab import userdata\nprint(userdata.get('KEY'))")
     assert cell.stdout == "open sesame\n"
+
+
+def test_the_page_takes_its_time(page: Page) -> None:
+    page.answers["cell_javascript_eval"] = Slow(data=42, seconds=7)
+    cell = page.execute("%%colab_env\nfrom google.colab import output\nprint(output.eval_js('6 * 7'))")
+    assert cell.stdout == "42\n"
+    # Two in a row, and each gets its own.
+    page.answers["cell_javascript_eval"] = 43
+    assert page.execute("%%colab_env\nprint(output.eval_js('1'), output.eval_js('2'))").stdout == "43 43\n"
+
+
+def test_the_page_s_refusal_is_an_error_that_a_cell_can_catch(page: Page) -> None:
+    page.answers["cell_javascript_eval"] = Refusal(error="the user said no")
+    code = "from google.colab import output, _message\ntry: output.eval_js('1')\nexcept _message.MessageError as e: print(e)"
+    assert page.execute(f"%%colab_env\n{code}").stdout == "the user said no\n"
+    error = page.execute("%%colab_env\noutput.eval_js('1')").error
+    assert (error["ename"], error["evalue"]) == ("MessageError", "the user said no")
+    assert page.execute("%%colab_env\nprint(1)").stdout == "1\n"
+
+
+def test_an_answer_that_comes_too_late_is_for_nobody(page: Page) -> None:
+    page.answers.pop("cell_javascript_eval", None)
+    code = "from google.colab import output\nprint('asked', flush=True)\noutput.eval_js('1')"
+    message_id = page.submit_until_output(f"%%colab_env\n{code}")
+    request = heard(page, message_id, "colab_request", metadata=True)
+    page.stop(message_id, timeout=300)
+    late = {"type": "colab_reply", "colab_msg_id": request["colab_msg_id"], "data": "late"}
+    page._send("stdin", "input_reply", {"value": late})
+    page.answers["cell_javascript_eval"] = "in time"
+    assert page.execute("%%colab_env\nprint(output.eval_js('2'))").stdout == "in time\n"
+    assert page.execute("input('? ')", inputs=["typed"]).text == "'typed'"
+
+
+def test_a_request_belongs_to_its_cell(page: Page) -> None:
+    page.answers["cell_javascript_eval"] = 1
+    message_id = page.submit("%%colab_env\nfrom google.colab import output; x = output.eval_js('1')")
+    message = heard(page, message_id, "colab_request", whole=True)
+    reply = {"type": "colab_reply", "colab_msg_id": message["metadata"]["colab_msg_id"], "data": 5}
+    assert message["parent_header"]["msg_id"] == message_id
+    page._send("stdin", "input_reply", {"value": reply})
+    page.finish(message_id)
+    assert page.execute("%%colab_env\nprint(x)").stdout == "5\n"
+
+
+def test_what_is_typed_reaches_a_shell_command(page: Page) -> None:
+    message_id = page.submit("%%colab_env\nname = !read x; echo hello $x\nprint(name)")
+    time.sleep(2)
+    page._send("stdin", "input_reply", {"value": "Ada\n"})
+    assert "hello Ada" in page.finish(message_id).stdout
+
+
+def test_the_page_calls_a_function_of_the_other_kernel(page: Page) -> None:
+    page.execute(
+        "%%colab_env\nfrom google.colab import output\noutput.register_callback('double', lambda x: print('on it') or 2 * x)"
+    )
+    invoked = "__import__('google.colab.output._js', fromlist=['x'])._invoke_function('double', '[21]', '{}')"
+    cell = page.execute(invoked)
+    assert (cell.text, cell.stdout) == ("42", "on it\n")
+    error = page.execute(invoked.replace("'double'", "'triple'")).error
+    assert (error["ename"], "Function not found" in error["evalue"]) == ("ValueError", True)
+
+
+def test_the_page_opens_a_channel_to_the_other_kernel(page: Page) -> None:
+    # As files.download() does: 1 MiB at a time, whenever the page is ready for more.
+    code = """
+def send(comm, opened):
+    left = [b'x' * 10, b'y' * 5]
+    comm.on_msg(lambda _: comm.send({}, None, [left.pop(0)]) if left else comm.close())
+get_ipython().kernel.comm_manager.register_target('download_1', send)
+"""
+    page.execute(f"%%colab_env\n{code}")
+    page._send("shell", "comm_open", {"comm_id": "d1", "target_name": "download_1", "data": {}})
+    kinds = []
+    for _ in range(3):
+        asked = page._send("shell", "comm_msg", {"comm_id": "d1", "data": {}})
+        kinds.append(heard_kind(page, asked))
+    assert kinds == ["comm_msg", "comm_msg", "comm_close"]
+
+
+def heard_kind(page: Page, asked: str) -> str:
+    while True:
+        message = page._receive(time.monotonic() + 60)
+        kind = message["header"]["msg_type"]
+        if message["parent_header"].get("msg_id") == asked and kind.startswith("comm_"):
+            return str(kind)
+
+
+def test_a_thread_prints_after_its_cell(page: Page) -> None:
+    code = "import threading, time\nthreading.Thread(target=lambda: (time.sleep(1), print('late'))).start()"
+    message_id = page.submit(f"%%colab_env\n{code}")
+    page.finish(message_id)
+    assert heard(page, message_id, "stream")["text"] == "late\n"
+
+
+def test_names_of_the_other_kernel_are_completed_and_inspected(page: Page) -> None:
+    page.execute("%%colab_env\nonly_there = {'a': 1}")
+    code = "%%colab_env\nonly_th"
+    reply = page.ask("complete_request", {"code": code, "cursor_pos": len(code)})
+    assert reply["matches"] == ["only_there"]
+    assert code[reply["cursor_start"] : reply["cursor_end"]] == "only_th"
+    found = page.ask("inspect_request", {"code": "%%colab_env\nonly_there", "cursor_pos": 22, "detail_level": 0})
+    assert found["found"]
+    code = "only_th"
+    assert page.ask("complete_request", {"code": code, "cursor_pos": len(code)})["matches"] == []
+
+
+def test_a_question_mark_shows_the_help_of_the_other_kernel(page: Page) -> None:
+    cell = page.execute("%%colab_env\ndef spell():\n    'Abracadabra.'\nspell?")
+    assert "Abracadabra." in str(cell.reply["payload"]) + cell.stdout + str(cell.displays)
 
 
 def test_a_kernel_that_dies_is_an_error_and_the_next_cell_starts_another(page: Page) -> None:

@@ -570,7 +570,7 @@ def test_packages_of_the_machines_python_are_not_walked(machine, saved):
     (machine / "cuda-12").mkdir()
     (machine / "cuda-12/libcuda.so").write_text("")
     with overlaying(machine, saved=saved) as overlay:
-        assert not [name for name in overlay._before if "pandas" in name or "libcuda" in name]
+        assert not [name for name in overlay.before if "pandas" in name or "libcuda" in name]
 
 
 def test_a_directory_of_many_files_is_saved_and_compared_quickly(tmp_path, saved):

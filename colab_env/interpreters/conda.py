@@ -30,7 +30,9 @@ class Conda(InterpreterSource):
     is_in_prefix = True
 
     def ensure(self, request: Request) -> StepResult:
-        source = conda.Source(distribution=str(request.source))
+        source = conda.Source(
+            distribution=str(request.source), installer=request.conda_installer, sha256=request.conda_sha256
+        )
         specifier = parse_specifier(request.asked_python or "*")
         return install(source, specifier, prefix=request.prefix, machine=request.machine)
 

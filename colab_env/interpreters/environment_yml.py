@@ -35,7 +35,9 @@ class EnvironmentYml(InterpreterSource):
         machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
         work = _environment(request)
         if work.check(specifier) is not None:
-            base = conda.Source(distribution=work.distribution)
+            base = conda.Source(
+                distribution=work.distribution, installer=request.conda_installer, sha256=request.conda_sha256
+            )
             conda_source.install(base, parse_specifier("*"), prefix=request.prefix, machine=machine)
 
         def describe() -> Artifact:

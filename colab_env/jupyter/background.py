@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
+import itertools
 import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,10 @@ from colab_env.standalone import _plain
 
 _START = 60.0  # seconds
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
+_LATE = 0.3  # seconds between two looks for what comes after its cell, such as a thread's prints
+_AT_ONCE = 500  # messages of one channel that are taken before the others have their turn
+_OUTPUT = ("stream", "display_data", "execute_result", "update_display_data")
+_PAGE_IDS = itertools.count(10**9)  # of requests to Colab's page; the notebook's own kernel counts from 1
 # Where the notebook's own kernel has no ipywidgets its page shows none: tqdm then draws its bar as text.
 _TEXT_BARS = """
 def _text_bars():
@@ -35,18 +42,28 @@ def _text_bars():
 _text_bars()
 del _text_bars
 """
+_CALLBACKS = "__import__('google.colab.output._js', fromlist=['_functions'])._functions"
 _HELPER = "__import__('colab_env._plain', fromlist=['packed'])"
 
 
 class CellError(Exception):
-    """The cell raised in the other kernel; shown as its own traceback."""
+    """The cell raised in the other kernel; shown as its own traceback, under its own name: see `cell_error`."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
-        super().__init__(f"{content['ename']}: {content['evalue']}")
+        super().__init__(content["evalue"])
         self.lines = [str(line) for line in content["traceback"]]
+        self.details = content.get("error_details")  # what Colab's page makes buttons of, such as "Open examples"
 
-    def _render_traceback_(self) -> list[str]:
-        return self.lines or [str(self)]
+    def _render_traceback_(self) -> Any:
+        lines = self.lines or [f"{type(self).__name__}: {self}"]
+        colab = sys.modules.get("google.colab._shell_customizations")
+        return colab.ColabTraceback(lines, self.details) if colab is not None and self.details else lines
+
+
+def cell_error(content: Mapping[str, Any]) -> CellError:
+    """Return the exception that an error message or an error reply tells of, of a class with its name."""
+    kind: type[CellError] = type(str(content["ename"]), (CellError,), {})
+    return kind(content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +94,9 @@ class BackgroundKernel:
         self._iopub: Any = None
         self._shell_socket: Any = None
         self._stdin: Any = None
+        self._busy = self._listening = False
+        self._asked: dict[int, Any] = {}  # requests that Colab's page has not answered, by the id it knows
+        self._cells: set[str] = set()  # what was run here, and may still print
 
     @property
     def is_alive(self) -> bool:
@@ -164,59 +184,156 @@ class BackgroundKernel:
         """
         content = {"code": code, "silent": show is not None, "store_history": False, "stop_on_error": True}
         content.update(user_expressions=dict(expressions or {}), allow_stdin=True)
-        reply = self._watched(self._send("execute_request", content), show or self._show)
+        asked = self._send("execute_request", content)
+        errors: list[Mapping[str, Any]] = []
+        if show is None:
+            self._cells.add(asked)
+            self._listen()
+        try:
+            reply = self._watched(asked, show or self._show, errors=errors)
+        finally:
+            self._asked.clear()  # an answer that comes later is for nobody
+        for payload in reply.get("payload", ()):
+            self.shell.payload_manager.write_payload(payload)
         if reply["status"] == "error":
-            raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else CellError(reply)
+            raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else cell_error((errors or [reply])[-1])
         return reply
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Pass on what the page tells a widget of this kernel, and show what comes of it."""
         if self.is_alive:
             asked = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
+            self._cells.add(asked)
             self._watched(asked, self._show, is_answered=False)
 
+    def adopt(self, message: Mapping[str, Any]) -> None:
+        """Open the channel that the page opens to something in this kernel, such as a download."""
+        content = message["content"]
+        comm = _Comm(kernel=self, comm_id=content["comm_id"], target_name=content["target_name"])
+        self.shell.kernel.comm_manager.comms[comm.comm_id] = comm
+        self.tell(message)
+
+    def ask(self, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the reply to a request about code that is not run: "complete_request" or "inspect_request"."""
+        return self._watched(self._send(kind, content), _show_nothing)
+
+    def has_callback(self, name: str) -> bool:
+        """Say whether code in this kernel has registered a function for the page."""
+        return self.is_alive and self._value(f"{name!r} in {_CALLBACKS}")["text/plain"] == "True"
+
+    def call(self, name: str, *arguments: Any, **options: Any) -> Shown:
+        """Call a function that was registered in this kernel for the page, with values of JSON's kinds."""
+        return Shown(self._value(f"{_CALLBACKS}[{name!r}](*{arguments!r}, **{options!r})", show=self._show))
+
+    def _value(self, expression: str, *, show: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, Any]:
+        reply = self.run("", show=show or _show_nothing, expressions={"value": expression})["user_expressions"]["value"]
+        if reply["status"] != "ok":
+            raise cell_error(reply)
+        data: dict[str, Any] = reply["data"]
+        return data
+
     def _watched(
-        self, asked: str, show: Callable[[Mapping[str, Any]], None], *, is_answered: bool = True
+        self,
+        asked: str,
+        show: Callable[[Mapping[str, Any]], None],
+        *,
+        is_answered: bool = True,
+        errors: list[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        idle = False
+        idle, self._busy = False, True
         reply: dict[str, Any] | None = None if is_answered else {}
-        while reply is None or not idle:
-            try:
-                for message in self._messages():
-                    kind, content = message["msg_type"], message["content"]
-                    if kind == "input_request":
-                        self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
-                    elif kind == "colab_request":
-                        self._pass_on(message)
-                    elif message["parent_header"].get("msg_id") != asked:
-                        continue
-                    elif kind == "execute_reply":
-                        reply = content
-                    elif kind == "status":
-                        idle = content["execution_state"] == "idle"
-                    else:
-                        show(message)
-            except KeyboardInterrupt:
-                _process.signal_group(self._process.pid, signal.SIGINT)
+        try:
+            while reply is None or not idle:
+                try:
+                    for message in self._messages():
+                        kind, content = message["msg_type"], message["content"]
+                        is_own = message["parent_header"].get("msg_id") == asked
+                        if kind == "input_request":
+                            self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
+                        elif kind == "colab_request":
+                            self._pass_on(message)
+                        elif not is_own:
+                            self._show_late(message)
+                        elif kind.endswith("_reply"):
+                            reply = content
+                        elif kind == "status":
+                            idle = content["execution_state"] == "idle"
+                        elif kind == "error" and errors is not None:
+                            errors.append(content)
+                        else:
+                            show(message)
+                except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
+                    _process.signal_group(self._process.pid, signal.SIGINT)
+        finally:
+            self._busy = False
         return reply
 
-    def _messages(self) -> list[Mapping[str, Any]]:
+    def _messages(self, wait: int = _POLL) -> list[Mapping[str, Any]]:
         import zmq
 
+        page = getattr(self.shell.kernel, "stdin_socket", None) if "google.colab" in sys.modules else None
+        own = (self._iopub, self._shell_socket, self._stdin)
         poller = zmq.Poller()
-        for socket in (self._iopub, self._shell_socket, self._stdin):
+        for socket in (*own, *([page] if page is not None else [])):
             poller.register(socket, zmq.POLLIN)
-        ready = poller.poll(_POLL)
+        ready = dict(poller.poll(wait))
+        if page is not None and page in ready:
+            self._hear_page(page)
         if not ready and not self.is_alive:
             raise self._died("has ended")
-        return [self._manager.session.recv(socket, mode=zmq.NOBLOCK)[1] for socket, _ in ready]
+        return [message for socket in own if socket in ready for message in self._received(socket)]
+
+    def _received(self, socket: Any) -> Iterator[Mapping[str, Any]]:
+        import zmq
+
+        for _ in range(_AT_ONCE):
+            message = self._manager.session.recv(socket, mode=zmq.NOBLOCK)[1]
+            if message is None:
+                return
+            yield message
+
+    def _hear_page(self, socket: Any) -> None:
+        """Pass on what the page sends while a cell runs here: answers to its requests, and what is typed for a program."""
+        import zmq
+
+        message = self.shell.kernel.session.recv(socket, mode=zmq.NOBLOCK)[1]
+        value = message["content"].get("value", "") if message else None
+        if isinstance(value, dict) and value.get("type") == "colab_reply":
+            number = self._asked.pop(value.get("colab_msg_id", 0), None)
+            value = None if number is None else {**value, "colab_msg_id": number}
+        if value is not None:
+            self._send("input_reply", {"value": value}, to=self._stdin)
+
+    def _listen(self) -> None:
+        """Look again and again, whenever the notebook is idle, for what the cells that have ended still print."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # no kernel's
+        if not self._listening:
+            self._listening = True
+            loop.call_later(_LATE, self._look_for_late, loop)
+
+    def _look_for_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.is_alive:
+            self._listening = False
+            return
+        if not self._busy:
+            with contextlib.suppress(PreflightError):
+                for message in self._messages(wait=0):
+                    self._show_late(message)
+            _flush()
+        loop.call_later(_LATE, self._look_for_late, loop)
+
+    def _show_late(self, message: Mapping[str, Any]) -> None:
+        is_known = message["parent_header"].get("msg_id") in self._cells
+        if is_known and (message["msg_type"] in _OUTPUT or message["msg_type"].startswith("comm_")):
+            self._show(message)
 
     def _show(self, message: Mapping[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
         if kind == "stream":
-            stream = getattr(sys, content["name"])
-            stream.write(content["text"])
-            stream.flush()
+            getattr(sys, content["name"]).write(content["text"])
         elif kind in ("display_data", "execute_result", "update_display_data"):
             self.shell.display_pub.publish(
                 data=content["data"],
@@ -236,31 +353,43 @@ class BackgroundKernel:
 
     def _pass_on(self, message: Mapping[str, Any]) -> None:
         """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page."""
-        kernel = self.shell.kernel
-        if message["msg_type"] == "colab_request" and "colab_msg_id" in message["metadata"]:
-            self._ask_page(message)
-            return
+        kernel, metadata = self.shell.kernel, message["metadata"]
+        parent = kernel.get_parent("shell")
+        if message["msg_type"] == "colab_request":
+            if "colab_msg_id" in metadata:
+                number = next(_PAGE_IDS)
+                self._asked[number] = metadata["colab_msg_id"]
+                metadata = {**metadata, "colab_msg_id": number}
+            if "msg_id" not in message["parent_header"]:  # it belongs to the page, not to one cell
+                parent = {"header": {"session": parent["header"]["session"]}}
         kernel.session.send(
             kernel.iopub_socket,
             message["msg_type"],
             message["content"],
-            metadata=message["metadata"],
-            parent=kernel.get_parent("shell"),
+            metadata=metadata,
+            parent=parent,
             buffers=message["buffers"],
         )
-
-    def _ask_page(self, message: Mapping[str, Any]) -> None:
-        from google.colab import _message  # type: ignore[import-not-found]
-
-        asked = message["metadata"]
-        data = _message.blocking_request(asked["colab_request_type"], request=message["content"].get("request", ""))
-        value = {"type": "colab_reply", "colab_msg_id": asked["colab_msg_id"], "data": data}
-        self._send("input_reply", {"value": value}, to=self._stdin)
 
     def _died(self, how: str) -> PreflightError:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         text = "\n".join([f"the kernel {self.name!r} {how}", *(f"    {line}" for line in lines)])
         return PreflightError(text, hint="the next %%colab_env cell starts it anew; setup() repairs what it can")
+
+
+@dataclass(frozen=True, kw_only=False)
+class Shown:
+    """A value of the other kernel, as it shows itself."""
+
+    data: Mapping[str, Any]
+
+    def _repr_mimebundle_(self, **_: Any) -> Mapping[str, Any]:
+        return self.data
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
 
 
 def _answer(request: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from colab_env import _files, _ledger, _state
 from colab_env.errors import DiskFullError, NotOursError, NotWritableError
 from colab_env.jupyter import guard
 from colab_env.results import short
+from colab_env.standalone import _divert
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
@@ -51,9 +52,11 @@ class Choice:
     session: str | None = None
 
     def is_of(self, notebook: Notebook) -> bool:
-        """Say whether this is that notebook's, by either sign."""
-        by_id = bool(self.kernel_id) and self.kernel_id == notebook.kernel_id
-        return by_id or (bool(self.session) and self.session == notebook.session)
+        """Say whether this is that notebook's: by its kernel, or by its name if the kernel that chose has ended."""
+        if self.kernel_id and self.kernel_id == notebook.kernel_id:
+            return True
+        is_named_so = bool(self.session) and self.session == notebook.session
+        return is_named_so and (notebook.kernel_id is None or not _divert.runs(self.kernel_id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +76,27 @@ class Choices:
 
     def of(self, notebook: Notebook) -> Choice | None:
         """Return what a start of this notebook's kernel will look at."""
-        return next((each for each in self.notebooks if each.is_of(notebook)), self.default)
+        own = [each for each in self.notebooks if each.is_of(notebook)]
+        return next((each for each in own if each.kernel_id == notebook.kernel_id), own[0] if own else self.default)
 
 
 def place(machine: Machine) -> Path | None:
-    """Return where the file is to stand; None: no start comes by it here, or one of somebody else's stands there."""
-    packages = machine.colab_packages
-    if packages is None or not (packages / f"{MODULE}.py").is_file():
+    """Return where the file can be made to work; None: no start of the stock kernel comes by it here."""
+    packages, file = machine.colab_packages, own_file(machine)
+    if packages is None or file is None or not (packages / f"{MODULE}.py").is_file():
         return None
-    file = packages / NAME
-    # The user's own packages come first on the path.
+    # The user's own packages come first on the path, and the user's own kernelspec before the machine's.
     other = machine.home / ".local/lib" / packages.parent.name / "site-packages" / NAME
-    return None if other.exists() or (file.exists() and not is_ours(file)) else file
+    stock = machine.jupyter / "kernels/python3/kernel.json"
+    spec = _files.read_json(stock)
+    starts_otherwise = isinstance(spec, dict) and MODULE not in spec.get("argv", ())
+    return None if other.exists() or starts_otherwise else file
+
+
+def own_file(machine: Machine) -> Path | None:
+    """Return where the file stands, or could; None where one of somebody else's does."""
+    file = machine.colab_packages / NAME if machine.colab_packages else None
+    return None if file is None or (file.exists() and not is_ours(file)) else file
 
 
 def is_ours(file: Path) -> bool:
@@ -100,20 +112,20 @@ def is_ours(file: Path) -> bool:
 
 def read(machine: Machine) -> Choices:
     """Return what the file says; nothing where it is missing or damaged."""
-    file = place(machine)
+    file = own_file(machine)
     content = _files.content(file) if file is not None and file.is_file() else None
     lines = (content or b"").decode(errors="replace").splitlines()
     line = next((line for line in lines if line.startswith(_TABLE)), "")
     try:
         found: Choices = _state.typed(Choices, ast.literal_eval(line.removeprefix(_TABLE)))
     except (ValueError, SyntaxError, RecursionError, MemoryError, OverflowError):
-        return Choices()
+        return Choices(default=_of_shim(machine))
     return found
 
 
 def write(machine: Machine, choices: Choices) -> None:
     """Keep the choices: in the place of the first version's shim, too, whose original is put back."""
-    file = place(machine)
+    file = own_file(machine)
     if file is None:
         return
     remove_shim(machine)
@@ -143,8 +155,8 @@ def remove_shim(machine: Machine) -> bool:
 
     Raises NotOursError when the original that was kept beside it has been changed.
     """
-    launcher = machine.colab_packages / f"{MODULE}.py" if machine.colab_packages else None
-    if launcher is None or not (launcher.is_file() and launcher.read_bytes().startswith(_MARK.encode())):
+    launcher = _launcher(machine)
+    if launcher is None:
         return False
     kept = launcher.with_name(launcher.name + _KEPT)
     second = [*launcher.read_bytes().splitlines(), b""][1]
@@ -153,6 +165,25 @@ def remove_shim(machine: Machine) -> bool:
         raise NotOursError(msg, hint=f"put Colab's own launcher back as {short(launcher)} yourself")
     _files.move(kept, launcher)
     return True
+
+
+def _launcher(machine: Machine) -> Path | None:
+    """Return Colab's launcher where the first version's shim stands in its place, else None."""
+    launcher = machine.colab_packages / f"{MODULE}.py" if machine.colab_packages else None
+    is_shim = launcher is not None and launcher.is_file() and launcher.read_bytes().startswith(_MARK.encode())
+    return launcher if is_shim else None
+
+
+def _of_shim(machine: Machine) -> Choice | None:
+    """Return what the first version's shim starts: that was for every notebook."""
+    launcher = _launcher(machine)
+    lines = launcher.read_text(encoding="utf-8", errors="replace").splitlines() if launcher else []
+    line = next((line for line in lines if line.startswith("KERNEL = ")), "")
+    try:
+        kernel = Path(_state.typed(str, ast.literal_eval(line.removeprefix("KERNEL = "))))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return Choice(name=kernel.parent.name, kernel=kernel)
 
 
 def _watch(machine: Machine) -> Path:

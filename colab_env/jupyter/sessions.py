@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _COLAB_PORT = 9000
+_LOOK = 5  # seconds: a server that does not answer by then is not the one that runs this notebook
 NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
 
 
@@ -114,7 +115,9 @@ def _runtime_directory(machine: Machine) -> Path:
 
 def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
     try:
-        listed: list[_Listed] = _state.typed(list[_Listed], _leave.call("GET", f"{api}sessions", headers))
+        listed: list[_Listed] = _state.typed(
+            list[_Listed], _leave.call("GET", f"{api}sessions", headers, timeout=_LOOK)
+        )
     except (OSError, ValueError, HTTPException, RecursionError, OverflowError):
         return []
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import stat
@@ -28,6 +29,8 @@ _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
 _BEAT = 1.0  # seconds between two touches of the journal while its transaction is open
 _LATE = 5.0  # seconds by which a touch may come late on a busy machine: what appears within them counts as conda's
 _CLOCK = 0.1  # seconds: the clock of file systems is behind that of programs, by milliseconds
+STAGE_MARK = "colab-env-stage"  # a file in the tree in which conda works: it is ours to delete
+_SHORTEST_STAGE = 4  # characters of a name that nobody else has chosen
 _SCRATCH = ".colab-env-"  # in the names of what an interrupted taking back leaves
 _ASIDE = "aside-"
 
@@ -104,7 +107,7 @@ class Overlay:
         self._closed = frozenset({"pkgs"} if not has_packages or self.is_conda("pkgs") else ())
         self._existed = prefix.exists()
         self._downloads: frozenset[str] | None = frozenset(_names_in(prefix / "pkgs"))
-        self._before: dict[str, Entry] = {}
+        self.before: dict[str, Entry] = {}
         self._put_back: tuple[str, ...] = ()
 
     @classmethod
@@ -113,7 +116,7 @@ class Overlay:
         overlay = cls(prefix, saved=saved)
         overlay._existed = journal.existed
         overlay._closed = frozenset(journal.closed)
-        overlay._before = dict(journal.before)
+        overlay.before = dict(journal.before)
         overlay._downloads = None if journal.downloads is None else frozenset(journal.downloads)
         return overlay
 
@@ -121,12 +124,21 @@ class Overlay:
         """Say whether an earlier transaction brought what is at this path."""
         return self._owned or path in self._conda
 
+    def stays_machines(self, name: str) -> bool:
+        """Say whether the machine has something at this path that conda shall not replace."""
+        is_there = name in self.before and os.path.lexists(self.prefix / name)
+        return is_there and not self.is_conda(name) and not name.startswith(_STAYS)
+
+    def hides(self, name: str, link: Path, *, path: str) -> bool:
+        """Say whether `link`, as `name` in the prefix, would hide a command further down the search path `path`."""
+        return name.startswith("bin/") and link.is_symlink() and _is_further_down(self.prefix / name, path=path)
+
     def begin(self) -> None:
         """Save everything that could be overwritten, then write the journal."""
         _files.remove(self._originals.directory)
         try:
             found = {**self._look(), **behind_links(self.prefix)}
-            self._before = self._originals.keep(self.prefix, found, is_conda=self.is_conda)
+            self.before = self._originals.keep(self.prefix, found, is_conda=self.is_conda)
             _files.sync_tree(self.saved)  # the journal promises that they are whole
             _state.write(self.saved / _JOURNAL, self._journal(), indent=None)
         except BaseException:
@@ -139,7 +151,7 @@ class Overlay:
             existed=self._existed,
             closed=tuple(sorted(self._closed)),
             manifest=Manifest.read(self.saved),
-            before=self._before,
+            before=self.before,
             downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
             began=time.time(),
         )
@@ -159,9 +171,10 @@ class Overlay:
         now = self._look()
         mine = [name for name in self._changed(now) if not self.is_conda(name) and not name.startswith(_STAYS)]
         for name in sorted(mine):
-            self._originals.restore(self.prefix / name, self._before[name])
-        for alias in _hiding_aliases(self.prefix, self._new(now), path=path):
-            _files.remove(alias)
+            self._originals.restore(self.prefix / name, self.before[name])
+        for name in self._new(now):
+            if self.hides(name, self.prefix / name, path=path):
+                _files.remove(self.prefix / name)
         if python is not None:
             _repoint(self.prefix, now.keys() - set(mine), python=python)
         self._put_back = tuple(mine)
@@ -197,7 +210,7 @@ class Overlay:
         now = self._look()
         touched = self._new(now) | self._downloaded() | self._changed(now).keys()
         ended = None if journal.began is None else (self.saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE
-        inodes = {entry.inode for entry in self._before.values()}
+        inodes = {entry.inode for entry in self.before.values()}
         taken = {
             name
             for name in touched
@@ -252,7 +265,7 @@ class Overlay:
 
     def _last(self, name: str, now: Entry) -> Entry:
         # What somebody changed between two transactions stays noted as it was before that.
-        is_untouched = now.is_same(self._before.get(name))
+        is_untouched = now.is_same(self.before.get(name))
         return self._manifest.last.get(name, now) if is_untouched else now
 
     def _look(self) -> dict[str, Entry]:
@@ -265,13 +278,13 @@ class Overlay:
         return {f"pkgs/{name}" for name in _names_in(self.prefix / "pkgs") - self._downloads}
 
     def _new(self, now: Mapping[str, Entry]) -> set[str]:
-        return now.keys() - self._before.keys()
+        return now.keys() - self.before.keys()
 
     def _changed(self, now: Mapping[str, Entry]) -> dict[str, Entry]:
         def present(name: str) -> Entry | None:
             return look_at(self.prefix / name) if name.startswith("../") else now.get(name)
 
-        return {name: entry for name, entry in self._before.items() if not entry.is_same(present(name))}
+        return {name: entry for name, entry in self.before.items() if not entry.is_same(present(name))}
 
 
 @contextlib.contextmanager
@@ -324,6 +337,7 @@ def recover(prefix: Path, *, saved: Path) -> bool:
     if journal is not None:
         # Its own record says what to do: the ledger needs no entry for each of 40,000 files.
         with _ledger.paused(), _report.activity(f"Taking back an interrupted installation in {short(prefix)}"):
+            discard_stage(prefix)
             Overlay.left_open(journal, prefix, saved=saved).take_back(journal)
     elif saved.is_dir():
         _files.recover(saved / _JOURNAL)
@@ -331,6 +345,26 @@ def recover(prefix: Path, *, saved: Path) -> bool:
         _files.remove(saved / "transaction")
         _remove_empty(saved)
     return journal is not None
+
+
+def stage_of(prefix: Path) -> Path | None:
+    """Return the path of the tree beside the prefix in which conda works (see `_stage`), or None where there can be none."""
+    length = len(os.fsencode(prefix.name))
+    stage = prefix.with_name("." + (hashlib.sha256(os.fsencode(prefix)).hexdigest() * 4)[: length - 1])
+    parent = prefix.parent
+    if not _SHORTEST_STAGE <= length <= 255 or not prefix.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        return None
+    if prefix.stat().st_dev != parent.stat().st_dev or (stage.exists() and not (stage / STAGE_MARK).exists()):
+        return None
+    return stage
+
+
+def discard_stage(prefix: Path) -> None:
+    """Delete the tree that a killed run left beside the prefix."""
+    stage = stage_of(prefix)
+    if stage is not None:
+        _files.recover(stage)
+        _files.remove(stage)
 
 
 @contextlib.contextmanager
@@ -439,12 +473,11 @@ def _remove_empty(directory: Path) -> None:
         directory.rmdir()
 
 
-def _hiding_aliases(prefix: Path, new: Iterable[str], *, path: str) -> list[Path]:
-    places = path.split(os.pathsep)
-    own = str(prefix / "bin")
-    later = places[places.index(own) + 1 :] if own in places else []
-    links = [prefix / name for name in new if name.startswith("bin/") and (prefix / name).is_symlink()]
-    return [link for link in links if any(os.access(Path(place) / link.name, os.X_OK) for place in later)]
+def _is_further_down(command: Path, *, path: str) -> bool:
+    directories = path.split(os.pathsep)
+    own = str(command.parent)
+    later = directories[directories.index(own) + 1 :] if own in directories else []
+    return any(os.access(Path(directory) / command.name, os.X_OK) for directory in later)
 
 
 def _repoint(prefix: Path, names: Iterable[str], *, python: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from colab_env import _files, _process, _report
@@ -12,6 +13,9 @@ from colab_env.miniconda import faults
 from colab_env.results import short
 
 _ATTEMPTS = 4
+# Seconds to wait for a connection, and how often to try again; conda's own are 9.15 and 3, for each of three or four
+# files of a channel one after the other: a minute until it says that the channel cannot be reached.
+_PATIENCE = {"CONDA_REMOTE_CONNECT_TIMEOUT_SECS": "3.05", "CONDA_REMOTE_MAX_RETRIES": "1"}
 # Versions between the oldest and the newest look for these alone.
 _CI = frozenset({
     "APPVEYOR", "BAMBOO_BUILDKEY", "BITRISE_IO", "BUDDY", "BUILDKITE", "CI", "CIRCLECI", "CIRRUS_CI",
@@ -44,16 +48,22 @@ def conda_environ(machine: Mapping[str, str]) -> dict[str, str]:
     # one of those that are true or false says no (conda-anaconda-tos, `api._is_ci`). Older versions know `CI` only.
     environ = {name: value for name, value in _process.child_environ(machine).items() if name not in _CI}
     environ["CI"] = "false"
+    for name, value in _PATIENCE.items():
+        environ.setdefault(name, value)
     certificates = environ.get("SSL_CERT_FILE")
     if certificates and not {"CONDA_SSL_VERIFY", "REQUESTS_CA_BUNDLE"} & environ.keys():
         environ.update(CONDA_SSL_VERIFY=certificates, REQUESTS_CA_BUNDLE=certificates)
     return environ
 
 
-def run_installer(script: Path, prefix: Path, *, environ: Mapping[str, str]) -> None:
-    """Run the installer to its end. Raises InstallerError, DiskFullError or NotWritableError."""
+def run_installer(script: Path, prefix: Path, *, into: Path, environ: Mapping[str, str]) -> None:
+    """Run the installer to its end, `into` a directory that becomes the prefix.
+
+    Raises InstallerError, DiskFullError or NotWritableError.
+    """
     with _report.activity(f"Installing {script.name} into {short(prefix)}"):
-        finished = _process.run(installer_argv(script, prefix), environ=conda_environ(environ), check=False)
+        finished = _process.run(installer_argv(script, into), environ=_staged_environ(environ), check=False)
+    finished = _as_in(prefix, into, finished)
     fault = faults.recognise(faults.INSTALLER_FAULTS, finished.lines)
     # Exit code 0 with a warning about the sum: the last bytes are missing.
     if finished.returncode == 0 and "md5sum mismatch" not in finished.output:
@@ -74,15 +84,22 @@ def install_packages(
     python: Path,
     packages: Sequence[str],
     *,
+    prefix: Path,
     channels: Sequence[str],
     environ: Mapping[str, str],
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Run `conda install` with conda's own `python`; try again what may heal, waiting 1, 2, 4 seconds."""
+    """Run `conda install` with conda's own `python`; try again what may heal, waiting 1, 2, 4 seconds.
+
+    The `python` is that of the prefix, or of the directory that becomes the prefix.
+    """
     argv = install_argv(python, packages, channels=channels)
-    what = f"conda could not install into {short(python.parents[1])}"
+    what = f"conda could not install into {short(prefix)}"
     terms = "use channels=('conda-forge',), which asks for nothing;"
-    _run_conda(argv, what=what, terms=terms, environ=conda_environ(environ), sleep=sleep)
+    staged = _staged_environ(environ)
+    if python.parents[1] != prefix and (prefix / "pkgs").is_dir():
+        staged.setdefault("CONDA_PKGS_DIRS", str(prefix / "pkgs"))
+    _run_conda(argv, what=what, terms=terms, environ=staged, sleep=sleep, prefix=prefix)
 
 
 def create_environment(
@@ -113,13 +130,17 @@ def _run_conda(
     environ: Mapping[str, str],
     sleep: Callable[[float], object],
     before: Callable[[], object] = lambda: None,
+    prefix: Path | None = None,
 ) -> None:
-    """Run conda up to four times, `before` each; `terms` is what to do where a channel wants its terms accepted."""
+    """Run conda up to four times, `before` each; `terms` is what to do where a channel wants its terms accepted.
+
+    What it says of its own directory is said of the `prefix` that this one becomes.
+    """
     base = Path(argv[0]).parents[1]
     for number in range(_ATTEMPTS):
         _mend_history(base)
         before()
-        finished = _process.run(argv, environ=environ, check=False)
+        finished = _as_in(prefix or base, base, _process.run(argv, environ=environ, check=False))
         if finished.returncode == 0:
             return
         fault = faults.recognise(faults.CONDA_FAULTS, finished.lines)
@@ -129,6 +150,18 @@ def _run_conda(
             raise _conda_error(fault, finished, what=what, terms=terms)
         _report.line(f"conda: {fault.fact if fault else 'its history was lost'}; attempt {number + 2} of {_ATTEMPTS}")
         sleep(2**number)
+
+
+def _staged_environ(machine: Mapping[str, str]) -> dict[str, str]:
+    # Conda keeps a list of its environments in ~/.conda, where a directory that goes away again has no place.
+    return {**conda_environ(machine), "CONDA_REGISTER_ENVS": "false"}
+
+
+def _as_in(prefix: Path, worked_in: Path, finished: _process.Finished) -> _process.Finished:
+    """Return what a program says as if it had worked in the prefix."""
+    old, new = str(worked_in), str(prefix)
+    lines, argv = (tuple(word.replace(old, new) for word in words) for words in (finished.lines, finished.argv))
+    return replace(finished, lines=lines, argv=argv)
 
 
 def _mend_history(prefix: Path) -> None:
@@ -170,4 +203,4 @@ def _error(fault: faults.Fault, finished: _process.Finished, *, what: str) -> Co
 
 
 def _quoted(finished: _process.Finished) -> list[str]:
-    return [f"    {line}" for line in faults.told(finished.lines) if line.strip()][-12:]
+    return [f"    {line}" for line in faults.told(finished.lines) if line.strip()]

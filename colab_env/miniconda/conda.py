@@ -34,6 +34,7 @@ from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _run
 from colab_env.miniconda._overlay import Overlay, overlaying
 from colab_env.miniconda._run import installer_argv
+from colab_env.miniconda._stage import staging
 from colab_env.miniconda.installers import Installer, Source, choose, installers
 from colab_env.results import short
 
@@ -138,10 +139,13 @@ def install(
             return False
         script = _fetched(installer, machine=machine, sleep=sleep)
         with _removed_if_useless(script), _building(prefix, machine) as overlay:
-            _run.run_installer(script, prefix, environ=machine.environ)
-            python = _installed_python(prefix, installer)
+            path = machine.environ.get("PATH", "")
+            with staging(overlay, path=path, is_new=True) if overlay else contextlib.nullcontext(prefix) as place:
+                _run.run_installer(script, prefix, into=place, environ=machine.environ)
+                _installed_python(place, installer)
+            python = interpreter(prefix)
             if overlay is not None:
-                overlay.settle(python=python, path=machine.environ.get("PATH", ""))
+                overlay.settle(python=python, path=path)
             version = verify(prefix, specifier=specifier, machine=machine)
             receipt = Receipt(
                 kind="conda",
@@ -153,6 +157,8 @@ def install(
                 interpreter=python.relative_to(prefix),
                 print=_print(python),
             )
+            if overlay is None:
+                _keep_environments(prefix)
             _state.complete(prefix, receipt)
         _files.remove(script)
     return True
@@ -267,14 +273,22 @@ def install_packages(
     """
     with _files.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
-        python = interpreter(prefix)
+        interpreter(prefix)
         receipt = _receipt(prefix)
         if receipt is None:
             msg = f"{short(prefix)} has no Miniconda of colab-env"
             raise MissingStepError(msg, hint="run install_miniconda() first")
         saved, path = saved_directory(prefix, machine), machine.environ.get("PATH", "")
         with overlaying(prefix, saved=saved, path=path, owned=not receipt.overlay) as overlay:
-            _run.install_packages(python, packages, channels=channels, environ=machine.environ, sleep=sleep)
+            with staging(overlay, path=path) if receipt.overlay else contextlib.nullcontext(prefix) as place:
+                _run.install_packages(
+                    place / receipt.interpreter,
+                    packages,
+                    prefix=prefix,
+                    channels=channels,
+                    environ=machine.environ,
+                    sleep=sleep,
+                )
             python = interpreter(prefix)
             overlay.settle(python=python, path=path)
             version = verify(prefix, machine=machine) if _print(python) != receipt.print else receipt.python
@@ -361,6 +375,15 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
                 overlay = stack.enter_context(overlaying(prefix, saved=saved))
                 overlay.clear()
         yield overlay
+
+
+def _keep_environments(prefix: Path) -> None:
+    """Give an installation that replaces another one the environments that the user made in that one."""
+    old, new = _files.replaced_name(prefix) / "envs", prefix / "envs"
+    for environment in old.iterdir() if old.is_dir() else ():
+        if environment.is_dir() and not os.path.lexists(new / environment.name):
+            # Links: the old directory stays whole until the new one has its receipt.
+            _files.copy_as_links(environment, new / environment.name)
 
 
 def _installed_python(prefix: Path, installer: Installer) -> Path:

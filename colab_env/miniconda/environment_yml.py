@@ -114,9 +114,10 @@ class CondaEnvironment:
             "CONDA_REGISTER_ENVS": "false",
         }
         channels = named_channels(self.file.read_text(encoding="utf-8", errors="replace"))
-        if channels and "defaults" not in channels and "CONDA_DEFAULT_CHANNELS" not in environ:
+        if channels and "defaults" not in channels:
             # Conda adds Miniconda's `defaults` to the channels of the file, and stops at the terms of a channel that
-            # nobody named; `conda env create` has no --override-channels.
+            # nobody named; `conda env create` has no --override-channels. What the user made of `defaults` does not
+            # matter for a file without them.
             environ["CONDA_DEFAULT_CHANNELS"] = ",".join(channels)
         return environ
 

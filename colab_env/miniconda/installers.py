@@ -24,7 +24,7 @@ _BASES = {
 }
 # Miniforge's names carry no Python: the ones that are known, by release.
 _MINIFORGE_PYTHONS = {"26.3.2-3": "3.13"}
-_NAME = re.compile(r"Mini(?:conda|forge)3-(?:py\d+_)?(?P<version>[\d.]+(?:-\d+)?)-Linux-x86_64\.sh")
+_NAME = re.compile(r"Mini(?:conda|forge)3-(?:py(?P<python>\d+)_)?(?P<version>[\d.]+(?:-\d+)?)-Linux-x86_64\.sh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +59,9 @@ class Source:
     mirror: str | None = None
 
     def choose(self, specifier: SpecifierSet, *, environ: Mapping[str, str]) -> Installer:
-        """Return the installer to download."""
+        """Return the installer to download. Raises NoSuchPythonError and UsageError."""
         if self.installer is not None:
-            return _custom(self.installer, sha256=self.sha256, distribution=self.distribution)
+            return _custom(self.installer, specifier, sha256=self.sha256, distribution=self.distribution)
         chosen = choose(specifier, distribution=self.distribution)
         mirror = self.mirror or environ.get(MIRROR)
         url = f"{mirror.rstrip('/')}/{chosen.name}" if mirror else chosen.url
@@ -106,14 +106,20 @@ def _row(row: Mapping[str, str]) -> Installer:
     )
 
 
-def _custom(url: str, *, sha256: str | None, distribution: str) -> Installer:
+def _custom(url: str, specifier: SpecifierSet, *, sha256: str | None, distribution: str) -> Installer:
     if not sha256:
         msg = f"the installer {url} comes without its SHA-256"
         raise UsageError(msg, hint="give sha256=... too: an installer is only run when it is the published one")
     name = urlsplit(url).path.rpartition("/")[2] or "installer.sh"
     # The installer refuses to run under a name without this ending.
     name = name if name.endswith(".sh") else f"{name}.sh"
-    return Installer(name=name, url=url, sha256=sha256, distribution=distribution)
+    found = _NAME.fullmatch(name)
+    digits = found["python"] if found else None
+    python = f"{digits[0]}.{digits[1:]}" if digits else None
+    if python and not _may_fit(python, specifier):
+        msg = f"{name} brings Python {python} by its name, which does not fit {specifier}"
+        raise NoSuchPythonError(msg, hint="give the address of an installer with such a Python, or ask for no Python")
+    return Installer(name=name, url=url, sha256=sha256, distribution=distribution, python=python)
 
 
 def _may_fit(python: str, specifier: SpecifierSet) -> bool:

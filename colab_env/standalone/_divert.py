@@ -46,11 +46,30 @@ def choice(file: str) -> "Any":
     """Return what the notebook of this connection file has chosen, or None: it is to have the machine's own kernel."""
     kernel_id = os.path.splitext(os.path.basename(file))[0][len("kernel-") :]
     session = os.environ.get("JPY_SESSION_NAME")
-    # A restart keeps the kernel's id; another server, or a page that is loaded anew, keeps the notebook's name only.
+    # A restart keeps the kernel's id; another server, or a page that is loaded anew, keeps the notebook's name only. Two
+    # notebooks can have one name, and programs that a cell starts have it too: as long as the kernel lives that has chosen,
+    # a new one of that name is another notebook's.
     known = [each for each in CHOICES["notebooks"] if each["kernel_id"] == kernel_id]
-    known += [each for each in CHOICES["notebooks"] if session and each["session"] == session]
+    known += [
+        each for each in CHOICES["notebooks"] if session and each["session"] == session and not runs(each["kernel_id"])
+    ]
     chosen = known[0] if known else CHOICES["default"]
     return chosen if chosen and chosen["kernel"] else None
+
+
+def runs(kernel_id: "str | None") -> bool:
+    """Say whether a process was started with the connection file of this kernel."""
+    if not kernel_id:
+        return False
+    name = b"kernel-" + os.fsencode(kernel_id) + b".json"
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/" + process + "/cmdline", "rb") as words:
+                if process != str(os.getpid()) and name in words.read():
+                    return True
+        except OSError:  # noqa: PERF203 - it has ended
+            continue
+    return False
 
 
 def guards_functions() -> "dict[str, Any]":
@@ -83,10 +102,11 @@ def watch() -> None:
         return
     app = application.IPKernelApp.instance()
     chosen = choice(app.connection_file)
-    if not chosen or hasattr(sys.modules.get("usercustomize"), "divert"):
+    if not chosen or "--tell" in sys.orig_argv:  # the guard has a better reason to tell
         return
     guard = guards_functions()
-    guard["show_once"](guard["message"](chosen["name"], "what starts it was deleted or damaged", []), app.shell)
+    reason = "what starts it was deleted, is damaged, or stands behind something else of that name"
+    guard["show_once"](guard["message"](chosen["name"], reason, []), app.shell)
 
 
 if __name__ == "usercustomize":

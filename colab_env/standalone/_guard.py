@@ -25,6 +25,8 @@ PLACES = tuple(f"{place}/colab-env-{os.getuid()}" for place in ("/dev/shm", "/tm
 SOURCE = ""  # this text, where it was not given to `-c`: see `_divert.py`
 SHARED = (os.path.join(sys.prefix, "share"), "/usr/local/share", "/usr/share")
 SHOWN = 12  # lines
+WIDTH = 400  # characters of each
+TAIL = 1 << 16  # bytes at the end of what a start has printed
 
 
 def main(kernel: str, connection_file: str, *command: str) -> None:
@@ -33,20 +35,27 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
     if os.environ.pop("COLAB_ENV_TRIAL", None):
         environ.pop("COLAB_ENV_TRIAL", None)
         os.execve(argv[0], argv, environ)
-    name = os.path.basename(connection_file)
-    failed = next((path for path in records(name) if os.path.exists(path)), None)
-    if failed and not is_first_silence(failed):
-        reason = what_failed(failed)
-    else:
-        if not failed:
-            forget(name + ".log.again")
-        reason = obstacle(command, connection_file) or (failed and dies(argv[0])) or start(argv, environ, name)
-        failed = None
-    told = message(kernel, reason, printed(failed))
+    try:
+        told = message(kernel, *tried(environ, argv, command, connection_file))
+    except Exception as error:  # whatever it is, the machine's own kernel comes up
+        told = message(kernel, f"{type(error).__name__}: {error}", [])
     if "COLAB_ENV_CELL" in os.environ:
         # A running cell waits for this kernel's answer (see `_leave.py`), which the machine's own would not give.
         sys.exit(told)
     start_stock(told, connection_file)
+
+
+def tried(
+    environ: "dict[str, str]", argv: "list[str]", command: "tuple[str, ...]", connection_file: str
+) -> "tuple[str, list[str]]":
+    """Become the environment's kernel; return only where that cannot be, with the reason and what was printed."""
+    name = os.path.basename(connection_file)
+    failed = next((path for path in records(name) if os.path.lexists(path)), None)
+    if failed and not is_first_silence(failed):
+        return what_failed(failed), printed(failed)
+    if not failed:
+        forget(name + ".log.again")
+    return obstacle(command, connection_file) or (failed and dies(argv[0])) or start(argv, environ, name), []
 
 
 def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
@@ -67,22 +76,37 @@ def expanded(value: str) -> str:
 
 def records(name: str) -> "list[str]":
     """Return where the start of the kernel with this connection file can be noted."""
-    return [os.path.join(place, f"{name}.log") for place in PLACES]
+    return [os.path.join(place, f"{name}.log") for place in PLACES if is_own(place)]
+
+
+def is_own(place: str) -> bool:
+    """Say whether a directory is this user's: everybody may make its name, and what others write there is nothing to us."""
+    try:
+        found = os.lstat(place)
+    except OSError:
+        return False
+    return found.st_uid == os.getuid() and found.st_mode & 0o170000 == 0o040000
 
 
 def forget(file: str) -> None:
-    """Remove a note of earlier starts."""
+    """Remove a note of earlier starts, where that is possible."""
     for place in PLACES:
-        if os.path.exists(os.path.join(place, file)):
-            os.unlink(os.path.join(place, file))
+        try:
+            if is_own(place):
+                os.unlink(os.path.join(place, file))
+        except OSError:  # noqa: PERF203 - three places
+            continue
 
 
 def is_first_silence(record: str) -> bool:
     """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
     again = record + ".again"
-    if os.path.getsize(record) or time.time() - os.path.getmtime(record) >= LIMIT or os.path.exists(again):
+    try:
+        if os.path.getsize(record) or time.time() - os.path.getmtime(record) >= LIMIT or os.path.lexists(again):
+            return False
+        os.rename(record, again)
+    except OSError:
         return False
-    os.rename(record, again)
     return True
 
 
@@ -147,13 +171,12 @@ def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
 
 def noted(name: str) -> "tuple[str, int]":
     """Make the file for this start, where that is possible."""
-    problem = OSError()
-    for path in records(name):
-        place = os.path.dirname(path)
+    problem = OSError(1, "no directory for it is this user's")
+    for place in PLACES:
+        path = os.path.join(place, f"{name}.log")
         try:
             os.makedirs(place, mode=0o700, exist_ok=True)
-            # Everybody may make this name; what others write there is nothing to us.
-            if os.lstat(place).st_uid == os.getuid() and not os.path.islink(place):
+            if is_own(place):
                 return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         except OSError as error:
             problem = error
@@ -169,12 +192,16 @@ def what_failed(record: str) -> str:
     return "it ended before it answered"
 
 
-def printed(record: "str | None") -> "list[str]":
+def printed(record: str) -> "list[str]":
     """Return the last lines of a failed start."""
-    if record is None:
+    try:
+        with open(record, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL))
+            text = log.read(TAIL).decode("utf-8", "replace")
+    except OSError:
         return []
-    with open(record, encoding="utf-8", errors="replace") as log:
-        lines = [line.rstrip() for line in log if line.strip()]
+    # Neither a variable of the environment nor a page takes everything that a program prints.
+    lines = [line.replace("\0", "").rstrip()[:WIDTH] for line in text.splitlines() if line.strip()]
     # A stack that faulthandler wrote begins with the place that matters, an exception's ends with it.
     starts = [number for number, line in enumerate(lines) if line.startswith(("Timeout (", "Fatal Python error"))]
     stack = lines[starts[-1] :] if starts else []
@@ -196,14 +223,20 @@ def message(kernel: str, reason: str, lines: "list[str]") -> str:
 
 def start_stock(told: str, connection_file: str) -> None:
     """Become the machine's own kernel, which shows the message with its first cell."""
-    print(told, file=sys.stderr, flush=True)
-    # Whole, this word would be replaced in the kernelspec that holds this text.
-    python, *words = [word.replace("{" + "connection_file}", connection_file) for word in stock_argv()]
-    if words[0] == "-m":
-        words = ["-c", SOURCE or sys.orig_argv[sys.orig_argv.index("-c") + 1], "--tell", *words[1:]]
     # The first version's shim in the launcher's place lets this process pass, and none that it starts.
-    environ = {**os.environ, "COLAB_ENV_TOLD": told, "COLAB_ENV_STOCK": str(os.getpid())}
-    os.execve(python, [python, *words], environ)
+    environ = {**os.environ, "COLAB_ENV_STOCK": str(os.getpid())}
+    try:
+        # Whole, this word would be replaced in the kernelspec that holds this text.
+        python, *words = [word.replace("{" + "connection_file}", connection_file) for word in stock_argv()]
+        if words[0] == "-m" and words[1]:
+            words = ["-c", SOURCE or sys.orig_argv[sys.orig_argv.index("-c") + 1], "--tell", *words[1:]]
+        try:  # noqa: SIM105 - contextlib takes milliseconds
+            print(told, file=sys.stderr, flush=True)
+        except OSError:
+            pass  # nobody hears it
+        os.execve(python, [python, *words], {**environ, "COLAB_ENV_TOLD": told})
+    except Exception:  # a kernelspec of another shape, a message that cannot be handed on
+        os.execve(sys.executable, [sys.executable, "-m", "ipykernel_launcher", "-f", connection_file], environ)
 
 
 def stock_argv() -> "list[str]":
@@ -240,10 +273,9 @@ def tell_of_failure(kernel: str, connection_file: str, process: int, notice: str
     if is_ours or os.path.exists(f"/proc/{process}"):
         return  # it is still on its way
     os.unlink(notice)
-    failed = next((path for path in records(os.path.basename(connection_file)) if os.path.exists(path)), None)
+    failed = next((path for path in records(os.path.basename(connection_file)) if os.path.lexists(path)), "")
     told = message(kernel, what_failed(failed) if failed else "it ended before it answered", printed(failed))
-    if failed:
-        os.unlink(failed)
+    forget(os.path.basename(connection_file) + ".log")
     from IPython import get_ipython
 
     show_once(told, get_ipython())

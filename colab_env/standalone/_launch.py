@@ -89,8 +89,10 @@ def watch(stderr: int, record: str, notice: str) -> None:
 def give_back(stderr: int, record: str) -> None:
     """Let everything that prints into the note print where the notebook server wants it, and remove the note."""
     noted = os.stat(record)
-    os.write(stderr, Path(record).read_bytes())
-    os.unlink(record)
+    said = Path(record).read_bytes()
+    os.unlink(record)  # first: what cannot be written below must not look like a start that failed
+    with suppress(OSError):
+        os.write(stderr, said)
     with suppress(OSError):
         os.rmdir(os.path.dirname(record))
     for number in map(int, os.listdir("/proc/self/fd")):

@@ -53,14 +53,14 @@ def send(request: dict[str, Any], kernel: Any) -> None:
         print(f"The notebook server refused ({error}). Restart the session by hand: the switch then takes place.")
 
 
-def call(method: str, url: str, headers: dict[str, str], body: object = None) -> Any:
+def call(method: str, url: str, headers: dict[str, str], body: object = None, timeout: float = 90) -> Any:
     """Call the server's REST interface and return the answer's JSON."""
     data = None if body is None else json.dumps(body).encode()
     headers = dict(headers, **{"Content-Type": "application/json"})
     asked = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     # Never through a proxy: the server is on this machine.
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=90) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=timeout) as answer:
             return json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         error.close()
@@ -75,7 +75,7 @@ def cookie(address: str) -> dict[str, str]:
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
     with contextlib.suppress(OSError, ValueError, http.client.HTTPException):  # noqa: SIM117 - Python 3.8 reads this
-        with opener.open(address, timeout=10) as answer:
+        with opener.open(address, timeout=5) as answer:
             answer.read(1)
     found = {each.name: each.value or "" for each in jar}
     if "_xsrf" not in found:

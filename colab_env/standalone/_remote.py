@@ -18,7 +18,9 @@ from . import _leave
 
 _HERE = Path(__file__).resolve().parent
 _CALL = """\
-import importlib, io, json, sys
+import sys
+sys.path[:] = [place for place in sys.path if place]  # not the notebook's directory, where a json.py may be
+import importlib, io, json
 path, name, arguments, options = json.loads(sys.argv[1])
 sys.path.append(path)
 from colab_env import _report, errors

@@ -35,6 +35,21 @@ class CrashError(PageError):
     """The kernel died without being told to; the page shows "Your session crashed"."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Slow:
+    """An answer that a person takes some seconds to give."""
+
+    data: Any
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An answer that is an error."""
+
+    error: str
+
+
 @dataclass(kw_only=True)
 class Cell:
     """What one executed cell left behind."""
@@ -76,7 +91,7 @@ class Page:
     """An open notebook: a session of its own with the server, connected to its kernel.
 
     `answers` are the page's answers to a kernel's requests, by request type: `{"GetSecret": {...}}`. A request of
-    another type stays unanswered, as on a page that does not know it.
+    another type stays unanswered, as on a page that does not know it. An answer may be Slow, or a Refusal.
     """
 
     def __init__(self, url: str, *, answers: Mapping[str, Any] | None = None, name: str = "Untitled.ipynb") -> None:
@@ -273,7 +288,12 @@ class Page:
         kind = metadata["colab_request_type"]
         cell.asked.append(kind)
         if kind in self.answers and "colab_msg_id" in metadata:
-            reply = {"type": "colab_reply", "colab_msg_id": metadata["colab_msg_id"], "data": self.answers[kind]}
+            answer = self.answers[kind]
+            if isinstance(answer, Slow):
+                time.sleep(answer.seconds)
+                answer = answer.data
+            said = {"error": answer.error} if isinstance(answer, Refusal) else {"data": answer}
+            reply = {"type": "colab_reply", "colab_msg_id": metadata["colab_msg_id"], **said}
             self._send("stdin", "input_reply", {"value": reply})
 
     def _send(self, channel: str, kind: str, content: object, *, metadata: object = None) -> str:

@@ -29,6 +29,7 @@ LEFT_OUT = {
     "lib-dynload",
 }
 BASE = ("python", "conda", "pip")
+PLACEHOLDER = "/standin/placeholder"
 _OPEN = {"uid": 0, "gid": 0, "uname": "root", "gname": "root"}
 
 
@@ -64,8 +65,11 @@ def find_python(short: str | None = None) -> Path:
     raise LookupError(msg)
 
 
-def build_channel(directory: Path, *, short: str) -> Path:
-    """Make a local channel of tiny packages, indexed by py-rattler."""
+def build_channel(directory: Path, *, short: str, also: Path | None = None, many: int = 0) -> Path:
+    """Make a local channel of tiny packages, and of those in `also`, indexed by py-rattler.
+
+    With `many`, the package of that name has so many files.
+    """
     site = f"lib/python{short}/site-packages"
     spec = {
         "argv": ["/standin/placeholder/bin/python", "-m", "ipykernel_launcher"],
@@ -89,7 +93,12 @@ def build_channel(directory: Path, *, short: str) -> Path:
         f"{site}/google/colab/__init__.py": "import imp\n",
     })  # fmt: skip
     _package(directory, "unfit", "1.0", depends=["nowhere-to-be-found >=2"], files={"share/unfit": ""})
+    if many:
+        listed = (f"{site}/many/p{number // 200}/m{number}.py" for number in range(many))
+        _package(directory, "many", "1.0", files={name: f"# {name}\n" for name in listed})
     (directory / "noarch").mkdir(exist_ok=True)
+    for package in also.glob("*/*.conda") if also else ():
+        shutil.copy(package, directory / package.relative_to(also))
     from rattler.index import index_fs
 
     asyncio.run(index_fs(directory))
@@ -101,11 +110,11 @@ def add_python(channel: Path, python: Path) -> str:
 
     The package `python` only says where the unpacked one lies: the stand-in's conda copies it from there.
     """
-    short, version = _version(python)
+    short, version = python_version(python)
     place = channel / "pythons" / version
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
-        _add_python(tar, python, short)
+        tar_python(tar, python, short)
     raw.seek(0)
     with tarfile.open(fileobj=raw) as tar:
         tar.extractall(place)
@@ -127,7 +136,7 @@ def build_installer(
 ) -> Standin:
     """Make an installer that brings a copy of the Python at `python` and the stand-in's conda."""
     directory.mkdir(parents=True, exist_ok=True)
-    short, version = _version(python)
+    short, version = python_version(python)
     tool = (HERE / "tool.sh").read_bytes()
     payload = tool + _payload(python, short=short, version=version, channel=channel)
     header = (HERE / "header.sh").read_text()
@@ -139,7 +148,7 @@ def build_installer(
     return Standin(path=path, sha256=hashlib.sha256(content).hexdigest(), python=version)
 
 
-def _version(prefix: Path) -> tuple[str, str]:
+def python_version(prefix: Path) -> tuple[str, str]:
     names = [path for path in (prefix / "bin").glob("python3.*") if re.fullmatch(r"python3\.\d+", path.name)]
     program = max(names)
     code = "import platform; print(platform.python_version())"
@@ -150,7 +159,7 @@ def _version(prefix: Path) -> tuple[str, str]:
 def _payload(python: Path, *, short: str, version: str, channel: Path) -> bytes:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w") as tar:
-        _add_python(tar, python, short)
+        tar_python(tar, python, short)
         site = f"lib/python{short}/site-packages"
         for source in (HERE / "conda").glob("*.py"):
             _add(tar, f"{site}/conda/{source.name}", source.read_bytes())
@@ -180,7 +189,7 @@ def _record(name: str, version: str) -> dict[str, object]:
     }
 
 
-def _add_python(tar: tarfile.TarFile, python: Path, short: str) -> None:
+def tar_python(tar: tarfile.TarFile, python: Path, short: str) -> None:
     def wanted(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
         path = Path(item.name)
         name = path.name
@@ -232,7 +241,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, *, mode: int = 0o644) 
 
 
 def _script(says: str) -> str:
-    return f"#!/standin/placeholder/bin/python\nprint({says!r})\n"
+    return f"#!{PLACEHOLDER}/bin/python\nprint({says!r})\n"
 
 
 def _package(
@@ -254,6 +263,8 @@ def _package(
             "path_type": "hardlink",
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "size_in_bytes": len(text.encode()),
+            # The stand-in's conda does this itself, in place; the real one is told here.
+            **({"prefix_placeholder": PLACEHOLDER, "file_mode": "text"} if PLACEHOLDER in text else {}),
         }
         for path, text in files.items()
     ]

@@ -1,9 +1,14 @@
-"""Fixtures: a stand-in channel and installer for the session; a machine's directory and a runtime for each test."""
+"""Fixtures: a stand-in channel and installer for the session; a machine's directory and a runtime for each test.
+
+With COLAB_ENV_REAL_CONDA=DIR, the directory that `python -m tests.real_conda DIR` filled, the installer and the conda
+are real ones, with the stand-in's small packages in a channel.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +20,9 @@ from colab_env.machine import Machine
 from .builder import Standin, build_channel, build_installer, find_python
 from .server import Server
 
+REAL = os.environ.get("COLAB_ENV_REAL_CONDA")
+standin_only = pytest.mark.skipif(bool(REAL), reason="a real installer does not fail when it is asked to")
+
 
 @pytest.fixture(scope="session")
 def standin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -23,9 +31,24 @@ def standin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def standin(standin_site: Path) -> Standin:
+    if REAL:
+        return _real(Path(REAL), standin_site)
     python = find_python("3.12")
     channel = build_channel(standin_site / "channel-3.12", short="3.12")
     return build_installer(standin_site / "www", channel=channel, python=python)
+
+
+def _real(made: Path, site: Path) -> Standin:
+    """Return the real installer; its conda knows `conda-forge` as a channel of what it needs and of small packages."""
+    build_channel(site / "channels/conda-forge", short="3.12", also=made / "channels/base")
+    terms = {"version": "2026-01-01T00:00:00+00:00", "text": "Agree?", "support": "https://support.invalid"}
+    for name in ("main", "r"):
+        shutil.copytree(site / "channels/conda-forge", site / "www/pkgs" / name, copy_function=os.link)
+        (site / "www/pkgs" / name / "terms.json").write_text(json.dumps(terms))
+    said = json.loads((made / "real_conda.json").read_text())
+    installer = site / "www" / said["installer"]
+    installer.symlink_to(made / said["installer"])
+    return Standin(path=installer, sha256=said["sha256"], python=said["python"])
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +65,21 @@ def server(standin_site: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Machine:
+def defaults(server: Server) -> str:
+    """Return where the two channels that want their terms accepted are."""
+    return f"{server.url}/pkgs" if REAL else "https://repo.anaconda.com/pkgs"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, standin_site: Path, defaults: str) -> Machine:
     home = tmp_path / "home"
     home.mkdir()
     machine = tmp_path / "usr"
     path = f"{machine}/local/bin:{machine}/bin:{os.environ['PATH']}"
     environ = {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": "/env/python"}
+    if REAL:
+        environ["CONDA_CHANNEL_ALIAS"] = (standin_site / "channels").as_uri()
+        environ["CONDA_DEFAULT_CHANNELS"] = f"{defaults}/main,{defaults}/r"
     return Machine(
         home=home,
         data=home / ".local/share/colab-env",

@@ -17,12 +17,13 @@ class _Quiet(http.server.ThreadingHTTPServer):
 class Server:
     """Serves a directory. `faults` are used up one by one, a request each: a status code, "cut", "wrong" or "slow".
 
-    `requests` lists path and Range header of each request.
+    `always` has faults that stay, by the end of the path. `requests` lists path and Range header of each request.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.faults: list[int | str] = []
+        self.always: dict[str, int | str] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
         server = self
@@ -60,6 +61,7 @@ class Server:
         asked = request.headers.get("Range")
         self.requests.append((request.path, asked))
         fault = self.faults.pop(0) if self.faults else None
+        fault = next((fault for end, fault in self.always.items() if request.path.endswith(end)), fault)
         path = self.directory / request.path.lstrip("/")
         status = fault if isinstance(fault, int) else None if path.is_file() else 404
         if status is not None:

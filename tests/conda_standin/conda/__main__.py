@@ -14,11 +14,12 @@ from conda import __version__
 
 SETTINGS = json.loads(Path(__file__).with_name("standin.json").read_text())
 TERMS = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
-HTTP = "HTTP 000 CONNECTION FAILED for url <https://conda.anaconda.org/conda-forge/linux-64/repodata.json.zst>"
+URL = "<https://conda.anaconda.org/conda-forge/linux-64/repodata.json>"
 # fault: (class name, message)
 FAULTS = {
     "incomplete-read": ("CondaError", "('Connection broken: IncompleteRead(1024 bytes read, 4096 more expected)')"),
-    "http": ("CondaHTTPError", HTTP),
+    "http": ("CondaHTTPError", f"HTTP 503 Service Unavailable for url {URL}"),
+    "unreachable": ("CondaHTTPError", f"HTTP 000 CONNECTION FAILED for url {URL}"),
     "proxy": ("ProxyError", "Conda cannot proceed due to an error in your proxy configuration."),
     "ssl": ("CondaSSLError", "Encountered an SSL error. Most likely a certificate verification issue."),
     "checksum": (
