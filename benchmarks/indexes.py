@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from index_server import BEHAVIOURS, IndexServer  # noqa: E402
 
 from colab_env import pins  # noqa: E402
+from colab_env.jupyter import colab_layer  # noqa: E402
 
 PROJECT = """\
 [project]
@@ -54,10 +55,25 @@ def main() -> None:
 def fetch(directory: Path) -> Path:
     """Fetch everything that a set-up needs, once."""
     short = ".".join(map(str, sys.version_info[:2]))
-    kernel = [name for each in pins.kernel_requirements(short, colab=False) for name in each.names]
+    kernel = [name for each in colab_layer.kernel_requirements(short, colab=False) for name in each.names]
+    directory.mkdir()
+    limits = directory.with_name("constraints.txt")
+    limits.write_text(colab_layer.kernel_constraints(short, colab=False))
     poetry = [f"poetry=={pins.POETRY}", pins.POETRY_MIRROR_PLUGIN, pins.POETRY_EXPORT_PLUGIN]
     names = [*poetry, *kernel, f"uv=={pins.UV}", "pip", "rich>=13", "attrs", ADDED]
-    argv = [sys.executable, "-m", "pip", "download", "-qq", "--only-binary=:all:", "--dest", directory, *names]
+    argv = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-qq",
+        "--only-binary=:all:",
+        "--dest",
+        directory,
+        "-c",
+        limits,
+        *names,
+    ]
     subprocess.run(argv, check=True)
     return directory
 

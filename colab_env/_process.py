@@ -7,6 +7,7 @@ import contextvars
 import errno
 import io
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _KEPT_LINES = 400
+_SHOWN_LINES = 12
+_ERROR = re.compile(r"\berror\b ?:|\bfatal:|^\w*Error\b", re.IGNORECASE)
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LONGEST_PID = 20  # digits
@@ -123,11 +126,21 @@ def signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
+def decisive_lines(lines: Iterable[str]) -> list[str]:
+    """Return at most about a dozen of a failed program's lines: its first and last errors, and how it ends."""
+    said = [line for line in lines if line.strip()]
+    errors = [number for number, line in enumerate(said) if _ERROR.search(line)]
+    chosen = {*errors[:3], *errors[-3:]}
+    last = range(len(said) - 1, -1, -1)
+    chosen.update([number for number in last if number not in chosen][: _SHOWN_LINES - len(chosen)])
+    return [said[number] for number in sorted(chosen)]
+
+
 def failed(
     finished: Finished, *, kind: type[CommandError] = CommandError, message: str | None = None, hint: str | None = None
 ) -> CommandError:
-    """Make the error for a program that ended badly, with its last twelve lines."""
-    tail = [line for line in finished.lines if line.strip()][-12:]
+    """Make the error for a program that ended badly, with those of its lines that say why."""
+    tail = decisive_lines(finished.lines)
     message = message or f"`{shlex.join(finished.argv)}` ended with exit code {finished.returncode}"
     text = "\n".join([message, *(f"    {line}" for line in tail)])
     return kind(text, hint=hint, returncode=finished.returncode, lines=finished.lines)

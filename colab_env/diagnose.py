@@ -115,7 +115,7 @@ def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
     gone = choice.fault(machine) if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
     yield from interpreter_sources.source_of(python, machine).parts(python, machine)
-    layer = colab_layer.directory(machine, python)
+    layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
     named = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
     yield Part.of_directory(
         "Packages", named or "none", layer, colab_layer.health_check(layer), proven=content.proven(layer)

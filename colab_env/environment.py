@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, content, index, pyproject, system, uv, venv
-from colab_env.errors import ColabEnvError, NoSuchPythonError, UsageError
+from colab_env import _files, _process, content, index, pyproject, system, uv, venv, wheels
+from colab_env.errors import ColabEnvError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, fits_short_version, parse_specifier, unsupported_python_message
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
@@ -209,7 +209,15 @@ class Environment:
     def _install(self, target: Target) -> tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]:
         """Install what the lock file says; return what is kept of the machine, and the hashes that names are locked by."""
         keeper = self._keeper(target)
-        hashes = self.request.lock.format.install(self.request.lock, self._selection(keeper), target=target)
+        lock = self.request.lock
+        try:
+            hashes = lock.format.install(lock, self._selection(keeper), target=target)
+        except CommandError as error:
+            unknown = wheels.UNKNOWN.search("\n".join(error.lines))
+            if unknown is None or (where := lock.named_at(unknown[1])) is None:
+                raise
+            msg = f"{where}: {error.message}"
+            raise CommandError(msg, hint=error.hint, lines=error.lines) from error
         self.request = self.request.reread()  # Poetry may have made the lock file
         return keeper, hashes
 
@@ -231,6 +239,8 @@ class Environment:
         """Add what no package brings, and write down what is there and what it was made from."""
         request = self.request
         kernelspec.write_ipython_config(target.environment)
+        if not (ignored := target.environment / ".gitignore").exists():
+            _files.write_text(ignored, "*\n")  # as uv does, so that no git sees it
         wanted = request.options.recorded()
         if keeper is not None:
             site = next(target.environment.glob("lib/python3*/site-packages"))
@@ -249,6 +259,9 @@ class Environment:
 
     def _say_which_lock(self) -> None:
         request = self.request
+        is_empty = venv.versions(request.project / venv.NAME).keys() <= {"pip", "setuptools", "wheel"}
+        if is_empty and not (request.kept or request.lock.format.brings_python):
+            self.notes.append("no packages: nothing that was read asks for any")
         if not request.lock.is_there:
             return
         found = registry.candidates(request.project, pyproject=request.pyproject)

@@ -31,12 +31,16 @@ class ProjectKernel:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def environment(self) -> Path:
+        return kernelspec.environment_of(self.project)
+
+    @property
     def layer(self) -> Path:
-        return colab_layer.directory(self.machine, self.python)
+        return colab_layer.of_environment(self.environment, machine=self.machine, python=self.python)
 
     @property
     def _untried(self) -> Path:
-        return kernelspec.environment_of(self.project) / kernelspec.UNTRIED
+        return self.environment / kernelspec.UNTRIED
 
     def check(self) -> str | None:
         if self._untried.exists():
@@ -46,7 +50,7 @@ class ProjectKernel:
 
     def build(self) -> None:
         _files.check_writable(kernelspec.directory(self.machine, self.name))
-        kernelspec.write_ipython_config(kernelspec.environment_of(self.project))
+        kernelspec.write_ipython_config(self.environment)
         outcome: preflight.Outcome | None = None
         for tier in TIERS if self.machine.is_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)

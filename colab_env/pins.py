@@ -31,17 +31,82 @@ COLAB = {
 COLAB_NEWER = ("8.39.0", "7.4.0")
 # What google.colab imports at its start, and what anywidget and ipywidgets need, without JupyterLab.
 COLAB_START = (
-    "ipython_genutils",
-    "numpy",
-    "pillow",
-    "httplib2",
+    "ipython_genutils<=0.2.0",
+    "numpy<=2.5.5",
+    "pillow<=13.0.0",
+    "httplib2<=0.32.1",
+    "pyparsing<=3.3.3",
     "packaging",
     "psutil",
     "pexpect",
     "tornado",
-    "psygnal",
+    "psygnal<=0.16.1",
     "typing_extensions",
 )
-COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget"), alone=True)
+COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget<=0.11.0"), alone=True)
 PLAIN = {"3.8": "6.29.5", "3.9": "6.31.0"}
 PLAIN_NEWER = "7.1.0"
+
+# What ipykernel brings, in any of its versions: the newest version that was tested, and which ones the others accept, as
+# the metadata of the newest say. A project that has an accepted one needs no kernel packages of its own. The newest are
+# not always the last: IPython 9.14 asks for psutil 7 and jupyter_client 8.9 for typing_extensions 4.13, which few locks
+# have. What no metadata ask for any more is in the list for the sake of older versions. A version above `newest` is never
+# installed, so the same is chosen tomorrow.
+KERNEL = {
+    "asttokens": ("3.0.2", ">=2.1.0,<4"),
+    "backcall": ("0.2.0", ""),
+    "cffi": ("2.1.1", ""),
+    "comm": ("0.2.3", ">=0.1.1,<1"),
+    "debugpy": ("1.8.22", ">=1.6.5,<2"),
+    "decorator": ("5.3.1", ">=4.3.2,<6"),
+    "entrypoints": ("0.4", ""),
+    "exceptiongroup": ("1.3.2", ""),
+    "executing": ("2.3.0", ">=1.2.0,<3"),
+    "importlib-metadata": ("8.7.1", ">=4.8.3"),
+    "ipykernel": ("7.4.0", ""),
+    "ipython": ("9.10.0", ">=7.23.1,<10"),
+    "ipython-genutils": ("0.2.0", ""),
+    "ipython-pygments-lexers": ("1.1.1", ">=1.0.0,<2"),
+    "jedi": ("0.19.2", ">=0.18.1,<1"),
+    "jupyter-client": ("8.6.3", ">=8.0.0,<9"),
+    "jupyter-core": ("5.9.1", ">=4.12,!=5.0.*,<6"),
+    "matplotlib-inline": ("0.2.2", ">=0.1.5,<1"),
+    "nest-asyncio": ("1.6.0", ">=1.4,<2"),
+    "nest-asyncio2": ("1.7.4", ">=1.7.0,<2"),
+    "packaging": ("26.4", ">=22"),
+    "parso": ("0.8.7", ">=0.8.4,<0.9"),
+    "pexpect": ("4.9.0", ">4.3,<5"),
+    "pickleshare": ("0.7.5", ""),
+    "platformdirs": ("4.14.8", ">=2.5,<5"),
+    "prompt-toolkit": ("3.0.53", ">=3.0.41,<3.1"),
+    "psutil": ("7.2.2", ">=5.7,<8"),
+    "ptyprocess": ("0.7.0", ">=0.5"),
+    "pure-eval": ("0.2.4", "<1"),
+    "py": ("1.11.0", ""),
+    "pycparser": ("3.12", ""),
+    "pygments": ("2.21.0", ">=2.11.0,<3"),
+    "python-dateutil": ("4.0.0", ">=2.8.2,<5"),
+    "pyzmq": ("27.3.0", ">=25,<28"),
+    "setuptools": ("84.2.1", ">=18.5"),
+    "simplegeneric": ("0.8.1", ""),
+    "six": ("1.17.0", ">=1.6,<2"),
+    "stack-data": ("0.6.3", ">=0.6.0,<1"),
+    "tornado": ("6.6.1", ">=6.2,<7"),
+    "traitlets": ("5.16.1", ">=5.13.0,<6"),
+    "typing-extensions": ("4.16.0", ">=4.6,<5"),
+    "tzdata": ("2026.6", ""),
+    "wcwidth": ("0.9.4", ">=0.1.4,<1"),
+    "zipp": ("3.23.1", ">=3.20"),
+}
+# Where a layer is resolved around a project's versions: nothing older, whose metadata accept what they do not work with;
+# and, where the newest that accept all do not work, what is asked for then.
+OLDEST = {"ipykernel": ">=5.3.0,<=7.4.0", "ipython": ">=7.9.0,<=9.10.0"}
+MODEST = {"ipython": ">=7.9.0,<=8.12.3"}
+# The same for the ipykernel of COLAB_NEWER.
+KERNEL_COLAB_NEWER = {
+    **KERNEL,
+    "jupyter-client": ("8.10.0", ">=8.9.0,<9"),
+    "jupyter-core": ("5.9.1", ">=5.1,<6"),
+    "tornado": ("6.6.1", ">=6.5.7,<7"),
+    "typing-extensions": ("4.16.0", ">=4.13.0,<5"),
+}

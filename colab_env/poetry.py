@@ -23,6 +23,12 @@ _WRAPPER = """\
 #!/bin/sh
 # Poetry in an environment of its own. Made by colab-env.
 unset PYTHONPATH PYTHONHOME
+# What poetry.toml would say, for an environment of colab-env's: it is the project's own, and keeps its view of the machine.
+if [ -e .venv/{receipt} ]; then
+    export POETRY_VIRTUALENVS_IN_PROJECT=${{POETRY_VIRTUALENVS_IN_PROJECT:-true}}
+    visible=$(sed -n 's/^include-system-site-packages = //p' .venv/pyvenv.cfg)
+    export POETRY_VIRTUALENVS_OPTIONS_SYSTEM_SITE_PACKAGES=${{POETRY_VIRTUALENVS_OPTIONS_SYSTEM_SITE_PACKAGES:-$visible}}
+fi
 {defaults}exec {program} "$@"
 """
 
@@ -108,7 +114,8 @@ def _command_text(machine: Machine) -> str:
     settings = index.settings(machine)
     defaults = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **settings.poetry_environ({})}
     lines = "".join(f"export {name}=${{{name}:-{shlex.quote(value)}}}\n" for name, value in defaults.items())
-    return _WRAPPER.format(defaults=lines, program=shlex.join(map(str, _argv(machine, _launcher(machine)))))
+    program = shlex.join(map(str, _argv(machine, _launcher(machine))))
+    return _WRAPPER.format(defaults=lines, receipt=_files.RECEIPT, program=program)
 
 
 def _command_problem(machine: Machine) -> str | None:
@@ -218,6 +225,9 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         name = package[1].rstrip(".") if package else _after_build_of(built[0])
         hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
         return BuildError, f"Poetry could not build {name or 'a package'}", hint
+    if cloned := re.search(r"Failed to clone \w+://(?:[^/@\s]*@)?([^/:\s]+)", text):
+        hint = "check the address, your access to that repository, and the network or proxy"
+        return NetworkError, f"git cannot fetch from {cloned[1]}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
     if "No file/folder found for package" in text:

@@ -1,4 +1,4 @@
-"""pyproject.toml and poetry.toml: read what they ask for, write only what is missing."""
+"""pyproject.toml and poetry.toml: read what they ask for, write what a directory without a project lacks."""
 
 from __future__ import annotations
 
@@ -42,6 +42,15 @@ dependencies = []
 
 [tool.poetry]
 package-mode = false  # only an environment; there is nothing to build
+"""
+
+
+_SETTINGS = """\
+[virtualenvs]
+in-project = true
+
+[virtualenvs.options]
+system-site-packages = {visible}
 """
 
 
@@ -92,6 +101,25 @@ class Pyproject:
         return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
 
     @property
+    def extras(self) -> list[str]:
+        """Return the names of the project's extras."""
+        return [*(self._at("project", "optional-dependencies") or {}), *(self._at("tool", "poetry", "extras") or {})]
+
+    @property
+    def groups(self) -> list[str]:
+        """Return the names of all its dependency groups, optional or not."""
+        dev = [self._at("tool", "poetry", "dev-dependencies"), self._at("tool", "uv", "dev-dependencies")]
+        named = [*(self._at("tool", "poetry", "group") or {}), *(self._at("dependency-groups") or {})]
+        return list(dict.fromkeys([*named, *(["dev"] if any(dev) else [])]))
+
+    @property
+    def is_named_by_backend(self) -> bool:
+        """Say whether a build backend, and neither a table of the standard nor Poetry's, says what the project is."""
+        backend = str(self._at("build-system", "build-backend") or "setuptools")
+        is_named = self._at("project", "name") or self._at("tool", "poetry")
+        return not is_named and not backend.startswith(("setuptools", "poetry"))
+
+    @property
     def is_poetry_package(self) -> bool:
         """Say whether Poetry would install the project itself."""
         return self._at("tool", "poetry", "package-mode") is not False
@@ -103,9 +131,10 @@ class Pyproject:
 def complete(project: Path, *, python: Interpreter, system_site_packages: bool) -> list[str]:
     """Write what Poetry needs and the project lacks, and return the names of the files written.
 
-    A new pyproject.toml is minimal; one that exists keeps its comments and order and gets a project table only when it
-    has none. poetry.toml asks for an in-project virtual environment and for the wanted view of the system's packages.
-    Raises ProjectFileError for a file that is not TOML.
+    A directory without a project gets a minimal pyproject.toml, and a poetry.toml that asks for an in-project virtual
+    environment and for the wanted view of the system's packages. A pyproject.toml that exists keeps its comments and order
+    and gets a project table only when it has none; a poetry.toml that exists is its owner's. Raises ProjectFileError for a
+    file that is not TOML, and for one that says how something is built and not what.
     """
     changes = {
         "pyproject.toml": _completed_project(project, python),
@@ -126,6 +155,10 @@ def _completed_project(project: Path, python: Interpreter) -> str | None:
         return None
     if document is None or not document.as_string().strip():
         return _NEW.format(name=_project_name(project), requires_python=_range(python))
+    if _at(document, "build-system") and not _at(document, "tool", "poetry"):
+        msg = f"{short(path)} says how something is built, and not what: it has no [project]"
+        hint = "add [project] with a name and a version, or give a lock file with lock=...; nothing was changed"
+        raise ProjectFileError(msg, hint=hint)
     return _with_project_table(document, project, python)
 
 
@@ -144,21 +177,13 @@ def _with_project_table(document: TOMLDocument, project: Path, python: Interpret
 
 
 def _completed_settings(project: Path, *, system_site_packages: bool) -> str | None:
-    import tomlkit
-
-    document: Any = _read(project / "poetry.toml")
-    document = tomlkit.document() if document is None else document
-    before = tomlkit.dumps(document)
-    environments = document.setdefault("virtualenvs", tomlkit.table())
-    _set(environments, "in-project", value=True)
-    _set(environments.setdefault("options", tomlkit.table()), "system-site-packages", value=system_site_packages)
-    after = tomlkit.dumps(document)
-    return after if after != before else None
-
-
-def _set(table: Any, key: str, *, value: bool) -> None:
-    if table.get(key) != value:
-        table[key] = value
+    wanted, other = (
+        _SETTINGS.format(visible=str(each).lower()) for each in (system_site_packages, not system_site_packages)
+    )
+    there = _read(project / "poetry.toml")
+    if there is not None:  # of our own, the wanted view may have changed
+        return wanted if there.as_string() == other else None
+    return None if _read(project / "pyproject.toml") else wanted
 
 
 def _read(path: Path) -> TOMLDocument | None:

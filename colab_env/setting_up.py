@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _process, _report, interpreter_sources, steps
+from colab_env import _process, _report, interpreter_sources, steps, venv
 from colab_env.environment import require_python
 from colab_env.errors import PreflightError, UsageError
 from colab_env.interpreter import Interpreter
-from colab_env.jupyter import kernelspec
+from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import PREFIX, InstallOptions, Request
 from colab_env.results import SetupResult, StepResult
@@ -48,13 +48,14 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 
     `python` is a version ("3.12"), a PEP 440 specifier (">=3.11,<3.13") or, with interpreter="system", a path; by
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
-    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default such as "py312". `prefix` is
-    where Miniconda goes, from the pinned installer or from the one at the address `conda_installer`, with its
-    `conda_sha256`. `lock`, `installer`, `extras`, `groups` and `keep` are those of `configure_venv`; Poetry is
-    installed where the lock file is Poetry's, or none is there yet. `cache` is a directory, or an fsspec address, where
-    snapshots are looked for and saved (by default what COLAB_ENV_CACHE says); what fails there is a note of the result.
-    `trust` is the name or the SHA-256 of the one snapshot that is taken although no key of this machine signed it.
-    Independent steps run side by side. Raises a ColabEnvError; the step that failed leaves what was before.
+    miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default the one that the project's has,
+    or one such as "py312". `prefix` is where Miniconda goes, from the pinned installer or from the one at the address
+    `conda_installer`, with its `conda_sha256`. `lock`, `installer`, `extras`, `groups` and `keep` are those of
+    `configure_venv`; Poetry is installed where the lock file is Poetry's, or none is there yet. `cache` is a
+    directory, or an fsspec address, where snapshots are looked for and saved (by default what COLAB_ENV_CACHE says);
+    what fails there is a note of the result. `trust` is the name or the SHA-256 of the one snapshot that is taken
+    although no key of this machine signed it. Independent steps run side by side. Raises a ColabEnvError; the step
+    that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
     with _report.screen():
@@ -112,17 +113,33 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
     chosen = source.ensure(request)
     python = steps.chosen_python(chosen)
     require_python(request, python)  # before a kernel's packages are installed for it
+    around = _expected_around(request, python)
+    # A list that names not everything would have them built twice.
+    waits = around and request.lock.format.is_loose and not source.has_packages
+
+    def early() -> StepResult | None:
+        return None if waits else steps.kernel_packages(python, machine, around=around)
+
     if source.has_packages:  # the environment sees what conda installs
-        packages, tool = _process.run_parallel(
-            lambda: steps.kernel_packages(python, machine), lambda: _poetry(request, poetry_version)
-        )
+        packages, tool = _process.run_parallel(early, lambda: _poetry(request, poetry_version))
         environment = steps.virtual_environment(request, python)
     else:
-        packages, (tool, environment) = _process.run_parallel(
-            lambda: steps.kernel_packages(python, machine), lambda: _fill(request, python, poetry_version)
-        )
+        packages, (tool, environment) = _process.run_parallel(early, lambda: _fill(request, python, poetry_version))
+    installed = colab_layer.unfit(venv.versions(request.project / venv.NAME), python=python, machine=machine)
+    if packages is None or installed != around:
+        packages = steps.kernel_packages(python, machine, around=installed)
     registered = steps.kernel_of(request.project, python, machine, name=kernel)
     return [chosen, packages, *tool, environment, registered]
+
+
+def _expected_around(request: Request, python: Interpreter) -> Mapping[str, str]:
+    """Return what the kernel's packages will have to be resolved around, as far as that is known before the environment is.
+
+    What really is installed decides.
+    """
+    is_filled = request.receipt is not None and request.receipt.inputs == request.inputs
+    versions = venv.versions(request.project / venv.NAME) if is_filled else request.lock.versions
+    return colab_layer.unfit(versions, python=python, machine=request.machine)
 
 
 def _poetry(request: Request, version: str | None) -> list[StepResult]:

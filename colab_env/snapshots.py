@@ -171,7 +171,7 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
     if python is None:
         msg = f"{short(project)} has no virtual environment"
         raise MissingStepError(msg, hint="run setup() first")
-    layer = colab_layer.directory(machine, python)
+    layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
     request = Request.as_recorded(project, machine)
     problem = environment.health_check(request, python) or colab_layer.health_check(layer)
     if request.kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,10 +89,14 @@ def kernel_packages(
     *,
     packages: tuple[str, ...] = ("jupyter", "google-colab"),
     channels: tuple[str, ...] = ("conda-forge",),
+    around: Mapping[str, str] | None = None,
     anew: str | None = None,
 ) -> StepResult:
-    """Do what `install_colab_packages` says, on a machine that is known; `anew` is why they are made anew in any case."""
-    layer = colab_layer.directory(machine, python)
+    """Do what `install_colab_packages` says, on a machine that is known; `anew` is why they are made anew in any case.
+
+    The versions that they are resolved `around` are those of a project, as `colab_layer.unfit` gives them.
+    """
+    layer, notes = colab_layer.directory(machine, python, around), list[str]()
     is_condas = interpreter_sources.source_of(python, machine).is_in_prefix
     prefix = python.path.parents[1] if is_condas else None
 
@@ -104,7 +108,10 @@ def kernel_packages(
         if prefix:
             _install_conda_packages(prefix, packages, channels, machine)
         if anew or colab_layer.health_check(layer):
-            colab_layer.build(layer, machine=machine, python=python, installer=_installer(machine))
+            note = colab_layer.build(
+                layer, machine=machine, python=python, installer=_installer(machine), around=around
+            )
+            notes[:] = [note] if note else []
 
     return Step(
         name="install_colab_packages",
@@ -114,6 +121,7 @@ def kernel_packages(
         check=check,
         build=build,
         describe=lambda: Artifact(what=f"Kernel packages ({_versions(layer)})", where=layer),
+        notes=notes,
     ).run()
 
 
@@ -211,7 +219,9 @@ def virtual_environment(
 
 
 def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
-    """Try the environment's kernel, then register it for Jupyter as `name` (by default such as "py312").
+    """Try the environment's kernel, then register it for Jupyter as `name`.
+
+    By default that is the name that the project's kernel has, else one such as "py312" or "py312-lesson" that is free.
 
     The kernel is started as the notebook server would start it and must answer; the best tier that passes is
     registered. On Colab these are "full", "plain with google.colab" and "plain"; elsewhere there is "plain" only.
@@ -229,11 +239,18 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
-    name = name or "py" + python.short_version.replace(".", "")
+    name = name or kernelspec.default_name(machine, project, python)
     kernelspec.check_free(machine, name)
+    before = kernelspec.read(machine, name)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
-        raise MissingStepError(reason, hint="run install_colab_packages() first")
+        around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
+        if not around:
+            raise MissingStepError(reason, hint="run install_colab_packages() first")
+        work.notes.extend(kernel_packages(python, machine, around=around).notes)
+    other = kernelspec.own(before).project if before else project
+    if other != project and other.is_dir():
+        work.notes.append(f"the kernel {name!r} was that of {short(other)}")
     return Step(
         name="register_kernel",
         title="Trying the kernel",

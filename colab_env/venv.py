@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,6 +14,7 @@ from colab_env.interpreter import Interpreter, require_version
 from colab_env.results import short
 
 NAME = ".venv"
+_ACTIVATED = re.compile(r"""(?m)^\s*(?:export )?VIRTUAL_ENV=["']?(/[^"'\n\0]*)["']?$""")
 _NAMED = 3  # missing packages that a message names
 
 
@@ -37,7 +40,10 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """Our mark in an environment: what it was made from, what was `wanted` of it and what is in it."""
+    """Our mark in an environment: what it was made from, what was `wanted` of it and what is in it.
+
+    Its programs work at one `path` only; the first release did not write it down.
+    """
 
     schema: ClassVar[str] = "venv"
     version: ClassVar[int] = 1
@@ -46,6 +52,7 @@ class Receipt:
     inputs: str
     wanted: Recorded
     packages: tuple[str, ...]
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         require_version(self.python.version)
@@ -76,12 +83,16 @@ def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) 
         return f"{short(project / NAME / 'pyvenv.cfg')} is damaged"
     if not python_of(project).is_file():
         return "the Python of the virtual environment is gone"
-    version = settings.get("version_info", settings.get("version", ""))
+    version, made_at = settings.get("version_info", settings.get("version", "")), _made_at(project / NAME)
+    problem = None
     if version != python.version or not _made_by(settings, python):
-        return f"the virtual environment was made by Python {version} in {settings.get('home')}"
-    if sees_system(project) != system_site_packages:
-        return f"the virtual environment {'sees' if not system_site_packages else 'does not see'} the system's packages"
-    return None
+        problem = f"the virtual environment was made by Python {version} in {settings.get('home')}"
+    elif made_at != project / NAME:
+        problem = f"the virtual environment was made in {short(made_at)} and has been moved or copied"
+    elif sees_system(project) != system_site_packages:
+        word = "sees" if not system_site_packages else "does not see"
+        problem = f"the virtual environment {word} the system's packages"
+    return problem
 
 
 def set_aside_foreign(project: Path) -> Path | None:
@@ -104,7 +115,8 @@ def set_aside_foreign(project: Path) -> Path | None:
 
 def write_receipt(project: Path, *, python: Interpreter, inputs: str, wanted: Recorded) -> None:
     """Mark the environment as ours and complete."""
-    receipt = Receipt(python=python, inputs=inputs, wanted=wanted, packages=tuple(_packages(project)))
+    packages, path = tuple(_packages(project)), project / NAME
+    receipt = Receipt(python=python, inputs=inputs, wanted=wanted, packages=packages, path=path)
     _state.complete(project / NAME, receipt)
 
 
@@ -134,6 +146,17 @@ def packages(project: Path) -> int:
     return len(_packages(project))
 
 
+def versions(environment: Path) -> dict[str, str]:
+    """Return the version of each distribution that is installed in an environment, by normalized name."""
+    return versions_in(environment.glob("lib/python3*/site-packages/*.dist-info"))
+
+
+def versions_in(infos: Iterable[Path]) -> dict[str, str]:
+    """Return the versions that these .dist-info directories are named by."""
+    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in infos)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in found}
+
+
 def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None:
     if receipt is None:
         return fault(project) or "the virtual environment was not completed by colab-env"
@@ -144,6 +167,19 @@ def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None
         more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
         return f"packages are missing: {', '.join(gone[:_NAMED])}{more}"
     return None
+
+
+def _made_at(environment: Path) -> Path:
+    """Return where an environment was made, which its programs and `pip` in it name; where that is not known, its path."""
+    receipt = _state.receipt(environment, Receipt)
+    if receipt is not None and receipt.path is not None:
+        return receipt.path
+    try:
+        text = (environment / "bin/activate").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return environment
+    found = _ACTIVATED.search(text)
+    return Path(found[1]) if found else environment
 
 
 def _settings(directory: Path) -> dict[str, str] | None:

@@ -116,7 +116,8 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
         request = Request.as_recorded(project, machine)
         return steps.virtual_environment(request, python, anew=reason)
 
-    layer = colab_layer.directory(machine, python)
+    around = colab_layer.unfit(venv.versions(project / venv.NAME), python=python, machine=machine)
+    layer = colab_layer.directory(machine, python, around)
     trees = [
         _Tree(
             name="Environment",
@@ -133,7 +134,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             lock=machine.data / "locks" / "conda",
             python=python.path,
             problem=lambda: colab_layer.health_check(layer),
-            builds=lambda reason: steps.kernel_packages(python, machine, anew=reason),
+            builds=lambda reason: steps.kernel_packages(python, machine, around=around, anew=reason),
         ),
     ]
     home = poetry.home(machine)

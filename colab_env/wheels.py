@@ -17,6 +17,11 @@ _UNREACHED = re.compile(
 )
 
 
+UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
+_GIT = "Git operation failed"
+_GIT_HOST = re.compile(r"\bgit\+\w+://(?:[^/@\s`]*@)?([^/:\s`]+)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WheelInstaller:
     """How this machine installs packages: `uv`, or None for the pip of `machine_python`; children get `environ`."""
@@ -45,11 +50,21 @@ class WheelInstaller:
             self._run([*argv, "--clear", "--without-pip", directory])
 
     def install(
-        self, requirements: Sequence[str], *, python: Path, target: Path | None = None, alone: bool = False
+        self,
+        requirements: Sequence[str],
+        *,
+        python: Path,
+        target: Path | None = None,
+        alone: bool = False,
+        constraints: Path | None = None,
     ) -> None:
-        """Install packages for one Python or into a `target` directory; `alone` means without what they depend on."""
+        """Install packages for one Python or into a `target` directory; `alone` means without what they depend on.
+
+        `constraints` is a file in pip's format that says which versions may be taken.
+        """
         where: list[str | Path] = ["--no-deps"] if alone else []
         where += ["--target", target] if target else []
+        where += ["--constraint", constraints] if constraints else []
         if self.uv is not None:
             self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
             return
@@ -117,6 +132,13 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
             "no space left on the disk while packages were installed",
             hint="free some space, then run the same call again",
         )
+    if _GIT in text and (found := _GIT_HOST.search(text)):
+        why = next((line.strip() for line in error.lines if line.strip().startswith(("fatal:", "ssh:"))), "it failed")
+        msg = f"git cannot fetch from {found[1]}: {why}"
+        return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
+    if found := UNKNOWN.search(text):
+        msg = f"the package index has no package {found[1]!r}"
+        return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
     if unreached := next((line for line in error.lines if _UNREACHED.search(line)), None):
         msg = f"the package index cannot be reached: {unreached.strip()}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from colab_env import _report, poetry, steps, system
+from colab_env import _files, _report, _state, content, poetry, steps, system, venv
 from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
 from colab_env.results import StepResult
@@ -212,6 +212,13 @@ def built_project(built_machine: PreparedMachine, caches: dict[str, str], common
 def filled(machine: PreparedMachine, built_project: Path, project: Path) -> Path:
     """A project with a lock file and an environment that hides the system's packages, on this test's own machine."""
     shutil.copytree(built_project, project, symlinks=True, dirs_exist_ok=True)
+    # As if it had been made here: a copy would be made anew.
+    environment, activate = project / ".venv", project / ".venv/bin/activate"
+    activate.write_text(activate.read_text().replace(str(built_project), str(project)))
+    content.write(environment, content.Survey(environment).content({}, content.read(environment)))
+    receipt = venv.read_receipt(project)
+    assert receipt is not None
+    _state.write(environment / _files.RECEIPT, replace(receipt, path=environment))
     return project
 
 

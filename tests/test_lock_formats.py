@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from index_server import IndexServer
 from small_wheels import write_wheel
 from test_installers import fill, installed, library, nowhere
 
-from colab_env import _report, diagnose, planning, setting_up
+from colab_env import _report, diagnose, planning, setting_up, undoing
 from colab_env.errors import (
     ColabEnvError,
     HashMismatchError,
@@ -23,6 +24,7 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
+from colab_env.formats import pylock_toml
 from colab_env.locks import registry, requirements_text
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
@@ -87,7 +89,7 @@ def test_names_and_ranks_are_each_ones_own():
 def test_a_lock_file_is_found_by_its_name(project, any_format):
     for name in any_format.file_names:
         path = project / name
-        path.write_text("")
+        path.write_text('[build-system]\nbuild-backend = "other"\n' if name == "pyproject.toml" else "[metadata]\n")
         found = registry.find(project)
         assert (found.path, found.format) == (path, any_format)
         assert registry.find(Path("/"), path).format is any_format
@@ -116,6 +118,13 @@ def test_the_checksum_is_that_of_the_content_and_not_of_a_neighbour(project, any
 def test_options_that_a_format_lacks_are_refused_and_others_are_not(project, any_format, option, arguments, rest):
     path = locked(project, any_format)
     options = InstallOptions.from_arguments(**arguments)
+    (project / "pyproject.toml").write_text(
+        "[project.optional-dependencies]\nmore = []\n[dependency-groups]\nmore = []\n"
+    )
+    if any_format.name == "pylock.toml":
+        path.write_text('extras = ["more"]\ndependency-groups = ["more"]\n')
+    if any_format.is_loose:
+        (project / "pyproject.toml").unlink()
     if option in any_format.options:
         assert Request.read(project, Machine.detect(), options=options, **rest).lock.format is any_format
         return
@@ -155,6 +164,92 @@ def test_an_unknown_file_is_refused_with_the_names_of_all_that_are_known(project
     with pytest.raises(UsageError, match=r"unknown\.lock is not a lock file of a known kind") as caught:
         registry.find(project, "unknown.lock")
     assert all(name in caught.value.hint for name in any_format.file_names)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "arguments", "message", "there"),
+    [
+        ("uv.lock", "version = 1\n", {"extras": ["fats"]}, "uv.lock has no extra 'fats'", "it has fast"),
+        ("uv.lock", "version = 1\n", {"groups": ["tests"]}, "uv.lock has no group 'tests'", "it has dev, test"),
+        (
+            "poetry.lock",
+            NOTHING["poetry.lock"],
+            {"groups": ["tests"]},
+            "poetry.lock has no group 'tests'",
+            "dev, main, test",
+        ),
+        ("poetry.lock", NOTHING["poetry.lock"], {"extras": ["x"]}, "poetry.lock has no extra 'x'", "it has fast"),
+        (None, "", {"groups": ["tests"]}, "pyproject.toml has no group 'tests'", "dev, main, test"),
+        (
+            "pylock.toml",
+            'extras = ["a"]\n',
+            {"groups": ["test"]},
+            "pylock.toml has no group 'test'",
+            "it has no group at all",
+        ),
+        ("pylock.toml", 'extras = ["a"]\n', {"extras": ["b"]}, "pylock.toml has no extra 'b'", "it has a"),
+    ],
+)
+def test_an_extra_or_a_group_that_is_not_there_is_refused_with_those_that_are(
+    project, home, name, text, arguments, message, there
+):
+    (project / "pyproject.toml").write_text(
+        "[project]\nname = 'a'\nversion = '1'\n[project.optional-dependencies]\nfast = []\n"
+        "[dependency-groups]\ntest = []\n[tool.uv]\ndev-dependencies = ['six']\n"
+    )
+    if name:
+        (project / name).write_text(text)
+    before = sorted(project.iterdir())
+    with pytest.raises(UsageError, match=re.escape(message)) as caught:
+        setting_up.setup(project=project, interpreter="system", **arguments)
+    assert there in caught.value.hint
+    assert sorted(project.iterdir()) == before
+
+
+def test_a_group_of_pylock_comes_beside_its_default_groups(project):
+    groups = 'dependency-groups = ["default", "test"]\ndefault-groups = ["default"]\n'
+    (project / "pylock.toml").write_text(groups)
+    lock = registry.find(project)
+    assert pylock_toml._options(lock, Selection(groups=("test",))) == ["--group=default", "--group=test"]
+    assert pylock_toml._options(lock, Selection()) == []
+
+
+@pytest.mark.parametrize("name", ["conda-lock.yml", "pixi.lock", "pixi.toml"])
+def test_what_nobody_here_reads_is_refused_with_the_next_step_and_never_an_empty_environment(project, home, name):
+    (project / name).write_text("version = 1\n")
+    for arguments in ({}, {"lock": name}):
+        with pytest.raises(UsageError, match=re.escape(name)) as caught:
+            setting_up.setup(project=project, interpreter="system", **arguments)
+        assert "run `" in caught.value.hint
+    assert [each.name for each in project.iterdir()] == [name]
+    (project / "requirements.txt").write_text("six\n")
+    assert registry.find(project).path.name == "requirements.txt"
+
+
+def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
+    (project / "setup.cfg").write_text("[flake8]\nmax-line-length = 100\n")
+    assert registry.find(project).format.is_made_by_tool
+    (project / "setup.cfg").write_text("[metadata]\nname = a\n[options]\npython_requires = >=3.9\n")
+    lock = registry.find(project)
+    assert (lock.format.name, lock.requires_python) == ("setup.py", ">=3.9")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ('[build-system]\nbuild-backend = "flit_core.buildapi"\n[tool.flit.metadata]\nmodule = "x"\n', True),
+        ('[build-system]\nbuild-backend = "setuptools.build_meta"\n', False),
+        ('[build-system]\nbuild-backend = "hatchling.build"\n[project]\nname = "x"\n', False),
+        ('[build-system]\nbuild-backend = "poetry.core.masonry.api"\n[tool.poetry]\n', False),
+        ("[tool.ruff]\n", False),
+    ],
+)
+def test_a_project_that_only_its_backend_knows_is_built(project, text, is_one):
+    (project / "pyproject.toml").write_text(text)
+    assert (registry.find(project).format.name == "setup.py") == is_one
+    if not is_one:
+        with pytest.raises(UsageError, match="not a lock file of a known kind"):
+            registry.find(project, "pyproject.toml")
 
 
 def test_status_names_the_lock_file_without_reading_a_tool(project, any_format, no_children):
@@ -616,6 +711,65 @@ def test_what_is_locked_is_installed_and_a_wrong_file_is_not(machine, project, n
     with pytest.raises(HashMismatchError, match=r"six==1\.16\.0"):
         fill(project, **fill_again)
     assert installed(project) == {"six-1.16.0", "frompath-1.0"}
+
+
+SETUP_PY = """\
+from setuptools import setup
+setup(name="oldone", version="1.0", py_modules=["oldone"], python_requires=">=3.8",
+      install_requires=["six==1.16.0"], extras_require={"fast": ["idna==3.6"]})
+"""
+
+
+@pytest.mark.network
+def test_a_lone_setup_py_is_installed_with_what_it_needs_and_nothing_is_written_beside_it(machine, project):
+    (project / "setup.py").write_text(SETUP_PY)
+    (project / "oldone.py").write_text("")
+    assert registry.find(project).requires_python == ">=3.8"
+    with pytest.raises(UsageError, match=r"setup\.py has no extra 'fats'"):
+        fill(project, python=machine.python, extras=["fats"])
+    assert not (project / ".venv").exists()
+    assert "Packages from setup.py" in fill(project, python=machine.python, extras=["fast"]).notes
+    assert installed(project) == {"six-1.16.0", "idna-3.6", "oldone-1.0"}
+    left = {path.name for path in project.iterdir()} - {"oldone.egg-info"}  # setuptools makes it
+    assert left == {"setup.py", "oldone.py", ".venv"}
+    assert not fill(project, python=machine.python, extras=["fast"]).changed
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("kind", ["poetry", "requirements", "setup.py"])
+def test_git_sees_nothing_of_a_set_up_and_undo_takes_all_of_it_back(machine, project, kind):
+    def git(*arguments):
+        options = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.excludesFile=/dev/null")
+        done = subprocess.run(["git", *options, *arguments], cwd=project, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    if kind == "setup.py":
+        (project / "setup.py").write_text(SETUP_PY.replace('"six==1.16.0"', ""))
+        (project / "oldone.py").write_text("")
+        (project / "pyproject.toml").write_text('[build-system]\nrequires = ["setuptools"]\n')
+        (project / ".gitignore").write_text("*.egg-info\n")  # which setuptools makes
+    elif kind == "requirements":
+        (project / "requirements.txt").write_text("six==1.16.0\n")
+    else:
+        (project / "pyproject.toml").write_text('[tool.poetry]\nname = "lesson"\nversion = "1"\npackage-mode = false\n')
+        (project / "poetry.lock").write_text(
+            'package = []\n\n[metadata]\nlock-version = "2.1"\npython-versions = "*"\n'
+            'content-hash = "115cf985d932e9bf5f540555bbdd75decbb62cac81e399375fc19f6277f8c1d8"\n'
+        )
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "a")
+    fill(project, python=machine.python)
+    assert git("status", "--porcelain") == ""
+    assert undoing.undo("configure_venv").complete
+    assert git("status", "--porcelain", "--ignored").replace("!! oldone.egg-info/\n", "") == ""
+
+
+def test_an_environment_without_packages_says_so(machine, project):
+    (project / "requirements.txt").write_text("# nothing yet\n")
+    result = fill(project, python=machine.python)
+    assert "no packages: nothing that was read asks for any" in result.notes
+    assert installed(project) == set()
 
 
 PASSWORD = "s3cret-and-long"

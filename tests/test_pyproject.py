@@ -57,7 +57,7 @@ def test_a_project_is_named_for_its_directory(tmp_path, directory, name):
 )
 def test_a_project_that_is_complete_is_not_written(project, text):
     (project / "pyproject.toml").write_text(text)
-    assert complete(project) == ["poetry.toml"]
+    assert complete(project) == []  # no poetry.toml either: it would be the owner's
     assert (project / "pyproject.toml").read_text() == text
 
 
@@ -118,59 +118,33 @@ def test_what_the_project_table_says_already_wins(project):
 
 
 def test_line_ends_stay_as_they_are(project):
-    for name, text in {"pyproject.toml": TOOLS, "poetry.toml": "[installer]\nparallel = true\n"}.items():
-        (project / name).write_bytes(text.replace("\n", "\r\n").encode())
-    complete(project)
-    for name in ("pyproject.toml", "poetry.toml"):
-        before = (project / name).read_bytes()
-        assert before.count(b"\n") == before.count(b"\r\n") > 2
-        assert tomlkit.parse(before.decode())
+    path = project / "pyproject.toml"
+    path.write_bytes(TOOLS.replace("\n", "\r\n").encode())
+    assert complete(project) == ["pyproject.toml"]
+    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n") > 2
+    assert tomlkit.parse(path.read_text())
 
 
-SETTINGS = """\
-# Ours.
-[virtualenvs]
-prompt = "lesson"  # short
-in-project = false
-
-[virtualenvs.options]
-always-copy = true
-
-[installer]
-parallel = false
-"""
-
-
-def test_poetrys_other_settings_stay(project):
-    (project / "poetry.toml").write_text(SETTINGS)
-    assert "poetry.toml" in complete(project)
-    text = (project / "poetry.toml").read_text()
-    parsed = tomlkit.parse(text).unwrap()
-    assert parsed["virtualenvs"] == {
-        "prompt": "lesson",
-        "in-project": True,
-        "options": {"always-copy": True, "system-site-packages": True},
-    }
-    assert parsed["installer"] == {"parallel": False}
-    assert [line for line in SETTINGS.splitlines() if line not in text and "in-project" not in line] == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "virtualenvs.prompt = 'x'\n",
-        "[virtualenvs.options]\nno-pip = true\n",
-        "[virtualenvs]\noptions = { no-pip = true }\n",
-        "# x\n",
-    ],
-)
-def test_poetrys_settings_may_be_spelled_in_any_way(project, text):
+@pytest.mark.parametrize("text", ["[virtualenvs]\nin-project = false\n", "virtualenvs.prompt = 'x'\n", "# x\n", ""])
+def test_the_owners_poetry_toml_is_left_alone(project, text):
     (project / "poetry.toml").write_text(text)
-    before = tomlkit.parse(text).unwrap().get("virtualenvs", {})
-    complete(project, visible=False)
-    after = tomlkit.parse((project / "poetry.toml").read_text()).unwrap()["virtualenvs"]
-    options = {**before.get("options", {}), "system-site-packages": False}
-    assert after == {**before, "in-project": True, "options": options}
+    assert complete(project, visible=False) == ["pyproject.toml"]
+    assert (project / "poetry.toml").read_text() == text
+
+
+def test_our_own_poetry_toml_follows_the_wanted_view(project):
+    complete(project)
+    assert complete(project, visible=False) == ["poetry.toml"]
+    assert "system-site-packages = false" in (project / "poetry.toml").read_text()
+
+
+@pytest.mark.parametrize("more", ["", "[tool.ruff]\n"])
+def test_a_file_that_says_how_something_is_built_is_left_alone(project, more):
+    text = f'[build-system]\nrequires = ["setuptools"]\n{more}'
+    (project / "pyproject.toml").write_text(text)
+    with pytest.raises(ProjectFileError, match=r"has no \[project\]"):
+        complete(project)
+    assert {path.name: path.read_text() for path in project.iterdir()} == {"pyproject.toml": text}
 
 
 @pytest.mark.parametrize(

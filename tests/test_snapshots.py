@@ -61,7 +61,10 @@ def made(project: Path, pythons: list[Interpreter], home: Path) -> Path:
 
 def hand_made(project: Path, python: Interpreter, options: InstallOptions = InstallOptions()) -> Path:  # noqa: B008  (frozen)
     runtime = Machine.detect()
-    (project / "pyproject.toml").write_text('[project]\nname = "lesson"\nversion = "1"\n')
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "lesson"\nversion = "1"\n[project.optional-dependencies]\nplots = []\n'
+        "[dependency-groups]\ndev = []\n"
+    )
     (project / "poetry.lock").write_text("[metadata]\n# locked\n")
     environment = project / ".venv"
     site = environment / "lib" / f"python{python.short_version}" / "site-packages"

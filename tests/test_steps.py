@@ -327,14 +327,24 @@ def test_another_python_makes_the_environment_anew(filled, pythons):
         answer(filled / ".venv/bin/python", "import six, sys; print('%d.%d.%d' % sys.version_info[:3])")
         == pythons[1].version
     )
-    assert sorted(path.name for path in filled.iterdir()) == [".venv", "poetry.lock", "poetry.toml", "pyproject.toml"]
+    assert sorted(path.name for path in filled.iterdir()) == [".venv", "poetry.lock", "pyproject.toml"]
+
+
+def test_the_command_poetry_takes_the_projects_environment_whatever_its_settings_say(filled, machine):
+    settings = "[virtualenvs]\nin-project = false\n"
+    (filled / "poetry.toml").write_text(settings)
+    steps.configure_venv(filled, system_site_packages=False)
+    assert (filled / "poetry.toml").read_text() == settings
+    argv = [machine.data / "bin/poetry", "env", "info", "--path"]
+    done = subprocess.run(argv, cwd=filled, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(filled / ".venv")
 
 
 def test_another_view_of_the_systems_packages_makes_the_environment_anew(filled):
     result = steps.configure_venv(filled, system_site_packages=True)
     assert result.reason == "the virtual environment does not see the system's packages"
     assert venv.sees_system(filled)
-    assert "system-site-packages = true" in (filled / "poetry.toml").read_text()
+    assert not (filled / "poetry.toml").exists()  # it would be the owner's
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -475,7 +485,7 @@ def test_killed_while_rebuilding_a_project_is_healed_by_the_next_run(filled, sto
     stop(CONFIGURE.format(project=str(filled)), when=gone, how=signal.SIGKILL)
     assert steps.configure_venv(filled).changed
     assert {"idna-3.6", "six-1.16.0"} <= installed(filled)
-    assert sorted(path.name for path in filled.iterdir()) == [".venv", "poetry.lock", "poetry.toml", "pyproject.toml"]
+    assert sorted(path.name for path in filled.iterdir()) == [".venv", "poetry.lock", "pyproject.toml"]
 
 
 def test_without_a_network_nothing_is_changed(filled, offline):

@@ -60,6 +60,12 @@ class PoetryLock(LockFormat):
         with reading(made):
             return poetry_sources.read(made.text)
 
+    def extras(self, lock: LockFile) -> Collection[str]:
+        return lock.pyproject.extras
+
+    def groups(self, lock: LockFile) -> Collection[str]:
+        return ["main", *lock.pyproject.groups]
+
     def check_content(self, lock: LockFile) -> None:
         super().check_content(lock)
         if lock.is_there and not _METADATA.search(lock.content):

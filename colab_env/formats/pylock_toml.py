@@ -37,11 +37,17 @@ class PylockToml(LockFormat):
     def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
         return None if python_is_there else read(lock.text)
 
+    def extras(self, lock: LockFile) -> Collection[str]:
+        return _listed(lock, "extras")
+
+    def groups(self, lock: LockFile) -> Collection[str]:
+        return _listed(lock, "dependency-groups")
+
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
         return installing.installer(machine, pyproject=lock.pyproject).pylock(
-            lock.path, python=python, options=_options(selection)
+            lock.path, python=python, options=_options(lock, selection)
         )
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
@@ -50,13 +56,13 @@ class PylockToml(LockFormat):
         with _files.private_directory(target.machine.data) as scratch:
             path = lock.path
             if selection.left_out is not None:
-                text = installer.pylock(lock.path, python=target.python, options=_options(selection))
+                text = installer.pylock(lock.path, python=target.python, options=_options(lock, selection))
                 path = scratch / "pylock.toml"
                 names = selection.left_out(text)
                 with reading(lock):
                     left = without(lock.text, names, directory=lock.directory)
                 _files.write_text(path, left)
-            argv: list[str | Path] = [*target.options, "--exact", *_options(selection), "-r", path]
+            argv: list[str | Path] = [*target.options, "--exact", *_options(lock, selection), "-r", path]
             installer.install(argv, python=target.python, cwd=lock.directory)
         if target.pip:  # uv takes nothing else beside a pylock.toml
             installer.install([*target.options, "pip"], python=target.python, cwd=lock.directory)
@@ -64,9 +70,15 @@ class PylockToml(LockFormat):
             return hashes(lock.text)
 
 
-def _options(selection: Selection) -> list[str]:
-    extras = [f"--extra={name}" for name in selection.extras]
-    return [*extras, *(f"--group={name}" for name in selection.groups or ())]
+def _options(lock: LockFile, selection: Selection) -> list[str]:
+    # uv leaves the default groups out where one is named, and the main packages may be such a group.
+    named = dict.fromkeys([*_listed(lock, "default-groups"), *selection.groups]) if selection.groups else ()
+    return [*(f"--extra={name}" for name in selection.extras), *(f"--group={name}" for name in named)]
+
+
+def _listed(lock: LockFile, key: str) -> list[str]:
+    with reading(lock):
+        return [str(each) for each in toml_text.parsed(lock.text).get(key, [])]
 
 
 def read(text: str) -> str:

@@ -20,7 +20,7 @@ class RequirementsTxt(LockFormat):
 
     name = "requirements.txt"
     rank = 60
-    file_names = ("requirements.txt",)
+    file_names = ("requirements.txt", "requirements.in")
     suffixes = (".txt", ".in")
     options = frozenset({"keep", "isolated"})
     is_loose = True

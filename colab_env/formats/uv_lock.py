@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ class UvLock(LockFormat):
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return [(lock.path.name, lock.content), (lock.pyproject.path.name, lock.pyproject.content or b"")]
+
+    def extras(self, lock: LockFile) -> Collection[str] | None:
+        return None if lock.pyproject.content is None else lock.pyproject.extras
+
+    def groups(self, lock: LockFile) -> Collection[str] | None:
+        return None if lock.pyproject.content is None else lock.pyproject.groups
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True

@@ -1,19 +1,24 @@
 """The kernel layer: a directory with what a kernel needs beside the project's own packages.
 
 Everywhere that is ipykernel. On Colab it is also the running machine's own `google.colab`, with the packages it needs
-to start. The layer is shared by all projects on one Python and is visible in kernels only (see `_launch.py`), so that
-installing, locking and syncing a project never meet it.
+to start. It is visible in kernels only (see `_launch.py`), so that installing, locking and syncing a project never meet
+it. There the project's own packages come first: where its versions do not fit the tested ones (`pins.KERNEL`), a layer is
+resolved around them. All other projects on one Python share one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _state, pins
+from colab_env import _files, _process, _state, pins, venv
+from colab_env.errors import CommandError
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -26,11 +31,14 @@ _STANDALONE = _PACKAGE / "standalone"
 _LAUNCHER = "colab_kernel_launcher.py"
 # What `import colab_env` finds in a kernel: it asks the machine's own Python, where the package is.
 _REMOTE = ("_remote.py", "_leave.py", "_plain.py", "_remote_magics.py")
+_VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)*(\+[\w.]+)?", re.ASCII)
 # The first proves that the packages work together. Both, side by side, compile what the first kernel, and its first
 # completion, traceback and shell command, would wait for; not every version has all of the second.
-_PROOF = (
-    "import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager"
-)
+_PROOF = """\
+import IPython.core.completer, ipykernel.kernelapp, ipykernel.ipkernel, ipykernel.zmqshell, jupyter_client.manager
+from jupyter_client import jsonutil
+jsonutil.parse_date("2020-01-01T00:00:00.0Z")  # as every message has one
+"""
 _COMPILED = """\
 import contextlib, importlib
 for name in ("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"):
@@ -64,10 +72,30 @@ class Origin:
     path: Path
 
 
-def directory(machine: Machine, python: Interpreter) -> Path:
-    """Return the layer's place: one for each Python and each set of inputs."""
-    digest = hashlib.sha256(json.dumps(_inputs(machine, python), sort_keys=True).encode()).hexdigest()
-    return machine.data / "layers" / f"{python.tag}-{digest[:12]}"
+def unfit(versions: Mapping[str, str], *, python: Interpreter, machine: Machine) -> dict[str, str]:
+    """Return which of a project's `versions` (by normalized name) its kernel's packages have to be resolved around.
+
+    None where the tested ones fit them all, else every one that ipykernel might bring.
+    """
+    tested = _tested(python.short_version, colab=machine.is_colab)
+    known = {name: version for name in tested if (version := versions.get(name)) and _VERSION.fullmatch(version)}
+    return known if _refused(known, tested) else {}
+
+
+def directory(machine: Machine, python: Interpreter, around: Mapping[str, str] | None = None) -> Path:
+    """Return the layer's place: one for each Python and each set of inputs, and of versions that it is resolved `around`."""
+    own = f"-{_digest(around)[:8]}" if around else ""
+    return machine.data / "layers" / f"{python.tag}-{_digest(_inputs(machine, python))[:12]}{own}"
+
+
+def of_environment(environment: Path, *, machine: Machine, python: Interpreter) -> Path:
+    """Return the place of the layer that fits what is installed in an environment."""
+    return directory(machine, python, unfit(venv.versions(environment), python=python, machine=machine))
+
+
+def is_name_of(name: str, machine: Machine, python: Interpreter) -> bool:
+    """Say whether a layer of this name is for this machine and Python, whatever it was resolved around."""
+    return re.fullmatch(re.escape(directory(machine, python).name) + "(-[0-9a-f]{8})?", name) is not None
 
 
 def launcher(layer: Path) -> Path:
@@ -78,6 +106,11 @@ def launcher(layer: Path) -> Path:
 def site(layer: Path) -> Path:
     """Return the layer's directory of packages."""
     return layer / "site"
+
+
+def ahead_site(layer: Path) -> Path:
+    """Return the layer's directory of packages that come before the project's own; most layers have none."""
+    return layer / "ahead"
 
 
 def health_check(layer: Path) -> str | None:
@@ -97,37 +130,82 @@ def health_check(layer: Path) -> str | None:
     return None
 
 
-def build(layer: Path, *, machine: Machine, python: Interpreter, installer: WheelInstaller) -> None:
-    """Install the packages, on Colab graft its `google.colab`, and prove that they import."""
-    from colab_env import content  # only what builds waits for its imports
+def build(
+    layer: Path,
+    *,
+    machine: Machine,
+    python: Interpreter,
+    installer: WheelInstaller,
+    around: Mapping[str, str] | None = None,
+) -> str | None:
+    """Install the packages, on Colab graft its `google.colab`, and prove that they import.
+
+    Where nothing works with all versions that they are to be resolved `around`, some packages come before the project's own
+    in its kernels. Returns a sentence that says so, or None.
+    """
+
+    def fill(chosen: Mapping[str, str], limits: Mapping[str, str], ahead: Collection[str] = ()) -> None:
+        _fill(layer, machine=machine, python=python, installer=installer, chosen=(chosen, limits), ahead=ahead)
 
     with _files.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
-        wanted = kernel_requirements(python.short_version, colab=machine.is_colab)
+        if not around:
+            fill({}, {})
+            return None
+        for limits in ({}, pins.MODEST):
+            with contextlib.suppress(CommandError):
+                fill(around, limits)
+                return None
+        refused = _refused(around, _tested(python.short_version, colab=machine.is_colab))
+        fill({}, {}, refused)
+        there = _installed(ahead_site(layer))
+    named = [f"{name} {there[name]} and not {around[name]}" for name in sorted(there.keys() & around.keys())]
+    return f"no ipykernel works with this project's packages: in its kernel is {', '.join(named)}"
 
-        def install() -> None:
-            _files.empty(layer)
-            for each in wanted:
-                installer.install(each.names, python=python.path, target=site(layer), alone=each.alone)
 
-        survey, _ = content.prove(layer, install, unpacked=installer)
-        if machine.colab_packages is not None:
-            _graft(machine.colab_packages, site(layer))
-        _add_remote(layer, machine)
-        _files.copy(_STANDALONE / "_launch.py", launcher(layer))
-        environ = {**_process.child_environ(machine.environ), "PYTHONPATH": str(site(layer))}
-        _process.run_parallel(
-            lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
-            lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
-        )
-        content.write(layer, content.Survey(layer, earlier=survey).content({}))
-        receipt = Receipt(inputs=_inputs(machine, python), entries=tuple(_entries(layer)))
-        _state.complete(layer, receipt)
+def _fill(
+    layer: Path,
+    *,
+    machine: Machine,
+    python: Interpreter,
+    installer: WheelInstaller,
+    chosen: tuple[Mapping[str, str], Mapping[str, str]],
+    ahead: Collection[str],
+) -> None:
+    from colab_env import content  # only what builds waits for its imports
+
+    (around, limits), path = chosen, layer / "constraints.txt"
+    short_version, colab = python.short_version, machine.is_colab
+
+    def install() -> None:
+        _files.empty(layer)
+        _files.write_text(path, kernel_constraints(short_version, colab=colab, around=around, limits=limits))
+        for each in kernel_requirements(short_version, colab=colab, around=around):
+            installer.install(each.names, python=python.path, target=site(layer), alone=each.alone, constraints=path)
+        before = [f"{name}=={version}" for name, version in _installed(site(layer)).items() if name in ahead]
+        if before:
+            installer.install(before, python=python.path, target=ahead_site(layer), alone=True)
+
+    survey, _ = content.prove(layer, install, unpacked=installer)
+    if machine.colab_packages is not None:
+        _graft(machine.colab_packages, site(layer))
+    _add_remote(layer, machine)
+    _files.copy(_STANDALONE / "_launch.py", launcher(layer))
+    environ = {**_process.child_environ(machine.environ), "PYTHONPATH": str(site(layer))}
+    _process.run_parallel(
+        lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
+        lambda: _process.run([python.path, "-c", _COMPILED], environ=environ, check=False),
+    )
+    content.write(layer, content.Survey(layer, earlier=survey).content({}))
+    inputs = {**_inputs(machine, python), **({"around": dict(around)} if around else {})}
+    _state.complete(layer, Receipt(inputs=inputs, entries=tuple(_entries(layer))))
 
 
 def versions(layer: Path) -> dict[str, str]:
-    """Return the versions of IPython and ipykernel in the layer."""
-    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in site(layer).glob("*.dist-info"))
-    return {name: version for name, _, version in found if name in ("ipython", "ipykernel")}
+    """Return the versions of IPython and ipykernel in the layer, and of what it has before the project's own."""
+    found = _installed(site(layer))
+    return {name: version for name, version in found.items() if name in ("ipython", "ipykernel")} | _installed(
+        ahead_site(layer)
+    )
 
 
 def _graft(colab_packages: Path, target: Path) -> None:
@@ -152,26 +230,66 @@ def _origin_file(layer: Path) -> Path:
     return site(layer) / "colab_env" / "machine.json"
 
 
-def kernel_requirements(short_version: str, *, colab: bool) -> tuple[pins.Requirements, ...]:
-    """Return what the kernel layer for Python X.Y consists of."""
+def kernel_requirements(
+    short_version: str, *, colab: bool, around: Mapping[str, str] | None = None
+) -> tuple[pins.Requirements, ...]:
+    """Return what the kernel layer for Python X.Y consists of.
+
+    These are the pinned versions, or the newest up to them that fit those of a project that it is resolved `around`.
+    """
+    if colab:
+        ipython, ipykernel = pins.COLAB.get(short_version, pins.COLAB_NEWER)
+        pinned = {"ipykernel": ipykernel, "ipython": ipython}
+    else:
+        pinned = {"ipykernel": pins.PLAIN.get(short_version, pins.PLAIN_NEWER)}
+    known, operator = around or {}, "<=" if around else "=="
+    names = [name if name in known else f"{name}{operator}{version}" for name, version in pinned.items()]
     if not colab:
-        return (pins.Requirements(names=(f"ipykernel=={pins.PLAIN.get(short_version, pins.PLAIN_NEWER)}",)),)
-    ipython, ipykernel = pins.COLAB.get(short_version, pins.COLAB_NEWER)
-    return pins.Requirements(
-        names=(f"ipykernel=={ipykernel}", f"ipython=={ipython}", *pins.COLAB_START)
-    ), pins.COLAB_WIDGETS
+        return (pins.Requirements(names=tuple(names)),)
+    return pins.Requirements(names=(*names, *pins.COLAB_START)), pins.COLAB_WIDGETS
+
+
+def kernel_constraints(
+    short_version: str,
+    *,
+    colab: bool,
+    around: Mapping[str, str] | None = None,
+    limits: Mapping[str, str] | None = None,
+) -> str:
+    """Return, in pip's format, which versions are taken: up to the tested, within `limits`, and a project's own."""
+    allowed = {name: f"<={newest}" for name, (newest, _) in _tested(short_version, colab=colab).items()}
+    if around:
+        allowed |= {**pins.OLDEST, **(limits or {}), **{name: f"=={version}" for name, version in around.items()}}
+    return "".join(f"{name}{limit}\n" for name, limit in sorted(allowed.items()))
+
+
+def _tested(short_version: str, *, colab: bool) -> Mapping[str, tuple[str, str]]:
+    return pins.KERNEL_COLAB_NEWER if colab and short_version not in pins.COLAB else pins.KERNEL
+
+
+def _refused(versions: Mapping[str, str], tested: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Return the names of which the tested packages do not accept this version."""
+    from packaging.specifiers import SpecifierSet
+
+    accepted = {name: SpecifierSet(tested[name][1]) for name in versions}
+    return [name for name, version in versions.items() if not accepted[name].contains(version, prereleases=True)]
 
 
 def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
-    own = hashlib.sha256()
+    own, colab = hashlib.sha256(), machine.is_colab
     for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
         own.update((_STANDALONE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
-        "requirements": [asdict(each) for each in kernel_requirements(python.short_version, colab=machine.is_colab)],
+        "requirements": [asdict(each) for each in kernel_requirements(python.short_version, colab=colab)],
+        "constraints": kernel_constraints(python.short_version, colab=colab),
         "colab": _fingerprint(machine.colab_packages),
         "own": own.hexdigest(),
     }
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(colab_packages: Path | None) -> str | None:
@@ -183,6 +301,10 @@ def _fingerprint(colab_packages: Path | None) -> str | None:
         status = path.stat()
         digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _installed(directory: Path) -> dict[str, str]:
+    return venv.versions_in(directory.glob("*.dist-info"))
 
 
 def _entries(layer: Path) -> list[str]:

@@ -30,6 +30,7 @@ _WHY = {
     "$": "a variable is put in there",
     "{": "Jupyter puts something else in there",
 }
+_USUAL = re.compile(r"py\d+(-|\Z)")  # how the names begin that nobody gave
 UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
 _PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
@@ -185,6 +186,27 @@ def check_kernel_name(name: str) -> str:
 
 def directory(machine: Machine, name: str) -> Path:
     return machine.jupyter / "kernels" / name
+
+
+def default_name(machine: Machine, project: Path, python: Interpreter) -> str:
+    """Return the name for a project's kernel that nobody named: its own, else one such as "py312" or "py312-lesson".
+
+    A name that somebody gave it before stays. None is taken from another project whose environment is there.
+    """
+    usual = f"py{python.short_version.replace('.', '')}"
+    there = {kernel.name: kernel for kernel in registered(machine)}
+    own = [kernel.name for kernel in there.values() if kernel.ours and kernel.project == project]
+    if given := [name for name in own if not _USUAL.match(name)]:
+        return given[0]
+    label = re.sub(r"[^a-z0-9._]+", "-", project.name.lower()).strip("-.") or "root"
+    names = (usual, *(f"{usual}-{label}{number}" for number in ("", *(f"-{each}" for each in range(2, 1000)))))
+    return next(name for name in names if name not in there or name in own or not _is_in_use(there[name]))
+
+
+def _is_in_use(kernel: Kernel) -> bool:
+    """Say whether a kernel is somebody else's, or of a project whose environment is there."""
+    project = kernel.project
+    return not kernel.ours or (project is not None and (environment_of(project) / "pyvenv.cfg").is_file())
 
 
 def check_free(machine: Machine, name: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from colab_env import _files
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import installing
+from colab_env.locks.requirements_text import normalized
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
+# A package in TOML, in JSON, in a requirements file.
+_NAMED = (
+    re.compile(r"""(?m)^name = "([^"\n]+)"\nversion = "([^"\n]+)\""""),
+    re.compile(r'"([\w.-]+)": \{[^{}]*"version": "==([^"\n]+)"'),
+    re.compile(r"(?m)^([\w.-]+)(?:\[[\w., -]*\])?[ \t]*==[ \t]*([^\s;#\\,]+)"),
+)
 _CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 
 
@@ -68,6 +75,27 @@ class LockFile:
     def asks_for_python(self) -> Path:
         """Return the file that `requires_python` stands in."""
         return self.path if self.format.names_python and self.is_there else self.pyproject.path
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return the versions that the file seems to name, by normalized name, where it is one for each.
+
+        Good enough for what may begin before the environment is there, whatever the format.
+        """
+        text = self.content.decode("utf-8", "replace") if self.is_there else ""
+        found: dict[str, set[str]] = {}
+        for name, version in (each for pattern in _NAMED for each in pattern.findall(text)):
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
+        return {name: versions.pop() for name, versions in found.items() if len(versions) == 1}
+
+    def named_at(self, name: str) -> str | None:
+        """Return the file and line that name a distribution, such as "requirements.txt, line 3", or None."""
+        pattern = re.compile(rb"(?i)(?<![\w.-])" + re.escape(name).replace("\\-", "[-_.]+").encode() + rb"(?![\w-])")
+        for file, content in self.format.inputs(self):
+            if found := pattern.search(content):
+                line = content.count(b"\n", 0, found.start()) + 1
+                return f"{file}, line {line}"
+        return None
 
     @cached_property
     def digest(self) -> str:
@@ -162,6 +190,28 @@ class LockFormat:
                     msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
                 )
         self.check_content(lock)
+        named = [("extra", selection.extras, self.extras), ("group", selection.groups or (), self.groups)]
+        for word, names, known in named:
+            there = known(lock) if names else None
+            if there is None:
+                continue
+            absent = [name for name in names if normalized(name) not in map(normalized, there)]
+            if absent:
+                msg = f"{short(lock.path if lock.is_there else lock.pyproject.path)} has no {word} {absent[0]!r}"
+                listed = ", ".join(sorted(there)) or f"no {word} at all"
+                raise UsageError(msg, hint=f"it has {listed}; nothing was changed")
+
+    def is_one(self, lock: LockFile) -> bool:
+        """Say whether a file by one of the format's names is of the format: not every setup.cfg describes a package."""
+        return True
+
+    def extras(self, lock: LockFile) -> Collection[str] | None:
+        """Return the extras that can be chosen, or None where only its tool knows them."""
+        return None
+
+    def groups(self, lock: LockFile) -> Collection[str] | None:
+        """Return the groups that can be chosen besides the main dependencies, or None where only its tool knows them."""
+        return None
 
     def check_content(self, lock: LockFile) -> None:
         """Raise ProjectFileError for a file that nobody can read, before anything is done: as far as that is quickly seen."""

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_PIXI = "run `pixi workspace export conda-environment environment.yml`, which is read, then this call again"
+# What says what a project needs, and nobody here reads: never an empty environment instead.
+_UNREAD = {
+    "conda-lock.yml": "run `conda-lock render --kind env`, then give that file with lock=...",
+    "pixi.lock": _PIXI,
+    "pixi.toml": _PIXI,
+}
+
+
 @functools.cache
 def all_formats() -> tuple[LockFormat, ...]:
     """Return the formats in the order in which they are looked for."""
@@ -46,7 +55,11 @@ def find(project: Path, lock: str | Path | None = None, *, pyproject: Pyproject 
     pyproject = pyproject or Pyproject.read(project)
     if lock is not None:
         return _named(project / _files.named_path(lock), pyproject)
-    return next(iter(candidates(project, pyproject=pyproject)), None) or to_be_made(project, pyproject)
+    if found := candidates(project, pyproject=pyproject):
+        return found[0]
+    if not pyproject.has_dependencies:
+        _require_read(*(name for name in _UNREAD if os.path.lexists(project / name)))
+    return to_be_made(project, pyproject)
 
 
 def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[LockFile]:
@@ -57,6 +70,7 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     pyproject = pyproject or Pyproject.read(project)
     named = [(project / name, each) for each in all_formats() for name in each.file_names]
     there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if os.path.lexists(path)]
+    there = [each for each in there if each.format.is_one(each)]
     if any(each.format.is_loose for each in there) and pyproject.has_dependencies:
         there = [each for each in there if not each.format.is_loose]
     return there
@@ -68,17 +82,26 @@ def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:
     return LockFile(path=project / made.file_names[0], format=made, pyproject=pyproject)
 
 
+def _require_read(*names: str) -> None:
+    """Raise UsageError for the first file that nobody here reads."""
+    if unread := [name for name in names if name in _UNREAD]:
+        msg = f"{unread[0]} is not read by colab-env"
+        raise UsageError(msg, hint=f"{_UNREAD[unread[0]]}; nothing was changed")
+
+
 def _named(path: Path, pyproject: Pyproject) -> LockFile:
     path = path.absolute()
+    _require_read(path.name)
     # A whole name says more than its end.
     exact = (each for each in all_formats() if path.name in each.file_names)
     known = next(exact, None) or next((each for each in all_formats() if each.matches(path.name)), None)
-    if known is None:
+    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
+    found = LockFile(path=path, format=known, pyproject=beside) if known is not None else None
+    if found is None or (found.is_there and not found.format.is_one(found)):
         msg = f"{path.name} is not a lock file of a known kind"
         names = ", ".join(name for each in all_formats() for name in each.file_names)
         raise UsageError(msg, hint=f"give one of {names}, or a script or notebook with a block of PEP 723")
-    if not os.path.lexists(path):
+    if not found.is_there:
         msg = f"there is no lock file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the project; nothing was changed")
-    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
-    return LockFile(path=path, format=known, pyproject=beside)
+    return found

@@ -61,8 +61,8 @@ class UvInstaller:
             return self.export(lock, python=python, options=["--script", script])
         return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
 
-    def compile(self, source: Path, *, python: Path) -> str:
-        """Resolve a requirements file to exact versions with hashes, in pip's format."""
+    def compile(self, source: Path, *, python: Path, extras: Sequence[str] = ()) -> str:
+        """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format."""
         argv: list[str | Path] = [
             "pip",
             "compile",
@@ -71,6 +71,7 @@ class UvInstaller:
             "--generate-hashes",
             "--python",
             python,
+            *(f"--extra={name}" for name in extras),
             source,
         ]
         return self._written(argv, cwd=source.parent)
@@ -156,5 +157,4 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
 
 
 def _tail(text: str, start: int) -> str:
-    lines = [line for line in text[start:].splitlines() if line.strip()]
-    return "\n".join(f"    {line.strip()}" for line in lines[:14])
+    return "\n".join(f"    {line.strip()}" for line in _process.decisive_lines(text[start:].splitlines()))

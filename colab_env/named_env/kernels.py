@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from colab_env import _files, index, uv
+from colab_env import _files, index, uv, venv
 from colab_env.errors import KernelNameError, KernelTakenError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
@@ -24,7 +24,8 @@ def register(place: NamedEnvironment, *, machine: Machine) -> None:
     with _files.locked(machine.data / "locks" / "conda"):
         if colab_layer.health_check(work.layer):
             installer = uv.tool_installer(machine, index.settings(machine))
-            colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer)
+            around = colab_layer.unfit(venv.versions(work.environment), python=work.python, machine=machine)
+            colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer, around=around)
     with _files.locked(machine.data / "locks" / "kernels"):
         if work.check():
             work.build()

@@ -109,7 +109,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "left": files_now(project),
         "python": {**asdict(python), "path": str(python.path)},
         "build": build,
-        "layer": colab_layer.directory(machine, python).name,
+        "layer": colab_layer.of_environment(project / venv.NAME, machine=machine, python=python).name,
         "poetry": poetry.installed_version(machine),
         "kernel": kernels[0] if kernels else None,
         "packages": venv.packages(project),
@@ -134,7 +134,8 @@ def name_of(machine: Machine, described: Manifest) -> Name:
 def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
     own = source_of(python, machine).own_prefix(python, machine)
-    places = {**own_places(machine, project, python), **({"python": own} if own else {})}
+    layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
+    places = {**own_places(machine, project, layer=layer), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
         Tree(name=name, place=place, without=without.get(name, frozenset()))
@@ -151,11 +152,11 @@ _RECEIPTS: dict[str, type[_state.State]] = {
 }
 
 
-def own_places(machine: Machine, project: Path, python: Interpreter) -> dict[str, Path]:
+def own_places(machine: Machine, project: Path, *, layer: Path) -> dict[str, Path]:
     """Return where this machine has the parts of a snapshot but for Python, by the name that they have in it."""
     return {
         "venv": project / venv.NAME,
-        "layer": colab_layer.directory(machine, python),
+        "layer": layer,
         "poetry": poetry.home(machine),
         "uv": machine.data / "uv",
     }

@@ -35,7 +35,8 @@ class Destination:
     def of(cls, manifest: Manifest, request: Request) -> Destination:
         """Return where all of a snapshot would go. It has to fit: see `mismatch`."""
         python, source = manifest.python, source_of(manifest.python, request.machine)
-        expected: dict[str, Path | None] = {**contents.own_places(request.machine, request.project, python)}
+        layer = colab_layer.directory(request.machine, python).with_name(manifest.layer)
+        expected: dict[str, Path | None] = {**contents.own_places(request.machine, request.project, layer=layer)}
         if manifest.holds_its_python:
             expected["python"] = source.snapshot_prefix(python, request)
         trees = {name: place for name in manifest.trees if (place := expected.get(name)) is not None}
@@ -84,7 +85,7 @@ def _python_mismatch(manifest: Manifest, request: Request) -> str | None:
         return f"its Python is {python.version}, and {request.specifier} is asked for"
     if path is not None and os.path.realpath(path) != os.path.realpath(python.path):
         return f"its Python is {python.path}"
-    if colab_layer.directory(request.machine, python).name != manifest.layer:
+    if not colab_layer.is_name_of(manifest.layer, request.machine, python):
         return "it holds other kernel packages"
     if not source_of(python, request.machine).would_take(python, request):
         return f"its Python is {python.path}, which is not where this call would take one from"

@@ -1,5 +1,7 @@
 """Start a kernel: the environment's own packages first, then this layer's, then the system's.
 
+Few layers have packages that come before the environment's own.
+
 Runs under the environment's Python (3.8 or newer) as a file beside the directory `site`, and is imported by nobody. The
 layer is visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 SITE = Path(__file__).resolve().parent / "site"
+AHEAD = SITE.with_name("ahead")  # what no kernel works with in the project's version
 SETTLED = 15.0  # seconds after which a kernel that nobody has asked anything counts as started, too
 PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's alarm ends it ten seconds later
 
@@ -27,6 +30,8 @@ def main() -> None:
     del sys.path[0]  # the directory of this file
     own = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
     sys.path.insert(own[-1] + 1 if own else len(sys.path), str(SITE))
+    if AHEAD.is_dir():
+        sys.path.insert(own[0] if own else len(sys.path), str(AHEAD))
     start, cell, notice = (os.environ.pop(f"COLAB_ENV_{name}", "") for name in ("BOOT", "CELL", "NOTICE"))
     stderr, _, record = start.partition(":")
     if start:

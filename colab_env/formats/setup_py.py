@@ -1,0 +1,64 @@
+"""setup.py or setup.cfg without a lock file: the project itself, and what its build says that it needs; uv builds it.
+
+So is a pyproject.toml that leaves name and dependencies to its build backend, such as flit's older kind.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files
+from colab_env.errors import CommandError, UsageError
+from colab_env.locks import installing
+from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.locks.installing import Selection
+    from colab_env.machine import Machine
+
+_NO_EXTRA = re.compile(r"Requested extras? not found: ([\w.-]+)")
+_FILES = ("setup.py", "setup.cfg", "pyproject.toml")
+_PYTHON = re.compile(r"""(?m)^[^#\n]*\bpython_requires\s*=\s*["']?([<>=!~][^"'#\n]*)""")
+
+
+class SetupPy(LockFormat):
+    """A package that only its build describes. Its files are left alone: no pyproject.toml is written beside them."""
+
+    name = "setup.py"
+    rank = 75
+    file_names = ("setup.py", "setup.cfg", "pyproject.toml")
+    options = frozenset({"extras", "keep", "isolated"})
+    is_loose = True
+    names_python = True
+
+    def matches(self, name: str) -> bool:
+        return name in self.file_names
+
+    def is_one(self, lock: LockFile) -> bool:
+        if lock.path.name == "setup.cfg":  # many a one holds the settings of a linter alone
+            return re.search(rb"(?m)^\[(metadata|options)\]", lock.content) is not None
+        return lock.path.name == "setup.py" or lock.pyproject.is_named_by_backend
+
+    def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
+        return [(name, _files.content(lock.directory / name) or b"") for name in _FILES]
+
+    def requires_python(self, lock: LockFile) -> str | None:
+        texts = [content.decode("utf-8", "replace") for name, content in self.inputs(lock) if name != "pyproject.toml"]
+        found = next((match[1].strip() for text in texts if (match := _PYTHON.search(text))), None)
+        return found or lock.pyproject.requires_python
+
+    def export(
+        self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
+    ) -> str:
+        installer = installing.installer(machine, pyproject=lock.pyproject)
+        try:
+            text = installer.compile(lock.path, python=python, extras=selection.extras)
+        except CommandError as error:
+            if found := next((each for line in error.lines if (each := _NO_EXTRA.search(line))), None):
+                msg = f"{short(lock.path)} has no extra {found[1]!r}"
+                raise UsageError(msg, hint="its `extras_require` names those that there are") from error
+            raise
+        return f"{text}{'-e ' if editable else ''}{lock.directory.as_uri()}\n"

@@ -1,0 +1,78 @@
+"""What a failed tool said last, and where: the lines that decide are never cut away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import PreparedMachine
+
+from colab_env import _process, steps, wheels
+from colab_env.errors import BuildError, CommandError, NetworkError
+from colab_env.locks import registry, uv_install
+
+BUILD = (
+    """\
+  x Failed to build `python-ldap==3.4.4`
+  |-> The build backend returned an error
+[stdout]
+"""
+    + "\n".join(f"copying Lib/ldap/{n}.py -> build/lib" for n in range(60))
+    + """
+[stderr]
+Modules/ldapcontrol.c:4:10: fatal error: lber.h: No such file or directory
+    4 | #include <lber.h>
+"""
+    + "\n".join(f"note {n}" for n in range(30))
+    + """
+error: command '/usr/bin/gcc' failed with exit code 1
+hint: This usually indicates a problem with the package or the build environment.
+"""
+)
+
+
+def error_of(text: str) -> CommandError:
+    return CommandError("uv failed", lines=tuple(text.splitlines()))
+
+
+def test_a_build_error_keeps_the_cause_and_the_end() -> None:
+    found = uv_install.translate_error(error_of(BUILD), {})
+    assert isinstance(found, BuildError)
+    assert "could not build python-ldap" in found.message
+    for line in ("fatal error: lber.h: No such file", "error: command '/usr/bin/gcc' failed", "hint: This usually"):
+        assert line in found.message
+    assert len(found.message.splitlines()) <= 14
+
+
+def test_a_program_that_says_little_is_shown_whole_and_in_its_order() -> None:
+    assert _process.decisive_lines(["a", "", "error: b", "c"]) == ["a", "error: b", "c"]
+    many = [f"error: {number}" for number in range(100)]
+    assert _process.decisive_lines(many) == [*many[:3], *many[-9:]]
+
+
+@pytest.mark.parametrize("address", ["https://me:secret@git.example/a/b", "ssh://git@git.example/a/b"])
+def test_a_git_host_that_is_not_reached_is_named_and_not_the_index(address: str) -> None:
+    text = f"error: Failed to download and build `x @ git+{address}`\n  cause: Git operation failed\n"
+    text += "         fatal: unable to access the repository: Could not resolve host: git.example\n"
+    found = wheels.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message.startswith("git cannot fetch from git.example: fatal: unable to access")
+
+
+def test_an_unknown_package_is_found_in_its_file(project: Path) -> None:
+    (project / "requirements.txt").write_text("six\n# nosuch-xyz-more is another\n-r more.txt\n")
+    (project / "more.txt").write_text("\n\nNosuch_xyz >= 2  # what is that?\n")
+    lock = registry.find(project)
+    assert lock.named_at("nosuch-xyz") == "more.txt, line 3"
+    assert lock.named_at("other") is None
+
+
+@pytest.mark.network
+def test_an_unknown_package_is_said_with_file_and_line(machine: PreparedMachine, project: Path) -> None:
+    (project / "requirements.txt").write_text("six\nno-such-package-as-this-xyz==1.0\n")
+    with pytest.raises(
+        CommandError, match=r"requirements\.txt, line 2: the package index has no package 'no-such"
+    ) as caught:
+        steps.configure_venv(project, python=machine.python)
+    assert "spelled" in str(caught.value.hint)
+    assert [path.name for path in project.iterdir()] == ["requirements.txt"]
