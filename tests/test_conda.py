@@ -373,7 +373,9 @@ def test_a_long_prefix_works(install, tmp_path):
 def child(code: str) -> subprocess.Popen[str]:
     path = [str(Path(__file__).parents[1])]
     head = f"import sys; sys.path[:0] = {path!r}\n"
-    head += "from pathlib import Path; from colab_env.miniconda import conda; from colab_env.machine import Machine\n"
+    head += (
+        "from pathlib import Path; from colab_env.miniconda import conda; from colab_env.machine import Host, Machine\n"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", head + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -227,7 +227,7 @@ def test_a_page_of_an_index_with_a_form_on_it_is_no_page_to_sign_in(index, machi
     index.behaviour = BEHAVIOURS["HTML only"]
     with pytest.raises(CommandError, match="atlass"):
         envs.create("by-name", "atlass")
-    assert "/simple/pip/" in index.asked
+    assert "/simple/atlass/" in index.asked
 
 
 def test_a_company_s_index_is_asked_why_and_nobody_else_is(index, machine, lesson, wheels, monkeypatch):

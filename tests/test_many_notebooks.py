@@ -89,6 +89,45 @@ def test_a_default_is_for_those_that_have_not_chosen(two_kernels: PreparedMachin
     assert where(pages) == {**PLACES, "b.ipynb": PLACES["a.ipynb"]}
 
 
+def test_two_notebooks_of_one_name_are_two(two_kernels: PreparedMachine) -> None:
+    with ExitStack() as stack:
+        one, other = (
+            stack.enter_context(Page(two_kernels.server.url, name="Untitled0.ipynb", path=path)).open()
+            for path in ("fileId=1", "fileId=2")
+        )
+        ask_to_switch(one, two_kernels.kernel)
+        next_cell(one, on=PLACES["a.ipynb"])
+        other.restart()
+        assert next_cell(other)[1] == MACHINE_S_OWN
+        ask_to_switch(other, None)
+        one.restart()
+        assert next_cell(one)[1] == PLACES["a.ipynb"]
+        ask_to_switch(one, None)
+        next_cell(one, on=MACHINE_S_OWN)
+
+
+CHILD = """
+import subprocess, sys
+code = '''
+from jupyter_client.manager import start_new_kernel
+manager, client = start_new_kernel(kernel_name="python3")
+print(client.execute_interactive(CELL, timeout=60)["content"]["status"])
+manager.shutdown_kernel(now=True)
+'''
+cell = "import sys; print(sys.executable); sys.path.append(ROOT); import colab_env; colab_env.switch(None)"
+code = code.replace("CELL", repr(cell.replace("ROOT", repr(ROOT))))
+print(subprocess.run(["/usr/bin/python3", "-c", code], capture_output=True, text=True).stdout)
+"""
+
+
+def test_a_kernel_that_a_cell_starts_is_not_the_notebook(two_kernels: PreparedMachine, pages: dict[str, Page]) -> None:
+    shown = pages["a.ipynb"].execute(f"ROOT = {str(ROOT)!r}\n{CHILD}", timeout=180).stdout
+    assert MACHINE_S_OWN in shown.splitlines()
+    assert "ok" in shown.splitlines()
+    pages["a.ipynb"].restart()
+    assert where(pages) == PLACES
+
+
 def test_a_terminal_takes_all_back_when_no_cell_runs(two_kernels: PreparedMachine, pages: dict[str, Page]) -> None:
     refused = two_kernels.root.run(["/usr/bin/python3", "-m", "colab_env", "switch", "other"], env=TERMINAL)
     assert refused.returncode == 2

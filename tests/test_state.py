@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+from conda_standin.fixtures import defaults, other_standin, server, standin, standin_site  # noqa: F401
 from conda_standin.fixtures import machine as used_directory
-from conda_standin.fixtures import other_standin, server, standin, standin_site  # noqa: F401
 from conda_standin.fixtures import runtime as conda_runtime  # noqa: F401
 from env_fixtures import base, web, wheels  # noqa: F401
 from test_overlay import install_like_conda

@@ -102,9 +102,17 @@ class Page:
     another type stays unanswered, as on a page that does not know it. An answer may be Slow, or a Refusal.
     """
 
-    def __init__(self, url: str, *, answers: Mapping[str, Any] | None = None, name: str = "Untitled.ipynb") -> None:
-        """Remember the server's URL; open() starts the kernel."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        answers: Mapping[str, Any] | None = None,
+        name: str = "Untitled.ipynb",
+        path: str | None = None,
+    ) -> None:
+        """Remember the server's URL; open() starts the kernel. A notebook's `path` may be another than its name."""
         self.url = url
+        self.path = path or name
         self.answers = dict(answers or {})
         self.notebook = name
         self.session: dict[str, Any] = {}
@@ -134,7 +142,7 @@ class Page:
 
     def start(self, kernel: str = "python3") -> None:
         """Create a session, and wait for nothing."""
-        body = {"path": self.notebook, "name": self.notebook, "type": "notebook", "kernel": {"name": kernel}}
+        body = {"path": self.path, "name": self.notebook, "type": "notebook", "kernel": {"name": kernel}}
         self.session = self.api("POST", "sessions", body)
 
     def switch(self, kernel: str) -> None:

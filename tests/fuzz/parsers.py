@@ -464,7 +464,7 @@ def _server_note(world: World, value: tuple[bytes, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "jpserver-1.json").write_bytes(content)
     with (
-        mock.patch("colab_env.standalone._leave.call", lambda *_arguments: listed),
+        mock.patch("colab_env.standalone._leave.call", lambda *_arguments, **_options: listed),
         mock.patch("colab_env.standalone._leave.cookie", lambda *_arguments: {}),
     ):
         list(sessions.running(world.machine))
