@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import importlib.util
 import itertools
 import os
@@ -96,7 +97,8 @@ class BackgroundKernel:
         self._stdin: Any = None
         self._busy = self._listening = False
         self._asked: dict[int, Any] = {}  # requests that Colab's page has not answered, by the id it knows
-        self._cells: set[str] = set()  # what was run here, and may still print
+        # What was run here and may still print; the context says to the notebook's kernel which cell that belongs to.
+        self._cells: dict[str, contextvars.Context] = {}
 
     @property
     def is_alive(self) -> bool:
@@ -187,7 +189,7 @@ class BackgroundKernel:
         asked = self._send("execute_request", content)
         errors: list[Mapping[str, Any]] = []
         if show is None:
-            self._cells.add(asked)
+            self._cells[asked] = contextvars.copy_context()
             self._listen()
         try:
             reply = self._watched(asked, show or self._show, errors=errors)
@@ -203,7 +205,7 @@ class BackgroundKernel:
         """Pass on what the page tells a widget of this kernel, and show what comes of it."""
         if self.is_alive:
             asked = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
-            self._cells.add(asked)
+            self._cells[asked] = contextvars.copy_context()
             self._watched(asked, self._show, is_answered=False)
 
     def adopt(self, message: Mapping[str, Any]) -> None:
@@ -326,9 +328,9 @@ class BackgroundKernel:
         loop.call_later(_LATE, self._look_for_late, loop)
 
     def _show_late(self, message: Mapping[str, Any]) -> None:
-        is_known = message["parent_header"].get("msg_id") in self._cells
-        if is_known and (message["msg_type"] in _OUTPUT or message["msg_type"].startswith("comm_")):
-            self._show(message)
+        cell = self._cells.get(message["parent_header"].get("msg_id", ""))
+        if cell is not None and (message["msg_type"] in _OUTPUT or message["msg_type"].startswith("comm_")):
+            cell.run(self._show, message)
 
     def _show(self, message: Mapping[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
