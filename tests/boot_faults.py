@@ -291,7 +291,9 @@ def main() -> None:
             found[-1].append((fault, outcome))
     lines = table(arguments.versions, found)
     if arguments.write:
-        (ROOT / "docs/faults.md").write_text("\n".join([*_INTRODUCTION, *lines]) + "\n", encoding="utf-8")
+        page = ROOT / "docs/faults.md"
+        others = "".join(page.read_text(encoding="utf-8").partition("\n## ")[1:])
+        page.write_text("\n".join([*_INTRODUCTION, *lines]) + "\n" + others, encoding="utf-8")
         readme = ROOT / "README.md"
         readme.write_text(with_table(readme.read_text(encoding="utf-8"), lines), encoding="utf-8")
 

@@ -210,7 +210,7 @@ def test_a_python_that_dies_by_itself_costs_one_start(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_damaged_costs_no_start(tmp_path: Path, damaged: str, says: str) -> None:
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv/pyvenv.cfg").write_text("home = /x\n")
-    (tmp_path / "launch.py").write_text("main()\n")
+    (tmp_path / "launch.py").write_text("if True:\n    main()\n")
     (tmp_path / "gone.py").write_text("pass\n")
     command = [
         f"VIRTUAL_ENV={tmp_path / 'venv'}",

@@ -117,7 +117,7 @@ def obstacle(command: "tuple[str, ...]", connection_file: str) -> "str | None":
         if name == "VIRTUAL_ENV":
             fault = damage(os.path.join(value, "pyvenv.cfg"), b"home")
         elif word.startswith("/") and word != connection_file:
-            fault = damage(word, b"main()" if word.endswith("/launch.py") else b"")
+            fault = damage(word, b"    main()\n" if word.endswith("/launch.py") else b"")
         else:
             continue
         if fault:
@@ -130,7 +130,9 @@ def damage(file: str, part: bytes) -> "str | None":
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            whole = part in os.read(descriptor, 1 << 16) if part else os.lseek(descriptor, 0, os.SEEK_END) > 0
+            # A program's last line is the one that calls it.
+            text = os.read(descriptor, 1 << 16)
+            whole = text.endswith(part) if part.endswith(b"\n") else part in text
         finally:
             os.close(descriptor)
     except OSError as error:
