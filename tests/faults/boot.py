@@ -165,7 +165,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.write:
         page_file = ROOT / "docs/faults.md"
         text = page_file.read_text(encoding="utf-8").partition(_HEAD)[0]
-        options = f"--python {arguments.python} " + ("--all" if arguments.all else f"--count {arguments.count}")
+        options = f"--python {arguments.python} " + (
+            "--all" if arguments.all else f"--count {arguments.count} --seed {arguments.seed}"
+        )
         intro = _INTRODUCTION.format(options=options)
         page_file.write_text(f"{text}{_HEAD}\n\n{intro}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return 1 if any(boot.problem for boot in found) else 0
