@@ -498,6 +498,34 @@ def test_the_stock_kernel_starts_for_a_damaged_kernel(colab, tmp_path, kernel):
     assert "The kernel 'py312' could not start: " in done.stderr
 
 
+@pytest.mark.parametrize("content", [b"", b"# caf\xe9\nimport mine\n", b"import mine\n"])
+def test_somebody_else_s_usercustomize_stays(colab, content):
+    file = colab.colab_packages / "usercustomize.py"
+    file.write_bytes(content)
+    chosen = diversion.Choice(name="py312", kernel=Path("/x/kernel.json"))
+    assert diversion.place(colab) is None
+    for choices in (diversion.Choices(default=chosen), diversion.Choices()):
+        diversion.write(colab, choices)
+        assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.write_bytes(b""), lambda file: file.write_bytes(b"\xff\xfe"), instead(Path.mkdir)]
+)
+def test_a_damaged_usercustomize_of_ours_is_written_anew(colab, damage):
+    file, chosen = (
+        colab.colab_packages / "usercustomize.py",
+        diversion.Choice(name="py312", kernel=Path("/x/kernel.json")),
+    )
+    diversion.write(colab, diversion.Choices(default=chosen))
+    damage(file)
+    assert diversion.read(colab) == diversion.Choices()
+    diversion.write(colab, diversion.Choices(default=chosen))
+    assert diversion.read(colab).default == chosen
+    diversion.write(colab, diversion.Choices())
+    assert not file.exists()
+
+
 def start_stock(colab: Machine, **variables: str) -> subprocess.CompletedProcess[str]:
     """Start the stock kernel as Colab does, on a Python without an environment."""
     python = Path(sys.base_prefix) / "bin/python3"

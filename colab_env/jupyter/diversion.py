@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,24 +90,30 @@ def place(machine: Machine) -> Path | None:
     other = machine.home / ".local/lib" / packages.parent.name / "site-packages" / NAME
     stock = machine.jupyter / "kernels/python3/kernel.json"
     spec = _files.read_json(stock)
-    starts_otherwise = isinstance(spec, dict) and MODULE not in spec.get("argv", ())
+    starts_otherwise = isinstance(spec, dict) and MODULE not in str(spec.get("argv"))
     return None if other.exists() or starts_otherwise else file
 
 
 def own_file(machine: Machine) -> Path | None:
     """Return where the file stands, or could; None where one of somebody else's does."""
     file = machine.colab_packages / NAME if machine.colab_packages else None
-    return None if file is None or (file.exists() and not is_ours(file)) else file
+    if file is None or not os.path.lexists(file) or _is_marked(file):
+        return file
+    # Ours, damaged: what was written together with it still stands, and this is no module that somebody wrote.
+    return file if _is_marked(_watch(machine)) and not _is_text(file) else None
 
 
-def is_ours(file: Path) -> bool:
-    """Say whether colab-env wrote this file, whatever has come to it since: nobody else's is empty or no text."""
+def _is_marked(file: Path) -> bool:
     try:
-        content = file.read_bytes() if file.is_file() else b""
-        return content.startswith(_MARK.encode()) or not content.strip() or not content.decode()
-    except ValueError:
-        return True
+        return file.is_file() and file.read_bytes().startswith(_MARK.encode())
     except OSError:
+        return False
+
+
+def _is_text(file: Path) -> bool:
+    try:
+        return file.is_file() and bool(file.read_bytes().decode().strip("\0\n\t "))
+    except (OSError, ValueError):
         return False
 
 
@@ -137,6 +144,8 @@ def write(machine: Machine, choices: Choices) -> None:
         for each in (file, watch, bytecode):
             _files.remove(each)
         return
+    if file.is_dir():
+        _files.remove(file)  # a file does not replace a directory
     _files.write_text(file, text(choices))
     _files.remove(bytecode)
     _ledger.made_by_tool(bytecode, parents=_ledger.missing_parents(bytecode))
@@ -170,8 +179,7 @@ def remove_shim(machine: Machine) -> bool:
 def _launcher(machine: Machine) -> Path | None:
     """Return Colab's launcher where the first version's shim stands in its place, else None."""
     launcher = machine.colab_packages / f"{MODULE}.py" if machine.colab_packages else None
-    is_shim = launcher is not None and launcher.is_file() and launcher.read_bytes().startswith(_MARK.encode())
-    return launcher if is_shim else None
+    return launcher if launcher is not None and _is_marked(launcher) else None
 
 
 def _of_shim(machine: Machine) -> Choice | None:
