@@ -29,6 +29,8 @@ _ce_read() { # FILE: take `base = "DIR"` or `base = ["DIR", "DIR"]`; fail on eve
     while IFS= read -r _ce_line || [ -n "$_ce_line" ]; do
         case $_ce_line in
         '' | '#'*) continue ;;
+        'keep = '*[!0-9]*) return 1 ;;
+        'keep = '*) continue ;;
         'base = ["'*'"]') _ce_line=${_ce_line#'base = ["'} _ce_line=${_ce_line%'"]'} ;;
         'base = "'*'"') _ce_line=${_ce_line#'base = "'} _ce_line=${_ce_line%'"'} ;;
         *) return 1 ;;
@@ -60,7 +62,8 @@ _ce_where() { # set _ce_bases as named_env/base_dirs.py does; fail where that ta
     fi
 }
 
-_ce_find() { # NAME PROGRAM: set _ce_env to the environment; fail where there is anything to say about it
+_ce_find() { # NAME PROGRAM: set _ce_env to the environment, and _ce_build to the directory that its name stands for now;
+    # fail where there is anything to say about it
     case $1 in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) return 1 ;; esac
     case $2 in '' | */*) return 1 ;; esac
     [ -n "$_ce_bases" ] || _ce_where || return 1
@@ -69,7 +72,12 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment; fail where there is
         case $_ce_env in /*[!/]) ;; *) return 1 ;; esac
         _ce_env=$_ce_env/$1
         if [ -f "$_ce_env/colab-env.json" ]; then
-            [ -x "$_ce_env/bin/python" ] && [ -f "$_ce_env/bin/$2" ] && [ -x "$_ce_env/bin/$2" ]
+            _ce_build=$_ce_env
+            if [ -L "$_ce_env" ]; then # read once: the name may stand for another build a moment later
+                [ -f "$_ce_env/colab-env-build" ] && read -r _ce_build <"$_ce_env/colab-env-build" || return 1
+                _ce_build=${_ce_env%/*}/.builds/$1/$_ce_build
+            fi
+            [ -x "$_ce_build/bin/python" ] && [ -f "$_ce_build/bin/$2" ] && [ -x "$_ce_build/bin/$2" ]
             return
         fi
         case $_ce_bases in *:*) _ce_bases=${_ce_bases#*:} ;; *) _ce_bases= ;; esac
@@ -97,12 +105,12 @@ if [ "$_ce_verb" = which ]; then
     printf '%s\n' "$_ce_env/bin/$2"
     exit
 fi
-_ce_program=$_ce_env/bin/$2
+_ce_program=$_ce_build/bin/$2
 case ${PATH-} in
-"$_ce_env/bin" | "$_ce_env/bin:"*) ;;
-*) export PATH="$_ce_env/bin${PATH:+:$PATH}" ;;
+"$_ce_build/bin" | "$_ce_build/bin:"*) ;;
+*) export PATH="$_ce_build/bin${PATH:+:$PATH}" ;;
 esac
-export VIRTUAL_ENV="$_ce_env" VIRTUAL_ENV_PROMPT="$1"
+export VIRTUAL_ENV="$_ce_build" VIRTUAL_ENV_PROMPT="$1"
 unset PYTHONHOME
 shift 2
 exec "$_ce_program" "$@"

@@ -169,7 +169,7 @@ def test_a_base_with_spaces_and_quotes_is_fine(tmp_path, wheels, command, monkey
     place = tmp_path / "a 'base' $HOME"
     monkeypatch.setenv("COLAB_ENV_BASE", str(place))
     envs.create("web", "demo", wheels=wheels)
-    assert command("run", "web", "python", "-c", "import sys; print(sys.prefix)").stdout == f"{place}/web\n"
+    assert command("run", "web", "python", "-c", "import sys; print(sys.prefix)").stdout == f"{place}/.builds/web/1\n"
 
 
 def test_the_command_works_through_a_link(web, command, tmp_path):
@@ -199,7 +199,7 @@ def test_a_first_line_with_env_runs_the_script(web, command, tmp_path, folder):
     path = script(tmp_path / folder / "my script.py")
     assert envs.script(path, name="web") == "#!/usr/bin/env -S colab-env run web python3"
     answer = subprocess.run([path, "a b", "-h"], capture_output=True, text=True)
-    assert answer.stdout == f"{web} {[str(path), 'a b', '-h']}\n"
+    assert answer.stdout == f"{web.resolve()} {[str(path), 'a b', '-h']}\n"
 
 
 @pytest.mark.parametrize("folder", ["plain", "with space", "with  two 'and' quotes"])
@@ -210,14 +210,14 @@ def test_a_first_line_that_the_kernel_passes_as_one_argument_runs_the_script(
     line = f"#!{command.path} run web python3 -u"
     scripts.write_first_line(path, line)
     answer = subprocess.run([path, "a b", "-h"], capture_output=True, text=True)
-    assert answer.stdout == f"{web} {[str(path), 'a b', '-h']}\n"
+    assert answer.stdout == f"{web.resolve()} {[str(path), 'a b', '-h']}\n"
 
 
 def test_the_python_command_divides_that_one_argument_too(web, command, tmp_path):
     path = script(tmp_path / "my script.py")
     main = command.path.with_name("colab-env-main")
     answer = subprocess.run([main, "run web python3 -u", path, "a b"], capture_output=True, text=True)
-    assert answer.stdout == f"{web} {[str(path), 'a b']}\n"
+    assert answer.stdout == f"{web.resolve()} {[str(path), 'a b']}\n"
 
 
 def test_one_argument_is_divided_only_before_a_file(web, shell_and_python):
@@ -278,7 +278,7 @@ def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, comman
     (shared,) = envs.list_environments()
     assert shared.name.startswith("script-")
     scripts.write_first_line(one, f"#!{command.path} run --script")
-    assert subprocess.run([one], capture_output=True, text=True).stdout == f"1.0 [] {shared.path}\n"
+    assert subprocess.run([one], capture_output=True, text=True).stdout == f"1.0 [] {shared.path.resolve()}\n"
 
 
 def test_another_block_is_another_environment(tmp_path):

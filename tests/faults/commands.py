@@ -132,7 +132,7 @@ def _named(name: str) -> Callable[[World], str | None]:
 
 
 def _none_named(world: World) -> str | None:
-    left = sorted(path.name for path in world.base.iterdir() if path.name != ".locks")
+    left = sorted(path.name for path in world.base.iterdir() if path.name not in (".locks", ".builds"))
     return f"left: {left}" if left else None
 
 
