@@ -89,8 +89,8 @@ def mark(directory: Path, number: int) -> None:
 def pointed(place: NamedEnvironment, number: int) -> Iterator[None]:
     """Let the name stand for another build, at once; if the block raises, for the one before."""
     before = place.current
-    _point(place, number)
     try:
+        _point(place, number)  # inside: the stop button may come when it has been done already
         yield
     except BaseException:
         if before is None:

@@ -144,6 +144,7 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
             with _files.locked(place.lock, wait=False) as is_free:
                 if is_free:
                     builds.collect(place, keep=builds.kept(place, machine=machine))
+        builds.remove_if_empty(place)
 
 
 def _end_move(place: NamedEnvironment) -> None:

@@ -222,6 +222,10 @@ COMMANDS = (
     Command(name="env-create", argv=_CREATE, works=_named("web"), back=(_PURGE,)),
     Command(name="env-upgrade", argv=("env", "upgrade", "web"), works=_named("web"), start=(_CREATE,), back=(_PURGE,)),
     Command(
+        name="env-rollback", argv=("env", "rollback", "web", "1"), works=_named("web"),
+        start=(_CREATE, ("env", "upgrade", "web")), back=(_PURGE,),
+    ),
+    Command(
         name="env-rename", argv=("env", "rename", "web", "site"), works=_named("site"), start=(_CREATE,), back=(_PURGE,),
         done=(31,),
     ),
