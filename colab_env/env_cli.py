@@ -130,7 +130,8 @@ class _Adding:
         parser = self._add(
             group, "run", "become a program of an environment", _run, example="run web gunicorn --workers 2 site:app"
         )
-        parser.usage = "colab-env run [--base DIR] (NAME PROGRAM | --script FILE) [ARGUMENT...]"
+        parser.usage = "colab-env run [--base DIR] [--keep-pythonpath] (NAME PROGRAM | --script FILE) [ARGUMENT...]"
+        parser.add_argument("--keep-pythonpath", action="store_true", help="pass PYTHONPATH on to the program")
         parser.add_argument("--script", metavar="FILE", help="run a script in the environment of its PEP 723 block")
         parser.add_argument("name", metavar="NAME", nargs="?")
         parser.add_argument("program", metavar="PROGRAM", nargs="?")
@@ -262,13 +263,14 @@ def _run(arguments: argparse.Namespace) -> Any:
     from colab_env import _report, envs
     from colab_env.errors import UsageError
 
+    options = {key: getattr(arguments, key) for key in ("keep_pythonpath", "base")}
     if arguments.script:
         with _report.screen(_report.Silent() if arguments.quiet else _report.choose_screen()):  # stdout is the script's
-            envs.run_script(arguments.script, *arguments.rest, base=arguments.base)
+            envs.run_script(arguments.script, *arguments.rest, **options)
     if arguments.program is None:
         msg = "a NAME and a PROGRAM are needed"
         raise UsageError(msg, hint="colab-env run NAME PROGRAM [ARGUMENT...]")
-    envs.run(arguments.name, arguments.program, *arguments.rest, base=arguments.base)
+    envs.run(arguments.name, arguments.program, *arguments.rest, **options)
 
 
 def _purge(arguments: argparse.Namespace) -> Any:

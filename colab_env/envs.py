@@ -99,22 +99,26 @@ def environ(name: str, *, base: Base = None) -> dict[str, str]:
     return _activated(place.directory, name, Machine.detect().environ)
 
 
-def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn:
-    """Become a program of the environment: the same process and terminal, its own signals and exit code."""
+def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
+    """Become a program of the environment: the same process and terminal, its own signals and exit code.
+
+    PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`.
+    """
     place = _find(name, base)
     directory = place.directory  # read once: the name may stand for another build a moment later
     found = place.program(program, directory=directory)
-    _process.become(found, arguments, _activated(directory, name, Machine.detect().environ))
+    environ = _activated(directory, name, Machine.detect().environ, keep_pythonpath=keep_pythonpath)
+    _process.become(found, arguments, environ)
 
 
-def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoReturn:
+def run_script(script: str | Path, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
     """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it."""
     asked = scripts.recipe(Path(script)) or Recipe()
     name = scripts.environment_name(asked)
     _, place = _named(name, base)
     if not place.is_there() or place.health_check():
         create(name, *asked.packages, python=asked.python, base=base)
-    run(name, "python", str(script), *arguments, base=base)
+    run(name, "python", str(script), *arguments, keep_pythonpath=keep_pythonpath, base=base)
 
 
 def script(
@@ -127,14 +131,19 @@ def script(
 ) -> str:
     """Write the first line that runs a script in the environment `name`, or in that of its PEP 723 block; return it.
 
-    The file becomes executable. With `one_argument` the line also works where `env` knows no `-S`. Raises ScriptError.
+    The file becomes executable. With `one_argument` the line also works where `env` knows no `-S`. A line that names an
+    environment of the machine's own base says so, that nobody's own one of that name is taken. Raises ScriptError.
     """
+    said = Path(base) if base else None
     if name is not None:
-        which(name, program, base=base)
+        place = _find(name, base)
+        place.program(program)
+        said = said or (place.base if place.base == base_dirs.SYSTEM else None)
     elif scripts.recipe(Path(file)) is None:
         msg = f"{short(file)} has no block `# /// script` (PEP 723) that says what it needs"
         raise ScriptError(msg, hint="add one, or give the name of an environment")
-    line = scripts.first_line(name, program, command=str(scripts.command()) if one_argument else None)
+    command = str(scripts.command()) if one_argument else None
+    line = scripts.first_line(name, program, command=command, base=said)
     scripts.write_first_line(Path(file), line)
     return line
 
@@ -348,7 +357,8 @@ def _step(
         describe=describe,
         recorded=False,  # it goes by `purge`, and `undo` leaves it alone
     )
-    return step.run()
+    with _files.readable_to_all() if base_dirs.is_systems(place.base) else contextlib.nullcontext():
+        return step.run()
 
 
 def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
@@ -399,9 +409,12 @@ def _named(name: str, base: Base) -> tuple[Machine, NamedEnvironment]:
     return machine, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(machine, base)[0])
 
 
-def _activated(directory: Path, name: str, environ: Mapping[str, str]) -> dict[str, str]:
+def _activated(
+    directory: Path, name: str, environ: Mapping[str, str], *, keep_pythonpath: bool = False
+) -> dict[str, str]:
     commands, path = str(directory / "bin"), environ.get("PATH", "")
-    kept = {variable: value for variable, value in environ.items() if variable != "PYTHONHOME"}
+    foreign = {"PYTHONHOME", "PYTHONSTARTUP", *(() if keep_pythonpath else ("PYTHONPATH",))}
+    kept = {variable: value for variable, value in environ.items() if variable not in foreign}
     if path.split(os.pathsep)[0] != commands:
         kept["PATH"] = f"{commands}{os.pathsep}{path}" if path else commands
     return {**kept, "VIRTUAL_ENV": str(directory), "VIRTUAL_ENV_PROMPT": name}

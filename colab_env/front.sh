@@ -52,7 +52,9 @@ _ce_where() { # set _ce_bases as named_env/base_dirs.py does; fail where that ta
     [ -z "$_ce_bases" ] || return 0
     _ce_config=${XDG_CONFIG_HOME:-${HOME-}/.config}/colab-env.toml
     for _ce_file in /etc/colab-env.toml "$_ce_config"; do
-        if [ -f "$_ce_file" ]; then _ce_read "$_ce_file" || return 1; fi
+        [ -f "$_ce_file" ] || continue
+        if [ -O / ] && ! [ -O "$_ce_file" ]; then continue; fi # root reads what is root's
+        _ce_read "$_ce_file" || return 1
     done
     [ -z "$_ce_bases" ] || return 0
     _ce_bases=/var/lib/python3/envs
@@ -74,7 +76,8 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment, and _ce_build to th
         if [ -f "$_ce_env/colab-env.json" ]; then
             _ce_build=$_ce_env
             if [ -L "$_ce_env" ]; then # read once: the name may stand for another build a moment later
-                [ -f "$_ce_env/colab-env-build" ] && read -r _ce_build <"$_ce_env/colab-env-build" || return 1
+                [ -f "$_ce_env/colab-env-build" ] || return 1
+                read -r _ce_build <"$_ce_env/colab-env-build"
                 _ce_build=${_ce_env%/*}/.builds/$1/$_ce_build
             fi
             [ -x "$_ce_build/bin/python" ] && [ -f "$_ce_build/bin/$2" ] && [ -x "$_ce_build/bin/$2" ]
@@ -85,21 +88,29 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment, and _ce_build to th
     return 1
 }
 
-case ${1-}:${2-} in
-run:--base | which:--base)
-    _ce_bases=${3-}
-    _ce_find "${4-}" "${5-}" || _ce_python "$@"
-    _ce_verb=$1
-    shift 3
-    ;;
-run:[!-]* | which:[!-]*)
-    _ce_bases=
-    _ce_find "${2-}" "${3-}" || _ce_python "$@"
-    _ce_verb=$1
-    shift
-    ;;
+case ${1-} in
+run | which) _ce_verb=$1 ;;
 *) _ce_python "$@" ;;
 esac
+shift
+_ce_bases='' _ce_keep=''
+while :; do
+    case ${1-} in
+    --base)
+        [ $# -gt 1 ] || break
+        _ce_bases=$2
+        shift 2
+        ;;
+    --keep-pythonpath)
+        [ "$_ce_verb" = run ] || break
+        _ce_keep=$1
+        shift
+        ;;
+    *) break ;;
+    esac
+done
+_ce_base=$_ce_bases
+_ce_find "${1-}" "${2-}" || _ce_python "$_ce_verb" ${_ce_keep:+"$_ce_keep"} ${_ce_base:+--base "$_ce_base"} "$@"
 
 if [ "$_ce_verb" = which ]; then
     printf '%s\n' "$_ce_env/bin/$2"
@@ -111,6 +122,7 @@ case ${PATH-} in
 *) export PATH="$_ce_build/bin${PATH:+:$PATH}" ;;
 esac
 export VIRTUAL_ENV="$_ce_build" VIRTUAL_ENV_PROMPT="$1"
-unset PYTHONHOME
+unset PYTHONHOME PYTHONSTARTUP # of another Python
+[ -n "$_ce_keep" ] || unset PYTHONPATH
 shift 2
 exec "$_ce_program" "$@"

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import _files, content, envs
+from colab_env import _files, content, envs, uv
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -27,13 +28,15 @@ from colab_env.errors import (
     EnvironmentNameError,
     NoSuchEnvironmentError,
     NoSuchProgramError,
+    NoSuchPythonError,
     NotAnEnvironmentError,
     NotOursError,
     UsageError,
 )
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, building, builds, moving, processes
-from colab_env.named_env.inventory import NamedEnvironment
+from colab_env.named_env.inventory import NamedEnvironment, _account
+from colab_env.named_env.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -733,15 +736,10 @@ def as_first_version(web: Path) -> Path:
 def test_a_stranger_keeps_nobody_from_anything(web, wheels):
     if os.geteuid():
         pytest.skip("starts a process of another account")
-    for directory in (web.parent, *web.parent.parents[:2]):
-        directory.chmod(0o755)
-    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    sitting = subprocess.Popen([*as_nobody, "sleep", "60"], cwd=web)
-    sleep = "import time; print(1, flush=True); time.sleep(60)"
-    words = [*as_nobody, str(web.resolve() / "bin/python"), "-c", sleep]
-    serving = subprocess.Popen(words, stdout=subprocess.PIPE)
+    nobody = {"executable": "/bin/sleep", "user": 65534, "group": 65534, "extra_groups": []}
+    sitting = subprocess.Popen(["sleep", "60"], cwd=web, **nobody)
+    serving = subprocess.Popen([web.resolve() / "bin/python", "60"], **nobody)
     try:
-        serving.stdout.readline()
         envs.upgrade("web")
         assert [each.pid for each in listed("web").processes] == [serving.pid]
         (result,) = envs.purge("web")
@@ -832,6 +830,89 @@ def test_root_and_others_have_places_of_their_own(home, monkeypatch):
     assert base_dirs.default(machine) == (Path("/var/lib/python3/envs"),)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert base_dirs.default(machine) == (home / ".local/share/colab-env/envs", Path("/var/lib/python3/envs"))
+
+
+def test_root_reads_no_configuration_of_anybody_else(home, command, monkeypatch):
+    if os.geteuid():
+        pytest.skip("is about root")
+    path = home / ".config/colab-env.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('base = "/srv/mine"\nkeep = 7\n')
+    monkeypatch.delenv("COLAB_ENV_BASE", raising=False)
+    assert base_dirs.bases(Machine.detect()) == (Path("/srv/mine"),)
+    assert "/srv/mine" in command("run", "web", "demo").stderr
+    os.chown(path, 65534, 65534)
+    assert base_dirs.bases(Machine.detect()) == base_dirs.default(Machine.detect())
+    assert base_dirs.keep(Machine.detect()) == 1
+    assert "/srv/mine" not in command("run", "web", "demo").stderr
+
+
+# environments for everybody
+
+
+@pytest.fixture
+def systems(base, monkeypatch):
+    """The base as the one in which root makes environments for everybody."""
+    monkeypatch.setattr(base_dirs, "is_systems", lambda each: each == base)
+    return base
+
+
+def test_everybody_may_read_what_root_makes_for_everybody_whatever_the_umask(systems, wheels, monkeypatch):
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: None)
+    before = os.umask(0o077)
+    try:
+        envs.create("web", "demo", wheels=wheels)
+        envs.upgrade("web")
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    found = [systems, *(path for path in systems.rglob("*") if not path.is_symlink())]
+    closed = [path for path in found if path.stat().st_mode & 0o005 != (0o005 if path.is_dir() else 0o004)]
+    assert [path for path in closed if not path.stat().st_mode & 0o100 or path.is_dir()] == []
+    assert (systems / "web/bin/demo").stat().st_mode & 0o777 == 0o755
+    assert len(found) > 20
+
+
+def test_what_keeps_others_from_a_program_is_named(tmp_path):
+    program = tmp_path / "a/b/python"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    (tmp_path / "link").symlink_to(program)
+    for closed in (tmp_path / "a/b", tmp_path / "a"):
+        closed.chmod(0o700)
+    above = _files.closed_to_others(tmp_path)
+    assert _files.closed_to_others(tmp_path / "link") == (above or tmp_path / "a")
+
+
+def test_a_python_that_others_cannot_reach_makes_nothing_for_everybody(systems, wheels, monkeypatch, pythons):
+    machine = Machine.detect()
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: Path("/root"))
+    for asked in ({"python": str(pythons[0].path)}, {"wheels": wheels}):
+        with pytest.raises(NoSuchPythonError, match=r"nobody but root .* others may not enter /root"):
+            envs.create("web", **asked)
+    assert not systems.exists() or tree(systems) == [".locks"]
+
+    taken = []
+    monkeypatch.setattr(uv, "find", lambda machine: Path("uv"))
+    monkeypatch.setattr(uv, "install_python", lambda *_, machine, **__: taken.append(machine) or pythons[0])
+    building.choose_python(Recipe(), machine=machine, everybodys=True)
+    assert [each.uv_pythons for each in taken] == [base_dirs.PYTHONS]
+
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: None if path == pythons[0].path else Path("/root"))
+    asked = Recipe(python=f"=={pythons[0].version}")
+    assert building.choose_python(asked, machine=machine, everybodys=True).version == pythons[0].version
+
+
+def test_what_an_account_may_not_read_is_said(web, monkeypatch, command):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != web.parent / ".builds")
+    assert listed("web").health == f"this account may not read {web.parent}/.builds"
+
+
+def test_the_list_says_whose_an_environment_is(web):
+    own = listed("web")
+    assert own.owner == _account(os.geteuid())
+    assert ", of" not in repr(own)
+    assert "healthy, of somebody" in repr(replace(own, owner="somebody"))
 
 
 # wheels on the disk, errors

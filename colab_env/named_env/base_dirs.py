@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SYSTEM = Path("/var/lib/python3/envs")
 SYSTEM_CONFIG = Path("/etc/colab-env.toml")
+PYTHONS = Path("/var/lib/python3/pythons")  # those that uv installs for everybody
 VARIABLE = "COLAB_ENV_BASE"
 KEPT = 1  # earlier builds of an environment that stay where nobody says how many
 
@@ -46,7 +47,20 @@ def _configured(machine: Machine) -> tuple[Path, ...]:
 
 def _files_read(machine: Machine) -> list[Path]:
     directory = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
-    return [path for path in (directory / "colab-env.toml", SYSTEM_CONFIG) if not _is_closed(path)]
+    return [
+        path for path in (directory / "colab-env.toml", SYSTEM_CONFIG) if not _is_closed(path) and _is_trusted(path)
+    ]
+
+
+def _is_trusted(path: Path) -> bool:
+    """Say whether a file may say where this account works: to root, only a file of root's."""
+    return os.geteuid() != 0 or not path.exists() or path.stat().st_uid == 0
+
+
+def is_systems(base: Path) -> bool:
+    """Say whether a base holds environments that root makes for everybody."""
+    configured = _read(SYSTEM_CONFIG) if not _is_closed(SYSTEM_CONFIG) and _is_trusted(SYSTEM_CONFIG) else ()
+    return os.geteuid() == 0 and base in (SYSTEM, *configured)
 
 
 def keep(machine: Machine) -> int:

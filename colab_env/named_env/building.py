@@ -14,7 +14,7 @@ from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonE
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks.installing import Selection, Target
-from colab_env.named_env import builds, kernels
+from colab_env.named_env import base_dirs, builds, kernels
 from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size
 from colab_env.results import short
 
@@ -34,12 +34,15 @@ def build(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: in
     where the name is anybody else's.
     """
     builds.take_in(place)
-    python = choose_python(recipe, machine=machine)
+    everybodys = base_dirs.is_systems(place.base)
+    python = choose_python(recipe, machine=machine, everybodys=everybodys)
     number, before = builds.next_number(place), place.current
     path = place.build(number)
     try:
         with _files.replacing(path):
             hashes = _fill(path, recipe, python=python, machine=machine, prompt=place.name)
+            if everybodys:
+                _open_to_all(place, path)
             kept = builds.recorded_keep(place) if keep is None else keep
             write_receipt(path, recipe, python=python, hashes=hashes, number=number, follows=before, keep=kept)
         try:
@@ -53,22 +56,52 @@ def build(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: in
     builds.collect(place, keep=builds.kept(place, machine=machine), spared=before)
 
 
-def choose_python(recipe: Recipe, *, machine: Machine) -> Interpreter:
-    """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used."""
+def _open_to_all(place: NamedEnvironment, path: Path) -> None:
+    """Let everybody read a build and what is above it: uv's cache has the modes of when it was filled."""
+    for each in (place.base.parent, place.base, place.builds.parent, place.builds, path, *path.rglob("*")):
+        if not each.is_symlink():
+            _files.open_to_all(each)
+
+
+def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False) -> Interpreter:
+    """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used.
+
+    For an environment of `everybodys`, only one that everybody can run. Raises NoSuchPythonError.
+    """
     asked = recipe.specifier()
     if "/" in asked:
-        return system.at_path(_files.named_path(asked), machine=machine)
-    specifier = parse_specifier(asked)
+        named = system.at_path(_files.named_path(asked), machine=machine)
+        if everybodys and (closed := _files.closed_to_others(named.path)):
+            raise _of_one_account(named, closed)
+        return named
+    if everybodys:  # root's own directory of Pythons is closed to others
+        machine = replace(machine, environ={**machine.environ, "UV_PYTHON_INSTALL_DIR": str(base_dirs.PYTHONS)})
+    specifier, closed_ones = parse_specifier(asked), []
+
+    def is_usable(python: Interpreter) -> bool:
+        closed = _files.closed_to_others(python.path) if everybodys else None
+        if closed is not None:
+            closed_ones.append((python, closed))
+        return closed is None
+
     own = system.inspect(machine.machine_python, machine=machine)
-    if own is not None and specifier.contains(own.version):
+    if own is not None and specifier.contains(own.version) and is_usable(own):
         return own
     try:
-        return system.find(specifier, machine=machine)
-    except NoSuchPythonError:
+        return system.find(specifier, machine=machine, accept=is_usable)
+    except NoSuchPythonError as error:
         program = uv.find(machine)
         if program is None or recipe.wheels is not None:
+            if closed_ones:
+                raise _of_one_account(*closed_ones[0]) from error
             raise
         return uv.install_python(program, specifier, machine=machine, index=index.settings(machine))
+
+
+def _of_one_account(python: Interpreter, closed: Path) -> NoSuchPythonError:
+    msg = f"nobody but root could use an environment with {python.path}: others may not enter {closed}"
+    hint = "install a Python for the whole machine, or uv, which brings one; or take another --python"
+    return NoSuchPythonError(msg, hint=hint)
 
 
 def write_receipt(

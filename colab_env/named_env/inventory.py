@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -114,11 +115,11 @@ class NamedEnvironment:
 
     def is_there(self) -> bool:
         """Say whether it is complete and ours: a directory with `pyvenv.cfg` and our receipt."""
-        return (self.path / "pyvenv.cfg").is_file() and self.receipt is not None
+        return _is_file(self.path / "pyvenv.cfg") and self.receipt is not None
 
     def is_ours(self) -> bool:
         """Say whether it is ours, complete or not: a directory with `pyvenv.cfg` and our receipt, readable or not."""
-        return not self.is_foreign_link and (self.path / "pyvenv.cfg").is_file() and _state.is_marked(self.path)
+        return not self.is_foreign_link and _is_file(self.path / "pyvenv.cfg") and _state.is_marked(self.path)
 
     def is_unfinished(self) -> bool:
         """Say whether a run that was killed, or one that is still going on, has left its mark."""
@@ -130,6 +131,14 @@ class NamedEnvironment:
 
     def fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
         """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
+        try:
+            return self._fault(receipt, there)
+        except PermissionError as error:
+            return f"this account may not read {error.filename}"
+
+    def _fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
+        if closed := self._closed():
+            return f"this account may not read {closed}"
         if receipt is None:
             return UNFINISHED if self.is_unfinished() else self._unreadable() or self._lost() or NOT_OURS
         if not (self.path / "pyvenv.cfg").is_file():
@@ -143,6 +152,10 @@ class NamedEnvironment:
     def _unreadable(self) -> str | None:
         return None if self.is_foreign_link else _state.fault(self.path / _files.RECEIPT, Receipt)
 
+    def _closed(self) -> Path | None:
+        directories = (self.builds.parent, self.builds, self.directory)
+        return next((each for each in directories if each.is_dir() and not os.access(each, os.R_OK | os.X_OK)), None)
+
     def _lost(self) -> str | None:
         return None if self.current is None else f"its build {self.current} is gone, or its receipt"
 
@@ -152,17 +165,17 @@ class NamedEnvironment:
         Raises BrokenEnvironmentError, or NoSuchProgramError with a hint.
         """
         path = (directory or self.path) / "bin" / program
-        if not self.python.is_file() and (reason := self.health_check()):
+        if not _is_file(self.python) and (reason := self.health_check()):
             msg = f"the environment {self.name!r} in {short(self.path)} does not work: {reason}"
             raise BrokenEnvironmentError(msg, hint=f"rebuild it: colab-env env upgrade {self.name}")
-        if program and "/" not in program and path.is_file() and _may_execute(path):
+        if program and "/" not in program and _is_file(path) and _may_execute(path):
             return path
         msg = f"there is no program {program!r} in the environment {self.name!r}"
         raise NoSuchProgramError(msg, hint=suggest(program, self.programs()))
 
     def programs(self) -> list[str]:
         """Return the names of its programs."""
-        found = (path for path in (self.path / "bin").iterdir() if path.is_file() and _may_execute(path))
+        found = (path for path in (self.path / "bin").iterdir() if _is_file(path) and _may_execute(path))
         return sorted(path.name for path in found)
 
 
@@ -247,11 +260,14 @@ class EnvironmentInfo:
     age: float | None
     health: str | None
     processes: tuple[Process, ...] = ()
+    owner: str | None = None
+    """The account that made it; what stands in the line where it is not that of the caller."""
 
     def __repr__(self) -> str:
         size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
         columns = f"{self.python or '-':<8} {pluralize(self.packages):>12} {size:>10} {written_age(self.age):>8}"
-        words = f"{self.health or 'healthy'}{_in_use(self.processes)}"
+        owner = f", of {self.owner}" if self.owner != _account(os.geteuid()) else ""
+        words = f"{self.health or 'healthy'}{owner}{_in_use(self.processes)}"
         return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -281,7 +297,7 @@ def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
             place = NamedEnvironment(name=path.name, base=base)
             if path.name.startswith(".") or place.is_foreign_link:
                 continue
-            if place.current is not None or (path / "pyvenv.cfg").is_file() or place.is_unfinished():
+            if place.current is not None or _is_file(path / "pyvenv.cfg") or place.is_unfinished():
                 yield place
 
 
@@ -297,7 +313,22 @@ def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool
         age=time.time() - receipt.created if receipt else None,
         health=place.fault(receipt, there),
         processes=tuple(processes),
+        owner=_owner(place.path),
     )
+
+
+def _owner(path: Path) -> str | None:
+    try:
+        return _account(path.lstat().st_uid)
+    except OSError:
+        return None
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def packages(path: Path) -> list[str]:
@@ -347,6 +378,13 @@ def _missing(recorded: Sequence[str], there: Sequence[str]) -> str | None:
     names = {each.rpartition("-")[0] for each in there}
     gone = sorted(each for each in recorded if each.rpartition("-")[0] not in names)
     return f"packages are missing: {', '.join(gone[:_NAMED])}" if gone else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _may_execute(path: Path) -> bool:
