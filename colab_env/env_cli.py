@@ -270,7 +270,8 @@ def _run(arguments: argparse.Namespace) -> Any:
     if arguments.program is None:
         msg = "a NAME and a PROGRAM are needed"
         raise UsageError(msg, hint="colab-env run NAME PROGRAM [ARGUMENT...]")
-    envs.run(arguments.name, arguments.program, *arguments.rest, **options)
+    with _report.screen(_report.Silent() if arguments.quiet else _report.choose_screen()):
+        envs.run(arguments.name, arguments.program, *arguments.rest, **options)
 
 
 def _purge(arguments: argparse.Namespace) -> Any:

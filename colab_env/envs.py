@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from colab_env import _files, _process
-from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, ScriptError, UsageError
+from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError, ScriptError, UsageError
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory, processes, scripts
 from colab_env.named_env.inventory import Build, EnvironmentInfo, NamedEnvironment, Receipt, VersionChange
@@ -20,6 +20,7 @@ from colab_env.results import StepResult, short
 from colab_env.step import RUNNING, Artifact, Step
 
 Base = str | Path | None
+_PIP = ("pip", "pip3")
 
 
 def create(
@@ -63,13 +64,27 @@ def create(
     def check() -> str | None:
         return fault() or _keep_to_do(place, keep)
 
+    notes: list[str] = []
+
     def build() -> None:
+        receipt = place.receipt
+        is_same = receipt is not None and receipt.inputs == asked.digest()
         if keep is not None and fault() is None:
             builds.set_keep(place, keep)
+        elif receipt is not None and is_same and place.was_moved(receipt):
+            builds.settle(place)
         else:
+            notes.extend(_lost(place))
             building.build(place, asked, machine=machine, keep=keep)
 
-    return _step("create", place, machine=machine, check=check, build=build)
+    return _step("create", place, machine=machine, check=check, build=build, notes=notes)
+
+
+def _lost(place: NamedEnvironment) -> Iterator[str]:
+    """Say what a build that is made from a recipe alone has no longer."""
+    receipt = place.receipt
+    if receipt is not None and (names := (*receipt.added, *inventory.added(place.directory, receipt))):
+        yield f"what somebody had added is not in it: {', '.join(names)} (`env rollback {place.name}` goes back to it)"
 
 
 def list_environments(*, base: Base = None, measure: bool = False) -> list[EnvironmentInfo]:
@@ -102,11 +117,20 @@ def environ(name: str, *, base: Base = None) -> dict[str, str]:
 def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
     """Become a program of the environment: the same process and terminal, its own signals and exit code.
 
-    PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`.
+    PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`. pip comes when it is run for the first time.
     """
     place = _find(name, base)
     directory = place.directory  # read once: the name may stand for another build a moment later
-    found = place.program(program, directory=directory)
+    try:
+        found = place.program(program, directory=directory)
+    except NoSuchProgramError:
+        if program not in _PIP:
+            raise
+        from colab_env.named_env import building
+
+        building.add_pip(place, machine=Machine.detect())
+        directory = place.directory
+        found = place.program(program, directory=directory)
     environ = _activated(directory, name, Machine.detect().environ, keep_pythonpath=keep_pythonpath)
     _process.become(found, arguments, environ)
 
@@ -245,8 +269,8 @@ def upgrade(
     """Make an environment anew: newest packages, or the lock as it is now, and another `python` if given.
 
     It is the next build, verified, and the name stands for it in one instant; whatever fails leaves the one that is there.
-    What runs goes on in the build that it was started from (`force`, which was needed for that, is taken and does nothing).
-    Raises as `create` does; `keep` is as there.
+    What somebody has added with pip is installed too. What runs goes on in the build that it was started from (`force`,
+    which was needed for that, is taken and does nothing). Raises as `create` does; `keep` is as there.
     """
     from colab_env.named_env import building
 
@@ -256,7 +280,9 @@ def upgrade(
     _check_keep(keep)
 
     def build() -> None:
-        building.build(place, recipe, machine=machine, keep=keep)
+        receipt = _receipt(place)
+        added = dict.fromkeys((*receipt.added, *inventory.added(place.directory, receipt)))
+        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added))
 
     return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build)
 
@@ -333,6 +359,7 @@ def _step(
     machine: Machine,
     check: Callable[[], str | None] = lambda: None,
     build: Callable[[], None] = lambda: None,
+    notes: list[str] | None = None,
 ) -> StepResult:
     from colab_env.named_env import moving
 
@@ -355,6 +382,7 @@ def _step(
         check=check,
         build=swept_build,
         describe=describe,
+        notes=[] if notes is None else notes,
         recorded=False,  # it goes by `purge`, and `undo` leaves it alone
     )
     with _files.readable_to_all() if base_dirs.is_systems(place.base) else contextlib.nullcontext():
