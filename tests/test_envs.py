@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -939,6 +940,80 @@ def test_an_upgrade_installs_what_somebody_has_added(web, wheels, command):
         assert command("run", "web", "extra").stdout == "1.0\n"
         assert NamedEnvironment(name="web", base=web.parent).receipt.added == ("extra",)
         assert web.resolve().name == str(number)
+
+
+def test_an_upgrade_says_what_changes_and_a_dry_run_changes_nothing(web, wheels):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    result = envs.upgrade("web", dry_run=True)
+    assert result.notes == ("demo 1.0 → 2.0", "- other 1.0", "it stays as it is")
+    assert (versions(web), tree(web.parent / ".builds/web")) == (["1.0"], ["1"])
+    assert envs.upgrade("web").notes == ("demo 1.0 → 2.0", "- other 1.0")
+    assert versions(web) == ["2.0"]
+
+
+def test_all_are_upgraded_and_one_that_cannot_be_stops_no_other(web, wheels, command, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("demo\n")
+    for name in ("gone", "xeb"):
+        envs.create(name, requirements=requirements, wheels=wheels)
+    requirements.unlink()
+    envs.create("zeb", "other", wheels=wheels)
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    _files.remove(next((web.parent / "xeb").glob("lib/*/site-packages/other-1.0.dist-info")))
+    done = command("env", "upgrade", "--all", "--dry-run")
+    assert done.returncode == 2
+    assert "'gone' stays as it is: there is no file" in done.stdout
+    assert versions(web) == ["1.0"]
+    shown = {each["name"]: each for each in json.loads(command("env", "upgrade", "--all", "--json").stdout)}
+    assert {name: (each["error"] or {}).get("error") for name, each in shown.items()} == {
+        "gone": "UsageError",
+        "web": None,
+        "xeb": "UsageError",
+        "zeb": None,
+    }
+    assert versions(web) == ["2.0"]
+    assert shown["zeb"]["result"]["notes"] == ["no version has changed", "it stays as it is"]
+    assert [each.number for each in envs.history("zeb")] == [1]
+    for words in ((), ("web", "--all"), ("--all", "--python", "3.12")):
+        assert command("env", "upgrade", *words).returncode == 2
+
+
+def test_check_finds_what_is_damaged_and_repairs_it(web, wheels, command):
+    envs.create("other", "other", wheels=wheels)
+    assert [each.problems for each in envs.check(deep=True)] == [(), ()]
+    module = next(web.glob("lib/*/site-packages/demo.py"))
+    text = module.read_text()
+    module.write_text(text.replace("print", "write"))
+    assert envs.check("web")[0].problems == ()
+    (found,) = envs.check("web", deep=True)
+    assert ["demo.py has changed" in problem for problem in found.problems] == [True]
+    answer = command("env", "check", "--deep")
+    assert answer.returncode == 28
+    assert "✓ other" in answer.stdout
+    assert "1 problem\n" in answer.stdout
+    assert command("env", "check", "web", "--json").returncode == 0
+    (repaired,) = envs.check("web", deep=True, repair=True)
+    assert repaired.problems == ()
+    assert versions(web) == ["1.0"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_changed_in_a_package_is_found(web, seed):
+    chance = random.Random(seed)
+    site = next(web.resolve().glob("lib/*/site-packages"))
+    path = chance.choice([path for path in sorted(site.rglob("*")) if path.is_file() and path.suffix != ".pyc"])
+    path.write_bytes(path.read_bytes() + b" ") if chance.random() < 0.5 else path.unlink()
+    (found,) = envs.check("web", deep=True)
+    assert path.name in "".join(found.problems) or path.parent.name.removesuffix(".dist-info") in "".join(
+        found.problems
+    )
+
+
+def test_what_was_added_is_said_by_check(web):
+    site = next(web.glob("lib/*/site-packages"))
+    (site / "extra-1.0.dist-info").mkdir()
+    (site / "other-1.0.dist-info").rename(site / "other-1.1.dist-info")
+    assert envs.check("web")[0].added == ("extra 1.0", "other 1.0 → 1.1")
 
 
 # environments for everybody

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,15 @@ from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks.installing import Selection, Target
 from colab_env.named_env import base_dirs, builds, kernels
-from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size
+from colab_env.named_env.inventory import (
+    MadeFrom,
+    NamedEnvironment,
+    Receipt,
+    VersionChange,
+    packages,
+    size,
+    version_changes,
+)
 from colab_env.results import short
 from colab_env.step import changing
 
@@ -35,11 +43,13 @@ def build(
     machine: Machine,
     keep: int | None = None,
     added: tuple[str, ...] = (),
+    then: Callable[[list[VersionChange]], bool] = lambda _: True,
 ) -> None:
     """Make the next build, verify it, and let the name stand for it; what runs goes on in the build that it was started from.
 
     Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on; what somebody has
-    `added` by hand is installed too. Raises NotOursError where the name is anybody else's.
+    `added` by hand is installed too. `then` gets what has changed, and says whether the build is to be the current one, or to
+    go again. Raises NotOursError where the name is anybody else's.
     """
     builds.take_in(place)
     everybodys = base_dirs.is_systems(place.base)
@@ -56,6 +66,10 @@ def build(
                 path, recipe, python=python, hashes=hashes, number=number, follows=before, keep=kept, added=added
             )
         try:
+            changes = version_changes(packages(place.directory) if before else [], packages(path))
+            if not then(changes):
+                _files.remove(path)
+                return
             with builds.pointed(place, number):
                 kernels.register(place, machine=machine)
         except BaseException:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from colab_env import _files, _state
-from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
+from colab_env.errors import BrokenEnvironmentError, ColabEnvError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.named_env.names import check_environment_name, suggest
 from colab_env.named_env.recipe import Recipe, without_secrets
-from colab_env.results import short
+from colab_env.results import StepResult, short
 
 NOT_OURS = "colab-env did not make it"
 UNFINISHED = "it is unfinished: making it was interrupted"
@@ -234,6 +234,27 @@ class Build:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgraded:
+    """What came of one environment when all were upgraded: the `result`, or the `error` for which it stays as it is."""
+
+    name: str
+    result: StepResult | None = None
+    error: ColabEnvError | None = None
+
+    def __repr__(self) -> str:
+        return repr(self.result) if self.error is None else f"✗ {self.name!r} stays as it is: {self.error}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        error = self.error and {
+            "error": type(self.error).__name__,
+            "message": self.error.message,
+            "hint": self.error.hint,
+        }
+        return {"name": self.name, "result": self.result and self.result.as_dict(), "error": error}
 
 
 @dataclass(frozen=True, kw_only=True)
