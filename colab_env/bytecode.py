@@ -54,7 +54,6 @@ def _compile(environment: Path, python: Path, *options: str, machine: Machine, l
     script, mark = Path(__file__).parent / "standalone" / "_compile.py", _mark(lock)
     workers = str(len(os.sched_getaffinity(0)))
     with contextlib.suppress(CommandError, OSError):  # imports do without, more slowly
-        mark.touch()
         environ = _process.child_environ(machine.environ)
         site = next(environment.glob("lib/python3*/site-packages"), environment)
         _process.run([python, "-I", "-S", script, site, mark, workers, *options], environ=environ)

@@ -16,7 +16,7 @@ from colab_env.request import Request
 from colab_env.snapshot import _cache, fitting, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot._footer import Footer, read_footer
-from colab_env.snapshot.manifest import Manifest, Name
+from colab_env.snapshot.manifest import Entry, Manifest, Name
 from colab_env.snapshot.signing import Keyring, Trust
 
 LIMIT = "COLAB_ENV_CACHE_LIMIT"
@@ -195,7 +195,7 @@ def footer(store: Store, name: str) -> Footer:
         return read_footer(file)
 
 
-def _described(store: Store, entry: _cache.Entry, machine: Machine, keyring: Keyring) -> Cached:
+def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -> Cached:
     plain = Cached(file=entry.name, size=entry.size, age=age_of(entry))
     if entry.is_leftover:
         return replace(plain, problem="a save that is at work, or was killed; `cache prune` takes it away in time")
@@ -229,7 +229,7 @@ def _signature(end: Footer, keyring: Keyring) -> Literal["ours", "another's", "n
     return "ours" if keyring.knows(end) else "another's"
 
 
-def _verified(store: Store, entry: _cache.Entry, keyring: Keyring, trust: Trust, machine: Machine) -> Cached:
+def _verified(store: Store, entry: Entry, keyring: Keyring, trust: Trust, machine: Machine) -> Cached:
     plain = Cached(file=entry.name, size=entry.size, age=age_of(entry))
     try:
         with _report.activity(f"Reading {entry.name}"), _cache.reading(store, entry.name) as file:
@@ -242,19 +242,19 @@ def _verified(store: Store, entry: _cache.Entry, keyring: Keyring, trust: Trust,
     return plain if is_taken else replace(plain, problem=f"it is whole, but {signing.refusal(entry.name, end)}")
 
 
-def newest_first(entries: list[_cache.Entry]) -> list[_cache.Entry]:
+def newest_first(entries: list[Entry]) -> list[Entry]:
     """Return the snapshots among the files of a cache, and what unfinished saves left."""
     wanted = [entry for entry in entries if Name.parsed(entry.name) or entry.is_leftover]
     return sorted(wanted, key=lambda entry: (entry.modified or 0.0, entry.name), reverse=True)
 
 
-def age_of(entry: _cache.Entry) -> float | None:
+def age_of(entry: Entry) -> float | None:
     """Return the age of a file in seconds, or None."""
     # A clock that was wrong when it was written, or is now: it counts as new.
     return None if entry.modified is None else max(time.time() - entry.modified, 0.0)
 
 
-def is_abandoned(entry: _cache.Entry) -> bool:
+def is_abandoned(entry: Entry) -> bool:
     """Say whether a save that was killed left this file."""
     return entry.is_leftover and (age_of(entry) or 0.0) > _LEFTOVER
 

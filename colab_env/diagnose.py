@@ -87,7 +87,7 @@ def status(project: str | Path = ".") -> Status:
         _poetry(machine, directory),
         _environment(machine, directory),
         *_kernels(machine, directory),
-        *_notebooks(machine),
+        *notebooks(machine),
     ]
     return Status(project=directory, parts=tuple(parts))
 
@@ -137,7 +137,7 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
         return True
 
 
-def _notebooks(machine: Machine) -> Iterator[Part]:
+def notebooks(machine: Machine) -> Iterator[Part]:
     """Say which notebooks start on which kernel: only what a restart on Colab looks at, for the rest is the page's own."""
     choices, file = diversion.read(machine), diversion.own_file(machine)
     for chosen in (*choices.notebooks, *([choices.default] if choices.default else ())):

@@ -119,6 +119,11 @@ def undo(
     return UndoResult(places=tuple(places), dry_run=dry_run)
 
 
+def changed_paths(machine: Machine) -> list[Path]:
+    """Return what `undo` would look at, the newest change first. Waits for nobody."""
+    return [change.path for change in _changes(Ledger(machine.data).read(), machine)]
+
+
 def _checked(steps: str | Iterable[str] | None) -> set[str]:
     names = [steps] if isinstance(steps, str) else list(steps or ())
     chosen = {name.replace("-", "_") for name in names}

@@ -10,35 +10,19 @@ import contextlib
 import errno
 import json
 import os
-import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from colab_env import _state
 from colab_env.errors import CacheError, ColabEnvError, DiskFullError, UsageError
 from colab_env.results import short
 from colab_env.snapshot._web import INDEX, WebStore
+from colab_env.snapshot.manifest import Entry
 
 _SNAPSHOT = ".tar.zst"
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _GONE = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One file of a cache: its name, its size in bytes, when it was written in seconds since 1970 (None: not known)."""
-
-    name: str
-    size: int = 0
-    modified: float | None = None
-
-    @property
-    def is_leftover(self) -> bool:
-        """Say whether a save that was killed, or one that is at work, left it."""
-        return _PARTIAL.fullmatch(self.name) is not None
 
 
 class Store(Protocol):
@@ -117,12 +101,6 @@ def write_index(place: Store) -> None:
             out.write(json.dumps(listed, indent=1).encode() + b"\n")
     elif any(entry.name == INDEX for entry in there):
         remove(place, INDEX)
-
-
-def entries_of_index(values: Any) -> list[Entry]:
-    """Return what an index lists. Raises ValueError for anything else."""
-    found: tuple[Entry, ...] = _state.typed(tuple[Entry, ...], values)
-    return [entry for entry in found if re.fullmatch(r"[A-Za-z0-9._-]+", entry.name)]
 
 
 def remove(place: Store, name: str) -> None:

@@ -11,14 +11,12 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from colab_env import _download, _files, _report
 from colab_env.errors import NetworkError
-
-if TYPE_CHECKING:
-    from colab_env.snapshot._cache import Entry
+from colab_env.snapshot.manifest import Entry, entries_of_index
 
 INDEX = "index.json"
 _LINK = re.compile(r"""href\s*=\s*["']?(?:\./)?([A-Za-z0-9._-]+\.tar\.zst)["'?#>\s]""", re.IGNORECASE)
@@ -37,8 +35,6 @@ class WebStore:
     def entries(self, *, required: bool) -> list[Entry]:
         """Return the files that the index, or the server's own list of them, names. A server that has none is an error."""
         del required
-        from colab_env.snapshot._cache import entries_of_index
-
         with contextlib.suppress(NetworkError, ValueError, RecursionError):
             return entries_of_index(json.loads(_download.read_text(self._at(INDEX))))
         page = _download.read_text(self._at(""))

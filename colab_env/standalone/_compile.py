@@ -111,7 +111,7 @@ def roots(*, is_deep: bool) -> "list[str]":
 
 
 def main(directory: str, mark: str, workers: int, *, is_behind: bool) -> None:
-    with contextlib.suppress(FileNotFoundError), open(mark) as held:  # noqa: PTH123
+    with contextlib.suppress(FileNotFoundError), open(mark, "a") as held:  # noqa: PTH123
         fcntl.flock(held, fcntl.LOCK_SH)
         os.chdir(directory)
         if is_behind:
