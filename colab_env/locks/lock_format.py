@@ -147,6 +147,10 @@ class LockFormat:
     project_files: ClassVar[tuple[str, ...]] = ()
     """The files of the project that its tool reads and may write: put back when an installation fails."""
 
+    def paths(self, project: Path, pyproject: Pyproject) -> Iterator[Path]:
+        """Yield where a project's file of this format may be: in its directory, by each of the names."""
+        return (project / name for name in self.file_names)
+
     def matches(self, name: str) -> bool:
         """Say whether a file of this name is of this format."""
         return name in self.file_names or Path(name).suffix in self.suffixes

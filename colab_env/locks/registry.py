@@ -68,7 +68,7 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     What is loose, such as requirements.txt, counts where pyproject.toml has no dependencies of its own.
     """
     pyproject = pyproject or Pyproject.read(project)
-    named = [(project / name, each) for each in all_formats() for name in each.file_names]
+    named = [(path, each) for each in all_formats() for path in each.paths(project, pyproject)]
     there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if os.path.lexists(path)]
     there = [each for each in there if each.format.is_one(each)]
     if any(each.format.is_loose for each in there) and pyproject.has_dependencies:
@@ -95,7 +95,10 @@ def _named(path: Path, pyproject: Pyproject) -> LockFile:
     # A whole name says more than its end.
     exact = (each for each in all_formats() if path.name in each.file_names)
     known = next(exact, None) or next((each for each in all_formats() if each.matches(path.name)), None)
-    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
+    is_projects = pyproject.path.parent == path.parent or (
+        known is not None and path in known.paths(pyproject.path.parent, pyproject)
+    )
+    beside = pyproject if is_projects else Pyproject.read(path.parent)
     found = LockFile(path=path, format=known, pyproject=beside) if known is not None else None
     if found is None or (found.is_there and not found.format.is_one(found)):
         msg = f"{path.name} is not a lock file of a known kind"
