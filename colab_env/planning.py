@@ -79,7 +79,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         there=resolved.is_there,
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
-        lock=lock.path if lock.is_there else None,
+        lock=lock.path if lock.is_there and lock.format.is_lock else None,
         rows=tuple(comparison.rows(sides)),
         only_on_machine=comparison.only_on_machine(sides),
         conflicts=tuple(comparison.conflicts(sides)),

@@ -134,7 +134,7 @@ class Request:
             project=directory,
             options=options,
             pyproject=pyproject,
-            lock=find_lock(directory, options.lock, machine, pyproject=pyproject),
+            lock=find_lock(directory, options, machine, pyproject=pyproject),
             receipt=venv.read_receipt(directory),
             python=python,
             source=source,
@@ -250,15 +250,18 @@ def project_directory(project: str | Path) -> Path:
         return path.resolve()
 
 
-def find_lock(project: Path, named: str | None, machine: Machine, *, pyproject: Pyproject | None = None) -> LockFile:
+def find_lock(
+    project: Path, options: InstallOptions, machine: Machine, *, pyproject: Pyproject | None = None
+) -> LockFile:
     """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
 
     The `# /// script` block of a cell that has run counts where the project has no dependencies of its own. With none of
     them, it is the file that its tool will make.
     """
     pyproject = pyproject or Pyproject.read(project)
-    found = registry.find(project, named, pyproject=pyproject)
-    block = script_block.of_notebook() if named is None and found.format.is_made_by_tool else None
+    found = registry.find(project, options.lock, pyproject=pyproject, by_poetry=options.installer == "poetry")
+    is_locked = found.format.is_lock and not found.format.is_made_by_tool
+    block = script_block.of_notebook() if options.lock is None and not is_locked else None
     if block is None or pyproject.has_dependencies:
         return found
     path = script.write_block(block, machine)

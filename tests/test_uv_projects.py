@@ -13,7 +13,8 @@ from index_server import Behaviour, IndexServer
 from small_wheels import write_wheel
 from test_installers import fill, git_repository, has_pip, library, uv_program
 
-from colab_env.errors import LockMismatchError
+from colab_env import planning, undoing
+from colab_env.errors import LockMismatchError, UsageError
 from colab_env.locks import registry, uv_workspace
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
@@ -228,3 +229,131 @@ def test_a_stale_lock_is_refused_with_uvs_reason(machine, project):
     with pytest.raises(LockMismatchError, match="mismatched requirements for: `lesson"):
         fill(project, python=machine.python)
     assert not (project / ".venv").exists()
+
+
+# --- without a lock file
+
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "beside", "tool"),
+    [
+        (HEAD, (), "uv"),
+        (f'{HEAD}[build-system]\nbuild-backend = "hatchling.build"\n', (), "uv"),
+        (f'{HEAD}[build-system]\nbuild-backend = "setuptools.build_meta"\n', ("setup.py", "setup.cfg"), "uv"),
+        (f"{HEAD}[tool.pdm]\ndistribution = false\n", (), "uv"),
+        ('[project]\nname = "a"\ndynamic = ["version"]\n', (), "uv"),
+        ('[tool.uv.workspace]\nmembers = ["a"]\n', (), "uv"),
+        (f'{HEAD}[build-system]\nbuild-backend = "poetry.core.masonry.api"\n', (), "Poetry"),
+        (f"{HEAD}[tool.poetry]\npackage-mode = false\n", (), "Poetry"),
+        ('[tool.poetry]\nname = "a"\n', (), "Poetry"),
+        (HEAD, ("poetry.lock",), "Poetry"),
+        (HEAD, ("poetry.toml",), "Poetry"),
+        (None, (), "Poetry"),
+    ],
+)
+def test_a_project_is_locked_by_the_tool_that_its_files_name(project, text, beside, tool):
+    if text is not None:
+        (project / "pyproject.toml").write_text(text)
+    for name in beside:
+        (project / name).write_text("[metadata]\n")
+    found = registry.find(project).format
+    assert (found.name, found.is_lock) == (("poetry.lock", True) if tool == "Poetry" else ("pyproject.toml", False))
+    assert registry.find(project, by_poetry=True).format.name == "poetry.lock"
+
+
+def test_indexes_that_only_pdm_reads_are_not_passed_over(project):
+    (project / "pyproject.toml").write_text(
+        f'{HEAD}[[tool.pdm.source]]\nname = "a"\nurl = "https://index.example/simple"\n'
+    )
+    with pytest.raises(UsageError, match="an index that PDM alone reads") as caught:
+        Request.read(project, Machine.detect())
+    assert caught.value.hint.startswith("run `pdm lock`")
+
+
+def git(project: Path, *words: str) -> str:
+    options = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.excludesFile=/dev/null")
+    return subprocess.run(["git", *options, *words], cwd=project, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.network
+def test_an_unlocked_project_gets_what_uv_sync_gives_it_and_git_sees_nothing(machine, project, corp, tmp_path):
+    origin = git_repository(tmp_path / "fromgit")
+    subprocess.run(["git", "tag", "v1"], cwd=origin, check=True)
+    project.rmdir()
+    library(project)
+    library(project / "libs/edited")
+    (project / "pyproject.toml").write_text(
+        f'{HEAD}dependencies = ["six", "edited", "fromgit", "idna<3.8"]\n'
+        '[project.optional-dependencies]\none = ["idna==3.6"]\ntwo = ["idna==3.7"]\n'
+        f'[dependency-groups]\ndev = ["toml==0.10.2"]\ndocs = ["iniconfig==2.0.0"]\n{BACKEND}'
+        '[tool.uv]\nconflicts = [[{ extra = "one" }, { extra = "two" }]]\nexclude-newer = "2024-06-01"\n'
+        f"exclude-newer-package = {{ six = false }}\n{INDEX.format(corp.url)}"
+        '[tool.uv.sources.edited]\npath = "libs/edited"\neditable = true\n'
+        f'[tool.uv.sources.fromgit]\ngit = "{origin.as_uri()}"\ntag = "v1"\n'
+    )
+    (project / ".gitignore").write_text("__pycache__/\n")  # of the build backend
+    git(project, "init", "-q")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "a")
+    result = fill(project, python=machine.python, extras=["one"])
+    assert "Packages from pyproject.toml, resolved by uv" in result.notes
+    assert git(project, "status", "--porcelain") == ""
+    ours = contents(project / ".venv")
+    assert owner(project)
+    assert not fill(project, python=machine.python, extras=["one"]).changed
+    clone = tmp_path / "clone"
+    git(project, "clone", "-q", str(project), str(clone))
+    uv(clone, "sync", "--python", machine.python.path, "--extra=one")
+    theirs = {
+        name: place and place.replace(str(clone), str(project)) for name, place in contents(clone / ".venv").items()
+    }
+    assert ours == theirs
+    assert {"lesson-1.0", "toml-0.10.2", "idna-3.6"} <= set(ours)
+    fill(project, python=machine.python, extras=["two"], groups=["docs"])
+    assert {"idna-3.7", "iniconfig-2.0.0"} <= set(contents(project / ".venv"))
+    assert "toml-0.10.2" not in contents(project / ".venv")
+
+
+@pytest.mark.network
+def test_what_was_resolved_stays_until_the_project_asks_for_something_else(machine, project, tmp_path, monkeypatch):
+    (tmp_path / "wheels").mkdir()
+    for name in ("alpha", "beta"):
+        write_wheel(tmp_path / "wheels", name, "1.0")
+    write_wheel(tmp_path / "wheels", "pip", "99.0")
+    with IndexServer(tmp_path / "wheels") as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", server.url)
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+        (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["alpha"]\n')
+        fill(project, python=machine.python)
+        plan = planning.plan(machine.python.version, interpreter="system", project=project)
+        assert {row.name: row.wanted for row in plan.rows} == {"alpha": "1.0"}
+        assert plan.lock is None
+        write_wheel(tmp_path / "wheels", "alpha", "2.0")
+        (project / ".venv/pyvenv.cfg").unlink()
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-1.0"}
+        (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["alpha", "beta"]\n')
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-1.0", "beta-1.0"}
+        assert undoing.undo("configure_venv").complete
+        assert sorted(path.name for path in project.iterdir()) == ["pyproject.toml"]
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-1.0", "beta-1.0"}
+        uv(project, "lock")
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-2.0", "beta-1.0"}
+        assert undoing.undo().complete
+        assert not (Machine.detect().data / "resolved").exists()
+
+
+@pytest.mark.network
+def test_poetry_add_goes_on_working_where_uv_has_resolved(machine, project):
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["idna==3.6"]\n')
+    fill(project, python=machine.python)
+    (project / "README.md").touch()
+    subprocess.run([machine.data / "bin/poetry", "add", "--no-interaction", "six==1.16.0"], cwd=project, check=True)
+    fill(project, python=machine.python)
+    assert set(contents(project / ".venv")) >= {"idna-3.6", "six-1.16.0"}
+    assert registry.find(project).format.name == "poetry.lock"

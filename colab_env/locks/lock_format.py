@@ -142,6 +142,8 @@ class LockFormat:
     """The Python that it asks for stands in the file itself, not in the pyproject.toml beside it."""
     brings_python: ClassVar[bool] = False
     """Its packages belong to the interpreter, which is made from the file."""
+    is_lock: ClassVar[bool] = True
+    """It says which versions; else it is what a project is described by, and counts where nothing else does."""
     is_made_by_tool: ClassVar[bool] = False
     """Its tool makes it where a project has no lock file. There is one such format."""
     project_files: ClassVar[tuple[str, ...]] = ()

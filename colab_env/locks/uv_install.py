@@ -97,6 +97,23 @@ class UvInstaller:
         ]
         return self._written(argv, cwd=source.parent)
 
+    def resolve(self, arguments: Sequence[str | Path], *, known: str, python: Path, cwd: Path) -> str:
+        """Return as pylock.toml what a project comes to for a Python; the versions in `known`, such a text, are preferred.
+
+        Relative paths start from a directory in `scratch`.
+        """
+        argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--format", "pylock.toml"]
+        with _files.private_directory(self.scratch) as place:
+            output = place / "pylock.toml"
+            if known:
+                _files.write_text(output, known)
+            words = [self.program, *argv, "--python", python, *arguments, "--output-file", output]
+            try:
+                _process.run(words, environ=self.environ, cwd=cwd)
+            except CommandError as error:
+                raise translate_error(error, self.environ) from error
+            return output.read_text(encoding="utf-8")
+
     def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
         seen = _Added()
