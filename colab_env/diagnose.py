@@ -158,7 +158,8 @@ def _environment(machine: Machine, project: Path) -> Part:
         return Part(name="Environment", what="none", where=None, problem=none)
     problem = environment.recorded_health(project, python, machine)
     count = venv.packages(project)
-    what = content.pluralize(count, "package")
+    added = venv.by_hand(project, venv.read_receipt(project))
+    what = content.pluralize(count, "package") + (f", installed by hand: {', '.join(added)}" if added else "")
     return Part.of_directory("Environment", what, where, problem, proven=content.proven(where))
 
 
