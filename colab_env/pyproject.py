@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from colab_env.interpreter import Interpreter
 
+_CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 _LARGEST = 2**20  # bytes; a person wrote it
 # What has to be of a type wherever it stands; "*" is every key of a table.
 _TABLES = (
@@ -204,6 +205,10 @@ def _read(path: Path) -> TOMLDocument | None:
 
 
 def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _Document:
+    if found := _CONFLICT.search(content):
+        line = content.count(b"\n", 0, found.start()) + 1
+        msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
+        raise ProjectFileError(msg, hint="resolve the conflict; nothing was changed")
     try:
         # Lines end as Python's text files end them: the line ends of the file itself are kept by whoever writes it.
         document = parse(content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _process, _report, interpreter_sources, steps, venv
+from colab_env import _process, _report, interpreter_sources, poetry, steps, venv
 from colab_env.environment import require_python
 from colab_env.errors import PreflightError, UsageError
 from colab_env.interpreter import Interpreter
@@ -76,6 +76,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
             defaults=defaults,
             exact=exact,
         )
+        _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
         snapshots = _open_cache(cache, request, trust=trust)
         with _undo_waits(machine):
             restored = snapshots.restore() if snapshots else None
@@ -96,6 +97,16 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         seconds=time.monotonic() - began,
         notes=tuple(snapshots.notes) if snapshots else (),
     )
+
+
+def _require_sensible(request: Request, *, kernel: str | None, poetry_version: str | None) -> None:
+    """Raise for what later steps would refuse, before anything is installed."""
+    poetry.require_version(poetry_version)
+    _ = request.specifier
+    if kernel is not None:
+        kernelspec.check_free(request.machine, kernel)
+    if request.receipt is None or request.receipt.inputs != request.inputs:
+        request.lock.format.require_whole(request.lock)
 
 
 def _open_cache(cache: str | Path | None, request: Request, *, trust: str | None) -> SetupCache | None:

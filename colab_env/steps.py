@@ -136,6 +136,7 @@ def install_poetry(*, version: str | None = None) -> StepResult:
 
 def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | None = None) -> StepResult:
     """Do what `install_poetry` says, on a machine that is known; `anew` is why it is made anew in any case."""
+    poetry.require_version(version)
     result = Step(
         name="install_poetry",
         title="Installing Poetry",

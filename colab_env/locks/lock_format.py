@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import _files
+from colab_env import _files, toml_text
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import installing
 from colab_env.locks.requirements_text import normalized
@@ -31,6 +32,7 @@ _NAMED = (
     re.compile(r'"([\w.-]+)": \{[^{}]*"version": "==([^"\n]+)"'),
     re.compile(r"(?m)^([\w.-]+)(?:\[[\w., -]*\])?[ \t]*==[ \t]*([^\s;#\\,]+)"),
 )
+_SMALL = 50_000  # characters; Python's parser takes a second for a megabyte
 _CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 
 
@@ -153,6 +155,11 @@ class LockFormat:
         """Yield where a project's file of this format may be: in its directory, by each of the names."""
         return (project / name for name in self.file_names)
 
+    @property
+    def is_toml(self) -> bool:
+        """Say whether its files are TOML."""
+        return self.name.endswith(".toml") or self.name in ("poetry.lock", "uv.lock", "pdm.lock")
+
     def matches(self, name: str) -> bool:
         """Say whether a file of this name is of this format."""
         return name in self.file_names or Path(name).suffix in self.suffixes
@@ -221,12 +228,22 @@ class LockFormat:
 
     def check_content(self, lock: LockFile) -> None:
         """Raise ProjectFileError for a file that nobody can read, before anything is done: as far as that is quickly seen."""
-        if found := _CONFLICT.search(lock.content):
-            line = lock.content.count(b"\n", 0, found.start()) + 1
-            msg = f"{short(lock.path)}, line {line}: it has the marks of a git conflict"
-            raise ProjectFileError(
-                msg, hint="resolve the conflict, or make the file anew with its own tool; nothing was changed"
-            )
+        for name, content in self.inputs(lock):
+            if found := _CONFLICT.search(content):
+                path = lock.path if name == lock.path.name else lock.directory / name
+                line = content.count(b"\n", 0, found.start()) + 1
+                msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
+                raise ProjectFileError(
+                    msg, hint="resolve the conflict, or make the file anew with its own tool; nothing was changed"
+                )
+
+    def require_whole(self, lock: LockFile) -> None:
+        """Raise ProjectFileError for a TOML file that is damaged: a large one is read at its end only, where it may be cut."""
+        if lock.is_there and self.is_toml and (sys.version_info >= (3, 11) or len(lock.content) < _SMALL):
+            text = lock.text
+            end = text.rfind("\n[[") + 1
+            with reading(lock):
+                toml_text.parsed(text if len(text) < _SMALL else text[end:])
 
     def missing_tool(self, machine: Machine) -> str | None:
         """Return why the tool that reads it has to be installed by a step of its own, or None."""
