@@ -91,7 +91,7 @@ def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
     for place in (ours, theirs):
         clone(source or f"https://github.com/{project.name}", project.commit, place)
     when = output(["git", "log", "-1", "--format=%cs"], ours)
-    environ = {**os.environ, **home(scratch)}
+    environ, before = {**os.environ, **home(scratch)}, status(ours)
     began = time.monotonic()
     done = run([*TOOL, "setup", "--quiet", "--json", "--interpreter", "system", "--project", ours], scratch, environ)
     seconds = time.monotonic() - began
@@ -105,7 +105,7 @@ def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
         outcome = difference(found, expected) if own is None else f"{len(found)} packages"
         health = run([*TOOL, "kernel", "check", said["kernel"], "--quiet"], scratch, environ)
         kernel = "works" if health.returncode == 0 else first_line(health.stderr)
-    changed = output(["git", "status", "--porcelain"], ours).replace("\n", ", ") or "clean"
+    changed = ", ".join(sorted(status(ours) - before)) or "clean"
     what = f"{len(expected)} packages" if own is None else f"fails: {own}"
     cells = (project.name, when, project.format, what, outcome, kernel, changed, f"{seconds:.0f}")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -159,9 +159,17 @@ def difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
     return ", ".join(parts[:6]) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "") or "identical"
 
 
+def status(place: Path) -> set[str]:
+    return set(output(["git", "status", "--porcelain"], place).splitlines())
+
+
 def clone(source: str, commit: str, place: Path) -> None:
-    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", source, str(place)], check=True, capture_output=True)
-    subprocess.run(["git", "checkout", "--quiet", "--force", commit], cwd=place, check=True, capture_output=True)
+    """Check out one commit; a mirror may lack its largest files."""
+    command = ["git", "clone", "--quiet", "--no-checkout", "--no-hardlinks", source, str(place)]
+    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(["git", "update-ref", "--no-deref", "HEAD", commit], cwd=place, check=True)
+    subprocess.run(["git", "read-tree", "HEAD"], cwd=place, check=True)
+    subprocess.run(["git", "checkout-index", "-a", "-f", "-q"], cwd=place, capture_output=True, check=False)
 
 
 def home(scratch: Path) -> dict[str, str]:
