@@ -48,7 +48,8 @@ _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
 _MARK = "running-"
-_SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "conda-envs")  # directories in the data directory
+# Directories in the data directory.
+_SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "resolved", "conda-envs")
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def hand_made(project: Path, python: Interpreter, options: InstallOptions = Inst
     runtime = Machine.detect()
     (project / "pyproject.toml").write_text(
         '[project]\nname = "lesson"\nversion = "1"\n[project.optional-dependencies]\nplots = []\n'
-        "[dependency-groups]\ndev = []\n"
+        "[dependency-groups]\ndev = []\n[tool.poetry]\npackage-mode = false\n"
     )
     (project / "poetry.lock").write_text("[metadata]\n# locked\n")
     environment = project / ".venv"
