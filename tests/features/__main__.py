@@ -7,14 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from tests.features import notebook as _paths  # noqa: F401  # finds the tests' own modules
-from tests.features.catalogue import FEATURES
-from tests.features.trial import SLOW, WAYS, furnish, opened, outcome, table
-
 from boot_faults import PreparedMachine, colab, set_up
 from colab_standin import serving
 
-REQUIREMENTS = ("pandas", "ipywidgets", "matplotlib", "altair", "seaborn", "tqdm", "plotly", "bokeh", "jinja2")
+from tests.features.catalogue import FEATURES
+from tests.features.trial import SLOW, WAYS, furnish, opened, outcome, table
 
 
 def main() -> int:
@@ -27,7 +24,9 @@ def main() -> int:
     with colab() as root:
         furnish(root)
         if arguments.stock:
-            done = root.run(["/usr/local/bin/uv", "pip", "install", "--python", "/usr/bin/python3", *arguments.stock], timeout=600)
+            done = root.run(
+                ["/usr/local/bin/uv", "pip", "install", "--python", "/usr/bin/python3", *arguments.stock], timeout=600
+            )
             assert done.returncode == 0, done.stderr
         root.path("/content/requirements.txt").write_text("\n".join(arguments.project) + "\n")
         print(set_up(root, arguments.python), flush=True)
@@ -43,7 +42,9 @@ def main() -> int:
                 print(f"{way}: {found[way].seconds:.0f} s", flush=True)
     print("\n".join(table(found, chosen)))
     stock = found.get("stock")
-    return int(any(each.holds(f) is False and (stock is None or stock.holds(f)) for each in found.values() for f in chosen))
+    return int(
+        any(each.holds(f) is False and (stock is None or stock.holds(f)) for each in found.values() for f in chosen)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--google-colab", type=Path, help="a google/colab source tree, in place of the small stand-in")
     parser.add_argument("--python", "--kernel", default="3.12", help="the Python of the kernel")
     parser.add_argument("--project", nargs="*", default=[], metavar="REQUIREMENT", help="what the project needs")
-    parser.add_argument("--stock", nargs="*", default=[], metavar="REQUIREMENT", help="what the machine's Python has besides")
+    parser.add_argument(
+        "--stock", nargs="*", default=[], metavar="REQUIREMENT", help="what the machine's Python has besides"
+    )
     parser.add_argument("--way", choices=WAYS, action="append", help="all four, if none is named")
     parser.add_argument("--only", default="", help="features whose group and name contain this")
     parser.add_argument("--slow", type=float, default=SLOW, help="seconds that a slow answer takes")

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.features.notebook import Notebook, sent, shown
-
 from colab_standin import Cell, Refusal
+
+from tests.features.notebook import Notebook, sent, shown
 
 Wants = str | tuple[str, ...] | Callable[[Cell], object]
 _NO = "the page says no"
@@ -108,22 +109,32 @@ def _cells(to: _Catalogue) -> None:
     to.add("a thread that prints after its cell", act=lambda notebook: _later(notebook, _THREAD, "from the thread"))
     to.add("what a program prints", "import subprocess\nsubprocess.run(['echo', 'from ' 'echo'])", "from echo")
     to.add("processes", "import multiprocessing\nprint(multiprocessing.Pool(2).map(abs, [-1, -2]))", "[1, 2]")
-    to.add("stop button", act=lambda notebook: _stopped(notebook, "print('x', flush=True)\nimport time\ntime.sleep(99)"))
+    to.add(
+        "stop button", act=lambda notebook: _stopped(notebook, "print('x', flush=True)\nimport time\ntime.sleep(99)")
+    )
     to.add("HTML", "from IPython.display import HTML\nHTML('<b>bold</b>')", "text/html: <b>bold</b>")
     to.add("Markdown and LaTeX", _MARKDOWN, ("text/markdown: *it*", "text/latex: $x$"))
     to.add("JavaScript", "from IPython.display import Javascript\nJavascript('go(1)')", "application/javascript: go(1)")
     to.add("an image", _IMAGE, "image/png: ", needs=("PIL",))
     to.add("sound", "from IPython.display import Audio\nAudio([0, 1, 0] * 99, rate=8000)", "<audio", needs=("numpy",))
-    to.add("a display that changes", _DISPLAY_ID, lambda cell: [each["text/html"] for each in cell.updates] == ["<i>2</i>"])
-    to.add("`clear_output`", "from IPython.display import clear_output\nclear_output()", lambda cell: sent(cell, "clear_output"))
+    to.add(
+        "a display that changes", _DISPLAY_ID, lambda cell: [each["text/html"] for each in cell.updates] == ["<i>2</i>"]
+    )
+    to.add(
+        "`clear_output`",
+        "from IPython.display import clear_output\nclear_output()",
+        lambda cell: sent(cell, "clear_output"),
+    )
     to.add("a progress bar", "from tqdm import tqdm\nfor _ in tqdm(range(3)): pass", "3/3", needs=("tqdm",))
     to.add("no colour codes for programs", _COLOURS, "forced []")
     to.add("text is marked as text", "'some text'", "{'type': 'string'}", needs=("google.colab._reprs",))
-    to.add("form fields are values", "n = 3 #@param {type:'slider', min:0}\n#@markdown Text\nprint('n is', n)", "n is 3")
+    to.add(
+        "form fields are values", "n = 3 #@param {type:'slider', min:0}\n#@markdown Text\nprint('n is', n)", "n is 3"
+    )
     to.add("a cell's title", "#@title A form { display-mode: 'form' }\nprint('un' 'der')", "under")
     to.add("executed cells have the page's ids", _EXECUTED, "cell-1", needs=("google.colab._history",))
     to.add("the notebook sees that it is on Colab", _ON_COLAB, "colab True True")
-    to.add("the debugger answers", act=lambda notebook: _debugger(notebook))
+    to.add("the debugger answers", act=_debugger)
     to.add("sizes of variables", _SHAPE, "2 items", needs=("google.colab._debugpy_repr",))
     to.add("is the code complete?", act=_is_complete)
 
@@ -134,14 +145,18 @@ def _shell(to: _Catalogue) -> None:
     to.add("`!cmd` with a value", "word = 'two'\n!echo {word} $word", "two two")
     to.add("exit code of `!cmd`", "!exit 3\n# ---\nprint('code', _exit_code)", "code 3")
     to.add("`x = !cmd`", "x = !echo one; echo two\nprint(x == ['one', 'two'], x.n == 'one\\ntwo')", "True True")
-    to.add("`!cmd` shows as it comes", act=lambda notebook: _streamed(notebook))
+    to.add("`!cmd` shows as it comes", act=_streamed)
     to.add("`!cmd` reads what is typed", act=_typed, needs=("google.colab._system_commands",))
     to.add("stop button in `!cmd`", act=lambda notebook: _ended(notebook.stop("!echo up; sleep 60")))
     to.add("`%%bash`", "%%bash\nx=5; echo five$x", "five5")
     to.begin("shell", "google.colab._system_commands")
     to.add("`%%shell`", "%%shell\nfor n in 1 2; do echo line$n; done", ("line1", "line2"))
     to.add("`%%shell` that fails", "%%shell\nexit 7", ("CalledProcessError", "exit status 7"))
-    to.add("`%%shell --ignore-errors`", "%%shell --ignore-errors\necho on; exit 7", lambda cell: "on" in cell.stdout and not cell.error)
+    to.add(
+        "`%%shell --ignore-errors`",
+        "%%shell --ignore-errors\necho on; exit 7",
+        lambda cell: "on" in cell.stdout and not cell.error,
+    )
     to.add("`x = %shell cmd`", "x = %shell echo h'i'\nprint(x.returncode, x.output)", "0 hi")
     to.add("a command is a terminal's", "!test -t 1 && echo is a terminal", "is a terminal")
 
@@ -149,7 +164,11 @@ def _shell(to: _Catalogue) -> None:
 def _magics(to: _Catalogue) -> None:
     to.begin("magics")
     to.add("`%pip`", "%pip --version", "pip ")
-    to.add("`%cd`, `%env`, `%pwd`", "%cd -q /\n%env ANSWER=42\nimport os\nprint(os.getcwd(), os.environ['ANSWER'])\n%cd -q -", "/ 42")
+    to.add(
+        "`%cd`, `%env`, `%pwd`",
+        "%cd -q /\n%env ANSWER=42\nimport os\nprint(os.getcwd(), os.environ['ANSWER'])\n%cd -q -",
+        "/ 42",
+    )
     to.add("`%time`, `%%time`", "%%time\nsum(range(9))", "Wall time")
     to.add("`%timeit`", "%timeit -n1 -r1 pass", "loop")
     to.add("`%%capture`", "%%capture held\nprint('inside')\n# ---\nprint('held', held.stdout.strip())", "held inside")
@@ -163,23 +182,44 @@ def _magics(to: _Catalogue) -> None:
     to.add("`%load_ext autoreload`", _AUTORELOAD, "now 2")
     to.add("`%matplotlib inline`", _INLINE, "image/png: ", needs=("matplotlib",))
     to.add("a magic of one's own", _OWN_MAGIC, "OWN")
-    to.add("`%tensorflow_version`", "%tensorflow_version 2.x", "TensorFlow 2", needs=("google.colab._tensorflow_magics",))
+    to.add(
+        "`%tensorflow_version`", "%tensorflow_version 2.x", "TensorFlow 2", needs=("google.colab._tensorflow_magics",)
+    )
     to.add("`%%bigquery` is declared", _BIGQUERY, "declared True", needs=("google.colab._import_magics",))
-    to.add("installing what is imported: restart button", _RESTART, "pip_warning", needs=("google.colab._pip:print_previous_import_warning",))
+    to.add(
+        "installing what is imported: restart button",
+        _RESTART,
+        "pip_warning",
+        needs=("google.colab._pip:print_previous_import_warning",),
+    )
 
 
 def _help(to: _Catalogue) -> None:
     to.begin("help")
     to.add("completion", act=lambda notebook: _completes(notebook, "special_na", "special_name"))
-    to.add("completion of attributes", act=lambda notebook: _completes(notebook, "special_text.upp", "special_text.upper"))
+    to.add(
+        "completion of attributes", act=lambda notebook: _completes(notebook, "special_text.upp", "special_text.upper")
+    )
     to.add("completion with types", act=lambda notebook: _type(notebook, "special_na")["type_name"] == "int")
-    to.add("completion with a function's parameters", act=lambda notebook: "word" in _type(notebook, "special_fun")["definition"])
+    to.add(
+        "completion with a function's parameters",
+        act=lambda notebook: "word" in _type(notebook, "special_fun")["definition"],
+    )
     to.add("completion of magics", act=lambda notebook: _completes(notebook, "%%capt", "%%capture"))
     to.add("completion of imports", act=lambda notebook: _completes(notebook, "import jso", "json"))
     to.add("completion of files", act=lambda notebook: _completes(notebook, "open('/etc/passw", "/etc/passwd"))
-    to.add("tooltip: parameters", act=lambda notebook: _inspected(notebook, "special_function")["argspec"]["args"] == ["word", "times"])
-    to.add("tooltip: documentation", act=lambda notebook: _inspected(notebook, "special_function")["docstring"] == "Say it.")
-    to.add("tooltip: default values", act=lambda notebook: _inspected(notebook, "special_function")["argspec"]["defaults"] in ([2], ["2"]))
+    to.add(
+        "tooltip: parameters",
+        act=lambda notebook: _inspected(notebook, "special_function")["argspec"]["args"] == ["word", "times"],
+    )
+    to.add(
+        "tooltip: documentation",
+        act=lambda notebook: _inspected(notebook, "special_function")["docstring"] == "Say it.",
+    )
+    to.add(
+        "tooltip: default values",
+        act=lambda notebook: _inspected(notebook, "special_function")["argspec"]["defaults"] in ([2], ["2"]),
+    )
     to.add("tooltip: a value", act=lambda notebook: "41" in _inspected(notebook, "special_name")["string_form"])
     to.add("tooltip: a type", act=lambda notebook: _inspected(notebook, "special_text")["type_name"] == "str")
     to.add("tooltip: nothing to show", act=lambda notebook: not notebook.page.inspect("no_such_name").get("found"))
@@ -191,79 +231,201 @@ def _errors(to: _Catalogue) -> None:
     to.begin("errors")
     to.add("traceback", "def divide():\n    1 / 0\ndivide()", _traceback)
     to.add("syntax error", "a b", "SyntaxError")
-    to.add("error in a chain", "try:\n    {}['key']\nexcept KeyError as e:\n    raise ValueError('bad') from e", lambda cell: "KeyError" in str(cell.error["traceback"]))
+    to.add(
+        "error in a chain",
+        "try:\n    {}['key']\nexcept KeyError as e:\n    raise ValueError('bad') from e",
+        lambda cell: "KeyError" in str(cell.error["traceback"]),
+    )
     to.add("`SystemExit`", "import sys\nsys.exit('left')", "left")
     to.add("`%xmode`, `%tb`", "1 / 0\n# ---\n%tb", lambda cell: "ZeroDivisionError" in shown(cell) + str(cell.messages))
-    to.begin("errors", "google.colab._shell")
-    to.add("missing module: \"Open Examples\"", "import no_such_module", lambda cell: _action(cell)["action_text"] == "Open Examples")
+    to.begin("errors", "google.colab._import_hooks")
+    to.add(
+        'missing module: "Open Examples"',
+        "import no_such_module",
+        lambda cell: _action(cell)["action_text"] == "Open Examples",
+    )
     to.add("missing module: its snippet", "import cartopy", lambda cell: _action(cell)["snippet_filter"] == "cartopy")
-    to.add("disabled function: search snippets", _DISABLED, lambda cell: _action(cell)["snippet_filter"] == "cv2.imshow")
+    to.add(
+        "disabled function: search snippets", _DISABLED, lambda cell: _action(cell)["snippet_filter"] == "cv2.imshow"
+    )
 
 
 def _page(to: _Catalogue) -> None:
     to.begin("the page")
     secret = {"exists": True, "access": True, "payload": "open sesame"}
-    to.add("secret", "from google.colab import userdata\nuserdata.get('KEY')", "open sesame",
-           asks=Asks(kind="GetSecret", good=secret, refused={"exists": True, "access": False}, then="NotebookAccessError"))
-    to.add("secret that is not there", "from google.colab import userdata\nuserdata.get('KEY')", "SecretNotFoundError",
-           asks=Asks(kind="GetSecret", good={"exists": False}, then="TimeoutException"))
-    to.add("JavaScript's value", "from google.colab import output\noutput.eval_js('6 * 7')", "42",
-           asks=Asks(kind="cell_javascript_eval", good=42, then=lambda cell: not cell.error and "42" not in shown(cell)))
-    to.add("an error of the page can be caught", _CAUGHT, "got good",
-           asks=Asks(kind="cell_javascript_eval", good="good", then="got None", error="caught MessageError"))
-    to.add("a request says which cell asks", _EVAL, _asks_for_its_cell, asks=Asks(kind="cell_javascript_eval", good=1, then=_asks_for_its_cell, error=None))
-    to.add("a question in the middle of output", _MIDDLE, ("before", "value 5", "after"),
-           asks=Asks(kind="cell_javascript_eval", good=5, then="value None"))
+    to.add(
+        "secret",
+        "from google.colab import userdata\nuserdata.get('KEY')",
+        "open sesame",
+        asks=Asks(kind="GetSecret", good=secret, refused={"exists": True, "access": False}, then="NotebookAccessError"),
+    )
+    to.add(
+        "secret that is not there",
+        "from google.colab import userdata\nuserdata.get('KEY')",
+        "SecretNotFoundError",
+        asks=Asks(kind="GetSecret", good={"exists": False}, then="TimeoutException"),
+    )
+    to.add(
+        "JavaScript's value",
+        "from google.colab import output\noutput.eval_js('6 * 7')",
+        "42",
+        asks=Asks(kind="cell_javascript_eval", good=42, then=lambda cell: not cell.error and "42" not in shown(cell)),
+    )
+    to.add(
+        "an error of the page can be caught",
+        _CAUGHT,
+        "got good",
+        asks=Asks(kind="cell_javascript_eval", good="good", then="got None", error="caught MessageError"),
+    )
+    to.add(
+        "a request says which cell asks",
+        _EVAL,
+        _asks_for_its_cell,
+        asks=Asks(kind="cell_javascript_eval", good=1, then=_asks_for_its_cell, error=None),
+    )
+    to.add(
+        "a question in the middle of output",
+        _MIDDLE,
+        ("before", "value 5", "after"),
+        asks=Asks(kind="cell_javascript_eval", good=5, then="value None"),
+    )
     to.add("two questions", _TWICE, "sum 42", asks=Asks(kind="cell_javascript_eval", good=21, refused=0, then="sum 0"))
     to.add("a function that the page calls", act=lambda notebook: "42" in shown(_called(notebook)))
     to.add("a function that fails, called by the page", act=_called_and_failed)
     to.begin("the page", "google.colab.output:unregister_callback")
-    to.add("JavaScript without an answer", "from google.colab import output\nprint(output.eval_js('go()', ignore_result=True))",
-           lambda cell: cell.asked == ["cell_javascript_eval"] and "None" in cell.stdout)
-    to.add("JavaScript with a limit of time", "from google.colab import output\nprint('got', output.eval_js('x', timeout_sec=0.5))", "got None")
+    to.add(
+        "JavaScript without an answer",
+        "from google.colab import output\nprint(output.eval_js('go()', ignore_result=True))",
+        lambda cell: cell.asked == ["cell_javascript_eval"] and "None" in cell.stdout,
+    )
+    to.add(
+        "JavaScript with a limit of time",
+        "from google.colab import output\nprint('got', output.eval_js('x', timeout_sec=0.5))",
+        "got None",
+    )
     to.add("a function is unregistered", _UNREGISTERED, "ValueError: Callback function not registered")
-    to.add("the open notebook", _NOTEBOOK, "1 cells", asks=Asks(kind="get_ipynb", good={"ipynb": {"cells": [1]}}, refused={"ipynb": {"cells": []}}, then="0 cells"))
-    to.add("snippets", "from google.colab import snippets\nsnippets.register('https://x'); print('regis' 'tered')", "registered",
-           asks=Asks(kind="register_snippets", good={}, then="registered"))
+    to.add(
+        "the open notebook",
+        _NOTEBOOK,
+        "1 cells",
+        asks=Asks(kind="get_ipynb", good={"ipynb": {"cells": [1]}}, refused={"ipynb": {"cells": []}}, then="0 cells"),
+    )
+    to.add(
+        "snippets",
+        "from google.colab import snippets\nsnippets.register('https://x'); print('regis' 'tered')",
+        "registered",
+        asks=Asks(kind="register_snippets", good={}, then="registered"),
+    )
     to.add("a scratch cell", _SCRATCH, "opened", asks=Asks(kind="add_scratch_cell", good={}, then="opened"))
     to.add("disconnect and delete the runtime", _UNASSIGN, "POST /unassign")
-    to.add("the page's theme", "from google.colab import output\noutput.eval_js('document.documentElement.getAttribute(\"theme\")')", "dark",
-           asks=Asks(kind="cell_javascript_eval", good="dark"))
+    to.add(
+        "the page's theme",
+        "from google.colab import output\noutput.eval_js('document.documentElement.getAttribute(\"theme\")')",
+        "dark",
+        asks=Asks(kind="cell_javascript_eval", good="dark"),
+    )
 
 
 def _output(to: _Catalogue) -> None:
     to.begin("output", "google.colab.output:use_tags")
-    to.add("tags", "from google.colab import output\nwith output.use_tags('some'):\n    print('tagged')", lambda cell: _tags(cell) == [["some"], []])
-    to.add("clear by tag", "from google.colab import output\noutput.clear(output_tags='some')", lambda cell: sent(cell, "clear_output")[-1]["content"]["output_tags"] == ["some"])
-    to.add("temporary output", "from google.colab import output\nwith output.temporary():\n    print('soon gone')", lambda cell: sent(cell, "clear_output")[-1]["content"]["output_tags"][0] in _tags(cell)[0])
-    to.add("output to an element", "from google.colab import output\nwith output.redirect_to_element('#there'):\n    print('over there')", "#there")
-    to.add("output to header and footer", "from google.colab import output\nwith output.to_header_area():\n    print('h')\nwith output.to_footer_area():\n    print('f')", ("#output-header", "#output-footer"))
+    to.add(
+        "tags",
+        "from google.colab import output\nwith output.use_tags('some'):\n    print('tagged')",
+        lambda cell: _tags(cell) == [["some"], []],
+    )
+    to.add(
+        "clear by tag",
+        "from google.colab import output\noutput.clear(output_tags='some')",
+        lambda cell: sent(cell, "clear_output")[-1]["content"]["output_tags"] == ["some"],
+    )
+    to.add(
+        "temporary output",
+        "from google.colab import output\nwith output.temporary():\n    print('soon gone')",
+        lambda cell: sent(cell, "clear_output")[-1]["content"]["output_tags"][0] in _tags(cell)[0],
+    )
+    to.add(
+        "output to an element",
+        "from google.colab import output\nwith output.redirect_to_element('#there'):\n    print('over there')",
+        "#there",
+    )
+    to.add(
+        "output to header and footer",
+        "from google.colab import output\nwith output.to_header_area():\n    print('h')\nwith output.to_footer_area():\n    print('f')",
+        ("#output-header", "#output-footer"),
+    )
     to.add("no scroll bar", "from google.colab import output\noutput.no_vertical_scroll()", "setIframeHeight")
     to.add("a port as a frame", "from google.colab import output\noutput.serve_kernel_port_as_iframe(8123)", "8123")
-    to.add("a port as a window", "from google.colab import output\noutput.serve_kernel_port_as_window(8124)", ("8124", "Warning"))
-    to.add("JavaScript built in Python", "from google.colab.output import _js_builder\n_js_builder.Js('console').log('hello')", 'console.log("hello")')
-    to.add("syntax highlighting", "from google.colab import syntax\nsyntax.sql('select 1')", "select 1", needs=("google.colab.syntax",))
+    to.add(
+        "a port as a window",
+        "from google.colab import output\noutput.serve_kernel_port_as_window(8124)",
+        ("8124", "Warning"),
+    )
+    to.add(
+        "JavaScript built in Python",
+        "from google.colab.output import _js_builder\n_js_builder.Js('console').log('hello')",
+        'console.log("hello")',
+    )
+    to.add(
+        "syntax highlighting",
+        "from google.colab import syntax\nsyntax.sql('select 1')",
+        "select 1",
+        needs=("google.colab.syntax",),
+    )
     to.add("an HTML element", _ELEMENT, "<div id=", needs=("google.colab.html",))
     to.add("a resource that the kernel serves", _RESOURCE, "served it", needs=("google.colab.html",))
     to.add("a function's repr", _FUNCTION_REPR, "text/html: <div", needs=("google.colab._reprs:enable_function_repr",))
-    to.add("an array as an image", _ARRAY_REPR, "ndarray_image_preview", needs=("google.colab._reprs:enable_ndarray_repr",))
+    to.add(
+        "an array as an image", _ARRAY_REPR, "ndarray_image_preview", needs=("google.colab._reprs:enable_ndarray_repr",)
+    )
 
 
 def _files(to: _Catalogue) -> None:
     to.begin("files", "google.colab.files")
     up = Asks(kind="cell_javascript_eval", good=_uploads, refused={"action": "complete"}, then="{}")
-    to.add("upload", _FRESH + "from google.colab import files\nprint(dict(files.upload()))", ("{'a.txt': b'hello'}", "Saving a.txt"), asks=up)
-    to.add("upload into a directory", _FRESH + "from google.colab import files\nprint(dict(files.upload('to')))\nprint(open('to/a.txt').read())", "{'to/a.txt': b'hello'}",
-           asks=Asks(kind=up.kind, good=_uploads, refused=up.refused, then="FileNotFoundError"))
-    to.add("upload of one file", _FRESH + "from google.colab import files\nfiles.upload_file('b.txt'); print(open('b.txt').read())", "hello",
-           asks=Asks(kind=up.kind, good=_uploads, refused=up.refused, then="File has not been uploaded"))
-    to.add("upload keeps what is there", _FRESH + "open('a.txt', 'w').write('mine')\nfrom google.colab import files\nprint(dict(files.upload()))\nprint(open('a.txt').read())", ("{'a (1).txt': b'hello'}", "mine"), asks=up)
+    to.add(
+        "upload",
+        _FRESH + "from google.colab import files\nprint(dict(files.upload()))",
+        ("{'a.txt': b'hello'}", "Saving a.txt"),
+        asks=up,
+    )
+    to.add(
+        "upload into a directory",
+        _FRESH + "from google.colab import files\nprint(dict(files.upload('to')))\nprint(open('to/a.txt').read())",
+        "{'to/a.txt': b'hello'}",
+        asks=Asks(kind=up.kind, good=_uploads, refused=up.refused, then="FileNotFoundError"),
+    )
+    to.add(
+        "upload of one file",
+        _FRESH + "from google.colab import files\nfiles.upload_file('b.txt'); print(open('b.txt').read())",
+        "hello",
+        asks=Asks(kind=up.kind, good=_uploads, refused=up.refused, then="File has not been uploaded"),
+    )
+    to.add(
+        "upload keeps what is there",
+        _FRESH
+        + "open('a.txt', 'w').write('mine')\nfrom google.colab import files\nprint(dict(files.upload()))\nprint(open('a.txt').read())",
+        ("{'a (1).txt': b'hello'}", "mine"),
+        asks=up,
+    )
     to.add("download", act=_downloaded)
-    to.add("download of no file", "from google.colab import files\nfiles.download('nowhere')", "FileNotFoundError: Cannot find file")
-    to.add("view a file", "open('seen.txt', 'w').close()\nfrom google.colab import files\nfiles.view('seen.txt')", "seen.txt")
+    to.add(
+        "download of no file",
+        "from google.colab import files\nfiles.download('nowhere')",
+        "FileNotFoundError: Cannot find file",
+    )
+    to.add(
+        "view a file",
+        "open('seen.txt', 'w').close()\nfrom google.colab import files\nfiles.view('seen.txt')",
+        "seen.txt",
+    )
     to.begin("Drive", "google.colab.drive")
     to.add("mount", _MOUNT, "Mounted at", asks=Asks(kind="request_auth", good={}, refused=_DENIED, then=_WAS_DENIED))
-    to.add("mounted already", _MOUNT_AGAIN, "already mounted", asks=Asks(kind="request_auth", good={}, refused=_DENIED, then=_WAS_DENIED))
+    to.add(
+        "mounted already",
+        _MOUNT_AGAIN,
+        "already mounted",
+        asks=Asks(kind="request_auth", good={}, refused=_DENIED, then=_WAS_DENIED),
+    )
     to.add("unmount", "from google.colab import drive\ndrive.flush_and_unmount()", "nothing to flush")
 
 
@@ -274,16 +436,51 @@ def _tables(to: _Catalogue) -> None:
     to.add("its buttons", _FRAME + "df", "convertToInteractive")
     to.add("button: interactive table", act=_converted)
     to.add("`DataTable`", _FRAME + "from google.colab.data_table import DataTable\nDataTable(df)", "createDataTable")
-    to.add("`%load_ext google.colab.data_table`", _FRAME + "%load_ext google.colab.data_table\n# ---\ndf\n", "module+javascript: ")
-    to.add("tables as before", "%unload_ext google.colab.data_table\n# ---\n" + _FRAME + "df", lambda cell: "<table" in shown(cell) and "module+javascript: " not in shown(cell))
-    to.add("a table's columns, for the page", _FRAME + "from google.colab import _reprs\n_reprs.enable_dataframe_metadata_repr()\n# ---\ndf", ("'type': 'dataframe'", "'variable_name': 'df'", "num_unique_values"))
+    to.add(
+        "`%load_ext google.colab.data_table`",
+        _FRAME + "%load_ext google.colab.data_table\n# ---\ndf\n",
+        "module+javascript: ",
+    )
+    to.add(
+        "tables as before",
+        "%unload_ext google.colab.data_table\n# ---\n" + _FRAME + "df",
+        lambda cell: "<table" in shown(cell) and "module+javascript: " not in shown(cell),
+    )
+    to.add(
+        "a table's columns, for the page",
+        _FRAME + "from google.colab import _reprs\n_reprs.enable_dataframe_metadata_repr()\n# ---\ndf",
+        ("'type': 'dataframe'", "'variable_name': 'df'", "num_unique_values"),
+    )
     to.add("a series", _FRAME + "df['n']", "<label><b>dtype:</b> int64")
     to.add("a styled table", _FRAME + "df.style", 'class="dataframe"', needs=("jinja2",))
-    to.add("generate code with a table", _FRAME + "from google.colab import _generate_with_variable as g\nprint(g.get_html(df))", "generateWithVariable('df')")
-    to.add("`display_dataframe`", _FRAME + "from google.colab.data_table import display_dataframe\ndisplay_dataframe(df)", "createDataTable", needs=("altair", "matplotlib", "seaborn"))
-    to.add("`quickchart`", _FRAME + "from google.colab import autoviz\nautoviz.quickchart(df)", "image/png", needs=("altair", "matplotlib", "seaborn"))
-    to.add("charts, for the page", _FRAME + "from google.colab import _quickchart\n_quickchart.find_charts_json('df')", "application/json: [", needs=("altair", "matplotlib", "seaborn"))
-    to.add("a table that is a widget", _FRAME + "from google.colab.widgets import InteractiveTable\nInteractiveTable(df)", "widget-view+json")
+    to.add(
+        "generate code with a table",
+        _FRAME + "from google.colab import _generate_with_variable as g\nprint(g.get_html(df))",
+        "generateWithVariable('df')",
+    )
+    to.add(
+        "`display_dataframe`",
+        _FRAME + "from google.colab.data_table import display_dataframe\ndisplay_dataframe(df)",
+        "createDataTable",
+        needs=("altair", "matplotlib", "seaborn"),
+    )
+    to.add(
+        "`quickchart`",
+        _FRAME + "from google.colab import autoviz\nautoviz.quickchart(df)",
+        "image/png",
+        needs=("altair", "matplotlib", "seaborn"),
+    )
+    to.add(
+        "charts, for the page",
+        _FRAME + "from google.colab import _quickchart\n_quickchart.find_charts_json('df')",
+        "application/json: [",
+        needs=("altair", "matplotlib", "seaborn"),
+    )
+    to.add(
+        "a table that is a widget",
+        _FRAME + "from google.colab.widgets import InteractiveTable\nInteractiveTable(df)",
+        "widget-view+json",
+    )
 
 
 def _widgets(to: _Catalogue) -> None:
@@ -292,37 +489,117 @@ def _widgets(to: _Catalogue) -> None:
     to.add("the page moves a slider", act=_moved)
     to.add("the page presses a button", act=_pressed)
     to.add("`interact`", act=_interacted)
-    to.add("`Output` captures", "import ipywidgets\nout = ipywidgets.Output()\nwith out:\n    print('caught')\nprint(len(out.outputs), 'held')", lambda cell: sent(cell, "comm_msg") or "1 held" in cell.stdout)
-    to.add("a progress bar for notebooks", "from tqdm.notebook import tqdm\nfor _ in tqdm(range(3)): pass", "widget-view+json", needs=("tqdm",))
+    to.add(
+        "`Output` captures",
+        "import ipywidgets\nout = ipywidgets.Output()\nwith out:\n    print('caught')\nprint(len(out.outputs), 'held')",
+        lambda cell: sent(cell, "comm_msg") or "1 held" in cell.stdout,
+    )
+    to.add(
+        "a progress bar for notebooks",
+        "from tqdm.notebook import tqdm\nfor _ in tqdm(range(3)): pass",
+        "widget-view+json",
+        needs=("tqdm",),
+    )
     to.begin("widgets", "ipywidgets", "google.colab.output:enable_custom_widget_manager")
-    to.add("custom widgets", "from google.colab import output\noutput.enable_custom_widget_manager()\n# ---\nimport ipywidgets\nipywidgets.IntText()", _custom)
-    to.add("no custom widgets", "from google.colab import output\noutput.disable_custom_widget_manager()\n# ---\nimport ipywidgets\nipywidgets.IntText()", lambda cell: not _custom(cell) and "widget-view" in shown(cell))
+    to.add(
+        "custom widgets",
+        "from google.colab import output\noutput.enable_custom_widget_manager()\n# ---\nimport ipywidgets\nipywidgets.IntText()",
+        _custom,
+    )
+    to.add(
+        "no custom widgets",
+        "from google.colab import output\noutput.disable_custom_widget_manager()\n# ---\nimport ipywidgets\nipywidgets.IntText()",
+        lambda cell: not _custom(cell) and "widget-view" in shown(cell),
+    )
     to.add("a widget of one's own", _ANYWIDGET, "widget-view+json", needs=("anywidget",))
     to.begin("widgets", "google.colab.widgets")
-    to.add("`TabBar`", "from google.colab import widgets\nt = widgets.TabBar(['one', 'two'])\nwith t.output_to('one'): print('in one')", ("tabbar", "in one"))
-    to.add("`Grid`", "from google.colab import widgets\ng = widgets.Grid(2, 2)\nwith g.output_to(0, 1): print('in a cell')", ("<table", "in a cell"))
+    to.add(
+        "`TabBar`",
+        "from google.colab import widgets\nt = widgets.TabBar(['one', 'two'])\nwith t.output_to('one'): print('in one')",
+        ("tabbar", "in one"),
+    )
+    to.add(
+        "`Grid`",
+        "from google.colab import widgets\ng = widgets.Grid(2, 2)\nwith g.output_to(0, 1): print('in a cell')",
+        ("<table", "in a cell"),
+    )
 
 
 def _google(to: _Catalogue) -> None:
     to.begin("Google's services", "google.colab.auth")
-    to.add("google-auth", "import google.auth.transport.requests, google.oauth2.service_account\nprint('auth', google.auth.__name__)", "auth google.auth")
-    to.add("`authenticate_user`", _AUTHENTICATE, "authenticated", asks=Asks(kind="request_auth", good={}, refused=_DENIED, then=_WAS_DENIED))
-    to.add("`authenticate_user` without consent", _NO_CREDENTIALS, "AuthorizationError", asks=Asks(kind="request_auth", good={}, then="AuthorizationError"))
-    to.add("`sheets`", "from google.colab import sheets\nprint('at', sheets._standardize_location((2, 3)))", "at C2", needs=("google.colab.sheets", "pandas"))
-    to.add("`ai.generate_text`", _AI_SERVER + "print(ai.generate_text('hello'))", "said the model to hello", needs=("google.colab.ai",),
-           asks=Asks(kind="GetSecret", good={"exists": True, "access": True, "payload": "token"}, refused={"exists": True, "access": False}, then="NotebookAccessError"))
-    to.add("`ai.list_models`", _AI_SERVER + "print(ai.list_models())", "['google/small']", needs=("google.colab.ai",),
-           asks=Asks(kind="GetSecret", good={"exists": True, "access": True, "payload": "token"}, refused={"exists": False}, then="SecretNotFoundError"))
-    to.add("SQL cells", "from google.colab.sql import bigquery\nprint('sql', bigquery.run.__name__)", "sql run", needs=("google.colab.sql", "bigframes"))
+    to.add(
+        "google-auth",
+        "import google.auth.transport.requests, google.oauth2.service_account\nprint('auth', google.auth.__name__)",
+        "auth google.auth",
+    )
+    to.add(
+        "`authenticate_user`",
+        _AUTHENTICATE,
+        "authenticated",
+        asks=Asks(kind="request_auth", good={}, refused=_DENIED, then=_WAS_DENIED),
+    )
+    to.add(
+        "`authenticate_user` without consent",
+        _NO_CREDENTIALS,
+        "AuthorizationError",
+        asks=Asks(kind="request_auth", good={}, then="AuthorizationError"),
+    )
+    to.add(
+        "`sheets`",
+        "from google.colab import sheets\nprint('at', sheets._standardize_location((2, 3)))",
+        "at C2",
+        needs=("google.colab.sheets", "pandas"),
+    )
+    to.add(
+        "`ai.generate_text`",
+        _AI_SERVER + "print(ai.generate_text('hello'))",
+        "said the model to hello",
+        needs=("google.colab.ai",),
+        asks=Asks(
+            kind="GetSecret",
+            good={"exists": True, "access": True, "payload": "token"},
+            refused={"exists": True, "access": False},
+            then="NotebookAccessError",
+        ),
+    )
+    to.add(
+        "`ai.list_models`",
+        _AI_SERVER + "print(ai.list_models())",
+        "['google/small']",
+        needs=("google.colab.ai",),
+        asks=Asks(
+            kind="GetSecret",
+            good={"exists": True, "access": True, "payload": "token"},
+            refused={"exists": False},
+            then="SecretNotFoundError",
+        ),
+    )
+    to.add(
+        "SQL cells",
+        "from google.colab.sql import bigquery\nprint('sql', bigquery.run.__name__)",
+        "sql run",
+        needs=("google.colab.sql", "bigframes"),
+    )
 
 
 def _packages(to: _Catalogue) -> None:
     to.begin("packages")
-    to.add("matplotlib's plots", "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()", "image/png: ", needs=("matplotlib",))
-    to.add("plots of pandas", "import pandas\npandas.Series([1, 3]).plot()", "image/png: ", needs=("matplotlib", "pandas"))
-    to.add("Altair's charts", "import altair\nprint('renderer', altair.renderers.active)", "renderer colab", needs=("altair", "google.colab._import_hooks"))
+    to.add(
+        "matplotlib's plots",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()",
+        "image/png: ",
+        needs=("matplotlib",),
+    )
+    to.add(
+        "plots of pandas", "import pandas\npandas.Series([1, 3]).plot()", "image/png: ", needs=("matplotlib", "pandas")
+    )
+    to.add(
+        "Altair's charts",
+        "import altair\nprint('renderer', altair.renderers.active)",
+        "renderer colab",
+        needs=("altair", "google.colab._import_hooks"),
+    )
     to.add("Bokeh's plots", _BOKEH, "bokeh", needs=("bokeh", "google.colab._import_hooks"))
-    to.add("Plotly's figures", "import plotly.io\nprint('renderer', plotly.io.renderers.default)", "renderer colab", needs=("plotly", "google.colab"))
 
 
 # What the cells contain ----------------------------------------------------------------------------------------------
@@ -352,9 +629,13 @@ print('now', reloaded.value)
 _INLINE = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])"
 _OWN_MAGIC = "from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef loud(line, cell):\n    print(cell.upper())\n# ---\n%%loud\nown"
 _BIGQUERY = "print('declared', 'bigquery' in get_ipython().magics_manager.magics['cell'])"
-_RESTART = "import zmq\nfrom google.colab import _pip\n_pip.print_previous_import_warning('Successfully installed pyzmq-1.0')"
+_RESTART = (
+    "import zmq\nfrom google.colab import _pip\n_pip.print_previous_import_warning('Successfully installed pyzmq-1.0')"
+)
 _SPECIAL = "special_name = 41; special_text = 'x'\ndef special_function(word, times=2):\n    'Say it.'\n    return word * times"
-_DISABLED = "from google.colab._import_hooks import _cv2\n_cv2.disable_function(print, 'not here', 'NO_SUCH', 'cv2.imshow')()"
+_DISABLED = (
+    "from google.colab._import_hooks import _cv2\n_cv2.disable_function(print, 'not here', 'NO_SUCH', 'cv2.imshow')()"
+)
 _CAUGHT = """\
 from google.colab import output
 from google.colab._message import MessageError
@@ -388,7 +669,10 @@ server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 address = f'127.0.0.1:{server.server_port}'
 """
-_UNASSIGN = _SERVER + "reply = lambda asked: {}\nos.environ['TBE_RUNTIME_ADDR'] = address\nfrom google.colab import runtime\nruntime.unassign(); print(heard)"
+_UNASSIGN = (
+    _SERVER
+    + "reply = lambda asked: {}\nos.environ['TBE_RUNTIME_ADDR'] = address\nfrom google.colab import runtime\nruntime.unassign(); print(heard)"
+)
 _FRESH = "import os, tempfile\nos.chdir(tempfile.mkdtemp())\n"
 _ELEMENT = "from google.colab import html\nelement = html.Element('div')\nprint(element._repr_html_()); print('<div id=' in element._repr_html_())"
 _RESOURCE = """\
@@ -398,7 +682,9 @@ resource = html.create_resource(content='served it')
 print(urllib.request.urlopen(resource.url.replace('https', 'http')).read())
 """
 _FUNCTION_REPR = "from google.colab import _reprs\n_reprs.enable_function_repr()\ndef own(): 'Mine.'\n# ---\nown\n"
-_ARRAY_REPR = "import numpy\nfrom google.colab import _reprs\n_reprs.enable_ndarray_repr()\nnumpy.zeros((20, 20), 'uint8')"
+_ARRAY_REPR = (
+    "import numpy\nfrom google.colab import _reprs\n_reprs.enable_ndarray_repr()\nnumpy.zeros((20, 20), 'uint8')"
+)
 _FRAME = "import pandas\ndf = pandas.DataFrame({'n': [1, 2, 3], 'm': [2.5, 1.5, 4.0], 'kind': ['a', 'b', 'a']})\n"
 _ANYWIDGET = "import anywidget\nclass Own(anywidget.AnyWidget):\n    _esm = 'export default {render() {}}'\nOwn()"
 # Google's own program, at the machine's outermost edge: the stand-in's machine has one that mounts an empty Drive.
@@ -412,7 +698,9 @@ import google.auth
 from google.colab import auth
 auth._enable_metadata_server_for_gcloud = lambda: None  # it calls gcloud
 """
-_AUTHENTICATE = _NO_CREDENTIALS + """\
+_AUTHENTICATE = (
+    _NO_CREDENTIALS
+    + """\
 import google.oauth2.credentials
 given = google.auth.default
 class Valid(google.oauth2.credentials.Credentials):
@@ -425,8 +713,11 @@ try:
 finally:
     google.auth.default = given
 """
+)
 _NO_CREDENTIALS += "auth.authenticate_user()"
-_AI_SERVER = _SERVER + """\
+_AI_SERVER = (
+    _SERVER
+    + """\
 def reply(asked):
     if not asked:
         return {'data': [{'id': 'google/small'}]}
@@ -436,6 +727,7 @@ os.environ.pop('MODEL_PROXY_API_KEY', None)
 os.environ.update(MODEL_PROXY_HOST='http://' + address, NO_PROXY='127.0.0.1', no_proxy='127.0.0.1')
 from google.colab import ai
 """
+)
 _BOKEH = "from bokeh.io import output_notebook\nfrom bokeh.plotting import figure, show\noutput_notebook()\np = figure(); p.line([1], [1]); show(p)"
 
 
@@ -456,7 +748,8 @@ def _action(cell: Cell) -> Mapping[str, str]:
 
 
 def _pager(cell: Cell) -> str:
-    return str(cell.reply.get("payload")) + shown(cell)
+    pages = "".join(str(each.get("data", {}).get("text/plain")) for each in cell.reply.get("payload", []))
+    return re.sub("\033\\[[0-9;]*m", "", pages + shown(cell))  # later IPythons colour it
 
 
 def _tags(cell: Cell) -> list[list[str]]:
@@ -465,7 +758,9 @@ def _tags(cell: Cell) -> list[list[str]]:
 
 
 def _custom(cell: Cell) -> bool:
-    found = [each["content"].get("metadata", {}) for kind in ("display_data", "execute_result") for each in sent(cell, kind)]
+    found = [
+        each["content"].get("metadata", {}) for kind in ("display_data", "execute_result") for each in sent(cell, kind)
+    ]
     return "custom_widget_manager" in str(found)
 
 
@@ -507,7 +802,10 @@ def _streamed(notebook: Notebook) -> bool:
 
 
 def _typed(notebook: Notebook) -> bool:
-    return "hello Ada" in notebook.type("!read x; echo hello $x", "Ada\n", after="cell_display_stdin").stdout
+    return (
+        "hello Ada"
+        in notebook.type("!read typed_name; echo hello $typed_name", "Ada\n", after="cell_display_stdin").stdout
+    )
 
 
 def _completes(notebook: Notebook, code: str, name: str) -> bool:
@@ -532,30 +830,42 @@ def _called(notebook: Notebook) -> Cell:
 
 
 def _called_and_failed(notebook: Notebook) -> bool:
-    notebook.run("from google.colab import output\ndef fail():\n    raise KeyError('lost')\noutput.register_callback('fail', fail)")
+    notebook.run(
+        "from google.colab import output\ndef fail():\n    raise KeyError('lost')\noutput.register_callback('fail', fail)"
+    )
     return notebook.invoke("fail").error.get("ename") == "KeyError"
 
 
 def _uploads(asked: Mapping[str, str]) -> Mapping[str, str]:
     """Answer as the page does: the picker has closed, then the file's contents, then the end."""
+    place = asked["script"].rpartition("result-")[2]
     if "_uploadFilesContinue" not in asked["script"]:
-        _LEFT[:] = [{"action": "complete"}, {"action": "append", "file": "a.txt", "data": base64.b64encode(b"hello").decode()}]
+        file = {"action": "append", "file": "a.txt", "data": base64.b64encode(b"hello").decode()}
+        _LEFT[place] = [{"action": "complete"}, file]
         return {"action": "starting"}
-    return _LEFT.pop()
+    return _LEFT[place].pop()
 
 
-_LEFT: list[dict[str, str]] = []
+_LEFT: dict[str, list[dict[str, str]]] = {}  # what the page still has of each upload
 
 
 def _downloaded(notebook: Notebook) -> bool:
-    cell = notebook.run("open('big.bin', 'wb').write(b'x' * (2 * 1024 * 1024 + 5))\nfrom google.colab import files\nfiles.download('big.bin')")
-    script = next(each["application/javascript"] for each in cell.displays if each["application/javascript"].startswith("download("))
+    cell = notebook.run(
+        "open('big.bin', 'wb').write(b'x' * (2 * 1024 * 1024 + 5))\nfrom google.colab import files\nfiles.download('big.bin')"
+    )
+    script = next(
+        each["application/javascript"]
+        for each in cell.displays
+        if each["application/javascript"].startswith("download(")
+    )
     target, name, size = json.loads("[" + script.removeprefix("download(").removesuffix(")") + "]")
     notebook.tell("download", {}, kind="comm_open", target=target)
     received = 0
     while True:
         notebook.tell("download", {})
-        message = notebook.hear("comm_msg" if received < size else "comm_close", lambda each: each["content"].get("comm_id") == "download")
+        message = notebook.hear(
+            "comm_msg" if received < size else "comm_close", lambda each: each["content"].get("comm_id") == "download"
+        )
         if message["header"]["msg_type"] == "comm_close":
             return (name, received) == ("big.bin", size)
         received += sum(map(len, message["buffers"]))
@@ -569,7 +879,9 @@ def _converted(notebook: Notebook) -> bool:
 
 def _opened(cell: Cell, name: str) -> str:
     opened = sent(cell, "comm_open")
-    found: str = next(each["content"]["comm_id"] for each in opened if each["content"]["data"]["state"].get("_model_name") == name)
+    found: str = next(
+        each["content"]["comm_id"] for each in opened if each["content"]["data"]["state"].get("_model_name") == name
+    )
     return found
 
 
@@ -577,7 +889,9 @@ def _moved(notebook: Notebook) -> bool:
     code = "import ipywidgets\nslider = ipywidgets.IntSlider()\nslider.observe(lambda change: print('moved to', change['new']), 'value')\nslider"
     comm = _opened(notebook.run(code), "IntSliderModel")
     notebook.tell(comm, {"method": "update", "state": {"value": 7}})
-    return bool(notebook.hear("stream", lambda each: "moved to 7" in each["content"]["text"])) and "is 7" in shown(notebook.run("print('is', slider.value)"))
+    return bool(notebook.hear("stream", lambda each: "moved to 7" in each["content"]["text"])) and "is 7" in shown(
+        notebook.run("print('is', slider.value)")
+    )
 
 
 def _pressed(notebook: Notebook) -> bool:

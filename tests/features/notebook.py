@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests")]
 
 from colab_standin import Cell, Page, PageError
 
@@ -82,7 +77,9 @@ class Notebook:
         content = {"comm_id": comm_id, "data": data, **({"target_name": target} if target else {})}
         return self.page._send("shell", kind, content)
 
-    def hear(self, kind: str, fits: Callable[[dict[str, Any]], object] = bool, *, seconds: float = 10) -> dict[str, Any]:
+    def hear(
+        self, kind: str, fits: Callable[[dict[str, Any]], object] = bool, *, seconds: float = 10
+    ) -> dict[str, Any]:
         """Wait for a message of one type for which `fits` is true."""
         end = time.monotonic() + seconds
         while True:

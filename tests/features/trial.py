@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tests.features.catalogue import FEATURES, Feature
-from tests.features.notebook import ROOT, Notebook
-
-from boot_faults import ENVIRONMENT, PreparedMachine, ask_to_switch, next_cell
+from boot_faults import ENVIRONMENT, ROOT, PreparedMachine, ask_to_switch, next_cell
 from colab_standin import ColabRoot, Page, PageError, Slow
+
+from tests.features.catalogue import FEATURES, Feature
+from tests.features.notebook import Notebook
 
 SLOW = 7.0  # seconds: longer than any limit that a feature has by default, shorter than that of a secret
 WAYS = ("stock", "switched", "exec", "inside")
@@ -75,7 +75,9 @@ def outcome(notebook: Notebook, way: str, *, slow: float = SLOW, features: tuple
     """Try the features one after the other, each with every answer of the page's."""
     began, result = time.monotonic(), Outcome(way=way)
     _begin(notebook)
-    there = json.loads(notebook.run(_FIND % sorted({name for each in features for name in each.needs})).stdout.splitlines()[-1])
+    there = json.loads(
+        notebook.run(_FIND % sorted({name for each in features for name in each.needs})).stdout.splitlines()[-1]
+    )
     for feature in features:
         if all(there[name] for name in feature.needs):
             result.problems[feature.name] = {
@@ -117,7 +119,9 @@ def table(outcomes: Mapping[str, Outcome], features: tuple[Feature, ...] = FEATU
         lines.append(f"| {feature.name} | {' | '.join(cells)} |")
     counts = [sum(outcome.holds(each) is True for each in features) for outcome in outcomes.values()]
     tried = [sum(outcome.holds(each) is not None for each in features) for outcome in outcomes.values()]
-    lines.append(f"| **together** | {' | '.join(f'{count} of {of}' for count, of in zip(counts, tried, strict=True))} |")
+    lines.append(
+        f"| **together** | {' | '.join(f'{count} of {of}' for count, of in zip(counts, tried, strict=True))} |"
+    )
     return lines
 
 
