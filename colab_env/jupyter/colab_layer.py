@@ -41,7 +41,10 @@ jsonutil.parse_date("2020-01-01T00:00:00.0Z")  # as every message has one
 """
 _COMPILED = """\
 import contextlib, importlib
-for name in ("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"):
+for name in (
+    *("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"),
+    *("ipywidgets", "google.auth.transport.requests", "google.oauth2.service_account", "gspread", "openai"),
+):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 """
