@@ -395,6 +395,31 @@ def chmod(path: Path, mode: int) -> None:
         path.chmod(stat.S_IMODE(mode))
 
 
+def open_to_all(path: Path) -> None:
+    """Let everybody read a file, and enter and run what the owner may: a directory, or a program."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    opened = mode | 0o444 | (0o111 if mode & 0o100 else 0)
+    if opened != mode:
+        chmod(path, opened)
+
+
+def closed_to_others(path: Path) -> Path | None:
+    """Return what keeps other accounts from running a program: the program, or a directory above it; None: nothing does."""
+    real = Path(os.path.realpath(path))
+    closed = (each for each in (*reversed(real.parents), real) if not each.stat().st_mode & stat.S_IXOTH)
+    return next(closed, None)
+
+
+@contextlib.contextmanager
+def readable_to_all() -> Iterator[None]:
+    """Let everybody read what is made inside the block, by this process or its children, whatever the umask."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def link(path: Path, target: str | Path) -> None:
     """Make a symbolic link where nothing is."""
     with translate_os_errors(path):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _SHORT = ("run", "which", "script", "unit")
-_TAKES_VALUE = ("--base", "--user", "--python", "--project", "--requirements", "-r", "--wheels")
+_TAKES_VALUE = ("--base", "--user", "--python", "--project", "--requirements", "-r", "--wheels", "--keep")
 _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
 
 Command = Callable[..., Any]
@@ -79,7 +79,7 @@ class _Adding:
 
     def all_to(self, group: Any) -> None:
         self._create(group)
-        for name in ("list", "path", "purge", "adopt", "rename", "upgrade", *_SHORT):
+        for name in ("list", "path", "purge", "adopt", "rename", "upgrade", "history", "rollback", "diff", *_SHORT):
             self.one_to(group, name)
 
     def one_to(self, group: Any, name: str) -> None:
@@ -110,6 +110,7 @@ class _Adding:
         parser.add_argument("--wheels", metavar="DIR", help="take packages from this directory only; needs no network")
         parser.add_argument("--system-site-packages", action="store_true", help="see the interpreter's own packages")
         parser.add_argument("--kernel", action="store_true", help="register it for Jupyter under its name")
+        _add_keep(parser)
 
     def _list(self, group: Any) -> None:
         parser = self._add(group, "list", "list the environments", _list, example="env list --json")
@@ -129,7 +130,8 @@ class _Adding:
         parser = self._add(
             group, "run", "become a program of an environment", _run, example="run web gunicorn --workers 2 site:app"
         )
-        parser.usage = "colab-env run [--base DIR] (NAME PROGRAM | --script FILE) [ARGUMENT...]"
+        parser.usage = "colab-env run [--base DIR] [--keep-pythonpath] (NAME PROGRAM | --script FILE) [ARGUMENT...]"
+        parser.add_argument("--keep-pythonpath", action="store_true", help="pass PYTHONPATH on to the program")
         parser.add_argument("--script", metavar="FILE", help="run a script in the environment of its PEP 723 block")
         parser.add_argument("name", metavar="NAME", nargs="?")
         parser.add_argument("program", metavar="PROGRAM", nargs="?")
@@ -152,16 +154,39 @@ class _Adding:
         parser = self._add(group, "rename", "give an environment another name", _rename, example="env rename web site")
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("new_name", metavar="NEW")
-        parser.add_argument("--force", action="store_true", help="even while programs run from it")
+        parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)  # needed once, and taken still
 
     def _upgrade(self, group: Any) -> None:
         parser = self._add(
-            group, "upgrade", "make an environment anew, beside, then exchange", _upgrade,
+            group, "upgrade", "make an environment anew; what runs goes on", _upgrade,
             example="env upgrade web --python 3.13",
         )  # fmt: skip
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--python", metavar="SPEC", help="another Python (default: what was asked for before)")
-        parser.add_argument("--force", action="store_true", help="even while programs run from it")
+        _add_keep(parser)
+        parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)  # needed once, and taken still
+
+    def _history(self, group: Any) -> None:
+        self._add(
+            group,
+            "history",
+            "list an environment's builds, and what runs from them",
+            _history,
+            example="env history web",
+        ).add_argument("name", metavar="NAME")
+
+    def _rollback(self, group: Any) -> None:
+        parser = self._add(
+            group, "rollback", "let an environment be an earlier build again", _rollback, example="env rollback web"
+        )
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("number", metavar="N", type=int, nargs="?", help="default: the one before the current one")
+
+    def _diff(self, group: Any) -> None:
+        parser = self._add(group, "diff", "show which versions differ in two builds", _diff, example="env diff web 3 4")
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("first", metavar="A", type=int, nargs="?", help="default: the one before the current one")
+        parser.add_argument("second", metavar="B", type=int, nargs="?", help="default: the current one")
 
     def _script(self, group: Any) -> None:
         parser = self._add(
@@ -183,11 +208,19 @@ class _Adding:
         parser.add_argument("program", metavar="PROGRAM")
 
 
+def _add_keep(parser: Any) -> None:
+    parser.add_argument("--keep", metavar="N", type=int, help="how many earlier builds stay, from now on (default: 1)")
+
+
 class _Lines(list[Any]):
-    """Values that are shown one on a line."""
+    """Values that are shown one on a line, or `empty`."""
+
+    def __init__(self, values: Sequence[Any], empty: str = "there are no environments") -> None:
+        super().__init__(values)
+        self._empty = empty
 
     def __str__(self) -> str:
-        return "\n".join(map(repr, self)) or "there are no environments"
+        return "\n".join(map(repr, self)) or self._empty
 
     def as_dict(self) -> list[dict[str, Any]]:
         return [each.as_dict() for each in self]
@@ -203,7 +236,7 @@ class _Text(str):
 def _create(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
 
-    named = ("python", "project", "requirements", "wheels", "system_site_packages", "kernel", "base")
+    named = ("python", "project", "requirements", "wheels", "system_site_packages", "kernel", "keep", "base")
     options = {key: getattr(arguments, key) for key in named}
     return _result(envs.create(arguments.name, *arguments.packages, **options), arguments)
 
@@ -230,13 +263,14 @@ def _run(arguments: argparse.Namespace) -> Any:
     from colab_env import _report, envs
     from colab_env.errors import UsageError
 
+    options = {key: getattr(arguments, key) for key in ("keep_pythonpath", "base")}
     if arguments.script:
         with _report.screen(_report.Silent() if arguments.quiet else _report.choose_screen()):  # stdout is the script's
-            envs.run_script(arguments.script, *arguments.rest, base=arguments.base)
+            envs.run_script(arguments.script, *arguments.rest, **options)
     if arguments.program is None:
         msg = "a NAME and a PROGRAM are needed"
         raise UsageError(msg, hint="colab-env run NAME PROGRAM [ARGUMENT...]")
-    envs.run(arguments.name, arguments.program, *arguments.rest, base=arguments.base)
+    envs.run(arguments.name, arguments.program, *arguments.rest, **options)
 
 
 def _purge(arguments: argparse.Namespace) -> Any:
@@ -263,8 +297,27 @@ def _rename(arguments: argparse.Namespace) -> Any:
 def _upgrade(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
 
-    options = {key: getattr(arguments, key) for key in ("python", "force", "base")}
+    options = {key: getattr(arguments, key) for key in ("python", "keep", "base")}
     return _result(envs.upgrade(arguments.name, **options), arguments)
+
+
+def _history(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    return _Lines(envs.history(arguments.name, base=arguments.base))
+
+
+def _rollback(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    return _result(envs.rollback(arguments.name, arguments.number, base=arguments.base), arguments)
+
+
+def _diff(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+
+    changes = envs.diff(arguments.name, arguments.first, arguments.second, base=arguments.base)
+    return _Lines(changes, empty="no versions differ")
 
 
 def _script(arguments: argparse.Namespace) -> Any:

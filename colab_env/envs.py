@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from colab_env import _files, _process
-from colab_env.errors import BrokenEnvironmentError, ScriptError
+from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, ScriptError, UsageError
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory, processes, scripts
-from colab_env.named_env.inventory import EnvironmentInfo, NamedEnvironment, Receipt
+from colab_env.named_env.inventory import Build, EnvironmentInfo, NamedEnvironment, Receipt, VersionChange
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
@@ -31,17 +31,19 @@ def create(
     wheels: str | Path | None = None,
     system_site_packages: bool = False,
     kernel: bool = False,
+    keep: int | None = None,
     base: Base = None,
 ) -> StepResult:
     """Make the environment `name` with these packages, or what a project's lock or a requirements file says.
 
-    One that is there, healthy and made of the same, is left alone; else the new one is built beside, verified, and
-    takes its place in one instant. `python` is a version, a PEP 440 specifier or a path; `wheels` a directory that is
-    then the only source of packages, for machines without a network. `kernel` registers it for Jupyter under its name.
-    Raises EnvironmentNameError, NoSuchPythonError, NotOursError, EnvironmentInUseError, PreflightError, CommandError;
-    then all is as before.
+    One that is there, healthy and made of the same, is left alone; else the next build is made, verified, and the name
+    stands for it in one instant. What runs goes on in the build that it was started from. `python` is a version, a PEP 440
+    specifier or a path; `wheels` a directory that is then the only source of packages, for machines without a network.
+    `kernel` registers it for Jupyter under its name. `keep` says how many earlier builds stay (else `keep` in the
+    configuration files, or one). Raises EnvironmentNameError, NoSuchPythonError, NotOursError, PreflightError,
+    CommandError; then all is as before.
     """
-    from colab_env.named_env import building, kernels
+    from colab_env.named_env import building, builds, kernels
 
     asked = Recipe(
         python=python,
@@ -52,13 +54,20 @@ def create(
         system_site_packages=system_site_packages,
         kernel=kernel,
     ).checked()
+    _check_keep(keep)
     machine, place = _named(name, base)
 
-    def check() -> str | None:
+    def fault() -> str | None:
         return _to_do(place, asked) or kernels.health_check(place, machine=machine)
 
+    def check() -> str | None:
+        return fault() or _keep_to_do(place, keep)
+
     def build() -> None:
-        building.create(place, asked, machine=machine)
+        if keep is not None and fault() is None:
+            builds.set_keep(place, keep)
+        else:
+            building.build(place, asked, machine=machine, keep=keep)
 
     return _step("create", place, machine=machine, check=check, build=build)
 
@@ -70,7 +79,8 @@ def list_environments(*, base: Base = None, measure: bool = False) -> list[Envir
     """
     bases = base_dirs.bases(Machine.detect(), base)
     used = processes.users(bases)
-    return [inventory.info(place, used.get(place.path, []), measure=measure) for place in inventory.everything(bases)]
+    found = inventory.everything(bases)
+    return [inventory.info(place, processes.of(place, used), measure=measure) for place in found]
 
 
 def path(name: str, *, base: Base = None) -> Path:
@@ -84,25 +94,31 @@ def which(name: str, program: str, *, base: Base = None) -> Path:
 
 
 def environ(name: str, *, base: Base = None) -> dict[str, str]:
-    """Return this process's environment as an activated environment has it."""
-    return _activated(_find(name, base), Machine.detect().environ)
-
-
-def run(name: str, program: str, *arguments: str, base: Base = None) -> NoReturn:
-    """Become a program of the environment: the same process and terminal, its own signals and exit code."""
+    """Return this process's environment as an activated environment has it: that of the build that is current now."""
     place = _find(name, base)
-    found = place.program(program)
-    _process.become(found, arguments, _activated(place, Machine.detect().environ))
+    return _activated(place.directory, name, Machine.detect().environ)
 
 
-def run_script(script: str | Path, *arguments: str, base: Base = None) -> NoReturn:
+def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
+    """Become a program of the environment: the same process and terminal, its own signals and exit code.
+
+    PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`.
+    """
+    place = _find(name, base)
+    directory = place.directory  # read once: the name may stand for another build a moment later
+    found = place.program(program, directory=directory)
+    environ = _activated(directory, name, Machine.detect().environ, keep_pythonpath=keep_pythonpath)
+    _process.become(found, arguments, environ)
+
+
+def run_script(script: str | Path, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
     """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it."""
     asked = scripts.recipe(Path(script)) or Recipe()
     name = scripts.environment_name(asked)
     _, place = _named(name, base)
     if not place.is_there() or place.health_check():
         create(name, *asked.packages, python=asked.python, base=base)
-    run(name, "python", str(script), *arguments, base=base)
+    run(name, "python", str(script), *arguments, keep_pythonpath=keep_pythonpath, base=base)
 
 
 def script(
@@ -115,14 +131,19 @@ def script(
 ) -> str:
     """Write the first line that runs a script in the environment `name`, or in that of its PEP 723 block; return it.
 
-    The file becomes executable. With `one_argument` the line also works where `env` knows no `-S`. Raises ScriptError.
+    The file becomes executable. With `one_argument` the line also works where `env` knows no `-S`. A line that names an
+    environment of the machine's own base says so, that nobody's own one of that name is taken. Raises ScriptError.
     """
+    said = Path(base) if base else None
     if name is not None:
-        which(name, program, base=base)
+        place = _find(name, base)
+        place.program(program)
+        said = said or (place.base if place.base == base_dirs.SYSTEM else None)
     elif scripts.recipe(Path(file)) is None:
         msg = f"{short(file)} has no block `# /// script` (PEP 723) that says what it needs"
         raise ScriptError(msg, hint="add one, or give the name of an environment")
-    line = scripts.first_line(name, program, command=str(scripts.command()) if one_argument else None)
+    command = str(scripts.command()) if one_argument else None
+    line = scripts.first_line(name, program, command=command, base=said)
     scripts.write_first_line(Path(file), line)
     return line
 
@@ -144,8 +165,8 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
     """Remove environments, and their kernels with them.
 
     All names are checked before anything is removed. Raises NotAnEnvironmentError for what is no environment of ours,
-    or a link; EnvironmentInUseError while programs run from it (unless `force`); NoSuchEnvironmentError (unless
-    `if_exists`).
+    or a link; EnvironmentInUseError while programs of yours, root's or the owner's run from it (unless `force`);
+    NoSuchEnvironmentError (unless `if_exists`). A build that somebody else runs goes when that ends.
     """
     from colab_env.named_env import moving, purging
 
@@ -153,13 +174,13 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
     bases = base_dirs.bases(machine, base)
     with contextlib.ExitStack() as last:
         for each in bases:
-            last.callback(moving.clear_leftovers, each)
+            last.callback(moving.clear_leftovers, each, machine=machine)
         places = [purging.find(name, bases, if_exists=if_exists) for name in names]
         there = [place for place in places if place is not None]
         if not force:
             for place in there:
                 _require_unused(place, machine)
-        return [purging.purge(place, machine=machine) for place in there]
+        return [purging.purge(place, machine=machine, force=force) for place in there]
 
 
 def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base = None) -> StepResult:
@@ -172,7 +193,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
 
     machine, place = _named(name, base)
     source = _files.named_path(directory).absolute()
-    moving.clear_leftovers(place.base)
+    moving.clear_leftovers(place.base, machine=machine)
     _files.recover(source, wait=False)
     if moving.has_moved(source, place):
         return _step("adopt", place, machine=machine)
@@ -188,24 +209,23 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     return _step("adopt", place, machine=machine, check=lambda: f"from {short(source)}", build=build)
 
 
-def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) -> StepResult:
-    """Give an environment another name; its programs and its kernel are told.
+def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) -> StepResult:  # noqa: ARG001
+    """Give an environment and its history another name; its programs and its kernel are told.
 
-    Raises EnvironmentExistsError, EnvironmentInUseError (unless `force`).
+    What runs goes on where it was started from (`force`, which was needed for that, is taken and does nothing). Raises
+    EnvironmentExistsError.
     """
     from colab_env.named_env import moving
 
     machine = Machine.detect()
     bases = base_dirs.bases(machine, base)
     for each in (NamedEnvironment(name=check_environment_name(new_name), base=each) for each in bases):
-        moving.clear_leftovers(each.base)
+        moving.clear_leftovers(each.base, machine=machine)
         if moving.has_moved(each.base / name, each):
             return _step("rename", each, machine=machine)
     place = _find(name, base)
     new = NamedEnvironment(name=new_name, base=place.base)
     moving.require_free(new)
-    if not force:
-        _require_unused(place, machine)
 
     def build() -> None:
         with _files.locked(place.lock):
@@ -214,22 +234,81 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
     return _step("rename", new, machine=machine, check=lambda: f"from {name!r}", build=build)
 
 
-def upgrade(name: str, *, python: str | None = None, force: bool = False, base: Base = None) -> StepResult:
+def upgrade(
+    name: str,
+    *,
+    python: str | None = None,
+    keep: int | None = None,
+    force: bool = False,  # noqa: ARG001
+    base: Base = None,
+) -> StepResult:
     """Make an environment anew: newest packages, or the lock as it is now, and another `python` if given.
 
-    The new one is built beside, verified, and takes the name in one instant; whatever fails leaves the old one. Raises
-    as `create` does, and EnvironmentInUseError while programs run from it (unless `force`).
+    It is the next build, verified, and the name stands for it in one instant; whatever fails leaves the one that is there.
+    What runs goes on in the build that it was started from (`force`, which was needed for that, is taken and does nothing).
+    Raises as `create` does; `keep` is as there.
     """
     from colab_env.named_env import building
 
     machine, place = Machine.detect(), _find(name, base)
     recorded = _receipt(place).recipe
     recipe = replace(recorded, python=python or recorded.python).checked()
+    _check_keep(keep)
 
     def build() -> None:
-        building.rebuild(place, recipe, machine=machine, force=force)
+        building.build(place, recipe, machine=machine, keep=keep)
 
     return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build)
+
+
+def history(name: str, *, base: Base = None) -> list[Build]:
+    """Return the builds of an environment that are there, the newest first, and what runs from each. Starts nothing."""
+    from colab_env.named_env import builds
+
+    place = _find_any(name, base)
+    return builds.history(place, processes.users([place.base]))
+
+
+def rollback(name: str, number: int | None = None, *, base: Base = None) -> StepResult:
+    """Let an environment be an earlier build again, by its `number`, or the one before the current one.
+
+    Nothing is installed: the name stands for another directory, and the next start takes that. A kernel is registered anew.
+    Raises NoSuchEnvironmentError for a build that is not there, with those that are.
+    """
+    from colab_env.named_env import builds, kernels
+
+    machine, place = Machine.detect(), _find_any(name, base)
+    wanted = number if number is not None else next(iter(builds.earlier(place)), None)
+    if wanted is None:
+        msg = f"the environment {name!r} has no earlier build"
+        raise NoSuchEnvironmentError(msg, hint=f"see what there is: colab-env env history {name}")
+    builds.directory(place, wanted)
+
+    def check() -> str | None:
+        return None if wanted == (place.current or 1) else f"from build {place.current} to build {wanted}"
+
+    def build() -> None:
+        builds.directory(place, wanted)  # it may have gone while this run waited
+        with builds.pointed(place, wanted):
+            kernels.register(place, machine=machine)
+
+    return _step("rollback", place, machine=machine, check=check, build=build)
+
+
+def diff(name: str, first: int | None = None, second: int | None = None, *, base: Base = None) -> list[VersionChange]:
+    """Return the packages whose versions are others in the second build than in the first.
+
+    By default the build before the current one, and the current one. Raises NoSuchEnvironmentError for a build that is not
+    there.
+    """
+    from colab_env.named_env import builds
+
+    place = _find_any(name, base)
+    current = place.current or 1
+    one = first if first is not None else next(iter(builds.earlier(place)), current)
+    directories = (builds.directory(place, number) for number in (one, second if second is not None else current))
+    before, after = map(inventory.packages, directories)
+    return inventory.version_changes(before, after)
 
 
 def _require_unused(place: NamedEnvironment, machine: Machine) -> None:
@@ -238,7 +317,13 @@ def _require_unused(place: NamedEnvironment, machine: Machine) -> None:
     processes.require_unused(place)
 
 
-_TITLES = {"create": "Making", "adopt": "Adopting", "rename": "Renaming", "upgrade": "Upgrading"}
+_TITLES = {
+    "create": "Making",
+    "adopt": "Adopting",
+    "rename": "Renaming",
+    "upgrade": "Upgrading",
+    "rollback": "Rolling back",
+}
 
 
 def _step(
@@ -257,7 +342,8 @@ def _step(
         return Artifact(what=f"{what} and {inventory.pluralize(len(receipt.packages))}", where=place.path)
 
     def swept_build() -> None:
-        moving.clear_leftovers(place.base)
+        if verb != "rollback":  # which is to be over in an instant
+            moving.clear_leftovers(place.base, machine=machine)
         build()
 
     title = f"{_TITLES[verb]} the environment {place.name!r}"
@@ -271,7 +357,8 @@ def _step(
         describe=describe,
         recorded=False,  # it goes by `purge`, and `undo` leaves it alone
     )
-    return step.run()
+    with _files.readable_to_all() if base_dirs.is_systems(place.base) else contextlib.nullcontext():
+        return step.run()
 
 
 def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
@@ -281,6 +368,19 @@ def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
     if receipt.inputs != asked.digest():
         return "it was made of something else"
     return place.health_check()
+
+
+def _check_keep(keep: int | None) -> None:
+    if keep is not None and keep < 0:
+        msg = f"{keep} is not a number of builds"
+        raise UsageError(msg, hint="say how many earlier builds are to stay: 0 or more")
+
+
+def _keep_to_do(place: NamedEnvironment, keep: int | None) -> str | None:
+    receipt = place.receipt
+    if receipt is None or keep is None or receipt.keep == keep:
+        return None
+    return f"{keep} earlier {'build is' if keep == 1 else 'builds are'} to stay"
 
 
 def _receipt(place: NamedEnvironment) -> Receipt:
@@ -295,17 +395,29 @@ def _find(name: str, base: Base) -> NamedEnvironment:
     return inventory.find(name, base_dirs.bases(Machine.detect(), base))
 
 
+def _find_any(name: str, base: Base) -> NamedEnvironment:
+    """Return an environment whose current build may be damaged: that is when the others are asked for."""
+    places = [
+        NamedEnvironment(name=check_environment_name(name), base=each)
+        for each in base_dirs.bases(Machine.detect(), base)
+    ]
+    return next((place for place in places if place.current is not None), None) or _find(name, base)
+
+
 def _named(name: str, base: Base) -> tuple[Machine, NamedEnvironment]:
     machine = Machine.detect()
     return machine, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(machine, base)[0])
 
 
-def _activated(place: NamedEnvironment, environ: Mapping[str, str]) -> dict[str, str]:
-    commands, path = str(place.path / "bin"), environ.get("PATH", "")
-    kept = {name: value for name, value in environ.items() if name != "PYTHONHOME"}
+def _activated(
+    directory: Path, name: str, environ: Mapping[str, str], *, keep_pythonpath: bool = False
+) -> dict[str, str]:
+    commands, path = str(directory / "bin"), environ.get("PATH", "")
+    foreign = {"PYTHONHOME", "PYTHONSTARTUP", *(() if keep_pythonpath else ("PYTHONPATH",))}
+    kept = {variable: value for variable, value in environ.items() if variable not in foreign}
     if path.split(os.pathsep)[0] != commands:
         kept["PATH"] = f"{commands}{os.pathsep}{path}" if path else commands
-    return {**kept, "VIRTUAL_ENV": str(place.path), "VIRTUAL_ENV_PROMPT": place.name}
+    return {**kept, "VIRTUAL_ENV": str(directory), "VIRTUAL_ENV_PROMPT": name}
 
 
 def _path(given: str | Path | None) -> Path | None:

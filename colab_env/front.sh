@@ -29,6 +29,8 @@ _ce_read() { # FILE: take `base = "DIR"` or `base = ["DIR", "DIR"]`; fail on eve
     while IFS= read -r _ce_line || [ -n "$_ce_line" ]; do
         case $_ce_line in
         '' | '#'*) continue ;;
+        'keep = '*[!0-9]*) return 1 ;;
+        'keep = '*) continue ;;
         'base = ["'*'"]') _ce_line=${_ce_line#'base = ["'} _ce_line=${_ce_line%'"]'} ;;
         'base = "'*'"') _ce_line=${_ce_line#'base = "'} _ce_line=${_ce_line%'"'} ;;
         *) return 1 ;;
@@ -50,7 +52,9 @@ _ce_where() { # set _ce_bases as named_env/base_dirs.py does; fail where that ta
     [ -z "$_ce_bases" ] || return 0
     _ce_config=${XDG_CONFIG_HOME:-${HOME-}/.config}/colab-env.toml
     for _ce_file in /etc/colab-env.toml "$_ce_config"; do
-        if [ -f "$_ce_file" ]; then _ce_read "$_ce_file" || return 1; fi
+        [ -f "$_ce_file" ] || continue
+        if [ -O / ] && ! [ -O "$_ce_file" ]; then continue; fi # root reads what is root's
+        _ce_read "$_ce_file" || return 1
     done
     [ -z "$_ce_bases" ] || return 0
     _ce_bases=/var/lib/python3/envs
@@ -60,7 +64,8 @@ _ce_where() { # set _ce_bases as named_env/base_dirs.py does; fail where that ta
     fi
 }
 
-_ce_find() { # NAME PROGRAM: set _ce_env to the environment; fail where there is anything to say about it
+_ce_find() { # NAME PROGRAM: set _ce_env to the environment, and _ce_build to the directory that its name stands for now;
+    # fail where there is anything to say about it
     case $1 in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) return 1 ;; esac
     case $2 in '' | */*) return 1 ;; esac
     [ -n "$_ce_bases" ] || _ce_where || return 1
@@ -69,7 +74,13 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment; fail where there is
         case $_ce_env in /*[!/]) ;; *) return 1 ;; esac
         _ce_env=$_ce_env/$1
         if [ -f "$_ce_env/colab-env.json" ]; then
-            [ -x "$_ce_env/bin/python" ] && [ -f "$_ce_env/bin/$2" ] && [ -x "$_ce_env/bin/$2" ]
+            _ce_build=$_ce_env
+            if [ -L "$_ce_env" ]; then # read once: the name may stand for another build a moment later
+                [ -f "$_ce_env/colab-env-build" ] || return 1
+                read -r _ce_build <"$_ce_env/colab-env-build"
+                _ce_build=${_ce_env%/*}/.builds/$1/$_ce_build
+            fi
+            [ -x "$_ce_build/bin/python" ] && [ -f "$_ce_build/bin/$2" ] && [ -x "$_ce_build/bin/$2" ]
             return
         fi
         case $_ce_bases in *:*) _ce_bases=${_ce_bases#*:} ;; *) _ce_bases= ;; esac
@@ -77,32 +88,41 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment; fail where there is
     return 1
 }
 
-case ${1-}:${2-} in
-run:--base | which:--base)
-    _ce_bases=${3-}
-    _ce_find "${4-}" "${5-}" || _ce_python "$@"
-    _ce_verb=$1
-    shift 3
-    ;;
-run:[!-]* | which:[!-]*)
-    _ce_bases=
-    _ce_find "${2-}" "${3-}" || _ce_python "$@"
-    _ce_verb=$1
-    shift
-    ;;
+case ${1-} in
+run | which) _ce_verb=$1 ;;
 *) _ce_python "$@" ;;
 esac
+shift
+_ce_bases='' _ce_keep=''
+while :; do
+    case ${1-} in
+    --base)
+        [ $# -gt 1 ] || break
+        _ce_bases=$2
+        shift 2
+        ;;
+    --keep-pythonpath)
+        [ "$_ce_verb" = run ] || break
+        _ce_keep=$1
+        shift
+        ;;
+    *) break ;;
+    esac
+done
+_ce_base=$_ce_bases
+_ce_find "${1-}" "${2-}" || _ce_python "$_ce_verb" ${_ce_keep:+"$_ce_keep"} ${_ce_base:+--base "$_ce_base"} "$@"
 
 if [ "$_ce_verb" = which ]; then
     printf '%s\n' "$_ce_env/bin/$2"
     exit
 fi
-_ce_program=$_ce_env/bin/$2
+_ce_program=$_ce_build/bin/$2
 case ${PATH-} in
-"$_ce_env/bin" | "$_ce_env/bin:"*) ;;
-*) export PATH="$_ce_env/bin${PATH:+:$PATH}" ;;
+"$_ce_build/bin" | "$_ce_build/bin:"*) ;;
+*) export PATH="$_ce_build/bin${PATH:+:$PATH}" ;;
 esac
-export VIRTUAL_ENV="$_ce_env" VIRTUAL_ENV_PROMPT="$1"
-unset PYTHONHOME
+export VIRTUAL_ENV="$_ce_build" VIRTUAL_ENV_PROMPT="$1"
+unset PYTHONHOME PYTHONSTARTUP # of another Python
+[ -n "$_ce_keep" ] || unset PYTHONPATH
 shift 2
 exec "$_ce_program" "$@"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,14 +72,19 @@ def machine_python(machine: Machine) -> Interpreter | None:
     return inspect(machine.machine_python, machine=machine)
 
 
-def find(specifier: SpecifierSet, *, machine: Machine) -> Interpreter:
-    """Return the first CPython on this machine that fits. Raises NoSuchPythonError, which names those that are here."""
+def find(
+    specifier: SpecifierSet, *, machine: Machine, accept: Callable[[Interpreter], bool] = lambda _: True
+) -> Interpreter:
+    """Return the first CPython on this machine that fits, and that is taken if it is asked for by `accept`.
+
+    Raises NoSuchPythonError, which names those that are here.
+    """
     seen: list[Interpreter] = []
     for candidate in _candidates(machine, specifier):
         interpreter = inspect(candidate, machine=machine)
         if interpreter is None:
             continue
-        if specifier.contains(interpreter.version):
+        if specifier.contains(interpreter.version) and accept(interpreter):
             return interpreter
         seen.append(interpreter)
     raise missing(specifier, available(machine=machine), own=machine_python(machine), is_colab=machine.is_colab)

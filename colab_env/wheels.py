@@ -42,10 +42,20 @@ class WheelInstaller:
     environ: Mapping[str, str]
 
     def make_venv(
-        self, directory: Path, python: Path, *, system_site_packages: bool = False, pip: bool = False
+        self,
+        directory: Path,
+        python: Path,
+        *,
+        system_site_packages: bool = False,
+        pip: bool = False,
+        prompt: str | None = None,
     ) -> None:
-        """Make an empty environment, with `pip` inside if asked for and if it can be had."""
+        """Make an empty environment, with `pip` inside if asked for and if it can be had.
+
+        An activated shell shows `prompt`, by default the directory's name.
+        """
         visible = ["--system-site-packages"] if system_site_packages else []
+        visible += ["--prompt", prompt] if prompt else []
         if self.uv is not None:
             seed = ["--seed"] if pip else []
             argv: list[str | Path] = [self.uv, "venv", "--quiet", "--no-project", *seed, *visible, "--python", python]

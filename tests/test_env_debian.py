@@ -50,7 +50,20 @@ REPORT = f"""\
 import demo, sys
 print(demo.version, sys.prefix, sys.argv[1:])
 """
-ENVIRONMENT = f"/var/lib/python3/envs/{NAME}"
+ENVIRONMENTS = "/var/lib/python3/envs"
+# A service that imports its program only after the upgrade, and a stranger who sits in its directory.
+UPGRADE_WHILE_IT_RUNS = f"""
+set -e
+cd {ENVIRONMENTS}/{NAME}
+setpriv --reuid=65534 --regid=65534 --clear-groups sleep 60 > /dev/null 2>&1 &
+cd /
+mkfifo /tmp/go
+colab-env run {NAME} python -c 'open("/tmp/go").read(); import demo; print("runs on as", demo.version)' &
+dpkg --install "$1"
+echo > /tmp/go
+wait $!
+rm /tmp/go
+"""
 VARIABLES = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 
 
@@ -140,10 +153,10 @@ def status(machine: PreparedMachine) -> str:
 @pytest.mark.parametrize("turn", ["first", "second"])
 def test_a_package_makes_upgrades_and_removes_its_environment(machine, packages, turn):
     machine("apt-get", "install", "--yes", str(packages["colab-env"]), str(packages["1.0"]))
-    assert machine("colab-env-report", "-h", "a b").stdout == f"1.0 {ENVIRONMENT} ['-h', 'a b']\n"
+    assert machine("colab-env-report", "-h", "a b").stdout == f"1.0 {ENVIRONMENTS}/.builds/{NAME}/1 ['-h', 'a b']\n"
     assert machine("colab-env", "run", NAME, "demo", "-h").stdout == "1.0 -h\n"
 
-    machine("dpkg", "--install", str(packages["2.0"]))
+    assert "runs on as 1.0" in machine("sh", "-c", UPGRADE_WHILE_IT_RUNS, "sh", str(packages["2.0"])).stdout
     assert machine("colab-env-report").stdout.startswith("2.0 ")
     assert status(machine) == "install ok installed 2.0"
 
@@ -170,8 +183,8 @@ def test_a_package_is_removed_even_after_somebody_has_purged_its_environment(mac
 def test_everybody_may_run_what_root_has_made(machine, packages):
     machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
     as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    assert machine(*as_nobody, "/usr/bin/colab-env-report").stdout.startswith(f"1.0 {ENVIRONMENT}")
-    assert machine(*as_nobody, "colab-env", "env", "path", NAME).stdout == f"{ENVIRONMENT}\n"
+    assert machine(*as_nobody, "/usr/bin/colab-env-report").stdout.startswith(f"1.0 {ENVIRONMENTS}/.builds/{NAME}/1 ")
+    assert machine(*as_nobody, "colab-env", "env", "path", NAME).stdout == f"{ENVIRONMENTS}/{NAME}\n"
     denied = machine(*as_nobody, "colab-env", "env", "purge", NAME, check=False)
     assert denied.returncode == 6, denied.stderr
     assert "Traceback" not in denied.stderr

@@ -118,8 +118,15 @@ def test_an_environment_is_a_kernel_until_it_is_purged(base, machine):
     (kernel,) = [each for each in kernelspec.registered(runtime) if each.name == "web"]
     assert kernel.ours
     assert kernel.project == result.where
-    assert str(result.where / "bin/python") in kernel.argv
+    assert str(result.where.resolve() / "bin/python") in kernel.argv
     assert envs.create("web", python=str(machine.python.path), kernel=True).action == "already there"
+
+    envs.upgrade("web")  # the next start of the kernel takes the new build, and one that runs stays what it is
+    (kernel,) = [each for each in kernelspec.registered(runtime) if each.name == "web"]
+    assert f"{base}/.builds/web/2/bin/python" in kernel.argv
+    envs.rollback("web")
+    (kernel,) = [each for each in kernelspec.registered(runtime) if each.name == "web"]
+    assert f"{base}/.builds/web/1/bin/python" in kernel.argv
 
     envs.rename("web", "site")
     assert [each.name for each in kernelspec.registered(runtime) if each.ours] == ["site"]

@@ -3,19 +3,22 @@
 # ruff: noqa: F811  the fixtures are imported; exit codes are what is looked at
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import _files, envs
+from colab_env import _files, content, envs, uv
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -25,19 +28,25 @@ from colab_env.errors import (
     EnvironmentNameError,
     NoSuchEnvironmentError,
     NoSuchProgramError,
+    NoSuchPythonError,
     NotAnEnvironmentError,
     NotOursError,
     UsageError,
 )
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, building, moving, processes
-from colab_env.named_env.inventory import NamedEnvironment
+from colab_env.named_env import base_dirs, building, builds, moving, processes
+from colab_env.named_env.inventory import NamedEnvironment, _account
+from colab_env.named_env.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def listed(name: str):
     return {each.name: each for each in envs.list_environments()}[name]
+
+
+def tree(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def output(program: Path, *words: str) -> str:
@@ -97,7 +106,8 @@ def test_a_failed_create_over_an_environment_leaves_the_old_one(web, wheels):
     with pytest.raises(CommandError, match="nonsense"):
         envs.create("web", "nonsense", wheels=wheels)
     assert output(web / "bin/demo") == "1.0"
-    assert sorted(path.name for path in web.parent.iterdir()) == [".locks", "web"]
+    assert tree(web.parent) == [".builds", ".locks", "web"]
+    assert tree(web.parent / ".builds/web") == ["1"]
 
 
 def test_the_stop_button_leaves_the_old_one(web, wheels, monkeypatch):
@@ -108,7 +118,8 @@ def test_the_stop_button_leaves_the_old_one(web, wheels, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         envs.upgrade("web")
     assert output(web / "bin/demo") == "1.0"
-    assert sorted(path.name for path in web.parent.iterdir()) == [".locks", "web"]
+    assert tree(web.parent) == [".builds", ".locks", "web"]
+    assert tree(web.parent / ".builds/web") == ["1"]
 
 
 def test_create_touches_nothing_that_it_did_not_make(base, wheels):
@@ -209,15 +220,20 @@ def test_a_moved_one_stays_when_its_old_place_has_an_environment_again(base, whe
     assert output(base / "site/bin/demo") == output(base / "web/bin/demo") == "1.0"
 
 
+def copied(web: NamedEnvironment, site: NamedEnvironment) -> NamedEnvironment:
+    builds.copy_in(web.build(1), site, 1, prompt=("web", "site"))
+    return site
+
+
 def test_of_a_move_that_was_killed_the_copy_stays_once_somebody_works_in_it(base, wheels):
     envs.create("web", "demo==1.0", wheels=wheels)
     web, site = (NamedEnvironment(name=name, base=base) for name in ("web", "site"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_files, "remove", lambda path: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            moving.move(web.path, site)
+            moving._arrive(web.path, copied(web, site), 1)
     (site.path / "results.txt").write_text("precious")
-    moving.clear_leftovers(base)
+    moving.clear_leftovers(base, machine=Machine.detect())
     assert (site.path / "results.txt").read_text() == "precious"
     assert web.is_there()
 
@@ -228,15 +244,16 @@ def test_of_a_move_that_was_killed_the_copy_goes_and_no_other(base, wheels):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_files, "remove", lambda path: 1 / 0)  # as a kill between the copy and the end
         with pytest.raises(ZeroDivisionError):
-            moving.move(web.path, site)
+            moving._arrive(web.path, copied(web, site), 1)
     assert site.receipt is not None
     assert site.receipt.moved_from == web.path
-    moving.clear_leftovers(base)
+    moving.clear_leftovers(base, machine=Machine.detect())
     assert (site.path.exists(), web.is_there()) == (False, True)
     assert envs.rename("web", "site").changed
     assert (site.is_there(), web.path.exists()) == (True, False)
     assert site.receipt is not None
     assert site.receipt.moved_from is None
+    assert content.Survey(site.directory).differences(content.read(site.directory)) == []
 
 
 # names
@@ -510,8 +527,8 @@ def test_upgrade_takes_what_is_newest_now(web, wheels):
     write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
     envs.upgrade("web")
     assert output(web / "bin/demo") == "2.0"
-    assert str(web / "bin/python") in (web / "bin/demo").read_text()
-    assert "colab-env-new" not in (web / "bin/activate").read_text() + (web / "pyvenv.cfg").read_text()
+    assert str(web.resolve() / "bin/python") in (web / "bin/demo").read_text()
+    assert 'VIRTUAL_ENV_PROMPT="web"' in (web / "bin/activate").read_text()
 
 
 def test_upgrade_moves_to_another_python(web, pythons):
@@ -541,14 +558,217 @@ def test_while_an_upgrade_runs_every_call_finds_a_whole_environment(web, wheels,
     assert set(answers) == {"1.0\n"}
 
 
-def test_upgrade_refuses_while_a_process_runs_from_it(web):
-    process = start_python_in(web, "its Python")
+# builds
+
+
+def versions(place: Path) -> list[str]:
+    return [output(place / "bin/demo")]
+
+
+@contextlib.contextmanager
+def running(command: Command, name: str, code: str = "pass") -> Iterator[subprocess.Popen[str]]:
+    """A service in an environment, which imports what it needs only when it is told to."""
+    code = f"import sys; print(1, flush=True); input(); {code}"
+    process = command.start("run", name, "python", "-c", code, stdin=subprocess.PIPE)
+    process.stdout.readline()
     try:
-        with pytest.raises(EnvironmentInUseError):
-            envs.upgrade("web")
+        yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def test_what_runs_goes_on_in_its_build_and_the_next_start_takes_the_new_one(web, wheels, command):
+    code = "import demo, os, subprocess; print(demo.version, subprocess.check_output(['demo'], text=True), sys.prefix)"
+    with running(command, "web", code) as service:
+        write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+        assert envs.create("web", "demo", wheels=wheels).changed
+        write_wheel(wheels, "demo", "3.0", code=DEMO, programs=["demo"])
+        envs.upgrade("web")
+        assert command("run", "web", "demo").stdout == "3.0\n"
+        answer = service.communicate("\n")[0].split()
+        assert answer == ["1.0", "1.0", str(web.parent / ".builds/web/1")]
+
+
+def test_a_build_goes_when_nothing_runs_from_it_any_more(web, wheels, command):
+    built = web.parent / ".builds/web"
+    with running(command, "web"):
+        for _ in range(3):
+            envs.upgrade("web", keep=1)
+        assert tree(built) == ["1", "3", "4"]
+        assert [each.number for each in envs.history("web") if each.processes] == [1]
+    envs.create("other", wheels=wheels)
+    assert tree(built) == ["3", "4"]
+
+
+def test_keep_says_how_many_earlier_builds_stay(web, wheels, home):
+    built = web.parent / ".builds/web"
+    (home / ".config").mkdir(exist_ok=True)
+    (home / ".config/colab-env.toml").write_text("keep = 2\n")
+    for _ in range(3):
+        envs.upgrade("web")
+    assert tree(built) == ["2", "3", "4"]
+    assert envs.create("web", "demo", wheels=wheels, keep=0).reason == "0 earlier builds are to stay"
+    assert envs.create("web", "demo", wheels=wheels, keep=0).action == "already there"
+    envs.upgrade("web")
+    assert tree(built) == ["4", "5"]  # somebody may have read the name a moment ago
+    envs.purge("nothing", if_exists=True)
+    assert tree(built) == ["5"]
+    with pytest.raises(UsageError, match="number of builds"):
+        envs.upgrade("web", keep=-1)
+    (home / ".config/colab-env.toml").write_text("keep = true\n")
+    envs.create("web", "demo", wheels=wheels)
+    with pytest.raises(UsageError, match="`keep` in"):
+        envs.create("other", wheels=wheels)
+
+
+def test_rollback_and_history_and_diff(web, wheels, command):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"], needs=["third"])
+    write_wheel(wheels, "third", "1.0")
+    envs.upgrade("web")
+    shown = [json.loads(command("env", "diff", "web", *words, "--json").stdout) for words in ((), ("2", "1"))]
+    assert shown[0] == [
+        {"package": "demo", "before": "1.0", "after": "2.0"},
+        {"package": "other", "before": "1.0", "after": None},
+        {"package": "third", "before": None, "after": "1.0"},
+    ]
+    assert [(each["before"], each["after"]) for each in shown[1]] == [("2.0", "1.0"), (None, "1.0"), ("1.0", None)]
+    assert command("env", "diff", "web", "1", "1").stdout == "no versions differ\n"
+    assert "demo 1.0 → 2.0" in command("env", "diff", "web").stdout
+
+    result = envs.rollback("web")
+    assert result.reason == "from build 2 to build 1"
+    assert result.seconds < 0.5
+    assert versions(web) == ["1.0"]
+    assert listed("web").health is None
+    assert envs.rollback("web", 1).action == "already there"
+    assert command("env", "rollback", "web", "2", "-q").returncode == 0
+    assert command("run", "web", "demo").stdout == "2.0\n"
+    lines = command("env", "history", "web").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["→", "2"], ["1", sys.version.split()[0]]]
+    for words in (("rollback", "web", "7"), ("diff", "web", "7")):
+        answer = command("env", *words)
+        assert answer.returncode == 31
+        assert "no build 7" in answer.stderr
+        assert "there is: 1, 2" in answer.stderr
+
+
+def test_the_way_back_is_the_way_that_was_gone(web, wheels):
+    for _ in range(2):
+        envs.upgrade("web", keep=5)
+    envs.rollback("web", 1)
+    assert [each.number for each in envs.history("web")] == [3, 2, 1]
+    envs.upgrade("web")  # 3 and 2 were given up
+    assert [each.number for each in envs.history("web")] == [4, 1]
+    envs.rollback("web")
+    assert [each.number for each in envs.history("web") if each.is_current] == [1]
+    with pytest.raises(NoSuchEnvironmentError, match="no earlier build"):
+        envs.rollback("web")
+
+
+def test_a_damaged_build_can_be_left_by_a_rollback(web):
+    envs.upgrade("web")
+    _files.remove(web.parent / ".builds/web/2")
+    assert "build 2 is gone" in listed("web").health
+    envs.rollback("web", 1)
+    assert versions(web) == ["1.0"]
+
+
+def test_a_rename_keeps_the_history_and_stops_nothing(web, wheels, command):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"], needs=["other"])
+    envs.upgrade("web")
+    with running(command, "web", "import demo; print(demo.version)") as service:
+        site = envs.rename("web", "site").where
+        assert service.communicate("\n")[0] == "2.0\n"
+        assert not web.exists()
+        envs.create("web", "demo==1.0", wheels=wheels)
+    assert versions(site) == ["2.0"]
+    assert [each.number for each in envs.history("site")] == [2, 1]
+    envs.rollback("site")
+    assert versions(site) == ["1.0"]
+    assert command("run", "site", "python", "-c", "import demo, sys; print(sys.prefix)").stdout.endswith("/site/1\n")
+
+
+def test_a_rename_beside_what_runs_of_a_former_one(web, wheels, command):
+    envs.create("site", "demo", wheels=wheels)
+    with running(command, "web"):
+        envs.rename("web", "old")
+        site = envs.rename("site", "web").where
+        assert tree(web.parent / ".builds/web") == ["1", "2"]
+        assert versions(site) == ["1.0"]
+    envs.upgrade("web")
+    assert [each.number for each in envs.history("web")] == [3, 2]
+
+
+def test_an_environment_of_the_first_version_is_its_first_build(web, wheels, command):
+    flat = as_first_version(web)
+    assert envs.create("web", "demo", wheels=wheels).action == "already there"
+    assert (flat.is_symlink(), listed("web").health) == (False, None)
+    assert [(each.number, each.is_current) for each in envs.history("web")] == [(1, True)]
+    assert command("run", "web", "python", "-c", "import sys; print(sys.prefix)").stdout == f"{flat}\n"
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    envs.upgrade("web")
+    assert versions(web) == ["2.0"]
+    envs.rollback("web")
+    assert versions(web) == ["1.0"]
+    assert (web / "bin/demo").read_text().startswith(f"#!{web.parent}/.builds/web/1/bin/python")
+    build = web.resolve()
+    assert content.Survey(build).differences(content.read(build)) == []
+    assert tree(web.parent) == [".builds", ".locks", "web"]
+
+
+def as_first_version(web: Path) -> Path:
+    """Turn an environment into what the first version made: a directory by itself."""
+    build = web.parent / ".builds/web/1"
+    web.unlink()
+    for path in [build / "pyvenv.cfg", *(path for path in (build / "bin").iterdir() if not path.is_symlink())]:
+        path.write_text(path.read_text().replace("/.builds/web/1", "/web"))
+    content.write(build, content.Survey(build).content({}))
+    (build / "colab-env-build").unlink()
+    receipt = json.loads((build / "colab-env.json").read_text())
+    (build / "colab-env.json").write_text(json.dumps({key: receipt[key] for key in receipt if key != "sum"}))
+    build.rename(web)
+    (web.parent / ".builds/web").rmdir()
+    (web.parent / ".builds").rmdir()
+    return web
+
+
+def test_a_stranger_keeps_nobody_from_anything(web, wheels):
+    if os.geteuid():
+        pytest.skip("starts a process of another account")
+    nobody = {"executable": "/bin/sleep", "user": 65534, "group": 65534, "extra_groups": []}
+    sitting = subprocess.Popen(["sleep", "60"], cwd=web, **nobody)
+    serving = subprocess.Popen([web.resolve() / "bin/python", "60"], **nobody)
+    try:
+        envs.upgrade("web")
+        assert [each.pid for each in listed("web").processes] == [serving.pid]
+        (result,) = envs.purge("web")
+        assert not web.is_symlink()
+        assert "when the programs that run from it have ended" in result.notes[0]
+        assert tree(web.parent / ".builds/web") == ["1"]
+        serving.kill()
+        serving.wait()
+        envs.create("web", "demo", wheels=wheels)
+        assert tree(web.parent / ".builds/web") == ["2"]
+    finally:
+        for process in (sitting, serving):
+            process.kill()
+            process.communicate()
+
+
+def test_a_create_that_was_killed_before_the_name_stands_for_it_leaves_nothing_for_long(web, wheels, monkeypatch):
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builds, "_point", killed)
+        patch.setattr(_files, "remove", lambda path: None)
+        with pytest.raises(SystemExit):
+            envs.upgrade("web")
+    assert tree(web.parent / ".builds/web") == ["1", "2"]
+    assert versions(web) == ["1.0"]
+    envs.upgrade("web")
+    assert tree(web.parent / ".builds/web") == ["1", "3"]
 
 
 # bases
@@ -610,6 +830,89 @@ def test_root_and_others_have_places_of_their_own(home, monkeypatch):
     assert base_dirs.default(machine) == (Path("/var/lib/python3/envs"),)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert base_dirs.default(machine) == (home / ".local/share/colab-env/envs", Path("/var/lib/python3/envs"))
+
+
+def test_root_reads_no_configuration_of_anybody_else(home, command, monkeypatch):
+    if os.geteuid():
+        pytest.skip("is about root")
+    path = home / ".config/colab-env.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('base = "/srv/mine"\nkeep = 7\n')
+    monkeypatch.delenv("COLAB_ENV_BASE", raising=False)
+    assert base_dirs.bases(Machine.detect()) == (Path("/srv/mine"),)
+    assert "/srv/mine" in command("run", "web", "demo").stderr
+    os.chown(path, 65534, 65534)
+    assert base_dirs.bases(Machine.detect()) == base_dirs.default(Machine.detect())
+    assert base_dirs.keep(Machine.detect()) == 1
+    assert "/srv/mine" not in command("run", "web", "demo").stderr
+
+
+# environments for everybody
+
+
+@pytest.fixture
+def systems(base, monkeypatch):
+    """The base as the one in which root makes environments for everybody."""
+    monkeypatch.setattr(base_dirs, "is_systems", lambda each: each == base)
+    return base
+
+
+def test_everybody_may_read_what_root_makes_for_everybody_whatever_the_umask(systems, wheels, monkeypatch):
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: None)
+    before = os.umask(0o077)
+    try:
+        envs.create("web", "demo", wheels=wheels)
+        envs.upgrade("web")
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    found = [systems, *(path for path in systems.rglob("*") if not path.is_symlink())]
+    closed = [path for path in found if path.stat().st_mode & 0o005 != (0o005 if path.is_dir() else 0o004)]
+    assert [path for path in closed if not path.stat().st_mode & 0o100 or path.is_dir()] == []
+    assert (systems / "web/bin/demo").stat().st_mode & 0o777 == 0o755
+    assert len(found) > 20
+
+
+def test_what_keeps_others_from_a_program_is_named(tmp_path):
+    program = tmp_path / "a/b/python"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    (tmp_path / "link").symlink_to(program)
+    for closed in (tmp_path / "a/b", tmp_path / "a"):
+        closed.chmod(0o700)
+    above = _files.closed_to_others(tmp_path)
+    assert _files.closed_to_others(tmp_path / "link") == (above or tmp_path / "a")
+
+
+def test_a_python_that_others_cannot_reach_makes_nothing_for_everybody(systems, wheels, monkeypatch, pythons):
+    machine = Machine.detect()
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: Path("/root"))
+    for asked in ({"python": str(pythons[0].path)}, {"wheels": wheels}):
+        with pytest.raises(NoSuchPythonError, match=r"nobody but root .* others may not enter /root"):
+            envs.create("web", **asked)
+    assert not systems.exists() or tree(systems) == [".locks"]
+
+    taken = []
+    monkeypatch.setattr(uv, "find", lambda machine: Path("uv"))
+    monkeypatch.setattr(uv, "install_python", lambda *_, machine, **__: taken.append(machine) or pythons[0])
+    building.choose_python(Recipe(), machine=machine, everybodys=True)
+    assert [each.uv_pythons for each in taken] == [base_dirs.PYTHONS]
+
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: None if path == pythons[0].path else Path("/root"))
+    asked = Recipe(python=f"=={pythons[0].version}")
+    assert building.choose_python(asked, machine=machine, everybodys=True).version == pythons[0].version
+
+
+def test_what_an_account_may_not_read_is_said(web, monkeypatch, command):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != web.parent / ".builds")
+    assert listed("web").health == f"this account may not read {web.parent}/.builds"
+
+
+def test_the_list_says_whose_an_environment_is(web):
+    own = listed("web")
+    assert own.owner == _account(os.geteuid())
+    assert ", of" not in repr(own)
+    assert "healthy, of somebody" in repr(replace(own, owner="somebody"))
 
 
 # wheels on the disk, errors

@@ -153,8 +153,11 @@ def spec_dict(
 
 
 def environment_of(project: Path) -> Path:
-    """Return a project's virtual environment; a named environment is its own project."""
-    return project if (project / "pyvenv.cfg").is_file() else project / ".venv"
+    """Return a project's virtual environment; a named environment is its own project, and its name a link to a build."""
+    if not (project / "pyvenv.cfg").is_file():
+        return project / ".venv"
+    # What runs must not see another build once the link names that one.
+    return project.parent / project.readlink() if project.is_symlink() else project
 
 
 def kernel_environ(venv: Path, commands: Sequence[Path]) -> dict[str, str]:

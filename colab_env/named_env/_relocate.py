@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from colab_env import _files
@@ -16,21 +16,29 @@ _NAME_ENDS = rb"(?![A-Za-z0-9._-])"
 _EXCHANGE = 2  # RENAME_EXCHANGE, renameat2(2)
 
 
-def rewrite(directory: Path, *, before: Path, after: Path) -> None:
-    """Make the programs, activation scripts and kernel files in `directory` say `after` where they say `before`."""
-    paths = re.compile(re.escape(os.fsencode(before)) + _NAME_ENDS)
-    prompts = re.compile(rb"(?i)(prompt['\"]?[ =:(]*['\"(]?)" + re.escape(os.fsencode(before.name)) + _NAME_ENDS)
+def rewrite(directory: Path, *, paths: Mapping[Path, Path], prompt: tuple[str, str]) -> list[str]:
+    """Make the programs, activation scripts and kernel files in `directory` say its new paths and its new prompt.
+
+    Return which files were changed, by their path in the directory.
+    """
+    rewritten = []
+    after = {os.fsencode(old): os.fsencode(new) for old, new in paths.items()}
+    found = re.compile(b"(" + b"|".join(map(re.escape, after)) + b")" + _NAME_ENDS)
+    old, new = map(os.fsencode, prompt)
+    prompts = re.compile(rb"(?i)(prompt['\"]?[ =:(]*['\"(]?|\[ \"x)" + re.escape(old) + _NAME_ENDS)
     for path in _files_with_paths(directory):
         content = path.read_bytes()
         if b"\0" not in content[:1024]:
-            changed = paths.sub(lambda _: os.fsencode(after), content)
-            changed = prompts.sub(lambda match: match[1] + os.fsencode(after.name), changed)
+            changed = found.sub(lambda match: after[match[1]], content)
+            changed = prompts.sub(lambda match: match[1] + new, changed)
             if changed != content:
                 _replace(path, changed)
+                rewritten.append(str(path.relative_to(directory)))
+    return rewritten
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two directories change names; where the file system can, neither name is missing at any moment.
+    """Let two directories, or links, change names; where the file system can, neither name is missing at any moment.
 
     Where it cannot, `recover` knows what a run that is killed in between leaves.
     """

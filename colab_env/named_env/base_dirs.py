@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 SYSTEM = Path("/var/lib/python3/envs")
 SYSTEM_CONFIG = Path("/etc/colab-env.toml")
+PYTHONS = Path("/var/lib/python3/pythons")  # those that uv installs for everybody
 VARIABLE = "COLAB_ENV_BASE"
+KEPT = 1  # earlier builds of an environment that stay where nobody says how many
 
 
 def bases(machine: Machine, option: str | Path | None = None) -> tuple[Path, ...]:
@@ -40,11 +42,40 @@ def default(machine: Machine) -> tuple[Path, ...]:
 
 
 def _configured(machine: Machine) -> tuple[Path, ...]:
+    return next((found for path in _files_read(machine) if (found := _read(path))), ())
+
+
+def _files_read(machine: Machine) -> list[Path]:
     directory = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
-    for path in (directory / "colab-env.toml", SYSTEM_CONFIG):
-        if not _is_closed(path) and (found := _read(path)):
-            return found
-    return ()
+    return [
+        path for path in (directory / "colab-env.toml", SYSTEM_CONFIG) if not _is_closed(path) and _is_trusted(path)
+    ]
+
+
+def _is_trusted(path: Path) -> bool:
+    """Say whether a file may say where this account works: to root, only a file of root's."""
+    return os.geteuid() != 0 or not path.exists() or path.stat().st_uid == 0
+
+
+def is_systems(base: Path) -> bool:
+    """Say whether a base holds environments that root makes for everybody."""
+    configured = _read(SYSTEM_CONFIG) if not _is_closed(SYSTEM_CONFIG) and _is_trusted(SYSTEM_CONFIG) else ()
+    return os.geteuid() == 0 and base in (SYSTEM, *configured)
+
+
+def keep(machine: Machine) -> int:
+    """Return how many earlier builds of an environment stay: `keep` of the configuration files, or one.
+
+    Raises UsageError for what is no such number.
+    """
+    for path in _files_read(machine):
+        value = _parsed(path).get("keep")
+        if value is not None:
+            if type(value) is not int or value < 0:
+                msg = f"`keep` in {short(path)} is not a number of builds"
+                raise UsageError(msg, hint="write keep = 3, for example")
+            return value
+    return KEPT
 
 
 def _read(path: Path) -> tuple[Path, ...]:

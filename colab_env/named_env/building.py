@@ -1,10 +1,9 @@
-"""Make a named environment, or make it anew beside the one that is there: verified before it takes the name."""
+"""Make the next build of a named environment, beside the ones that are there: verified before it takes the name."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonE
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks.installing import Selection, Target
-from colab_env.named_env import _relocate, kernels, processes
+from colab_env.named_env import base_dirs, builds, kernels
 from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size
 from colab_env.results import short
 
@@ -28,66 +27,95 @@ Hashes = Mapping[str, Collection[str]]
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
-def create(place: NamedEnvironment, recipe: Recipe, *, machine: Machine) -> None:
-    """Make the environment where none is, or exchange ours for a new one. Raises NotOursError for anybody else's."""
-    if place.is_ours():
-        rebuild(place, recipe, machine=machine)
-        return
-    python = choose_python(recipe, machine=machine)
-    with _files.replacing(place.path):
-        hashes = _fill(place.path, recipe, python=python, machine=machine)
-        write_receipt(place.path, recipe, python=python, hashes=hashes)
-        kernels.register(place, machine=machine)
+def build(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: int | None = None) -> None:
+    """Make the next build, verify it, and let the name stand for it; what runs goes on in the build that it was started from.
 
-
-def rebuild(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, force: bool = False) -> None:
-    """Build a new one beside, verify it, and exchange the two in one instant: no program is missing at any moment.
-
-    Raises EnvironmentInUseError while programs run from the old one, unless `force`. Whatever fails leaves the old one.
+    Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on. Raises NotOursError
+    where the name is anybody else's.
     """
-    if not force:
-        processes.require_unused(place)
-    python = choose_python(recipe, machine=machine)
-    with _files.staging(place.path) as (beside,):
-        hashes = _fill(beside, recipe, python=python, machine=machine)
-        _relocate.rewrite(beside, before=beside, after=place.path)
-        write_receipt(beside, recipe, python=python, hashes=hashes)
-        if not force:
-            processes.require_unused(place)
-        with _exchanged(place.path, beside):
-            kernels.register(place, machine=machine)
-
-
-@contextlib.contextmanager
-def _exchanged(path: Path, beside: Path) -> Iterator[None]:
-    _relocate.exchange(path, beside)
+    builds.take_in(place)
+    everybodys = base_dirs.is_systems(place.base)
+    python = choose_python(recipe, machine=machine, everybodys=everybodys)
+    number, before = builds.next_number(place), place.current
+    path = place.build(number)
     try:
-        yield
-    except BaseException:
-        _relocate.exchange(path, beside)
-        raise
+        with _files.replacing(path):
+            hashes = _fill(path, recipe, python=python, machine=machine, prompt=place.name)
+            if everybodys:
+                _open_to_all(place, path)
+            kept = builds.recorded_keep(place) if keep is None else keep
+            write_receipt(path, recipe, python=python, hashes=hashes, number=number, follows=before, keep=kept)
+        try:
+            with builds.pointed(place, number):
+                kernels.register(place, machine=machine)
+        except BaseException:
+            _files.remove(path)
+            raise
+    finally:
+        builds.remove_if_empty(place)
+    builds.collect(place, keep=builds.kept(place, machine=machine), spared=before)
 
 
-def choose_python(recipe: Recipe, *, machine: Machine) -> Interpreter:
-    """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used."""
+def _open_to_all(place: NamedEnvironment, path: Path) -> None:
+    """Let everybody read a build and what is above it: uv's cache has the modes of when it was filled."""
+    for each in (place.base.parent, place.base, place.builds.parent, place.builds, path, *path.rglob("*")):
+        if not each.is_symlink():
+            _files.open_to_all(each)
+
+
+def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False) -> Interpreter:
+    """Return the Python that is asked for; uv installs one that the machine lacks, if the network may be used.
+
+    For an environment of `everybodys`, only one that everybody can run. Raises NoSuchPythonError.
+    """
     asked = recipe.specifier()
     if "/" in asked:
-        return system.at_path(_files.named_path(asked), machine=machine)
-    specifier = parse_specifier(asked)
+        named = system.at_path(_files.named_path(asked), machine=machine)
+        if everybodys and (closed := _files.closed_to_others(named.path)):
+            raise _of_one_account(named, closed)
+        return named
+    if everybodys:  # root's own directory of Pythons is closed to others
+        machine = replace(machine, environ={**machine.environ, "UV_PYTHON_INSTALL_DIR": str(base_dirs.PYTHONS)})
+    specifier, closed_ones = parse_specifier(asked), []
+
+    def is_usable(python: Interpreter) -> bool:
+        closed = _files.closed_to_others(python.path) if everybodys else None
+        if closed is not None:
+            closed_ones.append((python, closed))
+        return closed is None
+
     own = system.inspect(machine.machine_python, machine=machine)
-    if own is not None and specifier.contains(own.version):
+    if own is not None and specifier.contains(own.version) and is_usable(own):
         return own
     try:
-        return system.find(specifier, machine=machine)
-    except NoSuchPythonError:
+        return system.find(specifier, machine=machine, accept=is_usable)
+    except NoSuchPythonError as error:
         program = uv.find(machine)
         if program is None or recipe.wheels is not None:
+            if closed_ones:
+                raise _of_one_account(*closed_ones[0]) from error
             raise
         return uv.install_python(program, specifier, machine=machine, index=index.settings(machine))
 
 
-def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, hashes: Hashes = MappingProxyType({})) -> None:
-    """Mark an environment as ours and complete; `hashes` are those that its lock file locks names by."""
+def _of_one_account(python: Interpreter, closed: Path) -> NoSuchPythonError:
+    msg = f"nobody but root could use an environment with {python.path}: others may not enter {closed}"
+    hint = "install a Python for the whole machine, or uv, which brings one; or take another --python"
+    return NoSuchPythonError(msg, hint=hint)
+
+
+def write_receipt(
+    path: Path,
+    recipe: Recipe,
+    *,
+    python: Interpreter,
+    number: int,
+    hashes: Hashes = MappingProxyType({}),
+    follows: int | None = None,
+    keep: int | None = None,
+) -> None:
+    """Mark a build as ours and complete; `hashes` are those that its lock file locks names by."""
+    builds.mark(path, number)
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
         recipe=recipe.recorded(),
@@ -95,6 +123,8 @@ def write_receipt(path: Path, recipe: Recipe, *, python: Interpreter, hashes: Ha
         packages=tuple(packages(path)),
         size=size(path),
         created=time.time(),
+        follows=follows,
+        keep=keep,
     )
     content.write(path, content.Survey(path).content(hashes))
     _state.complete(path, receipt)
@@ -112,14 +142,15 @@ def verify(path: Path, *, machine: Machine, alone: bool = True) -> None:
         raise BrokenEnvironmentError(msg, hint="nothing was changed") from error
 
 
-def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine) -> Hashes:
+def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str) -> Hashes:
     """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by."""
     installer = _installer(machine, path)
     hashes: dict[str, Collection[str]] = {}
 
     def install() -> None:
         _files.empty(path)
-        installer.make_venv(path, python.path, system_site_packages=recipe.system_site_packages)
+        visible = recipe.system_site_packages
+        installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
         source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
         if recipe.project is not None:
             hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))

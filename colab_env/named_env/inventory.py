@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +21,8 @@ from colab_env.results import short
 
 NOT_OURS = "colab-env did not make it"
 UNFINISHED = "it is unfinished: making it was interrupted"
+BUILDS = ".builds"  # in a base: every build, by the environment's name and by number
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _NAMED = 3  # missing packages that a message names
 
 
@@ -42,6 +46,10 @@ class Receipt:
     packages: tuple[str, ...]
     size: int
     created: float
+    follows: int | None = None
+    """The build whose place this one took."""
+    keep: int | None = None
+    """How many earlier builds stay, where somebody has said so for this environment."""
     moved_from: Path | None = None
     """Where it was before a `rename` or an `adopt` that has not come to its end; `moved_id` tells that directory."""
     moved_id: str | None = None
@@ -52,7 +60,11 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedEnvironment:
-    """The environment `name` in the directory `base`, whether it is there or not."""
+    """The environment `name` in the directory `base`, whether it is there or not.
+
+    Its `path` is a link to one of its builds, `.builds/NAME/NUMBER`, and changes in one instant; what runs goes on in the
+    build that it was started from. One of the first version is a directory by itself, until it changes.
+    """
 
     name: str
     base: Path
@@ -69,18 +81,45 @@ class NamedEnvironment:
     def lock(self) -> Path:
         return self.base / ".locks" / self.name
 
+    @functools.cached_property
+    def builds(self) -> Path:
+        return self.base / BUILDS / self.name
+
+    def build(self, number: int) -> Path:
+        return self.builds / str(number)
+
+    @property
+    def current(self) -> int | None:
+        """Return the number of the build that the name stands for now, or None where it is no link of ours."""
+        try:
+            head, _, number = os.readlink(self.path).rpartition("/")  # noqa: PTH115  (its text)
+        except OSError:
+            return None
+        is_own = head == f"{BUILDS}/{self.name}" and _NUMBER.fullmatch(number) is not None
+        return int(number) if is_own else None
+
+    @property
+    def directory(self) -> Path:
+        """Return the directory to run programs from now: it stays what it is when the name stands for another one."""
+        number = self.current
+        return self.path if number is None else self.build(number)
+
+    @property
+    def is_foreign_link(self) -> bool:
+        return self.path.is_symlink() and self.current is None
+
     @property
     def receipt(self) -> Receipt | None:
         """Return what was written when it was completed, or None."""
-        return None if self.path.is_symlink() else _state.receipt(self.path, Receipt)
+        return None if self.is_foreign_link else _state.receipt(self.path, Receipt)
 
     def is_there(self) -> bool:
         """Say whether it is complete and ours: a directory with `pyvenv.cfg` and our receipt."""
-        return (self.path / "pyvenv.cfg").is_file() and self.receipt is not None
+        return _is_file(self.path / "pyvenv.cfg") and self.receipt is not None
 
     def is_ours(self) -> bool:
         """Say whether it is ours, complete or not: a directory with `pyvenv.cfg` and our receipt, readable or not."""
-        return not self.path.is_symlink() and (self.path / "pyvenv.cfg").is_file() and _state.is_marked(self.path)
+        return not self.is_foreign_link and _is_file(self.path / "pyvenv.cfg") and _state.is_marked(self.path)
 
     def is_unfinished(self) -> bool:
         """Say whether a run that was killed, or one that is still going on, has left its mark."""
@@ -92,8 +131,16 @@ class NamedEnvironment:
 
     def fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
         """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
+        try:
+            return self._fault(receipt, there)
+        except PermissionError as error:
+            return f"this account may not read {error.filename}"
+
+    def _fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
+        if closed := self._closed():
+            return f"this account may not read {closed}"
         if receipt is None:
-            return UNFINISHED if self.is_unfinished() else self._unreadable() or NOT_OURS
+            return UNFINISHED if self.is_unfinished() else self._unreadable() or self._lost() or NOT_OURS
         if not (self.path / "pyvenv.cfg").is_file():
             return "its pyvenv.cfg is gone"
         if not self.python.is_file():
@@ -103,31 +150,102 @@ class NamedEnvironment:
         return _missing(receipt.packages, there)
 
     def _unreadable(self) -> str | None:
-        return None if self.path.is_symlink() else _state.fault(self.path / _files.RECEIPT, Receipt)
+        return None if self.is_foreign_link else _state.fault(self.path / _files.RECEIPT, Receipt)
 
-    def program(self, program: str) -> Path:
-        """Return the path of one of its programs. Raises BrokenEnvironmentError, or NoSuchProgramError with a hint."""
-        path = self.path / "bin" / program
-        if not self.python.is_file() and (reason := self.health_check()):
+    def _closed(self) -> Path | None:
+        directories = (self.builds.parent, self.builds, self.directory)
+        return next((each for each in directories if each.is_dir() and not os.access(each, os.R_OK | os.X_OK)), None)
+
+    def _lost(self) -> str | None:
+        return None if self.current is None else f"its build {self.current} is gone, or its receipt"
+
+    def program(self, program: str, *, directory: Path | None = None) -> Path:
+        """Return the path of one of its programs, in a `directory` of it if one is given.
+
+        Raises BrokenEnvironmentError, or NoSuchProgramError with a hint.
+        """
+        path = (directory or self.path) / "bin" / program
+        if not _is_file(self.python) and (reason := self.health_check()):
             msg = f"the environment {self.name!r} in {short(self.path)} does not work: {reason}"
             raise BrokenEnvironmentError(msg, hint=f"rebuild it: colab-env env upgrade {self.name}")
-        if program and "/" not in program and path.is_file() and _may_execute(path):
+        if program and "/" not in program and _is_file(path) and _may_execute(path):
             return path
         msg = f"there is no program {program!r} in the environment {self.name!r}"
         raise NoSuchProgramError(msg, hint=suggest(program, self.programs()))
 
     def programs(self) -> list[str]:
         """Return the names of its programs."""
-        found = (path for path in (self.path / "bin").iterdir() if path.is_file() and _may_execute(path))
+        found = (path for path in (self.path / "bin").iterdir() if _is_file(path) and _may_execute(path))
         return sorted(path.name for path in found)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One running program: its id and its command line, cut to what a line holds."""
+    """One running program: its id, its command line, cut to what a line holds, and the account that runs it."""
 
     pid: int
     command: str
+    uid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """One line of an environment's history: `packages` as `name-version`, `size` in bytes, `age` in seconds."""
+
+    number: int
+    path: Path
+    is_current: bool
+    python: str
+    packages: tuple[str, ...]
+    size: int
+    age: float
+    processes: tuple[Process, ...] = ()
+
+    @classmethod
+    def read(
+        cls, path: Path, receipt: Receipt, *, number: int, is_current: bool, processes: tuple[Process, ...]
+    ) -> Build:
+        """Return what there is to say about the build at a path."""
+        return cls(
+            number=number,
+            path=path,
+            is_current=is_current,
+            python=receipt.python.version,
+            packages=tuple(packages(path)),
+            size=receipt.size,
+            age=time.time() - receipt.created,
+            processes=processes,
+        )
+
+    def __repr__(self) -> str:
+        columns = f"{self.python:<8} {pluralize(len(self.packages)):>12} {self.size / 1e6:>7.1f} MB {written_age(self.age):>8}"
+        return f"{'→' if self.is_current else ' '} {self.number:>3}  {columns}{_in_use(self.processes)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionChange:
+    """A package whose version is another one in the second of two builds; None where it is missing."""
+
+    package: str
+    before: str | None
+    after: str | None
+
+    def __repr__(self) -> str:
+        if self.before is None:
+            return f"+ {self.package} {self.after}"
+        return (
+            f"- {self.package} {self.before}"
+            if self.after is None
+            else f"  {self.package} {self.before} → {self.after}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +260,14 @@ class EnvironmentInfo:
     age: float | None
     health: str | None
     processes: tuple[Process, ...] = ()
+    owner: str | None = None
+    """The account that made it; what stands in the line where it is not that of the caller."""
 
     def __repr__(self) -> str:
-        used = "; ".join(f"{each.pid} {each.command}" for each in self.processes)
         size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
         columns = f"{self.python or '-':<8} {pluralize(self.packages):>12} {size:>10} {written_age(self.age):>8}"
-        words = f"{self.health or 'healthy'}{f', in use by {used}' if used else ''}"
+        owner = f", of {self.owner}" if self.owner != _account(os.geteuid()) else ""
+        words = f"{self.health or 'healthy'}{owner}{_in_use(self.processes)}"
         return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -162,7 +282,7 @@ def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
     found = next((place for place in places if place.is_there()), None)
     if found is not None:
         return found
-    there = next((place for place in places if place.is_unfinished() or place.path.exists()), None)
+    there = next((place for place in places if place.is_unfinished() or os.path.lexists(place.path)), None)
     if there is not None:
         msg = f"{short(there.path)} is not an environment that can be used: {there.health_check()}"
         raise BrokenEnvironmentError(msg, hint=_way_out(there))
@@ -175,9 +295,9 @@ def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
     for base in bases:
         for path in sorted(base.iterdir()) if base.is_dir() else ():
             place = NamedEnvironment(name=path.name, base=base)
-            if path.name.startswith(".") or path.is_symlink():
+            if path.name.startswith(".") or place.is_foreign_link:
                 continue
-            if (path / "pyvenv.cfg").is_file() or place.is_unfinished():
+            if place.current is not None or _is_file(path / "pyvenv.cfg") or place.is_unfinished():
                 yield place
 
 
@@ -189,11 +309,26 @@ def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool
         path=place.path,
         python=receipt.python.version if receipt else None,
         packages=len(there),
-        size=size(place.path) if measure else receipt.size if receipt else None,
+        size=size(place.directory) if measure else receipt.size if receipt else None,
         age=time.time() - receipt.created if receipt else None,
         health=place.fault(receipt, there),
         processes=tuple(processes),
+        owner=_owner(place.path),
     )
+
+
+def _owner(path: Path) -> str | None:
+    try:
+        return _account(path.lstat().st_uid)
+    except OSError:
+        return None
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def packages(path: Path) -> list[str]:
@@ -202,6 +337,20 @@ def packages(path: Path) -> list[str]:
     for site in (each for each in path.glob("lib/python3*/site-packages") if each.is_dir()):
         found += [name.removesuffix(".dist-info") for name in os.listdir(site) if name.endswith(".dist-info")]  # noqa: PTH208
     return sorted(found)
+
+
+def version_changes(before: Sequence[str], after: Sequence[str]) -> list[VersionChange]:
+    """Compare what `packages` says of two environments, by name."""
+    one, other = (
+        {name: version for name, _, version in (each.rpartition("-") for each in there)} for there in (before, after)
+    )
+    changed = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+    return [VersionChange(package=name, before=one.get(name), after=other.get(name)) for name in changed]
+
+
+def _in_use(processes: Sequence[Process]) -> str:
+    used = "; ".join(f"{each.pid} {each.command}" for each in processes)
+    return f", in use by {used}" if used else ""
 
 
 def pluralize(count: int) -> str:
@@ -231,11 +380,22 @@ def _missing(recorded: Sequence[str], there: Sequence[str]) -> str | None:
     return f"packages are missing: {', '.join(gone[:_NAMED])}" if gone else None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
 def _may_execute(path: Path) -> bool:
     return path.stat().st_mode & 0o111 != 0
 
 
 def _way_out(place: NamedEnvironment) -> str:
-    if place.is_unfinished() or (_state.is_marked(place.path) and not place.path.is_symlink()):
+    if (
+        place.is_unfinished()
+        or place.current is not None
+        or (_state.is_marked(place.path) and not place.is_foreign_link)
+    ):
         return f"create it again, or clear it away: colab-env env purge {place.name}"
     return f"if it is a virtual environment: colab-env env adopt {place.name} {place.path}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def register(place: NamedEnvironment, *, machine: Machine) -> None:
     """Try and register the kernel if the environment's recipe asks for one. Raises KernelTakenError, PreflightError."""
     work = _work(place, machine)
-    if work is None:
+    if work is None or work.check() is None:
         return
     kernelspec.check_free(machine, place.name)
     with _files.locked(machine.data / "locks" / "conda"):

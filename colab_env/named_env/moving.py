@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _state, system
+from colab_env import _files, _state, content, system
 from colab_env.errors import BrokenEnvironmentError, EnvironmentExistsError, NotAnEnvironmentError
-from colab_env.named_env import _relocate, building, inventory, kernels
+from colab_env.named_env import building, builds, inventory, kernels
 from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
@@ -17,6 +17,9 @@ from colab_env.results import short
 if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.named_env.inventory import NamedEnvironment
+
+# What a build has that no environment of somebody else's has.
+_OWN = {_files.RECEIPT, content.FILE, content.BUILD}
 
 
 def require_free(place: NamedEnvironment) -> None:
@@ -39,65 +42,69 @@ def adopt(source: Path, place: NamedEnvironment, *, machine: Machine) -> None:
     building.verify(source, machine=machine, alone=False)
     pinned = tuple(each.replace("-", "==", 1) for each in map(_pinned, inventory.packages(source)))
     recipe = Recipe(python=python.short_version, packages=pinned)
-    if source == place.path:
-        building.write_receipt(source, recipe, python=python)
-        return
-
-    def complete(copied: Path) -> None:
-        building.write_receipt(copied, recipe, python=python)
-
-    move(source, place, complete=complete)
+    number = builds.next_number(place)
+    builds.copy_in(source, place, number, prompt=(source.name, place.name))
+    try:
+        building.write_receipt(place.build(number), recipe, python=python, number=number)
+        if source == place.path:
+            builds.exchange(place, number)
+        else:
+            _arrive(source, place, number)
+    except BaseException:
+        builds.collect(place, keep=0)
+        raise
 
 
 def rename(place: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) -> None:
-    """Give an environment of ours another name, and its kernel with it."""
+    """Give an environment of ours another name, and its kernel with it. What runs goes on where it was started from."""
+    builds.take_in(place)
+    current = place.current
+    if current is None:
+        return
+    names, there = (place.name, new.name), builds.numbers(place)
+    shift = max(builds.numbers(new), default=0)  # of one that had the name before, while something runs from it
 
     def then() -> None:
         kernels.register(new, machine=machine)
         kernels.remove(place, machine=machine)
 
-    move(place.path, new, then=then)
-
-
-def move(
-    before: Path,
-    new: NamedEnvironment,
-    *,
-    complete: Callable[[Path], object] = lambda _: None,
-    then: Callable[[], object] = lambda: None,
-) -> None:
-    """Move an environment, which then says its new path where it said `before`; `complete` writes a receipt into the copy.
-
-    The copy is of hard links and takes no space. If `then` raises, `before` is what it was. A run that is killed leaves
-    the one or the other, or both: then `clear_leftovers` deletes the copy.
-    """
-    with _files.staging(new.path) as (copied,):
-        _files.copy_links(before, copied)
-        _relocate.rewrite(copied, before=before, after=new.path)
-        complete(copied)
-        _mark(copied, before)
-        _files.move(copied, new.path)
     try:
-        then()
+        for number in (each for each in [*reversed(builds.earlier(place)), current] if each in there):
+            builds.copy_in(place.build(number), new, number + shift, prompt=names, also={place.path: new.path})
+            _mark(new.build(number + shift), None, shift=shift)
+        _arrive(place.path, new, current + shift, then=then)
     except BaseException:
-        _files.remove(new.path)
+        builds.collect(new, keep=0)
         raise
+    builds.collect(place, keep=0)
+
+
+def _arrive(before: Path, new: NamedEnvironment, number: int, *, then: Callable[[], object] = lambda: None) -> None:
+    """Let the new name stand for a copy that is whole, and then delete what was copied.
+
+    If `then` raises, `before` is what it was. A run that is killed leaves the one or the other, or both: then
+    `clear_leftovers` takes the new name away.
+    """
+    _mark(new.build(number), before)
+    with builds.pointed(new, number):
+        then()
     _files.remove(before)
-    _mark(new.path, None)
+    _mark(new.build(number), None)
 
 
-def _mark(path: Path, before: Path | None) -> None:
-    """Let the receipt say what the environment is being moved from, or that it has arrived."""
+def _mark(path: Path, before: Path | None, *, shift: int = 0) -> None:
+    """Let the receipt say what the environment is being moved from, or that it has arrived; numbers `shift` on the way."""
     receipt = _state.receipt(path, Receipt)
     if receipt is None:
         msg = f"the environment in {short(path)} does not work: its receipt cannot be read"
         raise BrokenEnvironmentError(msg, hint="create it again, or clear it away with colab-env env purge")
     moved_id = None if before is None else _identity(before)
-    _state.complete(path, replace(receipt, moved_from=before, moved_id=moved_id))
+    follows = None if receipt.follows is None else receipt.follows + shift
+    _state.complete(path, replace(receipt, moved_from=before, moved_id=moved_id, follows=follows))
 
 
 def _identity(directory: Path) -> str | None:
-    """Return what tells this directory from another one at the same path, or None when there is none."""
+    """Return what tells this directory, or link, from another one at the same path, or None when there is none."""
     try:
         found = directory.lstat()
     except OSError:
@@ -115,17 +122,29 @@ def has_moved(source: Path, place: NamedEnvironment) -> bool:
     return receipt is not None and receipt.moved_from == source and _identity(source) is None
 
 
-def clear_leftovers(base: Path) -> None:
-    """Clear away what runs that were killed have left in a directory of environments; those that go on are left alone."""
-    for path in list(base.iterdir()) if base.is_dir() else ():
-        if (named := _files.beside_of(path)) is not None:
-            _files.recover(named, wait=False)
+def clear_leftovers(base: Path, *, machine: Machine) -> None:
+    """Clear away what runs that were killed have left in a directory of environments, and builds that are not to stay.
+
+    Work that goes on is left alone.
+    """
+    built = base / inventory.BUILDS
+    names = [path.name for path in built.iterdir()] if built.is_dir() else []
+    for directory in (base, *(built / name for name in names)):
+        for path in list(directory.iterdir()) if directory.is_dir() else ():
+            if (named := _files.beside_of(path)) is not None:
+                _files.recover(named, wait=False)
     for place in list(inventory.everything([base])):
         _files.recover(place.path / _files.RECEIPT, wait=False)
         if place.receipt is not None and place.receipt.moved_from is not None:
             with _files.locked(place.lock, wait=False) as is_free:
                 if is_free:
                     _end_move(place)
+    for place in (inventory.NamedEnvironment(name=name, base=base) for name in names):
+        if builds.superfluous(place, keep=builds.kept(place, machine=machine)):
+            with _files.locked(place.lock, wait=False) as is_free:
+                if is_free:
+                    builds.collect(place, keep=builds.kept(place, machine=machine))
+        builds.remove_if_empty(place)
 
 
 def _end_move(place: NamedEnvironment) -> None:
@@ -134,12 +153,13 @@ def _end_move(place: NamedEnvironment) -> None:
     if receipt is None or receipt.moved_from is None:
         return
     if receipt.moved_id is not None and _identity(receipt.moved_from) == receipt.moved_id:
-        if _files_in(place.path) <= _files_in(receipt.moved_from) | {_files.RECEIPT}:
+        if _files_in(place.directory) <= _files_in(receipt.moved_from) | _OWN:
             _files.remove(place.path)
+            builds.collect(place, keep=0)
         else:
-            _mark(place.path, None)  # somebody works in it already
+            _mark(place.directory, None)  # somebody works in it already
     elif _identity(receipt.moved_from) is not None:
-        _mark(place.path, None)  # another one has its place by now
+        _mark(place.directory, None)  # another one has its place by now
 
 
 def _pinned(package: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _process
 from colab_env.errors import NoSuchEnvironmentError, NotAnEnvironmentError
-from colab_env.named_env import inventory, kernels
+from colab_env.named_env import builds, inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.names import check_environment_name, suggest
 from colab_env.results import StepResult, short
@@ -26,7 +27,7 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
     """
     check_environment_name(name)
     places = [NamedEnvironment(name=name, base=base) for base in bases]
-    there = [place for place in places if place.path.is_symlink() or place.path.exists() or place.is_unfinished()]
+    there = [place for place in places if os.path.lexists(place.path) or place.is_unfinished()]
     if there:
         _require_ours(there[0])
         return there[0]
@@ -36,8 +37,11 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
     raise NoSuchEnvironmentError(msg, hint=suggest(name, (each.name for each in inventory.everything(bases))))
 
 
-def purge(place: NamedEnvironment, *, machine: Machine) -> StepResult:
-    """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone."""
+def purge(place: NamedEnvironment, *, machine: Machine, force: bool = False) -> StepResult:
+    """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone.
+
+    A build that somebody else runs a program from stays until that ends, unless `force`.
+    """
     began = time.monotonic()
     with _process.stoppable(), _files.locked(place.lock, meanwhile=_process.stop_if_asked):
         _process.end_orphans(machine.data / RUNNING)
@@ -45,12 +49,17 @@ def purge(place: NamedEnvironment, *, machine: Machine) -> StepResult:
         kernels.remove(place, machine=machine)
         _files.recover(place.path)
         _files.remove(place.path)
+        if force:
+            _files.remove(place.builds)
+        builds.collect(place, keep=0)
+        left = builds.numbers(place)
+    notes = [f"{short(place.build(number))} goes when the programs that run from it have ended" for number in left]
     what, seconds = f"Environment {place.name!r} removed", time.monotonic() - began
-    return StepResult(step="purge", what=what, where=place.base, action="done", seconds=seconds)
+    return StepResult(step="purge", what=what, where=place.base, action="done", seconds=seconds, notes=tuple(notes))
 
 
 def _require_ours(place: NamedEnvironment) -> None:
-    if place.path.is_symlink():
+    if place.is_foreign_link:
         msg = f"{short(place.path)} is a link to {short(place.path.readlink())}"
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
     if place.is_unfinished() and (not place.path.exists() or _files.is_unfinished(place.path)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -38,13 +39,17 @@ def command() -> Path:
     return Path(found).absolute()
 
 
-def first_line(name: str | None, program: str, *, command: str | None = None) -> str:
+def first_line(name: str | None, program: str, *, command: str | None = None, base: Path | None = None) -> str:
     """Return the line that runs a script in the environment `name`, or without one in that of its PEP 723 block.
 
-    By default `env -S` finds the command on PATH; where `env` knows no `-S`, give the `command` as an absolute path.
-    Raises ScriptError for a line that Linux would cut.
+    By default `env -S` finds the command on PATH; where `env` knows no `-S`, give the `command` as an absolute path. With a
+    `base`, the environment is looked for there alone. Raises ScriptError for a line that Linux would cut, or divide.
     """
-    words = f"run {name} {program}" if name else "run --script"
+    if base is not None and not re.fullmatch(r"[\w./+@=,:-]+", str(base)):
+        msg = f"a first line cannot name the base {str(base)!r}: its words are divided at spaces"
+        raise ScriptError(msg, hint="call colab-env from a shell script, or use a base with a plainer name")
+    option = f" --base {base}" if base else ""
+    words = f"run{option} {name} {program}" if name else f"run{option} --script"
     line = f"#!{command} {words}" if command else f"#!/usr/bin/env -S colab-env {words}"
     if len(line.encode()) > LONGEST_LINE:
         msg = f"the first line would have {len(line.encode())} bytes, Linux before 5.1 reads {LONGEST_LINE}"

@@ -132,7 +132,7 @@ def _named(name: str) -> Callable[[World], str | None]:
 
 
 def _none_named(world: World) -> str | None:
-    left = sorted(path.name for path in world.base.iterdir() if path.name != ".locks")
+    left = sorted(path.name for path in world.base.iterdir() if path.name not in (".locks", ".builds"))
     return f"left: {left}" if left else None
 
 
@@ -221,6 +221,10 @@ COMMANDS = (
     ),
     Command(name="env-create", argv=_CREATE, works=_named("web"), back=(_PURGE,)),
     Command(name="env-upgrade", argv=("env", "upgrade", "web"), works=_named("web"), start=(_CREATE,), back=(_PURGE,)),
+    Command(
+        name="env-rollback", argv=("env", "rollback", "web", "1"), works=_named("web"),
+        start=(_CREATE, ("env", "upgrade", "web")), back=(_PURGE,),
+    ),
     Command(
         name="env-rename", argv=("env", "rename", "web", "site"), works=_named("site"), start=(_CREATE,), back=(_PURGE,),
         done=(31,),
