@@ -72,7 +72,8 @@ class Place:
         return self.archives / "requirements.txt"
 
     def fresh(self, *, cold: bool, poetry: bool = True) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
+        while self.home.exists():  # a set-up may still be compiling there
+            shutil.rmtree(self.home, ignore_errors=True)
         if cold:
             shutil.rmtree(self.caches, ignore_errors=True)
         self.project.mkdir(parents=True)
@@ -88,6 +89,8 @@ class Place:
         dropped = ("PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "XDG_DATA_HOME", "XDG_CACHE_HOME", "CI")
         kept = {name: value for name, value in os.environ.items() if name not in dropped}
         pyenv = kept.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
+        key = "0" * 63 + "1"  # every home is a new machine of the same person
+        caches["COLAB_ENV_SNAPSHOT_KEY"] = key
         environ = {**kept, **caches, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYENV_ROOT": pyenv, **more}
         if argv[0] != sys.executable:
             del environ["PYTHONPATH"]

@@ -623,7 +623,7 @@ def measure(count: int, seed: int, *, scratch: Path | None = None, show: bool = 
         for python in pythons(world):
             set_up(world, python)
             colab_env.save(world.cache, project=world.project)
-            (path,) = world.cache.iterdir()
+            (path,) = world.cache.glob("*.tar.zst")
             bases.append(take_apart(path))
             colab_env.restore(world.cache, project=world.project)  # what was not changed is restored
             path.unlink()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from colab_env.caches import cache_key, cache_list, cache_prune, cache_verify
     from colab_env.diagnose import check_kernel, kernels, status
     from colab_env.errors import ColabEnvError
+    from colab_env.machine_report import doctor
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
     from colab_env.open_in_colab import badge
     from colab_env.planning import plan
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "caches": ("cache_key", "cache_list", "cache_prune", "cache_verify"),
     "diagnose": ("check_kernel", "kernels", "status"),
+    "machine_report": ("doctor",),
     "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),
     "magics": ("load_ipython_extension",),
@@ -69,6 +71,7 @@ __all__ = [
     "check_kernel",
     "check_notebook_kernel",
     "configure_venv",
+    "doctor",
     "install_colab_packages",
     "install_miniconda",
     "install_poetry",

@@ -31,8 +31,10 @@ class _TransientError(Exception):
     """A fault that may be gone at the next attempt."""
 
 
-def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], object] = time.sleep) -> None:
+def fetch(url: str, target: Path, *, sha256: str | None, sleep: Callable[[float], object] = time.sleep) -> None:
     """Download `url` to `target`, which appears only when its SHA-256 (64 hexadecimal digits) is right.
+
+    None is for a file that vouches for itself: it appears when it is whole.
 
     The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status
     codes 408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at
@@ -44,6 +46,9 @@ def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], objec
         target.parent.mkdir(parents=True, exist_ok=True)
         had_part = part.exists()
         digest = _attempts(url, part, sleep)
+        if sha256 is None:
+            part.replace(target)
+            return
         if had_part and digest != sha256.lower():
             # What an earlier run left may be the beginning of another file.
             part.unlink()
@@ -57,6 +62,39 @@ def fetch(url: str, target: Path, *, sha256: str, sleep: Callable[[float], objec
 def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str:
     """Return a small text file from the web. Same faults and retries as `fetch`; NetworkError for a large one."""
     return str(_retrying(url, lambda: _text(url), sleep))
+
+
+def size(url: str, *, sleep: Callable[[float], object] = time.sleep) -> int | None:
+    """Return the length in bytes of a file on the web, or None where the server does not say. Same faults as `fetch`."""
+
+    def ask() -> int | None:
+        with _get(url) as answer:  # not by HEAD, which some servers refuse
+            length = answer.headers.get("Content-Length", "")
+            return int(length) if _NUMBER.fullmatch(length) else None
+
+    found: int | None = _retrying(url, ask, sleep)
+    return found
+
+
+def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], object] = time.sleep) -> bytes | None:
+    """Return bytes of a file on the web, to its end where `length` is negative; None where the server has no ranges.
+
+    Same faults as `fetch`.
+    """
+
+    def ask() -> bytes | None:
+        import requests
+
+        with _get(url, start=start, end=start + length - 1 if length >= 0 else None) as answer:
+            if answer.status_code != 206:
+                return None
+            try:
+                return _begin(answer, _LARGEST_TEXT)
+            except (requests.RequestException, OSError) as error:
+                raise _TransientError(_reason(error)) from error
+
+    found: bytes | None = _retrying(url, ask, sleep)
+    return found
 
 
 def sign_in_page(url: str) -> str | None:
@@ -177,10 +215,11 @@ def _blocks(response: requests.Response) -> Iterator[bytes]:
         raise _TransientError(_reason(error)) from error
 
 
-def _get(url: str, *, start: int = 0) -> requests.Response:
+def _get(url: str, *, start: int = 0, end: int | None = None) -> requests.Response:
     import requests
 
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+    wanted = f"bytes={start}-{'' if end is None else end}"
+    headers = {"Accept-Encoding": "identity", **({"Range": wanted} if start else {})}
     try:
         response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except requests.exceptions.InvalidProxyURL as error:

@@ -48,7 +48,8 @@ _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
 _MARK = "running-"
-_SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "conda-envs")  # directories in the data directory
+# Directories in the data directory.
+_SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "resolved", "conda-envs")
 
 
 @contextlib.contextmanager
@@ -543,8 +544,11 @@ def _delete_in_place(path: Path) -> None:
 
 
 def _try_again(function: Callable[..., object], name: str, error: BaseException) -> None:
-    """Go on where another run has deleted it meanwhile, or where a directory did not let its owner write."""
+    """Go on where another run deleted or added something meanwhile, or where a directory did not let its owner write."""
     if isinstance(error, FileNotFoundError):
+        return
+    if isinstance(error, OSError) and error.errno == errno.ENOTEMPTY and function is os.rmdir:
+        shutil.rmtree(name)  # a program that was still at work there; once, or it would be a race
         return
     if not isinstance(error, PermissionError) or function not in (os.unlink, os.rmdir):
         raise error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,9 +16,11 @@ from colab_env.request import Request
 from colab_env.snapshot import _cache, fitting, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot._footer import Footer, read_footer
-from colab_env.snapshot.manifest import Manifest, Name
+from colab_env.snapshot.manifest import Entry, Manifest, Name
 from colab_env.snapshot.signing import Keyring, Trust
 
+LIMIT = "COLAB_ENV_CACHE_LIMIT"
+_USUAL_LIMIT = "10 GB"  # of the 15 GB that Google Drive gives everybody
 _LEFTOVER = 3600.0  # seconds without a byte after which an unfinished file is nobody's work any more
 _DAY = 86400.0  # seconds
 
@@ -103,7 +107,8 @@ def cache_list(directory: str | Path) -> CacheListing:
     Reads the end of each file and starts nothing, so that another build of the same Python is not noticed. Raises
     CacheError when there is no such directory.
     """
-    machine, store = Machine.detect(), _cache.store(directory)
+    machine = Machine.detect()
+    store = _cache.store(directory, downloads=machine.data / "downloads")
     keyring = Keyring(machine)
     found = [_described(store, entry, machine, keyring) for entry in newest_first(_cache.entries(store, required=True))]
     return CacheListing(where=store.where, snapshots=tuple(found), action="there")
@@ -115,7 +120,8 @@ def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheLis
     That is also a signature by no key of ours, but for the snapshot that `trust` names as in `restore`. Whether it was
     made for this machine is for `cache_list` to say. Raises CacheError when there is no such directory.
     """
-    machine, store, named = Machine.detect(), _cache.store(directory), Trust.parsed(trust)
+    machine, named = Machine.detect(), Trust.parsed(trust)
+    store = _cache.store(directory, downloads=machine.data / "downloads")
     keyring = Keyring(machine)
     with _report.screen():
         wanted = [entry for entry in newest_first(_cache.entries(store, required=True)) if Name.parsed(entry.name)]
@@ -134,7 +140,7 @@ def cache_prune(
     if (keep is not None and keep < 0) or (older_than is not None and older_than < 0):
         msg = "a number of snapshots or of days cannot be negative"
         raise UsageError(msg, hint="give --keep 2, or --older-than 30")
-    store = _cache.store(directory)
+    store = _cache.store(directory, downloads=Machine.detect().data / "downloads")
     entries = newest_first(_cache.entries(store, required=True))
     snapshots = [entry for entry in entries if Name.parsed(entry.name)]
     unwanted = {entry.name for entry in snapshots[keep:]} if keep is not None else set()
@@ -144,7 +150,43 @@ def cache_prune(
     gone = [Cached(file=each.name, size=each.size, age=age_of(each)) for each in entries if each.name in unwanted]
     for each in gone if not dry_run else ():
         _cache.remove(store, each.file)
+    if gone and not dry_run:
+        _cache.write_index(store)
     return CacheListing(where=store.where, snapshots=tuple(gone), action="would be removed" if dry_run else "removed")
+
+
+def limit(machine: Machine) -> int:
+    """Return how many bytes the snapshots of a cache may have together. Raises UsageError for what is no size."""
+    text = machine.environ.get(LIMIT) or _USUAL_LIMIT
+    found = re.fullmatch(r"\s*(\d{1,9})\s*([MGT])i?B?\s*", text, re.IGNORECASE | re.ASCII)
+    if found is None:
+        msg = f"{LIMIT}={text!r} is not a size"
+        raise UsageError(msg, hint='give one such as "500 MB" or "20 GB"')
+    return int(found[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[found[2].upper()]
+
+
+def make_room(store: Store, keyring: Keyring, *, keep: str, limit: int) -> tuple[str, ...]:
+    """Delete what killed saves left, and the oldest snapshots of ours beyond a limit in bytes, but for the one to `keep`.
+
+    Say what went. The index of the cache is written anew.
+    """
+    entries = newest_first(_cache.entries(store))
+    snapshots = sorted((each for each in entries if Name.parsed(each.name)), key=lambda each: each.name != keep)
+    sizes = itertools.accumulate(each.size for each in snapshots)
+    beyond = [each for each, size in zip(snapshots, sizes, strict=True) if size > limit and each.name != keep]
+    beyond = [each for each in beyond if _is_ours(store, each.name, keyring)]
+    for each in (*(each for each in entries if is_abandoned(each)), *beyond):
+        _cache.remove(store, each.name)
+    _cache.write_index(store)
+    names = ", ".join(each.name for each in beyond)
+    return (f"a cache holds {_report.megabytes(limit)} ({LIMIT}), so the oldest went: {names}",) if beyond else ()
+
+
+def _is_ours(store: Store, name: str, keyring: Keyring) -> bool:
+    try:
+        return keyring.knows(footer(store, name))
+    except SnapshotError:
+        return False  # nobody knows whose it is
 
 
 def footer(store: Store, name: str) -> Footer:
@@ -153,7 +195,7 @@ def footer(store: Store, name: str) -> Footer:
         return read_footer(file)
 
 
-def _described(store: Store, entry: _cache.Entry, machine: Machine, keyring: Keyring) -> Cached:
+def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -> Cached:
     plain = Cached(file=entry.name, size=entry.size, age=age_of(entry))
     if entry.is_leftover:
         return replace(plain, problem="a save that is at work, or was killed; `cache prune` takes it away in time")
@@ -187,7 +229,7 @@ def _signature(end: Footer, keyring: Keyring) -> Literal["ours", "another's", "n
     return "ours" if keyring.knows(end) else "another's"
 
 
-def _verified(store: Store, entry: _cache.Entry, keyring: Keyring, trust: Trust, machine: Machine) -> Cached:
+def _verified(store: Store, entry: Entry, keyring: Keyring, trust: Trust, machine: Machine) -> Cached:
     plain = Cached(file=entry.name, size=entry.size, age=age_of(entry))
     try:
         with _report.activity(f"Reading {entry.name}"), _cache.reading(store, entry.name) as file:
@@ -200,19 +242,19 @@ def _verified(store: Store, entry: _cache.Entry, keyring: Keyring, trust: Trust,
     return plain if is_taken else replace(plain, problem=f"it is whole, but {signing.refusal(entry.name, end)}")
 
 
-def newest_first(entries: list[_cache.Entry]) -> list[_cache.Entry]:
+def newest_first(entries: list[Entry]) -> list[Entry]:
     """Return the snapshots among the files of a cache, and what unfinished saves left."""
     wanted = [entry for entry in entries if Name.parsed(entry.name) or entry.is_leftover]
     return sorted(wanted, key=lambda entry: (entry.modified or 0.0, entry.name), reverse=True)
 
 
-def age_of(entry: _cache.Entry) -> float | None:
+def age_of(entry: Entry) -> float | None:
     """Return the age of a file in seconds, or None."""
     # A clock that was wrong when it was written, or is now: it counts as new.
     return None if entry.modified is None else max(time.time() - entry.modified, 0.0)
 
 
-def is_abandoned(entry: _cache.Entry) -> bool:
+def is_abandoned(entry: Entry) -> bool:
     """Say whether a save that was killed left this file."""
     return entry.is_leftover and (age_of(entry) or 0.0) > _LEFTOVER
 

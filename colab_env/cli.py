@@ -131,6 +131,9 @@ def _add_status(commands: Any) -> None:
         commands, "status", "show what is there and whether it is healthy", _status, example="colab-env status --json"
     )
     status.add_argument("--project", default=".", metavar="DIR")
+    status.add_argument("--exit-code", action="store_true", help="end with 1 when something is wrong")
+    text = "start every kernel and report on the whole machine, to read or to paste into an issue; 1 when something is wrong"
+    _command(commands, "doctor", text, _doctor, example="colab-env doctor")
     verify = _command(
         commands,
         "verify",
@@ -259,7 +262,16 @@ def _result(result: Any, arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from colab_env import diagnose
 
-    return _shown(diagnose.status(arguments.project), arguments)
+    found = diagnose.status(arguments.project)
+    code = _shown(found, arguments)
+    return code if found.ok or not arguments.exit_code else 1
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from colab_env.machine_report import doctor
+
+    report = doctor()
+    return _shown(report, arguments) or int(not report.ok)
 
 
 def _verify(arguments: argparse.Namespace) -> int:

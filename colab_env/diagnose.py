@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
-from colab_env.errors import ColabEnvError
+from colab_env.errors import ColabEnvError, MissingStepError
 from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
 from colab_env.machine import Machine
 from colab_env.part import Part
@@ -87,7 +87,7 @@ def status(project: str | Path = ".") -> Status:
         _poetry(machine, directory),
         _environment(machine, directory),
         *_kernels(machine, directory),
-        *_notebooks(machine),
+        *notebooks(machine),
     ]
     return Status(project=directory, parts=tuple(parts))
 
@@ -97,11 +97,20 @@ def kernels() -> KernelList:
     return KernelList(kernels=tuple(kernelspec.registered(Machine.detect())))
 
 
-def check_kernel(name: str) -> KernelHealth:
+def check_kernel(name: str | None = None) -> KernelHealth:
     """Start a kernel that colab-env registered, as the notebook server would, and return what it answered.
 
-    Raises MissingStepError when colab-env has registered no such kernel.
+    `name` is by default that of the project set up last. Raises MissingStepError when colab-env has registered no such
+    kernel.
     """
+    if name is None:
+        machine = Machine.detect()
+        project = choice.path(machine, "project")
+        own = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
+        if not own:
+            msg = "no kernel is registered for the project that was set up last"
+            raise MissingStepError(msg, hint="run register_kernel() first, or name a kernel")
+        name = own[0]
     with _report.activity(f"Starting kernel {name}"):
         return KernelHealth(name=name, outcome=kernel.try_registered(Machine.detect(), name))
 
@@ -137,7 +146,7 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
         return True
 
 
-def _notebooks(machine: Machine) -> Iterator[Part]:
+def notebooks(machine: Machine) -> Iterator[Part]:
     """Say which notebooks start on which kernel: only what a restart on Colab looks at, for the rest is the page's own."""
     choices, file = diversion.read(machine), diversion.own_file(machine)
     for chosen in (*choices.notebooks, *([choices.default] if choices.default else ())):
@@ -158,7 +167,8 @@ def _environment(machine: Machine, project: Path) -> Part:
         return Part(name="Environment", what="none", where=None, problem=none)
     problem = environment.recorded_health(project, python, machine)
     count = venv.packages(project)
-    what = content.pluralize(count, "package")
+    added = venv.by_hand(project, venv.read_receipt(project))
+    what = content.pluralize(count, "package") + (f", installed by hand: {', '.join(added)}" if added else "")
     return Part.of_directory("Environment", what, where, problem, proven=content.proven(where))
 
 

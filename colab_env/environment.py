@@ -14,6 +14,7 @@ from colab_env.interpreter import Interpreter, fits_short_version, parse_specifi
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
 from colab_env.locks.installing import Target
+from colab_env.locks.requirements_text import normalized
 from colab_env.request import Request
 from colab_env.results import short
 from colab_env.step import Artifact
@@ -79,7 +80,7 @@ class Environment:
         self.request = request
         self.python = python
         self.ready = ready
-        self.notes: list[str] = []
+        self.notes: list[str] = request.notes()
         self._is_checked = False
 
     def check(self) -> str | None:
@@ -87,11 +88,19 @@ class Environment:
         if self._is_checked:  # then it has waited, and another run may have changed the files
             self.request = self.request.reread()
         self._is_checked = True
-        return self.anew or health_check(self.request, self.python)
+        reason = self.anew or health_check(self.request, self.python)
+        added = venv.by_hand(self.request.project, self.request.receipt)
+        if reason or not added:
+            return reason
+        named = f"installed by hand: {', '.join(added)}"
+        if not self.request.exact:
+            self.notes[:] = [*self.request.notes(), f"{named} (--exact, or exact=True, removes it)"]
+        return named if self.request.exact else None
 
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
-        project = self.request.project
+        project, earlier = self.request.project, self.request.receipt
+        by_hand = venv.by_hand(project, earlier)
         require_python(self.request, self.python)
         _files.recover(project / venv.NAME)
         files = [project / name for name in self.request.lock.format.project_files]
@@ -104,6 +113,12 @@ class Environment:
             target = self._target()
             if not (self._can_be_updated(target) and self._update(target, know_files)):
                 self._rebuild(target, know_files)
+        there = venv.versions(project / venv.NAME)
+        gone = [
+            *venv.removed(project, earlier),
+            *(each for each in by_hand if normalized(each.split()[0]) not in there),
+        ]
+        self.notes.extend([f"removed: {', '.join(gone)}"] if gone else [])
         self._say_which_lock()
 
     def describe(self) -> Artifact:
@@ -247,7 +262,7 @@ class Environment:
             keeper.finish(site, visible=request.system_site_packages)
             self.notes.extend(keeper.kept.notes)
             wanted = replace(wanted, kept=tuple(keeper.origins()))
-        if not request.lock.format.file_names:  # a later command does not find it by itself
+        if request.is_notebooks_block and not wanted.lock:  # a later command does not find it by itself
             wanted = replace(wanted, lock=str(request.lock.path))
         know_files()
         now = content.Survey(target.environment, earlier=survey)

@@ -108,12 +108,10 @@ def _defined_in(names: dict[str, object]) -> Iterator[InterpreterSource]:
             yield value()
 
 
-def source_name(interpreter: str, machine: Machine) -> str:
-    """Return the name of the source, for "auto" too. Raises UsageError for what is none."""
+def require_known(interpreter: str) -> str:
+    """Return the name of a source, or "auto". Raises UsageError for what is none."""
     names = [name for each in all_sources() for name in each.names]
-    if interpreter == "auto":
-        return machine.host.interpreter
-    if interpreter not in names:
+    if interpreter not in ("auto", *names):
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")
     return interpreter

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files
+from colab_env import _files, _process, venv
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer, guard, kernelspec, preflight
@@ -17,6 +17,7 @@ from colab_env.step import Artifact
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
+_NEEDS = "needs "  # how `_features.py` begins the reason where the project lacks packages
 TIERS = (kernelspec.FULL, kernelspec.WITH_COLAB, kernelspec.PLAIN)
 
 
@@ -46,7 +47,15 @@ class ProjectKernel:
         if self._untried.exists():
             return "the environment comes from a snapshot and has not been tried"
         spec = self.spec(kernelspec.PLAIN)
-        return kernelspec.health_check(self.machine, self.name, spec)
+        return kernelspec.health_check(self.machine, self.name, spec) or self._gain()
+
+    def _gain(self) -> str | None:
+        """Return why the kernel has to be tried again: features for which it lacked packages that are there now."""
+        missing = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN)).missing
+        needs = {name: why.removeprefix(_NEEDS).split(", ") for name, why in missing.items() if why.startswith(_NEEDS)}
+        installed = venv.versions(self.environment) if needs else {}
+        gained = [name for name, packages in needs.items() if {*packages} <= installed.keys()]
+        return f"packages for {', '.join(gained)} were added since it was tried" if gained else None
 
     def build(self) -> None:
         _files.check_writable(kernelspec.directory(self.machine, self.name))
@@ -54,8 +63,10 @@ class ProjectKernel:
         outcome: preflight.Outcome | None = None
         for tier in TIERS if self.machine.is_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)
-            outcome = _try(self.machine, spec, tier)
+            outcome, lack = self._tried(spec, tier)
             if outcome.failure is None:
+                spec["metadata"]["colab_env"]["missing"] = dict(lack.missing)
+                self.notes += _advice(lack, self.project)
                 kernelspec.write(self.machine, self.name, spec)
                 _files.remove(self._untried)
                 return
@@ -63,6 +74,16 @@ class ProjectKernel:
                 f"not {tier.name}: {outcome.failure}" + "".join(f" ({line})" for line in outcome.log[-1:])
             )
         raise _error(self.name, outcome)
+
+    def _tried(self, spec: dict[str, Any], tier: kernelspec.Tier) -> tuple[preflight.Outcome, preflight.Lack]:
+        """Try the kernel, and beside it, so that it takes no longer, another one that is asked for Colab's features."""
+        if tier is not kernelspec.FULL:
+            return _try(self.machine, spec, tier), preflight.Lack(missing={})
+        site, environ = _surroundings(self.machine, spec)
+        return _process.run_parallel(
+            lambda: _try(self.machine, spec, tier),
+            lambda: preflight.ask_features(spec, environ=environ, machine=self.machine, site=site),
+        )
 
     def spec(self, tier: kernelspec.Tier) -> dict[str, Any]:
         # What environment.yml brings are programs too.
@@ -79,8 +100,11 @@ class ProjectKernel:
         return guard.guarded(spec, name=self.name, machine=self.machine)
 
     def describe(self) -> Artifact:
-        tier = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN)).tier
-        return Artifact(what=f"Kernel {self.name!r}, {tier}", where=kernelspec.directory(self.machine, self.name))
+        own = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN))
+        without = f" but for {', '.join(sorted(own.missing))}" if own.missing else ""
+        return Artifact(
+            what=f"Kernel {self.name!r}, {own.tier}{without}", where=kernelspec.directory(self.machine, self.name)
+        )
 
 
 def try_registered(machine: Machine, name: str) -> preflight.Outcome:
@@ -103,9 +127,24 @@ def _tier(spec: Mapping[str, Any]) -> kernelspec.Tier:
     return next(tier for tier in TIERS if tier.name == kernelspec.own(spec).tier)
 
 
-def _try(machine: Machine, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
+def _surroundings(machine: Machine, spec: Mapping[str, Any]) -> tuple[Path, dict[str, str]]:
     site = colab_layer.site(kernelspec.own(spec).layer)
-    environ = {**kernelspec.started_environ(spec, machine.environ), **guard.TRIAL}
+    return site, {**kernelspec.started_environ(spec, machine.environ), **guard.TRIAL}
+
+
+def _advice(lack: preflight.Lack, project: Path) -> list[str]:
+    """Return the lines that say why features are missing, and what adds them."""
+    failed = [f"no {name}: {why}" for name, why in lack.missing.items() if not why.startswith(_NEEDS)]
+    if not lack.packages:
+        return failed
+    packages, names = " ".join(lack.packages), [name for name, why in lack.missing.items() if why.startswith(_NEEDS)]
+    tool = "uv add" if (project / "uv.lock").is_file() else "poetry add"
+    how = f"{tool} {packages}" if (project / "pyproject.toml").is_file() else f"lines in requirements.txt: {packages}"
+    return [*failed, f"what adds {', '.join(names)}: {how}"]
+
+
+def _try(machine: Machine, spec: dict[str, Any], tier: kernelspec.Tier) -> preflight.Outcome:
+    site, environ = _surroundings(machine, spec)
     return preflight.try_kernel(
         spec, environ=environ, checks=tier.checks, structured=tier.structured, machine=machine, site=site
     )

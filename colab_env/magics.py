@@ -103,22 +103,26 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
             return opened(stream, identity, message)
         return alive[-1].adopt(message)
 
-    def aside(own: Any, kind: str) -> Any:
-        def asked(code: str, cursor_pos: int, *arguments: Any, **options: Any) -> Any:
-            first, _, cell = code.partition("\n")
-            at = cursor_pos - len(first) - 1
+    def aside(kind: str) -> Any:
+        own = kernel.shell_handlers[kind]
+
+        def asked(stream: Any, identity: Any, message: Any) -> Any:
+            content = message["content"]
+            first, _, cell = content["code"].partition("\n")
+            at = content["cursor_pos"] - len(first) - 1
             other = _named_in(first, others) if at >= 0 else None
             if other is None or not other.is_alive:
-                return own(code, cursor_pos, *arguments, **options)
-            reply = other.ask(kind, {"code": cell, "cursor_pos": at, "detail_level": 0})
+                return own(stream, identity, message)
+            reply = other.ask(kind, content | {"code": cell, "cursor_pos": at}, metadata=message["metadata"])
             moved = {name: reply[name] + len(first) + 1 for name in ("cursor_start", "cursor_end") if name in reply}
-            return {**reply, **moved}
+            kernel.session.send(stream, kind.replace("request", "reply"), reply | moved, message, identity)
+            return None
 
         return asked
 
     kernel.shell_handlers["comm_open"] = comm_open
-    kernel.do_complete = aside(kernel.do_complete, "complete_request")
-    kernel.do_inspect = aside(kernel.do_inspect, "inspect_request")
+    for kind in ("complete_request", "inspect_request"):
+        kernel.shell_handlers[kind] = aside(kind)
     if "google.colab" in sys.modules:
         try:
             from google.colab.output import _js  # type: ignore[import-not-found]

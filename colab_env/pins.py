@@ -14,10 +14,14 @@ POETRY_EXPORT_PLUGIN = "poetry-plugin-export==1.10.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Requirements:
-    """Packages that are installed in one go: pip's `names`; `alone` means without what they depend on."""
+    """Packages that are installed in one go: pip's `names`; `alone` means without what they depend on.
+
+    `optional` ones are left out where none fit.
+    """
 
     names: tuple[str, ...]
     alone: bool = False
+    optional: bool = False
 
 
 # By Python X.Y: the IPython and ipykernel under which google.colab has every feature. 7.34.0 and 6.17.1 are Colab's own;
@@ -44,6 +48,44 @@ COLAB_START = (
     "typing_extensions",
 )
 COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget<=0.11.0"), alone=True)
+# What google.colab imports when it is used: `auth`, `drive` and `html`; `sheets`; `ai`. The newest are Colab's own of August
+# 2026 (googlecolab/backend-info).
+COLAB_SERVICES = (
+    Requirements(names=("google-auth", "requests", "portpicker"), optional=True),
+    Requirements(names=("gspread",), optional=True),
+    Requirements(names=("openai",), optional=True),
+)
+SERVICES_NEWEST = {
+    "annotated-types": "0.8.0",
+    "anyio": "4.14.2",
+    "cachetools": "6.2.6",
+    "certifi": "2026.7.22",
+    "charset-normalizer": "3.4.9",
+    "cryptography": "50.0.0",
+    "distro": "1.9.0",
+    "google-auth": "2.49.0",
+    "google-auth-oauthlib": "1.4.0",
+    "gspread": "6.2.1",
+    "h11": "0.16.0",
+    "httpcore": "1.0.9",
+    "httpx": "0.28.1",
+    "idna": "3.18",
+    "jiter": "0.16.0",
+    "oauthlib": "3.3.1",
+    "openai": "2.54.0",
+    "portpicker": "1.5.2",
+    "pyasn1": "0.6.4",
+    "pyasn1-modules": "0.4.2",
+    "pydantic": "2.13.4",
+    "pydantic-core": "2.46.4",
+    "requests": "2.32.4",
+    "requests-oauthlib": "2.0.0",
+    "rsa": "4.9.1",
+    "sniffio": "1.3.1",
+    "tqdm": "4.67.3",
+    "typing-inspection": "0.4.4",
+    "urllib3": "2.5.0",
+}
 PLAIN = {"3.8": "6.29.5", "3.9": "6.31.0"}
 PLAIN_NEWER = "7.1.0"
 

@@ -29,11 +29,12 @@ def plan(
     interpreter: str = "auto",
     project: str | Path = ".",
     lock: str | Path | None = None,
-    extras: Sequence[str] = (),
+    extras: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | None = None,
     prefix: str | Path = PREFIX,
-    system_site_packages: bool = True,
+    system_site_packages: bool | None = None,
+    defaults: bool = False,
 ) -> Plan:
     """Say what `setup` with these arguments would bring, and what of the machine it hides or clashes with.
 
@@ -48,9 +49,10 @@ def plan(
         machine,
         options=InstallOptions.from_arguments(lock=lock, extras=extras, groups=groups, keep=keep),
         python=python,
-        source=interpreter_sources.source_name(interpreter, machine),
+        source=interpreter_sources.require_known(interpreter),
         prefix=prefix,
         system_site_packages=system_site_packages,
+        defaults=defaults,
     )
     resolved = interpreter_sources.source_for(request).resolve(request)
     require_python(request, resolved.python)
@@ -79,11 +81,11 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         there=resolved.is_there,
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
-        lock=lock.path if lock.is_there else None,
+        lock=lock.path if lock.is_there and lock.format.is_lock else None,
         rows=tuple(comparison.rows(sides)),
         only_on_machine=comparison.only_on_machine(sides),
         conflicts=tuple(comparison.conflicts(sides)),
-        notes=kept.notes,
+        notes=(*request.notes(), *kept.notes, *_going(request, brought.wanted)),
         outgrown=_outgrown(request),
         saved=sum(each.size() for each in kept.packages.values()),
     )
@@ -102,6 +104,16 @@ def _wanted(
             reader = resolved.python if resolved.is_there else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
         return requirements_text.read(text, markers)
+
+
+def _going(request: Request, wanted: Mapping[str, Wanted]) -> list[str]:
+    """Return a note about what is in the environment that is there and will not be in it any more."""
+    receipt = request.receipt
+    if receipt is None or receipt.inputs == request.inputs or not wanted:
+        return []
+    there = venv.versions(request.project / venv.NAME)
+    gone = [f"{name} {version}" for name, version in sorted(there.items()) if name not in {*wanted, "pip"}]
+    return [f"will be removed: {', '.join(gone)}"] if gone else []
 
 
 def _outgrown(request: Request) -> str | None:

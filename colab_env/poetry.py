@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from colab_env import _files, _process, _state, index, pins
-from colab_env.errors import BuildError, CommandError, DiskFullError, LockMismatchError, NetworkError, PoetryError
+from colab_env.errors import (
+    BuildError,
+    CommandError,
+    DiskFullError,
+    LockMismatchError,
+    NetworkError,
+    PoetryError,
+    UsageError,
+)
 from colab_env.results import short
 from colab_env.standalone._poetry import NOTE as INDEX_NOTE
 
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.wheels import WheelInstaller
 
+_OLDEST = (1, 3)  # whose plugins there are: poetry-plugin-export, poetry-plugin-pypi-mirror
 _LAUNCHER = Path(__file__).parent / "standalone" / "_poetry.py"
 _WRAPPER = """\
 #!/bin/sh
@@ -96,6 +105,18 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
         found = re.search(r"\d+(\.\w+)+", answer.output)
         content.write(home(machine), content.Survey(home(machine), earlier=survey).content({}))
         _state.complete(home(machine), Receipt(poetry=found[0] if found else wanted))
+
+
+def require_version(version: str | None) -> None:
+    """Raise UsageError for a version that cannot be installed: what is none, or one without the plugins that are needed."""
+    found = re.fullmatch(r"(\d+)\.(\d+)[\w.]*", version or pins.POETRY)
+    if found is None:
+        msg = f"{version!r} is not a version of Poetry"
+        raise UsageError(msg, hint=f"write it as {pins.POETRY}; nothing was changed")
+    if (int(found[1]), int(found[2])) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        msg = f"Poetry {version} cannot export what it has locked: its export plugin needs Poetry {oldest} or newer"
+        raise UsageError(msg, hint=f"give {oldest} or a newer one; poetry.lock of older ones is read by it too")
 
 
 def _plugins(version: str) -> list[str]:

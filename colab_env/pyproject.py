@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from colab_env.interpreter import Interpreter
 
+_CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 _LARGEST = 2**20  # bytes; a person wrote it
 # What has to be of a type wherever it stands; "*" is every key of a table.
 _TABLES = (
@@ -78,53 +79,65 @@ class Pyproject:
     @property
     def requires_python(self) -> str | None:
         """Return the Python that the project asks for (PEP 621, or Poetry's own older table), or None."""
-        asked = self._at("project", "requires-python") or self._at("tool", "poetry", "dependencies", "python")
+        asked = self.at("project", "requires-python") or self.at("tool", "poetry", "dependencies", "python")
         return asked if isinstance(asked, str) else None
 
     @property
     def has_dependencies(self) -> bool:
         """Say whether it names dependencies: any, in a group, or some that its build backend finds out."""
-        poetry = dict(self._at("tool", "poetry", "dependencies") or {})
+        poetry = dict(self.at("tool", "poetry", "dependencies") or {})
         poetry.pop("python", None)
         named = (("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",))
         grouped = (("tool", "poetry", "group"), ("tool", "poetry", "dev-dependencies"))
-        dynamic = "dependencies" in (self._at("project", "dynamic") or [])
-        return bool(poetry) or dynamic or any(self._at(*keys) for keys in (*named, *grouped))
+        dynamic = "dependencies" in (self.at("project", "dynamic") or [])
+        return bool(poetry) or dynamic or any(self.at(*keys) for keys in (*named, *grouped))
 
     @property
     def poetry_groups(self) -> list[str]:
         """Return the dependency groups that `poetry install` takes: all but the optional ones, and without "main"."""
-        poetry = self._at("tool", "poetry", "group") or {}
-        named = [*poetry, *(self._at("dependency-groups") or {})]
-        legacy = ["dev"] if self._at("tool", "poetry", "dev-dependencies") else []
+        poetry = self.at("tool", "poetry", "group") or {}
+        named = [*poetry, *(self.at("dependency-groups") or {})]
+        legacy = ["dev"] if self.at("tool", "poetry", "dev-dependencies") else []
         optional = {name for name, group in poetry.items() if _at(group, "optional")}
         return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
 
     @property
     def extras(self) -> list[str]:
         """Return the names of the project's extras."""
-        return [*(self._at("project", "optional-dependencies") or {}), *(self._at("tool", "poetry", "extras") or {})]
+        return [*(self.at("project", "optional-dependencies") or {}), *(self.at("tool", "poetry", "extras") or {})]
 
     @property
     def groups(self) -> list[str]:
         """Return the names of all its dependency groups, optional or not."""
-        dev = [self._at("tool", "poetry", "dev-dependencies"), self._at("tool", "uv", "dev-dependencies")]
-        named = [*(self._at("tool", "poetry", "group") or {}), *(self._at("dependency-groups") or {})]
+        dev = [self.at("tool", "poetry", "dev-dependencies"), self.at("tool", "uv", "dev-dependencies")]
+        named = [*(self.at("tool", "poetry", "group") or {}), *(self.at("dependency-groups") or {})]
         return list(dict.fromkeys([*named, *(["dev"] if any(dev) else [])]))
 
     @property
     def is_named_by_backend(self) -> bool:
         """Say whether a build backend, and neither a table of the standard nor Poetry's, says what the project is."""
-        backend = str(self._at("build-system", "build-backend") or "setuptools")
-        is_named = self._at("project", "name") or self._at("tool", "poetry")
+        backend = str(self.at("build-system", "build-backend") or "setuptools")
+        is_named = self.at("project", "name") or self.at("tool", "poetry")
         return not is_named and not backend.startswith(("setuptools", "poetry"))
 
     @property
     def is_poetry_package(self) -> bool:
         """Say whether Poetry would install the project itself."""
-        return self._at("tool", "poetry", "package-mode") is not False
+        return self.at("tool", "poetry", "package-mode") is not False
 
-    def _at(self, *keys: str) -> Any:
+    @property
+    def is_standard(self) -> bool:
+        """Say whether the tables of the standard (PEP 621), or uv's, say what the project is."""
+        return isinstance(self.at("project", "name"), str) or isinstance(self.at("tool", "uv"), Mapping)
+
+    @property
+    def names_poetry(self) -> bool:
+        """Say whether it is written for Poetry."""
+        is_backend = str(self.at("build-system", "build-backend") or "").startswith("poetry")
+        return is_backend or self.at("tool", "poetry") is not None
+
+    def at(self, *keys: str) -> Any:
+        """Return what stands at the end of these keys, or None."""
         return _at(self.values, *keys)
 
 
@@ -192,6 +205,10 @@ def _read(path: Path) -> TOMLDocument | None:
 
 
 def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _Document:
+    if found := _CONFLICT.search(content):
+        line = content.count(b"\n", 0, found.start()) + 1
+        msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
+        raise ProjectFileError(msg, hint="resolve the conflict; nothing was changed")
     try:
         # Lines end as Python's text files end them: the line ends of the file itself are kept by whoever writes it.
         document = parse(content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, venv
+from colab_env import _files, interpreter_sources, venv
 from colab_env.errors import NotWritableError, UsageError
 from colab_env.formats import script
 from colab_env.interpreter import parse_specifier
@@ -29,18 +29,20 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 INSTALLERS = ("uv", "poetry")
+_OPTIONS = ("lock", "installer", "extras", "groups", "keep")
 PREFIX = "/usr/local"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallOptions:
-    """What a person wants in an environment: the options of `configure_venv`."""
+    """What a person wants in an environment: the options of `configure_venv`; `given` are the names of those that were said."""
 
     lock: str | None = None
     installer: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         if self.keep and self.installer == "poetry":
@@ -56,27 +58,50 @@ class InstallOptions:
         *,
         lock: str | Path | None = None,
         installer: str | None = None,
-        extras: Sequence[str] = (),
+        extras: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
-        keep: Sequence[str] = (),
+        keep: Sequence[str] | None = None,
     ) -> InstallOptions:
-        """Take what a person wrote: one name may stand for a list of one."""
+        """Take what a person wrote: one name may stand for a list of one, and None is what was not said."""
+        said = {"lock": lock, "installer": installer, "extras": extras, "groups": groups, "keep": keep}
         return cls(
             lock=None if lock is None else str(lock),
             installer=installer,
-            extras=_names(extras),
+            extras=_names(extras or ()),
             groups=None if groups is None else _names(groups),
-            keep=_kept_names(keep),
+            keep=_kept_names(keep or ()),
+            given=frozenset(name for name, value in said.items() if value is not None),
         )
 
     @classmethod
     def from_recorded(cls, recorded: venv.Recorded | None) -> InstallOptions:
         """Read what `recorded` gave; what is not known is what nobody wishes otherwise."""
-        return cls(**{each.name: getattr(recorded, each.name) for each in fields(cls)}) if recorded else cls()
+        return cls(**{name: getattr(recorded, name) for name in _OPTIONS}) if recorded else cls()
+
+    @property
+    def said(self) -> frozenset[str]:
+        """Return the names of the options that somebody asked for."""
+        usual = InstallOptions()
+        return self.given | {name for name in _OPTIONS if getattr(self, name) != getattr(usual, name)}
+
+    def with_earlier(self, earlier: InstallOptions, *, project: Path) -> InstallOptions:
+        """Return them with those of an `earlier` call that are not said now; another lock file starts from the defaults."""
+        here = project / (earlier.lock or "")
+        if self.lock is not None and os.path.normpath(project / self.lock) != os.path.normpath(here):
+            return self
+        return replace(self, **{name: getattr(earlier, name) for name in _OPTIONS if name not in self.said})
 
     def recorded(self) -> venv.Recorded:
         """Return it as the receipt has it."""
-        return venv.Recorded(**{each.name: getattr(self, each.name) for each in fields(self)})
+        return venv.Recorded(**{name: getattr(self, name) for name in _OPTIONS})
+
+    def spelled(self) -> str:
+        """Return those that are not the defaults as a person reads them, such as "lock=env/a.txt, extras=fast"."""
+        values = self.as_dict().items()
+        said = [(name, ",".join(each) if isinstance(each, list) else each) for name, each in values]
+        return ", ".join(
+            f"{name}={each or 'none'}" for name, each in said if each is not None and (each or name == "groups")
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksums are made of."""
@@ -92,7 +117,8 @@ class Request:
     `python` is a version, a specifier or a path, as the caller wrote it, or None; `source` the name of an interpreter
     source, None where any will do; `prefix` is where conda goes, from the pinned installer or from `conda_installer`, an
     address, with its SHA-256. `receipt` says what the environment that is there was
-    made from.
+    made from; `inherited` names the options that are its own since an earlier call, as a person reads them.
+    `exact` says that what somebody has installed by hand goes.
     """
 
     machine: Machine
@@ -107,6 +133,8 @@ class Request:
     conda_installer: str | None = None
     conda_sha256: str | None = None
     system_site_packages: bool = True
+    inherited: str = ""
+    exact: bool = False
 
     @classmethod
     def read(
@@ -120,28 +148,57 @@ class Request:
         prefix: str | Path = PREFIX,
         conda_installer: str | None = None,
         conda_sha256: str | None = None,
-        system_site_packages: bool = True,
+        system_site_packages: bool | None = None,
+        defaults: bool = False,
+        exact: bool = False,
     ) -> Request:
-        """Read every file of the project that counts. Raises UsageError for options that do not go together."""
+        """Read every file of the project that counts. Raises UsageError for options that do not go together.
+
+        What is not said is as it was when the environment was made; with `defaults`, nothing of that counts.
+        """
         if (conda_installer or conda_sha256) and source not in ("miniconda", "miniforge"):
             msg = f"conda_installer and conda_sha256 do not go with interpreter={source!r}"
             raise UsageError(msg, hint="give interpreter='miniconda', or leave them out")
-        directory, options = project_directory(project), options or InstallOptions()
+        directory, asked = project_directory(project), options or InstallOptions()
         kernelspec.check_project_path(directory)
         pyproject = Pyproject.read(directory)
+        receipt = venv.read_receipt(directory)
+        earlier = InstallOptions.from_recorded(receipt.wanted if receipt and not defaults else None)
+        if earlier.lock is not None and machine.data in Path(earlier.lock).parents:  # the block of a notebook's cell
+            earlier = replace(earlier, lock=None)
+        options = asked.with_earlier(earlier, project=directory)
+        is_same = receipt is not None and not defaults and options.lock == earlier.lock
+        if system_site_packages is None:
+            system_site_packages = venv.sees_system(directory) if is_same else True
+        if asked.lock is None and options.lock is not None and not os.path.lexists(directory / options.lock):
+            msg = (
+                f"there is no lock file {short(directory / options.lock)} any more, which the environment was made from"
+            )
+            raise UsageError(
+                msg, hint="name another one, or forget it with --defaults, defaults=True; nothing was changed"
+            )
+        lock = find_lock(directory, options, machine, pyproject=pyproject)
+        if source == "auto":
+            is_kept = python is None and not defaults and not lock.format.brings_python
+            kept = receipt.python if receipt and is_kept else None
+            source = kept.source if kept else machine.host.interpreter
+            if kept and interpreter_sources.source_of(kept, machine).is_in_prefix and str(prefix) == PREFIX:
+                prefix = kept.path.parents[1]
         request = cls(
             machine=machine,
             project=directory,
             options=options,
             pyproject=pyproject,
-            lock=find_lock(directory, options.lock, machine, pyproject=pyproject),
-            receipt=venv.read_receipt(directory),
+            lock=lock,
+            exact=exact,
+            receipt=receipt,
             python=python,
             source=source,
             prefix=_files.named_path(prefix).absolute(),
             conda_installer=conda_installer,
             conda_sha256=conda_sha256,
             system_site_packages=system_site_packages,
+            inherited=replace(options, **{name: getattr(InstallOptions(), name) for name in asked.said}).spelled(),
         )
         _ = pyproject.values  # what is wrong there is said before anything is done
         request.lock.format.check(
@@ -154,13 +211,24 @@ class Request:
         """Read the project with the options that its environment was made with last."""
         receipt = venv.read_receipt(project)
         options = InstallOptions.from_recorded(receipt.wanted if receipt else None)
-        return cls.read(project, machine, options=options, system_site_packages=venv.sees_system(project))
+        visible = venv.sees_system(project)
+        return cls.read(project, machine, options=options, system_site_packages=visible, defaults=True)
 
     def reread(self) -> Request:
         """Read the files again, where a step or another run may have changed them."""
-        names = ("options", "python", "source", "prefix", "conda_installer", "conda_sha256", "system_site_packages")
+        names = (
+            "options",
+            "python",
+            "source",
+            "prefix",
+            "conda_installer",
+            "conda_sha256",
+            "system_site_packages",
+            "exact",
+        )
         given = {name: getattr(self, name) for name in names}
-        return self.read(self.project, self.machine, **given)
+        read = self.read(self.project, self.machine, **given, defaults=True)
+        return replace(read, inherited=self.inherited)
 
     @property
     def selection(self) -> Selection:
@@ -222,6 +290,10 @@ class Request:
         """Say whether the lock file is the block of a cell that has run."""
         return self.machine.data in self.lock.path.parents
 
+    def notes(self) -> list[str]:
+        """Return what a person should know of the options before anything is done."""
+        return [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
+
     def described_lock(self) -> str:
         """Return what a note calls the lock file."""
         if self.is_notebooks_block:
@@ -250,15 +322,18 @@ def project_directory(project: str | Path) -> Path:
         return path.resolve()
 
 
-def find_lock(project: Path, named: str | None, machine: Machine, *, pyproject: Pyproject | None = None) -> LockFile:
+def find_lock(
+    project: Path, options: InstallOptions, machine: Machine, *, pyproject: Pyproject | None = None
+) -> LockFile:
     """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
 
     The `# /// script` block of a cell that has run counts where the project has no dependencies of its own. With none of
     them, it is the file that its tool will make.
     """
     pyproject = pyproject or Pyproject.read(project)
-    found = registry.find(project, named, pyproject=pyproject)
-    block = script_block.of_notebook() if named is None and found.format.is_made_by_tool else None
+    found = registry.find(project, options.lock, pyproject=pyproject, by_poetry=options.installer == "poetry")
+    is_locked = found.format.is_lock and not found.format.is_made_by_tool
+    block = script_block.of_notebook() if options.lock is None and not is_locked else None
     if block is None or pyproject.has_dependencies:
         return found
     path = script.write_block(block, machine)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _process, _report, interpreter_sources, steps, venv
+from colab_env import _process, _report, interpreter_sources, poetry, steps, venv
 from colab_env.environment import require_python
 from colab_env.errors import PreflightError, UsageError
 from colab_env.interpreter import Interpreter
@@ -35,12 +35,14 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     conda_installer: str | None = None,
     conda_sha256: str | None = None,
     poetry_version: str | None = None,
-    system_site_packages: bool = True,
+    system_site_packages: bool | None = None,
     lock: str | Path | None = None,
     installer: str | None = None,
-    extras: Sequence[str] = (),
+    extras: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | None = None,
+    defaults: bool = False,
+    exact: bool = False,
     cache: str | Path | None = None,
     trust: str | None = None,
 ) -> SetupResult:
@@ -50,8 +52,8 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     default what pyproject.toml asks for. `interpreter` is "miniconda", "miniforge", "uv" or "system"; "auto" is
     miniconda on Colab and system elsewhere. `kernel` is the kernel's name, by default the one that the project's has,
     or one such as "py312". `prefix` is where Miniconda goes, from the pinned installer or from the one at the address
-    `conda_installer`, with its `conda_sha256`. `lock`, `installer`, `extras`, `groups` and `keep` are those of
-    `configure_venv`; Poetry is installed where the lock file is Poetry's, or none is there yet. `cache` is a
+    `conda_installer`, with its `conda_sha256`. `lock`, `installer`, `extras`, `groups`, `keep`, `defaults` and `exact`
+    are those of `configure_venv`; Poetry is installed where it locks the project. `cache` is a
     directory, or an fsspec address, where snapshots are looked for and saved (by default what COLAB_ENV_CACHE says);
     what fails there is a note of the result. `trust` is the name or the SHA-256 of the one snapshot that is taken
     although no key of this machine signed it. Independent steps run side by side. Raises a ColabEnvError; the step
@@ -66,12 +68,15 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
                 lock=lock, installer=installer, extras=extras, groups=groups, keep=keep
             ),
             python=python,
-            source=interpreter_sources.source_name(interpreter, machine),
+            source=interpreter_sources.require_known(interpreter),
             prefix=prefix,
             conda_installer=conda_installer,
             conda_sha256=conda_sha256,
             system_site_packages=system_site_packages,
+            defaults=defaults,
+            exact=exact,
         )
+        _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
         snapshots = _open_cache(cache, request, trust=trust)
         with _undo_waits(machine):
             restored = snapshots.restore() if snapshots else None
@@ -92,6 +97,16 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         seconds=time.monotonic() - began,
         notes=tuple(snapshots.notes) if snapshots else (),
     )
+
+
+def _require_sensible(request: Request, *, kernel: str | None, poetry_version: str | None) -> None:
+    """Raise for what later steps would refuse, before anything is installed."""
+    poetry.require_version(poetry_version)
+    _ = request.specifier
+    if kernel is not None:
+        kernelspec.check_free(request.machine, kernel)
+    if request.receipt is None or request.receipt.inputs != request.inputs:
+        request.lock.format.require_whole(request.lock)
 
 
 def _open_cache(cache: str | Path | None, request: Request, *, trust: str | None) -> SetupCache | None:

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from colab_env import _report, caches, choice, environment, venv
-from colab_env.errors import ColabEnvError, MissingStepError, SnapshotError
+from colab_env import _report, bytecode, caches, choice, environment, venv
+from colab_env.errors import CacheError, ColabEnvError, MissingStepError, SnapshotError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import Request
@@ -94,7 +94,12 @@ class _OpenCache:
     @classmethod
     def at(cls, where: str | Path, machine: Machine, *, trust: str | None = None) -> _OpenCache:
         """Open a cache. Raises UsageError."""
-        return cls(store=_cache.store(where), machine=machine, keyring=Keyring(machine), trust=Trust.parsed(trust))
+        return cls(
+            store=_cache.store(where, downloads=machine.data / "downloads"),
+            machine=machine,
+            keyring=Keyring(machine),
+            trust=Trust.parsed(trust),
+        )
 
     def accepts(self, name: str, footer: Footer) -> bool:
         """Say whether somebody vouches for a snapshot: the person by its name, or a key by its signature."""
@@ -139,12 +144,15 @@ class SetupCache:
         return bool(brought)
 
     def save(self) -> None:
-        """Save what was built, unless it is there; a damaged snapshot is replaced."""
+        """Save what was built, unless it is there or nothing can be written there; a damaged snapshot is replaced."""
         with self._noting("was not written"):
+            if self._opened.store.is_read_only:
+                return
             saved = _save(self._opened, self._request.project, anew=self._is_stale)
             if saved.action == "saved":
                 _report.keep(repr(saved))
-                self.notes += [note for note in saved.notes if signing.VARIABLE in note]  # only once, so never missed
+                # Only once, so never missed.
+                self.notes += [note for note in saved.notes if signing.VARIABLE in note or caches.LIMIT in note]
 
     @contextlib.contextmanager
     def _noting(self, what: str) -> Iterator[None]:
@@ -167,6 +175,9 @@ class _NothingFitsError(SnapshotError):
 
 def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
     began, machine = time.monotonic(), cache.machine
+    if cache.store.is_read_only:
+        msg = f"the cache {cache.store.where} can be read, not written"
+        raise CacheError(msg, hint="save into a directory, then copy that to the server, index.json too")
     python = venv.recorded_python(project)
     if python is None:
         msg = f"{short(project)} has no virtual environment"
@@ -211,15 +222,15 @@ def _written(
         trees=contents.trees(machine, project, python),
         check=fitting.link_check(destination.trees, destination.links, [python.path, machine.machine_python]),
     )
+    with _report.activity(f"Compiling the packages of {short(project)}"):
+        bytecode.finish(project / venv.NAME, python.path, machine=machine, lock=project_lock(machine, project))
     with _report.activity(f"Saving {name}"), _cache.writing(cache.store, name) as out:
         footer = _archive.write(out, packed, sign=signing_key.sign)
         if contents.files_now(project) != values["left"]:
             msg = f"the files of {short(project)} changed while it was saved"
             raise SnapshotError(msg, hint="save it again when nothing works on the project")
-    for entry in _cache.entries(cache.store):
-        if caches.is_abandoned(entry):
-            _cache.remove(cache.store, entry.name)
-    return footer, (signing.keep_hint(),) if is_new else ()
+    gone = caches.make_room(cache.store, cache.keyring, keep=name, limit=caches.limit(machine))
+    return footer, (*([signing.keep_hint()] if is_new else []), *gone)
 
 
 def _footer_there(cache: _OpenCache, name: str, manifest: Manifest) -> Footer | None:

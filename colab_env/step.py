@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _ledger, _process, _report
+from colab_env import _files, _ledger, _process, _report, bytecode
 from colab_env.errors import NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
@@ -33,7 +33,7 @@ def machine_lock(machine: Machine) -> Path:
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
     *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "index.json", "journal", "layers"),
-    *("locks", "poetry", "python", "saved", "scripts", "snapshot-key.json", "uv", "uv.toml"),
+    *("locks", "poetry", "python", "resolved", "saved", "scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip
 RUNNING = "locks"  # in the data directory: there are the marks of runs that may have started programs
 
@@ -77,6 +77,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
         record = held.enter_context(_ledger.recording(step, machine, made=made))
         for lock in locks:
             held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
+            bytecode.stop(lock)
         _process.end_orphans(machine.data / RUNNING)
         held.enter_context(_process.announced(machine.data / RUNNING))
         _files.sweep(machine.data, _ledger.swept(record))

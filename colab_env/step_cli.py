@@ -88,15 +88,19 @@ def _lock_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="such as requirements.txt, environment.yml or script.py (default: the one that is there)",
     )
-    parser.add_argument("--extra", action="append", default=[], metavar="NAME", help="an extra; may be repeated")
+    parser.add_argument("--extra", action="append", metavar="NAME", help="an extra; may be repeated")
     told = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"
     parser.add_argument("--group", action="append", metavar="NAME", help=told)
     parser.add_argument("--no-groups", dest="group", action="store_const", const=[], help="only the main dependencies")
     told = "use the machine's own build of a package, such as torch, and of what it needs; may be repeated"
-    parser.add_argument("--keep", action="append", default=[], metavar="PACKAGE", help=told)
+    parser.add_argument("--keep", action="append", metavar="PACKAGE", help=told)
+    told = "forget the options that the environment was made with; else they count until others are given"
+    parser.add_argument("--defaults", action="store_true", help=told)
 
 
 def _installer_option(parser: argparse.ArgumentParser) -> None:
+    told = "remove what was installed into .venv by hand (default: it stays, and is named)"
+    parser.add_argument("--exact", action="store_true", help=told)
     parser.add_argument("--installer", choices=("uv", "poetry"), help="default: uv where it can be had")
 
 
@@ -123,10 +127,9 @@ def _conda_options(parser: argparse.ArgumentParser) -> None:
 
 def _view_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--no-system-site-packages",
-        dest="system_site_packages",
-        action="store_false",
-        help="hide the interpreter's own packages",
+        "--system-site-packages",
+        action=argparse.BooleanOptionalAction,
+        help="see the interpreter's own packages, or hide them (default: see them)",
     )
 
 
@@ -158,6 +161,7 @@ def _setup(arguments: argparse.Namespace) -> Any:
         system_site_packages=arguments.system_site_packages,
         **_wish(arguments),
         installer=arguments.installer,
+        exact=arguments.exact,
         cache=arguments.cache,
         trust=arguments.trust,
     )
@@ -194,7 +198,7 @@ def _configure_venv(arguments: argparse.Namespace) -> Any:
     from colab_env import steps
 
     named = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
-    wish = {**_wish(arguments), "installer": arguments.installer}
+    wish = {**_wish(arguments), "installer": arguments.installer, "exact": arguments.exact}
     return _result(steps.configure_venv(arguments.project, **named, **wish), arguments)
 
 
@@ -204,6 +208,7 @@ def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
         "extras": arguments.extra,
         "groups": arguments.group,
         "keep": arguments.keep,
+        "defaults": arguments.defaults,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, bytecode, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import MissingStepError
 from colab_env.formats import poetry_lock
@@ -40,7 +40,7 @@ def install_python(
     environment.yml, conda makes an environment from it, and the Python is that one's.
     """
     machine = Machine.detect()
-    options, source = InstallOptions.from_arguments(lock=lock), interpreter_sources.source_name(interpreter, machine)
+    options, source = InstallOptions.from_arguments(lock=lock), interpreter_sources.require_known(interpreter)
     request = Request.read(project, machine, options=options, python=python, source=source, prefix=prefix)
     return interpreter_sources.source_for(request).ensure(request)
 
@@ -136,6 +136,7 @@ def install_poetry(*, version: str | None = None) -> StepResult:
 
 def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | None = None) -> StepResult:
     """Do what `install_poetry` says, on a machine that is known; `anew` is why it is made anew in any case."""
+    poetry.require_version(version)
     result = Step(
         name="install_poetry",
         title="Installing Poetry",
@@ -153,12 +154,14 @@ def configure_venv(
     project: str | Path = ".",
     *,
     python: str | Interpreter | None = None,
-    system_site_packages: bool = True,
+    system_site_packages: bool | None = None,
     lock: str | Path | None = None,
     installer: str | None = None,
-    extras: Sequence[str] = (),
+    extras: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
-    keep: Sequence[str] = (),
+    keep: Sequence[str] | None = None,
+    defaults: bool = False,
+    exact: bool = False,
 ) -> StepResult:
     """Make the project's `.venv` and install exactly what its lock file says, and pip.
 
@@ -170,7 +173,9 @@ def configure_venv(
 
     `extras` are names of extras; `groups` names of dependency groups, exactly these, by default those that the lock
     file's own tool takes. `installer` is "uv" or, for poetry.lock, "poetry"; by default uv, and where that cannot be had
-    Poetry or pip. What is given here counts for this call: the next one starts from the defaults again.
+    Poetry or pip. What is given here is the environment's own until something else is given: a later call without it means
+    the same again. Another `lock` starts from the defaults, and so does `defaults=True`. What somebody has installed into
+    `.venv` by hand is named, and removed with `exact`.
 
     For an environment.yml, the conda installed last makes an environment from it in colab-env's own directory, and `.venv`
     sees its packages; that needs a Python of conda's, and raises what `install_miniconda` and `install_colab_packages` do.
@@ -187,7 +192,15 @@ def configure_venv(
     machine = Machine.detect()
     options = InstallOptions.from_arguments(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
     given = python if isinstance(python, str) else None
-    request = Request.read(project, machine, options=options, python=given, system_site_packages=system_site_packages)
+    request = Request.read(
+        project,
+        machine,
+        options=options,
+        python=given,
+        system_site_packages=system_site_packages,
+        defaults=defaults,
+        exact=exact,
+    )
     chosen = _python_for(request, python if isinstance(python, Interpreter) else None)
     if request.lock.format.is_made_by_tool:
         poetry_lock.require_poetry(machine)
@@ -195,7 +208,11 @@ def configure_venv(
 
 
 def virtual_environment(
-    request: Request, python: Interpreter, *, ready: Callable[[], object] = lambda: None, anew: str | None = None
+    request: Request,
+    python: Interpreter,
+    *,
+    ready: Callable[[], object] = lambda: None,
+    anew: str | None = None,
 ) -> StepResult:
     """Do what `configure_venv` says, for a request that is known; `ready` returns when Poetry can be asked.
 
@@ -212,6 +229,8 @@ def virtual_environment(
         describe=work.describe,
         notes=work.notes,
     ).run()
+    if result.action == "done":
+        bytecode.start(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
     interpreter_sources.remember(machine, python, project=request.project)
     if (machine.data / environment_yml.HOME).is_dir():
         environment_yml.remove_others(request.project, python.path, machine)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process, _state
+from colab_env import _files, _ledger, _process, _state, bytecode
 from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
@@ -119,6 +119,11 @@ def undo(
     return UndoResult(places=tuple(places), dry_run=dry_run)
 
 
+def changed_paths(machine: Machine) -> list[Path]:
+    """Return what `undo` would look at, the newest change first. Waits for nobody."""
+    return [change.path for change in _changes(Ledger(machine.data).read(), machine)]
+
+
 def _checked(steps: str | Iterable[str] | None) -> set[str]:
     names = [steps] if isinstance(steps, str) else list(steps or ())
     chosen = {name.replace("-", "_") for name in names}
@@ -131,6 +136,7 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
 def _clear_leftovers(machine: Machine, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
     _process.end_orphans(machine.data / RUNNING)
+    bytecode.stop_all(machine.data / RUNNING)
     for parent in machine.data.parents:
         doomed = parent / f".{machine.data.name}.colab-env-doomed"
         entries = Ledger(doomed).read().entries

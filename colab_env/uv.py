@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from colab_env import _files, _process, _report, _state, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
 from colab_env.interpreter import Interpreter, format_specifier, require_version
-from colab_env.wheels import WheelInstaller
+from colab_env.wheels import WheelInstaller, translate_error
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -78,18 +78,22 @@ def ensure(machine: Machine) -> Path:
 def _install(home: Path, machine: Machine) -> None:
     from colab_env import content
 
-    argv: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--target", home, f"uv=={pins.UV}"]
+    pip: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--retries=1"]
+    environ = _process.child_environ(machine.environ)
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
-        _process.run(argv, environ=_process.child_environ(machine.environ))
+        try:
+            _process.run([*pip, "--target", home, f"uv=={pins.UV}"], environ=environ)
+        except CommandError as error:
+            raise translate_error(error, environ) from error
         content.write(home, content.Survey(home).content({}))
         _state.complete(home, Receipt(uv=pins.UV))
 
 
 def obtain(machine: Machine) -> Path | None:
-    """Return uv as `ensure` does, or None where it cannot be had."""
+    """Return uv as `ensure` does, or None where it cannot be had. Raises NetworkError: nothing else could be had either."""
     try:
         return ensure(machine)
-    except (CommandError, NetworkError):
+    except CommandError:
         return None
 
 

@@ -146,6 +146,19 @@ def packages(project: Path) -> int:
     return len(_packages(project))
 
 
+def by_hand(project: Path, receipt: Receipt | None) -> list[str]:
+    """Return the distributions that somebody has installed beside those that colab-env did, such as "six 1.16.0"."""
+    known = set(receipt.packages) if receipt else set()
+    return [each.replace("-", " ") for each in _packages(project) if receipt and each not in known]
+
+
+def removed(project: Path, receipt: Receipt | None) -> list[str]:
+    """Return the distributions of an earlier environment that are not in this one in any version, but for pip."""
+    there = versions(project / NAME)
+    earlier = versions_in(Path(f"{each}.dist-info") for each in receipt.packages) if receipt else {}
+    return [f"{name} {version}" for name, version in sorted(earlier.items()) if name not in there and name != "pip"]
+
+
 def versions(environment: Path) -> dict[str, str]:
     """Return the version of each distribution that is installed in an environment, by normalized name."""
     return versions_in(environment.glob("lib/python3*/site-packages/*.dist-info"))

@@ -18,6 +18,17 @@ _UNREACHED = re.compile(
 
 
 UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
+# The first sentence is the cause, those after it are what follows; each is wrapped.
+_UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
+_LONGEST = 600  # characters of a cause
+_WHY = (
+    ("certificate", "its certificate is not trusted here"),
+    ("proxy|tunnel", "the proxy does not answer, or does not let it through"),
+    ("lookup address|name resolution|not known|NameResolution", "its name is not known here"),
+    ("refused", "it refuses connections"),
+    ("unreachable", "there is no way to it"),
+    ("timed? ?out", "it does not answer in time"),
+)
 _GIT = "Git operation failed"
 _GIT_HOST = re.compile(r"\bgit\+\w+://(?:[^/@\s`]*@)?([^/:\s`]+)")
 
@@ -149,7 +160,25 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
     if found := UNKNOWN.search(text):
         msg = f"the package index has no package {found[1]!r}"
         return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
-    if unreached := next((line for line in error.lines if _UNREACHED.search(line)), None):
-        msg = f"the package index cannot be reached: {unreached.strip()}"
+    if any(_UNREACHED.search(line) for line in error.lines):
+        msg = f"the package index cannot be reached: {_why_unreached(text)}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")
-    return index.not_an_index(environ, error.lines) or error
+    return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or error
+
+
+def _unsatisfiable(error: CommandError) -> CommandError | None:
+    found = _UNSATISFIABLE.search("\n".join(error.lines))
+    if found is None:
+        return None
+    msg = f"no versions fit what is asked for: {' '.join(found[1].split())[:_LONGEST]}"
+    return CommandError(msg, hint="change the versions that are asked for; nothing was changed", lines=error.lines)
+
+
+def _why_unreached(text: str) -> str:
+    """Return the host and what is wrong with it, in words of our own where that is known."""
+    found = re.search(r"https?://(?:[^/@\s`']*@)?([^/:\s`']+)|host='([^']+)'", text)
+    host = (found[1] or found[2]) if found else ""
+    why = next((words for pattern, words in _WHY if re.search(pattern, text, re.IGNORECASE)), "")
+    if not (host and why):
+        return next(line.strip() for line in text.splitlines() if _UNREACHED.search(line))
+    return f"{host}: {why}"

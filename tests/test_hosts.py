@@ -9,7 +9,7 @@ from colab_standin import ColabRoot, Options, Share, real_google_colab, unavaila
 
 from colab_env.errors import UsageError
 from colab_env.hosts import HOSTS, PLAIN, detect
-from colab_env.interpreter_sources import source_name
+from colab_env.interpreter_sources import require_known
 from colab_env.machine import Machine
 from tests import hosts_page
 
@@ -47,9 +47,9 @@ def test_a_host_is_known_by_its_home() -> None:
 def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_URL_BASE", "https://host")
     machine = Machine.detect()
-    assert (machine.host.name, source_name("auto", machine), machine.is_colab) == ("kaggle", "system", False)
+    assert (machine.host.name, machine.host.interpreter, machine.is_colab) == ("kaggle", "system", False)
     with pytest.raises(UsageError):
-        source_name("kaggle", machine)
+        require_known("kaggle")
 
 
 def test_a_variable_alone_makes_no_colab(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,8 +101,9 @@ def test_what_leaves_the_lock_file_leaves_the_environment(chosen, copied, instal
     project = copied("web")
     fill(project, python=chosen, installer=installer, extras=["nice"])
     assert "rich-13.9.4" in installed(project)
-    result = fill(project, python=chosen, installer=installer)
+    result = fill(project, python=chosen, installer=installer, extras=[])
     assert "have changed" in result.reason
+    assert any(note.startswith("removed: ") and "rich 13.9.4" in note for note in result.notes)
     assert "rich-13.9.4" not in installed(project)
     assert "httpx-0.27.2" in installed(project)
     assert has_pip(project)
@@ -244,6 +245,8 @@ def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):
     assert found.ok
     assert "none is needed here" in repr(found)
     (project / "uv.lock").unlink()
+    assert "none is needed here" in repr(diagnose.status(project))
+    (project / "poetry.lock").touch()
     assert "Poetry is not installed" in repr(diagnose.status(project))
 
 

@@ -15,11 +15,11 @@ PACKAGE = ROOT / "colab_env"
 # neighbour on the same floor, and nowhere in a circle.
 FLOORS: list[tuple[str, str]] = [
     ("doors", "__main__ cli env_cli step_cli magics __init__"),
-    ("verbs", "setting_up steps planning diagnose snapshots caches envs switching undoing verifying"),
+    ("verbs", "setting_up steps planning diagnose machine_report snapshots caches envs switching undoing verifying"),
     ("parts", "environment interpreter_sources interpreters. kernel named_env. snapshot."),
     ("request", "request"),
     ("formats", "formats. locks. plans."),
-    ("tools", "choice content index jupyter. miniconda. notebook open_in_colab poetry pyproject step system uv venv wheels"),
+    ("tools", "bytecode choice content index jupyter. miniconda. notebook open_in_colab poetry pyproject step system uv venv wheels"),  # noqa: E501
     ("io", "_download _files _ledger _process _state part"),
     ("facts", "_report errors hosts interpreter json_text machine pins results toml_text"),
     ("copies", "standalone."),
@@ -179,7 +179,9 @@ def test_only_the_doors_choose_the_exit_code():
 
 
 def test_nobody_changes_the_working_directory():
-    assert {module for module, tree in MODULES.items() if {"os.chdir", "contextlib.chdir"} & calls(tree)} == set()
+    assert {module for module, tree in MODULES.items() if {"os.chdir", "contextlib.chdir"} & calls(tree)} == {
+        "standalone._compile"  # a process of its own, where what is deleted meanwhile cannot come back
+    }
 
 
 def test_only_the_documented_steps_change_environment_variables():

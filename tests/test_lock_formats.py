@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -70,7 +71,10 @@ def any_format(request):
 
 
 # Poetry always writes it, and refuses a file without it.
-NOTHING = {"poetry.lock": '[metadata]\nlock-version = "2.1"\n'}
+NOTHING = {
+    "poetry.lock": '[metadata]\nlock-version = "2.1"\n',
+    "pyproject.toml": '[project]\nname = "lesson"\nversion = "1"\n',
+}
 
 
 def locked(project: Path, each, text: str | None = None) -> Path:
@@ -89,7 +93,10 @@ def test_names_and_ranks_are_each_ones_own():
 def test_a_lock_file_is_found_by_its_name(project, any_format):
     for name in any_format.file_names:
         path = project / name
-        path.write_text('[build-system]\nbuild-backend = "other"\n' if name == "pyproject.toml" else "[metadata]\n")
+        built = (
+            '[build-system]\nbuild-backend = "other"\n' if any_format.name == "setup.py" else NOTHING["pyproject.toml"]
+        )
+        path.write_text(built if name == "pyproject.toml" else "[metadata]\n")
         found = registry.find(project)
         assert (found.path, found.format) == (path, any_format)
         assert registry.find(Path("/"), path).format is any_format
@@ -101,7 +108,7 @@ def test_the_checksum_is_that_of_the_content_and_not_of_a_neighbour(project, any
     before = registry.find(project).digest
     (project / "neighbour.txt").write_text("six\n")
     assert registry.find(project, path.name).digest == before
-    path.write_text("# something else\n")
+    path.write_text(f"{path.read_text()}# something else\n" if path.suffix == ".toml" else "# something else\n")
     assert registry.find(project, path.name).digest != before
 
 
@@ -119,12 +126,15 @@ def test_options_that_a_format_lacks_are_refused_and_others_are_not(project, any
     path = locked(project, any_format)
     options = InstallOptions.from_arguments(**arguments)
     (project / "pyproject.toml").write_text(
-        "[project.optional-dependencies]\nmore = []\n[dependency-groups]\nmore = []\n"
+        "[project]\nname = 'a'\nversion = '1'\n[project.optional-dependencies]\nmore = []\n[dependency-groups]\nmore = []\n"
     )
     if any_format.name == "pylock.toml":
         path.write_text('extras = ["more"]\ndependency-groups = ["more"]\n')
     if any_format.is_loose:
         (project / "pyproject.toml").unlink()
+    if (any_format.name, option) == ("pyproject.toml", "poetry"):  # then Poetry makes the lock file
+        assert Request.read(project, Machine.detect(), options=options).lock.format.name == "poetry.lock"
+        return
     if option in any_format.options:
         assert Request.read(project, Machine.detect(), options=options, **rest).lock.format is any_format
         return
@@ -145,7 +155,7 @@ def test_options_that_a_format_lacks_are_refused_and_others_are_not(project, any
     ],
 )
 def test_an_option_that_a_format_lacks_is_refused_by_plan_and_set_up_alike(known, option, words, project, home):
-    if option in known.options:
+    if option in known.options or (known.name, option) == ("pyproject.toml", "poetry"):
         return
     (project / known.file_names[0]).touch()
     messages = []
@@ -179,7 +189,14 @@ def test_an_unknown_file_is_refused_with_the_names_of_all_that_are_known(project
             "dev, main, test",
         ),
         ("poetry.lock", NOTHING["poetry.lock"], {"extras": ["x"]}, "poetry.lock has no extra 'x'", "it has fast"),
-        (None, "", {"groups": ["tests"]}, "pyproject.toml has no group 'tests'", "dev, main, test"),
+        (None, "", {"groups": ["tests"]}, "pyproject.toml has no group 'tests'", "dev, test"),
+        (
+            None,
+            "",
+            {"groups": ["tests"], "installer": "poetry"},
+            "pyproject.toml has no group 'tests'",
+            "dev, main, test",
+        ),
         (
             "pylock.toml",
             'extras = ["a"]\n',
@@ -248,14 +265,15 @@ def test_a_project_that_only_its_backend_knows_is_built(project, text, is_one):
     (project / "pyproject.toml").write_text(text)
     assert (registry.find(project).format.name == "setup.py") == is_one
     if not is_one:
-        with pytest.raises(UsageError, match="not a lock file of a known kind"):
-            registry.find(project, "pyproject.toml")
+        is_standard = "[project]" in text
+        with contextlib.nullcontext() if is_standard else pytest.raises(UsageError, match="not a lock file of a known"):
+            assert registry.find(project, "pyproject.toml").format.name == "pyproject.toml"
 
 
 def test_status_names_the_lock_file_without_reading_a_tool(project, any_format, no_children):
     path = locked(project, any_format)
     request = Request.read(project, Machine.detect())
-    assert request.described_lock() == path.name
+    assert request.described_lock().startswith(path.name)
     assert diagnose.status(project).parts
 
 

@@ -19,7 +19,7 @@ from colab_env.locks.installing import Selection
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
-from colab_env.request import find_lock
+from colab_env.request import InstallOptions, find_lock
 
 NAMES = ["poetry.lock", "uv.lock", "pylock.toml", "requirements.txt", "environment.yml"]
 OWN = '[project]\nname = "x"\nversion = "1"\ndependencies = ["idna"]\n'
@@ -58,7 +58,7 @@ def test_loose_files_give_way_to_a_projects_own_dependencies(project, text):
     (project / "requirements.txt").touch()
     (project / "environment.yml").touch()
     (project / "pyproject.toml").write_text(text)
-    assert kind(registry.find(project)) is None
+    assert kind(registry.find(project)) == ("pyproject.toml" if '"x"' in text else None)
     (project / "pyproject.toml").write_text('[project]\nname = "x"\n[tool.poetry.dependencies]\npython = "^3.9"\n')
     assert kind(registry.find(project)) == "requirements.txt"
     (project / "pyproject.toml").write_text(text)
@@ -133,16 +133,16 @@ def test_a_script_has_one_block(project):
 
 def test_the_block_of_a_cell_that_has_run_counts_where_nothing_else_does(project, home, monkeypatch):
     runtime = Machine.detect()
-    assert kind(find_lock(project, None, runtime)) is None
+    assert kind(find_lock(project, InstallOptions(), runtime)) is None
     shell = type("Shell", (), {"user_ns": {"In": ["", BLOCK.replace("idna", "old"), f"{BLOCK}import idna", "1"]}})
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)  # the edge: no notebook runs these tests
-    found = find_lock(project, None, runtime)
+    found = find_lock(project, InstallOptions(), runtime)
     assert (kind(found), found.path.read_text()) == ("script", BLOCK)
     assert runtime.data in found.path.parents
     (project / "pyproject.toml").write_text(OWN)
-    assert kind(find_lock(project, None, runtime)) is None
+    assert kind(find_lock(project, InstallOptions(), runtime)) == "pyproject.toml"
     (project / "uv.lock").touch()
-    assert kind(find_lock(project, None, runtime)) == "uv.lock"
+    assert kind(find_lock(project, InstallOptions(), runtime)) == "uv.lock"
 
 
 def test_the_groups_that_poetry_takes_by_default(project):

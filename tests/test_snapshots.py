@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from conda_standin.server import Server
 from conftest import ROOT, PreparedMachine, Stop
 from test_archive import listing
 
 import colab_env
-from colab_env import _files, _ledger, choice, cli, environment, snapshots, venv
+from colab_env import _files, _ledger, caches, choice, cli, environment, snapshots, venv
 from colab_env.errors import (
     CacheError,
+    ColabEnvError,
     DiskFullError,
     MissingStepError,
     NotOursError,
@@ -63,7 +65,7 @@ def hand_made(project: Path, python: Interpreter, options: InstallOptions = Inst
     runtime = Machine.detect()
     (project / "pyproject.toml").write_text(
         '[project]\nname = "lesson"\nversion = "1"\n[project.optional-dependencies]\nplots = []\n'
-        "[dependency-groups]\ndev = []\n"
+        "[dependency-groups]\ndev = []\n[tool.poetry]\npackage-mode = false\n"
     )
     (project / "poetry.lock").write_text("[metadata]\n# locked\n")
     environment = project / ".venv"
@@ -614,7 +616,7 @@ def test_two_sessions_that_save_the_same_at_once_leave_one_good_file(made: Path,
     for thread in threads:
         thread.join()
     assert ended == ["saved"] * 4
-    assert archive_in(cache) == next(cache.iterdir())
+    assert set(cache.iterdir()) == {archive_in(cache), cache / "index.json"}
     assert colab_env.cache_verify(cache).ok
 
 
@@ -642,6 +644,65 @@ def test_an_address_works_as_a_directory_does(made: Path, cache: Path, where: st
     assert colab_env.cache_list(where).snapshots == ()
 
 
+@pytest.mark.parametrize("kind", ["ranges", "no ranges", "a page that lists", "cut off"])
+def test_any_web_server_serves_a_cache(made: Path, cache: Path, kind: str) -> None:
+    (made / ".venv/lib/data").write_bytes(os.urandom(1_000_000))
+    colab_env.save(cache)
+    name = archive_in(cache).name
+    if kind == "a page that lists":
+        (cache / "index.json").unlink()
+    with Server(cache) as server:
+        server.ranges = kind != "no ranges"
+        server.listing = kind == "a page that lists"
+        (found,) = colab_env.cache_list(server.url).snapshots
+        assert found.file == name
+        assert found.problem is None
+        lose(made)
+        server.faults = [None, None, None, None, "cut"] if kind == "cut off" else []
+        colab_env.restore(f"{server.url}/", project=made)
+        assert problem_of(made) is None
+        assert server.faults == []
+        with pytest.raises(CacheError, match="can be read, not written"):
+            colab_env.save(server.url)
+        assert colab_env.cache_verify(server.url).ok
+    assert list((Machine.detect().data / "downloads").iterdir()) == []
+
+
+def test_a_web_server_that_only_serves_is_no_complaint_of_a_set_up(made: Path, cache: Path) -> None:
+    colab_env.save(cache)
+    (cache / "index.json").write_text('[{"name": "../../x.tar.zst"}, {"name": "what.txt", "size": 7}]')
+    with Server(cache) as server:
+        opened = SetupCache(server.url, asked_for(made))
+        opened.save()
+        assert opened.notes == []
+        assert colab_env.cache_list(server.url).snapshots == ()
+        for text in ('{"a": 1}', "[[]]", '[{"name": 1}]', "[" * 100_000, "\0"):
+            (cache / "index.json").write_text(text)
+            with pytest.raises(ColabEnvError):  # no index that can be read, and the server lists nothing
+                colab_env.cache_list(server.url)
+
+
+def test_a_cache_holds_no_more_than_is_said(made: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    colab_env.save(cache)
+    first = archive_in(cache)
+    older = cache / first.name.replace("lesson-", "older-")
+    shutil.copy(first, older)
+    foreign = cache / first.name.replace("lesson-", "foreign-")
+    foreign.write_bytes(b"somebody else's")
+    for path in (older, foreign):
+        os.utime(path, (1e9, 1e9))
+    monkeypatch.setenv(caches.LIMIT, "1 MB")
+    (made / ".venv/lib/data").write_bytes(os.urandom(1_100_000))
+    filled_now(made, venv.recorded_python(made), InstallOptions())
+    first.unlink()
+    saved = colab_env.save(cache)
+    assert saved.notes[-1] == (f"a cache holds 1.0 MB ({caches.LIMIT}), so the oldest went: {older.name}")
+    assert set(cache.iterdir()) == {first, foreign, cache / "index.json"}
+    monkeypatch.setenv(caches.LIMIT, "much")
+    with pytest.raises(UsageError, match="is not a size"):
+        caches.limit(Machine.detect())
+
+
 def test_a_plain_path_never_loads_fsspec(made: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     colab_env.save(cache)
@@ -660,12 +721,16 @@ def test_prune_takes_old_ones_and_leftovers_and_nothing_else(made: Path, cache: 
         path.touch()
         os.utime(path, (now - days * 86400,) * 2)
     (cache / "mine.txt").touch()
+    (cache / "index.json").unlink()
     everything = set(cache.iterdir())
     assert [each.file for each in colab_env.cache_prune(cache, dry_run=True).snapshots] == [left.name]
     assert set(cache.iterdir()) == everything
     colab_env.cache_prune(cache, older_than=30)
     assert everything - set(cache.iterdir()) == {left, cache / names[1]}
+    listed = json.loads((cache / "index.json").read_text())
+    assert {each["name"] for each in listed} == {first.name, names[0], names[2]}
     colab_env.cache_prune(cache, keep=1)
+    (cache / "index.json").unlink()
     assert set(cache.iterdir()) == {cache / names[2], at_work, cache / "mine.txt"}, "a time in the future is the newest"
     with pytest.raises(UsageError):
         colab_env.cache_prune(cache, keep=-1)

@@ -482,8 +482,9 @@ def test_killed_while_making_its_first_environment_a_project_is_healed_by_the_ne
 def test_killed_while_rebuilding_a_project_is_healed_by_the_next_run(filled, stop):
     (filled / ".venv/mark").touch()
     gone = lambda: not (filled / ".venv/mark").exists() and (filled / ".venv/pyvenv.cfg").exists()  # noqa: E731
-    stop(CONFIGURE.format(project=str(filled)), when=gone, how=signal.SIGKILL)
-    assert steps.configure_venv(filled).changed
+    visible = CONFIGURE.format(project=str(filled)).replace("))", "), system_site_packages=True)")
+    stop(visible, when=gone, how=signal.SIGKILL)
+    assert steps.configure_venv(filled, system_site_packages=True).changed
     assert {"idna-3.6", "six-1.16.0"} <= installed(filled)
     assert sorted(path.name for path in filled.iterdir()) == [".venv", "poetry.lock", "pyproject.toml"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,22 +52,27 @@ class PylockToml(LockFormat):
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
-        installer = target.installer(lock.pyproject)
-        with _files.private_directory(target.machine.data) as scratch:
-            path = lock.path
-            if selection.left_out is not None:
-                text = installer.pylock(lock.path, python=target.python, options=_options(lock, selection))
-                path = scratch / "pylock.toml"
-                names = selection.left_out(text)
-                with reading(lock):
-                    left = without(lock.text, names, directory=lock.directory)
-                _files.write_text(path, left)
-            argv: list[str | Path] = [*target.options, "--exact", *_options(lock, selection), "-r", path]
-            installer.install(argv, python=target.python, cwd=lock.directory)
+        install(lock, selection, target=target, cwd=lock.directory, options=_options(lock, selection))
         if target.pip:  # uv takes nothing else beside a pylock.toml
-            installer.install([*target.options, "pip"], python=target.python, cwd=lock.directory)
+            target.installer(lock.pyproject).install([*target.options, "pip"], python=target.python, cwd=lock.directory)
         with reading(lock):
             return hashes(lock.text)
+
+
+def install(lock: LockFile, selection: Selection, *, target: Target, cwd: Path, options: Sequence[str] = ()) -> None:
+    """Make an environment hold exactly what a pylock.toml says, by uv with the settings of the directory `cwd`."""
+    installer = target.installer(lock.pyproject)
+    with _files.private_directory(target.machine.data) as scratch:
+        path = lock.path
+        if selection.left_out is not None:
+            text = installer.pylock(lock.path, python=target.python, options=options)
+            path = scratch / "pylock.toml"
+            names = selection.left_out(text)
+            with reading(lock):
+                left = without(lock.text, names, directory=lock.directory)
+            _files.write_text(path, left)
+        argv: list[str | Path] = [*target.options, "--exact", *options, "-r", path]
+        installer.install(argv, python=target.python, cwd=cwd)
 
 
 def _options(lock: LockFile, selection: Selection) -> list[str]:

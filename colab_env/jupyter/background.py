@@ -150,8 +150,12 @@ class BackgroundKernel:
             self.close()
             raise
 
-    def _send(self, kind: str, content: Mapping[str, Any], *, to: Any = None, buffers: Any = None) -> str:
-        message = self._manager.session.send(to or self._shell_socket, kind, dict(content), buffers=buffers)
+    def _send(
+        self, kind: str, content: Mapping[str, Any], *, to: Any = None, buffers: Any = None, metadata: Any = None
+    ) -> str:
+        message = self._manager.session.send(
+            to or self._shell_socket, kind, dict(content), buffers=buffers, metadata=metadata
+        )
         return str(message["header"]["msg_id"])
 
     def push(self, values: Mapping[str, Any]) -> None:
@@ -184,9 +188,10 @@ class BackgroundKernel:
 
         Raises CellError with the cell's own traceback, KeyboardInterrupt, or PreflightError when the kernel dies.
         """
-        content = {"code": code, "silent": show is not None, "store_history": False, "stop_on_error": True}
+        content = {"code": code, "silent": show is not None, "store_history": show is None, "stop_on_error": True}
         content.update(user_expressions=dict(expressions or {}), allow_stdin=True)
-        asked = self._send("execute_request", content)
+        # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
+        asked = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
         errors: list[Mapping[str, Any]] = []
         if show is None:
             self._cells[asked] = contextvars.copy_context()
@@ -198,7 +203,10 @@ class BackgroundKernel:
         for payload in reply.get("payload", ()):
             self.shell.payload_manager.write_payload(payload)
         if reply["status"] == "error":
-            raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else cell_error((errors or [reply])[-1])
+            last = errors[-1]["content"] if errors else reply
+            raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else cell_error(last)
+        for message in errors:  # shown, not raised, as by %tb
+            self._pass_on(message)
         return reply
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -215,9 +223,13 @@ class BackgroundKernel:
         self.shell.kernel.comm_manager.comms[comm.comm_id] = comm
         self.tell(message)
 
-    def ask(self, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    def ask(
+        self, kind: str, content: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return the reply to a request about code that is not run: "complete_request" or "inspect_request"."""
-        return self._watched(self._send(kind, content), _show_nothing)
+        reply = self._watched(self._send(kind, content, metadata=metadata), _show_nothing)
+        # google.colab's kernel answers with a bare string when it failed.
+        return reply if isinstance(reply, dict) else {"status": "ok"}
 
     def has_callback(self, name: str) -> bool:
         """Say whether code in this kernel has registered a function for the page."""
@@ -261,7 +273,7 @@ class BackgroundKernel:
                         elif kind == "status":
                             idle = content["execution_state"] == "idle"
                         elif kind == "error" and errors is not None:
-                            errors.append(content)
+                            errors.append(message)
                         else:
                             show(message)
                 except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
@@ -343,9 +355,7 @@ class BackgroundKernel:
                 transient=content.get("transient"),
                 update=kind == "update_display_data",
             )
-        elif kind == "clear_output":
-            self.shell.display_pub.clear_output(wait=content["wait"])
-        elif kind.startswith(("comm_", "colab_")):
+        elif kind == "clear_output" or kind.startswith(("comm_", "colab_")):
             self._pass_on(message)
             if kind == "comm_open":
                 comm = _Comm(kernel=self, comm_id=content["comm_id"], target_name=content["target_name"])
@@ -354,11 +364,15 @@ class BackgroundKernel:
                 self.shell.kernel.comm_manager.comms.pop(content["comm_id"], None)
 
     def _pass_on(self, message: Mapping[str, Any]) -> None:
-        """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page."""
+        """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page.
+
+        So are the tags of what is to be cleared, which IPython's own function does not know.
+        """
         kernel, metadata = self.shell.kernel, message["metadata"]
         parent = kernel.get_parent("shell")
+        if not message["msg_type"].startswith("comm_"):
+            _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
-            _flush()  # what was printed before a question stands above it
             if "colab_msg_id" in metadata:
                 number = next(_PAGE_IDS)
                 self._asked[number] = metadata["colab_msg_id"]

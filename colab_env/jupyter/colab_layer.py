@@ -41,7 +41,10 @@ jsonutil.parse_date("2020-01-01T00:00:00.0Z")  # as every message has one
 """
 _COMPILED = """\
 import contextlib, importlib
-for name in ("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"):
+for name in (
+    *("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"),
+    *("ipywidgets", "google.auth.transport.requests", "google.oauth2.service_account", "gspread", "openai"),
+):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 """
@@ -180,7 +183,11 @@ def _fill(
         _files.empty(layer)
         _files.write_text(path, kernel_constraints(short_version, colab=colab, around=around, limits=limits))
         for each in kernel_requirements(short_version, colab=colab, around=around):
-            installer.install(each.names, python=python.path, target=site(layer), alone=each.alone, constraints=path)
+            # What is missing then, the kernel's trial says.
+            with contextlib.suppress(*([CommandError] if each.optional else [])):
+                installer.install(
+                    each.names, python=python.path, target=site(layer), alone=each.alone, constraints=path
+                )
         before = [f"{name}=={version}" for name, version in _installed(site(layer)).items() if name in ahead]
         if before:
             installer.install(before, python=python.path, target=ahead_site(layer), alone=True)
@@ -246,7 +253,7 @@ def kernel_requirements(
     names = [name if name in known else f"{name}{operator}{version}" for name, version in pinned.items()]
     if not colab:
         return (pins.Requirements(names=tuple(names)),)
-    return pins.Requirements(names=(*names, *pins.COLAB_START)), pins.COLAB_WIDGETS
+    return pins.Requirements(names=(*names, *pins.COLAB_START)), pins.COLAB_WIDGETS, *pins.COLAB_SERVICES
 
 
 def kernel_constraints(
@@ -258,6 +265,8 @@ def kernel_constraints(
 ) -> str:
     """Return, in pip's format, which versions are taken: up to the tested, within `limits`, and a project's own."""
     allowed = {name: f"<={newest}" for name, (newest, _) in _tested(short_version, colab=colab).items()}
+    if colab:
+        allowed |= {name: f"<={newest}" for name, newest in pins.SERVICES_NEWEST.items()}
     if around:
         allowed |= {**pins.OLDEST, **(limits or {}), **{name: f"=={version}" for name, version in around.items()}}
     return "".join(f"{name}{limit}\n" for name, limit in sorted(allowed.items()))

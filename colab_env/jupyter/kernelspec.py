@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -69,11 +69,12 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """What kernel.json's metadata say of a kernel of ours."""
+    """What kernel.json's metadata say of a kernel of ours; `missing` are Colab's features that it lacks, with the reasons."""
 
     project: Path
     tier: TierName
     layer: Path
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,7 +356,7 @@ def _own(spec: Any) -> Own | None:
 
 def _untiered(spec: Mapping[str, Any]) -> dict[str, Any]:
     argv = [word for word in spec["argv"] if word not in (*_FULL, *_PLAIN)]
-    return {**spec, "argv": argv, "metadata": {**spec["metadata"][_OURS], "tier": None}}
+    return {**spec, "argv": argv, "metadata": {**spec["metadata"][_OURS], "tier": None, "missing": None}}
 
 
 def _minor(python: Interpreter) -> int:

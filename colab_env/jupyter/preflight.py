@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _SCRIPT = Path(__file__).parents[1] / "standalone" / "_preflight.py"
+_CELL = _SCRIPT.with_name("_features.py")
 _TIMEOUT = 30.0  # seconds for one check; a cold machine reads IPython from a slow disk
 
 
@@ -27,6 +28,14 @@ class Outcome:
     failure: str | None
     seconds: Mapping[str, float]
     log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """What a kernel lacks of the machine's own: the features, each with the reason, and the packages that would bring them."""
+
+    missing: Mapping[str, str]
+    packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +68,35 @@ def try_kernel(
 
     `environ` is the kernel's whole environment, `site` the layer that lends jupyter_client where this Python has none.
     """
+    return _outcome(_answer(spec, environ, machine, site, checks=list(checks), structured=structured))
+
+
+def ask_features(spec: Mapping[str, Any], *, environ: Mapping[str, str], machine: Machine, site: Path) -> Lack:
+    """Start the kernel of a kernelspec as `try_kernel` does, and return which of Colab's features it lacks."""
+    cell = _CELL.read_text(encoding="utf-8")
+    finished = _answer(spec, environ, machine, site, checks=["kernel_info", "features"], cell=cell)
+    try:
+        answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
+        said: Lack = _state.from_json(answer.checks[-1].detail, Lack)
+    except (ValueError, IndexError):
+        reason = _outcome(finished).failure or "they did not answer"
+        return Lack(missing={"features that could not be tried": reason})
+    return said
+
+
+def _answer(
+    spec: Mapping[str, Any], environ: Mapping[str, str], machine: Machine, site: Path, **more: Any
+) -> _process.Finished:
     question = {
         "argv": list(spec["argv"]),
         "env": _process.owned(environ),
         "cwd": spec["metadata"]["colab_env"]["project"],
-        "checks": list(checks),
         "transport": "ipc",
         "timeout": _TIMEOUT,
-        "structured": structured,
+        **more,
     }
     client, client_environ = _client(machine, spec, site)
-    finished = _process.run([client, _SCRIPT], environ=client_environ, check=False, stdin=json.dumps(question))
-    return _outcome(finished)
+    return _process.run([client, _SCRIPT], environ=client_environ, check=False, stdin=json.dumps(question))
 
 
 def _client(machine: Machine, spec: Mapping[str, Any], site: Path) -> tuple[Path, dict[str, str]]:

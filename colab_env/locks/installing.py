@@ -58,6 +58,12 @@ class Target:
     def python(self) -> Path:
         return self.environment / "bin" / "python"
 
+    @property
+    def has_own_index(self) -> bool:
+        """Say whether packages come from elsewhere than the default index: a mirror, a company's, a directory."""
+        url = index.settings(self.machine).url
+        return "--no-index" in self.options or (url is not None and not index.is_default(url))
+
     def installer(self, pyproject: Pyproject, *, takes_best: bool = False) -> UvInstaller:
         """Return uv as it installs here, for the project of `pyproject`; `takes_best` as in `installer`.
 
@@ -114,6 +120,14 @@ def install_text(
             argv += ["-r", scratch / "pyproject.toml"]
         installer.install(argv, python=target.python, cwd=directory, text=_TRUSTED.sub("", text))
     return requirements_text.hashes(text)
+
+
+def add_pip(target: Target, text: str) -> None:
+    """Add pip where it is wanted, and the `text` in pip's format does not say which; no setting of the project counts."""
+    if target.pip and not _PIP.search(text):
+        found = uv.tool_installer(target.machine, index.settings(target.machine))
+        environ = {**_files.unshared(target.environment), **found.environ}
+        replace(found, uv=target.uv, environ=environ).install(["pip"], python=target.python)
 
 
 def trusting(text: str) -> list[str]:

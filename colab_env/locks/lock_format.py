@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import _files
+from colab_env import _files, toml_text
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import installing
 from colab_env.locks.requirements_text import normalized
@@ -31,6 +32,7 @@ _NAMED = (
     re.compile(r'"([\w.-]+)": \{[^{}]*"version": "==([^"\n]+)"'),
     re.compile(r"(?m)^([\w.-]+)(?:\[[\w., -]*\])?[ \t]*==[ \t]*([^\s;#\\,]+)"),
 )
+_SMALL = 50_000  # characters; Python's parser takes a second for a megabyte
 _CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 
 
@@ -142,10 +144,21 @@ class LockFormat:
     """The Python that it asks for stands in the file itself, not in the pyproject.toml beside it."""
     brings_python: ClassVar[bool] = False
     """Its packages belong to the interpreter, which is made from the file."""
+    is_lock: ClassVar[bool] = True
+    """It says which versions; else it is what a project is described by, and counts where nothing else does."""
     is_made_by_tool: ClassVar[bool] = False
     """Its tool makes it where a project has no lock file. There is one such format."""
     project_files: ClassVar[tuple[str, ...]] = ()
     """The files of the project that its tool reads and may write: put back when an installation fails."""
+
+    def paths(self, project: Path, pyproject: Pyproject) -> Iterator[Path]:
+        """Yield where a project's file of this format may be: in its directory, by each of the names."""
+        return (project / name for name in self.file_names)
+
+    @property
+    def is_toml(self) -> bool:
+        """Say whether its files are TOML."""
+        return self.name.endswith(".toml") or self.name in ("poetry.lock", "uv.lock", "pdm.lock")
 
     def matches(self, name: str) -> bool:
         """Say whether a file of this name is of this format."""
@@ -215,12 +228,22 @@ class LockFormat:
 
     def check_content(self, lock: LockFile) -> None:
         """Raise ProjectFileError for a file that nobody can read, before anything is done: as far as that is quickly seen."""
-        if found := _CONFLICT.search(lock.content):
-            line = lock.content.count(b"\n", 0, found.start()) + 1
-            msg = f"{short(lock.path)}, line {line}: it has the marks of a git conflict"
-            raise ProjectFileError(
-                msg, hint="resolve the conflict, or make the file anew with its own tool; nothing was changed"
-            )
+        for name, content in self.inputs(lock):
+            if found := _CONFLICT.search(content):
+                path = lock.path if name == lock.path.name else lock.directory / name
+                line = content.count(b"\n", 0, found.start()) + 1
+                msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
+                raise ProjectFileError(
+                    msg, hint="resolve the conflict, or make the file anew with its own tool; nothing was changed"
+                )
+
+    def require_whole(self, lock: LockFile) -> None:
+        """Raise ProjectFileError for a TOML file that is damaged: a large one is read at its end only, where it may be cut."""
+        if lock.is_there and self.is_toml and (sys.version_info >= (3, 11) or len(lock.content) < _SMALL):
+            text = lock.text
+            end = text.rfind("\n[[") + 1
+            with reading(lock):
+                toml_text.parsed(text if len(text) < _SMALL else text[end:])
 
     def missing_tool(self, machine: Machine) -> str | None:
         """Return why the tool that reads it has to be installed by a step of its own, or None."""

@@ -46,17 +46,20 @@ def of_name(name: str) -> LockFormat:
     return next(each for each in all_formats() if each.name == name)
 
 
-def find(project: Path, lock: str | Path | None = None, *, pyproject: Pyproject | None = None) -> LockFile:
+def find(
+    project: Path, lock: str | Path | None = None, *, pyproject: Pyproject | None = None, by_poetry: bool = False
+) -> LockFile:
     """Return the lock file of a project, or the one that its tool will make where there is none.
 
-    `lock` names one, absolute or relative to the project; `pyproject` is the project's, where it has been read. Raises
+    `lock` names one, absolute or relative to the project; `pyproject` is the project's, where it has been read. A project
+    that any tool might lock is locked by Poetry if that is said (`by_poetry`) or its files name it, else by uv. Raises
     UsageError when the file is not there or of no known format.
     """
     pyproject = pyproject or Pyproject.read(project)
     if lock is not None:
         return _named(project / _files.named_path(lock), pyproject)
     if found := candidates(project, pyproject=pyproject):
-        return found[0]
+        return to_be_made(project, pyproject) if by_poetry and not found[0].format.is_lock else found[0]
     if not pyproject.has_dependencies:
         _require_read(*(name for name in _UNREAD if os.path.lexists(project / name)))
     return to_be_made(project, pyproject)
@@ -68,11 +71,13 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     What is loose, such as requirements.txt, counts where pyproject.toml has no dependencies of its own.
     """
     pyproject = pyproject or Pyproject.read(project)
-    named = [(project / name, each) for each in all_formats() for name in each.file_names]
+    named = [(path, each) for each in all_formats() for path in each.paths(project, pyproject)]
     there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if os.path.lexists(path)]
     there = [each for each in there if each.format.is_one(each)]
     if any(each.format.is_loose for each in there) and pyproject.has_dependencies:
         there = [each for each in there if not each.format.is_loose]
+    if described := [each for each in there if not each.format.is_lock]:  # which says what a setup.py beside it would
+        there = [each for each in there if each.format.is_lock and each.format.name != "setup.py"] or described
     return there
 
 
@@ -93,13 +98,16 @@ def _named(path: Path, pyproject: Pyproject) -> LockFile:
     path = path.absolute()
     _require_read(path.name)
     # A whole name says more than its end.
-    exact = (each for each in all_formats() if path.name in each.file_names)
-    known = next(exact, None) or next((each for each in all_formats() if each.matches(path.name)), None)
-    beside = pyproject if pyproject.path.parent == path.parent else Pyproject.read(path.parent)
-    found = LockFile(path=path, format=known, pyproject=beside) if known is not None else None
-    if found is None or (found.is_there and not found.format.is_one(found)):
+    exact = [each for each in all_formats() if path.name in each.file_names]
+    fitting = exact or [each for each in all_formats() if each.matches(path.name)]
+    project = pyproject.path.parent
+    is_projects = path.parent == project or any(path in each.paths(project, pyproject) for each in exact)
+    beside = pyproject if is_projects else Pyproject.read(path.parent)
+    known = [LockFile(path=path, format=each, pyproject=beside) for each in fitting]
+    found = next((each for each in known if not each.is_there or each.format.is_one(each)), None)
+    if found is None:
         msg = f"{path.name} is not a lock file of a known kind"
-        names = ", ".join(name for each in all_formats() for name in each.file_names)
+        names = ", ".join(dict.fromkeys(name for each in all_formats() for name in each.file_names))
         raise UsageError(msg, hint=f"give one of {names}, or a script or notebook with a block of PEP 723")
     if not found.is_there:
         msg = f"there is no lock file {short(path)}"

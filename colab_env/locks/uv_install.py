@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from colab_env import _files, _process, _report, wheels
 from colab_env.errors import (
@@ -20,7 +21,12 @@ from colab_env.locks import uv_progress
 from colab_env.results import short
 
 _STALE = re.compile(r"needs to be updated|existing lockfile due to|No solution found when resolving dependencies")
-_OTHER_INDEX = re.compile(r"existing lockfile due to missing \w+ index")
+_REASON = re.compile(r"existing lockfile due to (.+)")
+# What changes no version that is locked: where this machine looks, what a person allowed when it was locked, a new
+# version of the project itself.
+_OF_SETTINGS = re.compile(
+    r"missing \w+ index|exclude newer|change in (?:resolution|pre-release|fork)|(?:mismatched|dynamic|static|missing) version"
+)
 _EXPORT = ("export", "--no-header", "--no-annotate")
 _UNFIT = "incompatible with the `pylock.toml`'s Python requirement"
 _LOG = "uv_lock_operations=debug,uv::commands::project::lock=debug"  # says why a uv.lock does not fit
@@ -34,25 +40,40 @@ class UvInstaller:
     environ: Mapping[str, str]
     scratch: Path
 
-    def export(self, lock: Path, *, python: Path, options: Sequence[str | Path] = ()) -> str:
-        """Return what a uv.lock says in pip's format. Raises LockMismatchError when its project has moved on.
+    def export(
+        self,
+        lock: Path,
+        *,
+        python: Path,
+        project: Path | None = None,
+        options: Sequence[str | Path] = (),
+        notes: list[str] | None = None,
+    ) -> str:
+        """Return what a uv.lock says in pip's format for the `project`, by default the one beside it.
 
-        Whether it fits is asked of the files alone, with the index that the lock itself names: a mirror is no reason to
-        lock anew.
+        Raises LockMismatchError with uv's reason when the project has moved on. Whether it fits is asked of the files
+        alone, with the index that the lock itself names: a mirror is no reason to lock anew. Nor is what changes no
+        version: that goes to `notes`.
         """
         argv: list[str | Path] = [*_EXPORT, "--python", python, *options]
         registry = re.search(r'registry = "(https?://[^"]+)"', lock.read_text(encoding="utf-8", errors="replace"))
         known = ["--default-index", registry[1]] if registry else []
+        cwd = project or lock.parent
         try:
-            return self._written([*argv, "--locked", "--offline", *known], cwd=lock.parent, log=_LOG)
+            return self._written([*argv, "--locked", "--offline", *known], cwd=cwd, log=_LOG)
         except CommandError as error:
             text = "\n".join(error.lines)
-            if _STALE.search(text) and not _OTHER_INDEX.search(text):
-                msg = f"{short(lock)} does not belong to its {'script' if '--script' in options else 'pyproject.toml'}"
+            reason = next((each for each in _REASON.findall(text) if not _OF_SETTINGS.search(each)), None)
+            if _STALE.search(text) and (reason or not _REASON.search(text)):
+                of = "script" if "--script" in options else "pyproject.toml"
+                msg = f"{short(lock)} does not belong to its {of}{f': {reason}' if reason else ''}"
                 hint = "run `uv lock` for it, then this call again"
                 raise LockMismatchError(msg, hint=hint, lines=error.lines) from error
+            said = _REASON.search(text)
+            if notes is not None and said and "index" not in said[1]:
+                notes.append(f"`uv lock` would write {lock.name} anew: {said[1]}")
         # A project that has to be built before its metadata is known cannot be asked without a network.
-        return self._written([*argv, "--frozen"], cwd=lock.parent)
+        return self._written([*argv, "--frozen"], cwd=cwd)
 
     def script(self, script: Path, *, python: Path) -> str:
         """Return what a script's block comes to, in pip's format; what `uv lock --script` wrote beside it counts."""
@@ -76,6 +97,23 @@ class UvInstaller:
         ]
         return self._written(argv, cwd=source.parent)
 
+    def resolve(self, arguments: Sequence[str | Path], *, known: str, python: Path, cwd: Path) -> str:
+        """Return as pylock.toml what a project comes to for a Python; the versions in `known`, such a text, are preferred.
+
+        Relative paths start from a directory in `scratch`.
+        """
+        argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--format", "pylock.toml"]
+        with _files.private_directory(self.scratch) as place:
+            output = place / "pylock.toml"
+            if known:
+                _files.write_text(output, known)
+            words = [self.program, *argv, "--python", python, *arguments, "--output-file", output]
+            try:
+                _process.run(words, environ=self.environ, cwd=cwd)
+            except CommandError as error:
+                raise translate_error(error, self.environ) from error
+            return output.read_text(encoding="utf-8")
+
     def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
         seen = _Added()
@@ -94,13 +132,27 @@ class UvInstaller:
         `text` is what "-r -" among the `arguments` reads; relative paths start from `cwd`. Raises HashMismatchError,
         BuildError, NoSuchPythonError, NetworkError, DiskFullError or CommandError.
         """
-        argv = [self.program, "pip", "install", "--python", python, *arguments]
-        environ = {"RUST_LOG": uv_progress.LOG, **self.environ}
+        self._install(["pip", "install", "--python", python, *arguments], cwd=cwd, text=text)
+
+    def sync(self, project: Path, *, environment: Path, options: Sequence[str]) -> None:
+        """Make an environment hold what the uv.lock of a project says, as `uv sync --frozen` does. Raises as `install`."""
+        argv: list[str | Path] = ["sync", "--frozen", "--python", environment / "bin/python", *options]
+        self._install(argv, cwd=project, environ={"UV_PROJECT_ENVIRONMENT": str(environment)})
+
+    def _install(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path,
+        text: str | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        children = {"RUST_LOG": uv_progress.LOG, **self.environ, **environ}
 
         def run() -> None:
             follower = uv_progress.Follower(wheels.cache(self.environ))
             with _report.activity("Installing"):
-                _process.run(argv, environ=environ, cwd=cwd, stdin=text, follow=follower)
+                _process.run([self.program, *argv], environ=children, cwd=cwd, stdin=text, follow=follower)
 
         try:
             wheels.healing(run, uv=self.program, environ=self.environ)

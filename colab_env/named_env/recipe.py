@@ -54,7 +54,7 @@ class Recipe:
     def lock(self) -> LockFile | None:
         """Return the project's lock file, or None. The requirements.txt of a package is none: its metadata counts."""
         found = registry.find(self.project) if self.project else None
-        if found is None or not found.is_there:
+        if found is None or not (found.is_there and found.format.is_lock):
             return None
         is_package = any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
         return None if found.format.is_loose and is_package else found

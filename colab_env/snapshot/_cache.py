@@ -8,39 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
-import re
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from colab_env.errors import CacheError, DiskFullError, UsageError
+from colab_env.errors import CacheError, ColabEnvError, DiskFullError, UsageError
 from colab_env.results import short
+from colab_env.snapshot._web import INDEX, WebStore
+from colab_env.snapshot.manifest import Entry
 
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
+_SNAPSHOT = ".tar.zst"
 _GONE = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One file of a cache: its name, its size in bytes, when it was written in seconds since 1970 (None: not known)."""
-
-    name: str
-    size: int
-    modified: float | None
-
-    @property
-    def is_leftover(self) -> bool:
-        """Say whether a save that was killed, or one that is at work, left it."""
-        return _PARTIAL.fullmatch(self.name) is not None
 
 
 class Store(Protocol):
     """A place for files without directories."""
 
     where: str
+    is_read_only: bool
 
     def entries(self, *, required: bool) -> list[Entry]:
         """Return the files that are there; where the place does not exist, none, or FileNotFoundError if `required`."""
@@ -58,8 +47,13 @@ class Store(Protocol):
         """Delete a file."""
 
 
-def store(where: str | Path) -> Store:
-    """Return the cache at a path, or at an address such as "gs://bucket/envs" (needs colab-bootstrap[fsspec])."""
+def store(where: str | Path, *, downloads: Path) -> Store:
+    """Return the cache at a path, of a web server, or at an address such as "gs://bucket/envs" (needs colab-bootstrap[fsspec]).
+
+    What a web server has only whole lies in `downloads` while it is read.
+    """
+    if str(where).startswith(("https://", "http://")):
+        return WebStore(str(where), downloads)
     if "://" in str(where):
         return _Remote(str(where))
     return _Directory(Path(where).expanduser().absolute())
@@ -98,6 +92,17 @@ def writing(place: Store, name: str) -> Iterator[BinaryIO]:
         raise
 
 
+def write_index(place: Store) -> None:
+    """Write which snapshots a cache has, for web servers that list nothing. Raises CacheError."""
+    there = entries(place)
+    listed = [asdict(entry) for entry in there if entry.name.endswith(_SNAPSHOT) and not entry.is_leftover]
+    if listed:
+        with writing(place, INDEX) as out:
+            out.write(json.dumps(listed, indent=1).encode() + b"\n")
+    elif any(entry.name == INDEX for entry in there):
+        remove(place, INDEX)
+
+
 def remove(place: Store, name: str) -> None:
     """Delete a file of the cache. Raises CacheError."""
     with _explaining(place.where):
@@ -106,6 +111,8 @@ def remove(place: Store, name: str) -> None:
 
 class _Directory:
     """Any directory: a disk, a mounted Drive."""
+
+    is_read_only = False
 
     def __init__(self, path: Path) -> None:
         self.where = short(path)
@@ -141,6 +148,8 @@ class _Directory:
 
 class _Remote:
     """What fsspec opens."""
+
+    is_read_only = False
 
     def __init__(self, url: str) -> None:
         try:
@@ -222,7 +231,7 @@ def _explaining(where: str) -> Iterator[None]:
         hint = "mount it again" if error.errno in _GONE else "check that it exists, is mounted and may be written"
         msg = f"the cache {where} cannot be used: {error.strerror or error}"
         raise CacheError(msg, hint=hint) from error
-    except (UsageError, CacheError, DiskFullError):
+    except ColabEnvError:
         raise
     except NotImplementedError as error:  # what fsspec's file systems say that only read, such as https
         msg = f"the cache {where} can be read, not written"

@@ -20,6 +20,8 @@ _NAMES = re.compile(
     r"(?P<label>.+)-(?P<given>[0-9a-f]{12})-(?P<left>[0-9a-f]{12})-(?P<build>[0-9a-f]{8})\.tar\.zst", re.ASCII
 )
 
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
+
 Files = Mapping[str, str | None]  # SHA-256 of a project's files by name, None where there is none
 
 
@@ -45,6 +47,26 @@ class Name:
         """Read a file's name; None when it is not a snapshot's."""
         found = _NAMES.fullmatch(text)
         return cls(**found.groupdict()) if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of a cache: its name, its size in bytes, when it was written in seconds since 1970 (None: not known)."""
+
+    name: str
+    size: int = 0
+    modified: float | None = None
+
+    @property
+    def is_leftover(self) -> bool:
+        """Say whether a save that was killed, or one that is at work, left it."""
+        return _PARTIAL.fullmatch(self.name) is not None
+
+
+def entries_of_index(values: Any) -> list[Entry]:
+    """Return what an index lists. Raises ValueError for anything else."""
+    found: tuple[Entry, ...] = _state.typed(tuple[Entry, ...], values)
+    return [entry for entry in found if re.fullmatch(r"[A-Za-z0-9._-]+", entry.name)]
 
 
 @dataclass(frozen=True, kw_only=True)

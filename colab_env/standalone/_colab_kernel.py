@@ -4,19 +4,22 @@ This file is copied into an environment as the module `colab_env_kernel`; a kern
 `--IPKernelApp.kernel_class`. It runs inside that environment, so it imports nothing of colab_env.
 
 google.colab is written against IPython 7.34. Later versions lack some of what it uses: the kernel then dies at start
-(IPython 9) or answers every completion and inspection with nothing (IPython 8). Only what is missing is put back.
+(IPython 9) or answers every completion and inspection with nothing (IPython 8). Only what is missing is put back. It also
+knows pandas up to 2, ipywidgets up to 7 and Altair up to 5; what it does for those is done for later ones, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import importlib.util
 import inspect
 import re
 import sys
 import traceback
 from typing import Any
 
-from IPython.core import inputtransformer2, oinspect
+from IPython.core import formatters, inputtransformer2, oinspect
 from IPython.utils import coloransi
 
 # The name at the end of the text, unless it is an attribute of something that is not a name: `f().x`.
@@ -66,7 +69,69 @@ def _mend_ipython() -> None:
         oinspect.object_info = _keeping_fields(oinspect.object_info)
 
 
+# The classes' names as google.colab registers its tables for them, and as pandas 3 names them.
+_PANDAS_3 = {
+    ("pandas.core.frame", "DataFrame"): ("pandas", "DataFrame"),
+    ("pandas.core.series", "Series"): ("pandas", "Series"),
+}
+
+
+def _mend_tables() -> None:
+    register, remove = formatters.BaseFormatter.for_type_by_name, formatters.BaseFormatter.pop
+
+    def for_type_by_name(formatter: Any, module: str, name: str, show: Any = None) -> Any:
+        if (module, name) in _PANDAS_3:
+            register(formatter, *_PANDAS_3[module, name], show)
+        return register(formatter, module, name, show)
+
+    def pop(formatter: Any, kind: Any, *default: Any, **named: Any) -> Any:
+        module, _, name = kind.rpartition(".") if isinstance(kind, str) else ("", "", "")
+        if (module, name) in _PANDAS_3:
+            remove(formatter, ".".join(_PANDAS_3[module, name]), None)
+        return remove(formatter, kind, *default, **named)
+
+    formatters.BaseFormatter.for_type_by_name, formatters.BaseFormatter.pop = for_type_by_name, pop
+
+
+def _show_widget(widget: Any) -> None:
+    """Show a widget as ipywidgets 7 does, by a message of its own; what is shown as a value meets none of Colab's hooks."""
+    from IPython.display import display
+
+    if hasattr(widget, "_ipython_display_"):
+        widget._ipython_display_()
+        return
+    bundle = widget._repr_mimebundle_()
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, None)
+    display(data, raw=True, metadata=metadata)
+
+
+class _Altair:
+    """Choose the renderer for Colab when a later Altair is imported; google.colab knows it up to version 5."""
+
+    _LATER = re.compile(r"altair\.vegalite\.v([6-9]|\d\d+)")
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if not self._LATER.fullmatch(name):
+            return None
+        from google.colab._import_hooks import _hook_injector  # type: ignore[import-not-found]
+
+        def enable(module: Any, _: object) -> None:
+            module.renderers.enable("colab")
+
+        loader = _hook_injector.HookInjectorLoader(name, path, target, type(self), enable)
+        return importlib.util.spec_from_loader(name, loader) if loader.find_spec() else None
+
+
+def _mend_bokeh() -> None:
+    from google.colab._import_hooks import _bokeh
+
+    # From IPython 8 on what runs after a cell is told the cell's result.
+    end = _bokeh._post_execute  # noqa: SLF001
+    _bokeh._post_execute = lambda *_: end()  # noqa: SLF001
+
+
 _mend_ipython()
+_mend_tables()
 try:
     from google.colab import _inspector, _kernel, _pip, _shell  # type: ignore[import-not-found]
 except Exception:
@@ -78,10 +143,21 @@ if not hasattr(importlib.metadata, "packages_distributions"):
     _pip.is_pip_install_command = lambda *_args, **_options: None
 
 
+with contextlib.suppress(ImportError):
+    _mend_bokeh()
+
+
 class Shell(_shell.Shell):  # type: ignore[misc]
     """Name Colab's inspector where IPython 9 looks for it: there, `init_inspector` is never called."""
 
     inspector_class = _inspector.ColabInspector
+
+    def init_display_formatter(self) -> None:
+        """Show widgets of ipywidgets 8 where Colab's hooks see them."""
+        super().init_display_formatter()
+        shown = self.display_formatter.ipython_display_formatter
+        shown.for_type_by_name("ipywidgets.widgets.widget", "Widget", _show_widget)
+        sys.meta_path.insert(0, _Altair())
 
 
 class Kernel(_kernel.Kernel):  # type: ignore[misc]

@@ -22,6 +22,7 @@ from typing import Any
 SITE = Path(__file__).resolve().parent / "site"
 AHEAD = SITE.with_name("ahead")  # what no kernel works with in the project's version
 SETTLED = 15.0  # seconds after which a kernel that nobody has asked anything counts as started, too
+FORCED = ("FORCE_COLOR", "CLICOLOR_FORCE")  # ipykernel 7 sets them: programs then colour what goes into a pipe, too
 PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's alarm ends it ten seconds later
 
 
@@ -38,12 +39,29 @@ def main() -> None:
         watch(int(stderr), record, notice)
     if cell:
         end_cell(json.loads(cell))
+    leave_colours()
     launcher = "colab_kernel_launcher" if (SITE / "colab_kernel_launcher.py").exists() else "ipykernel_launcher"
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
     if start and os.path.exists(record):
         sys.exit(
             f"{launcher} ended and was no kernel"
         )  # such as an empty file: a start without a word would be tried twice
+
+
+def leave_colours() -> None:
+    """Let a kernel's programs have the variables for colours that the kernel itself was started with."""
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
+    prepare: Any = ZMQInteractiveShell.init_environment
+
+    def init_environment(shell: Any) -> None:
+        given = {name: os.environ[name] for name in FORCED if name in os.environ}
+        prepare(shell)
+        for name in FORCED:
+            os.environ.pop(name, None)
+        os.environ.update(given)
+
+    setattr(ZMQInteractiveShell, "init_environment", init_environment)
 
 
 def watch(stderr: int, record: str, notice: str) -> None:

@@ -49,7 +49,8 @@ class Request:
     """Say which kernel to try, and how: the object read from standard input.
 
     `argv` contains `{connection_file}`; `env` is the kernel's whole environment; `timeout` is in seconds for each
-    check. `structured` asks for all that Colab's own kernel adds: types in completions, inspection as JSON.
+    check. `structured` asks for all that Colab's own kernel adds: types in completions, inspection as JSON. `cell` is the
+    code of the check "features", whose last line the report has.
     """
 
     argv: list[str]
@@ -59,6 +60,7 @@ class Request:
     transport: str = "ipc"
     timeout: float = 20.0
     structured: bool = False
+    cell: str = ""
 
 
 @dataclass(frozen=True)
@@ -321,6 +323,15 @@ def _check_colab(kernel: Kernel) -> str:
     return "the page's answer arrived"
 
 
+def _check_features(kernel: Kernel) -> str:
+    answer = kernel.execute(kernel.request.cell)
+    # The kernel's own streams only: what a project's packages warn of goes to the other one.
+    texts = [each["content"] for each in answer.heard if each["msg_type"] == "stream"]
+    printed = "".join(text["text"] for text in texts if text["name"] == "stdout").splitlines()
+    _require(answer.reply.get("status") == "ok" and printed, _error(answer))
+    return printed[-1]
+
+
 def _check_shutdown(kernel: Kernel) -> str:
     kernel.manager.session.send(kernel.control, "shutdown_request", {"restart": False})
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -346,6 +357,7 @@ _CHECKS: dict[str, Callable[[Kernel], str]] = {
     "shell": _check_shell,
     "interrupt": _check_interrupt,
     "colab": _check_colab,
+    "features": _check_features,
     "shutdown": _check_shutdown,
 }
 

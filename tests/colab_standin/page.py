@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SECONDS = 120
 _ASK_AGAIN = 1
 _PRESS_AGAIN = 3
+CELL_ID = "cell-1"  # what the page calls the cell that it runs
 
 
 class PageError(Exception):
@@ -65,6 +66,8 @@ class Cell:
     """`ename`, `evalue`, `traceback` of an exception; empty when there was none."""
     asked: list[str] = field(default_factory=list)
     """The types of the requests that the kernel made to the page."""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    """All that was broadcast, the requests too."""
     reply: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,6 +78,7 @@ class Cell:
     def take(self, message: Mapping[str, Any]) -> None:
         """Add what one iopub message brought."""
         kind, content = message["header"]["msg_type"], message["content"]
+        self.messages.append(dict(message))
         if kind == "stream":
             setattr(self, content["name"], getattr(self, content["name"]) + content["text"])
         elif kind == "execute_result":
@@ -87,19 +91,22 @@ class Cell:
             self.error = content
 
 
-def _without_buffers(frame: str | bytes) -> str | bytes:
-    """Return a message's JSON; a binary frame has the number of its parts first, then where each begins (Jupyter's format)."""
+def _message(frame: str | bytes) -> dict[str, Any]:
+    """Return a message; a binary frame has the number of its parts first, then where each begins (Jupyter's format)."""
     if isinstance(frame, str):
-        return frame
-    first, second = (int.from_bytes(frame[at : at + 4], "big") for at in (4, 8))
-    return frame[first:second]
+        return dict(json.loads(frame), buffers=[])
+    count = int.from_bytes(frame[:4], "big")
+    begins = [int.from_bytes(frame[at : at + 4], "big") for at in range(4, 4 + 4 * count, 4)]
+    text, *buffers = (frame[begin:end] for begin, end in zip(begins, [*begins[1:], None], strict=True))
+    return dict(json.loads(text), buffers=buffers)
 
 
 class Page:
     """An open notebook: a session of its own with the server, connected to its kernel.
 
     `answers` are the page's answers to a kernel's requests, by request type: `{"GetSecret": {...}}`. A request of
-    another type stays unanswered, as on a page that does not know it. An answer may be Slow, or a Refusal.
+    another type stays unanswered, as on a page that does not know it. An answer may be Slow, a Refusal, or a function of
+    what is asked.
     """
 
     def __init__(
@@ -224,7 +231,8 @@ class Page:
 
     def submit(self, code: str) -> str:
         """Start a cell and return its message id, for finish()."""
-        return self._send("shell", "execute_request", {"code": code, "silent": False, "allow_stdin": True})
+        content = {"code": code, "silent": False, "allow_stdin": True}
+        return self._send("shell", "execute_request", content, metadata={"colab": {"cell_id": CELL_ID}})
 
     def submit_until_output(self, code: str, *, timeout: float = _SECONDS) -> str:
         """Start a cell, wait until it prints, and return its message id: its code runs then, however busy the machine is.
@@ -308,6 +316,8 @@ class Page:
             if isinstance(answer, Slow):
                 time.sleep(answer.seconds)
                 answer = answer.data
+            if callable(answer):
+                answer = answer(request["content"]["request"])
             said = {"error": answer.error} if isinstance(answer, Refusal) else {"data": answer}
             reply = {"type": "colab_reply", "colab_msg_id": metadata["colab_msg_id"], **said}
             self._send("stdin", "input_reply", {"value": reply})
@@ -323,7 +333,7 @@ class Page:
         socket = self._connected()
         socket.settimeout(max(end - time.monotonic(), 0.001))
         try:
-            message: dict[str, Any] = json.loads(_without_buffers(socket.recv()))
+            message = _message(socket.recv())
         except websocket.WebSocketTimeoutException as error:
             msg = f"no answer from kernel {self.kernel_id}: {error}"
             raise SilenceError(msg) from error

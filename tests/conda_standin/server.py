@@ -15,17 +15,19 @@ class _Quiet(http.server.ThreadingHTTPServer):
 
 
 class Server:
-    """Serves a directory. `faults` are used up one by one, a request each: a status code, "cut", "wrong" or "slow".
+    """Serves a directory. `faults` are used up one by one, a request each: a status code, "cut", "wrong",
+    "slow" or None.
 
     `always` has faults that stay, by the end of the path. `requests` lists path and Range header of each request.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.faults: list[int | str] = []
+        self.faults: list[int | str | None] = []
         self.always: dict[str, int | str] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.ranges = True
+        self.listing = False
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,17 +65,22 @@ class Server:
         fault = self.faults.pop(0) if self.faults else None
         fault = next((fault for end, fault in self.always.items() if request.path.endswith(end)), fault)
         path = self.directory / request.path.lstrip("/")
+        if self.listing and path.is_dir():
+            names = (f'<li><a href="{each.name}">{each.name}</a></li>' for each in sorted(path.iterdir()))
+            _send(request, 200, "".join(names).encode())
+            return
         status = fault if isinstance(fault, int) else None if path.is_file() else 404
         if status is not None:
             _send(request, status, b"no\n")
             return
         content = path.read_bytes()
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+        first, _, last = asked.removeprefix("bytes=").partition("-") if asked and self.ranges else ("0", "", "")
+        start, end = int(first), int(last) + 1 if last else len(content)
         if start >= len(content) and asked:
             _send(request, 416, b"", {"Content-Range": f"bytes */{len(content)}"})
             return
-        body = bytes(len(content) - start) if fault == "wrong" else content[start:]
-        headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        body = bytes(len(content) - start) if fault == "wrong" else content[start:end]
+        headers = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(content)}"} if start else {}
         _send(request, 206 if start else 200, body, headers, fault=fault)
 
 

@@ -1,0 +1,223 @@
+"""Set up public projects, and compare each with what its own tool makes of a fresh clone: `python benchmarks/corpus.py`.
+
+`benchmarks/corpus.tsv` names them: owner/name, commit and format. They were drawn with a fixed seed (`--draw FILE`: a list of
+owner/name and format, one a line, and how many of each), and none is dropped afterwards. A project is cloned from its
+public address, or from a directory of bare repositories, OWNER+NAME (`--mirrors DIR`). Its code runs when it is built: use
+a machine that may be thrown away. Needs git, uv and a few Pythons. Prints one row of a table for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIST = Path(__file__).with_suffix(".tsv")
+TOOL = [sys.executable, "-m", "colab_env"]
+SEED = 10
+LIMIT = 600  # seconds for one program
+# What each format's own tool does, in a clone whose environment is .venv and whose interpreter {python} is.
+OWN = {
+    "uv.lock": "uv sync --frozen --python {python}",
+    "poetry.lock": "uv venv -q --seed --no-project --python {python} .venv; {poetry} sync --no-interaction",
+    "pdm.lock": "uv venv -q --no-project --python {python} .venv; uvx pdm use -f .venv; uvx pdm sync",
+    "Pipfile.lock": "uv venv -q --no-project --python {python} .venv; uvx --with setuptools pipenv sync",
+    "pylock.toml": "uv venv -q --no-project --python {python} .venv; uv pip sync pylock.toml",
+    "requirements.txt": "uv venv -q --no-project --python {python} .venv; uv pip install -r requirements.txt",
+    "pyproject.toml": "uv sync --python {python}",
+    "setup.py": "uv venv -q --no-project --python {python} .venv; uv pip install -e .",
+}
+HEAD = "| project | of | locked by | its own tool | colab-env | kernel | git status | s |\n|---|---|---|---|---|---|---|---|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    name: str
+    commit: str
+    format: str
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mirrors", type=Path, metavar="DIR", help="bare repositories, OWNER+NAME")
+    parser.add_argument("--only", action="append", metavar="OWNER/NAME", help="may be repeated")
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="draw from a list of owner/name and format, and end")
+    parser.add_argument("--number", type=int, default=4, help="how many of each format to draw")
+    arguments = parser.parse_args()
+    if arguments.draw:
+        print("\n".join(drawn(arguments.draw.read_text(encoding="utf-8"), arguments.number)))
+        return
+    rows = [Project(**dict(zip(("name", "commit", "format"), line.split("\t"), strict=True))) for line in listed()]
+    print(HEAD)
+    for each in rows:
+        if not arguments.only or each.name in arguments.only:
+            with tempfile.TemporaryDirectory(prefix="corpus-") as scratch:
+                print(row(each, Path(scratch), arguments.mirrors), flush=True)
+
+
+def listed() -> list[str]:
+    return [line for line in LIST.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def drawn(candidates: str, number: int) -> list[str]:
+    """Return as many candidates of each format, the same for the same list."""
+    by_format: dict[str, list[str]] = defaultdict(list)
+    for line in candidates.splitlines():
+        name, kind = line.split("\t")
+        by_format[kind].append(name)
+    chance = random.Random(SEED)
+    return [
+        f"{name}\t{kind}"
+        for kind, names in sorted(by_format.items())
+        for name in sorted(chance.sample(sorted(names), min(number, len(names))))
+    ]
+
+
+def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
+    """Set one project up in both ways and return its line."""
+    ours, theirs = scratch / "ours", scratch / "theirs"
+    source = str(next((mirrors / project.name.replace("/", "+")).glob("repo*"))) if mirrors else ""
+    for place in (ours, theirs):
+        clone(source or f"https://github.com/{project.name}", project.commit, place)
+    when = output(["git", "log", "-1", "--format=%cs"], ours)
+    environ, before = {**os.environ, **home(scratch)}, status(ours)
+    began = time.monotonic()
+    done = run([*TOOL, "setup", "--quiet", "--json", "--interpreter", "system", "--project", ours], scratch, environ)
+    seconds = time.monotonic() - began
+    said = answer(done.stdout)
+    python = (ours / ".venv/bin/python").resolve() if done.returncode == 0 else None
+    own = by_its_tool(project, theirs, python, environ)
+    found, expected = contents(ours), contents(theirs)
+    if done.returncode:
+        outcome, kernel = f"{said.get('error')}: {first_line(said.get('message', done.stderr))}", "none"
+    else:
+        outcome = difference(found, expected) if own is None else f"{len(found)} packages"
+        health = run([*TOOL, "kernel", "check", said["kernel"], "--quiet"], scratch, environ)
+        kernel = "works" if health.returncode == 0 else first_line(health.stderr)
+    changed = ", ".join(sorted(status(ours) - before)) or "clean"
+    what = f"{len(expected)} packages" if own is None else f"fails: {own}"
+    cells = (project.name, when, project.format, what, outcome, kernel, changed, f"{seconds:.0f}")
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def by_its_tool(project: Project, place: Path, python: Path | None, environ: dict[str, str]) -> str | None:
+    """Let the format's own tool make the environment; return its decisive words where that fails."""
+    poetry = Path(environ["COLAB_ENV_HOME"]) / "bin/poetry"
+    if project.format == "poetry.lock" and not poetry.is_file():
+        run([*TOOL, "install-poetry", "--quiet"], place, environ)
+    commands = OWN[project.format].format(python=shlex.quote(str(python or "3.12")), poetry=shlex.quote(str(poetry)))
+    environ = {
+        **environ,
+        "VIRTUAL_ENV": str(place / ".venv"),
+        "PIPENV_VERBOSITY": "-1",
+        "PIPENV_IGNORE_VIRTUALENVS": "0",
+    }
+    if project.format in ("uv.lock", "pyproject.toml"):
+        del environ["VIRTUAL_ENV"]
+    for command in commands.split("; "):
+        done = run(shlex.split(command), place, environ)
+        if done.returncode:
+            return decisive(done.stdout + done.stderr)
+    return None
+
+
+def contents(place: Path) -> dict[str, str]:
+    """Return where each distribution is from (PEP 610), by name and version; what tools put into every environment is left out."""
+    found = {}
+    for info in (place / ".venv").glob("lib/python3*/site-packages/*.dist-info"):
+        name = re.sub(r"[-_.]+", "-", info.name.removesuffix(".dist-info").rpartition("-")[0]).lower()
+        version = info.name.removesuffix(".dist-info").rpartition("-")[2]
+        direct = info / "direct_url.json"
+        told = json.loads(direct.read_text(encoding="utf-8")) if direct.is_file() else {}
+        for key in ("archive_info",):  # whether a hash is written down is the installer's habit
+            told.pop(key, None)
+        if name not in ("pip", "setuptools", "wheel"):
+            found[f"{name} {version}"] = json.dumps(told, sort_keys=True).replace(place.as_uri(), "file://HERE")
+    return found
+
+
+def difference(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    """Say what differs, or "identical"."""
+    parts = [f"+{each}" for each in sorted(ours.keys() - theirs.keys())]
+    parts += [f"-{each}" for each in sorted(theirs.keys() - ours.keys())]
+    parts += [
+        f"{each} from {ours[each]}, not {theirs[each]}"
+        for each in sorted(ours.keys() & theirs.keys())
+        if ours[each] != theirs[each]
+    ]
+    return ", ".join(parts[:6]) + (f" and {len(parts) - 6} more" if len(parts) > 6 else "") or "identical"
+
+
+def status(place: Path) -> set[str]:
+    return set(output(["git", "status", "--porcelain"], place).splitlines())
+
+
+def clone(source: str, commit: str, place: Path) -> None:
+    """Check out one commit; a mirror may lack its largest files."""
+    command = ["git", "clone", "--quiet", "--no-checkout", "--no-hardlinks", source, str(place)]
+    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(["git", "update-ref", "--no-deref", "HEAD", commit], cwd=place, check=True)
+    subprocess.run(["git", "read-tree", "HEAD"], cwd=place, check=True)
+    subprocess.run(["git", "checkout-index", "-a", "-f", "-q"], cwd=place, capture_output=True, check=False)
+
+
+def home(scratch: Path) -> dict[str, str]:
+    """Return a home of this project's own; uv's download cache is shared."""
+    place = scratch / "home"
+    place.mkdir()
+    return {
+        "HOME": str(place),
+        "XDG_DATA_HOME": str(place / "share"),
+        "JUPYTER_DATA_DIR": str(place / "jupyter"),
+        "COLAB_ENV_HOME": str(place / "colab-env"),
+        "PYENV_ROOT": os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv"),
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache/uv"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def run(argv: list[str | Path], cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in environ.items() if name != "PYTHONPATH" or argv[:1] == TOOL[:1]}
+    try:
+        return subprocess.run(argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(argv, 124, "", f"stopped after {LIMIT} s")
+
+
+def output(argv: list[str], cwd: Path) -> str:
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def answer(text: str) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(text[text.index("{") :])
+    except ValueError:
+        return {}
+    return found
+
+
+def decisive(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    marked = [line for line in lines if re.search(r"(?i)error|because|not found|failed", line)]
+    return (marked or lines or ["?"])[0][:160]
+
+
+def first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300] if lines else "?"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""pyproject.toml without a lock file, where nothing names Poetry: uv resolves it, and the answer is kept beside nobody's files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env import _files, index
+from colab_env.errors import UsageError
+from colab_env.formats import pylock_toml
+from colab_env.locks import installing, uv_workspace
+from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.locks.installing import Selection, Target
+    from colab_env.machine import Machine
+
+
+class UvProject(LockFormat):
+    """A project that pyproject.toml describes (PEP 621, or `[tool.uv]`), not yet locked.
+
+    What uv resolved for a Python stays in colab-env's data directory, and is installed again until the project's files or
+    what is wanted of them change; then its versions are preferred.
+    """
+
+    name = "pyproject.toml"
+    rank = 72
+    file_names = ("pyproject.toml",)
+    is_lock = False
+
+    def matches(self, name: str) -> bool:
+        return name in self.file_names
+
+    def is_one(self, lock: LockFile) -> bool:
+        names_poetry = lock.pyproject.names_poetry or os.path.lexists(lock.directory / "poetry.toml")
+        return lock.pyproject.is_standard and not names_poetry
+
+    def described(self, lock: LockFile) -> str:
+        return f"{lock.path.name}, resolved by uv"
+
+    def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
+        """Return pyproject.toml, that of the workspace, and what a build backend takes dependencies from."""
+        names = ["setup.py", "setup.cfg"] if lock.pyproject.at("project", "dynamic") else []
+        dynamic = lock.pyproject.at("tool", "setuptools", "dynamic") or {}
+        for each in dynamic.values() if isinstance(dynamic, Mapping) else ():
+            files = each.get("file", []) if isinstance(each, Mapping) else []
+            names += [files] if isinstance(files, str) else [str(file) for file in files]
+        root = uv_workspace.root(lock.directory, lock.pyproject)
+        paths = {name: lock.directory / name for name in names} | ({"workspace": root / lock.path.name} if root else {})
+        found = [(name, _files.content(path)) for name, path in paths.items() if path.is_file()]
+        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in found)]
+
+    def extras(self, lock: LockFile) -> Collection[str] | None:
+        dynamic = lock.pyproject.at("project", "dynamic") or ()
+        return None if "optional-dependencies" in dynamic else lock.pyproject.extras
+
+    def groups(self, lock: LockFile) -> Collection[str]:
+        return lock.pyproject.groups
+
+    def check_content(self, lock: LockFile) -> None:
+        super().check_content(lock)
+        sources = lock.pyproject.at("tool", "pdm", "source")
+        urls = [each.get("url") for each in sources if isinstance(each, Mapping)] if isinstance(sources, list) else []
+        if other := next((url for url in urls if isinstance(url, str) and not index.is_default(url)), None):
+            msg = f"{short(lock.path)} has packages from an index that PDM alone reads: {other}"
+            raise UsageError(msg, hint="run `pdm lock`, then this call again; nothing was changed")
+
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str:
+        """Return what was resolved last, if that is still what is wanted; nothing else is known without asking an index."""
+        text = _kept(lock, machine)
+        head, _, rest = text.partition("\n")
+        return pylock_toml.read(rest) if head.startswith(_head(lock, selection)) else ""
+
+    def export(
+        self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
+    ) -> str:
+        _resolve(lock, selection, python=python, machine=machine)
+        return self.peek(lock, selection, machine=machine, python_is_there=True)
+
+    def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
+        self.require_uv(lock, target)
+        path = _resolve(lock, selection, python=target.python, machine=target.machine)
+        locked = LockFile(path=path, format=self, pyproject=lock.pyproject)
+        pylock_toml.install(locked, selection, target=target, cwd=lock.directory)
+        if _is_package(lock):
+            argv: list[str | Path] = [
+                *target.options,
+                "--no-deps",
+                *(["-e"] if target.editable else []),
+                lock.directory,
+            ]
+            target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory)
+        installing.add_pip(target, pylock_toml.read(locked.text))
+        with reading(locked):
+            return pylock_toml.hashes(locked.text)
+
+
+def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> Path:
+    """Return the file with what uv resolved for a Python: that of last time if nothing has changed since."""
+    path, head = _file(lock, machine), f"{_head(lock, selection)} for {python.resolve()}"
+    if _kept(lock, machine).partition("\n")[0] == head:
+        return path
+    installer = installing.installer(machine, pyproject=lock.pyproject)
+    known = lock.pyproject.groups
+    settings = uv_workspace.settings(lock.pyproject)
+    usual = settings.get("default-groups", ["dev"])
+    groups = selection.groups if selection.groups is not None else known if usual == "all" else usual
+    options = [
+        *(f"--extra={name}" for name in selection.extras),
+        *(f"--group={name}" for name in groups if selection.groups is not None or name in known),
+    ]
+    source = [lock.path.name] if lock.pyproject.at("project", "name") else []
+    text = installer.resolve([*options, *source], known=_kept(lock, machine), python=python, cwd=lock.directory)
+    _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
+    return path
+
+
+def _head(lock: LockFile, selection: Selection) -> str:
+    groups = None if selection.groups is None else sorted(selection.groups)
+    said = json.dumps([lock.digest, sorted(selection.extras), groups])
+    return f"# {hashlib.sha256(said.encode()).hexdigest()}"
+
+
+def _file(lock: LockFile, machine: Machine) -> Path:
+    name = hashlib.sha256(str(lock.path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return machine.data / "resolved" / f"pylock.{name}.toml"
+
+
+def _kept(lock: LockFile, machine: Machine) -> str:
+    return (_files.content(_file(lock, machine)) or b"").decode("utf-8", "replace")
+
+
+def _is_package(lock: LockFile) -> bool:
+    said: Any = uv_workspace.settings(lock.pyproject).get("package")
+    return said if isinstance(said, bool) else "build-system" in lock.pyproject.values

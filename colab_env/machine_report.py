@@ -1,0 +1,231 @@
+"""One report about a machine, to read or to paste into an issue: what is here, what starts, what was changed, what is known.
+
+It starts every Python kernel once and changes nothing. Nothing in it is a secret: of variables it names the names.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import site
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from colab_env import _report, choice, diagnose, index, kernel, undoing, uv
+from colab_env.errors import ColabEnvError
+from colab_env.jupyter import kernelspec, preflight
+from colab_env.machine import Machine
+from colab_env.miniconda import _overlay
+from colab_env.part import Part
+from colab_env.results import short
+
+_LITTLE = 2_000_000_000  # bytes; what a set-up with a large lock file needs at once
+_SHOWN = 12
+# They change what Python, pip, uv or a kernel does, and a report has to say that they are set.
+_TELLING = ("PYTHON", "PIP_", "UV_", "POETRY_", "CONDA_", "JUPYTER", "IPYTHON", "COLAB_ENV_", "VIRTUAL_ENV", "LD_")
+_HARMFUL = {
+    "PYTHONHOME": "every other Python looks for its library there: unset it",
+    "PYTHONPATH": "its modules stand before every environment's own: unset it, where they are not wanted there",
+    "PIP_TARGET": "pip installs there and nowhere else: unset it",
+    "PIP_USER": "pip cannot install into an environment with it: unset it",
+    "LD_PRELOAD": "every program loads it: unset it when programs crash",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What `doctor` found; `changed` are the paths that colab-env changed, the newest first."""
+
+    parts: tuple[Part, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Say whether nothing is wrong."""
+        return all(part.problem is None for part in self.parts)
+
+    def __repr__(self) -> str:
+        wrong = sum(part.problem is not None for part in self.parts)
+        last = f"✗ {wrong} of {len(self.parts)} need a look, see above" if wrong else "✓ Nothing is wrong"
+        more = len(self.changed) - _SHOWN
+        changes = [f"  {path}" for path in self.changed[:_SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
+        told = ["Changed by colab-env, and taken back by `colab-env undo`:", *changes] if changes else []
+        return "\n".join([*map(repr, self.parts), *told, last])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        parts = [{**asdict(part), "where": part.where and str(part.where)} for part in self.parts]
+        return {"ok": self.ok, "parts": parts, "changed": list(self.changed)}
+
+
+def doctor() -> Report:
+    """Look at all of a machine: host, Pythons, kernels and whether each starts, settings, and what colab-env changed.
+
+    Takes a few seconds for each kernel. What cannot be looked at is a problem of the report, never an error.
+    """
+    machine = Machine.detect()
+    with _report.activity("Starting the kernels"), ThreadPoolExecutor(2) as pool:
+        kernels = [pool.submit(copy_context().run, _kernel, each, machine) for each in kernelspec.registered(machine)]
+        parts = [*_looked_at(machine), *(each.result() for each in kernels)]
+    return Report(parts=tuple(parts), changed=tuple(map(short, undoing.changed_paths(machine))))
+
+
+def _looked_at(machine: Machine) -> Iterator[Part]:
+    for look in (_package, _host, _pythons, _tools, _disk, _variables, _settings, _state, _startup, diagnose.notebooks):
+        yield from _told(look, machine)
+
+
+def _told(look: Callable[[Machine], Iterator[Part]], machine: Machine) -> Iterator[Part]:
+    """Give what a look finds; one that fails is a finding, too."""
+    try:
+        yield from list(look(machine))
+    except (ColabEnvError, OSError, ValueError) as error:
+        said = error.message if isinstance(error, ColabEnvError) else str(error)
+        yield Part(name=look.__name__.strip("_").capitalize(), what="unknown", where=None, problem=said)
+
+
+def _package(_: Machine) -> Iterator[Part]:
+    try:
+        version = importlib.metadata.version("colab-bootstrap")
+    except importlib.metadata.PackageNotFoundError:
+        version = "not installed, run from its directory"
+    other = None
+    if any(importlib.metadata.distributions(name="colab-env")):
+        other = (
+            "the distribution colab-env, which is somebody else's, brings a module of the same name: "
+            "pip uninstall colab-env, then pip install --force-reinstall colab-bootstrap"
+        )
+    yield Part(name="colab-env", what=version, where=Path(__file__).parent, problem=other)
+
+
+def _host(machine: Machine) -> Iterator[Part]:
+    cores, libc = os.cpu_count(), " ".join(platform.libc_ver())
+    yield Part(
+        name="Machine",
+        what=f"{machine.host.title}; {platform.system()} {platform.machine()}, {libc}, {cores} cores",
+        where=None,
+        problem=None,
+    )
+
+
+def _pythons(machine: Machine) -> Iterator[Part]:
+    yield Part(name="This Python", what=platform.python_version(), where=Path(sys.executable), problem=None)
+    gone = None if machine.machine_python.is_file() else "it is gone, and the machine's own tools with it"
+    yield Part(name="Machine's", what="the Python of the machine", where=machine.machine_python, problem=gone)
+    if (chosen := choice.python(machine)) is not None:
+        gone = None if chosen.path.is_file() else "it is gone: run colab-env setup"
+        yield Part(name="Chosen", what=f"{chosen.version}, {chosen.source}", where=chosen.path, problem=gone)
+
+
+def _tools(machine: Machine) -> Iterator[Part]:
+    found = uv.find(machine)
+    yield Part(name="uv", what="there" if found else "none; a set-up brings its own", where=found, problem=None)
+    search = machine.environ.get("PATH")
+    named = {name: shutil.which(name, path=search) for name in ("conda", "poetry", "jupyter", "git", "gcc")}
+    there = ", ".join(f"{name} {short(path)}" for name, path in named.items() if path)
+    missing = ", ".join(name for name, path in named.items() if path is None)
+    yield Part(name="Commands", what=f"{there or 'none'}" + (f"; no {missing}" if missing else ""), where=None)
+
+
+def _disk(machine: Machine) -> Iterator[Part]:
+    for name, place in (("Disk", machine.data), ("Temporary", Path(tempfile.gettempdir()))):
+        there = next(each for each in (place, *place.parents) if each.is_dir())
+        free = shutil.disk_usage(there).free
+        little = f"only {_report.megabytes(free)} are free: `colab-env cache prune`, or delete downloads"
+        closed = (
+            None if os.access(there, os.W_OK) else "it cannot be written: let COLAB_ENV_HOME name another directory"
+        )
+        yield Part(
+            name=name,
+            what=f"{_report.megabytes(free)} free",
+            where=place,
+            problem=closed or (little if free < _LITTLE else None),
+        )
+
+
+def _variables(machine: Machine) -> Iterator[Part]:
+    there = sorted(name for name, value in machine.environ.items() if value and name.startswith(_TELLING))
+    harmful = [f"{name} is set: {why}" for name, why in _HARMFUL.items() if machine.environ.get(name)]
+    yield Part(
+        name="Variables", what=", ".join(there) or "none that matter", where=None, problem="; ".join(harmful) or None
+    )
+
+
+def _settings(machine: Machine) -> Iterator[Part]:
+    found = index.settings(machine)
+    shown = _report.clean(found.url or "the usual one", _report.hidden(machine.environ))
+    yield Part(name="Index", what=shown, where=None, problem=None)
+
+
+def _state(machine: Machine) -> Iterator[Part]:
+    if (fault := choice.fault(machine)) is not None:
+        yield Part(name="Notes", what="damaged", where=machine.data, problem=f"{fault}: the next set-up writes it anew")
+    for journal in (machine.data / "saved").glob("*/transaction.json"):
+        where = _overlay.Transaction.read(journal.parent)
+        told = "a change by conda was interrupted: run the same command again, or colab-env undo"
+        yield Part(name="conda", what="unfinished", where=where.prefix if where else journal, problem=told)
+    doomed = machine.data.with_name(f".{machine.data.name}.colab-env-doomed")
+    if doomed.is_dir():
+        yield Part(name="undo", what="unfinished", where=doomed, problem="it was interrupted: call undo again")
+
+
+def _startup(machine: Machine) -> Iterator[Part]:
+    """Say what runs in every Python or kernel and is not ours: with it, a kernel may behave unlike anybody else's."""
+    directory = machine.home / ".ipython" / "profile_default" / "startup"
+    files = sorted(each.name for each in directory.glob("*.*py") if not each.name.startswith("colab-env-"))
+    if files:
+        yield Part(name="Startup", what=f"IPython runs {', '.join(files)} in every kernel", where=directory)
+    places = [*site.getsitepackages(), site.getusersitepackages()]
+    for path in (Path(place) / f"{name}.py" for place in places for name in ("sitecustomize", "usercustomize")):
+        if path.is_file() and b"colab_env" not in path.read_bytes():
+            yield Part(name="Startup", what="every Python of the machine runs it", where=path)
+
+
+def _kernel(each: kernelspec.Kernel, machine: Machine) -> Part:
+    what = f"{each.name} “{each.display_name}”" + (f", {each.tier}" if each.tier else "")
+    gone = next((word for word in each.argv if word.startswith("/") and not Path(word).exists()), None)
+    if gone is not None:
+        remedy = f"colab-env kernel remove {each.name}" if each.ours else f"jupyter kernelspec remove {each.name}"
+        return Part(name="Kernel", what=what, where=each.directory, problem=f"{short(gone)} is gone: {remedy}")
+    if each.problem or each.ours:
+        failure = each.problem or _failure(lambda: kernel.try_registered(machine, each.name))
+        return Part(name="Kernel", what=what, where=each.directory, problem=failure)
+    if "ipykernel" not in " ".join(each.argv) or importlib.util.find_spec("jupyter_client") is None:
+        return Part(name="Kernel", what=f"{what}, not tried", where=each.directory)
+    return Part(name="Kernel", what=what, where=each.directory, problem=_failure(lambda: _try_others(each, machine)))
+
+
+def _try_others(each: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
+    """Start a kernel that somebody else registered, as its kernelspec says."""
+    spec = {
+        "argv": [*each.argv],
+        "env": {},
+        **json.loads((each.directory / "kernel.json").read_text(encoding="utf-8")),
+        "metadata": {"colab_env": {"project": str(machine.home)}},
+    }
+    return preflight.try_kernel(
+        spec,
+        environ=kernelspec.started_environ(spec, machine.environ),
+        checks=("kernel_info", "execute", "shutdown"),
+        structured=False,
+        machine=machine,
+        site=each.directory,
+    )
+
+
+def _failure(attempt: Callable[[], preflight.Outcome]) -> str | None:
+    try:
+        outcome = attempt()
+    except ColabEnvError as error:
+        return error.message
+    return outcome.failure and " | ".join([outcome.failure, *outcome.log[-2:]])

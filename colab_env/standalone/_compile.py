@@ -1,0 +1,151 @@
+"""Compile what the first imports of an environment's packages will need, exactly as these imports would.
+
+Runs under the environment's Python: `_compile.py DIRECTORY MARK WORKERS [--behind]`. It follows the imports at the top of
+each module, from the packages' own modules on; what nothing imports, such as tests, stays as it is. `--behind` returns at
+once and goes on in processes of low priority, to the modules one level below too. All share MARK's lock and stop, after the
+file at hand, when MARK is deleted or DIRECTORY is no longer the one they began with.
+"""
+
+import contextlib
+import dis
+import fcntl
+import os
+import sys
+import warnings
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+_NICENESS = 10  # a cell keeps nine tenths of a processor that it shares with this, and a stop is not waited for long
+# What most notebooks import first, as far as their imports do not lead there by themselves.
+_FIRST = (
+    *("numpy", "pandas", "matplotlib.pyplot", "scipy.stats", "sklearn.model_selection", "sklearn.ensemble", "seaborn"),
+    *("sklearn.linear_model", "scipy.signal", "scipy.optimize", "sklearn.metrics", "sklearn.preprocessing", "torch"),
+    *("plotly.express", "tensorflow", "transformers"),
+)
+_PASSED_OVER = {"pip", "setuptools", "_distutils_hack", "pkg_resources", "wheel", "test", "tests", "testing"}
+
+
+class _Loader(SourceFileLoader):
+    """Python's own, for a path below the current directory: what is deleted meanwhile never comes back."""
+
+    def __init__(self, directory: str, path: str) -> None:
+        super().__init__("it", path)
+        self._directory = directory
+
+    def source_to_code(self, data: Any, path: Any, **more: Any) -> Any:  # type: ignore[override]
+        return super().source_to_code(data, f"{self._directory}/{path}", **more)
+
+    def set_data(self, path: Any, data: Any, **more: Any) -> None:
+        if Path(self.path).exists():
+            super().set_data(path, data, **more)
+
+
+class Compiler:
+    """Compiles modules below one site-packages, which is the current directory, and those that they import."""
+
+    def __init__(self, directory: str, mark: str) -> None:
+        self._directory = directory
+        self._mark = mark
+        self._here = Path.cwd().stat().st_ino
+        self._seen = set()  # type: set[str]
+
+    def follow(self, name: str) -> None:
+        """Compile a module and all that its import brings."""
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            parents = current.split(".")
+            for length in range(1, len(parents) + 1):
+                waiting.extend(self._imports_of(".".join(parents[:length])))
+
+    def _imports_of(self, name: str) -> "list[str]":
+        if name in self._seen or self._is_over():
+            return []
+        self._seen.add(name)
+        path = found_at(name)
+        with contextlib.suppress(Exception):  # what cannot be compiled, its import will say
+            code = path and _Loader(self._directory, path).get_code("it")
+            package = name if path and path.endswith("__init__.py") else name.rpartition(".")[0]
+            return list(imported(code, package)) if code else []
+        return []
+
+    def _is_over(self) -> bool:
+        try:
+            return not Path(self._mark).exists() or Path(self._directory).stat().st_ino != self._here
+        except OSError:
+            return True
+
+
+def found_at(name: str) -> "str | None":
+    """Return the source of a module, or None."""
+    base = name.replace(".", "/")
+    return next((path for path in (f"{base}/__init__.py", f"{base}.py") if Path(path).is_file()), None)
+
+
+def imported(code: Any, package: str) -> "Any":
+    """Return the names that the top of a module in a package imports, those of attributes too."""
+    before = [None, None]  # type: list[Any]
+    for each in dis.get_instructions(code):
+        if each.opname == "IMPORT_NAME":
+            level, names = before
+            parts = package.split(".")
+            above = parts[: len(parts) - level + 1] if isinstance(level, int) and level else []
+            name = ".".join([*above, *([each.argval] if each.argval else [])])
+            yield name
+            yield from (f"{name}.{attribute}" for attribute in names or () if attribute != "*")
+        if each.opname != "EXTENDED_ARG":
+            before = [before[1], each.argval]
+
+
+def roots(*, is_deep: bool) -> "list[str]":
+    """Return the modules to begin with: those of most notebooks, the packages' own, and if deep, those one level below."""
+    top, below = [], []
+    for entry in sorted(os.scandir("."), key=lambda entry: entry.name):
+        name, _, suffix = entry.name.partition(".")
+        if suffix in ("", "py") and name.isidentifier() and name not in _PASSED_OVER:
+            top.append(name)
+            inside = [each.name for each in os.scandir(name) if each.is_dir()] if is_deep and not suffix else []
+            below += [f"{name}.{each}" for each in sorted(inside) if each not in _PASSED_OVER]
+    return [name for name in (*_FIRST, *top, *below) if found_at(name)]
+
+
+def main(directory: str, mark: str, workers: int, *, is_behind: bool) -> None:
+    with contextlib.suppress(FileNotFoundError), open(mark, "a") as held:  # noqa: PTH123
+        fcntl.flock(held, fcntl.LOCK_SH)
+        os.chdir(directory)
+        if is_behind:
+            if os.fork():
+                return
+            _leave()
+        warnings.simplefilter("ignore")
+        sys.setrecursionlimit(10_000)  # as deep as compilers of long expressions go
+        children = []
+        for number in range(1, workers):
+            child = os.fork()
+            if not child:
+                _compile_share(directory, mark, share=slice(number, None, workers), is_deep=is_behind)
+                return
+            children.append(child)
+        _compile_share(directory, mark, share=slice(0, None, workers), is_deep=is_behind)
+        for child in children:
+            os.waitpid(child, 0)
+
+
+def _compile_share(directory: str, mark: str, *, share: slice, is_deep: bool) -> None:
+    compiler = Compiler(directory, mark)
+    for name in roots(is_deep=is_deep)[share]:
+        compiler.follow(name)
+
+
+def _leave() -> None:
+    """Belong to nobody: no terminal, no pipe that somebody reads to its end."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nowhere, descriptor)
+    os.nice(_NICENESS)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), is_behind="--behind" in sys.argv[4:])

@@ -1,0 +1,155 @@
+"""What our kernel mends: versions newer than google.colab knows. Each with a test that fails when Google mends it, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from colab_standin import real_google_colab
+from conftest import ROOT
+
+STANDALONE = ROOT / "colab_env/standalone"
+BEGIN = f"import sys; sys.path[:0] = [{str(STANDALONE)!r}, {str(ROOT / 'tests/colab_standin/dist_packages')!r}, sys.argv[1]]\n"
+needs_real = pytest.mark.skipif(real_google_colab() is None, reason="only the real google.colab says it")
+
+
+def said(tmp_path: Path, code: str, **environ: str) -> str:
+    """Return what code prints that can import our kernel, with the stand-in's google.colab."""
+    (tmp_path / "ipython_genutils").mkdir()  # which the stand-in imports, as google.colab does
+    (tmp_path / "ipython_genutils/__init__.py").write_text("")
+    (tmp_path / "ipython_genutils/py3compat.py").write_text("cast_unicode = str\n")
+    argv = [sys.executable, "-W", "ignore", "-c", BEGIN + code, str(tmp_path)]
+    done = subprocess.run(argv, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+COLOURS = """
+import os, json
+import _launch
+{mend}
+from ipykernel.zmqshell import ZMQInteractiveShell
+ZMQInteractiveShell.init_environment(None)
+print(json.dumps({{name: os.environ.get(name) for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR")}}))
+"""
+
+
+def test_programs_are_not_told_to_colour_what_goes_into_a_pipe(tmp_path: Path) -> None:
+    found = json.loads(said(tmp_path, COLOURS.format(mend="_launch.leave_colours()"), FORCE_COLOR="given"))
+    assert found == {"FORCE_COLOR": "given", "CLICOLOR_FORCE": None, "CLICOLOR": "1"}
+
+
+def test_ipykernel_still_tells_them(tmp_path: Path) -> None:
+    found = json.loads(said(tmp_path, COLOURS.format(mend="")))
+    assert found["FORCE_COLOR"] == "1", "ipykernel has mended it: leave_colours() can go when no pinned version does it"
+
+
+TABLES = """
+import _colab_kernel
+from IPython.core.formatters import HTMLFormatter
+class DataFrame: pass
+DataFrame.__module__ = {module!r}
+html, frame = HTMLFormatter(), DataFrame()
+html.for_type_by_name("pandas.core.frame", "DataFrame", lambda _: "a table")
+shown = html(frame)
+if {shown_first}: html(frame)
+html.pop("pandas.core.frame.DataFrame")
+print(shown, html(frame))
+"""
+
+
+@pytest.mark.parametrize("shown_first", [True, False])
+@pytest.mark.parametrize("module", ["pandas.core.frame", "pandas"])
+def test_tables_are_shown_by_the_name_of_their_class_in_pandas_2_and_3(
+    tmp_path: Path, module: str, *, shown_first: bool
+) -> None:
+    assert said(tmp_path, TABLES.format(module=module, shown_first=shown_first)) == "a table None"
+
+
+WIDGETS = """
+import _colab_kernel
+from IPython.core import formatters
+class Widget:
+    def {method}(self, **_):
+        {body}
+Widget.__module__ = "ipywidgets.widgets.widget"
+class Slider(Widget): pass
+class Publisher:
+    def publish(self, data, metadata=None, **_): print("published", data)
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.display_pub.publish = Publisher().publish
+formatter = formatters.IPythonDisplayFormatter()
+formatter.for_type_by_name("ipywidgets.widgets.widget", "Widget", _colab_kernel._show_widget)
+formatter(Slider())
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("_repr_mimebundle_", "return {'view': 1}"),
+        ("_ipython_display_", "from IPython.display import display; display({'view': 1}, raw=True)"),
+    ],
+)
+def test_a_widget_is_a_message_of_its_own_in_ipywidgets_7_and_8(tmp_path: Path, method: str, body: str) -> None:
+    assert said(tmp_path, WIDGETS.format(method=method, body=body)) == "published {'view': 1}"
+
+
+ALTAIR = """
+import types
+injector = types.ModuleType("google.colab._import_hooks._hook_injector")
+class HookInjectorLoader:  # as Google's: it is called back when the module has been run
+    def __init__(self, name, path, target, finder, then): self.name, self.finder, self.then = name, finder, then
+    def find_spec(self):
+        others = (each for each in sys.meta_path if not isinstance(each, self.finder))
+        return next(filter(None, (each.find_spec(self.name, path()) for each in others)), None)
+    def create_module(self, _spec):
+        import importlib.util
+        spec = self.find_spec()
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.then(module, False)
+        return module
+    def exec_module(self, _module): pass
+def path():
+    import altair.vegalite
+    return altair.vegalite.__path__
+injector.HookInjectorLoader = HookInjectorLoader
+sys.modules["google.colab._import_hooks"] = types.ModuleType("google.colab._import_hooks")
+sys.modules["google.colab._import_hooks._hook_injector"] = sys.modules["google.colab._import_hooks"]._hook_injector = injector
+import _colab_kernel
+sys.meta_path.insert(0, _colab_kernel._Altair())
+import altair.vegalite.v6
+"""
+
+
+def test_altair_6_gets_the_renderer_for_colab(tmp_path: Path) -> None:
+    package = tmp_path / "altair/vegalite"
+    package.mkdir(parents=True)
+    for place in (package.parent, package):
+        (place / "__init__.py").write_text("")
+    (package / "v6.py").write_text("class renderers:\n    def enable(name): print('renderer', name)\n")
+    assert said(tmp_path, ALTAIR) == "renderer colab"
+
+
+@needs_real
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("_interactive_table_hint_button.py", "'pandas.core.frame', 'DataFrame'", "'pandas', 'DataFrame'"),
+        ("_reprs.py", "'pandas.core.series', 'Series'", "'pandas', 'Series'"),
+        ("_import_hooks/_altair.py", "altair.vegalite.v5", "altair.vegalite.v6"),
+        ("_import_hooks/_bokeh.py", "def _post_execute():", "def _post_execute(_"),
+        ("output/_widgets.py", "display_pub.register_hook", "displayhook.register_hook"),
+    ],
+)
+def test_google_has_not_mended_it(file: str, old: str, new: str) -> None:
+    tree = real_google_colab()
+    assert tree is not None
+    text = (tree / file).read_text(encoding="utf-8")
+    assert (old in text, new in text) == (True, False), f"{file} has changed: _colab_kernel.py may leave that to it"

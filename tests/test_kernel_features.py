@@ -1,0 +1,85 @@
+"""Which of Colab's features a kernel lacks: what was asked is what the result says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, PreparedMachine
+
+from colab_env import _process, kernel
+from colab_env.jupyter import kernelspec, preflight
+from colab_env.machine import Machine
+
+LACK = {"missing": {"sheets": "needs pandas", "ai": "ImportError: no"}, "packages": ["pandas"]}
+
+
+def report(detail: str, *, ok: bool = True) -> _process.Finished:
+    checks = [{"name": name, "ok": ok, "detail": detail, "seconds": 0.1} for name in ("kernel_info", "features")]
+    line = json.dumps({"ok": ok, "checks": checks, "python": "3.12", "ipython": "8", "log": []})
+    return _process.Finished(argv=(), returncode=0, lines=(line,))
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the trial's program answer what a test says."""
+
+    def answer(finished: _process.Finished) -> preflight.Lack:
+        monkeypatch.setattr(_process, "run", lambda *_, **__: finished)
+        spec = {"argv": ["python"], "metadata": {"colab_env": {"project": "/x"}}}
+        return preflight.ask_features(spec, environ={}, machine=Machine.detect(), site=Path("/x"))
+
+    return answer
+
+
+def test_what_the_kernel_says_is_what_it_lacks(answer: Any) -> None:
+    assert answer(report(json.dumps(LACK))) == preflight.Lack(missing=LACK["missing"], packages=("pandas",))
+
+
+@pytest.mark.parametrize("finished", [report("no", ok=False), report("[]"), report('{"missing": 1}')])
+def test_features_that_could_not_be_tried_are_not_taken_for_there(answer: Any, finished: _process.Finished) -> None:
+    assert list(answer(finished).missing) == ["features that could not be tried"]
+
+
+def test_the_advice_is_one_line_in_the_projects_own_words(tmp_path: Path) -> None:
+    lack = preflight.Lack(missing=LACK["missing"], packages=("pandas",))
+    assert kernel._advice(lack, tmp_path) == [
+        "no ai: ImportError: no",
+        "what adds sheets: lines in requirements.txt: pandas",
+    ]
+    (tmp_path / "pyproject.toml").touch()
+    assert kernel._advice(lack, tmp_path)[-1] == "what adds sheets: poetry add pandas"
+    (tmp_path / "uv.lock").touch()
+    assert kernel._advice(lack, tmp_path)[-1] == "what adds sheets: uv add pandas"
+    assert kernel._advice(preflight.Lack(missing={}), tmp_path) == []
+
+
+def test_a_kernel_that_lacks_something_says_so_until_it_is_there(
+    machine: PreparedMachine, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = kernel.ProjectKernel(name="lesson", project=filled, python=machine.python, machine=Machine.detect())
+    spec = own.spec(kernelspec.PLAIN)
+    spec["metadata"]["colab_env"]["missing"] = {"sheets": "needs pandas, numpy"}
+    kernelspec.write(own.machine, "lesson", spec)
+    assert own.describe().what == "Kernel 'lesson', plain but for sheets"
+    assert own.check() is None
+    for name in ("pandas", "numpy"):
+        packages = next((filled / ".venv/lib").glob("python3*")) / "site-packages"
+        (packages / f"{name}-1.0.dist-info").mkdir()
+        (packages / f"{name}-1.0.dist-info/METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+    assert own.check() == "packages for sheets were added since it was tried"
+
+
+def test_a_cell_asks_only_for_what_the_machines_colab_has(tmp_path: Path) -> None:
+    """Without google.colab nothing is missing, and the last line is the answer."""
+    import subprocess
+    import sys
+
+    code = (ROOT / "colab_env/standalone/_features.py").read_text(encoding="utf-8")
+    shell = "from IPython.core.interactiveshell import InteractiveShell as S; S.instance()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", shell + f"exec({code!r})"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {"missing": {}, "packages": []}, done.stderr

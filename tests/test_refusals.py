@@ -1,0 +1,109 @@
+"""What can be refused is refused before anything is installed or written, and says what is wrong, where, and what next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_installers import fill
+
+from colab_env import poetry, setting_up, uv, wheels
+from colab_env.errors import ColabEnvError, CommandError, NetworkError, UsageError
+from colab_env.machine import Machine
+
+OLD_PEP621 = '[project]\nname = "a"\nversion = "1"\n'
+
+
+def tree(*places: Path) -> list[Path]:
+    return sorted(path for place in places for path in place.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "files", "message"),
+    [
+        ({"kernel": "a name"}, {}, "a name"),
+        ({"lock": "nothere.txt"}, {}, "there is no lock file"),
+        ({"poetry_version": "newest"}, {}, "'newest' is not a version of Poetry"),
+        ({"poetry_version": "1.1.15"}, {}, "export plugin needs Poetry 1.3"),
+        ({"python": "three"}, {}, "three"),
+        ({"extras": ["x"]}, {"pyproject.toml": OLD_PEP621}, "has no extra 'x'"),
+        ({}, {"pyproject.toml": "[project\n"}, "pyproject.toml, line 1"),
+        ({}, {"pyproject.toml": "<<<<<<< HEAD\n"}, "pyproject.toml, line 1: it has the marks of a git conflict"),
+        ({}, {"poetry.lock": "[metadata]\n<<<<<<< HEAD\n"}, "poetry.lock, line 2: it has the marks of a git"),
+        ({}, {"poetry.lock": 'package = []\n[metadata]\nlock-version = "2.1\n'}, "poetry.lock cannot be read"),
+        ({}, {"uv.lock": "version = 1\n[[package]]\nname = 'a\n"}, "uv.lock cannot be read"),
+        ({}, {"pylock.toml": 'lock-version = "1.0"\nx = [\n'}, "pylock.toml cannot be read"),
+        ({}, {"requirements.txt": "-r more.txt\n", "more.txt": "a\n>>>>>>> b\n"}, "more.txt, line 2: it has the marks"),
+        (
+            {},
+            {"uv.lock": "[[package]]\n" + f'name = "{"x" * 100_000}"\n[[package]]\nname = "y'},
+            "uv.lock cannot be read",
+        ),
+    ],
+)
+def test_a_refusal_comes_first_and_leaves_no_trace(project, home, no_children, options, files, message):
+    for name, text in files.items():
+        (project / name).write_text(text)
+    before = tree(project, home)
+    with pytest.raises(ColabEnvError) as caught:
+        setting_up.setup(project=project, **{"interpreter": "system", **options})
+    assert message in caught.value.message
+    assert caught.value.hint
+    assert tree(project, home) == before
+
+
+def test_a_project_that_does_not_exist_is_not_made_for_a_refusal(tmp_path, home):
+    with pytest.raises(UsageError, match="there is no lock file"):
+        setting_up.setup(project=tmp_path / "new", interpreter="system", lock="nothere.txt")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("version", [None, "2.5.1", "1.8.5", "2.0.0rc1", "1.3"])
+def test_versions_of_poetry_that_can_be_installed(version):
+    poetry.require_version(version)
+
+
+UNREACHED = {
+    "its name is not known here": "error: Failed to fetch: `https://me:pw@a.example/simple/six/`\n"
+    " dns error: failed to lookup address information",
+    "it refuses connections": "  Caused by: Failed to fetch: `https://a.example/x`\n"
+    " tcp connect error: Connection refused (os error 111)",
+    "the proxy does not answer": "WARNING: Retrying (Retry(total=0)) after 'ProxyError('Cannot connect to proxy.', "
+    "NewConnectionError(\"HTTPSConnection(host='a.example', port=443): Failed\"))'",
+    "its certificate is not trusted": "Failed to fetch: `https://a.example/x`\n invalid peer certificate: UnknownIssuer",
+}
+
+
+@pytest.mark.parametrize("message", UNREACHED)
+def test_an_index_that_is_not_reached_is_told_in_a_few_words(message):
+    lines = tuple(UNREACHED[message].splitlines())
+    error = wheels.translate_error(CommandError("uv failed", lines=lines), {})
+    assert isinstance(error, NetworkError)
+    assert f"a.example: {message}" in error.message
+    assert "pw@" not in error.message
+    assert "\n" not in error.message
+
+
+@pytest.mark.network
+def test_pins_that_do_not_fit_are_told_with_the_cause_and_not_with_a_command_line(machine, project):
+    (project / "requirements.txt").write_text("six==1.16.0\nsix==1.15.0\n")
+    with pytest.raises(CommandError) as caught:
+        fill(project, python=machine.python)
+    assert "no versions fit what is asked for: Because you require six==1.16.0 and six==1.15.0" in caught.value.message
+    assert caught.value.hint
+    assert "pip install" not in str(caught.value)
+    (project / "requirements.txt").write_text("six==99\n")
+    with pytest.raises(CommandError, match=r"Because there is no version of six==99"):
+        fill(project, python=machine.python)
+    assert not (project / ".venv").exists()
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_fresh_home_without_a_network_is_said_in_a_few_words(project, home, monkeypatch):
+    monkeypatch.setattr(uv, "find", lambda _machine: None)
+    (project / "requirements.txt").write_text("six==1.16.0\n")
+    with pytest.raises(NetworkError, match=r"the package index cannot be reached: .*(proxy|refuses)") as caught:
+        setting_up.setup(project=project, interpreter="system")
+    assert "Retrying" not in caught.value.message
+    assert not (project / ".venv").exists()
+    assert not [*(Machine.detect().data / "layers").glob("*")]

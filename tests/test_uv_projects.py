@@ -1,0 +1,359 @@
+"""A project of uv's is installed as uv installs it in a fresh clone: the same distributions, from the same places."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from index_server import Behaviour, IndexServer
+from small_wheels import write_wheel
+from test_installers import fill, git_repository, has_pip, library, uv_program
+
+from colab_env import planning, undoing
+from colab_env.errors import LockMismatchError, UsageError
+from colab_env.locks import registry, uv_workspace
+from colab_env.machine import Machine
+from colab_env.pyproject import Pyproject
+from colab_env.request import Request
+
+HEAD = '[project]\nname = "lesson"\nversion = "0.1.0"\nrequires-python = ">=3.8"\n'
+
+
+def uv(project: Path, *words: str | Path, **environ: str) -> None:
+    subprocess.run([uv_program(), *words, "-q"], cwd=project, env={**os.environ, **environ}, check=True)
+
+
+def contents(environment: Path) -> dict[str, str | None]:
+    """Return where each distribution but pip is from (PEP 610), by name and version."""
+    found: dict[str, str | None] = {}
+    for info in environment.glob("lib/python3*/site-packages/*.dist-info"):
+        name, direct = info.name.removesuffix(".dist-info").lower().replace("_", "-"), info / "direct_url.json"
+        if not name.startswith("pip-"):
+            found[name] = json.dumps(json.loads(direct.read_text()), sort_keys=True) if direct.is_file() else None
+    return found
+
+
+def synced(project: Path, python: Path, *options: str) -> dict[str, str | None]:
+    """Return what `uv sync --frozen` gives in an environment of its own."""
+    where = project / ".theirs"
+    uv(project, "sync", "--frozen", "--python", python, *options, UV_PROJECT_ENVIRONMENT=str(where))
+    return contents(where)
+
+
+@pytest.fixture
+def corp(tmp_path):
+    """A company's index, which has a package by the name of a stranger's, and no hashes."""
+    (tmp_path / "corp").mkdir()
+    write_wheel(tmp_path / "corp", "six", "1.16.0", code="owner = 'corp'\n")
+    with IndexServer(tmp_path / "corp", behaviour=Behaviour(hashes=False)) as server:
+        yield server
+
+
+# --- which lock file
+
+
+@pytest.mark.parametrize(
+    ("workspace", "member", "is_member"),
+    [
+        ('members = ["packages/*"]', "packages/one", True),
+        ('members = ["packages/*"]', "packages/deep/one", False),
+        ('members = ["packages/**"]', "packages/deep/one", True),
+        ('members = ["packages/*"]\nexclude = ["packages/one"]', "packages/one", False),
+        ('members = ["./one/"]', "one", True),
+        ("members = 3", "one", False),
+        ("", "one", False),
+    ],
+)
+def test_a_member_of_a_workspace_has_the_lock_of_its_root(project, workspace, member, is_member):
+    (project / "pyproject.toml").write_text(f"{HEAD}[tool.uv.workspace]\n{workspace}\n")
+    (project / "uv.lock").write_text('version = 1\nrequires-python = ">=3.9"\n')
+    inner = project / member
+    inner.mkdir(parents=True)
+    (inner / "pyproject.toml").write_text(HEAD.replace("lesson", "one"))
+    found = registry.find(inner)
+    assert (found.format.name == "uv.lock") == is_member
+    assert uv_workspace.root(inner, Pyproject.read(inner)) == (project if is_member else None)
+    if is_member:
+        assert (found.path, found.pyproject.path) == (project / "uv.lock", inner / "pyproject.toml")
+        assert found.requires_python == ">=3.9"
+        assert registry.find(inner, project / "uv.lock") == found
+    assert uv_workspace.root(project, Pyproject.read(project)) is None
+
+
+def test_a_project_between_ends_the_search_and_one_of_its_own_is_no_member(project):
+    (project / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["**"]\n')
+    inner = project / "packages/one"
+    inner.mkdir(parents=True)
+    (inner / "pyproject.toml").write_text(HEAD)
+    assert uv_workspace.root(inner, Pyproject.read(inner)) == project
+    (inner / "pyproject.toml").write_text(f"{HEAD}[tool.uv]\nmanaged = false\n")
+    assert uv_workspace.root(inner, Pyproject.read(inner)) is None
+    (inner / "pyproject.toml").write_text(HEAD)
+    (project / "packages/pyproject.toml").write_text(HEAD)
+    assert uv_workspace.root(inner, Pyproject.read(inner)) is None
+    (project / "packages/pyproject.toml").write_text("[[[")
+    assert uv_workspace.root(inner, Pyproject.read(inner)) is None
+
+
+def test_a_change_of_any_local_package_is_one_of_the_environment(project):
+    (project / "pyproject.toml").write_text(HEAD)
+    (project / "lib").mkdir()
+    (project / "lib/pyproject.toml").write_text(HEAD)
+    (project / "uv.lock").write_text('version = 1\n[[package]]\nname = "lib"\nsource = { editable = "lib" }\n')
+    before = Request.read(project, Machine.detect()).inputs
+    (project / "lib/pyproject.toml").write_text(f"{HEAD}dependencies = []\n")
+    assert Request.read(project, Machine.detect()).inputs != before
+
+
+# --- what is installed
+
+INDEX = '[tool.uv.sources]\nsix = {{ index = "corp" }}\n[[tool.uv.index]]\nname = "corp"\nurl = "{}"\nexplicit = true\n'
+
+
+def owner(project: Path) -> bool:
+    (file,) = (project / ".venv").glob("lib/python3*/site-packages/six.py")
+    return "owner = 'corp'" in file.read_text()
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_package_of_an_explicit_index_is_never_its_namesake(machine, project, corp, tmp_path, monkeypatch, mirror):
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six", "idna==3.6"]\n{INDEX.format(corp.url)}')
+    uv(project, "lock")
+    if mirror:
+        (tmp_path / "mirror").mkdir()
+        write_wheel(tmp_path / "mirror", "six", "1.16.0")
+        write_wheel(tmp_path / "mirror", "pip", "99.0")
+        (project / "uv.lock").write_text(
+            re.sub(r"sha256:\w{64}", _hash_of(tmp_path), (project / "uv.lock").read_text())
+        )
+        server = IndexServer(tmp_path / "mirror")
+        with server:
+            monkeypatch.setenv("UV_DEFAULT_INDEX", server.url)
+            fill(project, python=machine.python)
+        assert any("idna" in path for path in server.asked)
+        assert not any("/six" in path for path in server.asked)
+    else:
+        fill(project, python=machine.python)
+    assert owner(project)
+    assert set(contents(project / ".venv")) == {"six-1.16.0", "idna-3.6"}
+
+
+def _hash_of(tmp_path: Path) -> str:
+    import hashlib
+
+    wheel = write_wheel(tmp_path / "mirror", "idna", "3.6")
+    return f"sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+
+
+@pytest.mark.network
+def test_sources_and_groups_are_what_uv_makes_of_them(machine, project, tmp_path):
+    library(project / "libs/frompath")
+    library(project / "libs/edited")
+    origin = git_repository(tmp_path / "fromgit")
+    subprocess.run(["git", "tag", "v1"], cwd=origin, check=True)
+    library(tmp_path / "away/outside")
+    (project / "pyproject.toml").write_text(
+        f'{HEAD}dynamic = []\ndependencies = ["frompath", "edited", "fromgit", "outside"]\n'
+        '[project.optional-dependencies]\none = ["idna==3.6"]\ntwo = ["idna==3.7"]\n'
+        '[dependency-groups]\ndev = ["toml==0.10.2"]\ndocs = ["iniconfig==2.0.0"]\nmore = ["wrapt==1.16.0"]\n'
+        '[tool.uv]\npackage = false\ndefault-groups = ["docs"]\nconflicts = [[{ extra = "one" }, { extra = "two" }]]\n'
+        '[tool.uv.sources]\nfrompath = { path = "libs/frompath" }\nedited = { path = "libs/edited", editable = true }\n'
+        f'fromgit = {{ git = "{origin.as_uri()}", tag = "v1" }}\noutside = {{ path = "{tmp_path}/away/outside" }}\n'
+    )
+    uv(project, "lock")
+    python = machine.python.path
+    fill(project, python=machine.python, extras=["two"])
+    ours = contents(project / ".venv")
+    assert ours == synced(project, python, "--extra=two")
+    assert {"idna-3.7", "iniconfig-2.0.0", "fromgit-1.0"} <= set(ours)
+    assert '"requested_revision": "v1"' in (ours["fromgit-1.0"] or "")
+    assert has_pip(project)
+    fill(project, python=machine.python, extras=["one"], groups=["more"])
+    ours = contents(project / ".venv")
+    assert ours == synced(project, python, "--extra=one", "--no-default-groups", "--group=more")
+    assert not fill(project, python=machine.python, extras=["one"], groups=["more"]).changed
+
+
+@pytest.mark.network
+def test_a_member_gets_what_uv_sync_gives_it(machine, project):
+    for name, needs in (("one", '"two", "six==1.16.0"'), ("two", '"idna==3.6"'), ("three", '"toml"')):
+        member = library(project / f"packages/{name}")
+        text = (member / "pyproject.toml").read_text()
+        sources = "[tool.uv.sources]\ntwo = { workspace = true }\n" if name == "one" else ""
+        (member / "pyproject.toml").write_text(f"{text}dependencies = [{needs}]\n{sources}")
+    (project / "pyproject.toml").write_text(
+        '[tool.uv.workspace]\nmembers = ["packages/*"]\n[dependency-groups]\ndev = ["iniconfig==2.0.0"]\n'
+    )
+    uv(project, "lock", "--python", machine.python.path)
+    one = project / "packages/one"
+    notes = fill(one, python=machine.python).notes
+    assert contents(one / ".venv") == synced(one, machine.python.path)
+    assert set(contents(one / ".venv")) == {"one-1.0", "two-1.0", "six-1.16.0", "idna-3.6"}
+    assert any("uv.lock" in note for note in notes)
+    assert not (one / "uv.lock").exists()
+    assert not fill(one, python=machine.python).changed
+    fill(project, python=machine.python)  # the root, which is no project
+    assert contents(project / ".venv") == synced(project, machine.python.path)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--exclude-newer", "2024-06-01T00:00:00Z"), "exclude newer"),
+        (("--resolution", "lowest-direct"), "resolution mode"),
+        (("version", 'version = "0.2.0"'), "mismatched version"),
+    ],
+)
+def test_a_lock_that_uv_would_only_write_anew_is_installed_with_a_word_about_it(machine, project, change, said):
+    text = f'{HEAD}dependencies = ["idna>=3.6", "six==1.16.0"]\n'
+    (project / "pyproject.toml").write_text(text)
+    uv(project, "lock", *(change if change[0].startswith("--") else ()))
+    if change[0] == "version":
+        (project / "pyproject.toml").write_text(text.replace('version = "0.1.0"', change[1]))
+    result = fill(project, python=machine.python)
+    assert contents(project / ".venv") == synced(project, machine.python.path)
+    assert any("`uv lock` would write uv.lock anew" in note and said in note for note in result.notes)
+
+
+@pytest.mark.network
+def test_a_stale_lock_is_refused_with_uvs_reason(machine, project):
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.16.0"]\n')
+    uv(project, "lock")
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.15.0"]\n')
+    with pytest.raises(LockMismatchError, match="mismatched requirements for: `lesson"):
+        fill(project, python=machine.python)
+    assert not (project / ".venv").exists()
+
+
+# --- without a lock file
+
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "beside", "tool"),
+    [
+        (HEAD, (), "uv"),
+        (f'{HEAD}[build-system]\nbuild-backend = "hatchling.build"\n', (), "uv"),
+        (f'{HEAD}[build-system]\nbuild-backend = "setuptools.build_meta"\n', ("setup.py", "setup.cfg"), "uv"),
+        (f"{HEAD}[tool.pdm]\ndistribution = false\n", (), "uv"),
+        ('[project]\nname = "a"\ndynamic = ["version"]\n', (), "uv"),
+        ('[tool.uv.workspace]\nmembers = ["a"]\n', (), "uv"),
+        (f'{HEAD}[build-system]\nbuild-backend = "poetry.core.masonry.api"\n', (), "Poetry"),
+        (f"{HEAD}[tool.poetry]\npackage-mode = false\n", (), "Poetry"),
+        ('[tool.poetry]\nname = "a"\n', (), "Poetry"),
+        (HEAD, ("poetry.lock",), "Poetry"),
+        (HEAD, ("poetry.toml",), "Poetry"),
+        (None, (), "Poetry"),
+    ],
+)
+def test_a_project_is_locked_by_the_tool_that_its_files_name(project, text, beside, tool):
+    if text is not None:
+        (project / "pyproject.toml").write_text(text)
+    for name in beside:
+        (project / name).write_text("[metadata]\n")
+    found = registry.find(project).format
+    assert (found.name, found.is_lock) == (("poetry.lock", True) if tool == "Poetry" else ("pyproject.toml", False))
+    assert registry.find(project, by_poetry=True).format.name == "poetry.lock"
+
+
+def test_indexes_that_only_pdm_reads_are_not_passed_over(project):
+    (project / "pyproject.toml").write_text(
+        f'{HEAD}[[tool.pdm.source]]\nname = "a"\nurl = "https://index.example/simple"\n'
+    )
+    with pytest.raises(UsageError, match="an index that PDM alone reads") as caught:
+        Request.read(project, Machine.detect())
+    assert caught.value.hint.startswith("run `pdm lock`")
+
+
+def git(project: Path, *words: str) -> str:
+    options = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.excludesFile=/dev/null")
+    return subprocess.run(["git", *options, *words], cwd=project, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.network
+def test_an_unlocked_project_gets_what_uv_sync_gives_it_and_git_sees_nothing(machine, project, corp, tmp_path):
+    origin = git_repository(tmp_path / "fromgit")
+    subprocess.run(["git", "tag", "v1"], cwd=origin, check=True)
+    project.rmdir()
+    library(project)
+    library(project / "libs/edited")
+    (project / "pyproject.toml").write_text(
+        f'{HEAD}dependencies = ["six", "edited", "fromgit", "idna<3.8"]\n'
+        '[project.optional-dependencies]\none = ["idna==3.6"]\ntwo = ["idna==3.7"]\n'
+        f'[dependency-groups]\ndev = ["toml==0.10.2"]\ndocs = ["iniconfig==2.0.0"]\n{BACKEND}'
+        '[tool.uv]\nconflicts = [[{ extra = "one" }, { extra = "two" }]]\nexclude-newer = "2024-06-01"\n'
+        f"exclude-newer-package = {{ six = false }}\n{INDEX.format(corp.url)}"
+        '[tool.uv.sources.edited]\npath = "libs/edited"\neditable = true\n'
+        f'[tool.uv.sources.fromgit]\ngit = "{origin.as_uri()}"\ntag = "v1"\n'
+    )
+    (project / ".gitignore").write_text("__pycache__/\n")  # of the build backend
+    git(project, "init", "-q")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "a")
+    result = fill(project, python=machine.python, extras=["one"])
+    assert "Packages from pyproject.toml, resolved by uv" in result.notes
+    assert git(project, "status", "--porcelain") == ""
+    ours = contents(project / ".venv")
+    assert owner(project)
+    assert not fill(project, python=machine.python, extras=["one"]).changed
+    clone = tmp_path / "clone"
+    git(project, "clone", "-q", str(project), str(clone))
+    uv(clone, "sync", "--python", machine.python.path, "--extra=one")
+    theirs = {
+        name: place and place.replace(str(clone), str(project)) for name, place in contents(clone / ".venv").items()
+    }
+    assert ours == theirs
+    assert {"lesson-1.0", "toml-0.10.2", "idna-3.6"} <= set(ours)
+    fill(project, python=machine.python, extras=["two"], groups=["docs"])
+    assert {"idna-3.7", "iniconfig-2.0.0"} <= set(contents(project / ".venv"))
+    assert "toml-0.10.2" not in contents(project / ".venv")
+
+
+@pytest.mark.network
+def test_what_was_resolved_stays_until_the_project_asks_for_something_else(machine, project, tmp_path, monkeypatch):
+    (tmp_path / "wheels").mkdir()
+    for name in ("alpha", "beta"):
+        write_wheel(tmp_path / "wheels", name, "1.0")
+    write_wheel(tmp_path / "wheels", "pip", "99.0")
+    with IndexServer(tmp_path / "wheels") as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", server.url)
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+        (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["alpha"]\n')
+        fill(project, python=machine.python)
+        plan = planning.plan(machine.python.version, interpreter="system", project=project)
+        assert {row.name: row.wanted for row in plan.rows} == {"alpha": "1.0"}
+        assert plan.lock is None
+        write_wheel(tmp_path / "wheels", "alpha", "2.0")
+        (project / ".venv/pyvenv.cfg").unlink()
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-1.0"}
+        (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["alpha", "beta"]\n')
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-1.0", "beta-1.0"}
+        assert undoing.undo("configure_venv").complete
+        assert sorted(path.name for path in project.iterdir()) == ["pyproject.toml"]
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-1.0", "beta-1.0"}
+        uv(project, "lock")
+        fill(project, python=machine.python)
+        assert set(contents(project / ".venv")) == {"alpha-2.0", "beta-1.0"}
+        assert undoing.undo().complete
+        assert not (Machine.detect().data / "resolved").exists()
+
+
+@pytest.mark.network
+def test_poetry_add_goes_on_working_where_uv_has_resolved(machine, project):
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["idna==3.6"]\n')
+    fill(project, python=machine.python)
+    (project / "README.md").touch()
+    subprocess.run([machine.data / "bin/poetry", "add", "--no-interaction", "six==1.16.0"], cwd=project, check=True)
+    fill(project, python=machine.python)
+    assert set(contents(project / ".venv")) >= {"idna-3.6", "six-1.16.0"}
+    assert registry.find(project).format.name == "poetry.lock"
