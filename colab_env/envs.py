@@ -55,8 +55,6 @@ def create(
     configuration files, or one). Raises EnvironmentNameError, NoSuchPythonError, NotOursError, PreflightError,
     CommandError; then all is as before.
     """
-    from colab_env.named_env import building, builds, kernels
-
     asked = Recipe(
         python=python,
         packages=packages,
@@ -68,6 +66,11 @@ def create(
     ).checked()
     _check_keep(keep)
     machine, place = _named(name, base)
+    return _create(place, asked, machine=machine, keep=keep)
+
+
+def _create(place: NamedEnvironment, asked: Recipe, *, machine: Machine, keep: int | None = None) -> StepResult:
+    from colab_env.named_env import building, builds, kernels
 
     def fault() -> str | None:
         return _to_do(place, asked) or kernels.health_check(place, machine=machine)
@@ -147,12 +150,20 @@ def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False,
 
 
 def run_script(script: str | Path, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
-    """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it."""
-    asked = scripts.recipe(Path(script)) or Recipe()
+    """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it.
+
+    Settings of uv in the block, and a lock that `uv lock --script` wrote beside it, count as they do for uv. Raises
+    ScriptError, and as `create` does.
+    """
+    path, machine = Path(script), Machine.detect()
+    stamp = scripts.stamp(path, machine=machine)  # before it is read
+    asked = (scripts.recipe(path) or Recipe()).checked()
     name = scripts.environment_name(asked)
     _, place = _named(name, base)
     if not place.is_there() or place.health_check():
-        create(name, *asked.packages, python=asked.python, base=base)
+        _create(place, asked, machine=machine)
+    if asked.script is None:
+        scripts.remember(path, name, stamp=stamp, base=place.base)
     run(name, "python", str(script), *arguments, keep_pythonpath=keep_pythonpath, base=base)
 
 

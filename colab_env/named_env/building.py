@@ -187,7 +187,10 @@ def _fill(
             )  # uv (seen in 0.13.9) takes what it unpacked of another wheel of that name and version
         if recipe.project is not None:
             hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
-        wanted = ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages)
+        if recipe.script is not None:
+            hashes.update(_install_project(path, recipe.script.parent, recipe, machine=machine, source=source))
+        packages = () if recipe.script else recipe.packages  # which its lock says too
+        wanted = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
         if wanted or added:
             installer.install([*source, *wanted, *added], python=path / "bin/python")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from colab_env import _files, content
 from colab_env.errors import UsageError
-from colab_env.locks import registry
+from colab_env.locks import registry, script_block
 from colab_env.locks.lock_format import LockFile
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
@@ -25,7 +25,10 @@ _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """`python` is a version, a specifier or a path; `wheels` a directory that is the only source of packages."""
+    """`python` is a version, a specifier or a path; `wheels` a directory that is the only source of packages.
+
+    `script` is a file whose PEP 723 block says more than which packages: where they come from, or as of when.
+    """
 
     python: str | None = None
     packages: tuple[str, ...] = ()
@@ -34,6 +37,7 @@ class Recipe:
     wheels: Path | None = None
     system_site_packages: bool = False
     kernel: bool = False
+    script: Path | None = None
 
     def checked(self) -> Recipe:
         """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together."""
@@ -47,12 +51,18 @@ class Recipe:
             self,
             project=_absolute(self.project, is_directory=True),
             requirements=_absolute(self.requirements, is_directory=False),
+            script=_absolute(self.script, is_directory=False),
             wheels=_absolute(self.wheels, is_directory=True),
         )
 
     @property
     def lock(self) -> LockFile | None:
-        """Return the project's lock file, or None. The requirements.txt of a package is none: its metadata counts."""
+        """Return the lock file of the project, or of the script, or None.
+
+        The requirements.txt of a package is none: its metadata counts.
+        """
+        if self.script is not None:
+            return registry.find(self.script.parent, self.script)
         found = registry.find(self.project) if self.project else None
         if found is None or not (found.is_there and found.format.is_lock):
             return None
@@ -80,6 +90,8 @@ class Recipe:
             digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
         if lock := self.lock:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
+        if self.script:
+            digest.update(_files.content(self.script.with_name(f"{self.script.name}.lock")) or b"")
         for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels else ()):
             digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
         for source in self._sources():
@@ -93,11 +105,27 @@ class Recipe:
         named = [Path(each) for each in words if "/" in each or each.endswith(".whl")]
         lock = self.lock
         is_installed = self.project and not (lock and lock.format.is_loose)
-        return [*([self.project] if is_installed and self.project else []), *(each for each in named if each.exists())]
+        own = [self.project] if is_installed and self.project else []
+        named += _paths_in_block(self.script) if self.script else []
+        return [*own, *(each for each in named if each.exists())]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        said = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {
+            key: value for key, value in said.items() if (key, value) != ("script", None)
+        }  # as it was before there was one
+
+
+def _paths_in_block(script: Path) -> list[Path]:
+    """Return which directories and files of this machine a script's block names as sources."""
+    found: Any = script_block.settings(script_block.block(script))
+    for name in ("uv", "sources"):
+        found = found.get(name) if isinstance(found, dict) else None
+    sources = found.values() if isinstance(found, dict) else ()
+    each_one = (each for source in sources for each in (source if isinstance(source, list) else [source]))
+    paths = (each.get("path") for each in each_one if isinstance(each, dict))
+    return [script.parent / path for path in paths if isinstance(path, str)]
 
 
 def without_secrets(requirement: str) -> str:
