@@ -857,7 +857,8 @@ def wheel_of(wheels: Path, digit: str) -> Path:
     return path or next(wheels.glob("demo-1.0-*"))
 
 
-def test_other_wheels_of_the_same_size_and_changed_sources_are_seen(base, wheels, tmp_path):
+def test_other_wheels_of_the_same_size_and_changed_sources_are_seen(base, wheels, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_OFFLINE", "1")
     envs.create("web", "demo", wheels=wheels)
     before = wheel_of(wheels, "'one'").stat().st_size
     assert envs.create("web", "demo", wheels=wheels).changed

@@ -181,10 +181,11 @@ def _fill(
         visible = recipe.system_site_packages
         installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
         source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
-        if source and installer.uv:
-            source.append(
-                "--refresh"
-            )  # uv (seen in 0.13.9) takes what it unpacked of another wheel of that name and version
+        if installer.uv:
+            # uv (seen in 0.13.9) takes what it unpacked or built of another wheel or directory of that name and version.
+            source += (
+                ["--reinstall"] if recipe.wheels else [f"--reinstall-package={name}" for name in recipe.local_names()]
+            )
         if recipe.project is not None:
             hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
         if recipe.script is not None:

@@ -99,6 +99,15 @@ class Recipe:
                 digest.update(f"{path}\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
 
+    def local_names(self) -> list[str]:
+        """Return the names of packages that are built from sources on this machine, as far as they are known."""
+        found = list(_paths_in_block(self.script)) if self.script else []
+        if self.project:
+            pyproject = Pyproject.read(self.project)
+            name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
+            found += [name] if isinstance(name, str) and name else []
+        return found
+
     def _sources(self) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
         words = (each.partition("[")[0] for each in self.packages if "://" not in each)
@@ -106,7 +115,7 @@ class Recipe:
         lock = self.lock
         is_installed = self.project and not (lock and lock.format.is_loose)
         own = [self.project] if is_installed and self.project else []
-        named += _paths_in_block(self.script) if self.script else []
+        named += _paths_in_block(self.script).values() if self.script else ()
         return [*own, *(each for each in named if each.exists())]
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,15 +126,17 @@ class Recipe:
         }  # as it was before there was one
 
 
-def _paths_in_block(script: Path) -> list[Path]:
-    """Return which directories and files of this machine a script's block names as sources."""
+def _paths_in_block(script: Path) -> dict[str, Path]:
+    """Return which directories and files of this machine a script's block names as sources, by package."""
     found: Any = script_block.settings(script_block.block(script))
     for name in ("uv", "sources"):
         found = found.get(name) if isinstance(found, dict) else None
-    sources = found.values() if isinstance(found, dict) else ()
-    each_one = (each for source in sources for each in (source if isinstance(source, list) else [source]))
-    paths = (each.get("path") for each in each_one if isinstance(each, dict))
-    return [script.parent / path for path in paths if isinstance(path, str)]
+    paths: dict[str, Path] = {}
+    for name, said in found.items() if isinstance(found, dict) else ():
+        for each in said if isinstance(said, list) else [said]:
+            if isinstance(each, dict) and isinstance(each.get("path"), str):
+                paths[name] = script.parent / each["path"]
+    return paths
 
 
 def without_secrets(requirement: str) -> str:
