@@ -335,8 +335,11 @@ def _upgrade(
     from colab_env.named_env import building
 
     recorded = _receipt(place).recipe
-    recipe = replace(recorded, python=python or recorded.python).checked()
-    notes: list[str] = []
+    copy = place.directory / building.REQUIREMENTS
+    is_gone = recorded.requirements is not None and not recorded.requirements.exists()
+    kept = copy if is_gone and copy.is_file() else None
+    recipe = replace(recorded, python=python or recorded.python).checked(kept=kept)
+    notes = [f"{short(recorded.requirements)} is gone: what it said is taken"] if kept and recorded.requirements else []
 
     def decide(changes: list[VersionChange]) -> bool:
         is_taken = then(changes)
@@ -350,7 +353,7 @@ def _upgrade(
     def build() -> None:
         receipt = _receipt(place)
         added = dict.fromkeys((*receipt.added, *inventory.added(place.directory, receipt)))
-        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added), then=decide)
+        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added), copy=kept, then=decide)
 
     return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
 

@@ -39,8 +39,13 @@ class Recipe:
     kernel: bool = False
     script: Path | None = None
 
-    def checked(self) -> Recipe:
-        """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together."""
+    def checked(self, *, kept: Path | None = None) -> Recipe:
+        """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together.
+
+        A requirements file need not be there any more where a copy of it was `kept`.
+        """
+        if kept is not None and self.requirements is not None and not self.requirements.exists():
+            return replace(replace(self, requirements=None).checked(), requirements=self.requirements)
         if sum(map(bool, (self.packages, self.project, self.requirements))) > 1:
             msg = "a project, a requirements file and packages do not go together"
             raise UsageError(msg, hint="give one of them")
@@ -86,7 +91,7 @@ class Recipe:
         named = [self.project / name for name in _PROJECT_FILES] if self.project else []
         for path in named:
             digest.update(f"{path.name}\0".encode() + (_files.content(path) or b"") + b"\0")
-        if self.requirements:
+        if self.requirements and self.requirements.is_file():
             digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
         if lock := self.lock:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
