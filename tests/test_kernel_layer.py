@@ -24,6 +24,7 @@ from colab_env.jupyter import colab_layer
 from colab_env.kernel import try_registered
 from colab_env.locks import registry
 from colab_env.machine import Machine
+from colab_env.standalone import _remote
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3"), version="3.12.1", source="system")
 
@@ -175,3 +176,16 @@ def test_what_no_ipykernel_works_with_is_named_and_the_kernel_lives(machine: Pre
     assert re.search(r"in its kernel is prompt-toolkit 3\.\S+ and not 1\.0\.18", repr(registered))
     assert venv.versions(project / ".venv")["prompt-toolkit"] == "1.0.18"
     assert try_registered(Machine.detect(), "lesson").failure is None
+
+
+def test_all_of_the_package_can_be_named_inside_a_kernel(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(_remote, "_call", lambda *told, **options: asked.append((told, options)))
+    _remote.setup(python="3.12")
+    _remote.envs.create("web", "flask")
+    assert asked == [
+        (("colab_env.setup",), {"python": "3.12"}),
+        (("colab_env.envs.create", "web", "flask"), {}),
+    ]
+    assert not hasattr(_remote, "_private")
+    assert not hasattr(_remote.envs, "__len__")
