@@ -14,7 +14,7 @@ from small_wheels import write_wheel
 from test_installers import fill, git_repository, has_pip, library, uv_program
 
 from colab_env import planning, undoing
-from colab_env.errors import LockMismatchError, UsageError
+from colab_env.errors import LockMismatchError, NetworkError, UsageError
 from colab_env.locks import registry, uv_workspace
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
@@ -141,6 +141,27 @@ def test_a_package_of_an_explicit_index_is_never_its_namesake(machine, project, 
         fill(project, python=machine.python)
     assert owner(project)
     assert set(contents(project / ".venv")) == {"six-1.16.0", "idna-3.6"}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("named", [False, True])
+def test_a_mirror_that_is_not_reached_is_not_needed_for_files_of_known_hashes(machine, project, named):
+    mirror = "http://127.0.0.1:9/simple"
+    text = f'{HEAD}dependencies = ["six==1.16.0"]\n'
+    (project / "pyproject.toml").write_text(text)
+    uv(project, "lock")
+    lock = project / "uv.lock"
+    ours = lock.read_text().split('registry = "')[1].split('"')[0]
+    moved = re.sub(r'url = "[^"]+/', f'url = "{mirror}/', lock.read_text()).replace(ours, mirror)
+    lock.write_text(moved)
+    if named:
+        (project / "pyproject.toml").write_text(f'{text}[[tool.uv.index]]\nurl = "{mirror}"\ndefault = true\n')
+        with pytest.raises(NetworkError, match=r"127\.0\.0\.1: it refuses"):
+            fill(project, python=machine.python)
+        return
+    result = fill(project, python=machine.python)
+    assert set(contents(project / ".venv")) == {"six-1.16.0"}
+    assert any("files of the same hashes came from this machine's index" in note for note in result.notes)
 
 
 def _hash_of(tmp_path: Path) -> str:
