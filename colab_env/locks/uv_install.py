@@ -201,8 +201,6 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         return HashMismatchError(msg, hint=hint)
     if "No space left on device" not in text and (built := re.search(r"Failed to build `?([\w.-]+)", text)):
         hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
-        if "No file/folder found for package" in text:  # what poetry-core says
-            hint = "set `package-mode = false` under [tool.poetry] if the project is only an environment"
         msg = f"uv could not build {built[1]}:\n{_tail(text, built.start())}"
         return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if unfit := next((line for line in error.lines if _UNFIT in line), None):
