@@ -218,8 +218,9 @@ def decisive(text: str) -> str:
 
 
 def first_line(text: str) -> str:
+    """Return the first and the last line of a message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] if lines else "?"
+    return " … ".join(dict.fromkeys([lines[0][:160], lines[-1][:160]])) if lines else "?"
 
 
 if __name__ == "__main__":
