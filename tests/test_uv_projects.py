@@ -19,6 +19,7 @@ from colab_env.locks import registry, uv_workspace
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
 from colab_env.request import Request
+from colab_env.standalone._poetry import UVS
 
 HEAD = '[project]\nname = "lesson"\nversion = "0.1.0"\nrequires-python = ">=3.8"\n'
 
@@ -378,3 +379,17 @@ def test_poetry_add_goes_on_working_where_uv_has_resolved(machine, project):
     fill(project, python=machine.python)
     assert set(contents(project / ".venv")) >= {"idna-3.6", "six-1.16.0"}
     assert registry.find(project).format.name == "poetry.lock"
+
+
+@pytest.mark.network
+def test_poetry_add_says_what_to_type_where_poetry_cannot_read_the_project(machine, project):
+    project.rmdir()
+    library(project)
+    text = f'[project]\nname = "lesson"\ndynamic = ["version"]\n{BACKEND}'
+    (project / "pyproject.toml").write_text(text)
+    fill(project, python=machine.python)
+    add = [machine.data / "bin/poetry", "add", "--no-interaction", "six==1.16.0"]
+    done = subprocess.run(add, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"{UVS}\n")
+    assert (project / "pyproject.toml").read_text() == text
