@@ -9,7 +9,7 @@ from colab_standin import ColabRoot, Options, Share, real_google_colab, unavaila
 
 from colab_env.errors import UsageError
 from colab_env.hosts import HOSTS, PLAIN, detect
-from colab_env.interpreter_sources import require_known
+from colab_env.interpreter_sources import named
 from colab_env.machine import Machine
 from tests import hosts_page
 
@@ -44,12 +44,16 @@ def test_a_host_is_known_by_its_home() -> None:
     assert detect({}, Path("/home/studio-lab-user")).name == "sagemaker-studio-lab"
 
 
-def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KAGGLE_URL_BASE", "https://host")
     machine = Machine.detect()
-    assert (machine.host.name, machine.host.interpreter, machine.is_colab) == ("kaggle", "system", False)
+    assert (machine.host.name, named("auto", machine, project=tmp_path)[0], machine.is_colab) == (
+        "kaggle",
+        "system",
+        False,
+    )
     with pytest.raises(UsageError):
-        require_known("kaggle")
+        named("kaggle", machine, project=".")
 
 
 def test_a_variable_alone_makes_no_colab(monkeypatch: pytest.MonkeyPatch) -> None:
