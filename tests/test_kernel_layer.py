@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from packaging.version import Version
 
 import colab_env
 from colab_env import diagnose, pins, steps, venv
+from colab_env.errors import CommandError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.kernel import try_registered
@@ -87,6 +89,22 @@ def test_a_projects_own_ipython_and_ipykernel_come_before_the_pinned(short_versi
     ]
     usual, *_ = colab_layer.kernel_requirements(short_version, colab=colab)
     assert all("==" in each for each in usual.names if each.startswith("ipy") and "genutils" not in each)
+
+
+def test_what_google_colab_imports_is_left_out_one_by_one_where_it_fits_nothing() -> None:
+    tried: list[list[str]] = []
+
+    class Installer:
+        def install(self, names: list[str], **_: object) -> None:
+            tried.append([*names])
+            if "openai" in names:
+                raise CommandError("no solution")
+
+    packages = pins.Requirements(names=("requests", "openai", "gspread"), optional=True)
+    colab_layer._install(packages, Installer())  # type: ignore[arg-type]
+    assert tried == [["requests", "openai", "gspread"], ["requests"], ["openai"], ["gspread"]]
+    with pytest.raises(CommandError):
+        colab_layer._install(replace(packages, optional=False), Installer())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("table", [pins.KERNEL, pins.KERNEL_COLAB_NEWER])
