@@ -79,7 +79,19 @@ class _Adding:
 
     def all_to(self, group: Any) -> None:
         self._create(group)
-        for name in ("list", "path", "purge", "adopt", "rename", "upgrade", "history", "rollback", "diff", *_SHORT):
+        for name in (
+            "list",
+            "path",
+            "purge",
+            "adopt",
+            "rename",
+            "upgrade",
+            "history",
+            "rollback",
+            "diff",
+            "check",
+            *_SHORT,
+        ):
             self.one_to(group, name)
 
     def one_to(self, group: Any, name: str) -> None:
@@ -96,7 +108,7 @@ class _Adding:
     def _print(self, value: Any, arguments: argparse.Namespace) -> int:
         if value is None:
             return 0
-        return int(self._shown(value, arguments))
+        return int(self._shown(value, arguments)) or int(getattr(value, "exit_code", 0))
 
     def _create(self, group: Any) -> None:
         parser = self._add(
@@ -161,7 +173,11 @@ class _Adding:
             group, "upgrade", "make an environment anew; what runs goes on", _upgrade,
             example="env upgrade web --python 3.13",
         )  # fmt: skip
-        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("name", metavar="NAME", nargs="?")
+        parser.add_argument("--all", action="store_true", help="every one in which a version is newer")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="show which versions would change, and change nothing"
+        )
         parser.add_argument("--python", metavar="SPEC", help="another Python (default: what was asked for before)")
         _add_keep(parser)
         parser.add_argument("--force", action="store_true", help=argparse.SUPPRESS)  # needed once, and taken still
@@ -187,6 +203,14 @@ class _Adding:
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("first", metavar="A", type=int, nargs="?", help="default: the one before the current one")
         parser.add_argument("second", metavar="B", type=int, nargs="?", help="default: the current one")
+
+    def _check(self, group: Any) -> None:
+        parser = self._add(
+            group, "check", "compare environments with what was installed", _check, example="env check --deep"
+        )
+        parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+        parser.add_argument("--deep", action="store_true", help="read every file")
+        parser.add_argument("--repair", action="store_true", help="make anew what has problems")
 
     def _script(self, group: Any) -> None:
         parser = self._add(
@@ -215,9 +239,10 @@ def _add_keep(parser: Any) -> None:
 class _Lines(list[Any]):
     """Values that are shown one on a line, or `empty`."""
 
-    def __init__(self, values: Sequence[Any], empty: str = "there are no environments") -> None:
+    def __init__(self, values: Sequence[Any], empty: str = "there are no environments", *, exit_code: int = 0) -> None:
         super().__init__(values)
         self._empty = empty
+        self.exit_code = exit_code
 
     def __str__(self) -> str:
         return "\n".join(map(repr, self)) or self._empty
@@ -270,7 +295,8 @@ def _run(arguments: argparse.Namespace) -> Any:
     if arguments.program is None:
         msg = "a NAME and a PROGRAM are needed"
         raise UsageError(msg, hint="colab-env run NAME PROGRAM [ARGUMENT...]")
-    envs.run(arguments.name, arguments.program, *arguments.rest, **options)
+    with _report.screen(_report.Silent() if arguments.quiet else _report.choose_screen()):
+        envs.run(arguments.name, arguments.program, *arguments.rest, **options)
 
 
 def _purge(arguments: argparse.Namespace) -> Any:
@@ -296,9 +322,30 @@ def _rename(arguments: argparse.Namespace) -> Any:
 
 def _upgrade(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
+    from colab_env.errors import UsageError
 
-    options = {key: getattr(arguments, key) for key in ("python", "keep", "base")}
+    if arguments.all is not (arguments.name is None):
+        msg = "one NAME is needed, or --all"
+        raise UsageError(msg, hint="colab-env env upgrade NAME")
+    if arguments.all:
+        if arguments.python or arguments.keep is not None:
+            msg = "--python and --keep are for one NAME"
+            raise UsageError(msg, hint="say which environment is meant")
+        found = envs.upgrade_all(dry_run=arguments.dry_run, base=arguments.base)
+        failed = [each for each in found if each.error]
+        code = failed[0].error.exit_code if failed and failed[0].error else 0
+        # Without --json the screen has shown the others' lines already.
+        return _Lines(found if arguments.json else failed, exit_code=code) if arguments.json or failed else None
+    options = {key: getattr(arguments, key) for key in ("python", "keep", "dry_run", "base")}
     return _result(envs.upgrade(arguments.name, **options), arguments)
+
+
+def _check(arguments: argparse.Namespace) -> Any:
+    from colab_env import envs
+    from colab_env.errors import DamagedError
+
+    found = envs.check(*arguments.names, deep=arguments.deep, repair=arguments.repair, base=arguments.base)
+    return _Lines(found, exit_code=DamagedError.exit_code if any(each.problems for each in found) else 0)
 
 
 def _history(arguments: argparse.Namespace) -> Any:

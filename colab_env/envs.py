@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from colab_env import _files, _process
-from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, ScriptError, UsageError
+from colab_env.errors import (
+    BrokenEnvironmentError,
+    ColabEnvError,
+    NoSuchEnvironmentError,
+    NoSuchProgramError,
+    ScriptError,
+    UsageError,
+)
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory, processes, scripts
-from colab_env.named_env.inventory import Build, EnvironmentInfo, NamedEnvironment, Receipt, VersionChange
+from colab_env.named_env.inventory import Build, EnvironmentInfo, NamedEnvironment, Receipt, Upgraded, VersionChange
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import StepResult, short
 from colab_env.step import RUNNING, Artifact, Step
 
+if TYPE_CHECKING:
+    from colab_env.named_env.checking import CheckedEnvironment
+
 Base = str | Path | None
+_PIP = ("pip", "pip3")
 
 
 def create(
@@ -63,13 +75,27 @@ def create(
     def check() -> str | None:
         return fault() or _keep_to_do(place, keep)
 
+    notes: list[str] = []
+
     def build() -> None:
+        receipt = place.receipt
+        is_same = receipt is not None and receipt.inputs == asked.digest()
         if keep is not None and fault() is None:
             builds.set_keep(place, keep)
+        elif receipt is not None and is_same and place.was_moved(receipt):
+            builds.settle(place)
         else:
+            notes.extend(_lost(place))
             building.build(place, asked, machine=machine, keep=keep)
 
-    return _step("create", place, machine=machine, check=check, build=build)
+    return _step("create", place, machine=machine, check=check, build=build, notes=notes)
+
+
+def _lost(place: NamedEnvironment) -> Iterator[str]:
+    """Say what a build that is made from a recipe alone has no longer."""
+    receipt = place.receipt
+    if receipt is not None and (names := (*receipt.added, *inventory.added(place.directory, receipt))):
+        yield f"what somebody had added is not in it: {', '.join(names)} (`env rollback {place.name}` goes back to it)"
 
 
 def list_environments(*, base: Base = None, measure: bool = False) -> list[EnvironmentInfo]:
@@ -102,11 +128,20 @@ def environ(name: str, *, base: Base = None) -> dict[str, str]:
 def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
     """Become a program of the environment: the same process and terminal, its own signals and exit code.
 
-    PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`.
+    PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`. pip comes when it is run for the first time.
     """
     place = _find(name, base)
     directory = place.directory  # read once: the name may stand for another build a moment later
-    found = place.program(program, directory=directory)
+    try:
+        found = place.program(program, directory=directory)
+    except NoSuchProgramError:
+        if program not in _PIP:
+            raise
+        from colab_env.named_env import building
+
+        building.add_pip(place, machine=Machine.detect())
+        directory = place.directory
+        found = place.program(program, directory=directory)
     environ = _activated(directory, name, Machine.detect().environ, keep_pythonpath=keep_pythonpath)
     _process.become(found, arguments, environ)
 
@@ -239,26 +274,94 @@ def upgrade(
     *,
     python: str | None = None,
     keep: int | None = None,
+    dry_run: bool = False,
     force: bool = False,  # noqa: ARG001
     base: Base = None,
 ) -> StepResult:
     """Make an environment anew: newest packages, or the lock as it is now, and another `python` if given.
 
     It is the next build, verified, and the name stands for it in one instant; whatever fails leaves the one that is there.
-    What runs goes on in the build that it was started from (`force`, which was needed for that, is taken and does nothing).
-    Raises as `create` does; `keep` is as there.
+    What somebody has added with pip is installed too. What runs goes on in the build that it was started from (`force`,
+    which was needed for that, is taken and does nothing). The result's notes say which versions have changed; with
+    `dry_run`, the build is made, verified, and removed again. Raises as `create` does; `keep` is as there.
     """
+    _check_keep(keep)
+    machine, place = Machine.detect(), _find(name, base)
+    return _upgrade(place, python=python, keep=keep, then=lambda _: not dry_run, machine=machine)
+
+
+def upgrade_all(*, dry_run: bool = False, base: Base = None) -> list[Upgraded]:
+    """Upgrade every environment that this account may change, one after the other; one that fails stays, and stops no other.
+
+    A build in which no version has changed is removed again, so that the way back leads to other versions.
+    """
+    machine = Machine.detect()
+    found = []
+    for place in inventory.everything(base_dirs.bases(machine, base)):
+        if os.access(place.base, os.W_OK):
+            healthy = place.health_check() is None
+            is_wanted = functools.partial(_is_wanted, dry_run=dry_run, healthy=healthy)
+            try:
+                result = _upgrade(place, python=None, keep=None, then=is_wanted, machine=machine)
+                found.append(Upgraded(name=place.name, result=result))
+            except ColabEnvError as error:
+                found.append(Upgraded(name=place.name, error=error))
+    return found
+
+
+def _is_wanted(changes: list[VersionChange], *, dry_run: bool, healthy: bool) -> bool:
+    return not dry_run and (bool(changes) or not healthy)
+
+
+def _upgrade(
+    place: NamedEnvironment,
+    *,
+    python: str | None,
+    keep: int | None,
+    then: Callable[[list[VersionChange]], bool],
+    machine: Machine,
+) -> StepResult:
     from colab_env.named_env import building
 
-    machine, place = Machine.detect(), _find(name, base)
     recorded = _receipt(place).recipe
     recipe = replace(recorded, python=python or recorded.python).checked()
-    _check_keep(keep)
+    notes: list[str] = []
+
+    def decide(changes: list[VersionChange]) -> bool:
+        is_taken = then(changes)
+        notes.extend(repr(each).strip() for each in changes)
+        if not changes:
+            notes.append("no version has changed")
+        if not is_taken:
+            notes.append("it stays as it is")
+        return is_taken
 
     def build() -> None:
-        building.build(place, recipe, machine=machine, keep=keep)
+        receipt = _receipt(place)
+        added = dict.fromkeys((*receipt.added, *inventory.added(place.directory, receipt)))
+        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added), then=decide)
 
-    return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build)
+    return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
+
+
+def check(*names: str, deep: bool = False, repair: bool = False, base: Base = None) -> list[CheckedEnvironment]:
+    """Compare environments, by default all, with what was installed: by their receipts, or `deep`, every file by its content.
+
+    What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it.
+    """
+    from colab_env.named_env import checking
+
+    machine = Machine.detect()
+    bases = base_dirs.bases(machine, base)
+    places = [_find_any(name, base) for name in names] if names else list(inventory.everything(bases))
+    found = []
+    for place in places:
+        checked = checking.check(place, machine=machine, deep=deep)
+        if repair and checked.problems:
+            _upgrade(place, python=None, keep=None, then=lambda _: True, machine=machine)
+            checked = checking.check(place, machine=machine, deep=deep)
+        found.append(checked)
+    return found
 
 
 def history(name: str, *, base: Base = None) -> list[Build]:
@@ -333,6 +436,7 @@ def _step(
     machine: Machine,
     check: Callable[[], str | None] = lambda: None,
     build: Callable[[], None] = lambda: None,
+    notes: list[str] | None = None,
 ) -> StepResult:
     from colab_env.named_env import moving
 
@@ -355,6 +459,7 @@ def _step(
         check=check,
         build=swept_build,
         describe=describe,
+        notes=[] if notes is None else notes,
         recorded=False,  # it goes by `purge`, and `undo` leaves it alone
     )
     with _files.readable_to_all() if base_dirs.is_systems(place.base) else contextlib.nullcontext():

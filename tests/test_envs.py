@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -726,7 +727,8 @@ def as_first_version(web: Path) -> Path:
     content.write(build, content.Survey(build).content({}))
     (build / "colab-env-build").unlink()
     receipt = json.loads((build / "colab-env.json").read_text())
-    (build / "colab-env.json").write_text(json.dumps({key: receipt[key] for key in receipt if key != "sum"}))
+    later = ("sum", "path", "follows", "keep", "added")
+    (build / "colab-env.json").write_text(json.dumps({key: receipt[key] for key in receipt if key not in later}))
     build.rename(web)
     (web.parent / ".builds/web").rmdir()
     (web.parent / ".builds").rmdir()
@@ -845,6 +847,173 @@ def test_root_reads_no_configuration_of_anybody_else(home, command, monkeypatch)
     assert base_dirs.bases(Machine.detect()) == base_dirs.default(Machine.detect())
     assert base_dirs.keep(Machine.detect()) == 1
     assert "/srv/mine" not in command("run", "web", "demo").stderr
+
+
+# what it was made of, and what came later
+
+
+def wheel_of(wheels: Path, digit: str) -> Path:
+    path = write_wheel(wheels, "demo", "1.0", code=DEMO.replace("version", digit), programs=["demo"], needs=["other"])
+    return path or next(wheels.glob("demo-1.0-*"))
+
+
+def test_other_wheels_of_the_same_size_and_changed_sources_are_seen(base, wheels, tmp_path):
+    envs.create("web", "demo", wheels=wheels)
+    before = wheel_of(wheels, "'one'").stat().st_size
+    assert envs.create("web", "demo", wheels=wheels).changed
+    assert wheel_of(wheels, "'two'").stat().st_size == before
+    assert envs.create("web", "demo", wheels=wheels).changed
+    assert output(base / "web/bin/demo") == "two"
+
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
+    (project / "src/x.py").write_text("one\n")
+    first = Recipe(project=project).digest()
+    for ignored in (".venv/lib/y.py", "build/x.py", "src/__pycache__/x.pyc", "x.egg-info/PKG-INFO", "env/pyvenv.cfg"):
+        (project / ignored).parent.mkdir(parents=True, exist_ok=True)
+        (project / ignored).touch()
+    os.mkfifo(project / "pipe")
+    assert Recipe(project=project).digest() == first
+    (project / "src/x.py").write_text("two\n")
+    assert Recipe(project=project).digest() != first
+    one = Recipe(packages=(str(project),)).digest()
+    (project / "src/x.py").write_text("six\n")
+    assert Recipe(packages=(str(project),)).digest() != one
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_base_that_was_moved_or_copied_is_put_right_without_being_made_again(web, wheels, command, how, monkeypatch):
+    there = web.parent.with_name("elsewhere")
+    if how == "moved":
+        web.parent.rename(there)
+    else:
+        subprocess.run(["cp", "-a", web.parent, there], check=True)
+    monkeypatch.setenv("COLAB_ENV_BASE", str(there))
+    assert f"it was moved here from {web.parent}/.builds/web/1" in listed("web").health
+    monkeypatch.setattr(building, "build", lambda *_, **__: 1 / 0)
+    assert "it was moved here" in envs.create("web", "demo", wheels=wheels).reason
+    assert listed("web").health is None
+    assert command("run", "web", "demo").stdout == "1.0\n"
+    assert (there / "web/bin/demo").read_text().startswith(f"#!{there}/.builds/web/2/bin/python\n")
+    assert envs.create("web", "demo", wheels=wheels).action == "already there"
+    assert content.Survey(there / "web").differences(content.read(there / "web")) == []
+
+
+def test_a_base_behind_a_link_was_not_moved(web, tmp_path):
+    (tmp_path / "linked").symlink_to(web.parent)
+    assert [each.health for each in envs.list_environments(base=tmp_path / "linked")] == [None]
+
+
+def test_pip_comes_when_it_is_run_and_what_it_adds_is_kept_or_named(base, wheels, command, tmp_path):
+    envs.create("miku", wheels=wheels)
+    assert envs.history("miku")[0].packages == ()
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("demo\n")
+    offline = ("--no-index", "--find-links", str(wheels), "--disable-pip-version-check", "--root-user-action=ignore")
+    installed = command("run", "miku", "pip", "install", *offline, "-r", str(requirements))
+    assert installed.returncode == 0, installed.stderr
+    assert command("run", "miku", "demo").stdout == "1.0\n"
+    assert command("run", "miku", "pip", "--version").stdout.startswith("pip ")
+    assert command("run", "miku", "pipx").returncode == 127
+
+    envs.create("miku", wheels=wheels, keep=2)
+    assert command("run", "miku", "demo").stdout == "1.0\n"
+    (result, receipt) = envs.create("miku", "other", wheels=wheels), NamedEnvironment(name="miku", base=base).receipt
+    assert "what somebody had added is not in it: demo, pip" in result.notes[0]
+    assert receipt.added == ()
+    assert command("run", "miku", "demo").returncode == 127
+    envs.rollback("miku")
+    assert command("run", "miku", "demo").stdout == "1.0\n"
+
+
+def test_an_upgrade_installs_what_somebody_has_added(web, wheels, command):
+    write_wheel(wheels, "extra", "1.0", programs=["extra"], code=DEMO, needs=["third"])
+    write_wheel(wheels, "third", "1.0")
+    site = next(web.glob("lib/*/site-packages"))
+    for name in ("extra", "third"):
+        (site / f"{name}-1.0.dist-info").mkdir()
+    (site / "extra-1.0.dist-info/REQUESTED").touch()
+    assert command("run", "web", "extra").returncode == 127
+    for number in (2, 3):
+        envs.upgrade("web")
+        assert command("run", "web", "extra").stdout == "1.0\n"
+        assert NamedEnvironment(name="web", base=web.parent).receipt.added == ("extra",)
+        assert web.resolve().name == str(number)
+
+
+def test_an_upgrade_says_what_changes_and_a_dry_run_changes_nothing(web, wheels):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    result = envs.upgrade("web", dry_run=True)
+    assert result.notes == ("demo 1.0 → 2.0", "- other 1.0", "it stays as it is")
+    assert (versions(web), tree(web.parent / ".builds/web")) == (["1.0"], ["1"])
+    assert envs.upgrade("web").notes == ("demo 1.0 → 2.0", "- other 1.0")
+    assert versions(web) == ["2.0"]
+
+
+def test_all_are_upgraded_and_one_that_cannot_be_stops_no_other(web, wheels, command, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("demo\n")
+    for name in ("gone", "xeb"):
+        envs.create(name, requirements=requirements, wheels=wheels)
+    requirements.unlink()
+    envs.create("zeb", "other", wheels=wheels)
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    _files.remove(next((web.parent / "xeb").glob("lib/*/site-packages/other-1.0.dist-info")))
+    done = command("env", "upgrade", "--all", "--dry-run")
+    assert done.returncode == 2
+    assert "'gone' stays as it is: there is no file" in done.stdout
+    assert versions(web) == ["1.0"]
+    shown = {each["name"]: each for each in json.loads(command("env", "upgrade", "--all", "--json").stdout)}
+    assert {name: (each["error"] or {}).get("error") for name, each in shown.items()} == {
+        "gone": "UsageError",
+        "web": None,
+        "xeb": "UsageError",
+        "zeb": None,
+    }
+    assert versions(web) == ["2.0"]
+    assert shown["zeb"]["result"]["notes"] == ["no version has changed", "it stays as it is"]
+    assert [each.number for each in envs.history("zeb")] == [1]
+    for words in ((), ("web", "--all"), ("--all", "--python", "3.12")):
+        assert command("env", "upgrade", *words).returncode == 2
+
+
+def test_check_finds_what_is_damaged_and_repairs_it(web, wheels, command):
+    envs.create("other", "other", wheels=wheels)
+    assert [each.problems for each in envs.check(deep=True)] == [(), ()]
+    module = next(web.glob("lib/*/site-packages/demo.py"))
+    text = module.read_text()
+    module.write_text(text.replace("print", "write"))
+    assert envs.check("web")[0].problems == ()
+    (found,) = envs.check("web", deep=True)
+    assert ["demo.py has changed" in problem for problem in found.problems] == [True]
+    answer = command("env", "check", "--deep")
+    assert answer.returncode == 28
+    assert "✓ other" in answer.stdout
+    assert "1 problem\n" in answer.stdout
+    assert command("env", "check", "web", "--json").returncode == 0
+    (repaired,) = envs.check("web", deep=True, repair=True)
+    assert repaired.problems == ()
+    assert versions(web) == ["1.0"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_changed_in_a_package_is_found(web, seed):
+    chance = random.Random(seed)
+    site = next(web.resolve().glob("lib/*/site-packages"))
+    path = chance.choice([path for path in sorted(site.rglob("*")) if path.is_file() and path.suffix != ".pyc"])
+    path.write_bytes(path.read_bytes() + b" ") if chance.random() < 0.5 else path.unlink()
+    (found,) = envs.check("web", deep=True)
+    assert path.name in "".join(found.problems) or path.parent.name.removesuffix(".dist-info") in "".join(
+        found.problems
+    )
+
+
+def test_what_was_added_is_said_by_check(web):
+    site = next(web.glob("lib/*/site-packages"))
+    (site / "extra-1.0.dist-info").mkdir()
+    (site / "other-1.0.dist-info").rename(site / "other-1.1.dist-info")
+    assert envs.check("web")[0].added == ("extra 1.0", "other 1.0 → 1.1")
 
 
 # environments for everybody

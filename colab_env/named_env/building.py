@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _state, content, index, system, uv
+from colab_env import _files, _process, _report, _state, content, index, system, uv
 from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks.installing import Selection, Target
 from colab_env.named_env import base_dirs, builds, kernels
-from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size
+from colab_env.named_env.inventory import (
+    MadeFrom,
+    NamedEnvironment,
+    Receipt,
+    VersionChange,
+    packages,
+    size,
+    version_changes,
+)
 from colab_env.results import short
+from colab_env.step import changing
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
@@ -27,11 +36,20 @@ Hashes = Mapping[str, Collection[str]]
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
-def build(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: int | None = None) -> None:
+def build(
+    place: NamedEnvironment,
+    recipe: Recipe,
+    *,
+    machine: Machine,
+    keep: int | None = None,
+    added: tuple[str, ...] = (),
+    then: Callable[[list[VersionChange]], bool] = lambda _: True,
+) -> None:
     """Make the next build, verify it, and let the name stand for it; what runs goes on in the build that it was started from.
 
-    Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on. Raises NotOursError
-    where the name is anybody else's.
+    Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on; what somebody has
+    `added` by hand is installed too. `then` gets what has changed, and says whether the build is to be the current one, or to
+    go again. Raises NotOursError where the name is anybody else's.
     """
     builds.take_in(place)
     everybodys = base_dirs.is_systems(place.base)
@@ -40,12 +58,18 @@ def build(place: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: in
     path = place.build(number)
     try:
         with _files.replacing(path):
-            hashes = _fill(path, recipe, python=python, machine=machine, prompt=place.name)
+            hashes = _fill(path, recipe, python=python, machine=machine, prompt=place.name, added=added)
             if everybodys:
                 _open_to_all(place, path)
             kept = builds.recorded_keep(place) if keep is None else keep
-            write_receipt(path, recipe, python=python, hashes=hashes, number=number, follows=before, keep=kept)
+            write_receipt(
+                path, recipe, python=python, hashes=hashes, number=number, follows=before, keep=kept, added=added
+            )
         try:
+            changes = version_changes(packages(place.directory) if before else [], packages(path))
+            if not then(changes):
+                _files.remove(path)
+                return
             with builds.pointed(place, number):
                 kernels.register(place, machine=machine)
         except BaseException:
@@ -113,6 +137,7 @@ def write_receipt(
     hashes: Hashes = MappingProxyType({}),
     follows: int | None = None,
     keep: int | None = None,
+    added: tuple[str, ...] = (),
 ) -> None:
     """Mark a build as ours and complete; `hashes` are those that its lock file locks names by."""
     builds.mark(path, number)
@@ -125,6 +150,8 @@ def write_receipt(
         created=time.time(),
         follows=follows,
         keep=keep,
+        added=added,
+        path=path,
     )
     content.write(path, content.Survey(path).content(hashes))
     _state.complete(path, receipt)
@@ -142,7 +169,9 @@ def verify(path: Path, *, machine: Machine, alone: bool = True) -> None:
         raise BrokenEnvironmentError(msg, hint="nothing was changed") from error
 
 
-def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str) -> Hashes:
+def _fill(
+    path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str, added: tuple[str, ...] = ()
+) -> Hashes:
     """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by."""
     installer = _installer(machine, path)
     hashes: dict[str, Collection[str]] = {}
@@ -152,10 +181,15 @@ def _fill(path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, 
         visible = recipe.system_site_packages
         installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
         source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
+        if source and installer.uv:
+            source.append(
+                "--refresh"
+            )  # uv (seen in 0.13.9) takes what it unpacked of another wheel of that name and version
         if recipe.project is not None:
             hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
-        elif wanted := ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages):
-            installer.install([*source, *wanted], python=path / "bin/python")
+        wanted = ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages)
+        if wanted or added:
+            installer.install([*source, *wanted, *added], python=path / "bin/python")
 
     content.prove(path, install, unpacked=installer)
     kernelspec.write_ipython_config(path)
@@ -181,6 +215,20 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Mach
         options=("--compile-bytecode", *source),
     )
     return lock.format.install(lock, Selection(), target=target)
+
+
+def add_pip(place: NamedEnvironment, *, machine: Machine) -> None:
+    """Put pip into an environment, for somebody who runs it: Python's own where it has one, else from the index."""
+    with changing("create", machine, place.lock, recorded=False), _report.screen():
+        python = place.directory / "bin/python"
+        if (python.parent / "pip").is_file():
+            return  # another run was quicker
+        with _report.activity(f"Putting pip into the environment {place.name!r}"):
+            try:
+                argv: list[str | Path] = [python, "-I", "-m", "ensurepip", "--default-pip"]
+                _process.run(argv, environ=_process.child_environ(machine.environ))
+            except CommandError:  # Debian leaves it out
+                _installer(machine, place.directory).install(["pip"], python=python)
 
 
 def _installer(machine: Machine, path: Path) -> WheelInstaller:

@@ -148,7 +148,23 @@ def copy_in(
             digests = {path: content.digest(copied / path) for path in rewritten}
             content.write(copied, replace(said, others={**said.others, **digests}))
         mark(copied, number)
+        if (receipt := _state.receipt(copied, Receipt)) is not None:
+            _state.write(copied / _files.RECEIPT, replace(receipt, path=target))
         _files.move(copied, target)
+
+
+def settle(place: NamedEnvironment) -> None:
+    """Make a build of the current one, which was moved here, and let it say where it is. Nothing is installed."""
+    receipt, number = place.receipt, next_number(place)
+    if receipt is None or receipt.path is None:
+        return
+    copy_in(place.directory, place, number, prompt=(place.name,) * 2, also={receipt.path: place.build(number)})
+    copied = place.build(number)
+    _state.complete(copied, replace(receipt, path=copied, follows=place.current))
+    if place.current is None:
+        exchange(place, number)
+    else:
+        _point(place, number)
 
 
 def superfluous(place: NamedEnvironment, *, keep: int) -> list[int]:

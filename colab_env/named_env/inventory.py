@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from colab_env import _files, _state
-from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
+from colab_env.errors import BrokenEnvironmentError, ColabEnvError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.named_env.names import check_environment_name, suggest
-from colab_env.named_env.recipe import Recipe
-from colab_env.results import short
+from colab_env.named_env.recipe import Recipe, without_secrets
+from colab_env.results import StepResult, short
 
 NOT_OURS = "colab-env did not make it"
 UNFINISHED = "it is unfinished: making it was interrupted"
@@ -50,6 +50,10 @@ class Receipt:
     """The build whose place this one took."""
     keep: int | None = None
     """How many earlier builds stay, where somebody has said so for this environment."""
+    added: tuple[str, ...] = ()
+    """What somebody has added to earlier builds with pip, as requirements: `upgrade` installs it too."""
+    path: Path | None = None
+    """Where it was made, which its programs say; a version before there were builds did not write it down."""
     moved_from: Path | None = None
     """Where it was before a `rename` or an `adopt` that has not come to its end; `moved_id` tells that directory."""
     moved_id: str | None = None
@@ -132,17 +136,18 @@ class NamedEnvironment:
     def fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
         """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
         try:
-            return self._fault(receipt, there)
+            closed = self._closed()
+            return f"this account may not read {closed}" if closed else self._fault(receipt, there)
         except PermissionError as error:
             return f"this account may not read {error.filename}"
 
     def _fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
-        if closed := self._closed():
-            return f"this account may not read {closed}"
         if receipt is None:
             return UNFINISHED if self.is_unfinished() else self._unreadable() or self._lost() or NOT_OURS
         if not (self.path / "pyvenv.cfg").is_file():
             return "its pyvenv.cfg is gone"
+        if self.was_moved(receipt):
+            return f"it was moved here from {receipt.path}, which its programs still say"
         if not self.python.is_file():
             return f"its Python is gone: {receipt.python.real}"
         if (real := os.path.realpath(self.python)) != str(receipt.python.real):
@@ -151,6 +156,11 @@ class NamedEnvironment:
 
     def _unreadable(self) -> str | None:
         return None if self.is_foreign_link else _state.fault(self.path / _files.RECEIPT, Receipt)
+
+    def was_moved(self, receipt: Receipt) -> bool:
+        """Say whether somebody has moved or copied it here, with its base."""
+        made, now = receipt.path, self.directory
+        return made is not None and made != now and os.path.realpath(made) != os.path.realpath(now)
 
     def _closed(self) -> Path | None:
         directories = (self.builds.parent, self.builds, self.directory)
@@ -224,6 +234,27 @@ class Build:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgraded:
+    """What came of one environment when all were upgraded: the `result`, or the `error` for which it stays as it is."""
+
+    name: str
+    result: StepResult | None = None
+    error: ColabEnvError | None = None
+
+    def __repr__(self) -> str:
+        return repr(self.result) if self.error is None else f"✗ {self.name!r} stays as it is: {self.error}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        error = self.error and {
+            "error": type(self.error).__name__,
+            "message": self.error.message,
+            "hint": self.error.hint,
+        }
+        return {"name": self.name, "result": self.result and self.result.as_dict(), "error": error}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,6 +382,19 @@ def version_changes(before: Sequence[str], after: Sequence[str]) -> list[Version
 def _in_use(processes: Sequence[Process]) -> str:
     used = "; ".join(f"{each.pid} {each.command}" for each in processes)
     return f", in use by {used}" if used else ""
+
+
+def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
+    """Return what somebody has asked pip for in an environment since it was made, as requirements."""
+    made = {each.rpartition("-")[0] for each in receipt.packages}
+    found = []
+    for info in sorted(directory.glob("lib/python3*/site-packages/*.dist-info")):
+        name = info.name.removesuffix(".dist-info").rpartition("-")[0]
+        if name not in made and (info / "REQUESTED").exists():  # else it came with another one
+            said = _files.read_json(info / "direct_url.json")
+            url = said.get("url") if isinstance(said, dict) else None
+            found.append(without_secrets(f"{name} @ {url}") if isinstance(url, str) else name)
+    return tuple(found)
 
 
 def pluralize(count: int) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files
+from colab_env import _files, content
 from colab_env.errors import UsageError
 from colab_env.locks import registry
 from colab_env.locks.lock_format import LockFile
@@ -17,6 +19,7 @@ from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
 _SECRET = re.compile(r"(?<=://)[^/\s]+@|(?<=\S)\?[^\s#]*(?=$|[\s#])")
+_OF_TOOLS = {"__pycache__", "build", "dist", "node_modules", "venv"}
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 
@@ -58,7 +61,7 @@ class Recipe:
 
     def recorded(self) -> Recipe:
         """Return it as a receipt has it, which everybody may read: without the names, passwords and queries in addresses."""
-        return replace(self, packages=tuple(_SECRET.sub("", each) for each in self.packages))
+        return replace(self, packages=tuple(map(without_secrets, self.packages)))
 
     def specifier(self) -> str:
         """Return which Python is asked for, here or in the project."""
@@ -77,13 +80,41 @@ class Recipe:
             digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
         if lock := self.lock:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
-        for path in sorted(self.wheels.iterdir()) if self.wheels and self.wheels.is_dir() else ():
-            digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+        for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels else ()):
+            digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
+        for source in self._sources():
+            for path in [source] if source.is_file() else _source_files(source):
+                digest.update(f"{path}\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
+
+    def _sources(self) -> list[Path]:
+        """Return what is installed from this machine: the project itself, and what is named by its path."""
+        words = (each.partition("[")[0] for each in self.packages if "://" not in each)
+        named = [Path(each) for each in words if "/" in each or each.endswith(".whl")]
+        lock = self.lock
+        is_installed = self.project and not (lock and lock.format.is_loose)
+        return [*([self.project] if is_installed and self.project else []), *(each for each in named if each.exists())]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+def without_secrets(requirement: str) -> str:
+    """Return a requirement without the name, password and query in its address."""
+    return _SECRET.sub("", requirement)
+
+
+def _source_files(directory: Path) -> Iterator[Path]:
+    """Give the files of a project that something may be built from, but for what tools leave there."""
+    for parent, directories, names in os.walk(directory):
+        directories[:] = sorted(each for each in directories if not (each.startswith(".") or each in _OF_TOOLS))
+        directories[:] = [each for each in directories if not each.endswith(".egg-info")]
+        if "pyvenv.cfg" in names and Path(parent) != directory:
+            directories.clear()
+            continue
+        found = (Path(parent, name) for name in sorted(names) if not name.endswith((".pyc", ".ipynb")))
+        yield from filter(Path.is_file, found)
 
 
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:
