@@ -14,6 +14,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -116,7 +117,9 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
     poetry = Path(environ["COLAB_ENV_HOME"]) / "bin/poetry"
     if project.format == "poetry.lock" and not poetry.is_file():
         run([*TOOL, "install-poetry", "--quiet"], place, environ)
-    commands = OWN[project.format].format(python=shlex.quote(str(python or "3.12")), poetry=shlex.quote(str(poetry)))
+    commands = OWN[project.format].format(
+        python=shlex.quote(str(python or shutil.which("python3.12") or sys.executable)), poetry=shlex.quote(str(poetry))
+    )
     environ = {
         **environ,
         "VIRTUAL_ENV": str(place / ".venv"),
@@ -215,8 +218,9 @@ def decisive(text: str) -> str:
 
 
 def first_line(text: str) -> str:
+    """Return the first and the last line of a message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] if lines else "?"
+    return " … ".join(dict.fromkeys([lines[0][:160], lines[-1][:160]])) if lines else "?"
 
 
 if __name__ == "__main__":

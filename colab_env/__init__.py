@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "caches": ("cache_key", "cache_list", "cache_prune", "cache_verify"),
     "diagnose": ("check_kernel", "kernels", "status"),
+    "live_proof": (),  # so is this: colab_env.live_proof.page()
     "machine_report": ("doctor",),
     "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),

@@ -90,7 +90,7 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
     text = "\n".join(lines)
     if not _FOUND_NONE.search(text) or "the provided package locations" in text:  # uv's words where it asks no index
         return None
-    url = next((environ[name] for name in _ADDRESSES if environ.get(name)), None) or _default()
+    url = next((environ[name] for name in _ADDRESSES if environ.get(name)), None) or default_url()
     title = _download.sign_in_page(f"{url.rstrip('/')}/pip/") if url else None
     if title is None:
         return None
@@ -102,7 +102,7 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
 
 def is_default(url: str) -> bool:
     """Say whether an address is that of the index that pip uses without settings, by its name of today or of before 2018."""
-    known = urlsplit(_default() or "").hostname
+    known = urlsplit(default_url() or "").hostname
     try:
         host = (urlsplit(url).hostname or "").removeprefix("www.")
     except ValueError:  # no address
@@ -110,8 +110,8 @@ def is_default(url: str) -> bool:
     return known is not None and host in (known, known.replace("pypi.", "pypi.python."))
 
 
-def _default() -> str | None:
-    # What pip and uv use without settings; pip knows the address.
+def default_url() -> str | None:
+    """Return the simple index that pip and uv use without settings, or None: pip knows the address."""
     try:
         from pip._internal.models.index import PyPI
     except ImportError:

@@ -10,9 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import choice, interpreters
+from colab_env import choice, interpreters, venv
 from colab_env.errors import UsageError
 from colab_env.part import Part
+from colab_env.request import PREFIX, project_directory
 from colab_env.results import StepResult
 from colab_env.step import changing
 
@@ -108,13 +109,32 @@ def _defined_in(names: dict[str, object]) -> Iterator[InterpreterSource]:
             yield value()
 
 
-def require_known(interpreter: str) -> str:
-    """Return the name of a source, or "auto". Raises UsageError for what is none."""
+def named(
+    interpreter: str,
+    machine: Machine,
+    *,
+    project: str | Path,
+    python: str | None = None,
+    prefix: str | Path = PREFIX,
+    defaults: bool = False,
+) -> tuple[str, str | Path]:
+    """Return the name of the source, and the prefix of conda. Raises UsageError for what is no source.
+
+    "auto" is where the Python of the project's environment is from, unless another one is asked for or `defaults` count;
+    else what the service usually has.
+    """
     names = [name for each in all_sources() for name in each.names]
     if interpreter not in ("auto", *names):
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")
-    return interpreter
+    if interpreter != "auto":
+        return interpreter, prefix
+    receipt = None if python or defaults else venv.read_receipt(project_directory(project))
+    source = source_of(receipt.python, machine) if receipt else None
+    if receipt is None or source is None or source.home is not None or receipt.python.source not in names:
+        return machine.host.interpreter, prefix
+    is_usual = source.is_in_prefix and str(prefix) == PREFIX
+    return receipt.python.source, receipt.python.path.parents[1] if is_usual else prefix
 
 
 def source_for(request: Request) -> InterpreterSource:

@@ -16,7 +16,7 @@ POETRY_EXPORT_PLUGIN = "poetry-plugin-export==1.10.1"
 class Requirements:
     """Packages that are installed in one go: pip's `names`; `alone` means without what they depend on.
 
-    `optional` ones are left out where none fit.
+    `optional` ones are left out, one by one, where none fit.
     """
 
     names: tuple[str, ...]
@@ -50,11 +50,7 @@ COLAB_START = (
 COLAB_WIDGETS = Requirements(names=("ipywidgets==7.7.1", "anywidget<=0.11.0"), alone=True)
 # What google.colab imports when it is used: `auth`, `drive` and `html`; `sheets`; `ai`. The newest are Colab's own of August
 # 2026 (googlecolab/backend-info).
-COLAB_SERVICES = (
-    Requirements(names=("google-auth", "requests", "portpicker"), optional=True),
-    Requirements(names=("gspread",), optional=True),
-    Requirements(names=("openai",), optional=True),
-)
+COLAB_SERVICES = Requirements(names=("google-auth", "requests", "portpicker", "gspread", "openai"), optional=True)
 SERVICES_NEWEST = {
     "annotated-types": "0.8.0",
     "anyio": "4.14.2",

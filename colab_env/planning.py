@@ -44,12 +44,15 @@ def plan(
     Raises NoSuchPythonError, UsageError, ProjectFileError, or what reading the lock file raises.
     """
     machine = Machine.detect()
+    source, prefix = interpreter_sources.named(
+        interpreter, machine, project=project, python=python, prefix=prefix, defaults=defaults
+    )
     request = Request.read(
         project,
         machine,
         options=InstallOptions.from_arguments(lock=lock, extras=extras, groups=groups, keep=keep),
         python=python,
-        source=interpreter_sources.require_known(interpreter),
+        source=source,
         prefix=prefix,
         system_site_packages=system_site_packages,
         defaults=defaults,

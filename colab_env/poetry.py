@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.wheels import WheelInstaller
 
+NO_PACKAGE = "the project itself has no package to install; `package-mode = false` under [tool.poetry] says that"
 _OLDEST = (1, 3)  # whose plugins there are: poetry-plugin-export, poetry-plugin-pypi-mirror
 _LAUNCHER = Path(__file__).parent / "standalone" / "_poetry.py"
 _WRAPPER = """\
@@ -168,7 +169,17 @@ def install_project(
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
     old = (installed_version(machine) or "").startswith(("0.", "1."))
     verb = ["install", "--sync"] if old else ["sync"]
-    return _run(verb, *options, project=project, machine=machine, environ=environ)
+    try:
+        return _run(verb, *options, project=project, machine=machine, environ=environ)
+    except PoetryError as error:
+        if not has_no_package(error.lines):
+            raise
+        return (*_run([*verb, "--no-root"], *options, project=project, machine=machine, environ=environ), NO_PACKAGE)
+
+
+def has_no_package(lines: Sequence[str]) -> bool:
+    """Say whether a project was not installed because it has no package by its name: Poetry's own words."""
+    return "No file/folder found for package" in " ".join(lines)
 
 
 def export(
@@ -251,9 +262,6 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         return NetworkError, f"git cannot fetch from {cloned[1]}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
-    if "No file/folder found for package" in text:
-        hint = "set `package-mode = false` under [tool.poetry] if the project is only an environment"
-        return PoetryError, f"{where} has no package to install", hint
     return PoetryError, f"Poetry failed in {where}", "the lines above say why; nothing was changed"
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, interpreter_sources, venv
+from colab_env import _files, venv
 from colab_env.errors import NotWritableError, UsageError
 from colab_env.formats import script
 from colab_env.interpreter import parse_specifier
@@ -178,12 +178,6 @@ class Request:
                 msg, hint="name another one, or forget it with --defaults, defaults=True; nothing was changed"
             )
         lock = find_lock(directory, options, machine, pyproject=pyproject)
-        if source == "auto":
-            is_kept = python is None and not defaults and not lock.format.brings_python
-            kept = receipt.python if receipt and is_kept else None
-            source = kept.source if kept else machine.host.interpreter
-            if kept and interpreter_sources.source_of(kept, machine).is_in_prefix and str(prefix) == PREFIX:
-                prefix = kept.path.parents[1]
         request = cls(
             machine=machine,
             project=directory,

@@ -61,6 +61,9 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     """
     began, machine = time.monotonic(), Machine.detect()
     with _report.screen():
+        source, prefix = interpreter_sources.named(
+            interpreter, machine, project=project, python=python, prefix=prefix, defaults=defaults
+        )
         request = Request.read(
             project,
             machine,
@@ -68,7 +71,7 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
                 lock=lock, installer=installer, extras=extras, groups=groups, keep=keep
             ),
             python=python,
-            source=interpreter_sources.require_known(interpreter),
+            source=source,
             prefix=prefix,
             conda_installer=conda_installer,
             conda_sha256=conda_sha256,

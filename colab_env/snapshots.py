@@ -177,7 +177,7 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
     began, machine = time.monotonic(), cache.machine
     if cache.store.is_read_only:
         msg = f"the cache {cache.store.where} can be read, not written"
-        raise CacheError(msg, hint="save into a directory, then copy that to the server, index.json too")
+        raise CacheError(msg, hint="save into another directory, then copy all of that there, index.json too")
     python = venv.recorded_python(project)
     if python is None:
         msg = f"{short(project)} has no virtual environment"

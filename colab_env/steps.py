@@ -40,7 +40,8 @@ def install_python(
     environment.yml, conda makes an environment from it, and the Python is that one's.
     """
     machine = Machine.detect()
-    options, source = InstallOptions.from_arguments(lock=lock), interpreter_sources.require_known(interpreter)
+    source, prefix = interpreter_sources.named(interpreter, machine, project=project, python=python, prefix=prefix)
+    options = InstallOptions.from_arguments(lock=lock)
     request = Request.read(project, machine, options=options, python=python, source=source, prefix=prefix)
     return interpreter_sources.source_for(request).ensure(request)
 

@@ -44,6 +44,14 @@ def test_a_build_error_keeps_the_cause_and_the_end() -> None:
     assert len(found.message.splitlines()) <= 14
 
 
+def test_a_build_backend_that_fails_for_the_project_itself_is_a_build_error() -> None:
+    text = "error: The build backend returned an error\n  Traceback (most recent call last):\n  ConfigError: no table\n"
+    found = uv_install.translate_error(error_of(text), {})
+    assert isinstance(found, BuildError)
+    assert found.message.startswith("uv could not build the project:\n")
+    assert found.message.endswith("ConfigError: no table")
+
+
 def test_a_program_that_says_little_is_shown_whole_and_in_its_order() -> None:
     assert _process.decisive_lines(["a", "", "error: b", "c"]) == ["a", "error: b", "c"]
     many = [f"error: {number}" for number in range(100)]

@@ -9,7 +9,7 @@ from colab_standin import ColabRoot, Options, Share, real_google_colab, unavaila
 
 from colab_env.errors import UsageError
 from colab_env.hosts import HOSTS, PLAIN, detect
-from colab_env.interpreter_sources import require_known
+from colab_env.interpreter_sources import named
 from colab_env.machine import Machine
 from tests import hosts_page
 
@@ -44,12 +44,16 @@ def test_a_host_is_known_by_its_home() -> None:
     assert detect({}, Path("/home/studio-lab-user")).name == "sagemaker-studio-lab"
 
 
-def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KAGGLE_URL_BASE", "https://host")
     machine = Machine.detect()
-    assert (machine.host.name, machine.host.interpreter, machine.is_colab) == ("kaggle", "system", False)
+    assert (machine.host.name, named("auto", machine, project=tmp_path)[0], machine.is_colab) == (
+        "kaggle",
+        "system",
+        False,
+    )
     with pytest.raises(UsageError):
-        require_known("kaggle")
+        named("kaggle", machine, project=".")
 
 
 def test_a_variable_alone_makes_no_colab(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,5 +88,36 @@ def test_kaggle_gets_a_kernel_that_was_tried_and_its_own_packages_stay() -> None
             cwd="/kaggle/working",
         )
         assert "✓ Kernel 'lesson' works" in asked.stdout, asked.stdout + asked.stderr
+        # The next day without a network: what was saved is an input of the notebook, which cannot be written.
+        uv = [
+            "/usr/local/bin/uv",
+            "pip",
+            "install",
+            "--python",
+            "/usr/bin/python3",
+            "--target",
+            "/tmp/zstd",
+            "zstandard",
+        ]
+        done = kaggle.run(uv, timeout=120)
+        assert done.returncode == 0, done.stderr
+        key = {"COLAB_ENV_SNAPSHOT_KEY": "5e" * 32, "PYTHONPATH": f"{ROOT}:/tmp/zstd"}
+        saved = kaggle.run(
+            ["/usr/bin/python3", "-m", "colab_env", "save", "/kaggle/working/envs"],
+            env={**KAGGLE, **key},
+            cwd="/kaggle/working",
+        )
+        assert saved.returncode == 0, saved.stdout + saved.stderr
+        script = """
+            mkdir -p /kaggle/input && mv /kaggle/working/envs /kaggle/input/envs
+            rm -rf /root/.local/share/colab-env /root/.local/share/jupyter/kernels/lesson /kaggle/working/.venv
+            mount --bind /kaggle/input/envs /kaggle/input/envs && mount -o remount,ro,bind /kaggle/input/envs
+            unshare --net /usr/bin/python3 -m colab_env setup --kernel lesson --cache /kaggle/input/envs
+            code=$?; umount /kaggle/input/envs; exit $code
+        """
+        again = kaggle.run(["sh", "-c", script], env={**KAGGLE, **key}, cwd="/kaggle/working", timeout=120)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "restored" in again.stdout
+        assert "the cache" not in again.stdout
         made = set(kaggle.changes()) - before
         assert not [path for path in made if path.startswith(("/usr", "/etc", "/opt"))]

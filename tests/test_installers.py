@@ -128,6 +128,19 @@ def test_poetry_makes_the_lock_and_uv_installs_it(machine, project, tmp_path):
     assert installed(project) == expected
 
 
+@pytest.mark.parametrize("installer", ["uv", "poetry"])
+def test_a_project_without_its_package_is_installed_but_for_itself_and_that_is_said(machine, project, installer):
+    (project / "pyproject.toml").write_text(
+        '[tool.poetry]\nname = "lesson"\nversion = "1"\ndescription = ""\nauthors = []\n'
+        '[tool.poetry.dependencies]\npython = ">=3.9"\nsix = "1.16.0"\n'
+        '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
+    )
+    result = fill(project, python=machine.python, installer=installer)
+    assert installed(project) == {"six-1.16.0"}
+    assert any("the project itself has no package to install" in note for note in result.notes)
+    assert not fill(project, python=machine.python, installer=installer).changed
+
+
 @pytest.mark.machine
 def test_without_uv_poetry_installs_and_it_is_said(machine, copied, chosen, monkeypatch):
     monkeypatch.setattr(uv, "find", lambda _runtime: None)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from packaging.version import Version
 
 import colab_env
 from colab_env import diagnose, pins, steps, venv
+from colab_env.errors import CommandError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.kernel import try_registered
 from colab_env.locks import registry
 from colab_env.machine import Machine
+from colab_env.standalone import _remote
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3"), version="3.12.1", source="system")
 
@@ -86,6 +89,22 @@ def test_a_projects_own_ipython_and_ipykernel_come_before_the_pinned(short_versi
     ]
     usual, *_ = colab_layer.kernel_requirements(short_version, colab=colab)
     assert all("==" in each for each in usual.names if each.startswith("ipy") and "genutils" not in each)
+
+
+def test_what_google_colab_imports_is_left_out_one_by_one_where_it_fits_nothing() -> None:
+    tried: list[list[str]] = []
+
+    class Installer:
+        def install(self, names: list[str], **_: object) -> None:
+            tried.append([*names])
+            if "openai" in names:
+                raise CommandError("no solution")
+
+    packages = pins.Requirements(names=("requests", "openai", "gspread"), optional=True)
+    colab_layer._install(packages, Installer())  # type: ignore[arg-type]
+    assert tried == [["requests", "openai", "gspread"], ["requests"], ["openai"], ["gspread"]]
+    with pytest.raises(CommandError):
+        colab_layer._install(replace(packages, optional=False), Installer())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("table", [pins.KERNEL, pins.KERNEL_COLAB_NEWER])
@@ -175,3 +194,16 @@ def test_what_no_ipykernel_works_with_is_named_and_the_kernel_lives(machine: Pre
     assert re.search(r"in its kernel is prompt-toolkit 3\.\S+ and not 1\.0\.18", repr(registered))
     assert venv.versions(project / ".venv")["prompt-toolkit"] == "1.0.18"
     assert try_registered(Machine.detect(), "lesson").failure is None
+
+
+def test_all_of_the_package_can_be_named_inside_a_kernel(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(_remote, "_call", lambda *told, **options: asked.append((told, options)))
+    _remote.setup(python="3.12")
+    _remote.envs.create("web", "flask")
+    assert asked == [
+        (("colab_env.setup",), {"python": "3.12"}),
+        (("colab_env.envs.create", "web", "flask"), {}),
+    ]
+    assert not hasattr(_remote, "_private")
+    assert not hasattr(_remote.envs, "__len__")

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "colab_env"
 # neighbour on the same floor, and nowhere in a circle.
 FLOORS: list[tuple[str, str]] = [
     ("doors", "__main__ cli env_cli step_cli magics __init__"),
-    ("verbs", "setting_up steps planning diagnose machine_report snapshots caches envs switching undoing verifying"),
+    ("verbs", "setting_up steps planning diagnose machine_report live_proof snapshots caches envs switching undoing verifying"),
     ("parts", "environment interpreter_sources interpreters. kernel named_env. snapshot."),
     ("request", "request"),
     ("formats", "formats. locks. plans."),

@@ -12,6 +12,7 @@ from test_installers import fill, has_pip, installed
 from colab_env import _files, diagnose, planning, steps, venv
 from colab_env.errors import UsageError
 from colab_env.interpreter import Interpreter
+from colab_env.interpreter_sources import named
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
 
@@ -32,7 +33,7 @@ def made(project, pythons):
 
 
 def read(project: Path, **options) -> Request:
-    words = {name: options.pop(name) for name in ("system_site_packages", "defaults", "source") if name in options}
+    words = {name: options.pop(name) for name in ("system_site_packages", "defaults") if name in options}
     return Request.read(project, Machine.detect(), options=InstallOptions.from_arguments(**options), **words)
 
 
@@ -103,13 +104,16 @@ def test_the_block_of_a_cell_is_no_option_of_a_person_s(project, made, home):
 def test_the_source_of_the_python_stays(project, made, tmp_path):
     conda = Interpreter(path=tmp_path / "conda/bin/python", version="3.12.4", source="miniconda")
     uvs = Interpreter(path=tmp_path / "uv/bin/python", version="3.12.4", source="uv")
+    machine = Machine.detect()
+    usual = (machine.host.interpreter, "/usr/local")
     made(python=conda)
-    request = read(project, source="auto")
-    assert (request.source, request.prefix) == ("miniconda", tmp_path / "conda")
+    assert named("auto", machine, project=project) == ("miniconda", tmp_path / "conda")
+    assert named("auto", machine, project=project, prefix="/opt/x") == ("miniconda", "/opt/x")
     made(python=uvs)
-    assert read(project, source="auto").source == "uv"
-    assert read(project, source="system").source == "system"
-    assert read(project, source="auto", defaults=True).source == Machine.detect().host.interpreter
+    assert named("auto", machine, project=project) == ("uv", "/usr/local")
+    assert named("system", machine, project=project)[0] == "system"
+    assert named("auto", machine, project=project, defaults=True) == usual
+    assert named("auto", machine, project=project, python="3.12") == usual
 
 
 @pytest.mark.network

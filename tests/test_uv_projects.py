@@ -14,11 +14,12 @@ from small_wheels import write_wheel
 from test_installers import fill, git_repository, has_pip, library, uv_program
 
 from colab_env import planning, undoing
-from colab_env.errors import LockMismatchError, UsageError
+from colab_env.errors import LockMismatchError, NetworkError, UsageError
 from colab_env.locks import registry, uv_workspace
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
 from colab_env.request import Request
+from colab_env.standalone._poetry import UVS
 
 HEAD = '[project]\nname = "lesson"\nversion = "0.1.0"\nrequires-python = ">=3.8"\n'
 
@@ -141,6 +142,27 @@ def test_a_package_of_an_explicit_index_is_never_its_namesake(machine, project, 
         fill(project, python=machine.python)
     assert owner(project)
     assert set(contents(project / ".venv")) == {"six-1.16.0", "idna-3.6"}
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("named", [False, True])
+def test_a_mirror_that_is_not_reached_is_not_needed_for_files_of_known_hashes(machine, project, named):
+    mirror = "http://127.0.0.1:9/simple"
+    text = f'{HEAD}dependencies = ["six==1.16.0"]\n'
+    (project / "pyproject.toml").write_text(text)
+    uv(project, "lock")
+    lock = project / "uv.lock"
+    ours = lock.read_text().split('registry = "')[1].split('"')[0]
+    moved = re.sub(r'url = "[^"]+/', f'url = "{mirror}/', lock.read_text()).replace(ours, mirror)
+    lock.write_text(moved)
+    if named:
+        (project / "pyproject.toml").write_text(f'{text}[[tool.uv.index]]\nurl = "{mirror}"\ndefault = true\n')
+        with pytest.raises(NetworkError, match=r"127\.0\.0\.1: it refuses"):
+            fill(project, python=machine.python)
+        return
+    result = fill(project, python=machine.python)
+    assert set(contents(project / ".venv")) == {"six-1.16.0"}
+    assert any("files of the same hashes came from this machine's index" in note for note in result.notes)
 
 
 def _hash_of(tmp_path: Path) -> str:
@@ -357,3 +379,17 @@ def test_poetry_add_goes_on_working_where_uv_has_resolved(machine, project):
     fill(project, python=machine.python)
     assert set(contents(project / ".venv")) >= {"idna-3.6", "six-1.16.0"}
     assert registry.find(project).format.name == "poetry.lock"
+
+
+@pytest.mark.network
+def test_poetry_add_says_what_to_type_where_poetry_cannot_read_the_project(machine, project):
+    project.rmdir()
+    library(project)
+    text = f'[project]\nname = "lesson"\ndynamic = ["version"]\n{BACKEND}'
+    (project / "pyproject.toml").write_text(text)
+    fill(project, python=machine.python)
+    add = [machine.data / "bin/poetry", "add", "--no-interaction", "six==1.16.0"]
+    done = subprocess.run(add, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"{UVS}\n")
+    assert (project / "pyproject.toml").read_text() == text

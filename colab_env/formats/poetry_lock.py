@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _process, poetry, toml_text
-from colab_env.errors import ColabEnvError, MissingStepError, ProjectFileError
+from colab_env.errors import BuildError, ColabEnvError, MissingStepError, ProjectFileError
 from colab_env.locks import installing, poetry_sources, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.pyproject import Pyproject
@@ -84,19 +84,29 @@ class PoetryLock(LockFormat):
             return _exported(lock, selection, machine=target.machine, environment=target.environment)
 
         text, _ = _process.run_parallel(answer, lambda: _install_guess(lock, selection, target=target))
-        if lock.pyproject.is_poetry_package:
-            text += f"{'-e ' if target.editable else ''}{lock.directory.as_uri()}\n"
         # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
         installer = target.installer(lock.pyproject, takes_best=True)
         kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
-        return installing.install_text(
-            replace(installer, environ=kept),
-            text,
-            selection,
-            target=target,
-            directory=lock.directory,
-            sources=self.sources(lock),
-        )
+
+        def install(text: str) -> Mapping[str, Collection[str]]:
+            return installing.install_text(
+                replace(installer, environ=kept),
+                text,
+                selection,
+                target=target,
+                directory=lock.directory,
+                sources=self.sources(lock),
+            )
+
+        if not lock.pyproject.is_poetry_package:
+            return install(text)
+        try:
+            return install(f"{text}{'-e ' if target.editable else ''}{lock.directory.as_uri()}\n")
+        except BuildError as error:  # many a project is no package, and does not say so: older Poetry passed over it
+            if not poetry.has_no_package(error.lines):
+                raise
+            selection.notes.append(poetry.NO_PACKAGE)
+            return install(text)
 
     def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         target.ready()

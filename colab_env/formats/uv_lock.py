@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, index, toml_text
+from colab_env.errors import ColabEnvError, NetworkError
 from colab_env.locks import installing, requirements_text, uv_workspace
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.pyproject import Pyproject
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection, Target
     from colab_env.locks.poetry_sources import Source
     from colab_env.machine import Machine
-    from colab_env.pyproject import Pyproject
 
 _LOCAL = re.compile(r'(?m)^source = \{ (?:editable|directory|virtual) = "([^"]+)" \}')
+_REGISTRY = re.compile(r'registry = "([^"]+)"')
 _PYTHON = re.compile(r'(?m)^requires-python = "([^"]+)"')
 
 
@@ -68,43 +72,89 @@ class UvLock(LockFormat):
         )
 
     def sources(self, lock: LockFile) -> Sequence[Source]:
+        """Return which packages come from an index that the project names, or that nothing but its address vouches for.
+
+        What has hashes may come from anywhere: a mirror that whoever locked it had is no reason to ask that one.
+        """
         from colab_env.locks.poetry_sources import Source
 
-        if not any(not index.is_default(url) for url in re.findall(r'registry = "([^"]+)"', lock.text)):
+        if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
             return ()
+        own = {url.rstrip("/") for url in _own_indexes(lock)}
         with reading(lock):
-            packages = toml_text.parsed(lock.text)["package"]
+            found = [(each, each["source"]["registry"]) for each in _registered(lock)]
             return [
                 Source(
                     name=requirements_text.normalized(each["name"]),
                     version=each["version"],
-                    hashes=frozenset(
-                        file["hash"] for file in [*each.get("wheels", []), each.get("sdist", {})] if "hash" in file
-                    ),
-                    url=None if index.is_default(url) else url,
+                    hashes=_hashes(each),
+                    url=url if not index.is_default(url) and (url.rstrip("/") in own or not _hashes(each)) else None,
                 )
-                for each in packages
-                if (url := each["source"].get("registry"))
+                for each, url in found
             ]
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
         text = self.export(lock, selection, python=target.python, machine=target.machine, editable=target.editable)
-        installer = target.installer(lock.pyproject)
-        if target.has_own_index:
-            # The addresses in the lock file are those of the index that it was made with.
-            sources = () if "--no-index" in target.options else self.sources(lock)
-            return installing.install_text(
-                installer, text, selection, target=target, directory=lock.directory, sources=sources
-            )
+        if target.has_own_index:  # the addresses in the lock file are those of the index that it was made with
+            return self._install_text(lock, text, selection, target=target)
         left_out = selection.left_out(text) if selection.left_out else ()
         options = [
             *_options(selection, editable=target.editable),
             *(f"--no-install-package={each}" for each in left_out),
         ]
-        installer.sync(lock.pyproject.path.parent, environment=target.environment, options=[*target.options, *options])
+        project = lock.pyproject.path.parent
+        try:
+            installer = target.installer(lock.pyproject)
+            installer.sync(project, environment=target.environment, options=[*target.options, *options])
+        except NetworkError as error:
+            if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
+                raise
+            with contextlib.suppress(ColabEnvError):
+                hashes = self._install_text(lock, text, selection, target=target)
+                selection.notes.append(f"{error.message}; files of the same hashes came from this machine's index")
+                return hashes
+            raise
         installing.add_pip(target, text)
         return requirements_text.hashes(text)
+
+    def _install_text(
+        self, lock: LockFile, text: str, selection: Selection, *, target: Target
+    ) -> Mapping[str, Collection[str]]:
+        """Install from the machine's index, and from those that the project names; no other setting of the project counts."""
+        installer = target.installer(lock.pyproject)
+        url = index.settings(target.machine).url or index.default_url()
+        machines = {"UV_NO_CONFIG": "1", **({"UV_DEFAULT_INDEX": url} if url else {})}
+        sources = () if "--no-index" in target.options else self.sources(lock)
+        return installing.install_text(
+            replace(installer, environ={**installer.environ, **machines}),
+            text,
+            selection,
+            target=target,
+            directory=lock.directory,
+            sources=sources,
+        )
+
+
+def _registered(lock: LockFile) -> list[dict[str, Any]]:
+    return [each for each in toml_text.parsed(lock.text).get("package", []) if "registry" in each["source"]]
+
+
+def _hashes(package: Mapping[str, Any]) -> frozenset[str]:
+    files = [*package.get("wheels", []), package.get("sdist", {})]
+    return (
+        frozenset(each["hash"] for each in files if "hash" in each)
+        if all("hash" in each for each in files if each)
+        else frozenset()
+    )
+
+
+def _own_indexes(lock: LockFile) -> list[str]:
+    """Return the addresses of the indexes that the project, or its workspace, names."""
+    root = Pyproject.read(lock.directory)
+    listed = [uv_workspace.settings(each).get("index") for each in (lock.pyproject, root)]
+    tables = [each for found in listed if isinstance(found, list) for each in found if isinstance(each, Mapping)]
+    return [each["url"] for each in tables if isinstance(each.get("url"), str)]
 
 
 def _options(selection: Selection, *, editable: bool) -> list[str]:

@@ -108,8 +108,9 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
     installer = installing.installer(machine, pyproject=lock.pyproject)
     known = lock.pyproject.groups
     settings = uv_workspace.settings(lock.pyproject)
-    usual = settings.get("default-groups", ["dev"])
-    groups = selection.groups if selection.groups is not None else known if usual == "all" else usual
+    usual = settings.get("default-groups")
+    usual = known if usual == "all" else usual if isinstance(usual, list) else ["dev"]
+    groups = selection.groups if selection.groups is not None else usual
     options = [
         *(f"--extra={name}" for name in selection.extras),
         *(f"--group={name}" for name in groups if selection.groups is not None or name in known),

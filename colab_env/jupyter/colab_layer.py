@@ -41,10 +41,7 @@ jsonutil.parse_date("2020-01-01T00:00:00.0Z")  # as every message has one
 """
 _COMPILED = """\
 import contextlib, importlib
-for name in (
-    *("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"),
-    *("ipywidgets", "google.auth.transport.requests", "google.oauth2.service_account", "gspread", "openai"),
-):
+for name in ("debugpy.server.api", "jedi.api", "IPython.core.debugger", "stack_data", "pexpect"):
     with contextlib.suppress(ImportError):
         importlib.import_module(name)
 """
@@ -207,6 +204,18 @@ def _fill(
     _state.complete(layer, Receipt(inputs=inputs, entries=tuple(_entries(layer))))
 
 
+def _install(packages: pins.Requirements, installer: WheelInstaller, **where: Any) -> None:
+    """Install packages; of optional ones those that fit. What is missing then, the kernel's trial says."""
+    try:
+        installer.install(packages.names, alone=packages.alone, **where)
+    except CommandError:
+        if not packages.optional:
+            raise
+        for name in packages.names:
+            with contextlib.suppress(CommandError):
+                installer.install([name], **where)
+
+
 def versions(layer: Path) -> dict[str, str]:
     """Return the versions of IPython and ipykernel in the layer, and of what it has before the project's own."""
     found = _installed(site(layer))
@@ -253,7 +262,7 @@ def kernel_requirements(
     names = [name if name in known else f"{name}{operator}{version}" for name, version in pinned.items()]
     if not colab:
         return (pins.Requirements(names=tuple(names)),)
-    return pins.Requirements(names=(*names, *pins.COLAB_START)), pins.COLAB_WIDGETS, *pins.COLAB_SERVICES
+    return pins.Requirements(names=(*names, *pins.COLAB_START)), pins.COLAB_WIDGETS, pins.COLAB_SERVICES
 
 
 def kernel_constraints(

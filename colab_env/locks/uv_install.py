@@ -199,9 +199,11 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         msg = f"{found[1]} is not what the lock file promises:\n{_tail(text, found.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
         return HashMismatchError(msg, hint=hint)
-    if "No space left on device" not in text and (built := re.search(r"Failed to build `?([\w.-]+)", text)):
+    built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)
+    if built and "No space left on device" not in text:
         hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
-        msg = f"uv could not build {built[1]}:\n{_tail(text, built.start())}"
+        what = "the project" if built[1] == "build backend" else built[1]
+        msg = f"uv could not build {what}:\n{_tail(text, built.start())}"
         return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if unfit := next((line for line in error.lines if _UNFIT in line), None):
         return NoSuchPythonError(unfit.strip(), hint="choose another Python")

@@ -110,12 +110,11 @@ def remove(place: Store, name: str) -> None:
 
 
 class _Directory:
-    """Any directory: a disk, a mounted Drive."""
-
-    is_read_only = False
+    """Any directory: a disk, a mounted Drive, the input of a Kaggle notebook."""
 
     def __init__(self, path: Path) -> None:
         self.where = short(path)
+        self.is_read_only = path.is_dir() and not os.access(path, os.W_OK)
         self._path = path
 
     def entries(self, *, required: bool) -> list[Entry]:

@@ -23,6 +23,10 @@ from pathlib import Path
 from typing import Any
 
 NOTE = "This package index answers Poetry only in part; Poetry now reads its simple pages, as pip does."
+UVS = (
+    "This project names no Poetry, and uv resolves it: write the package into `dependencies` of [project] in pyproject.toml, "
+    "then run `colab-env setup`."
+)
 SIMPLE_URL = "POETRY_PYPI_MIRROR_URL"  # the plugin reads the simple index of this address
 _AGAIN = "COLAB_ENV_POETRY_AGAIN"  # this is the second run, whatever could be remembered of the first
 VERSION = 1  # of the file that remembers what an index answers
@@ -48,8 +52,24 @@ _WHEEL = re.compile(r"[^-]+-([^-]+)-.*\.whl")
 
 def main(memory: Path, words: list[str]) -> int:
     """Run Poetry with these words and return its exit code; `memory` is the file that remembers what indexes answer."""
-    sys.argv = ["poetry", *words]
     verb = next((word for word in words if not word.startswith("-")), "")
+    code = _run(memory, words, verb)
+    if code and verb in ("add", "remove") and _is_uvs():
+        sys.stderr.write(f"\n{UVS}\n")
+    return code
+
+
+def _is_uvs() -> bool:
+    """Say whether colab-env let uv resolve the project that is worked on: nothing in it names Poetry."""
+    with contextlib.suppress(OSError, UnicodeError):
+        said = Path("pyproject.toml").read_text(encoding="utf-8")
+        names_poetry = "[tool.poetry" in said or Path("poetry.lock").exists()
+        return Path(".venv/colab-env.json").exists() and "[project]" in said and not names_poetry
+    return False
+
+
+def _run(memory: Path, words: list[str], verb: str) -> int:
+    sys.argv = ["poetry", *words]
     if os.environ.get(SIMPLE_URL) or verb in _OTHERS or not verb or not _PLAIN.isdisjoint(words):
         return _poetry()
     index = _built_in()

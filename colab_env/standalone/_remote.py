@@ -6,7 +6,6 @@ the top in every kernel, whatever that kernel's Python (3.8 or newer) has instal
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
@@ -57,10 +56,30 @@ def switch(name: str | None, *, how: str | None = None, default: bool = False) -
     _leave.leave(_call("colab_env.switching.planned", name, how=how, default=default))
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
+class Named:
+    """Something of the package by its name: it can be called, or be a module, such as `envs`, with more in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *arguments: object, **options: object) -> Any:
+        return _call(self._name, *arguments, **options)
+
+    def __getattr__(self, name: str) -> "Named":
+        return _named(f"{self._name}.{name}")
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, of the machine's own Python>"
+
+
+def _named(name: str) -> Named:
+    if name.rpartition(".")[2].startswith("_"):
         raise AttributeError(name)
-    return functools.partial(_call, "colab_env." + name)
+    return Named(name)
+
+
+def __getattr__(name: str) -> Any:
+    return _named("colab_env." + name)
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -40,7 +40,7 @@ from colab_env.interpreter import Interpreter, format_specifier, parse_specifier
 from colab_env.interpreter_sources import ResolvedPython
 from colab_env.interpreters import uv as uv_source
 from colab_env.jupyter import colab_layer, kernelspec, preflight, sessions
-from colab_env.locks import registry, requirements_text, uv_install, uv_progress
+from colab_env.locks import registry, requirements_text, uv_install, uv_progress, uv_workspace
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
@@ -90,6 +90,8 @@ def _asked_uv(name: str) -> Callable[[World, bytes], None]:
     def call(world: World, content: bytes) -> None:
         lock = registry.find(_project(world, **{name: content, "pyproject.toml": b""}), name)
         _ = lock.digest, lock.text, lock.requires_python
+        lock.format.sources(lock)
+        lock.format.require_whole(lock)
         with _answered(1, "error: it is not TOML"), contextlib.suppress(CommandError):
             lock.format.export(lock, Selection(), python=Path("python"), machine=world.machine)
 
@@ -171,6 +173,14 @@ def _pyproject(world: World, content: bytes) -> None:
     _planned(world, **{"pyproject.toml": content})
     found = pyproject.Pyproject.read(world.directory / "project")
     _ = found.has_dependencies, found.poetry_groups, found.is_poetry_package
+    inner = world.directory / "project/packages/one"
+    inner.mkdir(parents=True, exist_ok=True)
+    (inner / "pyproject.toml").write_text('[project]\nname = "one"\n')
+    uv_workspace.root(inner, pyproject.Pyproject.read(inner))
+    lock = registry.find(world.directory / "project")
+    if not lock.format.is_lock:
+        with _answered(1, "error: no"), contextlib.suppress(CommandError):
+            lock.format.export(lock, Selection(), python=Path("python"), machine=world.machine)
     pyproject.complete(world.directory / "project", python=SEEN, system_site_packages=True)
 
 
