@@ -185,6 +185,12 @@ def test_everybody_may_run_what_root_has_made(machine, packages):
     as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     assert machine(*as_nobody, "/usr/bin/colab-env-report").stdout.startswith(f"1.0 {ENVIRONMENTS}/.builds/{NAME}/1 ")
     assert machine(*as_nobody, "colab-env", "env", "path", NAME).stdout == f"{ENVIRONMENTS}/{NAME}\n"
+    machine("sh", "-c", "umask 077; colab-env env create closed --quiet")
+    asked = ("run", "closed", "python", "-c", "import sys; print(sys.prefix)")
+    for words in (("colab-env",), ("colab-env-main",)):
+        assert machine(*as_nobody, *words, *asked).stdout == f"{ENVIRONMENTS}/.builds/closed/1\n"
+    assert machine(*as_nobody, "colab-env", "env", "list").stdout.count("of root") == 2
+    machine("colab-env", "env", "purge", "closed")
     denied = machine(*as_nobody, "colab-env", "env", "purge", NAME, check=False)
     assert denied.returncode == 6, denied.stderr
     assert "Traceback" not in denied.stderr
