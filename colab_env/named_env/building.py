@@ -88,8 +88,12 @@ def build(
 
 
 def _open_to_all(place: NamedEnvironment, path: Path) -> None:
-    """Let everybody read a build and what is above it: uv's cache has the modes of when it was filled."""
-    for each in (place.base.parent, place.base, place.builds.parent, place.builds, path, *path.rglob("*")):
+    """Let everybody read a build and what is above it: uv's cache has the modes of when it was filled.
+
+    A base that somebody has configured has the mode that he gave it.
+    """
+    own = (place.base.parent, place.base) if place.base == base_dirs.SYSTEM else ()
+    for each in (*own, place.builds.parent, place.builds, path, *path.rglob("*")):
         if not each.is_symlink():
             _files.open_to_all(each)
 
