@@ -1,6 +1,6 @@
 """Switch a notebook to other Pythons with several IPythons in each of the three ways, and note what works there.
 
-`python tests/matrix.py docs/matrix.md` writes the table; test_matrix.py holds a sample of it.
+`python -m tests.matrix docs/matrix.md` writes the table; test_matrix.py holds a sample of it.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ going on. *Works* are
 {len(FEATURES) + 1} features, asked of the kernel after the switch:
 {", ".join([*FEATURES, SETUP_AGAIN])}.
 
-Written by `python tests/matrix.py docs/matrix.md`; `tests/test_matrix.py` holds a sample.
+Written by `python -m tests.matrix docs/matrix.md`; `tests/test_matrix.py` holds a sample.
 
 | Python | IPython (from) | way | tier | seconds | works |
 |---|---|---|---|---:|---|
