@@ -55,8 +55,6 @@ def create(
     configuration files, or one). Raises EnvironmentNameError, NoSuchPythonError, NotOursError, PreflightError,
     CommandError; then all is as before.
     """
-    from colab_env.named_env import building, builds, kernels
-
     asked = Recipe(
         python=python,
         packages=packages,
@@ -68,6 +66,11 @@ def create(
     ).checked()
     _check_keep(keep)
     machine, place = _named(name, base)
+    return _create(place, asked, machine=machine, keep=keep)
+
+
+def _create(place: NamedEnvironment, asked: Recipe, *, machine: Machine, keep: int | None = None) -> StepResult:
+    from colab_env.named_env import building, builds, kernels
 
     def fault() -> str | None:
         return _to_do(place, asked) or kernels.health_check(place, machine=machine)
@@ -147,12 +150,20 @@ def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False,
 
 
 def run_script(script: str | Path, *arguments: str, keep_pythonpath: bool = False, base: Base = None) -> NoReturn:
-    """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it."""
-    asked = scripts.recipe(Path(script)) or Recipe()
+    """Become Python with a script, in the environment that its PEP 723 block asks for; the first use makes it.
+
+    Settings of uv in the block, and a lock that `uv lock --script` wrote beside it, count as they do for uv. Raises
+    ScriptError, and as `create` does.
+    """
+    path, machine = Path(script), Machine.detect()
+    stamp = scripts.stamp(path, machine=machine)  # before it is read
+    asked = (scripts.recipe(path) or Recipe()).checked()
     name = scripts.environment_name(asked)
     _, place = _named(name, base)
     if not place.is_there() or place.health_check():
-        create(name, *asked.packages, python=asked.python, base=base)
+        _create(place, asked, machine=machine)
+    if asked.script is None:
+        scripts.remember(path, name, stamp=stamp, base=place.base)
     run(name, "python", str(script), *arguments, keep_pythonpath=keep_pythonpath, base=base)
 
 
@@ -324,8 +335,11 @@ def _upgrade(
     from colab_env.named_env import building
 
     recorded = _receipt(place).recipe
-    recipe = replace(recorded, python=python or recorded.python).checked()
-    notes: list[str] = []
+    copy = place.directory / building.REQUIREMENTS
+    is_gone = recorded.requirements is not None and not recorded.requirements.exists()
+    kept = copy if is_gone and copy.is_file() else None
+    recipe = replace(recorded, python=python or recorded.python).checked(kept=kept)
+    notes = [f"{short(recorded.requirements)} is gone: what it said is taken"] if kept and recorded.requirements else []
 
     def decide(changes: list[VersionChange]) -> bool:
         is_taken = then(changes)
@@ -339,7 +353,7 @@ def _upgrade(
     def build() -> None:
         receipt = _receipt(place)
         added = dict.fromkeys((*receipt.added, *inventory.added(place.directory, receipt)))
-        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added), then=decide)
+        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added), copy=kept, then=decide)
 
     return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
 

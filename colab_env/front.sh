@@ -88,12 +88,28 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment, and _ce_build to th
     return 1
 }
 
+_ce_remember() { # FILE: set _ce_name to the environment of its block, where Python has noted it and the file is as it was
+    [ -n "$_ce_bases" ] || _ce_where || return 1
+    case $1 in /*) _ce_file=$1 ;; *) _ce_file=$PWD/$1 ;; esac
+    _ce_note='' _ce_rest=$_ce_file
+    while :; do
+        case $_ce_rest in
+        */*) _ce_note=$_ce_note${_ce_rest%%/*}% _ce_rest=${_ce_rest#*/} ;;
+        *) break ;;
+        esac
+    done
+    _ce_note=${_ce_bases%%:*}/.scripts/$_ce_note$_ce_rest
+    [ -f "$_ce_note" ] && [ -O "$_ce_note" ] && ! [ -e "$_ce_file.lock" ] || return 1
+    { read -r _ce_name && read -r _ce_said; } <"$_ce_note" || return 1
+    [ "$_ce_said" = "$(TZ=UTC0 stat -L -c '%d %i %s %z' -- "$_ce_file" 2>/dev/null)" ]
+}
+
 case ${1-} in
 run | which) _ce_verb=$1 ;;
 *) _ce_python "$@" ;;
 esac
 shift
-_ce_bases='' _ce_keep=''
+_ce_bases='' _ce_keep='' _ce_script=''
 while :; do
     case ${1-} in
     --base)
@@ -106,10 +122,20 @@ while :; do
         _ce_keep=$1
         shift
         ;;
+    --script)
+        [ "$_ce_verb" = run ] || break
+        _ce_script=${2-}
+        break
+        ;;
     *) break ;;
     esac
 done
 _ce_base=$_ce_bases
+if [ -n "$_ce_script" ] && _ce_remember "$_ce_script" && _ce_find "$_ce_name" python; then
+    shift 2
+    _ce_bases=$_ce_base
+    set -- "$_ce_name" python "$_ce_script" "$@"
+fi
 _ce_find "${1-}" "${2-}" || _ce_python "$_ce_verb" ${_ce_keep:+"$_ce_keep"} ${_ce_base:+--base "$_ce_base"} "$@"
 
 if [ "$_ce_verb" = which ]; then

@@ -82,6 +82,9 @@ def test_a_project_of_uv_is_installed_as_its_lock_says(base, tmp_path):
     assert installed(made) == {"idna-3.6", "lesson-0.1.0"}
     assert not (place / ".venv").exists()
     assert subprocess.run([made / "bin/lesson"], capture_output=True, text=True).stdout == "3.6\n"
+    (place / "lesson/__init__.py").write_text("def main():\n    print('changed')\n")
+    assert envs.create("lesson", project=place).changed
+    assert subprocess.run([made / "bin/lesson"], capture_output=True, text=True).stdout == "changed\n"
 
 
 @pytest.mark.network

@@ -310,6 +310,75 @@ def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, comman
     assert subprocess.run([one], capture_output=True, text=True).stdout == f"1.0 [] {shared.path.resolve()}\n"
 
 
+def test_a_script_whose_environment_is_there_starts_without_colab_envs_python(
+    base, wheels, command, tmp_path, home, monkeypatch
+):
+    only_from(wheels, home, monkeypatch)
+    path = script(tmp_path / "my %d scripts" / "report.py", BLOCK)
+    words = ("run", "--script", str(path), "-h", "a b", "")
+    first = command(*words)
+    assert first.stdout.startswith("1.0 ['-h', 'a b', '']"), first.stderr
+    main = command.path.with_name("colab-env-main")
+    text = main.read_text()
+    main.write_text('#!/bin/sh\necho to Python: "$@"\n')
+    assert command(*words).stdout == first.stdout
+    assert command(*words[:2], path.name, *words[3:], cwd=path.parent).stdout == first.stdout
+    assert command("run", "--keep-pythonpath", "--base", str(base), *words[1:]).stdout == first.stdout
+    linked = tmp_path / "linked.py"
+    linked.symlink_to(path)
+    assert command("run", "--script", str(linked)).stdout == f"to Python: run --script {linked}\n"
+
+    path.with_name("report.py.lock").touch()
+    assert command(*words).stdout.startswith("to Python: run --script")
+    path.with_name("report.py.lock").unlink()
+    assert command(*words).stdout == first.stdout
+    before = path.stat()
+    path.write_text(path.read_text().replace("demo==1.0", "demo==9.0"))  # of the same size, and its time set back
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert command(*words).stdout.startswith("to Python: run --script")
+    main.write_text(text)
+    assert "9.0" in command(*words).stderr
+
+
+SOURCES = """# /// script
+# requires-python = ">=3.8"
+# dependencies = ["demo"]
+# [tool.uv.sources]
+# demo = { path = "./ed" }
+# ///
+import demo
+print(demo.version)"""
+
+
+@pytest.mark.network
+def test_a_script_s_own_sources_count_and_nobody_s_namesake_is_installed(
+    base, wheels, command, tmp_path, home, monkeypatch
+):
+    path = script(tmp_path / "report.py", SOURCES)
+    (tmp_path / "ed").mkdir()
+    project = '[project]\nname = "demo"\nversion = "0.5"\n[build-system]\nrequires = ["hatchling"]\n'
+    (tmp_path / "ed/pyproject.toml").write_text(f'{project}build-backend = "hatchling.build"\n')
+    (tmp_path / "ed/demo.py").write_text("version = 'mine'\n")
+    answer = command("run", "--script", str(path))
+    assert answer.stdout == "mine\n", answer.stderr
+    assert command("run", "--script", str(path)).stdout == "mine\n"
+    (tmp_path / "ed/demo.py").write_text("version = 'mine, changed'\n")
+    assert command("run", "--script", str(path)).stdout == "mine, changed\n"
+    assert [each.health for each in envs.list_environments()] == [None, None]
+
+
+def test_settings_of_uv_or_a_lock_make_another_environment_and_need_a_name_that_uv_takes(tmp_path):
+    names = {scripts.environment_name(scripts.recipe(script(tmp_path / "x.py", BLOCK)))}
+    (tmp_path / "x.py.lock").write_text("version = 1\n")
+    names.add(scripts.environment_name(scripts.recipe(tmp_path / "x.py")))
+    (tmp_path / "x.py.lock").write_text("version = 2\n")
+    names.add(scripts.environment_name(scripts.recipe(tmp_path / "x.py")))
+    names.add(scripts.environment_name(scripts.recipe(script(tmp_path / "y.py", SOURCES))))
+    assert len(names) == 4
+    with pytest.raises(ScriptError, match=r"ends in \.py"):
+        scripts.recipe(script(tmp_path / "report", SOURCES))
+
+
 def test_another_block_is_another_environment(tmp_path):
     names = set()
     for line in ("demo==1.0", "demo==2.0"):

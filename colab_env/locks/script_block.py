@@ -63,9 +63,8 @@ def of_notebook() -> str | None:
 
 def read(block: str, path: Path) -> Values:
     """Return what a block of the file at `path` asks for. Raises ScriptError for what PEP 723 does not have."""
-    lines = block.rstrip("\n").split("\n")[1:-1]
     try:
-        values = toml_text.parsed("".join(f"{line.removeprefix('#').removeprefix(' ')}\n" for line in lines))
+        values = _parsed(block)
     except ValueError as error:
         msg = f"the block `# /// script` in {short(path)} is not TOML: {error}"
         raise ScriptError(msg, hint="mend that line; nothing was changed") from error
@@ -75,6 +74,17 @@ def read(block: str, path: Path) -> Values:
         msg = f"the block `# /// script` in {short(path)} has a `dependencies` or `requires-python` of another type"
         raise ScriptError(msg, hint=_HINT)
     return Values(requires_python=python, dependencies=tuple(dependencies))
+
+
+def settings(block: str) -> dict[str, Any]:
+    """Return what a block that can be read says under `tool`, such as uv's sources."""
+    found = _parsed(block).get("tool")
+    return found if isinstance(found, dict) else {}
+
+
+def _parsed(block: str) -> dict[str, Any]:
+    lines = block.rstrip("\n").split("\n")[1:-1]
+    return toml_text.parsed("".join(f"{line.removeprefix('#').removeprefix(' ')}\n" for line in lines))
 
 
 def text(path: Path) -> str:

@@ -13,6 +13,7 @@ from colab_env import _files, _process, _report, _state, content, index, system,
 from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
+from colab_env.locks import registry
 from colab_env.locks.installing import Selection, Target
 from colab_env.named_env import base_dirs, builds, kernels
 from colab_env.named_env.inventory import (
@@ -24,6 +25,7 @@ from colab_env.named_env.inventory import (
     size,
     version_changes,
 )
+from colab_env.named_env.recipe import without_secrets
 from colab_env.results import short
 from colab_env.step import changing
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from colab_env.wheels import WheelInstaller
 
 Hashes = Mapping[str, Collection[str]]
+REQUIREMENTS = "colab-env-requirements.txt"
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
@@ -43,13 +46,15 @@ def build(
     machine: Machine,
     keep: int | None = None,
     added: tuple[str, ...] = (),
+    copy: Path | None = None,
     then: Callable[[list[VersionChange]], bool] = lambda _: True,
 ) -> None:
     """Make the next build, verify it, and let the name stand for it; what runs goes on in the build that it was started from.
 
     Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on; what somebody has
-    `added` by hand is installed too. `then` gets what has changed, and says whether the build is to be the current one, or to
-    go again. Raises NotOursError where the name is anybody else's.
+    `added` by hand is installed too; `copy` is what there is of a requirements file that is gone. `then` gets what has
+    changed, and says whether the build is to be the current one, or to go again. Raises NotOursError where the name is
+    anybody else's.
     """
     builds.take_in(place)
     everybodys = base_dirs.is_systems(place.base)
@@ -58,7 +63,9 @@ def build(
     path = place.build(number)
     try:
         with _files.replacing(path):
-            hashes = _fill(path, recipe, python=python, machine=machine, prompt=place.name, added=added)
+            read = recipe if copy is None else replace(recipe, requirements=copy)
+            hashes = _fill(path, read, python=python, machine=machine, prompt=place.name, added=added)
+            _keep_requirements(path, read)
             if everybodys:
                 _open_to_all(place, path)
             kept = builds.recorded_keep(place) if keep is None else keep
@@ -181,13 +188,17 @@ def _fill(
         visible = recipe.system_site_packages
         installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
         source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels else []
-        if source and installer.uv:
-            source.append(
-                "--refresh"
-            )  # uv (seen in 0.13.9) takes what it unpacked of another wheel of that name and version
+        if installer.uv:
+            # uv (seen in 0.13.9) takes what it unpacked or built of another wheel or directory of that name and version.
+            source += (
+                ["--reinstall"] if recipe.wheels else [f"--reinstall-package={name}" for name in recipe.local_names()]
+            )
         if recipe.project is not None:
             hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
-        wanted = ["-r", str(recipe.requirements)] if recipe.requirements else list(recipe.packages)
+        if recipe.script is not None:
+            hashes.update(_install_project(path, recipe.script.parent, recipe, machine=machine, source=source))
+        packages = () if recipe.script else recipe.packages  # which its lock says too
+        wanted = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
         if wanted or added:
             installer.install([*source, *wanted, *added], python=path / "bin/python")
 
@@ -195,6 +206,15 @@ def _fill(
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
     return hashes
+
+
+def _keep_requirements(path: Path, recipe: Recipe) -> None:
+    """Keep a requirements file in the build, if it includes no other: `upgrade` can do without it then."""
+    if recipe.requirements is None:
+        return
+    lock = registry.find(recipe.requirements.parent, recipe.requirements)
+    if len(lock.format.inputs(lock)) == 1:
+        _files.write_text(path / REQUIREMENTS, without_secrets(lock.text))
 
 
 def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> Hashes:

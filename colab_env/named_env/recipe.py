@@ -13,7 +13,7 @@ from typing import Any
 
 from colab_env import _files, content
 from colab_env.errors import UsageError
-from colab_env.locks import registry
+from colab_env.locks import registry, script_block
 from colab_env.locks.lock_format import LockFile
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
@@ -25,7 +25,10 @@ _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """`python` is a version, a specifier or a path; `wheels` a directory that is the only source of packages."""
+    """`python` is a version, a specifier or a path; `wheels` a directory that is the only source of packages.
+
+    `script` is a file whose PEP 723 block says more than which packages: where they come from, or as of when.
+    """
 
     python: str | None = None
     packages: tuple[str, ...] = ()
@@ -34,9 +37,15 @@ class Recipe:
     wheels: Path | None = None
     system_site_packages: bool = False
     kernel: bool = False
+    script: Path | None = None
 
-    def checked(self) -> Recipe:
-        """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together."""
+    def checked(self, *, kept: Path | None = None) -> Recipe:
+        """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together.
+
+        A requirements file need not be there any more where a copy of it was `kept`.
+        """
+        if kept is not None and self.requirements is not None and not self.requirements.exists():
+            return replace(replace(self, requirements=None).checked(), requirements=self.requirements)
         if sum(map(bool, (self.packages, self.project, self.requirements))) > 1:
             msg = "a project, a requirements file and packages do not go together"
             raise UsageError(msg, hint="give one of them")
@@ -47,12 +56,18 @@ class Recipe:
             self,
             project=_absolute(self.project, is_directory=True),
             requirements=_absolute(self.requirements, is_directory=False),
+            script=_absolute(self.script, is_directory=False),
             wheels=_absolute(self.wheels, is_directory=True),
         )
 
     @property
     def lock(self) -> LockFile | None:
-        """Return the project's lock file, or None. The requirements.txt of a package is none: its metadata counts."""
+        """Return the lock file of the project, or of the script, or None.
+
+        The requirements.txt of a package is none: its metadata counts.
+        """
+        if self.script is not None:
+            return registry.find(self.script.parent, self.script)
         found = registry.find(self.project) if self.project else None
         if found is None or not (found.is_there and found.format.is_lock):
             return None
@@ -76,10 +91,12 @@ class Recipe:
         named = [self.project / name for name in _PROJECT_FILES] if self.project else []
         for path in named:
             digest.update(f"{path.name}\0".encode() + (_files.content(path) or b"") + b"\0")
-        if self.requirements:
+        if self.requirements and self.requirements.is_file():
             digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
         if lock := self.lock:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
+        if self.script:
+            digest.update(_files.content(self.script.with_name(f"{self.script.name}.lock")) or b"")
         for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels else ()):
             digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
         for source in self._sources():
@@ -87,17 +104,44 @@ class Recipe:
                 digest.update(f"{path}\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
 
+    def local_names(self) -> list[str]:
+        """Return the names of packages that are built from sources on this machine, as far as they are known."""
+        found = list(_paths_in_block(self.script)) if self.script else []
+        if self.project:
+            pyproject = Pyproject.read(self.project)
+            name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
+            found += [name] if isinstance(name, str) and name else []
+        return found
+
     def _sources(self) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
         words = (each.partition("[")[0] for each in self.packages if "://" not in each)
         named = [Path(each) for each in words if "/" in each or each.endswith(".whl")]
         lock = self.lock
         is_installed = self.project and not (lock and lock.format.is_loose)
-        return [*([self.project] if is_installed and self.project else []), *(each for each in named if each.exists())]
+        own = [self.project] if is_installed and self.project else []
+        named += _paths_in_block(self.script).values() if self.script else ()
+        return [*own, *(each for each in named if each.exists())]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        said = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {
+            key: value for key, value in said.items() if (key, value) != ("script", None)
+        }  # as it was before there was one
+
+
+def _paths_in_block(script: Path) -> dict[str, Path]:
+    """Return which directories and files of this machine a script's block names as sources, by package."""
+    found: Any = script_block.settings(script_block.block(script))
+    for name in ("uv", "sources"):
+        found = found.get(name) if isinstance(found, dict) else None
+    paths: dict[str, Path] = {}
+    for name, said in found.items() if isinstance(found, dict) else ():
+        for each in said if isinstance(said, list) else [said]:
+            if isinstance(each, dict) and isinstance(each.get("path"), str):
+                paths[name] = script.parent / each["path"]
+    return paths
 
 
 def without_secrets(requirement: str) -> str:

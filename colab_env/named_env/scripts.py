@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 import shutil
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from colab_env import _files
-from colab_env.errors import MissingStepError, ScriptError
+from colab_env import _files, _process
+from colab_env.errors import CommandError, DiskFullError, MissingStepError, NotWritableError, ScriptError
 from colab_env.locks import script_block
 from colab_env.named_env.recipe import Recipe
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
 
 LONGEST_LINE = 127  # bytes; Linux 5.1 and later take 255
+_LONGEST_NAME = 200  # bytes; a file system takes 255, and what is being written has a longer name
+_MEMORY = ".scripts"  # in a base: for each script, its environment, and what `stat` says of it
+_STAT = "%d %i %s %z"  # device, inode, size, and when it was changed last, which nobody can set
 
 
 def recipe(script: Path) -> Recipe | None:
-    """Return what the script's PEP 723 block asks for, or None when it has none. Raises ScriptError for a bad one."""
+    """Return what the script's PEP 723 block asks for, or None when it has none. Raises ScriptError for a bad one.
+
+    Sources, indexes and other settings in the block, and what `uv lock --script` wrote beside the script, are uv's to read:
+    nobody's namesake is installed instead.
+    """
     if not script_block.blocks(_text(script)):
         return None
-    values = script_block.read(script_block.block(script), script)
-    return Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
+    block = script_block.block(script)
+    values = script_block.read(block, script)
+    asked = Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
+    if not script_block.settings(block) and not _lock_of(script).is_file():
+        return asked
+    if script.suffix != ".py":
+        msg = f"{short(script)} has settings of uv in its block, or a lock beside it, and no name that ends in .py"
+        raise ScriptError(msg, hint="give it such a name: uv reads these settings, and takes no other for a script")
+    return replace(asked, script=script.absolute())
 
 
 def environment_name(asked: Recipe) -> str:
     """Return the name for an environment with this content: scripts that ask for the same share one."""
-    return f"script-{hashlib.sha256(repr((asked.python, asked.packages)).encode()).hexdigest()[:16]}"
+    said = repr((asked.python, asked.packages)) if asked.script is None else asked.digest()
+    return f"script-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+
+
+def stamp(script: Path, *, machine: Machine) -> str | None:
+    """Return what `stat` says of a file: if it says so again, the file is as it was. None where that does not suffice.
+
+    `front.sh` asks in the same words.
+    """
+    if os.path.lexists(_lock_of(script)):
+        return None
+    environ = {**_process.child_environ(machine.environ), "TZ": "UTC0"}
+    try:
+        return _process.run(["stat", "-L", "-c", _STAT, "--", script], environ=environ).lines[-1].strip()
+    except (CommandError, IndexError):
+        return None
+
+
+def remember(script: Path, name: str, *, stamp: str | None, base: Path) -> None:
+    """Write down which environment a script of this `stamp` has, so that `front.sh` finds it without reading the block."""
+    memory = base / _MEMORY / str(script.absolute()).replace("/", "%")
+    if stamp and len(os.fsencode(memory.name)) <= _LONGEST_NAME:
+        with contextlib.suppress(NotWritableError, DiskFullError):  # it is found the longer way then
+            _files.write_text(memory, f"{name}\n{stamp}\n", mode=0o600)
+
+
+def _lock_of(script: Path) -> Path:
+    return script.with_name(f"{script.name}.lock")
 
 
 def command() -> Path:
