@@ -14,7 +14,6 @@ import os
 import random
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -118,7 +117,7 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
     if project.format == "poetry.lock" and not poetry.is_file():
         run([*TOOL, "install-poetry", "--quiet"], place, environ)
     commands = OWN[project.format].format(
-        python=shlex.quote(str(python or shutil.which("python3.12") or sys.executable)), poetry=shlex.quote(str(poetry))
+        python=shlex.quote(str(python or sys.executable)), poetry=shlex.quote(str(poetry))
     )
     environ = {
         **environ,

@@ -13,7 +13,10 @@ from colab_env.errors import UsageError
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
-OLDEST = (3, 8)
+OLDEST = (3, 6)
+OLDEST_OF_UV = (3, 8)
+OLDEST_OF_MINICONDA = (3, 7)
+OLDEST_OF_COLAB = (3, 8)  # the oldest that reads the syntax of google.colab
 _VERSION = re.compile(r"\d+(\.\d+)+((a|b|rc)\d+)?(\+[a-z0-9.]*)?")  # as Python and uv write it
 _PLAIN_VERSION = re.compile(r"\d+(\.\d+){0,2}|\d+(\.\d+)?\.\*")
 _NEWEST = 40  # Python 3.X beyond which nobody asks
@@ -35,6 +38,12 @@ class Interpreter:
     def short_version(self) -> str:
         """Return the version without its last part, such as 3.12."""
         return ".".join(self.version.split(".")[:2])
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """Return the first two parts of the version as numbers."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
 
     @property
     def tag(self) -> str:
@@ -89,6 +98,19 @@ def format_specifier(specifier: SpecifierSet) -> str:
 def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
     """Say whether some release of Python X.Y can satisfy the specifier."""
     return any(specifier.contains(f"{short_version}.{micro}") for micro in range(60))
+
+
+def installing_hint(specifier: SpecifierSet) -> str:
+    """Return what installs a Python that fits, of the sources that have one; an empty string where none has."""
+    newest = next(
+        (minor for minor in range(99, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{minor}")), None
+    )
+    if newest is None:
+        return ""
+    oldest = {"interpreter='uv'": OLDEST_OF_UV, "interpreter='miniconda'": OLDEST_OF_MINICONDA}
+    return (
+        " or ".join(source for source, (_, minor) in oldest.items() if newest >= minor) or f"`pyenv install 3.{newest}`"
+    )
 
 
 def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking: str, is_colab: bool) -> str | None:

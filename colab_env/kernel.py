@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, _process, venv
 from colab_env.errors import MissingStepError, PreflightError
-from colab_env.interpreter import Interpreter
+from colab_env.interpreter import OLDEST_OF_COLAB, Interpreter
 from colab_env.jupyter import colab_layer, guard, kernelspec, preflight
 from colab_env.miniconda import environment_yml
 from colab_env.step import Artifact
@@ -61,7 +61,12 @@ class ProjectKernel:
         _files.check_writable(kernelspec.directory(self.machine, self.name))
         kernelspec.write_ipython_config(self.environment)
         outcome: preflight.Outcome | None = None
-        for tier in TIERS if self.machine.is_colab else (kernelspec.PLAIN,):
+        has_colab = colab_layer.has_colab(self.machine, self.python)
+        if self.machine.is_colab and not has_colab:
+            self.notes.append(
+                f"without Colab's features: google.colab needs Python {'.'.join(map(str, OLDEST_OF_COLAB))}"
+            )
+        for tier in TIERS if has_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)
             outcome, lack = self._tried(spec, tier)
             if outcome.failure is None:

@@ -82,7 +82,8 @@ SERVICES_NEWEST = {
     "typing-inspection": "0.4.4",
     "urllib3": "2.5.0",
 }
-PLAIN = {"3.8": "6.29.5", "3.9": "6.31.0"}
+# The two oldest are the newest for their Python; IPython is 7.16.3 and 7.34.0 there.
+PLAIN = {"3.6": "5.5.6", "3.7": "6.16.2", "3.8": "6.29.5", "3.9": "6.31.0"}
 PLAIN_NEWER = "7.1.0"
 
 # What ipykernel brings, in any of its versions: the newest version that was tested, and which ones the others accept, as

@@ -21,6 +21,7 @@ from colab_env.interpreter import (
     Interpreter,
     fits_short_version,
     format_specifier,
+    installing_hint,
     require_version,
     unsupported_python_message,
 )
@@ -143,11 +144,12 @@ def missing(
     """Make the error that says which Pythons there are instead, and whether the machine's `own` was left behind."""
     names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
     msg = f"no Python on this machine fits {format_specifier(specifier)!r}; there is: {names}"
-    hint = "ask for one of these, or let one be installed: interpreter='uv' or interpreter='miniconda'"
+    how = installing_hint(specifier)
+    hint = "ask for one of these" + (f", or let one be installed: {how}" if how else "")
     if own is not None and (
         said := unsupported_python_message(own.version, specifier, asking="the project", is_colab=is_colab)
     ):
-        hint = f"{said}, installed with interpreter='uv' or interpreter='miniconda'"
+        hint = said + (f", installed with {how}" if how else "")
     return NoSuchPythonError(msg, hint=hint)
 
 

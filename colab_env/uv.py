@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from colab_env import _files, _process, _report, _state, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
-from colab_env.interpreter import Interpreter, format_specifier, require_version
+from colab_env.interpreter import OLDEST_OF_UV, Interpreter, format_specifier, installing_hint, require_version
 from colab_env.wheels import WheelInstaller, translate_error
 
 if TYPE_CHECKING:
@@ -129,6 +129,11 @@ def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index
     Raises NoSuchPythonError when uv offers none that fits, NetworkError when its download site is not reached.
     """
     request, children = str(specifier) or "3", environ(machine, index)
+    if "'uv'" not in (hint := installing_hint(specifier)):
+        msg = f"uv has no Python that fits {format_specifier(specifier)!r}"
+        raise NoSuchPythonError(
+            msg, hint=f"its oldest is {'.'.join(map(str, OLDEST_OF_UV))}" + (f"; an older one: {hint}" if hint else "")
+        )
     try:
         with _files.noting_new(machine.uv_pythons):
             _process.run([uv, "python", "install", request], environ=children)

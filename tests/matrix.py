@@ -1,6 +1,6 @@
 """Switch a notebook to other Pythons with several IPythons in each of the three ways, and note what works there.
 
-`python tests/matrix.py docs/matrix.md` writes the table; test_matrix.py holds a sample of it.
+`python -m tests.matrix docs/matrix.md` writes the table; test_matrix.py holds a sample of it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from colab_standin import ColabRoot, Page, PageError, Server, serving
 WAYS = ("restart", "session", "exec")
 # By Python: the newest IPython of each line that runs there; None is what the kernel layer brings.
 IPYTHONS: dict[str, tuple[str | None, ...]] = {
+    "3.6": (None,),
+    "3.7": (None,),
     "3.9": (None, "7.34.0", "8.18.1"),
     "3.11": (None, "7.34.0", "8.39.0", "9.18.1"),
     "3.12": (None, "7.34.0", "8.39.0", "9.18.1"),
     "3.13": (None, "7.34.0", "8.39.0", "9.18.1"),
 }
-MISSING = {"3.9": "none of 8.19 and later, which need Python 3.10, none of 9, which needs 3.11"}
+MISSING = {
+    "3.6": "none of 7.17 and later, which need Python 3.7; and no google.colab, which needs 3.8",
+    "3.7": "none of 8, which needs Python 3.8; and no google.colab, which needs 3.8",
+    "3.9": "none of 8.19 and later, which need Python 3.10, none of 9, which needs 3.11",
+}
 _PATIENCE = 180.0  # seconds
 _PROJECT = """\
 [project]
@@ -202,7 +208,7 @@ going on. *Works* are
 {len(FEATURES) + 1} features, asked of the kernel after the switch:
 {", ".join([*FEATURES, SETUP_AGAIN])}.
 
-Written by `python tests/matrix.py docs/matrix.md`; `tests/test_matrix.py` holds a sample.
+Written by `python -m tests.matrix docs/matrix.md`; `tests/test_matrix.py` holds a sample.
 
 | Python | IPython (from) | way | tier | seconds | works |
 |---|---|---|---|---:|---|

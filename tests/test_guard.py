@@ -184,6 +184,19 @@ def test_a_start_that_somebody_ended_is_tried_once_more(tmp_path: Path) -> None:
     assert "it ended before it answered" in started(tmp_path, *killed).stderr
 
 
+@pytest.mark.parametrize("jump", [-86400, 86400])
+def test_a_clock_that_jumps_makes_no_silence_a_time_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    monkeypatch.setattr(_guard, "PLACES", [str(tmp_path)])
+    path, log = _guard.noted("kernel.json")
+    os.close(log)
+    now = time.time() + jump
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert _guard.what_failed(path) == "it ended before it answered"
+    assert _guard.is_first_silence(path)
+
+
 def test_a_start_that_said_why_is_not_tried_again(tmp_path: Path) -> None:
     fails = (sys.executable, "-c", "raise SystemExit('no such luck')")
     assert started(tmp_path, *fails).returncode == 1

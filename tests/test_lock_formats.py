@@ -783,6 +783,26 @@ def test_git_sees_nothing_of_a_set_up_and_undo_takes_all_of_it_back(machine, pro
     assert git("status", "--porcelain", "--ignored").replace("!! oldone.egg-info/\n", "") == ""
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-8-sig"])
+def test_requirements_that_powershell_wrote_are_read_as_pip_reads_them(project, codec):
+    (project / "requirements.txt").write_bytes("six==1.16.0\r\nidna==3.6\r\n".encode(codec))
+    lock = registry.find(project)
+    assert lock.versions == {"six": "1.16.0", "idna": "3.6"}
+    assert lock.named_at("idna") == "requirements.txt, line 2"
+    assert planning.plan(interpreter="system", project=project).rows[1].name == "six"
+
+
+@pytest.mark.network
+def test_requirements_that_powershell_wrote_are_installed(machine, project):
+    (project / "requirements.txt").write_bytes("six==1.16.0\r\n-r more.txt\r\n".encode("utf-16"))
+    (project / "more.txt").write_text("idna==3.6\n")
+    fill(project, python=machine.python)
+    assert installed(project) == {"six-1.16.0", "idna-3.6"}
+    (project / "requirements.txt").write_bytes(b"\xff\xfes\0i")  # cut
+    with pytest.raises(ProjectFileError, match=r"requirements\.txt"):
+        fill(project, python=machine.python)
+
+
 def test_an_environment_without_packages_says_so(machine, project):
     (project / "requirements.txt").write_text("# nothing yet\n")
     result = fill(project, python=machine.python)

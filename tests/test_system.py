@@ -66,7 +66,7 @@ def test_pyenvs_shims_are_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "odd", [{"name": "pypy"}, {"level": "candidate"}, {"version": "3.7.16"}, {"version": "2.7.18"}]
+    "odd", [{"name": "pypy"}, {"level": "candidate"}, {"version": "3.5.10"}, {"version": "2.7.18"}]
 )
 def test_what_cannot_be_used_is_passed_over(tmp_path, runtime, odd):
     path = program(tmp_path / "one/python3", **odd)

@@ -34,7 +34,9 @@ class RequirementsTxt(LockFormat):
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
-        return installing.installer(machine, pyproject=lock.pyproject).compile(lock.path, python=python)
+        return installing.installer(machine, pyproject=lock.pyproject).compile(
+            lock.path, python=python, text=_other(lock)
+        )
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         locked = requirements_text.hashes("\n".join(each.decode(errors="replace") for _, each in self.inputs(lock)))
@@ -46,10 +48,16 @@ class RequirementsTxt(LockFormat):
         pip = ["pip"] if target.pip else []
         options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
         with _files.private_directory(target.machine.data) as scratch:
-            source: list[str | Path] = ["-r", lock.path]
+            text = _other(lock)
+            source: list[str | Path] = ["-r", "-" if text else lock.path]
             if selection.left_out is not None:
-                names = selection.left_out(installer.compile(lock.path, python=target.python))
+                names = selection.left_out(installer.compile(lock.path, python=target.python, text=text))
                 _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
                 source += ["--excludes", scratch / "excludes.txt"]
-            installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory)
+            installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory, text=text)
         return locked
+
+
+def _other(lock: LockFile) -> str | None:
+    """Return what the file says if it is not in UTF-8, which is all that uv reads."""
+    return None if lock.content == _files.content(lock.path) else lock.text

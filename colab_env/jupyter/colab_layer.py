@@ -8,6 +8,7 @@ resolved around them. All other projects on one Python share one.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from colab_env import _files, _process, _state, pins, venv
 from colab_env.errors import CommandError
+from colab_env.interpreter import OLDEST_OF_COLAB
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -72,12 +74,17 @@ class Origin:
     path: Path
 
 
+def has_colab(machine: Machine, python: Interpreter) -> bool:
+    """Say whether a kernel of this Python can have Colab's features: on Colab, where Python reads google.colab."""
+    return machine.is_colab and python.pair >= OLDEST_OF_COLAB
+
+
 def unfit(versions: Mapping[str, str], *, python: Interpreter, machine: Machine) -> dict[str, str]:
     """Return which of a project's `versions` (by normalized name) its kernel's packages have to be resolved around.
 
     None where the tested ones fit them all, else every one that ipykernel might bring.
     """
-    tested = _tested(python.short_version, colab=machine.is_colab)
+    tested = _tested(python.short_version, colab=has_colab(machine, python))
     known = {name: version for name in tested if (version := versions.get(name)) and _VERSION.fullmatch(version)}
     return known if _refused(known, tested) else {}
 
@@ -155,7 +162,7 @@ def build(
             with contextlib.suppress(CommandError):
                 fill(around, limits)
                 return None
-        refused = _refused(around, _tested(python.short_version, colab=machine.is_colab))
+        refused = _refused(around, _tested(python.short_version, colab=has_colab(machine, python)))
         fill({}, {}, refused)
         there = _installed(ahead_site(layer))
     named = [f"{name} {there[name]} and not {around[name]}" for name in sorted(there.keys() & around.keys())]
@@ -174,7 +181,7 @@ def _fill(
     from colab_env import content  # only what builds waits for its imports
 
     (around, limits), path = chosen, layer / "constraints.txt"
-    short_version, colab = python.short_version, machine.is_colab
+    short_version, colab = python.short_version, has_colab(machine, python)
 
     def install() -> None:
         _files.empty(layer)
@@ -190,10 +197,10 @@ def _fill(
             installer.install(before, python=python.path, target=ahead_site(layer), alone=True)
 
     survey, _ = content.prove(layer, install, unpacked=installer)
-    if machine.colab_packages is not None:
+    if colab and machine.colab_packages is not None:
         _graft(machine.colab_packages, site(layer))
-    _add_remote(layer, machine)
-    _files.copy(_STANDALONE / "_launch.py", launcher(layer))
+    _add_remote(layer, machine, python)
+    _copy_for("_launch.py", launcher(layer), python)
     environ = {**_process.child_environ(machine.environ), "PYTHONPATH": str(site(layer))}
     _process.run_parallel(
         lambda: _process.run([python.path, "-c", _PROOF], environ=environ),
@@ -235,11 +242,34 @@ def _graft(colab_packages: Path, target: Path) -> None:
         _files.copy(launcher, target / _LAUNCHER)
 
 
-def _add_remote(layer: Path, machine: Machine) -> None:
+def _add_remote(layer: Path, machine: Machine, python: Interpreter) -> None:
     file = _origin_file(layer)
     for name in _REMOTE:
-        _files.copy(_STANDALONE / name, file.with_name(name.replace("_remote.py", "__init__.py")))
+        _copy_for(name, file.with_name(name.replace("_remote.py", "__init__.py")), python)
     _state.write(file, Origin(python=machine.machine_python, path=_PACKAGE.parent))
+
+
+def _copy_for(name: str, target: Path, python: Interpreter) -> None:
+    """Copy a file that runs in kernels; without its annotations where Python cannot leave them unread, before 3.7."""
+    if python.pair >= (3, 7):
+        _files.copy(_STANDALONE / name, target)
+        return
+    tree = ast.parse((_STANDALONE / name).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    bare = _Bare().visit(tree)
+    _files.write_text(target, ast.unparse(bare) + "\n")
+
+
+class _Bare(ast.NodeTransformer):
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if node.module == "__future__" else node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        return ast.copy_location(ast.Assign([node.target], node.value), node) if node.value else None
 
 
 def _origin_file(layer: Path) -> Path:
@@ -294,14 +324,14 @@ def _refused(versions: Mapping[str, str], tested: Mapping[str, tuple[str, str]])
 
 
 def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
-    own, colab = hashlib.sha256(), machine.is_colab
+    own, colab = hashlib.sha256(), has_colab(machine, python)
     for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
         own.update((_STANDALONE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
         "requirements": [asdict(each) for each in kernel_requirements(python.short_version, colab=colab)],
         "constraints": kernel_constraints(python.short_version, colab=colab),
-        "colab": _fingerprint(machine.colab_packages),
+        "colab": _fingerprint(machine.colab_packages) if colab else None,
         "own": own.hexdigest(),
     }
 

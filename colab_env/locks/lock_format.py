@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from colab_env import _files, toml_text
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
-from colab_env.locks import installing
+from colab_env.locks import installing, requirements_text
 from colab_env.locks.requirements_text import normalized
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
@@ -59,8 +59,8 @@ class LockFile:
 
     @cached_property
     def content(self) -> bytes:
-        """Return the file's bytes; nothing where it is not there. Raises ProjectFileError for what is no file."""
-        return _files.content(self.path) or b""
+        """Return the file's bytes, as UTF-8; nothing where it is not there. Raises ProjectFileError for what is no file."""
+        return requirements_text.as_utf8(_files.content(self.path) or b"")
 
     @property
     def text(self) -> str:

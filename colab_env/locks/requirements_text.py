@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -30,6 +32,14 @@ class Wanted:
     name: str
     version: str
     exact: bool
+
+
+def as_utf8(content: bytes) -> bytes:
+    """Return a text file's bytes in UTF-8: `pip freeze > requirements.txt` writes UTF-16 in Windows' PowerShell, as pip knows."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode("utf-16").encode("utf-8", "replace")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:

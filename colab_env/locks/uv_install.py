@@ -82,8 +82,11 @@ class UvInstaller:
             return self.export(lock, python=python, options=["--script", script])
         return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
 
-    def compile(self, source: Path, *, python: Path, extras: Sequence[str] = ()) -> str:
-        """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format."""
+    def compile(self, source: Path, *, python: Path, extras: Sequence[str] = (), text: str | None = None) -> str:
+        """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format.
+
+        Where `text` is given, that is what the file says.
+        """
         argv: list[str | Path] = [
             "pip",
             "compile",
@@ -92,10 +95,9 @@ class UvInstaller:
             "--generate-hashes",
             "--python",
             python,
-            *(f"--extra={name}" for name in extras),
-            source,
         ]
-        return self._written(argv, cwd=source.parent)
+        named = (f"--extra={name}" for name in extras)
+        return self._written([*argv, *named, "-" if text else source], cwd=source.parent, stdin=text)
 
     def resolve(self, arguments: Sequence[str | Path], *, known: str, python: Path, cwd: Path) -> str:
         """Return as pylock.toml what a project comes to for a Python; the versions in `known`, such a text, are preferred.
@@ -163,13 +165,15 @@ class UvInstaller:
         """Let uv fetch or build these distributions anew: what it has unpacked of them goes from its cache."""
         wheels.forget(names, uv=self.program, environ=self.environ)
 
-    def _written(self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None) -> str:
+    def _written(
+        self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None, stdin: str | None = None
+    ) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
         environ = {**self.environ, **({"RUST_LOG": log} if log else {})}
         with _files.private_directory(self.scratch) as place:
             target = place / "requirements.txt"
             try:
-                _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd)
+                _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd, stdin=stdin)
             except CommandError as error:
                 raise translate_error(error, self.environ) from error
             return target.read_text(encoding="utf-8")

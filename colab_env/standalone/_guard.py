@@ -102,12 +102,17 @@ def is_first_silence(record: str) -> bool:
     """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
     again = record + ".again"
     try:
-        if os.path.getsize(record) or time.time() - os.path.getmtime(record) >= LIMIT or os.path.lexists(again):
+        if os.path.getsize(record) or age(record) >= LIMIT or os.path.lexists(again):
             return False
         os.rename(record, again)
     except OSError:
         return False
     return True
+
+
+def age(record: str) -> float:
+    """Return how many seconds ago a start was noted: by the clock that nobody sets (see `noted`)."""
+    return time.monotonic() - os.path.getmtime(record)
 
 
 def obstacle(command: "tuple[str, ...]", connection_file: str) -> "str | None":
@@ -179,7 +184,9 @@ def noted(name: str) -> "tuple[str, int]":
         try:
             os.makedirs(place, mode=0o700, exist_ok=True)
             if is_own(place):
-                return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+                log = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+                os.utime(log, (time.monotonic(), time.monotonic()))
+                return path, log
         except OSError as error:
             problem = error
     raise problem
@@ -189,7 +196,7 @@ def what_failed(record: str) -> str:
     """Say in one sentence why the last start counts as failed."""
     text = "\n".join(printed(record))
     # _launch.py has the stack written before the alarm ends a start; one that hangs earlier prints nothing.
-    if "Timeout (" in text or (not text and time.time() - os.path.getmtime(record) >= LIMIT):
+    if "Timeout (" in text or (not text and age(record) >= LIMIT):
         return f"it did not answer within {LIMIT} seconds"
     return "it ended before it answered"
 

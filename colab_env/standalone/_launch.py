@@ -2,7 +2,7 @@
 
 Few layers have packages that come before the environment's own.
 
-Runs under the environment's Python (3.8 or newer) as a file beside the directory `site`, and is imported by nobody. The
+Runs under the environment's Python (3.6 or newer) as a file beside the directory `site`, and is imported by nobody. The
 layer is visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it.
 """
 

@@ -1,6 +1,6 @@
 """Leave a kernel: let the notebook server replace it once the running cell has ended, or become another one in place.
 
-Runs inside kernels of any Python (3.8 or newer) and imports nothing of colab_env: a copy lies in every kernel layer.
+Runs inside kernels of any Python (3.6 or newer) and imports nothing of colab_env: a copy lies in every kernel layer.
 """
 
 from __future__ import annotations
@@ -105,9 +105,11 @@ def become(argv: list[str], environ: dict[str, str]) -> None:
 
 def asked_by(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
     """Return the header of the message that the kernel works on, as its reply's parent, and whose it is."""
-    parent = kernel.get_parent("shell")
+    # ipykernel 5 works on one message at a time, and has no channels there.
+    parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else kernel._parent_header
+    identity = kernel._parent_ident
     header = parent.get("header", parent)
-    return {"header": header}, kernel._parent_ident["shell"]
+    return {"header": header}, identity["shell"] if isinstance(identity, dict) else identity
 
 
 def own_connection_file() -> str | None:

@@ -1,6 +1,6 @@
 """Carry plain values between two kernels: None, bool, int, float, str, bytes, and lists, tuples, sets, dicts of these.
 
-Runs in kernels of any Python (3.8 or newer); a copy lies in every kernel layer as part of its package `colab_env`.
+Runs in kernels of any Python (3.6 or newer); a copy lies in every kernel layer as part of its package `colab_env`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What `import colab_env` gives inside an environment's kernel: each call is made by the machine's own Python.
 
 A copy lies in every kernel layer as the package `colab_env`, with `machine.json` beside it. So one notebook runs from
-the top in every kernel, whatever that kernel's Python (3.8 or newer) has installed.
+the top in every kernel, whatever that kernel's Python (3.6 or newer) has installed.
 """
 
 from __future__ import annotations
@@ -82,6 +82,15 @@ def __getattr__(name: str) -> Any:
     return _named("colab_env." + name)
 
 
+if sys.version_info < (3, 7):  # which does not ask a module for __getattr__
+
+    class _Module(type(sys)):
+        def __getattr__(self, name):
+            return __getattr__(name)
+
+    sys.modules[__name__].__class__ = _Module
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Add the magics."""
     from . import _remote_magics
@@ -102,7 +111,12 @@ def _call(name: str, *arguments: object, **options: object) -> Any:
 def _run(argv: list[str]) -> str:
     """Run a program, show what it prints while it works, and return its last line."""
     child = subprocess.Popen(
-        argv, env=_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv,
+        env=_environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
     )
     line = ""
     for text in child.stdout or ():

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from boot_faults import PreparedMachine, colab, set_up
+from boot_faults import ROOT, PreparedMachine, colab, set_up
 from colab_standin import serving
 
 from tests.features.catalogue import FEATURES
@@ -41,10 +41,29 @@ def main() -> int:
                             print(f"{way}: {name}{answer and f' ({answer})'}: {problem}", flush=True)
                 print(f"{way}: {found[way].seconds:.0f} s", flush=True)
     print("\n".join(table(found, chosen)))
+    if arguments.write:
+        page = [*_introduction(arguments), "", *table(found, chosen)]
+        (ROOT / "docs/features.md").write_text("\n".join(page) + "\n", encoding="utf-8")
     stock = found.get("stock")
     return int(
         any(each.holds(f) is False and (stock is None or stock.holds(f)) for each in found.values() for f in chosen)
     )
+
+
+def _introduction(arguments: argparse.Namespace) -> list[str]:
+    return [
+        "# Colab's features, counted",
+        "",
+        f"What a notebook on Colab can do, tried on Python {arguments.python} in each way that cells can run: *stock* is the machine's own",
+        "Python, *switched* another one after `switch()` with a restart, *exec* the same in place, *inside* a `%%colab_env` cell. On the",
+        "stand-in for a Colab machine, with the real `google.colab` of April 2026, the real notebook server and Colab's versions of IPython",
+        "and ipykernel on the machine's side; the page is the tests' own. Where a feature asks the page, it is tried with a good answer,",
+        f"with one that takes {arguments.slow:g} seconds, with a refusal and with an error. `-`: a package that the feature is about is not there.",
+        "",
+        f"The project has {', '.join(arguments.project) or 'no packages'}.",
+        "Written by `python -m tests.features --google-colab DIR --write`; `tests/test_features.py` tries what the small stand-in for",
+        "`google.colab` has, in all four ways.",
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--way", choices=WAYS, action="append", help="all four, if none is named")
     parser.add_argument("--only", default="", help="features whose group and name contain this")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/features.md")
     parser.add_argument("--slow", type=float, default=SLOW, help="seconds that a slow answer takes")
     return parser
 
