@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, index, toml_text
+from colab_env import _files, index, toml_text, uv
 from colab_env.errors import ColabEnvError, NetworkError
 from colab_env.locks import installing, requirements_text, uv_workspace
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
@@ -123,8 +123,10 @@ class UvLock(LockFormat):
     ) -> Mapping[str, Collection[str]]:
         """Install from the machine's index, and from those that the project names; no other setting of the project counts."""
         installer = target.installer(lock.pyproject)
-        url = index.settings(target.machine).url or index.default_url()
-        machines = {"UV_NO_CONFIG": "1", **({"UV_DEFAULT_INDEX": url} if url else {})}
+        settings = index.settings(target.machine)
+        own = uv.tool_installer(target.machine, settings).environ["UV_CONFIG_FILE"]  # uv looks for no other then
+        url = settings.url or index.default_url()
+        machines = {"UV_CONFIG_FILE": own, **({"UV_DEFAULT_INDEX": url} if url else {})}
         sources = () if "--no-index" in target.options else self.sources(lock)
         return installing.install_text(
             replace(installer, environ={**installer.environ, **machines}),

@@ -66,7 +66,7 @@ class UvInstaller:
             reason = next((each for each in _REASON.findall(text) if not _OF_SETTINGS.search(each)), None)
             if _STALE.search(text) and (reason or not _REASON.search(text)):
                 of = "script" if "--script" in options else "pyproject.toml"
-                msg = f"{short(lock)} does not belong to its {of}{f': {reason}' if reason else ''}"
+                msg = f"{short(lock)} does not belong to its {of}{f': {reason}{_differing(text)}' if reason else ''}"
                 hint = "run `uv lock` for it, then this call again"
                 raise LockMismatchError(msg, hint=hint, lines=error.lines) from error
             said = _REASON.search(text)
@@ -212,6 +212,14 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
     if unfit := next((line for line in error.lines if _UNFIT in line), None):
         return NoSuchPythonError(unfit.strip(), hint="choose another Python")
     return wheels.translate_error(error, environ)
+
+
+def _differing(text: str) -> str:
+    """Return the names of the requirements that the project and its lock file do not share, as uv's log has both."""
+    found = [re.search(rf"{word}: \{{(.*)\}}", text) for word in ("Requested", "Existing")]
+    wanted, locked = (set((each[1] if each else "").split("Requirement {")) for each in found)
+    names = sorted({name for each in wanted ^ locked for name in re.findall(r'PackageName\("([^"]+)"\)', each)[:1]})
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _tail(text: str, start: int) -> str:
