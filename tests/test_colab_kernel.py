@@ -137,6 +137,29 @@ def test_altair_6_gets_the_renderer_for_colab(tmp_path: Path) -> None:
     assert said(tmp_path, ALTAIR) == "renderer colab"
 
 
+TABS = """
+import types
+util, bokeh = types.ModuleType("google.colab.output._util"), types.ModuleType("google.colab._import_hooks._bokeh")
+util.flush_all = lambda: print("figures")
+bokeh._post_execute = lambda: print("ended")
+hooks = types.ModuleType("google.colab._import_hooks")
+hooks._bokeh = bokeh
+sys.modules["google.colab._import_hooks"] = hooks
+output = sys.modules["google.colab.output"] = types.ModuleType("google.colab.output")
+output._util = util
+import _colab_kernel
+util.flush_all()
+bokeh._post_execute("a result")
+{matplotlib}
+util.flush_all()
+"""
+
+
+def test_tabs_need_no_matplotlib_and_bokeh_no_older_ipython(tmp_path: Path) -> None:
+    matplotlib = "open(sys.argv[1] + '/matplotlib.py', 'w').close(); import importlib; importlib.invalidate_caches()"
+    assert said(tmp_path, TABS.format(matplotlib=matplotlib)) == "ended\nfigures"
+
+
 @needs_real
 @pytest.mark.parametrize(
     ("file", "old", "new"),
@@ -145,6 +168,7 @@ def test_altair_6_gets_the_renderer_for_colab(tmp_path: Path) -> None:
         ("_reprs.py", "'pandas.core.series', 'Series'", "'pandas', 'Series'"),
         ("_import_hooks/_altair.py", "altair.vegalite.v5", "altair.vegalite.v6"),
         ("_import_hooks/_bokeh.py", "def _post_execute():", "def _post_execute(_"),
+        ("output/_util.py", "backend_inline import flush_figures", "'matplotlib' in sys.modules"),
         ("output/_widgets.py", "display_pub.register_hook", "displayhook.register_hook"),
     ],
 )

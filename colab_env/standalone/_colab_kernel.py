@@ -130,6 +130,22 @@ def _mend_bokeh() -> None:
     _bokeh._post_execute = lambda *_: end()  # noqa: SLF001
 
 
+def _mend_tabs() -> None:
+    from google.colab.output import _util  # type: ignore[import-not-found]
+
+    everything = _util.flush_all
+
+    def flush_all() -> None:
+        """Flush figures where there can be any: a project without matplotlib has tabs and grids, too."""
+        if importlib.util.find_spec("matplotlib"):
+            everything()
+        else:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    _util.flush_all = flush_all
+
+
 _mend_ipython()
 _mend_tables()
 try:
@@ -143,8 +159,9 @@ if not hasattr(importlib.metadata, "packages_distributions"):
     _pip.is_pip_install_command = lambda *_args, **_options: None
 
 
-with contextlib.suppress(ImportError):
-    _mend_bokeh()
+for _mend in (_mend_bokeh, _mend_tabs):
+    with contextlib.suppress(ImportError):
+        _mend()
 
 
 class Shell(_shell.Shell):  # type: ignore[misc]
