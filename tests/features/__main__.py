@@ -60,7 +60,7 @@ def _introduction(arguments: argparse.Namespace) -> list[str]:
         "and ipykernel on the machine's side; the page is the tests' own. Where a feature asks the page, it is tried with a good answer,",
         f"with one that takes {arguments.slow:g} seconds, with a refusal and with an error. `-`: a package that the feature is about is not there.",
         "",
-        f"The project has {', '.join(arguments.project) or 'no packages'}.",
+        f"The project has, the newest of each where no version stands, {', '.join(arguments.project) or 'no packages'}.",
         "Written by `python -m tests.features --google-colab DIR --write`; `tests/test_features.py` tries what the small stand-in for",
         "`google.colab` has, in all four ways.",
     ]
