@@ -9,6 +9,7 @@ import py_compile
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,12 +103,42 @@ def test_what_is_replaced_or_deleted_meanwhile_never_comes_back(site: Path, tmp_
     compiler = _compile.Compiler(str(site), str(mark))
     loader = _compile._Loader(str(site), "idna/core.py")
     (site / "idna/core.py").unlink()
-    loader.set_data("idna/__pycache__/core.pyc", b"late")
+    with pytest.raises(FileNotFoundError):
+        loader.set_data("idna/__pycache__/core.pyc", b"late")
     assert compiled(site) == set()
     site.rename(site.with_name("replaced"))
     site.mkdir()
     compiler.follow("requests")
     assert compiled(site) == compiled(site.with_name("replaced")) == set()
+
+
+def test_whoever_installs_or_removes_a_package_meanwhile_is_alone(site: Path, tmp_path: Path, monkeypatch) -> None:
+    mark = tmp_path / "mark"
+    mark.touch()
+    monkeypatch.chdir(site)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    _compile.prepare()
+    compiler = _compile.Compiler(str(site), str(mark))
+    compiler.follow("idna")
+    before = compiled(site)
+    assert before
+    (site / "other.py").touch()
+    compiler.follow("urllib3")
+    assert compiled(site) == before
+
+
+def test_an_environment_can_be_deleted_at_once(site: Path, lock: Path) -> None:
+    for number in range(300):
+        package = site / f"package{number}"
+        package.mkdir()
+        for name in ("__init__", "a", "b"):
+            (package / f"{name}.py").write_text("from . import a, b\n" + "x = [\n" + "    1 + 2,\n" * 40 + "]\n")
+    bytecode.start(site.parents[2], PYTHON, machine=Machine.detect(), lock=lock)
+    while len(compiled(site)) < 20:
+        time.sleep(0.01)
+    shutil.rmtree(site.parents[2])
+    bytecode.stop(lock)
+    assert not site.parents[2].exists()
 
 
 @pytest.mark.parametrize(

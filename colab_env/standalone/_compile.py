@@ -3,7 +3,7 @@
 Runs under the environment's Python: `_compile.py DIRECTORY MARK WORKERS [--behind]`. It follows the imports at the top of
 each module, from the packages' own modules on; what nothing imports, such as tests, stays as it is. `--behind` returns at
 once and goes on in processes of low priority, to the modules one level below too. All share MARK's lock and stop, after the
-file at hand, when MARK is deleted or DIRECTORY is no longer the one they began with.
+file at hand, when MARK is deleted, when something is installed or deleted in DIRECTORY, or when it is another one.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _PASSED_OVER = {"pip", "setuptools", "_distutils_hack", "pkg_resources", "wheel"
 
 
 class _Loader(SourceFileLoader):
-    """Python's own, for a path below the current directory: what is deleted meanwhile never comes back."""
+    """Python's own, for a path below the current directory; it makes no directory, so that what is deleted stays deleted."""
 
     def __init__(self, directory: str, path: str) -> None:
         super().__init__("it", path)
@@ -36,9 +36,14 @@ class _Loader(SourceFileLoader):
     def source_to_code(self, data: Any, path: Any, **more: Any) -> Any:  # type: ignore[override]
         return super().source_to_code(data, f"{self._directory}/{path}", **more)
 
-    def set_data(self, path: Any, data: Any, **more: Any) -> None:
-        if Path(self.path).exists():
-            super().set_data(path, data, **more)
+    def set_data(self, path: Any, data: Any, *, _mode: int = 0o666) -> None:
+        scratch = f"{path}.{os.getpid()}"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _mode & 0o666)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        os.replace(scratch, path)  # noqa: PTH105
 
 
 class Compiler:
@@ -47,7 +52,8 @@ class Compiler:
     def __init__(self, directory: str, mark: str) -> None:
         self._directory = directory
         self._mark = mark
-        self._here = Path.cwd().stat().st_ino
+        self._here = _identity(".")
+        self._is_over = False
         self._seen = set()  # type: set[str]
 
     def follow(self, name: str) -> None:
@@ -60,21 +66,41 @@ class Compiler:
                 waiting.extend(self._imports_of(".".join(parents[:length])))
 
     def _imports_of(self, name: str) -> "list[str]":
-        if name in self._seen or self._is_over():
+        self._is_over = self._is_over or not (Path(self._mark).exists() and self._here == _identity(self._directory))
+        if name in self._seen or self._is_over:
             return []
         self._seen.add(name)
         path = found_at(name)
-        with contextlib.suppress(Exception):  # what cannot be compiled, its import will say
+        try:
             code = path and _Loader(self._directory, path).get_code("it")
             package = name if path and path.endswith("__init__.py") else name.rpartition(".")[0]
             return list(imported(code, package)) if code else []
+        except OSError:  # somebody deletes it, or the disk is full
+            self._is_over = True
+        except Exception:  # noqa: BLE001, S110  what cannot be compiled, its import will say
+            pass
         return []
 
-    def _is_over(self) -> bool:
-        try:
-            return not Path(self._mark).exists() or Path(self._directory).stat().st_ino != self._here
-        except OSError:
-            return True
+
+def _identity(directory: str) -> "tuple[int, int] | None":
+    """Return what changes when a directory is another one, or when a package is installed into it or removed from it."""
+    try:
+        found = os.stat(directory)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def prepare() -> None:
+    """Make the directories for compiled files, all at once and first."""
+    for place, directories, names in os.walk("."):
+        top = place.split("/")[1:2]
+        directories[:] = (
+            [] if top and top[0] in _PASSED_OVER else [each for each in directories if each != "__pycache__"]
+        )
+        if any(name.endswith(".py") for name in names):
+            with contextlib.suppress(OSError):
+                os.mkdir(f"{place}/__pycache__")  # noqa: PTH102
 
 
 def found_at(name: str) -> "str | None":
@@ -120,6 +146,7 @@ def main(directory: str, mark: str, workers: int, *, is_behind: bool) -> None:
             _leave()
         warnings.simplefilter("ignore")
         sys.setrecursionlimit(10_000)  # as deep as compilers of long expressions go
+        prepare()
         children = []
         for number in range(1, workers):
             child = os.fork()
