@@ -232,6 +232,9 @@ def _get(url: str, *, start: int = 0, end: int | None = None) -> requests.Respon
         msg = f"the certificate of {_host(url)} is not trusted here"
         hint = "behind a company's proxy, set REQUESTS_CA_BUNDLE to its certificate file"
         raise NetworkError(msg, hint=hint) from error
+    except requests.TooManyRedirects as error:
+        msg = f"{_report.clean(url)} leads to other addresses without end"
+        raise NetworkError(msg, hint="check the address") from error
     except (requests.RequestException, OSError) as error:
         raise _TransientError(_reason(error)) from error
     return _checked(url, response)

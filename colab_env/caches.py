@@ -158,11 +158,11 @@ def cache_prune(
 def limit(machine: Machine) -> int:
     """Return how many bytes the snapshots of a cache may have together. Raises UsageError for what is no size."""
     text = machine.environ.get(LIMIT) or _USUAL_LIMIT
-    found = re.fullmatch(r"\s*(\d{1,9})\s*([MGT])i?B?\s*", text, re.IGNORECASE | re.ASCII)
+    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([MGT])i?B?\s*", text, re.IGNORECASE | re.ASCII)
     if found is None:
         msg = f"{LIMIT}={text!r} is not a size"
         raise UsageError(msg, hint='give one such as "500 MB" or "20 GB"')
-    return int(found[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[found[2].upper()]
+    return int(float(found[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[found[2].upper()])
 
 
 def make_room(store: Store, keyring: Keyring, *, keep: str, limit: int) -> tuple[str, ...]:

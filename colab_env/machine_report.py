@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import site
 import sys
@@ -31,6 +32,14 @@ from colab_env.results import short
 
 _LITTLE = 2_000_000_000  # bytes; what a set-up with a large lock file needs at once
 _SHOWN = 12
+_NOT_TRIED = "not tried"
+_LONG = 6  # characters; shorter values are switches and numbers
+# Words such as `token=…`, and the beginnings that services give their keys.
+_SECRET = re.compile(
+    r"((?:token|secret|passw(?:or)?d|pass|api_?key|credential)\w*[\"']?\s*[=:]\s*)\S+"
+    r"|\b(?:gh[oprsu]_|github_pat_|glpat-|sk-|hf_|xox[a-z]-|AKIA|AIza)[\w-]{8,}",
+    re.IGNORECASE,
+)
 # They change what Python, pip, uv or a kernel does, and a report has to say that they are set.
 _TELLING = ("PYTHON", "PIP_", "UV_", "POETRY_", "CONDA_", "JUPYTER", "IPYTHON", "COLAB_ENV_", "VIRTUAL_ENV", "LD_")
 _HARMFUL = {
@@ -89,9 +98,12 @@ def _told(look: Callable[[Machine], Iterator[Part]], machine: Machine) -> Iterat
     """Give what a look finds; one that fails is a finding, too."""
     try:
         yield from list(look(machine))
-    except (ColabEnvError, OSError, ValueError) as error:
-        said = error.message if isinstance(error, ColabEnvError) else str(error)
-        yield Part(name=look.__name__.strip("_").capitalize(), what="unknown", where=None, problem=said)
+    except Exception as error:  # noqa: BLE001  on an odd machine, what else can be said is wanted all the more
+        yield Part(name=look.__name__.strip("_").capitalize(), what="unknown", where=None, problem=_said(error))
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, ColabEnvError) else f"{type(error).__name__}: {error}"
 
 
 def _package(_: Machine) -> Iterator[Part]:
@@ -193,16 +205,42 @@ def _startup(machine: Machine) -> Iterator[Part]:
 
 def _kernel(each: kernelspec.Kernel, machine: Machine) -> Part:
     what = f"{each.name} “{each.display_name}”" + (f", {each.tier}" if each.tier else "")
-    gone = next((word for word in each.argv if word.startswith("/") and not Path(word).exists()), None)
+    try:
+        problem = _problem(each, machine)
+    except Exception as error:  # noqa: BLE001  a kernelspec may say anything
+        problem = f"it could not be tried: {_said(error)}"
+    if problem == _NOT_TRIED:
+        return Part(name="Kernel", what=f"{what}, {problem}", where=each.directory)
+    return Part(name="Kernel", what=what, where=each.directory, problem=problem and _masked(problem, each.directory))
+
+
+def _problem(each: kernelspec.Kernel, machine: Machine) -> str | None:
+    needed = each.argv if each.ours else each.argv[:1]  # other words may name files that the kernel will write
+    gone = next((word for word in needed if word.startswith("/") and not Path(word).exists()), None)
     if gone is not None:
         remedy = f"colab-env kernel remove {each.name}" if each.ours else f"jupyter kernelspec remove {each.name}"
-        return Part(name="Kernel", what=what, where=each.directory, problem=f"{short(gone)} is gone: {remedy}")
-    if each.problem or each.ours:
-        failure = each.problem or _failure(lambda: kernel.try_registered(machine, each.name))
-        return Part(name="Kernel", what=what, where=each.directory, problem=failure)
-    if "ipykernel" not in " ".join(each.argv) or importlib.util.find_spec("jupyter_client") is None:
-        return Part(name="Kernel", what=f"{what}, not tried", where=each.directory)
-    return Part(name="Kernel", what=what, where=each.directory, problem=_failure(lambda: _try_others(each, machine)))
+        return f"{short(gone)} is gone: {remedy}"
+    if each.problem:
+        return each.problem
+    if each.ours:
+        outcome = kernel.try_registered(machine, each.name)
+    elif "ipykernel" in " ".join(each.argv) and importlib.util.find_spec("jupyter_client"):
+        outcome = _try_others(each, machine)
+    else:
+        return _NOT_TRIED
+    return outcome.failure and " | ".join([outcome.failure, *outcome.log[-2:]])
+
+
+def _masked(text: str, directory: Path) -> str:
+    """Return what a kernel printed without what may be a secret: a value that its kernelspec sets, or what looks like one."""
+    try:
+        values = json.loads((directory / "kernel.json").read_text(encoding="utf-8"))["env"].values()
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        values = ()
+    for value in sorted((each for each in values if isinstance(each, str)), key=len, reverse=True):
+        if len(value) >= _LONG and not value.startswith("/"):
+            text = text.replace(value, "***")
+    return _SECRET.sub(lambda found: f"{found[1] or ''}***", text)
 
 
 def _try_others(each: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
@@ -221,11 +259,3 @@ def _try_others(each: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
         machine=machine,
         site=each.directory,
     )
-
-
-def _failure(attempt: Callable[[], preflight.Outcome]) -> str | None:
-    try:
-        outcome = attempt()
-    except ColabEnvError as error:
-        return error.message
-    return outcome.failure and " | ".join([outcome.failure, *outcome.log[-2:]])

@@ -196,9 +196,10 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
     if (reason := fitting.mismatch(manifest, request, starting=False)) is not None:
         msg = f"a snapshot of {short(project)} could not be restored: {reason}"
         raise SnapshotError(msg, hint="set the project up again, then save it")
+    limit = caches.limit(machine)
     name = str(contents.name_of(machine, manifest))
     there = None if anew else _footer_there(cache, name, manifest)
-    footer, hints = (there, ()) if there else _written(cache, name, values, Destination.of(manifest, request))
+    footer, hints = (there, ()) if there else _written(cache, name, values, Destination.of(manifest, request), limit)
     return Saved(
         name=name,
         where=cache.store.where,
@@ -211,7 +212,7 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
 
 
 def _written(
-    cache: _OpenCache, name: str, values: dict[str, Any], destination: Destination
+    cache: _OpenCache, name: str, values: dict[str, Any], destination: Destination, limit: int
 ) -> tuple[Footer, tuple[str, ...]]:
     machine, project, python = cache.machine, destination.trees["venv"].parent, destination.python
     signing_key, is_new = cache.keyring.signing()
@@ -229,7 +230,7 @@ def _written(
         if contents.files_now(project) != values["left"]:
             msg = f"the files of {short(project)} changed while it was saved"
             raise SnapshotError(msg, hint="save it again when nothing works on the project")
-    gone = caches.make_room(cache.store, cache.keyring, keep=name, limit=caches.limit(machine))
+    gone = caches.make_room(cache.store, cache.keyring, keep=name, limit=limit)
     return footer, (*([signing.keep_hint()] if is_new else []), *gone)
 
 

@@ -104,6 +104,9 @@ def set_aside_foreign(project: Path) -> Path | None:
     target = project / NAME
     if not (target.exists() or target.is_symlink()) or _state.is_marked(target):
         return None
+    if _settings(target) is None and not target.is_symlink() and _holds_only_compiled_files(target):
+        _files.remove(target)  # what Python left of one that somebody deleted while it was in use
+        return None
     if _settings(target) is None:
         msg = f"{short(target)} exists and is not a virtual environment"
         raise NotOursError(msg, hint="move it away; nothing was changed")
@@ -111,6 +114,12 @@ def set_aside_foreign(project: Path) -> Path | None:
     kept = next(name for name in names if not name.exists())
     _files.move(target, kept)
     return kept
+
+
+def _holds_only_compiled_files(directory: Path) -> bool:
+    """Say whether there are directories and compiled files, and nothing else."""
+    paths = [path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return bool(paths) and all(path.suffix == ".pyc" and path.parent.name == "__pycache__" for path in paths)
 
 
 def write_receipt(project: Path, *, python: Interpreter, inputs: str, wanted: Recorded) -> None:

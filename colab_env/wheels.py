@@ -163,7 +163,16 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
     if any(_UNREACHED.search(line) for line in error.lines):
         msg = f"the package index cannot be reached: {_why_unreached(text)}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")
-    return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or error
+    return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or _in_one_sentence(error) or error
+
+
+def _in_one_sentence(error: CommandError) -> CommandError | None:
+    """Return what a tool says in its only line, without the words that it was called with: nobody typed these."""
+    said = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
+    if len(said) != 1 or not said[0].startswith("error: "):
+        return None
+    hint = error.hint or "change what is asked for; nothing was changed"
+    return CommandError(said[0].removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 
 def _unsatisfiable(error: CommandError) -> CommandError | None:

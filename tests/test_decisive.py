@@ -84,3 +84,12 @@ def test_an_unknown_package_is_said_with_file_and_line(machine: PreparedMachine,
         steps.configure_venv(project, python=machine.python)
     assert "spelled" in str(caught.value.hint)
     assert [path.name for path in project.iterdir()] == ["requirements.txt"]
+
+
+def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed() -> None:
+    lines = ("warning: something", "error: Extras `new` and `old` are incompatible with the declared conflicts")
+    error = wheels.translate_error(CommandError("`uv export …` ended with exit code 2", lines=lines), {})
+    assert error.message == "Extras `new` and `old` are incompatible with the declared conflicts"
+    assert error.hint
+    more = CommandError("`uv …` ended with exit code 2", lines=(*lines, "  Caused by: something else"))
+    assert wheels.translate_error(more, {}) is more

@@ -54,6 +54,25 @@ def test_every_kernel_is_started_and_what_is_wrong_names_its_remedy(kernels: Pat
     assert found["other"].what.endswith("not tried")
 
 
+def test_an_odd_kernelspec_is_a_finding_and_what_a_kernel_prints_holds_no_secret(kernels: Path) -> None:
+    log = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--logfile", "/tmp/not-yet-there.log"]
+    register(kernels, "log", log)
+    register(kernels, "odd", [sys.executable, "-m", "ipykernel_launcher", "{connection_file}"])
+    (kernels / "odd/kernel.json").write_text(
+        json.dumps({**json.loads((kernels / "odd/kernel.json").read_text()), "env": ["A=1"]})
+    )
+    says = "import os; print(os.environ['MINE'], 'PGPASS=hunter2', 'ghp_hunter2hunter2', 'my_token: hunter2'); raise SystemExit(1)"
+    register(kernels, "says", [sys.executable, "-c", says, "ipykernel", "{connection_file}"])
+    spec = json.loads((kernels / "says/kernel.json").read_text())
+    (kernels / "says/kernel.json").write_text(json.dumps({**spec, "env": {"MINE": "hunter2-hunter2"}}))
+    report = colab_env.doctor()
+    found = {part.what.split()[0]: part.problem for part in report.parts if part.name == "Kernel"}
+    assert "could not be tried" in str(found["odd"])
+    assert "*** PGPASS=*** *** my_token: ***" in str(found["says"])
+    assert "hunter2" not in json.dumps(report.as_dict())
+    assert "gone" not in str(found["log"])
+
+
 def test_a_damaged_state_file_and_interrupted_changes_are_named(kernels: Path) -> None:
     machine = Machine.detect()
     machine.data.mkdir(parents=True)
@@ -80,9 +99,9 @@ def test_variables_are_named_and_their_values_are_not(kernels: Path, monkeypatch
 
 def test_what_cannot_be_looked_at_is_a_finding(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def look(_: Machine) -> None:
-        raise OSError("the disk is on fire")
+        raise TypeError("the disk is on fire")
 
-    assert [part.problem for part in machine_report._told(look, Machine.detect())] == ["the disk is on fire"]
+    assert [part.problem for part in machine_report._told(look, Machine.detect())] == ["TypeError: the disk is on fire"]
 
 
 def test_the_module_that_another_distribution_brings_too_is_named(

@@ -698,9 +698,22 @@ def test_a_cache_holds_no_more_than_is_said(made: Path, cache: Path, monkeypatch
     saved = colab_env.save(cache)
     assert saved.notes[-1] == (f"a cache holds 1.0 MB ({caches.LIMIT}), so the oldest went: {older.name}")
     assert set(cache.iterdir()) == {first, foreign, cache / "index.json"}
+    monkeypatch.setenv(caches.LIMIT, "1.5 GB")
+    assert caches.limit(Machine.detect()) == 1_500_000_000
     monkeypatch.setenv(caches.LIMIT, "much")
+    first.unlink()
     with pytest.raises(UsageError, match="is not a size"):
-        caches.limit(Machine.detect())
+        colab_env.save(cache)
+    assert not first.exists()
+
+
+@pytest.mark.parametrize("text", ['{"mine": 1}', '[{"name": "mine.html"}]', "[", ""])
+def test_an_index_of_somebody_else_stays(made: Path, cache: Path, text: str) -> None:
+    (cache / "index.json").write_text(text)
+    (cache / "mine.tar.zst").touch()
+    colab_env.save(cache)
+    colab_env.cache_prune(cache, keep=0)
+    assert (cache / "index.json").read_text() == text
 
 
 def test_a_plain_path_never_loads_fsspec(made: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,8 +202,8 @@ def test_a_damaged_poetry_is_made_anew(machine):
 
 def test_a_poetry_that_does_not_exist_leaves_the_one_that_was_there(machine):
     before = state(machine.data)
-    with pytest.raises(CommandError, match=r"0\.0\.0\.1"):
-        steps.install_poetry(version="0.0.0.1")
+    with pytest.raises(CommandError, match=r"2\.5\.99"):
+        steps.install_poetry(version="2.5.99")
     for name in ("locks", "journal"):
         shutil.rmtree(machine.data / name)
     (machine.data / "uv.toml").unlink()  # the settings of colab-env's own tools
@@ -375,6 +375,14 @@ def test_a_directory_that_is_no_environment_is_refused(machine, project):
     with pytest.raises(NotOursError, match="is not a virtual environment"):
         steps.configure_venv(project)
     assert state(project) == before
+
+
+def test_what_python_leaves_of_a_deleted_environment_is_nobodys(project):
+    left = project / ".venv/lib/python3.12/site-packages/six/__pycache__"
+    left.mkdir(parents=True)
+    (left / "six.cpython-312.pyc").write_bytes(b"")
+    assert venv.set_aside_foreign(project) is None
+    assert not (project / ".venv").exists()
 
 
 @pytest.fixture

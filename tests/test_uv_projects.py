@@ -120,6 +120,38 @@ def owner(project: Path) -> bool:
     return "owner = 'corp'" in file.read_text()
 
 
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ("../lib/pyproject.toml", HEAD.replace("lesson", "lib") + 'dependencies = ["idna"]\n'),
+        ("../deep/setup.py", "# another\n"),
+        ("packages/b/pyproject.toml", HEAD.replace("lesson", "b") + 'dependencies = ["idna"]\n'),
+        ("uv.toml", 'exclude-newer = "2024-01-01"\n'),
+        ("deps.txt", "idna\n"),
+        ("requirements/base.in", "idna\n"),
+    ],
+)
+def test_what_a_resolution_reads_besides_is_a_reason_for_another_one(project, changed, text):
+    project = project / "app"
+    project.mkdir()
+    sources = (
+        '[tool.uv.sources]\nlib = { path = "../lib", editable = true }\n[tool.uv.workspace]\nmembers = ["packages/*"]\n'
+    )
+    (project / "pyproject.toml").write_text(HEAD + 'dynamic = ["dependencies"]\n' + sources)
+    for name, more in (
+        ("../lib", '[tool.uv.sources]\ndeep = [{ path = "../deep" }]\n'),
+        ("../deep", ""),
+        ("packages/b", ""),
+    ):
+        (project / name).mkdir(parents=True)
+        (project / name / "pyproject.toml").write_text(HEAD.replace("lesson", Path(name).name) + more)
+    before = Request.read(project, Machine.detect()).inputs
+    assert Request.read(project, Machine.detect()).inputs == before
+    (project / changed).parent.mkdir(exist_ok=True)
+    (project / changed).write_text(text)
+    assert Request.read(project, Machine.detect()).inputs != before
+
+
 @pytest.mark.network
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_package_of_an_explicit_index_is_never_its_namesake(machine, project, corp, tmp_path, monkeypatch, mirror):

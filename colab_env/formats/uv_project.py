@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
+_TELLING = ("pyproject.toml", "uv.toml", "setup.py", "setup.cfg")
+_SMALL, _FEW = 1 << 18, 50  # bytes of one, number of them
+
+
 class UvProject(LockFormat):
     """A project that pyproject.toml describes (PEP 621, or `[tool.uv]`), not yet locked.
 
@@ -44,16 +48,13 @@ class UvProject(LockFormat):
         return f"{lock.path.name}, resolved by uv"
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
-        """Return pyproject.toml, that of the workspace, and what a build backend takes dependencies from."""
-        names = ["setup.py", "setup.cfg"] if lock.pyproject.at("project", "dynamic") else []
-        dynamic = lock.pyproject.at("tool", "setuptools", "dynamic") or {}
-        for each in dynamic.values() if isinstance(dynamic, Mapping) else ():
-            files = each.get("file", []) if isinstance(each, Mapping) else []
-            names += [files] if isinstance(files, str) else [str(file) for file in files]
-        root = uv_workspace.root(lock.directory, lock.pyproject)
-        paths = {name: lock.directory / name for name in names} | ({"workspace": root / lock.path.name} if root else {})
-        found = [(name, _files.content(path)) for name, path in paths.items() if path.is_file()]
-        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in found)]
+        """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""
+        places = [lock.directory, *uv_workspace.local_projects(lock.directory, lock.pyproject)]
+        paths = [place / name for place in places for name in _TELLING]
+        if lock.pyproject.at("project", "dynamic") or "project" not in lock.pyproject.values:
+            paths += _read_by_backends(lock)
+        found = [(os.path.relpath(path, lock.directory), _files.content(path)) for path in paths if path.is_file()]
+        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in sorted(set(found)))]
 
     def extras(self, lock: LockFile) -> Collection[str] | None:
         dynamic = lock.pyproject.at("project", "dynamic") or ()
@@ -98,6 +99,20 @@ class UvProject(LockFormat):
         installing.add_pip(target, pylock_toml.read(locked.text))
         with reading(locked):
             return pylock_toml.hashes(locked.text)
+
+
+def _read_by_backends(lock: LockFile) -> list[Path]:
+    """Return the files that a build backend may take dependencies from: those that are named, and small texts beside."""
+    dynamic = lock.pyproject.at("tool", "setuptools", "dynamic") or {}
+    listed = (
+        [each.get("file", []) for each in dynamic.values() if isinstance(each, Mapping)]
+        if isinstance(dynamic, Mapping)
+        else []
+    )
+    names = [name for each in listed for name in ([each] if isinstance(each, str) else each)]
+    beside = [path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)]
+    small = [path for path in sorted(beside) if path.is_file() and path.stat().st_size < _SMALL]
+    return [*(lock.directory / str(name) for name in names), *small[:_FEW]]
 
 
 def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> Path:

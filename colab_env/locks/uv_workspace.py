@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from colab_env.errors import ProjectFileError
 from colab_env.pyproject import Pyproject
+
+_MOST = 200  # directories; no resolution reads more
 
 
 def root(project: Path, pyproject: Pyproject) -> Path | None:
@@ -31,6 +34,37 @@ def root(project: Path, pyproject: Pyproject) -> Path | None:
         if is_project:
             return None
     return None
+
+
+def local_projects(project: Path, pyproject: Pyproject) -> list[Path]:
+    """Return the directories that a project's resolution reads too: its workspace, and sources that are paths, with theirs."""
+    found, waiting = {project: None}, [(project, pyproject)]
+    while waiting and len(found) < _MOST:
+        directory, own = waiting.pop()
+        above = root(directory, own)
+        for each in (*([above] if above else []), *_members(directory, own), *_path_sources(directory, own)):
+            if each not in found and each.is_dir():
+                found[each] = None
+                with contextlib.suppress(ProjectFileError):  # what is wrong in another project's file is that one's
+                    waiting.append((each, Pyproject.read(each)))
+    return [each for each in found if each != project]
+
+
+def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
+    workspace = settings(pyproject).get("workspace")
+    listed = workspace.get("members") if isinstance(workspace, Mapping) else None
+    for pattern in listed if isinstance(listed, list) else ():
+        with contextlib.suppress(ValueError, NotImplementedError, IndexError):  # no pattern, or an absolute one
+            yield from (path.parent for path in sorted(directory.glob(f"{pattern}/pyproject.toml")))
+
+
+def _path_sources(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
+    sources = settings(pyproject).get("sources")
+    for said in sources.values() if isinstance(sources, Mapping) else ():
+        for each in said if isinstance(said, list) else [said]:
+            path = each.get("path") if isinstance(each, Mapping) else None
+            if isinstance(path, str) and "\0" not in path:
+                yield Path(os.path.normpath(directory / path))
 
 
 def settings(pyproject: Pyproject) -> Mapping[str, Any]:

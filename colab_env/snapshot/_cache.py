@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, Protocol, cast
 from colab_env.errors import CacheError, ColabEnvError, DiskFullError, UsageError
 from colab_env.results import short
 from colab_env.snapshot._web import INDEX, WebStore
-from colab_env.snapshot.manifest import Entry
+from colab_env.snapshot.manifest import Entry, Name, entries_of_index
 
-_SNAPSHOT = ".tar.zst"
+_LARGEST_INDEX = 1 << 22  # bytes
 _GONE = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
 
@@ -93,14 +93,28 @@ def writing(place: Store, name: str) -> Iterator[BinaryIO]:
 
 
 def write_index(place: Store) -> None:
-    """Write which snapshots a cache has, for web servers that list nothing. Raises CacheError."""
+    """Write which snapshots a cache has, for web servers that list nothing. Raises CacheError.
+
+    An index.json that is somebody else's stays.
+    """
     there = entries(place)
-    listed = [asdict(entry) for entry in there if entry.name.endswith(_SNAPSHOT) and not entry.is_leftover]
+    listed = [asdict(entry) for entry in there if Name.parsed(entry.name)]
+    has_one = any(entry.name == INDEX for entry in there)
+    if has_one and not _is_index(place):
+        return
     if listed:
         with writing(place, INDEX) as out:
             out.write(json.dumps(listed, indent=1).encode() + b"\n")
-    elif any(entry.name == INDEX for entry in there):
+    elif has_one:
         remove(place, INDEX)
+
+
+def _is_index(place: Store) -> bool:
+    with reading(place, INDEX) as file:
+        try:
+            return all(Name.parsed(entry.name) for entry in entries_of_index(json.loads(file.read(_LARGEST_INDEX))))
+        except (ValueError, RecursionError):
+            return False
 
 
 def remove(place: Store, name: str) -> None:
