@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _state, index, pins
+from colab_env import _files, _process, _state, index, pins, wheels
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -255,8 +255,7 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         named = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
         package = re.search(named, text)
         name = package[1].rstrip(".") if package else _after_build_of(built[0])
-        hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
-        return BuildError, f"Poetry could not build {name or 'a package'}", hint
+        return BuildError, f"Poetry could not build {name or 'a package'}", wheels.build_hint(text)
     if cloned := re.search(r"Failed to clone \w+://(?:[^/@\s]*@)?([^/:\s]+)", text):
         hint = "check the address, your access to that repository, and the network or proxy"
         return NetworkError, f"git cannot fetch from {cloned[1]}", hint

@@ -20,6 +20,12 @@ _UNREACHED = re.compile(
 UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
 # The first sentence is the cause, those after it are what follows; each is wrapped.
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
+# What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
+_COMPILER = re.compile(
+    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler|headers)\b"
+    r"|\w-config\b|\.h\b|cannot find -l|error: command ",
+    re.IGNORECASE,
+)
 _LONGEST = 600  # characters of a cause
 _WHY = (
     ("certificate", "its certificate is not trusted here"),
@@ -143,6 +149,13 @@ def cache(environ: Mapping[str, str]) -> Path:
 def forget(names: Collection[str], *, uv: Path, environ: Mapping[str, str]) -> None:
     """Take what uv has unpacked of these distributions out of its cache."""
     _process.run([uv, "cache", "clean", *sorted(names)], environ=environ, check=False)
+
+
+def build_hint(text: str) -> str:
+    """Return what to do about a build that failed with these lines."""
+    if _COMPILER.search(text):
+        return "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
+    return "its own build failed, see above: another version, or another Python, may have a wheel"
 
 
 def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:

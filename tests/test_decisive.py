@@ -93,3 +93,21 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
     assert error.hint
     more = CommandError("`uv …` ended with exit code 2", lines=(*lines, "  Caused by: something else"))
     assert wheels.translate_error(more, {}) is more
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'pkg-config'", "a compiler"),
+        ("Failed to get options via gdal-config: [Errno 2] No such file or directory", "a compiler"),
+        ("Modules/LDAPObject.c:16:10: fatal error: lber.h: No such file or directory", "a compiler"),
+        ("error: can't find Rust compiler", "a compiler"),
+        ("RuntimeError: gcc -E ended with return code 1", "a compiler"),
+        ("FileNotFoundError: Readme path `/home/ada/lesson/README.md` does not exist.", "its own build"),
+        ("ModuleNotFoundError: No module named 'imp'", "its own build"),
+        ("configparser.NoSectionError: No section: 'versioneer'", "its own build"),
+        ("flit_core.config.ConfigError: The [tool.flit.metadata] table is no longer supported.", "its own build"),
+    ],
+)
+def test_a_compiler_is_named_where_one_was_looked_for(text: str, named: str) -> None:
+    assert wheels.build_hint(f"error: Failed to build `x==1`\n{text}").startswith(named)

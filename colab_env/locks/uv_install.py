@@ -27,6 +27,7 @@ _REASON = re.compile(r"existing lockfile due to (.+)")
 _OF_SETTINGS = re.compile(
     r"missing \w+ index|exclude newer|change in (?:resolution|pre-release|fork)|(?:mismatched|dynamic|static|missing) version"
 )
+_TRUISM = "hint: Build failures usually indicate"  # uv's last line of every build that failed
 _EXPORT = ("export", "--no-header", "--no-annotate")
 _UNFIT = "incompatible with the `pylock.toml`'s Python requirement"
 _LOG = "uv_lock_operations=debug,uv::commands::project::lock=debug"  # says why a uv.lock does not fit
@@ -205,10 +206,9 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         return HashMismatchError(msg, hint=hint)
     built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)
     if built and "No space left on device" not in text:
-        hint = "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
         what = "the project" if built[1] == "build backend" else built[1]
         msg = f"uv could not build {what}:\n{_tail(text, built.start())}"
-        return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
+        return BuildError(msg, hint=wheels.build_hint(text), returncode=error.returncode, lines=error.lines)
     if unfit := next((line for line in error.lines if _UNFIT in line), None):
         return NoSuchPythonError(unfit.strip(), hint="choose another Python")
     return wheels.translate_error(error, environ)
@@ -223,4 +223,5 @@ def _differing(text: str) -> str:
 
 
 def _tail(text: str, start: int) -> str:
-    return "\n".join(f"    {line.strip()}" for line in _process.decisive_lines(text[start:].splitlines()))
+    lines = [line for line in text[start:].splitlines() if not line.lstrip().startswith(_TRUISM)]
+    return "\n".join(f"    {line.strip()}" for line in _process.decisive_lines(lines))
