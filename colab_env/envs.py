@@ -361,7 +361,8 @@ def _upgrade(
 def check(*names: str, deep: bool = False, repair: bool = False, base: Base = None) -> list[CheckedEnvironment]:
     """Compare environments, by default all, with what was installed: by their receipts, or `deep`, every file by its content.
 
-    What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it.
+    What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it; one
+    whose link is gone gets it back, as by `rollback`.
     """
     from colab_env.named_env import checking
 
@@ -372,7 +373,10 @@ def check(*names: str, deep: bool = False, repair: bool = False, base: Base = No
     for place in places:
         checked = checking.check(place, machine=machine, deep=deep)
         if repair and checked.problems:
-            _upgrade(place, python=None, keep=None, then=lambda _: True, machine=machine)
+            if place.is_lost:
+                rollback(place.name, base=place.base)
+            else:
+                _upgrade(place, python=None, keep=None, then=lambda _: True, machine=machine)
             checked = checking.check(place, machine=machine, deep=deep)
         found.append(checked)
     return found
@@ -389,23 +393,31 @@ def history(name: str, *, base: Base = None) -> list[Build]:
 def rollback(name: str, number: int | None = None, *, base: Base = None) -> StepResult:
     """Let an environment be an earlier build again, by its `number`, or the one before the current one.
 
-    Nothing is installed: the name stands for another directory, and the next start takes that. A kernel is registered anew.
+    Where the current one is gone, or the name stands for none, that is the newest. Nothing is installed: the name stands
+    for another directory, and the next start takes that. A kernel is registered anew. A build that was moved here with its
+    base is made to say so first.
     Raises NoSuchEnvironmentError for a build that is not there, with those that are.
     """
     from colab_env.named_env import builds, kernels
 
     machine, place = Machine.detect(), _find_any(name, base)
-    wanted = number if number is not None else next(iter(builds.earlier(place)), None)
+    wanted = number if number is not None else builds.way_back(place)
     if wanted is None:
         msg = f"the environment {name!r} has no earlier build"
         raise NoSuchEnvironmentError(msg, hint=f"see what there is: colab-env env history {name}")
     builds.directory(place, wanted)
 
     def check() -> str | None:
-        return None if wanted == (place.current or 1) else f"from build {place.current} to build {wanted}"
+        if place.is_lost:
+            return place.health_check()
+        if wanted != (place.current or 1):
+            return f"from build {place.current} to build {wanted}"
+        receipt = place.receipt
+        return f"it was moved here from {receipt.path}" if receipt and place.was_moved(receipt) else None
 
     def build() -> None:
         builds.directory(place, wanted)  # it may have gone while this run waited
+        builds.settle_build(place, wanted)
         with builds.pointed(place, wanted):
             kernels.register(place, machine=machine)
 
@@ -506,7 +518,7 @@ def _receipt(place: NamedEnvironment) -> Receipt:
     receipt = place.receipt
     if receipt is None:
         msg = f"the environment {place.name!r} in {short(place.path)} cannot be used: {place.health_check()}"
-        raise BrokenEnvironmentError(msg, hint="create it again")
+        raise BrokenEnvironmentError(msg, hint=inventory.way_out(place))
     return receipt
 
 
@@ -520,7 +532,7 @@ def _find_any(name: str, base: Base) -> NamedEnvironment:
         NamedEnvironment(name=check_environment_name(name), base=each)
         for each in base_dirs.bases(Machine.detect(), base)
     ]
-    return next((place for place in places if place.current is not None), None) or _find(name, base)
+    return next((each for each in places if each.current is not None or each.is_lost), None) or _find(name, base)
 
 
 def _named(name: str, base: Base) -> tuple[Machine, NamedEnvironment]:
