@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from colab_env import _files, _process
+from colab_env import _files, _process, _state
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -119,7 +119,8 @@ def path(name: str, *, base: Base = None) -> Path:
 
 def which(name: str, program: str, *, base: Base = None) -> Path:
     """Return the path of a program of the environment. Raises NoSuchProgramError with near matches."""
-    return _find(name, base).program(program)
+    place = _find(name, base)
+    return _settled(place, place.program(program), directory=place.directory)
 
 
 def environ(name: str, *, base: Base = None) -> dict[str, str]:
@@ -146,6 +147,7 @@ def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False,
         directory = place.directory
         found = place.program(program, directory=directory)
     environ = _activated(directory, name, Machine.detect().environ, keep_pythonpath=keep_pythonpath)
+    _settled(place, found, directory=directory)
     _process.become(found, arguments, environ)
 
 
@@ -538,6 +540,22 @@ def _find_any(name: str, base: Base) -> NamedEnvironment:
 def _named(name: str, base: Base) -> tuple[Machine, NamedEnvironment]:
     machine = Machine.detect()
     return machine, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(machine, base)[0])
+
+
+def _settled(place: NamedEnvironment, program: Path, *, directory: Path) -> Path:
+    """Return the path of a program. Raises BrokenEnvironmentError for one that would run another base's Python.
+
+    The first lines of programs say where they were made, and in a copied base that is the original.
+    """
+    receipt = _state.receipt(directory, Receipt)
+    if receipt is None or receipt.path is None or not place.was_moved(receipt, directory):
+        return program
+    with program.open("rb") as file:
+        if os.fsencode(receipt.path) not in file.read(1024):
+            return program
+    msg = f"{program.name!r} would run in {receipt.path}, from where {short(place.path)} was moved or copied"
+    hint = f"let it say where it is: colab-env env rollback {place.name} {place.current}"
+    raise BrokenEnvironmentError(msg, hint=hint)
 
 
 def _activated(
