@@ -28,9 +28,10 @@ from colab_env.results import short
 
 FILE = "colab-env-content.json"
 UNTRIED = "colab-env-untried"  # comes with a snapshot, goes with the kernel's trial
-BUILD = "colab-env-build"  # the number of a named environment's build, for `front.sh`
+BUILD = "colab-env-build"  # the number and the path of a named environment's build, for `front.sh`
+PURGED = "colab-env-purged"  # in a build that no name stands for yet, or that somebody has removed: it may go
 # Written later, or never the same: what says that a directory is complete, and what was here before it was.
-_OWN = frozenset({_files.RECEIPT, FILE, UNTRIED, BUILD})
+_OWN = frozenset({_files.RECEIPT, FILE, UNTRIED, BUILD, PURGED})
 _LINK = "link="
 _SIGNATURES = ("/RECORD.jws", "/RECORD.p7s")  # no RECORD names them (PEP 427)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from colab_env import _files, _process
+from colab_env import _files, _process, _state
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -119,7 +119,8 @@ def path(name: str, *, base: Base = None) -> Path:
 
 def which(name: str, program: str, *, base: Base = None) -> Path:
     """Return the path of a program of the environment. Raises NoSuchProgramError with near matches."""
-    return _find(name, base).program(program)
+    place = _find(name, base)
+    return _settled(place, place.program(program), directory=place.directory)
 
 
 def environ(name: str, *, base: Base = None) -> dict[str, str]:
@@ -146,6 +147,7 @@ def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False,
         directory = place.directory
         found = place.program(program, directory=directory)
     environ = _activated(directory, name, Machine.detect().environ, keep_pythonpath=keep_pythonpath)
+    _settled(place, found, directory=directory)
     _process.become(found, arguments, environ)
 
 
@@ -361,7 +363,8 @@ def _upgrade(
 def check(*names: str, deep: bool = False, repair: bool = False, base: Base = None) -> list[CheckedEnvironment]:
     """Compare environments, by default all, with what was installed: by their receipts, or `deep`, every file by its content.
 
-    What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it.
+    What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it; one
+    whose link is gone gets it back, as by `rollback`.
     """
     from colab_env.named_env import checking
 
@@ -372,7 +375,10 @@ def check(*names: str, deep: bool = False, repair: bool = False, base: Base = No
     for place in places:
         checked = checking.check(place, machine=machine, deep=deep)
         if repair and checked.problems:
-            _upgrade(place, python=None, keep=None, then=lambda _: True, machine=machine)
+            if place.is_lost:
+                rollback(place.name, base=place.base)
+            else:
+                _upgrade(place, python=None, keep=None, then=lambda _: True, machine=machine)
             checked = checking.check(place, machine=machine, deep=deep)
         found.append(checked)
     return found
@@ -389,23 +395,31 @@ def history(name: str, *, base: Base = None) -> list[Build]:
 def rollback(name: str, number: int | None = None, *, base: Base = None) -> StepResult:
     """Let an environment be an earlier build again, by its `number`, or the one before the current one.
 
-    Nothing is installed: the name stands for another directory, and the next start takes that. A kernel is registered anew.
+    Where the current one is gone, or the name stands for none, that is the newest. Nothing is installed: the name stands
+    for another directory, and the next start takes that. A kernel is registered anew. A build that was moved here with its
+    base is made to say so first.
     Raises NoSuchEnvironmentError for a build that is not there, with those that are.
     """
     from colab_env.named_env import builds, kernels
 
     machine, place = Machine.detect(), _find_any(name, base)
-    wanted = number if number is not None else next(iter(builds.earlier(place)), None)
+    wanted = number if number is not None else builds.way_back(place)
     if wanted is None:
         msg = f"the environment {name!r} has no earlier build"
         raise NoSuchEnvironmentError(msg, hint=f"see what there is: colab-env env history {name}")
     builds.directory(place, wanted)
 
     def check() -> str | None:
-        return None if wanted == (place.current or 1) else f"from build {place.current} to build {wanted}"
+        if place.is_lost:
+            return place.health_check()
+        if wanted != (place.current or 1):
+            return f"from build {place.current} to build {wanted}"
+        receipt = place.receipt
+        return f"it was moved here from {receipt.path}" if receipt and place.was_moved(receipt) else None
 
     def build() -> None:
         builds.directory(place, wanted)  # it may have gone while this run waited
+        builds.settle_build(place, wanted)
         with builds.pointed(place, wanted):
             kernels.register(place, machine=machine)
 
@@ -506,7 +520,7 @@ def _receipt(place: NamedEnvironment) -> Receipt:
     receipt = place.receipt
     if receipt is None:
         msg = f"the environment {place.name!r} in {short(place.path)} cannot be used: {place.health_check()}"
-        raise BrokenEnvironmentError(msg, hint="create it again")
+        raise BrokenEnvironmentError(msg, hint=inventory.way_out(place))
     return receipt
 
 
@@ -520,12 +534,28 @@ def _find_any(name: str, base: Base) -> NamedEnvironment:
         NamedEnvironment(name=check_environment_name(name), base=each)
         for each in base_dirs.bases(Machine.detect(), base)
     ]
-    return next((place for place in places if place.current is not None), None) or _find(name, base)
+    return next((each for each in places if each.current is not None or each.is_lost), None) or _find(name, base)
 
 
 def _named(name: str, base: Base) -> tuple[Machine, NamedEnvironment]:
     machine = Machine.detect()
     return machine, NamedEnvironment(name=check_environment_name(name), base=base_dirs.bases(machine, base)[0])
+
+
+def _settled(place: NamedEnvironment, program: Path, *, directory: Path) -> Path:
+    """Return the path of a program. Raises BrokenEnvironmentError for one that would run another base's Python.
+
+    The first lines of programs say where they were made, and in a copied base that is the original.
+    """
+    receipt = _state.receipt(directory, Receipt)
+    if receipt is None or receipt.path is None or not place.was_moved(receipt, directory):
+        return program
+    with program.open("rb") as file:
+        if os.fsencode(receipt.path) not in file.read(1024):
+            return program
+    msg = f"{program.name!r} would run in {receipt.path}, from where {short(place.path)} was moved or copied"
+    hint = f"let it say where it is: colab-env env rollback {place.name} {place.current}"
+    raise BrokenEnvironmentError(msg, hint=hint)
 
 
 def _activated(

@@ -22,6 +22,7 @@ _ce_python() {
         _ce_here=$(readlink -f -- "$0")
         _ce_here=${_ce_here%/*}
     fi
+    unset PYTHONHOME # of another Python: colab-env's own would not start
     exec "$_ce_here/colab-env-main" "$@"
 }
 
@@ -77,8 +78,11 @@ _ce_find() { # NAME PROGRAM: set _ce_env to the environment, and _ce_build to th
             _ce_build=$_ce_env
             if [ -L "$_ce_env" ]; then # read once: the name may stand for another build a moment later
                 [ -f "$_ce_env/colab-env-build" ] || return 1
-                read -r _ce_build <"$_ce_env/colab-env-build"
+                _ce_made=''
+                { read -r _ce_build && IFS= read -r _ce_made; } <"$_ce_env/colab-env-build"
                 _ce_build=${_ce_env%/*}/.builds/$1/$_ce_build
+                # Where it was made, which its programs say: in a copied base, they would run the original's Python.
+                [ -z "$_ce_made" ] || [ "$_ce_made" = "$_ce_build" ] || [ "$_ce_made" -ef "$_ce_build" ] 2>/dev/null || return 1
             fi
             [ -x "$_ce_build/bin/python" ] && [ -f "$_ce_build/bin/$2" ] && [ -x "$_ce_build/bin/$2" ]
             return

@@ -82,6 +82,31 @@ def test_pythonhome_is_dropped(web, shell_and_python):
     assert shell_and_python[0]("run", "web", "python", "-c", SHOW, env=wrong).returncode == 0
 
 
+def test_a_wrong_pythonhome_stops_no_command(web, command):
+    wrong = {**os.environ, "PYTHONHOME": "/nonsense"}
+    assert command("env", "path", "web", env=wrong).stdout == f"{web}\n"
+    assert command("run", "--keep-pythonpath", "web", "dmeo", env=wrong).returncode == 127
+
+
+def test_a_program_of_a_copied_base_never_changes_the_original(web, shell_and_python, monkeypatch):
+    there = web.parent.with_name("copy")
+    subprocess.run(["cp", "-a", web.parent, there], check=True)
+    for run in shell_and_python:
+        for verb in ("run", "which"):
+            answer = run(verb, "--base", str(there), "web", "demo")
+            assert (answer.returncode, "colab-env env rollback web 1" in answer.stderr) == (35, True)
+        code = "import sys; print(sys.prefix)"
+        assert run("run", "--base", str(there), "web", "python", "-c", code).stdout == f"{there}/.builds/web/1\n"
+    monkeypatch.setenv("COLAB_ENV_BASE", str(there))
+    envs.rollback("web", 1)
+    for run in shell_and_python:
+        assert run("run", "web", "demo").stdout == "1.0\n"
+    linked = there.with_name("linked")
+    linked.symlink_to(there)
+    for run in shell_and_python:
+        assert run("run", "--base", str(linked), "web", "demo").stdout == "1.0\n"
+
+
 def test_what_another_python_was_told_does_not_reach_the_program(web, shell_and_python, tmp_path):
     (tmp_path / "leak").mkdir()
     (tmp_path / "leak/demo.py").write_text("version = 'of somebody else'\ndef main(): print(version)\n")

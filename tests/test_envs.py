@@ -19,7 +19,7 @@ import pytest
 from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import _files, content, envs, uv
+from colab_env import _files, _state, content, envs, uv
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
@@ -36,7 +36,7 @@ from colab_env.errors import (
 )
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, building, builds, moving, processes
-from colab_env.named_env.inventory import NamedEnvironment, _account
+from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Process, Receipt, _account
 from colab_env.named_env.recipe import Recipe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -685,6 +685,7 @@ def test_a_rename_keeps_the_history_and_stops_nothing(web, wheels, command):
         envs.create("web", "demo==1.0", wheels=wheels)
     assert versions(site) == ["2.0"]
     assert [each.number for each in envs.history("site")] == [2, 1]
+    assert list((site.parent / ".builds").glob("*/*/colab-env-purged")) == []
     envs.rollback("site")
     assert versions(site) == ["1.0"]
     assert command("run", "site", "python", "-c", "import demo, sys; print(sys.prefix)").stdout.endswith("/site/1\n")
@@ -771,6 +772,172 @@ def test_a_create_that_was_killed_before_the_name_stands_for_it_leaves_nothing_f
     assert versions(web) == ["1.0"]
     envs.upgrade("web")
     assert tree(web.parent / ".builds/web") == ["1", "3"]
+
+
+# a name that was lost, builds that were deleted or moved
+
+
+@pytest.fixture
+def built(base):
+    """Return a function that writes a build by hand: what is read of one, and a program that says its path."""
+
+    def write(name: str, number: int, **fields: object) -> Path:
+        path = base / ".builds" / name / str(number)
+        (path / "bin").mkdir(parents=True)
+        (path / "pyvenv.cfg").touch()
+        (path / "bin/python").symlink_to(sys.executable)
+        (path / "bin/demo").write_text(f"#!{path}/bin/python\nprint({number})\n")
+        (path / "bin/demo").chmod(0o755)
+        python = MadeFrom(
+            path=Path(sys.executable), version="3.12.1", real=Path(os.path.realpath(sys.executable)), source="system"
+        )
+        said = {"packages": (), "size": 0, "created": 0.0, "path": path, "follows": number - 1 or None, **fields}
+        receipt = Receipt(python=python, recipe=Recipe(), inputs=Recipe().digest(), **said)
+        (path / "colab-env-build").write_text(f"{number}\n{path}\n")
+        _state.write(path / "colab-env.json", receipt)
+        return path
+
+    return write
+
+
+def lost(base, built) -> NamedEnvironment:
+    for number in (1, 2):
+        built("web", number, keep=3)
+    return NamedEnvironment(name="web", base=base)
+
+
+def test_builds_whose_name_is_gone_stay_and_are_named(base, built, command):
+    web = lost(base, built)
+    moving.clear_leftovers(base, machine=Machine.detect())
+    envs.purge("other", if_exists=True)
+    assert builds.numbers(web) == [1, 2]
+    assert "colab-env env rollback web 2" in listed("web").health
+    assert "colab-env env rollback web 2" in envs.check("web")[0].problems[0]
+    answer = command("run", "web", "demo")
+    assert (answer.returncode, "colab-env env rollback web" in answer.stderr) == (35, True)
+    assert envs.rollback("web").changed
+    assert (web.current, listed("web").health) == (2, None)
+    assert command("run", "web", "demo").stdout == "2\n"
+
+
+def test_a_link_that_spells_its_build_from_the_root_is_understood(base, built, command):
+    web = lost(base, built)
+    web.path.symlink_to(web.build(2))
+    moving.clear_leftovers(base, machine=Machine.detect())
+    assert (web.current, builds.numbers(web), listed("web").health) == (2, [1, 2], None)
+    assert command("run", "web", "demo").stdout == "2\n"
+    envs.rollback("web")
+    assert os.readlink(web.path) == ".builds/web/1"  # noqa: PTH115
+
+
+def test_a_link_to_something_else_is_named_and_nothing_behind_it_is_touched(base, built, tmp_path):
+    web = lost(base, built)
+    (tmp_path / "outside").mkdir()
+    web.path.symlink_to(tmp_path / "outside")
+    moving.clear_leftovers(base, machine=Machine.detect())
+    assert "rollback web 2" in listed("web").health
+    with pytest.raises(BrokenEnvironmentError) as caught:
+        envs.path("web")
+    assert "rollback web" in caught.value.hint
+    with pytest.raises(NotAnEnvironmentError, match="is a link"):
+        envs.purge("web")
+    assert builds.numbers(web) == [1, 2]
+    with pytest.raises(ZeroDivisionError), builds.pointed(web, 1):
+        assert 1 / 0
+    assert web.path.resolve() == tmp_path / "outside"
+
+
+def test_a_first_create_that_was_killed_at_its_end_leaves_nothing_for_long(base, wheels, monkeypatch):
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builds, "_point", killed)
+        patch.setattr(_files, "remove", lambda path: None)
+        with pytest.raises(SystemExit):
+            envs.create("web", "demo", wheels=wheels)
+    assert (tree(base / ".builds/web"), envs.list_environments()) == (["1"], [])
+    moving.clear_leftovers(base, machine=Machine.detect())
+    assert tree(base) == [".locks"]
+
+
+def test_the_name_of_lost_builds_is_not_free(base, built):
+    with pytest.raises(EnvironmentExistsError):
+        moving.require_free(lost(base, built))
+
+
+def test_check_gives_an_environment_the_name_that_is_gone(base, built):
+    web = lost(base, built)
+    (checked,) = envs.check(repair=True)
+    assert (checked.problems, web.current) == ((), 2)
+
+
+def test_an_environment_whose_name_is_gone_can_be_purged(base, built):
+    lost(base, built)
+    envs.purge("web")
+    assert tree(base) == [".locks"]
+
+
+def test_of_a_purge_that_was_killed_the_rest_goes_and_a_new_one_of_that_name_stays(base, built):
+    web = lost(base, built)
+    builds.doom(web, [1, 2])
+    assert envs.list_environments() == []
+    moving.clear_leftovers(base, machine=Machine.detect())
+    assert not web.builds.exists()
+
+    lost(base, built)
+    builds.doom(web, [1, 2])  # and killed before the name went
+    web.path.symlink_to(".builds/web/2")
+    moving.clear_leftovers(base, machine=Machine.detect())
+    web.path.unlink()
+    moving.clear_leftovers(base, machine=Machine.detect())
+    assert builds.numbers(web) == [1, 2]
+
+
+def test_a_new_one_in_the_place_of_a_lost_name_keeps_the_way_back(web, wheels):
+    web.rename(web.with_name("web.off"))
+    envs.create("web", "demo", wheels=wheels)
+    envs.rollback("web")
+    assert web.resolve().name == "1"
+
+
+def test_the_way_back_from_a_build_that_was_deleted_is_the_newest_that_is_whole(base, built, command):
+    web = lost(base, built)
+    built("web", 3)
+    builds._point(web, 3)
+    _files.remove(web.build(3))
+    answer = command("run", "web", "demo")
+    assert "colab-env env rollback web" in answer.stderr
+    envs.rollback("web")
+    assert web.current == 2
+    _files.remove(web.build(1))
+    with pytest.raises(NoSuchEnvironmentError, match="no earlier build"):
+        envs.rollback("web")
+
+
+def test_a_rollback_after_a_move_lands_on_a_build_that_says_where_it_is(base, built, command, monkeypatch):
+    web = lost(base, built)
+    builds._point(web, 2)
+    there = NamedEnvironment(name="web", base=base.with_name("elsewhere"))
+    subprocess.run(["cp", "-a", base, there.base], check=True)
+    monkeypatch.setenv("COLAB_ENV_BASE", str(there.base))
+    envs.rollback("web")
+    assert (there.current, builds.numbers(there), listed("web").health) == (1, [1, 2], None)
+    assert (there.path / "bin/demo").read_text().startswith(f"#!{there.build(1)}/bin/python\n")
+    assert (web.path / "bin/demo").read_text().startswith(f"#!{web.build(2)}/bin/python\n")
+    assert command("run", "web", "demo").stdout == "1\n"
+
+
+def test_what_was_started_by_a_printed_path_keeps_the_earlier_builds(base, built, monkeypatch):
+    web = lost(base, built)
+    builds._point(web, 2)
+    used = {web.path: [Process(pid=1, command="demo", uid=0)]}
+    monkeypatch.setattr(processes, "users", lambda _: used)
+    builds.collect(web, keep=0)
+    assert builds.numbers(web) == [1, 2]
+    used.clear()
+    builds.collect(web, keep=0)
+    assert builds.numbers(web) == [2]
 
 
 # bases

@@ -60,6 +60,7 @@ def build(
     everybodys = base_dirs.is_systems(place.base)
     python = choose_python(recipe, machine=machine, everybodys=everybodys)
     number, before = builds.next_number(place), place.current
+    follows = before or next(iter(place.whole_builds()), None)  # whose link is gone
     path = place.build(number)
     try:
         with _files.replacing(path):
@@ -69,8 +70,9 @@ def build(
             if everybodys:
                 _open_to_all(place, path)
             kept = builds.recorded_keep(place) if keep is None else keep
+            builds.doom(place, [number])
             write_receipt(
-                path, recipe, python=python, hashes=hashes, number=number, follows=before, keep=kept, added=added
+                path, recipe, python=python, hashes=hashes, number=number, follows=follows, keep=kept, added=added
             )
         try:
             changes = version_changes(packages(place.directory) if before else [], packages(path))
@@ -151,7 +153,7 @@ def write_receipt(
     added: tuple[str, ...] = (),
 ) -> None:
     """Mark a build as ours and complete; `hashes` are those that its lock file locks names by."""
-    builds.mark(path, number)
+    builds.mark(path, number, path=path)
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
         recipe=recipe.recorded(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,11 +28,12 @@ def numbers(place: NamedEnvironment) -> list[int]:
 
 def history(place: NamedEnvironment, used: Mapping[Path, list[Process]]) -> list[Build]:
     """Describe the builds that are whole, the newest first; `used` says what runs from each directory."""
-    current = place.current or 1  # one of the first version is its only build
+    is_first_version = place.current is None and not place.is_lost
+    current = 1 if is_first_version else place.current  # it is its only build
     found = [(number, place.build(number)) for number in reversed(numbers(place))]
     return [
         Build.read(path, receipt, number=number, is_current=number == current, processes=tuple(used.get(path, ())))
-        for number, path in (found if place.current else [(current, place.path)])
+        for number, path in ([(1, place.path)] if is_first_version else found)
         if (receipt := _state.receipt(path, Receipt)) is not None
     ]
 
@@ -49,6 +50,8 @@ def directory(place: NamedEnvironment, number: int) -> Path:
 def recorded_keep(place: NamedEnvironment) -> int | None:
     """Return how many earlier builds somebody has said are to stay of this environment, or None."""
     receipt = place.receipt
+    if receipt is None and place.is_lost:
+        receipt = _state.receipt(place.build(place.whole_builds()[0]), Receipt)
     return receipt.keep if receipt else None
 
 
@@ -80,15 +83,23 @@ def earlier(place: NamedEnvironment) -> list[int]:
     return found[1:]
 
 
-def mark(directory: Path, number: int) -> None:
-    """Let a build know its number: `front.sh` reads it, once, by the name of the environment."""
-    _files.write_text(directory / content.BUILD, f"{number}\n")
+def way_back(place: NamedEnvironment) -> int | None:
+    """Return the whole build to go back to: one that the current one came after, or the newest where that is gone."""
+    whole = [each.number for each in history(place, {}) if each.number != place.current]
+    if place.receipt is None:
+        return next(iter(whole), None)
+    return next((number for number in earlier(place) if number in whole), None)
+
+
+def mark(directory: Path, number: int, *, path: Path) -> None:
+    """Let a build know its number, and the `path` that its programs say: `front.sh` reads both by the environment's name."""
+    _files.write_text(directory / content.BUILD, f"{number}\n{path}\n")
 
 
 @contextlib.contextmanager
 def pointed(place: NamedEnvironment, number: int) -> Iterator[None]:
-    """Let the name stand for another build, at once; if the block raises, for the one before."""
-    before = place.current
+    """Let the name stand for another build, at once; if the block raises, for what it stood for before."""
+    before = os.readlink(place.path) if place.path.is_symlink() else None  # noqa: PTH115  (its text)
     try:
         _point(place, number)  # inside: the stop button may come when it has been done already
         yield
@@ -96,11 +107,12 @@ def pointed(place: NamedEnvironment, number: int) -> Iterator[None]:
         if before is None:
             _files.remove(place.path)
         else:
-            _point(place, before)
+            _files.put_back_link(place.path, before)
         raise
 
 
 def _point(place: NamedEnvironment, number: int) -> None:
+    spare(place, [number])
     _files.put_back_link(place.path, f"{BUILDS}/{place.name}/{number}")
 
 
@@ -121,6 +133,7 @@ def take_in(place: NamedEnvironment) -> None:
 
 def exchange(place: NamedEnvironment, number: int) -> None:
     """Let the name stand for a build at once, where an environment has been a directory by itself, which goes."""
+    spare(place, [number])
     link = _files.staged_name(place.path)
     _files.discard(link)
     _files.link(link, f"{BUILDS}/{place.name}/{number}")
@@ -138,7 +151,7 @@ def copy_in(
 ) -> None:
     """Make a build of a copy of an environment, which then says its own path and prompt, and `also` other paths anew.
 
-    The copy is of hard links, and takes no space.
+    The copy is of hard links, and takes no space. It takes the place of a build that has this number, in one instant.
     """
     target = place.build(number)
     with _files.staging(target) as (copied,):
@@ -147,10 +160,14 @@ def copy_in(
         if (said := content.read(copied)) is not None:
             digests = {path: content.digest(copied / path) for path in rewritten}
             content.write(copied, replace(said, others={**said.others, **digests}))
-        mark(copied, number)
+        mark(copied, number, path=target)
+        _files.write_text(copied / content.PURGED, "")
         if (receipt := _state.receipt(copied, Receipt)) is not None:
             _state.write(copied / _files.RECEIPT, replace(receipt, path=target))
-        _files.move(copied, target)
+        if os.path.lexists(target):
+            _relocate.exchange(copied, target)
+        else:
+            _files.move(copied, target)
 
 
 def settle(place: NamedEnvironment) -> None:
@@ -167,14 +184,48 @@ def settle(place: NamedEnvironment) -> None:
         _point(place, number)
 
 
+def settle_build(place: NamedEnvironment, number: int) -> None:
+    """Let a build that was moved here with its base say where it is, under the number that it has."""
+    path = place.build(number)
+    receipt = _state.receipt(path, Receipt)
+    if receipt is not None and receipt.path is not None and place.was_moved(receipt, path):
+        copy_in(path, place, number, prompt=(place.name,) * 2, also={receipt.path: path})
+
+
+def doom(place: NamedEnvironment, doomed: Iterable[int]) -> None:
+    """Mark builds that are to go when no name stands for them: what a run that is killed leaves is told from a lost link.
+
+    A new build has the mark until the name stands for it, and one that somebody removes from before its name goes.
+    """
+    for number in doomed:
+        if place.build(number).is_dir():
+            _files.write_text(place.build(number) / content.PURGED, "")
+
+
+def spare(place: NamedEnvironment, spared: Iterable[int]) -> None:
+    """Take the mark of `doom` away again."""
+    for number in spared:
+        _files.discard(place.build(number) / content.PURGED)
+
+
+def drop(place: NamedEnvironment, made: Iterable[int]) -> None:
+    """Delete builds that have just been made, unless the name stands for one of them; others of that name stay."""
+    made = list(made)
+    if place.current not in made:
+        for number in made:
+            _files.remove(place.build(number))
+    remove_if_empty(place)
+
+
 def superfluous(place: NamedEnvironment, *, keep: int) -> list[int]:
     """Return the builds that are not to stay.
 
     What stays: the current one, `keep` of those that it came after, and newer ones, which somebody has rolled back from.
+    Where the name stands for none, all but those that somebody has removed: the link may have been lost.
     """
     current, there = place.current, numbers(place)
     if current is None:
-        return there
+        return [number for number in there if place.is_purged(number)]
     if _state.receipt(place.build(current), Receipt) is None:
         return []  # it is damaged: the way back stays
     staying = {current, *(earlier(place)[:keep] if there[:-1] else ())}
@@ -184,13 +235,16 @@ def superfluous(place: NamedEnvironment, *, keep: int) -> list[int]:
 def collect(place: NamedEnvironment, *, keep: int, spared: int | None = None) -> None:
     """Delete the builds that are not to stay and that nothing runs from, but for one that is `spared`.
 
-    The caller holds the environment's lock.
+    What was started by a path with the environment's name, which `which` prints, may run from any of them. The caller
+    holds the environment's lock.
     """
     gone = [number for number in superfluous(place, keep=keep) if number != spared]
     used = processes.users([place.base]) if gone else {}
-    for number in gone:
+    for number in gone if place.path not in used else ():
         if place.build(number) not in used:
             _files.remove(place.build(number))
+    if place.current is not None:  # marks of a removal that was cut short before the name went
+        spare(place, (number for number in numbers(place) if number not in gone))
     remove_if_empty(place)
 
 

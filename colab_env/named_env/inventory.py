@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from colab_env import _files, _state
+from colab_env import _files, _state, content
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.named_env.names import check_environment_name, suggest
@@ -94,12 +94,15 @@ class NamedEnvironment:
 
     @property
     def current(self) -> int | None:
-        """Return the number of the build that the name stands for now, or None where it is no link of ours."""
+        """Return the number of the build that the name stands for now, or None where it is no link to one of its own."""
         try:
-            head, _, number = os.readlink(self.path).rpartition("/")  # noqa: PTH115  (its text)
+            head, _, number = os.readlink(self.path).rstrip("/").rpartition("/")  # noqa: PTH115  (its text)
         except OSError:
             return None
-        is_own = head == f"{BUILDS}/{self.name}" and _NUMBER.fullmatch(number) is not None
+        if _NUMBER.fullmatch(number) is None:
+            return None
+        # Somebody else's link may spell it otherwise, such as from the root.
+        is_own = head == f"{BUILDS}/{self.name}" or os.path.realpath(self.base / head) == os.path.realpath(self.builds)
         return int(number) if is_own else None
 
     @property
@@ -111,6 +114,24 @@ class NamedEnvironment:
     @property
     def is_foreign_link(self) -> bool:
         return self.path.is_symlink() and self.current is None
+
+    def whole_builds(self) -> list[int]:
+        """Return the builds that are whole and that nobody has removed, the newest first."""
+        try:
+            names = os.listdir(self.builds)  # noqa: PTH208  (the names)
+        except OSError:
+            return []
+        numbers = sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
+        return [each for each in numbers if _state.is_marked(self.build(each)) and not self.is_purged(each)]
+
+    def is_purged(self, number: int) -> bool:
+        return os.path.lexists(self.build(number) / content.PURGED)
+
+    @property
+    def is_lost(self) -> bool:
+        """Say whether it has builds, and a name that stands for none of them: somebody has moved or changed the link."""
+        has_no_name = self.is_foreign_link or not os.path.lexists(self.path)
+        return has_no_name and bool(self.whole_builds())
 
     @property
     def receipt(self) -> Receipt | None:
@@ -157,9 +178,9 @@ class NamedEnvironment:
     def _unreadable(self) -> str | None:
         return None if self.is_foreign_link else _state.fault(self.path / _files.RECEIPT, Receipt)
 
-    def was_moved(self, receipt: Receipt) -> bool:
-        """Say whether somebody has moved or copied it here, with its base."""
-        made, now = receipt.path, self.directory
+    def was_moved(self, receipt: Receipt, directory: Path | None = None) -> bool:
+        """Say whether somebody has moved or copied it, or the build in a `directory`, here with its base."""
+        made, now = receipt.path, directory or self.directory
         return made is not None and made != now and os.path.realpath(made) != os.path.realpath(now)
 
     def _closed(self) -> Path | None:
@@ -167,7 +188,13 @@ class NamedEnvironment:
         return next((each for each in directories if each.is_dir() and not os.access(each, os.R_OK | os.X_OK)), None)
 
     def _lost(self) -> str | None:
-        return None if self.current is None else f"its build {self.current} is gone, or its receipt"
+        if self.current is not None:
+            return f"its build {self.current} is gone, or its receipt"
+        if not self.is_lost:
+            return None
+        there = self.whole_builds()
+        named = f"{'build' if len(there) == 1 else 'builds'} {', '.join(map(str, there))}"
+        return f"its link to {named} is gone or changed: colab-env env rollback {self.name} {there[0]}"
 
     def program(self, program: str, *, directory: Path | None = None) -> Path:
         """Return the path of one of its programs, in a `directory` of it if one is given.
@@ -297,7 +324,7 @@ class EnvironmentInfo:
     def __repr__(self) -> str:
         size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
         columns = f"{self.python or '-':<8} {pluralize(self.packages):>12} {size:>10} {written_age(self.age):>8}"
-        owner = f", of {self.owner}" if self.owner != _account(os.geteuid()) else ""
+        owner = f", of {self.owner}" if self.owner not in (None, _account(os.geteuid())) else ""
         words = f"{self.health or 'healthy'}{owner}{_in_use(self.processes)}"
         return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
 
@@ -313,10 +340,12 @@ def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
     found = next((place for place in places if place.is_there()), None)
     if found is not None:
         return found
-    there = next((place for place in places if place.is_unfinished() or os.path.lexists(place.path)), None)
+    there = next(
+        (place for place in places if place.is_unfinished() or os.path.lexists(place.path) or place.is_lost), None
+    )
     if there is not None:
         msg = f"{short(there.path)} is not an environment that can be used: {there.health_check()}"
-        raise BrokenEnvironmentError(msg, hint=_way_out(there))
+        raise BrokenEnvironmentError(msg, hint=way_out(there))
     msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
     raise NoSuchEnvironmentError(msg, hint=suggest(name, (each.name for each in everything(bases))))
 
@@ -324,12 +353,20 @@ def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
 def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
     """Give every environment in every base, whole or not; other files and directories are passed over."""
     for base in bases:
-        for path in sorted(base.iterdir()) if base.is_dir() else ():
-            place = NamedEnvironment(name=path.name, base=base)
-            if path.name.startswith(".") or place.is_foreign_link:
-                continue
-            if place.current is not None or _is_file(path / "pyvenv.cfg") or place.is_unfinished():
+        names = {name for directory in (base, base / BUILDS) for name in _names(directory)}
+        for place in (NamedEnvironment(name=name, base=base) for name in sorted(names)):
+            has_name = place.current is not None or (
+                not place.is_foreign_link and (_is_file(place.path / "pyvenv.cfg") or place.is_unfinished())
+            )
+            if has_name or place.is_lost:
                 yield place
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(directory) if not name.startswith(".")]  # noqa: PTH208  (the names)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
@@ -435,7 +472,13 @@ def _may_execute(path: Path) -> bool:
     return path.stat().st_mode & 0o111 != 0
 
 
-def _way_out(place: NamedEnvironment) -> str:
+def way_out(place: NamedEnvironment) -> str:
+    """Return the next step for somebody whose environment cannot be used."""
+    if place.is_lost:
+        return f"let it stand for its newest build again: colab-env env rollback {place.name}"
+    earlier = [number for number in place.whole_builds() if number != place.current]
+    if place.current is not None and place.receipt is None and earlier:
+        return f"go back to its build {earlier[0]}: colab-env env rollback {place.name}; or create it again"
     if (
         place.is_unfinished()
         or place.current is not None

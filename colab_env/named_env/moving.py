@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from colab_env.named_env.inventory import NamedEnvironment
 
 # What a build has that no environment of somebody else's has.
-_OWN = {_files.RECEIPT, content.FILE, content.BUILD}
+_OWN = {_files.RECEIPT, content.FILE, content.BUILD, content.PURGED}
 
 
 def require_free(place: NamedEnvironment) -> None:
     """Raise EnvironmentExistsError when anything has that place."""
-    if place.path.is_symlink() or place.path.exists():
+    if place.path.is_symlink() or place.path.exists() or place.is_lost:
         msg = f"there is a {place.name!r} already: {short(place.path)}"
         raise EnvironmentExistsError(msg, hint=f"take another name, or first: colab-env env purge {place.name}")
 
@@ -51,7 +51,7 @@ def adopt(source: Path, place: NamedEnvironment, *, machine: Machine) -> None:
         else:
             _arrive(source, place, number)
     except BaseException:
-        builds.collect(place, keep=0)
+        builds.drop(place, [number])
         raise
 
 
@@ -67,15 +67,18 @@ def rename(place: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) 
     def then() -> None:
         kernels.register(new, machine=machine)
         kernels.remove(place, machine=machine)
+        builds.doom(place, there)
 
+    moved = [each for each in [*reversed(builds.earlier(place)), current] if each in there]
     try:
-        for number in (each for each in [*reversed(builds.earlier(place)), current] if each in there):
+        for number in moved:
             builds.copy_in(place.build(number), new, number + shift, prompt=names, also={place.path: new.path})
             _mark(new.build(number + shift), None, shift=shift)
         _arrive(place.path, new, current + shift, then=then)
     except BaseException:
-        builds.collect(new, keep=0)
+        builds.drop(new, (number + shift for number in moved))
         raise
+    builds.spare(new, (number + shift for number in moved))
     builds.collect(place, keep=0)
 
 
@@ -134,17 +137,25 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
             if (named := _files.beside_of(path)) is not None:
                 _files.recover(named, wait=False)
     for place in list(inventory.everything([base])):
+        if place.is_lost:
+            continue
         _files.recover(place.path / _files.RECEIPT, wait=False)
         if place.receipt is not None and place.receipt.moved_from is not None:
             with _files.locked(place.lock, wait=False) as is_free:
                 if is_free:
                     _end_move(place)
-    for place in (inventory.NamedEnvironment(name=name, base=base) for name in names):
-        if builds.superfluous(place, keep=builds.kept(place, machine=machine)):
-            with _files.locked(place.lock, wait=False) as is_free:
-                if is_free:
-                    builds.collect(place, keep=builds.kept(place, machine=machine))
-        builds.remove_if_empty(place)
+    for name in names:
+        _clear_builds(inventory.NamedEnvironment(name=name, base=base), machine=machine)
+
+
+def _clear_builds(place: NamedEnvironment, *, machine: Machine) -> None:
+    keep = builds.kept(place, machine=machine)
+    is_cut_short = place.current is not None and any(map(place.is_purged, builds.numbers(place)))
+    if is_cut_short or builds.superfluous(place, keep=keep):
+        with _files.locked(place.lock, wait=False) as is_free:
+            if is_free:
+                builds.collect(place, keep=keep)
+    builds.remove_if_empty(place)
 
 
 def _end_move(place: NamedEnvironment) -> None:
@@ -154,6 +165,7 @@ def _end_move(place: NamedEnvironment) -> None:
         return
     if receipt.moved_id is not None and _identity(receipt.moved_from) == receipt.moved_id:
         if _files_in(place.directory) <= _files_in(receipt.moved_from) | _OWN:
+            builds.doom(place, [number for number in (place.current, *builds.earlier(place)) if number])
             _files.remove(place.path)
             builds.collect(place, keep=0)
         else:

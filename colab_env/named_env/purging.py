@@ -27,7 +27,7 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
     """
     check_environment_name(name)
     places = [NamedEnvironment(name=name, base=base) for base in bases]
-    there = [place for place in places if os.path.lexists(place.path) or place.is_unfinished()]
+    there = [place for place in places if os.path.lexists(place.path) or place.is_unfinished() or place.is_lost]
     if there:
         _require_ours(there[0])
         return there[0]
@@ -48,6 +48,7 @@ def purge(place: NamedEnvironment, *, machine: Machine, force: bool = False) -> 
         _require_ours(place)
         kernels.remove(place, machine=machine)
         _files.recover(place.path)
+        builds.doom(place, builds.numbers(place))
         _files.remove(place.path)
         if force:
             _files.remove(place.builds)
@@ -62,6 +63,8 @@ def _require_ours(place: NamedEnvironment) -> None:
     if place.is_foreign_link:
         msg = f"{short(place.path)} is a link to {short(place.path.readlink())}"
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
+    if place.is_lost:
+        return
     if place.is_unfinished() and (not place.path.exists() or _files.is_unfinished(place.path)):
         return
     if not place.is_ours():
