@@ -648,11 +648,11 @@ def test_more_conditions_than_can_be_followed_end_soon_and_are_said(project):
     )
     (project / "pdm.lock").write_text(f'[metadata]\ngroups = ["default"]\nlock_version = "4.3"\n{needs}')
     (project / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\ndependencies = ["p0"]\n')
-    started = time.monotonic()
+    started = time.process_time()  # of this process: others may have the machine
     with pytest.raises(LockMismatchError, match="more conditions") as caught:
         text_of(project, "pdm.lock")
     assert "inherit_metadata" in caught.value.hint
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 60, "without a limit it would take years"
 
 
 # --- damage
