@@ -109,7 +109,7 @@ def asked_by(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
     parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else kernel._parent_header
     identity = kernel._parent_ident
     header = parent.get("header", parent)
-    return {"header": header}, identity["shell"] if isinstance(identity, dict) else identity
+    return {"header": header}, identity if isinstance(identity, (bytes, list)) else identity["shell"]
 
 
 def own_connection_file() -> str | None:
