@@ -123,7 +123,9 @@ def _file() -> Path:
 
 
 def _kernel(machine: Machine) -> str:
-    return _STOCK if os.path.realpath(sys.executable) == os.path.realpath(machine.machine_python) else _OWN
+    # By the environment: its Python may be a link to the machine's.
+    is_stock = os.path.realpath(sys.prefix) == os.path.realpath(machine.machine_python.parents[1])
+    return _STOCK if is_stock else _OWN
 
 
 def _versions() -> str:

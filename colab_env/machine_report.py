@@ -42,21 +42,24 @@ _SECRET = re.compile(
 )
 # They change what Python, pip, uv or a kernel does, and a report has to say that they are set.
 _TELLING = ("PYTHON", "PIP_", "UV_", "POETRY_", "CONDA_", "JUPYTER", "IPYTHON", "COLAB_ENV_", "VIRTUAL_ENV", "LD_")
+# Not PYTHONPATH and LD_PRELOAD: Colab itself sets them, and a kernel of ours has no PYTHONPATH.
 _HARMFUL = {
     "PYTHONHOME": "every other Python looks for its library there: unset it",
-    "PYTHONPATH": "its modules stand before every environment's own: unset it, where they are not wanted there",
     "PIP_TARGET": "pip installs there and nowhere else: unset it",
     "PIP_USER": "pip cannot install into an environment with it: unset it",
-    "LD_PRELOAD": "every program loads it: unset it when programs crash",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `doctor` found; `changed` are the paths that colab-env changed, the newest first."""
+    """What `doctor` found; `changed` are the paths that colab-env changed, the newest first.
+
+    `untried` are kernels that were not started: another language's, or where nothing here can speak to one.
+    """
 
     parts: tuple[Part, ...]
     changed: tuple[str, ...]
+    untried: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -65,16 +68,17 @@ class Report:
 
     def __repr__(self) -> str:
         wrong = sum(part.problem is not None for part in self.parts)
-        last = f"✗ {wrong} of {len(self.parts)} need a look, see above" if wrong else "✓ Nothing is wrong"
+        last = f"✗ {wrong} of {len(self.parts)} need a look, see above" if wrong else "✓ Nothing wrong was found"
         more = len(self.changed) - _SHOWN
         changes = [f"  {path}" for path in self.changed[:_SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
         told = ["Changed by colab-env, and taken back by `colab-env undo`:", *changes] if changes else []
-        return "\n".join([*map(repr, self.parts), *told, last])
+        untried = [f"Kernels that were not tried: {', '.join(self.untried)}"] if self.untried else []
+        return "\n".join([*map(repr, self.parts), *untried, *told, last])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         parts = [{**asdict(part), "where": part.where and str(part.where)} for part in self.parts]
-        return {"ok": self.ok, "parts": parts, "changed": list(self.changed)}
+        return {"ok": self.ok, "parts": parts, "changed": list(self.changed), "untried": list(self.untried)}
 
 
 def doctor() -> Report:
@@ -84,9 +88,11 @@ def doctor() -> Report:
     """
     machine = Machine.detect()
     with _report.activity("Starting the kernels"), ThreadPoolExecutor(2) as pool:
-        kernels = [pool.submit(copy_context().run, _kernel, each, machine) for each in kernelspec.registered(machine)]
-        parts = [*_looked_at(machine), *(each.result() for each in kernels)]
-    return Report(parts=tuple(parts), changed=tuple(map(short, undoing.changed_paths(machine))))
+        there = kernelspec.registered(machine)
+        tried = [pool.submit(copy_context().run, _kernel, each, machine) for each in there]
+        parts = [*_looked_at(machine), *(part for each in tried if (part := each.result()) is not None)]
+    untried = tuple(each.name for each, part in zip(there, tried, strict=True) if part.result() is None)
+    return Report(parts=tuple(parts), changed=tuple(map(short, undoing.changed_paths(machine))), untried=untried)
 
 
 def _looked_at(machine: Machine) -> Iterator[Part]:
@@ -203,14 +209,15 @@ def _startup(machine: Machine) -> Iterator[Part]:
             yield Part(name="Startup", what="every Python of the machine runs it", where=path)
 
 
-def _kernel(each: kernelspec.Kernel, machine: Machine) -> Part:
+def _kernel(each: kernelspec.Kernel, machine: Machine) -> Part | None:
+    """Start a kernel and say whether it answers; None where it is not one that can be asked."""
     what = f"{each.name} “{each.display_name}”" + (f", {each.tier}" if each.tier else "")
     try:
         problem = _problem(each, machine)
     except Exception as error:  # noqa: BLE001  a kernelspec may say anything
         problem = f"it could not be tried: {_said(error)}"
     if problem == _NOT_TRIED:
-        return Part(name="Kernel", what=f"{what}, {problem}", where=each.directory)
+        return None
     return Part(name="Kernel", what=what, where=each.directory, problem=problem and _masked(problem, each.directory))
 
 

@@ -37,7 +37,7 @@ def test_a_machine_on_which_nothing_happened_is_fine_and_stays_so(kernels: Path,
     before = sorted(home.rglob("*"))
     report = colab_env.doctor()
     assert report.ok, repr(report)
-    assert repr(report).endswith("✓ Nothing is wrong")
+    assert repr(report).endswith("✓ Nothing wrong was found")
     assert sorted(home.rglob("*")) == before
     assert report.changed == ()
 
@@ -47,11 +47,14 @@ def test_every_kernel_is_started_and_what_is_wrong_names_its_remedy(kernels: Pat
     register(kernels, "dead", [sys.executable, "-c", "raise SystemExit('no ipykernel here')", "{connection_file}"])
     register(kernels, "gone", ["/nowhere/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"])
     register(kernels, "other", ["R", "--slave", "{connection_file}"])
-    found = {part.what.split()[0]: part for part in colab_env.doctor().parts if part.name == "Kernel"}
+    report = colab_env.doctor()
+    found = {part.what.split()[0]: part for part in report.parts if part.name == "Kernel"}
     assert found["good"].problem is None
     assert "no ipykernel here" in str(found["dead"].problem)
     assert found["gone"].problem == "/nowhere/bin/python is gone: jupyter kernelspec remove gone"
-    assert found["other"].what.endswith("not tried")
+    assert "other" not in found, "no mark for what was not tried"
+    assert report.untried == ("other",)
+    assert "Kernels that were not tried: other" in repr(report)
 
 
 def test_an_odd_kernelspec_is_a_finding_and_what_a_kernel_prints_holds_no_secret(kernels: Path) -> None:
@@ -90,11 +93,13 @@ def test_variables_are_named_and_their_values_are_not(kernels: Path, monkeypatch
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://ada:hunter2@index.example/hunter2/simple?token=hunter2")
     monkeypatch.setenv("UV_PUBLISH_TOKEN", "hunter2")
     monkeypatch.setenv("PYTHONHOME", "/hunter2")
+    monkeypatch.setenv("PYTHONPATH", "/env/python")  # as on every Colab machine
     report = machine_report.Report(parts=tuple(machine_report._looked_at(Machine.detect())), changed=())
     text = repr(report) + json.dumps(report.as_dict())
     assert "UV_PUBLISH_TOKEN" in text
     assert "hunter2" not in text
-    assert "unset it" in problems(report)["Variables"]
+    assert problems(report)["Variables"].startswith("PYTHONHOME is set: ")
+    assert "PYTHONPATH" not in problems(report)["Variables"]
 
 
 def test_what_cannot_be_looked_at_is_a_finding(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from conftest import ROOT
 
 from colab_env import live_proof
 from colab_env.errors import MissingStepError
+from colab_env.machine import Machine
 
 NOTEBOOK = ROOT / "docs/live_proof.ipynb"
 VERSION = "3.12"
@@ -52,6 +53,14 @@ def test_what_was_tried_is_kept_over_a_switch_and_printed_as_one_table(home: Pat
     live_proof.begin()
     with pytest.raises(MissingStepError):
         live_proof.report()
+
+
+def test_an_environment_of_the_machine_s_own_python_is_the_notebook_s(monkeypatch) -> None:
+    machine = Machine.detect()
+    monkeypatch.setattr(live_proof.sys, "prefix", str(machine.machine_python.parents[1]))
+    assert live_proof._kernel(machine) == live_proof._STOCK
+    monkeypatch.setattr(live_proof.sys, "prefix", "/content/live-proof/.venv")
+    assert live_proof._kernel(machine) == live_proof._OWN
 
 
 def test_no_secret_is_kept(home: Path, tmp_path: Path, monkeypatch) -> None:

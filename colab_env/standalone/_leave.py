@@ -109,7 +109,8 @@ def asked_by(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
     parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else kernel._parent_header
     identity = kernel._parent_ident
     header = parent.get("header", parent)
-    return {"header": header}, identity if isinstance(identity, (bytes, list)) else identity["shell"]
+    own: Any = identity if isinstance(identity, (bytes, list)) else identity["shell"]
+    return {"header": header}, list(own)
 
 
 def own_connection_file() -> str | None:
