@@ -48,7 +48,12 @@ class _Place:
         return kernelspec.environment_of(Path(_project(spec))) in self.interpreter.parents
 
     def choose(self, name: str | None, *, default: bool) -> None:
-        """Write down what this notebook's next starts are to be, or those of every notebook that has not chosen."""
+        """Write down what this notebook's next starts are to be, or those of every notebook that has not chosen.
+
+        So in each of the ways: a restart, a crash or a page loaded anew must not bring the old Python back unasked.
+        """
+        if diversion.place(self.machine) is None:
+            return
         choices = diversion.read(self.machine)
         kernel = None if name is None else kernelspec.directory(self.machine, name) / "kernel.json"
         if default:
@@ -172,6 +177,7 @@ def _by_session(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
     place.session.require_consent()
     _require_answer(name, kernel.try_registered(place.machine, name))
     guard.forget_failures()
+    place.choose(name, default=False)
     return _asking(place.session.change_kernel(name), spec["display_name"])
 
 
@@ -182,6 +188,7 @@ def _by_exec(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
         raise UsageError(msg, hint="call switch() in a notebook's cell")
     _require_answer(name, kernel.try_registered(place.machine, name))
     guard.forget_failures()
+    place.choose(name, default=False)
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
     environ = {key: value for key, value in os.environ.items() if key not in _OF_THIS_CALL}
     environ.update(guard.announce(place.machine, name, file))
