@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RequiredVersion:
     """One requirement: `version` is the exact version, or what is written instead: a range, an address or a path."""
 
     name: str
@@ -42,7 +42,7 @@ def as_utf8(content: bytes) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
-def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
+def read(text: str, markers: Mapping[str, str]) -> dict[str, RequiredVersion]:
     """Return by name what the lines ask for under these markers; includes and other options are passed over."""
     parsed = (_parse(line, markers) for line in map(_plain, filter(str.strip, _logical_lines(text))) if line)
     return {requirement.name: requirement for requirement in parsed if requirement is not None}
@@ -140,7 +140,7 @@ def normalized(name: str) -> str:
     return canonicalize_name(name)
 
 
-def _parse(line: str, markers: Mapping[str, str]) -> Wanted | None:
+def _parse(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
     requirement = _requirement(_EDITABLE.sub("", line))
     if requirement is None:
         return _parse_nameless(line, markers)
@@ -148,12 +148,14 @@ def _parse(line: str, markers: Mapping[str, str]) -> Wanted | None:
         return None
     name = normalized(requirement.name)
     if requirement.url:
-        return Wanted(name=name, version=requirement.url, exact=False)
+        return RequiredVersion(name=name, version=requirement.url, exact=False)
     exact = pins(requirement)
-    return Wanted(name=name, version=exact[0] if exact else str(requirement.specifier) or "any", exact=bool(exact))
+    return RequiredVersion(
+        name=name, version=exact[0] if exact else str(requirement.specifier) or "any", exact=bool(exact)
+    )
 
 
-def _parse_nameless(line: str, markers: Mapping[str, str]) -> Wanted | None:
+def _parse_nameless(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
     # A path or an address without a name in front: its last part, which may carry the name after #egg=.
     reference, _, marker = _EDITABLE.sub("", line).partition(" ;")
     reference = reference.strip()
@@ -162,7 +164,7 @@ def _parse_nameless(line: str, markers: Mapping[str, str]) -> Wanted | None:
     path, _, fragment = reference.partition("#")
     egg = re.search(r"egg=([\w.-]+)", fragment)
     last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
-    return Wanted(name=normalized(egg[1] if egg else last or "."), version=reference, exact=False)
+    return RequiredVersion(name=normalized(egg[1] if egg else last or "."), version=reference, exact=False)
 
 
 def _marker(text: str) -> Marker | None:

@@ -72,7 +72,7 @@ def _planned(world: World, **files: bytes) -> None:
     request = Request.read(_project(world, **files), world.machine, options=InstallOptions())
     specifier = request.specifier
     unsupported_python_message("3.12.4", specifier, asking="x", is_colab=False)
-    planning._wanted(request, ABSENT, SystemPackages(), seeds.MARKERS)
+    planning._locked_versions(request, ABSENT, SystemPackages(), seeds.MARKERS)
     project_needs.read(request.pyproject, seeds.MARKERS, extras=["plot"])
     if request.lock.is_there:
         request.lock.format.sources(request.lock)
