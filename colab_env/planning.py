@@ -64,7 +64,7 @@ def plan(
 
 def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -> Plan:
     lock, python = request.lock, resolved.python
-    site_paths = system.query_interpreter(python, machine=request.machine) if resolved.is_there else None
+    site_paths = system.query_interpreter(python, machine=request.machine) if resolved.is_installed else None
     markers = site_paths.markers if site_paths else _markers_of(python.version)
     directories = site_paths.directories if site_paths and request.system_site_packages else ()
     needs = project_needs.read(lock.pyproject, markers, extras=request.options.extras)
@@ -83,7 +83,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
     )
     return Plan(
         python=python,
-        there=resolved.is_there,
+        there=resolved.is_installed,
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
         lock=lock.path if lock.is_there and lock.format.is_lock else None,
@@ -104,9 +104,9 @@ def _locked_versions(
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.
     with reading(lock):
-        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_there)
+        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_installed)
         if text is None:
-            reader = resolved.python if resolved.is_there else present.python or resolved.python
+            reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
         return requirements_text.read(text, markers)
 

@@ -94,7 +94,7 @@ def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str 
     python = prefix / receipt.interpreter
     if not os.access(python, os.X_OK) or not python.is_file():
         return f"{short(python)} is gone"
-    if _print(python) != receipt.print:
+    if _fingerprint(python) != receipt.print:
         return f"{short(python)} was changed"
     if not _conda_package(python).is_file():
         return f"conda is gone from {short(prefix)}"
@@ -140,9 +140,9 @@ def install(
         script = _fetched(installer, machine=machine, sleep=sleep)
         with _removed_if_useless(script), _building(prefix, machine) as overlay:
             path = machine.environ.get("PATH", "")
-            with staging(overlay, path=path, is_new=True) if overlay else contextlib.nullcontext(prefix) as place:
-                _run.run_installer(script, prefix, into=place, environ=machine.environ)
-                _installed_python(place, installer)
+            with staging(overlay, path=path, is_new=True) if overlay else contextlib.nullcontext(prefix) as target:
+                _run.run_installer(script, prefix, into=target, environ=machine.environ)
+                _installed_python(target, installer)
             python = interpreter(prefix)
             if overlay is not None:
                 overlay.settle(python=python, path=path)
@@ -155,7 +155,7 @@ def install(
                 overlay=overlay is not None,
                 python=version,
                 interpreter=python.relative_to(prefix),
-                print=_print(python),
+                print=_fingerprint(python),
             )
             if overlay is None:
                 _keep_environments(prefix)
@@ -195,8 +195,8 @@ def _answer(argv: Sequence[str | Path], prefix: Path, *, environ: Mapping[str, s
 def interpreter(prefix: Path) -> Path:
     """Return conda's own `bin/python3.X`: never `bin/python`, which may be the machine's. Raises MissingStepError."""
     for record in sorted((prefix / "conda-meta").glob("python-3.*.json")):
-        if found := re.match(r"python-(3\.\d+)\.", record.name):
-            python = prefix / "bin" / f"python{found[1]}"
+        if match := re.match(r"python-(3\.\d+)\.", record.name):
+            python = prefix / "bin" / f"python{match[1]}"
             if python.is_file():
                 return python
     msg = f"{short(prefix)} has no Python of conda's"
@@ -236,11 +236,11 @@ def _is_satisfied(package: str, present: Mapping[str, str]) -> bool:
     version = present.get(_package_name(package))
     if version is None:
         return False
-    asked = re.sub(r"^[^\s=<>!~\[]+", "", package.rpartition("::")[2].strip()).strip()
-    if fuzzy := re.fullmatch(r"=?\s*(\d[\w.]*?)(?:\.?\*)?(?:[\s=].*)?", asked):
-        asked = f"=={fuzzy[1]}.*"  # conda's `=3.9`, and its `3.9` after a space, are any 3.9
+    constraint = re.sub(r"^[^\s=<>!~\[]+", "", package.rpartition("::")[2].strip()).strip()
+    if fuzzy := re.fullmatch(r"=?\s*(\d[\w.]*?)(?:\.?\*)?(?:[\s=].*)?", constraint):
+        constraint = f"=={fuzzy[1]}.*"  # conda's `=3.9`, and its `3.9` after a space, are any 3.9
     try:
-        return SpecifierSet(asked).contains(Version(version), prereleases=True)
+        return SpecifierSet(constraint).contains(Version(version), prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
         return True
 
@@ -280,9 +280,9 @@ def install_packages(
             raise MissingStepError(msg, hint="run install_miniconda() first")
         saved, path = saved_directory(prefix, machine), machine.environ.get("PATH", "")
         with overlaying(prefix, saved=saved, path=path, owned=not receipt.overlay) as overlay:
-            with staging(overlay, path=path) if receipt.overlay else contextlib.nullcontext(prefix) as place:
+            with staging(overlay, path=path) if receipt.overlay else contextlib.nullcontext(prefix) as target:
                 _run.install_packages(
-                    place / receipt.interpreter,
+                    target / receipt.interpreter,
                     packages,
                     prefix=prefix,
                     channels=channels,
@@ -291,9 +291,9 @@ def install_packages(
                 )
             python = interpreter(prefix)
             overlay.settle(python=python, path=path)
-            version = verify(prefix, machine=machine) if _print(python) != receipt.print else receipt.python
+            version = verify(prefix, machine=machine) if _fingerprint(python) != receipt.print else receipt.python
             interpreter_now = python.relative_to(prefix)
-            receipt = replace(receipt, python=version, interpreter=interpreter_now, print=_print(python))
+            receipt = replace(receipt, python=version, interpreter=interpreter_now, print=_fingerprint(python))
             _state.complete(prefix, receipt)
 
 
@@ -408,9 +408,9 @@ def _may_be_replaced(prefix: Path, saved: Path) -> bool:
     return _state.is_marked(prefix) and not saved.exists()
 
 
-def _print(python: Path) -> tuple[int, ...]:
-    found = python.stat()
-    return found.st_size, found.st_mtime_ns
+def _fingerprint(python: Path) -> tuple[int, ...]:
+    status = python.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _receipt(prefix: Path) -> Receipt | None:
@@ -418,8 +418,8 @@ def _receipt(prefix: Path) -> Receipt | None:
 
 
 def _recorded_files(record: Path) -> list[str]:
-    found = _files.read_json(record)
-    files = found.get("files") if isinstance(found, dict) else None
+    package = _files.read_json(record)
+    files = package.get("files") if isinstance(package, dict) else None
     return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
 
 

@@ -71,8 +71,8 @@ class CondaEnvironment:
     @property
     def prefix(self) -> Path:
         """Return where it is, or will be."""
-        said = [str(self.project), str(self.file), self.distribution, self.digest]
-        return _base(self.machine) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+        inputs = [str(self.project), str(self.file), self.distribution, self.digest]
+        return _base(self.machine) / hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
 
     def check(self, specifier: SpecifierSet) -> str | None:
         """Return why it has to be made, or None. Starts nothing. Raises NoSuchPythonError when its Python does not fit."""
@@ -94,11 +94,11 @@ class CondaEnvironment:
 
     def interpreter(self) -> Interpreter:
         """Return its Python. Raises MissingStepError when it is not there."""
-        found = _read(self.prefix)
-        if found is None:
+        receipt = _read(self.prefix)
+        if receipt is None:
             msg = f"the environment of {short(self.file)} is not made yet"
             raise MissingStepError(msg, hint="run configure_venv() first")
-        return Interpreter(path=self.prefix / found.interpreter, version=found.python, source=self.distribution)
+        return Interpreter(path=self.prefix / receipt.interpreter, version=receipt.python, source=self.distribution)
 
     def packages(self) -> int:
         """Return how many packages conda and pip installed."""
@@ -147,13 +147,13 @@ class CondaEnvironment:
 
 def health_check(prefix: Path) -> str | None:
     """Return why the environment in `prefix` has to be made, or None. Reads files, starts nothing."""
-    found = _read(prefix)
-    if found is None:
+    receipt = _read(prefix)
+    if receipt is None:
         unusable = _state.fault(prefix / _files.RECEIPT, Receipt)
         return unusable or "there is no environment of environment.yml as it is now"
-    if not os.access(prefix / found.interpreter, os.X_OK):
-        return f"{short(prefix / found.interpreter)} is gone"
-    gone = sorted(set(found.packages) - set(_records(prefix)))
+    if not os.access(prefix / receipt.interpreter, os.X_OK):
+        return f"{short(prefix / receipt.interpreter)} is gone"
+    gone = sorted(set(receipt.packages) - set(_records(prefix)))
     return f"packages are gone from {short(prefix)}: {', '.join(gone[:3])}" if gone else None
 
 
@@ -166,15 +166,15 @@ def prefix_of(python: Path, machine: Machine) -> Path | None:
 def is_of(python: Path, project: Path, machine: Machine) -> bool:
     """Say whether an interpreter belongs to the environment that conda made for this project."""
     prefix = prefix_of(python, machine)
-    found = _read(prefix) if prefix else None
-    return found is not None and found.project == str(project)
+    receipt = _read(prefix) if prefix else None
+    return receipt is not None and receipt.project == str(project)
 
 
 def remove_others(project: Path, python: Path, machine: Machine) -> None:
     """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
     for prefix in sorted(_base(machine).glob("[!.]*")):
-        found = _read(prefix)
-        if found is None or found.project != str(project) or prefix in python.parents:
+        receipt = _read(prefix)
+        if receipt is None or receipt.project != str(project) or prefix in python.parents:
             continue
         if not _is_in_use(prefix):
             _files.remove(prefix)
@@ -185,11 +185,11 @@ def named_channels(text: str) -> list[str]:
 
     This decides only whether conda's `defaults` is wanted: conda reads the file.
     """
-    found = _LIST.search(text)
-    said = re.sub(r"(?m)(^|\s)#.*$", "", found[1]) if found else ""
-    if said.count("[") != said.count("]"):
+    match = _LIST.search(text)
+    listed = re.sub(r"(?m)(^|\s)#.*$", "", match[1]) if match else ""
+    if listed.count("[") != listed.count("]"):
         return []
-    words = (word.strip("'\"") for word in re.split(r"[\s,\[\]]+", said))
+    words = (word.strip("'\"") for word in re.split(r"[\s,\[\]]+", listed))
     return [word for word in words if word not in ("", "-", "nodefaults")]
 
 

@@ -54,7 +54,7 @@ from . import seeds
 from .inputs import as_json, as_toml, free, lines, restructured, values, words, written
 from .trial import Parser, World
 
-ABSENT = ResolvedPython(python=Interpreter(path=Path("python"), version="3.12", source="uv"), is_there=False)
+ABSENT = ResolvedPython(python=Interpreter(path=Path("python"), version="3.12", source="uv"), is_installed=False)
 SEEN = Interpreter(path=Path("/usr/bin/python3"), version="3.12.4", source="system")
 
 
@@ -379,7 +379,7 @@ def _conda_output(_world: World, text: str) -> None:
     faults.recognise(faults.CONDA_FAULTS, printed)
     faults.recognise(faults.INSTALLER_FAULTS, printed)
     faults.channels_with_terms(printed)
-    "\n".join(faults.told(printed)).encode("utf-8", "replace")
+    "\n".join(faults.cause_lines(printed)).encode("utf-8", "replace")
 
 
 def _poetry_output(world: World, text: str) -> None:
