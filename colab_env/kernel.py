@@ -98,7 +98,7 @@ class ProjectKernel:
             python=self.python,
             project=self.project,
             launcher=colab_layer.launcher(self.layer),
-            shown=kernelspec.display_name(self.python, self.project),
+            display_name=kernelspec.display_name(self.python, self.project),
             commands=[self.machine.bin, *programs],
             fingerprint={"layer": str(self.layer), "python": self.python.version},
         )

@@ -41,7 +41,7 @@ class _Place:
     def is_diverted(self) -> bool:
         """Say whether a restart of this session comes by what diverts the stock kernel's start."""
         is_stock = self.session is None or self.session.kernel_name == STOCK
-        return is_stock and diversion.place(self.machine) is not None
+        return is_stock and diversion.usable_file(self.machine) is not None
 
     def runs(self, spec: Mapping[str, Any]) -> bool:
         """Say whether this kernel is that one: by interpreter, for two environments can have one version."""
@@ -58,7 +58,7 @@ class _Place:
         kernel = None if name is None else kernelspec.directory(self.machine, name) / "kernel.json"
         if default:
             choices = replace(choices, default=None if name is None else Choice(name=name, kernel=kernel))
-        if self.notebook.is_known:
+        if self.notebook.is_identified:
             choices = choices.changed(self.notebook, name, kernel)
         diversion.write(self.machine, choices)
 
@@ -89,7 +89,7 @@ def planned(name: str | None, *, how: str | None = None, default: bool = False) 
         msg = f"there is no way {how!r} to switch"
         raise UsageError(msg, hint=f"choose one of {', '.join(WAYS)}")
     place = _Place.here()
-    if default and diversion.place(place.machine) is None:
+    if default and diversion.usable_file(place.machine) is None:
         msg = "a default for all notebooks is Colab's only: there they start in one way that can be diverted"
         raise UsageError(msg, hint="choose the kernel in each notebook; nothing was changed")
     with changing("switch", place.machine, place.machine.data / "locks" / "kernels"):
@@ -109,7 +109,7 @@ def _forth(place: _Place, name: str, *, how: str | None, default: bool) -> Plan:
 
 def _back(place: _Place, *, default: bool) -> Plan:
     choices, session = diversion.read(place.machine), place.session
-    if not place.notebook.is_known:
+    if not place.notebook.is_identified:
         return _all_back(place, choices)
     place.choose(None, default=default)
     if session is not None and session.kernel_name != STOCK and _is_ours(place.machine, session.kernel_name):
@@ -144,7 +144,7 @@ def _by_restart(place: _Place, name: str, spec: Mapping[str, Any], *, default: b
     if not place.is_diverted and not default:
         msg = "a restart would not come by what colab-env can divert here"
         raise UsageError(msg, hint='choose another way: how="session" or how="exec"')
-    if not place.notebook.is_known and not default:
+    if not place.notebook.is_identified and not default:
         msg = "a terminal does not say which notebook is meant"
         raise UsageError(
             msg,

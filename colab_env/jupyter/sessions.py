@@ -122,8 +122,13 @@ def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
         return []
     return [
         Session(
-            api=api, headers=headers, id=each.id, name=each.path, kernel_id=each.kernel.id, kernel_name=each.kernel.name
+            api=api,
+            headers=headers,
+            id=session.id,
+            name=session.path,
+            kernel_id=session.kernel.id,
+            kernel_name=session.kernel.name,
         )
-        for each in listed
-        if each.kernel is not None
+        for session in listed
+        if session.kernel is not None
     ]

@@ -326,7 +326,7 @@ def _check_colab(kernel: Kernel) -> str:
 def _check_features(kernel: Kernel) -> str:
     answer = kernel.execute(kernel.request.cell)
     # The kernel's own streams only: what a project's packages warn of goes to the other one.
-    texts = [each["content"] for each in answer.heard if each["msg_type"] == "stream"]
+    texts = [message["content"] for message in answer.heard if message["msg_type"] == "stream"]
     printed = "".join(text["text"] for text in texts if text["name"] == "stdout").splitlines()
     _require(answer.reply.get("status") == "ok" and printed, _error(answer))
     return printed[-1]

@@ -131,6 +131,6 @@ def _run(argv: list[str]) -> str:
 def _environ() -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     file = _leave.own_connection_file()
-    told = {"CONNECTION_FILE": file, "INTERPRETER": sys.executable, "PROCESS": str(os.getpid())}
-    environ.update({"COLAB_ENV_" + name: value for name, value in told.items() if value})
+    variables = {"CONNECTION_FILE": file, "INTERPRETER": sys.executable, "PROCESS": str(os.getpid())}
+    environ.update({"COLAB_ENV_" + name: value for name, value in variables.items() if value})
     return dict(environ, PYTHONUNBUFFERED="1")
