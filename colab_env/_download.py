@@ -72,8 +72,8 @@ def size(url: str, *, sleep: Callable[[float], object] = time.sleep) -> int | No
             length = answer.headers.get("Content-Length", "")
             return int(length) if _NUMBER.fullmatch(length) else None
 
-    found: int | None = _retrying(url, ask, sleep)
-    return found
+    count: int | None = _retrying(url, ask, sleep)
+    return count
 
 
 def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], object] = time.sleep) -> bytes | None:
@@ -93,8 +93,8 @@ def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], ob
             except (requests.RequestException, OSError) as error:
                 raise _TransientError(_reason(error)) from error
 
-    found: bytes | None = _retrying(url, ask, sleep)
-    return found
+    content: bytes | None = _retrying(url, ask, sleep)
+    return content
 
 
 def sign_in_page(url: str) -> str | None:
@@ -218,8 +218,8 @@ def _blocks(response: requests.Response) -> Iterator[bytes]:
 def _get(url: str, *, start: int = 0, end: int | None = None) -> requests.Response:
     import requests
 
-    wanted = f"bytes={start}-{'' if end is None else end}"
-    headers = {"Accept-Encoding": "identity", **({"Range": wanted} if start else {})}
+    byte_range = f"bytes={start}-{'' if end is None else end}"
+    headers = {"Accept-Encoding": "identity", **({"Range": byte_range} if start else {})}
     try:
         response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
     except requests.exceptions.InvalidProxyURL as error:

@@ -79,8 +79,8 @@ def child_environ(environ: Mapping[str, str], **changes: str) -> dict[str, str]:
 
     The null keyring keeps an unattended tool from waiting for a password that nobody types.
     """
-    kept = {name: value for name, value in environ.items() if name not in _FOREIGN}
-    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **kept, "PYTHONUNBUFFERED": "1", **changes}
+    own = {name: value for name, value in environ.items() if name not in _FOREIGN}
+    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **own, "PYTHONUNBUFFERED": "1", **changes}
 
 
 def run(
@@ -128,12 +128,12 @@ def signal_group(pid: int, number: int) -> None:
 
 def decisive_lines(lines: Iterable[str]) -> list[str]:
     """Return at most about a dozen of a failed program's lines: its first and last errors, and how it ends."""
-    said = [line for line in lines if line.strip()]
-    errors = [number for number, line in enumerate(said) if _ERROR.search(line)]
+    texts = [line for line in lines if line.strip()]
+    errors = [number for number, line in enumerate(texts) if _ERROR.search(line)]
     chosen = {*errors[:3], *errors[-3:]}
-    last = range(len(said) - 1, -1, -1)
+    last = range(len(texts) - 1, -1, -1)
     chosen.update([number for number in last if number not in chosen][: _SHOWN_LINES - len(chosen)])
-    return [said[number] for number in sorted(chosen)]
+    return [texts[number] for number in sorted(chosen)]
 
 
 def failed(
@@ -211,7 +211,7 @@ def stop_if_asked() -> None:
 
 @contextlib.contextmanager
 def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, stdin: str | None) -> Any:
-    with _stop_held() as pressed:
+    with _stop_deferred() as pressed:
         child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
     try:
         if pressed:
@@ -246,7 +246,7 @@ def stoppable() -> Iterator[None]:
             raise KeyboardInterrupt
 
     try:
-        with _handling((signal.SIGTERM, signal.SIGHUP), stop, in_place_of=signal.SIG_DFL):
+        with _handling((signal.SIGTERM, signal.SIGHUP), stop, current=signal.SIG_DFL):
             yield
     finally:
         if received:
@@ -254,29 +254,29 @@ def stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stop_held() -> Iterator[list[int]]:
+def _stop_deferred() -> Iterator[list[int]]:
     """Note the stop button instead of raising: a program that has just started is not known yet, and nobody ended it."""
     pressed: list[int] = []
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as handlers:
         for number in _STOPS:
             handler = signal.getsignal(number)
             if handler is signal.default_int_handler or getattr(handler, "__module__", None) == __name__:
-                held.enter_context(_handling((number,), lambda got, _: pressed.append(got), in_place_of=handler))
+                handlers.enter_context(_handling((number,), lambda got, _: pressed.append(got), current=handler))
         yield pressed
 
 
 @contextlib.contextmanager
-def _handling(numbers: Sequence[int], handler: Any, *, in_place_of: Any) -> Iterator[None]:
+def _handling(numbers: Sequence[int], handler: Any, *, current: Any) -> Iterator[None]:
     """Set a handler for those signals that have the one named, in the main thread; elsewhere nothing can be set."""
     is_main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in numbers if is_main and signal.getsignal(number) is in_place_of]
+    taken = [number for number in numbers if is_main and signal.getsignal(number) is current]
     for number in taken:
         signal.signal(number, handler)
     try:
         yield
     finally:
         for number in taken:
-            signal.signal(number, in_place_of)
+            signal.signal(number, current)
 
 
 def _start(
@@ -336,7 +336,7 @@ def end_orphans(directory: Path) -> None:
 
     What a run left on purpose that came to its end, such as the daemon of a compiler's cache, is not touched.
     """
-    dead = {path: said for path, said in _files.marks(directory).items() if not _is_alive(said)}
+    dead = {path: holder for path, holder in _files.marks(directory).items() if not _is_alive(holder)}
     deadline = time.monotonic() + _GRACE
     while orphans := [pid for pid in (_own_processes() if dead else ()) if _owner_of(pid) in dead.values()]:
         for pid in orphans:

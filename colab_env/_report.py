@@ -249,8 +249,8 @@ def clean(text: str, hidden: Mapping[str, str] | None = None) -> str:
     text = _ESCAPES.sub("", text)
     if "://" in text:
         text = _ADDRESS.sub(_without_secrets, _CREDENTIALS.sub(f"{_HIDDEN}@", text))
-    for secret, shown in (hidden or {}).items():
-        text = text.replace(secret, shown)
+    for secret, substitute in (hidden or {}).items():
+        text = text.replace(secret, substitute)
     return text
 
 
@@ -265,7 +265,7 @@ def hidden(environ: Mapping[str, str]) -> dict[str, str]:
             if path.strip("/") not in ("", "simple"):
                 secrets[host + path.rstrip("/")] = f"{host}/{_HIDDEN}"
             secrets |= dict.fromkeys(re.split("[?&;=]", query), _HIDDEN)
-    return {each: secrets[each] for each in sorted(secrets, key=len, reverse=True) if len(each) >= _SHORTEST}
+    return {secret: secrets[secret] for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= _SHORTEST}
 
 
 def address(text: str) -> str:
@@ -278,8 +278,8 @@ def address(text: str) -> str:
     return f"{start}{mark}{host}{slash}{_HIDDEN}/{path.rstrip('/').rpartition('/')[2]}"
 
 
-def _without_secrets(found: re.Match[str]) -> str:
-    host, path, query = found[1], found[2], found[3] or ""
+def _without_secrets(match: re.Match[str]) -> str:
+    host, path, query = match[1], match[2], match[3] or ""
     if host not in _PUBLIC and (private := _INDEX.match(path) or _FILE.match(path)):
         path = f"/{_HIDDEN}{path[private.end() :]}"
     if query:

@@ -44,14 +44,14 @@ class KernelList:
     kernels: tuple[kernelspec.Kernel, ...]
 
     def __repr__(self) -> str:
-        rows = [(each.name, each.display_name, _maker(each)) for each in self.kernels]
+        rows = [(kernel.name, kernel.display_name, _maker(kernel)) for kernel in self.kernels]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
         lines = [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
         return "\n".join(lines) or "no kernels are registered"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"kernels": [each.as_dict() for each in self.kernels]}
+        return {"kernels": [kernel.as_dict() for kernel in self.kernels]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def check_kernel(name: str | None = None) -> KernelHealth:
     if name is None:
         machine = Machine.detect()
         project = choice.path(machine, "project")
-        own = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
+        own = [entry.name for entry in kernelspec.registered(machine) if entry.ours and entry.project == project]
         if not own:
             msg = "no kernel is registered for the project that was set up last"
             raise MissingStepError(msg, hint="run register_kernel() first, or name a kernel")
@@ -173,16 +173,21 @@ def _environment(machine: Machine, project: Path) -> Part:
 
 
 def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
-    ours = [each for each in kernelspec.registered(machine) if each.project == project]
+    ours = [entry for entry in kernelspec.registered(machine) if entry.project == project]
     if not ours:
         yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
-    for each in ours:
-        gone = next((word for word in each.argv if word.startswith("/") and not Path(word).exists()), None)
-        problem = each.problem or (f"{gone} is gone" if gone else None)
+    for entry in ours:
+        gone = next((word for word in entry.argv if word.startswith("/") and not Path(word).exists()), None)
+        problem = entry.problem or (f"{gone} is gone" if gone else None)
         yield Part(
-            name="Kernel", what=f"{each.name} “{each.display_name}”, {each.tier}", where=each.directory, problem=problem
+            name="Kernel",
+            what=f"{entry.name} “{entry.display_name}”, {entry.tier}",
+            where=entry.directory,
+            problem=problem,
         )
 
 
-def _maker(each: kernelspec.Kernel) -> str:
-    return f"colab-env: {short(each.project)}, {each.tier}" if each.ours and each.project else short(each.directory)
+def _maker(entry: kernelspec.Kernel) -> str:
+    return (
+        f"colab-env: {short(entry.project)}, {entry.tier}" if entry.ours and entry.project else short(entry.directory)
+    )

@@ -116,9 +116,9 @@ def try_registered(machine: Machine, name: str) -> preflight.Outcome:
     """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
     spec = kernelspec.read(machine, name)
     if spec is None:
-        known = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
+        names = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
         msg = f"colab-env has registered no kernel {name!r}"
-        raise MissingStepError(msg, hint=f"registered kernels: {known}")
+        raise MissingStepError(msg, hint=f"registered kernels: {names}")
     return _try(machine, spec, _tier(spec))
 
 

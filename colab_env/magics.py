@@ -98,7 +98,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
     opened = kernel.shell_handlers["comm_open"]
 
     def comm_open(stream: Any, identity: Any, message: Any) -> Any:
-        alive = [each for each in others.values() if each.is_alive]
+        alive = [kernel for kernel in others.values() if kernel.is_alive]
         if message["content"]["target_name"] in kernel.comm_manager.targets or not alive:
             return opened(stream, identity, message)
         return alive[-1].adopt(message)
@@ -152,7 +152,7 @@ class _Callbacks(dict[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         if name in self:
             return self[name]
-        other = next((each for each in self._others.values() if each.has_callback(name)), None)
+        other = next((kernel for kernel in self._others.values() if kernel.has_callback(name)), None)
         return default if other is None else functools.partial(other.call, name)
 
 

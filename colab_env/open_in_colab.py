@@ -57,11 +57,11 @@ def badge_markdown(repository: str, *, branch: str, path: str) -> str:
 
 
 def _path_in_repository(notebook: Path, *, environ: Mapping[str, str]) -> str:
-    found = _git(notebook.parent, "rev-parse", "--show-toplevel", environ=environ)
-    if found.returncode:
-        msg = f"{short(notebook.parent.absolute())} is not in a git repository ({_last_line(found)})"
+    finished = _git(notebook.parent, "rev-parse", "--show-toplevel", environ=environ)
+    if finished.returncode:
+        msg = f"{short(notebook.parent.absolute())} is not in a git repository ({_last_line(finished)})"
         raise NoRemoteError(msg, hint="name a notebook that is inside a clone of its repository")
-    top = Path(_last_line(found)).resolve()
+    top = Path(_last_line(finished)).resolve()
     return (notebook.parent.resolve() / notebook.name).relative_to(top).as_posix()
 
 
@@ -88,9 +88,9 @@ def _without_user(url: str) -> str:
 
 def _default_branch(directory: Path, *, environ: Mapping[str, str]) -> str:
     for reference, prefix in (("refs/remotes/origin/HEAD", "refs/remotes/origin/"), ("HEAD", "refs/heads/")):
-        found = _git(directory, "symbolic-ref", "--quiet", reference, environ=environ)
-        if not found.returncode:
-            return _last_line(found).removeprefix(prefix)
+        finished = _git(directory, "symbolic-ref", "--quiet", reference, environ=environ)
+        if not finished.returncode:
+            return _last_line(finished).removeprefix(prefix)
     msg = f"the git repository around {short(directory.absolute())} is on no branch (detached HEAD)"
     raise NoRemoteError(msg, hint="pass branch='main', or the branch that the notebook is on")
 
