@@ -21,10 +21,9 @@ _TIMEOUT = (10, 60)  # seconds to connect, seconds between two bytes
 _ATTEMPTS = 5
 _LARGEST_TEXT = 4_000_000  # bytes
 _LARGEST_PAGE = 100_000
+# Timeouts, too many requests, and what servers and proxies say when they are busy.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,18}")  # a server may say anything, such as `Content-Length: abc`
 
 
 class _TransientError(Exception):
@@ -167,14 +166,14 @@ def _transfer(url: str, part: Path) -> str:
 
 
 def _receive(response: requests.Response, part: Path, digest: Any, have: int) -> str:
-    if response.status_code == 416:
+    if response.status_code == 416:  # Range Not Satisfiable: nothing is missing, or the part is of another file
         complete = response.headers.get("Content-Range", "").endswith(f"/{have}")
         if complete:
             return str(digest.hexdigest())
         part.unlink(missing_ok=True)
         msg = "the server does not know the part that is already here"
         raise _TransientError(msg)
-    if response.status_code != 206:
+    if response.status_code != 206:  # the server has no ranges, and sends the file from its beginning
         digest, have = hashlib.sha256(), 0
     _write(response, part, digest, have)
     return str(digest.hexdigest())
@@ -210,6 +209,7 @@ def _blocks(response: requests.Response) -> Iterator[bytes]:
     import urllib3
 
     try:
+        # As they were published: the checksum and the length are of these bytes.
         yield from response.raw.stream(_CHUNK, decode_content=False)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _TransientError(_reason(error)) from error
@@ -219,6 +219,7 @@ def _get(url: str, *, start: int = 0, end: int | None = None) -> requests.Respon
     import requests
 
     byte_range = f"bytes={start}-{'' if end is None else end}"
+    # A compressed answer has another length, and a range of it is no range of the file.
     headers = {"Accept-Encoding": "identity", **({"Range": byte_range} if start else {})}
     try:
         response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)

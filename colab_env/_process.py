@@ -27,13 +27,14 @@ from colab_env.errors import CommandError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_KEPT_LINES = 400
-_SHOWN_LINES = 12
+_KEPT_LINES = 400  # of what a program prints, for its error and for who reads its answer
+_SHOWN_LINES = 12  # of these, in the error
 _ERROR = re.compile(r"\berror\b ?:|\bfatal:|^\w*Error\b", re.IGNORECASE)
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LONGEST_PID = 20  # digits
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the machine's fault, not the program's
+# The stop button, and the two that `stoppable` makes the same.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Whose child a process is: the owner's pid, when that was started, and the namespace in which the pid means something.
 # In the environment every descendant has it, one that left the process group too.
@@ -80,6 +81,7 @@ def child_environ(environ: Mapping[str, str], **changes: str) -> dict[str, str]:
     The null keyring keeps an unattended tool from waiting for a password that nobody types.
     """
     own = {name: value for name, value in environ.items() if name not in _FOREIGN}
+    # A keyring that the user has chosen wins. Unbuffered, because a child's last line is shown while it works.
     return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **own, "PYTHONUNBUFFERED": "1", **changes}
 
 
@@ -102,8 +104,9 @@ def run(
     with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
         lines = _read(child, follow, _report.hidden(environ))
         returncode = child.wait()
-    stop_if_asked()
+    stop_if_asked()  # a task that was stopped meanwhile stops this one too
     finished = Finished(argv=words, returncode=returncode, lines=lines)
+    # With a parent-death signal it is setpriv that is started, and that says so when the program cannot be.
     if returncode in (126, 127) and lines and lines[-1].startswith("setpriv: failed to execute"):
         raise _cannot_start(words, lines[-1].rpartition(": ")[2])
     if check and returncode:
@@ -113,7 +116,7 @@ def run(
 
 def become(program: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Run a program in the place of this process: its terminal, its process id, its exit code."""
-    sys.stdout.flush()
+    sys.stdout.flush()  # execve throws away what Python has not written yet
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a new program would go on to
         signal.signal(number, signal.SIG_DFL)
@@ -294,7 +297,7 @@ def _start(
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,
+            start_new_session=True,  # a group of its own: what it starts can be ended with it
         )
     except OSError as error:
         if error.errno in _SHORT:
@@ -338,6 +341,7 @@ def end_orphans(directory: Path) -> None:
     """
     dead = {path: holder for path, holder in _files.marks(directory).items() if not _is_alive(holder)}
     deadline = time.monotonic() + _GRACE
+    # Until there is none: between the look and the signal, one may have started another.
     while orphans := [pid for pid in (_own_processes() if dead else ()) if _owner_of(pid) in dead.values()]:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -386,6 +390,7 @@ def owner() -> str:
 def _identity(pid: int) -> str:
     """Return what no other process will ever be called on this machine, until it is started anew."""
     try:
+        # Behind the name in brackets, which may hold anything. Field 22 is the time of its start, in ticks since the boot.
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         started = fields[18]
     except (OSError, ValueError, IndexError):
@@ -426,7 +431,7 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
 def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     stream = cast("io.TextIOWrapper", child.stdout)
-    stream.reconfigure(newline="")
+    stream.reconfigure(newline="")  # else Python makes line ends of the carriage returns that move a progress bar
     moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
     for raw in stream:
         text = _report.clean(raw.rstrip("\r\n"), hidden)

@@ -23,11 +23,13 @@ _PUBLIC = frozenset({"repo.anaconda.com", "conda.anaconda.org", "github.com"})
 _VALUE = re.compile(r"=[^&;]+")
 _HIDDEN = "***"
 _SECRET_NAME = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|HTTP_BASIC|CREDENTIAL")
+# Whose addresses may have a token in their path or query.
 _INDEX_NAMES = (
     *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS"),
     *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "POETRY_PYPI_MIRROR_URL"),
 )
 _SHORTEST = 6  # characters of a secret: shorter ones are words such as "true"
+# Colours and moves of the cursor (CSI), titles and links (OSC).
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -89,7 +91,7 @@ class Terminal:
         self._keep_to = keep_to
 
     def show(self, text: str) -> None:
-        width = shutil.get_terminal_size().columns - 1
+        width = shutil.get_terminal_size().columns - 1  # a terminal may wrap behind the last column
         print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
 
     def keep(self, text: str) -> None:
@@ -265,11 +267,12 @@ def hidden(environ: Mapping[str, str]) -> dict[str, str]:
             if path.strip("/") not in ("", "simple"):
                 secrets[host + path.rstrip("/")] = f"{host}/{_HIDDEN}"
             secrets |= dict.fromkeys(re.split("[?&;=]", query), _HIDDEN)
+    # The longest first: a shorter one may be part of it.
     return {secret: secrets[secret] for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= _SHORTEST}
 
 
 def address(text: str) -> str:
-    """Return the place that a requirement names, as a table shows it: of an address, the host and the last part."""
+    """Return what a requirement names, as a table shows it: of an address, the host and the last part."""
     start, mark, rest = text.partition("://")
     host, slash, path = clean(f"{start}{mark}{rest}").partition("://")[2].partition("/")
     if not mark or not host or "/" not in path.rstrip("/"):

@@ -24,7 +24,7 @@ from colab_env import _files
 from colab_env.results import short
 
 _LARGEST = 2**63
-_NO_SUM = "0" * 16
+_NO_SUM = "0" * 16  # where the checksum will stand, while it is computed
 _SUM = re.compile(r'"sum": "([0-9a-f]{16})"\n?\}\n\Z')
 
 
@@ -141,9 +141,9 @@ def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
     values = _files.read_json(path)
     if not isinstance(values, dict):
         return "is damaged"
-    is_landed = "schema" not in values
-    version = 0 if is_landed else values.get("version")
-    if not (is_landed or values["schema"] == kind.schema) or type(version) is not int or version < 0:
+    is_of_first_release = "schema" not in values  # which wrote neither a schema nor a version of it
+    version = 0 if is_of_first_release else values.get("version")
+    if not (is_of_first_release or values["schema"] == kind.schema) or type(version) is not int or version < 0:
         return "is damaged"
     if version > kind.version:
         return "was written by a newer colab-env"

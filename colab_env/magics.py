@@ -106,7 +106,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
     def aside(kind: str) -> Any:
         own = kernel.shell_handlers[kind]
 
-        def asked(stream: Any, identity: Any, message: Any) -> Any:
+        def answer(stream: Any, identity: Any, message: Any) -> Any:
             content = message["content"]
             first, _, cell = content["code"].partition("\n")
             at = content["cursor_pos"] - len(first) - 1
@@ -118,7 +118,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
             kernel.session.send(stream, kind.replace("request", "reply"), reply | moved, message, identity)
             return None
 
-        return asked
+        return answer
 
     kernel.shell_handlers["comm_open"] = comm_open
     for kind in ("complete_request", "inspect_request"):

@@ -20,7 +20,7 @@ from colab_env.machine import Machine
 from colab_env.results import short
 
 _UNCHANGED = "nothing was changed"
-_BOM = "\ufeff"
+_BOM = "\ufeff"  # some editors write it, and json refuses it
 _LINES = {
     "changed": "✓ {path} now asks for kernel {name} (was {before}; the old file is {backup})",
     "already there": "✓ {path} already asks for kernel {name}",
@@ -143,7 +143,7 @@ def restore_notebook(path: str | Path) -> NotebookChange:
 
 
 def _read(path: str | Path) -> _Notebook:
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path))  # a rename onto a symbolic link would replace the link
     raw, signature = _read_bytes(path)
     try:
         text = raw.decode()
@@ -229,7 +229,7 @@ def _replace(notebook: _Notebook, text: str) -> Path:
     _require_writable(notebook.path)
     _require_undisturbed(notebook)
     with _backed_up(notebook, text) as backup:
-        _require_undisturbed(notebook)
+        _require_undisturbed(notebook)  # again, as late as possible: the copy took its time
         _files.write_text(notebook.path, text)
     return backup
 
@@ -329,6 +329,7 @@ def _with_kernelspec(notebook: _Notebook, spec: dict[str, str]) -> str:
                 text = with_value(text, keys=("metadata", "kernelspec", key), value=value)
     else:
         text = with_value(text, keys=("metadata", "kernelspec"), value=spec)
+    # The text was edited, not the parsed notebook: what came of it is compared, however the file is written.
     _require_only_kernelspec_changed(notebook, _parsed(text), spec)
     return bom + text
 

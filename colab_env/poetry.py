@@ -54,6 +54,7 @@ class Receipt:
 
     @staticmethod
     def upgrade(values: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        # The first release had no schema, and Poetry's version under this name.
         return values if version else {"poetry": values.get("version")}
 
 
@@ -167,6 +168,7 @@ def install_project(
     environ = _environ(machine) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
+    # `poetry sync` came with 2.0.
     old = (installed_version(machine) or "").startswith(("0.", "1."))
     verb = ["install", "--sync"] if old else ["sync"]
     try:
@@ -174,6 +176,7 @@ def install_project(
     except PoetryError as error:
         if not has_no_package(error.lines):
             raise
+        # Poetry 2 calls it an error that a project has no package of its name.
         return (*_run([*verb, "--no-root"], *options, project=project, machine=machine, environ=environ), NO_PACKAGE)
 
 
@@ -206,6 +209,7 @@ def export(
 
 
 def _run(verb: list[str], *options: str, project: Path, machine: Machine, environ: dict[str, str]) -> tuple[str, ...]:
+    # By the option: the variable POETRY_NO_INTERACTION does nothing (2.5.1).
     argv = [*_argv(machine), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
@@ -231,6 +235,7 @@ def _launcher(machine: Machine) -> Path:
 
 
 def _argv(machine: Machine, launcher: Path = _LAUNCHER) -> list[str | Path]:
+    # -I, so that neither PYTHONPATH nor a module in the project hides one of Poetry's.
     # Everybody starts Poetry this way: what its index answers is asked, remembered and healed in one place.
     return [_python(machine), "-I", launcher, machine.data / "index.json"]
 

@@ -83,10 +83,12 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         snapshots = _open_cache(cache, request, trust=trust)
         with _undo_waits(machine):
             restored = snapshots.restore() if snapshots else None
+            # A snapshot brings files that the request has read already, the environment's receipt above all.
             request = request.reread() if restored else request
             try:
                 done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
             except PreflightError:
+                # What the kernel dies of may have come with the snapshot: once more, without it.
                 if snapshots is None or not snapshots.discard():
                     raise
                 done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)

@@ -67,6 +67,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
     `undo` waits for the block, and the block for `undo`; SIGTERM and SIGHUP are the stop button. What is changed is
     recorded as the step's, unless it is not `recorded`: then `undo` does not know it. Gives what the ledger holds so far.
     """
+    # Before the locks are made in it: `undo` takes away the parents that a step has made.
     made = _ledger.missing_parents(machine.data)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_files.translate_os_errors(machine.data))

@@ -98,8 +98,8 @@ def kernel_packages(
     The versions that they are resolved `around` are those of a project, as `colab_layer.unfit` gives them.
     """
     layer, notes = colab_layer.directory(machine, python, around), list[str]()
-    is_condas = interpreter_sources.source_of(python, machine).is_in_prefix
-    prefix = python.path.parents[1] if is_condas else None
+    uses_conda = interpreter_sources.source_of(python, machine).is_in_prefix
+    prefix = python.path.parents[1] if uses_conda else None
 
     def check() -> str | None:
         reason = _conda_packages_missing(prefix, packages, machine) if prefix else None
@@ -112,12 +112,14 @@ def kernel_packages(
             note = colab_layer.build(
                 layer, machine=machine, python=python, installer=_installer(machine), around=around
             )
+            # In place: the step below holds this very list.
             notes[:] = [note] if note else []
 
     return Step(
         name="install_colab_packages",
         title="Installing the kernel's packages",
         machine=machine,
+        # That of conda: two of them at work in one prefix fail.
         lock=_lock(machine, "conda"),
         check=check,
         build=build,

@@ -156,14 +156,15 @@ def _by_restart(origin: _Origin, name: str, spec: Mapping[str, Any], *, default:
     trial = origin.machine.data / "trial"
     kernel_json = kernelspec.directory(origin.machine, name) / "kernel.json"
     everywhere = Choices(default=Choice(name=name, kernel=kernel_json))
+    # The very file that a restart would find, here found by PYTHONPATH and by this one start only.
     _files.write_text(trial / diversion.NAME, diversion.text(everywhere))
     try:
         argv = [str(origin.machine.machine_python), "-m", diversion.MODULE, "-f", "{connection_file}"]
         _require_answer(name, kernel.try_argv(origin.machine, spec, argv, PYTHONPATH=str(trial)))
     finally:
         _files.remove(trial)
-    guard.forget_failures()
-    origin.choose(name, default=default)
+    guard.forget_failures()  # it starts: what failed before must not keep the guard from trying it
+    origin.choose(name, default=default)  # before the server is asked: the restart reads it
     if origin.session is None or (default and not origin.is_diverted):
         which = "every notebook that has not chosen another" if default else "this notebook"
         return _nothing(f"The next restart of {which} comes up on {spec['display_name']}.")

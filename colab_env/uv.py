@@ -53,6 +53,7 @@ class Receipt:
 
     @staticmethod
     def upgrade(values: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        # The first release had no schema, and uv's version under this name.
         return values if version else {"uv": values.get("version")}
 
 

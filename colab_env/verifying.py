@@ -131,7 +131,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
         _Tree(
             name="Packages",
             where=layer,
-            lock=machine.data / "locks" / "conda",
+            lock=machine.data / "locks" / "conda",  # that of the step, which installs conda's packages as well
             python=python.path,
             problem=lambda: colab_layer.health_check(layer),
             builds=lambda reason: steps.kernel_packages(python, machine, around=around, anew=reason),
@@ -154,6 +154,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
 
 def _verified(tree: _Tree, machine: Machine, *, repair: bool) -> VerifiedPart:
     part = _look_at(tree, machine)
+    # Of what an older version made, not every file can be proven until it is built anew.
     if not repair or not (part.damaged or part.is_partly_known):
         return part
     tree.builds(part.damaged[0] if part.damaged else str(part.note))

@@ -34,7 +34,7 @@ class EnvironmentYml(InterpreterSource):
     def ensure(self, request: Request) -> StepResult:
         machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
         work = _environment(request)
-        if work.check(specifier) is not None:
+        if work.check(specifier) is not None:  # an environment that is healthy needs no conda
             base = conda.Source(
                 distribution=work.distribution, installer=request.conda_installer, sha256=request.conda_sha256
             )

@@ -33,6 +33,7 @@ _WHY = {
 _USUAL = re.compile(r"py\d+(-|\Z)")  # how the names begin that nobody gave
 UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
+# Both words in each: Colab's /etc/ipython names google.colab's kernel class and extension for every IPython there.
 _PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
 _FULL = ("--IPKernelApp.kernel_class=colab_env_kernel.Kernel", "--InteractiveShellApp.extensions=['google.colab']")
 
@@ -166,6 +167,7 @@ def kernel_environ(venv: Path, commands: Sequence[Path]) -> dict[str, str]:
         "VIRTUAL_ENV": str(venv),
         "PATH": ":".join([*map(str, (venv / "bin", *commands)), "${PATH}"]),
         "PYTHONPATH": "",
+        # Colab's kernels have "true", with which `uv pip install` goes to the machine's Python whatever VIRTUAL_ENV says.
         "UV_SYSTEM_PYTHON": "false",
     }
 

@@ -17,7 +17,7 @@ from colab_env.standalone import _leave
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
-_COLAB_PORT = 9000
+_COLAB_PORT = 9000  # of Colab's server, which wants no token
 _LOOK = 5  # seconds: a server that does not answer by then is not the one that runs this notebook
 NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
 

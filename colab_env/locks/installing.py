@@ -108,6 +108,7 @@ def install_text(
         text = requirements_text.without(text, selection.left_out(text))
     if target.pip and not _PIP.search(text):
         text += "\npip\n"
+    # A lock is whole: nothing is resolved, and what it does not name goes.
     argv: list[str | Path] = [*target.options, *trusting(text), "--exact", "--no-deps", "-r", "-"]
     of_sources = None
     if sources:

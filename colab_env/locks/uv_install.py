@@ -121,6 +121,7 @@ class UvInstaller:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
         follower = _Added()
         with _files.private_directory(self.scratch) as directory:
+            # Into an empty directory: else uv would not name what is installed already.
             where: list[str | Path] = ["--dry-run", "--python", python, "--target", directory]
             argv: list[str | Path] = [self.program, "pip", "install", *where, *options, "--requirements", lock]
             try:

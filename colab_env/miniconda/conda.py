@@ -146,6 +146,7 @@ def install(
             python = interpreter(prefix)
             if overlay is not None:
                 overlay.settle(python=python, path=path)
+            # Inside the transaction: what does not start is taken back.
             version = verify(prefix, specifier=specifier, machine=machine)
             receipt = Receipt(
                 kind="conda",
@@ -357,6 +358,7 @@ def _removed_if_useless(script: Path) -> Iterator[None]:
 def _fetched(installer: Installer, *, machine: Machine, sleep: Callable[[float], object]) -> Path:
     script = machine.data / "downloads" / installer.name
     with _report.activity(f"Downloading {installer.name}"):
+        # One of an earlier run may be here: it counts if it is the very file.
         if not script.is_file() or hashlib.sha256(script.read_bytes()).hexdigest() != installer.sha256.lower():
             _download.fetch(installer.url, script, sha256=installer.sha256, sleep=sleep)
     return script
@@ -432,6 +434,7 @@ def _package_name(specification: str) -> str:
 
 
 def _key(prefix: Path) -> str:
+    # One lock and one store of originals for a prefix, by whichever path it is named.
     return hashlib.sha256(os.fsencode(os.path.realpath(prefix))).hexdigest()[:16]
 
 

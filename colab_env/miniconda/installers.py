@@ -123,6 +123,7 @@ def _custom(url: str, specifier: SpecifierSet, *, sha256: str | None, distributi
 
 
 def _may_fit(python: str, specifier: SpecifierSet) -> bool:
+    # Of an installer's Python only X.Y is known beforehand: any of its releases may be in it.
     return any(specifier.contains(f"{python}.{micro}") for micro in range(100))
 
 

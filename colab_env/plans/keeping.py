@@ -182,6 +182,7 @@ def _refusal(
 ) -> str | None:
     if name not in closure or present.python is None:
         return "the machine does not have it"
+    # What was compiled for one Python X.Y does not load in another.
     has = present.python.short_version
     if has != python.short_version:
         return f"the machine has it for Python {has}, the environment's is {python.short_version}"

@@ -67,6 +67,6 @@ def _is_same(one: Any, other: Any) -> bool:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    for each in json.load(sys.stdin):
-        sys.stdout.write(f"ce:{verdict(Path(each))}\n")
+    for path in json.load(sys.stdin):
+        sys.stdout.write(f"ce:{verdict(Path(path))}\n")
         sys.stdout.flush()
