@@ -207,7 +207,8 @@ def progress(done: int, total: int | None, seconds: float) -> None:
     if current is None:
         return
     speed = done / seconds if seconds > 0 else 0.0
-    parts = [_bar(done, total) if total else megabytes(done), f"{megabytes(int(speed))}/s"]
+    bar = f"{_filled(done, total)} {done / 1e6:.1f}/{megabytes(total)}" if total else megabytes(done)
+    parts = [bar, f"{megabytes(int(speed))}/s"]
     if total and speed and done < total:
         parts.append(f"{(total - done) / speed:.0f} s left")
     current.draw("  ".join(parts))
@@ -293,10 +294,6 @@ def _without_secrets(match: re.Match[str]) -> str:
 def megabytes(count: int) -> str:
     """Write a number of bytes in megabytes (10^6)."""
     return f"{count / 1e6:.1f} MB"
-
-
-def _bar(done: int, total: int) -> str:
-    return f"{_filled(done, total)} {done / 1e6:.1f}/{megabytes(total)}"
 
 
 def _filled(done: int, total: int, *, width: int = 24) -> str:

@@ -78,12 +78,9 @@ def _owner_and_name(repository: str) -> str:
     match = _GITHUB_URL.fullmatch(repository) or _OWNER_AND_NAME.fullmatch(repository)
     if match:
         return f"{match['owner']}/{match['name']}"
-    msg = f"{_without_user(repository)} is not a repository on github.com, and Colab's badge opens no others"
+    address = repository.rpartition("@")[2]  # without a name and password, which an error must not show
+    msg = f"{address} is not a repository on github.com, and Colab's badge opens no others"
     raise NoRemoteError(msg, hint="push it to GitHub and pass repository='OWNER/NAME'")
-
-
-def _without_user(url: str) -> str:
-    return url.rpartition("@")[2]
 
 
 def _default_branch(directory: Path, *, environ: Mapping[str, str]) -> str:

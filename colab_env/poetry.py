@@ -74,7 +74,7 @@ def missing(machine: Machine, *, version: str | None = None) -> str | None:
         return _state.fault(home(machine) / _files.RECEIPT, Receipt) or "Poetry is not installed"
     if installed != (version or installed):
         return f"Poetry {installed} is installed, {version} is asked for"
-    if not _program(machine).is_file() or not _python(machine).is_file():
+    if not (home(machine) / "venv/bin/poetry").is_file() or not _python(machine).is_file():
         return "Poetry's environment is damaged"
     if not any(home(machine).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
         return "Poetry's export plugin is missing"
@@ -223,10 +223,6 @@ def _environ(machine: Machine) -> dict[str, str]:
 
 def _python(machine: Machine) -> Path:
     return home(machine) / "venv/bin/python"
-
-
-def _program(machine: Machine) -> Path:
-    return home(machine) / "venv/bin/poetry"
 
 
 def _launcher(machine: Machine) -> Path:

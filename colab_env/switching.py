@@ -45,7 +45,7 @@ class _Origin:
 
     def runs(self, spec: Mapping[str, Any]) -> bool:
         """Say whether this kernel is that one: by interpreter, for two environments can have one version."""
-        return kernelspec.environment_of(Path(_project(spec))) in self.interpreter.parents
+        return kernelspec.environment_of(kernelspec.own(spec).project) in self.interpreter.parents
 
     def choose(self, name: str | None, *, default: bool) -> None:
         """Write down what this notebook's next starts are to be, or those of every notebook that has not chosen.
@@ -221,10 +221,6 @@ def _is_ours(machine: Machine, name: str) -> bool:
 def _ours(machine: Machine) -> list[dict[str, Any]]:
     names = (kernel.name for kernel in kernelspec.registered(machine) if kernel.ours)
     return [spec for spec in (kernelspec.read(machine, name) for name in names) if spec is not None]
-
-
-def _project(spec: Mapping[str, Any]) -> str:
-    return str(spec["metadata"]["colab_env"]["project"])
 
 
 def _require_answer(name: str, outcome: preflight.Outcome) -> None:

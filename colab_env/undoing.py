@@ -155,7 +155,8 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
     # Before the kernels go that say whose they are.
     changes = [change for change in _changes(record, machine) if _is_selected(change, chosen, project, machine)]
     results = [undone for change in changes for undone in _undone(change, ledger, dry_run=dry_run)]
-    if record.damaged or _is_lost(ledger):
+    is_lost = (ledger.data / "chosen.json").is_file() and not ledger.exists()  # a set-up has worked there
+    if record.damaged or is_lost:
         lost = f"{record.damaged} of its lines are damaged" if record.damaged else "it is gone"
         reason = f"{lost}, and what it said is unknown"
         results.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
@@ -166,11 +167,6 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
     if is_whole and is_used(machine.data) and all(undone.reason is None for undone in results):
         results += _without_data(machine, gone={undone.path for undone in results}, dry_run=dry_run)
     return results
-
-
-def _is_lost(ledger: Ledger) -> bool:
-    """Say whether the ledger is gone of a data directory that a set-up has worked in."""
-    return (ledger.data / "chosen.json").is_file() and not ledger.exists()
 
 
 def _made_for(ledger: Ledger, machine: Machine) -> tuple[Path, ...]:

@@ -208,7 +208,8 @@ def _fill(
     )
     content.write(layer, content.Survey(layer, earlier=survey).content({}))
     inputs = {**_inputs(machine, python), **({"around": dict(around)} if around else {})}
-    _state.complete(layer, Receipt(inputs=inputs, entries=tuple(_entries(layer))))
+    entries = sorted(path.name for path in site(layer).iterdir() if path.name != "__pycache__")
+    _state.complete(layer, Receipt(inputs=inputs, entries=tuple(entries)))
 
 
 def _install(packages: pins.Requirements, installer: WheelInstaller, **where: Any) -> None:
@@ -352,7 +353,3 @@ def _fingerprint(colab_packages: Path | None) -> str | None:
 
 def _installed(directory: Path) -> dict[str, str]:
     return venv.versions_in(directory.glob("*.dist-info"))
-
-
-def _entries(layer: Path) -> list[str]:
-    return sorted(path.name for path in site(layer).iterdir() if path.name != "__pycache__")

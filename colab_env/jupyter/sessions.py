@@ -101,16 +101,13 @@ def _servers(machine: Machine) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"http://{ip}:{_COLAB_PORT}/api/", {}
     # Every Jupyter server leaves a note of its address and token. This kernel's own parent comes first.
     parents = (str(os.getppid()), machine.environ.get("JPY_PARENT_PID"))
-    read = (_files.read_json(path) for path in _runtime_directory(machine).glob("jpserver-*.json"))
+    runtime = Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
+    read = (_files.read_json(path) for path in runtime.glob("jpserver-*.json"))
     notes = [note for note in read if isinstance(note, dict) and isinstance(note.get("url"), str)]
     for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
         base = note["url"].rstrip("/")
         headers = {"Authorization": f"token {note['token']}"} if note.get("token") else _leave.cookie(f"{base}/")
         yield f"{base}/api/", headers
-
-
-def _runtime_directory(machine: Machine) -> Path:
-    return Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
 
 
 def _sessions(api: str, headers: dict[str, str]) -> list[Session]:

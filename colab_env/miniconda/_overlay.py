@@ -240,7 +240,8 @@ class Overlay:
         blocked = {str(parent) for name in somebodys for parent in PurePath(name).parents}
         is_all_back = True
         for name, entry in sorted(self._changed(now).items()):
-            is_below = any(_is_file(self.prefix, parent, somebodys) for parent in PurePath(name).parents)
+            above = [self.prefix / parent for parent in PurePath(name).parents if str(parent) in somebodys]
+            is_below = not all(map(is_directory, above))
             if name in somebodys or is_below or (name in blocked and not stat.S_ISDIR(entry.mode)):
                 is_all_back = False
             else:
@@ -400,10 +401,6 @@ def _is_somebodys(path: Path, *, since: float | None, until: float | None, origi
     return status.st_ctime > until or (status.st_ctime < since - _CLOCK and status.st_ino not in originals)
 
 
-def _is_file(prefix: Path, parent: PurePath, somebodys: Container[str]) -> bool:
-    return str(parent) in somebodys and not is_directory(prefix / parent)
-
-
 def set_aside(saved: Path) -> list[Path]:
     """Return the directories with originals that were not put back: their record is damaged, or somebody's file is there."""
     return sorted(saved.glob(f"{_ASIDE}*"))
@@ -481,9 +478,9 @@ def _is_further_down(command: Path, *, path: str) -> bool:
 
 
 def _repoint(prefix: Path, names: Iterable[str], *, python: Path) -> None:
-    lost = [
-        f"#!{prefix}/bin/{alias}" for alias in ("python", "python3") if not _is_same(prefix / "bin" / alias, python)
-    ]
+    # These names are the machine's again, or gone: what conda wrote for its own Python would run on another one.
+    aliases = [prefix / "bin" / name for name in ("python", "python3")]
+    lost = [f"#!{alias}" for alias in aliases if os.path.realpath(alias) != os.path.realpath(python)]
     for name in names:
         script = prefix / name
         if name.startswith(_SCRIPTS) and script.is_file() and not script.is_symlink():
@@ -499,7 +496,3 @@ def _repoint_script(script: Path, lost: list[str], *, python: Path) -> None:
     words = shebang.split(" ", 1)
     if words[0] in lost:
         _files.write_text(script, " ".join([f"#!{python}", *words[1:]]) + newline + rest)
-
-
-def _is_same(alias: Path, python: Path) -> bool:
-    return os.path.realpath(alias) == os.path.realpath(python)

@@ -96,7 +96,7 @@ def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str 
         return f"{short(python)} is gone"
     if _fingerprint(python) != receipt.print:
         return f"{short(python)} was changed"
-    if not _conda_package(python).is_file():
+    if not (prefix / "lib" / python.name / "site-packages/conda/__init__.py").is_file():
         return f"conda is gone from {short(prefix)}"
     if specifier is not None and not specifier.contains(receipt.python):
         return f"{short(prefix)} has Python {receipt.python}, which does not fit {specifier}"
@@ -234,10 +234,12 @@ def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
 
 
 def _is_satisfied(package: str, present: Mapping[str, str]) -> bool:
-    version = present.get(_package_name(package))
+    # A channel may stand in front: conda-forge::numpy>=2.
+    text = package.rpartition("::")[2].strip()
+    version = present.get(re.split(r"[\s=<>!~\[]", text, maxsplit=1)[0].lower())
     if version is None:
         return False
-    constraint = re.sub(r"^[^\s=<>!~\[]+", "", package.rpartition("::")[2].strip()).strip()
+    constraint = re.sub(r"^[^\s=<>!~\[]+", "", text).strip()
     if fuzzy := re.fullmatch(r"=?\s*(\d[\w.]*?)(?:\.?\*)?(?:[\s=].*)?", constraint):
         constraint = f"=={fuzzy[1]}.*"  # conda's `=3.9`, and its `3.9` after a space, are any 3.9
     try:
@@ -423,14 +425,6 @@ def _recorded_files(record: Path) -> list[str]:
     package = _files.read_json(record)
     files = package.get("files") if isinstance(package, dict) else None
     return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
-
-
-def _conda_package(python: Path) -> Path:
-    return python.parents[1] / "lib" / python.name / "site-packages" / "conda" / "__init__.py"
-
-
-def _package_name(specification: str) -> str:
-    return re.split(r"[\s=<>!~\[]", specification.rpartition("::")[2].strip(), maxsplit=1)[0].lower()
 
 
 def _key(prefix: Path) -> str:

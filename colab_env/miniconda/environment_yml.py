@@ -6,6 +6,7 @@ beside the environment that still works.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -206,11 +207,8 @@ def _records(prefix: Path) -> list[str]:
 
 
 def _is_in_use(prefix: Path) -> bool:
-    return any(prefix in _program(link).parents for link in Path("/proc").glob("[0-9]*/exe"))
-
-
-def _program(link: Path) -> Path:
-    try:
-        return link.readlink()
-    except OSError:  # it has ended, or is somebody else's
-        return Path()
+    for link in Path("/proc").glob("[0-9]*/exe"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            if prefix in link.readlink().parents:
+                return True
+    return False

@@ -73,17 +73,14 @@ def _run(memory: Path, words: list[str], verb: str) -> int:
     if os.environ.get(SIMPLE_URL) or verb in _OTHERS or not verb or not _PLAIN.isdisjoint(words):
         return _poetry()
     index = _built_in()
-    resolves = not _RESOLVING.isdisjoint(words) and not _is_locked(words)
+    # An export from a lock file that exists asks nobody.
+    is_locked = "export" in words and Path("poetry.lock").exists()
+    resolves = not _RESOLVING.isdisjoint(words) and not is_locked
     complete = _is_complete(index, memory, words) if resolves else _read(memory).get(index, {}).get("complete")
     if os.environ.pop(_AGAIN, None) or complete is False:
         _use_simple_pages(index)
         return _poetry()
     return _watched(index, memory, words) if resolves else _poetry()
-
-
-def _is_locked(words: Sequence[str]) -> bool:
-    # An export from a lock file that is there asks nobody.
-    return "export" in words and Path("poetry.lock").exists()
 
 
 def _poetry() -> int:
