@@ -104,7 +104,7 @@ class Ledger:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.directory = data / "journal"
+        self.directory = data / "journal"  # the first release's name for it, whose entries are read too
         self._file = self.directory / "journal.jsonl"
 
     def exists(self) -> bool:

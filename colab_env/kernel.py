@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _NEEDS = "needs "  # how `_features.py` begins the reason where the project lacks packages
+# The best first: the first that passes its checks is registered.
 TIERS = (kernelspec.FULL, kernelspec.WITH_COLAB, kernelspec.PLAIN)
 
 

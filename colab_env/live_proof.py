@@ -109,7 +109,7 @@ def report() -> Proof:
 def _saved(results: list[tuple[str, str | None, float]]) -> Proof:
     before, kernel = _state.read(_file(), Proof) or Proof(), _kernel(Machine.detect())
     names = {feature for feature, *_ in results}
-    others = tuple(one for one in before.tried if one.kernel != kernel or one.feature not in names)
+    others = tuple(trial for trial in before.tried if trial.kernel != kernel or trial.feature not in names)
     tried = tuple(
         Tried(feature=feature, kernel=kernel, problem=problem and _report.clean(problem), seconds=seconds)
         for feature, problem, seconds in results

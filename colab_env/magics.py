@@ -30,7 +30,7 @@ class ColabEnvMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._kernels: dict[str, BackgroundKernel] = {}
-        atexit.register(self.close)
+        atexit.register(self.close)  # they would outlive the notebook's own kernel
         if hasattr(shell, "kernel"):
             _serve(shell.kernel, self._kernels)
 
@@ -163,7 +163,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _options(words: list[str]) -> argparse.Namespace:
-    parser = _Parser(add_help=False)
+    parser = _Parser(add_help=False)  # help prints and exits: here, in a kernel
     parser.add_argument("name", nargs="?")
     for option in ("--push", "--pull"):
         parser.add_argument(option, type=_names, default=[])

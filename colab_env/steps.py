@@ -233,6 +233,7 @@ def virtual_environment(
         notes=work.notes,
     ).run()
     if result.action == "done":
+        # In the background, so that the first imports need not compile what is new.
         bytecode.start(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
     interpreter_sources.remember(machine, python, project=request.project)
     if (machine.data / environment_yml.HOME).is_dir():

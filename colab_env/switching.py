@@ -225,5 +225,7 @@ def _ours(machine: Machine) -> list[dict[str, Any]]:
 
 def _require_answer(name: str, outcome: preflight.Outcome) -> None:
     if outcome.failure is not None:
-        text = "\n".join([f"the kernel {name!r} does not work: {outcome.failure}", *(f"    {x}" for x in outcome.log)])
+        text = "\n".join(
+            [f"the kernel {name!r} does not work: {outcome.failure}", *(f"    {line}" for line in outcome.log)]
+        )
         raise PreflightError(text, hint="nothing was changed; setup() repairs what it can")

@@ -84,7 +84,7 @@ def _poetry_need(name: str, value: Any) -> Need | None:
     elsewhere = any(key in entry for entry in entries if isinstance(entry, Mapping) for key in ("git", "path", "url"))
     if not versions and not elsewhere:
         return None  # {source = "..."}: its versions are in PEP 621's list
-    ranges = tuple(one for text in versions for one in poetry_ranges(text)) if versions else None
+    ranges = tuple(specifier for text in versions for specifier in poetry_ranges(text)) if versions else None
     return Need(name=canonicalize_name(name), text=" || ".join(versions) or "another place", ranges=ranges)
 
 
