@@ -100,7 +100,7 @@ def _forth(origin: _Origin, name: str, *, how: str | None, default: bool) -> Pla
     spec = _spec(origin.machine, name)
     if origin.runs(spec) and how is None and not default:
         return _nothing(f"This is the kernel {name!r} already.")
-    chosen = how or _way(origin)
+    chosen = how or ("restart" if origin.is_diverted else "session" if origin.session is not None else "exec")
     with _report.activity(f"Trying the kernel {name}"):
         if chosen == "restart" or default:
             return _by_restart(origin, name, spec, default=default)
@@ -132,12 +132,6 @@ def _all_back(origin: _Origin, choices: Choices) -> Plan:
     if choices != Choices():
         messages.append("The next restart of every notebook is the machine's own kernel.")
     return _nothing(" ".join(messages) or "This is the machine's own kernel.")
-
-
-def _way(origin: _Origin) -> str:
-    if origin.is_diverted:
-        return "restart"
-    return "session" if origin.session is not None else "exec"
 
 
 def _by_restart(origin: _Origin, name: str, spec: Mapping[str, Any], *, default: bool) -> Plan:

@@ -140,21 +140,19 @@ class Overlay:
             entries = {**self._look(), **behind_links(self.prefix)}
             self.before = self._originals.keep(self.prefix, entries, is_conda=self.is_conda)
             _files.sync_tree(self.saved)  # the journal promises that they are whole
-            _state.write(self.saved / _JOURNAL, self._journal(), indent=None)
+            journal = Transaction(
+                prefix=self.prefix,
+                existed=self._existed,
+                closed=tuple(sorted(self._closed)),
+                manifest=Manifest.read(self.saved),
+                before=self.before,
+                downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
+                began=time.time(),
+            )
+            _state.write(self.saved / _JOURNAL, journal, indent=None)
         except BaseException:
             self._close()
             raise
-
-    def _journal(self) -> Transaction:
-        return Transaction(
-            prefix=self.prefix,
-            existed=self._existed,
-            closed=tuple(sorted(self._closed)),
-            manifest=Manifest.read(self.saved),
-            before=self.before,
-            downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
-            began=time.time(),
-        )
 
     def clear(self) -> None:
         """Take away what earlier transactions brought, except downloaded packages: another version comes."""

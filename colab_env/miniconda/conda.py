@@ -87,7 +87,7 @@ class Receipt:
 
 def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str | None:
     """Return why `prefix` is not a working installation of ours with a fitting Python, or None. Starts no process."""
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     if receipt is None:
         unusable = interrupted(prefix) or _state.fault(prefix / _files.RECEIPT, Receipt)
         return unusable or f"{short(prefix)} has no Miniconda of colab-env"
@@ -216,7 +216,7 @@ def has_python(prefix: Path, python: Interpreter) -> bool:
 
 def python_version(prefix: Path) -> str:
     """Return the version of conda's own Python, such as "3.12.4". Raises MissingStepError."""
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     if receipt is None:
         msg = f"{short(prefix)} has no Miniconda of colab-env"
         raise MissingStepError(msg, hint="run install_miniconda() first")
@@ -277,7 +277,7 @@ def install_packages(
     with _files.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         interpreter(prefix)
-        receipt = _receipt(prefix)
+        receipt = _state.receipt(prefix, Receipt)
         if receipt is None:
             msg = f"{short(prefix)} has no Miniconda of colab-env"
             raise MissingStepError(msg, hint="run install_miniconda() first")
@@ -343,7 +343,7 @@ def _is_unfinished(prefix: Path, machine: Machine) -> bool:
 
 def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
     # Only what the user named counts: a newer row of the table is no reason to install again.
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     return receipt is not None and (not source.sha256 or receipt.sha256 == installer.sha256.lower())
 
 
@@ -401,13 +401,13 @@ def _installed_python(prefix: Path, installer: Installer) -> Path:
 
 def is_own(prefix: Path) -> bool:
     """Say whether the whole directory is an installation of ours: not a directory of the machine that we overlaid."""
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     return receipt is not None and not receipt.overlay and not prefix.is_symlink()
 
 
 def _may_be_replaced(prefix: Path, saved: Path) -> bool:
     # Of a receipt that cannot be read, the originals that an overlay keeps say which kind of installation it is.
-    if _receipt(prefix) is not None or prefix.is_symlink():
+    if _state.receipt(prefix, Receipt) is not None or prefix.is_symlink():
         return is_own(prefix)
     return _state.is_marked(prefix) and not saved.exists()
 
@@ -415,10 +415,6 @@ def _may_be_replaced(prefix: Path, saved: Path) -> bool:
 def _fingerprint(python: Path) -> tuple[int, ...]:
     status = python.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def _receipt(prefix: Path) -> Receipt | None:
-    return _state.receipt(prefix, Receipt)
 
 
 def _recorded_files(record: Path) -> list[str]:

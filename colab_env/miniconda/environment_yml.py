@@ -91,11 +91,19 @@ class CondaEnvironment:
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
             self._require(specifier, version)
-            _state.complete(prefix, self._receipt(prefix, python, version))
+            receipt = Receipt(
+                kind="conda environment",
+                project=str(self.project),
+                file=str(self.file),
+                python=version,
+                interpreter=python.relative_to(prefix),
+                packages=tuple(_records(prefix)),
+            )
+            _state.complete(prefix, receipt)
 
     def interpreter(self) -> Interpreter:
         """Return its Python. Raises MissingStepError when it is not there."""
-        receipt = _read(self.prefix)
+        receipt = _state.receipt(self.prefix, Receipt)
         if receipt is None:
             msg = f"the environment of {short(self.file)} is not made yet"
             raise MissingStepError(msg, hint="run configure_venv() first")
@@ -135,20 +143,10 @@ class CondaEnvironment:
             hint = f"write `- python={format_specifier(specifier)}` among its dependencies, or ask for no Python"
             raise NoSuchPythonError(msg, hint=hint)
 
-    def _receipt(self, prefix: Path, python: Path, version: str) -> Receipt:
-        return Receipt(
-            kind="conda environment",
-            project=str(self.project),
-            file=str(self.file),
-            python=version,
-            interpreter=python.relative_to(prefix),
-            packages=tuple(_records(prefix)),
-        )
-
 
 def health_check(prefix: Path) -> str | None:
     """Return why the environment in `prefix` has to be made, or None. Reads files, starts nothing."""
-    receipt = _read(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     if receipt is None:
         unusable = _state.fault(prefix / _files.RECEIPT, Receipt)
         return unusable or "there is no environment of environment.yml as it is now"
@@ -167,14 +165,14 @@ def prefix_of(python: Path, machine: Machine) -> Path | None:
 def is_of(python: Path, project: Path, machine: Machine) -> bool:
     """Say whether an interpreter belongs to the environment that conda made for this project."""
     prefix = prefix_of(python, machine)
-    receipt = _read(prefix) if prefix else None
+    receipt = _state.receipt(prefix, Receipt) if prefix else None
     return receipt is not None and receipt.project == str(project)
 
 
 def remove_others(project: Path, python: Path, machine: Machine) -> None:
     """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
     for prefix in sorted(_base(machine).glob("[!.]*")):
-        receipt = _read(prefix)
+        receipt = _state.receipt(prefix, Receipt)
         if receipt is None or receipt.project != str(project) or prefix in python.parents:
             continue
         if not _is_in_use(prefix):
@@ -196,10 +194,6 @@ def named_channels(text: str) -> list[str]:
 
 def _base(machine: Machine) -> Path:
     return machine.data / HOME
-
-
-def _read(prefix: Path) -> Receipt | None:
-    return _state.receipt(prefix, Receipt)
 
 
 def _records(prefix: Path) -> list[str]:

@@ -73,7 +73,8 @@ def conflicts(sides: Sides) -> list[Conflict]:
     bringing = {name: version for name, version in exact.items() if name not in sides.keep}
     keep_versions = {name: distribution.version for name, distribution in sides.keep.items()}
     versions = {**bringing, **keep_versions}
-    hiding = {name: version for name, version in versions.items() if _hides_another(name, version, sides)}
+    visible = {name: distribution.version for name, distribution in sides.visible.items()}
+    hiding = {name: version for name, version in versions.items() if visible.get(name) != version}
     every = (
         *broken(staying, hiding, sides.markers),
         *broken(sides.keep.values(), bringing, sides.markers),
@@ -113,11 +114,6 @@ def _happens(name: str, required: RequiredVersion | None, sides: Sides) -> str:
     if present is None:
         return NEW
     return SAME if required is not None and required.exact and required.version == present.version else REPLACED
-
-
-def _hides_another(name: str, version: str, sides: Sides) -> bool:
-    present = sides.visible.get(name)
-    return present is None or present.version != version
 
 
 def _described(sides: Sides, versions: Mapping[str, str]) -> Iterator[Distribution]:
