@@ -87,6 +87,13 @@ def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:
     return LockFile(path=project / made.file_names[0], format=made, pyproject=pyproject)
 
 
+def formats_of(path: str) -> list[LockFormat]:
+    """Return the formats that a file may be of by its name. A whole name says more than its end."""
+    name = Path(path).name
+    exact = [each for each in all_formats() if name in each.file_names]
+    return exact or [each for each in all_formats() if each.matches(name)]
+
+
 def _require_read(*names: str) -> None:
     """Raise UsageError for the first file that nobody here reads."""
     if unread := [name for name in names if name in _UNREAD]:
@@ -97,9 +104,8 @@ def _require_read(*names: str) -> None:
 def _named(path: Path, pyproject: Pyproject) -> LockFile:
     path = path.absolute()
     _require_read(path.name)
-    # A whole name says more than its end.
-    exact = [each for each in all_formats() if path.name in each.file_names]
-    fitting = exact or [each for each in all_formats() if each.matches(path.name)]
+    fitting = formats_of(path.name)
+    exact = [each for each in fitting if path.name in each.file_names]
     project = pyproject.path.parent
     is_projects = path.parent == project or any(path in each.paths(project, pyproject) for each in exact)
     beside = pyproject if is_projects else Pyproject.read(path.parent)
