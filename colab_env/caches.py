@@ -13,7 +13,7 @@ from colab_env import _files, _report, content
 from colab_env.errors import CacheError, ColabEnvError, SnapshotError, UsageError
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _cache, fitting, restoring, signing
+from colab_env.snapshot import _cache, contents, fitting, moving, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot._footer import Footer, read_footer
 from colab_env.snapshot._web import WebStore
@@ -222,7 +222,9 @@ def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -
                 prefix=manifest.python.path.parents[1],
                 system_site_packages=known.system_site_packages,
             )
-            problem = fitting.mismatch(manifest, request, options_digest=known.wanted, starting=False)
+            wanted = contents.inputs(request, options_digest=known.wanted, starting=False)
+            here, _ = moving.relocated(manifest, wanted, machine)
+            problem = fitting.mismatch(here, request, options_digest=known.wanted, starting=False)
     except ColabEnvError as error:
         problem = error.message
     return replace(plain, problem=problem)
