@@ -136,7 +136,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "cpu": cpu_level() if _built_here(project) else None,
         "trees": {tree.name: str(tree.place) for tree in found},
         "links": {str(link): str(link.readlink()) for link in links} if _holds_python(found) else {},
-        "texts": texts,
+        "texts": {name: [*listed] for name, listed in texts.items()},
         "fixed": fixed,
         "made": time.time(),
     }
