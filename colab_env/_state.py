@@ -87,7 +87,24 @@ def is_sealed(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     match = _SUM.search(text)
-    return match is not None and match[1] == _sum(f"{text[: match.start(1)]}{_NO_SUM}{text[match.end(1) :]}")
+    return match is not None and match[1] == _sum(_unsealed(text, match))
+
+
+def resealed(before: bytes, after: bytes) -> bytes:
+    """Return a changed state file with the sum that it has to have now; what had no right sum `before` stays as it is."""
+    try:
+        texts = before.decode(), after.decode()
+    except UnicodeDecodeError:
+        return after
+    old, new = (_SUM.search(text) for text in texts)
+    if old is None or new is None or old[1] != _sum(_unsealed(texts[0], old)):
+        return after
+    text = _unsealed(texts[1], new)
+    return f"{text[: new.start(1)]}{_sum(text)}{text[new.end(1) :]}".encode()
+
+
+def _unsealed(text: str, match: re.Match[str]) -> str:
+    return f"{text[: match.start(1)]}{_NO_SUM}{text[match.end(1) :]}"
 
 
 def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a line or two for each kind of type

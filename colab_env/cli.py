@@ -26,15 +26,16 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or the code of the error's class (see `colab_env.errors`)."""
-    own, rest = env_cli.split_command_line(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_args(own)
-    arguments.rest = rest
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
     from colab_env import _files, _process
     from colab_env.errors import ColabEnvError
 
+    arguments = argparse.Namespace(json=False)
     try:
+        own, rest = env_cli.split_command_line(sys.argv[1:] if argv is None else argv)
+        arguments = _parser().parse_args(own)
+        arguments.rest = rest
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
         with _files.translate_os_errors(Path.home()), _process.stoppable():
             code = _in_screen(arguments)
         sys.stdout.flush()

@@ -10,6 +10,7 @@ from typing import Any
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError, MissingStepError
 from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
+from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.part import Part
 from colab_env.request import Request
@@ -143,7 +144,10 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
     try:
         return Request.as_recorded(project, machine).lock.format.is_made_by_tool
     except ColabEnvError:  # the environment's own line says what is wrong
-        return True
+        receipt = venv.read_receipt(project)
+        # A lock file that is gone still has its name.
+        named = registry.formats_of(receipt.wanted.lock) if receipt and receipt.wanted.lock else []
+        return not named or named[0].is_made_by_tool
 
 
 def notebooks(machine: Machine) -> Iterator[Part]:

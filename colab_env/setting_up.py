@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,6 +109,8 @@ def _require_sensible(request: Request, *, kernel: str | None, poetry_version: s
     """Raise for what later steps would refuse, before anything is installed."""
     poetry.require_version(poetry_version)
     _ = request.specifier
+    if request.python is not None and re.fullmatch(r"3\.\d+(\.\d+)?", request.python, re.ASCII):
+        require_python(request, Interpreter(path=Path("python"), version=request.python, source="system"))
     if kernel is not None:
         kernelspec.check_free(request.machine, kernel)
     if request.receipt is None or request.receipt.inputs != request.inputs:

@@ -8,7 +8,7 @@ import pytest
 from test_installers import fill
 
 from colab_env import poetry, setting_up, uv, wheels
-from colab_env.errors import ColabEnvError, CommandError, NetworkError, UsageError
+from colab_env.errors import ColabEnvError, CommandError, NetworkError, NoSuchPythonError, UsageError
 from colab_env.machine import Machine
 
 OLD_PEP621 = '[project]\nname = "a"\nversion = "1"\n'
@@ -49,6 +49,15 @@ def test_a_refusal_comes_first_and_leaves_no_trace(project, home, no_children, o
         setting_up.setup(project=project, **{"interpreter": "system", **options})
     assert message in caught.value.message
     assert caught.value.hint
+    assert tree(project, home) == before
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.9.18"])
+def test_a_python_that_the_project_refuses_is_not_chosen(project, home, version):
+    (project / "pyproject.toml").write_text(f'{OLD_PEP621}requires-python = ">=3.10"\n')
+    before = tree(project, home)
+    with pytest.raises(NoSuchPythonError, match=f"asks for Python '>=3.10', but {version} was chosen"):
+        setting_up.setup(version, project=project, interpreter="system")
     assert tree(project, home) == before
 
 

@@ -27,8 +27,8 @@ _HEAD = """\
 # Who runs on what, after everything that can happen to a notebook
 
 Three notebooks on one stand-in for Colab, each switched to one of three kernels (Python {pythons}) in one of three ways, all 27
-combinations. Then one thing happens to one of them, and a cell in **each** of the three says which interpreter it runs on. *Wrong* are
-the cells that ran on another one than their notebook had chosen.
+combinations. Then one thing happens to one of them, and a cell in **each** of the three says which interpreter it runs on. *Wrong*
+are the cells that ran on another one than their notebook had chosen.
 
 Written by `python -m tests.ways docs/ways.md`; `tests/test_many_notebooks.py` holds a sample.
 

@@ -105,6 +105,13 @@ def is_name_of(name: str, machine: Machine, python: Interpreter) -> bool:
     return re.fullmatch(re.escape(directory(machine, python).name) + "(-[0-9a-f]{8})?", name) is not None
 
 
+def renamed(name: str, machine: Machine, old: Interpreter, new: Interpreter) -> str:
+    """Return the name that a layer has for the same Python at another path; one that is not of this version keeps its own."""
+    if old == new or not is_name_of(name, machine, old):
+        return name
+    return name.replace(directory(machine, old).name, directory(machine, new).name, 1)
+
+
 def launcher(layer: Path) -> Path:
     """Return the file that starts a kernel with this layer."""
     return layer / "launch.py"

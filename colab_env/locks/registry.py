@@ -92,6 +92,13 @@ def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:
     return LockFile(path=project / lock_format.file_names[0], format=lock_format, pyproject=pyproject)
 
 
+def formats_of(path: str) -> list[LockFormat]:
+    """Return the formats that a file may be of by its name. A whole name says more than its end."""
+    name = Path(path).name
+    exact = [lock_format for lock_format in all_formats() if name in lock_format.file_names]
+    return exact or [lock_format for lock_format in all_formats() if lock_format.matches(name)]
+
+
 def _require_read(*names: str) -> None:
     """Raise UsageError for the first file that nobody here reads."""
     if unread := [name for name in names if name in _UNREAD]:
@@ -102,9 +109,8 @@ def _require_read(*names: str) -> None:
 def _named(path: Path, pyproject: Pyproject) -> LockFile:
     path = path.absolute()
     _require_read(path.name)
-    # A whole name says more than its end.
-    exact = [lock_format for lock_format in all_formats() if path.name in lock_format.file_names]
-    fitting = exact or [lock_format for lock_format in all_formats() if lock_format.matches(path.name)]
+    fitting = formats_of(path.name)
+    exact = [lock_format for lock_format in fitting if path.name in lock_format.file_names]
     project = pyproject.path.parent
     is_projects = path.parent == project or any(path in lock_format.paths(project, pyproject) for lock_format in exact)
     beside = pyproject if is_projects else Pyproject.read(path.parent)

@@ -100,16 +100,37 @@ class UvInstaller:
         named = (f"--extra={name}" for name in extras)
         return self._written([*argv, *named, "-" if text else source], cwd=source.parent, stdin=text)
 
-    def resolve(self, arguments: Sequence[str | Path], *, known: str, python: Path, cwd: Path) -> str:
+    def resolve(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        known: str,
+        python: Path,
+        cwd: Path,
+        rules: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Return as pylock.toml what a project comes to for a Python; the versions in `known`, such a text, are preferred.
 
-        Relative paths start from a directory in `scratch`.
+        `rules` are texts in pip's format by the option that each is given with. Relative paths start from a directory in
+        `scratch`.
         """
-        argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--format", "pylock.toml"]
+        argv: list[str | Path] = [
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-header",
+            "--no-annotate",
+            "--format",
+            "pylock.toml",
+        ]
         with _files.private_directory(self.scratch) as directory:
             output = directory / "pylock.toml"
             if known:
                 _files.write_text(output, known)
+            for option, text in rules.items():
+                path = directory / f"{option.strip('-')}.txt"
+                _files.write_text(path, text)
+                argv += [option, path]
             words = [self.program, *argv, "--python", python, *arguments, "--output-file", output]
             try:
                 _process.run(words, environ=self.environ, cwd=cwd)

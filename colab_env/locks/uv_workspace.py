@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from colab_env import _files
 from colab_env.errors import ProjectFileError
 from colab_env.pyproject import Pyproject
 
+_PIN = re.compile(r"(?:cpython[-@]?|python)?(3\.\d{1,2})(?:\.\d{1,2})?", re.ASCII)
 _MOST = 200  # directories; no resolution reads more
 
 
@@ -71,6 +74,20 @@ def settings(pyproject: Pyproject) -> Mapping[str, Any]:
     """Return `[tool.uv]`; nothing where there is none."""
     table = (pyproject.values.get("tool") or {}).get("uv")
     return table if isinstance(table, Mapping) else {}
+
+
+def pinned_python(*directories: Path) -> str | None:
+    """Return the X.Y of CPython that the first `.python-version` in these directories pins, or None.
+
+    uv takes the very patch level that is written there; here any one of that X.Y will do, as everywhere else.
+    """
+    for directory in directories:
+        lines = (_files.content(directory / ".python-version") or b"").decode("utf-8", "replace").splitlines()
+        pinned = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if pinned:
+            found = _PIN.fullmatch(pinned[0])
+            return found[1] if found else None
+    return None
 
 
 def _is_listed(parts: Sequence[str], patterns: Any) -> bool:
