@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from colab_env import env_files_cli
+
 _SHORT = ("run", "which", "script", "unit")
 _TAKES_VALUE = ("--base", "--user", "--python", "--project", "--requirements", "-r", "--wheels", "--keep")
 _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
@@ -93,6 +95,8 @@ class _Adding:
             *_SHORT,
         ):
             self.one_to(group, name)
+        for name in env_files_cli.NAMES:
+            env_files_cli.add_to(group, name, self._add)
 
     def one_to(self, group: Any, name: str) -> None:
         getattr(self, f"_{name}")(group)
@@ -108,6 +112,8 @@ class _Adding:
     def _print(self, value: Any, arguments: argparse.Namespace) -> int:
         if value is None:
             return 0
+        if isinstance(value, list) and not isinstance(value, _Lines):
+            value = _Lines(value, exit_code=next((each.error.exit_code for each in value if each.error), 0))
         return int(self._shown(value, arguments)) or int(getattr(value, "exit_code", 0))
 
     def _create(self, group: Any) -> None:
