@@ -79,7 +79,7 @@ def export(name: str, output: str | Path | None = None, *, base: Base = None) ->
         lock = directory / locking.FILE
         packages = locking.read(lock.read_text(encoding="utf-8"), path=lock)
         exporting.require_whole(packages)
-        exporting.write(target, exporting.Exported.of(name, receipt), directory)
+        exporting.write(target, exporting.Exported.of(name, receipt, place.directory), directory)
     by_version = [each.name for each in packages if not each.is_hashed and "vcs" not in each.files]
     notes = (
         [f"no index has said the hashes of {', '.join(by_version)}: what has their version is taken"]
@@ -123,7 +123,9 @@ def import_environment(file: str | Path, *, name: str | None = None, base: Base 
         exported, lock = exporting.unpack(_files.named_path(file), scratch)
         place = _place(name or exported.name, base, machine)
         recipe = exported.recipe(lock)
-        return envs.make(place, recipe, machine=machine, keep=exported.keep, locked=scratch, verb="import")
+        return envs.make(
+            place, recipe, machine=machine, keep=exported.keep, locked=scratch, added=exported.added, verb="import"
+        )
 
 
 def sync(file: str | Path, *, prune: bool = False, dry_run: bool = False, base: Base = None) -> list[SyncedEnvironment]:
@@ -147,11 +149,11 @@ def _synced(entry: Entry, *, machine: Machine, base: Base, dry_run: bool) -> Syn
     place, action, reason = _place(entry.name, base, machine), "leave", None
     try:
         with _files.private_directory(machine.data) as scratch:
-            recipe, locked, keep = entry.wanted(scratch)
+            recipe, locked, keep, added = entry.wanted(scratch)
             reason = envs.to_do(place, recipe, machine=machine, keep=keep)
             action = "leave" if reason is None else "create" if place.receipt is None else "change"
             if reason is not None and not dry_run:
-                envs.make(place, recipe, machine=machine, keep=keep, locked=locked)
+                envs.make(place, recipe, machine=machine, keep=keep, locked=locked, added=added)
     except ColabEnvError as error:
         return SyncedEnvironment(name=entry.name, action=action, reason=reason, error=error)
     return SyncedEnvironment(name=entry.name, action=action, reason=reason)

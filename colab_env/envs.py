@@ -76,9 +76,13 @@ def make(
     machine: Machine,
     keep: int | None = None,
     locked: Path | None = None,
+    added: tuple[str, ...] = (),
     verb: str = "create",
 ) -> StepResult:
-    """Make an environment of a recipe as `create` does; `locked` is a directory whose lock says what is installed."""
+    """Make an environment of a recipe as `create` does; `locked` is a directory whose lock says what is installed.
+
+    `added` is what somebody has added to it with pip, as requirements.
+    """
     from colab_env.named_env import building, builds
 
     def fault() -> str | None:
@@ -98,7 +102,7 @@ def make(
             builds.settle(place)
         else:
             notes.extend(_lost(place))
-            building.build(place, asked, machine=machine, keep=keep, locked=locked)
+            building.build(place, asked, machine=machine, keep=keep, locked=locked, added=added)
 
     return _step(verb, place, machine=machine, check=check, build=build, notes=notes)
 

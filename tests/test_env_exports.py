@@ -3,6 +3,7 @@
 # ruff: noqa: F811  the fixtures are imported
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import warnings
@@ -10,13 +11,27 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from env_fixtures import base, command, web, wheels  # noqa: F401
+from env_fixtures import DEMO, base, command, web, wheels  # noqa: F401
+from index_server import IndexServer
 from small_wheels import write_archive, write_wheel
 
 from colab_env import content, env_files, envs, toml_text, uv
 from colab_env.errors import CommandError, HashMismatchError, ProjectFileError, UsageError
 from colab_env.machine import Machine
 from colab_env.named_env import locking, repacking
+
+BACKEND = """
+import zipfile
+def build_wheel(directory, settings=None, metadata=None):
+    name = "app-1-py3-none-any.whl"
+    with zipfile.ZipFile(f"{directory}/{name}", "w") as archive:
+        archive.writestr("app/__init__.py", "")
+        archive.writestr("app-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: app\\nVersion: 1\\nRequires-Dist: demo\\n")
+        archive.writestr("app-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr("app-1.dist-info/RECORD", "app/__init__.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\\n")
+    return name
+"""
+UV = uv.find(Machine.detect()) or "uv"
 
 
 def lock_of(directory: Path) -> dict[str, dict]:
@@ -80,6 +95,60 @@ def test_a_repacked_wheel_is_what_was_installed(base, tmp_path):
     assert hashes[0] == hashes[1]
 
 
+@pytest.fixture
+def server(wheels, tmp_path, monkeypatch):
+    """An index with the packages `demo`, `other` and `more`."""
+    write_wheel(wheels, "more", "3.0", code="from demo import main\n", needs=["demo"])
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    for variable in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(variable, raising=False)
+    with IndexServer(wheels) as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", server.url)
+        monkeypatch.setenv("PIP_INDEX_URL", server.url)
+        yield server
+
+
+def test_what_an_index_has_is_locked_by_its_address_and_hash(base, server, wheels):
+    lock = lock_of(envs.create("web", "demo").where)
+    assert sorted(lock) == ["demo", "other"]
+    (wheel,) = lock["demo"]["wheels"]
+    assert wheel["url"].endswith("demo-1.0-py3-none-any.whl")
+    assert wheel["hashes"]["sha256"] == hashlib.sha256((wheels / "demo-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    assert not (envs.path("web") / "colab-env-sources").exists()
+
+
+def test_an_import_takes_from_an_index_what_was_locked_and_nothing_newer(base, server, wheels, tmp_path):
+    project = tmp_path / "app"
+    (project / "app").mkdir(parents=True)
+    (project / "app/__init__.py").write_text("")
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "app"\nversion = "1"\ndependencies = ["demo"]\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (project / "backend.py").write_text(BACKEND)
+    envs.create("web", project=project)
+    file = env_files.export("web", tmp_path / "web.env.zip").file
+    shutil.rmtree(project)
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"], needs=["other"])
+    place = env_files.import_environment(file, name="copy").where
+    assert output(place / "bin/demo") == "1.0"
+    assert output(place / "bin/python", "-c", "import app; print(app.__name__)") == "app"
+    write_wheel(wheels, "demo", "1.0", code="print('another')", programs=["demo"], needs=["other"])
+    shutil.rmtree(tmp_path / "uv-cache")
+    with pytest.raises(HashMismatchError, match="demo"):
+        env_files.import_environment(file, name="third")
+
+
+def test_what_was_added_stays_asked_for_after_an_import(base, server, tmp_path):
+    envs.create("web", "other")
+    subprocess.run([UV, "pip", "install", "-q", "--python", envs.path("web") / "bin/python", "more"], check=True)
+    file = env_files.export("web", tmp_path / "web.env.zip").file
+    place = env_files.import_environment(file, name="copy").where
+    assert sorted(lock_of(place)) == ["demo", "more", "other"]
+    envs.upgrade("copy")
+    assert sorted(lock_of(place)) == ["demo", "more", "other"]
+
+
 # exports
 
 
@@ -112,9 +181,7 @@ def test_an_imported_environment_is_upgraded_to_what_its_lock_says(web, wheels, 
 
 def test_an_export_holds_what_somebody_has_added(web, wheels, tmp_path):
     added = write_wheel(tmp_path / "more", "more", "3.0")
-    subprocess.run(
-        [uv.find(Machine.detect()) or "uv", "pip", "install", "-q", "--python", web / "bin/python", added], check=True
-    )
+    subprocess.run([UV, "pip", "install", "-q", "--python", web / "bin/python", added], check=True)
     result = env_files.export("web", tmp_path / "x.env.zip")
     assert (result.packages, result.kept) == (3, 3)
     place = env_files.import_environment(result.file, name="copy").where

@@ -239,21 +239,23 @@ def _fill_from_lock(
     Raises HashMismatchError for a package that is not, file by file, what was locked.
     """
     installer = _installer(machine, path)
+    in_lock = locking.names(locked / locking.FILE)
+    missing = [each for each in added if locking.name_of(each) not in in_lock]
 
     def install() -> None:
         _files.empty(path)
         visible = recipe.system_site_packages
         installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
         locking.install(locked / locking.FILE, python=path / "bin/python", installer=installer)
-        if added:
-            installer.install([*added], python=path / "bin/python")
+        if missing:
+            installer.install(missing, python=path / "bin/python")
 
     survey, _ = content.prove(path, install, unpacked=installer)
     locking.require_same(locked / locking.FILE, survey)
     for name in (locking.FILE, locking.SOURCES, REQUIREMENTS):
         if (locked / name).exists():
             _files.copy(locked / name, path / name)
-    if added:
+    if missing:
         locking.write(path, survey, wheelhouse=path / locking.SOURCES, installer=installer)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)

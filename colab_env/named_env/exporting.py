@@ -13,7 +13,7 @@ from colab_env import _files, _state
 from colab_env.errors import ProjectFileError, UsageError
 from colab_env.interpreter import require_version
 from colab_env.named_env import locking
-from colab_env.named_env.inventory import Receipt
+from colab_env.named_env.inventory import Receipt, added
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
@@ -26,7 +26,10 @@ _MOST = 100 << 20  # bytes that an archive may hold beside many times its own le
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export says of the environment: `python` is its full version; `packages` are those that were asked for by name."""
+    """What an export says of the environment: `python` is its full version; `packages` are those that were asked for by name.
+
+    `added` is what somebody has added with pip.
+    """
 
     version: int
     name: str
@@ -35,19 +38,20 @@ class Exported:
     system_site_packages: bool = False
     kernel: bool = False
     keep: int | None = None
+    added: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_version(self.python)
         if self.version != _VERSION:
             msg = f"it has version {self.version}, and this colab-env reads version {_VERSION}"
             raise ValueError(msg)
-        if any(not each or each.startswith("-") for each in self.packages):
+        if any(not each or each.startswith("-") for each in (*self.packages, *self.added)):
             msg = "it asks for what is no package"
             raise ValueError(msg)
 
     @classmethod
-    def of(cls, name: str, receipt: Receipt) -> Exported:
-        """Return what there is to say of an environment."""
+    def of(cls, name: str, receipt: Receipt, directory: Path) -> Exported:
+        """Return what there is to say of an environment, whose build is in a directory."""
         recipe = receipt.recipe
         # What was named by a path, or comes from a directory of wheels, has its lock alone on another machine.
         is_named = recipe.wheels is None and not any("/" in each or each.endswith(".whl") for each in recipe.packages)
@@ -59,6 +63,7 @@ class Exported:
             system_site_packages=recipe.system_site_packages,
             kernel=recipe.kernel,
             keep=receipt.keep,
+            added=tuple(dict.fromkeys((*receipt.added, *added(directory, receipt)))),
         )
 
     def recipe(self, lock: bytes) -> Recipe:

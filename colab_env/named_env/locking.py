@@ -84,6 +84,16 @@ def read(text: str, *, path: Path) -> list[LockedPackage]:
         raise ProjectFileError(msg, hint="export the environment again; nothing was changed") from error
 
 
+def names(lock: Path) -> set[str]:
+    """Return the names of what a lock holds."""
+    return {each.name for each in read((_files.content(lock) or b"").decode(), path=lock)}
+
+
+def name_of(requirement: str) -> str:
+    """Return the name in a requirement such as "six" or "demo @ https://example.org/demo.whl"."""
+    return normalized(re.split(r"[\s@\[<>=!~;]", requirement, maxsplit=1)[0])
+
+
 def write(
     directory: Path,
     survey: content.Survey,
@@ -110,12 +120,12 @@ def write(
     pinned = {info: _pin(info) for info in found if info not in local}
     published = _published(house, pinned.values(), installer=installer, options=options)
     packages = []
-    for info, promised in found.items():
+    for info in found:
         name, version = _pin(info)
         locked, files = tuple(sorted(hashes.get(name, ()))), local.get(info) or published.get(name, {})
         if locked and not set(locked) & set(_hashes(files)):
             files = files if info in local else {}  # a namesake on another index
-        summed = repacking.content_hash(info, promised)
+        summed = repacking.content_hash(info, survey)
         packages.append(
             LockedPackage(name=name, version=version, files=files, content=summed, hashes=locked if not files else ())
         )
@@ -142,8 +152,10 @@ def install(lock: Path, *, python: Path, installer: WheelInstaller) -> None:
         listed = [each for each in packages if each.is_hashed is is_hashed]
         if not listed:
             continue
-        how = ["--require-hashes", "--find-links", str(lock.parent / SOURCES)] if is_hashed else []
-        how += ["--no-index"] if is_hashed and all(each.is_kept for each in listed) else []
+        are_kept = [each.is_kept for each in listed]
+        how = ["--require-hashes"] if is_hashed else []
+        how += ["--find-links", str(lock.parent / SOURCES)] if any(are_kept) else []
+        how += ["--no-index"] if all(are_kept) else []
         with _files.private_directory(python.parent.parent) as scratch:
             wanted = scratch / "requirements.txt"
             _files.write_text(wanted, "".join(f"{each.requirement}\n" for each in listed))
@@ -170,7 +182,7 @@ def require_same(lock: Path, survey: content.Survey) -> None:
 
     What is built on the machine where it is installed may differ: the lock has no wheel of it.
     """
-    there = {_pin(info)[0]: repacking.content_hash(info, promised) for info, promised in survey.records.items()}
+    there = {_pin(info)[0]: repacking.content_hash(info, survey) for info in survey.records}
     packages = read((_files.content(lock) or b"").decode(), path=lock)
     wrong = [
         each.name for each in packages if "wheels" in each.files and each.content not in (None, there.get(each.name))

@@ -28,14 +28,14 @@ class Entry:
     name: str
     said: Mapping[str, Any]
 
-    def wanted(self, scratch: Path) -> tuple[Recipe, Path | None, int | None]:
-        """Return what it is made of, the directory with its lock where it is an export, and how many builds stay."""
+    def wanted(self, scratch: Path) -> tuple[Recipe, Path | None, int | None, tuple[str, ...]]:
+        """Return what it is made of, the directory with its lock where it is an export, how many builds stay, what was added."""
         keep = self.said.get("keep")
         if "export" in self.said:
             exported, lock = exporting.unpack(self.said["export"], scratch)
-            return exported.recipe(lock), scratch, exported.keep if keep is None else keep
+            return exported.recipe(lock), scratch, exported.keep if keep is None else keep, exported.added
         options = {key.replace("-", "_"): value for key, value in self.said.items() if key != "keep"}
-        return Recipe(**{**options, "packages": tuple(options.get("packages", ()))}).checked(), None, keep
+        return Recipe(**{**options, "packages": tuple(options.get("packages", ()))}).checked(), None, keep, ()
 
 
 def read(path: Path) -> list[Entry]:

@@ -13,6 +13,10 @@ import stat
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from colab_env import content
 
 # What an installer adds to a .dist-info directory.
 INSTALLERS_OWN = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
@@ -20,12 +24,13 @@ _SHEBANG = re.compile(rb"#!.*python[^\n]*|#!/bin/sh\n'''exec' .*\n' '''")
 _WRITTEN = (1980, 1, 1, 0, 0, 0)  # the same files are the same wheel, whenever it is made
 
 
-def content_hash(info: str, promised: Mapping[str, str]) -> str:
-    """Return a checksum of what a distribution holds, wherever it is installed.
+def content_hash(info: str, survey: content.Survey) -> str:
+    """Return a checksum of what a distribution holds, wherever it is installed; `info` is its .dist-info directory.
 
-    `promised` are the digests of its RECORD, by path; `info` is its .dist-info directory. Programs, which say the path of
-    their Python, and what installers add do not count.
+    Programs, which say the path of their Python, and what installers add do not count.
     """
+    own = {path: digest for path, digest in survey.digests.items() if path.startswith(f"{info}/")}
+    promised = {**own, **survey.records[info]}  # not every build backend lists its metadata
     site = os.path.dirname(info)  # noqa: PTH120
     lines = [
         f"{os.path.relpath(path, site) if path.startswith(f'{site}/') else f'../{path}'}\0{digest}\n"
@@ -43,7 +48,8 @@ def wheel(directory: Path, info: str, paths: Iterable[str]) -> tuple[str, bytes]
     site, name = os.path.dirname(info), os.path.basename(info).removesuffix(".dist-info")  # noqa: PTH119, PTH120
     made_anew = _entry_points(directory / info / "entry_points.txt")
     files: dict[str, tuple[bytes, int]] = {}
-    for path in sorted(paths):
+    own = {str(path.relative_to(directory)) for path in (directory / info).rglob("*") if path.is_file()}
+    for path in sorted({*paths, *own}):  # not every build backend lists its metadata
         if _is_installers(path, info) or (path.startswith("bin/") and path.removeprefix("bin/") in made_anew):
             continue
         content, mode = (directory / path).read_bytes(), (directory / path).stat().st_mode
