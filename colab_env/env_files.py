@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from colab_env import _files, content, envs
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, inventory
+from colab_env.named_env import base_dirs, inventory, scripts
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.names import check_environment_name
 from colab_env.results import StepResult, short
@@ -102,7 +102,7 @@ def _current_lock(place: NamedEnvironment, scratch: Path, *, machine: Machine) -
         if {(each.name.replace("-", "_"), each.version) for each in locked} == {_normalized(*each) for each in there}:
             yield directory
             return
-    building.lock(directory, into=scratch, recipe=envs.receipt_of(place).recipe, machine=machine)
+    building.lock_build(directory, into=scratch, recipe=envs.receipt_of(place).recipe, machine=machine)
     yield scratch
 
 
@@ -141,7 +141,7 @@ def sync(file: str | Path, *, prune: bool = False, dry_run: bool = False, base: 
     first = base_dirs.bases(machine, base)[0]
     names = {entry.name for entry in entries}
     there = list(inventory.everything([first])) if prune else []
-    others = [each for each in there if each.name not in names and not each.name.startswith("script-")]
+    others = [each for each in there if each.name not in names and not each.name.startswith(scripts.PREFIX)]
     return [*found, *(_pruned(each, dry_run=dry_run) for each in others)]
 
 

@@ -370,6 +370,32 @@ def _upgrade(
     return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
 
 
+def extend(place: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine) -> StepResult:
+    """Make the next build with more packages; what the lock of the current one says stays where they allow it."""
+    from colab_env.named_env import building, locking
+
+    receipt, directory = receipt_of(place), place.directory
+    recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+    names = {locking.name_of(each) for each in Recipe(packages=packages).checked().packages}
+    if recipe.project or recipe.requirements or recipe.script or (recipe.export and not recipe.packages):
+        added |= dict.fromkeys(packages)
+    else:
+        others = (each for each in recipe.packages if locking.name_of(each) not in names)
+        recipe = replace(recipe, packages=(*others, *packages), export=None)
+    locked = directory if (directory / locking.FILE).is_file() else None
+    notes: list[str] = []
+
+    def decide(changes: list[VersionChange]) -> bool:
+        notes.extend(repr(each).strip() for each in changes)
+        return True
+
+    def build() -> None:
+        building.build(place, recipe, machine=machine, added=tuple(added), more=packages, locked=locked, then=decide)
+
+    asked = f"{', '.join(packages)} asked for"
+    return _step("add", place, machine=machine, check=lambda: asked, build=build, notes=notes)
+
+
 def _wanted(place: NamedEnvironment, *, python: str | None) -> tuple[Recipe, Path | None, Path | None, list[str]]:
     """Return what an upgrade is made from: the recipe, or what the build has kept where the recipe's files are gone.
 
@@ -383,17 +409,14 @@ def _wanted(place: NamedEnvironment, *, python: str | None) -> tuple[Recipe, Pat
     if recipe.export is not None and not recipe.packages:
         return recipe, None, directory, ["it was imported, and its lock stays: `env import` brings another one"]
     gone, recipe = recipe.gone(), replace(recipe, export=None)
-    if gone is None or (gone != recipe.requirements and not has_lock):
+    if gone is None:
         return recipe.checked(), None, None, []
-    if gone == recipe.requirements and recipe.wheels is None and copy.is_file():
+    if copy.is_file() and replace(recipe, requirements=None).gone() is None:
         return recipe.checked(kept=copy), copy, None, [f"{short(gone)} is gone: what it said is taken"]
+    if not has_lock:
+        return recipe.checked(), None, None, []  # which says what is gone
     recipe = replace(recipe, python=recipe.python or receipt.python.short_version)
-    return (
-        recipe,
-        None,
-        directory if has_lock else None,
-        [f"{short(gone)} is gone: the lock of the current build is taken"],
-    )
+    return recipe, None, directory, [f"{short(gone)} is gone: the lock of the current build is taken"]
 
 
 def check(*names: str, deep: bool = False, repair: bool = False, base: Base = None) -> list[CheckedEnvironment]:
@@ -489,6 +512,7 @@ _TITLES = {
     "adopt": "Adopting",
     "rename": "Renaming",
     "import": "Importing",
+    "add": "Adding to",
     "upgrade": "Upgrading",
     "rollback": "Rolling back",
 }

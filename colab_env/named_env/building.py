@@ -46,6 +46,7 @@ def build(
     machine: Machine,
     keep: int | None = None,
     added: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
     copy: Path | None = None,
     locked: Path | None = None,
     then: Callable[[list[VersionChange]], bool] = lambda _: True,
@@ -53,9 +54,10 @@ def build(
     """Make the next build, verify it, and let the name stand for it; what runs goes on in the build that it was started from.
 
     Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on; what somebody has
-    `added` by hand is installed too; `copy` is what there is of a requirements file that is gone. `locked` is a directory
-    with a lock of ours, which says alone what is installed. `then` gets what has changed, and says whether the build is to
-    be the current one, or to go again. Raises NotOursError where the name is anybody else's.
+    `added` by hand is installed too, and `more` packages that the recipe names and the lock does not; `copy` is what there
+    is of a requirements file that is gone. `locked` is a directory with a lock of ours, which says alone what is installed.
+    `then` gets what has changed, and says whether the build is to be the current one, or to go again. Raises NotOursError
+    where the name is anybody else's.
     """
     builds.take_in(place)
     everybodys = base_dirs.is_systems(place.base)
@@ -69,10 +71,12 @@ def build(
             if locked is None:
                 survey, hashes = _fill(path, read, python=python, machine=machine, prompt=place.name, added=added)
                 _keep_requirements(path, read)
-                lock(path, recipe=read, machine=machine, survey=survey, hashes=hashes)
+                lock_build(path, recipe=read, machine=machine, survey=survey, hashes=hashes)
             else:
                 survey, hashes = (
-                    _fill_from_lock(path, read, locked, python=python, machine=machine, prompt=place.name, added=added),
+                    _fill_from_lock(
+                        path, read, locked, python=python, machine=machine, prompt=place.name, added=(*added, *more)
+                    ),
                     {},
                 )
             if everybodys:
@@ -239,30 +243,33 @@ def _fill_from_lock(
     Raises HashMismatchError for a package that is not, file by file, what was locked.
     """
     installer = _installer(machine, path)
-    in_lock = locking.names(locked / locking.FILE)
-    missing = [each for each in added if locking.name_of(each) not in in_lock]
+    in_lock, lock = locking.names(locked / locking.FILE), locked / locking.FILE
+    missing = [each for each in dict.fromkeys(added) if each not in in_lock]  # another version of what is locked, too
+    source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels and recipe.wheels.is_dir() else []
 
     def install() -> None:
         _files.empty(path)
         visible = recipe.system_site_packages
         installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
-        locking.install(locked / locking.FILE, python=path / "bin/python", installer=installer)
+        locking.install(lock, python=path / "bin/python", installer=installer)
         if missing:
-            installer.install(missing, python=path / "bin/python")
+            locking.require_same(lock, content.Survey(path))
+            installer.install([*source, *missing], python=path / "bin/python")
 
     survey, _ = content.prove(path, install, unpacked=installer)
-    locking.require_same(locked / locking.FILE, survey)
+    if not missing:
+        locking.require_same(lock, survey)
     for name in (locking.FILE, locking.SOURCES, REQUIREMENTS):
         if (locked / name).exists():
             _files.copy(locked / name, path / name)
     if missing:
-        locking.write(path, survey, wheelhouse=path / locking.SOURCES, installer=installer)
+        lock_build(path, recipe=recipe, machine=machine, survey=survey)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
     return survey
 
 
-def lock(
+def lock_build(
     path: Path,
     *,
     recipe: Recipe,
@@ -277,12 +284,12 @@ def lock(
     """
     requirements, kept = recipe.requirements, path / locking.SOURCES
     included = registry.find(requirements.parent, requirements).text if requirements and requirements.exists() else ""
-    wheels = recipe.wheels if recipe.wheels and recipe.wheels.is_dir() else kept if kept.is_dir() else None
+    wheels = [each for each in (recipe.wheels, kept) if each is not None and each.is_dir()]
     locking.write(
         path,
         survey or content.Survey(path),
         into=into,
-        wheelhouse=wheels,
+        wheelhouses=wheels,
         is_offline=recipe.wheels is not None,
         installer=_installer(machine, path),
         hashes=hashes,

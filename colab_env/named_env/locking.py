@@ -99,7 +99,7 @@ def write(
     survey: content.Survey,
     *,
     into: Path | None = None,
-    wheelhouse: Path | None,
+    wheelhouses: Sequence[Path],
     is_offline: bool = False,
     installer: WheelInstaller,
     hashes: Mapping[str, Collection[str]] = MappingProxyType({}),
@@ -107,13 +107,13 @@ def write(
 ) -> None:
     """Write the lock of what is installed in a directory, and beside it the files that no index has, there or `into` another.
 
-    `wheelhouse` is a directory of wheels that packages came from, all of them if it `is_offline`; `hashes` are those that
+    `wheelhouses` are directories of wheels that packages came from, all of them if it `is_offline`; `hashes` are those that
     a project's lock has, by name; `options` say in pip's words where else packages came from. An index that does not answer
     now leaves a lock without addresses.
     """
     house = _House(directory, into or directory)
     found = {info: dict(promised) for info, promised in survey.records.items()}
-    local = {info: files for info in found if (files := house.files(info, found[info], wheelhouse))}
+    local = {info: files for info in found if (files := house.files(info, found[info], wheelhouses))}
     if is_offline:
         repacked = {info: house.repack(info, found[info]) for info in found if info not in local}
         local |= {info: {"wheels": [file]} for info, file in repacked.items()}
@@ -239,12 +239,12 @@ class _House:
     directory: Path
     into: Path
 
-    def files(self, info: str, promised: Mapping[str, str], wheelhouse: Path | None) -> dict[str, Any] | None:
+    def files(self, info: str, promised: Mapping[str, str], wheelhouses: Sequence[Path]) -> dict[str, Any] | None:
         """Return the files of a package that no index has, which are kept now, or None."""
         said = _files.read_json(self.directory / info / "direct_url.json")
         url = said.get("url") if isinstance(said, dict) else None
         if not isinstance(url, str):
-            found = _in_wheelhouse(info, wheelhouse) if wheelhouse else []
+            found = next(filter(None, (_in_wheelhouse(info, each) for each in wheelhouses)), [])
             return {"wheels": [self.keep(path.name, path.read_bytes()) for path in found]} if found else None
         if urlsplit(url).scheme != "file":
             return _of_address(said, without_secrets(url))
