@@ -149,3 +149,12 @@ def test_the_names_of_scripts_environments_have_the_prefix_that_prune_looks_for(
 def test_remove_is_another_word_for_purge(web, command):
     assert command("env", "remove", "web").returncode == 0
     assert not web.exists()
+
+
+def test_status_shows_the_named_environments_and_what_is_wrong_with_them(web, command, tmp_path):
+    words = ("status", "--project", str(tmp_path))
+    shown = command(*words).stdout
+    assert "Environments 1 named: web" in shown
+    assert "its Python is gone" not in shown
+    (web / "bin/python").unlink()
+    assert "web: its Python is gone" in command(*words).stdout
