@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_notebook(commands)
     _add_badge(commands)
     env_cli.add_commands(commands, _command, shown=_shown)
+    _add_completion(commands)
     return parser
 
 
@@ -253,6 +254,12 @@ def _add_badge(commands: Any) -> None:
     badge.add_argument("--branch", metavar="NAME", help="default: the remote's default branch")
 
 
+def _add_completion(commands: Any) -> None:
+    text = "print what a shell reads to complete commands, options, environments and programs"
+    parser = _command(commands, "completion", text, _completion, example=". <(colab-env completion bash)")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
 def _result(result: Any, arguments: argparse.Namespace) -> int:
     # Without --json the screen has shown the step's line already.
     if arguments.json:
@@ -382,6 +389,17 @@ def _notebook_restore(arguments: argparse.Namespace) -> int:
     from colab_env import notebook
 
     return _shown(notebook.restore_notebook(arguments.notebook), arguments)
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from colab_env import completion
+
+    text = completion.script(_parser(), arguments.shell)
+    if arguments.json:
+        _print_json({"script": text})
+    elif not arguments.quiet:
+        print(text, end="")
+    return 0
 
 
 def _badge(arguments: argparse.Namespace) -> int:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
-from colab_env.errors import ColabEnvError, MissingStepError
+from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
 from colab_env.locks import registry
 from colab_env.machine import Machine
+from colab_env.named_env import base_dirs, inventory
 from colab_env.part import Part
 from colab_env.request import Request
 from colab_env.results import short
+
+_NAMED = 8  # environments that a line names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,7 @@ def status(project: str | Path = ".") -> Status:
         _environment(machine, directory),
         *_kernels(machine, directory),
         *notebooks(machine),
+        *_named_environments(machine),
     ]
     return Status(project=directory, parts=tuple(parts))
 
@@ -161,6 +165,22 @@ def notebooks(machine: Machine) -> Iterator[Part]:
     if file is not None and file.exists() and choices == diversion.Choices():
         damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
+
+
+def _named_environments(machine: Machine) -> Iterator[Part]:
+    """Say which named environments there are in each base, and what is wrong with the first that is not healthy."""
+    try:
+        bases = base_dirs.bases(machine)
+    except UsageError as error:
+        yield Part(name="Environments", what="unknown", where=None, problem=error.message)
+        return
+    for base in bases:
+        there = list(inventory.everything([base]))
+        wrong = [f"{each.name}: {problem}" for each in there if (problem := each.health_check())]
+        if there:
+            names = ", ".join(each.name for each in there[:_NAMED]) + (", ..." if there[_NAMED:] else "")
+            problem = f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}" if wrong else None
+            yield Part(name="Environments", what=f"{len(there)} named: {names}", where=base, problem=problem)
 
 
 def _environment(machine: Machine, project: Path) -> Part:

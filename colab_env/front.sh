@@ -108,8 +108,33 @@ _ce_remember() { # FILE: set _ce_name to the environment of its block, where Pyt
     [ "$_ce_said" = "$(TZ=UTC0 stat -L -c '%d %i %s %z' -- "$_ce_file" 2>/dev/null)" ]
 }
 
+_ce_complete() { # BASE environments, or BASE programs NAME: print what a shell may complete; BASE may be empty
+    _ce_bases=$1
+    case ${3-} in */* | .*) return ;; esac
+    [ -n "$_ce_bases" ] || _ce_where || return 0
+    while [ -n "$_ce_bases" ]; do
+        _ce_env=${_ce_bases%%:*}
+        if [ "$2" = environments ]; then
+            for _ce_file in "$_ce_env"/*/colab-env.json; do
+                _ce_file=${_ce_file%/*}
+                [ "$_ce_file" = "$_ce_env/*" ] || printf '%s\n' "${_ce_file##*/}"
+            done
+        elif [ -f "$_ce_env/${3-}/colab-env.json" ]; then
+            for _ce_file in "$_ce_env/${3-}/bin"/*; do
+                if [ -f "$_ce_file" ] && [ -x "$_ce_file" ]; then printf '%s\n' "${_ce_file##*/}"; fi
+            done
+            return
+        fi
+        case $_ce_bases in *:*) _ce_bases=${_ce_bases#*:} ;; *) _ce_bases= ;; esac
+    done
+}
+
 case ${1-} in
 run | which) _ce_verb=$1 ;;
+--complete)
+    _ce_complete "${2-}" "${3-}" "${4-}"
+    exit
+    ;;
 *) _ce_python "$@" ;;
 esac
 shift

@@ -21,6 +21,7 @@ from colab_env.results import short
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
+PREFIX = "script-"  # of the names of environments that scripts have by what they ask for
 LONGEST_LINE = 127  # bytes; Linux 5.1 and later take 255
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and what is being written has a longer name
 _MEMORY = ".scripts"  # in a base: for each script, its environment, and what `stat` says of it
@@ -49,7 +50,7 @@ def recipe(script: Path) -> Recipe | None:
 def environment_name(asked: Recipe) -> str:
     """Return the name for an environment with this content: scripts that ask for the same share one."""
     said = repr((asked.python, asked.packages)) if asked.script is None else asked.digest()
-    return f"script-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    return f"{PREFIX}{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def stamp(script: Path, *, machine: Machine) -> str | None:
@@ -72,6 +73,18 @@ def remember(script: Path, name: str, *, stamp: str | None, base: Path) -> None:
     if stamp and len(os.fsencode(memory.name)) <= _LONGEST_NAME:
         with contextlib.suppress(NotWritableError, DiskFullError):  # it is found the longer way then
             _files.write_text(memory, f"{name}\n{stamp}\n", mode=0o600)
+
+
+def forget_gone(base: Path) -> None:
+    """Delete what `remember` wrote down of environments that are gone, and of scripts that are."""
+    memory = base / _MEMORY
+    for note in memory.iterdir() if memory.is_dir() and os.access(memory, os.W_OK) else ():
+        name, script = (
+            (_files.content(note) or b"").decode(errors="replace").partition("\n")[0],
+            note.name.replace("%", "/"),
+        )
+        if not os.path.lexists(base / name) or not os.path.lexists(script):
+            _files.unlink(note)
 
 
 def _lock_of(script: Path) -> Path:
