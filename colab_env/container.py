@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _report, steps
-from colab_env.errors import UsageError
-from colab_env.image import context, dockerfile, tools, writing
+from colab_env import _files, _report, steps
+from colab_env.errors import MissingStepError, UsageError
+from colab_env.image import context, dockerfile, jupyter, packages, tools, writing
 from colab_env.image import project as image_project
+from colab_env.image.findings import CheckedFile, CheckResult
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request, project_directory
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.image.findings import CheckResult
     from colab_env.image.writing import WriteResult
 
 KINDS = ("auto", "app", "packages", "jupyter")
@@ -52,6 +52,8 @@ def write(
     _require_one_of("tool", tool, tuple(tools.TOOLS))
     machine = Machine.detect()
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
+    if request.lock.format.missing_tool(machine):
+        steps.install_poetry()
     model = image_project.read(request, base=base)
     builder = tools.TOOLS[tool]
     builder.check(model)
@@ -59,9 +61,10 @@ def write(
     if kind == "auto":
         kind = "app" if model.is_package else "packages"
     recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
-    image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder)
     ignore_file, survey = _look_at_context(model, target)
-    texts = {"Dockerfile": dockerfile.render(image), **builder.exports(model)}
+    server = jupyter.resolve(model, python=packages.reader(request), earlier=target) if kind == "jupyter" else None
+    image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
+    texts = {"Dockerfile": dockerfile.render(image), **builder.exports(model), **(server.exports() if server else {})}
     if ignore_file is None:
         texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(survey)
     words = _command(request, kind=kind, tool=tool, base=base, python=python)
@@ -75,7 +78,7 @@ def write(
         changed=changed,
         what=_what(image),
         build=_build_command(model, target),
-        run=f"docker run --rm {model.name}",
+        run=_run_command(model, kind),
         notes=(*request.notes(), *request.selection.notes, *_notes(model, survey)),
     )
     _report.keep(repr(result))
@@ -83,8 +86,52 @@ def write(
 
 
 def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False, write: bool = False) -> CheckResult:
-    """Say whether what `write` wrote is still what the project says, and what is wrong with other Dockerfiles."""
-    raise NotImplementedError
+    """Say whether what `write` wrote is still what the project says, and what is wrong with other Dockerfiles.
+
+    Without `dockerfiles`, all that `write` wrote in the project are compared, else its Dockerfile is read. With `fix` the
+    result has a diff of what is certainly equivalent or better, and with `write` that is written too. Starts no tool and asks
+    no network. Raises MissingStepError where there is nothing to check, UsageError, ProjectFileError.
+    """
+    machine, directory = Machine.detect(), project_directory(project)
+    if write and not fix:
+        msg = "write=True, --write, is for fix=True, --fix"
+        raise UsageError(msg, hint="give both, or leave it out")
+    paths = [_files.named_path(each).absolute() for each in dockerfiles] or _written_files(directory)
+    return CheckResult(files=tuple(_checked(path, directory, machine) for path in paths))
+
+
+def _written_files(project: Path) -> list[Path]:
+    """Return the files that `write` wrote in a project, else its Dockerfile."""
+    names = ("Dockerfile", "Dockerfile.dockerignore", ".dockerignore", tools.HASHED, tools.UNHASHED)
+    directories = (project, *sorted(each for each in project.iterdir() if each.is_dir())) if project.is_dir() else ()
+    there = [path for each in directories for name in names if (path := each / name).is_file()]
+    ours = [path for path in there if writing.head_of(path) is not None]
+    found = ours or [path for path in there if path == project / "Dockerfile"]
+    if not found:
+        msg = f"{short(project)} has no Dockerfile"
+        raise MissingStepError(msg, hint="run `colab-env container write` there, or name the files to check")
+    return found
+
+
+def _checked(path: Path, project: Path, machine: Machine) -> CheckedFile:
+    content = _files.content(path)
+    if content is None:
+        msg = f"there is no file {short(path)}"
+        raise UsageError(msg, hint="check the path, which is relative to the working directory")
+    if (head := writing.head_of(path)) is not None:
+        return CheckedFile(path=path, stale=_stale(head, project, machine))
+    return CheckedFile(path=path)
+
+
+def _stale(head: writing.Head, project: Path, machine: Machine) -> str | None:
+    locks = head.values("--lock")
+    request = read_request(
+        project, machine, lock=locks[0] if locks else None, extras=head.values("--extra"), groups=head.values("--group")
+    )
+    if image_project.digest(request) == head.lock:
+        return None
+    told = f"run `colab-env {' '.join(head.words)}`, and commit what it writes"
+    return f"stale: {request.lock.path.name} or what counts in pyproject.toml has changed since it was written; {told}"
 
 
 def read_request(
@@ -96,18 +143,13 @@ def read_request(
     extras: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
 ) -> Request:
-    """Read a project for an image: without development groups where nobody names any, and with the tool that reads its lock.
-
-    Poetry is installed into this package's own directory where it is needed and not there.
-    """
+    """Read a project for an image: without development groups where nobody names any. Raises MissingStepError without a lock."""
     options = InstallOptions.from_arguments(lock=lock, extras=extras, groups=groups)
     request = Request.read(project, machine, options=options, python=python)
     image_project.require_lock(request)
-    if request.options.groups is None:
+    if request.options.groups is None:  # the tools' default is what a developer wants
         options = InstallOptions.from_arguments(lock=lock, extras=extras, groups=())
         request = Request.read(project, machine, options=options, python=python)
-    if request.lock.format.missing_tool(machine):
-        steps.install_poetry()
     return request
 
 
@@ -160,6 +202,12 @@ def _command(request: Request, **options: str | None) -> list[str]:
 def _build_command(model: image_project.ImageProject, target: Path) -> str:
     where = "" if target == model.context else f" -f {short(target / 'Dockerfile')}"
     return f"docker build -t {model.name}{where} {short(model.context)}"
+
+
+def _run_command(model: image_project.ImageProject, kind: str) -> str:
+    # Not to the whole network: who has the token can run anything.
+    ports = f" -p 127.0.0.1:{jupyter.PORT}:{jupyter.PORT}" if kind == "jupyter" else ""
+    return f"docker run --rm{ports} {model.name}"
 
 
 def _what(image: dockerfile.Image) -> str:

@@ -20,7 +20,7 @@ class Image:
     recipe: Recipe
     kind: str
     tool: BuildTool
-    kernel: str = "python3"
+    server: jupyter.Server | None = None
 
     @property
     def project(self) -> ImageProject:
@@ -42,7 +42,9 @@ class Image:
 
 def render(image: Image) -> str:
     """Return the text of the Dockerfile, without the line that says who wrote it."""
-    stages = [_tools(image), _packages(image), *([_wheels(image)] if image.has_wheels else []), _runtime(image)]
+    servers = jupyter.stages(image.recipe) if image.server else []
+    wheels = [_wheels(image)] if image.has_wheels else []
+    stages = [_tools(image), *servers, _packages(image), *wheels, _runtime(image)]
     return "\n\n".join("\n".join(lines) for lines in stages) + "\n"
 
 
@@ -60,7 +62,7 @@ def _packages(image: Image) -> list[str]:
         stage("tools", "packages"),
         "WORKDIR /build",
         *image.tool.packages(image.recipe),
-        *(jupyter.install(image.recipe) if image.kind == "jupyter" else []),
+        *(jupyter.install(image.server, image.recipe) if image.server else []),
         *system_packages.find_needed_to_run(image.project),
     ]
 
@@ -86,7 +88,7 @@ def _runtime(image: Image) -> list[str]:
         run([f"groupadd --gid {USER} app", create]),
         comment("At the path it was made for: the first lines of its programs name that path."),
         copy(VENV, VENV, "--from=packages"),
-        *(jupyter.copies() if image.kind == "jupyter" else []),
+        *(jupyter.copies() if image.server else []),
         env("PATH", f"{VENV}/bin:$PATH"),
         comment("Without it, a process that is killed loses what it has printed."),
         env("PYTHONUNBUFFERED", "1"),
@@ -97,7 +99,7 @@ def _runtime(image: Image) -> list[str]:
 
 def _last(image: Image) -> list[str]:
     """Return what makes no layer, and the sources where they are no package."""
-    if image.kind == "jupyter":
+    if image.server:
         return [
             comment("Notebooks are saved where they stand, so they belong to the user."),
             "WORKDIR /work",

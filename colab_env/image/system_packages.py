@@ -9,7 +9,7 @@ from colab_env.image.tools import VENV
 _LIST = "/opt/run-time-packages.txt"
 _BUILD_ONLY = frozenset({"gcc", "g++", "clang", "make", "cmake", "ninja-build", "pkg-config", "build-essential", "git"})
 # What ldd prints, as patterns for dpkg: it knows files by /usr/lib where the loader has /lib.
-_OWNERS = "sed -n 's#^.*=> /\\(usr/\\)\\{0,1\\}\\(lib/[^ ]*\\) .*#*/\\2#p' /tmp/needed | sort -u > /tmp/files"
+_OWNERS = "sed -n 's#^.*=> /\\(usr/\\)\\{0,1\\}\\(lib/[^ ]*\\) .*#*/\\2#p' /tmp/needed > /tmp/files"
 _CACHE = Run(mounts=("type=cache,target=/var/cache/apt", "type=cache,target=/var/lib/apt"))
 
 
@@ -37,12 +37,12 @@ def find_needed_to_run(project: ImageProject) -> list[str]:
         return []
     needed = f"find {VENV} -name '*.so*' -type f -exec ldd {{}} + > /tmp/needed 2>/dev/null || true"
     owners = "xargs --no-run-if-empty dpkg-query --search < /tmp/files > /tmp/owners || true"
-    listed = f"cut --delimiter=: --fields=1 /tmp/owners | sort -u > {_LIST}"
+    listed = f"cut --delimiter=: --fields=1 /tmp/owners > {_LIST}"
     return [
         comment(
             "The libraries that run are those that the compiled files load, not the -dev packages that compiled them."
         ),
-        run([f"({needed})", _OWNERS, f"({owners})", listed]),
+        run([f"({needed})", _OWNERS, f"({owners})", listed, f"sort --unique --output={_LIST} {_LIST}"]),
     ]
 
 

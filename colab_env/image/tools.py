@@ -23,7 +23,7 @@ _PIP_CACHE = Run(
         "type=secret,id=netrc,target=/root/.netrc",
     )
 )
-_UV_CACHE = Run(
+UV_CACHE = Run(
     mounts=(
         "type=cache,target=/root/.cache/uv",
         "type=secret,id=uv.toml,target=/etc/uv/uv.toml",
@@ -105,7 +105,7 @@ class Uv:
             comment("A user who is not root can never write bytecode into the environment: it is made once, here."),
             env("UV_COMPILE_BYTECODE", "1"),
             comment("By content, not by time: the same packages are the same bytes in every build."),
-            env("PYC_INVALIDATION_MODE", "unchecked-hash"),
+            env("PYC_INVALIDATION_MODE", "UNCHECKED_HASH"),
         ]
         return [
             comment(
@@ -133,8 +133,8 @@ class Uv:
         return [
             comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
             copy(source, "./") if reads else recipe.copied(HASHED),
-            run([make, install], _UV_CACHE),
-            *_unhashed(recipe, f"uv pip install --python {VENV} --no-deps -r {UNHASHED}", _UV_CACHE, reads=reads),
+            run([make, install], UV_CACHE),
+            *_unhashed(recipe, f"uv pip install --python {VENV} --no-deps -r {UNHASHED}", UV_CACHE, reads=reads),
         ]
 
     def _sync(self, recipe: Recipe) -> list[str]:
@@ -149,12 +149,18 @@ class Uv:
             *(copy(f"{each}pyproject.toml", f"./{each}") for each in members),
             copy("uv.lock", "./"),
             env("UV_PROJECT_ENVIRONMENT", VENV),
-            run([" ".join(filter(None, [*words, package, *named]))], _UV_CACHE),
+            run([" ".join(filter(None, [*words, package, *named]))], UV_CACHE),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "uv build --wheel --out-dir /wheels"
-        return [run([f"{build} {shlex.quote(each)}" for each in recipe.wheels], _UV_CACHE)]
+        built = [f"{build} {shlex.quote(each)}" for each in recipe.wheels]
+        return [
+            comment(
+                "uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build."
+            ),
+            run([*built, "touch --date=@0 /wheels/*.whl"], UV_CACHE),
+        ]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
         mounts = (
@@ -169,7 +175,7 @@ class Uv:
             ),
             run(
                 [
-                    "PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=unchecked-hash \\\n    "
+                    "PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \\\n    "
                     + " ".join([*words, *recipe.wheel_names])
                 ],
                 Run(mounts=mounts),

@@ -104,9 +104,14 @@ def write(files: Mapping[Path, str], *, machine: Machine, project: Path, overwri
     return changed
 
 
+def head_of(path: Path) -> Head | None:
+    """Return the head of a file that `container write` wrote, or None for one of somebody else's."""
+    return Head.of(_text(path) or "")
+
+
 def is_ours(path: Path) -> bool:
     """Say whether `container write` wrote a file, and nobody has edited it since."""
-    head = Head.of(_text(path) or "")
+    head = head_of(path)
     return head is not None and not head.is_edited
 
 
