@@ -263,6 +263,13 @@ class LockFormat:
         """
         raise NotImplementedError
 
+    def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
+        """Return the same for every platform that the file was made for; `python` only helps to read it.
+
+        Nothing is editable. Raises as `export` does, and UsageError for a file that names no exact versions.
+        """
+        return self.export(lock, selection, python=python, machine=machine, editable=False)
+
     def sources(self, lock: LockFile) -> Sequence[Source]:
         """Return which packages come from an index of the project's own."""
         return ()

@@ -44,7 +44,7 @@ def as_utf8(content: bytes) -> bytes:
 
 def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
     """Return by name what the lines ask for under these markers; includes and other options are passed over."""
-    found = (_wanted(line, markers) for line in map(_plain, filter(str.strip, _logical_lines(text))) if line)
+    found = (_wanted(line, markers) for line in map(_plain, filter(str.strip, logical_lines(text))) if line)
     return {each.name: each for each in found if each is not None}
 
 
@@ -71,7 +71,7 @@ def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, b
 
 def requirements(text: str) -> list[tuple[str, Requirement]]:
     """Return the lines that name a distribution, each with what it asks for."""
-    lines = [(line, _requirement(_plain(line))) for line in _logical_lines(text) if line.strip()]
+    lines = [(line, _requirement(_plain(line))) for line in logical_lines(text) if line.strip()]
     return [(line, requirement) for line, requirement in lines if requirement is not None]
 
 
@@ -84,21 +84,22 @@ def pins(requirement: Requirement) -> list[str]:
 
 def without(text: str, names: Collection[str]) -> str:
     """Return the text without the lines that name one of these (normalized) distributions, hashes and all."""
-    kept = [line for line in _logical_lines(text) if not line.strip() or _name(_plain(line)) not in names]
+    kept = [line for line in logical_lines(text) if not line.strip() or _name(_plain(line)) not in names]
     return "".join(f"{line}\n" for line in kept)
 
 
 def hashes(text: str) -> dict[str, frozenset[str]]:
     """Return the hashes that the lines ask for, such as "sha256:9f86...", by normalized name."""
     found: dict[str, frozenset[str]] = {}
-    for line in _logical_lines(text):
+    for line in logical_lines(text):
         asked = frozenset(each.lower() for each in _HASH.findall(line))
         if asked and (name := _name(_plain(line))):
             found[name] = found.get(name, frozenset()) | asked
     return found
 
 
-def _logical_lines(text: str) -> list[str]:
+def logical_lines(text: str) -> list[str]:
+    """Return the lines of a requirements file, those that a backslash continues as one."""
     lines: list[list[str]] = []
     goes_on = False
     for line in text.splitlines():

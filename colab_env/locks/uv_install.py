@@ -83,10 +83,18 @@ class UvInstaller:
             return self.export(lock, python=python, options=["--script", script])
         return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
 
-    def compile(self, source: Path, *, python: Path, extras: Sequence[str] = (), text: str | None = None) -> str:
+    def compile(
+        self,
+        source: Path,
+        *,
+        python: Path,
+        extras: Sequence[str] = (),
+        text: str | None = None,
+        universal: bool = False,
+    ) -> str:
         """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format.
 
-        Where `text` is given, that is what the file says.
+        Where `text` is given, that is what the file says; `universal` resolves for every platform, with markers.
         """
         argv: list[str | Path] = [
             "pip",
@@ -96,6 +104,7 @@ class UvInstaller:
             "--generate-hashes",
             "--python",
             python,
+            *(["--universal"] if universal else []),
         ]
         named = (f"--extra={name}" for name in extras)
         return self._written([*argv, *named, "-" if text else source], cwd=source.parent, stdin=text)
