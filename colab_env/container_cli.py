@@ -25,6 +25,7 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
         return parser
 
     _add_write(add)
+    _add_build(add)
     _add_check(add)
 
 
@@ -39,6 +40,25 @@ def _add_write(add: Command) -> None:
     write.add_argument("--kind", choices=KINDS, default="auto", help="default: app for a package, else packages")
     write.add_argument("--tool", choices=TOOLS, default="uv", help="what installs in the build (default: uv)")
     write.add_argument("--output", "-o", metavar="DIR", help="write there, not into the project's directory")
+
+
+def _add_build(add: Command) -> None:
+    build = add(
+        "build",
+        "build the image itself, without an engine: as a file, or into a registry",
+        _build,
+        example="container build -o img.tar --base python:3.12-slim",
+    )
+    project_options(build)
+    build.add_argument("--output", "-o", metavar="FILE", help="the file, for `docker load`, `podman load` and skopeo")
+    build.add_argument("--push", metavar="NAME", help="the name in a registry, such as ghcr.io/me/app:1.0")
+    build.add_argument("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's)")
+    build.add_argument("--tag", metavar="NAME", help="the image's name in the file (default: the project's)")
+    build.add_argument("--sbom", metavar="FILE", help="write what is in it, as CycloneDX JSON")
+    build.add_argument(
+        "--no-compile", action="store_true", help="without .pyc: a smaller image that starts more slowly"
+    )
+    build.add_argument("--no-cache", action="store_true", help="use nothing that earlier builds have made")
 
 
 def _add_check(add: Command) -> None:
@@ -61,7 +81,11 @@ def project_options(parser: Any) -> None:
     parser.add_argument("--extras", metavar="NAME", action="append", help="an extra of the project; may be repeated")
     parser.add_argument("--groups", metavar="NAME", action="append", help="a dependency group; may be repeated")
     parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: the newest that fits)")
-    parser.add_argument("--base", metavar="IMAGE", help="the base image (default: python:VERSION-slim-bookworm)")
+    parser.add_argument(
+        "--base",
+        metavar="IMAGE",
+        help="the base image (default: python:VERSION-slim-bookworm); for `build` also oci:DIR or docker-archive:FILE",
+    )
 
 
 def project_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -81,3 +105,11 @@ def _check(arguments: argparse.Namespace) -> Any:
 
     options = {name: getattr(arguments, name) for name in ("project", "fix", "write")}
     return container.check(*arguments.dockerfiles, **options)
+
+
+def _build(arguments: argparse.Namespace) -> Any:
+    from colab_env import container
+
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("output", "push", "platform", "tag", "sbom")}
+    options |= {"compile": not arguments.no_compile, "cache": not arguments.no_cache}
+    return container.build(**project_arguments(arguments), **options)

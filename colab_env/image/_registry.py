@@ -96,7 +96,7 @@ class Registry:
         self._require(answer, 201, "it did not take the manifest")
 
     def _send(self, method: str, url: str, *, scope: str, **options: Any) -> requests.Response:
-        answer = self._request(method, url, **options)
+        answer: requests.Response = self._request(method, url, **options)
         if answer.status_code == 401:
             self._authorization = self._authorized(answer, scope)
             if hasattr(options.get("data"), "seek"):
@@ -194,9 +194,11 @@ class Registry:
         if answer.status_code == 200:  # somebody else answers, whatever is asked
             raise self._web_page(answer)
         if answer.status_code == 404 and status == 200:
-            raise UsageError(f"{otherwise}: {self.reference.registry} does not know it", hint="check name and tag")
+            msg = f"{otherwise}: {self.reference.registry} does not know it"
+            raise UsageError(msg, hint="check name and tag")
         if answer.status_code == 507:
-            raise DiskFullError(f"{self.reference.registry} has no space left", hint="make room there, or push elsewhere")
+            msg = f"{self.reference.registry} has no space left"
+            raise DiskFullError(msg, hint="make room there, or push elsewhere")
         msg = f"{otherwise}: {self.reference.registry} answers {answer.status_code} {answer.reason}"
         raise NetworkError(msg, hint="try again later; see whether the registry is well and the name is right")
 

@@ -26,6 +26,8 @@ class HashingFile:
         self._file = file
         self._sha256 = hashlib.sha256()
         self.size = 0
+        self.is_new = True
+        """Whether nothing of the same content was there."""
 
     def write(self, block: bytes) -> int:
         """Write all of it."""
@@ -33,6 +35,9 @@ class HashingFile:
         self._sha256.update(block)
         self.size += len(block)
         return len(block)
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed when it is complete."""
 
     @property
     def digest(self) -> str:
@@ -80,18 +85,21 @@ class LayerCache:
     @contextlib.contextmanager
     def writing(self) -> Iterator[HashingFile]:
         """Write a new blob, which is named by its digest when the block ends well."""
-        with _files.translate_os_errors(self.directory):
-            with tempfile.NamedTemporaryFile(prefix=_WORK, dir=self.directory / "blobs", delete=False) as file:
-                path = Path(file.name)
-                try:
-                    hashing = HashingFile(file)
-                    yield hashing
-                    file.flush()
-                    path.chmod(0o644)
-                    path.replace(self.path(hashing.digest))
-                except BaseException:
-                    path.unlink(missing_ok=True)
-                    raise
+        with (
+            _files.translate_os_errors(self.directory),
+            tempfile.NamedTemporaryFile(prefix=_WORK, dir=self.directory / "blobs", delete=False) as file,
+        ):
+            path = Path(file.name)
+            try:
+                hashing = HashingFile(file)
+                yield hashing
+                file.flush()
+                path.chmod(0o644)
+                hashing.is_new = not self.path(hashing.digest).is_file()
+                path.replace(self.path(hashing.digest))
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     def record(self, key: str) -> Any:
         """Return what is known by a key, or None."""
@@ -125,12 +133,3 @@ class LayerCache:
 def key_of(kind: str, *parts: Any) -> str:
     """Return the name of a record: what it is about, and a checksum of what it depends on."""
     return f"{kind}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
-
-
-def copy_stream(source: IO[bytes], target: Any, size: int) -> int:
-    """Copy up to `size` bytes, and return how many there were."""
-    left = size
-    while left and (block := source.read(min(left, _CHUNK))):
-        target.write(block)
-        left -= len(block)
-    return size - left

@@ -278,7 +278,8 @@ def _from_archive(name: str, rest: str) -> BaseImage:
     where, _, tag = rest.partition(":") if not Path(rest).exists() else (rest, "", "")
     path = _files.named_path(where)
     if not path.is_file():
-        raise UsageError(f"there is no archive {short(path)}", hint="make one with `docker save IMAGE -o FILE`")
+        msg = f"there is no archive {short(path)}"
+        raise UsageError(msg, hint="make one with `docker save IMAGE -o FILE`")
     try:
         with tarfile.open(path, "r:") as archive:
             members = {str(Path(*_normalized(Path(member.name).parts))): member for member in archive}

@@ -109,7 +109,11 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePy
     is_debians = prefix == own and b"dist-packages" in (tree.content(f"{own}/lib/python{minor[1]}/site.py") or b"")
     prefix = "usr/local" if is_debians else prefix
     site = f"{prefix}/lib/python{minor[1]}/{'dist-packages' if is_debians else 'site-packages'}"
-    sites = {site, f"{own}/lib/python{minor[1]}/site-packages", *(["usr/lib/python3/dist-packages"] if is_debians else [])}
+    sites = {
+        site,
+        f"{own}/lib/python{minor[1]}/site-packages",
+        *(["usr/lib/python3/dist-packages"] if is_debians else []),
+    }
     real_site = _real_parent(tree, site)
     return BasePython(
         executable=f"/{program if prefix == venv else real}",

@@ -90,4 +90,3 @@ def _login(entry: Any, path: Path) -> Login:
         identity_token=token if isinstance(token, str) else "",
         file=path,
     )
-

@@ -153,7 +153,9 @@ def chosen(content: bytes, wanted: Platform, *, name: str) -> Descriptor | None:
         ]
         # A layout of one image often says no platform.
         alone = [Descriptor.parsed(entry) for key, entry in entries if not key] if len(entries) == 1 else []
-        there = sorted({f"{key.get('os')}/{key.get('architecture')}" for key, _ in entries if key} - {"unknown/unknown"})
+        there = sorted(
+            {f"{key.get('os')}/{key.get('architecture')}" for key, _ in entries if key} - {"unknown/unknown"}
+        )
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise damaged(name, "its index cannot be read") from error
     if not fitting and not alone:

@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING
 
 from colab_env.image.reference import damaged
 
@@ -30,9 +30,12 @@ _HEADER = 64  # bytes of an ELF header
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One path: its kind, its mode and owner; `target` of a link, `content` where it may say something."""
+    """One path: `kind` is "file", "directory", "symlink", "hardlink" or "other".
 
-    kind: Literal["file", "directory", "symlink", "hardlink", "other"]
+    `target` is that of a link; `content` is there where it may say something.
+    """
+
+    kind: str
     mode: int
     uid: int
     gid: int
@@ -146,7 +149,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
-    kinds: list[tuple[bool, Literal["file", "directory", "symlink", "hardlink"]]] = [
+    kinds = [
         (member.isreg(), "file"),
         (member.isdir(), "directory"),
         (member.issym(), "symlink"),
