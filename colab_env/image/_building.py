@@ -208,17 +208,8 @@ class _Building:
         indexes = {name: value for name, value in where.items() if name.startswith("UV_") and "CACHE" not in name}
         key = key_of("wheels", _FORMAT, text, locked_wheels.platform_arguments(self._base), self._base.glibc, indexes)
         if (known := self._cache.record(key)) is None:
-            listed = self._work / "locked.txt"
-            listed.write_text(text)
             with _report.activity(f"Looking for the wheels of {short(self._project.request.project)}"):
-                wheels = locked_wheels.resolve(
-                    packages,
-                    self._base,
-                    installer=self._house.installer,
-                    python=self._house.python,
-                    directory=self._project.context,
-                    text_file=listed,
-                )
+                wheels = self._house.resolve(packages, directory=self._project.context, work=self._work)
             self._cache.remember(key, known := [asdict(wheel) for wheel in wheels])
         loose = sorted(each.name for each in packages.unhashed)
         if loose:

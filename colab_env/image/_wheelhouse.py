@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _process
-from colab_env.errors import CommandError
+from colab_env import _process, toml_text
+from colab_env.errors import CommandError, ProjectFileError
 from colab_env.image import locked_wheels
 from colab_env.image._layer import LayerFile
+from colab_env.locks import requirements_text
 from colab_env.locks.requirements_text import normalized
 from colab_env.locks.uv_install import translate_error
 
 if TYPE_CHECKING:
     from colab_env.image.base_python import BasePython
+    from colab_env.image.locked_wheels import LockedWheel
+    from colab_env.image.packages import LockedPackages
     from colab_env.locks.uv_install import UvInstaller
 
 # uv's own notes for the machine that it installs on.
 _NOTES = ("uv_cache.json", "uv_build.json")
+# It has no sources either: else uv leaves it to others what becomes of it.
+_NO_WHEEL = re.compile(r"Because ([\w.-]+)==(\S+) has no (?:usable )?wheels")
 _LARGEST_SCRIPT = 1 << 20
 # How installers write the first lines of a script: a plain one, and what a shell reads where the path is long.
 _FIRST_LINE = re.compile(rb"#![^\n]*\n|#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
@@ -53,6 +58,37 @@ class Wheelhouse:
     installer: UvInstaller
     python: Path
     compiler: Path | None
+
+    def resolve(self, packages: LockedPackages, *, directory: Path, work: Path) -> list[LockedWheel]:
+        """Return the wheel of every package that the base gets; relative paths start from `directory`.
+
+        uv asks the index, and nothing of a package is downloaded. Raises NoWheelError that names all without a wheel.
+        """
+        text, unfit = packages.requirements + packages.unhashed_requirements, dict[str, str]()
+        while (answer := self._resolved(text, directory, work, unfit)) is None:
+            text = requirements_text.without(text, unfit)
+        hashes = {normalized(name): set(each) for name, each in requirements_text.hashes(packages.hashed).items()}
+        versions = [f"{name} {version}" for name, version in unfit.items()]
+        try:
+            entries = toml_text.parsed(answer).get("packages", [])
+            return locked_wheels.chosen(entries, self.base, hashes=hashes, unfit=versions)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            msg = f"what uv says about the locked packages cannot be read: {error}"
+            raise ProjectFileError(msg, hint="`pip install -U uv`, then run it again") from error
+
+    def _resolved(self, text: str, directory: Path, work: Path, unfit: dict[str, str]) -> str | None:
+        """Return uv's answer, or None where it names a package without a wheel, which then is in `unfit`."""
+        listed = work / "locked.txt"
+        listed.write_text(text)
+        arguments: list[str | Path] = [*locked_wheels.platform_arguments(self.base), "--no-deps", listed]
+        try:
+            return self.installer.resolve(arguments, known="", python=self.python, cwd=directory)
+        except CommandError as error:
+            named = _NO_WHEEL.search(" ".join(" ".join(error.lines).split()))
+            if named is None or normalized(named[1]) in unfit:
+                raise
+            unfit[normalized(named[1])] = named[2]
+            return None
 
     def install(self, requirements: Sequence[str], root: Path, *, hashed: bool) -> list[InstalledDistribution]:
         """Install exactly these lines below a new directory, and return what there is then, in order of names."""

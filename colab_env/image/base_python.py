@@ -91,8 +91,8 @@ def search_path(config: dict[str, Any]) -> str:
 
 def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePython:
     """Find the Python that an image's PATH leads to. Raises BaseImageError where no wheels can be put beside it."""
-    given, program = _python(tree, name, path)
-    real = tree.real(program) or program
+    given = _python(tree, name, path)
+    real = tree.real(given) or given
     minor = _PROGRAM.fullmatch(posixpath.basename(real))
     head = tree.content(real) or b""
     if minor is None or not head.startswith(b"\x7fELF"):
@@ -104,7 +104,8 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePy
     glibc = _glibc(tree, name)
     venv = posixpath.dirname(posixpath.dirname(given))
     own = posixpath.dirname(posixpath.dirname(real))
-    prefix = venv if tree.get(f"{venv}/pyvenv.cfg") else own
+    is_venv = tree.get(f"{venv}/pyvenv.cfg") is not None
+    prefix = venv if is_venv else own
     # Debian's own Python leaves what others install to /usr/local, in a directory of another name.
     is_debians = prefix == own and b"dist-packages" in (tree.content(f"{own}/lib/python{minor[1]}/site.py") or b"")
     prefix = "usr/local" if is_debians else prefix
@@ -116,7 +117,7 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePy
     }
     real_site = _real_parent(tree, site)
     return BasePython(
-        executable=f"/{program if prefix == venv else real}",
+        executable=f"/{given if is_venv else real}",
         version=_version(tree, own, minor[1]),
         machine=platform.machine,
         glibc=glibc,
@@ -133,13 +134,13 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePy
     )
 
 
-def _python(tree: RootFS, name: str, path: str) -> tuple[str, str]:
-    """Return where PATH leads to, and that without the links of the directories in front of it."""
+def _python(tree: RootFS, name: str, path: str) -> str:
+    """Return the path of the program that PATH leads to, which may be a link. Raises BaseImageError."""
     for directory in path.split(":"):
         for program in ("python3", "python"):
             given = posixpath.join(directory.strip("/"), program)
             if (entry := tree.get(given)) is not None and entry.kind == "file":
-                return given, given
+                return given
     if any(_MUSL.fullmatch(posixpath.basename(each)) for each in tree.children("lib")):
         raise _musl(name)
     msg = f"{name} has no Python on its PATH ({path})"

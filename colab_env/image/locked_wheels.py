@@ -5,13 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from colab_env import toml_text
-from colab_env.errors import NoWheelError, ProjectFileError
-from colab_env.locks import requirements_text
+from colab_env.errors import NoWheelError
 from colab_env.locks.requirements_text import normalized
 
 if TYPE_CHECKING:
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
 
     from colab_env.image.base_python import BasePython
     from colab_env.image.packages import LockedPackages
-    from colab_env.locks.uv_install import UvInstaller
 
 # The minor versions of glibc that uv knows a platform of.
 _OF_UV = (17, 28, *range(31, 41))
@@ -56,30 +52,6 @@ def platform_arguments(base: BasePython) -> list[str]:
     return ["--python-platform", f"{base.machine}-manylinux_2_{fitting[-1]}", "--python-version", base.version]
 
 
-def resolve(
-    packages: LockedPackages,
-    base: BasePython,
-    *,
-    installer: UvInstaller,
-    python: Path,
-    directory: Path,
-    text_file: Path,
-) -> list[LockedWheel]:
-    """Return the wheel of every package that a base gets, in order; `text_file` has the requirements in pip's format.
-
-    Raises NoWheelError that names every package without one, before anything of them is downloaded.
-    """
-    arguments: list[str | Path] = [*platform_arguments(base), "--no-deps", text_file]
-    text = installer.resolve(arguments, known="", python=python, cwd=directory)
-    hashes = requirements_text.hashes(packages.hashed)
-    try:
-        entries = toml_text.parsed(text).get("packages", [])
-        return chosen(entries, base, hashes={normalized(name): set(each) for name, each in hashes.items()})
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        msg = f"what uv says about the locked packages cannot be read: {error}"
-        raise ProjectFileError(msg, hint="`colab-env upgrade` or `pip install -U uv`, then run it again") from error
-
-
 def require_buildless(packages: LockedPackages) -> None:
     """Raise NoWheelError for packages that can only be built: from git, or from a directory."""
     lines = [f"{each.name}: {_BUILDS[each.kind]}" for each in packages.unhashed if each.kind in _BUILDS]
@@ -87,14 +59,16 @@ def require_buildless(packages: LockedPackages) -> None:
         raise _no_wheels(lines)
 
 
-def chosen(entries: Sequence[Any], base: BasePython, *, hashes: dict[str, set[str]]) -> list[LockedWheel]:
+def chosen(
+    entries: Sequence[Any], base: BasePython, *, hashes: dict[str, set[str]], unfit: Sequence[str] = ()
+) -> list[LockedWheel]:
     """Choose among the files of a pylock.toml's packages as installers do: the first tag of the base's that one has.
 
-    A file whose hash is not locked is none. Raises NoWheelError.
+    A file whose hash is not locked is none. Raises NoWheelError; `unfit` are packages that are known to have no wheel.
     """
     ranks = {tag: rank for rank, tag in enumerate(tags(base))}
     wheels: list[LockedWheel] = []
-    lacking: list[str] = []
+    lacking = [f"{name}: {_why([], base)}" for name in unfit]
     for entry in entries:
         files = [entry["archive"]] if "archive" in entry else entry.get("wheels", [])
         locked = hashes.get(normalized(entry["name"]))
@@ -121,7 +95,10 @@ def _no_wheels(lines: list[str]) -> NoWheelError:
 
 def _why(offered: list[LockedWheel], base: BasePython) -> str:
     if not offered:
-        return "it has no wheel that the lock file names, only sources: a compiler, and its headers and libraries, build it"
+        return (
+            f"it has no locked wheel for Python {base.minor} on {base.machine} with glibc 2.{base.glibc}; "
+            "sources need a compiler, and the headers and libraries that they name"
+        )
     listed = ", ".join(sorted(wheel.file for wheel in offered)[:3])
     return f"it has {listed}, none for Python {base.minor} on {base.machine} with glibc 2.{base.glibc}"
 

@@ -77,6 +77,10 @@ class RootFS:
             if entry.kind != "directory" and self._is_directory(path):
                 self._remove(path)
         self._entries |= new
+        # Not every tool writes the directories that a file is in.
+        for parent in {posixpath.dirname(path) for path in new} - {""}:
+            for above in _parents(parent):
+                self._entries.setdefault(above, Entry(kind="directory", mode=0o755, uid=0, gid=0))
 
     def get(self, path: str) -> Entry | None:
         """Return what is at a path, links followed; None where nothing is, or a link leads nowhere."""
