@@ -19,6 +19,8 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     def add(name: str, text: str, do: Command, *, example: str) -> argparse.ArgumentParser:
         def run(arguments: argparse.Namespace) -> int:
             value = do(arguments)
+            if value is None:
+                return 0
             return int(shown(value, arguments)) or int(getattr(value, "exit_code", 0))
 
         parser: argparse.ArgumentParser = command(containers, name, text, run, example=f"colab-env {example}")
@@ -39,6 +41,9 @@ def _add_write(add: Command) -> None:
     project_options(write)
     write.add_argument("--kind", choices=KINDS, default="auto", help="default: app for a package, else packages")
     write.add_argument("--tool", choices=TOOLS, default="uv", help="what installs in the build (default: uv)")
+    told = "make no bytecode: a smaller image, and slower starts"
+    write.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
+    write.add_argument("--overwrite", action="store_true", help="replace files that somebody else wrote, or has edited")
     write.add_argument("--output", "-o", metavar="DIR", help="write there, not into the project's directory")
 
 
@@ -55,9 +60,8 @@ def _add_build(add: Command) -> None:
     build.add_argument("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's)")
     build.add_argument("--tag", metavar="NAME", help="the image's name in the file (default: the project's)")
     build.add_argument("--sbom", metavar="FILE", help="write what is in it, as CycloneDX JSON")
-    build.add_argument(
-        "--no-compile", action="store_true", help="without .pyc: a smaller image that starts more slowly"
-    )
+    told = "make no bytecode: a smaller image, and slower starts"
+    build.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
     build.add_argument("--no-cache", action="store_true", help="use nothing that earlier builds have made")
 
 
@@ -78,8 +82,8 @@ def project_options(parser: Any) -> None:
     """Add the options that say what goes into an image."""
     parser.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
     parser.add_argument("--lock", metavar="FILE", help="the lock file (default: the one that the project has)")
-    parser.add_argument("--extras", metavar="NAME", action="append", help="an extra of the project; may be repeated")
-    parser.add_argument("--groups", metavar="NAME", action="append", help="a dependency group; may be repeated")
+    parser.add_argument("--extra", metavar="NAME", action="append", help="an extra of the project; may be repeated")
+    parser.add_argument("--group", metavar="NAME", action="append", help="a dependency group; may be repeated")
     parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: the newest that fits)")
     parser.add_argument(
         "--base",
@@ -90,14 +94,16 @@ def project_options(parser: Any) -> None:
 
 def project_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `project_options` read, as keyword arguments."""
-    return {name: getattr(arguments, name) for name in ("project", "lock", "extras", "groups", "python", "base")}
+    named = {name: getattr(arguments, name) for name in ("project", "lock", "python", "base")}
+    return {**named, "extras": arguments.extra, "groups": arguments.group}
 
 
 def _write(arguments: argparse.Namespace) -> Any:
     from colab_env import container
 
-    options = {name: getattr(arguments, name) for name in ("kind", "tool", "output")}
-    return container.write(**project_arguments(arguments), **options)
+    options = {name: getattr(arguments, name) for name in ("kind", "tool", "output", "compile_bytecode", "overwrite")}
+    result = container.write(**project_arguments(arguments), **options)
+    return result if arguments.json else None  # without --json the screen has shown its line
 
 
 def _check(arguments: argparse.Namespace) -> Any:
@@ -111,5 +117,6 @@ def _build(arguments: argparse.Namespace) -> Any:
     from colab_env import container
 
     options: dict[str, Any] = {name: getattr(arguments, name) for name in ("output", "push", "platform", "tag", "sbom")}
-    options |= {"compile": not arguments.no_compile, "cache": not arguments.no_cache}
-    return container.build(**project_arguments(arguments), **options)
+    options |= {"compile_bytecode": arguments.compile_bytecode, "cache": not arguments.no_cache}
+    result = container.build(**project_arguments(arguments), **options)
+    return result if arguments.json else None  # without --json the screen has shown its line

@@ -23,7 +23,7 @@ from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
-    *("register_kernel", "remove_kernel", "switch", "restore", "add"),
+    *("register_kernel", "remove_kernel", "switch", "restore", "add", "container_write"),
 )
 INCOMPLETE = 27  # the command's exit code when something is left
 # The download caches that the first version recorded: other tools may have filled them meanwhile.

@@ -524,7 +524,7 @@ def test_pyc_files_are_never_checked_against_their_sources(app: Path, base: Path
         content = file_of(output, name)
         assert int.from_bytes(content[4:8], "little") == 0b01  # PEP 552: by hash, unchecked
         assert str(tmp_path).encode() not in content
-    without = build(app, directory, tmp_path / "other.tar", compile=False)
+    without = build(app, directory, tmp_path / "other.tar", compile_bytecode=False)
     assert not any(name.endswith(".pyc") for name in without)
 
 

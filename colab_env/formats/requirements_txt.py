@@ -51,7 +51,7 @@ class RequirementsTxt(LockFormat):
         if listed and all("--hash" in line for line, _ in listed) and len(self.inputs(lock)) == 1:
             return lock.text
         installer = installing.installer(machine, pyproject=lock.pyproject)
-        return installer.compile(lock.path, python=python, text=_other(lock), universal=True)
+        return installer.compile(lock.path, python=python, text=_other(lock), options=("--universal",))
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         locked = requirements_text.hashes("\n".join(each.decode(errors="replace") for _, each in self.inputs(lock)))

@@ -307,9 +307,8 @@ class _Building:
         return layer
 
     def _command(self) -> tuple[str, ...]:
-        scripts = self._project.scripts
-        name = self._project.name if self._project.name in scripts else scripts[0] if len(scripts) == 1 else None
-        return (f"{self._base.scripts}/{name}",) if name else ()
+        scripts, name = self._project.scripts, self._project.name
+        return (f"{self._base.scripts}/{name if name in scripts else scripts[0]}",) if scripts else ()
 
     def _labels(self) -> dict[str, str]:
         project = self._project

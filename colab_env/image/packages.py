@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from colab_env import system
 from colab_env.errors import NoSuchPythonError, UsageError
 from colab_env.locks import requirements_text
+from colab_env.pyproject import Pyproject
 from colab_env.request import Request
 from colab_env.results import short
 
@@ -70,7 +71,7 @@ def read(request: Request, context: Path) -> LockedPackages:
     Raises what `LockFormat.export_universal` raises, and UsageError for what lies outside of the build context.
     """
     lock = request.lock
-    text = lock.format.export_universal(lock, request.selection, python=_reader(request), machine=request.machine)
+    text = lock.format.export_universal(lock, request.selection, python=reader(request), machine=request.machine)
     return parsed(text, directory=lock.directory, context=context, project=request.project)
 
 
@@ -84,7 +85,7 @@ def parsed(text: str, *, directory: Path, context: Path, project: Path) -> Locke
             indexes.append(f"{found[1]} {found[2]}")
         elif line.startswith(("--", "-c ", "-r ")):
             continue
-        elif "--hash" in line:
+        elif "--hash" in line and not line.startswith(("./", "../", "/", "file:")):
             hashed.append(line)
         else:
             each = _unhashed(line, directory=directory, context=context)
@@ -122,6 +123,10 @@ def _unhashed(line: str, *, directory: Path, context: Path) -> Unhashed:
     path = _inside(target, directory=directory, context=context)
     kind = "file" if (context / path).is_file() else "directory"
     marker = f" {named[3].strip()}" if named and named[3].strip() else ""
+    if kind == "directory" and not name:
+        pyproject = Pyproject.read(context / path)
+        told = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
+        name = requirements_text.normalized(told) if isinstance(told, str) else ""
     return Unhashed(name=name or path.name, kind=kind, line=f"./{path.as_posix()}{marker}", path=path)
 
 
@@ -140,7 +145,7 @@ def _inside(target: str, *, directory: Path, context: Path) -> Path:
         raise UsageError(msg, hint=hint) from None
 
 
-def _reader(request: Request) -> Path:
+def reader(request: Request) -> Path:
     """Return a Python that the lock file's tool can resolve for; the machine's own where none fits."""
     if request.recorded_python is not None and request.recorded_python.path.is_file():
         return request.recorded_python.path

@@ -90,11 +90,14 @@ class UvInstaller:
         python: Path,
         extras: Sequence[str] = (),
         text: str | None = None,
-        universal: bool = False,
+        options: Sequence[str] = (),
+        constraints: str = "",
+        known: str = "",
     ) -> str:
         """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format.
 
-        Where `text` is given, that is what the file says; `universal` resolves for every platform, with markers.
+        Where `text` is given, that is what the file says. `constraints` and `known`, an earlier answer whose versions are
+        preferred, are such texts too; `options` are those of `uv pip compile`.
         """
         argv: list[str | Path] = [
             "pip",
@@ -104,10 +107,14 @@ class UvInstaller:
             "--generate-hashes",
             "--python",
             python,
-            *(["--universal"] if universal else []),
+            *options,
+            *(f"--extra={name}" for name in extras),
         ]
-        named = (f"--extra={name}" for name in extras)
-        return self._written([*argv, *named, "-" if text else source], cwd=source.parent, stdin=text)
+        with _files.private_directory(self.scratch) as place:
+            if constraints:
+                _files.write_text(place / "constraints.txt", constraints)
+                argv += ["--constraint", place / "constraints.txt"]
+            return self._written([*argv, "-" if text else source], cwd=source.parent, stdin=text, known=known)
 
     def resolve(self, arguments: Sequence[str | Path], *, known: str, python: Path, cwd: Path) -> str:
         """Return as pylock.toml what a project comes to for a Python; the versions in `known`, such a text, are preferred.
@@ -176,12 +183,20 @@ class UvInstaller:
         wheels.forget(names, uv=self.program, environ=self.environ)
 
     def _written(
-        self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None, stdin: str | None = None
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path,
+        log: str | None = None,
+        stdin: str | None = None,
+        known: str = "",
     ) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
         environ = {**self.environ, **({"RUST_LOG": log} if log else {})}
         with _files.private_directory(self.scratch) as place:
             target = place / "requirements.txt"
+            if known:
+                _files.write_text(target, known)
             try:
                 _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd, stdin=stdin)
             except CommandError as error:
