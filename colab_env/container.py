@@ -1,4 +1,4 @@
-"""Take a project home as a container image: write the files that build it or build it without an engine, and check those that are there."""
+"""Take a project home as a container image: write the files that build it, build it without an engine, check what is there."""
 
 from __future__ import annotations
 
@@ -106,8 +106,9 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
 
     `base` is the name of an image in a registry, `oci:DIR` or `docker-archive:FILE`; `platform` is "linux/amd64" or
     "linux/arm64", by default this machine's. The file is one that `docker load`, `podman load` and `skopeo` take, with the
-    image under the name `tag`; `sbom` gets a list of what is in it, as CycloneDX JSON. Without `compile_bytecode` no `.pyc` are made;
-    without `cache` nothing of earlier builds is used. The same project, lock file and base give the same image everywhere.
+    image under the name `tag`; `sbom` gets a list of what is in it, as CycloneDX JSON. Without `compile_bytecode` no `.pyc`
+    are made; without `cache` nothing of earlier builds is used. The same project, lock file and base give the same image
+    everywhere.
 
     Raises UsageError, MissingStepError, LockMismatchError, NoWheelError, BaseImageError, RegistryLoginError, NetworkError,
     HashMismatchError, NotOursError, DiskFullError, BuildError; then nothing is under the name `output`.
