@@ -1,4 +1,4 @@
-"""Take a project home as a container image: write the files that build it, and check those that are there."""
+"""Take a project home as a container image: write the files that build it, build it without an engine, check what is there."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from colab_env.results import short
 from colab_env.step import changing, project_lock
 
 if TYPE_CHECKING:
+    from colab_env.image._building import BuildResult
     from colab_env.image.writing import WriteResult
 
 _LARGEST = 2_000_000  # bytes of a Dockerfile
@@ -84,6 +85,66 @@ def write(
         run=_run_command(model, kind),
         notes=(*request.notes(), *request.selection.notes, *_notes(model, survey)),
     )
+    _report.keep(repr(result))
+    return result
+
+
+def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
+    project: str | Path = ".",
+    *,
+    output: str | Path | None = None,
+    push: str | None = None,
+    base: str | None = None,
+    platform: str | None = None,
+    tag: str | None = None,
+    sbom: str | Path | None = None,
+    compile_bytecode: bool = True,
+    cache: bool = True,
+    python: str | None = None,
+    lock: str | Path | None = None,
+    extras: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> BuildResult:
+    """Build the image of a project without an engine: into the file `output`, to the registry's name `push`, or both.
+
+    `base` is the name of an image in a registry, `oci:DIR` or `docker-archive:FILE`; `platform` is "linux/amd64" or
+    "linux/arm64", by default this machine's. The file is one that `docker load`, `podman load` and `skopeo` take, with the
+    image under the name `tag`; `sbom` gets a list of what is in it, as CycloneDX JSON. Without `compile_bytecode` no `.pyc`
+    are made; without `cache` nothing of earlier builds is used. The same project, lock file and base give the same image
+    everywhere.
+
+    Raises UsageError, MissingStepError, LockMismatchError, NoWheelError, BaseImageError, RegistryLoginError, NetworkError,
+    HashMismatchError, NotOursError, DiskFullError, BuildError; then nothing is under the name `output`.
+    """
+    from colab_env import caches
+    from colab_env.image import _building
+    from colab_env.image._store import LayerCache
+    from colab_env.image.reference import ImageReference, Platform
+    from colab_env.step import changing
+
+    if output is None and push is None:
+        msg = "an image has to go somewhere"
+        raise UsageError(msg, hint="give -o FILE, or --push NAME")
+    machine = Machine.detect()
+    limit = caches.limit(machine)
+    chosen = Platform.parsed(platform)
+    target = None if push is None else ImageReference.parsed(push)
+    request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
+    if request.lock.format.missing_tool(machine):
+        steps.install_poetry()
+    model = image_project.read(request, base=base)
+    options = _building.BuildOptions(
+        platform=chosen,
+        tag=tag or f"{model.name}:latest",
+        output=None if output is None else _files.named_path(output).absolute(),
+        push=target,
+        sbom=None if sbom is None else _files.named_path(sbom).absolute(),
+        compile=compile_bytecode,
+        fresh=not cache,
+    )
+    with _report.screen(), changing("container", machine):
+        result = _building.build(model, options, machine=machine)
+    LayerCache(machine.data / "images").prune(limit)
     _report.keep(repr(result))
     return result
 

@@ -27,6 +27,7 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
         return parser
 
     _add_write(add)
+    _add_build(add)
     _add_check(add)
 
 
@@ -44,6 +45,24 @@ def _add_write(add: Command) -> None:
     write.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
     write.add_argument("--overwrite", action="store_true", help="replace files that somebody else wrote, or has edited")
     write.add_argument("--output", "-o", metavar="DIR", help="write there, not into the project's directory")
+
+
+def _add_build(add: Command) -> None:
+    build = add(
+        "build",
+        "build the image itself, without an engine: as a file, or into a registry",
+        _build,
+        example="container build -o img.tar --base python:3.12-slim",
+    )
+    project_options(build)
+    build.add_argument("--output", "-o", metavar="FILE", help="the file, for `docker load`, `podman load` and skopeo")
+    build.add_argument("--push", metavar="NAME", help="the name in a registry, such as ghcr.io/me/app:1.0")
+    build.add_argument("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's)")
+    build.add_argument("--tag", metavar="NAME", help="the image's name in the file (default: the project's)")
+    build.add_argument("--sbom", metavar="FILE", help="write what is in it, as CycloneDX JSON")
+    told = "make no bytecode: a smaller image, and slower starts"
+    build.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
+    build.add_argument("--no-cache", action="store_true", help="use nothing that earlier builds have made")
 
 
 def _add_check(add: Command) -> None:
@@ -66,7 +85,11 @@ def project_options(parser: Any) -> None:
     parser.add_argument("--extra", metavar="NAME", action="append", help="an extra of the project; may be repeated")
     parser.add_argument("--group", metavar="NAME", action="append", help="a dependency group; may be repeated")
     parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: the newest that fits)")
-    parser.add_argument("--base", metavar="IMAGE", help="the base image (default: python:VERSION-slim-bookworm)")
+    parser.add_argument(
+        "--base",
+        metavar="IMAGE",
+        help="the base image (default: python:VERSION-slim-bookworm); for `build` also oci:DIR or docker-archive:FILE",
+    )
 
 
 def project_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -88,3 +111,12 @@ def _check(arguments: argparse.Namespace) -> Any:
 
     options = {name: getattr(arguments, name) for name in ("project", "fix", "write")}
     return container.check(*arguments.dockerfiles, **options)
+
+
+def _build(arguments: argparse.Namespace) -> Any:
+    from colab_env import container
+
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("output", "push", "platform", "tag", "sbom")}
+    options |= {"compile_bytecode": arguments.compile_bytecode, "cache": not arguments.no_cache}
+    result = container.build(**project_arguments(arguments), **options)
+    return result if arguments.json else None  # without --json the screen has shown its line
