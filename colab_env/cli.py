@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_env import env_cli, step_cli
+from colab_env import env_cli, native_cli, step_cli
 
 _EPILOG = """\
 examples:
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_notebook(commands)
     _add_badge(commands)
     env_cli.add_commands(commands, _command, shown=_shown)
+    native_cli.add_commands(commands, _command, shown=_shown)
     return parser
 
 
