@@ -1,0 +1,171 @@
+"""Which lines say that it failed for something that no package of the system cures, and what does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from colab_env.native_need.log_lines import Line
+from colab_env.native_need.missing import OtherKind
+from colab_env.native_need.rules import FATAL, TRIED
+
+ADVICE: dict[OtherKind, str] = {
+    "no-wheel": "take a version of the package that has a file for this Python and machine, or another Python",
+    "build-requirement": "its build needs a Python package: add it to [build-system] requires, or install it and turn build isolation off",
+    "source-mismatch": "its source does not fit this Python, compiler or build tool: take a newer version of it, or an older Python",
+    "library-version": "the library is there in a version that does not fit: take the version of the package that fits it",
+    "hash": "a file is not the one that was locked: lock anew, or empty the cache and the mirror that gave it",
+    "conflict": "the versions that are asked for exclude each other: loosen one of them, or lock anew",
+    "network": "the network, a proxy or the index failed: try again, or check the address and the proxy",
+    "memory": "there was not enough memory: use fewer jobs at once (MAX_JOBS=1, MAKEFLAGS=-j1), or a larger machine",
+    "disk": "the disk is full: free some space, then run it again",
+    "driver": "this comes with the driver of the graphics card or with its vendor's packages, not with the distribution",
+    "display": "there is no screen here: choose a backend without one (MPLBACKEND=Agg, QT_QPA_PLATFORM=offscreen), or run it under xvfb-run",
+    "credentials": "the server did not accept who asked: check the token, the key or the rights",
+    "permission": "this account may not write or run that: choose another directory, or another account",
+    "tests": "a test failed: what it tests is the cause",
+    "python-module": "a Python package is not installed: put it into the project's dependencies",
+    "own-code": "the error is raised by Python code, not by a missing part of the system: read the last lines of the traceback",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OtherHit:
+    """One line that names another cause."""
+
+    kind: OtherKind
+    line: Line
+    degree: int
+
+
+_Row = tuple[OtherKind, int, tuple[str, ...]]
+_ROWS: tuple[_Row, ...] = (
+    ("disk", FATAL, ("No space left on device", "Disk quota exceeded", "ENOSPC", "disk is full")),
+    ("memory", FATAL, (
+        "Killed signal terminated program", "internal compiler error: Killed", "virtual memory exhausted", "Cannot allocate memory",
+        "signal: 9, SIGKILL", "std::bad_alloc", "<Signals.SIGKILL: 9>", "CUDA out of memory", "OutOfMemoryError", "out of memory",
+        "MemoryError", "can't allocate memory", "Unable to allocate ", "exit code 137", "exit code: 137", "exit status 137", "code: 137",
+        "Out of memory", "OOMKilled", "Error 137", "LLVM ERROR: out of memory",
+    )),
+    ("hash", FATAL, (
+        "DO NOT MATCH THE HASHES", "Hash mismatch for", "hash mismatch", "Hash mismatch", "Invalid hashes (", "--require-hashes mode",
+        "checksum mismatch", "Hash Sum mismatch", "Got        ", "HashMismatch", "hashes are invalid", "not match any of the archive hashes",
+        "checksum for ", "wrong checksum",
+    )),
+    ("conflict", FATAL, (
+        "ResolutionImpossible", "conflicting dependencies", "No solution found when resolving", "version solving failed",
+        "UnsatisfiableError", "changed significantly since", "needs to be updated", "dependency resolver does not currently",
+        "requirements are unsatisfiable", "which is incompatible", "ResolutionTooDeep", "is incompatible with", "SolverProblemError",
+        "conflicts with the following", "unsatisfiable requirements", "conflict with the backend dependencies",
+    )),
+    ("no-wheel", FATAL, (
+        "No matching distribution found", "Could not find a version that satisfies", "is not a supported wheel on this platform",
+        "requires a different Python", "has no wheels with a matching", "doesn't have a source distribution or wheel",
+        "no source distribution", "Unable to find installation candidates", "no wheels are available", "Requires-Python", "no usable wheels",
+        "does not satisfy Python", "current Python version", "Cannot install on Python version", "requires Python",
+        "is not supported on Python", "Python version not supported", "not support Python", "only supports Python",
+    )),
+    ("credentials", FATAL, (
+        "Authentication failed", "could not read Username", "Permission denied (publickey)", "Host key verification failed",
+        "401 Unauthorized", "401 Client Error", "403 Forbidden", "403 Client Error", "Invalid username or password", "Bad credentials",
+        "terminal prompts disabled", "401 Error", "403 Error", "HTTP status client error (401", "HTTP status client error (403",
+        "401, message", "GatedRepoError", "NoCredentialsError", "authentication required", "could not read Password",
+    )),
+    ("network", FATAL, (
+        "Temporary failure in name resolution", "Name or service not known", "Could not resolve host", "Connection refused",
+        "Network is unreachable", "Max retries exceeded", "Failed to establish a new connection", "CERTIFICATE_VERIFY_FAILED",
+        "Failed to fetch", "error sending request for url", "Read timed out", "ConnectTimeout", "ReadTimeout", "ProxyError", "dns error",
+        "502 Bad Gateway", "503 Service Unavailable", "504 Gateway", "failed to download from", "Connection reset by peer",
+        "Connection aborted", "Connection timed out", "getaddrinfo", "RemoteDisconnected", "IncompleteRead", "unable to access 'http",
+        "Tunnel connection failed", "certificate verify failed", "SSL: ", "Could not fetch URL", "All attempts to connect to",
+        "HTTP error 404", "404 Client Error", "HTTP Error 404", "HTTP error 5", "429 Too Many", "spurious network error", "Could not connect",
+        "timed out", "No route to host", "failed to lookup address", "Failed to download", "peer closed connection", "URLError",
+    )),
+    ("driver", FATAL, (
+        "Found no NVIDIA driver", "CUDA driver version is insufficient", "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device",
+        "NVML Shared Library Not Found", "CUDA_HOME environment variable is not set", "not compiled with CUDA enabled", "nvidia-smi",
+        "CUDA_HOME", "nvcc", "PLATFORM_NOT_FOUND_KHR", "No CUDA GPUs are available", "CUDA error", "No CUDA runtime is found",
+        "Failed to find CUDA", "Could NOT find CUDA", "CUDA_TOOLKIT_ROOT_DIR", "CMAKE_CUDA_COMPILER", "CUDA Toolkit not found",
+        "cudaErrorInsufficientDriver", "cudaGetDeviceCount", "ROCM_HOME", "NVIDIA driver", "No supported GPU", "CUDAToolkit",
+    )),
+    ("display", FATAL, (
+        "couldn't connect to display", "could not connect to display", "no display name and no $DISPLAY", "cannot connect to X server",
+        "NoSuchDisplayException", "Cannot connect to \"None\"", "DISPLAY environment variable is missing", "no $DISPLAY",
+        "cannot open display", "Can't connect to display", "Cannot load backend", "headless is running", "Can't open display",
+        "unable to open display", "XOpenDisplay", "Could not initialize GLX", "DisplayNameError", "Authorization required, but no auth",
+        "video device", "no available video", "Unable to open X display", "Missing X server", "DISPLAY variable", "Failed to connect to Mir",
+    )),
+    ("tests", FATAL, ("short test summary info", "FAILED (failures=", "FAILED (errors=", "FAILED tests/", "FAILED test_", "= FAILURES =")),
+    ("library-version", FATAL, (
+        "GLIBCXX_", "GLIBC_", "CXXABI_", "Invalid version, need", "has version '", "' but version of ", "but need: ", "is too old",
+        "is required, but only", "only found unsuitable version", "or newer is required", "or higher is required", "version mismatch",
+        "or later is required", "could not be satisfied", "Unsupported version of", "requires GDAL version", "at least version",
+        "required version is", "is not compatible with", "incompatible version", "or greater is required",
+    )),
+    ("build-requirement", FATAL, (
+        "BackendUnavailable", "Cannot import 'setuptools", "Cannot import '", "invalid command 'bdist_wheel'", "Missing build dependencies",
+        "build dependencies for", "No module named pip", "could not import build backend", "Failed to resolve requirements from",
+        "Failed to install requirements from `build-system", "Cannot import `",
+    )),
+    ("source-mismatch", FATAL, (
+        "Cython.Compiler", "Error compiling Cython file", "has no member named", "implicit declaration of function", "unknown type name",
+        "incompatible pointer", "too few arguments to function", "too many arguments to function", "undeclared", "was not declared in",
+        "static assertion failed", "conflicting types for", "incomplete typedef", "incomplete type", "use_2to3 is invalid", "setup command:",
+        "numpy.dtype size changed", "compiled using NumPy 1.x", "_ARRAY_API not found", "undefined symbol", "error[E", "could not compile `",
+        "newer than PyO3's maximum", "PyO3's minimum", "cannot be built because it requires rustc", "is required to use feature",
+        "edition2024", "edition2021", "requires rustc", "older version of Rust", "newer version of Cargo", "Unsupported compiler",
+        "unrecognized command-line option", "unrecognized command line option", "CMake < 3.5 has been removed", "Compatibility with CMake",
+        "no member named", "invalid conversion from", "no matching function for call", "expected ‘", "lvalue required", "redefinition of",
+        "undefined reference to", "multiple definition of", "incompatible types", "error: expected", "invalid use of", "cannot convert",
+        "has no attribute", "is not a member of", "Missing parentheses in call", "pyproject.toml` is not valid", "invalid pyproject.toml",
+        "undefined type", "assignment to expression", "numpy.distutils", "SyntaxError:", "cannot import name", "template argument",
+        "binary incompatibility", "invalid command", "Microsoft Visual C++", "No module named 'distutils'", "No module named 'imp'",
+        "not a valid", "Python 2", "no member ‘", "PyObject", "feature has been removed", "panicked at", "has been removed in",
+    )),
+    ("permission", FATAL, (
+        "Permission denied", "Operation not permitted", "Read-only file system", "externally-managed-environment", "PermissionError",
+    )),
+)  # fmt: skip
+_KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
+_NO_MODULE = re.compile(
+    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|(?:pip|conda) install "
+)
+_ONLY_AT_BUILD = frozenset({"source-mismatch", "build-requirement"})
+_ANYWHERE = re.compile(
+    r"numpy|undefined symbol|_ARRAY_API|cannot import name|dtype size|setuptools|Cython|rustc|binary incomp"
+)
+_MILD = re.compile(
+    r"^(?:WARNING|warning|INFO|DEBUG|note|hint|Retrying|Could not fetch URL)|DeprecationWarning|: warning: |UserWarning|retrying|Retrying"
+)
+
+
+def hits(lines: list[Line], *, is_build: bool) -> Iterator[OtherHit]:
+    """Yield the first other cause that each line names."""
+    for line in lines:
+        if hit := _hit(line, is_build=is_build):
+            yield hit
+
+
+def _hit(line: Line, *, is_build: bool) -> OtherHit | None:
+    is_mild = _MILD.search(line.text) is not None
+    if _KILLED.search(line.text):
+        return OtherHit("memory", line, FATAL)
+    for kind, degree, needles in _ROWS:
+        if not any(needle in line.text for needle in needles):
+            continue
+        if is_mild and kind in (
+            "source-mismatch",
+            "permission",
+            "library-version",
+            "driver",
+            "display",
+            "build-requirement",
+        ):
+            continue
+        if not is_build and kind in _ONLY_AT_BUILD and not _ANYWHERE.search(line.text):
+            continue
+        return OtherHit(kind, line, TRIED if is_mild else degree)
+    if _NO_MODULE.search(line.text) and not is_mild:
+        return OtherHit("build-requirement" if is_build else "python-module", line, FATAL)
+    return None
