@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 Command = Callable[..., Any]
@@ -21,9 +21,15 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
     def run(arguments: argparse.Namespace) -> int:
         from colab_env import native
 
-        return int(shown(native.explain(Path(arguments.log).read_text(errors="replace")), arguments))
+        if not arguments.rest:
+            return int(shown(native.explain(log=arguments.log or "-"), arguments))
+        screen = sys.stderr if arguments.json else sys.stdout
+        explanation = native.explain_command(arguments.rest, show=lambda line: print(line, file=screen, flush=True))
+        if explanation.returncode or arguments.json:
+            shown(explanation, arguments)
+        return explanation.returncode or 0
 
-    parser = command(
-        group, "explain", "say what a failed build or import was missing", run, example="colab-env native explain LOG"
-    )
-    parser.add_argument("log", metavar="LOG", help="what it printed: a file")
+    text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
+    parser = command(group, "explain", text, run, example="colab-env native explain -- pip install fiona")
+    told = "what it printed: a file, or - for a pipe; or -- and a command to run"
+    parser.add_argument("log", nargs="?", metavar="LOG", help=told)

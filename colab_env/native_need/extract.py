@@ -1,3 +1,4 @@
+# ruff: noqa: E501  patterns are longer than lines
 """Find in the text of a failed build or import what it was missing, whichever tool wrote it."""
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from colab_env.native_need.rules import FATAL, HINT, TRIED, Hit
 
 _MOST = 20  # findings
 _BUILDS = re.compile(
-    r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|Building wheel|subprocess-exited-with-error|Failed to build|build_ext"
+    r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
-    r"|cannot find -l|bdist_wheel|egg_info|collect2: error|CMake Error|Preparing metadata|build dependencies"
+    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|collect2: error|CMake Error|Preparing metadata|build dependencies"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -29,7 +30,6 @@ _DRIVERS = re.compile(
     r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
     r"|nvidia[\w-]*|nvcuvid|nvparsers|nvonnxparser|amdhip64|hip\w+|rocblas|roc\w+|hsa-runtime64|MIOpen|tpu|cufile|nvvm)\.so[\w.]*"
 )
-_OWN_CODE = frozenset({"own-code"})
 # pkg-config would have answered for these; a header that is missing was looked for without it.
 _BY_PKG_CONFIG = frozenset({"pkg-config", "shared-object", "words"})
 
@@ -41,8 +41,7 @@ def extract(text: str) -> Explanation:
     """
     lines = log_lines.read(text)
     is_build = any(_BUILDS.search(line.text) for line in lines)
-    named = [*rules.hits(lines, is_build=is_build)]
-    named = [_settled(hit, lines) for hit in named]
+    named = [_settled(hit, lines) for hit in rules.hits(lines, is_build=is_build)]
     others = [*_drivers(named), *other_causes.hits(lines, is_build=is_build)]
     named = [hit for hit in named if not _DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
@@ -72,7 +71,10 @@ def _drivers(named: Sequence[Hit]) -> list[OtherHit]:
 
 
 def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
-    """Say whether what looks like a program is a file that Python code wanted: nothing started it."""
+    """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
+    if not is_build and hit.is_phrase:
+        frames = [each.text for each in lines if each.number <= hit.line.number and each.text.startswith('File "')]
+        return bool(frames) and not _FRAME.search(frames[-1])
     if "Errno 2]" not in hit.line.text:
         return hit.name in ("nvcc", "nvidia-smi")
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
@@ -147,22 +149,31 @@ def _other(chosen: Sequence[Hit], others: Sequence[OtherHit]) -> OtherCause | No
 _STRONGEST: tuple[OtherKind, ...] = ("disk", "memory", "hash", "driver")
 
 
+# The rest stand between, the first line first.
+_RANK: dict[str, int] = {
+    "disk": 0,
+    "memory": 1,
+    "hash": 2,
+    "driver": 3,
+    "credentials": 3,
+    "conflict": 7,
+    "permission": 8,
+}
+
+
 def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit]) -> bool:
     if any(hit.kind in _STRONGEST for hit in best):
         return True
-    weaker = {"source-mismatch", "own-code", "permission", "no-wheel", "library-version"}
+    weaker = {"source-mismatch", "own-code", "permission", "no-wheel"}
     last = max(hit.line.number for hit in chosen)
+    if any(hit.line == chosen[0].line and hit.kind == "library-version" for hit in best):
+        return True
     return any(hit.line.number > last and hit.kind not in weaker for hit in best)
 
 
 def _decisive(best: Sequence[OtherHit]) -> OtherHit:
-    order = [*_STRONGEST, *(kind for kind in ADVICE if kind not in (*_STRONGEST, *_OWN_CODE)), *_OWN_CODE]
-    strongest = [hit for hit in best if hit.kind in _STRONGEST]
-    return (
-        strongest[0]
-        if strongest
-        else min(best, key=lambda hit: (hit.kind in ("no-wheel", "permission"), hit.line.number, order.index(hit.kind)))
-    )
+    """Return the hit that explains the others: a full disk the failed build, a refused key the failed download."""
+    return min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
 
 
 def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:

@@ -14,8 +14,8 @@ Kind = Literal[
     "cmake",  # "OpenCV": a package that find_package looks for
     "typelib",  # "Gtk-3.0"
     "shared-object",  # "libGL.so.1", or a name for dlopen or find_library such as "sndfile"
-    "compiler",  # a language: "c", "c++", "fortran", "rust", "java", "cuda"
-    "words",  # free words of a message, such as "libcap development headers"
+    "compiler",  # a language: "c", "c++", "fortran", "rust", "java" (at a build its compiler, at run time its virtual machine)
+    "words",  # a name in free words of a message: "libcap" of "You must install libcap development headers"
 ]
 OtherKind = Literal[
     "no-wheel",  # no file for this Python or machine
@@ -67,29 +67,36 @@ class OtherCause:
     advice: str
 
     def __repr__(self) -> str:
-        return f"not a missing system package: {self.evidence.strip()}\n→ {self.advice}"
+        return f"this is not a missing system package: {self.kind}\n  line {self.line}: {self.evidence[:_SHOWN]}\n→ {self.advice}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
 
-    `not_concluded` are sentences about lines that look like a cause and were passed over.
+    `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
+    that was run for it ended, or None.
     """
 
     findings: tuple[Missing, ...] = ()
     other: OtherCause | None = None
     not_concluded: tuple[str, ...] = ()
+    returncode: int | None = None
 
     def __repr__(self) -> str:
-        lines = [*map(repr, self.findings), *([repr(self.other)] if self.other else ())]
-        return "\n".join([*(lines or ["nothing in it names a missing thing"]), *(f"  {x}" for x in self.not_concluded)])
+        if self.returncode == 0:
+            return "✓ it did not fail"
+        lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
+        lines += [repr(self.other)] if self.other else []
+        notes = (f"  not concluded: {note}" for note in self.not_concluded)
+        return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
 
 
+_SHOWN = 200  # characters of a line
 _WORDS: dict[str, str] = {
     "config-program": "the program {}",
     "command": "the command {}",
@@ -99,6 +106,6 @@ _WORDS: dict[str, str] = {
     "cmake": "{}, as CMake finds it",
     "typelib": "the GObject typelib {}",
     "shared-object": "the shared library {}",
-    "compiler": "a compiler for {}",
+    "compiler": "what compiles or runs {}",
     "words": "what it calls “{}”",
 }

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, RUF001  one pattern a line, with the quotation marks of compilers
 """Which lines say that something of the system is missing, and how sure that is: one pattern a row.
 
 Three degrees: what ends a build or an import (`FATAL`), what was tried and may have been passed over (`TRIED`), and words
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Kind
@@ -18,7 +19,7 @@ FATAL, TRIED, HINT = 3, 2, 1
 _Q = r"""['"`‘’“”]*"""
 _T = r"(?<![\w.+/-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
 _NOT = r"(?:could not|could ?n[o']?t|cannot|can ?not|can't|unable to|failed to|did not|didn't|was not able to)"
-_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located)|not found|(?:is|are) missing|wasn't found|not installed)"  # noqa: E501
+_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located)|not found|(?:is|are) missing|wasn't found|not installed)"
 _PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utility)s?"
 _LIBRARY = r"(?:shared |dynamic |native |system |C |development )*librar(?:y|ies)(?: files?)?"
 
@@ -31,6 +32,7 @@ class Hit:
     name: str
     line: Line
     degree: int
+    is_phrase: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ _RULES = (
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
     _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
     _rule(".h", rf"{_NOT} (?:find|locate|open|include)[^'\"<:]{{0,50}} {_Q}<?([\w./+-]+\.h(?:pp)?)>?{_Q}(?![\w/])", "header"),
-    _rule(".h", rf"{_T}?\b([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
+    _rule(".h", rf"(?<![\w./+-])([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
     _rule("cc1", r"(?:exec|execute|program) ['‘]?cc1['’]?(?!\w)", "compiler", name="c"),
     _rule("cc1plus", r"(?:exec|execute|program) ['‘]?cc1plus", "compiler", name="c++"),
     _rule("f951", r"(?:exec|execute|program) ['‘]?f951", "compiler", name="fortran"),
@@ -69,8 +71,8 @@ _RULES = (
     _rule("CMAKE_Fortran", r"No CMAKE_Fortran_COMPILER could be found|CMAKE_Fortran_COMPILER not set", "compiler", name="fortran"),
     _rule("compiler", r"no acceptable C compiler found|C compiler cannot create executables|no working C compiler", "compiler", name="c"),
     _rule("compiler", r"C\+\+ compiler (?:cannot create|not found)|no acceptable C\+\+ compiler", "compiler", name="c++"),
-    _rule("ortran", rf"(?:no|(?:{_NOT} find(?: a| any)?)) (?:acceptable |working |suitable )?fortran(?: 77| 90)? compiler|fortran compiler {_GONE}", "compiler", name="fortran"),  # noqa: E501
-    _rule("ust", r"can't find Rust compiler|requires? (?:a )?Rust (?:and Cargo )?to (?:build|compile)|rust compiler, is not installed|Rust toolchain (?:is )?not|Cargo, the Rust package manager, is not installed", "compiler", name="rust"),  # noqa: E501
+    _rule("ortran", rf"(?:no|(?:{_NOT} find(?: a| any)?)) (?:acceptable |working |suitable )?fortran(?: 77| 90)? compiler|fortran compiler {_GONE}", "compiler", name="fortran"),
+    _rule("ust", r"can't find Rust compiler|requires? (?:a )?Rust (?:and Cargo )?to (?:build|compile)|rust compiler, is not installed|Rust toolchain (?:is )?not|Cargo, the Rust package manager, is not installed", "compiler", name="rust"),
     _rule("linker", r"error: linker `(?:cc|gcc|clang)` not found", "compiler", name="c"),
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
@@ -92,7 +94,7 @@ _RULES = (
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed|install pkg-?config", "command", name="pkg-config"),  # noqa: E501
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed|install pkg-?config", "command", name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
     _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
@@ -108,7 +110,7 @@ _RULES = (
     _rule("Could NOT find", r"Could NOT find (?!PkgConfig|Python)([\w.+-]+)", "cmake"),
     _rule("build program", r"unable to find a build program corresponding to \"Unix Makefiles\"", "command", name="make"),
     _rule("build program", r"unable to find a build program corresponding to \"Ninja\"", "command", name="ninja"),
-    _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),  # noqa: E501
+    _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
     # Programs.
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)([\w.+-]+): command not found", "command", TRIED),
@@ -123,30 +125,31 @@ _RULES = (
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
-    _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),  # noqa: E501
-    _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),  # noqa: E501
+    _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
+    _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
+    _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule(" could not be found", rf"because {_T} could not be found", "command"),
     _rule("nstall", rf"Install {_T} on your system", "command"),
 )  # fmt: skip
 # What names neither file nor program: taken at a build, or where the line calls it a library.
 _PHRASES = (
-    re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"The {_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),  # noqa: E501
-    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),  # noqa: E501
+    re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
     re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
-    re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),  # noqa: E501
+    re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
 )  # fmt: skip
 _BUILD_PHRASES = (
     re.compile(rf"files? could not be found for {_T}", re.IGNORECASE),
-    re.compile(rf"(?:make sure|ensure|check)(?: that)? (?:the |you have )?{_T}(?:,? (?:and|or) {_T})? (?:development |devel |dev |header|librar|is |are )", re.IGNORECASE),  # noqa: E501
-    re.compile(rf"(?:please|must|need to|have to|try to|should|first) install (?:the |a |an )?{_T}(?:,? (?:and|or) {_T})?", re.IGNORECASE),  # noqa: E501
+    re.compile(rf"(?:make sure|ensure|check)(?: that)? (?:the |you have )?{_T}(?:,? (?:and|or) {_T})? (?:development |devel |dev |header|librar|is |are )", re.IGNORECASE),
+    re.compile(rf"(?:please|must|need to|have to|try to|should|first) install (?:the |a |an )?{_T}(?:,? (?:and|or) {_T})?", re.IGNORECASE),
     re.compile(rf"Is {_T} installed", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|detect) (?:the |a |an |any |your )?{_Q}{_T}{_Q}", re.IGNORECASE),
-    re.compile(rf"^[* ]*(?:configure: )?(?:\w*error: )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),  # noqa: E501
+    re.compile(rf"^[* ]*(?:configure: )?(?:\w*error: )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
 )  # fmt: skip
@@ -154,11 +157,97 @@ _PKG_CONFIG_ASKED = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
 )
 _NO_NAMES = frozenset(
-    "a all an and any are at be command compiler correct dependencies dependency development directory environment executable file"
-    " files following for from has have header headers if in input install installed is it its library libraries libs lib local"
-    " module modules name no not of on one option or output package packages path pip pip3 platform program python python3 required"
-    " requirements script setup setuptools shared source specified suitable system that the them these this to tool valid version"
-    " wheel with you your conda cython numpy pyproject.toml setup.py requirement distribution".split()
+    [
+        "a",
+        "all",
+        "an",
+        "and",
+        "any",
+        "are",
+        "at",
+        "be",
+        "command",
+        "compiler",
+        "correct",
+        "dependencies",
+        "dependency",
+        "development",
+        "directory",
+        "environment",
+        "executable",
+        "file",
+        "files",
+        "following",
+        "for",
+        "from",
+        "has",
+        "have",
+        "header",
+        "headers",
+        "if",
+        "in",
+        "input",
+        "install",
+        "installed",
+        "is",
+        "it",
+        "its",
+        "library",
+        "libraries",
+        "libs",
+        "lib",
+        "local",
+        "module",
+        "modules",
+        "name",
+        "no",
+        "not",
+        "of",
+        "on",
+        "one",
+        "option",
+        "or",
+        "output",
+        "package",
+        "packages",
+        "path",
+        "pip",
+        "pip3",
+        "platform",
+        "program",
+        "python",
+        "python3",
+        "required",
+        "requirements",
+        "script",
+        "setup",
+        "setuptools",
+        "shared",
+        "source",
+        "specified",
+        "suitable",
+        "system",
+        "that",
+        "the",
+        "them",
+        "these",
+        "this",
+        "to",
+        "tool",
+        "valid",
+        "version",
+        "wheel",
+        "with",
+        "you",
+        "your",
+        "conda",
+        "cython",
+        "numpy",
+        "pyproject.toml",
+        "setup.py",
+        "requirement",
+        "distribution",
+    ]
 )
 
 
@@ -195,7 +284,7 @@ def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
             kind: Kind = "words" if is_build or is_free else "shared-object"
             made = [_hit(kind, name, line, degree, is_build=is_build) for name in names]
             if any(made):
-                yield from filter(None, made)
+                yield from (replace(hit, is_phrase=True) for hit in made if hit)
                 return
 
 
