@@ -3,19 +3,142 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env.errors import UsageError
+from colab_env import _download, _files, index
+from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.native_need.missing import Explanation
+    from colab_env.locks.lock_format import LockFile
+    from colab_env.machine import Machine
+    from colab_env.native_need.locked_files import LockedPackage
+    from colab_env.native_need.missing import BuiltPackage, Check, Explanation
+    from colab_env.native_need.target import Target
 
+_NEWEST = 14  # minor version of Python
 _LARGEST = 64 << 20  # bytes of a log; of a larger one, its start and its end are read
 _LONGEST = 8 << 20  # characters of a program's output that are looked at: the last ones
+
+
+def check(
+    project: str | Path = ".",
+    *,
+    lock: str | Path | None = None,
+    platform: str | None = None,
+    python: str | None = None,
+    sources: bool = False,
+) -> Check:
+    """Say which packages of a lock file have no wheel for a platform and a Python, and so are built there.
+
+    `platform` is such as "linux/arm64" or "linux/amd64-musl" (default: this machine), `python` a version (default: that of
+    the project's environment, else one that the project asks for). This is read from the lock file alone. With `sources`,
+    the archives of those packages are downloaded by their locked hashes and looked into, never run: `needs` is what they ask
+    the system for. Raises UsageError for a lock file that names no files, MissingStepError where there is none.
+    """
+    from colab_env.locks import registry
+    from colab_env.machine import Machine
+    from colab_env.native_need import target as targets
+    from colab_env.native_need.missing import Check
+
+    lock_file = registry.find(Path(project).absolute(), lock)
+    if not lock_file.is_there:
+        msg = f"there is no lock file in {short(lock_file.directory)}"
+        raise MissingStepError(msg, hint="lock the project with its own tool first")
+    target = targets.parse(platform, python or _python_of(lock_file))
+    packages = locked_packages(lock_file, target)
+    built = [each for each in packages if each.is_built(target)]
+    shown = [_built_package(each, target, machine=Machine.detect() if sources else None) for each in built]
+    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(shown))
+
+
+def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
+    """Return the packages of a lock file that are installed on a target. Raises UsageError for one that names no files."""
+    from colab_env import toml_text
+    from colab_env.locks.lock_format import reading
+    from colab_env.native_need import locked_files
+
+    if lock.format.name not in locked_files.NAMES_FILES:
+        msg = f"{short(lock.path)} does not say which files its packages have"
+        raise UsageError(msg, hint=f"this can be told of {', '.join(locked_files.NAMES_FILES)}")
+    with reading(lock):
+        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, wanted=_wanted(lock))
+
+
+def _wanted(lock: LockFile) -> set[str]:
+    """Return the names that the project itself asks for."""
+    from colab_env.native_need.locked_files import normalized
+
+    project = lock.pyproject.at("project", "dependencies") or ()
+    of_poetry = lock.pyproject.at("tool", "poetry", "dependencies") or ()
+    names = [match[0] for each in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(each)))]
+    return set(map(normalized, names))
+
+
+def _python_of(lock: LockFile) -> str:
+    """Return the version of the project's environment; else this Python's, or the newest one that the project takes."""
+    from colab_env.interpreter import fits_short_version, parse_specifier
+
+    settings = lock.pyproject.path.parent / ".venv" / "pyvenv.cfg"
+    if settings.is_file() and (
+        match := re.search(r"(?m)^version(?:_info)? *= *(\d+\.\d+)", settings.read_text(errors="replace"))
+    ):
+        return match[1]
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if lock.requires_python is None:
+        return here
+    specifier = parse_specifier(lock.requires_python)
+    newest = (f"3.{minor}" for minor in range(_NEWEST, 5, -1))
+    return next((each for each in (here, *newest) if fits_short_version(specifier, each)), here)
+
+
+def _built_package(package: LockedPackage, target: Target, *, machine: Machine | None) -> BuiltPackage:
+    """Return what is shown of a package; with a `machine`, that downloads its source archive and looks into it."""
+    from dataclasses import replace
+
+    from colab_env.native_need import source_archive
+    from colab_env.native_need.missing import BuiltPackage
+
+    others = ((3, minor) for minor in range(_NEWEST, 7, -1))
+    elsewhere = tuple(f"3.{other[1]}" for other in others if not package.is_built(replace(target, python=other)))
+    shown = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
+    if machine is None:
+        return shown
+    if package.sdist is None:
+        return replace(shown, note="it has no source archive either: it cannot be installed there")
+    try:
+        with _files.private_directory(machine.data) as directory:
+            archive = directory / "source" / package.sdist.rpartition("/")[2]
+            _download.fetch(_address(package, machine), archive, sha256=package.sha256)
+            needs = source_archive.needs(source_archive.read(archive), package.name)
+    except ColabEnvError as error:
+        return replace(shown, note=f"its source was not looked into: {error.message}")
+    return replace(shown, needs=tuple(needs))
+
+
+def _address(package: LockedPackage, machine: Machine) -> str:
+    """Return where a source archive is; where the lock file does not say, the index does."""
+    from urllib.parse import urljoin
+
+    if package.sha256 is None:
+        msg = f"the lock file has no SHA-256 of {package.sdist}"
+        raise UsageError(msg, hint="lock the project anew")
+    if package.url and "://" in package.url:
+        return package.url
+    base = index.settings(machine).url or index.default_url()
+    if base is None:
+        msg = "no package index is known here"
+        raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
+    page_url = f"{base.rstrip('/')}/{package.name}/"
+    named = re.search(rf"""href=["']([^"'#]*/{re.escape(package.sdist or "")})["'#]""", _download.read_text(page_url))
+    if named is None:
+        msg = f"the package index does not have {package.sdist}"
+        raise UsageError(msg, hint="lock the project anew")
+    return str(urljoin(page_url, named[1]))
 
 
 def explain(text: str | None = None, *, log: str | Path | None = None) -> Explanation:

@@ -14,7 +14,31 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     """Add `native` with its commands; `command` makes a parser, `shown` prints a value."""
     group = commands.add_parser("native", help="what packages need from the operating system: check, explain, mend")
     natives = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_check(natives, command, shown)
     _add_explain(natives, command, shown)
+
+
+def _add_check(group: Any, command: Command, shown: Command) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from colab_env import native
+
+        named = ("lock", "platform", "python", "sources")
+        options = {key: getattr(arguments, key) for key in named}
+        return int(shown(native.check(arguments.project, **options), arguments))
+
+    text = (
+        "say which packages of the lock file have no wheel for a platform, and with --sources what building them needs"
+    )
+    parser = command(group, "check", text, run, example="colab-env native check --platform linux/arm64")
+    parser.add_argument("--project", default=".", metavar="DIR")
+    parser.add_argument("--lock", metavar="FILE", help="default: the one that counts in the project")
+    parser.add_argument(
+        "--platform", metavar="NAME", help="linux/amd64, linux/arm64, with -musl for Alpine (default: this one)"
+    )
+    parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: the project's)")
+    parser.add_argument(
+        "--sources", action="store_true", help="download their source archives and look into them; nothing is run"
+    )
 
 
 def _add_explain(group: Any, command: Command, shown: Command) -> None:

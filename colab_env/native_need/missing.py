@@ -96,6 +96,48 @@ class Explanation:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuiltPackage:
+    """One locked package that has no wheel for a target, so that it is built there.
+
+    `elsewhere` are the Pythons that this version has a wheel for, such as "3.12"; `needs` is what its source archive asks
+    the system for, where that was read; `note` says why it was not.
+    """
+
+    name: str
+    version: str
+    elsewhere: tuple[str, ...] = ()
+    needs: tuple[Missing, ...] = ()
+    note: str | None = None
+
+    def __repr__(self) -> str:
+        wheels = f"; there is a wheel for Python {', '.join(self.elsewhere)}" if self.elsewhere else ""
+        needs = [f"  needs {_WORDS[each.kind].format(each.name)} ({each.evidence[:_SHOWN]})" for each in self.needs]
+        return "\n".join(
+            [f"{self.name} {self.version} is built{wheels}", *needs, *([f"  {self.note}"] if self.note else ())]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there."""
+
+    lock: str
+    target: str
+    count: int
+    built: tuple[BuiltPackage, ...] = ()
+
+    def __repr__(self) -> str:
+        if not self.built:
+            return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
+        head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
+        return "\n".join([head, *map(repr, self.built)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
 _SHOWN = 200  # characters of a line
 _WORDS: dict[str, str] = {
     "config-program": "the program {}",
