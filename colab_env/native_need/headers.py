@@ -26,7 +26,7 @@ _DIRECTORIES = (
     *("machine/", "os/", "Accelerate/", "vecLib/", "Cocoa/", "SystemConfiguration/", "AudioToolbox/"),
 )
 _PYTHON = re.compile(
-    r"(?:Python|structmember|structseq|pythread|frameobject|code|compile|eval|datetime|pyconfig|node|marshal|bytesobject|unicodeobject"
+    r"(?:Python|structmember|structseq|pythread|\w*object|py3cairo|etree\w*|lxml-version|pygobject|config|\w+[-_]config|code|compile|eval|datetime|pyconfig|node|marshal|bytesobject|unicodeobject"
     r"|longintrepr|patchlevel|modsupport|opcode|pymem|pyport|object|pycore_\w+|greenlet/\w+|methodobject|import|ceval|tupleobject)\.h"
 )
 _WINDOWS = re.compile(

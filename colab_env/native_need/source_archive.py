@@ -20,7 +20,7 @@ from colab_env.results import short
 _MOST_FILES = 60_000
 _MOST_BYTES = 400 << 20  # unpacked
 _LARGEST = 2 << 20  # of one file: what is longer was generated, or is data
-_MOST_READ = 80 << 20
+_MOST_READ = 16 << 20
 _C = (".c", ".h", ".m")
 _CXX = (".cc", ".cpp", ".cxx", ".c++", ".hpp", ".hh", ".hxx")
 _FORTRAN = (".f", ".f90", ".f77", ".for")
@@ -36,7 +36,7 @@ _SETTINGS = (
     "build.rs",
 )
 _ASIDE = re.compile(
-    r"(?:^|/)(?:tests?|testing|examples?|samples?|docs?|doc|benchmarks?|bench|fuzz\w*|contrib|tools|demos?|win32|windows|msvc|macos|darwin"
+    r"(?:^|/)(?:tests?|testing|examples?|samples?|docs?|doc|benchmarks?|bench|fuzz\w*|contrib|tools|demos?|test cases|vendored-\w+|win|win32|windows|msvc|macos|darwin"
     r"|osx|android|ios|tutorials?|\.github|ci|node_modules|packaging|site-packages)/",
     re.IGNORECASE,
 )
@@ -162,26 +162,32 @@ def _compilers(texts: dict[str, str]) -> Iterator[_Need]:
         for language, suffixes in (("c", (".c", ".pyx")), ("c++", _CXX[:4]), ("fortran", _FORTRAN)):
             if path := next((path for path in built if path.lower().endswith(suffixes)), None):
                 yield "compiler", language, path
+    if "swig" in setup.lower() and (path := next((path for path in built if path.endswith(".i")), None)):
+        yield "command", "swig", path
     crate = next((path for path in built if path.endswith("Cargo.toml")), None)
     if crate and re.search(r"maturin|setuptools[-_]rust", texts.get("pyproject.toml", "") + texts.get("setup.py", "")):
         yield "compiler", "rust", crate
 
 
 _MESON = re.compile(r"\bdependency\(\s*'([\w.+-]+)'((?:[^()]|\([^()]{0,200}\)){0,400})\)")
-_OPTIONAL = re.compile(r"required\s*:\s*(?!true)|fallback|disabler")
+_OPTIONAL = re.compile(r"required\s*:\s*(?:false|get_option)|disabler")
 _CMAKE = re.compile(r"^\s*find_package\s*\(\s*([\w.+-]+)([^)]{0,300})\)", re.IGNORECASE | re.MULTILINE)
 _CMAKE_PKG = re.compile(r"^\s*pkg_(?:check|search)_modules?\s*\(\s*\w+([^)]{0,300})\)", re.IGNORECASE | re.MULTILINE)
 _ASKED = re.compile(
     r"pkg-config['\"\s,\[\]+-]{1,8}(?:--?[\w-]+['\"\s,]{1,4}){1,4}([A-Za-z][\w.+-]{1,40})(?=['\"\s\])])"
 )
+_PKG_CONFIG = re.compile(r"['\"]pkg-config['\" ]|import pkgconfig")
 _PKGCONFIG = re.compile(r"pkgconfig\.(?:parse|exists|installed|cflags|libs|variables|modversion)\(\s*['\"]([\w.+-]+)")
-_CONFIG = re.compile(r"['\"/\s]((?!pkg-|python|llvm-)[a-z][\w.]{1,30}[-_]config)(?=['\"\s])")
+_CONFIG = re.compile(r"(?<![\w.])((?!pkg-|python|llvm-)[a-z]\w{1,30}[-_]config)(?=['\" ])(?! =)")
 _NOT_CONFIGS = frozenset(
     f"{verb}_config"
     for verb in ("setup", "get", "build", "parse", "read", "log", "compiler", "has", "is", "write", "user")
 )
 _LIBRARIES = re.compile(r"libraries\s*=\s*\[([^\]\n]{1,300})\]")
 _PARTS = frozenset({"m", "c", "dl", "rt", "pthread", "util", "stdc++", "gcc", "gcc_s", "python", "npymath", "z_static"})
+_WINDOWS = re.compile(
+    r"32$|^lib|[A-Z]\w*Api$|^\w+\.lib$|^(?:winscard|user|gdi|kernel|advapi|ole|shell|uuid|iphlpapi|psapi|bcrypt|crypt32)\w*$"
+)
 _OWN = frozenset(
     {
         *(
@@ -207,7 +213,7 @@ def _settings(texts: dict[str, str]) -> Iterator[_Need]:
         if not text or path.count("/") > 3 or name not in _SETTINGS:
             continue
         found = list(_asked_of(name, text))
-        if any(kind == "pkg-config" for kind, _ in found):
+        if any(kind == "pkg-config" for kind, _ in found) or (name == "setup.py" and _PKG_CONFIG.search(text)):
             yield "command", "pkg-config", path
         for kind, asked in found:
             if asked.lower() not in _OWN and not _is_vendored(asked, texts):
@@ -229,16 +235,20 @@ def _asked_of(name: str, text: str) -> Iterator[tuple[Kind, str]]:
         configs = (match[1] for match in _CONFIG.finditer(plain))
         yield from (("config-program", config) for config in configs if config not in _NOT_CONFIGS)
         lists = (re.findall(r"['\"]([\w.+-]+)['\"]", match[1]) for match in _LIBRARIES.finditer(plain))
-        yield from (("library", library) for names in lists for library in names if library not in _PARTS)
+        yield from (
+            ("library", library)
+            for names in lists
+            for library in names
+            if library not in _PARTS and not _WINDOWS.search(library)
+        )
 
 
 def _is_vendored(name: str, texts: dict[str, str]) -> bool:
     bare = name.lower().removeprefix("lib")
-    return any(f"/{part}/" in f"/{path.lower()}" for part in (bare, f"lib{bare}") for path in _directories(texts))
-
-
-def _directories(texts: dict[str, str]) -> set[str]:
-    return {posixpath.dirname(path) + "/" for path, text in texts.items() if path.endswith((*_C, *_CXX)) or text}
+    pattern = re.compile(
+        rf"(?:subprojects|third_?party|3rdparty|vendor(?:ed)?|extern(?:al)?s?|deps|bundled)/(?:[\w.-]+/)?(?:lib)?{re.escape(bare)}"
+    )
+    return any(pattern.search(path.lower()) for path in texts)
 
 
 _INCLUDE = re.compile(r"""[ \t]*include[ \t]*[<"]([\w./+-]{1,200})[>"]""")
@@ -247,17 +257,18 @@ _EXTERN = re.compile(r"cdef[ \t]+extern[ \t]+from[ \t]+[<\"']+([\w./+-]{1,200})"
 
 
 def _includes(texts: dict[str, str]) -> Iterator[_Need]:
-    own = {ending for path in texts for ending in _endings(path)}
+    own = {ending for path in texts if not _ASIDE.search(path) for ending in _endings(path)}
+    directories: set[str] = set()
     for path, text in texts.items():
         if not text or not path.lower().endswith((*_C, *_CXX, *_CYTHON)):
             continue
         included = _EXTERN.findall(text) if path.endswith(_CYTHON) else _unguarded(text)
         for name in included:
-            if (
-                posixpath.normpath(name) not in own
-                and posixpath.basename(name) not in own
-                and not headers.is_systems(name)
-            ):
+            if posixpath.normpath(name) in own or posixpath.basename(name) in own or headers.is_systems(name):
+                continue
+            directory, slash, _ = name.partition("/")
+            if directory not in directories:  # one header stands for all of openssl/
+                directories.update([directory] if slash else ())
                 yield "header", name, path
 
 
