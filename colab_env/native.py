@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
     from colab_env.native_need.locked_files import LockedPackage
-    from colab_env.native_need.missing import BuiltPackage, Check, Explanation
+    from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
     from colab_env.native_need.target import Target
 
+_SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
 _LARGEST = 64 << 20  # bytes of a log; of a larger one, its start and its end are read
 _LONGEST = 8 << 20  # characters of a program's output that are looked at: the last ones
@@ -173,7 +174,35 @@ def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Ex
     output = _Output(show)
     finished = _process.run(list(argv), environ=dict(os.environ), check=False, follow=output)
     explanation = extract.extract(output.text) if finished.returncode else Explanation()
+    if finished.returncode and not explanation.findings and _is_open(explanation):
+        findings = _watch(argv, output.text)
+        explanation = replace(explanation, findings=findings, other=None if findings else explanation.other)
     return replace(explanation, returncode=finished.returncode)
+
+
+def _is_open(explanation: Explanation) -> bool:
+    """Say whether a text named no cause, or only that some code raised an error."""
+    return explanation.other is None or explanation.other.kind == "own-code"
+
+
+def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
+    """Run a command once more and return what it looked for in vain, the likeliest first."""
+    from colab_env import _process, _report
+    from colab_env.machine import Machine
+    from colab_env.native_need import watching
+
+    with _files.private_directory(Machine.detect().data) as directory:
+        log = directory / "looked-for"
+        watched = watching.watched_argv(argv, log, environ=os.environ)
+        if watched is None:
+            return ()
+        with _report.activity("It names nothing: it is run once more, to see what it looks for"):
+            _process.run(watched, environ=dict(os.environ), check=False)
+        if not log.is_file():
+            return ()
+        with log.open(errors="replace") as lines:
+            phase = "build" if "strace" in watched[0] else "run"
+            return tuple(watching.looked_for(lines, text, phase=phase)[:_SHOWN])
 
 
 class _Output:

@@ -317,6 +317,11 @@ _COMPILERS = {
 _FOREIGN = (".dylib", ".dll", ".exe")
 
 
+def kind_of_program(name: str) -> tuple[Kind, str]:
+    """Return what a program is, and its name: a compiler is that of a language."""
+    return _kind_of("command", name)
+
+
 def _kind_of(kind: Kind, name: str) -> tuple[Kind, str]:
     base = name.rpartition("/")[2] if kind == "command" else name
     base = re.sub(

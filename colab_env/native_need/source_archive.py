@@ -36,7 +36,8 @@ _SETTINGS = (
     "build.rs",
 )
 _ASIDE = re.compile(
-    r"(?:^|/)(?:tests?|testing|examples?|samples?|docs?|doc|benchmarks?|bench|fuzz\w*|contrib|tools|demos?|test cases|vendored-\w+|win|win32|windows|msvc|macos|darwin"
+    r"(?:^|/)(?:tests?|testing|examples?|samples?|docs?|doc|benchmarks?|bench|fuzz\w*|contrib|tools|demos?|test cases|vendored-\w+"
+    r"|win|win32|windows|msvc|macos|darwin"
     r"|osx|android|ios|tutorials?|\.github|ci|node_modules|packaging|site-packages)/",
     re.IGNORECASE,
 )
@@ -243,11 +244,12 @@ def _asked_of(name: str, text: str) -> Iterator[tuple[Kind, str]]:
         )
 
 
+_BUNDLED = "(?:subprojects|third_?party|3rdparty|vendor(?:ed)?|extern(?:al)?s?|deps|bundled)"
+
+
 def _is_vendored(name: str, texts: dict[str, str]) -> bool:
     bare = name.lower().removeprefix("lib")
-    pattern = re.compile(
-        rf"(?:subprojects|third_?party|3rdparty|vendor(?:ed)?|extern(?:al)?s?|deps|bundled)/(?:[\w.-]+/)?(?:lib)?{re.escape(bare)}"
-    )
+    pattern = re.compile(rf"{_BUNDLED}/(?:[\w.-]+/)?(?:lib)?{re.escape(bare)}")
     return any(pattern.search(path.lower()) for path in texts)
 
 
