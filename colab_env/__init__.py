@@ -39,6 +39,7 @@ _EXPORTS = {
     "envs": (),  # used by its own name: colab_env.envs.create(...)
     "errors": ("ColabEnvError",),
     "magics": ("load_ipython_extension",),
+    "native": (),  # and this: colab_env.native.explain(...)
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
     "planning": ("plan",),

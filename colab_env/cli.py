@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_env import container_cli, env_cli, step_cli
+from colab_env import container_cli, env_cli, native_cli, step_cli
 
 _EPILOG = """\
 examples:
@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_badge(commands)
     container_cli.add_commands(commands, _command, shown=_shown)
     env_cli.add_commands(commands, _command, shown=_shown)
+    native_cli.add_commands(commands, _command, shown=_shown)
     _add_completion(commands)
     return parser
 

@@ -1,0 +1,153 @@
+"""What a failed build or import turned out to miss, or to have failed for instead: plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal[
+    "config-program",  # gdal-config, pg_config: a program that prints compiler options
+    "command",  # any other program: pkg-config, cmake, swig, tesseract
+    "header",  # "graphviz/cgraph.h", as #include has it
+    "library",  # "hdf5", as -l has it
+    "pkg-config",  # "cairo": a module that pkg-config is asked for
+    "cmake",  # "OpenCV": a package that find_package looks for
+    "typelib",  # "Gtk-3.0"
+    "shared-object",  # "libGL.so.1", or a name for dlopen or find_library such as "sndfile"
+    "compiler",  # a language: "c", "c++", "fortran", "rust", "java" (at a build its compiler, at run time its virtual machine)
+    "words",  # a name in free words of a message: "libcap" of "You must install libcap development headers"
+]
+OtherKind = Literal[
+    "no-wheel",  # no file for this Python or machine
+    "build-requirement",  # a Python package that the build backend needs
+    "source-mismatch",  # C, Cython or Python code that does not fit this compiler, Cython, NumPy or Python
+    "library-version",  # the library is there, and too old or too new
+    "hash",
+    "conflict",
+    "network",
+    "memory",
+    "disk",
+    "driver",  # of NVIDIA, AMD, ...: never apt's
+    "display",
+    "credentials",
+    "permission",
+    "tests",
+    "python-module",  # a Python package that is not installed
+    "own-code",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """One thing that was looked for and is not there.
+
+    `evidence` is the line that says so, `line` its number in the text (from 1; 0 where a watched run saw it);
+    `distribution` is the package that needed it, such as "fiona", or None; `phase` is "build" or "run".
+    """
+
+    kind: Kind
+    name: str
+    evidence: str = ""
+    line: int = 0
+    distribution: str | None = None
+    phase: Literal["build", "run"] = "build"
+
+    def __repr__(self) -> str:
+        needs = f"{self.distribution} needs " if self.distribution else "missing: "
+        return f"{needs}{_WORDS[self.kind].format(self.name)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherCause:
+    """Why it failed, where that is no missing package of the system: the line that says so, and what to do about it."""
+
+    kind: OtherKind
+    evidence: str
+    line: int
+    advice: str
+
+    def __repr__(self) -> str:
+        return f"this is not a missing system package: {self.kind}\n  line {self.line}: {self.evidence[:_SHOWN]}\n→ {self.advice}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
+
+    `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
+    that was run for it ended, or None.
+    """
+
+    findings: tuple[Missing, ...] = ()
+    other: OtherCause | None = None
+    not_concluded: tuple[str, ...] = ()
+    returncode: int | None = None
+
+    def __repr__(self) -> str:
+        if self.returncode == 0:
+            return "✓ it did not fail"
+        lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
+        lines += [repr(self.other)] if self.other else []
+        notes = (f"  not concluded: {note}" for note in self.not_concluded)
+        return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltPackage:
+    """One locked package that has no wheel for a target, so that it is built there.
+
+    `elsewhere` are the Pythons that this version has a wheel for, such as "3.12"; `needs` is what its source archive asks
+    the system for, where that was read; `note` says why it was not.
+    """
+
+    name: str
+    version: str
+    elsewhere: tuple[str, ...] = ()
+    needs: tuple[Missing, ...] = ()
+    note: str | None = None
+
+    def __repr__(self) -> str:
+        wheels = f"; there is a wheel for Python {', '.join(self.elsewhere)}" if self.elsewhere else ""
+        needs = [f"  needs {_WORDS[each.kind].format(each.name)} ({each.evidence[:_SHOWN]})" for each in self.needs]
+        return "\n".join(
+            [f"{self.name} {self.version} is built{wheels}", *needs, *([f"  {self.note}"] if self.note else ())]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there."""
+
+    lock: str
+    target: str
+    count: int
+    built: tuple[BuiltPackage, ...] = ()
+
+    def __repr__(self) -> str:
+        if not self.built:
+            return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
+        head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
+        return "\n".join([head, *map(repr, self.built)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+_SHOWN = 200  # characters of a line
+_WORDS: dict[str, str] = {
+    "config-program": "the program {}",
+    "command": "the command {}",
+    "header": "the header {}",
+    "library": "the library {}",
+    "pkg-config": "{}, as pkg-config knows it",
+    "cmake": "{}, as CMake finds it",
+    "typelib": "the GObject typelib {}",
+    "shared-object": "the shared library {}",
+    "compiler": "what compiles or runs {}",
+    "words": "what it calls “{}”",
+}
