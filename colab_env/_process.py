@@ -153,7 +153,7 @@ _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 
 
-class _Team:
+class _TaskGroup:
     """Tasks that run side by side, and the programs they have started."""
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class _Team:
             _end_group(child)
 
 
-_team: contextvars.ContextVar[_Team | None] = contextvars.ContextVar("colab_env_team", default=None)
+_task_group: contextvars.ContextVar[_TaskGroup | None] = contextvars.ContextVar("colab_env_team", default=None)
 
 
 def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[_First, _Second]:
@@ -177,8 +177,8 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    team = _team.get() or _Team()
-    token = _team.set(team)
+    tasks = _task_group.get() or _TaskGroup()
+    token = _task_group.set(tasks)
     try:
         with ThreadPoolExecutor(2) as pool:
             try:
@@ -187,10 +187,10 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
                 _wait_for(one, other)
                 return one.result(), other.result()
             except KeyboardInterrupt:
-                team.stop()
+                tasks.stop()
                 raise
     finally:
-        _team.reset(token)
+        _task_group.reset(token)
 
 
 def _wait_for(*futures: Future[Any]) -> None:
@@ -206,9 +206,9 @@ def _wait_for(*futures: Future[Any]) -> None:
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt in a task whose team was stopped."""
-    team = _team.get()
-    if team is not None and team.stopped:
+    """Raise KeyboardInterrupt in a task whose group was stopped."""
+    tasks = _task_group.get()
+    if tasks is not None and tasks.stopped:
         raise KeyboardInterrupt
 
 
@@ -231,8 +231,8 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
     finally:
         if child.stdout is not None:
             child.stdout.close()
-        if team := _team.get():
-            team.children.remove(child)
+        if tasks := _task_group.get():
+            tasks.children.remove(child)
 
 
 @contextlib.contextmanager
@@ -304,8 +304,8 @@ def _start(
             raise _files.translate_error(error, Path(words[0])) from error
         where = f" in {cwd}" if cwd is not None and not cwd.is_dir() else ""
         raise _cannot_start(words, f"{error.strerror}{where}") from error
-    if team := _team.get():
-        team.children.append(child)
+    if tasks := _task_group.get():
+        tasks.children.append(child)
     return child
 
 

@@ -175,12 +175,14 @@ def _named_environments(machine: Machine) -> Iterator[Part]:
         yield Part(name="Environments", what="unknown", where=None, problem=error.message)
         return
     for base in bases:
-        there = list(inventory.everything([base]))
-        wrong = [f"{each.name}: {problem}" for each in there if (problem := each.health_check())]
-        if there:
-            names = ", ".join(each.name for each in there[:_NAMED]) + (", ..." if there[_NAMED:] else "")
+        environments = list(inventory.everything([base]))
+        wrong = [f"{named.name}: {problem}" for named in environments if (problem := named.health_check())]
+        if environments:
+            names = ", ".join(named.name for named in environments[:_NAMED]) + (
+                ", ..." if environments[_NAMED:] else ""
+            )
             problem = f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}" if wrong else None
-            yield Part(name="Environments", what=f"{len(there)} named: {names}", where=base, problem=problem)
+            yield Part(name="Environments", what=f"{len(environments)} named: {names}", where=base, problem=problem)
 
 
 def _environment(machine: Machine, project: Path) -> Part:

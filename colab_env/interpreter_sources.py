@@ -130,8 +130,10 @@ def named(
         return interpreter, prefix
     receipt = None if python or defaults else venv.read_receipt(project_directory(project))
     source = source_of(receipt.python, machine) if receipt else None
+    # A Python that a file of the project brings has no source by name: that file brings it again.
     if receipt is None or source is None or source.home is not None or receipt.python.source not in names:
         return machine.host.interpreter, prefix
+    # The prefix of then, unless another one is asked for.
     is_usual = source.is_in_prefix and str(prefix) == PREFIX
     return receipt.python.source, receipt.python.path.parents[1] if is_usual else prefix
 

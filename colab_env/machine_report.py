@@ -101,7 +101,7 @@ def _looked_at(machine: Machine) -> Iterator[Part]:
 
 
 def _guarded(look: Callable[[Machine], Iterator[Part]], machine: Machine) -> Iterator[Part]:
-    """Give what a look finds; one that fails is a finding, too."""
+    """Yield the parts that a function reports; where it fails, that is reported too."""
     try:
         yield from list(look(machine))
     except Exception as error:  # noqa: BLE001  on an odd machine, what else can be said is wanted all the more

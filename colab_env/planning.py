@@ -134,6 +134,7 @@ def _unsupported_python(request: Request) -> str | None:
 def _markers_of(version: str) -> dict[str, str]:
     from packaging.markers import default_environment
 
+    # Of a Python that is not installed yet, the platform is known all the same: it is this one's.
     full = version if version.count(".") > 1 else f"{version}.0"
     of_python = {
         "python_version": ".".join(full.split(".")[:2]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from colab_env.jupyter.sessions import Session
 
 WAYS = ("restart", "session", "exec")
-STOCK = "python3"
+STOCK = "python3"  # the name of the machine's own kernel, on Colab as elsewhere
 CRASH_OR_RESTART = "The page may call this a crash or a restart. Go on with the next cell."
 # What a helper process is told about the kernel that it works for (see `_remote.py`): not the next kernel's.
 _OF_THIS_CALL = (sessions.NAMED, guard.PROCESS, "COLAB_ENV_INTERPRETER", "PYTHONUNBUFFERED")

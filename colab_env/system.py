@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _NAME = re.compile(r"python(3(\.(\d+))?)?")
+# `_base_executable` is, for a virtual environment's Python, the one that it was made from.
 _QUESTION = (
     "import sys, json; print(json.dumps([sys.implementation.name, '.'.join(map(str, sys.version_info[:3])),"
     " getattr(sys, '_base_executable', None) or sys.executable, sys.version_info.releaselevel]))"
@@ -123,6 +124,7 @@ def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     """Ask a program which Python it is; None when it is no CPython that can be used."""
     environ = _process.child_environ(machine.environ)
     try:
+        # Isolated and without site: neither variables nor what is installed there change the answer.
         answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
         name, version, base, level = _state.from_json(answer.lines[-1], tuple[str, ...])
         require_version(version)

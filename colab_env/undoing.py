@@ -36,7 +36,7 @@ _NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """One place: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
+    """One path: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
 
     path: Path
     step: str
@@ -365,7 +365,7 @@ def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[U
         remaining[strange[0]] = f"colab-env did not make it{others}"
     if not dry_run:
         _remove_from_path(machine.bin)
-        _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
+        _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (where the guard keeps its notes first)
         for child in children:
             if child not in strange and child != ledger.directory:
                 _files.remove(child)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
+# Which versions a user allows in projects; that says nothing of colab-env's own tools, nor of a kernel's packages.
 _OF_PROJECTS = frozenset(
     (
         *("UV_EXCLUDE_NEWER", "UV_EXCLUDE_NEWER_PACKAGE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT"),
@@ -100,6 +101,7 @@ def obtain(machine: Machine) -> Path | None:
 
 def environ(machine: Machine, index: Index) -> dict[str, str]:
     """Return the environment that every uv call gets."""
+    # Its bars are for terminals; how far it is, `uv_progress` finds out for every screen.
     changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(machine.environ)}
     return _process.child_environ(machine.environ, **changes)
 

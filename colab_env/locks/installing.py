@@ -102,7 +102,7 @@ def install_text(
     """Make an environment hold what a text in pip's format says, each version exact; relative paths start at `directory`.
 
     Returns the hashes that the text locks names by. `sources` say which packages come from an index of their own. The text
-    may hold a password: it goes from hand to hand, never to a file that stays or a command line.
+    may hold a password: it is written to no file that stays, and to no command line.
     """
     if selection.left_out:
         text = requirements_text.without(text, selection.left_out(text))

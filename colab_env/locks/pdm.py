@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 _LARGEST = 16_000_000  # bytes; of thousands of packages there are a few million
 _MAIN = "default"
-_INHERIT = "inherit_metadata"
+_INHERIT = "inherit_metadata"  # the lock strategy that writes at each package which groups need it
 _VCS = ("git", "hg", "svn", "bzr")
 _HASH = re.compile(r"\w+:[0-9a-fA-F]+")
 # As PDM's own build backend writes the project's directory, and as hatchling does.
 _ROOT = re.compile(r"file:///\$\{PROJECT_ROOT\}|\{root:uri\}")
 _VARIABLE = re.compile(r"\$\{(.+?)\}")
-_MOST_STEPS = 100_000
+_MOST_STEPS = 100_000  # where many ways lead to a package, the markers on them multiply
 _HINT = "run `pdm lock` for it, then this call again"
 _HINT_INHERIT = "run `pdm lock --strategy inherit_metadata`, then this call again"
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
+# Of one requirement, such as --hash and --config-settings.
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
 # In environment.yml as items of the list under `pip:`.
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9A-Fa-f]+)")
 _INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"'\0]+)""")
+# As pip has it: a # within a word, such as that of #egg=, begins none.
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 

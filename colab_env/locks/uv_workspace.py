@@ -85,8 +85,8 @@ def pinned_python(*directories: Path) -> str | None:
         lines = (_files.content(directory / ".python-version") or b"").decode("utf-8", "replace").splitlines()
         pinned = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         if pinned:
-            found = _PIN.fullmatch(pinned[0])
-            return found[1] if found else None
+            match = _PIN.fullmatch(pinned[0])
+            return match[1] if match else None
     return None
 
 

@@ -98,9 +98,9 @@ def poetry_ranges(text: str) -> list[SpecifierSet]:
 
 def _poetry_range(text: str) -> SpecifierSet:
     parts = [part for part in re.split(r"\s*,\s*|\s+(?=[<>=!^~])", text) if part and part != "*"]
-    spelled = (_POETRY_RANGE.sub(_spell_out, part) for part in parts)
+    specifiers = (_POETRY_RANGE.sub(_spell_out, part) for part in parts)
     try:
-        return SpecifierSet(",".join(part if part[0] in "<>=!~" else f"=={part}" for part in spelled))
+        return SpecifierSet(",".join(part if part[0] in "<>=!~" else f"=={part}" for part in specifiers))
     except InvalidSpecifier:
         return SpecifierSet()
 

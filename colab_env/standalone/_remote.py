@@ -18,16 +18,16 @@ from . import _leave
 _HERE = Path(__file__).resolve().parent
 _CALL = """\
 import sys
-sys.path[:] = [place for place in sys.path if place]  # not the notebook's directory, where a json.py may be
+sys.path[:] = [entry for entry in sys.path if entry]  # not the notebook's directory, where a json.py may be
 import importlib, io, json
 path, name, arguments, options = json.loads(sys.argv[1])
 sys.path.append(path)
 from colab_env import _report, errors
-room, _, member = name.rpartition(".")
+module, _, member = name.rpartition(".")
 try:
     # The answer repeats the lines that a step leaves.
     with _report.screen(_report.Plain(keep_to=io.StringIO())):
-        result = getattr(importlib.import_module(room), member)(*arguments, **options)
+        result = getattr(importlib.import_module(module), member)(*arguments, **options)
 except errors.ColabEnvError as error:
     answer = {"error": [error.message, error.hint]}
 else:
