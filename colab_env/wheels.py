@@ -191,12 +191,16 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
 
 
 def _in_one_sentence(error: CommandError) -> CommandError | None:
-    """Return what a tool says in its only line, without the words that it was called with: nobody typed these."""
+    """Return what a tool says in its only sentence, without the words that it was called with: nobody typed these.
+
+    uv may add one that begins with "hint:", such as which Pythons a package has wheels for; long ones are wrapped.
+    """
     said = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
-    if len(said) != 1 or not said[0].startswith("error: "):
+    message, *more = " ".join(said).split(" hint: ")
+    if not message.startswith("error: ") or len(more) > 1 or (len(said) != 1 and not more):
         return None
-    hint = error.hint or "change what is asked for; nothing was changed"
-    return CommandError(said[0].removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
+    hint = next(iter(more), None) or error.hint or "change what is asked for; nothing was changed"
+    return CommandError(message.removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 
 def _unsatisfiable(error: CommandError) -> CommandError | None:

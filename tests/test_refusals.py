@@ -93,6 +93,19 @@ def test_an_index_that_is_not_reached_is_told_in_a_few_words(message):
     assert "\n" not in error.message
 
 
+def test_a_package_without_a_wheel_for_this_python_is_told_with_uv_s_own_hint():
+    lines = (
+        "error: Package `beancount` can't be installed because it doesn't have a source distribution or wheel",
+        "       for the current platform",
+        "",
+        "hint: You're using CPython 3.11 (`cp311`), but `beancount` (v3.2.0) only has wheels with `cp312`",
+    )
+    error = wheels.translate_error(CommandError("`/a/uv pip install ...` ended with exit code 2", lines=lines), {})
+    assert error.message.startswith("Package `beancount` can't be installed")
+    assert error.message.endswith("for the current platform")
+    assert error.hint.startswith("You're using CPython 3.11")
+
+
 @pytest.mark.network
 def test_pins_that_do_not_fit_are_told_with_the_cause_and_not_with_a_command_line(machine, project):
     (project / "requirements.txt").write_text("six==1.16.0\nsix==1.15.0\n")

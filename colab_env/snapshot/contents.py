@@ -65,16 +65,15 @@ def inputs(request: Request, *, options_digest: str | None = None, starting: boo
     )
 
 
-def identity(known: Inputs, *, moves: bool) -> dict[str, Any]:
-    """Return what of these inputs a snapshot is found by: all of it, or for one that moves all but paths."""
-    return {name: value for name, value in asdict(known).items() if not (moves and name in moving.PLACES)}
+def identity(known: Inputs) -> dict[str, Any]:
+    """Return what of these inputs a snapshot is found by: all but paths, which may be others where it moves."""
+    return {name: value for name, value in asdict(known).items() if name not in moving.PLACES}
 
 
 def identities(known: Inputs) -> list[dict[str, Any]]:
-    """Return what a snapshot may be found by: one that moves, one that does not, and one of format 1."""
-    own = identity(known, moves=False)
-    first = {**{name: value for name, value in own.items() if name != "pythons"}, "format": 1}
-    return [identity(known, moves=True), own, first]
+    """Return what a snapshot may be found by: one of this format, and one of the first, which stays at its paths."""
+    first = {**{name: value for name, value in asdict(known).items() if name != "pythons"}, "format": 1}
+    return [identity(known), first]
 
 
 def build_key(machine: Machine, python: Interpreter, build: str) -> str:
@@ -154,12 +153,14 @@ def _moving_parts(
 
 def name_of(machine: Machine, described: Manifest) -> Name:
     """Return the name for a snapshot with this manifest."""
-    known = identity(described.inputs, moves=described.fixed is None)
+    known, build = identity(described.inputs), build_key(machine, described.python, described.build)
+    if described.fixed is not None:  # one of each place
+        build = hashed([build, [getattr(described.inputs, name) for name in moving.PLACES]], 8)
     return Name(
         label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(described.inputs.project).name).strip("-.") or "root",
         given=key(known, described.given),
         left=key(known, described.left),
-        build=build_key(machine, described.python, described.build),
+        build=build,
     )
 
 
