@@ -104,7 +104,22 @@ _ce_remember() { # FILE: set _ce_name to the environment of its block, where Pyt
     done
     _ce_note=${_ce_bases%%:*}/.scripts/$_ce_note$_ce_rest
     [ -f "$_ce_note" ] && [ -O "$_ce_note" ] && ! [ -e "$_ce_file.lock" ] || return 1
-    { read -r _ce_name && read -r _ce_said; } <"$_ce_note" || return 1
+    _ce_is_same 2>/dev/null 3<"$_ce_note" 4<"$_ce_file" # the caller's own 3 and 4 are back then
+}
+
+_ce_is_same() { # the note is open as 3, the script as 4
+    read -r _ce_name <&3 && read -r _ce_said <&3 || return 1
+    case $_ce_said in
+    '= '*) # so many lines of the script, which is older
+        [ "$_ce_note" -nt "$_ce_file" ] || return 1
+        _ce_left=${_ce_said#= }
+        while [ "$_ce_left" -gt 0 ]; do
+            IFS= read -r _ce_said <&3 && IFS= read -r _ce_line <&4 && [ "$_ce_said" = "$_ce_line" ] || return 1
+            _ce_left=$((_ce_left - 1))
+        done
+        return
+        ;;
+    esac
     [ "$_ce_said" = "$(TZ=UTC0 stat -L -c '%d %i %s %z' -- "$_ce_file" 2>/dev/null)" ]
 }
 
