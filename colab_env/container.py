@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -128,7 +129,7 @@ def _checked(path: Path, project: Path, machine: Machine, *, fix: bool, write: b
     if not file.stages:
         msg = f"{short(path)} has no FROM: it is no Dockerfile"
         raise UsageError(msg, hint="name the Dockerfile to check")
-    found = rules.check(file, surroundings.beside(project))
+    found = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
     better = rules.fixed(file, found) if fix else text
     if write and better != text:
         with changing("container_write", machine, project_lock(machine, project)):
