@@ -213,7 +213,8 @@ def _is_selected(change: _Change, chosen: set[str], project: Path | None, machin
     kernels = {
         kernel.directory for kernel in kernelspec.registered(machine) if kernel.ours and kernel.project == project
     }
-    return change.path.parent == project or change.path in kernels
+    hidden = {project / ".binder", project / ".devcontainer"}  # `container write` makes them
+    return change.path.parent in {project, *hidden} or change.path in kernels
 
 
 def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:

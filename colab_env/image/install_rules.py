@@ -21,7 +21,11 @@ _GONE = {
     ("lock", "--check"): None,
 }
 _GONE_SETTINGS = ("virtualenvs.prefer-active-python", "installer.modern-installation", "experimental.new-installer")
-_BUILDERS = {"build-essential", "gcc", "g++", "make", "cmake"}
+_BUILDERS = {"build-essential", "gcc", "g++"}
+# What is copied for the packages alone; anything else may hold the project's sources.
+_NO_SOURCES = re.compile(
+    r"(?i).*\.(?:toml|txt|md|rst|cfg|ini|in|sh|crt|pem|conf)\*?|.*lock\*?|LICEN[CS]E.*|README.*|\.python-version"
+)
 
 
 def _replaced(word: str, by: str) -> Callable[[str], str]:
@@ -135,7 +139,8 @@ def editable_left_behind(file: Dockerfile, project: Project) -> Iterator[Place]:
     for stage, source, instruction, sources, _target in copies:
         if stage is not file.stages[-1] or not set(sources) & surroundings.environments(file, source):
             continue
-        editable = [each for each in surroundings.chain_commands(file, source) if _installs_editable(file, each)]
+        commands = surroundings.chain_commands(file, source)
+        editable = [each for each in commands if _installs_editable(file, each) and _has_sources(file, each)]
         if not editable or project.is_package is None:
             continue
         place = reading.workdir(file, editable[-1].stage, until=editable[-1].instruction)
@@ -158,6 +163,20 @@ def _installs_editable(file: Dockerfile, command: Command) -> bool:
     if command.program == "poetry" and arguments[:1] in (["install"], ["sync"]):
         return "--no-root" not in words and not any(word == "--only" or word.startswith("--only=") for word in words)
     return bool(re.fullmatch(r"pip[\d.]*", command.program)) and ("-e" in words or "--editable" in words)
+
+
+def _has_sources(file: Dockerfile, command: Command) -> bool:
+    """Say whether the project's sources are there when a command runs: without them Poetry passes over the project."""
+    for stage in file.chain(command.stage):
+        for instruction in stage.instructions:
+            if instruction is command.instruction:
+                mounts = (each for each in instruction.flags.get("mount", []) if "type=bind" in each)
+                return any(not re.search("from=|lock|toml", each) for each in mounts)
+            is_copy = instruction.name in ("COPY", "ADD") and "from" not in instruction.flags
+            names = [word.rpartition("/")[2] or word for word in instruction.words[:-1]] if is_copy else []
+            if any(not _NO_SOURCES.fullmatch(name) for name in names):
+                return True
+    return False
 
 
 def _context_targets(file: Dockerfile, stage: Stage) -> Iterator[str]:
@@ -206,8 +225,8 @@ def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
                     yield instruction.start, {"base": root}, None
 
 
-def compilers_shipped(file: Dockerfile, _: Project) -> Iterator[Place]:
-    if not file.stages or re.search("dev|test", file.stages[-1].name or ""):
+def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
+    if not file.stages or project.is_for_development or re.search("dev|test", file.stages[-1].name or ""):
         return
     commands = surroundings.chain_commands(file, file.stages[-1])
     removed = {

@@ -27,7 +27,8 @@ Place = tuple[int, dict[str, str], Callable[[str], str] | None]
 class Project:
     """What is known of the project beside a Dockerfile; None is what is not known.
 
-    `ignored` are the patterns of its .dockerignore, `environments` the virtual environments in its directory.
+    `ignored` are the patterns of its .dockerignore, `environments` the virtual environments in its directory;
+    `is_for_development` says that the Dockerfile's path tells of a developer's own container.
     """
 
     requires_python: str | None = None
@@ -35,13 +36,17 @@ class Project:
     ignored: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
     has_export_plugin: bool = False
+    is_for_development: bool = False
 
 
-def beside(directory: Path) -> Project:
-    """Read what rules ask of the project in a directory. Raises ProjectFileError."""
-    pyproject = Pyproject.read(directory)
+_DEVELOPMENT = re.compile(r"(?i)(?:^|[/._-])(?:\.?dev(?:container|elop\w*)?|local|tests?|docs|ci)(?:$|[/._-])")
+
+
+def beside(directory: Path, path: str) -> Project:
+    """Read what rules ask of the project in a directory, whose Dockerfile is at `path` in it. Raises ProjectFileError."""
+    pyproject, is_for_development = Pyproject.read(directory), _DEVELOPMENT.search(path) is not None
     if pyproject.content is None:
-        return Project()
+        return Project(is_for_development=is_for_development)
     # A file is missing or a table is: then nobody can say whether there is a package.
     said = pyproject.at("tool", "uv", "package")
     is_package = "build-system" in pyproject.values if said is None else bool(said)
@@ -52,6 +57,7 @@ def beside(directory: Path) -> Project:
         is_package=is_package and pyproject.is_poetry_package,
         ignored=tuple(context.read_ignored(directory / ".dockerignore") or ()),
         environments=(*hidden, *environments),
+        is_for_development=is_for_development,
         has_export_plugin="poetry-plugin-export" in str(pyproject.at("tool", "poetry", "requires-plugins") or ""),
     )
 

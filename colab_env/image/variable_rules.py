@@ -112,7 +112,9 @@ def poetry_version_unread(file: Dockerfile, _: Project) -> Iterator[Place]:
             yield surroundings.line_of(file, instruction, name), {"program": by_pip[0].program}, None
 
 
-def system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
+def system_python(file: Dockerfile, project: Project) -> Iterator[Place]:
+    if project.is_for_development:  # what its developer runs, nobody knows
+        return
     commands = [command for each in file.stages for command in surroundings.commands_of(file, each)]
     is_read = any(
         command.is_opaque or (command.program == "uv" and command.arguments[:1] == ["pip"]) for command in commands
