@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import context, dockerfile, jupyter, packages, tools, writing
+from colab_env.image import context, dockerfile, jupyter, packages, reading, rules, surroundings, tools, writing
 from colab_env.image import project as image_project
 from colab_env.image.findings import CheckedFile, CheckResult
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request, project_directory
 from colab_env.results import short
+from colab_env.step import changing, project_lock
 
 if TYPE_CHECKING:
     from colab_env.image._building import BuildResult
     from colab_env.image.writing import WriteResult
 
+_LARGEST = 2_000_000  # bytes of a Dockerfile
 KINDS = ("auto", "app", "packages", "jupyter")
 
 
@@ -158,7 +162,7 @@ def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False
         msg = "write=True, --write, is for fix=True, --fix"
         raise UsageError(msg, hint="give both, or leave it out")
     paths = [_files.named_path(each).absolute() for each in dockerfiles] or _written_files(directory)
-    return CheckResult(files=tuple(_checked(path, directory, machine) for path in paths))
+    return CheckResult(files=tuple(_checked(path, directory, machine, fix=fix, write=write) for path in paths))
 
 
 def _written_files(project: Path) -> list[Path]:
@@ -174,14 +178,31 @@ def _written_files(project: Path) -> list[Path]:
     return found
 
 
-def _checked(path: Path, project: Path, machine: Machine) -> CheckedFile:
-    content = _files.content(path)
+def _checked(path: Path, project: Path, machine: Machine, *, fix: bool, write: bool) -> CheckedFile:
+    content = _files.content(path, largest=_LARGEST)
     if content is None:
         msg = f"there is no file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the working directory")
     if (head := writing.head_of(path)) is not None:
         return CheckedFile(path=path, stale=_stale(head, project, machine))
-    return CheckedFile(path=path)
+    text = content.decode("utf-8", "replace")
+    file = reading.read(text)
+    if not file.stages:
+        msg = f"{short(path)} has no FROM: it is no Dockerfile"
+        raise UsageError(msg, hint="name the Dockerfile to check")
+    found = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
+    better = rules.fixed(file, found) if fix else text
+    if write and better != text:
+        with changing("container_write", machine, project_lock(machine, project)):
+            _files.write_text(path, better)
+    linter = shutil.which("hadolint", path=machine.environ.get("PATH"))
+    return CheckedFile(
+        path=path,
+        findings=tuple(each for each, _ in found),
+        difference=writing.difference(path, text, better) if better != text else "",
+        fixed=write and better != text,
+        notes=(f"hadolint is there, and knows more: {linter} {short(path)}",) if linter else (),
+    )
 
 
 def _stale(head: writing.Head, project: Path, machine: Machine) -> str | None:
