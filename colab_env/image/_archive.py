@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _FIRST = "index.json"
 _OURS = "colab-env"
-_CHUNK = 1 << 20  # bytes; with tarfile's own 16 kB, copying takes twice the processor time
 
 
 def require_free(path: Path) -> None:
@@ -43,7 +42,6 @@ def write(image: BuiltImage, path: Path) -> None:
     with _files.translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _nameless(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            archive.copybufsize = _CHUNK
             _add(archive, _FIRST, _index(image))
             _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
             _add(archive, "manifest.json", _for_docker(image))

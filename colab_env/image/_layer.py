@@ -41,7 +41,6 @@ def write(out: Any, files: Mapping[str, LayerFile], *, directories: Mapping[str,
     is left out in their own way.
     """
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as archive:
-        archive.copybufsize = _CHUNK
         made: set[str] = {"/"}
         for path in sorted(files):
             for parent in _above(path):
