@@ -569,6 +569,8 @@ def test_a_target_that_is_somebody_elses_stays(app: Path, base: Path, served: In
     with pytest.raises(errors.NotOursError, match="is no image that colab-env wrote"):
         build(app, base, output)
     assert output.read_text() == "mine"
+    with pytest.raises(errors.NotOursError, match="is no list of what is in an image"):
+        build(app, base, tmp_path / "other.tar", sbom=output)
     output.unlink()
     build(app, base, output)
     build(app, base, output)  # over its own

@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from registry_server import Image
 from test_image import app, built, log_in, served, wheels  # noqa: F401  (fixtures)
 
-from colab_env import errors
+from colab_env import errors, uv
+from colab_env.machine import Machine
 
 pytestmark = pytest.mark.machine
 _BCRYPT = "$2b$04$tOXWy6GOUvPUc4cORdkhsOODJM4ZrR7cp4cO.vTPDa7tYmmFe8KD2"  # of "secret"
@@ -227,7 +229,7 @@ def real_base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Path]:
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("base")
     storage, archive = Storage(directory=directory / "storage"), directory / "base.tar"
-    name = base_image.make(directory, python=Path(__import__("sys").executable), storage=storage)
+    name = base_image.make(directory, python=Path(sys.executable), storage=storage)
     base_image.save(storage, name, archive)
     return storage, archive
 
@@ -246,7 +248,7 @@ def test_an_image_runs_as_its_user_without_a_network_and_holds_what_its_list_say
     )
     code = f"import sys\ndef main():\n    exec({_INSIDE!r}, {{}})\n"
     (project / "src/small_app/__init__.py").write_text(code)
-    subprocess.run(["uv", "lock", "--quiet"], cwd=project, check=True)
+    subprocess.run([uv.ensure(Machine.detect()), "lock", "--quiet"], cwd=project, check=True)
     output, sbom = tmp_path / "img.tar", tmp_path / "sbom.json"
     built(project, f"docker-archive:{archive}", lock=None, output=output, sbom=sbom)
     container = storage.buildah("from", f"docker-archive:{output}").strip().splitlines()[-1]

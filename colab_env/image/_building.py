@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, _process, _report, system, uv
-from colab_env.errors import BaseImageError, ColabEnvError, CommandError, MissingStepError, UsageError
+from colab_env.errors import BaseImageError, ColabEnvError, CommandError, MissingStepError, NotOursError, UsageError
 from colab_env.image import _archive, _layer, _pushing, base_python, layers, locked_wheels, logins, sbom
 from colab_env.image._layer import LayerFile
 from colab_env.image._store import LayerCache, key_of
@@ -88,6 +89,8 @@ def build(project: ImageProject, options: BuildOptions, *, machine: Machine) -> 
     _require_buildable(project)
     if options.output is not None:
         _archive.require_free(options.output)
+    if options.sbom is not None:
+        _require_list(options.sbom)
     cache = LayerCache(machine.data / "images", fresh=options.fresh)
     with cache.opened() as work:
         image = open_base(project.base, options.platform, machine=machine, cache=cache)
@@ -334,6 +337,14 @@ class _Building:
             epoch=self._epoch,
         )
         _files.write_json(path, document)
+
+
+def _require_list(path: Path) -> None:
+    """Raise NotOursError where something else is than an older list of what is in an image."""
+    values = _files.read_json(path)
+    if os.path.lexists(path) and not (isinstance(values, dict) and values.get("bomFormat") == "CycloneDX"):
+        msg = f"{short(path)} exists, and is no list of what is in an image"
+        raise NotOursError(msg, hint="move it away, or give another file with --sbom; nothing was changed")
 
 
 def _epoch(machine: Machine) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_CHUNK = 1 << 18  # bytes
 _MODES = (0o644, 0o755)
 Owner = tuple[int, int, int]
 
@@ -39,7 +40,7 @@ def write(out: Any, files: Mapping[str, LayerFile], *, directories: Mapping[str,
     Every directory above a file is in it, with mode and owner as in `directories`, those of the base: engines make one that
     is left out in their own way.
     """
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18) as archive:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as archive:
         made: set[str] = {"/"}
         for path in sorted(files):
             for parent in _above(path):

@@ -192,9 +192,13 @@ def _from_layout(name: str, rest: str, wanted: Platform) -> BaseImage:
         raise BaseImageError(msg, hint="make one with `skopeo copy docker://IMAGE oci:DIR`")
     if colon:
         content = _named_only(content, tag, name=name)
-    while (part := reference.chosen(content, wanted, name=name)) is not None:
-        content = source.read(part)
-        digest = part.digest
+    digest = ""
+    for _ in range(3):  # an index may name an index
+        if (part := reference.chosen(content, wanted, name=name)) is None:
+            break
+        content, digest = source.read(part), part.digest
+    if not digest:
+        raise damaged(name, "its index.json names no image")
     return _opened(name, reference.manifest(content, digest=digest, name=name), source)
 
 
