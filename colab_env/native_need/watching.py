@@ -13,9 +13,10 @@ from colab_env.native_need.rules import kind_of_program
 
 _CALLS = "execve,open,openat,access,stat,newfstatat,exit_group"
 _LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)(?: (E[A-Z]+))?")
-_EXIT = re.compile(r"^(\d+) \+\+\+ exited with (\d+)")
+_EXIT = re.compile(r"^(\d+) +\+\+\+ exited with (\d+)")
 _PATH = re.compile(r'"((?:[^"\\]|\\.){1,500})"')
 _HEADER = re.compile(r"\.(?:h|hh|hpp|hxx)$")
+_PROGRAM = re.compile(r"/s?bin/(?!python|pyvenv|pip)[\w.+-]+$")
 _PYTHON = re.compile(r"(?:^|/)python[\d.]*$")
 # Asked for by Python itself, by packaging tools, or by compilers of each other: nobody's need.
 _USUAL = frozenset(
@@ -124,6 +125,8 @@ def _of_strace(trace: Iterable[str]) -> list[Missing]:
                 reading.started(call[1], paths, is_absent=is_absent)
             elif _HEADER.search(paths[0]):
                 reading.included(call[1], paths[0], is_absent=is_absent)
+            elif _PROGRAM.search(paths[0]):  # a shell looks before it starts anything
+                reading.started(call[1], paths[:1], is_absent=is_absent)
     return reading.missing()
 
 
@@ -143,7 +146,7 @@ class _Trace:
             self._absent.setdefault(name, paths[0])
             return
         self._present.add(name)
-        if name in ("pkg-config", "pkgconf"):
+        if name in ("pkg-config", "pkgconf") and len(paths) > 1:
             self._asked[process] = [word for word in paths[2:] if re.fullmatch(r"[A-Za-z][\w.+-]*", word)]
 
     def ended(self, process: str, code: str) -> None:
@@ -183,7 +186,7 @@ def _nowhere(tried: Sequence[str]) -> list[Missing]:
         if len(set(parts)) > 1:
             break
         common.insert(0, parts[0])
-    name = "/".join(common)
+    name = "/".join(common).rpartition("include/")[2]
     return (
         [Missing(kind="header", name=name, evidence=f"it looked for {name} in {len(tried)} directories")]
         if name
