@@ -1,15 +1,270 @@
-"""The public functions about what packages need from the operating system."""
+"""The public functions about what packages need from the operating system, each with a frozen result."""
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colab_env import _download, _files, index
+from colab_env.errors import ColabEnvError, MissingStepError, UsageError
+from colab_env.results import short
+
 if TYPE_CHECKING:
-    from colab_env.native_need.missing import Explanation
+    from colab_env.locks.lock_format import LockFile
+    from colab_env.machine import Machine
+    from colab_env.native_need.locked_files import LockedPackage
+    from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
+    from colab_env.native_need.target import Target
+
+_SHOWN = 5  # things that a watched run looked for
+_NEWEST = 14  # minor version of Python
+_LARGEST = 64 << 20  # bytes of a log; of a larger one, its start and its end are read
+_LONGEST = 8 << 20  # characters of a program's output that are looked at: the last ones
 
 
-def explain(text: str) -> Explanation:
-    """Say what a failed build or import was missing, from what it printed."""
+def check(
+    project: str | Path = ".",
+    *,
+    lock: str | Path | None = None,
+    platform: str | None = None,
+    python: str | None = None,
+    sources: bool = False,
+) -> Check:
+    """Say which packages of a lock file have no wheel for a platform and a Python, and so are built there.
+
+    `platform` is such as "linux/arm64" or "linux/amd64-musl" (default: this machine), `python` a version (default: that of
+    the project's environment, else one that the project asks for). This is read from the lock file alone. With `sources`,
+    the archives of those packages are downloaded by their locked hashes and looked into, never run: `needs` is what they ask
+    the system for. Raises UsageError for a lock file that names no files, MissingStepError where there is none.
+    """
+    from colab_env.locks import registry
+    from colab_env.machine import Machine
+    from colab_env.native_need import target as targets
+    from colab_env.native_need.missing import Check
+
+    lock_file = registry.find(Path(project).absolute(), lock)
+    if not lock_file.is_there:
+        msg = f"there is no lock file in {short(lock_file.directory)}"
+        raise MissingStepError(msg, hint="lock the project with its own tool first")
+    target = targets.parse(platform, python or _python_of(lock_file))
+    packages = locked_packages(lock_file, target)
+    built = [each for each in packages if each.is_built(target)]
+    shown = [_built_package(each, target, machine=Machine.detect() if sources else None) for each in built]
+    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(shown))
+
+
+def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
+    """Return the packages of a lock file that are installed on a target. Raises UsageError for one that names no files."""
+    from colab_env import toml_text
+    from colab_env.locks.lock_format import reading
+    from colab_env.native_need import locked_files
+
+    if lock.format.name not in locked_files.NAMES_FILES:
+        msg = f"{short(lock.path)} does not say which files its packages have"
+        raise UsageError(msg, hint=f"this can be told of {', '.join(locked_files.NAMES_FILES)}")
+    with reading(lock):
+        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, wanted=_wanted(lock))
+
+
+def _wanted(lock: LockFile) -> set[str]:
+    """Return the names that the project itself asks for."""
+    from colab_env.native_need.locked_files import normalized
+
+    project = lock.pyproject.at("project", "dependencies") or ()
+    of_poetry = lock.pyproject.at("tool", "poetry", "dependencies") or ()
+    names = [match[0] for each in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(each)))]
+    return set(map(normalized, names))
+
+
+def _python_of(lock: LockFile) -> str:
+    """Return the version of the project's environment; else this Python's, or the newest one that the project takes."""
+    from colab_env.interpreter import fits_short_version, parse_specifier
+
+    settings = lock.pyproject.path.parent / ".venv" / "pyvenv.cfg"
+    if settings.is_file() and (
+        match := re.search(r"(?m)^version(?:_info)? *= *(\d+\.\d+)", settings.read_text(errors="replace"))
+    ):
+        return match[1]
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if lock.requires_python is None:
+        return here
+    specifier = parse_specifier(lock.requires_python)
+    newest = (f"3.{minor}" for minor in range(_NEWEST, 5, -1))
+    return next((each for each in (here, *newest) if fits_short_version(specifier, each)), here)
+
+
+def _built_package(package: LockedPackage, target: Target, *, machine: Machine | None) -> BuiltPackage:
+    """Return what is shown of a package; with a `machine`, that downloads its source archive and looks into it."""
+    from dataclasses import replace
+
+    from colab_env.native_need import source_archive
+    from colab_env.native_need.missing import BuiltPackage
+
+    others = ((3, minor) for minor in range(_NEWEST, 7, -1))
+    elsewhere = tuple(f"3.{other[1]}" for other in others if not package.is_built(replace(target, python=other)))
+    shown = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
+    if machine is None:
+        return shown
+    if package.sdist is None:
+        return replace(shown, note="it has no source archive either: it cannot be installed there")
+    try:
+        with _files.private_directory(machine.data) as directory:
+            archive = directory / "source" / package.sdist.rpartition("/")[2]
+            _download.fetch(_address(package, machine), archive, sha256=package.sha256)
+            needs = source_archive.needs(source_archive.read(archive), package.name)
+    except ColabEnvError as error:
+        return replace(shown, note=f"its source was not looked into: {error.message}")
+    return replace(shown, needs=tuple(needs))
+
+
+def _address(package: LockedPackage, machine: Machine) -> str:
+    """Return where a source archive is; where the lock file does not say, the index does."""
+    from urllib.parse import urljoin
+
+    if package.sha256 is None:
+        msg = f"the lock file has no SHA-256 of {package.sdist}"
+        raise UsageError(msg, hint="lock the project anew")
+    if package.url and "://" in package.url:
+        return package.url
+    base = index.settings(machine).url or index.default_url()
+    if base is None:
+        msg = "no package index is known here"
+        raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
+    page_url = f"{base.rstrip('/')}/{package.name}/"
+    named = re.search(rf"""href=["']([^"'#]*/{re.escape(package.sdist or "")})["'#]""", _download.read_text(page_url))
+    if named is None:
+        msg = f"the package index does not have {package.sdist}"
+        raise UsageError(msg, hint="lock the project anew")
+    return str(urljoin(page_url, named[1]))
+
+
+def explain(text: str | None = None, *, log: str | Path | None = None) -> Explanation:
+    """Say what a failed build or import was missing: from its `text`, from a file, or from a notebook's last exception.
+
+    Findings come in the order in which they will be met, each with the line that names it. What is no missing part of the
+    system, such as a wrong hash or a full disk, is named as that. Raises UsageError for a file that is no text, and where
+    there is nothing to explain.
+    """
     from colab_env.native_need import extract
 
+    if text is not None and log is not None:
+        msg = "a text and a log are two things to explain"
+        raise UsageError(msg, hint="give one of them")
+    if text is None:
+        text = _last_exception() if log is None else _read(Path(log))
     return extract.extract(text)
+
+
+def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Explanation:
+    """Run a command and say what it was missing, if it failed; `returncode` of the result is how it ended.
+
+    `show` is called with each line as it comes. It reads nothing: a command that asks a question gets no answer. Raises
+    CommandError where it cannot be started.
+    """
+    from dataclasses import replace
+
+    from colab_env import _process
+    from colab_env.native_need import extract
+    from colab_env.native_need.missing import Explanation
+
+    output = _Output(show)
+    finished = _process.run(list(argv), environ=dict(os.environ), check=False, follow=output)
+    explanation = extract.extract(output.text) if finished.returncode else Explanation()
+    if finished.returncode and not explanation.findings and _is_open(explanation):
+        findings = _watch(argv, output.text)
+        explanation = replace(explanation, findings=findings, other=None if findings else explanation.other)
+    return replace(explanation, returncode=finished.returncode)
+
+
+def _is_open(explanation: Explanation) -> bool:
+    """Say whether a text named no cause, or only that some code raised an error."""
+    return explanation.other is None or explanation.other.kind == "own-code"
+
+
+def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
+    """Run a command once more and return what it looked for in vain, the likeliest first."""
+    from colab_env import _process, _report
+    from colab_env.machine import Machine
+    from colab_env.native_need import watching
+
+    with _files.private_directory(Machine.detect().data) as directory:
+        log = directory / "looked-for"
+        watched = watching.watched_argv(argv, log, environ=os.environ)
+        if watched is None:
+            return ()
+        with _report.activity("It names nothing: it is run once more, to see what it looks for"):
+            _process.run(watched, environ=dict(os.environ), check=False)
+        if not log.is_file():
+            return ()
+        with log.open(errors="replace") as lines:
+            phase = "build" if "strace" in watched[0] else "run"
+            return tuple(watching.looked_for(lines, text, phase=phase)[:_SHOWN])
+
+
+class _Output:
+    """What a program prints: shown at once, and its last part kept."""
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        self._show = show
+        self._lines: list[str] = []
+        self._length = 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+    def on_line(self, line: str) -> bool:
+        self._show(line)
+        self._lines.append(line)
+        self._length += len(line) + 1
+        if self._length > 2 * _LONGEST:
+            self._lines = [self.text[-_LONGEST:]]
+            self._length = _LONGEST
+        return True
+
+    def on_tick(self, pid: int) -> None:
+        pass
+
+
+def _read(path: Path) -> str:
+    """Return what a file says, "-" being what comes through a pipe."""
+    try:
+        if str(path) == "-":
+            content = sys.stdin.buffer.read(_LARGEST)
+        else:
+            with path.open("rb") as file:
+                content = file.read(_LARGEST)
+    except OSError as error:
+        msg = f"{short(path)} cannot be read: {error.strerror}"
+        raise UsageError(msg, hint="name the file with what the failed command printed") from error
+    if b"\0" in content[:4096] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        msg = f"{short(path)} is no text"
+        raise UsageError(msg, hint="name the file with what the failed command printed")
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    return content.decode(encoding, "replace")
+
+
+def _last_exception() -> str:
+    """Return the traceback that a notebook or an interactive Python showed last."""
+    import traceback
+
+    error = getattr(sys, "last_value", None)  # IPython sets it too
+    if error is None:
+        msg = "no exception to explain: nothing has failed in this session"
+        raise UsageError(msg, hint="pass the text, or log=... with a file")
+    shown = "".join(traceback.format_exception(error))
+    lines = [str(line) for each in _chain(error) for line in getattr(each, "lines", ())]
+    return "\n".join([shown, *lines])
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """Return an exception and those that it came from: errors of our own keep the lines of the tool that failed."""
+    errors: list[BaseException] = []
+    while error is not None and error not in errors:
+        errors.append(error)
+        error = error.__cause__ or error.__context__
+    return errors

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 Command = Callable[..., Any]
@@ -14,16 +14,46 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     """Add `native` with its commands; `command` makes a parser, `shown` prints a value."""
     group = commands.add_parser("native", help="what packages need from the operating system: check, explain, mend")
     natives = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_check(natives, command, shown)
     _add_explain(natives, command, shown)
+
+
+def _add_check(group: Any, command: Command, shown: Command) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from colab_env import native
+
+        named = ("lock", "platform", "python", "sources")
+        options = {key: getattr(arguments, key) for key in named}
+        return int(shown(native.check(arguments.project, **options), arguments))
+
+    text = (
+        "say which packages of the lock file have no wheel for a platform, and with --sources what building them needs"
+    )
+    parser = command(group, "check", text, run, example="colab-env native check --platform linux/arm64")
+    parser.add_argument("--project", default=".", metavar="DIR")
+    parser.add_argument("--lock", metavar="FILE", help="default: the one that counts in the project")
+    parser.add_argument(
+        "--platform", metavar="NAME", help="linux/amd64, linux/arm64, with -musl for Alpine (default: this one)"
+    )
+    parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: the project's)")
+    parser.add_argument(
+        "--sources", action="store_true", help="download their source archives and look into them; nothing is run"
+    )
 
 
 def _add_explain(group: Any, command: Command, shown: Command) -> None:
     def run(arguments: argparse.Namespace) -> int:
         from colab_env import native
 
-        return int(shown(native.explain(Path(arguments.log).read_text(errors="replace")), arguments))
+        if not arguments.rest:
+            return int(shown(native.explain(log=arguments.log or "-"), arguments))
+        screen = sys.stderr if arguments.json else sys.stdout
+        explanation = native.explain_command(arguments.rest, show=lambda line: print(line, file=screen, flush=True))
+        if explanation.returncode or arguments.json:
+            shown(explanation, arguments)
+        return explanation.returncode or 0
 
-    parser = command(
-        group, "explain", "say what a failed build or import was missing", run, example="colab-env native explain LOG"
-    )
-    parser.add_argument("log", metavar="LOG", help="what it printed: a file")
+    text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
+    parser = command(group, "explain", text, run, example="colab-env native explain -- pip install fiona")
+    told = "what it printed: a file, or - for a pipe; or -- and a command to run"
+    parser.add_argument("log", nargs="?", metavar="LOG", help=told)

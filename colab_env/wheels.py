@@ -27,6 +27,9 @@ _COMPILER = re.compile(
     re.IGNORECASE,
 )
 _LONGEST = 600  # characters of a cause
+_SHOWN_NEEDS = 3
+# The rest may be one of many lines of a build, or is said by an error of its own.
+_PLAIN_CAUSES = frozenset({"driver", "memory", "build-requirement", "library-version"})
 _WHY = (
     ("certificate", "its certificate is not trusted here"),
     ("proxy|tunnel", "the proxy does not answer, or does not let it through"),
@@ -152,7 +155,15 @@ def forget(names: Collection[str], *, uv: Path, environ: Mapping[str, str]) -> N
 
 
 def build_hint(text: str) -> str:
-    """Return what to do about a build that failed with these lines."""
+    """Return what to do about a build that failed with these lines: what of the system it was missing, if they say so."""
+    from colab_env.native_need import extract  # only when something has failed
+
+    explanation = extract.extract(text)
+    if explanation.findings:
+        needs = "; ".join(map(repr, explanation.findings[:_SHOWN_NEEDS]))
+        return f"{needs}: a package of the system, see `colab-env native`; a wheel for this Python avoids building"
+    if explanation.other and explanation.other.kind in _PLAIN_CAUSES:
+        return explanation.other.advice
     if _COMPILER.search(text):
         return "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
     return "its own build failed, see above: another version, or another Python, may have a wheel"

@@ -98,10 +98,10 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("FileNotFoundError: [Errno 2] No such file or directory: 'pkg-config'", "a compiler"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'pkg-config'", "x needs the command pkg-config"),
         ("Failed to get options via gdal-config: [Errno 2] No such file or directory", "a compiler"),
-        ("Modules/LDAPObject.c:16:10: fatal error: lber.h: No such file or directory", "a compiler"),
-        ("error: can't find Rust compiler", "a compiler"),
+        ("Modules/LDAPObject.c:16:10: fatal error: lber.h: No such file or directory", "x needs the header lber.h"),
+        ("error: can't find Rust compiler", "x needs what compiles"),
         ("RuntimeError: gcc -E ended with return code 1", "a compiler"),
         ("FileNotFoundError: Readme path `/home/ada/lesson/README.md` does not exist.", "its own build"),
         ("ModuleNotFoundError: No module named 'imp'", "its own build"),

@@ -1,10 +1,210 @@
-"""Find in the text of a failed build or import what it was missing."""
+# ruff: noqa: E501  patterns are longer than lines
+"""Find in the text of a failed build or import what it was missing, whichever tool wrote it."""
 
 from __future__ import annotations
 
-from colab_env.native_need.missing import Explanation
+import re
+from collections.abc import Sequence
+
+from colab_env.native_need import log_lines, other_causes, rules
+from colab_env.native_need.log_lines import Line
+from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind
+from colab_env.native_need.other_causes import ADVICE, OtherHit
+from colab_env.native_need.rules import FATAL, HINT, TRIED, Hit
+
+_MOST = 20  # findings
+_BUILDS = re.compile(
+    r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
+    r"|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
+    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|collect2: error|CMake Error|Preparing metadata|build dependencies"
+)
+_DISTRIBUTION = re.compile(
+    r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
+    r" |error originates from the build backend, and is likely not a problem with poetry but one of the following issues with |Collecting "
+    r"|Building (?!wheel)|Installing (?=[\w.-]+ \([\d.]+\): )|provides `[^`]+` for )[`'\"]?([A-Za-z][\w.-]*?)(?=[=<>~!@`'\" \[(;]|$)"
+)
+_FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)")
+# NVIDIA's and AMD's: the driver's own, and the toolkit's, which wheels such as nvidia-cublas-cu12 bring.
+_DRIVERS = re.compile(
+    r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
+    r"|nvidia[\w-]*|nvcuvid|nvparsers|nvonnxparser|amdhip64|hip\w+|rocblas|roc\w+|hsa-runtime64|MIOpen|tpu|cufile|nvvm)\.so[\w.]*"
+)
+# pkg-config would have answered for these; a header that is missing was looked for without it.
+_BY_PKG_CONFIG = frozenset({"pkg-config", "shared-object", "words"})
 
 
-def extract(_text: str) -> Explanation:
-    """Return what a text says; empty for now."""
-    return Explanation()
+def extract(text: str) -> Explanation:
+    """Return what a log says: the missing things in the order they will be met, or another cause.
+
+    The line that ended it decides. What was tried and passed over before counts only where no such line names anything.
+    """
+    lines = log_lines.read(text)
+    is_build = any(_BUILDS.search(line.text) for line in lines)
+    named = [_settled(hit, lines) for hit in rules.hits(lines, is_build=is_build)]
+    others = [*_drivers(named), *other_causes.hits(lines, is_build=is_build)]
+    named = [hit for hit in named if not _DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
+    others += _endings(lines, is_build=is_build)
+    chosen = _chosen(named, is_build=is_build)
+    other = _other(chosen, others)
+    findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
+    return Explanation(findings=findings[:_MOST], other=other, not_concluded=_passed_over(named, chosen, other))
+
+
+def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
+    """Return the hit with the degree that the lines around it give it."""
+    if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
+        return Hit(hit.kind, hit.name, hit.line, TRIED)
+    return hit
+
+
+def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
+    if rules.is_error(line.text):
+        return True
+    before = [each.text for each in lines if line.number - 12 <= each.number < line.number]
+    starts = [text for text in before if text.startswith(("CMake Error", "CMake Warning", "-- "))]
+    return bool(starts) and starts[-1].startswith("CMake Error")
+
+
+def _drivers(named: Sequence[Hit]) -> list[OtherHit]:
+    return [OtherHit("driver", hit.line, hit.degree) for hit in named if _DRIVERS.fullmatch(hit.name)]
+
+
+def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
+    """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
+    if not is_build and hit.is_phrase:
+        frames = [each.text for each in lines if each.number <= hit.line.number and each.text.startswith('File "')]
+        return bool(frames) and not _FRAME.search(frames[-1])
+    if "Errno 2]" not in hit.line.text:
+        return hit.name in ("nvcc", "nvidia-smi")
+    if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
+        return False
+    before = [each.text for each in lines if hit.line.number - 12 <= each.number < hit.line.number]
+    is_started = any("_execute_child" in text or "subprocess.py" in text for text in before)
+    has_ending = re.search(r"\.[A-Za-z]\w{0,4}$", hit.name) is not None
+    return not is_started and (not is_build or has_ending)
+
+
+def _endings(lines: Sequence[Line], *, is_build: bool) -> list[OtherHit]:
+    """Return the exception that a traceback ends with: of Python code, where nothing else explains it."""
+    if not any(line.text.startswith("Traceback (most") for line in lines):
+        return []
+    raised = [line for line in lines if _EXCEPTION.match(line.text)]
+    plain = (
+        "RuntimeError",
+        "Exception",
+        "OSError",
+        "SystemExit",
+        "distutils",
+        "EnvironmentError",
+        "subprocess",
+        "ImportError",
+    )
+    if not raised or (is_build and raised[-1].text.startswith(plain)):
+        return []
+    kind: OtherKind = "source-mismatch" if is_build else "own-code"
+    return [OtherHit(kind, raised[-1], HINT)]
+
+
+def _chosen(named: Sequence[Hit], *, is_build: bool) -> list[Hit]:
+    """Return the hits that count, in order: the most certain ones, each thing once."""
+    highest = max((hit.degree for hit in named), default=0)
+    best = [hit for hit in named if hit.degree == highest]
+    if any(hit.kind != "words" for hit in best):
+        best = [hit for hit in best if hit.kind != "words"]
+    elif earlier := [hit for hit in named if hit.degree == TRIED and hit.kind != "words"]:
+        best = earlier  # free words explain what was tried
+    best = _without_echoes(best)
+    tool = next((hit for hit in named if hit.name == "pkg-config"), None)
+    if is_build and tool and best and best[0].kind in _BY_PKG_CONFIG:
+        best = [tool, *best]
+    seen: dict[tuple[str, str], Hit] = {}
+    for hit in best:
+        seen.setdefault(("", hit.name.lower()), hit)
+    return list(seen.values())
+
+
+def _without_echoes(best: list[Hit]) -> list[Hit]:
+    """Leave out what a later line says of the same thing in other words, such as a linker's after its compiler's."""
+    programs = {hit.name for hit in best if hit.kind in ("command", "config-program")}
+    return [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
+
+
+def _other(chosen: Sequence[Hit], others: Sequence[OtherHit]) -> OtherCause | None:
+    """Return the other cause, where that and not a missing thing ended it."""
+    if not others:
+        return None
+    highest = max(hit.degree for hit in others)
+    best = [hit for hit in others if hit.degree == highest]
+    degree = chosen[0].degree if chosen else 0
+    if highest < degree or (highest == degree and not _outweighs(best, chosen)):
+        return None
+    hit = _decisive(best)
+    network = next((each for each in others if each.kind == "network"), None)
+    if hit.kind == "no-wheel" and network:  # nothing was found because nothing could be asked
+        hit = network
+    return OtherCause(kind=hit.kind, evidence=hit.line.text, line=hit.line.number, advice=ADVICE[hit.kind])
+
+
+_STRONGEST: tuple[OtherKind, ...] = ("disk", "memory", "hash", "driver")
+
+
+# The rest stand between, the first line first.
+_RANK: dict[str, int] = {
+    "disk": 0,
+    "memory": 1,
+    "hash": 2,
+    "driver": 3,
+    "credentials": 3,
+    "conflict": 7,
+    "permission": 8,
+}
+
+
+def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit]) -> bool:
+    if any(hit.kind in _STRONGEST for hit in best):
+        return True
+    weaker = {"source-mismatch", "own-code", "permission", "no-wheel"}
+    last = max(hit.line.number for hit in chosen)
+    if any(hit.line == chosen[0].line and hit.kind == "library-version" for hit in best):
+        return True
+    return any(hit.line.number > last and hit.kind not in weaker for hit in best)
+
+
+def _decisive(best: Sequence[OtherHit]) -> OtherHit:
+    """Return the hit that explains the others: a full disk the failed build, a refused key the failed download."""
+    return min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
+
+
+def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
+    return Missing(
+        kind=hit.kind,
+        name=hit.name,
+        evidence=hit.line.text,
+        line=hit.line.number,
+        distribution=_distribution(hit.line, lines, is_build=is_build),
+        phase="build" if is_build else "run",
+    )
+
+
+def _distribution(at: Line, lines: Sequence[Line], *, is_build: bool) -> str | None:
+    pattern = _DISTRIBUTION if is_build else _FRAME
+    marks = [(line.number, match[1]) for line in lines if (match := pattern.search(line.text))]
+    marks = [mark for mark in marks if mark[1].lower() not in _NOT_NAMES]
+    before = [name for number, name in marks if number <= at.number]
+    after = [name for number, name in marks if number > at.number]
+    return before[-1] if before else (after[0] if after else None)
+
+
+_NOT_NAMES = frozenset({"installable", "wheel", "wheels", "for", "collected", "editable", "extension", "c", "ext"})
+
+
+def _passed_over(named: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause | None) -> tuple[str, ...]:
+    taken = set() if other else {hit.name.lower() for hit in chosen}
+    rest: dict[str, Hit] = {}
+    for hit in named:
+        if hit.name.lower() not in taken and hit.degree >= TRIED:
+            rest.setdefault(hit.name, hit)
+    return tuple(
+        f"line {hit.line.number} names {name}, which is not what it ended with" for name, hit in [*rest.items()][:5]
+    )

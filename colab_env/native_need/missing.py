@@ -14,8 +14,8 @@ Kind = Literal[
     "cmake",  # "OpenCV": a package that find_package looks for
     "typelib",  # "Gtk-3.0"
     "shared-object",  # "libGL.so.1", or a name for dlopen or find_library such as "sndfile"
-    "compiler",  # a language: "c", "c++", "fortran", "rust", "java", "cuda"
-    "words",  # free words of a message, such as "libcap development headers"
+    "compiler",  # a language: "c", "c++", "fortran", "rust", "java" (at a build its compiler, at run time its virtual machine)
+    "words",  # a name in free words of a message: "libcap" of "You must install libcap development headers"
 ]
 OtherKind = Literal[
     "no-wheel",  # no file for this Python or machine
@@ -67,29 +67,78 @@ class OtherCause:
     advice: str
 
     def __repr__(self) -> str:
-        return f"not a missing system package: {self.evidence.strip()}\n→ {self.advice}"
+        return f"this is not a missing system package: {self.kind}\n  line {self.line}: {self.evidence[:_SHOWN]}\n→ {self.advice}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
 
-    `not_concluded` are sentences about lines that look like a cause and were passed over.
+    `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
+    that was run for it ended, or None.
     """
 
     findings: tuple[Missing, ...] = ()
     other: OtherCause | None = None
     not_concluded: tuple[str, ...] = ()
+    returncode: int | None = None
 
     def __repr__(self) -> str:
-        lines = [*map(repr, self.findings), *([repr(self.other)] if self.other else ())]
-        return "\n".join([*(lines or ["nothing in it names a missing thing"]), *(f"  {x}" for x in self.not_concluded)])
+        if self.returncode == 0:
+            return "✓ it did not fail"
+        lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
+        lines += [repr(self.other)] if self.other else []
+        notes = (f"  not concluded: {note}" for note in self.not_concluded)
+        return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuiltPackage:
+    """One locked package that has no wheel for a target, so that it is built there.
+
+    `elsewhere` are the Pythons that this version has a wheel for, such as "3.12"; `needs` is what its source archive asks
+    the system for, where that was read; `note` says why it was not.
+    """
+
+    name: str
+    version: str
+    elsewhere: tuple[str, ...] = ()
+    needs: tuple[Missing, ...] = ()
+    note: str | None = None
+
+    def __repr__(self) -> str:
+        wheels = f"; there is a wheel for Python {', '.join(self.elsewhere)}" if self.elsewhere else ""
+        needs = [f"  needs {_WORDS[each.kind].format(each.name)} ({each.evidence[:_SHOWN]})" for each in self.needs]
+        return "\n".join(
+            [f"{self.name} {self.version} is built{wheels}", *needs, *([f"  {self.note}"] if self.note else ())]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there."""
+
+    lock: str
+    target: str
+    count: int
+    built: tuple[BuiltPackage, ...] = ()
+
+    def __repr__(self) -> str:
+        if not self.built:
+            return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
+        head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
+        return "\n".join([head, *map(repr, self.built)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+_SHOWN = 200  # characters of a line
 _WORDS: dict[str, str] = {
     "config-program": "the program {}",
     "command": "the command {}",
@@ -99,6 +148,6 @@ _WORDS: dict[str, str] = {
     "cmake": "{}, as CMake finds it",
     "typelib": "the GObject typelib {}",
     "shared-object": "the shared library {}",
-    "compiler": "a compiler for {}",
+    "compiler": "what compiles or runs {}",
     "words": "what it calls “{}”",
 }

@@ -1,0 +1,364 @@
+# ruff: noqa: E501, RUF001  one pattern a line, with the quotation marks of compilers
+"""Which lines say that something of the system is missing, and how sure that is: one pattern a row.
+
+Three degrees: what ends a build or an import (`FATAL`), what was tried and may have been passed over (`TRIED`), and words
+that name something without saying that it is missing (`HINT`). No pattern takes longer than linear time: each token starts
+where no other does, and `native_need.log_lines` cuts the lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from colab_env.native_need.log_lines import Line
+from colab_env.native_need.missing import Kind
+
+FATAL, TRIED, HINT = 3, 2, 1
+_Q = r"""['"`‘’“”]*"""
+_T = r"(?<![\w.+/-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
+_NOT = r"(?:could not|could ?n[o']?t|cannot|can ?not|can't|unable to|failed to|did not|didn't|was not able to)"
+_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located)|not found|(?:is|are) missing|wasn't found|not installed)"
+_PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utility)s?"
+_LIBRARY = r"(?:shared |dynamic |native |system |C |development )*librar(?:y|ies)(?: files?)?"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One line that names a missing thing."""
+
+    kind: Kind
+    name: str
+    line: Line
+    degree: int
+    is_phrase: bool = False
+
+
+@dataclass(frozen=True)
+class _Rule:
+    needle: str  # a plain string that the line must have: most lines end here
+    pattern: re.Pattern[str]
+    kind: Kind
+    degree: int = FATAL
+    name: str = ""  # where the pattern has no group for it
+
+
+def _rule(needle: str, pattern: str, kind: Kind, degree: int = FATAL, name: str = "") -> _Rule:
+    return _Rule(needle, re.compile(pattern, re.IGNORECASE), kind, degree, name)
+
+
+_RULES = (
+    # Compilers and what they include.
+    _rule("atal error", rf"fatal error: {_Q}([\w./+-]+){_Q}(?:: No such file or directory| file not found)", "header"),
+    _rule(".h", r"^[^\s:]+:\d+(?::\d+)?: [^:]{3,40}: ([\w./+-]+\.h(?:h|pp|xx)?)\s?: ", "header"),
+    _rule("Unable to find", rf": Error: Unable to find {_Q}([\w./+-]+\.h(?:pp)?){_Q}", "header"),
+    _rule("include", rf"Can't open included file {_Q}([\w./+-]+){_Q}", "header"),
+    _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
+    _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
+    _rule(".h", rf"{_NOT} (?:find|locate|open|include)[^'\"<:]{{0,50}} {_Q}<?([\w./+-]+\.h(?:pp)?)>?{_Q}(?![\w/])", "header"),
+    _rule(".h", rf"(?<![\w./+-])([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
+    _rule("cc1", r"(?:exec|execute|program) ['‘]?cc1['’]?(?!\w)", "compiler", name="c"),
+    _rule("cc1plus", r"(?:exec|execute|program) ['‘]?cc1plus", "compiler", name="c++"),
+    _rule("f951", r"(?:exec|execute|program) ['‘]?f951", "compiler", name="fortran"),
+    _rule("crt1.o", r"(?:cannot|unable to) find S?crt1\.o", "compiler", name="c"),
+    _rule("Unknown compiler", r"Unknown compiler\(s\): \[\[?'(?:cc|gcc|clang)'", "compiler", name="c"),
+    _rule("Unknown compiler", r"Unknown compiler\(s\): \[\[?'(?:c\+\+|g\+\+)'", "compiler", name="c++"),
+    _rule("Unknown compiler", r"Unknown compiler\(s\): \[\[?'gfortran'", "compiler", name="fortran"),
+    _rule("Unknown compiler", r"Unknown compiler\(s\): \[\[?'rustc'", "compiler", name="rust"),
+    _rule("CMAKE_C", r"No CMAKE_C_COMPILER could be found|CMAKE_C_COMPILER not set", "compiler", name="c"),
+    _rule("CMAKE_CXX", r"No CMAKE_CXX_COMPILER could be found|CMAKE_CXX_COMPILER not set", "compiler", name="c++"),
+    _rule("CMAKE_Fortran", r"No CMAKE_Fortran_COMPILER could be found|CMAKE_Fortran_COMPILER not set", "compiler", name="fortran"),
+    _rule("compiler", r"no acceptable C compiler found|C compiler cannot create executables|no working C compiler", "compiler", name="c"),
+    _rule("compiler", r"C\+\+ compiler (?:cannot create|not found)|no acceptable C\+\+ compiler", "compiler", name="c++"),
+    _rule("ortran", rf"(?:no|(?:{_NOT} find(?: a| any)?)) (?:acceptable |working |suitable )?fortran(?: 77| 90)? compiler|fortran compiler {_GONE}", "compiler", name="fortran"),
+    _rule("ust", r"can't find Rust compiler|requires? (?:a )?Rust (?:and Cargo )?to (?:build|compile)|rust compiler, is not installed|Rust toolchain (?:is )?not|Cargo, the Rust package manager, is not installed", "compiler", name="rust"),
+    _rule("linker", r"error: linker `(?:cc|gcc|clang)` not found", "compiler", name="c"),
+    _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
+    _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
+    _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
+    _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
+    # Linkers and loaders.
+    _rule("-l", r"(?:cannot find|unable to find library|library not found for) -l([\w.+-]+)", "library"),
+    _rule("library not found", r"mold: .{0,20}library not found: ([\w.+-]+)", "library"),
+    _rule("ibrary", r"ERROR: (?:C|C\+\+) (?:shared or static )?library '([\w.+-]+)' not found", "library"),
+    _rule("using the following names", r"Could not find \w+ using the following names: ([\w.+-]+)", "library"),
+    _rule(".so", r"(?<![\w./+-])([\w./+-]+\.so(?:\.[\d.]*\d)?): cannot open shared object file", "shared-object"),
+    _rule("cannot load library", r"cannot load library '?([\w.+/-]+)'?", "shared-object"),
+    _rule("cannot open shared object", r"(?<![\w./+-])([\w.+/-]+): cannot open shared object file", "shared-object"),
+    _rule("load any of its variants", r"Could not find lib \w+ or load any of its variants \['([\w.+-]+)'", "shared-object"),
+    _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
+    _rule("o library called", rf"no library called {_Q}([\w.+-]+){_Q}", "shared-object", TRIED),
+    _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
+    _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
+    _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
+    _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
+    # pkg-config and what it is asked for; the first row is its own absence.
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed|install pkg-?config", "command", name="pkg-config"),
+    _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
+    _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
+    _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
+    _rule("system library", r"The system library `([\w.+-]+)` required by crate", "pkg-config"),
+    _rule(".pc", r"(?:`|')?([\w.+-]+)\.pc['`]? (?:needs to be installed|not found|was not found)", "pkg-config"),
+    _rule("Dependency", r"ERROR: .{0,80}Dependency ['\"]?([\w.+-]+)['\"]? (?:not found|is required but not found)", "pkg-config"),
+    _rule("Dependency lookup", r"Dependency lookup for ([\w.+-]+) with method '(?:pkg-config|pkgconfig)' failed", "pkg-config"),
+    _rule("Run-time dependency", r"Run-time dependency ([\w.+-]+)(?: \(.{0,80}\))? found: NO", "pkg-config", TRIED),
+    _rule("PackageNotFoundError", r"PackageNotFoundError: ([\w.+-]+) not found", "pkg-config"),
+    # CMake.
+    _rule("package configuration file", r"configuration file provided by \"([\w.+-]+)\"", "cmake"),
+    _rule("Find", r"By not providing \"Find([\w.+-]+)\.cmake\"", "cmake"),
+    _rule("Could NOT find", r"Could NOT find (?!PkgConfig|Python)([\w.+-]+)", "cmake"),
+    _rule("build program", r"unable to find a build program corresponding to \"Unix Makefiles\"", "command", name="make"),
+    _rule("build program", r"unable to find a build program corresponding to \"Ninja\"", "command", name="ninja"),
+    _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
+    # Programs.
+    _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
+    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)([\w.+-]+): command not found", "command", TRIED),
+    _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
+    _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
+    _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
+    _rule("WinError", r"\[WinError 2\].{0,80}: ['\"]([\w.+-]+)['\"]", "command"),
+    _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
+    _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
+    _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
+    _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
+    _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
+    _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
+    _rule("git executable", r"Bad (git) executable", "command"),
+    _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
+    _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
+    _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
+    _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
+    _rule(" could not be found", rf"because {_T} could not be found", "command"),
+    _rule("nstall", rf"Install {_T} on your system", "command"),
+)  # fmt: skip
+# What names neither file nor program: taken at a build, or where the line calls it a library.
+_PHRASES = (
+    re.compile(rf"The {_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
+    re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
+    re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
+    re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
+    re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
+)  # fmt: skip
+_BUILD_PHRASES = (
+    re.compile(rf"files? could not be found for {_T}", re.IGNORECASE),
+    re.compile(rf"(?:make sure|ensure|check)(?: that)? (?:the |you have )?{_T}(?:,? (?:and|or) {_T})? (?:development |devel |dev |header|librar|is |are )", re.IGNORECASE),
+    re.compile(rf"(?:please|must|need to|have to|try to|should|first) install (?:the |a |an )?{_T}(?:,? (?:and|or) {_T})?", re.IGNORECASE),
+    re.compile(rf"Is {_T} installed", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|detect) (?:the |a |an |any |your )?{_Q}{_T}{_Q}", re.IGNORECASE),
+    re.compile(rf"^[* ]*(?:configure: )?(?:\w*error: )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
+    re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
+    re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
+)  # fmt: skip
+_PKG_CONFIG_ASKED = re.compile(
+    r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
+)
+_NO_NAMES = frozenset(
+    [
+        "a",
+        "all",
+        "an",
+        "and",
+        "any",
+        "are",
+        "at",
+        "be",
+        "command",
+        "compiler",
+        "correct",
+        "dependencies",
+        "dependency",
+        "development",
+        "directory",
+        "environment",
+        "executable",
+        "file",
+        "files",
+        "following",
+        "for",
+        "from",
+        "has",
+        "have",
+        "header",
+        "headers",
+        "if",
+        "in",
+        "input",
+        "install",
+        "installed",
+        "is",
+        "it",
+        "its",
+        "library",
+        "libraries",
+        "libs",
+        "lib",
+        "local",
+        "module",
+        "modules",
+        "name",
+        "no",
+        "not",
+        "of",
+        "on",
+        "one",
+        "option",
+        "or",
+        "output",
+        "package",
+        "packages",
+        "path",
+        "pip",
+        "pip3",
+        "platform",
+        "program",
+        "python",
+        "python3",
+        "required",
+        "requirements",
+        "script",
+        "setup",
+        "setuptools",
+        "shared",
+        "source",
+        "specified",
+        "suitable",
+        "system",
+        "that",
+        "the",
+        "them",
+        "these",
+        "this",
+        "to",
+        "tool",
+        "valid",
+        "version",
+        "wheel",
+        "with",
+        "you",
+        "your",
+        "conda",
+        "cython",
+        "numpy",
+        "pyproject.toml",
+        "setup.py",
+        "requirement",
+        "distribution",
+    ]
+)
+
+
+def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
+    """Yield what each line names, most certain first where one says it in several ways."""
+    for line in lines:
+        named = list(_named(line, is_build=is_build))
+        yield from named
+        if not named:
+            yield from _phrased(line, is_build=is_build)
+
+
+def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
+    for rule in _RULES:
+        if rule.needle not in line.text:
+            continue
+        for found in rule.pattern.finditer(line.text):
+            groups = [group for group in found.groups() if group]
+            name = rule.name or "-".join(groups if rule.kind == "typelib" else groups[-1:])
+            if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build):
+                yield hit
+    if "pkg-config" in line.text and (match := _PKG_CONFIG_ASKED.search(line.text)):
+        for word in re.split(r"[\s'\",]+", match[1]):
+            if re.fullmatch(r"[A-Za-z][\w.+-]*", word):
+                yield Hit("pkg-config", word, line, TRIED)
+
+
+def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
+    degree = FATAL if is_error(line.text) else HINT
+    for is_free, patterns in ((False, _PHRASES), (True, _BUILD_PHRASES if is_build else ())):
+        for pattern in patterns:
+            match = pattern.search(line.text)
+            names = [name for name in match.groups() if name] if match else []
+            kind: Kind = "words" if is_build or is_free else "shared-object"
+            made = [_hit(kind, name, line, degree, is_build=is_build) for name in names]
+            if any(made):
+                yield from (replace(hit, is_phrase=True) for hit in made if hit)
+                return
+
+
+def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
+    """Return a hit of the kind that the name itself shows, or None for what is no name."""
+    name = name.rstrip(".,:;-").removeprefix("./")
+    if name.lower() in _NO_NAMES or not name or len(name) > _LONGEST:
+        return None
+    if kind in ("command", "words"):
+        kind, name = _kind_of(kind, name)
+    if kind == "shared-object":
+        return _shared_object(name, line, degree)
+    if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
+        degree = TRIED
+    if kind == "header" and _is_trial(line.text):
+        degree = TRIED
+    if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
+        degree = TRIED
+    return Hit(kind, name, line, degree) if is_build or kind != "words" else None
+
+
+_LONGEST = 100  # characters of a name
+_COMPILERS = {
+    **dict.fromkeys(("cc", "gcc", "clang", "c89", "c99"), "c"),
+    **dict.fromkeys(("c++", "g++", "clang++"), "c++"),
+    **dict.fromkeys(("gfortran", "f77", "f90", "f95", "fc"), "fortran"),
+    **dict.fromkeys(("rustc", "cargo", "rustup"), "rust"),
+    **dict.fromkeys(("java", "javac"), "java"),
+}
+_FOREIGN = (".dylib", ".dll", ".exe")
+
+
+def kind_of_program(name: str) -> tuple[Kind, str]:
+    """Return what a program is, and its name: a compiler is that of a language."""
+    return _kind_of("command", name)
+
+
+def _kind_of(kind: Kind, name: str) -> tuple[Kind, str]:
+    base = name.rpartition("/")[2] if kind == "command" else name
+    base = re.sub(
+        r"^(?:x86_64|aarch64|i\d86)-[\w-]*?(?=(?:gcc|g\+\+|gfortran)(?:-\d+)?$)|(?<=gcc|g\+\+)-\d+$", "", base
+    )
+    if base in _COMPILERS:
+        return "compiler", _COMPILERS[base]
+    if re.fullmatch(r"[\w+.-]*[-_]config", base) and base != "pkg-config":
+        return "config-program", base
+    if re.search(r"\.h(?:h|pp|xx)?$", base):
+        return "header", name
+    return ("shared-object", base) if re.search(r"\.so(?:\.[\d.]+)?$", base) else (kind, base)
+
+
+def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
+    if name.endswith(_FOREIGN) or "site-packages/" in name or "dist-packages/" in name:
+        return None
+    base = name.rpartition("/")[2]
+    # cffi's users ask for Windows' names too: "libpango-1.0-0" is "pango-1.0" there.
+    windows = re.fullmatch(r"lib([\w+.-]+-\d+\.\d+)-\d+", base)
+    return Hit("shared-object", windows[1] if windows else base, line, degree)
+
+
+def is_error(text: str) -> bool:
+    """Say whether a line is the last word of a tool or an exception's own, not one of its steps."""
+    return _ERROR.match(text) is not None
+
+
+_ERROR = re.compile(
+    r"(?:\*+ )?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
+    r"|[A-Za-z_][\w.]{0,100}(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
+    re.IGNORECASE,
+)
+_TRIALS = re.compile(
+    r"(?:^|/)(?:conftest|_configtest|None|testfile|\w{0,40}_?configtest|tmp\w{0,20}|test_?\w{0,20})\.\w{1,4}:\d"
+)
+
+
+def _is_trial(text: str) -> bool:
+    return _TRIALS.search(text[:300]) is not None
