@@ -10,6 +10,7 @@ import hashlib
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ Acquire::IndexTargets::deb::colab-env-contents-all {
   ShortDescription "Contents-$(ARCHITECTURE)"; Description "$(RELEASE) $(ARCHITECTURE) Contents";
   PDiffs "false"; KeepCompressed "true"; Optional "true"; DefaultEnabled "true"; };
 """
+_DAY = 86400.0  # seconds
 _INSTALL = ("install", "-y", "--no-install-recommends")
 
 
@@ -189,10 +191,17 @@ class Apt:
         """Fetch the lists; return what went wrong where some came all the same, such as those of a third party."""
         self._configure(contents=contents)
         finished = self._apt("update")
+        _files.write_text(self.directory / "fetched", "")
         problems = [line for line in finished.lines if re.match(r"(?:E|W|Err):? ?", line) and "sandbox" not in line]
         if finished.returncode == 0 and not any("Failed to fetch" in line for line in problems):
             return None
         return problems[0] if problems else f"apt-get update ended with exit code {finished.returncode}"
+
+    def has_recent_lists(self) -> bool:
+        """Say whether the lists of packages are here, and of today."""
+        has_lists = any((self.directory / "lists").glob("*Packages*"))
+        fetched = self.directory / "fetched"
+        return has_lists and fetched.is_file() and time.time() - fetched.stat().st_mtime < _DAY
 
     def _lists(self) -> list[tuple[str, Path]]:
         finished = self._apt("indextargets", "--format", "$(IDENTIFIER) $(FILENAME)", quiet=True)
@@ -241,6 +250,24 @@ class Apt:
         _files.discard(self.directory / "cache")
         if finished.returncode:
             raise self._problem(finished, plan.packages)
+
+    def removal_obstacle(self, packages: Iterable[str]) -> str | None:
+        """Return what would go as well if these packages were removed, or None."""
+        ours = set(packages)
+        self._configure()
+        finished = self._apt("purge", "-y", "-o", "Debug::NoLocking=1", "-s", "--", *sorted(ours), quiet=True)
+        gone = {match[1] for line in finished.lines if (match := re.match(r"(?:Remv|Purg) (\S+?)(?::\S+)? ", line))}
+        if others := sorted(gone - ours):
+            return f"{others[0]} needs it and was there before, or came since"
+        return None if finished.returncode == 0 else "apt cannot remove it: " + (finished.lines or ("?",))[-1]
+
+    def remove(self, packages: Iterable[str]) -> None:
+        """Remove packages and their settings. Raises AptError."""
+        names = sorted(set(packages))
+        self._configure()
+        finished = self._apt("purge", "-y", "--", *names, environ={"DEBIAN_FRONTEND": "noninteractive"})
+        if finished.returncode:
+            raise self._problem(finished, names)
 
     def _problem(self, finished: _process.Finished, packages: Iterable[str]) -> ColabEnvError:
         line = shlex.join(["apt-get", *_INSTALL, *packages])

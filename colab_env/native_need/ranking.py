@@ -243,9 +243,15 @@ def _hits(missing: Missing, index: Index) -> Iterator[_Hit]:
         case "library":
             yield from _libraries(name, index, missing.phase)
         case "shared-object":
-            yield from _shared_objects(name, index, missing.phase)
+            hits = list(_shared_objects(name, index, missing.phase))
+            # A message names the product: "the JACK library", "FluidSynth"
+            yield from hits or (_words(name, index, missing.phase) if ".so" not in name else ())
         case "command" | "config-program":
-            yield from _commands(name, index)
+            is_for_run = missing.kind == "config-program" and missing.phase == "run"
+            hits = [] if is_for_run else list(_commands(name, index))  # a run needs the library, not how to link it
+            library = re.fullmatch(r"(.+)[-_]config", name)
+            # Some releases drop the program and keep the library: freetype-config, gpgme-config.
+            yield from hits or (_words(library[1], index, missing.phase) if library else ())
         case "pkg-config":
             yield from _modules(name, index)
         case "cmake":
@@ -268,7 +274,8 @@ def _headers(name: str, index: Index) -> Iterator[_Hit]:
     others: list[_Hit] = []
     for location in index.locations(base):
         root = _INCLUDE.search(location.directory)
-        if root is None:
+        # Headers of one Python's own are no answer: a source that asks for others was written for another Python.
+        if root is None or re.search(r"/(?:python\d|pypy)", location.directory):
             continue
         inner = location.directory[root.end() :].strip("/")
         parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
@@ -404,7 +411,10 @@ def _words(text: str, index: Index, phase: str) -> Iterator[_Hit]:
 
 def _word(word: str, index: Index, phase: str) -> Iterator[_Hit]:
     plain = word.casefold()
-    stems = dict.fromkeys([word, plain, plain.removeprefix("lib"), f"lib{plain}", specials.ALIASES.get(plain, plain)])
+    bare = re.sub(r"[^a-z0-9+]", "", plain)
+    stems = dict.fromkeys(
+        [word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, specials.ALIASES.get(plain, plain)]
+    )
     for stem in stems:
         if phase == "run":
             yield from _shared_objects(stem, index, phase)

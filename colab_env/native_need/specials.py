@@ -66,6 +66,9 @@ ALIASES: dict[str, str] = {
     "liblzma": "lzma",
     "libusb": "usb-1.0",
     "imagemagick": "MagickWand",
+    "berkeley": "db",
+    "berkeleydb": "db",
+    "swi-prolog": "swipl",
 }
 # The kernel's part of a driver comes with it, and Debian's copy would not fit: NVIDIA's and CUDA's installation guides.
 DRIVERS = (
