@@ -223,6 +223,20 @@ def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
         _put(path, content, mode=mode)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory of the data directory, and its parents; do not fail if it exists."""
+    with translate_os_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file's content whole or not at all, keeping its mode."""
+    with translate_os_errors(path):
+        _ledger.note(path, hashlib.sha256(content).hexdigest())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put(path, content)
+
+
 def put_back(path: Path, content: bytes, *, mode: int, mtime_ns: int) -> None:
     """Replace a file by one with this content, mode and time, whole or not at all."""
     with translate_os_errors(path):

@@ -68,8 +68,17 @@ class Overlaid:
     saved: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """Packages of the system that apt installs together; the path is where dpkg lists the files of the first one."""
+
+    packages: tuple[str, ...]
+
+
 Before = File | Link | Directory | None
-After = str | MovedTo | Overlaid  # a string is the SHA-256 of the file that comes, or one of the words above
+After = (
+    str | MovedTo | Overlaid | Installed
+)  # a string is the SHA-256 of the file that comes, or one of the words above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,10 +259,19 @@ def note(path: Path, after: After) -> None:
     current.append(Entry(step=current.step, path=path, before=before, after=after, made=made))
 
 
+def note_packages(packages: Iterable[str]) -> None:
+    """Write down that apt is about to install these packages, none of which was there."""
+    names = tuple(packages)
+    current = _recording.get()
+    if current is not None and names:
+        path = Path(f"/var/lib/dpkg/info/{names[0]}.list")
+        current.append(Entry(step=current.step, path=path, before=None, after=Installed(packages=names)))
+
+
 def swept(record: Record) -> Iterator[Path]:
     """Return the paths beside which a run that was killed may have left something."""
     for entry in record.entries:
-        if not isinstance(entry.after, Overlaid) and entry.after != BY_TOOL:
+        if not isinstance(entry.after, Overlaid | Installed) and entry.after != BY_TOOL:
             yield entry.path
         if isinstance(entry.after, MovedTo):
             yield entry.after.path
@@ -368,6 +386,8 @@ def _after_value(after: After) -> Any:
             return {"moved_to": str(after.path)}
         case Overlaid():
             return {"saved": str(after.saved)}
+        case Installed():
+            return {"packages": list(after.packages)}
     return after
 
 
@@ -408,6 +428,8 @@ def _after(value: Any) -> After:
             return MovedTo(path=Path(path))
         case {"saved": str(path)}:
             return Overlaid(saved=Path(path))
+        case {"packages": [*packages]} if all(isinstance(name, str) for name in packages):
+            return Installed(packages=tuple(packages))
     raise ValueError(value)
 
 

@@ -114,6 +114,21 @@ def run(
     return finished
 
 
+def output_chunks(argv: Sequence[str | Path], *, environ: Mapping[str, str], size: int = 2**20) -> Iterator[bytes]:
+    """Run a program and give what it prints, as bytes and as it comes: too much to be kept.
+
+    Raises CommandError when it cannot be started or ends with another code than 0; it is ended when nobody reads on.
+    """
+    words = tuple(str(word) for word in argv)
+    with _started(words, environ=environ, cwd=None, stdin=None) as child:
+        stream = cast("io.TextIOWrapper", child.stdout).buffer
+        while chunk := stream.read(size):
+            yield bytes(chunk)
+        returncode = child.wait()
+    if returncode:
+        raise failed(Finished(argv=words, returncode=returncode, lines=()))
+
+
 def become(program: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Run a program in the place of this process: its terminal, its process id, its exit code."""
     sys.stdout.flush()  # execve throws away what Python has not written yet

@@ -26,7 +26,7 @@ def split_command_line(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     words = list(argv)
     if len(words) > 1 and words[0].startswith("run ") and Path(words[1]).is_file():
         words = [*words[0].split(), *words[1:]]
-    if words[:2] == ["native", "explain"] and "--" in words:
+    if words[:2] in (["native", "explain"], ["native", "mend"]) and "--" in words:
         end = words.index("--")
         return words[:end], words[end + 1 :]
     start = 1 if words[:1] == ["env"] else 0

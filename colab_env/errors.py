@@ -16,7 +16,8 @@ ColabEnvError                     1  anything below
 │   │   └── PackageNotFoundError 14  packages that a channel does not have or that do not fit together
 │   ├── PoetryError              15  Poetry
 │   ├── LockMismatchError        16  a lock file that does not belong to its pyproject.toml
-│   └── BuildError               17  a package that does not build
+│   ├── BuildError               17  a package that does not build
+│   └── AptError                 37  apt, which cannot install what is missing
 ├── ProjectFileError             18  a pyproject.toml, environment.yml, lock or settings file that cannot be read
 ├── KernelNameError              19  a kernel name that Jupyter does not take
 ├── KernelTakenError             20  a kernel of that name belongs to somebody else
@@ -147,6 +148,10 @@ class LockMismatchError(CommandError):
 
 class BuildError(CommandError):
     exit_code = 17
+
+
+class AptError(CommandError):
+    exit_code = 37
 
 
 class ProjectFileError(ColabEnvError):

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
     from colab_env.native_need.locked_files import LockedPackage
+    from colab_env.native_need.mending import Mended, MendResult
     from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
+    from colab_env.native_need.ranking import Answer
     from colab_env.native_need.target import Target
+    from colab_env.pyproject import Pyproject
 
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
@@ -268,3 +271,64 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         errors.append(error)
         error = error.__cause__ or error.__context__
     return errors
+
+
+def mend(
+    command: Sequence[str],
+    *,
+    yes: bool = False,
+    project: str | Path = ".",
+    imports: Sequence[str] = (),
+    show: Callable[[str], object] = print,
+    confirm: Callable[[Mended], bool] = lambda _: False,
+) -> MendResult:
+    """Run a command, install what it turns out to miss, and run it again until it works and its packages can be imported.
+
+    The packages come from apt, without recommended ones and without questions; `undo` removes them. Each change is shown
+    to `confirm` first, unless `yes`; `imports` are the modules to import at the end, else those of the distributions that
+    the command names. The packages are written into the project's `[tool.colab-env] apt`, and into apt.txt where there is
+    one. Nothing that would remove a package is done; `sudo` is proposed and not used. Raises AptError, NetworkError or
+    DiskFullError where apt cannot go on; what was installed by then stays, and is written down.
+    """
+    from colab_env.machine import Machine
+    from colab_env.native_need.mending import Mender
+    from colab_env.pyproject import Pyproject
+
+    directory = _files.named_path(project)
+    mender = Mender(
+        machine=Machine.detect(),
+        project=directory,
+        explain=lambda argv: explain_command(argv, show=show),
+        confirm=(lambda _: True) if yes else confirm,
+        own=_own_packages(Pyproject.read(directory)),
+        imports=tuple(imports),
+    )
+    return mender.run(command)
+
+
+def packages(missing: Sequence[Missing], *, project: str | Path = ".") -> tuple[Answer, ...]:
+    """Return the packages of this machine's release for missing things, best first.
+
+    The first call on a release fetches apt's lists of files, 11 to 51 MB, and packs them; later ones take milliseconds.
+    Raises AptError where there is no apt, and NetworkError where no list can be had.
+    """
+    from colab_env.machine import Machine
+    from colab_env.native_need.apt import Apt
+    from colab_env.native_need.ranking import packages_for
+    from colab_env.pyproject import Pyproject
+
+    apt = Apt(machine=Machine.detect())
+    own = _own_packages(Pyproject.read(_files.named_path(project)))
+    packed, _ = apt.index()
+    installed = apt.installed()
+    return tuple(packages_for(each, packed, installed=installed, own=own) for each in missing)
+
+
+def _own_packages(pyproject: Pyproject) -> dict[str, str]:
+    """Return what `[tool.colab-env] native` says: from the name of a missing thing to a package."""
+    from colab_env.native_need.apt import check_name
+
+    table = pyproject.at("tool", "colab-env", "native") or {}
+    for name in table.values():
+        check_name(str(name))
+    return {thing: str(name) for thing, name in table.items()}

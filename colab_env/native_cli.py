@@ -16,6 +16,7 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     natives = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_check(natives, command, shown)
     _add_explain(natives, command, shown)
+    _add_mend(natives, command, shown)
 
 
 def _add_check(group: Any, command: Command, shown: Command) -> None:
@@ -57,3 +58,46 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
     parser = command(group, "explain", text, run, example="colab-env native explain -- pip install fiona")
     told = "what it printed: a file, or - for a pipe; or -- and a command to run"
     parser.add_argument("log", nargs="?", metavar="LOG", help=told)
+
+
+def _add_mend(group: Any, command: Command, shown: Command) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from colab_env import native
+        from colab_env.errors import UsageError
+
+        if not arguments.rest:
+            msg = "mend needs the command that fails"
+            raise UsageError(msg, hint="colab-env native mend -- pip install fiona")
+        screen = sys.stderr if arguments.json else sys.stdout
+        result = native.mend(
+            arguments.rest,
+            yes=arguments.yes,
+            project=arguments.project,
+            imports=arguments.imports,
+            show=lambda line: print(line, file=screen, flush=True),
+            confirm=lambda mended: _is_confirmed(repr(mended)),
+        )
+        shown(result, arguments)
+        return int(not result.ok)
+
+    text = "run a command, install the system packages it is missing, and run it again until it works"
+    parser = command(group, "mend", text, run, example="colab-env native mend --yes -- pip install fiona")
+    parser.add_argument("--yes", "-y", action="store_true", help="install without asking")
+    parser.add_argument("--project", default=".", metavar="DIR", help="where the packages are written down")
+    parser.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        dest="imports",
+        metavar="MODULE",
+        help="what to import at the end (default: the modules of what the command installs)",
+    )
+
+
+def _is_confirmed(question: str) -> bool:
+    """Ask in a terminal; where nobody can answer, the answer is no."""
+    sys.stderr.write(f"{question}\n")
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write("Install it? [y/N] ")
+    return sys.stdin.readline().strip().casefold() in {"y", "yes"}

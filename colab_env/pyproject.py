@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,12 @@ _LARGEST = 2**20  # bytes; a person wrote it
 _TABLES = (
     *("project", "project.optional-dependencies", "dependency-groups", "virtualenvs", "virtualenvs.options"),
     *("tool", "tool.poetry", "tool.poetry.dependencies", "tool.poetry.dev-dependencies", "tool.poetry.group"),
-    *("tool.poetry.group.*", "tool.poetry.group.*.dependencies"),
+    *("tool.poetry.group.*", "tool.poetry.group.*.dependencies", "tool.colab-env", "tool.colab-env.native"),
 )
-_LISTS = ("project.dependencies", "project.dynamic", "project.optional-dependencies.*", "dependency-groups.*")
+_LISTS = (
+    *("project.dependencies", "project.dynamic", "project.optional-dependencies.*", "dependency-groups.*"),
+    "tool.colab-env.apt",
+)
 _TEXTS = ("project.name", "project.requires-python", "tool.poetry.name")
 _SHAPES: tuple[tuple[tuple[str, ...], type, str, str], ...] = (
     (_TABLES, Mapping, "a table", "write it as [{}]"),
@@ -156,6 +159,32 @@ def complete(project: Path, *, python: Interpreter, system_site_packages: bool) 
     written = [name for name, text in changes.items() if text is not None]
     for name in written:
         _files.write_text(project / name, (changes[name] or "").replace("\n", _line_end(project / name)))
+    return written
+
+
+def add_apt(project: Path, packages: Sequence[str]) -> list[str]:
+    """Write packages of the system into `[tool.colab-env] apt`, and into apt.txt where there is one; return which files.
+
+    A project without a pyproject.toml gets none for that. What stands there stays, and nothing is written twice.
+    """
+    written = []
+    document = _read(project / "pyproject.toml")
+    if document is not None:
+        import tomlkit
+
+        table = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("colab-env", tomlkit.table())
+        there = table.setdefault("apt", tomlkit.array())
+        if new := [name for name in packages if name not in there]:
+            there.extend(new)
+            path = project / "pyproject.toml"
+            _files.write_text(path, document.as_string().replace("\n", _line_end(path)))
+            written.append("pyproject.toml")
+    content = _files.content(project / "apt.txt", largest=_LARGEST)
+    if content is not None:
+        lines = content.decode("utf-8", "surrogateescape").splitlines()
+        if new := [name for name in packages if name not in {line.partition("#")[0].strip() for line in lines}]:
+            _files.write_bytes(project / "apt.txt", "\n".join([*lines, *new, ""]).encode("utf-8", "surrogateescape"))
+            written.append("apt.txt")
     return written
 
 

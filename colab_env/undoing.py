@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _ledger, _process, _state, bytecode
-from colab_env._ledger import Entry, File, Ledger, Link, MovedTo, Overlaid
+from colab_env._ledger import Entry, File, Installed, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
@@ -23,7 +23,7 @@ from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
-    *("register_kernel", "remove_kernel", "switch", "restore", "add", "container_write"),
+    *("register_kernel", "remove_kernel", "switch", "restore", "add", "container_write", "mend"),
 )
 INCOMPLETE = 27  # the command's exit code when something is left
 # The download caches that the first version recorded: other tools may have filled them meanwhile.
@@ -87,6 +87,12 @@ class _Change:
     def overlay(self) -> Path | None:
         """Return where an overlay keeps its originals, or None."""
         return self.last.after.saved if isinstance(self.last.after, Overlaid) else None
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return the packages of the system that apt installed."""
+        both = (self.first.after, self.last.after)
+        return tuple(dict.fromkeys(name for after in both if isinstance(after, Installed) for name in after.packages))
 
     @property
     def moved_to(self) -> Path | None:
@@ -220,7 +226,8 @@ def _is_selected(change: _Change, chosen: set[str], project: Path | None, machin
 def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
     """Take one change back. What goes wrong with one path keeps no other one from being put back."""
     try:
-        yield from _attempted(change, ledger, dry_run=dry_run)
+        attempt = _without_packages if change.packages else _attempted
+        yield from attempt(change, ledger, dry_run=dry_run)
     except (ColabEnvError, OSError) as error:
         problem = error if isinstance(error, ColabEnvError) else _files.translate_error(error, change.path)
         yield _left(change, change.path, problem.message)
@@ -244,6 +251,23 @@ def _attempted(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Un
             _files.remove_if_empty(parent)
         if change.overlay is None or not change.overlay.is_dir():
             ledger.undone(change.path, made=[parent for parent in change.first.made if parent.is_dir()])
+
+
+def _without_packages(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
+    """Remove the packages that `mend` had apt install, unless one that is not ours needs them by now."""
+    from colab_env.native_need.apt import Apt
+
+    apt = Apt(machine=Machine.detect())
+    left = [name for name in change.packages if name in apt.installed()]
+    if left:
+        if (reason := apt.removal_obstacle(left)) is not None:
+            yield _left(change, change.path, reason)
+            return
+        if not dry_run:
+            apt.remove(left)
+        yield Undone(path=change.path, step=change.first.step, action="removed")
+    if not dry_run:
+        ledger.undone(change.path)
 
 
 def _of_others(change: _Change) -> str | None:

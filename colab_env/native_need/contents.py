@@ -1,0 +1,203 @@
+"""apt's own lists, read in one pass: of Contents what can be looked for, of Packages what the ranking needs.
+
+A line of Contents is a path, spaces, and the packages that have it, with their sections:
+`usr/include/zlib.h    libdevel/zlib1g-dev` in Debian, `usr/include/zlib.h    universe/libdevel/...` in Ubuntu.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from colab_env.native_need.packed_index import pack
+
+# What can be looked for lies here; the rest of a distribution's seven million files does not.
+_STARTS = (
+    *(b"usr/include/", b"usr/lib/", b"lib/", b"usr/bin/", b"usr/sbin/", b"bin/", b"sbin/", b"usr/games/"),
+    *(b"usr/share/pkgconfig/", b"usr/share/R/include/"),
+)
+_WANTED = re.compile(
+    rb"""(?:usr/)?lib/(?:[^\s/]+/){0,4}lib[^\s/]+\.(?:so(?:\.[0-9][^\s/]*)?|a)\s
+    |(?:usr/)?lib(?:/[^\s/]+)?/pkgconfig/
+    |usr/(?:lib|share)/\S*(?:[Cc]onfig|/Find[^\s/]+)\.cmake\s
+    |usr/lib/(?:[^\s/]+/){1,4}include/
+    |usr/lib/(?:[^\s/]+/)?girepository-1\.0/
+    |usr/lib/(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s
+    |usr/share/(?:pkgconfig|R/include)/
+    |(?!usr/lib/|lib/|usr/share/)""",
+    re.VERBOSE,
+)
+# Parts of a library's own headers that nobody includes from outside.
+_INNER = re.compile(rb"/(?:detail|details|impl|internal|internals|private|tests?|examples?)(?:/|$)")
+_DEEPEST = 7  # directories; deeper ones are the inside of C++ libraries
+# Packages for another machine than this one, and those that are for debugging only.
+_FOREIGN = re.compile(
+    r"-linux-gnu[a-z0-9]*$|-cross$|-cross-|mingw|djgpp|-dbg$|-dbgsym$|^lib(?:n?32|64|x32)|-arm-none|-avr|riscv|wasm32|^linux-headers|^android-"
+    r"|^piglit$|-gles-"
+)
+_LONGER_SONAME = re.compile(rb"(lib.+?\.so\.[0-9]+)\.[0-9.]+")
+_DEFAULT = re.compile(r"(?:^|-)defaults?(?:-|$)")
+_NUMBERS = re.compile(r"-?[0-9]+(?:\.[0-9]+)*(?:\.q[0-9]+)?(?=-|$)")
+_HEADERS_ONLY = re.compile(r"-headers$|-common$|-dev-common$")
+_FIELDS = (b"Package:", b"Source:", b"Depends:", b"Pre-Depends:", b"Recommends:")
+_VERSION = re.compile(r"\s*\([^)]*\)|\s*\[[^\]]*\]|\s*<[^>]*>|:[a-z0-9-]+")
+
+
+@dataclass(kw_only=True)
+class Contents:
+    """The files of all Contents lists, by base name; feed it chunk by chunk, of one list after the other."""
+
+    names: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+    locations: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    lines: int = 0
+    _packages: dict[bytes, bytes] = field(default_factory=dict)
+    _is_inner: dict[bytes, bool] = field(default_factory=dict)
+
+    def read(self, chunks: Iterable[bytes]) -> None:
+        """Take in one list."""
+        for lines in _split(chunks):
+            self.lines += len(lines)
+            for line in lines:
+                if (line.startswith(_STARTS) or b".cmake " in line) and _WANTED.match(line):
+                    self._add(line)
+
+    def _add(self, line: bytes) -> None:
+        path, _, where = (
+            line.rstrip().replace(b"\t", b" ").rpartition(b" ")
+        )  # Ubuntu has tabs in the place of some spaces
+        directory, _, name = path.rstrip().rpartition(b"/")
+        packages = self._packages.get(where)
+        if packages is None:
+            packages = self._packages[where] = _package_names(where)
+        is_inner = self._is_inner.get(directory)
+        if is_inner is None:
+            is_inner = bool(_INNER.search(directory)) or directory.count(b"/") >= _DEEPEST
+            self._is_inner[directory] = is_inner
+        if not packages or is_inner or not name:
+            return
+        number = self.locations.setdefault((directory, packages), len(self.locations))
+        numbers = self.names.get(name, ())
+        if number not in numbers:
+            self.names[name] = (*numbers, number)
+
+    def package_names(self) -> set[str]:
+        return {name for _, packages in self.locations for name in packages.decode(errors="replace").split(",")}
+
+    def simplify(self) -> None:
+        """Drop what answers nothing more: `libz.so.1.2.13` and `libz.a` where the same package has `libz.so.1`, `libz.so`."""
+        for name in list(self.names):
+            longer = _LONGER_SONAME.fullmatch(name)
+            shorter = longer[1] if longer else name[:-2] + b".so" if name.endswith(b".a") else b""
+            if (others := self.names.get(shorter)) is not None:
+                left = tuple(number for number in self.names[name] if number not in others)
+                self.names[name] = left
+                if not left:
+                    del self.names[name]
+
+
+def _split(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Return the whole lines of each chunk."""
+    rest = b""
+    for chunk in chunks:
+        lines = (rest + chunk).split(b"\n")
+        rest = lines.pop()
+        yield lines
+    yield [rest]
+
+
+def _package_names(where: bytes) -> bytes:
+    """Return the packages of a line without their sections, sorted, joined by commas."""
+    words = [word.rpartition("/") for word in where.decode(errors="replace").split(",")]
+    names = {name for section, _, name in words if not section.endswith("debug") and not _FOREIGN.search(name)}
+    return ",".join(sorted(names - {""})).encode()
+
+
+@dataclass(kw_only=True)
+class Packages:
+    """What all Packages lists say of who depends on whom; of several versions of a package the first counts."""
+
+    dependants: Counter[str] = field(default_factory=Counter)
+    defaults: set[str] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
+    needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    wrappers: dict[str, str] = field(default_factory=dict)
+
+    def read(self, chunks: Iterable[bytes]) -> None:
+        """Take in one list."""
+        stanza: dict[str, str] = {}
+        for lines in _split(chunks):
+            for line in lines:
+                if line.startswith(b"Package:"):
+                    self._add(stanza)
+                    stanza = {}
+                if line.startswith(_FIELDS):
+                    name, _, value = line.decode(errors="replace").partition(":")
+                    stanza[name] = value.strip()
+        self._add(stanza)
+
+    def _add(self, stanza: Mapping[str, str]) -> None:
+        name = stanza.get("Package", "")
+        if not name or name in self.sources:
+            return
+        self.sources[name] = sys.intern(stanza.get("Source", name).partition(" ")[0])
+        first = _names(stanza.get("Depends", ""), stanza.get("Pre-Depends", ""))
+        self.needs[name] = first
+        self.dependants.update({*first, *_names(stanza.get("Recommends", ""))})
+        if _DEFAULT.search(name):
+            self.defaults.update(first)
+        self.wrappers |= {need: name for need in first if need != name and _NUMBERS.sub("", need) == name}
+
+    def finish(self) -> None:
+        """Take what needs every package: a default package's own development files, and the libraries to headers alone."""
+        for name in list(self.defaults):
+            self.defaults.update(need for need in self.libraries(name) if need.endswith("-dev"))
+        for name in sorted(self.needs, key=lambda name: (self.dependants[name], name)):  # the most used one last
+            if name.endswith("-dev"):
+                own = [need for need in self.needs[name] if self.sources.get(need) == self.sources[name]]
+                self.wrappers |= {need: name for need in own if _HEADERS_ONLY.search(need)}
+
+    def libraries(self, name: str) -> tuple[str, ...]:
+        """Return a package's own libraries: what it depends on of the same source, directly or not."""
+        own: list[str] = []
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            for need in self.needs.get(current, ()):
+                if self.sources.get(need) == self.sources.get(name) and need not in {name, *own}:
+                    own.append(need)
+                    waiting.append(need)
+        return tuple(own)
+
+    def weight(self, name: str) -> int:
+        """Return how many packages depend on this one, and on its own libraries."""
+        return self.dependants[name] + sum(self.dependants[library] for library in self.libraries(name))
+
+
+def _names(*fields: str) -> tuple[str, ...]:
+    """Return the first alternative of every dependency, without versions."""
+    firsts = (part.partition("|")[0] for text in fields for part in _VERSION.sub("", text).split(","))
+    # Interned: 63,000 packages name the same few thousand others.
+    return tuple(dict.fromkeys(sys.intern(name) for first in firsts if (name := first.strip())))
+
+
+def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> bytes:
+    """Return the packed index of what was read."""
+    contents.simplify()
+    packages.finish()
+    # Sorted locations compress better, and the numbers of neighbours become alike.
+    order = sorted(contents.locations)
+    numbers = {contents.locations[location]: position for position, location in enumerate(order)}
+    names = (
+        (name, " ".join(str(numbers[number]) for number in contents.names[name]).encode())
+        for name in sorted(contents.names, key=lambda name: name.decode(errors="replace"))
+    )
+    known = (
+        f"{name}\t{packages.weight(name)}\t{'d' if name in packages.defaults else '-'}"
+        f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}".encode()
+        for name in sorted(contents.package_names())
+    )
+    return pack(facts, names, (b"%s\t%s" % location for location in order), known)

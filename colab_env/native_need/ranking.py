@@ -1,0 +1,497 @@
+"""From a missing thing to the packages that bring it, best first: by where its file lies and what Debian builds on it.
+
+No table: a file has to lie where its kind is looked for, for a build in a `-dev` package and for a run in none; then
+come the packages that a `*default*` package depends on, then those on which most of the distribution rests, then the
+fewest directories in between and the shortest name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from colab_env.native_need import specials
+from colab_env.native_need.missing import Missing
+from colab_env.native_need.packed_index import Index, Location, Package
+
+_TRIPLET = re.compile(r"[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*$")
+_INCLUDE = re.compile(r"(?:^usr/include|^usr/lib/.*?/include|^usr/share/R/include)(?=/|$)")
+_BIN = re.compile(r"(?:usr/)?(?:s?bin|games)$")
+_IS_DEV = re.compile(r"-dev(?:el)?(?:$|-)")
+_HAS_HEADERS = re.compile(r"-headers$|-sdk$|-jdk|^r-base-core$")  # without that ending, and for builds all the same
+# What update-alternatives makes has no package of its own: mpicc is mpicc.openmpi, convert is convert-im6.q16.
+_ALTERNATIVE = re.compile(r"\.[a-z]+[0-9]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[0-9]+)")
+# Words that messages are made of; what is left is the name of a library.
+_NOT_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "any",
+        "are",
+        "available",
+        "backend",
+        "be",
+        "been",
+        "build",
+        "c",
+        "can",
+        "cannot",
+        "check",
+        "client",
+        "compile",
+        "compiler",
+        "could",
+        "dev",
+        "devel",
+        "development",
+        "error",
+        "file",
+        "files",
+        "find",
+        "for",
+        "found",
+        "from",
+        "have",
+        "header",
+        "headers",
+        "if",
+        "in",
+        "install",
+        "installed",
+        "is",
+        "it",
+        "least",
+        "libraries",
+        "library",
+        "libs",
+        "make",
+        "missing",
+        "must",
+        "need",
+        "needed",
+        "needs",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "package",
+        "packages",
+        "please",
+        "program",
+        "properly",
+        "python",
+        "required",
+        "requires",
+        "server",
+        "support",
+        "sure",
+        "system",
+        "that",
+        "the",
+        "then",
+        "this",
+        "to",
+        "try",
+        "unable",
+        "version",
+        "via",
+        "with",
+        "you",
+        "your",
+        "either",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A package that brings the missing thing: the file that it brings, without the leading slash, and why it stands here."""
+
+    package: str
+    file: str
+    reason: str
+
+    def __repr__(self) -> str:
+        return f"{self.package} ({self.reason})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The packages for one missing thing, best first; `note` says what a reader should know, such as why there is none.
+
+    `is_choice` says that several bring the very same file and that nothing but preference decides.
+    """
+
+    missing: Missing
+    candidates: tuple[Candidate, ...] = ()
+    is_choice: bool = False
+    note: str | None = None
+
+    @property
+    def package(self) -> str | None:
+        """Return the package to install, or None."""
+        return self.candidates[0].package if self.candidates else None
+
+    def __repr__(self) -> str:
+        if not self.candidates:
+            return f"{self.missing!r}: {self.note or 'no package of this release has it'}"
+        first, *others = self.candidates
+        also = f"; also {', '.join(other.package for other in others[:3])}" if others else ""
+        return f"{self.missing!r}: {first.package}, {first.reason}{also}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Hit:
+    """A package with a file that fits; `extra` counts the directories between where one looks and where the file lies.
+
+    `rank` tells kinds of hits apart, the lower the better: the very file, its name through update-alternatives, words.
+    """
+
+    package: Package
+    file: str
+    extra: int
+    rank: int = 0
+
+
+def packages_for(
+    missing: Missing, index: Index, *, installed: Collection[str] = (), own: Mapping[str, str] | None = None
+) -> Answer:
+    """Return the packages that bring a missing thing, best first.
+
+    `installed` are the packages of this machine: none of them is the answer. `own` is what the project says itself,
+    from a thing's name to a package.
+    """
+    if (named := (own or {}).get(missing.name)) is not None:
+        chosen = Candidate(package=named, file="", reason="the project names it in [tool.colab-env.native]")
+        return Answer(missing=missing, candidates=(chosen,))
+    if any(missing.name.startswith(driver) for driver in specials.DRIVERS):
+        return Answer(missing=missing, note="it belongs to a driver, and comes with that alone")
+    if (special := _special(missing)) is not None:
+        return _special_answer(missing, special, installed)
+    hits = list(_hits(missing, index))
+    fitting = [hit for hit in hits if _fits(hit, missing)]
+    best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
+    new = [hit for hit in best if hit.package.name not in installed]
+    if best and best[0] not in new and (not new or (best[0].rank, best[0].extra) == (0, 0)):
+        there = best[0].package.name
+        return Answer(missing=missing, note=f"{there} has it, and is installed: the cause is another one")
+    candidates = tuple(_candidates(new, installed))
+    is_choice = len(new) > 1 and new[0].file == new[1].file
+    note = f"{_choice_note(new, installed)}" if is_choice else None
+    return Answer(missing=missing, candidates=candidates, is_choice=is_choice, note=note)
+
+
+def _candidates(hits: list[_Hit], installed: Collection[str]) -> Iterator[Candidate]:
+    """Name a package by the one that stands for it, where there is one: that name holds for the next release too."""
+    names: set[str] = set()
+    for hit in hits:
+        wrapper = hit.package.wrapper
+        for name in (wrapper, hit.package.name):
+            if name is not None and name not in names and name not in installed:
+                names.add(name)
+                yield Candidate(package=name, file=hit.file, reason=_reason(hit))
+
+
+def _special(missing: Missing) -> tuple[str, ...] | None:
+    name = missing.name.casefold()
+    if missing.kind == "header" and re.search(r"(?:^|/)Python\.h$", missing.name):
+        return ()  # which one depends on the interpreter: `python_header`
+    if missing.kind == "cmake":
+        return specials.BUILD.get(specials.CMAKE.get(name, ""))
+    if missing.kind not in {"compiler", "command", "config-program", "shared-object"} and name != "jni.h":
+        return None
+    run = specials.RUN.get(name) if missing.phase == "run" else None
+    return run or (specials.BUILD.get(name) if missing.kind != "shared-object" else None)
+
+
+def _special_answer(missing: Missing, special: tuple[str, ...], installed: Collection[str]) -> Answer:
+    if not special:
+        return Answer(missing=missing, note="it belongs to the interpreter: install the headers of that very Python")
+    new = [name for name in special if name not in installed]
+    candidates = tuple(Candidate(package=name, file="", reason="Debian's own choice for it") for name in new)
+    return Answer(missing=missing, candidates=candidates, note=None if new else f"{special[0]} is installed")
+
+
+def python_header(missing: Missing, python: str, *, version: str) -> Answer:
+    """Return the package with `Python.h` for an interpreter, named by its real path, such as /usr/bin/python3.11.
+
+    Only the distribution's own Python has its headers in a package; those of uv, conda and pyenv bring them.
+    """
+    if not re.fullmatch(r"/usr/bin/python3(?:\.\d+)?", python):
+        return Answer(missing=missing, note=f"{python} brings its own headers: the cause is another one")
+    minor = ".".join(version.split(".")[:2])
+    chosen = Candidate(package=f"python{minor}-dev", file=f"usr/include/python{minor}/Python.h", reason="its headers")
+    return Answer(missing=missing, candidates=(chosen,))
+
+
+# --- where a file of each kind lies
+
+
+def _hits(missing: Missing, index: Index) -> Iterator[_Hit]:
+    name = missing.name.strip()
+    match missing.kind:
+        case "header":
+            yield from _headers(name, index)
+        case "library":
+            yield from _libraries(name, index, missing.phase)
+        case "shared-object":
+            hits = list(_shared_objects(name, index, missing.phase))
+            # A message names the product: "the JACK library", "FluidSynth"
+            yield from hits or (_words(name, index, missing.phase) if ".so" not in name else ())
+        case "command" | "config-program":
+            is_for_run = missing.kind == "config-program" and missing.phase == "run"
+            hits = [] if is_for_run else list(_commands(name, index))  # a run needs the library, not how to link it
+            library = re.fullmatch(r"(.+)[-_]config", name)
+            # Some releases drop the program and keep the library: freetype-config, gpgme-config.
+            yield from hits or (_words(library[1], index, missing.phase) if library else ())
+        case "pkg-config":
+            yield from _modules(name, index)
+        case "cmake":
+            yield from _cmake(name, index)
+        case "typelib":
+            yield from _typelibs(name, index)
+        case "words":
+            yield from _words(name, index, missing.phase)
+
+
+def _made(index: Index, name: str, location: Location, extra: int, rank: int = 0) -> Iterator[_Hit]:
+    for package in location.packages:
+        known = index.package(package) or Package(name=package)
+        yield _Hit(package=known, file=f"{location.directory}/{name}", extra=extra, rank=rank)
+
+
+def _headers(name: str, index: Index) -> Iterator[_Hit]:
+    name = re.sub(r"^(?:\.{1,2}/)+", "", name)
+    sub, _, base = name.rpartition("/")
+    others: list[_Hit] = []
+    for location in index.locations(base):
+        root = _INCLUDE.search(location.directory)
+        # Headers of one Python's own are no answer: a source that asks for others was written for another Python.
+        if root is None or re.search(r"/(?:python\d|pypy)", location.directory):
+            continue
+        inner = location.directory[root.end() :].strip("/")
+        parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
+        depth = len(parts) - len(sub.split("/")) if sub else len(parts)
+        if sub and not f"/{inner}".endswith(f"/{sub}"):
+            # The message may say more of the path than there is: freetype2/ft2build.h
+            others += _made(index, base, location, len(parts), rank=3)
+            continue
+        extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
+        yield from _made(index, base, location, max(extra, 0))
+    yield from others
+
+
+def _is_library_directory(directory: str) -> int | None:
+    """Return how many directories below one that linker and loader look into, or None for none of theirs."""
+    parts = directory.removeprefix("usr/").split("/")
+    if parts[0] != "lib":
+        return None
+    return len([part for part in parts[1:] if not _TRIPLET.match(part)])
+
+
+def _libraries(name: str, index: Index, phase: str) -> Iterator[_Hit]:
+    """Look for a library to link, as -l has it; a run opens its shared object."""
+    if phase == "run":
+        yield from _shared_objects(name, index, phase)
+        return
+    stem = re.sub(r"^lib|\.(?:so|a)(?:\.[\d.]+)?$", "", name) if name.startswith("lib") and "." in name else name
+    for base in (f"lib{stem}.so", f"lib{stem}.a"):
+        for location in index.locations(base):
+            if (extra := _is_library_directory(location.directory)) is not None:
+                yield from _made(index, base, location, extra)
+
+
+def _shared_objects(name: str, index: Index, phase: str) -> Iterator[_Hit]:
+    base = name.rpartition("/")[2]
+    stem, dot, version = re.sub(r"^lib", "", base).partition(".so")
+    if phase == "build" and not version:
+        yield from _libraries(stem, index, "build")
+        return
+    # find_library("gobject-2.0") and dlopen("gobject-2.0-0") mean libgobject-2.0.so.0.
+    exact = re.fullmatch(r"(.+)-(\d+)", stem)
+    names = [f"lib{stem}.so{version}"] if version else []
+    names += [f"lib{exact[1]}.so.{exact[2]}"] if exact and not dot and not version else []
+    hits = [hit for each in names for hit in _exact_objects(each, index)]
+    if not hits and version.count(".") > 1:  # libz.so.1.2.13: the index has libz.so.1
+        hits = list(_exact_objects(f"lib{stem}.so.{version.split('.')[1]}", index))
+    if not hits and not version:
+        for each, location in index.starting(f"lib{stem}.so."):
+            if (extra := _is_library_directory(location.directory)) is not None:
+                hits += _made(index, each, location, extra)
+        hits = hits or list(_flavoured_objects(stem, index)) or list(_exact_objects(f"lib{stem}.so", index))
+    yield from hits
+
+
+def _exact_objects(name: str, index: Index) -> Iterator[_Hit]:
+    for location in index.locations(name):
+        if (extra := _is_library_directory(location.directory)) is not None:
+            yield from _made(index, name, location, extra)
+
+
+def _flavoured_objects(stem: str, index: Index) -> Iterator[_Hit]:
+    """SDL2 is libSDL2-2.0.so.0, ldap is libldap-2.5.so.0, hdf5 is libhdf5_serial.so.103."""
+    for name, location in index.starting(f"lib{stem}"):
+        is_flavour = re.fullmatch(r"(?:-[\d.]+(?:\.Q16)?|_serial)\.so\.\d+", name[len(stem) + 3 :])
+        if is_flavour and (extra := _is_library_directory(location.directory)) is not None:
+            yield from _made(index, name, location, extra, rank=1)
+
+
+def _commands(name: str, index: Index) -> Iterator[_Hit]:
+    base = name.rpartition("/")[2]
+    for location in index.locations(base):
+        if _BIN.match(location.directory):
+            yield from _made(index, base, location, 0)
+        elif re.search(r"/bin[^/]*$", location.directory):  # usr/lib/jvm/java-17-openjdk-amd64/bin/java
+            yield from _made(index, base, location, location.directory.count("/"), rank=2)
+    for other, location in index.starting(base):
+        flavour = _ALTERNATIVE.fullmatch(other[len(base) :])
+        if flavour is None or not _BIN.match(location.directory):
+            continue
+        # convert-im6.q16 is of imagemagick-6.q16, gnuplot-qt of gnuplot-qt; convert-json is another program
+        is_own = any(package == other or package.endswith(flavour[1] or "") for package in location.packages)
+        if is_own and (len(flavour[1] or "") != 1 or other in location.packages):
+            yield from _made(index, other, location, 1, rank=1)
+
+
+def _modules(name: str, index: Index) -> Iterator[_Hit]:
+    module = re.split(r"[\s<>=!]", name)[0].removesuffix(".pc")
+    hits = list(_pc(module, index))
+    if not hits:  # lua is lua5.4, opencv is opencv4: the nearest name with a number
+        for base, location in index.starting(f"{module}"):
+            if re.fullmatch(rf"{re.escape(module)}[-_]?[\d.]+\.pc", base) and "pkgconfig" in location.directory:
+                hits += _made(index, base, location, 1, rank=1)
+    yield from hits or _words(module, index, "build")
+
+
+def _pc(module: str, index: Index) -> Iterator[_Hit]:
+    base = f"{module}.pc"
+    for location in index.locations(base):
+        parts = [part for part in location.directory.split("/") if not _TRIPLET.match(part)]
+        if parts[-1] == "pkgconfig":
+            yield from _made(index, base, location, len(parts) - 3)
+
+
+def _cmake(name: str, index: Index) -> Iterator[_Hit]:
+    names = dict.fromkeys([f"{name}Config.cmake", f"{name.lower()}-config.cmake", f"{name}-config.cmake"])
+    names |= dict.fromkeys([f"{name.lower()}Config.cmake", f"{name.capitalize()}Config.cmake"])
+    hits: list[_Hit] = []
+    for base in names:
+        for location in index.locations(base):
+            # Where find_package looks: lib/cmake/NAME*/, share/NAME*/cmake/, and so on (CMake's manual, "Search procedure").
+            parts = location.directory.casefold().split("/")[-2:]
+            is_searched = any(part.startswith(name.casefold()) for part in parts)
+            hits += _made(index, base, location, 0 if is_searched else 1)
+    yield from hits or _words(name, index, "build")
+
+
+def _typelibs(name: str, index: Index) -> Iterator[_Hit]:
+    base = f"{name.removesuffix('.typelib')}.typelib"
+    hits = [hit for location in index.locations(base) for hit in _made(index, base, location, 0)]
+    if not hits:  # a name without its version
+        for other, location in index.starting(f"{name}-"):
+            if other.endswith(".typelib"):
+                hits += _made(index, other, location, 1)
+    yield from hits
+
+
+def _words(text: str, index: Index, phase: str) -> Iterator[_Hit]:
+    """Words of a message are names too: of a pkg-config module, a library, a header, a command, a package."""
+    words = re.findall(r"[A-Za-z][A-Za-z0-9+._-]*[A-Za-z0-9+]", text)
+    for word in dict.fromkeys(word for word in words if word.casefold() not in _NOT_WORDS and len(word) > 2):
+        yield from _word(word, index, phase)
+
+
+def _word(word: str, index: Index, phase: str) -> Iterator[_Hit]:
+    plain = word.casefold()
+    bare = re.sub(r"[^a-z0-9+]", "", plain)
+    stems = dict.fromkeys(
+        [word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, specials.ALIASES.get(plain, plain)]
+    )
+    for stem in stems:
+        if phase == "run":
+            yield from _shared_objects(stem, index, phase)
+        else:
+            yield from _pc(stem, index)
+            yield from _libraries(stem, index, phase)
+            yield from (replace(hit, rank=1) for hit in _headers(f"{stem}.h", index) if hit.extra < 2 and not hit.rank)
+        names = [f"{stem}-dev", stem] if phase == "build" else [stem]
+        packages = [package for name in names if (package := index.package(name)) is not None]
+        yield from (_Hit(package=package, file="", extra=0, rank=1) for package in packages)
+    yield from (replace(hit, rank=hit.rank + 1) for hit in _commands(plain, index))
+
+
+# --- which of them first
+
+
+def _fits(hit: _Hit, missing: Missing) -> bool:
+    is_dev = bool(_IS_DEV.search(hit.package.name))
+    if missing.phase == "run":
+        return not is_dev
+    return (
+        is_dev
+        or bool(_HAS_HEADERS.search(hit.package.name))
+        or missing.kind in {"command", "config-program", "cmake", "typelib"}
+    )
+
+
+def _ranked(hits: Iterable[_Hit], missing: Missing, installed: Collection[str]) -> list[_Hit]:
+    """Return one hit for each package, best first."""
+
+    def key(hit: _Hit) -> tuple[Any, ...]:
+        package = hit.package
+        is_program = package.name == missing.name.casefold() and "bin/" in hit.file  # find_package(BISON)
+        is_built_with = _IS_DEV.search(package.name) or is_program
+        return (
+            package.name.endswith("-compat"),
+            missing.kind in {"config-program", "cmake"} and not is_built_with,
+            hit.rank,
+            hit.extra > 0,
+            not package.is_default,
+            package.wrapper is None,
+            -package.weight,
+            hit.extra,
+            len(package.name),
+            package.name,
+        )
+
+    best: dict[str, _Hit] = {}
+    for hit in sorted(hits, key=key):
+        best.setdefault(hit.package.name, hit)
+    ranked = list(best.values())
+    if len(ranked) > 1 and ranked[1].package.name in ranked[0].package.libraries and ranked[1].extra <= ranked[0].extra:
+        ranked[:2] = ranked[1::-1]  # the first one needs the second, which has the file itself
+    return _chosen(ranked, installed)
+
+
+def _chosen(ranked: list[_Hit], installed: Collection[str]) -> list[_Hit]:
+    """Put first, of packages with the very same file, the one whose library is there, or whose OpenSSL Python links."""
+
+    def preference(hit: _Hit) -> int:
+        name = hit.package.name
+        return 0 if any(each in installed for each in hit.package.libraries) else 1 if "openssl" in name else 2
+
+    same = [hit for hit in ranked if hit.file and hit.file == ranked[0].file]
+    return [*sorted(same, key=preference), *(hit for hit in ranked if hit not in same)]
+
+
+def _reason(hit: _Hit) -> str:
+    if hit.package.is_default:
+        return "the one that Debian's default package takes"
+    if hit.package.weight:
+        return f"{hit.package.weight} packages rest on it"
+    return f"it has /{hit.file}" if hit.file else "it has that name"
+
+
+def _choice_note(hits: list[_Hit], installed: Collection[str]) -> str:
+    names = [hit.package.name for hit in hits if hit.file == hits[0].file]
+    there = next((library for library in hits[0].package.libraries if library in installed), None)
+    why = f"{there} is installed" if there else _reason(hits[0])
+    return f"a choice between {', '.join(names)}: {names[0]}, as {why}"

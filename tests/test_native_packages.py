@@ -1,0 +1,170 @@
+"""From a missing thing to the Debian or Ubuntu package, by apt's own lists; the lists here are cut from real ones."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from colab_env.errors import DamagedError
+from colab_env.native_need.contents import Contents, Packages, packed
+from colab_env.native_need.missing import Missing
+from colab_env.native_need.packed_index import Index
+from colab_env.native_need.ranking import packages_for, python_header
+
+LISTS = Path(__file__).parent / "native"
+
+
+def in_chunks(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), 10_007):  # lines are cut at odd places
+        yield content[start : start + 10_007]
+
+
+def make_index(lists: Path, target: Path) -> Index:
+    contents, packages = Contents(), Packages()
+    for path in sorted(lists.glob("*Contents*")):
+        contents.read(in_chunks(path.read_bytes()))
+    packages.read(in_chunks(gzip.decompress((lists / "Packages.gz").read_bytes())))
+    target.write_bytes(packed(contents, packages, {"release": lists.name}))
+    return Index(target)
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_index(LISTS / "debian-12", tmp_path_factory.mktemp("lists") / "debian.index")
+
+
+@pytest.fixture(scope="module")
+def ubuntu(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_index(LISTS / "ubuntu-24.04", tmp_path_factory.mktemp("lists") / "ubuntu.index")
+
+
+# kind, name, package in Debian 12, package in Ubuntu 24.04 where that is another one
+BUILD = [
+    ("config-program", "gdal-config", "libgdal-dev", ""),
+    ("config-program", "pg_config", "libpq-dev", ""),
+    ("config-program", "curl-config", "libcurl4-openssl-dev", ""),
+    ("command", "pkg-config", "pkgconf", ""),
+    ("command", "gcc", "build-essential", ""),
+    ("command", "mpicc", "openmpi-bin", ""),
+    ("command", "javac", "default-jdk-headless", ""),
+    ("compiler", "rust", "cargo", ""),
+    ("header", "graphviz/cgraph.h", "libgraphviz-dev", ""),
+    ("header", "lber.h", "libldap-dev", ""),
+    ("header", "zlib.h", "zlib1g-dev", ""),
+    ("header", "jpeglib.h", "libjpeg62-turbo-dev", "libjpeg-turbo8-dev"),
+    ("header", "openssl/x509_vfy.h", "libssl-dev", ""),
+    ("header", "mpi.h", "libopenmpi-dev", ""),
+    ("header", "jni.h", "default-jdk-headless", ""),
+    ("header", "Eigen/Dense", "libeigen3-dev", ""),
+    ("pkg-config", "mysqlclient", "libmariadb-dev-compat", "libmysqlclient-dev"),
+    ("pkg-config", "cairo >= 1.15", "libcairo2-dev", ""),
+    ("pkg-config", "gobject-introspection-1.0", "libgirepository1.0-dev", "gobject-introspection"),
+    ("library", "crypto", "libssl-dev", ""),
+    ("shared-object", "libhdf5.so", "libhdf5-dev", ""),
+    ("cmake", "Eigen3", "libeigen3-dev", ""),
+    ("cmake", "ZLIB", "zlib1g-dev", ""),
+    ("cmake", "PkgConfig", "pkgconf", ""),
+    ("words", "libcap development headers", "libcap-dev", ""),
+]
+RUN = [
+    ("shared-object", "sndfile", "libsndfile1", ""),
+    ("shared-object", "libGL.so.1", "libgl1", ""),
+    ("shared-object", "libgthread-2.0.so.0", "libglib2.0-0", "libglib2.0-0t64"),
+    ("shared-object", "gobject-2.0-0", "libglib2.0-0", "libglib2.0-0t64"),
+    ("shared-object", "libhidapi-hidraw.so", "libhidapi-hidraw0", ""),
+    ("shared-object", "SDL2", "libsdl2-2.0-0", ""),
+    ("shared-object", "libjvm.so", "default-jre-headless", ""),
+    ("command", "java", "default-jre-headless", ""),
+    ("command", "convert", "imagemagick", ""),
+    ("command", "tesseract", "tesseract-ocr", ""),
+    ("command", "R", "r-base-core", ""),
+    ("typelib", "Gtk-3.0", "gir1.2-gtk-3.0", ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "package", "_ubuntu"), BUILD)
+def test_a_build_needs_the_package_with_the_headers(debian, kind, name, package, _ubuntu):
+    assert packages_for(Missing(kind=kind, name=name), debian).package == package
+
+
+@pytest.mark.parametrize(("kind", "name", "package", "_ubuntu"), RUN)
+def test_a_run_needs_the_library_alone(debian, kind, name, package, _ubuntu):
+    assert packages_for(Missing(kind=kind, name=name, phase="run"), debian).package == package
+
+
+@pytest.mark.parametrize(("kind", "name", "package", "other"), BUILD + RUN)
+def test_ubuntu_has_one_list_for_all_its_components(ubuntu, kind, name, package, other):
+    phase = "run" if (kind, name, package, other) in RUN else "build"
+    assert packages_for(Missing(kind=kind, name=name, phase=phase), ubuntu).package == (other or package)
+
+
+def test_what_is_installed_is_not_the_answer(debian):
+    missing = Missing(kind="header", name="zlib.h")
+    answer = packages_for(missing, debian, installed={"zlib1g-dev"})
+    assert answer.package is None
+    assert answer.note == "zlib1g-dev has it, and is installed: the cause is another one"
+
+
+def test_a_choice_is_shown_and_the_library_that_is_there_decides(debian):
+    missing = Missing(kind="config-program", name="curl-config")
+    answer = packages_for(missing, debian, installed={"libcurl3-gnutls"})
+    assert answer.is_choice
+    assert [each.package for each in answer.candidates[:3]] == [
+        "libcurl4-gnutls-dev",
+        "libcurl4-openssl-dev",
+        "libcurl4-nss-dev",
+    ]
+    assert "libcurl3-gnutls is installed" in str(answer.note)
+
+
+def test_a_project_may_name_the_package_itself(debian):
+    missing = Missing(kind="header", name="ours.h")
+    assert packages_for(missing, debian, own={"ours.h": "libours-dev"}).package == "libours-dev"
+
+
+@pytest.mark.parametrize("name", ["libcuda.so.1", "libnvidia-ml.so.1"])
+def test_a_driver_is_never_apts(debian, name):
+    answer = packages_for(Missing(kind="shared-object", name=name, phase="run"), debian)
+    assert answer.candidates == ()
+    assert "driver" in str(answer.note)
+
+
+@pytest.mark.parametrize(
+    ("python", "package"), [("/usr/bin/python3.11", "python3.11-dev"), ("/opt/uv/python3.12", None)]
+)
+def test_only_the_distributions_python_has_its_headers_in_a_package(python, package):
+    answer = python_header(Missing(kind="header", name="Python.h"), python, version=python[-4:])
+    assert answer.package == package
+
+
+@pytest.mark.parametrize("name", ["no-such.h", "", "..", "/", "a" * 5000, "x;rm -rf ~", "tab\tname", "ünïcode.h"])
+@pytest.mark.parametrize(
+    "kind", ["header", "command", "library", "pkg-config", "cmake", "typelib", "words", "compiler"]
+)
+def test_a_name_that_no_file_has_is_answered_by_nothing(debian, kind, name):
+    for phase in ("build", "run"):
+        assert packages_for(Missing(kind=kind, name=name, phase=phase), debian).candidates == ()
+
+
+def test_a_cut_or_changed_index_is_told_from_a_whole_one(debian, tmp_path):
+    content = debian.path.read_bytes()
+    for damaged in (b"", content[:7], content[:1000], content[:-1], b"x" + content[1:], content + b"more"):
+        path = tmp_path / "damaged.index"
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedError, match="not a whole index"):
+            Index(path)
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DamagedError):
+        list(Index(path).package_names(""))
+
+
+def test_lists_of_strange_lines_make_an_index_all_the_same(tmp_path):
+    contents, packages = Contents(), Packages()
+    contents.read([b"usr/include/a b.h  libdevel/liba-dev\nusr/include/\nusr/bin/x\n\xff\xfe\nusr/lib/libq.so.1 \n"])
+    packages.read([b"Package: liba-dev\nDepends: liba-dev, liba1 (= 1) | x\n\nPackage:\nDepends: ,,\n"])
+    path = tmp_path / "strange.index"
+    path.write_bytes(packed(contents, packages, {}))
+    assert packages_for(Missing(kind="header", name="a b.h"), Index(path)).package == "liba-dev"
