@@ -62,7 +62,7 @@ class Contents:
         for lines in _split(chunks):
             self.lines += len(lines)
             for line in lines:
-                if (line.startswith(_STARTS) or b".cmake " in line) and _WANTED.match(line):
+                if (line.startswith(_STARTS) or b".cmake" in line) and _WANTED.match(line):
                     self._add(line)
 
     def _add(self, line: bytes) -> None:

@@ -1,0 +1,302 @@
+"""`native mend`: what apt says, what is written down, what `undo` takes back; and for real, in a root made by mmdebstrap."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colab_env import _ledger, _process, pyproject, undoing
+from colab_env.errors import AptError, DiskFullError, NetworkError, ProjectFileError, UsageError
+from colab_env.machine import Machine
+from colab_env.native_need import mending
+from colab_env.native_need.apt import Apt, AptPlan, check_name
+from colab_env.native_need.missing import Explanation, Missing, OtherCause
+from colab_env.native_need.ranking import Answer, Candidate
+
+LINE = "apt-get install -y --no-install-recommends libgdal-dev"
+# What apt 2.6 and dpkg 1.21 print.
+SAID = [
+    (
+        "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 42 (apt-get)",
+        AptError,
+        "it holds /var/lib/dpkg/lock-frontend",
+        f"wait until it is done, then: {LINE}",
+    ),
+    (
+        "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem. ",
+        AptError,
+        "interrupted",
+        f"dpkg --configure -a && {LINE}",
+    ),
+    (
+        "E: You don't have enough free space in /var/cache/apt/archives/.",
+        DiskFullError,
+        "no space left",
+        f"make room, then: {LINE}",
+    ),
+    (
+        "E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)",
+        AptError,
+        "only root",
+        f"sudo {LINE}",
+    ),
+    ("E: Unable to locate package libgdal-dev", AptError, "no package libgdal-dev", f"apt-get update && {LINE}"),
+    ("E: Packages need to be removed but remove is disabled.", AptError, "would remove other packages", LINE),
+    (
+        "E: Unable to correct problems, you have held broken packages.",
+        AptError,
+        "held broken packages",
+        f"see why: {LINE}",
+    ),
+    (
+        "Err:1 http://deb.example/debian bookworm InRelease\n  Temporary failure resolving 'deb.example'",
+        NetworkError,
+        "cannot download from deb.example",
+        f"once there is a network: apt-get update && {LINE}",
+    ),
+    ("E: something new", AptError, "ended with exit code 100", f"try it yourself: {LINE}"),
+]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine.detect({**os.environ, "HOME": str(tmp_path), "COLAB_ENV_HOME": str(tmp_path / "data")})
+
+
+@pytest.mark.parametrize(("text", "kind", "message", "hint"), SAID)
+def test_what_apt_says_becomes_a_sentence_and_the_line_to_paste(machine, text, kind, message, hint):
+    finished = _process.Finished(argv=("apt-get",), returncode=100, lines=tuple(text.splitlines()))
+    error = Apt(machine=machine)._problem(finished, ["libgdal-dev"])
+    assert isinstance(error, kind)
+    assert message in error.message
+    assert error.hint == hint
+
+
+@pytest.mark.parametrize("name", ["", "-y", "a;b", "$(id)", "libfoo-", "Lib", "../x", "a b", "lib\nfoo", "ä"])
+def test_a_name_out_of_a_log_that_is_none_of_a_package_goes_nowhere(machine, name):
+    with pytest.raises(UsageError, match="not the name of a package"):
+        check_name(name)
+    with pytest.raises(UsageError):
+        Apt(machine=machine).plan([name])
+    assert not machine.data.exists()
+
+
+@pytest.mark.parametrize("name", ["g++", "libc6", "libglib2.0-0t64", "python3.11-dev", "0ad", "libstdc++6"])
+def test_debian_s_own_names_are_taken(name):
+    check_name(name)
+
+
+PRICED = """\
+Reading package lists...
+The following additional packages will be installed:
+  libfoo1
+The following packages will be REMOVED:
+  other* gone:i386
+The following NEW packages will be installed:
+  libfoo-dev
+  libfoo1
+The following packages will be upgraded:
+  libbar
+1 upgraded, 2 newly installed, 2 to remove and 0 not upgraded.
+Need to get 1,234 kB of archives.
+After this operation, 5,678 kB of additional disk space will be used.
+'http://deb.example/a.deb' a.deb 1000 SHA256:00
+'http://deb.example/b.deb' b.deb 234 SHA256:00
+"""
+
+
+def fake_apt(directory: Path, *, prints: str = "", code: int = 0) -> Path:
+    """Make a fake apt-get, which prints a text and notes what it was asked: (fake, the outermost edge)."""
+    program = directory / "apt-get"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "said").write_text(prints)
+    program.write_text(f'#!/bin/sh\necho "$@" >> {directory}/asked\ncat {directory}/said\nexit {code}\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def with_fake_apt(machine: Machine, tmp_path: Path) -> Apt:
+    fake_apt(tmp_path / "bin", prints=PRICED)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    return Apt(machine=Machine.detect({**machine.environ, "PATH": path}))
+
+
+def test_a_plan_has_what_comes_what_goes_and_what_it_costs(with_fake_apt):
+    plan = with_fake_apt.plan(["libfoo-dev"])
+    assert plan == AptPlan(
+        packages=("libfoo-dev",),
+        new=("libfoo-dev", "libfoo1"),
+        upgraded=("libbar",),
+        removed=("other", "gone"),
+        download=1234,
+        disk=5_678_000,
+    )
+    assert "2 new packages, 1 upgraded" in repr(plan)
+
+
+ANSWER = Answer(
+    missing=Missing(kind="header", name="foo.h"),
+    candidates=(Candidate(package="libfoo-dev", file="usr/include/foo.h", reason="it has it"),),
+)
+
+
+class Rounds:
+    """A command that fails with what is given, one after the other, and then works."""
+
+    def __init__(self, *explanations: Explanation) -> None:
+        self.left = list(explanations)
+        self.commands: list[list[str]] = []
+
+    def __call__(self, argv):
+        self.commands.append(list(argv))
+        return self.left.pop(0) if self.left else Explanation(returncode=0)
+
+
+MISSES_FOO = Explanation(findings=(ANSWER.missing,), returncode=1)
+
+
+def a_plan(names: list[str]) -> AptPlan:
+    return AptPlan(packages=tuple(names), new=(*names, "libfoo1"))
+
+
+def mender(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: Rounds, **changes):
+    """A mender whose apt knows one package (the edges that are patched: index, plan, install)."""
+    monkeypatch.setattr(Apt, "index", lambda self: (None, None))
+    monkeypatch.setattr(Apt, "has_recent_lists", lambda self: True)
+    monkeypatch.setattr(
+        Apt, "plan", lambda self, names: changes.get("plan", AptPlan(packages=tuple(names), new=(*names, "libfoo1")))
+    )
+    monkeypatch.setattr(Apt, "install", changes.get("install", lambda self, plan: None))
+    monkeypatch.setattr(mending, "packages_for", lambda missing, *_, **__: changes.get("answer", ANSWER))
+    return mending.Mender(
+        machine=machine,
+        project=tmp_path,
+        explain=rounds,
+        confirm=changes.get("confirm", lambda _: True),
+        is_root=changes.get("is_root", True),
+    )
+
+
+def test_mend_installs_retries_and_writes_down(machine, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("# mine\n[project]\nname = 'x'\n")
+    (tmp_path / "apt.txt").write_text("git\n")
+    result = mender(machine, tmp_path, monkeypatch, rounds := Rounds(MISSES_FOO)).run(["make"])
+    assert result.ok
+    assert rounds.commands == [["make"], ["make"]]
+    assert result.packages == ("libfoo-dev",)
+    assert 'apt = ["libfoo-dev"]' in (tmp_path / "pyproject.toml").read_text()
+    assert (tmp_path / "apt.txt").read_text() == "git\nlibfoo-dev\n"
+    assert result.written == ("pyproject.toml", "apt.txt")
+
+
+def test_mend_stops_at_another_cause_and_keeps_what_was_cured(machine, tmp_path, monkeypatch):
+    other = OtherCause(kind="source-mismatch", evidence="longintrepr.h", line=3, advice="take another version")
+    rounds = Rounds(MISSES_FOO, Explanation(other=other, returncode=1))
+    result = mender(machine, tmp_path, monkeypatch, rounds).run(["make"])
+    assert not result.ok
+    assert result.packages == ("libfoo-dev",)
+    assert "longintrepr.h" in str(result.stopped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stopped", "proposed"),
+    [
+        ({"is_root": False}, "only root", "sudo apt-get install"),
+        ({"confirm": lambda _: False}, "not installed", "apt-get install"),
+        (
+            {"plan": AptPlan(packages=("libfoo-dev",), new=("libfoo-dev",), removed=("mine",))},
+            "would remove mine",
+            "see: ",
+        ),
+        ({"plan": AptPlan(packages=("libfoo-dev",), new=())}, "does not help", ""),
+        ({"answer": Answer(missing=ANSWER.missing, note="it belongs to a driver")}, "driver", ""),
+    ],
+)
+def test_mend_leaves_alone_what_it_may_not_change(machine, tmp_path, monkeypatch, changes, stopped, proposed):
+    installed: list[AptPlan] = []
+    changes["install"] = lambda self, plan: installed.append(plan)
+    result = mender(machine, tmp_path, monkeypatch, Rounds(MISSES_FOO), **changes).run(["make"])
+    assert not result.ok
+    assert installed == []
+    assert stopped in str(result.stopped)
+    assert proposed in str(result.proposed or "")
+
+
+def test_an_error_of_apt_in_the_second_round_leaves_the_first_one_written_down(machine, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    plans: list[AptPlan] = []
+
+    def install(self, plan):
+        plans.append(plan)
+        if len(plans) > 1:
+            raise AptError("no", hint="later")
+
+    with pytest.raises(AptError):
+        mender(machine, tmp_path, monkeypatch, Rounds(MISSES_FOO, MISSES_FOO), install=install).run(["make"])
+    assert "libfoo-dev" in (tmp_path / "pyproject.toml").read_text()
+
+
+def test_undo_removes_what_came_and_only_that(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLAB_ENV_HOME", str(machine.data))
+    mender(machine, tmp_path, monkeypatch, Rounds(MISSES_FOO)).run(["make"])
+    (entry,) = [
+        each for each in _ledger.Ledger(machine.data).read().entries if isinstance(each.after, _ledger.Installed)
+    ]
+    assert entry.after.packages == ("libfoo-dev", "libfoo1")
+    removed: list[list[str]] = []
+    monkeypatch.setattr(Apt, "installed", lambda self: frozenset({"libfoo1", "libfoo-dev", "bash"}))
+    monkeypatch.setattr(
+        Apt, "removal_obstacle", lambda self, names: "mine needs it and was there before, or came since"
+    )
+    monkeypatch.setattr(Apt, "remove", lambda self, names: removed.append(sorted(names)))
+    assert not undoing.undo("mend").complete
+    assert removed == []
+    monkeypatch.setattr(Apt, "removal_obstacle", lambda self, names: None)
+    assert undoing.undo("mend").complete
+    assert removed == [["libfoo-dev", "libfoo1"]]
+    assert undoing.undo("mend").places == ()
+
+
+def test_the_project_s_own_list_of_packages_must_be_a_list(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.colab-env]\napt = "git"\n')
+    with pytest.raises(ProjectFileError, match="apt"):
+        pyproject.add_apt(tmp_path, ["curl"])
+
+
+def test_packages_are_written_once(tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes(b"[tool.black]\r\nx = 1\r\n[project]\r\nname = 'x'\r\n")
+    assert pyproject.add_apt(tmp_path, ["git"]) == ["pyproject.toml"]
+    assert pyproject.add_apt(tmp_path, ["git"]) == []
+    content = (tmp_path / "pyproject.toml").read_bytes()
+    assert content.count(b"git") == 1
+    assert content.count(b"\n") == content.count(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["pip", "install", "-q", "fiona==1.9.5", "-r", "requirements.txt"], ["fiona"]),
+        (["uv", "pip", "install", "--python", "x", "h5py[a]>=3", "./dir", "a.whl"], ["h5py"]),
+        (["poetry", "add", "GDAL@3.6"], ["GDAL"]),
+        (["make", "all"], []),
+    ],
+)
+def test_the_distributions_of_a_command_are_what_is_imported(command, names):
+    assert list(mending._distributions(command)) == names
+
+
+def test_an_import_that_fails_is_the_proof_s_own_traceback(tmp_path):
+    (tmp_path / "broken_one.py").write_text("raise OSError('libfoo.so.1: cannot open shared object file')")
+    proof = mending.import_proof([sys.executable, "-m", "pip", "install", "x"], ["broken_one"], os.environ)
+    assert proof is not None
+    done = subprocess.run(
+        proof, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "libfoo.so.1" in done.stderr
