@@ -306,6 +306,22 @@ def mend(
     return mender.run(command)
 
 
+def with_packages(explanation: Explanation, *, project: str | Path = ".") -> Explanation:
+    """Return an explanation that also says which packages of this machine's release bring what is missing.
+
+    Where they cannot be told, such as without apt or without a network, it says why instead.
+    """
+    from dataclasses import replace
+
+    if not explanation.findings:
+        return explanation
+    try:
+        return replace(explanation, packages=packages(explanation.findings, project=project))
+    except ColabEnvError as error:
+        reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
+        return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
+
+
 def packages(missing: Sequence[Missing], *, project: str | Path = ".") -> tuple[Answer, ...]:
     """Return the packages of this machine's release for missing things, best first.
 

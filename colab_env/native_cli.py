@@ -47,11 +47,12 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
         from colab_env import native
 
         if not arguments.rest:
-            return int(shown(native.explain(log=arguments.log or "-"), arguments))
+            explanation = native.explain(log=arguments.log or "-")
+            return int(shown(native.with_packages(explanation), arguments))
         screen = sys.stderr if arguments.json else sys.stdout
         explanation = native.explain_command(arguments.rest, show=lambda line: print(line, file=screen, flush=True))
         if explanation.returncode or arguments.json:
-            shown(explanation, arguments)
+            shown(native.with_packages(explanation), arguments)
         return explanation.returncode or 0
 
     text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
