@@ -173,9 +173,9 @@ def add_apt(project: Path, packages: Sequence[str]) -> list[str]:
         import tomlkit
 
         table = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("colab-env", tomlkit.table())
-        there = table.setdefault("apt", tomlkit.array())
-        if new := [name for name in packages if name not in there]:
-            there.extend(new)
+        listed = table.setdefault("apt", tomlkit.array())
+        if new := [name for name in packages if name not in listed]:
+            listed.extend(new)
             path = project / "pyproject.toml"
             _files.write_text(path, document.as_string().replace("\n", _line_end(path)))
             written.append("pyproject.toml")

@@ -114,7 +114,7 @@ class UvInstaller:
             if constraints:
                 _files.write_text(directory / "constraints.txt", constraints)
                 argv += ["--constraint", directory / "constraints.txt"]
-            return self._written([*argv, "-" if text else source], cwd=source.parent, stdin=text, known=known)
+            return self._written([*argv, "-" if text else source], cwd=source.parent, stdin=text, preferred=known)
 
     def resolve(
         self,
@@ -211,14 +211,14 @@ class UvInstaller:
         cwd: Path,
         log: str | None = None,
         stdin: str | None = None,
-        known: str = "",
+        preferred: str = "",
     ) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
         environ = {**self.environ, **({"RUST_LOG": log} if log else {})}
         with _files.private_directory(self.scratch) as directory:
             target = directory / "requirements.txt"
-            if known:
-                _files.write_text(target, known)
+            if preferred:
+                _files.write_text(target, preferred)
             try:
                 _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd, stdin=stdin)
             except CommandError as error:
