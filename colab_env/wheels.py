@@ -17,6 +17,7 @@ _UNREACHED = re.compile(
 )
 
 
+_TOO_OLD = re.compile(r"^\s*error: (?:unexpected argument|unrecognized subcommand) '([^']+)'", re.MULTILINE)
 UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
 # The first sentence is the cause, those after it are what follows; each is wrapped.
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
@@ -184,6 +185,10 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
     if found := UNKNOWN.search(text):
         msg = f"the package index has no package {found[1]!r}"
         return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
+    if found := _TOO_OLD.search(text):
+        msg = f"the uv that is on PATH is too old: it does not know {found[1]}"
+        hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
+        return CommandError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if any(_UNREACHED.search(line) for line in error.lines):
         msg = f"the package index cannot be reached: {_why_unreached(text)}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")

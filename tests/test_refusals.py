@@ -106,6 +106,13 @@ def test_a_package_without_a_wheel_for_this_python_is_told_with_uv_s_own_hint():
     assert error.hint.startswith("You're using CPython 3.11")
 
 
+def test_a_uv_that_is_too_old_is_named_as_that():
+    lines = ("error: unexpected argument '--no-annotate' found", "Usage: uv export --no-header")
+    error = wheels.translate_error(CommandError("`/a/uv export ...` ended with exit code 2", lines=lines), {})
+    assert error.message == "the uv that is on PATH is too old: it does not know --no-annotate"
+    assert "uv self update" in error.hint
+
+
 @pytest.mark.network
 def test_pins_that_do_not_fit_are_told_with_the_cause_and_not_with_a_command_line(machine, project):
     (project / "requirements.txt").write_text("six==1.16.0\nsix==1.15.0\n")
