@@ -255,7 +255,9 @@ def _add_badge(commands: Any) -> None:
 
 def _add_completion(commands: Any) -> None:
     text = "print what a shell reads to complete commands, options, environments and programs"
-    parser = _command(commands, "completion", text, _completion, example=". <(colab-env completion bash)")
+    parser = _command(
+        commands, "completion", text, _completion, example="colab-env completion bash >> ~/.bash_completion"
+    )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
