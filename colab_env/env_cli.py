@@ -11,7 +11,20 @@ from typing import Any
 from colab_env import env_files_cli, env_programs_cli
 
 _SHORT = ("run", "which", "script", "unit")
-_TAKES_VALUE = ("--base", "--user", "--python", "--project", "--requirements", "-r", "--wheels", "--keep", "--dir")
+_TAKES_VALUE = (
+    "--base",
+    "--user",
+    "--python",
+    "--project",
+    "--requirements",
+    "-r",
+    "--wheels",
+    "--keep",
+    "--dir",
+    "--output",
+    "-o",
+    "--on-calendar",
+)
 _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
 
 Command = Callable[..., Any]
@@ -244,6 +257,8 @@ class _Adding:
             example="unit web gunicorn site:app > /etc/systemd/system/web.service",
         )  # fmt: skip
         parser.add_argument("--user", metavar="NAME", help="the account it runs as (default: one that systemd invents)")
+        parser.add_argument("--output", "-o", metavar="DIR", help="write NAME.service there, and print its path")
+        parser.add_argument("--on-calendar", metavar="WHEN", help="and NAME.timer, such as daily; see man systemd.time")
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("program", metavar="PROGRAM")
 
@@ -392,9 +407,17 @@ def _script(arguments: argparse.Namespace) -> Any:
 
 def _unit(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
+    from colab_env.errors import UsageError
 
     options = {key: getattr(arguments, key) for key in ("user", "base")}
-    return _Text(envs.unit(arguments.name, arguments.program, *arguments.rest, **options))
+    words = (arguments.name, arguments.program, *arguments.rest)
+    if arguments.output:
+        written = envs.write_unit(arguments.output, *words, on_calendar=arguments.on_calendar, **options)
+        return _Text("\n".join(map(str, written)))
+    if arguments.on_calendar:
+        msg = "a timer is a second file"
+        raise UsageError(msg, hint="say where both go: colab-env unit --on-calendar daily --output DIR ...")
+    return _Text(envs.unit(*words, **options))
 
 
 def _result(result: Any, arguments: argparse.Namespace) -> Any:

@@ -209,17 +209,44 @@ def script(
     return line
 
 
-def unit(name: str, program: str, *arguments: str, user: str | None = None, base: Base = None) -> str:
+def unit(
+    name: str, program: str, *arguments: str, user: str | None = None, is_timed: bool = False, base: Base = None
+) -> str:
     """Return a hardened systemd service file that runs a program of the environment, as `user` or as nobody else.
 
-    Raises NoSuchProgramError with near matches.
+    One that `is_timed` is for a timer: it does not start with the machine, and ends. Raises NoSuchProgramError with near
+    matches.
     """
     from colab_env.named_env import units
 
     place = _find(name, base)
     place.program(program)
-    command = scripts.command()
-    return units.unit_text(name=name, program=program, arguments=arguments, path=place.path, command=command, user=user)
+    command, path = scripts.command(), place.path
+    return units.unit_text(
+        name=name, program=program, arguments=arguments, path=path, command=command, user=user, is_timed=is_timed
+    )
+
+
+def write_unit(
+    directory: str | Path,
+    name: str,
+    program: str,
+    *arguments: str,
+    user: str | None = None,
+    on_calendar: str | None = None,
+    base: Base = None,
+) -> list[Path]:
+    """Write the service file into a directory, and with `on_calendar`, such as "daily", its timer; return their paths."""
+    from colab_env.named_env import units
+
+    is_timed, where = on_calendar is not None, _files.named_path(directory).absolute()
+    texts = {"service": unit(name, program, *arguments, user=user, is_timed=is_timed, base=base)}
+    if on_calendar is not None:
+        texts["timer"] = units.timer_text(name=name, program=program, arguments=arguments, calendar=on_calendar)
+    stem = units.unit_name(name, program, arguments)
+    for suffix, text in texts.items():
+        _files.write_text(where / f"{stem}.{suffix}", text)
+    return [where / f"{stem}.{suffix}" for suffix in texts]
 
 
 def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base = None) -> list[StepResult]:
