@@ -116,9 +116,9 @@ def _finish_python(root: Path, version: str) -> None:
 
 
 def names_in(archive: Path) -> list[str]:
-    """Return the names in a tar file."""
+    """Return the names of what is no directory in a tar file."""
     with tarfile.open(archive) as opened:
-        return opened.getnames()
+        return [member.name for member in opened.getmembers() if not member.isdir()]
 
 
 if __name__ == "__main__":
