@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import context, dockerfile, jupyter, packages, reading, rules, surroundings, tools, writing
+from colab_env.image import (
+    companions,
+    context,
+    dockerfile,
+    jupyter,
+    packages,
+    reading,
+    rules,
+    surroundings,
+    tools,
+    writing,
+)
 from colab_env.image import project as image_project
 from colab_env.image.findings import CheckedFile, CheckResult
 from colab_env.machine import Machine
@@ -37,6 +48,7 @@ def write(
     lock: str | Path | None = None,
     extras: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
+    also: Sequence[str] = (),
     output: str | Path | None = None,
     compile_bytecode: bool = True,
     overwrite: bool = False,
@@ -47,6 +59,8 @@ def write(
     or "jupyter" (the project as a kernel); "auto" takes "app" for a package. `tool` installs in the build: "uv", "pip" or
     "poetry"; none of them is in the image. `base` is another image than the official one of the project's Python. Only the
     main dependencies are in it, with `extras` and dependency `groups` that are named, or were when the environment was made.
+    `also` are files beside it, or for those who run no Docker: "binder" and "apptainer", which alone need no Dockerfile,
+    "devcontainer", "compose".
     `output` is a directory in the project to write to instead. A file that somebody else wrote, or has edited, is never
     overwritten unless `overwrite`.
 
@@ -55,6 +69,8 @@ def write(
     """
     _require_one_of("kind", kind, KINDS)
     _require_one_of("tool", tool, tuple(tools.TOOLS))
+    for name in also:
+        _require_one_of("file for", name, tuple(companions.RENDERERS))
     machine = Machine.detect()
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
@@ -63,16 +79,28 @@ def write(
     builder = tools.TOOLS[tool]
     builder.check(model)
     target = _target(output, model)
+    if also and target != model.context:
+        msg = f"{', '.join(also)} do not go with output={str(output)!r}: they are looked for at the top of the project"
+        raise UsageError(msg, hint="leave --output out, or write them by a call of their own; nothing was written")
     if kind == "auto":
         kind = "app" if model.is_package else "packages"
     recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
     ignore_file, survey = _look_at_context(model, target)
     server = jupyter.resolve(model, python=packages.reader(request), earlier=target) if kind == "jupyter" else None
     image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
-    texts = {"Dockerfile": dockerfile.render(image), **builder.exports(model), **(server.exports() if server else {})}
-    if ignore_file is None:
-        texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(survey)
-    words = _command(request, kind=kind, tool=tool, base=base, python=python)
+    needs_dockerfile = not also or not companions.NEED_NO_DOCKERFILE.issuperset(also)
+    texts = {}
+    if needs_dockerfile:
+        texts = {
+            "Dockerfile": dockerfile.render(image),
+            **builder.exports(model),
+            **(server.exports() if server else {}),
+        }
+        if ignore_file is None:
+            texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(survey)
+    for name in also:
+        texts |= companions.RENDERERS[name](image)
+    words = [*_command(request, kind=kind, tool=tool, base=base, python=python), *(f"--{name}" for name in also)]
     files = {
         target / name: writing.with_head(text, words=words, lock=model.digest, name=name)
         for name, text in texts.items()
@@ -82,8 +110,8 @@ def write(
         paths=tuple(files),
         changed=changed,
         what=_what(image),
-        build=_build_command(model, target),
-        run=_run_command(model, kind),
+        build=_build_command(model, target) if needs_dockerfile else "",
+        run=_run_command(model, kind) if needs_dockerfile else "",
         notes=(*request.notes(), *request.selection.notes, *_notes(model, survey)),
     )
     _report.keep(repr(result))
@@ -165,7 +193,17 @@ def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False
 
 def _written_files(project: Path) -> list[Path]:
     """Return the files that `write` wrote in a project, else its Dockerfile."""
-    names = ("Dockerfile", "Dockerfile.dockerignore", ".dockerignore", tools.HASHED, tools.UNHASHED)
+    names = (
+        *("Dockerfile", "Dockerfile.dockerignore", ".dockerignore", tools.HASHED, tools.UNHASHED),
+        *(
+            jupyter.SERVER_REQUIREMENTS,
+            jupyter.KERNEL_REQUIREMENTS,
+            "apptainer.def",
+            "compose.yaml",
+            "devcontainer.json",
+        ),
+        *("requirements.txt", "unhashed.txt", "apt.txt", "postBuild"),  # in .binder
+    )
     directories = (project, *sorted(each for each in project.iterdir() if each.is_dir())) if project.is_dir() else ()
     there = [path for each in directories for name in names if (path := each / name).is_file()]
     ours = [path for path in there if writing.head_of(path) is not None]

@@ -9,6 +9,12 @@ from typing import Any
 Command = Callable[..., Any]
 KINDS = ("auto", "app", "packages", "jupyter")
 TOOLS = ("uv", "pip", "poetry")
+_ALSO = {
+    "binder": "write .binder, which repo2docker and mybinder.org read; alone, no Dockerfile is written",
+    "apptainer": "write a definition file for Apptainer; alone, no Dockerfile is written",
+    "devcontainer": "write .devcontainer/devcontainer.json too",
+    "compose": "write compose.yaml too",
+}
 
 
 def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
@@ -41,6 +47,8 @@ def _add_write(add: Command) -> None:
     project_options(write)
     write.add_argument("--kind", choices=KINDS, default="auto", help="default: app for a package, else packages")
     write.add_argument("--tool", choices=TOOLS, default="uv", help="what installs in the build (default: uv)")
+    for name, told in _ALSO.items():
+        write.add_argument(f"--{name}", dest="also", action="append_const", const=name, help=told)
     told = "make no bytecode: a smaller image, and slower starts"
     write.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
     write.add_argument("--overwrite", action="store_true", help="replace files that somebody else wrote, or has edited")
@@ -102,6 +110,7 @@ def _write(arguments: argparse.Namespace) -> Any:
     from colab_env import container
 
     options = {name: getattr(arguments, name) for name in ("kind", "tool", "output", "compile_bytecode", "overwrite")}
+    options["also"] = arguments.also or ()
     result = container.write(**project_arguments(arguments), **options)
     return result if arguments.json else None  # without --json the screen has shown its line
 

@@ -215,7 +215,8 @@ def _is_meant(change: _Change, chosen: set[str], project: Path | None, machine: 
     if project is None:
         return True
     kernels = {each.directory for each in kernelspec.registered(machine) if each.ours and each.project == project}
-    return change.path.parent == project or change.path in kernels
+    hidden = {project / ".binder", project / ".devcontainer"}  # `container write` makes them
+    return change.path.parent in {project, *hidden} or change.path in kernels
 
 
 def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:

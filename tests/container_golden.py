@@ -8,7 +8,7 @@ from pathlib import Path
 
 import container_projects
 
-from colab_env.image import dockerfile, jupyter, packages, tools
+from colab_env.image import companions, dockerfile, jupyter, packages, tools
 from colab_env.image import project as image_project
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
@@ -62,6 +62,11 @@ def written(place: Path) -> dict[str, str]:
     texts["app-no-compile.Dockerfile"] = dockerfile.render(
         dockerfile.Image(recipe=plain, kind="app", tool=tools.TOOLS["uv"])
     )
+    full = model(place, "requirements.txt", _HASHED + _GIT, apt=compiled)
+    image = dockerfile.Image(recipe=tools.Recipe(project=full), kind="app", tool=tools.TOOLS["uv"], server=_SERVER)
+    for name, renderer in companions.RENDERERS.items():
+        for path, text in renderer(image).items():
+            texts[f"{name}-{Path(path).name}"] = text
     return texts
 
 

@@ -380,6 +380,42 @@ def test_the_head_of_a_file_says_how_to_write_it_again():
     assert writing.Head.of("FROM x\n") is None
 
 
+# --- for those who run no Docker, and beside it
+
+
+def test_binder_and_apptainer_need_no_dockerfile(hello):
+    result = write(hello, also=["binder", "apptainer"])
+    assert {str(path.relative_to(hello)) for path in result.paths} == {
+        *(".binder/requirements.txt", ".binder/runtime.txt", ".binder/postBuild"),
+        *("apptainer.def", "container-requirements.txt"),
+    }
+    assert (hello / ".binder/runtime.txt").read_text() == "python-3.12\n"
+    assert (hello / ".binder/postBuild").read_text().startswith("#!/bin/bash\n# Written by")
+    assert write(hello, also=["binder", "apptainer"]).changed == ()
+    assert container.check(project=hello).ok
+
+
+def test_secrets_are_not_copied_by_apptainer_either(hello):
+    (hello / ".env").write_text("PASSWORD=1\n")
+    write(hello, also=["apptainer"])
+    text = (hello / "apptainer.def").read_text()
+    assert "hello_app /build/src/" in text
+    assert ".env" not in text
+
+
+def test_a_dev_container_and_compose_are_beside_the_dockerfile(hello):
+    before = files(hello)
+    result = write(hello, also=["devcontainer", "compose"])
+    names = {path.name for path in result.paths}
+    assert {"Dockerfile", "devcontainer.json", "compose.yaml"} < names
+    text = (hello / ".devcontainer/devcontainer.json").read_text()
+    assert json.loads(re.sub(r"(?m)^//.*$", "", text))["build"]["dockerfile"] == "../Dockerfile"
+    assert undoing.undo(project=hello).complete
+    assert files(hello) == before
+    with pytest.raises(UsageError, match="do not go with output"):
+        write(hello, also=["compose"], output=hello / "docker")
+
+
 # --- the files themselves
 
 

@@ -49,9 +49,7 @@ class CheckedFile:
         lines = [f"✗ {name}:{each.line}: {each.text} ({each.rule}, {each.source})" for each in self.findings]
         last = [self.difference.rstrip("\n")] if self.difference else []
         done = [f"✓ {name}: written"] if self.fixed else []
-        return "\n".join(
-            [*(lines or [f"✓ {name}: nothing to say"]), *(f"  {each}" for each in self.notes), *last, *done]
-        )
+        return "\n".join([*(lines or [f"✓ {name}: fine"]), *(f"  {each}" for each in self.notes), *last, *done])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,9 @@ from colab_env.machine import Machine
 from colab_env.results import short
 from colab_env.step import changing, project_lock
 
+_TOP = r"#![^\n]*\n|Bootstrap: [^\n]*\nFrom: [^\n]*\n"  # what has to be on the first lines
 _HEAD = re.compile(
-    r"(?://|#) Written by colab-env: (?P<command>container write[^\n]*)\n"
+    rf"(?P<top>(?:{_TOP})?)(?://|#) Written by colab-env: (?P<command>container write[^\n]*)\n"
     r"(?://|#) lock sha256:(?P<lock>[0-9a-f]{64}), this text sha256:(?P<text>[0-9a-f]{16})\n"
 )
 _MOST_LINES = 60  # of a diff in a message
@@ -44,7 +45,7 @@ class Head:
             words = tuple(shlex.split(found["command"]))
         except ValueError:
             return None
-        return cls(words=words, lock=found["lock"], is_edited=found["text"] != _sum(text[found.end() :]))
+        return cls(words=words, lock=found["lock"], is_edited=found["text"] != _sum(found["top"] + text[found.end() :]))
 
     def values(self, option: str) -> list[str]:
         """Return the values of an option such as "--extra"."""
@@ -53,11 +54,14 @@ class Head:
 
 def with_head(text: str, *, words: Sequence[str], lock: str, name: str) -> str:
     """Return a file's text with the lines that say who wrote it, for which lock, and how to write it again."""
-    if name in _WITHOUT_COMMENTS:
+    if Path(name).name in _WITHOUT_COMMENTS:
         return text
     sign = "//" if name.endswith(".json") else "#"
     command = shlex.join(words)
-    return f"{sign} Written by colab-env: {command}\n{sign} lock sha256:{lock}, this text sha256:{_sum(text)}\n{text}"
+    head = f"{sign} Written by colab-env: {command}\n{sign} lock sha256:{lock}, this text sha256:{_sum(text)}\n"
+    top = re.match(_TOP, text)
+    end = top.end() if top else 0
+    return f"{text[:end]}{head}{text[end:]}"
 
 
 @dataclass(frozen=True, kw_only=True)
