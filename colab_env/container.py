@@ -147,7 +147,6 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     """
     from colab_env import caches
     from colab_env.image import _building
-    from colab_env.image._store import LayerCache
     from colab_env.image.reference import ImageReference, Platform
     from colab_env.step import changing
 
@@ -155,7 +154,6 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
         msg = "an image has to go somewhere"
         raise UsageError(msg, hint="give -o FILE, or --push NAME")
     machine = Machine.detect()
-    limit = caches.limit(machine)
     chosen = Platform.parsed(platform)
     target = None if push is None else ImageReference.parsed(push)
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
@@ -170,10 +168,10 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
         sbom=None if sbom is None else _files.named_path(sbom).absolute(),
         compile=compile_bytecode,
         fresh=not cache,
+        limit=caches.limit(machine),
     )
     with _report.screen(), changing("container", machine):
         result = _building.build(model, options, machine=machine)
-    LayerCache(machine.data / "images").prune(limit)
     _report.keep(repr(result))
     return result
 

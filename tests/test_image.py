@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -548,6 +549,54 @@ def test_nothing_is_downloaded_where_a_package_has_no_wheel(
         build(app, base, tmp_path / "img.tar")
     assert not any(path.endswith(".whl") for path in served.asked)
     assert not (tmp_path / "img.tar").exists()
+
+
+def test_a_project_that_is_compiled_itself_is_refused(app: Path, base: Path, served: IndexServer, tmp_path: Path):
+    backend = (app / "backend.py").read_text()
+    renamed = """
+_build = build_wheel
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    made = Path(directory) / _build(directory)
+    return made.rename(made.with_name("app-1.0-cp312-cp312-linux_x86_64.whl")).name
+"""
+    (app / "backend.py").write_text(backend + renamed)
+    with pytest.raises(errors.NoWheelError, match="app itself is compiled, here for this machine"):
+        build(app, base, tmp_path / "img.tar")
+    assert not (tmp_path / "img.tar").exists()
+
+
+def test_what_was_not_used_for_the_longest_time_goes_first(tmp_path: Path):
+    cache = LayerCache(tmp_path / "cache")
+    digests = []
+    with cache.opened():
+        for number in range(3):
+            with cache.writing() as out:
+                out.write(bytes([number]) * 1000)
+            digests.append(out.digest)
+            os.utime(cache.path(out.digest), (number, number))
+        assert cache.has(digests[0], 1000)  # that is a use
+        assert not cache.has(digests[0], 999)
+        assert cache.prune(2000) == 1000
+        assert [cache.has(each, 1000) for each in digests] == [True, False, True]
+
+
+def test_a_killed_build_leaves_nothing_and_the_next_one_clears_up(
+    app: Path, base: Path, served: IndexServer, tmp_path: Path
+):
+    target = tmp_path / "target"
+    target.mkdir()
+    code = (
+        "import os, signal; from colab_env import container; from colab_env.image.image import BuiltImage\n"
+        "BuiltImage.open = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"container.build({str(app)!r}, base='oci:{base}', lock='requirements.txt', platform='linux/amd64',"
+        f" output={str(target / 'img.tar')!r})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == -9
+    assert list(target.iterdir()) == []
+    images = Machine.detect().data / "images"
+    assert list(images.glob("work-*"))
+    build(app, base, target / "img.tar")
+    assert not list(images.glob("work-*"))
 
 
 def test_system_packages_are_refused_before_anything_is_done(app: Path, tmp_path: Path, home: Path):

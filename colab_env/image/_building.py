@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, _process, _report, system, uv
-from colab_env.errors import BaseImageError, ColabEnvError, CommandError, MissingStepError, NotOursError, UsageError
+from colab_env.errors import (
+    BaseImageError,
+    ColabEnvError,
+    CommandError,
+    MissingStepError,
+    NotOursError,
+    NoWheelError,
+    UsageError,
+)
 from colab_env.image import _archive, _layer, _pushing, base_python, layers, locked_wheels, logins, sbom
 from colab_env.image._layer import LayerFile
 from colab_env.image._store import LayerCache, key_of
@@ -45,6 +53,8 @@ class BuildOptions:
     sbom: Path | None = None
     compile: bool = True
     fresh: bool = False
+    limit: int = 10**10
+    """Bytes of layers that are kept for later builds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +105,9 @@ def build(project: ImageProject, options: BuildOptions, *, machine: Machine) -> 
     with cache.opened() as work:
         image = open_base(project.base, options.platform, machine=machine, cache=cache)
         building = _Building(project, options, machine, cache, image, work)
-        return building.run(began)
+        result = building.run(began)
+        cache.prune(options.limit)
+        return result
 
 
 def _require_buildable(project: ImageProject) -> None:
@@ -276,7 +288,12 @@ class _Building:
             _process.run(argv, environ=environ, cwd=self._project.request.project)
         except CommandError as error:
             raise translate_error(error, installer.environ) from error
-        return next(out.glob("*.whl"))
+        wheel = next(out.glob("*.whl"))
+        if not wheel.name.endswith("-none-any.whl"):
+            msg = f"{self._project.name} itself is compiled, here for this machine ({wheel.name}), and not for the base"
+            hint = "`colab-env container write` makes a Dockerfile that builds it on the base; nothing was written"
+            raise NoWheelError(msg, hint=hint)
+        return wheel
 
     def _replaced(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return a layer that hides what the base has in another version, or none."""

@@ -94,6 +94,7 @@ class LayerCache:
                 hashing = HashingFile(file)
                 yield hashing
                 file.flush()
+                os.fsync(file.fileno())  # later builds look at its size only
                 path.chmod(0o644)
                 hashing.is_new = not self.path(hashing.digest).is_file()
                 path.replace(self.path(hashing.digest))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _NOTES = ("uv_cache.json", "uv_build.json")
 # It has no sources either: else uv leaves it to others what becomes of it.
 _NO_WHEEL = re.compile(r"Because ([\w.-]+)==(\S+) has no (?:usable )?wheels")
+_FEW = 100  # files
 _LARGEST_SCRIPT = 1 << 20
 # How installers write the first lines of a script: a plain one, and what a shell reads where the path is long.
 _FIRST_LINE = re.compile(rb"#![^\n]*\n|#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
@@ -131,7 +132,9 @@ class Wheelhouse:
 
     def _compile(self, compiler: Path, root: Path, site: Path) -> None:
         """Compile for the paths in the image; files that no Python of this version reads stay as they are."""
-        argv: list[str | Path] = [compiler, "-I", "-m", "compileall", "-qq", "-j", "0", "-s", root, "-p", "/"]
+        # Workers take longer to start than a few files to compile.
+        workers = "0" if sum(1 for _ in site.rglob("*.py")) > _FEW else "1"
+        argv: list[str | Path] = [compiler, "-I", "-m", "compileall", "-qq", "-j", workers, "-s", root, "-p", "/"]
         environ = _process.child_environ(self.installer.environ, PYTHONHASHSEED="0")
         _process.run([*argv, "--invalidation-mode", "unchecked-hash", site], environ=environ, check=False)
 
