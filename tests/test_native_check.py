@@ -16,6 +16,7 @@ import pytest
 
 from colab_env import native
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
+from colab_env.locks import registry
 from colab_env.native_need import source_archive, target
 
 MANYLINUX = "a-1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -248,3 +249,13 @@ def test_sources_are_downloaded_by_their_locked_hash(tmp_path: Path, monkeypatch
     (built,) = native.check(tmp_path, platform="linux/amd64", python="3.12", sources=True).built
     assert [each.name for each in built.needs] == ["ffi.h"]
     assert asked == [("https://host/built-1.tar.gz", digest)]
+
+
+def test_setup_says_in_two_lines_what_it_will_build(tmp_path: Path) -> None:
+    (tmp_path / "uv.lock").write_text(uv_lock())
+    lock = registry.find(tmp_path)
+    lines = native.foretell(lock, "3.12.4")
+    assert len(lines) == 2
+    assert "built 1" in lines[0]
+    (tmp_path / "uv.lock").write_text("package = 3")
+    assert native.foretell(registry.find(tmp_path), "3.12.4") == []
