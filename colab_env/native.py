@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
+_SMALL = 50_000  # bytes of a lock file
 _LARGEST = 64 << 20  # bytes of a log; of a larger one, its start and its end are read
 _LONGEST = 8 << 20  # characters of a program's output that are looked at: the last ones
 
@@ -58,6 +59,31 @@ def check(
     built = [each for each in packages if each.is_built(target)]
     shown = [_built_package(each, target, machine=Machine.detect() if sources else None) for each in built]
     return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(shown))
+
+
+def foretell(lock: LockFile, python: str) -> list[str]:
+    """Return two lines about what installing a lock file for a Python, such as "3.12.4", will build on this machine, or none.
+
+    The file's own names are read, and nothing else: this must not cost what an installation takes.
+    """
+    from colab_env.native_need import target as targets
+
+    if sys.version_info < (3, 11) and len(lock.content) > _SMALL:  # reading TOML takes seconds there
+        return []
+    try:
+        target = targets.parse(None, python)
+        built = [each for each in locked_packages(lock, target) if each.is_built(target) and each.sdist]
+    except ColabEnvError:  # the step that reads it says what is wrong
+        return []
+    if not built:
+        return []
+    named = ", ".join(f"{each.name} {each.version}" for each in built[:_SHOWN]) + (
+        ", ..." if len(built) > _SHOWN else ""
+    )
+    return [
+        f"without a wheel for {target}, so built here: {named}",
+        "what that needs of the system: colab-env native check --sources",
+    ]
 
 
 def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:

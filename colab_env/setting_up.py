@@ -131,6 +131,7 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
     chosen = source.ensure(request)
     python = steps.chosen_python(chosen)
     require_python(request, python)  # before a kernel's packages are installed for it
+    _foretell_builds(request, python)
     around = _expected_around(request, python)
     # A list that names not everything would have them built twice.
     waits = around and request.lock.format.is_loose and not source.has_packages
@@ -148,6 +149,15 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
         packages = steps.kernel_packages(python, machine, around=installed)
     registered = steps.kernel_of(request.project, python, machine, name=kernel)
     return [chosen, packages, *tool, environment, registered]
+
+
+def _foretell_builds(request: Request, python: Interpreter) -> None:
+    """Say what will be built, before minutes of compiling may end in a missing header."""
+    if request.lock.is_there and (request.receipt is None or request.receipt.inputs != request.inputs):
+        from colab_env import native
+
+        for line in native.foretell(request.lock, python.version):
+            _report.keep(line)
 
 
 def _expected_around(request: Request, python: Interpreter) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from colab_env.native_need import log_lines, other_causes, rules
 from colab_env.native_need.log_lines import Line
@@ -12,6 +13,10 @@ from colab_env.native_need.missing import Explanation, Missing, OtherCause, Othe
 from colab_env.native_need.other_causes import ADVICE, OtherHit
 from colab_env.native_need.rules import FATAL, HINT, TRIED, Hit
 
+_NEAR = 5  # lines
+_ENDS = re.compile(
+    r"error: command |Command '|ninja: |make(?:\[\d+\])?: \*\*\*|could not compile|non-zero exit|^FAILED|Error 1\b"
+)
 _MOST = 20  # findings
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
@@ -25,6 +30,17 @@ _DISTRIBUTION = re.compile(
 )
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)")
+# At a build, what Python raises by itself; any other exception is a message of the package's own.
+_MISMATCHES = (
+    "AttributeError",
+    "TypeError",
+    "NameError",
+    "SyntaxError",
+    "KeyError",
+    "IndexError",
+    "AssertionError",
+    "FileNotFoundError",
+)
 # NVIDIA's and AMD's: the driver's own, and the toolkit's, which wheels such as nvidia-cublas-cu12 bring.
 _DRIVERS = re.compile(
     r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
@@ -46,15 +62,27 @@ def extract(text: str) -> Explanation:
     named = [hit for hit in named if not _DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
     chosen = _chosen(named, is_build=is_build)
-    other = _other(chosen, others)
+    raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
+    other = _other(chosen, others, ends_with_module=bool(raised) and "No module named" in raised[-1])
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
     return Explanation(findings=findings[:_MOST], other=other, not_concluded=_passed_over(named, chosen, other))
 
 
 def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
-    """Return the hit with the degree that the lines around it give it."""
+    """Return the hit with the degree, and the version, that the lines around it give it."""
+    at = hit.line.number
+    after = [line.text for line in lines if at < line.number]
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
-        return Hit(hit.kind, hit.name, hit.line, TRIED)
+        return replace(hit, degree=TRIED)
+    if hit.kind == "library" and len(after) > _NEAR and not any(_ENDS.search(text) for text in after[:_NEAR]):
+        return replace(hit, degree=TRIED)  # a test of a configuration
+    if "Errno 2]" in hit.line.text and any(text.startswith("During handling") for text in after[:_NEAR]):
+        later = [text for text in after if "Errno 2]" in text and hit.name not in text]
+        return replace(hit, degree=TRIED) if later else hit  # the first of several that would do
+    if hit.kind == "typelib" and "-" not in hit.name:
+        before = " ".join(line.text for line in lines if at - 8 <= line.number < at)
+        version = re.findall(rf"require_version\(['\"]{re.escape(hit.name)}['\"], ?['\"]([\d.]+)", before)
+        return replace(hit, name=f"{hit.name}-{version[-1]}") if version else hit
     return hit
 
 
@@ -90,17 +118,7 @@ def _endings(lines: Sequence[Line], *, is_build: bool) -> list[OtherHit]:
     if not any(line.text.startswith("Traceback (most") for line in lines):
         return []
     raised = [line for line in lines if _EXCEPTION.match(line.text)]
-    plain = (
-        "RuntimeError",
-        "Exception",
-        "OSError",
-        "SystemExit",
-        "distutils",
-        "EnvironmentError",
-        "subprocess",
-        "ImportError",
-    )
-    if not raised or (is_build and raised[-1].text.startswith(plain)):
+    if not raised or (is_build and not raised[-1].text.startswith(_MISMATCHES)):
         return []
     kind: OtherKind = "source-mismatch" if is_build else "own-code"
     return [OtherHit(kind, raised[-1], HINT)]
@@ -110,6 +128,8 @@ def _chosen(named: Sequence[Hit], *, is_build: bool) -> list[Hit]:
     """Return the hits that count, in order: the most certain ones, each thing once."""
     highest = max((hit.degree for hit in named), default=0)
     best = [hit for hit in named if hit.degree == highest]
+    if highest == TRIED:  # of tests of a configuration, the last one counts
+        best = sorted(best, key=lambda hit: (hit.kind != "header", -hit.line.number if hit.kind == "header" else 0))
     if any(hit.kind != "words" for hit in best):
         best = [hit for hit in best if hit.kind != "words"]
     elif earlier := [hit for hit in named if hit.degree == TRIED and hit.kind != "words"]:
@@ -130,14 +150,14 @@ def _without_echoes(best: list[Hit]) -> list[Hit]:
     return [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
 
 
-def _other(chosen: Sequence[Hit], others: Sequence[OtherHit]) -> OtherCause | None:
+def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_module: bool) -> OtherCause | None:
     """Return the other cause, where that and not a missing thing ended it."""
     if not others:
         return None
     highest = max(hit.degree for hit in others)
     best = [hit for hit in others if hit.degree == highest]
     degree = chosen[0].degree if chosen else 0
-    if highest < degree or (highest == degree and not _outweighs(best, chosen)):
+    if highest < degree or (highest == degree and not _outweighs(best, chosen, ends_with_module=ends_with_module)):
         return None
     hit = _decisive(best)
     network = next((each for each in others if each.kind == "network"), None)
@@ -161,13 +181,14 @@ _RANK: dict[str, int] = {
 }
 
 
-def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit]) -> bool:
+def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_module: bool) -> bool:
     if any(hit.kind in _STRONGEST for hit in best):
         return True
     weaker = {"source-mismatch", "own-code", "permission", "no-wheel"}
     last = max(hit.line.number for hit in chosen)
     if any(hit.line == chosen[0].line and hit.kind == "library-version" for hit in best):
         return True
+    weaker |= set() if ends_with_module else {"python-module", "build-requirement"}
     return any(hit.line.number > last and hit.kind not in weaker for hit in best)
 
 

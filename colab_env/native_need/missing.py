@@ -23,6 +23,7 @@ OtherKind = Literal[
     "source-mismatch",  # C, Cython or Python code that does not fit this compiler, Cython, NumPy or Python
     "library-version",  # the library is there, and too old or too new
     "hash",
+    "damaged",  # an archive
     "conflict",
     "network",
     "memory",

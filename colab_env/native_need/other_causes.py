@@ -17,6 +17,7 @@ ADVICE: dict[OtherKind, str] = {
     "source-mismatch": "its source does not fit this Python, compiler or build tool: take a newer version of it, or an older Python",
     "library-version": "the library is there in a version that does not fit: take the version of the package that fits it",
     "hash": "a file is not the one that was locked: lock anew, or empty the cache and the mirror that gave it",
+    "damaged": "a downloaded file or archive is damaged: empty the cache, and fetch it once more",
     "conflict": "the versions that are asked for exclude each other: loosen one of them, or lock anew",
     "network": "the network, a proxy or the index failed: try again, or check the address and the proxy",
     "memory": "there was not enough memory: use fewer jobs at once (MAX_JOBS=1, MAKEFLAGS=-j1), or a larger machine",
@@ -42,7 +43,7 @@ class OtherHit:
 
 _Row = tuple[OtherKind, int, tuple[str, ...]]
 _ROWS: tuple[_Row, ...] = (
-    ("disk", FATAL, ("No space left on device", "Disk quota exceeded", "ENOSPC", "disk is full")),
+    ("disk", FATAL, ("No space left on device", "Disk quota exceeded", "ENOSPC", "disk is full", "File too large")),
     (
         "memory",
         FATAL,
@@ -91,6 +92,34 @@ _ROWS: tuple[_Row, ...] = (
         ),
     ),
     (
+        "no-wheel",
+        FATAL,
+        (
+            "No matching distribution found",
+            "Could not find a version that satisfies",
+            "is not a supported wheel on this platform",
+            "requires a different Python",
+            "has no wheels with a matching",
+            "doesn't have a source distribution or wheel",
+            "no source distribution",
+            "Unable to find installation candidates",
+            "no wheels are available",
+            "Requires-Python",
+            "no usable wheels",
+            "No interpreter found for Python",
+            "and newer are not supported",
+            "or newer is not supported",
+            "does not satisfy Python",
+            "current Python version",
+            "Cannot install on Python version",
+            "requires Python",
+            "is not supported on Python",
+            "Python version not supported",
+            "not support Python",
+            "only supports Python",
+        ),
+    ),
+    (
         "conflict",
         FATAL,
         (
@@ -107,34 +136,12 @@ _ROWS: tuple[_Row, ...] = (
             "ResolutionTooDeep",
             "is incompatible with",
             "SolverProblemError",
+            ") not found.",
+            "not found in the package registry",
+            "there is no version of",
             "conflicts with the following",
             "unsatisfiable requirements",
             "conflict with the backend dependencies",
-        ),
-    ),
-    (
-        "no-wheel",
-        FATAL,
-        (
-            "No matching distribution found",
-            "Could not find a version that satisfies",
-            "is not a supported wheel on this platform",
-            "requires a different Python",
-            "has no wheels with a matching",
-            "doesn't have a source distribution or wheel",
-            "no source distribution",
-            "Unable to find installation candidates",
-            "no wheels are available",
-            "Requires-Python",
-            "no usable wheels",
-            "does not satisfy Python",
-            "current Python version",
-            "Cannot install on Python version",
-            "requires Python",
-            "is not supported on Python",
-            "Python version not supported",
-            "not support Python",
-            "only supports Python",
         ),
     ),
     (
@@ -161,6 +168,24 @@ _ROWS: tuple[_Row, ...] = (
             "NoCredentialsError",
             "authentication required",
             "could not read Password",
+        ),
+    ),
+    (
+        "damaged",
+        FATAL,
+        (
+            "Failed to extract archive",
+            "Invalid gzip header",
+            "BadZipFile",
+            "is not a zip file",
+            "not a gzip file",
+            "' located at ",
+            "unexpected end of data",
+            "Bad magic number for",
+            "CRC check failed",
+            "ReadError: ",
+            "has an invalid wheel",
+            "corrupt",
         ),
     ),
     (
@@ -319,6 +344,9 @@ _ROWS: tuple[_Row, ...] = (
         FATAL,
         (
             "BackendUnavailable",
+            "numpy/arrayobject.h: No such",
+            "numpy/ndarrayobject.h: No such",
+            "pybind11/pybind11.h: No such",
             "Cannot import 'setuptools",
             "Cannot import '",
             "invalid command 'bdist_wheel'",
@@ -352,6 +380,9 @@ _ROWS: tuple[_Row, ...] = (
             "use_2to3 is invalid",
             "setup command:",
             "numpy.dtype size changed",
+            "needs NumPy",
+            "longintrepr.h",
+            "structmember.h",
             "compiled using NumPy 1.x",
             "_ARRAY_API not found",
             "undefined symbol",
@@ -421,12 +452,14 @@ _ROWS: tuple[_Row, ...] = (
     ),
 )
 _KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
+_UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
     r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|(?:pip|conda) install "
 )
 _ONLY_AT_BUILD = frozenset({"source-mismatch", "build-requirement"})
+_RETRIED = frozenset({"network", "no-wheel", "conflict", "memory", "disk", "tests", "damaged"})
 _ANYWHERE = re.compile(
-    r"numpy|undefined symbol|_ARRAY_API|cannot import name|dtype size|setuptools|Cython|rustc|binary incomp"
+    r"numpy|undefined symbol|NumPy|_ARRAY_API|cannot import name|dtype size|setuptools|Cython|rustc|binary incomp"
 )
 _MILD = re.compile(
     r"^(?:WARNING|warning|INFO|DEBUG|note|hint|Retrying|Could not fetch URL)|DeprecationWarning|: warning: |UserWarning|retrying|Retrying"
@@ -442,6 +475,8 @@ def hits(lines: list[Line], *, is_build: bool) -> Iterator[OtherHit]:
 
 def _hit(line: Line, *, is_build: bool) -> OtherHit | None:
     is_mild = _MILD.search(line.text) is not None
+    if _UNLOADED.search(line.text):  # a library was asked for by no name at all, and nothing was loaded
+        return None
     if _KILLED.search(line.text):
         return OtherHit("memory", line, FATAL)
     for kind, degree, needles in _ROWS:
@@ -458,7 +493,7 @@ def _hit(line: Line, *, is_build: bool) -> OtherHit | None:
             continue
         if not is_build and kind in _ONLY_AT_BUILD and not _ANYWHERE.search(line.text):
             continue
-        return OtherHit(kind, line, TRIED if is_mild else degree)
+        return OtherHit(kind, line, TRIED if is_mild and kind in _RETRIED else degree)
     if _NO_MODULE.search(line.text) and not is_mild:
         return OtherHit("build-requirement" if is_build else "python-module", line, FATAL)
     return None

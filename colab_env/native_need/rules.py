@@ -76,6 +76,7 @@ _RULES = (
     _rule("linker", r"error: linker `(?:cc|gcc|clang)` not found", "compiler", name="c"),
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
+    _rule("ava", r"(?:rror finding|find|locate|determine) (?:the )?java_?home", "compiler", name="java"),
     _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
     _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
     # Linkers and loaders.
@@ -86,6 +87,9 @@ _RULES = (
     _rule(".so", r"(?<![\w./+-])([\w./+-]+\.so(?:\.[\d.]*\d)?): cannot open shared object file", "shared-object"),
     _rule("cannot load library", r"cannot load library '?([\w.+/-]+)'?", "shared-object"),
     _rule("cannot open shared object", r"(?<![\w./+-])([\w.+/-]+): cannot open shared object file", "shared-object"),
+    _rule(".so", r"(?:nable to|ould not|annot|ailed to|an't) (?:load|find|open|locate)[^'\"]{0,60}?[:'\" \[(](lib[\w+-]+\.so(?:\.\d+)*)", "shared-object"),
+    _rule("/bin/", r"not found.{0,300}?'/usr/(?:local/)?s?bin/([\w.+-]+)'", "command"),
+    _rule("that provides `", r"need to install a library that provides `([\w./+-]+)` for", "header"),
     _rule("load any of its variants", r"Could not find lib \w+ or load any of its variants \['([\w.+-]+)'", "shared-object"),
     _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
     _rule("o library called", rf"no library called {_Q}([\w.+-]+){_Q}", "shared-object", TRIED),
@@ -94,7 +98,8 @@ _RULES = (
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed|install pkg-?config", "command", name="pkg-config"),
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
+    _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
     _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
@@ -140,6 +145,7 @@ _PHRASES = (
     re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
+    re.compile(r"(?:rror|ailed) (?:loading|to load|to open) (lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
     re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
 )  # fmt: skip
@@ -149,7 +155,7 @@ _BUILD_PHRASES = (
     re.compile(rf"(?:please|must|need to|have to|try to|should|first) install (?:the |a |an )?{_T}(?:,? (?:and|or) {_T})?", re.IGNORECASE),
     re.compile(rf"Is {_T} installed", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|detect) (?:the |a |an |any |your )?{_Q}{_T}{_Q}", re.IGNORECASE),
-    re.compile(rf"^[* ]*(?:configure: )?(?:\w*error: )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
+    re.compile(rf"^[* ]*(?:configure: )?(?:[\w.]{{0,60}}(?:error|exception): )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
 )  # fmt: skip
@@ -299,6 +305,8 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         return _shared_object(name, line, degree)
     if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
         degree = TRIED
+    if kind == "header" and name.startswith(PYTHONS_HEADERS):
+        return None  # NumPy's, or what newer Pythons have no longer: see `other_causes`
     if kind == "header" and _is_trial(line.text):
         degree = TRIED
     if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
@@ -306,6 +314,16 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
     return Hit(kind, name, line, degree) if is_build or kind != "words" else None
 
 
+PYTHONS_HEADERS = (
+    "numpy/",
+    "pybind11/",
+    "longintrepr.h",
+    "structmember.h",
+    "frameobject.h",
+    "code.h",
+    "eval.h",
+    "internal/pycore",
+)
 _LONGEST = 100  # characters of a name
 _COMPILERS = {
     **dict.fromkeys(("cc", "gcc", "clang", "c89", "c99"), "c"),
@@ -339,6 +357,8 @@ def _kind_of(kind: Kind, name: str) -> tuple[Kind, str]:
 def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
     if name.endswith(_FOREIGN) or "site-packages/" in name or "dist-packages/" in name:
         return None
+    if name.startswith("/") and not name.startswith(("/usr/lib", "/lib")):
+        return None  # a file of somebody's own
     base = name.rpartition("/")[2]
     # cffi's users ask for Windows' names too: "libpango-1.0-0" is "pango-1.0" there.
     windows = re.fullmatch(r"lib([\w+.-]+-\d+\.\d+)-\d+", base)

@@ -24,6 +24,7 @@ from colab_env import (
     _state,
     choice,
     index,
+    native,
     notebook,
     open_in_colab,
     planning,
@@ -45,6 +46,7 @@ from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
 from colab_env.named_env import base_dirs, inventory, names, processes, scripts, units
+from colab_env.native_need import extract, source_archive, watching
 from colab_env.plans import distributions, keeping, project_needs
 from colab_env.plans.keeping import SystemPackages
 from colab_env.request import InstallOptions, Request
@@ -509,6 +511,24 @@ def _unit(_world: World, text: str) -> None:
     units.unit_text(name="x", program=text, arguments=[text], path=Path("/base/x"), command=Path("/usr/bin/colab-env"))
 
 
+def _native_output(_world: World, text: str) -> None:
+    repr(extract.extract(text)).encode("utf-8", "replace")
+    watching.looked_for(text.splitlines(), text, phase="build")
+    watching.looked_for(text.splitlines(), text, phase="run")
+
+
+def _native_source(world: World, content: bytes) -> None:
+    text = content.decode("utf-8", "replace")
+    names = ("p/setup.py", "p/a.c", "p/b.pyx", "p/meson.build", "p/CMakeLists.txt", "p/pyproject.toml", "p/Cargo.toml")
+    source_archive.needs(dict.fromkeys(names, text), "p")
+    source_archive.read(world.put("p.tar.gz", content))
+
+
+def _native_check(world: World, content: bytes) -> None:
+    path = world.put("uv.lock", content)
+    native.check(path.parent, platform="linux/amd64", python="3.12")
+
+
 def _remote(_world: World, text: str) -> None:
     open_in_colab._owner_and_name(text)
 
@@ -859,6 +879,9 @@ PARSERS = (
         call=_conda_output,
     ),
     Parser(name="Poetry's output", inputs=_printed(seeds.POETRY_LINES), call=_poetry_output),
+    Parser(name="a failed build's output", inputs=_printed(seeds.NATIVE_LINES), call=_native_output),
+    Parser(name="a source archive", inputs=lines(seeds.NATIVE_SOURCES), call=_native_source),
+    Parser(name="a lock file's files", inputs=written(seeds.UV_LOCKS, as_toml), call=_native_check),
     Parser(name="a download", inputs=_web, call=_downloaded),
     Parser(name="a page", inputs=_web, call=_read_from_web),
     Parser(

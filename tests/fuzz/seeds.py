@@ -406,3 +406,30 @@ SIMPLE: list[Any] = [
 ]
 REMEMBERED: list[Any] = [{"version": 1, "indexes": {"https://host": {"complete": True, "again": 2_000_000_000}}}]
 STAT = ["1234 (py) thon) S 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 123456 1 1 1 1 1 1"]
+
+NATIVE_LINES = [
+    "/bin/sh: 1: pkg-config: not found",
+    "a.c:3:10: fatal error: poppler/cpp/x.h: No such file or directory",
+    "/usr/bin/ld: cannot find -lhdf5: No such file or directory",
+    "error: command '/usr/bin/gcc' failed with exit code 1",
+    "CMake Error at CMakeLists.txt:12 (find_package):",
+    "  Could NOT find ZLIB (missing: ZLIB_LIBRARY)",
+    '../meson.build:31:9: ERROR: Dependency "cairo" not found, tried pkgconfig',
+    "FileNotFoundError: [Errno 2] No such file or directory: 'gdal-config'",
+    "Error: Please make sure the libxml2 and libxslt development packages are installed.",
+    "Traceback (most recent call last):",
+    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory",
+    "ValueError: Namespace Gtk not available",
+    "Killed",
+    '12 openat(AT_FDCWD, "/usr/include/a.h", O_RDONLY) = -1 ENOENT (No such file or directory)',
+    '12 execve("/usr/bin/pkg-config", ["pkg-config", "x"], 0x7 /* 9 vars */) = 0',
+    "12 +++ exited with 1 +++",
+    "find_library usb-1.0",
+]
+NATIVE_SOURCES = [
+    '#ifndef A\n#define A\n#include <ffi.h>\n#ifdef B\n#include "b.h"\n#endif\n#endif\n',
+    "Extension('a', ['a.c'], libraries=['z', 'm'])\nrun(['pkg-config', '--cflags', 'cairo'])\n'gdal-config'\n",
+    "dependency('glib-2.0', required: false)\nfind_package(OpenCV REQUIRED)\npkg_check_modules(X REQUIRED y>=1)\n",
+    '[external]\nhost-requires = ["dep:generic/libwebp"]\n[build-system]\nrequires = ["maturin"]\n',
+    'cdef extern from "gmp.h":\n',
+]
