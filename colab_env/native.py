@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _download, _files, index
+from colab_env import _download, _files
+from colab_env import index as package_index
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
+    from colab_env.native_need.apt import PackageIndex
     from colab_env.native_need.locked_files import LockedPackage
     from colab_env.native_need.mending import Mended, MendResult
     from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
-    from colab_env.native_need.ranking import Answer
     from colab_env.native_need.target import Target
     from colab_env.pyproject import Pyproject
 
@@ -159,7 +160,7 @@ def _address(package: LockedPackage, machine: Machine) -> str:
         raise UsageError(msg, hint="lock the project anew")
     if package.url and "://" in package.url:
         return package.url
-    base = index.settings(machine).url or index.default_url()
+    base = package_index.settings(machine).url or package_index.default_url()
     if base is None:
         msg = "no package index is known here"
         raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
@@ -332,22 +333,37 @@ def mend(
     return mender.run(command)
 
 
-def packages(missing: Sequence[Missing], *, project: str | Path = ".") -> tuple[Answer, ...]:
-    """Return the packages of this machine's release for missing things, best first.
+def index(*, refresh: bool = False) -> PackageIndex:
+    """Fetch the distribution's lists of files and pack them, unless that was done for this release already.
 
-    The first call on a release fetches apt's lists of files, 11 to 51 MB, and packs them; later ones take milliseconds.
-    Raises AptError where there is no apt, and NetworkError where no list can be had.
+    That takes some seconds and 11 to 51 MB of download; every other command about missing packages works without a network
+    afterwards. `refresh` does it anew. Raises AptError where there is no apt, and NetworkError where no list can be had.
     """
+    from colab_env.machine import Machine
+    from colab_env.native_need.apt import Apt, PackageIndex
+
+    packed, note = Apt(machine=Machine.detect()).index(refresh=refresh)
+    return PackageIndex(path=packed.path, size=packed.path.stat().st_size, note=note)
+
+
+def with_packages(explanation: Explanation, *, project: str | Path = ".") -> Explanation:
+    """Return an explanation with the packages for its findings, if `index` has been called on this release before.
+
+    Fetches nothing: that takes milliseconds.
+    """
+    from dataclasses import replace
+
     from colab_env.machine import Machine
     from colab_env.native_need.apt import Apt
     from colab_env.native_need.ranking import packages_for
     from colab_env.pyproject import Pyproject
 
     apt = Apt(machine=Machine.detect())
-    own = _own_packages(Pyproject.read(_files.named_path(project)))
-    packed, _ = apt.index()
-    installed = apt.installed()
-    return tuple(packages_for(each, packed, installed=installed, own=own) for each in missing)
+    if not explanation.findings or (packed := apt.ready_index()) is None:
+        return explanation
+    own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
+    answers = [packages_for(each, packed, installed=installed, own=own) for each in explanation.findings]
+    return replace(explanation, answers=tuple(answers))
 
 
 def _own_packages(pyproject: Pyproject) -> dict[str, str]:

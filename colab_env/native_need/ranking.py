@@ -136,12 +136,17 @@ class Answer:
         """Return the package to install, or None."""
         return self.candidates[0].package if self.candidates else None
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Return the package, why it, and which others there are."""
         if not self.candidates:
-            return f"{self.missing!r}: {self.note or 'no package of this release has it'}"
+            return self.note or "no package of this release has it"
         first, *others = self.candidates
         also = f"; also {', '.join(other.package for other in others[:3])}" if others else ""
-        return f"{self.missing!r}: {first.package}, {first.reason}{also}"
+        return f"{first.package}, {first.reason}{also}"
+
+    def __repr__(self) -> str:
+        return f"{self.missing!r}: {self.summary}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
