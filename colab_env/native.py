@@ -264,6 +264,9 @@ class _Output:
 def _read(path: Path) -> str:
     """Return what a file says, "-" being what comes through a pipe."""
     try:
+        if str(path) == "-" and sys.stdin.isatty():
+            msg = "there is no log, and nothing comes through a pipe"
+            raise UsageError(msg, hint="name a file, or put -- and a command behind `colab-env native explain`")
         if str(path) == "-":
             content = sys.stdin.buffer.read(_LARGEST)
         else:
