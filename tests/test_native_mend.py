@@ -16,8 +16,7 @@ from colab_env.errors import AptError, DiskFullError, NetworkError, ProjectFileE
 from colab_env.machine import Machine
 from colab_env.native_need import mending
 from colab_env.native_need.apt import Apt, AptPlan, check_name
-from colab_env.native_need.missing import Explanation, Missing, OtherCause
-from colab_env.native_need.ranking import Answer, Candidate
+from colab_env.native_need.missing import Answer, Candidate, Explanation, Missing, OtherCause
 
 LINE = "apt-get install -y --no-install-recommends libgdal-dev"
 # What apt 2.6 and dpkg 1.21 print.

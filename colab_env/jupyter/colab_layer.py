@@ -194,11 +194,7 @@ def _fill(
         _files.empty(layer)
         _files.write_text(path, kernel_constraints(short_version, colab=colab, around=around, limits=limits))
         for requirement in kernel_requirements(short_version, colab=colab, around=around):
-            # What is missing then, the kernel's trial says.
-            with contextlib.suppress(*([CommandError] if requirement.optional else [])):
-                installer.install(
-                    requirement.names, python=python.path, target=site(layer), alone=requirement.alone, constraints=path
-                )
+            _install(requirement, installer, python=python.path, target=site(layer), constraints=path)
         before = [f"{name}=={version}" for name, version in _installed(site(layer)).items() if name in ahead]
         if before:
             installer.install(before, python=python.path, target=ahead_site(layer), alone=True)

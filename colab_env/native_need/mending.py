@@ -14,8 +14,8 @@ from colab_env import _files, _ledger, _report, pyproject
 from colab_env.errors import AptError, NetworkError
 from colab_env.machine import Machine
 from colab_env.native_need.apt import Apt, AptPlan
-from colab_env.native_need.missing import Explanation, Missing
-from colab_env.native_need.ranking import Answer, packages_for, python_header
+from colab_env.native_need.missing import Answer, Explanation, Missing
+from colab_env.native_need.ranking import packages_for, python_header
 from colab_env.step import machine_lock
 
 STEP = "mend"

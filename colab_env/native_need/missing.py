@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from colab_env.native_need.ranking import Answer
+from typing import Any, Literal
 
 Kind = Literal[
     "config-program",  # gdal-config, pg_config: a program that prints compiler options
@@ -72,6 +69,52 @@ class OtherCause:
 
     def __repr__(self) -> str:
         return f"this is not a missing system package: {self.kind}\n  line {self.line}: {self.evidence[:_SHOWN]}\n→ {self.advice}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A package that brings the missing thing: the file that it brings, without the leading slash, and why it stands here."""
+
+    package: str
+    file: str
+    reason: str
+
+    def __repr__(self) -> str:
+        return f"{self.package} ({self.reason})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The packages for one missing thing, best first; `note` says what a reader should know, such as why there is none.
+
+    `is_choice` says that several bring the very same file and that nothing but preference decides.
+    """
+
+    missing: Missing
+    candidates: tuple[Candidate, ...] = ()
+    is_choice: bool = False
+    note: str | None = None
+
+    @property
+    def package(self) -> str | None:
+        """Return the package to install, or None."""
+        return self.candidates[0].package if self.candidates else None
+
+    @property
+    def summary(self) -> str:
+        """Return the package, why it, and which others there are."""
+        if not self.candidates:
+            return self.note or "no package of this release has it"
+        first, *others = self.candidates
+        also = f"; also {', '.join(other.package for other in others[:3])}" if others else ""
+        return f"{first.package}, {first.reason}{also}"
+
+    def __repr__(self) -> str:
+        return f"{self.missing!r}: {self.summary}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from colab_env.native_need import specials
-from colab_env.native_need.missing import Missing
+from colab_env.native_need.missing import Answer, Candidate, Missing
 from colab_env.native_need.packed_index import Index, Location, Package
 
 _TRIPLET = re.compile(r"[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*$")
@@ -105,52 +105,6 @@ _NOT_WORDS = frozenset(
         "either",
     ]
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A package that brings the missing thing: the file that it brings, without the leading slash, and why it stands here."""
-
-    package: str
-    file: str
-    reason: str
-
-    def __repr__(self) -> str:
-        return f"{self.package} ({self.reason})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The packages for one missing thing, best first; `note` says what a reader should know, such as why there is none.
-
-    `is_choice` says that several bring the very same file and that nothing but preference decides.
-    """
-
-    missing: Missing
-    candidates: tuple[Candidate, ...] = ()
-    is_choice: bool = False
-    note: str | None = None
-
-    @property
-    def package(self) -> str | None:
-        """Return the package to install, or None."""
-        return self.candidates[0].package if self.candidates else None
-
-    @property
-    def summary(self) -> str:
-        """Return the package, why it, and which others there are."""
-        if not self.candidates:
-            return self.note or "no package of this release has it"
-        first, *others = self.candidates
-        also = f"; also {', '.join(other.package for other in others[:3])}" if others else ""
-        return f"{first.package}, {first.reason}{also}"
-
-    def __repr__(self) -> str:
-        return f"{self.missing!r}: {self.summary}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
