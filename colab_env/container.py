@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _report, steps
+from colab_env import _files, _report, content, steps
 from colab_env.errors import MissingStepError, UsageError
 from colab_env.image import (
     companions,
@@ -215,13 +215,13 @@ def _written_files(project: Path) -> list[Path]:
 
 
 def _checked(path: Path, project: Path, machine: Machine, *, fix: bool, write: bool) -> CheckedFile:
-    content = _files.content(path, largest=_LARGEST)
-    if content is None:
+    said = _files.content(path, largest=_LARGEST)
+    if said is None:
         msg = f"there is no file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the working directory")
     if (head := writing.head_of(path)) is not None:
         return CheckedFile(path=path, stale=_stale(head, project, machine))
-    text = content.decode("utf-8", "replace")
+    text = said.decode("utf-8", "replace")
     file = reading.read(text)
     if not file.stages:
         msg = f"{short(path)} has no FROM: it is no Dockerfile"
@@ -332,7 +332,7 @@ def _what(image: dockerfile.Image) -> str:
     model = image.project
     number = len(re.findall(r"(?m)^[\w.-]+", model.packages.hashed)) + len(model.packages.unhashed)
     command = " ".join(image.command)
-    return f"{image.kind}, {number} packages, Python {model.python}" + (
+    return f"{image.kind}, {content.pluralize(number, 'package')}, Python {model.python}" + (
         f", runs `{command}`" if image.kind == "app" else ""
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import base_image
+import container_golden
 import container_projects
 import pytest
 from base_image import Storage
@@ -221,3 +222,14 @@ def test_apptainers_definition_file_in_a_chroot(project, storage, tmp_path):
     storage.buildah("rm", made)
     assert said == "hello\n"
     assert left.split() == ["/opt/venv"]
+
+
+def test_the_packages_whose_libraries_run_are_found(storage):
+    # With the standard library's own compiled files in the place of compiled packages.
+    text = (container_golden.HERE / "packages-apt.Dockerfile").read_text()
+    (script,) = re.findall(r"(?ms)^RUN (\(find /opt/venv.*?)\n\n", text)
+    made = storage.buildah("from", "--pull-never", "python:3.12-slim-bookworm").strip()
+    copied = "mkdir -p /opt/venv && cp /usr/local/lib/python3.12/lib-dynload/_s[sq]l*.so /opt/venv"
+    said = storage.buildah("run", made, "--", "sh", "-c", f"{copied} && {script} && cat /opt/run-time-packages.txt")
+    storage.buildah("rm", made)
+    assert {"libssl3", "libsqlite3-0", "libc6"} <= set(said.split())
