@@ -192,3 +192,32 @@ def test_jupyter_answers_colabs_page_and_its_kernel_executes(project, storage, t
     assert headers["Access-Control-Allow-Origin"] == "https://colab.research.google.com"
     assert headers["Access-Control-Allow-Credentials"] == "true"
     assert headers["Access-Control-Allow-Private-Network"] == "true"
+
+
+def test_apptainers_definition_file_in_a_chroot(project, storage, tmp_path):
+    # Apptainer itself is not here: its %files are copied, and %post, %test and %runscript run, by buildah.
+    container.write(project, also=["apptainer"])
+    text = (project / "apptainer.def").read_text()
+    sections = dict(re.findall(r"(?ms)^%(\w+)\n(.*?)(?=^%|\Z)", text))
+    made = storage.buildah("from", "--pull-never", re.search(r"From: (\S+)", text)[1]).strip()
+    for line in sections["files"].split("\n"):
+        if line.strip():
+            source, target = line.split()
+            storage.buildah(
+                "copy", made, project / source, f"{target}{source}" if (project / source).is_dir() else target
+            )
+    secrets(tmp_path)
+    # As variables: here is no build that takes secrets.
+    url = re.search(r"index-url = (\S+)", (tmp_path / "pip.conf").read_text())
+    index = {"PIP_INDEX_URL": url[1], "UV_DEFAULT_INDEX": url[1]} if url else {}
+    told = {"PIP_CERT": str(_CA), "SSL_CERT_FILE": str(_CA), **index}
+    environ = [word for name, value in told.items() for word in ("--env", f"{name}={value}")]
+    storage.buildah(
+        "run", "-v", f"{_CA}:{_CA}:ro", *environ, "--network", "host", made, "--", "sh", "-c", sections["post"]
+    )
+    inside = f"{sections['environment']}\n{sections['test']}\n{sections['runscript']}"
+    said = storage.buildah("run", "--user", "1000:1000", made, "--", "sh", "-c", inside)
+    left = storage.buildah("run", made, "--", "sh", "-c", "ls -d /build /opt/* /root/.cache 2>/dev/null; true")
+    storage.buildah("rm", made)
+    assert said == "hello\n"
+    assert left.split() == ["/opt/venv"]

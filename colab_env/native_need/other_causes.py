@@ -397,7 +397,6 @@ _ROWS: tuple[_Row, ...] = (
             "requires rustc",
             "older version of Rust",
             "newer version of Cargo",
-            "Unsupported compiler",
             "unrecognized command-line option",
             "unrecognized command line option",
             "CMake < 3.5 has been removed",

@@ -92,6 +92,7 @@ _RULES = (
     _rule("that provides `", r"need to install a library that provides `([\w./+-]+)` for", "header"),
     _rule("load any of its variants", r"Could not find lib \w+ or load any of its variants \['([\w.+-]+)'", "shared-object"),
     _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
+    _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
     _rule("o library called", rf"no library called {_Q}([\w.+-]+){_Q}", "shared-object", TRIED),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
