@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _download, _files, index
+from colab_env import _download, _files
+from colab_env import index as package_index
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
+    from colab_env.native_need.apt import PackageIndex
     from colab_env.native_need.locked_files import LockedPackage
     from colab_env.native_need.mending import Mended, MendResult
     from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
-    from colab_env.native_need.ranking import Answer
     from colab_env.native_need.target import Target
     from colab_env.pyproject import Pyproject
 
@@ -159,7 +160,7 @@ def _address(package: LockedPackage, machine: Machine) -> str:
         raise UsageError(msg, hint="lock the project anew")
     if package.url and "://" in package.url:
         return package.url
-    base = index.settings(machine).url or index.default_url()
+    base = package_index.settings(machine).url or package_index.default_url()
     if base is None:
         msg = "no package index is known here"
         raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
@@ -171,9 +172,10 @@ def _address(package: LockedPackage, machine: Machine) -> str:
     return str(urljoin(page_url, named[1]))
 
 
-def explain(text: str | None = None, *, log: str | Path | None = None) -> Explanation:
+def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bool = True) -> Explanation:
     """Say what a failed build or import was missing: from its `text`, from a file, or from a notebook's last exception.
 
+    With the packages that bring it: for that the distribution's index is fetched, once per release, unless `fetch` is False.
     Findings come in the order in which they will be met, each with the line that names it. What is no missing part of the
     system, such as a wrong hash or a full disk, is named as that. Raises UsageError for a file that is no text, and where
     there is nothing to explain.
@@ -185,7 +187,7 @@ def explain(text: str | None = None, *, log: str | Path | None = None) -> Explan
         raise UsageError(msg, hint="give one of them")
     if text is None:
         text = _last_exception() if log is None else _read(Path(log))
-    return extract.extract(text)
+    return with_packages(extract.extract(text), fetch=fetch)
 
 
 def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Explanation:
@@ -262,6 +264,9 @@ class _Output:
 def _read(path: Path) -> str:
     """Return what a file says, "-" being what comes through a pipe."""
     try:
+        if str(path) == "-" and sys.stdin.isatty():
+            msg = "there is no log, and nothing comes through a pipe"
+            raise UsageError(msg, hint="name a file, or put -- and a command behind `colab-env native explain`")
         if str(path) == "-":
             content = sys.stdin.buffer.read(_LARGEST)
         else:
@@ -332,38 +337,45 @@ def mend(
     return mender.run(command)
 
 
-def with_packages(explanation: Explanation, *, project: str | Path = ".") -> Explanation:
-    """Return an explanation that also says which packages of this machine's release bring what is missing.
+def index(*, refresh: bool = False) -> PackageIndex:
+    """Fetch the distribution's lists of files and pack them, unless that was done for this release already.
 
-    Where they cannot be told, such as without apt or without a network, it says why instead.
+    That takes some seconds and 11 to 51 MB of download; every other command about missing packages works without a network
+    afterwards. `refresh` does it anew. Raises AptError where there is no apt, and NetworkError where no list can be had.
+    """
+    from colab_env.machine import Machine
+    from colab_env.native_need.apt import Apt, PackageIndex
+
+    packed, note = Apt(machine=Machine.detect()).index(refresh=refresh)
+    return PackageIndex(path=packed.path, size=packed.path.stat().st_size, note=note)
+
+
+def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch: bool = False) -> Explanation:
+    """Return an explanation with the packages for its findings.
+
+    Without `fetch` only where `index` has been called on this release before: that takes milliseconds. Where the index is to
+    be fetched and cannot be, such as without apt or without a network, the explanation says why instead.
     """
     from dataclasses import replace
 
-    if not explanation.findings:
-        return explanation
-    try:
-        return replace(explanation, packages=packages(explanation.findings, project=project))
-    except ColabEnvError as error:
-        reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
-        return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
-
-
-def packages(missing: Sequence[Missing], *, project: str | Path = ".") -> tuple[Answer, ...]:
-    """Return the packages of this machine's release for missing things, best first.
-
-    The first call on a release fetches apt's lists of files, 11 to 51 MB, and packs them; later ones take milliseconds.
-    Raises AptError where there is no apt, and NetworkError where no list can be had.
-    """
     from colab_env.machine import Machine
     from colab_env.native_need.apt import Apt
     from colab_env.native_need.ranking import packages_for
     from colab_env.pyproject import Pyproject
 
+    if not explanation.findings:
+        return explanation
     apt = Apt(machine=Machine.detect())
-    own = _own_packages(Pyproject.read(_files.named_path(project)))
-    packed, _ = apt.index()
-    installed = apt.installed()
-    return tuple(packages_for(each, packed, installed=installed, own=own) for each in missing)
+    try:
+        packed = apt.index()[0] if fetch else apt.ready_index()
+    except ColabEnvError as error:
+        reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
+        return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
+    if packed is None:
+        return explanation
+    own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
+    answers = [packages_for(each, packed, installed=installed, own=own) for each in explanation.findings]
+    return replace(explanation, answers=tuple(answers))
 
 
 def _own_packages(pyproject: Pyproject) -> dict[str, str]:

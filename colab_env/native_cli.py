@@ -17,6 +17,7 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     _add_check(natives, command, shown)
     _add_explain(natives, command, shown)
     _add_mend(natives, command, shown)
+    _add_index(natives, command, shown)
 
 
 def _add_check(group: Any, command: Command, shown: Command) -> None:
@@ -47,12 +48,11 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
         from colab_env import native
 
         if not arguments.rest:
-            explanation = native.explain(log=arguments.log or "-")
-            return int(shown(native.with_packages(explanation), arguments))
+            return int(shown(native.explain(log=arguments.log or "-"), arguments))
         screen = sys.stderr if arguments.json else sys.stdout
         explanation = native.explain_command(arguments.rest, show=lambda line: print(line, file=screen, flush=True))
         if explanation.returncode or arguments.json:
-            shown(native.with_packages(explanation), arguments)
+            shown(native.with_packages(explanation, fetch=True), arguments)
         return explanation.returncode or 0
 
     text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
@@ -93,6 +93,17 @@ def _add_mend(group: Any, command: Command, shown: Command) -> None:
         metavar="MODULE",
         help="what to import at the end (default: the modules of what the command installs)",
     )
+
+
+def _add_index(group: Any, command: Command, shown: Command) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        from colab_env import native
+
+        return int(shown(native.index(refresh=arguments.refresh), arguments))
+
+    text = "fetch the distribution's lists of which package has what, once for a release"
+    parser = command(group, "index", text, run, example="colab-env native index")
+    parser.add_argument("--refresh", action="store_true", help="do it anew")
 
 
 def _is_confirmed(question: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from colab_env import _ledger, _process, pyproject, undoing
 from colab_env.errors import AptError, DiskFullError, NetworkError, ProjectFileError, UsageError
@@ -300,3 +302,83 @@ def test_an_import_that_fails_is_the_proof_s_own_traceback(tmp_path):
     )
     assert done.returncode == 1
     assert "libfoo.so.1" in done.stderr
+
+
+# --- for real
+
+
+IN_ROOT = """\
+mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" env -i HOME=/root LANG=C.UTF-8 \
+PATH=/opt/tool/bin:/usr/sbin:/usr/bin:/sbin:/bin PIP_DISABLE_PIP_VERSION_CHECK=1 COLAB_ENV_HOME=/root/data "$@"
+"""
+WHEELS = ("requests", "nbformat", "tomlkit", "packaging")
+PROBED = ("pyzbar", "cairocffi", "GitPython", "pyusb", "nvidia-ml-py")
+# What is run, and the package that it turns out to need: a library by name, one by file, a program, one that only a
+# watched run shows, a header behind a compiler, a module of pkg-config, a choice; and one to be refused.
+REAL = [
+    (["python", "-c", "import pyzbar.pyzbar"], ["libzbar0"]),
+    (["python", "-c", "import cairocffi"], ["libcairo2"]),
+    (["python", "-c", "import git"], ["git"]),
+    (["python", "-c", "import usb.core; usb.core.find()"], ["libusb-1.0-0"]),
+    (["pip", "install", "python-lzo"], ["build-essential", "liblzo2-dev"]),
+    (["pip", "install", "systemd-python"], ["pkgconf", "libsystemd-dev"]),
+    (["pip", "install", "pycurl", "--no-binary", "pycurl"], ["libcurl4-openssl-dev", "libssl-dev"]),
+    (["python", "-c", "import pynvml; pynvml.nvmlInit()"], None),
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a Debian 12 without a compiler and without apt's lists, with this package in it."""
+    if os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
+        pytest.skip("needs root, and mmdebstrap to make a Debian in")
+    path = tmp_path_factory.mktemp("debian") / "root"
+    include = "--include=python3-venv,python3-dev,ca-certificates"
+    subprocess.run(["mmdebstrap", "--variant=minbase", include, "bookworm", path], check=True, capture_output=True)
+    shutil.copytree(ROOT / "colab_env", path / "opt" / "source" / "colab_env")
+    for name in (
+        "etc/pip.conf",
+        "etc/xdg/pip",
+        "root/.config/pip",
+        "etc/resolv.conf",
+        "etc/ssl/certs/ca-certificates.crt",
+    ):
+        source = Path("/") / name
+        if source.exists():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, path / name) if source.is_dir() else shutil.copy(source, path / name)
+    inside(path, "python3", "-m", "venv", "/opt/tool")
+    inside(path, "pip", "install", "-q", *WHEELS, *PROBED)
+    (path / "opt/tool/lib/python3.11/site-packages/source.pth").write_text("/opt/source\n")
+    return path
+
+
+def inside(root: Path, *words: str) -> str:
+    argv = ["unshare", "--mount", "sh", "-c", IN_ROOT, str(root), *words]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout
+
+
+@pytest.mark.machine
+@pytest.mark.network
+@pytest.mark.parametrize(("command", "packages"), REAL, ids=lambda value: None if value is None else value[-1])
+def test_a_debian_fails_and_is_mended_until_it_imports(root, command, packages):
+    said = inside(root, "python", "-m", "colab_env", "native", "mend", "--yes", "--", *command)
+    if packages is None:
+        assert "driver" in said
+        assert "Installing" not in said
+        return
+    assert [line.split(":")[0].removeprefix("✓ ") for line in said.splitlines() if line.startswith("✓")][
+        :-1
+    ] == packages
+    assert "✓ it works" in said
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_what_was_mended_for_real_is_undone_for_real(root):
+    inside(root, "python", "-m", "colab_env", "native", "mend", "--yes", "--", "python", "-c", "import pyzbar.pyzbar")
+    assert "/var/lib/dpkg/info" in inside(root, "python", "-m", "colab_env", "undo", "mend")
+    assert "installed" not in inside(root, "dpkg-query", "-W", "-f", "${Status}", "libzbar0")
+    assert "build-essential" not in inside(root, "dpkg-query", "-W", "-f", "${Package} ")
+    assert "python3-venv" in inside(root, "dpkg-query", "-W", "-f", "${Package} ")

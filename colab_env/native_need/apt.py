@@ -28,6 +28,7 @@ from colab_env.errors import (
 )
 from colab_env.machine import Machine
 from colab_env.native_need.packed_index import Index
+from colab_env.results import short
 
 HELPER = Path("/usr/lib/apt/apt-helper")
 DPKG_STATUS = Path("/var/lib/dpkg/status")
@@ -62,6 +63,23 @@ Acquire::IndexTargets::deb::colab-env-contents-all {
 """
 _DAY = 86400.0  # seconds
 _INSTALL = ("install", "-y", "--no-install-recommends")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageIndex:
+    """The packed index of a release: its size in bytes, and a `note` where it may be outdated."""
+
+    path: Path
+    size: int
+    note: str | None = None
+
+    def __repr__(self) -> str:
+        text = f"✓ which package has what: {short(self.path)} ({_report.megabytes(self.size)})"
+        return f"{text}\n  {self.note}" if self.note else text
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +185,11 @@ class Apt:
             if old is None:
                 raise
             return old, f"{error.message}; the index of {path.name} is used as it is"
+
+    def ready_index(self) -> Index | None:
+        """Return the index of this release if it is here already."""
+        path = None if self.health_check() else self.index_path(self.release())
+        return _opened(path) if path is not None and path.is_file() else None
 
     def _make_index(self, path: Path, release: Mapping[str, str]) -> Index:
         from colab_env.native_need.contents import Contents, Packages, packed

@@ -78,24 +78,23 @@ class OtherCause:
 class Explanation:
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
 
-    `packages` has an answer for each finding, in the same order, where the distribution's index could be asked.
     `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
-    that was run for it ended, or None.
+    that was run for it ended, or None; `answers` are the packages for the findings, one
+    for each, where the distribution's index could be asked.
     """
 
     findings: tuple[Missing, ...] = ()
-    packages: tuple[Answer, ...] = ()
     other: OtherCause | None = None
     not_concluded: tuple[str, ...] = ()
     returncode: int | None = None
+    answers: tuple[Answer, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:
             return "✓ it did not fail"
         lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
-        for number, answer in enumerate(self.packages):
-            lines[number] += f"\n  {answer.brought_by}"
-        if install := list(dict.fromkeys(answer.package for answer in self.packages if answer.package)):
+        lines = [f"{line}\n  → {answer.summary}" for line, answer in zip(lines, self.answers, strict=False)] or lines
+        if install := list(dict.fromkeys(answer.package for answer in self.answers if answer.package)):
             lines.append(f"→ apt-get install {' '.join(install)}")
         lines += [repr(self.other)] if self.other else []
         notes = (f"  not concluded: {note}" for note in self.not_concluded)

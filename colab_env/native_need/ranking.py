@@ -137,8 +137,8 @@ class Answer:
         return self.candidates[0].package if self.candidates else None
 
     @property
-    def brought_by(self) -> str:
-        """Return which package brings it and why, and up to three others; or why there is none."""
+    def summary(self) -> str:
+        """Return the package, why it, and which others there are."""
         if not self.candidates:
             return self.note or "no package of this release has it"
         first, *others = self.candidates
@@ -146,7 +146,7 @@ class Answer:
         return f"{first.package}, {first.reason}{also}"
 
     def __repr__(self) -> str:
-        return f"{self.missing!r}: {self.brought_by}"
+        return f"{self.missing!r}: {self.summary}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
