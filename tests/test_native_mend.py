@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from colab_env import _ledger, _process, pyproject, undoing
 from colab_env.errors import AptError, DiskFullError, NetworkError, ProjectFileError, UsageError
@@ -320,7 +322,7 @@ REAL = [
     (["python", "-c", "import usb.core; usb.core.find()"], ["libusb-1.0-0"]),
     (["pip", "install", "python-lzo"], ["build-essential", "liblzo2-dev"]),
     (["pip", "install", "systemd-python"], ["pkgconf", "libsystemd-dev"]),
-    (["pip", "install", "pycurl", "--no-binary", "pycurl"], ["libcurl4-openssl-dev", "libssl-dev"]),
+    (["pip", "install", "pycurl", "--no-binary", "pycurl"], ["libcurl4-*", "lib*-dev"]),
     (["python", "-c", "import pynvml; pynvml.nvmlInit()"], None),
 ]
 
