@@ -44,7 +44,7 @@ SAID = [
         "E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)",
         AptError,
         "only root",
-        f"sudo {LINE}",
+        f"sudo apt-get update && sudo {LINE}",
     ),
     ("E: Unable to locate package libgdal-dev", AptError, "no package libgdal-dev", f"apt-get update && {LINE}"),
     ("E: Packages need to be removed but remove is disabled.", AptError, "would remove other packages", LINE),
