@@ -54,9 +54,10 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="OWNER/NAME", help="may be repeated")
     parser.add_argument("--draw", type=Path, metavar="FILE", help="draw from a list of owner/name and format, and end")
     parser.add_argument("--number", type=int, default=4, help="how many of each format to draw")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the draw")
     arguments = parser.parse_args()
     if arguments.draw:
-        print("\n".join(drawn(arguments.draw.read_text(encoding="utf-8"), arguments.number)))
+        print("\n".join(drawn(arguments.draw.read_text(encoding="utf-8"), arguments.number, arguments.seed)))
         return
     rows = [Project(**dict(zip(("name", "commit", "format"), line.split("\t"), strict=True))) for line in listed()]
     print(HEAD)
@@ -70,13 +71,13 @@ def listed() -> list[str]:
     return [line for line in LIST.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 
 
-def drawn(candidates: str, number: int) -> list[str]:
+def drawn(candidates: str, number: int, seed: int = SEED) -> list[str]:
     """Return as many candidates of each format, the same for the same list."""
     by_format: dict[str, list[str]] = defaultdict(list)
     for line in candidates.splitlines():
         name, kind = line.split("\t")
         by_format[kind].append(name)
-    chance = random.Random(SEED)
+    chance = random.Random(seed)
     return [
         f"{name}\t{kind}"
         for kind, names in sorted(by_format.items())

@@ -42,7 +42,7 @@ sys.path.insert(0, str(ROOT))
 import zstandard  # noqa: E402
 
 import colab_env  # noqa: E402
-from colab_env import _files, _report, choice, venv  # noqa: E402
+from colab_env import _files, _report, choice, content, venv  # noqa: E402
 from colab_env.errors import ColabEnvError  # noqa: E402
 from colab_env.interpreter import Interpreter  # noqa: E402
 from colab_env.jupyter import colab_layer  # noqa: E402
@@ -69,10 +69,11 @@ class World:
     """A home, a project in it, a cache, and files of the user's that nobody may touch."""
 
     root: Path
+    name: str = "home"
 
     @property
     def home(self) -> Path:
-        return self.root / "home"
+        return self.root / self.name
 
     @property
     def project(self) -> Path:
@@ -89,7 +90,7 @@ class World:
 
     def make(self) -> None:
         for path in (self.project, self.cache, self.evil.parent, self.home / ".ssh", self.root / "prefix"):
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=True)
         self.evil.write_text(f"#!/bin/sh\necho started >> {self.root}/evil/trace\necho '\"3.12.0\"'\n")
         self.evil.chmod(0o755)
         (self.home / ".ssh" / "authorized_keys").write_text("mine\n")
@@ -165,6 +166,10 @@ def set_up(world: World, python: Interpreter) -> None:
     known = {"python": str(machine.machine_python), "path": str(ROOT)}
     (layer / "site" / "colab_env" / "machine.json").write_text(json.dumps(known))
     _files.write_receipt(layer, {"inputs": {}, "entries": ["ipykernel"]})
+    (environment / "bin" / "six").write_text(f"#!{environment}/bin/python\n")
+    (site / "lesson.pth").write_text(f"{project}\n")
+    for place in (environment, layer):
+        content.write(place, content.Survey(place).content({}))
     choice.remember(machine, python, project=project)
 
 
@@ -317,6 +322,26 @@ def plant_file(taken: Taken, world: World, chance: random.Random) -> None:
     taken.parts.insert(1, Part(f"files/{name}".encode(), b"0", 0o644, b"1", b"", content))
 
 
+def change_texts(taken: Taken, world: World, chance: random.Random) -> None:
+    """Other files, or other paths in them, that are to be rewritten where a snapshot moves."""
+    names = [part.name.decode(errors="replace") for part in taken.parts] + [
+        "../../x",
+        "/etc/passwd",
+        "",
+        ".",
+        "a\0b",
+        "bin/python",
+    ]
+    listed = [name.partition("/")[2] or name for name in chance.sample(names, min(len(names), 4))]
+    if chance.random() < 0.6:
+        taken.manifest["texts"][chance.choice(["venv", "layer", "python", "poetry", "x"])] = listed * chance.choice(
+            [1, 1, 2]
+        )
+    else:
+        paths = ["/", "/e", "", str(world.home), str(world.evil), str(world.root), "/" + "n" * 5000, "a", "\udcff"]
+        taken.manifest["inputs"][chance.choice(["project", "data", "pythons", "package"])] = chance.choice(paths)
+
+
 def name_program(taken: Taken, world: World, chance: random.Random) -> None:
     """Another interpreter, described as it has to be for it to be started or linked to."""
     path = chance.choice([
@@ -465,7 +490,8 @@ def change_frame(taken: Taken, world: World, chance: random.Random) -> None:
 
 MUTATIONS: tuple[Callable[[Taken, World, random.Random], None], ...] = (
     *([change_manifest] * 4), *([change_member] * 6), *([plant_file] * 2), *([name_program] * 2), *([name_place] * 2),
-    *([add_link] * 3), *([move_members] * 2), *([flip_bytes] * 3), change_description, change_text, disagree, cut,
+    *([add_link] * 3), *([change_texts] * 3),
+    *([move_members] * 2), *([flip_bytes] * 3), change_description, change_text, disagree, cut,
     change_frame, bomb,
 )  # fmt: skip
 
@@ -609,25 +635,36 @@ def try_mutant(world: World, watch: Watch, result: Result, label: str) -> None:
 
 
 def measure(count: int, seed: int, *, scratch: Path | None = None, show: bool = False) -> Result:
-    """Try so many mutants, half of each kind of Python. Changes this process's environment: give it one of its own."""
+    """Try so many mutants, half of each kind of Python, and half of them made in another home.
+
+    Changes this process's environment: give it one of its own.
+    """
     result, began = Result(), time.monotonic()
     signal.signal(signal.SIGALRM, _too_long)
     with tempfile.TemporaryDirectory(dir=scratch) as place, _report.screen(_report.Silent()):
         world = World(Path(os.path.realpath(place)))
-        world.make()
-        world.enter()
+        elsewhere = dataclasses.replace(world, name="ada")  # where half of them were made
+        for each in (elsewhere, world):
+            each.make()
+            each.enter()
         key = signing.Key.parsed(os.environ[signing.VARIABLE], origin="this benchmark")
         watch = Watch()
         watch.allowed = world.allowed()
         bases = []
-        for python in pythons(world):
-            set_up(world, python)
-            colab_env.save(world.cache, project=world.project)
-            (path,) = world.cache.glob("*.tar.zst")
-            bases.append(take_apart(path))
-            colab_env.restore(world.cache, project=world.project)  # what was not changed is restored
-            path.unlink()
-            world.forget()
+        for maker in (world, elsewhere):
+            maker.enter()
+            for python in pythons(maker):
+                set_up(maker, python)
+                colab_env.save(world.cache, project=maker.project)
+                (path,) = world.cache.glob("*.tar.zst")
+                bases.append(take_apart(path))
+                world.enter()
+                colab_env.restore(world.cache, project=world.project)  # what was not changed is restored
+                path.unlink()
+                world.forget()
+                maker.forget()
+                maker.enter()
+        world.enter()
         chance = random.Random(seed)
         for number in range(count):
             base = bases[number % len(bases)]

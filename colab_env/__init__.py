@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "caches": ("cache_key", "cache_list", "cache_prune", "cache_verify"),
+    "container": (),  # used by its own name: colab_env.container.write(...)
     "diagnose": ("check_kernel", "kernels", "status"),
     "live_proof": (),  # so is this: colab_env.live_proof.page()
     "machine_report": ("doctor",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,20 +21,27 @@ _TIMEOUT = (10, 60)  # seconds to connect, seconds between two bytes
 _ATTEMPTS = 5
 _LARGEST_TEXT = 4_000_000  # bytes
 _LARGEST_PAGE = 100_000
+# Timeouts, too many requests, and what servers and proxies say when they are busy.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,18}")  # a server may say anything, such as `Content-Length: abc`
 
 
 class _TransientError(Exception):
     """A fault that may be gone at the next attempt."""
 
 
-def fetch(url: str, target: Path, *, sha256: str | None, sleep: Callable[[float], object] = time.sleep) -> None:
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None,
+    headers: Mapping[str, str] | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
     """Download `url` to `target`, which appears only when its SHA-256 (64 hexadecimal digits) is right.
 
-    None is for a file that vouches for itself: it appears when it is whole.
+    None is for a file that vouches for itself: it appears when it is whole. `headers` go with the request; another host
+    that it is redirected to does not get the one called Authorization.
 
     The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status
     codes 408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at
@@ -45,14 +52,14 @@ def fetch(url: str, target: Path, *, sha256: str | None, sleep: Callable[[float]
     with _files.translate_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         had_part = part.exists()
-        digest = _attempts(url, part, sleep)
+        digest = _attempts(url, part, headers or {}, sleep)
         if sha256 is None:
             part.replace(target)
             return
         if had_part and digest != sha256.lower():
             # What an earlier run left may be the beginning of another file.
             part.unlink()
-            digest = _attempts(url, part, sleep)
+            digest = _attempts(url, part, headers or {}, sleep)
         if digest != sha256.lower():
             part.unlink()
             raise _wrong_hash(url, digest, sha256)
@@ -72,8 +79,8 @@ def size(url: str, *, sleep: Callable[[float], object] = time.sleep) -> int | No
             length = answer.headers.get("Content-Length", "")
             return int(length) if _NUMBER.fullmatch(length) else None
 
-    found: int | None = _retrying(url, ask, sleep)
-    return found
+    count: int | None = _retrying(url, ask, sleep)
+    return count
 
 
 def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], object] = time.sleep) -> bytes | None:
@@ -93,8 +100,8 @@ def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], ob
             except (requests.RequestException, OSError) as error:
                 raise _TransientError(_reason(error)) from error
 
-    found: bytes | None = _retrying(url, ask, sleep)
-    return found
+    content: bytes | None = _retrying(url, ask, sleep)
+    return content
 
 
 def sign_in_page(url: str) -> str | None:
@@ -140,8 +147,8 @@ def _begin(answer: requests.Response, length: int) -> bytes:
     return bytes(begin[:length])
 
 
-def _attempts(url: str, part: Path, sleep: Callable[[float], object]) -> str:
-    return str(_retrying(url, lambda: _transfer(url, part), sleep))
+def _attempts(url: str, part: Path, headers: Mapping[str, str], sleep: Callable[[float], object]) -> str:
+    return str(_retrying(url, lambda: _transfer(url, part, headers), sleep))
 
 
 def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], object]) -> Any:
@@ -159,22 +166,22 @@ def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], obj
     raise AssertionError
 
 
-def _transfer(url: str, part: Path) -> str:
+def _transfer(url: str, part: Path, headers: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     have = _hash_existing(part, digest)
-    with _get(url, start=have) as response:
+    with _get(url, start=have, headers=headers) as response:
         return _receive(response, part, digest, have)
 
 
 def _receive(response: requests.Response, part: Path, digest: Any, have: int) -> str:
-    if response.status_code == 416:
+    if response.status_code == 416:  # Range Not Satisfiable: nothing is missing, or the part is of another file
         complete = response.headers.get("Content-Range", "").endswith(f"/{have}")
         if complete:
             return str(digest.hexdigest())
         part.unlink(missing_ok=True)
         msg = "the server does not know the part that is already here"
         raise _TransientError(msg)
-    if response.status_code != 206:
+    if response.status_code != 206:  # the server has no ranges, and sends the file from its beginning
         digest, have = hashlib.sha256(), 0
     _write(response, part, digest, have)
     return str(digest.hexdigest())
@@ -210,18 +217,22 @@ def _blocks(response: requests.Response) -> Iterator[bytes]:
     import urllib3
 
     try:
+        # As they were published: the checksum and the length are of these bytes.
         yield from response.raw.stream(_CHUNK, decode_content=False)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _TransientError(_reason(error)) from error
 
 
-def _get(url: str, *, start: int = 0, end: int | None = None) -> requests.Response:
+def _get(
+    url: str, *, start: int = 0, end: int | None = None, headers: Mapping[str, str] | None = None
+) -> requests.Response:
     import requests
 
-    wanted = f"bytes={start}-{'' if end is None else end}"
-    headers = {"Accept-Encoding": "identity", **({"Range": wanted} if start else {})}
+    byte_range = f"bytes={start}-{'' if end is None else end}"
+    # A compressed answer has another length, and a range of it is no range of the file.
+    sent = {"Accept-Encoding": "identity", **({"Range": byte_range} if start else {}), **(headers or {})}
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+        response = requests.get(url, headers=sent, stream=True, timeout=_TIMEOUT)
     except requests.exceptions.InvalidProxyURL as error:
         msg = f"the address of the proxy for {_host(url)} is none"
         raise NetworkError(msg, hint="check the variables http_proxy and https_proxy") from error

@@ -113,7 +113,7 @@ class Ledger:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        self.directory = data / "journal"
+        self.directory = data / "journal"  # the first release's name for it, whose entries are read too
         self._file = self.directory / "journal.jsonl"
 
     def exists(self) -> bool:
@@ -132,7 +132,7 @@ class Ledger:
             if values is not None and isinstance(values.get("undone"), str):
                 for number in by_path.pop(Path(values["undone"]), []):
                     entries[number] = None
-                made += [Path(each) for each in _texts(values.get("made"))]
+                made += [Path(text) for text in _texts(values.get("made"))]
             elif values is not None and (entry := _parsed(values)) is not None:
                 by_path.setdefault(entry.path, []).append(len(entries))
                 entries.append(entry)
@@ -151,14 +151,14 @@ class Ledger:
 
     def undone(self, path: Path, *, made: Iterable[Path] = ()) -> None:
         """Write down that everything at this path has been put back; of the parents `made` for it, these are in use."""
-        self._append({"undone": str(path), "made": [str(each) for each in made]})
+        self._append({"undone": str(path), "made": [str(parent) for parent in made]})
 
     def keep(self, path: Path) -> Before:
         """Describe what is at a path, and keep its content if it is a file."""
-        found = look_at(path)
-        if isinstance(found, File):
-            _keep(path.read_bytes(), self.content(found.sha256))
-        return found
+        before = look_at(path)
+        if isinstance(before, File):
+            _keep(path.read_bytes(), self.content(before.sha256))
+        return before
 
     def _lines(self) -> list[bytes]:
         try:
@@ -216,8 +216,8 @@ def recording(step: str, machine: Machine, *, made: Iterable[Path] | None = None
     Gives what the ledger holds so far. `made` are the parents of the data directory that this run has made already.
     """
     ledger = Ledger(machine.data)
-    places = [machine.home / name for name in _TOOLS]
-    missing = {path: tuple(missing_parents(path)) for path in places if not path.exists()}
+    directories = [machine.home / name for name in _TOOLS]
+    missing = {path: tuple(missing_parents(path)) for path in directories if not path.exists()}
     if not ledger.exists():
         before = look_at(machine.data)
         outer = missing_parents(machine.data) if made is None else made
@@ -295,14 +295,14 @@ def made_by_tool(path: Path, *, parents: Iterable[Path]) -> None:
 def look_at(path: Path) -> Before:
     """Describe what is at a path, or None."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return Link(target=str(path.readlink()))
-    if stat.S_ISREG(found.st_mode):
+    if stat.S_ISREG(status.st_mode):
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        return File(sha256=sha256, mode=stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
+        return File(sha256=sha256, mode=stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
     return Directory()
 
 
@@ -355,8 +355,8 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(values, dict):
         return None
-    version, told = values.pop("version", 1), values.pop("sum", None)
-    return values if version == 1 or (version == 2 and told == _sum(values)) else None
+    version, checksum = values.pop("version", 1), values.pop("sum", None)
+    return values if version == 1 or (version == 2 and checksum == _sum(values)) else None
 
 
 def _as_dict(entry: Entry) -> dict[str, Any]:
@@ -434,7 +434,7 @@ def _after(value: Any) -> After:
 
 
 def _texts(value: Any) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _is_path(text: str) -> bool:

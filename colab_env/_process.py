@@ -27,13 +27,14 @@ from colab_env.errors import CommandError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_KEPT_LINES = 400
-_SHOWN_LINES = 12
+_KEPT_LINES = 400  # of what a program prints, for its error and for who reads its answer
+_SHOWN_LINES = 12  # of these, in the error
 _ERROR = re.compile(r"\berror\b ?:|\bfatal:|^\w*Error\b", re.IGNORECASE)
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _LONGEST_PID = 20  # digits
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the machine's fault, not the program's
+# The stop button, and the two that `stoppable` makes the same.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Whose child a process is: the owner's pid, when that was started, and the namespace in which the pid means something.
 # In the environment every descendant has it, one that left the process group too.
@@ -79,8 +80,9 @@ def child_environ(environ: Mapping[str, str], **changes: str) -> dict[str, str]:
 
     The null keyring keeps an unattended tool from waiting for a password that nobody types.
     """
-    kept = {name: value for name, value in environ.items() if name not in _FOREIGN}
-    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **kept, "PYTHONUNBUFFERED": "1", **changes}
+    own = {name: value for name, value in environ.items() if name not in _FOREIGN}
+    # A keyring that the user has chosen wins. Unbuffered, because a child's last line is shown while it works.
+    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **own, "PYTHONUNBUFFERED": "1", **changes}
 
 
 def run(
@@ -102,8 +104,9 @@ def run(
     with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
         lines = _read(child, follow, _report.hidden(environ))
         returncode = child.wait()
-    stop_if_asked()
+    stop_if_asked()  # a task that was stopped meanwhile stops this one too
     finished = Finished(argv=words, returncode=returncode, lines=lines)
+    # With a parent-death signal it is setpriv that is started, and that says so when the program cannot be.
     if returncode in (126, 127) and lines and lines[-1].startswith("setpriv: failed to execute"):
         raise _cannot_start(words, lines[-1].rpartition(": ")[2])
     if check and returncode:
@@ -128,7 +131,7 @@ def output_chunks(argv: Sequence[str | Path], *, environ: Mapping[str, str], siz
 
 def become(program: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Run a program in the place of this process: its terminal, its process id, its exit code."""
-    sys.stdout.flush()
+    sys.stdout.flush()  # execve throws away what Python has not written yet
     sys.stderr.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a new program would go on to
         signal.signal(number, signal.SIG_DFL)
@@ -143,12 +146,12 @@ def signal_group(pid: int, number: int) -> None:
 
 def decisive_lines(lines: Iterable[str]) -> list[str]:
     """Return at most about a dozen of a failed program's lines: its first and last errors, and how it ends."""
-    said = [line for line in lines if line.strip()]
-    errors = [number for number, line in enumerate(said) if _ERROR.search(line)]
+    texts = [line for line in lines if line.strip()]
+    errors = [number for number, line in enumerate(texts) if _ERROR.search(line)]
     chosen = {*errors[:3], *errors[-3:]}
-    last = range(len(said) - 1, -1, -1)
+    last = range(len(texts) - 1, -1, -1)
     chosen.update([number for number in last if number not in chosen][: _SHOWN_LINES - len(chosen)])
-    return [said[number] for number in sorted(chosen)]
+    return [texts[number] for number in sorted(chosen)]
 
 
 def failed(
@@ -165,7 +168,7 @@ _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 
 
-class _Team:
+class _TaskGroup:
     """Tasks that run side by side, and the programs they have started."""
 
     def __init__(self) -> None:
@@ -178,7 +181,7 @@ class _Team:
             _end_group(child)
 
 
-_team: contextvars.ContextVar[_Team | None] = contextvars.ContextVar("colab_env_team", default=None)
+_task_group: contextvars.ContextVar[_TaskGroup | None] = contextvars.ContextVar("colab_env_team", default=None)
 
 
 def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> tuple[_First, _Second]:
@@ -189,8 +192,8 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    team = _team.get() or _Team()
-    token = _team.set(team)
+    tasks = _task_group.get() or _TaskGroup()
+    token = _task_group.set(tasks)
     try:
         with ThreadPoolExecutor(2) as pool:
             try:
@@ -199,10 +202,10 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
                 _wait_for(one, other)
                 return one.result(), other.result()
             except KeyboardInterrupt:
-                team.stop()
+                tasks.stop()
                 raise
     finally:
-        _team.reset(token)
+        _task_group.reset(token)
 
 
 def _wait_for(*futures: Future[Any]) -> None:
@@ -218,15 +221,15 @@ def _wait_for(*futures: Future[Any]) -> None:
 
 
 def stop_if_asked() -> None:
-    """Raise KeyboardInterrupt in a task whose team was stopped."""
-    team = _team.get()
-    if team is not None and team.stopped:
+    """Raise KeyboardInterrupt in a task whose group was stopped."""
+    tasks = _task_group.get()
+    if tasks is not None and tasks.stopped:
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, stdin: str | None) -> Any:
-    with _stop_held() as pressed:
+    with _stop_deferred() as pressed:
         child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
     try:
         if pressed:
@@ -243,8 +246,8 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
     finally:
         if child.stdout is not None:
             child.stdout.close()
-        if team := _team.get():
-            team.children.remove(child)
+        if tasks := _task_group.get():
+            tasks.children.remove(child)
 
 
 @contextlib.contextmanager
@@ -261,7 +264,7 @@ def stoppable() -> Iterator[None]:
             raise KeyboardInterrupt
 
     try:
-        with _handling((signal.SIGTERM, signal.SIGHUP), stop, in_place_of=signal.SIG_DFL):
+        with _handling((signal.SIGTERM, signal.SIGHUP), stop, current=signal.SIG_DFL):
             yield
     finally:
         if received:
@@ -269,29 +272,29 @@ def stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stop_held() -> Iterator[list[int]]:
+def _stop_deferred() -> Iterator[list[int]]:
     """Note the stop button instead of raising: a program that has just started is not known yet, and nobody ended it."""
     pressed: list[int] = []
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as handlers:
         for number in _STOPS:
             handler = signal.getsignal(number)
             if handler is signal.default_int_handler or getattr(handler, "__module__", None) == __name__:
-                held.enter_context(_handling((number,), lambda got, _: pressed.append(got), in_place_of=handler))
+                handlers.enter_context(_handling((number,), lambda got, _: pressed.append(got), current=handler))
         yield pressed
 
 
 @contextlib.contextmanager
-def _handling(numbers: Sequence[int], handler: Any, *, in_place_of: Any) -> Iterator[None]:
+def _handling(numbers: Sequence[int], handler: Any, *, current: Any) -> Iterator[None]:
     """Set a handler for those signals that have the one named, in the main thread; elsewhere nothing can be set."""
     is_main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in numbers if is_main and signal.getsignal(number) is in_place_of]
+    taken = [number for number in numbers if is_main and signal.getsignal(number) is current]
     for number in taken:
         signal.signal(number, handler)
     try:
         yield
     finally:
         for number in taken:
-            signal.signal(number, in_place_of)
+            signal.signal(number, current)
 
 
 def _start(
@@ -309,15 +312,15 @@ def _start(
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,
+            start_new_session=True,  # a group of its own: what it starts can be ended with it
         )
     except OSError as error:
         if error.errno in _SHORT:
             raise _files.translate_error(error, Path(words[0])) from error
         where = f" in {cwd}" if cwd is not None and not cwd.is_dir() else ""
         raise _cannot_start(words, f"{error.strerror}{where}") from error
-    if team := _team.get():
-        team.children.append(child)
+    if tasks := _task_group.get():
+        tasks.children.append(child)
     return child
 
 
@@ -351,8 +354,9 @@ def end_orphans(directory: Path) -> None:
 
     What a run left on purpose that came to its end, such as the daemon of a compiler's cache, is not touched.
     """
-    dead = {path: said for path, said in _files.marks(directory).items() if not _is_alive(said)}
+    dead = {path: holder for path, holder in _files.marks(directory).items() if not _is_alive(holder)}
     deadline = time.monotonic() + _GRACE
+    # Until there is none: between the look and the signal, one may have started another.
     while orphans := [pid for pid in (_own_processes() if dead else ()) if _owner_of(pid) in dead.values()]:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -401,6 +405,7 @@ def owner() -> str:
 def _identity(pid: int) -> str:
     """Return what no other process will ever be called on this machine, until it is started anew."""
     try:
+        # Behind the name in brackets, which may hold anything. Field 22 is the time of its start, in ticks since the boot.
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         started = fields[18]
     except (OSError, ValueError, IndexError):
@@ -441,7 +446,7 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
 def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     stream = cast("io.TextIOWrapper", child.stdout)
-    stream.reconfigure(newline="")
+    stream.reconfigure(newline="")  # else Python makes line ends of the carriage returns that move a progress bar
     moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
     for raw in stream:
         text = _report.clean(raw.rstrip("\r\n"), hidden)

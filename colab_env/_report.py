@@ -23,11 +23,13 @@ _PUBLIC = frozenset({"repo.anaconda.com", "conda.anaconda.org", "github.com"})
 _VALUE = re.compile(r"=[^&;]+")
 _HIDDEN = "***"
 _SECRET_NAME = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|HTTP_BASIC|CREDENTIAL")
+# Whose addresses may have a token in their path or query.
 _INDEX_NAMES = (
     *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS"),
     *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "POETRY_PYPI_MIRROR_URL"),
 )
 _SHORTEST = 6  # characters of a secret: shorter ones are words such as "true"
+# Colours and moves of the cursor (CSI), titles and links (OSC).
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -89,7 +91,7 @@ class Terminal:
         self._keep_to = keep_to
 
     def show(self, text: str) -> None:
-        width = shutil.get_terminal_size().columns - 1
+        width = shutil.get_terminal_size().columns - 1  # a terminal may wrap behind the last column
         print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
 
     def keep(self, text: str) -> None:
@@ -205,7 +207,8 @@ def progress(done: int, total: int | None, seconds: float) -> None:
     if current is None:
         return
     speed = done / seconds if seconds > 0 else 0.0
-    parts = [_bar(done, total) if total else megabytes(done), f"{megabytes(int(speed))}/s"]
+    bar = f"{_filled(done, total)} {done / 1e6:.1f}/{megabytes(total)}" if total else megabytes(done)
+    parts = [bar, f"{megabytes(int(speed))}/s"]
     if total and speed and done < total:
         parts.append(f"{(total - done) / speed:.0f} s left")
     current.draw("  ".join(parts))
@@ -249,8 +252,8 @@ def clean(text: str, hidden: Mapping[str, str] | None = None) -> str:
     text = _ESCAPES.sub("", text)
     if "://" in text:
         text = _ADDRESS.sub(_without_secrets, _CREDENTIALS.sub(f"{_HIDDEN}@", text))
-    for secret, shown in (hidden or {}).items():
-        text = text.replace(secret, shown)
+    for secret, substitute in (hidden or {}).items():
+        text = text.replace(secret, substitute)
     return text
 
 
@@ -265,11 +268,12 @@ def hidden(environ: Mapping[str, str]) -> dict[str, str]:
             if path.strip("/") not in ("", "simple"):
                 secrets[host + path.rstrip("/")] = f"{host}/{_HIDDEN}"
             secrets |= dict.fromkeys(re.split("[?&;=]", query), _HIDDEN)
-    return {each: secrets[each] for each in sorted(secrets, key=len, reverse=True) if len(each) >= _SHORTEST}
+    # The longest first: a shorter one may be part of it.
+    return {secret: secrets[secret] for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= _SHORTEST}
 
 
 def address(text: str) -> str:
-    """Return the place that a requirement names, as a table shows it: of an address, the host and the last part."""
+    """Return what a requirement names, as a table shows it: of an address, the host and the last part."""
     start, mark, rest = text.partition("://")
     host, slash, path = clean(f"{start}{mark}{rest}").partition("://")[2].partition("/")
     if not mark or not host or "/" not in path.rstrip("/"):
@@ -278,8 +282,8 @@ def address(text: str) -> str:
     return f"{start}{mark}{host}{slash}{_HIDDEN}/{path.rstrip('/').rpartition('/')[2]}"
 
 
-def _without_secrets(found: re.Match[str]) -> str:
-    host, path, query = found[1], found[2], found[3] or ""
+def _without_secrets(match: re.Match[str]) -> str:
+    host, path, query = match[1], match[2], match[3] or ""
     if host not in _PUBLIC and (private := _INDEX.match(path) or _FILE.match(path)):
         path = f"/{_HIDDEN}{path[private.end() :]}"
     if query:
@@ -290,10 +294,6 @@ def _without_secrets(found: re.Match[str]) -> str:
 def megabytes(count: int) -> str:
     """Write a number of bytes in megabytes (10^6)."""
     return f"{count / 1e6:.1f} MB"
-
-
-def _bar(done: int, total: int) -> str:
-    return f"{_filled(done, total)} {done / 1e6:.1f}/{megabytes(total)}"
 
 
 def _filled(done: int, total: int, *, width: int = 24) -> str:

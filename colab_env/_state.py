@@ -24,7 +24,7 @@ from colab_env import _files
 from colab_env.results import short
 
 _LARGEST = 2**63
-_NO_SUM = "0" * 16
+_NO_SUM = "0" * 16  # where the checksum will stand, while it is computed
 _SUM = re.compile(r'"sum": "([0-9a-f]{16})"\n?\}\n\Z')
 
 
@@ -40,14 +40,14 @@ _Kind = TypeVar("_Kind", bound=State)
 
 def read(path: Path, kind: type[_Kind]) -> _Kind | None:
     """Return what a file says, or None: it is missing, damaged, of another schema, or a newer version wrote it."""
-    found = _examined(path, kind)
-    return None if isinstance(found, str) else found
+    state = _examined(path, kind)
+    return None if isinstance(state, str) else state
 
 
 def fault(path: Path, kind: type[State]) -> str | None:
     """Return why a file that is there cannot be used, or None when it can, or there is none."""
-    found = _examined(path, kind) if os.path.lexists(path) else None
-    return f"{short(path)} {found}" if isinstance(found, str) else None
+    state = _examined(path, kind) if os.path.lexists(path) else None
+    return f"{short(path)} {state}" if isinstance(state, str) else None
 
 
 def receipt(directory: Path, kind: type[_Kind]) -> _Kind | None:
@@ -71,12 +71,12 @@ def write(path: Path, value: State, *, indent: int | None = 1, mode: int | None 
     """Replace a state file whole or not at all, keeping its mode unless one is given."""
     if path.is_dir() and not any(path.iterdir()):
         _files.remove(path)  # a file does not replace a directory
-    said = {"schema": value.schema, "version": value.version, **vars(value), "sum": _NO_SUM}
-    text = json.dumps(said, indent=indent, ensure_ascii=False, default=_plain) + "\n"
+    values = {"schema": value.schema, "version": value.version, **vars(value), "sum": _NO_SUM}
+    text = json.dumps(values, indent=indent, ensure_ascii=False, default=_plain) + "\n"
     try:
         text.encode()
     except UnicodeEncodeError:  # a path whose bytes are no text
-        text = json.dumps(said, indent=indent, default=_plain) + "\n"
+        text = json.dumps(values, indent=indent, default=_plain) + "\n"
     _files.write_text(path, _sum(text).join(text.rsplit(_NO_SUM, 1)), mode=mode)
 
 
@@ -86,8 +86,25 @@ def is_sealed(path: Path) -> bool:
         text = path.read_bytes().decode()
     except (OSError, ValueError):
         return False
-    found = _SUM.search(text)
-    return found is not None and found[1] == _sum(f"{text[: found.start(1)]}{_NO_SUM}{text[found.end(1) :]}")
+    match = _SUM.search(text)
+    return match is not None and match[1] == _sum(_unsealed(text, match))
+
+
+def resealed(before: bytes, after: bytes) -> bytes:
+    """Return a changed state file with the sum that it has to have now; what had no right sum `before` stays as it is."""
+    try:
+        texts = before.decode(), after.decode()
+    except UnicodeDecodeError:
+        return after
+    old, new = (_SUM.search(text) for text in texts)
+    if old is None or new is None or old[1] != _sum(_unsealed(texts[0], old)):
+        return after
+    text = _unsealed(texts[1], new)
+    return f"{text[: new.start(1)]}{_sum(text)}{text[new.end(1) :]}".encode()
+
+
+def _unsealed(text: str, match: re.Match[str]) -> str:
+    return f"{text[: match.start(1)]}{_NO_SUM}{text[match.end(1) :]}"
 
 
 def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a line or two for each kind of type
@@ -102,17 +119,17 @@ def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a lin
     elif origin in (Union, types.UnionType):
         if value is None and type(None) in parameters:
             return None
-        (kind,) = (each for each in parameters if each is not type(None))
+        (kind,) = (parameter for parameter in parameters if parameter is not type(None))
         return typed(kind, value)
     elif origin is Literal:
-        if any(value == each and type(value) is type(each) for each in parameters):
+        if any(value == literal and type(value) is type(literal) for literal in parameters):
             return value
     elif origin in (tuple, list):
         if isinstance(value, list):
-            return origin(typed(parameters[0], each) for each in value)
+            return origin(typed(parameters[0], item) for item in value)
     elif origin in (dict, Mapping):
         if isinstance(value, dict):
-            return {typed(str, key): typed(parameters[1], each) for key, each in value.items()}
+            return {typed(str, key): typed(parameters[1], item) for key, item in value.items()}
     elif is_dataclass(kind) and isinstance(kind, type):
         if isinstance(value, dict) and value.keys() >= _required_fields(kind):
             hints = _hints(kind)
@@ -141,9 +158,9 @@ def _examined(path: Path, kind: type[_Kind]) -> _Kind | str:
     values = _files.read_json(path)
     if not isinstance(values, dict):
         return "is damaged"
-    is_landed = "schema" not in values
-    version = 0 if is_landed else values.get("version")
-    if not (is_landed or values["schema"] == kind.schema) or type(version) is not int or version < 0:
+    is_of_first_release = "schema" not in values  # which wrote neither a schema nor a version of it
+    version = 0 if is_of_first_release else values.get("version")
+    if not (is_of_first_release or values["schema"] == kind.schema) or type(version) is not int or version < 0:
         return "is damaged"
     if version > kind.version:
         return "was written by a newer colab-env"
@@ -162,13 +179,13 @@ def _sum(text: str) -> str:
 
 @functools.cache
 def _required_fields(kind: type) -> frozenset[str]:
-    return frozenset(each.name for each in fields(kind) if each.default is each.default_factory is MISSING)
+    return frozenset(field.name for field in fields(kind) if field.default is field.default_factory is MISSING)
 
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
-    return {each.name: hints[each.name] for each in fields(kind)}
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def _plain(value: Any) -> Any:

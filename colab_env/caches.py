@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from colab_env import _files, _report
+from colab_env import _files, _report, content
 from colab_env.errors import CacheError, ColabEnvError, SnapshotError, UsageError
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _cache, fitting, restoring, signing
+from colab_env.snapshot import _cache, contents, fitting, moving, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot._footer import Footer, read_footer
+from colab_env.snapshot._web import WebStore
 from colab_env.snapshot.manifest import Entry, Manifest, Name
 from colab_env.snapshot.signing import Keyring, Trust
 
@@ -125,6 +126,10 @@ def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheLis
     keyring = Keyring(machine)
     with _report.screen():
         wanted = [entry for entry in newest_first(_cache.entries(store, required=True)) if Name.parsed(entry.name)]
+        if isinstance(store, WebStore):
+            size = sum(entry.size for entry in wanted)  # a server without an index says none
+            amount = f", {_report.megabytes(size)}" if size else ""
+            _report.keep(f"Downloading {content.pluralize(len(wanted), 'snapshot')} to read every byte{amount}")
         found = [_verified(store, entry, keyring, named, machine) for entry in wanted]
     return CacheListing(where=store.where, snapshots=tuple(found), action="read")
 
@@ -217,7 +222,9 @@ def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -
                 prefix=manifest.python.path.parents[1],
                 system_site_packages=known.system_site_packages,
             )
-            problem = fitting.mismatch(manifest, request, options_digest=known.wanted, starting=False)
+            wanted = contents.inputs(request, options_digest=known.wanted, starting=False)
+            here, _ = moving.relocated(manifest, wanted, machine)
+            problem = fitting.mismatch(here, request, options_digest=known.wanted, starting=False)
     except ColabEnvError as error:
         problem = error.message
     return replace(plain, problem=problem)

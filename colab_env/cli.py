@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_env import env_cli, native_cli, step_cli
+from colab_env import container_cli, env_cli, native_cli, step_cli
 
 _EPILOG = """\
 examples:
@@ -26,15 +26,16 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or the code of the error's class (see `colab_env.errors`)."""
-    own, rest = env_cli.split_command_line(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_args(own)
-    arguments.rest = rest
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
     from colab_env import _files, _process
     from colab_env.errors import ColabEnvError
 
+    arguments = argparse.Namespace(json=False)
     try:
+        own, rest = env_cli.split_command_line(sys.argv[1:] if argv is None else argv)
+        arguments = _parser().parse_args(own)
+        arguments.rest = rest
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
         with _files.translate_os_errors(Path.home()), _process.stoppable():
             code = _in_screen(arguments)
         sys.stdout.flush()
@@ -92,8 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_switch(commands)
     _add_notebook(commands)
     _add_badge(commands)
+    container_cli.add_commands(commands, _command, shown=_shown)
     env_cli.add_commands(commands, _command, shown=_shown)
     native_cli.add_commands(commands, _command, shown=_shown)
+    _add_completion(commands)
     return parser
 
 
@@ -253,6 +256,12 @@ def _add_badge(commands: Any) -> None:
     badge.add_argument("--branch", metavar="NAME", help="default: the remote's default branch")
 
 
+def _add_completion(commands: Any) -> None:
+    text = "print what a shell reads to complete commands, options, environments and programs"
+    parser = _command(commands, "completion", text, _completion, example="colab-env completion bash")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
 def _result(result: Any, arguments: argparse.Namespace) -> int:
     # Without --json the screen has shown the step's line already.
     if arguments.json:
@@ -382,6 +391,17 @@ def _notebook_restore(arguments: argparse.Namespace) -> int:
     from colab_env import notebook
 
     return _shown(notebook.restore_notebook(arguments.notebook), arguments)
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from colab_env import completion
+
+    text = completion.script(_parser(), arguments.shell)
+    if arguments.json:
+        _print_json({"script": text})
+    elif not arguments.quiet:
+        print(text, end="")
+    return 0
 
 
 def _badge(arguments: argparse.Namespace) -> int:

@@ -535,6 +535,19 @@ def digest(path: str | Path) -> str:
     return _written("sha256", found.digest())
 
 
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a file's content as a RECORD has it."""
+    return _written("sha256", hashlib.sha256(content).digest())
+
+
+def promised(directory: Path, info: str) -> list[str]:
+    """Return the paths, relative to a directory, that the RECORD of one of its distributions names."""
+    site = os.path.dirname(info)  # noqa: PTH120
+    named = (row[0] for row in _rows(directory / info / "RECORD") if row and row[0])
+    paths = (os.path.normpath(os.path.join(site, name)) for name in named)  # noqa: PTH118
+    return [path for path in paths if not path.startswith(("/", ".."))]
+
+
 def _written(algorithm: str, digest: bytes) -> str:
     encoded = binascii.b2a_base64(digest, newline=False).rstrip(b"=").translate(_URL_SAFE)
     return f"{algorithm}={encoded.decode()}"

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
-from colab_env.errors import ColabEnvError, MissingStepError
+from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
+from colab_env.locks import registry
 from colab_env.machine import Machine
+from colab_env.named_env import base_dirs, inventory
 from colab_env.part import Part
 from colab_env.request import Request
 from colab_env.results import short
+
+_NAMED = 8  # environments that a line names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +48,14 @@ class KernelList:
     kernels: tuple[kernelspec.Kernel, ...]
 
     def __repr__(self) -> str:
-        rows = [(each.name, each.display_name, _maker(each)) for each in self.kernels]
+        rows = [(kernel.name, kernel.display_name, _maker(kernel)) for kernel in self.kernels]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
         lines = [f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
         return "\n".join(lines) or "no kernels are registered"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"kernels": [each.as_dict() for each in self.kernels]}
+        return {"kernels": [kernel.as_dict() for kernel in self.kernels]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,7 @@ def status(project: str | Path = ".") -> Status:
         _environment(machine, directory),
         *_kernels(machine, directory),
         *notebooks(machine),
+        *_named_environments(machine),
     ]
     return Status(project=directory, parts=tuple(parts))
 
@@ -106,7 +111,7 @@ def check_kernel(name: str | None = None) -> KernelHealth:
     if name is None:
         machine = Machine.detect()
         project = choice.path(machine, "project")
-        own = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
+        own = [entry.name for entry in kernelspec.registered(machine) if entry.ours and entry.project == project]
         if not own:
             msg = "no kernel is registered for the project that was set up last"
             raise MissingStepError(msg, hint="run register_kernel() first, or name a kernel")
@@ -143,7 +148,10 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
     try:
         return Request.as_recorded(project, machine).lock.format.is_made_by_tool
     except ColabEnvError:  # the environment's own line says what is wrong
-        return True
+        receipt = venv.read_receipt(project)
+        # A lock file that is gone still has its name.
+        named = registry.formats_of(receipt.wanted.lock) if receipt and receipt.wanted.lock else []
+        return not named or named[0].is_made_by_tool
 
 
 def notebooks(machine: Machine) -> Iterator[Part]:
@@ -157,6 +165,24 @@ def notebooks(machine: Machine) -> Iterator[Part]:
     if file is not None and file.exists() and choices == diversion.Choices():
         damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
+
+
+def _named_environments(machine: Machine) -> Iterator[Part]:
+    """Say which named environments there are in each base, and what is wrong with the first that is not healthy."""
+    try:
+        bases = base_dirs.bases(machine)
+    except UsageError as error:
+        yield Part(name="Environments", what="unknown", where=None, problem=error.message)
+        return
+    for base in bases:
+        environments = list(inventory.everything([base]))
+        wrong = [f"{named.name}: {problem}" for named in environments if (problem := named.health_check())]
+        if environments:
+            names = ", ".join(named.name for named in environments[:_NAMED]) + (
+                ", ..." if environments[_NAMED:] else ""
+            )
+            problem = f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}" if wrong else None
+            yield Part(name="Environments", what=f"{len(environments)} named: {names}", where=base, problem=problem)
 
 
 def _environment(machine: Machine, project: Path) -> Part:
@@ -173,16 +199,21 @@ def _environment(machine: Machine, project: Path) -> Part:
 
 
 def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
-    ours = [each for each in kernelspec.registered(machine) if each.project == project]
+    ours = [entry for entry in kernelspec.registered(machine) if entry.project == project]
     if not ours:
         yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
-    for each in ours:
-        gone = next((word for word in each.argv if word.startswith("/") and not Path(word).exists()), None)
-        problem = each.problem or (f"{gone} is gone" if gone else None)
+    for entry in ours:
+        gone = next((word for word in entry.argv if word.startswith("/") and not Path(word).exists()), None)
+        problem = entry.problem or (f"{gone} is gone" if gone else None)
         yield Part(
-            name="Kernel", what=f"{each.name} “{each.display_name}”, {each.tier}", where=each.directory, problem=problem
+            name="Kernel",
+            what=f"{entry.name} “{entry.display_name}”, {entry.tier}",
+            where=entry.directory,
+            problem=problem,
         )
 
 
-def _maker(each: kernelspec.Kernel) -> str:
-    return f"colab-env: {short(each.project)}, {each.tier}" if each.ours and each.project else short(each.directory)
+def _maker(entry: kernelspec.Kernel) -> str:
+    return (
+        f"colab-env: {short(entry.project)}, {entry.tier}" if entry.ours and entry.project else short(entry.directory)
+    )

@@ -8,8 +8,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from colab_env import env_files_cli, env_programs_cli
+
 _SHORT = ("run", "which", "script", "unit")
-_TAKES_VALUE = ("--base", "--user", "--python", "--project", "--requirements", "-r", "--wheels", "--keep")
+_TAKES_VALUE = (
+    "--base",
+    "--user",
+    "--python",
+    "--project",
+    "--requirements",
+    "-r",
+    "--wheels",
+    "--keep",
+    "--dir",
+    "--output",
+    "-o",
+    "--on-calendar",
+)
 _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
 
 Command = Callable[..., Any]
@@ -29,7 +44,7 @@ def split_command_line(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         return words[:end], words[end + 1 :]
     start = 1 if words[:1] == ["env"] else 0
     verb = words[start : start + 1]
-    if words[:1] == ["env"] and verb in (["create"], ["purge"]):
+    if words[:1] == ["env"] and verb in (["create"], ["purge"], ["remove"], ["add"], ["expose"]):
         return [*words[:2], *_options_first(words[2:])], []
     if verb not in (["run"], ["unit"]):
         return words, []
@@ -86,6 +101,7 @@ class _Adding:
             "list",
             "path",
             "purge",
+            "remove",
             "adopt",
             "rename",
             "upgrade",
@@ -96,6 +112,9 @@ class _Adding:
             *_SHORT,
         ):
             self.one_to(group, name)
+        for module in (env_files_cli, env_programs_cli):
+            for name in module.NAMES:
+                module.add_to(group, name, self._add)
 
     def one_to(self, group: Any, name: str) -> None:
         getattr(self, f"_{name}")(group)
@@ -111,6 +130,9 @@ class _Adding:
     def _print(self, value: Any, arguments: argparse.Namespace) -> int:
         if value is None:
             return 0
+        if isinstance(value, list) and not isinstance(value, _Lines):
+            errors = [error for each in value if (error := getattr(each, "error", None))]
+            value = _Lines(value, empty="nothing to do", exit_code=errors[0].exit_code if errors else 0)
         return int(self._shown(value, arguments)) or int(getattr(value, "exit_code", 0))
 
     def _create(self, group: Any) -> None:
@@ -151,8 +173,12 @@ class _Adding:
         parser.add_argument("name", metavar="NAME", nargs="?")
         parser.add_argument("program", metavar="PROGRAM", nargs="?")
 
-    def _purge(self, group: Any) -> None:
-        parser = self._add(group, "purge", "remove environments and their kernels", _purge, example="env purge web")
+    def _remove(self, group: Any) -> None:
+        self._purge(group, name="remove")
+
+    def _purge(self, group: Any, *, name: str = "purge") -> None:
+        text = "remove environments, their kernels, and links to their programs"
+        parser = self._add(group, name, text, _purge, example=f"env {name} web")
         parser.add_argument("names", nargs="+", metavar="NAME")
         parser.add_argument("--force", action="store_true", help="even while programs run from it")
         parser.add_argument("--if-exists", action="store_true", help="be content when it is gone already")
@@ -231,6 +257,8 @@ class _Adding:
             example="unit web gunicorn site:app > /etc/systemd/system/web.service",
         )  # fmt: skip
         parser.add_argument("--user", metavar="NAME", help="the account it runs as (default: one that systemd invents)")
+        parser.add_argument("--output", "-o", metavar="DIR", help="write NAME.service there, and print its path")
+        parser.add_argument("--on-calendar", metavar="WHEN", help="and NAME.timer, such as daily; see man systemd.time")
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("program", metavar="PROGRAM")
 
@@ -379,9 +407,17 @@ def _script(arguments: argparse.Namespace) -> Any:
 
 def _unit(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
+    from colab_env.errors import UsageError
 
     options = {key: getattr(arguments, key) for key in ("user", "base")}
-    return _Text(envs.unit(arguments.name, arguments.program, *arguments.rest, **options))
+    words = (arguments.name, arguments.program, *arguments.rest)
+    if arguments.output:
+        written = envs.write_unit(arguments.output, *words, on_calendar=arguments.on_calendar, **options)
+        return _Text("\n".join(map(str, written)))
+    if arguments.on_calendar:
+        msg = "a timer is a second file"
+        raise UsageError(msg, hint="say where both go: colab-env unit --on-calendar daily --output DIR ...")
+    return _Text(envs.unit(*words, **options))
 
 
 def _result(result: Any, arguments: argparse.Namespace) -> Any:

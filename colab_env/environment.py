@@ -46,13 +46,18 @@ def health_check(request: Request, python: Interpreter) -> str | None:
     return problem or (f"the machine no longer has what was kept of it: {', '.join(gone)}" if gone else None)
 
 
-def require_python(request: Request, python: Interpreter) -> None:
-    """Raise NoSuchPythonError for a Python that the project does not accept: a version, or X.Y of one that is not there."""
+def require_python(request: Request, python: Interpreter) -> str | None:
+    """Raise NoSuchPythonError for a Python that the project does not accept: a version, or X.Y of one that is not there.
+
+    Return what is to be said of one that its own tool warns of, or None.
+    """
     lock, asked = request.lock, request.lock.requires_python
     specifier = parse_specifier(asked or "*")
     is_full = python.version.count(".") > 1
     if specifier.contains(python.version) if is_full else fits_short_version(specifier, python.version):
-        return
+        return None
+    if lock.format.is_python_advice:
+        return f"{lock.path.name} asks for Python {asked}; {python.version} was chosen"
     asking, machine = lock.asks_for_python, request.machine
     own = system.machine_python(machine)
     said = own and unsupported_python_message(own.version, specifier, asking=asking.name, is_colab=machine.is_colab)
@@ -101,7 +106,8 @@ class Environment:
         """Make or mend it, whole or not at all."""
         project, earlier = self.request.project, self.request.receipt
         by_hand = venv.by_hand(project, earlier)
-        require_python(self.request, self.python)
+        warning = require_python(self.request, self.python)
+        self.notes.extend([warning] if warning else [])
         _files.recover(project / venv.NAME)
         files = [project / name for name in self.request.lock.format.project_files]
         with _files.restoring(*files) as know_files:

@@ -66,17 +66,30 @@ def create(
     ).checked()
     _check_keep(keep)
     machine, place = _named(name, base)
-    return _create(place, asked, machine=machine, keep=keep)
+    return make(place, asked, machine=machine, keep=keep)
 
 
-def _create(place: NamedEnvironment, asked: Recipe, *, machine: Machine, keep: int | None = None) -> StepResult:
-    from colab_env.named_env import building, builds, kernels
+def make(
+    place: NamedEnvironment,
+    asked: Recipe,
+    *,
+    machine: Machine,
+    keep: int | None = None,
+    locked: Path | None = None,
+    added: tuple[str, ...] = (),
+    verb: str = "create",
+) -> StepResult:
+    """Make an environment of a recipe as `create` does; `locked` is a directory whose lock says what is installed.
+
+    `added` is what somebody has added to it with pip, as requirements.
+    """
+    from colab_env.named_env import building, builds
 
     def fault() -> str | None:
-        return _to_do(place, asked) or kernels.health_check(place, machine=machine)
+        return to_do(place, asked, machine=machine)
 
     def check() -> str | None:
-        return fault() or _keep_to_do(place, keep)
+        return to_do(place, asked, machine=machine, keep=keep)
 
     notes: list[str] = []
 
@@ -89,9 +102,9 @@ def _create(place: NamedEnvironment, asked: Recipe, *, machine: Machine, keep: i
             builds.settle(place)
         else:
             notes.extend(_lost(place))
-            building.build(place, asked, machine=machine, keep=keep)
+            building.build(place, asked, machine=machine, keep=keep, locked=locked, added=added)
 
-    return _step("create", place, machine=machine, check=check, build=build, notes=notes)
+    return _step(verb, place, machine=machine, check=check, build=build, notes=notes)
 
 
 def _lost(place: NamedEnvironment) -> Iterator[str]:
@@ -163,7 +176,7 @@ def run_script(script: str | Path, *arguments: str, keep_pythonpath: bool = Fals
     name = scripts.environment_name(asked)
     _, place = _named(name, base)
     if not place.is_there() or place.health_check():
-        _create(place, asked, machine=machine)
+        make(place, asked, machine=machine)
     if asked.script is None:
         scripts.remember(path, name, stamp=stamp, base=place.base)
     run(name, "python", str(script), *arguments, keep_pythonpath=keep_pythonpath, base=base)
@@ -196,17 +209,44 @@ def script(
     return line
 
 
-def unit(name: str, program: str, *arguments: str, user: str | None = None, base: Base = None) -> str:
+def unit(
+    name: str, program: str, *arguments: str, user: str | None = None, is_timed: bool = False, base: Base = None
+) -> str:
     """Return a hardened systemd service file that runs a program of the environment, as `user` or as nobody else.
 
-    Raises NoSuchProgramError with near matches.
+    One that `is_timed` is for a timer: it does not start with the machine, and ends. Raises NoSuchProgramError with near
+    matches.
     """
     from colab_env.named_env import units
 
     place = _find(name, base)
     place.program(program)
-    command = scripts.command()
-    return units.unit_text(name=name, program=program, arguments=arguments, path=place.path, command=command, user=user)
+    command, path = scripts.command(), place.path
+    return units.unit_text(
+        name=name, program=program, arguments=arguments, path=path, command=command, user=user, is_timed=is_timed
+    )
+
+
+def write_unit(
+    directory: str | Path,
+    name: str,
+    program: str,
+    *arguments: str,
+    user: str | None = None,
+    on_calendar: str | None = None,
+    base: Base = None,
+) -> list[Path]:
+    """Write the service file into a directory, and with `on_calendar`, such as "daily", its timer; return their paths."""
+    from colab_env.named_env import units
+
+    is_timed, where = on_calendar is not None, _files.named_path(directory).absolute()
+    texts = {"service": unit(name, program, *arguments, user=user, is_timed=is_timed, base=base)}
+    if on_calendar is not None:
+        texts["timer"] = units.timer_text(name=name, program=program, arguments=arguments, calendar=on_calendar)
+    stem = units.unit_name(name, program, arguments)
+    for suffix, text in texts.items():
+        _files.write_text(where / f"{stem}.{suffix}", text)
+    return [where / f"{stem}.{suffix}" for suffix in texts]
 
 
 def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base = None) -> list[StepResult]:
@@ -336,12 +376,7 @@ def _upgrade(
 ) -> StepResult:
     from colab_env.named_env import building
 
-    recorded = _receipt(place).recipe
-    copy = place.directory / building.REQUIREMENTS
-    is_gone = recorded.requirements is not None and not recorded.requirements.exists()
-    kept = copy if is_gone and copy.is_file() else None
-    recipe = replace(recorded, python=python or recorded.python).checked(kept=kept)
-    notes = [f"{short(recorded.requirements)} is gone: what it said is taken"] if kept and recorded.requirements else []
+    recipe, kept, locked, notes = _wanted(place, python=python)
 
     def decide(changes: list[VersionChange]) -> bool:
         is_taken = then(changes)
@@ -353,11 +388,62 @@ def _upgrade(
         return is_taken
 
     def build() -> None:
-        receipt = _receipt(place)
+        receipt = receipt_of(place)
         added = dict.fromkeys((*receipt.added, *inventory.added(place.directory, receipt)))
-        building.build(place, recipe, machine=machine, keep=keep, added=tuple(added), copy=kept, then=decide)
+        building.build(
+            place, recipe, machine=machine, keep=keep, added=tuple(added), copy=kept, locked=locked, then=decide
+        )
 
     return _step("upgrade", place, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
+
+
+def extend(place: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine) -> StepResult:
+    """Make the next build with more packages; what the lock of the current one says stays where they allow it."""
+    from colab_env.named_env import building, locking
+
+    receipt, directory = receipt_of(place), place.directory
+    recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+    names = {locking.name_of(each) for each in Recipe(packages=packages).checked().packages}
+    if recipe.project or recipe.requirements or recipe.script or (recipe.export and not recipe.packages):
+        added |= dict.fromkeys(packages)
+    else:
+        others = (each for each in recipe.packages if locking.name_of(each) not in names)
+        recipe = replace(recipe, packages=(*others, *packages), export=None)
+    locked = directory if (directory / locking.FILE).is_file() else None
+    notes: list[str] = []
+
+    def decide(changes: list[VersionChange]) -> bool:
+        notes.extend(repr(each).strip() for each in changes)
+        return True
+
+    def build() -> None:
+        building.build(place, recipe, machine=machine, added=tuple(added), more=packages, locked=locked, then=decide)
+
+    asked = f"{', '.join(packages)} asked for"
+    return _step("add", place, machine=machine, check=lambda: asked, build=build, notes=notes)
+
+
+def _wanted(place: NamedEnvironment, *, python: str | None) -> tuple[Recipe, Path | None, Path | None, list[str]]:
+    """Return what an upgrade is made from: the recipe, or what the build has kept where the recipe's files are gone.
+
+    That is a copy of a requirements file, or the directory with the build's own lock. The notes say so.
+    """
+    from colab_env.named_env import building, locking
+
+    receipt = receipt_of(place)
+    directory, recipe = place.directory, replace(receipt.recipe, python=python or receipt.recipe.python)
+    copy, has_lock = directory / building.REQUIREMENTS, (directory / locking.FILE).is_file()
+    if recipe.export is not None and not recipe.packages:
+        return recipe, None, directory, ["it was imported, and its lock stays: `env import` brings another one"]
+    gone, recipe = recipe.gone(), replace(recipe, export=None)
+    if gone is None:
+        return recipe.checked(), None, None, []
+    if copy.is_file() and replace(recipe, requirements=None).gone() is None:
+        return recipe.checked(kept=copy), copy, None, [f"{short(gone)} is gone: what it said is taken"]
+    if not has_lock:
+        return recipe.checked(), None, None, []  # which says what is gone
+    recipe = replace(recipe, python=recipe.python or receipt.python.short_version)
+    return recipe, None, directory, [f"{short(gone)} is gone: the lock of the current build is taken"]
 
 
 def check(*names: str, deep: bool = False, repair: bool = False, base: Base = None) -> list[CheckedEnvironment]:
@@ -452,6 +538,8 @@ _TITLES = {
     "create": "Making",
     "adopt": "Adopting",
     "rename": "Renaming",
+    "import": "Importing",
+    "add": "Adding to",
     "upgrade": "Upgrading",
     "rollback": "Rolling back",
 }
@@ -469,7 +557,7 @@ def _step(
     from colab_env.named_env import moving
 
     def describe() -> Artifact:
-        receipt = _receipt(place)
+        receipt = receipt_of(place)
         what = f"Environment {place.name!r} with Python {receipt.python.version}"
         return Artifact(what=f"{what} and {inventory.pluralize(len(receipt.packages))}", where=place.path)
 
@@ -494,13 +582,16 @@ def _step(
         return step.run()
 
 
-def _to_do(place: NamedEnvironment, asked: Recipe) -> str | None:
+def to_do(place: NamedEnvironment, asked: Recipe, *, machine: Machine, keep: int | None = None) -> str | None:
+    """Return why `make` would do something, or None. Starts nothing."""
+    from colab_env.named_env import kernels
+
     receipt = place.receipt
     if receipt is None:
         return place.health_check() if place.is_unfinished() or place.is_ours() else "there is none of that name"
     if receipt.inputs != asked.digest():
         return "it was made of something else"
-    return place.health_check()
+    return place.health_check() or kernels.health_check(place, machine=machine) or _keep_to_do(place, keep)
 
 
 def _check_keep(keep: int | None) -> None:
@@ -516,7 +607,8 @@ def _keep_to_do(place: NamedEnvironment, keep: int | None) -> str | None:
     return f"{keep} earlier {'build is' if keep == 1 else 'builds are'} to stay"
 
 
-def _receipt(place: NamedEnvironment) -> Receipt:
+def receipt_of(place: NamedEnvironment) -> Receipt:
+    """Return what was written when it was made. Raises BrokenEnvironmentError."""
     receipt = place.receipt
     if receipt is None:
         msg = f"the environment {place.name!r} in {short(place.path)} cannot be used: {place.health_check()}"

@@ -38,6 +38,9 @@ ColabEnvError                     1  anything below
 ├── ScriptError                  36  a script whose first lines cannot be read or written
 ├── CacheError                   40  a cache directory that cannot be read or written
 ├── SnapshotError                41  a snapshot that is damaged, or that was not made for this place
+├── BaseImageError               50  a base image that is damaged, or that the project does not fit into
+├── RegistryLoginError           51  a registry of images that wants a login, or refuses the one that it got
+├── NoWheelError                 52  locked packages that would have to be built for an image
 └── NoSuchProgramError          127  a program that is not in the environment, as shells have it
 """
 
@@ -225,6 +228,18 @@ class CacheError(ColabEnvError):
 
 class SnapshotError(ColabEnvError):
     exit_code = 41
+
+
+class BaseImageError(ColabEnvError):
+    exit_code = 50
+
+
+class RegistryLoginError(ColabEnvError):
+    exit_code = 51
+
+
+class NoWheelError(ColabEnvError):
+    exit_code = 52
 
 
 class NoSuchProgramError(ColabEnvError):

@@ -104,12 +104,52 @@ _ce_remember() { # FILE: set _ce_name to the environment of its block, where Pyt
     done
     _ce_note=${_ce_bases%%:*}/.scripts/$_ce_note$_ce_rest
     [ -f "$_ce_note" ] && [ -O "$_ce_note" ] && ! [ -e "$_ce_file.lock" ] || return 1
-    { read -r _ce_name && read -r _ce_said; } <"$_ce_note" || return 1
+    _ce_is_same 2>/dev/null 3<"$_ce_note" 4<"$_ce_file" # the caller's own 3 and 4 are back then
+}
+
+_ce_is_same() { # the note is open as 3, the script as 4
+    read -r _ce_name <&3 && read -r _ce_said <&3 || return 1
+    case $_ce_said in
+    '= '*) # so many lines of the script, which is older
+        [ "$_ce_note" -nt "$_ce_file" ] || return 1
+        _ce_left=${_ce_said#= }
+        while [ "$_ce_left" -gt 0 ]; do
+            IFS= read -r _ce_said <&3 && IFS= read -r _ce_line <&4 && [ "$_ce_said" = "$_ce_line" ] || return 1
+            _ce_left=$((_ce_left - 1))
+        done
+        return
+        ;;
+    esac
     [ "$_ce_said" = "$(TZ=UTC0 stat -L -c '%d %i %s %z' -- "$_ce_file" 2>/dev/null)" ]
+}
+
+_ce_complete() { # BASE environments, or BASE programs NAME: print what a shell may complete; BASE may be empty
+    _ce_bases=$1
+    case ${3-} in */* | .*) return ;; esac
+    [ -n "$_ce_bases" ] || _ce_where || return 0
+    while [ -n "$_ce_bases" ]; do
+        _ce_env=${_ce_bases%%:*}
+        if [ "$2" = environments ]; then
+            for _ce_file in "$_ce_env"/*/colab-env.json; do
+                _ce_file=${_ce_file%/*}
+                [ "$_ce_file" = "$_ce_env/*" ] || printf '%s\n' "${_ce_file##*/}"
+            done
+        elif [ -f "$_ce_env/${3-}/colab-env.json" ]; then
+            for _ce_file in "$_ce_env/${3-}/bin"/*; do
+                if [ -f "$_ce_file" ] && [ -x "$_ce_file" ]; then printf '%s\n' "${_ce_file##*/}"; fi
+            done
+            return
+        fi
+        case $_ce_bases in *:*) _ce_bases=${_ce_bases#*:} ;; *) _ce_bases= ;; esac
+    done
 }
 
 case ${1-} in
 run | which) _ce_verb=$1 ;;
+--complete)
+    _ce_complete "${2-}" "${3-}" "${4-}"
+    exit
+    ;;
 *) _ce_python "$@" ;;
 esac
 shift

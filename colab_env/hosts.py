@@ -39,7 +39,7 @@ class Host:
         """Say whether a process with these variables and this home directory runs on this host."""
         if self.home is not None and str(home) == self.home:
             return True
-        return any(_is_set(each, environ) for each in self.variables)
+        return any(_is_set(variable, environ) for variable in self.variables)
 
 
 HOSTS = (

@@ -51,7 +51,7 @@ class Index:
 
     def uv_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return what uv has to be told: it reads its own settings, but not pip's."""
-        told = {
+        variables = {
             "UV_DEFAULT_INDEX": self.url,
             "SSL_CERT_FILE": self.certificates,
             "UV_EXTRA_INDEX_URL": " ".join(self.extra),
@@ -60,12 +60,12 @@ class Index:
             "UV_FIND_LINKS": ",".join(self.links),
             "UV_INSECURE_HOST": " ".join(self.trusted),
         }
-        return {name: value for name, value in told.items() if value and name not in environ}
+        return {name: value for name, value in variables.items() if value and name not in environ}
 
     def poetry_environ(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return what Poetry has to be told: the plugin poetry-plugin-pypi-mirror reads the address."""
-        told = {"POETRY_PYPI_MIRROR_URL": self.url, "REQUESTS_CA_BUNDLE": self.certificates}
-        return {name: value for name, value in told.items() if value and name not in environ}
+        variables = {"POETRY_PYPI_MIRROR_URL": self.url, "REQUESTS_CA_BUNDLE": self.certificates}
+        return {name: value for name, value in variables.items() if value and name not in environ}
 
 
 def settings(machine: Machine, *, pyproject: Pyproject | None = None) -> Index:
@@ -94,20 +94,20 @@ def not_an_index(environ: Mapping[str, str], lines: Iterable[str]) -> NetworkErr
     title = _download.sign_in_page(f"{url.rstrip('/')}/pip/") if url else None
     if title is None:
         return None
-    shown = _report.clean(url or "", _report.hidden(environ))
-    msg = f"the package index {shown} shows a web page, “{title}”, where packages should be"
+    address = _report.clean(url or "", _report.hidden(environ))
+    msg = f"the package index {address} shows a web page, “{title}”, where packages should be"
     hint = "sign in to this network in a browser, or check the index's address in the settings of pip or uv"
     return NetworkError(msg, hint=hint)
 
 
 def is_default(url: str) -> bool:
     """Say whether an address is that of the index that pip uses without settings, by its name of today or of before 2018."""
-    known = urlsplit(default_url() or "").hostname
+    default_host = urlsplit(default_url() or "").hostname
     try:
         host = (urlsplit(url).hostname or "").removeprefix("www.")
     except ValueError:  # no address
         return False
-    return known is not None and host in (known, known.replace("pypi.", "pypi.python."))
+    return default_host is not None and host in (default_host, default_host.replace("pypi.", "pypi.python."))
 
 
 def default_url() -> str | None:
@@ -121,7 +121,7 @@ def default_url() -> str | None:
 
 def _pip(machine: Machine) -> dict[str, str]:
     # pip's documented order, later ones win: global, user (old and new place), PIP_CONFIG_FILE, environment.
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for path in _pip_files(machine):
         parser = configparser.RawConfigParser()
         try:
@@ -130,11 +130,11 @@ def _pip(machine: Machine) -> dict[str, str]:
             continue
         for section in ("global", "install"):
             if parser.has_section(section):
-                found.update({key.replace("_", "-"): value for key, value in parser.items(section)})
+                options.update({key.replace("_", "-"): value for key, value in parser.items(section)})
     for key in ("index-url", "cert", *_LISTS.values()):
         if value := machine.environ.get(f"PIP_{key.upper().replace('-', '_')}"):
-            found[key] = value
-    return found
+            options[key] = value
+    return options
 
 
 def _pip_files(machine: Machine) -> Iterator[Path]:
@@ -153,17 +153,17 @@ def tool_settings(machine: Machine) -> str:
     """Return the user's own settings of uv, but for what is meant for projects: cut-offs, constraints and overrides."""
     import tomlkit
 
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for path in reversed(_uv_files(machine)):
-        found |= _uv_settings(path)
-    kept = {key: value for key, value in found.items() if key not in _OF_PROJECTS}
-    if isinstance(kept.get("pip"), dict):
-        kept["pip"] = {key: value for key, value in kept["pip"].items() if key not in _OF_PROJECTS}
-    return tomlkit.dumps(kept)
+        merged |= _uv_settings(path)
+    own = {key: value for key, value in merged.items() if key not in _OF_PROJECTS}
+    if isinstance(own.get("pip"), dict):
+        own["pip"] = {key: value for key, value in own["pip"].items() if key not in _OF_PROJECTS}
+    return tomlkit.dumps(own)
 
 
-def _from_uv_files(machine: Machine, found_in: Callable[[Mapping[str, Any]], str | None]) -> str | None:
-    return next((found for path in _uv_files(machine) if (found := found_in(_uv_settings(path)))), None)
+def _from_uv_files(machine: Machine, choose: Callable[[Mapping[str, Any]], str | None]) -> str | None:
+    return next((value for path in _uv_files(machine) if (value := choose(_uv_settings(path)))), None)
 
 
 def _uv_files(machine: Machine) -> list[Path]:
@@ -182,15 +182,15 @@ def _uv_settings(path: Path) -> Mapping[str, Any]:
 
 def _default_index(document: Mapping[str, Any]) -> str | None:
     indexes = document.get("index")
-    tables = [each for each in indexes if isinstance(each, dict)] if isinstance(indexes, list) else []
-    listed = [each.get("url") for each in tables if each.get("default") is True]
+    tables = [table for table in indexes if isinstance(table, dict)] if isinstance(indexes, list) else []
+    listed = [table.get("url") for table in tables if table.get("default") is True]
     return next((url for url in [*listed, document.get("index-url")] if url and isinstance(url, str)), None)
 
 
 def _strategy(document: Mapping[str, Any]) -> str | None:
     of_pip = document.get("pip")
     listed = [of_pip.get("index-strategy") if isinstance(of_pip, dict) else None, document.get("index-strategy")]
-    return next((each for each in listed if isinstance(each, str)), None)
+    return next((value for value in listed if isinstance(value, str)), None)
 
 
 def _strategy_of_project(pyproject: Pyproject) -> str | None:

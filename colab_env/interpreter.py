@@ -67,21 +67,21 @@ def parse_specifier(text: str) -> SpecifierSet:
     from packaging.specifiers import SpecifierSet
 
     try:
-        found = [SpecifierSet(",".join(_spelled(each))) for each in _alternatives(text)]
+        specifiers = [SpecifierSet(",".join(_pep440_parts(alternative))) for alternative in _alternatives(text)]
     except ValueError as error:
         msg = f"{text!r} is not a Python version"
         raise UsageError(msg, hint="write a version such as 3.12 or a range such as '>=3.11,<3.13'") from error
-    return found[0] if len(found) == 1 else SpecifierSet(_joined(found))
+    return specifiers[0] if len(specifiers) == 1 else SpecifierSet(_joined(specifiers))
 
 
 def _alternatives(text: str) -> list[str]:
-    found = [each.strip() for each in _OR.split(text[: _LONGEST + 1])]
-    if len(text) > _LONGEST or len(found) > _MOST:
+    alternatives = [alternative.strip() for alternative in _OR.split(text[: _LONGEST + 1])]
+    if len(text) > _LONGEST or len(alternatives) > _MOST:
         raise ValueError(text)
-    return found
+    return alternatives
 
 
-def _spelled(text: str) -> Iterator[str]:
+def _pep440_parts(text: str) -> Iterator[str]:
     """Give the parts of a specifier as PEP 440 has them. Poetry takes a space for the comma between two."""
     for part in _AND.split(text):
         if _PLAIN_VERSION.fullmatch(part):
@@ -121,8 +121,8 @@ def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking:
     if specifier.contains(version):
         return None
     minor = int(version.split(".")[1])
-    older = (each for each in range(minor, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{each}"))
-    newer = (each for each in range(minor, _NEWEST) if fits_short_version(specifier, f"3.{each}"))
+    older = (other for other in range(minor, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{other}"))
+    newer = (other for other in range(minor, _NEWEST) if fits_short_version(specifier, f"3.{other}"))
     nearest = next(older, None) or next(newer, None)
     own = f"3.{minor}" if nearest != minor else version
     has = f"Colab has moved to {own}" if is_colab else f"This machine's Python is {own}"
@@ -132,7 +132,7 @@ def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking:
 
 def _joined(alternatives: list[SpecifierSet]) -> str:
     # PEP 440 has no "or": the range from the lowest to the highest 3.X that fits, less those between that do not.
-    fits = [any(fits_short_version(each, f"3.{minor}") for each in alternatives) for minor in range(_NEWEST)]
+    fits = [any(fits_short_version(specifier, f"3.{minor}") for specifier in alternatives) for minor in range(_NEWEST)]
     if True not in fits:
         return "<0"
     low, high = fits.index(True), _NEWEST - fits[::-1].index(True)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPython:
-    """A Python, and whether it `is_there` already; one that is not has the version that is known beforehand."""
+    """A Python, and whether it `is_installed` already; one that is not has the version that is known beforehand."""
 
     python: Interpreter
-    is_there: bool
+    is_installed: bool
 
 
 class InterpreterSource:
@@ -96,11 +96,10 @@ class InterpreterSource:
 @functools.cache
 def all_sources() -> tuple[InterpreterSource, ...]:
     """Return every source; those with a directory of our own come first, since a path says more than a name."""
-    modules = (
-        import_module(f"{interpreters.__name__}.{each.name}") for each in pkgutil.iter_modules(interpreters.__path__)
-    )
-    found = (each for module in modules for each in _defined_in(vars(module)))
-    return tuple(sorted(found, key=lambda each: each.home is None))
+    names = (module.name for module in pkgutil.iter_modules(interpreters.__path__))
+    modules = (import_module(f"{interpreters.__name__}.{name}") for name in names)
+    sources = (source for module in modules for source in _defined_in(vars(module)))
+    return tuple(sorted(sources, key=lambda source: source.home is None))
 
 
 def _defined_in(names: dict[str, object]) -> Iterator[InterpreterSource]:
@@ -123,7 +122,7 @@ def named(
     "auto" is where the Python of the project's environment is from, unless another one is asked for or `defaults` count;
     else what the service usually has.
     """
-    names = [name for each in all_sources() for name in each.names]
+    names = [name for source in all_sources() for name in source.names]
     if interpreter not in ("auto", *names):
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")
@@ -131,20 +130,22 @@ def named(
         return interpreter, prefix
     receipt = None if python or defaults else venv.read_receipt(project_directory(project))
     source = source_of(receipt.python, machine) if receipt else None
+    # A Python that a file of the project brings has no source by name: that file brings it again.
     if receipt is None or source is None or source.home is not None or receipt.python.source not in names:
         return machine.host.interpreter, prefix
+    # The prefix of then, unless another one is asked for.
     is_usual = source.is_in_prefix and str(prefix) == PREFIX
     return receipt.python.source, receipt.python.path.parents[1] if is_usual else prefix
 
 
 def source_for(request: Request) -> InterpreterSource:
     """Return the source that brings the interpreter for a request."""
-    return next(each for each in all_sources() if each.serves(request))
+    return next(source for source in all_sources() if source.serves(request))
 
 
 def source_of(python: Interpreter, machine: Machine) -> InterpreterSource:
     """Return the source that an interpreter is of; one without knowledge of its own where none says so."""
-    return next((each for each in all_sources() if each.owns(python, machine)), InterpreterSource())
+    return next((source for source in all_sources() if source.owns(python, machine)), InterpreterSource())
 
 
 def remember(machine: Machine, python: Interpreter, **paths: Path) -> None:

@@ -35,7 +35,7 @@ class _Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class _Target:
     """One object in the text, at its opening brace, `depth` braces inside the outermost."""
 
     text: str
@@ -58,22 +58,22 @@ def with_value(text: str, *, keys: tuple[str, ...], value: Any) -> str:
     key, *missing = keys[depth:]
     for inner in reversed(missing):
         value = {inner: value}
-    place = _Place(text=text, opening=opening, depth=depth, members=_members(text, opening))
-    same = [member for member in place.members if member.key == key]
+    target = _Target(text=text, opening=opening, depth=depth, members=_members(text, opening))
+    same = [member for member in target.members if member.key == key]
     if same:
-        return text[: same[-1].start] + _written(value, style, place.margin(style)) + text[same[-1].end :]
-    return _with_member(place, style, key=key, value=value)
+        return text[: same[-1].start] + _written(value, style, target.margin(style)) + text[same[-1].end :]
+    return _with_member(target, style, key=key, value=value)
 
 
-def _with_member(place: _Place, style: _Style, *, key: str, value: Any) -> str:
-    text, margin = place.text, place.margin(style)
+def _with_member(target: _Target, style: _Style, *, key: str, value: Any) -> str:
+    text, margin = target.text, target.margin(style)
     member = json.dumps(key) + style.colon + _written(value, style, margin)
-    if place.members:
+    if target.members:
         # In front: a member added at the end would put a comma on somebody else's line.
-        start = place.members[0].key_start
+        start = target.members[0].key_start
         return text[:start] + member + (f",{margin}" if margin else style.comma) + text[start:]
-    end = style.newline + style.indent * place.depth if margin else ""
-    return text[: place.opening + 1] + margin + member + end + text[_after_space(text, place.opening + 1) :]
+    end = style.newline + style.indent * target.depth if margin else ""
+    return text[: target.opening + 1] + margin + member + end + text[_after_space(text, target.opening + 1) :]
 
 
 def _written(value: Any, style: _Style, margin: str) -> str:
@@ -110,16 +110,16 @@ def _innermost(text: str, keys: tuple[str, ...]) -> tuple[int, int]:
 
 def _members(text: str, opening: int) -> list[_Member]:
     decode = json.JSONDecoder().raw_decode
-    found = []
+    members = []
     at = _after_space(text, opening + 1)
     while text[at] != "}":
         key, key_end = decode(text, at)
         start = _after_space(text, _after_space(text, key_end) + 1)
         _, end = decode(text, start)
-        found.append(_Member(key=key, key_start=at, key_end=key_end, start=start, end=end))
+        members.append(_Member(key=key, key_start=at, key_end=key_end, start=start, end=end))
         at = _after_space(text, end)
         at = _after_space(text, at + 1) if text[at] == "," else at
-    return found
+    return members
 
 
 def _after_space(text: str, at: int) -> int:

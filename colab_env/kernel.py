@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _NEEDS = "needs "  # how `_features.py` begins the reason where the project lacks packages
+# The best first: the first that passes its checks is registered.
 TIERS = (kernelspec.FULL, kernelspec.WITH_COLAB, kernelspec.PLAIN)
 
 
@@ -98,7 +99,7 @@ class ProjectKernel:
             python=self.python,
             project=self.project,
             launcher=colab_layer.launcher(self.layer),
-            shown=kernelspec.display_name(self.python, self.project),
+            display_name=kernelspec.display_name(self.python, self.project),
             commands=[self.machine.bin, *programs],
             fingerprint={"layer": str(self.layer), "python": self.python.version},
         )
@@ -116,9 +117,9 @@ def try_registered(machine: Machine, name: str) -> preflight.Outcome:
     """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
     spec = kernelspec.read(machine, name)
     if spec is None:
-        known = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
+        names = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
         msg = f"colab-env has registered no kernel {name!r}"
-        raise MissingStepError(msg, hint=f"registered kernels: {known}")
+        raise MissingStepError(msg, hint=f"registered kernels: {names}")
     return _try(machine, spec, _tier(spec))
 
 

@@ -52,16 +52,17 @@ class Proof:
 
     def __repr__(self) -> str:
         """Return Markdown, to paste into an issue."""
-        kernels = [each for each in (_STOCK, _OWN) if any(one.kernel == each for one in self.tried)]
+        kernels = [kernel for kernel in (_STOCK, _OWN) if any(trial.kernel == kernel for trial in self.tried)]
         rows = {
-            one.feature: {two.kernel: two for two in self.tried if two.feature == one.feature} for one in self.tried
+            trial.feature: {other.kernel: other for other in self.tried if other.feature == trial.feature}
+            for trial in self.tried
         }
         lines = ["### Live proof", ""]
         lines += [f"- {kernel}: {text}" for kernel, text in (self.versions or {}).items()]
         lines += ["", f"| feature | {' | '.join(kernels)} |", f"|---|{'---|' * len(kernels)}"]
-        for feature, found in rows.items():
-            lines.append(f"| {feature} | {' | '.join(_cell(found.get(kernel)) for kernel in kernels)} |")
-        good = [sum(one.problem is None for one in self.tried if one.kernel == kernel) for kernel in kernels]
+        for feature, trials in rows.items():
+            lines.append(f"| {feature} | {' | '.join(_cell(trials.get(kernel)) for kernel in kernels)} |")
+        good = [sum(trial.problem is None for trial in self.tried if trial.kernel == kernel) for kernel in kernels]
         return "\n".join([*lines, f"| **together** | {' | '.join(f'{count} of {len(rows)}' for count in good)} |"])
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,39 +77,39 @@ def begin() -> None:
 
 def quick() -> Proof:
     """Try the features that a kernel's trial asks for, in the kernel of this cell."""
-    said = io.StringIO()
+    output = io.StringIO()
     began = time.monotonic()
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(output):
         names: dict[str, Any] = {"__name__": "features"}
         exec(compile(_QUICK.read_text(encoding="utf-8"), str(_QUICK), "exec"), names)  # noqa: S102  our own file
-    missing: dict[str, str] = json.loads(said.getvalue().splitlines()[-1])["missing"]
+    missing: dict[str, str] = json.loads(output.getvalue().splitlines()[-1])["missing"]
     seconds = (time.monotonic() - began) / len(names["FEATURES"])
-    return _kept([(feature, missing.get(feature), seconds) for feature, *_ in names["FEATURES"]])
+    return _saved([(feature, missing.get(feature), seconds) for feature, *_ in names["FEATURES"]])
 
 
 def page() -> Proof:
     """Try what only a page can answer, in the kernel of this cell: JavaScript, secrets, callbacks, downloads."""
-    return _kept([(feature, *_attempt(check)) for feature, check in _PAGE.items()])
+    return _saved([(feature, *_attempt(check)) for feature, check in _PAGE.items()])
 
 
 def person() -> Proof:
     """Try what a person has to answer: a line of input, an upload, and the consent to mount Drive."""
-    return _kept([(feature, *_attempt(check)) for feature, check in _PERSON.items()])
+    return _saved([(feature, *_attempt(check)) for feature, check in _PERSON.items()])
 
 
 def report() -> Proof:
     """Return the report, as Markdown when it is shown. Raises MissingStepError when nothing was tried."""
-    found = _state.read(_file(), Proof)
-    if found is None or not found.tried:
+    proof = _state.read(_file(), Proof)
+    if proof is None or not proof.tried:
         msg = "nothing has been tried yet"
         raise MissingStepError(msg, hint="run the cells of docs/live_proof.ipynb from the top")
-    return found
+    return proof
 
 
-def _kept(results: list[tuple[str, str | None, float]]) -> Proof:
+def _saved(results: list[tuple[str, str | None, float]]) -> Proof:
     before, kernel = _state.read(_file(), Proof) or Proof(), _kernel(Machine.detect())
     names = {feature for feature, *_ in results}
-    others = tuple(one for one in before.tried if one.kernel != kernel or one.feature not in names)
+    others = tuple(trial for trial in before.tried if trial.kernel != kernel or trial.feature not in names)
     tried = tuple(
         Tried(feature=feature, kernel=kernel, problem=problem and _report.clean(problem), seconds=seconds)
         for feature, problem, seconds in results
@@ -129,12 +130,12 @@ def _kernel(machine: Machine) -> str:
 
 
 def _versions() -> str:
-    found = [f"Python {platform.python_version()}"]
+    versions = [f"Python {platform.python_version()}"]
     for name in _VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions.append(f"{name} {importlib.metadata.version(name)}")
     release = os.environ.get("COLAB_RELEASE_TAG")
-    return ", ".join([*found, *([f"Colab {release}"] if release else [])])
+    return ", ".join([*versions, *([f"Colab {release}"] if release else [])])
 
 
 def _attempt(check: Callable[[], object]) -> tuple[str | None, float]:

@@ -74,7 +74,7 @@ def _machine_python(environ: Mapping[str, str]) -> Path:
         return Path(named)
     # Whoever starts it as python, as python3 or by another link means one and the same.
     own = (Path(sys.prefix) / "bin" / name for name in ("python3", "python"))
-    return next((each for each in own if _is_same(each, sys.executable)), Path(sys.executable))
+    return next((path for path in own if _is_same(path, sys.executable)), Path(sys.executable))
 
 
 def _is_same(one: Path, other: str) -> bool:
@@ -97,5 +97,5 @@ def _data_directory(environ: Mapping[str, str], home: Path) -> Path:
 def _find_colab_packages() -> Path | None:
     if not _COLAB_CONFIG.is_file():
         return None
-    found = sorted(Path("/usr/local/lib").glob("python3.*/dist-packages/google/colab/__init__.py"))
-    return found[-1].parents[2] if found else None
+    files = sorted(Path("/usr/local/lib").glob("python3.*/dist-packages/google/colab/__init__.py"))
+    return files[-1].parents[2] if files else None

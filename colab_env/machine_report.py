@@ -71,9 +71,9 @@ class Report:
         last = f"✗ {wrong} of {len(self.parts)} need a look, see above" if wrong else "✓ Nothing wrong was found"
         more = len(self.changed) - _SHOWN
         changes = [f"  {path}" for path in self.changed[:_SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
-        told = ["Changed by colab-env, and taken back by `colab-env undo`:", *changes] if changes else []
+        listing = ["Changed by colab-env, and taken back by `colab-env undo`:", *changes] if changes else []
         untried = [f"Kernels that were not tried: {', '.join(self.untried)}"] if self.untried else []
-        return "\n".join([*map(repr, self.parts), *untried, *told, last])
+        return "\n".join([*map(repr, self.parts), *untried, *listing, last])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -88,27 +88,27 @@ def doctor() -> Report:
     """
     machine = Machine.detect()
     with _report.activity("Starting the kernels"), ThreadPoolExecutor(2) as pool:
-        there = kernelspec.registered(machine)
-        tried = [pool.submit(copy_context().run, _kernel, each, machine) for each in there]
-        parts = [*_looked_at(machine), *(part for each in tried if (part := each.result()) is not None)]
-    untried = tuple(each.name for each, part in zip(there, tried, strict=True) if part.result() is None)
+        registered = kernelspec.registered(machine)
+        tried = [pool.submit(copy_context().run, _kernel, entry, machine) for entry in registered]
+        parts = [*_looked_at(machine), *(part for future in tried if (part := future.result()) is not None)]
+    untried = tuple(entry.name for entry, part in zip(registered, tried, strict=True) if part.result() is None)
     return Report(parts=tuple(parts), changed=tuple(map(short, undoing.changed_paths(machine))), untried=untried)
 
 
 def _looked_at(machine: Machine) -> Iterator[Part]:
     for look in (_package, _host, _pythons, _tools, _disk, _variables, _settings, _state, _startup, diagnose.notebooks):
-        yield from _told(look, machine)
+        yield from _guarded(look, machine)
 
 
-def _told(look: Callable[[Machine], Iterator[Part]], machine: Machine) -> Iterator[Part]:
-    """Give what a look finds; one that fails is a finding, too."""
+def _guarded(look: Callable[[Machine], Iterator[Part]], machine: Machine) -> Iterator[Part]:
+    """Yield the parts that a function reports; where it fails, that is reported too."""
     try:
         yield from list(look(machine))
     except Exception as error:  # noqa: BLE001  on an odd machine, what else can be said is wanted all the more
-        yield Part(name=look.__name__.strip("_").capitalize(), what="unknown", where=None, problem=_said(error))
+        yield Part(name=look.__name__.strip("_").capitalize(), what="unknown", where=None, problem=_message(error))
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return error.message if isinstance(error, ColabEnvError) else f"{type(error).__name__}: {error}"
 
 
@@ -146,43 +146,43 @@ def _pythons(machine: Machine) -> Iterator[Part]:
 
 
 def _tools(machine: Machine) -> Iterator[Part]:
-    found = uv.find(machine)
-    yield Part(name="uv", what="there" if found else "none; a set-up brings its own", where=found, problem=None)
+    program = uv.find(machine)
+    yield Part(name="uv", what="there" if program else "none; a set-up brings its own", where=program, problem=None)
     search = machine.environ.get("PATH")
     named = {name: shutil.which(name, path=search) for name in ("conda", "poetry", "jupyter", "git", "gcc")}
-    there = ", ".join(f"{name} {short(path)}" for name, path in named.items() if path)
+    commands = ", ".join(f"{name} {short(path)}" for name, path in named.items() if path)
     missing = ", ".join(name for name, path in named.items() if path is None)
-    yield Part(name="Commands", what=f"{there or 'none'}" + (f"; no {missing}" if missing else ""), where=None)
+    yield Part(name="Commands", what=f"{commands or 'none'}" + (f"; no {missing}" if missing else ""), where=None)
 
 
 def _disk(machine: Machine) -> Iterator[Part]:
-    for name, place in (("Disk", machine.data), ("Temporary", Path(tempfile.gettempdir()))):
-        there = next(each for each in (place, *place.parents) if each.is_dir())
-        free = shutil.disk_usage(there).free
+    for name, directory in (("Disk", machine.data), ("Temporary", Path(tempfile.gettempdir()))):
+        parent = next(path for path in (directory, *directory.parents) if path.is_dir())
+        free = shutil.disk_usage(parent).free
         little = f"only {_report.megabytes(free)} are free: `colab-env cache prune`, or delete downloads"
         closed = (
-            None if os.access(there, os.W_OK) else "it cannot be written: let COLAB_ENV_HOME name another directory"
+            None if os.access(parent, os.W_OK) else "it cannot be written: let COLAB_ENV_HOME name another directory"
         )
         yield Part(
             name=name,
             what=f"{_report.megabytes(free)} free",
-            where=place,
+            where=directory,
             problem=closed or (little if free < _LITTLE else None),
         )
 
 
 def _variables(machine: Machine) -> Iterator[Part]:
-    there = sorted(name for name, value in machine.environ.items() if value and name.startswith(_TELLING))
+    names = sorted(name for name, value in machine.environ.items() if value and name.startswith(_TELLING))
     harmful = [f"{name} is set: {why}" for name, why in _HARMFUL.items() if machine.environ.get(name)]
     yield Part(
-        name="Variables", what=", ".join(there) or "none that matter", where=None, problem="; ".join(harmful) or None
+        name="Variables", what=", ".join(names) or "none that matter", where=None, problem="; ".join(harmful) or None
     )
 
 
 def _settings(machine: Machine) -> Iterator[Part]:
-    found = index.settings(machine)
-    shown = _report.clean(found.url or "the usual one", _report.hidden(machine.environ))
-    yield Part(name="Index", what=shown, where=None, problem=None)
+    settings = index.settings(machine)
+    address = _report.clean(settings.url or "the usual one", _report.hidden(machine.environ))
+    yield Part(name="Index", what=address, where=None, problem=None)
 
 
 def _state(machine: Machine) -> Iterator[Part]:
@@ -190,8 +190,8 @@ def _state(machine: Machine) -> Iterator[Part]:
         yield Part(name="Notes", what="damaged", where=machine.data, problem=f"{fault}: the next set-up writes it anew")
     for journal in (machine.data / "saved").glob("*/transaction.json"):
         where = _overlay.Transaction.read(journal.parent)
-        told = "a change by conda was interrupted: run the same command again, or colab-env undo"
-        yield Part(name="conda", what="unfinished", where=where.prefix if where else journal, problem=told)
+        problem = "a change by conda was interrupted: run the same command again, or colab-env undo"
+        yield Part(name="conda", what="unfinished", where=where.prefix if where else journal, problem=problem)
     doomed = machine.data.with_name(f".{machine.data.name}.colab-env-doomed")
     if doomed.is_dir():
         yield Part(name="undo", what="unfinished", where=doomed, problem="it was interrupted: call undo again")
@@ -200,39 +200,41 @@ def _state(machine: Machine) -> Iterator[Part]:
 def _startup(machine: Machine) -> Iterator[Part]:
     """Say what runs in every Python or kernel and is not ours: with it, a kernel may behave unlike anybody else's."""
     directory = machine.home / ".ipython" / "profile_default" / "startup"
-    files = sorted(each.name for each in directory.glob("*.*py") if not each.name.startswith("colab-env-"))
+    files = sorted(path.name for path in directory.glob("*.*py") if not path.name.startswith("colab-env-"))
     if files:
         yield Part(name="Startup", what=f"IPython runs {', '.join(files)} in every kernel", where=directory)
-    places = [*site.getsitepackages(), site.getusersitepackages()]
-    for path in (Path(place) / f"{name}.py" for place in places for name in ("sitecustomize", "usercustomize")):
+    directories = [*site.getsitepackages(), site.getusersitepackages()]
+    for path in (
+        Path(directory) / f"{name}.py" for directory in directories for name in ("sitecustomize", "usercustomize")
+    ):
         if path.is_file() and b"colab_env" not in path.read_bytes():
             yield Part(name="Startup", what="every Python of the machine runs it", where=path)
 
 
-def _kernel(each: kernelspec.Kernel, machine: Machine) -> Part | None:
+def _kernel(entry: kernelspec.Kernel, machine: Machine) -> Part | None:
     """Start a kernel and say whether it answers; None where it is not one that can be asked."""
-    what = f"{each.name} “{each.display_name}”" + (f", {each.tier}" if each.tier else "")
+    what = f"{entry.name} “{entry.display_name}”" + (f", {entry.tier}" if entry.tier else "")
     try:
-        problem = _problem(each, machine)
+        problem = _problem(entry, machine)
     except Exception as error:  # noqa: BLE001  a kernelspec may say anything
-        problem = f"it could not be tried: {_said(error)}"
+        problem = f"it could not be tried: {_message(error)}"
     if problem == _NOT_TRIED:
         return None
-    return Part(name="Kernel", what=what, where=each.directory, problem=problem and _masked(problem, each.directory))
+    return Part(name="Kernel", what=what, where=entry.directory, problem=problem and _masked(problem, entry.directory))
 
 
-def _problem(each: kernelspec.Kernel, machine: Machine) -> str | None:
-    needed = each.argv if each.ours else each.argv[:1]  # other words may name files that the kernel will write
+def _problem(entry: kernelspec.Kernel, machine: Machine) -> str | None:
+    needed = entry.argv if entry.ours else entry.argv[:1]  # other words may name files that the kernel will write
     gone = next((word for word in needed if word.startswith("/") and not Path(word).exists()), None)
     if gone is not None:
-        remedy = f"colab-env kernel remove {each.name}" if each.ours else f"jupyter kernelspec remove {each.name}"
+        remedy = f"colab-env kernel remove {entry.name}" if entry.ours else f"jupyter kernelspec remove {entry.name}"
         return f"{short(gone)} is gone: {remedy}"
-    if each.problem:
-        return each.problem
-    if each.ours:
-        outcome = kernel.try_registered(machine, each.name)
-    elif "ipykernel" in " ".join(each.argv) and importlib.util.find_spec("jupyter_client"):
-        outcome = _try_others(each, machine)
+    if entry.problem:
+        return entry.problem
+    if entry.ours:
+        outcome = kernel.try_registered(machine, entry.name)
+    elif "ipykernel" in " ".join(entry.argv) and importlib.util.find_spec("jupyter_client"):
+        outcome = _try_others(entry, machine)
     else:
         return _NOT_TRIED
     return outcome.failure and " | ".join([outcome.failure, *outcome.log[-2:]])
@@ -244,18 +246,18 @@ def _masked(text: str, directory: Path) -> str:
         values = json.loads((directory / "kernel.json").read_text(encoding="utf-8"))["env"].values()
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         values = ()
-    for value in sorted((each for each in values if isinstance(each, str)), key=len, reverse=True):
+    for value in sorted((item for item in values if isinstance(item, str)), key=len, reverse=True):
         if len(value) >= _LONG and not value.startswith("/"):
             text = text.replace(value, "***")
-    return _SECRET.sub(lambda found: f"{found[1] or ''}***", text)
+    return _SECRET.sub(lambda match: f"{match[1] or ''}***", text)
 
 
-def _try_others(each: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
+def _try_others(entry: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
     """Start a kernel that somebody else registered, as its kernelspec says."""
     spec = {
-        "argv": [*each.argv],
+        "argv": [*entry.argv],
         "env": {},
-        **json.loads((each.directory / "kernel.json").read_text(encoding="utf-8")),
+        **json.loads((entry.directory / "kernel.json").read_text(encoding="utf-8")),
         "metadata": {"colab_env": {"project": str(machine.home)}},
     }
     return preflight.try_kernel(
@@ -264,5 +266,5 @@ def _try_others(each: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
         checks=("kernel_info", "execute", "shutdown"),
         structured=False,
         machine=machine,
-        site=each.directory,
+        site=entry.directory,
     )

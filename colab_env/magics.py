@@ -30,7 +30,7 @@ class ColabEnvMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self._kernels: dict[str, BackgroundKernel] = {}
-        atexit.register(self.close)
+        atexit.register(self.close)  # they would outlive the notebook's own kernel
         if hasattr(shell, "kernel"):
             _serve(shell.kernel, self._kernels)
 
@@ -98,7 +98,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
     opened = kernel.shell_handlers["comm_open"]
 
     def comm_open(stream: Any, identity: Any, message: Any) -> Any:
-        alive = [each for each in others.values() if each.is_alive]
+        alive = [kernel for kernel in others.values() if kernel.is_alive]
         if message["content"]["target_name"] in kernel.comm_manager.targets or not alive:
             return opened(stream, identity, message)
         return alive[-1].adopt(message)
@@ -106,7 +106,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
     def aside(kind: str) -> Any:
         own = kernel.shell_handlers[kind]
 
-        def asked(stream: Any, identity: Any, message: Any) -> Any:
+        def answer(stream: Any, identity: Any, message: Any) -> Any:
             content = message["content"]
             first, _, cell = content["code"].partition("\n")
             at = content["cursor_pos"] - len(first) - 1
@@ -118,7 +118,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
             kernel.session.send(stream, kind.replace("request", "reply"), reply | moved, message, identity)
             return None
 
-        return asked
+        return answer
 
     kernel.shell_handlers["comm_open"] = comm_open
     for kind in ("complete_request", "inspect_request"):
@@ -152,7 +152,7 @@ class _Callbacks(dict[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         if name in self:
             return self[name]
-        other = next((each for each in self._others.values() if each.has_callback(name)), None)
+        other = next((kernel for kernel in self._others.values() if kernel.has_callback(name)), None)
         return default if other is None else functools.partial(other.call, name)
 
 
@@ -163,7 +163,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _options(words: list[str]) -> argparse.Namespace:
-    parser = _Parser(add_help=False)
+    parser = _Parser(add_help=False)  # help prints and exits: here, in a kernel
     parser.add_argument("name", nargs="?")
     for option in ("--push", "--pull"):
         parser.add_argument(option, type=_names, default=[])

@@ -172,9 +172,10 @@ def _address(package: LockedPackage, machine: Machine) -> str:
     return str(urljoin(page_url, named[1]))
 
 
-def explain(text: str | None = None, *, log: str | Path | None = None) -> Explanation:
+def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bool = True) -> Explanation:
     """Say what a failed build or import was missing: from its `text`, from a file, or from a notebook's last exception.
 
+    With the packages that bring it: for that the distribution's index is fetched, once per release, unless `fetch` is False.
     Findings come in the order in which they will be met, each with the line that names it. What is no missing part of the
     system, such as a wrong hash or a full disk, is named as that. Raises UsageError for a file that is no text, and where
     there is nothing to explain.
@@ -186,7 +187,7 @@ def explain(text: str | None = None, *, log: str | Path | None = None) -> Explan
         raise UsageError(msg, hint="give one of them")
     if text is None:
         text = _last_exception() if log is None else _read(Path(log))
-    return extract.extract(text)
+    return with_packages(extract.extract(text), fetch=fetch)
 
 
 def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Explanation:
@@ -263,6 +264,9 @@ class _Output:
 def _read(path: Path) -> str:
     """Return what a file says, "-" being what comes through a pipe."""
     try:
+        if str(path) == "-" and sys.stdin.isatty():
+            msg = "there is no log, and nothing comes through a pipe"
+            raise UsageError(msg, hint="name a file, or put -- and a command behind `colab-env native explain`")
         if str(path) == "-":
             content = sys.stdin.buffer.read(_LARGEST)
         else:
@@ -346,10 +350,11 @@ def index(*, refresh: bool = False) -> PackageIndex:
     return PackageIndex(path=packed.path, size=packed.path.stat().st_size, note=note)
 
 
-def with_packages(explanation: Explanation, *, project: str | Path = ".") -> Explanation:
-    """Return an explanation with the packages for its findings, if `index` has been called on this release before.
+def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch: bool = False) -> Explanation:
+    """Return an explanation with the packages for its findings.
 
-    Fetches nothing: that takes milliseconds.
+    Without `fetch` only where `index` has been called on this release before: that takes milliseconds. Where the index is to
+    be fetched and cannot be, such as without apt or without a network, the explanation says why instead.
     """
     from dataclasses import replace
 
@@ -358,8 +363,15 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".") -> Exp
     from colab_env.native_need.ranking import packages_for
     from colab_env.pyproject import Pyproject
 
+    if not explanation.findings:
+        return explanation
     apt = Apt(machine=Machine.detect())
-    if not explanation.findings or (packed := apt.ready_index()) is None:
+    try:
+        packed = apt.index()[0] if fetch else apt.ready_index()
+    except ColabEnvError as error:
+        reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
+        return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
+    if packed is None:
         return explanation
     own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
     answers = [packages_for(each, packed, installed=installed, own=own) for each in explanation.findings]

@@ -48,11 +48,11 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
         from colab_env import native
 
         if not arguments.rest:
-            return int(shown(native.with_packages(native.explain(log=arguments.log or "-")), arguments))
+            return int(shown(native.explain(log=arguments.log or "-"), arguments))
         screen = sys.stderr if arguments.json else sys.stdout
         explanation = native.explain_command(arguments.rest, show=lambda line: print(line, file=screen, flush=True))
         if explanation.returncode or arguments.json:
-            shown(native.with_packages(explanation), arguments)
+            shown(native.with_packages(explanation, fetch=True), arguments)
         return explanation.returncode or 0
 
     text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"

@@ -20,7 +20,7 @@ from colab_env.machine import Machine
 from colab_env.results import short
 
 _UNCHANGED = "nothing was changed"
-_BOM = "\ufeff"
+_BOM = "\ufeff"  # some editors write it, and json refuses it
 _LINES = {
     "changed": "✓ {path} now asks for kernel {name} (was {before}; the old file is {backup})",
     "already there": "✓ {path} already asks for kernel {name}",
@@ -77,7 +77,7 @@ class _Notebook:
     path: Path  # where the bytes are, links followed
     text: str
     content: dict[str, Any]
-    seen: tuple[int, ...]
+    signature: tuple[int, ...]
 
     @property
     def kernelspec(self) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def restore_notebook(path: str | Path) -> NotebookChange:
 
 
 def _read(path: str | Path) -> _Notebook:
-    target = Path(os.path.realpath(path))
-    raw, seen = _read_bytes(path)
+    target = Path(os.path.realpath(path))  # a rename onto a symbolic link would replace the link
+    raw, signature = _read_bytes(path)
     try:
         text = raw.decode()
         content = _parsed(text)
@@ -156,7 +156,7 @@ def _read(path: str | Path) -> _Notebook:
         hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
         raise NotebookError(msg, hint=hint) from error
     _require_version_4(path, content)
-    return _Notebook(path=target, text=text, content=content, seen=seen)
+    return _Notebook(path=target, text=text, content=content, signature=signature)
 
 
 def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
@@ -196,13 +196,13 @@ def _require_version_4(path: str | Path, content: Any) -> None:
 
 
 def _kernelspec(content: Mapping[str, Any]) -> dict[str, Any]:
-    found = content.get("metadata", {}).get("kernelspec")
-    return found if isinstance(found, dict) else {}
+    kernelspec = content.get("metadata", {}).get("kernelspec")
+    return kernelspec if isinstance(kernelspec, dict) else {}
 
 
 def _name(kernelspec: Mapping[str, Any]) -> str | None:
-    found = kernelspec.get("name")
-    return str(found) if found else None
+    name = kernelspec.get("name")
+    return str(name) if name else None
 
 
 def _registered_display_name(name: str) -> str | None:
@@ -229,22 +229,22 @@ def _replace(notebook: _Notebook, text: str) -> Path:
     _require_writable(notebook.path)
     _require_undisturbed(notebook)
     with _backed_up(notebook, text) as backup:
-        _require_undisturbed(notebook)
+        _require_undisturbed(notebook)  # again, as late as possible: the copy took its time
         _files.write_text(notebook.path, text)
     return backup
 
 
 def _require_writable(path: Path) -> None:
     # The mode counts even for root, whom the system lets write anything: whoever took the right away meant it.
-    for place in (path, path.parent):
-        if not place.stat().st_mode & 0o222 or not os.access(place, os.W_OK):
-            msg = f"{short(place)} is read-only"
-            raise NotWritableError(msg, hint=f"chmod u+w {short(place)}, or work on a copy; {_UNCHANGED}")
+    for target in (path, path.parent):
+        if not target.stat().st_mode & 0o222 or not os.access(target, os.W_OK):
+            msg = f"{short(target)} is read-only"
+            raise NotWritableError(msg, hint=f"chmod u+w {short(target)}, or work on a copy; {_UNCHANGED}")
 
 
 def _require_undisturbed(notebook: _Notebook) -> None:
     with notebook.path.open("rb") as handle:
-        if _signature(os.fstat(handle.fileno())) != notebook.seen:
+        if _signature(os.fstat(handle.fileno())) != notebook.signature:
             msg = f"another program has changed {short(notebook.path)} just now"
             raise NotebookBusyError(msg, hint="wait until it has finished, then run the same call again")
         if _is_open_for_writing(handle.fileno()):
@@ -329,6 +329,7 @@ def _with_kernelspec(notebook: _Notebook, spec: dict[str, str]) -> str:
                 text = with_value(text, keys=("metadata", "kernelspec", key), value=value)
     else:
         text = with_value(text, keys=("metadata", "kernelspec"), value=spec)
+    # The text was edited, not the parsed notebook: what came of it is compared, however the file is written.
     _require_only_kernelspec_changed(notebook, _parsed(text), spec)
     return bom + text
 

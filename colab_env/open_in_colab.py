@@ -57,11 +57,11 @@ def badge_markdown(repository: str, *, branch: str, path: str) -> str:
 
 
 def _path_in_repository(notebook: Path, *, environ: Mapping[str, str]) -> str:
-    found = _git(notebook.parent, "rev-parse", "--show-toplevel", environ=environ)
-    if found.returncode:
-        msg = f"{short(notebook.parent.absolute())} is not in a git repository ({_last_line(found)})"
+    finished = _git(notebook.parent, "rev-parse", "--show-toplevel", environ=environ)
+    if finished.returncode:
+        msg = f"{short(notebook.parent.absolute())} is not in a git repository ({_last_line(finished)})"
         raise NoRemoteError(msg, hint="name a notebook that is inside a clone of its repository")
-    top = Path(_last_line(found)).resolve()
+    top = Path(_last_line(finished)).resolve()
     return (notebook.parent.resolve() / notebook.name).relative_to(top).as_posix()
 
 
@@ -78,19 +78,16 @@ def _owner_and_name(repository: str) -> str:
     match = _GITHUB_URL.fullmatch(repository) or _OWNER_AND_NAME.fullmatch(repository)
     if match:
         return f"{match['owner']}/{match['name']}"
-    msg = f"{_without_user(repository)} is not a repository on github.com, and Colab's badge opens no others"
+    address = repository.rpartition("@")[2]  # without a name and password, which an error must not show
+    msg = f"{address} is not a repository on github.com, and Colab's badge opens no others"
     raise NoRemoteError(msg, hint="push it to GitHub and pass repository='OWNER/NAME'")
-
-
-def _without_user(url: str) -> str:
-    return url.rpartition("@")[2]
 
 
 def _default_branch(directory: Path, *, environ: Mapping[str, str]) -> str:
     for reference, prefix in (("refs/remotes/origin/HEAD", "refs/remotes/origin/"), ("HEAD", "refs/heads/")):
-        found = _git(directory, "symbolic-ref", "--quiet", reference, environ=environ)
-        if not found.returncode:
-            return _last_line(found).removeprefix(prefix)
+        finished = _git(directory, "symbolic-ref", "--quiet", reference, environ=environ)
+        if not finished.returncode:
+            return _last_line(finished).removeprefix(prefix)
     msg = f"the git repository around {short(directory.absolute())} is on no branch (detached HEAD)"
     raise NoRemoteError(msg, hint="pass branch='main', or the branch that the notebook is on")
 

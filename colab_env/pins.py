@@ -10,6 +10,7 @@ POETRY = "2.5.1"
 POETRY_MIRROR_PLUGIN = "poetry-plugin-pypi-mirror==0.6.5"
 # Writes poetry.lock in pip's format, for other installers; a part of Poetry until 2.0.
 POETRY_EXPORT_PLUGIN = "poetry-plugin-export==1.10.1"
+JUPYTERLAB = "4.6.6"  # in images
 
 
 @dataclass(frozen=True, kw_only=True)

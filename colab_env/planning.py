@@ -11,7 +11,7 @@ from colab_env.environment import require_python
 from colab_env.interpreter import parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
-from colab_env.locks.requirements_text import Wanted
+from colab_env.locks.requirements_text import RequiredVersion
 from colab_env.machine import Machine
 from colab_env.plans import comparison, distributions, keeping, project_needs
 from colab_env.plans.comparison import Sides
@@ -64,62 +64,64 @@ def plan(
 
 def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -> Plan:
     lock, python = request.lock, resolved.python
-    inside = system.query_interpreter(python, machine=request.machine) if resolved.is_there else None
-    markers = inside.markers if inside else _markers_of(python.version)
-    directories = inside.directories if inside and request.system_site_packages else ()
+    site_paths = system.query_interpreter(python, machine=request.machine) if resolved.is_installed else None
+    markers = site_paths.markers if site_paths else _markers_of(python.version)
+    directories = site_paths.directories if site_paths and request.system_site_packages else ()
     needs = project_needs.read(lock.pyproject, markers, extras=request.options.extras)
-    wanted = _wanted(request, resolved, present, markers)
-    brought = keeping.Lock(wanted=wanted or _unlocked(needs), needs=needs)
-    kept = keeping.choose(request.options.keep, brought, present=present, python=python)
+    required = _locked_versions(request, resolved, present, markers)
+    # Without a lock file only the ranges are known that pyproject.toml asks for.
+    ranges = {need.name: RequiredVersion(name=need.name, version=need.text, exact=False) for need in needs}
+    brought = keeping.Lock(required=required or ranges, needs=needs)
+    chosen = keeping.choose(request.options.keep, brought, present=present, python=python)
     sides = Sides(
-        wanted=brought.wanted,
+        required=brought.required,
         machine=present.packages,
-        seen=distributions.read(directories),
+        visible=distributions.read(directories),
         markers=markers,
-        kept=kept.packages,
-        known=distributions.read((request.project / venv.NAME).glob("lib/python3*/site-packages")),
+        keep=chosen.packages,
+        described=distributions.read((request.project / venv.NAME).glob("lib/python3*/site-packages")),
     )
     return Plan(
         python=python,
-        there=resolved.is_there,
+        there=resolved.is_installed,
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
         lock=lock.path if lock.is_there and lock.format.is_lock else None,
         rows=tuple(comparison.rows(sides)),
         only_on_machine=comparison.only_on_machine(sides),
         conflicts=tuple(comparison.conflicts(sides)),
-        notes=(*request.notes(), *kept.notes, *_going(request, brought.wanted)),
-        outgrown=_outgrown(request),
-        saved=sum(each.size() for each in kept.packages.values()),
+        notes=(*request.notes(), *chosen.notes, *_going(request, brought.required)),
+        outgrown=_unsupported_python(request),
+        saved=sum(package.size() for package in chosen.packages.values()),
     )
 
 
-def _wanted(
+def _locked_versions(
     request: Request, resolved: ResolvedPython, present: SystemPackages, markers: Mapping[str, str]
-) -> dict[str, Wanted]:
+) -> dict[str, RequiredVersion]:
     lock, machine, selection = request.lock, request.machine, request.selection
     if not lock.is_there:
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.
     with reading(lock):
-        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_there)
+        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_installed)
         if text is None:
-            reader = resolved.python if resolved.is_there else present.python or resolved.python
+            reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
         return requirements_text.read(text, markers)
 
 
-def _going(request: Request, wanted: Mapping[str, Wanted]) -> list[str]:
+def _going(request: Request, required: Mapping[str, RequiredVersion]) -> list[str]:
     """Return a note about what is in the environment that is there and will not be in it any more."""
     receipt = request.receipt
-    if receipt is None or receipt.inputs == request.inputs or not wanted:
+    if receipt is None or receipt.inputs == request.inputs or not required:
         return []
-    there = venv.versions(request.project / venv.NAME)
-    gone = [f"{name} {version}" for name, version in sorted(there.items()) if name not in {*wanted, "pip"}]
+    installed = venv.versions(request.project / venv.NAME)
+    gone = [f"{name} {version}" for name, version in sorted(installed.items()) if name not in {*required, "pip"}]
     return [f"will be removed: {', '.join(gone)}"] if gone else []
 
 
-def _outgrown(request: Request) -> str | None:
+def _unsupported_python(request: Request) -> str | None:
     own = system.machine_python(request.machine)
     if request.requires_python is None or own is None:
         return None
@@ -132,6 +134,7 @@ def _outgrown(request: Request) -> str | None:
 def _markers_of(version: str) -> dict[str, str]:
     from packaging.markers import default_environment
 
+    # Of a Python that is not installed yet, the platform is known all the same: it is this one's.
     full = version if version.count(".") > 1 else f"{version}.0"
     of_python = {
         "python_version": ".".join(full.split(".")[:2]),
@@ -141,7 +144,3 @@ def _markers_of(version: str) -> dict[str, str]:
         "platform_python_implementation": "CPython",
     }
     return {**{name: str(value) for name, value in default_environment().items()}, **of_python}
-
-
-def _unlocked(needs: Sequence[project_needs.Need]) -> dict[str, Wanted]:
-    return {each.name: Wanted(name=each.name, version=each.text, exact=False) for each in needs}

@@ -54,6 +54,7 @@ class Receipt:
 
     @staticmethod
     def upgrade(values: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        # The first release had no schema, and Poetry's version under this name.
         return values if version else {"poetry": values.get("version")}
 
 
@@ -68,12 +69,12 @@ def health_check(machine: Machine, *, version: str | None) -> str | None:
 
 def missing(machine: Machine, *, version: str | None = None) -> str | None:
     """Return why a project cannot be installed with Poetry, or None. Reads files, starts nothing."""
-    there = installed_version(machine)
-    if there is None:
+    installed = installed_version(machine)
+    if installed is None:
         return _state.fault(home(machine) / _files.RECEIPT, Receipt) or "Poetry is not installed"
-    if there != (version or there):
-        return f"Poetry {there} is installed, {version} is asked for"
-    if not _program(machine).is_file() or not _python(machine).is_file():
+    if installed != (version or installed):
+        return f"Poetry {installed} is installed, {version} is asked for"
+    if not (home(machine) / "venv/bin/poetry").is_file() or not _python(machine).is_file():
         return "Poetry's environment is damaged"
     if not any(home(machine).glob("venv/lib/python3*/site-packages/poetry_plugin_export")):
         return "Poetry's export plugin is missing"
@@ -92,29 +93,29 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
         return
     from colab_env import content
 
-    wanted = version or pins.POETRY
+    requested = version or pins.POETRY
     with _files.replacing(home(machine)):
 
         def fill() -> None:
             _files.empty(home(machine))
             installer.make_venv(home(machine) / "venv", machine.machine_python)
-            installer.install([f"poetry=={wanted}", *_plugins(wanted)], python=_python(machine))
+            installer.install([f"poetry=={requested}", *_plugins(requested)], python=_python(machine))
 
         survey, _ = content.prove(home(machine), fill, unpacked=installer)
         write_command(machine)
         answer = _process.run([*_argv(machine), "--version", "--no-ansi"], environ=_environ(machine))
-        found = re.search(r"\d+(\.\w+)+", answer.output)
+        match = re.search(r"\d+(\.\w+)+", answer.output)
         content.write(home(machine), content.Survey(home(machine), earlier=survey).content({}))
-        _state.complete(home(machine), Receipt(poetry=found[0] if found else wanted))
+        _state.complete(home(machine), Receipt(poetry=match[0] if match else requested))
 
 
 def require_version(version: str | None) -> None:
     """Raise UsageError for a version that cannot be installed: what is none, or one without the plugins that are needed."""
-    found = re.fullmatch(r"(\d+)\.(\d+)[\w.]*", version or pins.POETRY)
-    if found is None:
+    match = re.fullmatch(r"(\d+)\.(\d+)[\w.]*", version or pins.POETRY)
+    if match is None:
         msg = f"{version!r} is not a version of Poetry"
         raise UsageError(msg, hint=f"write it as {pins.POETRY}; nothing was changed")
-    if (int(found[1]), int(found[2])) < _OLDEST:
+    if (int(match[1]), int(match[2])) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         msg = f"Poetry {version} cannot export what it has locked: its export plugin needs Poetry {oldest} or newer"
         raise UsageError(msg, hint=f"give {oldest} or a newer one; poetry.lock of older ones is read by it too")
@@ -123,7 +124,7 @@ def require_version(version: str | None) -> None:
 def _plugins(version: str) -> list[str]:
     pinned = [pins.POETRY_MIRROR_PLUGIN, pins.POETRY_EXPORT_PLUGIN]
     # An older Poetry needs older plugins: the installer finds those that fit.
-    return pinned if version == pins.POETRY else [each.partition("==")[0] for each in pinned]
+    return pinned if version == pins.POETRY else [requirement.partition("==")[0] for requirement in pinned]
 
 
 def write_command(machine: Machine) -> None:
@@ -167,6 +168,7 @@ def install_project(
     environ = _environ(machine) | {"POETRY_VIRTUALENVS_IN_PROJECT": "true", "POETRY_VIRTUALENVS_CREATE": "true"}
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)  # Poetry takes the active environment before all others
+    # `poetry sync` came with 2.0.
     old = (installed_version(machine) or "").startswith(("0.", "1."))
     verb = ["install", "--sync"] if old else ["sync"]
     try:
@@ -174,6 +176,7 @@ def install_project(
     except PoetryError as error:
         if not has_no_package(error.lines):
             raise
+        # Poetry 2 calls it an error that a project has no package of its name.
         return (*_run([*verb, "--no-root"], *options, project=project, machine=machine, environ=environ), NO_PACKAGE)
 
 
@@ -198,14 +201,15 @@ def export(
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)
     # To a file that only we read: with credentials, it must not pass over the screen.
-    with _files.private_directory(machine.data) as place:
-        target = place / "requirements.txt"
+    with _files.private_directory(machine.data) as directory:
+        target = directory / "requirements.txt"
         argv = ["export", "--output", str(target)]
         notes = _run(argv, *options, project=project, machine=machine, environ=environ)
         return target.read_text(encoding="utf-8"), notes
 
 
 def _run(verb: list[str], *options: str, project: Path, machine: Machine, environ: dict[str, str]) -> tuple[str, ...]:
+    # By the option: the variable POETRY_NO_INTERACTION does nothing (2.5.1).
     argv = [*_argv(machine), *verb, "--no-interaction", "--no-ansi", *options]
     finished = _process.run(argv, environ=environ, cwd=project, check=False)
     if finished.returncode:
@@ -221,16 +225,13 @@ def _python(machine: Machine) -> Path:
     return home(machine) / "venv/bin/python"
 
 
-def _program(machine: Machine) -> Path:
-    return home(machine) / "venv/bin/poetry"
-
-
 def _launcher(machine: Machine) -> Path:
     # A copy, so that a package that is removed or updated breaks no command.
     return machine.bin / _LAUNCHER.name
 
 
 def _argv(machine: Machine, launcher: Path = _LAUNCHER) -> list[str | Path]:
+    # -I, so that neither PYTHONPATH nor a module in the project hides one of Poetry's.
     # Everybody starts Poetry this way: what its index answers is asked, remembered and healed in one place.
     return [_python(machine), "-I", launcher, machine.data / "index.json"]
 

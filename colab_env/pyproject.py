@@ -82,8 +82,8 @@ class Pyproject:
     @property
     def requires_python(self) -> str | None:
         """Return the Python that the project asks for (PEP 621, or Poetry's own older table), or None."""
-        asked = self.at("project", "requires-python") or self.at("tool", "poetry", "dependencies", "python")
-        return asked if isinstance(asked, str) else None
+        specifier = self.at("project", "requires-python") or self.at("tool", "poetry", "dependencies", "python")
+        return specifier if isinstance(specifier, str) else None
 
     @property
     def has_dependencies(self) -> bool:
@@ -173,9 +173,9 @@ def add_apt(project: Path, packages: Sequence[str]) -> list[str]:
         import tomlkit
 
         table = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("colab-env", tomlkit.table())
-        there = table.setdefault("apt", tomlkit.array())
-        if new := [name for name in packages if name not in there]:
-            there.extend(new)
+        listed = table.setdefault("apt", tomlkit.array())
+        if new := [name for name in packages if name not in listed]:
+            listed.extend(new)
             path = project / "pyproject.toml"
             _files.write_text(path, document.as_string().replace("\n", _line_end(path)))
             written.append("pyproject.toml")
@@ -208,8 +208,13 @@ def _with_project_table(document: TOMLDocument, project: Path, python: Interpret
     import tomlkit
 
     table: Any = document.setdefault("project", tomlkit.table())
-    wanted = {"name": _project_name(project), "version": "0.1.0", "requires-python": _range(python), "dependencies": []}
-    for key, value in wanted.items():
+    defaults = {
+        "name": _project_name(project),
+        "version": "0.1.0",
+        "requires-python": _range(python),
+        "dependencies": [],
+    }
+    for key, value in defaults.items():
         if key not in table and key not in table.get("dynamic", []):
             table[key] = value
     document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("poetry", tomlkit.table())
@@ -219,13 +224,13 @@ def _with_project_table(document: TOMLDocument, project: Path, python: Interpret
 
 
 def _completed_settings(project: Path, *, system_site_packages: bool) -> str | None:
-    wanted, other = (
-        _SETTINGS.format(visible=str(each).lower()) for each in (system_site_packages, not system_site_packages)
+    own, other = (
+        _SETTINGS.format(visible=str(value).lower()) for value in (system_site_packages, not system_site_packages)
     )
-    there = _read(project / "poetry.toml")
-    if there is not None:  # of our own, the wanted view may have changed
-        return wanted if there.as_string() == other else None
-    return None if _read(project / "pyproject.toml") else wanted
+    document = _read(project / "poetry.toml")
+    if document is not None:  # of our own, the view that is asked for may have changed
+        return own if document.as_string() == other else None
+    return None if _read(project / "pyproject.toml") else own
 
 
 def _read(path: Path) -> TOMLDocument | None:
@@ -234,8 +239,8 @@ def _read(path: Path) -> TOMLDocument | None:
 
 
 def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _Document:
-    if found := _CONFLICT.search(content):
-        line = content.count(b"\n", 0, found.start()) + 1
+    if match := _CONFLICT.search(content):
+        line = content.count(b"\n", 0, match.start()) + 1
         msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
         raise ProjectFileError(msg, hint="resolve the conflict; nothing was changed")
     try:
@@ -247,19 +252,20 @@ def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _
         hint = "mend that line; nothing was changed" if is_placed else "mend the file; nothing was changed"
         raise ProjectFileError(msg, hint=hint) from error
     for paths, kind, word, hint in _SHAPES:
-        for name in (each for each in paths if any(not isinstance(one, kind) for one in _all_at(document, each))):
-            msg = f"{short(path)}: {name!r} is not {word}"
-            raise ProjectFileError(msg, hint=f"{hint.format(name)}; nothing was changed")
+        for name in paths:
+            if not all(isinstance(value, kind) for value in _all_at(document, name)):
+                msg = f"{short(path)}: {name!r} is not {word}"
+                raise ProjectFileError(msg, hint=f"{hint.format(name)}; nothing was changed")
     return document
 
 
 def _all_at(document: Any, name: str) -> list[Any]:
     """Return what is there at a dotted name, for every key where that has "*"."""
-    found = [document]
+    values = [document]
     for key in name.split("."):
-        tables = [each for each in found if isinstance(each, Mapping)]
-        found = [each[one] for each in tables for one in (each if key == "*" else (key,)) if one in each]
-    return found
+        tables = [table for table in values if isinstance(table, Mapping)]
+        values = [table[member] for table in tables for member in (table if key == "*" else (key,)) if member in table]
+    return values
 
 
 def _at(document: Any, *keys: str) -> Any:

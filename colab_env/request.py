@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from colab_env import _files, venv
 from colab_env.errors import NotWritableError, UsageError
 from colab_env.formats import script
-from colab_env.interpreter import parse_specifier
+from colab_env.interpreter import fits_short_version, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry, script_block
 from colab_env.locks.installing import Selection
@@ -243,7 +243,16 @@ class Request:
     @property
     def asked_python(self) -> str | None:
         """Return the Python that is asked for, by the caller or by the project, or None."""
-        return self.python or self.requires_python
+        return self.python or self._pinned_python or self.requires_python
+
+    @cached_property
+    def _pinned_python(self) -> str | None:
+        """Return the X.Y that the project's own tool would take: pinned in a file, or that of its environment."""
+        asked, pinned = self.requires_python, self.lock.format.pinned_python(self.lock)
+        if self.lock.format.is_python_advice and self.receipt is not None:
+            return self.receipt.python.short_version
+        fits = pinned is not None and fits_short_version(parse_specifier(asked or "*"), pinned)
+        return (f"=={pinned}.*,{asked}" if asked else pinned) if fits else None
 
     @property
     def specifier(self) -> SpecifierSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,10 +84,12 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         snapshots = _open_cache(cache, request, trust=trust)
         with _undo_waits(machine):
             restored = snapshots.restore() if snapshots else None
+            # A snapshot brings files that the request has read already, the environment's receipt above all.
             request = request.reread() if restored else request
             try:
                 done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
             except PreflightError:
+                # What the kernel dies of may have come with the snapshot: once more, without it.
                 if snapshots is None or not snapshots.discard():
                     raise
                 done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)
@@ -106,6 +109,8 @@ def _require_sensible(request: Request, *, kernel: str | None, poetry_version: s
     """Raise for what later steps would refuse, before anything is installed."""
     poetry.require_version(poetry_version)
     _ = request.specifier
+    if request.python is not None and re.fullmatch(r"3\.\d+(\.\d+)?", request.python, re.ASCII):
+        require_python(request, Interpreter(path=Path("python"), version=request.python, source="system"))
     if kernel is not None:
         kernelspec.check_free(request.machine, kernel)
     if request.receipt is None or request.receipt.inputs != request.inputs:

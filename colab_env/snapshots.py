@@ -17,7 +17,7 @@ from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import Request
 from colab_env.results import StepResult, short
-from colab_env.snapshot import _archive, _cache, contents, fitting, restoring, signing
+from colab_env.snapshot import _archive, _cache, contents, fitting, moving, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot._footer import Footer
 from colab_env.snapshot.fitting import Destination
@@ -197,9 +197,13 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
         msg = f"a snapshot of {short(project)} could not be restored: {reason}"
         raise SnapshotError(msg, hint="set the project up again, then save it")
     limit = caches.limit(machine)
-    name = str(contents.name_of(machine, manifest))
-    there = None if anew else _footer_there(cache, name, manifest)
-    footer, hints = (there, ()) if there else _written(cache, name, values, Destination.of(manifest, request), limit)
+    own = contents.name_of(machine, manifest)
+    there = None if anew else _there(cache, own, manifest)
+    name, footer, hints = (
+        (*there, ())
+        if there
+        else (str(own), *_written(cache, str(own), values, Destination.of(manifest, request), limit))
+    )
     return Saved(
         name=name,
         where=cache.store.where,
@@ -234,15 +238,22 @@ def _written(
     return footer, (*([signing.keep_hint()] if is_new else []), *gone)
 
 
+def _there(cache: _OpenCache, name: Name, manifest: Manifest) -> tuple[str, Footer] | None:
+    """Return the name and the end of this very snapshot where the cache has it, whatever its project was called there."""
+    named = {entry.name: Name.parsed(entry.name) for entry in _cache.entries(cache.store)}
+    same = [each for each, parsed in named.items() if parsed is not None and parsed.key == name.key]
+    found = ((each, _footer_there(cache, each, manifest)) for each in sorted(same, key=str(name).__ne__))
+    return next(((each, footer) for each, footer in found if footer is not None), None)
+
+
 def _footer_there(cache: _OpenCache, name: str, manifest: Manifest) -> Footer | None:
-    """Return the end of this very snapshot where the cache has it, whole, and for us; None otherwise."""
-    if not any(entry.name == name for entry in _cache.entries(cache.store)):
-        return None
+    """Return the end of a file if it is this very snapshot, whole, and for us; None otherwise."""
     try:
         footer = caches.footer(cache.store, name)
         found = Manifest.read(footer.manifest)
     except SnapshotError:
         return None
+    found, _ = moving.relocated(found, manifest.inputs, cache.machine)
     is_same = all(getattr(found, each) == getattr(manifest, each) for each in _DECISIVE)
     return footer if is_same and cache.accepts(name, footer) else None
 
@@ -283,7 +294,11 @@ class _Fitting:
 def _fitting(cache: _OpenCache, wanted: list[Request]) -> _Fitting:
     """Return the newest snapshot that fits one of these, and that somebody vouches for. Raises SnapshotError."""
     reasons: list[str] = []
-    keys = {key(asdict(contents.inputs(each)), contents.files_now(each.project)): each for each in wanted}
+    keys = {
+        key(known, contents.files_now(each.project)): each
+        for each in wanted
+        for known in contents.identities(contents.inputs(each))
+    }
     entries = {entry.name: entry for entry in caches.newest_first(_cache.entries(cache.store))}
     for entry in entries.values():
         name = Name.parsed(entry.name)
@@ -294,10 +309,10 @@ def _fitting(cache: _OpenCache, wanted: list[Request]) -> _Fitting:
         if not cache.accepts(entry.name, footer):  # nothing in it is looked at
             reasons.append(signing.refusal(entry.name, footer))
             continue
-        manifest = Manifest.read(footer.manifest)
+        manifest, move = moving.relocated(Manifest.read(footer.manifest), contents.inputs(asked), cache.machine)
         problem = fitting.mismatch(manifest, asked)
         if problem is None:
-            where = Destination.of(manifest, asked)
+            where = Destination.of(manifest, asked, move)
             return _Fitting(name=entry.name, footer=footer, manifest=manifest, destination=where)
         reasons.append(f"{entry.name}: {problem}")
     if cache.trust.name is not None and cache.trust.name not in entries:

@@ -32,8 +32,8 @@ def machine_lock(machine: Machine) -> Path:
 
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
-    *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "index.json", "journal", "layers"),
-    *("locks", "poetry", "python", "resolved", "saved", "scripts", "snapshot-key.json", "uv", "uv.toml"),
+    *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
+    *("journal", "layers", "locks", "poetry", "python", "resolved", "saved", "scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip
 RUNNING = "locks"  # in the data directory: there are the marks of runs that may have started programs
 
@@ -67,22 +67,23 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
     `undo` waits for the block, and the block for `undo`; SIGTERM and SIGHUP are the stop button. What is changed is
     recorded as the step's, unless it is not `recorded`: then `undo` does not know it. Gives what the ledger holds so far.
     """
+    # Before the locks are made in it: `undo` takes away the parents that a step has made.
     made = _ledger.missing_parents(machine.data)
-    with contextlib.ExitStack() as held:
-        held.enter_context(_files.translate_os_errors(machine.data))
-        held.enter_context(_process.stoppable())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_files.translate_os_errors(machine.data))
+        stack.enter_context(_process.stoppable())
         for_all = _files.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
-        held.enter_context(for_all)
+        stack.enter_context(for_all)
         _require_own(machine.data)
-        record = held.enter_context(_ledger.recording(step, machine, made=made))
+        record = stack.enter_context(_ledger.recording(step, machine, made=made))
         for lock in locks:
-            held.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
+            stack.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
             bytecode.stop(lock)
         _process.end_orphans(machine.data / RUNNING)
-        held.enter_context(_process.announced(machine.data / RUNNING))
+        stack.enter_context(_process.announced(machine.data / RUNNING))
         _files.sweep(machine.data, _ledger.swept(record))
         if not recorded:
-            held.enter_context(_ledger.paused())
+            stack.enter_context(_ledger.paused())
         yield record
 
 
@@ -120,12 +121,12 @@ class Step:
             if reason is not None:
                 with _report.screen():
                     reason = self._locked_build()
-            found = self.describe()
+            artifact = self.describe()
         result = StepResult(
             step=self.name,
-            what=found.what,
-            where=found.where,
-            python=found.python,
+            what=artifact.what,
+            where=artifact.where,
+            python=artifact.python,
             action="already there" if reason is None else "done",
             seconds=time.monotonic() - began,
             reason=reason,

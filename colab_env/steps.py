@@ -98,8 +98,8 @@ def kernel_packages(
     The versions that they are resolved `around` are those of a project, as `colab_layer.unfit` gives them.
     """
     layer, notes = colab_layer.directory(machine, python, around), list[str]()
-    is_condas = interpreter_sources.source_of(python, machine).is_in_prefix
-    prefix = python.path.parents[1] if is_condas else None
+    uses_conda = interpreter_sources.source_of(python, machine).is_in_prefix
+    prefix = python.path.parents[1] if uses_conda else None
 
     def check() -> str | None:
         reason = _conda_packages_missing(prefix, packages, machine) if prefix else None
@@ -112,12 +112,14 @@ def kernel_packages(
             note = colab_layer.build(
                 layer, machine=machine, python=python, installer=_installer(machine), around=around
             )
+            # In place: the step below holds this very list.
             notes[:] = [note] if note else []
 
     return Step(
         name="install_colab_packages",
         title="Installing the kernel's packages",
         machine=machine,
+        # That of conda: two of them at work in one prefix fail.
         lock=_lock(machine, "conda"),
         check=check,
         build=build,
@@ -192,12 +194,12 @@ def configure_venv(
     """
     machine = Machine.detect()
     options = InstallOptions.from_arguments(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep)
-    given = python if isinstance(python, str) else None
+    specifier = python if isinstance(python, str) else None
     request = Request.read(
         project,
         machine,
         options=options,
-        python=given,
+        python=specifier,
         system_site_packages=system_site_packages,
         defaults=defaults,
         exact=exact,
@@ -231,6 +233,7 @@ def virtual_environment(
         notes=work.notes,
     ).run()
     if result.action == "done":
+        # In the background, so that the first imports need not compile what is new.
         bytecode.start(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
     interpreter_sources.remember(machine, python, project=request.project)
     if (machine.data / environment_yml.HOME).is_dir():
@@ -337,33 +340,33 @@ def _lock(machine: Machine, name: str) -> Path:
     return machine.data / "locks" / name
 
 
-def _python_for(request: Request, given: Interpreter | None) -> Interpreter:
-    """Return the Python that an environment is made with: the one `given` or named, else the one chosen last."""
-    machine, known = request.machine, given or choice.python(request.machine)
+def _python_for(request: Request, interpreter: Interpreter | None) -> Interpreter:
+    """Return the Python that an environment is made with: the `interpreter` given or the one named, else the one chosen last."""
+    machine, chosen = request.machine, interpreter or choice.python(request.machine)
     if request.lock.format.brings_python:
-        return _python_of_file(request, known)
-    if given is not None:
-        return given
-    if request.python is None and known is not None and known.path.is_file():
+        return _python_of_file(request, chosen)
+    if interpreter is not None:
+        return interpreter
+    if request.python is None and chosen is not None and chosen.path.is_file():
         # One that a file of another project brought is that project's.
-        is_of_file = environment_yml.prefix_of(known.path, machine) is not None
-        return conda.python(environment_yml_source.base_prefix(machine), known.source) if is_of_file else known
+        is_of_file = environment_yml.prefix_of(chosen.path, machine) is not None
+        return conda.python(environment_yml_source.base_prefix(machine), chosen.source) if is_of_file else chosen
     if path := request.python_path:
         return system.at_path(path, machine=machine)
     return system.find(request.specifier, machine=machine)
 
 
-def _python_of_file(request: Request, known: Interpreter | None) -> Interpreter:
+def _python_of_file(request: Request, chosen: Interpreter | None) -> Interpreter:
     """Return the Python of the environment that conda makes from an environment.yml, which it does where needed."""
     request = replace(
         request,
-        source=known.source if known is not None else "none",
+        source=chosen.source if chosen is not None else "none",
         prefix=environment_yml_source.base_prefix(request.machine),
         python=request.python,
     )
     source = interpreter_sources.source_for(request)
-    if known is not None and environment_yml_source.is_made(request, known):
-        return known
+    if chosen is not None and environment_yml_source.is_made(request, chosen):
+        return chosen
     return chosen_python(source.ensure(request))
 
 

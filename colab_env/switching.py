@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from colab_env.jupyter.sessions import Session
 
 WAYS = ("restart", "session", "exec")
-STOCK = "python3"
+STOCK = "python3"  # the name of the machine's own kernel, on Colab as elsewhere
 CRASH_OR_RESTART = "The page may call this a crash or a restart. Go on with the next cell."
 # What a helper process is told about the kernel that it works for (see `_remote.py`): not the next kernel's.
 _OF_THIS_CALL = (sessions.NAMED, guard.PROCESS, "COLAB_ENV_INTERPRETER", "PYTHONUNBUFFERED")
@@ -29,7 +29,7 @@ Plan = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class _Origin:
     """Where a switch happens: the machine, which notebook it is for, its session if there is one, today's interpreter."""
 
     machine: Machine
@@ -41,24 +41,29 @@ class _Place:
     def is_diverted(self) -> bool:
         """Say whether a restart of this session comes by what diverts the stock kernel's start."""
         is_stock = self.session is None or self.session.kernel_name == STOCK
-        return is_stock and diversion.place(self.machine) is not None
+        return is_stock and diversion.usable_file(self.machine) is not None
 
     def runs(self, spec: Mapping[str, Any]) -> bool:
         """Say whether this kernel is that one: by interpreter, for two environments can have one version."""
-        return kernelspec.environment_of(Path(_project(spec))) in self.interpreter.parents
+        return kernelspec.environment_of(kernelspec.own(spec).project) in self.interpreter.parents
 
     def choose(self, name: str | None, *, default: bool) -> None:
-        """Write down what this notebook's next starts are to be, or those of every notebook that has not chosen."""
+        """Write down what this notebook's next starts are to be, or those of every notebook that has not chosen.
+
+        So in each of the ways: a restart, a crash or a page loaded anew must not bring the old Python back unasked.
+        """
+        if diversion.usable_file(self.machine) is None:
+            return
         choices = diversion.read(self.machine)
         kernel = None if name is None else kernelspec.directory(self.machine, name) / "kernel.json"
         if default:
             choices = replace(choices, default=None if name is None else Choice(name=name, kernel=kernel))
-        if self.notebook.is_known:
+        if self.notebook.is_identified:
             choices = choices.changed(self.notebook, name, kernel)
         diversion.write(self.machine, choices)
 
     @classmethod
-    def here(cls) -> _Place:
+    def here(cls) -> _Origin:
         machine = Machine.detect()
         named = machine.environ.get("COLAB_ENV_INTERPRETER")
         notebook, session = sessions.notebook(machine), sessions.find(machine)
@@ -83,114 +88,111 @@ def planned(name: str | None, *, how: str | None = None, default: bool = False) 
     if how not in (None, *WAYS):
         msg = f"there is no way {how!r} to switch"
         raise UsageError(msg, hint=f"choose one of {', '.join(WAYS)}")
-    place = _Place.here()
-    if default and diversion.place(place.machine) is None:
+    origin = _Origin.here()
+    if default and diversion.usable_file(origin.machine) is None:
         msg = "a default for all notebooks is Colab's only: there they start in one way that can be diverted"
         raise UsageError(msg, hint="choose the kernel in each notebook; nothing was changed")
-    with changing("switch", place.machine, place.machine.data / "locks" / "kernels"):
-        return _back(place, default=default) if name is None else _forth(place, name, how=how, default=default)
+    with changing("switch", origin.machine, origin.machine.data / "locks" / "kernels"):
+        return _back(origin, default=default) if name is None else _forth(origin, name, how=how, default=default)
 
 
-def _forth(place: _Place, name: str, *, how: str | None, default: bool) -> Plan:
-    spec = _spec(place.machine, name)
-    if place.runs(spec) and how is None and not default:
+def _forth(origin: _Origin, name: str, *, how: str | None, default: bool) -> Plan:
+    spec = _spec(origin.machine, name)
+    if origin.runs(spec) and how is None and not default:
         return _nothing(f"This is the kernel {name!r} already.")
-    chosen = how or _way(place)
+    chosen = how or ("restart" if origin.is_diverted else "session" if origin.session is not None else "exec")
     with _report.activity(f"Trying the kernel {name}"):
         if chosen == "restart" or default:
-            return _by_restart(place, name, spec, default=default)
-        return _by_session(place, name, spec) if chosen == "session" else _by_exec(place, name, spec)
+            return _by_restart(origin, name, spec, default=default)
+        return _by_session(origin, name, spec) if chosen == "session" else _by_exec(origin, name, spec)
 
 
-def _back(place: _Place, *, default: bool) -> Plan:
-    choices, session = diversion.read(place.machine), place.session
-    if not place.notebook.is_known:
-        return _all_back(place, choices)
-    place.choose(None, default=default)
-    if session is not None and session.kernel_name != STOCK and _is_ours(place.machine, session.kernel_name):
+def _back(origin: _Origin, *, default: bool) -> Plan:
+    choices, session = diversion.read(origin.machine), origin.session
+    if not origin.notebook.is_identified:
+        return _all_back(origin, choices)
+    origin.choose(None, default=default)
+    if session is not None and session.kernel_name != STOCK and _is_ours(origin.machine, session.kernel_name):
         return _asking(session.change_kernel(STOCK), "the machine's own kernel")
-    if any(place.runs(spec) for spec in _ours(place.machine)) and session is not None:
+    if any(origin.runs(spec) for spec in _ours(origin.machine)) and session is not None:
         return _asking(session.restart(), "the machine's own kernel")
-    changed = choices.of(place.notebook) != diversion.read(place.machine).of(place.notebook)
+    changed = choices.of(origin.notebook) != diversion.read(origin.machine).of(origin.notebook)
     return _nothing(f"{'The next restart' if changed and session is None else 'This'} is the machine's own kernel.")
 
 
-def _all_back(place: _Place, choices: Choices) -> Plan:
+def _all_back(origin: _Origin, choices: Choices) -> Plan:
     """Take every notebook back: from a terminal, where no cell may run any more."""
-    diversion.write(place.machine, Choices())
-    moved = [each for each in sessions.running(place.machine) if _is_ours(place.machine, each.kernel_name)]
+    diversion.write(origin.machine, Choices())
+    moved = [session for session in sessions.running(origin.machine) if _is_ours(origin.machine, session.kernel_name)]
     for session in moved:
         session.require_consent()
         _leave.call(**session.change_kernel(STOCK))
-    names = ", ".join(sorted({each.name for each in moved}))
-    said = [f"{names} got the machine's own kernel."] if moved else []
+    names = ", ".join(sorted({session.name for session in moved}))
+    messages = [f"{names} got the machine's own kernel."] if moved else []
     if choices != Choices():
-        said.append("The next restart of every notebook is the machine's own kernel.")
-    return _nothing(" ".join(said) or "This is the machine's own kernel.")
+        messages.append("The next restart of every notebook is the machine's own kernel.")
+    return _nothing(" ".join(messages) or "This is the machine's own kernel.")
 
 
-def _way(place: _Place) -> str:
-    if place.is_diverted:
-        return "restart"
-    return "session" if place.session is not None else "exec"
-
-
-def _by_restart(place: _Place, name: str, spec: Mapping[str, Any], *, default: bool) -> Plan:
-    if not place.is_diverted and not default:
+def _by_restart(origin: _Origin, name: str, spec: Mapping[str, Any], *, default: bool) -> Plan:
+    if not origin.is_diverted and not default:
         msg = "a restart would not come by what colab-env can divert here"
         raise UsageError(msg, hint='choose another way: how="session" or how="exec"')
-    if not place.notebook.is_known and not default:
+    if not origin.notebook.is_identified and not default:
         msg = "a terminal does not say which notebook is meant"
         raise UsageError(
             msg,
             hint=f'call colab_env.switch("{name}") in a cell of that notebook; for every notebook: '
             f"`colab-env switch {name} --default`; nothing was changed",
         )
-    if place.session is not None:
-        place.session.require_consent()
-    trial = place.machine.data / "trial"
-    kernel_json = kernelspec.directory(place.machine, name) / "kernel.json"
+    if origin.session is not None:
+        origin.session.require_consent()
+    trial = origin.machine.data / "trial"
+    kernel_json = kernelspec.directory(origin.machine, name) / "kernel.json"
     everywhere = Choices(default=Choice(name=name, kernel=kernel_json))
+    # The very file that a restart would find, here found by PYTHONPATH and by this one start only.
     _files.write_text(trial / diversion.NAME, diversion.text(everywhere))
     try:
-        argv = [str(place.machine.machine_python), "-m", diversion.MODULE, "-f", "{connection_file}"]
-        _require_answer(name, kernel.try_argv(place.machine, spec, argv, PYTHONPATH=str(trial)))
+        argv = [str(origin.machine.machine_python), "-m", diversion.MODULE, "-f", "{connection_file}"]
+        _require_answer(name, kernel.try_argv(origin.machine, spec, argv, PYTHONPATH=str(trial)))
     finally:
         _files.remove(trial)
-    guard.forget_failures()
-    place.choose(name, default=default)
-    if place.session is None or (default and not place.is_diverted):
+    guard.forget_failures()  # it starts: what failed before must not keep the guard from trying it
+    origin.choose(name, default=default)  # before the server is asked: the restart reads it
+    if origin.session is None or (default and not origin.is_diverted):
         which = "every notebook that has not chosen another" if default else "this notebook"
         return _nothing(f"The next restart of {which} comes up on {spec['display_name']}.")
-    return _asking(place.session.restart(), spec["display_name"])
+    return _asking(origin.session.restart(), spec["display_name"])
 
 
-def _by_session(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
-    if place.session is None:
+def _by_session(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
+    if origin.session is None:
         msg = "no notebook server was found that this kernel belongs to"
         raise UsageError(msg, hint='choose how="exec", or start the notebook with this kernel: papermill -k NAME')
-    place.session.require_consent()
-    _require_answer(name, kernel.try_registered(place.machine, name))
+    origin.session.require_consent()
+    _require_answer(name, kernel.try_registered(origin.machine, name))
     guard.forget_failures()
-    return _asking(place.session.change_kernel(name), spec["display_name"])
+    origin.choose(name, default=False)
+    return _asking(origin.session.change_kernel(name), spec["display_name"])
 
 
-def _by_exec(place: _Place, name: str, spec: Mapping[str, Any]) -> Plan:
-    file = sessions.connection_file(place.machine)
+def _by_exec(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
+    file = sessions.connection_file(origin.machine)
     if file is None:
         msg = "this is no kernel, so it cannot become another one"
         raise UsageError(msg, hint="call switch() in a notebook's cell")
-    _require_answer(name, kernel.try_registered(place.machine, name))
+    _require_answer(name, kernel.try_registered(origin.machine, name))
     guard.forget_failures()
+    origin.choose(name, default=False)
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
     environ = {key: value for key, value in os.environ.items() if key not in _OF_THIS_CALL}
-    environ.update(guard.announce(place.machine, name, file))
+    environ.update(guard.announce(origin.machine, name, file))
     message = f"This kernel becomes {spec['display_name']} in place. Variables are gone, files are as they were."
     return {"message": message, "argv": argv, "environ": environ}
 
 
-def _asking(request: Mapping[str, Any], shown: str) -> Plan:
-    return {"message": f"Switching to {shown}. {CRASH_OR_RESTART}", "request": dict(request)}
+def _asking(request: Mapping[str, Any], title: str) -> Plan:
+    return {"message": f"Switching to {title}. {CRASH_OR_RESTART}", "request": dict(request)}
 
 
 def _nothing(message: str) -> Plan:
@@ -200,26 +202,24 @@ def _nothing(message: str) -> Plan:
 def _spec(machine: Machine, name: str) -> dict[str, Any]:
     spec = kernelspec.read(machine, name)
     if spec is None or not _is_ours(machine, name):
-        known = ", ".join(each.name for each in kernelspec.registered(machine) if each.ours) or "none"
+        names = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
         msg = f"colab-env has registered no kernel {name!r}"
-        raise MissingStepError(msg, hint=f"registered kernels: {known}; setup() registers one")
+        raise MissingStepError(msg, hint=f"registered kernels: {names}; setup() registers one")
     return spec
 
 
 def _is_ours(machine: Machine, name: str) -> bool:
-    return any(each.ours and each.name == name for each in kernelspec.registered(machine))
+    return any(kernel.ours and kernel.name == name for kernel in kernelspec.registered(machine))
 
 
 def _ours(machine: Machine) -> list[dict[str, Any]]:
-    names = (each.name for each in kernelspec.registered(machine) if each.ours)
+    names = (kernel.name for kernel in kernelspec.registered(machine) if kernel.ours)
     return [spec for spec in (kernelspec.read(machine, name) for name in names) if spec is not None]
-
-
-def _project(spec: Mapping[str, Any]) -> str:
-    return str(spec["metadata"]["colab_env"]["project"])
 
 
 def _require_answer(name: str, outcome: preflight.Outcome) -> None:
     if outcome.failure is not None:
-        text = "\n".join([f"the kernel {name!r} does not work: {outcome.failure}", *(f"    {x}" for x in outcome.log)])
+        text = "\n".join(
+            [f"the kernel {name!r} does not work: {outcome.failure}", *(f"    {line}" for line in outcome.log)]
+        )
         raise PreflightError(text, hint="nothing was changed; setup() repairs what it can")

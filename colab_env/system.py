@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _NAME = re.compile(r"python(3(\.(\d+))?)?")
+# `_base_executable` is, for a virtual environment's Python, the one that it was made from.
 _QUESTION = (
     "import sys, json; print(json.dumps([sys.implementation.name, '.'.join(map(str, sys.version_info[:3])),"
     " getattr(sys, '_base_executable', None) or sys.executable, sys.version_info.releaselevel]))"
@@ -39,13 +40,13 @@ _QUESTION = (
 # The names are those of PEP 508. Without -S and -I, so that the answer is what a program of this Python sees.
 _LOOK = """\
 import json, os, platform as p, sys
-places = [each for each in sys.path if os.path.basename(each) in ("site-packages", "dist-packages")]
+directories = [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]
 markers = {"os_name": os.name, "sys_platform": sys.platform, "platform_machine": p.machine(),
  "platform_python_implementation": p.python_implementation(), "platform_release": p.release(),
  "platform_system": p.system(), "platform_version": p.version(), "implementation_name": sys.implementation.name,
  "python_version": ".".join(p.python_version_tuple()[:2]), "python_full_version": p.python_version(),
  "implementation_version": p.python_version()}
-print(json.dumps({"directories": places, "markers": markers}))
+print(json.dumps({"directories": directories, "markers": markers}))
 """
 
 
@@ -61,11 +62,11 @@ def query_interpreter(python: Interpreter, *, machine: Machine) -> SitePaths:
     """Ask a Python where its packages are. Raises CommandError when it does not start, or is none."""
     answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(machine.environ))
     try:
-        found: SitePaths = _state.from_json(answer.lines[-1], SitePaths)
+        site_paths: SitePaths = _state.from_json(answer.lines[-1], SitePaths)
     except (ValueError, IndexError) as error:
         msg = f"{python.path} does not answer as a Python does"
         raise _process.failed(answer, message=msg, hint="choose another Python, or mend this one") from error
-    return found
+    return site_paths
 
 
 def machine_python(machine: Machine) -> Interpreter | None:
@@ -80,14 +81,10 @@ def find(
 
     Raises NoSuchPythonError, which names those that are here.
     """
-    seen: list[Interpreter] = []
     for candidate in _candidates(machine, specifier):
         interpreter = inspect(candidate, machine=machine)
-        if interpreter is None:
-            continue
-        if specifier.contains(interpreter.version) and accept(interpreter):
+        if interpreter is not None and specifier.contains(interpreter.version) and accept(interpreter):
             return interpreter
-        seen.append(interpreter)
     raise missing(specifier, available(machine=machine), own=machine_python(machine), is_colab=machine.is_colab)
 
 
@@ -95,12 +92,12 @@ def available(*, machine: Machine) -> list[Interpreter]:
     """Return every CPython that is found, newest first, one for each X.Y."""
     from packaging.version import Version
 
-    found = [inspect(path, machine=machine) for path in _candidates(machine, None)]
+    interpreters = [inspect(path, machine=machine) for path in _candidates(machine, None)]
     best: dict[str, Interpreter] = {}
-    for interpreter in found:
+    for interpreter in interpreters:
         if interpreter is not None:
             best.setdefault(interpreter.short_version, interpreter)
-    return sorted(best.values(), key=lambda each: Version(each.version), reverse=True)
+    return sorted(best.values(), key=lambda interpreter: Version(interpreter.version), reverse=True)
 
 
 def at_path(path: Path, *, machine: Machine) -> Interpreter:
@@ -120,13 +117,14 @@ def is_discovered(path: Path, *, machine: Machine, named: Sequence[Path] = ()) -
     if _NAME.fullmatch(path.name) is None or ".." in path.parts:
         return False
     programs = [*_programs(machine), machine.machine_python, *named]
-    return path.parent in {each.parent for each in (*programs, *(program.resolve() for program in programs))}
+    return path.parent in {program.parent for program in (*programs, *(program.resolve() for program in programs))}
 
 
 def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     """Ask a program which Python it is; None when it is no CPython that can be used."""
     environ = _process.child_environ(machine.environ)
     try:
+        # Isolated and without site: neither variables nor what is installed there change the answer.
         answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
         name, version, base, level = _state.from_json(answer.lines[-1], tuple[str, ...])
         require_version(version)
@@ -139,17 +137,17 @@ def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
 
 
 def missing(
-    specifier: SpecifierSet, there: list[Interpreter], *, own: Interpreter | None = None, is_colab: bool = False
+    specifier: SpecifierSet, interpreters: list[Interpreter], *, own: Interpreter | None = None, is_colab: bool = False
 ) -> NoSuchPythonError:
     """Make the error that says which Pythons there are instead, and whether the machine's `own` was left behind."""
-    names = ", ".join(f"{each.version} ({each.path})" for each in there) or "none that this package can use"
-    msg = f"no Python on this machine fits {format_specifier(specifier)!r}; there is: {names}"
+    listed = ", ".join(f"{interpreter.version} ({interpreter.path})" for interpreter in interpreters)
+    msg = f"no Python on this machine fits {format_specifier(specifier)!r}; there is: {listed or 'none that this package can use'}"
     how = installing_hint(specifier)
     hint = "ask for one of these" + (f", or let one be installed: {how}" if how else "")
     if own is not None and (
-        said := unsupported_python_message(own.version, specifier, asking="the project", is_colab=is_colab)
+        message := unsupported_python_message(own.version, specifier, asking="the project", is_colab=is_colab)
     ):
-        hint = said + (f", installed with {how}" if how else "")
+        hint = message + (f", installed with {how}" if how else "")
     return NoSuchPythonError(msg, hint=hint)
 
 
@@ -174,8 +172,8 @@ def _programs(machine: Machine) -> Iterator[Path]:
     for directory in _directories(machine):
         if directory.name == "shims" or not os.path.isdir(directory):  # noqa: PTH112  (it may be closed to this user)
             continue
-        names = (each for each in directory.glob("python*") if _NAME.fullmatch(each.name))
-        yield from sorted(names, key=lambda each: len(each.name))
+        names = (path for path in directory.glob("python*") if _NAME.fullmatch(path.name))
+        yield from sorted(names, key=lambda path: len(path.name))
     yield Path(sys.executable)
 
 

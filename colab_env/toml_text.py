@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 # Parsers take time and memory with the square of a key's parts.
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 _DEEP = re.compile(rf"""(?<![\w"'-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{100}}""")
-_PLACE = re.compile(
+_POSITION = re.compile(
     r"(.*?)(?: \(at line (\d+), column (\d+)\)| at line (\d+) col (\d+)| \(at end of document\))", re.DOTALL
 )
 
@@ -24,12 +24,12 @@ def parsed(text: str) -> dict[str, Any]:
         return document(text).unwrap()
     _require_flat(text)
     try:
-        found: dict[str, Any] = tomllib.loads(text)
+        values: dict[str, Any] = tomllib.loads(text)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     except ValueError as error:
-        raise ValueError(_with_place(error, text)) from error
-    return found
+        raise ValueError(_with_position(error, text)) from error
+    return values
 
 
 def document(text: str) -> TOMLDocument:
@@ -39,13 +39,13 @@ def document(text: str) -> TOMLDocument:
 
     _require_flat(text)
     try:
-        found = tomlkit.parse(text)
-        found.unwrap()  # some faults show when it is read
+        tree = tomlkit.parse(text)
+        tree.unwrap()  # some faults show when it is read
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     except (TOMLKitError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise ValueError(_with_place(error, text)) from error
-    return found
+        raise ValueError(_with_position(error, text)) from error
+    return tree
 
 
 _TOO_DEEP = "it is nested too deeply"
@@ -56,12 +56,12 @@ def _require_flat(text: str) -> None:
         raise ValueError(_TOO_DEEP)
 
 
-def _with_place(error: Exception, text: str) -> str:
-    """Return what a parser says, the place in front: they write it in ways of their own."""
-    found = _PLACE.match(str(error))
-    if found is None:
+def _with_position(error: Exception, text: str) -> str:
+    """Return what a parser says, the position in front: they write it in ways of their own."""
+    match = _POSITION.match(str(error))
+    if match is None:
         return str(error) or "it is no TOML"
-    line, column = found[2] or found[4], found[3] or found[5]
+    line, column = match[2] or match[4], match[3] or match[5]
     if line is None:
         line, column = str(text.count("\n") + 1), str(len(text) - text.rfind("\n"))
-    return f"line {line}, column {column}: {found[1]}"
+    return f"line {line}, column {column}: {match[1]}"

@@ -23,7 +23,7 @@ from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
-    *("register_kernel", "remove_kernel", "switch", "restore", "add", "mend"),
+    *("register_kernel", "remove_kernel", "switch", "restore", "add", "container_write", "mend"),
 )
 INCOMPLETE = 27  # the command's exit code when something is left
 # The download caches that the first version recorded: other tools may have filled them meanwhile.
@@ -36,7 +36,7 @@ _NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """One place: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
+    """One path: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
 
     path: Path
     step: str
@@ -58,7 +58,7 @@ class UndoResult:
     @property
     def complete(self) -> bool:
         """Say whether nothing was left."""
-        return all(place.reason is None for place in self.places)
+        return all(undone.reason is None for undone in self.places)
 
     def __repr__(self) -> str:
         if not self.places:
@@ -68,8 +68,8 @@ class UndoResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        places = [{**asdict(place), "path": str(place.path)} for place in self.places]
-        return {"dry_run": self.dry_run, "complete": self.complete, "places": places}
+        entries = [{**asdict(undone), "path": str(undone.path)} for undone in self.places]
+        return {"dry_run": self.dry_run, "complete": self.complete, "places": entries}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +118,11 @@ def undo(
     with _files.translate_os_errors(machine.data), _process.stoppable(), _files.locked(lock):
         if not dry_run:
             _clear_leftovers(machine, lock)
-        places = _undo(machine, chosen, only, dry_run=dry_run)
+        results = _undo(machine, chosen, only, dry_run=dry_run)
         _files.unlink(lock)
         for parent in parents:
             _files.remove_if_empty(parent)
-    return UndoResult(places=tuple(places), dry_run=dry_run)
+    return UndoResult(places=tuple(results), dry_run=dry_run)
 
 
 def changed_paths(machine: Machine) -> list[Path]:
@@ -150,8 +150,8 @@ def _clear_leftovers(machine: Machine, lock: Path) -> None:
         if doomed.is_dir() and (not entries or any(_is_same(entry.path, machine.data) for entry in entries)):
             _delete_data(doomed, _made_for(Ledger(doomed), machine), lock)
     for transaction in (machine.data / "saved").glob("*/transaction.json"):
-        if (found := _overlay.Transaction.read(transaction.parent)) is not None:
-            _overlay.recover(found.prefix, saved=transaction.parent)
+        if (journal := _overlay.Transaction.read(transaction.parent)) is not None:
+            _overlay.recover(journal.prefix, saved=transaction.parent)
     _files.sweep(machine.data, _ledger.swept(Ledger(machine.data).read()))
 
 
@@ -159,24 +159,20 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
     ledger = Ledger(machine.data)
     record = ledger.read()
     # Before the kernels go that say whose they are.
-    changes = [change for change in _changes(record, machine) if _is_meant(change, chosen, project, machine)]
-    places = [place for change in changes for place in _undone(change, ledger, dry_run=dry_run)]
-    if record.damaged or _is_lost(ledger):
+    changes = [change for change in _changes(record, machine) if _is_selected(change, chosen, project, machine)]
+    results = [undone for change in changes for undone in _undone(change, ledger, dry_run=dry_run)]
+    is_lost = (ledger.data / "chosen.json").is_file() and not ledger.exists()  # a set-up has worked there
+    if record.damaged or is_lost:
         lost = f"{record.damaged} of its lines are damaged" if record.damaged else "it is gone"
         reason = f"{lost}, and what it said is unknown"
-        places.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
+        results.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
     if not dry_run:
         for parent in sorted(record.made, reverse=True):
             _files.remove_if_empty(parent)
     is_whole = not chosen and project is None
-    if is_whole and is_used(machine.data) and all(place.reason is None for place in places):
-        places += _without_data(machine, gone={place.path for place in places}, dry_run=dry_run)
-    return places
-
-
-def _is_lost(ledger: Ledger) -> bool:
-    """Say whether the ledger is gone of a data directory that a set-up has worked in."""
-    return (ledger.data / "chosen.json").is_file() and not ledger.exists()
+    if is_whole and is_used(machine.data) and all(undone.reason is None for undone in results):
+        results += _without_data(machine, gone={undone.path for undone in results}, dry_run=dry_run)
+    return results
 
 
 def _made_for(ledger: Ledger, machine: Machine) -> tuple[Path, ...]:
@@ -215,13 +211,16 @@ def _is_same(path: Path, other: Path) -> bool:
     return path == other or os.path.realpath(path) == os.path.realpath(other)
 
 
-def _is_meant(change: _Change, chosen: set[str], project: Path | None, machine: Machine) -> bool:
+def _is_selected(change: _Change, chosen: set[str], project: Path | None, machine: Machine) -> bool:
     if chosen and change.first.step not in chosen:
         return False
     if project is None:
         return True
-    kernels = {each.directory for each in kernelspec.registered(machine) if each.ours and each.project == project}
-    return change.path.parent == project or change.path in kernels
+    kernels = {
+        kernel.directory for kernel in kernelspec.registered(machine) if kernel.ours and kernel.project == project
+    }
+    hidden = {project / ".binder", project / ".devcontainer"}  # `container write` makes them
+    return change.path.parent in {project, *hidden} or change.path in kernels
 
 
 def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
@@ -273,10 +272,10 @@ def _without_packages(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iter
 
 def _of_others(change: _Change) -> str | None:
     """Return what is in a directory of another tool's that this tool does not make by itself, or None."""
-    known = next((names for name, names in _TOOL_FILES.items() if change.path.match(name)), None)
-    if known is None or change.last.after != _ledger.BY_TOOL or not change.path.is_dir():
+    own = next((names for name, names in _TOOL_FILES.items() if change.path.match(name)), None)
+    if own is None or change.last.after != _ledger.BY_TOOL or not change.path.is_dir():
         return None
-    return next((path.name for path in sorted(change.path.iterdir()) if path.name not in known), None)
+    return next((path.name for path in sorted(change.path.iterdir()) if path.name not in own), None)
 
 
 def _left(change: _Change, path: Path, reason: str) -> Undone:
@@ -286,8 +285,8 @@ def _left(change: _Change, path: Path, reason: str) -> Undone:
 def _obstacles_inside(change: _Change) -> dict[Path, str]:
     if change.overlay is None:
         return {}
-    found = _overlay_undo.obstacles(change.path, saved=change.overlay)
-    return {change.path / name: reason for name, reason in found.items()}
+    obstacles = _overlay_undo.obstacles(change.path, saved=change.overlay)
+    return {change.path / name: reason for name, reason in obstacles.items()}
 
 
 def _is_done(change: _Change) -> bool:
@@ -343,10 +342,10 @@ def _lost(change: _Change, ledger: Ledger) -> str | None:
     if not isinstance(before, File):
         return None
     try:
-        kept = hashlib.sha256(ledger.content(before.sha256).read_bytes()).hexdigest()
+        digest = hashlib.sha256(ledger.content(before.sha256).read_bytes()).hexdigest()
     except OSError:
-        kept = ""
-    return None if kept == before.sha256 else "the copy that was kept of it is damaged"
+        digest = ""
+    return None if digest == before.sha256 else "the copy that was kept of it is damaged"
 
 
 def _is_ours(tree: Path) -> bool:
@@ -382,22 +381,22 @@ def _restore(change: _Change, ledger: Ledger) -> None:
 
 def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[Undone]:
     """Delete colab-env's own directory, but for what named environments need, and what is not colab-env's."""
-    kept = {machine.data / name: reason for name, reason in _needed(machine, gone)}
+    remaining = {machine.data / name: reason for name, reason in _needed(machine, gone)}
     ledger = Ledger(machine.data)
-    children = [path for path in machine.data.iterdir() if path not in kept]
+    children = [path for path in machine.data.iterdir() if path not in remaining]
     strange = [path for path in children if not is_own(path)]
     if strange:
         others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
-        kept[strange[0]] = f"colab-env did not make it{others}"
+        remaining[strange[0]] = f"colab-env did not make it{others}"
     if not dry_run:
         _remove_from_path(machine.bin)
-        _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (the guard's second place)
+        _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (where the guard keeps its notes first)
         for child in children:
             if child not in strange and child != ledger.directory:
                 _files.remove(child)
-        _remove_data(machine, ledger, is_empty=not kept)
-    removed = [] if kept else [Undone(path=machine.data, step="setup", action="removed")]
-    return [*removed, *(Undone(path=path, step="env", action=f"kept, {reason}") for path, reason in kept.items())]
+        _remove_data(machine, ledger, is_empty=not remaining)
+    removed = [] if remaining else [Undone(path=machine.data, step="setup", action="removed")]
+    return [*removed, *(Undone(path=path, step="env", action=f"kept, {reason}") for path, reason in remaining.items())]
 
 
 def _remove_data(machine: Machine, ledger: Ledger, *, is_empty: bool) -> None:
@@ -430,7 +429,7 @@ def _needed(machine: Machine, gone: set[Path]) -> Iterator[tuple[str, str]]:
     environments = machine.data / "envs"
     if environments.is_dir() and any(not path.name.startswith(".") for path in environments.iterdir()):
         yield "envs", "its environments go by `colab-env env purge`"
-    kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.directory not in gone]
+    kernels = [kernel.name for kernel in kernelspec.registered(machine) if kernel.ours and kernel.directory not in gone]
     for name in ("layers", "guard") if kernels else ():
         if (machine.data / name).is_dir():
             yield name, f"the kernel of the named environment {kernels[0]!r} uses it"

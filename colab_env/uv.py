@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
+# Which versions a user allows in projects; that says nothing of colab-env's own tools, nor of a kernel's packages.
 _OF_PROJECTS = frozenset(
     (
         *("UV_EXCLUDE_NEWER", "UV_EXCLUDE_NEWER_PACKAGE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT"),
@@ -53,6 +54,7 @@ class Receipt:
 
     @staticmethod
     def upgrade(values: Mapping[str, Any], version: int) -> Mapping[str, Any]:
+        # The first release had no schema, and uv's version under this name.
         return values if version else {"uv": values.get("version")}
 
 
@@ -60,14 +62,14 @@ def find(machine: Machine) -> Path | None:
     """Return uv where there is one: our own, on PATH, or beside the Python that runs this."""
     here = Path(sysconfig.get_path("scripts")) / "uv"
     on_path = shutil.which("uv", path=machine.environ.get("PATH"))
-    places = [_own(machine), *([Path(on_path)] if on_path else []), here]
-    return next((place for place in places if place.is_file()), None)
+    candidates = [_own(machine), *([Path(on_path)] if on_path else []), here]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def ensure(machine: Machine) -> Path:
     """Return uv, installing it with pip into this package's own directory where there is none."""
-    if found := find(machine):
-        return found
+    if program := find(machine):
+        return program
     home = machine.data / "uv"
     with _files.locked(machine.data / "locks" / "uv"):
         if not _own(machine).is_file():
@@ -99,6 +101,7 @@ def obtain(machine: Machine) -> Path | None:
 
 def environ(machine: Machine, index: Index) -> dict[str, str]:
     """Return the environment that every uv call gets."""
+    # Its bars are for terminals; how far it is, `uv_progress` finds out for every screen.
     changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(machine.environ)}
     return _process.child_environ(machine.environ, **changes)
 
@@ -118,9 +121,9 @@ def tool_installer(machine: Machine, index: Index) -> WheelInstaller:
     settings, text = machine.data / "uv.toml", tool_settings(machine)
     if _files.content(settings) != text.encode():
         _files.write_text(settings, text, mode=0o600)  # an address in it may hold a password
-    kept = {name: value for name, value in environ(machine, index).items() if name not in _OF_PROJECTS}
-    kept["UV_CONFIG_FILE"] = str(settings)  # uv looks for no other then, in the working directory neither
-    return WheelInstaller(uv=find(machine), machine_python=machine.machine_python, environ=kept)
+    variables = {name: value for name, value in environ(machine, index).items() if name not in _OF_PROJECTS}
+    variables["UV_CONFIG_FILE"] = str(settings)  # uv looks for no other then, in the working directory neither
+    return WheelInstaller(uv=find(machine), machine_python=machine.machine_python, environ=variables)
 
 
 def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index: Index) -> Interpreter:
@@ -154,9 +157,9 @@ def _own(machine: Machine) -> Path:
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
     answer, real = _process.run(argv, environ=children), path.resolve()
-    for each in listed(answer.lines):
-        if each.path is not None and each.path.resolve() == real:
-            return each.version
+    for entry in listed(answer.lines):
+        if entry.path is not None and entry.path.resolve() == real:
+            return entry.version
     msg = f"uv has installed {path}, and does not list it"
     raise _process.failed(
         answer, message=msg, hint="run `uv python list --managed-python`, and see what is wrong there"
@@ -166,10 +169,10 @@ def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
 def listed(lines: Sequence[str]) -> list[ListedPython]:
     """Return what `uv python list` printed as JSON; nothing where it printed none. Warnings may stand around it."""
     try:
-        found = _state.from_json(next((line for line in lines if line.startswith("[")), ""), list[ListedPython])
+        pythons = _state.from_json(next((line for line in lines if line.startswith("[")), ""), list[ListedPython])
     except ValueError:
         return []
-    return cast("list[ListedPython]", found)
+    return cast("list[ListedPython]", pythons)
 
 
 def _translate_error(error: CommandError, request: str) -> CommandError | NoSuchPythonError | NetworkError:

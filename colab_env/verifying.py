@@ -131,7 +131,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
         _Tree(
             name="Packages",
             where=layer,
-            lock=machine.data / "locks" / "conda",
+            lock=machine.data / "locks" / "conda",  # that of the step, which installs conda's packages as well
             python=python.path,
             problem=lambda: colab_layer.health_check(layer),
             builds=lambda reason: steps.kernel_packages(python, machine, around=around, anew=reason),
@@ -154,6 +154,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
 
 def _verified(tree: _Tree, machine: Machine, *, repair: bool) -> VerifiedPart:
     part = _look_at(tree, machine)
+    # Of what an older version made, not every file can be proven until it is built anew.
     if not repair or not (part.damaged or part.is_partly_known):
         return part
     tree.builds(part.damaged[0] if part.damaged else str(part.note))
@@ -168,48 +169,48 @@ def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
             gone = ("it is gone",)
             return VerifiedPart(name=tree.name, where=tree.where, files=0, damaged=gone, added=(), seconds=0.0)
         with _report.activity(f"Reading {short(tree.where)}"):
-            survey, known = content.Survey(tree.where), content.read(tree.where)
-            added = survey.added(known) if known else []
+            survey, recorded = content.Survey(tree.where), content.read(tree.where)
+            added = survey.added(recorded) if recorded else []
             damaged = [problem] if (problem := tree.problem()) else []
-            if known is None:
-                damaged += [str(each) for found in survey.broken().values() for each in found]
+            if recorded is None:
+                damaged += [str(problem) for problems in survey.broken().values() for problem in problems]
                 note = (
                     content.fault(tree.where) or "an older version made it: only what packages list could be compared"
                 )
             else:
-                damaged += _differences(tree, survey, known, machine)
+                damaged += _differences(tree, survey, recorded, machine)
                 stale = None if damaged else tree.stale()
                 note = f"setup() has something to do: {stale}" if stale else None
-        if known is not None and not damaged and may_write:
+        if recorded is not None and not damaged and may_write:
             with contextlib.suppress(DiskFullError, NotWritableError):  # only the date would be lost
-                content.write(tree.where, survey.proven(known))
+                content.write(tree.where, survey.proven(recorded))
     return VerifiedPart(
         name=tree.name,
         where=tree.where,
-        files=len(survey.digests) - len([each for each in added if each in survey.digests]),
+        files=len(survey.digests) - len([path for path in added if path in survey.digests]),
         damaged=tuple(dict.fromkeys(damaged)),
         added=tuple(added),
         seconds=time.monotonic() - began,
         note=note,
-        is_partly_known=known is None,
+        is_partly_known=recorded is None,
     )
 
 
-def _differences(tree: _Tree, survey: content.Survey, known: content.Content, machine: Machine) -> list[str]:
+def _differences(tree: _Tree, survey: content.Survey, recorded: content.Content, machine: Machine) -> list[str]:
     environ = _process.child_environ(machine.environ)
-    wrong = content.wrong_bytecode(survey, known, python=tree.python, environ=environ)
-    found = [str(each) for each in [*survey.differences(known), *wrong]]
-    return found if _state.is_sealed(tree.where / _files.RECEIPT) else [*found, f"{_files.RECEIPT} has changed"]
+    wrong = content.wrong_bytecode(survey, recorded, python=tree.python, environ=environ)
+    problems = [str(problem) for problem in [*survey.differences(recorded), *wrong]]
+    return problems if _state.is_sealed(tree.where / _files.RECEIPT) else [*problems, f"{_files.RECEIPT} has changed"]
 
 
 @contextlib.contextmanager
 def _waiting(where: Path, lock: Path, machine: Machine) -> Iterator[bool]:
     """Wait for steps that work on a directory, and bring back what one that was killed has left; say whether to write to it."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         may_write = all(os.access(path, os.W_OK) for path in (where.parent, machine.data, machine.data.parent))
         if may_write:
             try:
-                held.enter_context(changing("verify", machine, lock, recorded=False))
+                stack.enter_context(changing("verify", machine, lock, recorded=False))
                 _files.recover(where)
             except (DiskFullError, NotWritableError):  # reading needs no room
                 may_write = False

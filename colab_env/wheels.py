@@ -17,6 +17,7 @@ _UNREACHED = re.compile(
 )
 
 
+_TOO_OLD = re.compile(r"^\s*error: (?:unexpected argument|unrecognized subcommand) '([^']+)'", re.MULTILINE)
 UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
 # The first sentence is the cause, those after it are what follows; each is wrapped.
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
@@ -184,6 +185,10 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
     if found := UNKNOWN.search(text):
         msg = f"the package index has no package {found[1]!r}"
         return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
+    if found := _TOO_OLD.search(text):
+        msg = f"the uv that is on PATH is too old: it does not know {found[1]}"
+        hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
+        return CommandError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if any(_UNREACHED.search(line) for line in error.lines):
         msg = f"the package index cannot be reached: {_why_unreached(text)}"
         return NetworkError(msg, hint="check the network or proxy, then run it again")
@@ -191,12 +196,16 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
 
 
 def _in_one_sentence(error: CommandError) -> CommandError | None:
-    """Return what a tool says in its only line, without the words that it was called with: nobody typed these."""
+    """Return what a tool says in its only sentence, without the words that it was called with: nobody typed these.
+
+    uv may add one that begins with "hint:", such as which Pythons a package has wheels for; long ones are wrapped.
+    """
     said = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
-    if len(said) != 1 or not said[0].startswith("error: "):
+    message, *more = " ".join(said).split(" hint: ")
+    if not message.startswith("error: ") or len(more) > 1 or (len(said) != 1 and not more):
         return None
-    hint = error.hint or "change what is asked for; nothing was changed"
-    return CommandError(said[0].removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
+    hint = next(iter(more), None) or error.hint or "change what is asked for; nothing was changed"
+    return CommandError(message.removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 
 def _unsatisfiable(error: CommandError) -> CommandError | None:

@@ -194,6 +194,21 @@ def test_the_stop_button_is_no_traceback(monkeypatch, capsys):
     assert "what was there before is still there" in capsys.readouterr().err
 
 
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback():
+    stopping = (
+        "import os, signal, sys\n"
+        "class Stopped:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'colab_env.step_cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stopped())\n"
+        "from colab_env.__main__ import main\n"
+        "main()\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", stopping], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_a_failed_tools_words_are_shown(monkeypatch, capsys):
     def failing(*_arguments: object, **_options: object) -> None:
         msg = "`tool` ended with exit code 7\n    its last words"

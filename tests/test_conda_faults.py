@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from colab_env import errors
-from colab_env.miniconda.faults import CONDA_FAULTS, LOST_HISTORY, channels_with_terms, recognise, told
+from colab_env.miniconda.faults import CONDA_FAULTS, LOST_HISTORY, cause_lines, channels_with_terms, recognise
 
 TEXTS = json.loads((Path(__file__).parent / "conda_standin/texts.json").read_text())["texts"]
 MISTUNE = "for url 'http://channels.invalid/conda-forge/noarch/mistune-"
@@ -53,7 +53,7 @@ def test_the_cause_is_recognised_and_quoted_without_advice(scenario):
     kind, is_transient, quoted = EXPECTED[scenario]
     fault = recognise(CONDA_FAULTS, lines_of(scenario))
     assert (fault.kind, fault.is_transient) == (kind, is_transient)
-    shown = "\n".join(told(lines_of(scenario)))
+    shown = "\n".join(cause_lines(lines_of(scenario)))
     assert [words for words in quoted if words not in shown] == []
     assert [words for words in ADVICE if words in shown] == []
     assert len(shown.splitlines()) <= 3 * 12 + 1
@@ -61,7 +61,7 @@ def test_the_cause_is_recognised_and_quoted_without_advice(scenario):
 
 def test_what_conda_did_not_foresee_is_quoted_in_one_line():
     assert recognise(CONDA_FAULTS, lines_of("offline")) is None
-    (shown,) = told(lines_of("offline"))
+    (shown,) = cause_lines(lines_of("offline"))
     assert shown.startswith("FileNotFoundError('failed to open file")
 
 
@@ -81,7 +81,7 @@ def test_variables_in_a_report_are_no_cause():
 def test_a_report_whose_beginning_is_missing_is_recognised_too():
     lines = lines_of("two checksums")[30:]
     assert recognise(CONDA_FAULTS, lines).kind is errors.HashMismatchError
-    assert "for url" in "\n".join(told(lines))
+    assert "for url" in "\n".join(cause_lines(lines))
 
 
 def test_the_channels_that_want_consent_are_found():
@@ -97,4 +97,4 @@ ODD = [
 @pytest.mark.parametrize("text", ODD)
 def test_odd_output_is_quoted_and_breaks_nothing(text):
     recognise(CONDA_FAULTS, text.splitlines())
-    assert all(isinstance(line, str) for line in told(text.splitlines()))
+    assert all(isinstance(line, str) for line in cause_lines(text.splitlines()))

@@ -106,7 +106,9 @@ def test_what_cannot_be_looked_at_is_a_finding(kernels: Path, monkeypatch: pytes
     def look(_: Machine) -> None:
         raise TypeError("the disk is on fire")
 
-    assert [part.problem for part in machine_report._told(look, Machine.detect())] == ["TypeError: the disk is on fire"]
+    assert [part.problem for part in machine_report._guarded(look, Machine.detect())] == [
+        "TypeError: the disk is on fire"
+    ]
 
 
 def test_the_module_that_another_distribution_brings_too_is_named(

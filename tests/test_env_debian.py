@@ -244,7 +244,52 @@ def test_the_unit_names_the_account_and_the_base(web, command):
     text = envs.unit("web", "demo", "-x", user="www-data")
     assert f"ExecStart={command.path} run web demo -x\n" in text
     assert "User=www-data\n" in text
-    assert f'Environment="COLAB_ENV_BASE={web.parent}"\n'.replace('"', "") in text
+    assert f"Environment=COLAB_ENV_BASE={web.parent} HOME=" in text
+
+
+def test_what_daemons_need_is_allowed(web, command):
+    text = envs.unit("web", "demo")
+    assert "ProcSubset" not in text  # psutil reads /proc/meminfo
+    assert " HOME=/var/lib/web-demo\n" in text
+    assert "WorkingDirectory=/var/lib/web-demo\n" in text
+    assert "RuntimeDirectory=web-demo\n" in text
+    filters = [line for line in text.splitlines() if line.startswith("SystemCall")]
+    assert filters[-2:] == ["SystemCallFilter=@chown", "SystemCallErrorNumber=EPERM"]
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "named"),
+    [
+        ("demo", (), "web-demo"),
+        ("web", (), "web"),
+        ("python", (), "web"),
+        ("python3", ("-c", "pass"), "web"),
+        ("python", ("-m", "http.server"), "web-http.server"),
+        ("python", ("/srv/report.py", "--daily"), "web-report"),
+        ("python", ("/srv/mail.py",), "web-mail"),
+        ("a b", (), "web-a-b"),
+    ],
+)
+def test_two_programs_have_two_units(program, arguments, named):
+    assert units.unit_name("web", program, arguments) == named
+
+
+def test_a_timer_and_its_service_are_written_for_systemd(web, command, tmp_path):
+    answer = command("unit", "--on-calendar", "Mon..Fri 06:30", "-o", str(tmp_path), "web", "demo", "-o", "x")
+    written = [tmp_path / "web-demo.service", tmp_path / "web-demo.timer"]
+    assert answer.stdout.split() == [str(path) for path in written]
+    service, timer = (path.read_text() for path in written)
+    assert "Type=oneshot" in service
+    assert "Restart" not in service
+    assert "[Install]" not in service
+    assert "run web demo -o x\n" in service
+    assert "OnCalendar=Mon..Fri 06:30\n" in timer
+    if shutil.which("systemd-analyze"):
+        words = ["systemd-analyze", "verify", "--man=no", *map(str, written)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert (done.returncode, str(tmp_path) in done.stderr) == (0, False), done.stderr
+    assert command("unit", "--on-calendar", "daily", "web", "demo").returncode == 2
+    assert command("unit", "--on-calendar", "x\ny", "-o", str(tmp_path), "web", "demo").returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -483,3 +483,34 @@ def test_the_wheel_brings_both_programs(tmp_path, base, wheels):
     assert installed("env", "create", "web", "demo", "--wheels", str(wheels)).returncode == 0
     assert installed("run", "web", "demo", "-h").stdout == "1.0 -h\n"
     assert installed("--version").stdout.startswith("colab-env ")
+
+
+def test_a_script_is_known_by_its_first_lines_without_another_program(base, command, tmp_path):
+    place = script(tmp_path / "report.py", "# /// script\n# dependencies = []\n# ///\nimport sys; print(sys.prefix)")
+    assert command("run", "--script", str(place)).returncode == 0
+    time.sleep(1.1)  # some shells see the time to the second
+    (note,) = (base / ".scripts").iterdir()
+    assert note.read_text().splitlines()[1] == "= 4"
+    os.utime(place, (1, 1))
+    quiet = {**os.environ, "PATH": "/nonsense"}  # no program is found from here on, and no Python of colab-env's
+    command.path.with_name("colab-env-main").write_text("#!/bin/sh\nexit 99\n")
+    words = ["/bin/sh", str(command.path), "run", "--script", str(place)]
+    done = subprocess.run(words, env=quiet, capture_output=True, text=True)
+    assert "/script-" in done.stdout
+    for text in ("# /// script\n# dependencies = ['six']\n# ///\nimport sys", "import sys"):
+        place.write_text(text)
+        os.utime(place, (1, 1))  # an older file, with other lines
+        assert subprocess.run(words, env=quiet).returncode == 99
+    note.unlink()
+
+
+def test_the_callers_own_descriptors_reach_a_script(base, command, tmp_path):
+    text = "# /// script\n# dependencies = []\n# ///\nimport os; print(os.read(3, 9), os.read(4, 9))"
+    place = script(tmp_path / "report.py", text)
+    for number in (1, 2):
+        (tmp_path / "three").write_text("three")
+        (tmp_path / "four").write_text("four")
+        words = f"'{command.path}' run --quiet --script '{place}' 3<three 4<four"
+        done = subprocess.run(["sh", "-c", words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout == "b'three' b'four'\n", number
+        time.sleep(1.1)

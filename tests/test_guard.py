@@ -188,7 +188,7 @@ def test_a_start_that_somebody_ended_is_tried_once_more(tmp_path: Path) -> None:
 def test_a_clock_that_jumps_makes_no_silence_a_time_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: int
 ) -> None:
-    monkeypatch.setattr(_guard, "PLACES", [str(tmp_path)])
+    monkeypatch.setattr(_guard, "DIRECTORIES", [str(tmp_path)])
     path, log = _guard.noted("kernel.json")
     os.close(log)
     now = time.time() + jump

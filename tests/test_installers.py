@@ -13,7 +13,7 @@ from conftest import ROOT
 from index_server import IndexServer
 from small_wheels import write_wheel
 
-from colab_env import _report, diagnose, setting_up, steps, uv
+from colab_env import _report, diagnose, setting_up, steps, uv, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -25,6 +25,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.machine import Machine
+from colab_env.request import InstallOptions
 
 pytestmark = pytest.mark.network
 
@@ -261,6 +262,13 @@ def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):
     assert "none is needed here" in repr(diagnose.status(project))
     (project / "poetry.lock").touch()
     assert "Poetry is not installed" in repr(diagnose.status(project))
+
+
+def test_a_lock_file_that_is_gone_needs_no_poetry(project, pythons, home):
+    (project / ".venv").mkdir()
+    for lock, is_needed in (("more.txt", False), ("poetry.lock", True)):
+        venv.write_receipt(project, python=pythons[0], inputs="", wanted=InstallOptions(lock=lock).recorded())
+        assert ("none is needed here" not in repr(diagnose.status(project))) == is_needed
 
 
 # --- pylock.toml, requirements.txt, scripts

@@ -29,7 +29,7 @@ def spec(tier: kernelspec.Tier = kernelspec.PLAIN, *, python: Interpreter = PYTH
         python=python,
         project=Path("/content"),
         launcher=Path(layer) / "launch.py",
-        shown=kernelspec.display_name(python, Path("/content")),
+        display_name=kernelspec.display_name(python, Path("/content")),
         commands=[Path("/commands")],
         fingerprint={"layer": layer, "python": python.version},
     )

@@ -41,10 +41,10 @@ def test_what_was_tried_is_kept_over_a_switch_and_printed_as_one_table(home: Pat
     with pytest.raises(MissingStepError, match="nothing has been tried"):
         live_proof.report()
     live_proof.begin()
-    live_proof._kept([("tables", None, 0.1), ("auth", "ImportError: no | here", 0.2)])
+    live_proof._saved([("tables", None, 0.1), ("auth", "ImportError: no | here", 0.2)])
     monkeypatch.setattr(live_proof, "_kernel", lambda _: live_proof._OWN)
-    live_proof._kept([("tables", "https://ada:hunter2@host/x", 0.1)])
-    live_proof._kept([("tables", None, 0.3)])
+    live_proof._saved([("tables", "https://ada:hunter2@host/x", 0.1)])
+    live_proof._saved([("tables", None, 0.3)])
     lines = repr(live_proof.report()).splitlines()
     assert "| feature | the machine's Python | this notebook's own |" in lines
     assert "| tables | yes (0.1 s) | yes (0.3 s) |" in lines
@@ -65,7 +65,7 @@ def test_an_environment_of_the_machine_s_own_python_is_the_notebook_s(monkeypatc
 
 def test_no_secret_is_kept(home: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "hunter2" not in repr(live_proof._kept([("x", "no answer of https://ada:hunter2@host/x", 0.1)]))
+    assert "hunter2" not in repr(live_proof._saved([("x", "no answer of https://ada:hunter2@host/x", 0.1)]))
 
 
 def _javascript(request: dict) -> object:

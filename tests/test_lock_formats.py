@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from index_server import IndexServer
 from small_wheels import write_wheel
 from test_installers import fill, installed, library, nowhere
 
-from colab_env import _report, diagnose, planning, setting_up, undoing
+from colab_env import _report, diagnose, environment, planning, setting_up, undoing, venv
 from colab_env.errors import (
     ColabEnvError,
     HashMismatchError,
@@ -385,6 +386,17 @@ def test_the_python_is_that_of_the_pipfile(project, requires, asked):
     path = write_pipfile_lock(project, requires=requires)
     lock = registry.find(project)
     assert (lock.requires_python, lock.asks_for_python) == (asked, path)
+
+
+def test_a_python_that_the_pipfile_does_not_ask_for_is_a_note_as_for_pipenv(project, pythons):
+    write_pipfile_lock(project, requires={"python_version": "3.6"})
+    request = Request.read(project, Machine.detect())
+    assert (request.asked_python, request.specifier.contains("3.12.1")) == ("3.6", False)
+    assert environment.require_python(request, pythons[0]) == (
+        f"Pipfile.lock asks for Python 3.6; {pythons[0].version} was chosen"
+    )
+    made = venv.Receipt(python=pythons[0], inputs="", wanted=request.options.recorded(), packages=())
+    assert replace(request, receipt=made).asked_python == pythons[0].short_version
 
 
 def test_a_package_comes_from_the_index_that_it_names_and_the_first_is_that_of_the_others(project, monkeypatch):

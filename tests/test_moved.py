@@ -52,7 +52,7 @@ def kernel(project: Path, name: str, *, lives: bool = True) -> None:
         python=PYTHON,
         project=project,
         launcher=Path("/layer/launch.py"),
-        shown=name,
+        display_name=name,
         commands=[],
         fingerprint={"layer": "/layer", "python": "3.12.1"},
     )

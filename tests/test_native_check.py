@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -259,3 +260,14 @@ def test_setup_says_in_two_lines_what_it_will_build(tmp_path: Path) -> None:
     assert "built 1" in lines[0]
     (tmp_path / "uv.lock").write_text("package = 3")
     assert native.foretell(registry.find(tmp_path), "3.12.4") == []
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 300_000, "#" * 300_000, "'pkg-config " * 25_000, "dependency('a' " * 20_000, '"""' * 100_000]
+)
+def test_a_source_made_to_cost_time_does_not(text: str) -> None:
+    began = time.process_time()
+    source_archive.needs(
+        {f"p/{name}": text for name in ("setup.py", "a.c", "b.pyx", "meson.build", "CMakeLists.txt")}, "p"
+    )
+    assert time.process_time() - began < 2  # about 0.1; a pattern that is not linear takes minutes

@@ -282,7 +282,7 @@ def test_what_somebody_installed_after_a_kill_stays(machine, saved, monkeypatch)
 def test_taking_back_may_be_killed_itself_and_what_somebody_installed_still_stays(machine, saved, monkeypatch):
     before = state(machine)
 
-    def die_once_the_packages_are_gone(prefix, names, *, kept):
+    def die_once_the_packages_are_gone(prefix, names, *, keep):
         assert not (prefix / "pkgs").exists()
         while (saved / "transaction.json").stat().st_mtime < (prefix / "lib/of-conda.so").stat().st_ctime:
             time.sleep(0.01)

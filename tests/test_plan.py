@@ -68,13 +68,13 @@ def machine(tmp_path: Path, version: str = "3.12.11") -> SystemPackages:
 
 
 def lock(text: str = LOCK, *needs: project_needs.Need) -> Lock:
-    return Lock(wanted=requirements_text.read(text, MARKERS), needs=needs)
+    return Lock(required=requirements_text.read(text, MARKERS), needs=needs)
 
 
 def sides(tmp_path: Path, *, text: str = LOCK, visible: bool = True, **more: object) -> Sides:
     there = vm(tmp_path)
     wanted = requirements_text.read(text, MARKERS)
-    return Sides(wanted=wanted, machine=there, seen=there if visible else {}, markers=MARKERS, **more)
+    return Sides(required=wanted, machine=there, visible=there if visible else {}, markers=MARKERS, **more)
 
 
 KERNEL = Interpreter(path=Path("/x/python"), version="3.12.4", source="uv")
@@ -248,14 +248,14 @@ def test_a_visible_package_that_does_not_accept_what_hides_its_neighbour_is_a_co
 def test_a_wanted_package_that_does_not_accept_a_kept_one_is_a_conflict_where_its_metadata_is_known(tmp_path):
     there = vm(tmp_path)
     known = distributions.read([site(tmp_path / "env", "vision 1.0 torch==2.5.0")])
-    scene = sides(tmp_path, text="vision==1.0\n", visible=False, kept={"torch": there["torch"]}, known=known)
+    scene = sides(tmp_path, text="vision==1.0\n", visible=False, keep={"torch": there["torch"]}, described=known)
     assert [str(each) for each in comparison.conflicts(scene)] == [
         "vision 1.0 needs torch==2.5.0, and gets torch 2.6.0+cu124"
     ]
 
 
 def test_a_kept_package_that_does_not_accept_what_the_lock_brings_is_a_conflict(tmp_path):
-    scene = sides(tmp_path, kept={"torch": vm(tmp_path)["torch"]}, visible=False)
+    scene = sides(tmp_path, keep={"torch": vm(tmp_path)["torch"]}, visible=False)
     assert [each.package for each in comparison.conflicts(scene)] == ["torch"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from test_installers import fill
 
 from colab_env import poetry, setting_up, uv, wheels
-from colab_env.errors import ColabEnvError, CommandError, NetworkError, UsageError
+from colab_env.errors import ColabEnvError, CommandError, NetworkError, NoSuchPythonError, UsageError
 from colab_env.machine import Machine
 
 OLD_PEP621 = '[project]\nname = "a"\nversion = "1"\n'
@@ -52,6 +52,15 @@ def test_a_refusal_comes_first_and_leaves_no_trace(project, home, no_children, o
     assert tree(project, home) == before
 
 
+@pytest.mark.parametrize("version", ["3.9", "3.9.18"])
+def test_a_python_that_the_project_refuses_is_not_chosen(project, home, version):
+    (project / "pyproject.toml").write_text(f'{OLD_PEP621}requires-python = ">=3.10"\n')
+    before = tree(project, home)
+    with pytest.raises(NoSuchPythonError, match=f"asks for Python '>=3.10', but {version} was chosen"):
+        setting_up.setup(version, project=project, interpreter="system")
+    assert tree(project, home) == before
+
+
 def test_a_project_that_does_not_exist_is_not_made_for_a_refusal(tmp_path, home):
     with pytest.raises(UsageError, match="there is no lock file"):
         setting_up.setup(project=tmp_path / "new", interpreter="system", lock="nothere.txt")
@@ -82,6 +91,26 @@ def test_an_index_that_is_not_reached_is_told_in_a_few_words(message):
     assert f"a.example: {message}" in error.message
     assert "pw@" not in error.message
     assert "\n" not in error.message
+
+
+def test_a_package_without_a_wheel_for_this_python_is_told_with_uv_s_own_hint():
+    lines = (
+        "error: Package `beancount` can't be installed because it doesn't have a source distribution or wheel",
+        "       for the current platform",
+        "",
+        "hint: You're using CPython 3.11 (`cp311`), but `beancount` (v3.2.0) only has wheels with `cp312`",
+    )
+    error = wheels.translate_error(CommandError("`/a/uv pip install ...` ended with exit code 2", lines=lines), {})
+    assert error.message.startswith("Package `beancount` can't be installed")
+    assert error.message.endswith("for the current platform")
+    assert error.hint.startswith("You're using CPython 3.11")
+
+
+def test_a_uv_that_is_too_old_is_named_as_that():
+    lines = ("error: unexpected argument '--no-annotate' found", "Usage: uv export --no-header")
+    error = wheels.translate_error(CommandError("`/a/uv export ...` ended with exit code 2", lines=lines), {})
+    assert error.message == "the uv that is on PATH is too old: it does not know --no-annotate"
+    assert "uv self update" in error.hint
 
 
 @pytest.mark.network

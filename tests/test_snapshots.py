@@ -685,7 +685,7 @@ def test_a_web_server_that_only_serves_is_no_complaint_of_a_set_up(made: Path, c
 def test_a_cache_holds_no_more_than_is_said(made: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     colab_env.save(cache)
     first = archive_in(cache)
-    older = cache / first.name.replace("lesson-", "older-")
+    older = cache / first.name.replace(first.name[-16:-8], "0" * 8)
     shutil.copy(first, older)
     foreign = cache / first.name.replace("lesson-", "foreign-")
     foreign.write_bytes(b"somebody else's")

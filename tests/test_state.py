@@ -503,7 +503,7 @@ def test_somebody_else_s_usercustomize_stays(colab, content):
     file = colab.colab_packages / "usercustomize.py"
     file.write_bytes(content)
     chosen = diversion.Choice(name="py312", kernel=Path("/x/kernel.json"))
-    assert diversion.place(colab) is None
+    assert diversion.usable_file(colab) is None
     for choices in (diversion.Choices(default=chosen), diversion.Choices()):
         diversion.write(colab, choices)
         assert file.read_bytes() == content

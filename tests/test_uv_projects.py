@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from test_installers import fill, git_repository, has_pip, library, uv_program
 from colab_env import planning, undoing
 from colab_env.errors import LockMismatchError, NetworkError, UsageError
 from colab_env.locks import registry, uv_workspace
+from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
 from colab_env.request import Request
@@ -429,3 +431,49 @@ def test_poetry_add_says_what_to_type_where_poetry_cannot_read_the_project(machi
     assert done.returncode == 1
     assert done.stderr.endswith(f"{UVS}\n")
     assert (project / "pyproject.toml").read_text() == text
+
+
+# --- what uv takes from files beside
+
+
+@pytest.mark.parametrize("lock", ["uv.lock", None])
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("3.11\n", "==3.11.*,>=3.8"),
+        ("# of the team\ncpython-3.11.4\n", "==3.11.*,>=3.8"),
+        ("3.7\n", ">=3.8"),  # requires-python says more
+        ("pypy3.10\n", ">=3.8"),
+        ("\xff\0", ">=3.8"),
+        (None, ">=3.8"),
+    ],
+)
+def test_the_python_that_is_pinned_for_uv_is_taken(project, home, text, asked, lock):
+    (project / "pyproject.toml").write_text(HEAD)
+    if lock:
+        (project / lock).write_text("version = 1\n")
+    if text is not None:
+        (project / ".python-version").write_text(text)
+    assert Request.read(project, Machine.detect()).asked_python == asked
+    assert Request.read(project, Machine.detect(), python="3.12").asked_python == "3.12"
+
+
+def test_a_member_has_the_pin_of_its_workspace_and_a_poetry_project_none(project, home):
+    (project / "pyproject.toml").write_text(f"{HEAD}[tool.uv.workspace]\nmembers = ['one']\n")
+    (project / ".python-version").write_text("3.11\n")
+    (project / "one").mkdir()
+    (project / "one/pyproject.toml").write_text(HEAD.replace("lesson", "one"))
+    assert Request.read(project / "one", Machine.detect()).asked_python == "==3.11.*,>=3.8"
+    (project / "poetry.lock").write_text("[metadata]\n")
+    assert Request.read(project, Machine.detect()).asked_python == ">=3.8"
+
+
+def test_constraints_count_beside_a_uv_toml_too(project, home, tmp_path):
+    for version in ("1.15.0", "1.16.0"):
+        write_wheel(tmp_path / "wheels", "six", version)
+    text = f"{HEAD}dependencies = ['six']\n[tool.uv]\nconstraint-dependencies = ['six<1.16']\n"
+    (project / "pyproject.toml").write_text(text)
+    (project / "uv.toml").write_text(f"no-index = true\nfind-links = ['{tmp_path / 'wheels'}']\n")
+    lock = registry.find(project)
+    text = lock.format.export(lock, Selection(), python=Path(sys.executable), machine=Machine.detect())
+    assert "six==1.15.0" in text

@@ -22,6 +22,7 @@ class PipfileLock(LockFormat):
     file_names = ("Pipfile.lock",)
     options = frozenset({"groups", "keep", "isolated"})
     names_python = True
+    is_python_advice = True
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         from colab_env.locks import pipfile  # a command that reads no such file does not wait for it

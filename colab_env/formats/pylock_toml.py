@@ -50,6 +50,10 @@ class PylockToml(LockFormat):
             lock.path, python=python, options=_options(lock, selection)
         )
 
+    def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
+        with reading(lock):
+            return _with_hashes(read(lock.text), hashes(lock.text))
+
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
         install(lock, selection, target=target, cwd=lock.directory, options=_options(lock, selection))
@@ -102,6 +106,15 @@ def hashes(text: str) -> dict[str, frozenset[str]]:
         )
         for each in packages
     }
+
+
+def _with_hashes(text: str, hashes: Mapping[str, frozenset[str]]) -> str:
+    lines = []
+    for line in text.splitlines():
+        name = line.partition(" ")[0].partition("==")[0]
+        known = [] if " @ git" in line else sorted(hashes.get(requirements_text.normalized(name), ()))
+        lines.append(" \\\n    ".join([line, *(f"--hash={each}" for each in known)]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _line(package: dict[str, Any]) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, index, uv
+from colab_env.errors import UsageError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection, Target
@@ -37,6 +39,19 @@ class RequirementsTxt(LockFormat):
         return installing.installer(machine, pyproject=lock.pyproject).compile(
             lock.path, python=python, text=_other(lock)
         )
+
+    def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
+        listed = [
+            each for _, said in self.inputs(lock) for each in requirements_text.requirements(said.decode("utf-8"))
+        ]
+        if loose := next((each for _, each in listed if not (each.url or requirements_text.pins(each))), None):
+            msg = f"{short(lock.path)} is no lock file: it names no exact version of {loose.name}"
+            told = f"uv pip compile --universal --generate-hashes {lock.path.name} -o requirements.lock.txt"
+            raise UsageError(msg, hint=f"run `{told}`, then name that file with lock=...; nothing was written")
+        if listed and all("--hash" in line for line, _ in listed) and len(self.inputs(lock)) == 1:
+            return lock.text
+        installer = installing.installer(machine, pyproject=lock.pyproject)
+        return installer.compile(lock.path, python=python, text=_other(lock), options=("--universal",))
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         locked = requirements_text.hashes("\n".join(each.decode(errors="replace") for _, each in self.inputs(lock)))

@@ -44,6 +44,9 @@ class UvLock(LockFormat):
         own = None if is_members and found else lock.pyproject.requires_python
         return own or (found[1] if found else None)
 
+    def pinned_python(self, lock: LockFile) -> str | None:
+        return uv_workspace.pinned_python(lock.pyproject.path.parent, lock.directory)
+
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         own = lock.pyproject.path
         found = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}

@@ -14,6 +14,7 @@ from colab_env.errors import UsageError
 from colab_env.formats import pylock_toml
 from colab_env.locks import installing, uv_workspace
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _TELLING = ("pyproject.toml", "uv.toml", "setup.py", "setup.cfg")
+_RULES = {"--constraints": "constraint", "--overrides": "override", "--build-constraints": "build-constraint"}
 _SMALL, _FEW = 1 << 18, 50  # bytes of one, number of them
 
 
@@ -46,6 +48,10 @@ class UvProject(LockFormat):
 
     def described(self, lock: LockFile) -> str:
         return f"{lock.path.name}, resolved by uv"
+
+    def pinned_python(self, lock: LockFile) -> str | None:
+        root = uv_workspace.root(lock.directory, lock.pyproject)
+        return uv_workspace.pinned_python(lock.directory, *([root] if root else []))
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""
@@ -131,9 +137,25 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
         *(f"--group={name}" for name in groups if selection.groups is not None or name in known),
     ]
     source = [lock.path.name] if lock.pyproject.at("project", "name") else []
-    text = installer.resolve([*options, *source], known=_kept(lock, machine), python=python, cwd=lock.directory)
+    rules = _overshadowed_rules(lock)
+    text = installer.resolve(
+        [*options, *source], known=_kept(lock, machine), python=python, cwd=lock.directory, rules=rules
+    )
     _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
     return path
+
+
+def _overshadowed_rules(lock: LockFile) -> dict[str, str]:
+    """Return what `[tool.uv]` says of versions where a uv.toml stands beside it, as texts by the option of `uv pip compile`.
+
+    There that command takes its settings from uv.toml alone, while `uv lock` reads these as the project's own.
+    """
+    root = uv_workspace.root(lock.directory, lock.pyproject) or lock.directory
+    if not (root / "uv.toml").is_file():
+        return {}
+    own = uv_workspace.settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
+    found = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
+    return {option: "\n".join(map(str, listed)) + "\n" for option, listed in found.items() if isinstance(listed, list)}
 
 
 def _head(lock: LockFile, selection: Selection) -> str:

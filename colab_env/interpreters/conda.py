@@ -40,10 +40,11 @@ class Conda(InterpreterSource):
         prefix, distribution = request.prefix, str(request.source)
         specifier = parse_specifier(request.asked_python or "*")
         if conda.health_check(prefix, specifier=specifier) is None:
-            return ResolvedPython(python=conda.python(prefix, distribution), is_there=True)
+            return ResolvedPython(python=conda.python(prefix, distribution), is_installed=True)
+        # Not every installer says by its name which Python it brings.
         short = conda.choose(specifier, distribution=distribution).python or "3"
         absent = Interpreter(path=prefix / f"bin/python{short}", version=short, source=distribution)
-        return ResolvedPython(python=absent, is_there=False)
+        return ResolvedPython(python=absent, is_installed=False)
 
     def parts(self, python: Interpreter, machine: Machine) -> Iterator[Part]:
         prefix = python.path.parents[1]

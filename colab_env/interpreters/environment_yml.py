@@ -34,7 +34,7 @@ class EnvironmentYml(InterpreterSource):
     def ensure(self, request: Request) -> StepResult:
         machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
         work = _environment(request)
-        if work.check(specifier) is not None:
+        if work.check(specifier) is not None:  # an environment that is healthy needs no conda
             base = conda.Source(
                 distribution=work.distribution, installer=request.conda_installer, sha256=request.conda_sha256
             )
@@ -71,8 +71,8 @@ class EnvironmentYml(InterpreterSource):
         return python.path.parents[1]
 
     def would_take(self, python: Interpreter, request: Request) -> bool:
-        is_asked = request.lock.format.brings_python and python.source in conda_source.Conda.names
-        return is_asked and conda.has_python(_environment(request, python.source).prefix, python)
+        is_conda = request.lock.format.brings_python and python.source in conda_source.Conda.names
+        return is_conda and conda.has_python(_environment(request, python.source).prefix, python)
 
     def snapshot_prefix(self, python: Interpreter, request: Request) -> Path | None:
         return python.path.parents[1]

@@ -20,13 +20,13 @@ class System(InterpreterSource):
     names = ("system",)
 
     def ensure(self, request: Request) -> StepResult:
-        machine, kept = request.machine, request.recorded_python
-        if request.python is None and kept is not None and kept.source in self.names:
-            remember(machine, kept)  # a project that has an environment keeps its Python
+        machine, recorded = request.machine, request.recorded_python
+        if request.python is None and recorded is not None and recorded.source in self.names:
+            remember(machine, recorded)  # a project that has an environment keeps its Python
 
         def describe() -> Artifact:
-            found = choice.required_python(machine)
-            return Artifact(what=f"Python {found.version}", where=found.path, python=found)
+            python = choice.required_python(machine)
+            return Artifact(what=f"Python {python.version}", where=python.path, python=python)
 
         return Step(
             name="install_python",
@@ -39,15 +39,15 @@ class System(InterpreterSource):
         ).run()
 
     def resolve(self, request: Request) -> ResolvedPython:
-        if request.python_path is None and (known := self.known(request)):
-            return ResolvedPython(python=known, is_there=True)
-        return ResolvedPython(python=self.find(request), is_there=True)
+        if request.python_path is None and (previous := self.previous(request)):
+            return ResolvedPython(python=previous, is_installed=True)
+        return ResolvedPython(python=self.find(request), is_installed=True)
 
     def would_take(self, python: Interpreter, request: Request) -> bool:
         recorded = (request.recorded_python, choice.python(request.machine))
-        known = [each.path for each in recorded if each is not None]
+        paths = [interpreter.path for interpreter in recorded if interpreter is not None]
         named = [request.python_path] if request.python_path else []
-        return python.path in known or system.is_discovered(python.path, machine=request.machine, named=named)
+        return python.path in paths or system.is_discovered(python.path, machine=request.machine, named=named)
 
     def find(self, request: Request) -> Interpreter:
         """Return the interpreter that fits. Raises NoSuchPythonError."""
@@ -55,18 +55,18 @@ class System(InterpreterSource):
             return system.at_path(path, machine=request.machine)
         return system.find(request.specifier, machine=request.machine)
 
-    def known(self, request: Request) -> Interpreter | None:
+    def previous(self, request: Request) -> Interpreter | None:
         """Return the interpreter of the environment that is there, or the one chosen last, where it still fits."""
         recorded = None if request.python else request.recorded_python
-        for each in (recorded, choice.python(request.machine)):
-            is_ours = each is not None and each.source in self.names and each.path.is_file()
-            if each is not None and is_ours and request.specifier.contains(each.version):
-                return each
+        for candidate in (recorded, choice.python(request.machine)):
+            is_ours = candidate is not None and candidate.source in self.names and candidate.path.is_file()
+            if candidate is not None and is_ours and request.specifier.contains(candidate.version):
+                return candidate
         return None
 
     def _check(self, request: Request) -> str | None:
-        known, path = choice.python(request.machine), request.python_path
-        if known is None or known.source not in self.names or not known.path.is_file():
+        chosen, path = choice.python(request.machine), request.python_path
+        if chosen is None or chosen.source not in self.names or not chosen.path.is_file():
             return "none is chosen yet"
-        fits = known.path.resolve() == path.resolve() if path else request.specifier.contains(known.version)
-        return None if fits else f"Python {known.version} was chosen, {request.asked_python} is asked for"
+        fits = chosen.path.resolve() == path.resolve() if path else request.specifier.contains(chosen.version)
+        return None if fits else f"Python {chosen.version} was chosen, {request.asked_python} is asked for"

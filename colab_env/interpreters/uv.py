@@ -33,21 +33,20 @@ class Uv(System):
         return uv.install_python(uv.ensure(machine), request.specifier, machine=machine, index=index.settings(machine))
 
     def resolve(self, request: Request) -> ResolvedPython:
-        if known := self.known(request):
-            return ResolvedPython(python=known, is_there=True)
+        if previous := self.previous(request):
+            return ResolvedPython(python=previous, is_installed=True)
         program = uv.find(request.machine)
         listed = _listed(program, request.specifier, request.machine) if program else []
         for version, path in listed:
             if path is not None:
-                return ResolvedPython(python=Interpreter(path=path, version=version, source="uv"), is_there=True)
+                return ResolvedPython(python=Interpreter(path=path, version=version, source="uv"), is_installed=True)
         minors = [f"3.{minor}" for minor in range(8, _NEWEST_KNOWN + 1)]
-        fits = [version for version, _ in listed[:1]] or [
-            each for each in minors if fits_short_version(request.specifier, each)
-        ]
+        fits = [version for version, _ in listed[:1]]
+        fits = fits or [minor for minor in minors if fits_short_version(request.specifier, minor)]
         if not fits:
             raise system.missing(request.specifier, [])
         absent = Interpreter(path=Path("python"), version=fits[-1], source="uv")
-        return ResolvedPython(python=absent, is_there=False)
+        return ResolvedPython(python=absent, is_installed=False)
 
     def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
         named = python.path.parents[1]
@@ -76,9 +75,9 @@ class Uv(System):
 def _real_name(python: Interpreter) -> str | None:
     """Return what uv calls the directory of a Python, by its full version where its path has X.Y; None: no name of uv's."""
     for version in (python.version, python.short_version):
-        found = re.fullmatch(rf"cpython-{re.escape(version)}([-+][\w.+-]*\w)", python.path.parts[-3], re.ASCII)
-        if found:
-            return f"cpython-{python.version}{found[1]}"
+        match = re.fullmatch(rf"cpython-{re.escape(version)}([-+][\w.+-]*\w)", python.path.parts[-3], re.ASCII)
+        if match:
+            return f"cpython-{python.version}{match[1]}"
     return None
 
 
@@ -89,5 +88,5 @@ def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tu
         lines = _process.run(argv, environ=uv.environ(machine, index.settings(machine))).lines
     except CommandError:
         return []
-    usual = [each for each in uv.listed(lines) if each.implementation == "cpython" and each.variant == "default"]
-    return [(each.version, each.path) for each in usual if specifier.contains(each.version, prereleases=False)]
+    usual = [build for build in uv.listed(lines) if build.implementation == "cpython" and build.variant == "default"]
+    return [(build.version, build.path) for build in usual if specifier.contains(build.version, prereleases=False)]

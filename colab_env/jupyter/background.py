@@ -191,13 +191,13 @@ class BackgroundKernel:
         content = {"code": code, "silent": show is not None, "store_history": show is None, "stop_on_error": True}
         content.update(user_expressions=dict(expressions or {}), allow_stdin=True)
         # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
-        asked = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
+        request_id = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
         errors: list[Mapping[str, Any]] = []
         if show is None:
-            self._cells[asked] = contextvars.copy_context()
+            self._cells[request_id] = contextvars.copy_context()
             self._listen()
         try:
-            reply = self._watched(asked, show or self._show, errors=errors)
+            reply = self._watched(request_id, show or self._show, errors=errors)
         finally:
             self._asked.clear()  # an answer that comes later is for nobody
         for payload in reply.get("payload", ()):
@@ -212,9 +212,9 @@ class BackgroundKernel:
     def tell(self, message: Mapping[str, Any]) -> None:
         """Pass on what the page tells a widget of this kernel, and show what comes of it."""
         if self.is_alive:
-            asked = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
-            self._cells[asked] = contextvars.copy_context()
-            self._watched(asked, self._show, is_answered=False)
+            request_id = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
+            self._cells[request_id] = contextvars.copy_context()
+            self._watched(request_id, self._show, is_answered=False)
 
     def adopt(self, message: Mapping[str, Any]) -> None:
         """Open the channel that the page opens to something in this kernel, such as a download."""
@@ -248,7 +248,7 @@ class BackgroundKernel:
 
     def _watched(
         self,
-        asked: str,
+        request_id: str,
         show: Callable[[Mapping[str, Any]], None],
         *,
         is_answered: bool = True,
@@ -261,7 +261,7 @@ class BackgroundKernel:
                 try:
                     for message in self._messages():
                         kind, content = message["msg_type"], message["content"]
-                        is_own = message["parent_header"].get("msg_id") == asked
+                        is_own = message["parent_header"].get("msg_id") == request_id
                         if kind == "input_request":
                             self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
                         elif kind == "colab_request":

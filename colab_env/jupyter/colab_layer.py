@@ -85,24 +85,31 @@ def unfit(versions: Mapping[str, str], *, python: Interpreter, machine: Machine)
     None where the tested ones fit them all, else every one that ipykernel might bring.
     """
     tested = _tested(python.short_version, colab=has_colab(machine, python))
-    known = {name: version for name in tested if (version := versions.get(name)) and _VERSION.fullmatch(version)}
-    return known if _refused(known, tested) else {}
+    installed = {name: version for name in tested if (version := versions.get(name)) and _VERSION.fullmatch(version)}
+    return installed if _refused(installed, tested) else {}
 
 
 def directory(machine: Machine, python: Interpreter, around: Mapping[str, str] | None = None) -> Path:
-    """Return the layer's place: one for each Python and each set of inputs, and of versions that it is resolved `around`."""
+    """Return the layer's directory: one for each Python and each set of inputs, and of versions that it is resolved `around`."""
     own = f"-{_digest(around)[:8]}" if around else ""
     return machine.data / "layers" / f"{python.tag}-{_digest(_inputs(machine, python))[:12]}{own}"
 
 
 def of_environment(environment: Path, *, machine: Machine, python: Interpreter) -> Path:
-    """Return the place of the layer that fits what is installed in an environment."""
+    """Return the directory of the layer that fits what is installed in an environment."""
     return directory(machine, python, unfit(venv.versions(environment), python=python, machine=machine))
 
 
 def is_name_of(name: str, machine: Machine, python: Interpreter) -> bool:
     """Say whether a layer of this name is for this machine and Python, whatever it was resolved around."""
     return re.fullmatch(re.escape(directory(machine, python).name) + "(-[0-9a-f]{8})?", name) is not None
+
+
+def renamed(name: str, machine: Machine, old: Interpreter, new: Interpreter) -> str:
+    """Return the name that a layer has for the same Python at another path; one that is not of this version keeps its own."""
+    if old == new or not is_name_of(name, machine, old):
+        return name
+    return name.replace(directory(machine, old).name, directory(machine, new).name, 1)
 
 
 def launcher(layer: Path) -> Path:
@@ -125,8 +132,8 @@ def health_check(layer: Path) -> str | None:
     receipt = _state.receipt(layer, Receipt)
     if receipt is None:
         return _state.fault(layer / _files.RECEIPT, Receipt) or "the kernel's packages are not installed"
-    there = {path.name for path in site(layer).iterdir()} if site(layer).is_dir() else set()
-    gone = sorted(set(receipt.entries) - there)
+    names = {path.name for path in site(layer).iterdir()} if site(layer).is_dir() else set()
+    gone = sorted(set(receipt.entries) - names)
     if gone or not launcher(layer).is_file():
         return f"the kernel's packages are damaged: {', '.join(gone[:3]) or 'launch.py'} is missing"
     origin = _state.read(_origin_file(layer), Origin)
@@ -164,8 +171,8 @@ def build(
                 return None
         refused = _refused(around, _tested(python.short_version, colab=has_colab(machine, python)))
         fill({}, {}, refused)
-        there = _installed(ahead_site(layer))
-    named = [f"{name} {there[name]} and not {around[name]}" for name in sorted(there.keys() & around.keys())]
+        in_front = _installed(ahead_site(layer))
+    named = [f"{name} {in_front[name]} and not {around[name]}" for name in sorted(in_front.keys() & around.keys())]
     return f"no ipykernel works with this project's packages: in its kernel is {', '.join(named)}"
 
 
@@ -186,11 +193,11 @@ def _fill(
     def install() -> None:
         _files.empty(layer)
         _files.write_text(path, kernel_constraints(short_version, colab=colab, around=around, limits=limits))
-        for each in kernel_requirements(short_version, colab=colab, around=around):
+        for requirement in kernel_requirements(short_version, colab=colab, around=around):
             # What is missing then, the kernel's trial says.
-            with contextlib.suppress(*([CommandError] if each.optional else [])):
+            with contextlib.suppress(*([CommandError] if requirement.optional else [])):
                 installer.install(
-                    each.names, python=python.path, target=site(layer), alone=each.alone, constraints=path
+                    requirement.names, python=python.path, target=site(layer), alone=requirement.alone, constraints=path
                 )
         before = [f"{name}=={version}" for name, version in _installed(site(layer)).items() if name in ahead]
         if before:
@@ -208,7 +215,8 @@ def _fill(
     )
     content.write(layer, content.Survey(layer, earlier=survey).content({}))
     inputs = {**_inputs(machine, python), **({"around": dict(around)} if around else {})}
-    _state.complete(layer, Receipt(inputs=inputs, entries=tuple(_entries(layer))))
+    entries = sorted(path.name for path in site(layer).iterdir() if path.name != "__pycache__")
+    _state.complete(layer, Receipt(inputs=inputs, entries=tuple(entries)))
 
 
 def _install(packages: pins.Requirements, installer: WheelInstaller, **where: Any) -> None:
@@ -225,10 +233,9 @@ def _install(packages: pins.Requirements, installer: WheelInstaller, **where: An
 
 def versions(layer: Path) -> dict[str, str]:
     """Return the versions of IPython and ipykernel in the layer, and of what it has before the project's own."""
-    found = _installed(site(layer))
-    return {name: version for name, version in found.items() if name in ("ipython", "ipykernel")} | _installed(
-        ahead_site(layer)
-    )
+    behind = _installed(site(layer))
+    pair = {name: version for name, version in behind.items() if name in ("ipython", "ipykernel")}
+    return pair | _installed(ahead_site(layer))
 
 
 def _graft(colab_packages: Path, target: Path) -> None:
@@ -236,8 +243,8 @@ def _graft(colab_packages: Path, target: Path) -> None:
     _files.copy(colab_packages / "google" / "colab", target / "google" / "colab", ignore=("__pycache__",))
     _files.copy(_STANDALONE / "_colab_kernel.py", target / "colab_env_kernel.py")
     # After a switch a shim stands in the launcher's place, and the original beside it.
-    kept = (colab_packages / f"{_LAUNCHER}.colab-env-original", colab_packages / _LAUNCHER)
-    launcher = next((path for path in kept if path.is_file()), None)
+    candidates = (colab_packages / f"{_LAUNCHER}.colab-env-original", colab_packages / _LAUNCHER)
+    launcher = next((path for path in candidates if path.is_file()), None)
     if launcher is not None:
         _files.copy(launcher, target / _LAUNCHER)
 
@@ -288,8 +295,8 @@ def kernel_requirements(
         pinned = {"ipykernel": ipykernel, "ipython": ipython}
     else:
         pinned = {"ipykernel": pins.PLAIN.get(short_version, pins.PLAIN_NEWER)}
-    known, operator = around or {}, "<=" if around else "=="
-    names = [name if name in known else f"{name}{operator}{version}" for name, version in pinned.items()]
+    resolved, operator = around or {}, "<=" if around else "=="
+    names = [name if name in resolved else f"{name}{operator}{version}" for name, version in pinned.items()]
     if not colab:
         return (pins.Requirements(names=tuple(names)),)
     return pins.Requirements(names=(*names, *pins.COLAB_START)), pins.COLAB_WIDGETS, pins.COLAB_SERVICES
@@ -329,7 +336,7 @@ def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
         own.update((_STANDALONE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
-        "requirements": [asdict(each) for each in kernel_requirements(python.short_version, colab=colab)],
+        "requirements": [asdict(requirement) for requirement in kernel_requirements(python.short_version, colab=colab)],
         "constraints": kernel_constraints(python.short_version, colab=colab),
         "colab": _fingerprint(machine.colab_packages) if colab else None,
         "own": own.hexdigest(),
@@ -353,7 +360,3 @@ def _fingerprint(colab_packages: Path | None) -> str | None:
 
 def _installed(directory: Path) -> dict[str, str]:
     return venv.versions_in(directory.glob("*.dist-info"))
-
-
-def _entries(layer: Path) -> list[str]:
-    return sorted(path.name for path in site(layer).iterdir() if path.name != "__pycache__")

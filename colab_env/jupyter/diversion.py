@@ -28,7 +28,7 @@ NAME = "usercustomize.py"
 _SCRIPT = Path(__file__).parents[1] / "standalone" / "_divert.py"
 _MARK = "# Made by colab-env"
 _TABLE = "TABLE = "
-_KEPT = ".colab-env-original"  # the first version replaced Colab's launcher, and kept the original beside it
+_ORIGINAL = ".colab-env-original"  # the first version replaced Colab's launcher, and kept the original beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Notebook:
     session: str | None = None
 
     @property
-    def is_known(self) -> bool:
+    def is_identified(self) -> bool:
         return bool(self.kernel_id or self.session)
 
 
@@ -69,7 +69,7 @@ class Choices:
 
     def changed(self, notebook: Notebook, name: str | None, kernel: Path | None) -> Choices:
         """Return the choices after this one, in which the notebook stands once or, without need, not at all."""
-        others = tuple(each for each in self.notebooks if not each.is_of(notebook))
+        others = tuple(choice for choice in self.notebooks if not choice.is_of(notebook))
         if name is None and self.default is None:
             return replace(self, notebooks=others)
         chosen = Choice(name=name, kernel=kernel, kernel_id=notebook.kernel_id, session=notebook.session)
@@ -77,11 +77,13 @@ class Choices:
 
     def of(self, notebook: Notebook) -> Choice | None:
         """Return what a start of this notebook's kernel will look at."""
-        own = [each for each in self.notebooks if each.is_of(notebook)]
-        return next((each for each in own if each.kernel_id == notebook.kernel_id), own[0] if own else self.default)
+        own = [choice for choice in self.notebooks if choice.is_of(notebook)]
+        return next(
+            (choice for choice in own if choice.kernel_id == notebook.kernel_id), own[0] if own else self.default
+        )
 
 
-def place(machine: Machine) -> Path | None:
+def usable_file(machine: Machine) -> Path | None:
     """Return where the file can be made to work; None: no start of the stock kernel comes by it here."""
     packages, file = machine.colab_packages, own_file(machine)
     if packages is None or file is None or not (packages / f"{MODULE}.py").is_file():
@@ -124,10 +126,10 @@ def read(machine: Machine) -> Choices:
     lines = (content or b"").decode(errors="replace").splitlines()
     line = next((line for line in lines if line.startswith(_TABLE)), "")
     try:
-        found: Choices = _state.typed(Choices, ast.literal_eval(line.removeprefix(_TABLE)))
+        choices: Choices = _state.typed(Choices, ast.literal_eval(line.removeprefix(_TABLE)))
     except (ValueError, SyntaxError, RecursionError, MemoryError, OverflowError):
         return Choices(default=_of_shim(machine))
-    return found
+    return choices
 
 
 def write(machine: Machine, choices: Choices) -> None:
@@ -141,8 +143,8 @@ def write(machine: Machine, choices: Choices) -> None:
     bytecode = file.parent / "__pycache__" / f"usercustomize.{tag}.pyc"
     watch = _watch(machine)
     if choices == Choices():
-        for each in (file, watch, bytecode):
-            _files.remove(each)
+        for path in (file, watch, bytecode):
+            _files.remove(path)
         return
     if file.is_dir():
         _files.remove(file)  # a file does not replace a directory
@@ -167,12 +169,12 @@ def remove_shim(machine: Machine) -> bool:
     launcher = _launcher(machine)
     if launcher is None:
         return False
-    kept = launcher.with_name(launcher.name + _KEPT)
+    original = launcher.with_name(launcher.name + _ORIGINAL)
     second = [*launcher.read_bytes().splitlines(), b""][1]
-    if not kept.is_file() or f"# {hashlib.sha256(kept.read_bytes()).hexdigest()}".encode() != second:
-        msg = f"{short(kept)} is not the launcher that was kept there"
+    if not original.is_file() or f"# {hashlib.sha256(original.read_bytes()).hexdigest()}".encode() != second:
+        msg = f"{short(original)} is not the launcher that was kept there"
         raise NotOursError(msg, hint=f"put Colab's own launcher back as {short(launcher)} yourself")
-    _files.move(kept, launcher)
+    _files.move(original, launcher)
     return True
 
 
@@ -210,4 +212,7 @@ def _plain(choices: Choices) -> dict[str, Any]:
             return None
         return {**vars(choice), "kernel": str(choice.kernel) if choice.kernel else None}
 
-    return {"notebooks": [dict(values(each) or {}) for each in choices.notebooks], "default": values(choices.default)}
+    return {
+        "notebooks": [dict(values(choice) or {}) for choice in choices.notebooks],
+        "default": values(choices.default),
+    }

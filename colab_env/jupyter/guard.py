@@ -54,12 +54,12 @@ def announce(machine: Machine, name: str, connection_file: Path) -> dict[str, st
     The notebook server knows nothing of such a kernel and starts the one of before, which reads a startup file of
     IPython's: that shows the message and removes itself. A kernel that comes up removes it, too (see `_launch.py`).
     """
-    place = startup_directory(machine) / f"colab-env-{connection_file.stem}.py"
+    notice = startup_directory(machine) / f"colab-env-{connection_file.stem}.py"
     pid = machine.environ.get(PROCESS) or os.getpid()
-    call = f"\ntell_of_failure(*{(name, str(connection_file), int(pid), str(place))!r})\n"
+    call = f"\ntell_of_failure(*{(name, str(connection_file), int(pid), str(notice))!r})\n"
     with contextlib.suppress(DiskFullError, NotWritableError):
-        _files.write_text(place, _NOTICE.format(source=source(), call=call))
-    return {"COLAB_ENV_NOTICE": str(place)}
+        _files.write_text(notice, _NOTICE.format(source=source(), call=call))
+    return {"COLAB_ENV_NOTICE": str(notice)}
 
 
 def startup_directory(machine: Machine) -> Path:
@@ -70,7 +70,7 @@ def startup_directory(machine: Machine) -> Path:
 
 def forget_failures() -> None:
     """Let every kernel be tried again."""
-    for place in map(Path, _guard.PLACES):
-        for record in place.glob("*.log*"):
+    for directory in map(Path, _guard.DIRECTORIES):
+        for record in directory.glob("*.log*"):
             _files.unlink(record)
-        _files.remove_if_empty(place)
+        _files.remove_if_empty(directory)

@@ -33,6 +33,7 @@ _WHY = {
 _USUAL = re.compile(r"py\d+(-|\Z)")  # how the names begin that nobody gave
 UNTRIED = "colab-env-untried"  # in an environment that came from a snapshot, until a kernel of it has been tried
 _OURS = "colab_env"  # the key in kernel.json's metadata that says whose it is
+# Both words in each: Colab's /etc/ipython names google.colab's kernel class and extension for every IPython there.
 _PLAIN = ("--IPKernelApp.kernel_class=ipykernel.ipkernel.IPythonKernel", "--InteractiveShellApp.extensions=[]")
 _FULL = ("--IPKernelApp.kernel_class=colab_env_kernel.Kernel", "--InteractiveShellApp.extensions=['google.colab']")
 
@@ -116,10 +117,10 @@ class Kernel:
 
 def check_project_path(project: Path) -> None:
     """Raise UsageError for a directory that a kernel cannot be started in as its name stands."""
-    found = _NO_PATH.search(str(project))
-    if found:
-        why = _WHY.get(found[0][:1], "it is no character that a screen can show")
-        msg = f"a kernel cannot work in {short(project)!a}: in its path stands {found[0]!a}, and {why}"
+    match = _NO_PATH.search(str(project))
+    if match:
+        why = _WHY.get(match[0][:1], "it is no character that a screen can show")
+        msg = f"a kernel cannot work in {short(project)!a}: in its path stands {match[0]!a}, and {why}"
         raise UsageError(msg, hint="rename the directory, or choose another one; nothing was changed")
 
 
@@ -134,17 +135,17 @@ def spec_dict(
     python: Interpreter,
     project: Path,
     launcher: Path,
-    shown: str,
+    display_name: str,
     commands: Sequence[Path],
     fingerprint: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the contents of kernel.json. Absolute paths only: a bare `python3` would become the server's own."""
     venv = environment_of(project)
     # The debugger wants to see frozen modules; a crash shall leave a stack.
-    options = [*(["-Xfrozen_modules=off"] if _minor(python) >= 11 else []), "-Xfaulthandler"]
+    options = [*(["-Xfrozen_modules=off"] if python.pair >= (3, 11) else []), "-Xfaulthandler"]
     return {
         "argv": [str(venv / "bin" / "python"), *options, str(launcher), "-f", "{connection_file}", *tier.flags],
-        "display_name": shown,
+        "display_name": display_name,
         "language": "python",
         "interrupt_mode": "signal",
         "env": kernel_environ(venv, commands),
@@ -166,6 +167,7 @@ def kernel_environ(venv: Path, commands: Sequence[Path]) -> dict[str, str]:
         "VIRTUAL_ENV": str(venv),
         "PATH": ":".join([*map(str, (venv / "bin", *commands)), "${PATH}"]),
         "PYTHONPATH": "",
+        # Colab's kernels have "true", with which `uv pip install` goes to the machine's Python whatever VIRTUAL_ENV says.
         "UV_SYSTEM_PYTHON": "false",
     }
 
@@ -198,13 +200,13 @@ def default_name(machine: Machine, project: Path, python: Interpreter) -> str:
     A name that somebody gave it before stays. None is taken from another project whose environment is there.
     """
     usual = f"py{python.short_version.replace('.', '')}"
-    there = {kernel.name: kernel for kernel in registered(machine)}
-    own = [kernel.name for kernel in there.values() if kernel.ours and kernel.project == project]
-    if given := [name for name in own if not _USUAL.match(name)]:
-        return given[0]
+    kernels = {kernel.name: kernel for kernel in registered(machine)}
+    own = [kernel.name for kernel in kernels.values() if kernel.ours and kernel.project == project]
+    if chosen := [name for name in own if not _USUAL.match(name)]:
+        return chosen[0]
     label = re.sub(r"[^a-z0-9._]+", "-", project.name.lower()).strip("-.") or "root"
-    names = (usual, *(f"{usual}-{label}{number}" for number in ("", *(f"-{each}" for each in range(2, 1000)))))
-    return next(name for name in names if name not in there or name in own or not _is_in_use(there[name]))
+    names = (usual, *(f"{usual}-{label}{number}" for number in ("", *(f"-{count}" for count in range(2, 1000)))))
+    return next(name for name in names if name not in kernels or name in own or not _is_in_use(kernels[name]))
 
 
 def _is_in_use(kernel: Kernel) -> bool:
@@ -224,11 +226,11 @@ def check_free(machine: Machine, name: str) -> None:
 
 def health_check(machine: Machine, name: str, spec: Mapping[str, Any]) -> str | None:
     """Return why the kernel has to be registered (again), or None; `spec` may be of any tier. Starts nothing."""
-    there = read(machine, name)
-    if there is None:
+    current = read(machine, name)
+    if current is None:
         file = directory(machine, name) / "kernel.json"
         return _damaged(file) if is_ours(file.parent) else f"no kernel {name!r} is registered"
-    if _untiered(there) != _untiered(spec):
+    if _untiered(current) != _untiered(spec):
         return f"the kernel {name!r} was registered for something else, or its parts have changed since"
     return None
 
@@ -246,9 +248,9 @@ def remove(machine: Machine, name: str) -> Path:
     """Take away a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
     target = directory(machine, check_kernel_name(name))
     if not target.is_dir():
-        known = ", ".join(each.name for each in registered(machine) if each.ours) or "none"
+        names = ", ".join(kernel.name for kernel in registered(machine) if kernel.ours) or "none"
         msg = f"no kernel {name!r} is registered in {short(target.parent)}"
-        raise KernelNameError(msg, hint=f"kernels made by colab-env: {known}")
+        raise KernelNameError(msg, hint=f"kernels made by colab-env: {names}")
     if not is_ours(target):
         msg = f"the kernel {name!r} in {short(target)} belongs to somebody else"
         raise KernelTakenError(msg, hint="remove it with `jupyter kernelspec remove`")
@@ -272,8 +274,8 @@ def read(machine: Machine, name: str) -> dict[str, Any] | None:
 
 def own(spec: Mapping[str, Any]) -> Own:
     """Return what a spec that `read` or `spec_dict` gave says of itself."""
-    found: Own = _state.typed(Own, spec["metadata"][_OURS])
-    return found
+    metadata: Own = _state.typed(Own, spec["metadata"][_OURS])
+    return metadata
 
 
 def write_ipython_config(venv: Path) -> None:
@@ -302,41 +304,43 @@ def _all(machine: Machine) -> Iterator[Kernel]:
                 yield _kernel(path.parent, spec)
 
 
-def _kernel(place: Path, spec: Mapping[str, Any], **ours: Any) -> Kernel:
+def _kernel(directory: Path, spec: Mapping[str, Any], **ours: Any) -> Kernel:
     argv = spec.get("argv")
     return Kernel(
-        name=place.name.lower(),
-        display_name=str(spec.get("display_name", place.name)),
-        directory=place,
+        name=directory.name.lower(),
+        display_name=str(spec.get("display_name", directory.name)),
+        directory=directory,
         argv=tuple(map(str, argv)) if isinstance(argv, list) else (),
         **{"ours": False, **ours},
     )
 
 
 def _kernel_of_ours(file: Path, spec: Any) -> Kernel:
-    found = _own(spec)
-    said = found or _state.receipt(file.parent, Receipt)
-    known = {"project": said.project, "tier": said.tier} if said else {}
-    problem = None if found else _damaged(file)
-    return _kernel(file.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **known)
+    metadata = _own(spec)
+    record = metadata or _state.receipt(file.parent, Receipt)
+    fields = {"project": record.project, "tier": record.tier} if record else {}
+    problem = None if metadata else _damaged(file)
+    return _kernel(file.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
 
 
 def _damaged(file: Path) -> str:
     return f"{short(file)} is damaged" if os.path.lexists(file) else f"{short(file)} is gone"
 
 
-def is_ours(place: Path) -> bool:
+def is_ours(directory: Path) -> bool:
     """Say whether colab-env made this kernel, whatever damage has come to its file; another's words make it theirs."""
-    spec, word = _files.read_json(place / "kernel.json"), f"{guard.MACHINE_PYTHON}="
+    spec, word = _files.read_json(directory / "kernel.json"), f"{guard.MACHINE_PYTHON}="
     if not isinstance(spec, dict):
         # The first release left no receipt beside kernel.json; the variable stands near the beginning.
-        return _state.is_marked(place) or (spec is None and f'"{word}'.encode() in _content(place / "kernel.json"))
+        return _state.is_marked(directory) or (
+            spec is None and f'"{word}'.encode() in _content(directory / "kernel.json")
+        )
     metadata, argv = spec.get("metadata"), spec.get("argv")
     if isinstance(metadata, dict) and _OURS in metadata:
         return True
-    if not isinstance(argv, list) or not argv or not all(isinstance(each, str) for each in argv):
-        return _state.is_marked(place)
-    return any(each.startswith(word) for each in argv)
+    if not isinstance(argv, list) or not argv or not all(isinstance(argument, str) for argument in argv):
+        return _state.is_marked(directory)
+    return any(argument.startswith(word) for argument in argv)
 
 
 def _content(file: Path) -> bytes:
@@ -348,16 +352,12 @@ def _content(file: Path) -> bytes:
 
 def _own(spec: Any) -> Own | None:
     try:
-        found: _Spec = _state.typed(_Spec, spec)
+        parsed: _Spec = _state.typed(_Spec, spec)
     except (ValueError, OverflowError, RecursionError):
         return None
-    return found.metadata.colab_env
+    return parsed.metadata.colab_env
 
 
 def _untiered(spec: Mapping[str, Any]) -> dict[str, Any]:
     argv = [word for word in spec["argv"] if word not in (*_FULL, *_PLAIN)]
     return {**spec, "argv": argv, "metadata": {**spec["metadata"][_OURS], "tier": None, "missing": None}}
-
-
-def _minor(python: Interpreter) -> int:
-    return int(python.short_version.split(".")[1])

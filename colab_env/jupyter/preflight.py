@@ -77,11 +77,11 @@ def ask_features(spec: Mapping[str, Any], *, environ: Mapping[str, str], machine
     finished = _answer(spec, environ, machine, site, checks=["kernel_info", "features"], cell=cell)
     try:
         answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
-        said: Lack = _state.from_json(answer.checks[-1].detail, Lack)
+        lack: Lack = _state.from_json(answer.checks[-1].detail, Lack)
     except (ValueError, IndexError):
         reason = _outcome(finished).failure or "they did not answer"
         return Lack(missing={"features that could not be tried": reason})
-    return said
+    return lack
 
 
 def _answer(
@@ -112,7 +112,7 @@ def _outcome(finished: _process.Finished) -> Outcome:
         answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
     except (ValueError, IndexError):
         return Outcome(failure="the kernel could not be tried", seconds={}, log=finished.lines[-12:])
-    failed = [f"{each.name}: {each.detail}" for each in answer.checks if not each.ok]
-    seconds = {each.name: each.seconds for each in answer.checks}
+    failed = [f"{check.name}: {check.detail}" for check in answer.checks if not check.ok]
+    seconds = {check.name: check.seconds for check in answer.checks}
     failure = None if answer.ok else (failed or ["it did not start"])[0]
     return Outcome(failure=failure, seconds=seconds, log=answer.log)

@@ -17,7 +17,7 @@ from colab_env.standalone import _leave
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
-_COLAB_PORT = 9000
+_COLAB_PORT = 9000  # of Colab's server, which wants no token
 _LOOK = 5  # seconds: a server that does not answer by then is not the one that runs this notebook
 NAMED = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
 
@@ -101,16 +101,13 @@ def _servers(machine: Machine) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"http://{ip}:{_COLAB_PORT}/api/", {}
     # Every Jupyter server leaves a note of its address and token. This kernel's own parent comes first.
     parents = (str(os.getppid()), machine.environ.get("JPY_PARENT_PID"))
-    read = (_files.read_json(path) for path in _runtime_directory(machine).glob("jpserver-*.json"))
+    runtime = Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
+    read = (_files.read_json(path) for path in runtime.glob("jpserver-*.json"))
     notes = [note for note in read if isinstance(note, dict) and isinstance(note.get("url"), str)]
     for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
         base = note["url"].rstrip("/")
         headers = {"Authorization": f"token {note['token']}"} if note.get("token") else _leave.cookie(f"{base}/")
         yield f"{base}/api/", headers
-
-
-def _runtime_directory(machine: Machine) -> Path:
-    return Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
 
 
 def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
@@ -122,8 +119,13 @@ def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
         return []
     return [
         Session(
-            api=api, headers=headers, id=each.id, name=each.path, kernel_id=each.kernel.id, kernel_name=each.kernel.name
+            api=api,
+            headers=headers,
+            id=session.id,
+            name=session.path,
+            kernel_id=session.kernel.id,
+            kernel_name=session.kernel.name,
         )
-        for each in listed
-        if each.kernel is not None
+        for session in listed
+        if session.kernel is not None
     ]

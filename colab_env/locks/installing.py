@@ -69,8 +69,8 @@ class Target:
 
         What is edited in an environment must not change what uv keeps for the next one.
         """
-        found = installer(self.machine, self.uv, pyproject=pyproject, takes_best=takes_best)
-        return replace(found, environ={**_files.unshared(self.environment), **found.environ})
+        uv_installer = installer(self.machine, self.uv, pyproject=pyproject, takes_best=takes_best)
+        return replace(uv_installer, environ={**_files.unshared(self.environment), **uv_installer.environ})
 
 
 def installer(
@@ -85,9 +85,9 @@ def installer(
     environ = uv.environ(machine, settings)
     if takes_best and settings.strategy is None:
         environ["UV_INDEX_STRATEGY"] = index.BEST
-    # Said on the command line, each where it is meant.
-    kept = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
-    return UvInstaller(program=program or uv.ensure(machine), environ=kept, scratch=machine.data)
+    # Each call says --frozen or --locked itself, where it means it.
+    environ = {name: value for name, value in environ.items() if name not in ("UV_FROZEN", "UV_LOCKED")}
+    return UvInstaller(program=program or uv.ensure(machine), environ=environ, scratch=machine.data)
 
 
 def install_text(
@@ -102,12 +102,13 @@ def install_text(
     """Make an environment hold what a text in pip's format says, each version exact; relative paths start at `directory`.
 
     Returns the hashes that the text locks names by. `sources` say which packages come from an index of their own. The text
-    may hold a password: it goes from hand to hand, never to a file that stays or a command line.
+    may hold a password: it is written to no file that stays, and to no command line.
     """
     if selection.left_out:
         text = requirements_text.without(text, selection.left_out(text))
     if target.pip and not _PIP.search(text):
         text += "\npip\n"
+    # A lock is whole: nothing is resolved, and what it does not name goes.
     argv: list[str | Path] = [*target.options, *trusting(text), "--exact", "--no-deps", "-r", "-"]
     of_sources = None
     if sources:
@@ -125,12 +126,12 @@ def install_text(
 def add_pip(target: Target, text: str) -> None:
     """Add pip where it is wanted, and the `text` in pip's format does not say which; no setting of the project counts."""
     if target.pip and not _PIP.search(text):
-        found = uv.tool_installer(target.machine, index.settings(target.machine))
-        environ = {**_files.unshared(target.environment), **found.environ}
-        replace(found, uv=target.uv, environ=environ).install(["pip"], python=target.python)
+        uv_installer = uv.tool_installer(target.machine, index.settings(target.machine))
+        environ = {**_files.unshared(target.environment), **uv_installer.environ}
+        replace(uv_installer, uv=target.uv, environ=environ).install(["pip"], python=target.python)
 
 
 def trusting(text: str) -> list[str]:
     """Return the options for the lines `--trusted-host` of pip's, which uv takes on the command line only."""
-    hosts = (found.rpartition("@")[2] for found in _TRUSTED.findall(text))
+    hosts = (address.rpartition("@")[2] for address in _TRUSTED.findall(text))
     return [f"--allow-insecure-host={host}" for host in dict.fromkeys(hosts)]

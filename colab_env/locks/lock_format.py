@@ -142,6 +142,8 @@ class LockFormat:
     """It may name no exact versions, so dependencies in the project's pyproject.toml come first."""
     names_python: ClassVar[bool] = False
     """The Python that it asks for stands in the file itself, not in the pyproject.toml beside it."""
+    is_python_advice: ClassVar[bool] = False
+    """Its tool looks for the Python that it asks for, and only warns where a person names another one."""
     brings_python: ClassVar[bool] = False
     """Its packages belong to the interpreter, which is made from the file."""
     is_lock: ClassVar[bool] = True
@@ -171,6 +173,10 @@ class LockFormat:
     def requires_python(self, lock: LockFile) -> str | None:
         """Return the specifier that the file, or the pyproject.toml beside it, has for Python, or None."""
         return lock.pyproject.requires_python
+
+    def pinned_python(self, lock: LockFile) -> str | None:
+        """Return the X.Y of Python that its tool takes where nobody names one, or None."""
+        return None
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return name and content of every file that it says something by."""
@@ -262,6 +268,13 @@ class LockFormat:
         without the tool that reads it, LockMismatchError for a file that its project has moved on from.
         """
         raise NotImplementedError
+
+    def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
+        """Return the same for every platform that the file was made for; `python` only helps to read it.
+
+        Nothing is editable. Raises as `export` does, and UsageError for a file that names no exact versions.
+        """
+        return self.export(lock, selection, python=python, machine=machine, editable=False)
 
     def sources(self, lock: LockFile) -> Sequence[Source]:
         """Return which packages come from an index of the project's own."""

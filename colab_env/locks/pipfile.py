@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -42,29 +43,30 @@ def requires_python(lock: LockFile) -> str | None:
     """Return the Python that the lock file asks for, or None."""
     with reading(lock):
         requires = _meta(_document(lock)).get("requires", {})
-        asked = requires.get("python_full_version") or requires.get("python_version")
-        return None if asked is None else str(asked)
+        version = requires.get("python_full_version") or requires.get("python_version")
+        return None if version is None else str(version)
 
 
 def sources(lock: LockFile) -> Sequence[Source]:
     """Return which packages come from an index of the project's own."""
     with reading(lock):
         document = _document(lock)
-        expand = _once(lambda url: _expanded(url, lock))
-        packages = (each for category in _categories(document) for each in _packages(document, category, lock))
+        # Thousands of packages share a few indexes.
+        expand = functools.cache(lambda url: None if url is None else _expanded(url, lock))
+        packages = (package for category in _categories(document) for package in _packages(document, category, lock))
         return [
-            Source(name=each.name, version=version, hashes=frozenset(each.hashes), url=expand(each.index))
-            for each in packages
-            for version in each.pins
+            Source(name=package.name, version=version, hashes=frozenset(package.hashes), url=expand(package.index))
+            for package in packages
+            for version in package.pins
         ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Package:
-    """One entry: `asked` is what goes before the marker; `index` the url of its source, None for the default index."""
+    """One entry: `requirement` is what goes before the marker; `index` the url of its source, None for the default index."""
 
     name: str
-    asked: str
+    requirement: str
     pins: tuple[str, ...] = ()
     marker: str | None = None
     hashes: tuple[str, ...] = ()
@@ -73,11 +75,11 @@ class _Package:
     @property
     def line(self) -> str:
         marker = f" ; {self.marker}" if self.marker else ""
-        return "".join([self.asked, marker, *(f" \\\n    --hash={each}" for each in self.hashes), "\n"])
+        return "".join([self.requirement, marker, *(f" \\\n    --hash={digest}" for digest in self.hashes), "\n"])
 
     def joined(self, other: _Package) -> _Package:
         """Return this package as two categories want it; where they differ, this one counts."""
-        is_same = self.pins == other.pins if self.pins else self.asked == other.asked
+        is_same = self.pins == other.pins if self.pins else self.requirement == other.requirement
         if not is_same or self.marker == other.marker:
             return self
         either = f"({self.marker}) or ({other.marker})" if self.marker and other.marker else None
@@ -90,20 +92,20 @@ def text(lock: LockFile, selection: Selection) -> str:
         document = _document(lock)
         _require_fresh(lock, document)
         packages: dict[str, _Package] = {}
-        for category in _wanted(lock, document, selection):
-            for each in _packages(document, category, lock):
-                packages[each.name] = packages[each.name].joined(each) if each.name in packages else each
-        return "".join([*_trusted(document), *(each.line for each in packages.values())])
+        for category in _selected_categories(lock, document, selection):
+            for package in _packages(document, category, lock):
+                packages[package.name] = packages[package.name].joined(package) if package.name in packages else package
+        return "".join([*_trusted(document), *(package.line for package in packages.values())])
 
 
-def _wanted(lock: LockFile, document: Mapping[str, Any], selection: Selection) -> list[str]:
-    known = [name for name in _categories(document) if name != _MAIN]
-    wanted = [_ALIASES.get(name, name) for name in selection.groups or ()]
-    missing = [name for name in wanted if name not in (*known, _MAIN)]
+def _selected_categories(lock: LockFile, document: Mapping[str, Any], selection: Selection) -> list[str]:
+    available = [name for name in _categories(document) if name != _MAIN]
+    selected = [_ALIASES.get(name, name) for name in selection.groups or ()]
+    missing = [name for name in selected if name not in (*available, _MAIN)]
     if missing:
         msg = f"{short(lock.path)} has no group {missing[0]!r}"
-        raise UsageError(msg, hint=f"it has {', '.join(known) or 'the main dependencies alone'}")
-    return list(dict.fromkeys([_MAIN, *wanted]))
+        raise UsageError(msg, hint=f"it has {', '.join(available) or 'the main dependencies alone'}")
+    return list(dict.fromkeys([_MAIN, *selected]))
 
 
 def _document(lock: LockFile) -> dict[str, Any]:
@@ -132,14 +134,14 @@ def _package(name: str, entry: Any, indexes: Mapping[str | None, str | None], lo
     if isinstance(entry, str):  # as the oldest Pipenvs wrote it
         entry = {"version": entry if entry == "*" or entry[:1] in "=<>~!" else f"=={entry}"}
     marker, hashes = _marker(entry), tuple(entry.get("hashes", ()))
-    if not all(_HASH.fullmatch(each) for each in hashes):
+    if not all(_HASH.fullmatch(digest) for digest in hashes):
         msg = f"a hash of {name} is none"
         raise ValueError(msg)
-    place = _place(name, entry, lock)
-    if place is not None:
+    reference = _direct_reference(name, entry, lock)
+    if reference is not None:
         # Of a directory and of a git repository there is no hash.
-        kept = hashes if urlsplit(place).path.endswith((".whl", ".gz", ".zip", ".bz2")) else ()
-        return _Package(name=canonicalize_name(name), asked=place, marker=marker, hashes=kept)
+        hashes = hashes if urlsplit(reference).path.endswith((".whl", ".gz", ".zip", ".bz2")) else ()
+        return _Package(name=canonicalize_name(name), requirement=reference, marker=marker, hashes=hashes)
     extras = f"[{','.join(entry['extras'])}]" if entry.get("extras") else ""
     requirement = Requirement(f"{name}{extras}{entry.get('version', '').replace('*', '')}")
     if entry.get("index") not in indexes:
@@ -147,7 +149,7 @@ def _package(name: str, entry: Any, indexes: Mapping[str | None, str | None], lo
         raise ValueError(msg)
     return _Package(
         name=canonicalize_name(name),
-        asked=str(requirement),
+        requirement=str(requirement),
         pins=tuple(requirements_text.pins(requirement)),
         marker=marker,
         hashes=hashes,
@@ -156,22 +158,22 @@ def _package(name: str, entry: Any, indexes: Mapping[str | None, str | None], lo
 
 
 def _marker(entry: Mapping[str, Any]) -> str | None:
-    found = [str(Marker(entry[key])) for key in ("markers", "os_markers") if entry.get(key)]
-    return " and ".join(f"({each})" for each in found) if len(found) > 1 else next(iter(found), None)
+    markers = [str(Marker(entry[key])) for key in ("markers", "os_markers") if entry.get(key)]
+    return " and ".join(f"({marker})" for marker in markers) if len(markers) > 1 else next(iter(markers), None)
 
 
-def _place(name: str, entry: Mapping[str, Any], lock: LockFile) -> str | None:
-    """Return the requirement for a package of a place of its own, or None for one of an index."""
-    vcs = next((each for each in _VCS if each in entry), None)
+def _direct_reference(name: str, entry: Mapping[str, Any], lock: LockFile) -> str | None:
+    """Return the direct reference (PEP 508) to a path, an address or a repository, or None for a package of an index."""
+    vcs = next((key for key in _VCS if key in entry), None)
     if vcs is not None:
         return _named(name, entry, _vcs_address(vcs, entry, lock))
-    found = next((str(entry[key]) for key in ("file", "url", "path") if key in entry), None)
-    if found is None:
+    address = next((str(entry[key]) for key in ("file", "url", "path") if key in entry), None)
+    if address is None:
         return None
-    if urlsplit(found).scheme in ("http", "https", "file"):
-        return _named(name, entry, found)
+    if urlsplit(address).scheme in ("http", "https", "file"):
+        return _named(name, entry, address)
     # The name may be Pipenv's own invention: that of a directory or a file is in itself.
-    uri = (lock.directory / found).resolve().as_uri()
+    uri = (lock.directory / address).resolve().as_uri()
     return f"-e {uri}" if entry.get("editable") else uri
 
 
@@ -197,43 +199,32 @@ def _named(name: str, entry: Mapping[str, Any], address: str) -> str:
 
 def _indexes(document: Mapping[str, Any]) -> dict[str | None, str | None]:
     """Return the url of each source by its name, and that of the first by None; None for the default index."""
-    sources = [(each.get("name"), str(each["url"])) for each in _meta(document).get("sources", [])]
+    sources = [(source.get("name"), str(source["url"])) for source in _meta(document).get("sources", [])]
     urls = [(name, None if index.is_default(url) else url) for name, url in sources]
     return {**dict(urls), None: urls[0][1] if urls else None}
 
 
 def _trusted(document: Mapping[str, Any]) -> Iterator[str]:
-    for each in _meta(document).get("sources", []):
-        if each.get("verify_ssl") is False and not index.is_default(each["url"]):
-            host = urlsplit(each["url"]).netloc.rpartition("@")[2]
+    for source in _meta(document).get("sources", []):
+        if source.get("verify_ssl") is False and not index.is_default(source["url"]):
+            host = urlsplit(source["url"]).netloc.rpartition("@")[2]
             yield f"--trusted-host {''.join(host.split())}\n"
-
-
-def _once(expand: Callable[[str], str]) -> Callable[[str | None], str | None]:
-    known: dict[str | None, str | None] = {None: None}
-
-    def expanded(url: str | None) -> str | None:
-        if url is not None and url not in known:
-            known[url] = expand(url)
-        return known[url]
-
-    return expanded
 
 
 def _expanded(url: str, lock: LockFile) -> str:
     """Put environment variables in as Pipenv does: in a name and password, what a url cannot hold is written out."""
     start, _, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
+    login, at, location = rest.rpartition("@")
 
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
         if name not in os.environ:
             msg = f"{short(lock.path)} has an index whose address needs the environment variable {name}"
             raise UsageError(msg, hint=f"set {name}, then run the same call again")
         return os.environ[name]
 
-    login = _VARIABLE.sub(lambda found: quote(value(found), safe=""), login)
-    return f"{start}://{login}{at}{_VARIABLE.sub(value, place)}"
+    login = _VARIABLE.sub(lambda match: quote(value(match), safe=""), login)
+    return f"{start}://{login}{at}{_VARIABLE.sub(value, location)}"
 
 
 def _require_fresh(lock: LockFile, document: Mapping[str, Any]) -> None:
@@ -254,13 +245,13 @@ def _checksum(pipfile: Mapping[str, Any], sources: Any, spell: Callable[[str], s
     def section(name: str) -> dict[str, Any]:
         return {spell(key): value for key, value in pipfile.get(name, {}).items()}
 
-    said = {
+    hashed = {
         "_meta": {"sources": pipfile.get("source", sources), "requires": pipfile.get("requires", {})},
         **{name: section(name) for name in pipfile if name not in _NO_CATEGORIES},
         _MAIN: section("packages"),
         "develop": section("dev-packages"),
     }
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

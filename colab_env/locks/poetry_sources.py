@@ -38,13 +38,13 @@ def read(text: str) -> list[Source]:
     packages = toml_text.parsed(text).get("package", [])
     return [
         Source(
-            name=requirements_text.normalized(each["name"]),
-            version=each["version"],
-            hashes=frozenset(file["hash"] for file in each.get("files", [])),
-            url=each.get("source", {}).get("url"),
+            name=requirements_text.normalized(package["name"]),
+            version=package["version"],
+            hashes=frozenset(file["hash"] for file in package.get("files", [])),
+            url=package.get("source", {}).get("url"),
         )
-        for each in packages
-        if each.get("source", {}).get("type", "legacy") == "legacy"
+        for package in packages
+        if package.get("source", {}).get("type", "legacy") == "legacy"
     ]
 
 
@@ -54,9 +54,9 @@ def with_sources(text: str, sources: Sequence[Source], *, project: str) -> tuple
     uv asks such an index for these packages, and no other index for them; errors name the `project`. An index in the text stays
     if everything else comes from it; its name and password count for its packages too.
     """
-    addresses = {_anonymous(found[2]): found[2] for found in _INDEX.finditer(text)}
-    urls = {_anonymous(each.url) for each in sources if each.url}
-    text = _INDEX.sub(lambda found: found[0] if found[1] in _DEFAULT and _anonymous(found[2]) in urls else "", text)
+    addresses = {_anonymous(match[2]): match[2] for match in _INDEX.finditer(text)}
+    urls = {_anonymous(source.url) for source in sources if source.url}
+    text = _INDEX.sub(lambda match: match[0] if match[1] in _DEFAULT and _anonymous(match[2]) in urls else "", text)
     chosen = [
         (requirement, url)
         for line, requirement in requirements_text.requirements(text)
@@ -67,10 +67,10 @@ def with_sources(text: str, sources: Sequence[Source], *, project: str) -> tuple
 
 def _url(line: str, requirement: Requirement, sources: Sequence[Source]) -> str | None:
     name, pins = requirements_text.normalized(requirement.name), requirements_text.pins(requirement)
-    found = [each for each in sources if each.name == name and each.version in pins]
+    candidates = [source for source in sources if source.name == name and source.version in pins]
     # One version from two places, each for another marker: their files differ.
     hashes = set(_HASH.findall(line))
-    return next((each.url for each in found if len(found) == 1 or hashes & each.hashes), None)
+    return next((source.url for source in candidates if len(candidates) == 1 or hashes & source.hashes), None)
 
 
 def _uv_sources(chosen: Sequence[tuple[Requirement, str]], addresses: Mapping[str, str], project: str) -> str:

@@ -31,8 +31,9 @@ _UNREAD = {
 @functools.cache
 def all_formats() -> tuple[LockFormat, ...]:
     """Return the formats in the order in which they are looked for."""
-    modules = (import_module(f"{formats.__name__}.{each.name}") for each in pkgutil.iter_modules(formats.__path__))
-    return tuple(sorted((each for module in modules for each in _defined_in(vars(module))), key=lambda one: one.rank))
+    modules = (import_module(f"{formats.__name__}.{module.name}") for module in pkgutil.iter_modules(formats.__path__))
+    lock_formats = [lock_format for module in modules for lock_format in _defined_in(vars(module))]
+    return tuple(sorted(lock_formats, key=lambda lock_format: lock_format.rank))
 
 
 def _defined_in(names: dict[str, object]) -> Iterator[LockFormat]:
@@ -43,7 +44,7 @@ def _defined_in(names: dict[str, object]) -> Iterator[LockFormat]:
 
 def of_name(name: str) -> LockFormat:
     """Return the format that people call `name`, such as "uv.lock"."""
-    return next(each for each in all_formats() if each.name == name)
+    return next(lock_format for lock_format in all_formats() if lock_format.name == name)
 
 
 def find(
@@ -58,8 +59,8 @@ def find(
     pyproject = pyproject or Pyproject.read(project)
     if lock is not None:
         return _named(project / _files.named_path(lock), pyproject)
-    if found := candidates(project, pyproject=pyproject):
-        return to_be_made(project, pyproject) if by_poetry and not found[0].format.is_lock else found[0]
+    if locks := candidates(project, pyproject=pyproject):
+        return to_be_made(project, pyproject) if by_poetry and not locks[0].format.is_lock else locks[0]
     if not pyproject.has_dependencies:
         _require_read(*(name for name in _UNREAD if os.path.lexists(project / name)))
     return to_be_made(project, pyproject)
@@ -71,20 +72,31 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     What is loose, such as requirements.txt, counts where pyproject.toml has no dependencies of its own.
     """
     pyproject = pyproject or Pyproject.read(project)
-    named = [(path, each) for each in all_formats() for path in each.paths(project, pyproject)]
-    there = [LockFile(path=path, format=each, pyproject=pyproject) for path, each in named if os.path.lexists(path)]
-    there = [each for each in there if each.format.is_one(each)]
-    if any(each.format.is_loose for each in there) and pyproject.has_dependencies:
-        there = [each for each in there if not each.format.is_loose]
-    if described := [each for each in there if not each.format.is_lock]:  # which says what a setup.py beside it would
-        there = [each for each in there if each.format.is_lock and each.format.name != "setup.py"] or described
-    return there
+    locks = [
+        LockFile(path=path, format=lock_format, pyproject=pyproject)
+        for lock_format in all_formats()
+        for path in lock_format.paths(project, pyproject)
+        if os.path.lexists(path)
+    ]
+    locks = [lock for lock in locks if lock.format.is_one(lock)]
+    if any(lock.format.is_loose for lock in locks) and pyproject.has_dependencies:
+        locks = [lock for lock in locks if not lock.format.is_loose]
+    if described := [lock for lock in locks if not lock.format.is_lock]:  # which says what a setup.py beside it would
+        locks = [lock for lock in locks if lock.format.is_lock and lock.format.name != "setup.py"] or described
+    return locks
 
 
 def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:
     """Return the lock file that a project without one gets."""
-    made = next(each for each in all_formats() if each.is_made_by_tool)
-    return LockFile(path=project / made.file_names[0], format=made, pyproject=pyproject)
+    lock_format = next(lock_format for lock_format in all_formats() if lock_format.is_made_by_tool)
+    return LockFile(path=project / lock_format.file_names[0], format=lock_format, pyproject=pyproject)
+
+
+def formats_of(path: str) -> list[LockFormat]:
+    """Return the formats that a file may be of by its name. A whole name says more than its end."""
+    name = Path(path).name
+    exact = [lock_format for lock_format in all_formats() if name in lock_format.file_names]
+    return exact or [lock_format for lock_format in all_formats() if lock_format.matches(name)]
 
 
 def _require_read(*names: str) -> None:
@@ -97,19 +109,18 @@ def _require_read(*names: str) -> None:
 def _named(path: Path, pyproject: Pyproject) -> LockFile:
     path = path.absolute()
     _require_read(path.name)
-    # A whole name says more than its end.
-    exact = [each for each in all_formats() if path.name in each.file_names]
-    fitting = exact or [each for each in all_formats() if each.matches(path.name)]
+    fitting = formats_of(path.name)
+    exact = [lock_format for lock_format in fitting if path.name in lock_format.file_names]
     project = pyproject.path.parent
-    is_projects = path.parent == project or any(path in each.paths(project, pyproject) for each in exact)
+    is_projects = path.parent == project or any(path in lock_format.paths(project, pyproject) for lock_format in exact)
     beside = pyproject if is_projects else Pyproject.read(path.parent)
-    known = [LockFile(path=path, format=each, pyproject=beside) for each in fitting]
-    found = next((each for each in known if not each.is_there or each.format.is_one(each)), None)
-    if found is None:
+    locks = [LockFile(path=path, format=lock_format, pyproject=beside) for lock_format in fitting]
+    lock = next((lock for lock in locks if not lock.is_there or lock.format.is_one(lock)), None)
+    if lock is None:
         msg = f"{path.name} is not a lock file of a known kind"
-        names = ", ".join(dict.fromkeys(name for each in all_formats() for name in each.file_names))
+        names = ", ".join(dict.fromkeys(name for lock_format in all_formats() for name in lock_format.file_names))
         raise UsageError(msg, hint=f"give one of {names}, or a script or notebook with a block of PEP 723")
-    if not found.is_there:
+    if not lock.is_there:
         msg = f"there is no lock file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the project; nothing was changed")
-    return found
+    return lock

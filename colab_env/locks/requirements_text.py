@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
+# Of one requirement, such as --hash and --config-settings.
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
 # In environment.yml as items of the list under `pip:`.
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9A-Fa-f]+)")
 _INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"'\0]+)""")
+# As pip has it: a # within a word, such as that of #egg=, begins none.
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RequiredVersion:
     """One requirement: `version` is the exact version, or what is written instead: a range, an address or a path."""
 
     name: str
@@ -42,10 +44,10 @@ def as_utf8(content: bytes) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
-def read(text: str, markers: Mapping[str, str]) -> dict[str, Wanted]:
+def read(text: str, markers: Mapping[str, str]) -> dict[str, RequiredVersion]:
     """Return by name what the lines ask for under these markers; includes and other options are passed over."""
-    found = (_wanted(line, markers) for line in map(_plain, filter(str.strip, _logical_lines(text))) if line)
-    return {each.name: each for each in found if each is not None}
+    parsed = (_parse(line, markers) for line in map(_plain, filter(str.strip, logical_lines(text))) if line)
+    return {requirement.name: requirement for requirement in parsed if requirement is not None}
 
 
 def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, bytes]]:
@@ -53,52 +55,55 @@ def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, b
 
     `content` is that of the file itself, where it has been read.
     """
-    found: list[tuple[str, bytes]] = []
-    seen: set[str] = set()
+    files: list[tuple[str, bytes]] = []
+    real_paths: set[str] = set()
     left = [path]
     while left:
         current = left.pop()
         real = os.path.realpath(current)  # one file has any number of paths, such as x/../x/../a.txt
-        if real in seen:
+        if real in real_paths:
             continue
-        seen.add(real)
-        said = content if content is not None and current == path else _files.content(current) or b""
-        found.append((current.name, said))
-        text = said.decode("utf-8", errors="replace")
+        real_paths.add(real)
+        current_content = content if content is not None and current == path else _files.content(current) or b""
+        files.append((current.name, current_content))
+        text = current_content.decode("utf-8", errors="replace")
         left += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
-    return found
+    return files
 
 
 def requirements(text: str) -> list[tuple[str, Requirement]]:
     """Return the lines that name a distribution, each with what it asks for."""
-    lines = [(line, _requirement(_plain(line))) for line in _logical_lines(text) if line.strip()]
+    lines = [(line, _requirement(_plain(line))) for line in logical_lines(text) if line.strip()]
     return [(line, requirement) for line, requirement in lines if requirement is not None]
 
 
 def pins(requirement: Requirement) -> list[str]:
     """Return the exact versions that a requirement names: usually one or none."""
     return [
-        each.version for each in requirement.specifier if each.operator in ("==", "===") and "*" not in each.version
+        specifier.version
+        for specifier in requirement.specifier
+        if specifier.operator in ("==", "===") and "*" not in specifier.version
     ]
 
 
 def without(text: str, names: Collection[str]) -> str:
     """Return the text without the lines that name one of these (normalized) distributions, hashes and all."""
-    kept = [line for line in _logical_lines(text) if not line.strip() or _name(_plain(line)) not in names]
-    return "".join(f"{line}\n" for line in kept)
+    lines = [line for line in logical_lines(text) if not line.strip() or _name(_plain(line)) not in names]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def hashes(text: str) -> dict[str, frozenset[str]]:
     """Return the hashes that the lines ask for, such as "sha256:9f86...", by normalized name."""
-    found: dict[str, frozenset[str]] = {}
-    for line in _logical_lines(text):
-        asked = frozenset(each.lower() for each in _HASH.findall(line))
-        if asked and (name := _name(_plain(line))):
-            found[name] = found.get(name, frozenset()) | asked
-    return found
+    by_name: dict[str, frozenset[str]] = {}
+    for line in logical_lines(text):
+        digests = frozenset(digest.lower() for digest in _HASH.findall(line))
+        if digests and (name := _name(_plain(line))):
+            by_name[name] = by_name.get(name, frozenset()) | digests
+    return by_name
 
 
-def _logical_lines(text: str) -> list[str]:
+def logical_lines(text: str) -> list[str]:
+    """Return the lines of a requirements file, those that a backslash continues as one."""
     lines: list[list[str]] = []
     goes_on = False
     for line in text.splitlines():
@@ -107,7 +112,7 @@ def _logical_lines(text: str) -> list[str]:
         else:
             lines.append([line])
         goes_on = line.endswith("\\")
-    return ["\n".join(each) for each in lines]
+    return ["\n".join(parts) for parts in lines]
 
 
 def _plain(line: str) -> str:
@@ -138,29 +143,31 @@ def normalized(name: str) -> str:
     return canonicalize_name(name)
 
 
-def _wanted(line: str, markers: Mapping[str, str]) -> Wanted | None:
+def _parse(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
     requirement = _requirement(_EDITABLE.sub("", line))
     if requirement is None:
-        return _place(line, markers)
+        return _parse_nameless(line, markers)
     if not _holds(requirement.marker, markers):
         return None
     name = normalized(requirement.name)
     if requirement.url:
-        return Wanted(name=name, version=requirement.url, exact=False)
+        return RequiredVersion(name=name, version=requirement.url, exact=False)
     exact = pins(requirement)
-    return Wanted(name=name, version=exact[0] if exact else str(requirement.specifier) or "any", exact=bool(exact))
+    return RequiredVersion(
+        name=name, version=exact[0] if exact else str(requirement.specifier) or "any", exact=bool(exact)
+    )
 
 
-def _place(line: str, markers: Mapping[str, str]) -> Wanted | None:
+def _parse_nameless(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
     # A path or an address without a name in front: its last part, which may carry the name after #egg=.
-    place, _, marker = _EDITABLE.sub("", line).partition(" ;")
-    place = place.strip()
-    if not place or place.startswith("-") or not _holds(_marker(marker), markers):
+    reference, _, marker = _EDITABLE.sub("", line).partition(" ;")
+    reference = reference.strip()
+    if not reference or reference.startswith("-") or not _holds(_marker(marker), markers):
         return None
-    path, _, fragment = place.partition("#")
+    path, _, fragment = reference.partition("#")
     egg = re.search(r"egg=([\w.-]+)", fragment)
     last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
-    return Wanted(name=normalized(egg[1] if egg else last or "."), version=place, exact=False)
+    return RequiredVersion(name=normalized(egg[1] if egg else last or "."), version=reference, exact=False)
 
 
 def _marker(text: str) -> Marker | None:

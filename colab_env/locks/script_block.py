@@ -29,27 +29,27 @@ class Values:
 def blocks(text: str) -> list[str]:
     """Return the script blocks of a text, each with its first and its last line."""
     # What PEP 723's regular expression finds; that one takes time with the square of the lines.
-    lines, found, at = text.split("\n"), [], 0
+    lines, texts, at = text.split("\n"), [], 0
     while at < len(lines):
         opening = _OPENING.fullmatch(lines[at])
         end = at + 1
         while opening and end < len(lines) and (lines[end] == "#" or lines[end].startswith("# ")):
             end += 1
-        closing = next((each for each in range(end - 1, at + 1, -1) if lines[each] == _CLOSING), None)
+        closing = next((number for number in range(end - 1, at + 1, -1) if lines[number] == _CLOSING), None)
         if opening and closing and opening[1] == "script":
-            found.append("\n".join(lines[at : closing + 1]))
+            texts.append("\n".join(lines[at : closing + 1]))
         at = closing + 1 if closing else end
-    return found
+    return texts
 
 
 def block(path: Path) -> str:
     """Return the one block of a script or of a notebook's code cells. Raises ScriptError where there is none."""
-    found = blocks(_code(path))
-    if len(found) != 1:
-        msg = f"{short(path)} has {len(found) or 'no'} block{'s' if len(found) > 1 else ''} `# /// script`"
-        hint = "keep one of them (PEP 723)" if found else "write one, with `dependencies = [...]` in it (PEP 723)"
+    texts = blocks(_code(path))
+    if len(texts) != 1:
+        msg = f"{short(path)} has {len(texts) or 'no'} block{'s' if len(texts) > 1 else ''} `# /// script`"
+        hint = "keep one of them (PEP 723)" if texts else "write one, with `dependencies = [...]` in it (PEP 723)"
         raise ScriptError(msg, hint=hint)
-    return found[0] + "\n"
+    return texts[0] + "\n"
 
 
 def of_notebook() -> str | None:
@@ -57,8 +57,8 @@ def of_notebook() -> str | None:
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
     cells = shell.user_ns.get("In", ()) if shell else ()
-    found = [each for cell in cells for each in blocks(f"{cell}\n")]
-    return found[-1] + "\n" if found else None
+    texts = [cell_block for cell in cells for cell_block in blocks(f"{cell}\n")]
+    return texts[-1] + "\n" if texts else None
 
 
 def read(block: str, path: Path) -> Values:
@@ -69,7 +69,7 @@ def read(block: str, path: Path) -> Values:
         msg = f"the block `# /// script` in {short(path)} is not TOML: {error}"
         raise ScriptError(msg, hint="mend that line; nothing was changed") from error
     dependencies, python = values.get("dependencies", []), values.get("requires-python")
-    is_list = isinstance(dependencies, list) and all(isinstance(each, str) for each in dependencies)
+    is_list = isinstance(dependencies, list) and all(isinstance(dependency, str) for dependency in dependencies)
     if not is_list or not isinstance(python, (str, type(None))):
         msg = f"the block `# /// script` in {short(path)} has a `dependencies` or `requires-python` of another type"
         raise ScriptError(msg, hint=_HINT)
@@ -78,8 +78,8 @@ def read(block: str, path: Path) -> Values:
 
 def settings(block: str) -> dict[str, Any]:
     """Return what a block that can be read says under `tool`, such as uv's sources."""
-    found = _parsed(block).get("tool")
-    return found if isinstance(found, dict) else {}
+    tool = _parsed(block).get("tool")
+    return tool if isinstance(tool, dict) else {}
 
 
 def _parsed(block: str) -> dict[str, Any]:

@@ -58,21 +58,21 @@ class UvInstaller:
         """
         argv: list[str | Path] = [*_EXPORT, "--python", python, *options]
         registry = re.search(r'registry = "(https?://[^"]+)"', lock.read_text(encoding="utf-8", errors="replace"))
-        known = ["--default-index", registry[1]] if registry else []
+        locked_index = ["--default-index", registry[1]] if registry else []
         cwd = project or lock.parent
         try:
-            return self._written([*argv, "--locked", "--offline", *known], cwd=cwd, log=_LOG)
+            return self._written([*argv, "--locked", "--offline", *locked_index], cwd=cwd, log=_LOG)
         except CommandError as error:
             text = "\n".join(error.lines)
-            reason = next((each for each in _REASON.findall(text) if not _OF_SETTINGS.search(each)), None)
+            reason = next((cause for cause in _REASON.findall(text) if not _OF_SETTINGS.search(cause)), None)
             if _STALE.search(text) and (reason or not _REASON.search(text)):
                 of = "script" if "--script" in options else "pyproject.toml"
                 msg = f"{short(lock)} does not belong to its {of}{f': {reason}{_differing(text)}' if reason else ''}"
                 hint = "run `uv lock` for it, then this call again"
                 raise LockMismatchError(msg, hint=hint, lines=error.lines) from error
-            said = _REASON.search(text)
-            if notes is not None and said and "index" not in said[1]:
-                notes.append(f"`uv lock` would write {lock.name} anew: {said[1]}")
+            match = _REASON.search(text)
+            if notes is not None and match and "index" not in match[1]:
+                notes.append(f"`uv lock` would write {lock.name} anew: {match[1]}")
         # A project that has to be built before its metadata is known cannot be asked without a network.
         return self._written([*argv, "--frozen"], cwd=cwd)
 
@@ -83,10 +83,21 @@ class UvInstaller:
             return self.export(lock, python=python, options=["--script", script])
         return self._written([*_EXPORT, "--python", python, "--script", script], cwd=script.parent)
 
-    def compile(self, source: Path, *, python: Path, extras: Sequence[str] = (), text: str | None = None) -> str:
+    def compile(
+        self,
+        source: Path,
+        *,
+        python: Path,
+        extras: Sequence[str] = (),
+        text: str | None = None,
+        options: Sequence[str] = (),
+        constraints: str = "",
+        known: str = "",
+    ) -> str:
         """Resolve a requirements file, or a project's with `extras`, to exact versions with hashes, in pip's format.
 
-        Where `text` is given, that is what the file says.
+        Where `text` is given, that is what the file says. `constraints` and `known`, an earlier answer whose versions are
+        preferred, are such texts too; `options` are those of `uv pip compile`.
         """
         argv: list[str | Path] = [
             "pip",
@@ -96,20 +107,46 @@ class UvInstaller:
             "--generate-hashes",
             "--python",
             python,
+            *options,
+            *(f"--extra={name}" for name in extras),
         ]
-        named = (f"--extra={name}" for name in extras)
-        return self._written([*argv, *named, "-" if text else source], cwd=source.parent, stdin=text)
+        with _files.private_directory(self.scratch) as directory:
+            if constraints:
+                _files.write_text(directory / "constraints.txt", constraints)
+                argv += ["--constraint", directory / "constraints.txt"]
+            return self._written([*argv, "-" if text else source], cwd=source.parent, stdin=text, preferred=known)
 
-    def resolve(self, arguments: Sequence[str | Path], *, known: str, python: Path, cwd: Path) -> str:
+    def resolve(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        known: str,
+        python: Path,
+        cwd: Path,
+        rules: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """Return as pylock.toml what a project comes to for a Python; the versions in `known`, such a text, are preferred.
 
-        Relative paths start from a directory in `scratch`.
+        `rules` are texts in pip's format by the option that each is given with. Relative paths start from a directory in
+        `scratch`.
         """
-        argv = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--format", "pylock.toml"]
-        with _files.private_directory(self.scratch) as place:
-            output = place / "pylock.toml"
+        argv: list[str | Path] = [
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-header",
+            "--no-annotate",
+            "--format",
+            "pylock.toml",
+        ]
+        with _files.private_directory(self.scratch) as directory:
+            output = directory / "pylock.toml"
             if known:
                 _files.write_text(output, known)
+            for option, text in rules.items():
+                path = directory / f"{option.strip('-')}.txt"
+                _files.write_text(path, text)
+                argv += [option, path]
             words = [self.program, *argv, "--python", python, *arguments, "--output-file", output]
             try:
                 _process.run(words, environ=self.environ, cwd=cwd)
@@ -119,15 +156,16 @@ class UvInstaller:
 
     def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
-        seen = _Added()
-        with _files.private_directory(self.scratch) as place:
-            where: list[str | Path] = ["--dry-run", "--python", python, "--target", place]
+        follower = _Added()
+        with _files.private_directory(self.scratch) as directory:
+            # Into an empty directory: else uv would not name what is installed already.
+            where: list[str | Path] = ["--dry-run", "--python", python, "--target", directory]
             argv: list[str | Path] = [self.program, "pip", "install", *where, *options, "--requirements", lock]
             try:
-                _process.run(argv, environ=self.environ, cwd=lock.parent, follow=seen)
+                _process.run(argv, environ=self.environ, cwd=lock.parent, follow=follower)
             except CommandError as error:
                 raise translate_error(error, self.environ) from error
-        return "".join(f"{line}\n" for line in seen.lines)
+        return "".join(f"{line}\n" for line in follower.lines)
 
     def install(self, arguments: Sequence[str | Path], *, python: Path, cwd: Path, text: str | None = None) -> None:
         """Make an environment hold exactly this: packages that are not named go, those of the system do not count.
@@ -167,12 +205,20 @@ class UvInstaller:
         wheels.forget(names, uv=self.program, environ=self.environ)
 
     def _written(
-        self, argv: Sequence[str | Path], *, cwd: Path, log: str | None = None, stdin: str | None = None
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path,
+        log: str | None = None,
+        stdin: str | None = None,
+        preferred: str = "",
     ) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
         environ = {**self.environ, **({"RUST_LOG": log} if log else {})}
-        with _files.private_directory(self.scratch) as place:
-            target = place / "requirements.txt"
+        with _files.private_directory(self.scratch) as directory:
+            target = directory / "requirements.txt"
+            if preferred:
+                _files.write_text(target, preferred)
             try:
                 _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd, stdin=stdin)
             except CommandError as error:
@@ -187,8 +233,8 @@ class _Added:
         self.lines: list[str] = []
 
     def on_line(self, line: str) -> bool:
-        if found := re.fullmatch(r" \+ ([\w.-]+)(==\S+)?(?: @ (\S+)| \(from (\S+)\))?", line):
-            name, version, *addresses = found.groups()
+        if match := re.fullmatch(r" \+ ([\w.-]+)(==\S+)?(?: @ (\S+)| \(from (\S+)\))?", line):
+            name, version, *addresses = match.groups()
             address = next(filter(None, addresses), None)
             self.lines.append(f"{name} @ {address}" if address else f"{name}{version or ''}")
         return False
@@ -200,8 +246,8 @@ class _Added:
 def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
     """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words."""
     text = "\n".join(error.lines)
-    if found := re.search(r"Hash mismatch for `([^`]+)`", text):
-        msg = f"{found[1]} is not what the lock file promises:\n{_tail(text, found.start())}"
+    if mismatch := re.search(r"Hash mismatch for `([^`]+)`", text):
+        msg = f"{mismatch[1]} is not what the lock file promises:\n{_tail(text, mismatch.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
         return HashMismatchError(msg, hint=hint)
     built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)
@@ -216,9 +262,10 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
 
 def _differing(text: str) -> str:
     """Return the names of the requirements that the project and its lock file do not share, as uv's log has both."""
-    found = [re.search(rf"{word}: \{{(.*)\}}", text) for word in ("Requested", "Existing")]
-    wanted, locked = (set((each[1] if each else "").split("Requirement {")) for each in found)
-    names = sorted({name for each in wanted ^ locked for name in re.findall(r'PackageName\("([^"]+)"\)', each)[:1]})
+    matches = [re.search(rf"{word}: \{{(.*)\}}", text) for word in ("Requested", "Existing")]
+    requested, locked = (set((match[1] if match else "").split("Requirement {")) for match in matches)
+    first_names = (re.search(r'PackageName\("([^"]+)"\)', requirement) for requirement in requested ^ locked)
+    names = sorted({match[1] for match in first_names if match})
     return f" ({', '.join(names)})" if names else ""
 
 

@@ -13,7 +13,7 @@ from colab_env import _report
 LOG = "uv_installer::plan=debug"  # one line for each package that is not in uv's cache
 # uv names the larger ones with their size, and again when they are there.
 _LARGE = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)([KMG])iB\)")
-_THERE = re.compile(r"^\s*Downloaded (\S+)")
+_FETCHED = re.compile(r"^\s*Downloaded (\S+)")
 _MEGABYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
 _SMALL = 0.3  # megabytes, of a package whose size uv does not name
 _UNPACKED = 3.3  # how many times a wheel's size its files have, on average
@@ -29,16 +29,16 @@ class Follower:
         self._began = time.monotonic()
         self.missing = 0
         self._large: dict[str, float] = {}
-        self._there: set[str] = set()
+        self._fetched: set[str] = set()
 
     def on_line(self, line: str) -> bool:
         """Take note of a line that uv prints, and say whether it was for us only."""
         if _UNCACHED.match(line):
             self.missing += 1
-        if found := _LARGE.match(line):
-            self._large[found[1]] = float(found[2]) * _MEGABYTES[found[3]]
-        if found := _THERE.match(line):
-            self._there.add(found[1])
+        if match := _LARGE.match(line):
+            self._large[match[1]] = float(match[2]) * _MEGABYTES[match[3]]
+        if match := _FETCHED.match(line):
+            self._fetched.add(match[1])
         return line.startswith("DEBUG ")
 
     def on_tick(self, pid: int) -> None:
@@ -52,8 +52,8 @@ class Follower:
     def _share(self, done: int, written: int) -> float:
         # By size: a hundred small packages are there while the one of two gigabytes still comes. What is on the way is
         # known by what has been written only, so it is never taken for all.
-        large, there = dict(self._large), set(self._there)
-        arrived = sum(size for name, size in large.items() if name in there) + _SMALL * max(done - len(there), 0)
+        large, fetched = dict(self._large), set(self._fetched)
+        arrived = sum(size for name, size in large.items() if name in fetched) + _SMALL * max(done - len(fetched), 0)
         expected = sum(large.values()) + _SMALL * max(self.missing - len(large), 0)
         if not expected:
             return 1.0
@@ -61,13 +61,13 @@ class Follower:
 
     def _arrived(self) -> int:
         with contextlib.suppress(OSError):
-            return sum(len(os.listdir(place)) for place in self._cache.glob("archive-v*"))  # noqa: PTH208
+            return sum(len(os.listdir(directory)) for directory in self._cache.glob("archive-v*"))  # noqa: PTH208
         return 0
 
 
 def _written(pid: int) -> int:
     # Linux counts what a program has written; what it downloads goes to the disk unpacked.
     with contextlib.suppress(OSError):
-        found = re.search(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text(encoding="ascii"))
-        return int(found[1]) if found else 0
+        match = re.search(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text(encoding="ascii"))
+        return int(match[1]) if match else 0
     return 0

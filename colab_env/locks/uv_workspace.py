@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from colab_env import _files
 from colab_env.errors import ProjectFileError
 from colab_env.pyproject import Pyproject
 
+_PIN = re.compile(r"(?:cpython[-@]?|python)?(3\.\d{1,2})(?:\.\d{1,2})?", re.ASCII)
 _MOST = 200  # directories; no resolution reads more
 
 
@@ -38,16 +41,16 @@ def root(project: Path, pyproject: Pyproject) -> Path | None:
 
 def local_projects(project: Path, pyproject: Pyproject) -> list[Path]:
     """Return the directories that a project's resolution reads too: its workspace, and sources that are paths, with theirs."""
-    found, waiting = {project: None}, [(project, pyproject)]
-    while waiting and len(found) < _MOST:
+    reached, waiting = {project: None}, [(project, pyproject)]
+    while waiting and len(reached) < _MOST:
         directory, own = waiting.pop()
         above = root(directory, own)
-        for each in (*([above] if above else []), *_members(directory, own), *_path_sources(directory, own)):
-            if each not in found and each.is_dir():
-                found[each] = None
+        for neighbour in (*([above] if above else []), *_members(directory, own), *_path_sources(directory, own)):
+            if neighbour not in reached and neighbour.is_dir():
+                reached[neighbour] = None
                 with contextlib.suppress(ProjectFileError):  # what is wrong in another project's file is that one's
-                    waiting.append((each, Pyproject.read(each)))
-    return [each for each in found if each != project]
+                    waiting.append((neighbour, Pyproject.read(neighbour)))
+    return [path for path in reached if path != project]
 
 
 def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
@@ -60,27 +63,41 @@ def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
 
 def _path_sources(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
     sources = settings(pyproject).get("sources")
-    for said in sources.values() if isinstance(sources, Mapping) else ():
-        for each in said if isinstance(said, list) else [said]:
-            path = each.get("path") if isinstance(each, Mapping) else None
+    for value in sources.values() if isinstance(sources, Mapping) else ():
+        for source in value if isinstance(value, list) else [value]:
+            path = source.get("path") if isinstance(source, Mapping) else None
             if isinstance(path, str) and "\0" not in path:
                 yield Path(os.path.normpath(directory / path))
 
 
 def settings(pyproject: Pyproject) -> Mapping[str, Any]:
     """Return `[tool.uv]`; nothing where there is none."""
-    found = (pyproject.values.get("tool") or {}).get("uv")
-    return found if isinstance(found, Mapping) else {}
+    table = (pyproject.values.get("tool") or {}).get("uv")
+    return table if isinstance(table, Mapping) else {}
+
+
+def pinned_python(*directories: Path) -> str | None:
+    """Return the X.Y of CPython that the first `.python-version` in these directories pins, or None.
+
+    uv takes the very patch level that is written there; here any one of that X.Y will do, as everywhere else.
+    """
+    for directory in directories:
+        lines = (_files.content(directory / ".python-version") or b"").decode("utf-8", "replace").splitlines()
+        pinned = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if pinned:
+            match = _PIN.fullmatch(pinned[0])
+            return match[1] if match else None
+    return None
 
 
 def _is_listed(parts: Sequence[str], patterns: Any) -> bool:
     listed = patterns if isinstance(patterns, list) else []
-    return any(_matches(parts, os.path.normpath(each).split("/")) for each in listed if isinstance(each, str))
+    return any(_matches(parts, os.path.normpath(pattern).split("/")) for pattern in listed if isinstance(pattern, str))
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern or not parts:
-        return not parts and all(each == "**" for each in pattern)
+        return not parts and all(part == "**" for part in pattern)
     if pattern[0] == "**":
         return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
     return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])

@@ -59,14 +59,17 @@ class Entry(NamedTuple):
 def look_at(path: Path) -> Entry | None:
     """Return one path as it is, or None when nothing is there."""
     try:
-        return _noted(path.lstat(), os.fspath(path))
+        status = path.lstat()
+        link = str(path.readlink()) if stat.S_ISLNK(status.st_mode) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
+    inode, owner = status.st_ino, (status.st_uid, status.st_gid)
+    return Entry(status.st_mode, status.st_size, status.st_mtime_ns, inode, owner, link)
 
 
 def walk(prefix: Path, *, closed: frozenset[str]) -> dict[str, Entry]:
     """Note everything below `prefix`, by relative path, except inside `closed` and trees that conda never writes."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     waiting = [""] if prefix.is_dir() else []
     while waiting:
         directory = waiting.pop()
@@ -76,46 +79,46 @@ def walk(prefix: Path, *, closed: frozenset[str]) -> dict[str, Entry]:
                 entry = look_at(Path(item.path))
                 if entry is None:
                     continue
-                found[path] = entry
+                entries[path] = entry
                 if stat.S_ISDIR(entry.mode) and path not in closed and not _SKIPPED.fullmatch(path):
                     waiting.append(f"{path}/")
-    return found
+    return entries
 
 
 def behind_links(prefix: Path) -> dict[str, Entry]:
     """Note the files outside `prefix` that links in its `bin` name: writing to such a link writes to them."""
-    found = {}
+    entries = {}
     base = os.path.realpath(prefix)
     for link in (prefix / "bin").glob("*"):
         target = os.path.realpath(link)
         if link.is_symlink() and not target.startswith(f"{base}/") and Path(target).is_file():
             entry = look_at(Path(target))
             if entry is not None:
-                found[os.path.relpath(target, base)] = entry
-    return found
+                entries[os.path.relpath(target, base)] = entry
+    return entries
 
 
 class Originals:
     """A directory with the content of files: one store for small ones, hard links (across devices copies) for large."""
 
-    def __init__(self, directory: Path, *, is_kept: bool = False) -> None:
+    def __init__(self, directory: Path, *, is_permanent: bool = False) -> None:
         self.directory = directory
-        self.is_kept = is_kept
+        self.is_permanent = is_permanent
 
-    def keep(self, prefix: Path, found: Mapping[str, Entry], *, is_conda: Callable[[str], bool]) -> dict[str, Entry]:
-        """Keep every file of `found`; return the entries with the places where their content lies."""
+    def keep(self, prefix: Path, entries: Mapping[str, Entry], *, is_conda: Callable[[str], bool]) -> dict[str, Entry]:
+        """Save every file of `entries`; return these with where their content is."""
         self.directory.mkdir(parents=True)
         names = itertools.count()
-        kept = dict(found)
+        saved = dict(entries)
         with (self.directory / "small").open("wb") as store:
-            for path, entry in found.items():
+            for path, entry in entries.items():
                 if not stat.S_ISREG(entry.mode):
                     continue
                 if _can_be_linked(path, entry, is_conda):
-                    kept[path] = self._linked(prefix / path, entry, str(next(names)))
+                    saved[path] = self._linked(prefix / path, entry, str(next(names)))
                 else:
-                    kept[path] = _stored(prefix / path, entry, store)
-        return kept
+                    saved[path] = _stored(prefix / path, entry, store)
+        return saved
 
     def _linked(self, path: Path, entry: Entry, name: str) -> Entry:
         _link_or_copy(path, self.directory / name)
@@ -156,7 +159,7 @@ class Originals:
         return extracted
 
     def _write(self, entry: Entry, target: Path) -> None:
-        if isinstance(entry.saved, str) and self.is_kept:
+        if isinstance(entry.saved, str) and self.is_permanent:
             shutil.copy2(self.directory / entry.saved, target)  # a link would let later changes into what is kept
         elif isinstance(entry.saved, str):
             _link_or_copy(self.directory / entry.saved, target)
@@ -178,11 +181,6 @@ def _name_for(path: str) -> str:
     name = os.fsencode(path)
     is_plain = b"%" not in name and len(name) <= 255
     return path.replace("/", "%") if is_plain else hashlib.sha256(name).hexdigest()
-
-
-def _noted(found: os.stat_result, path: str) -> Entry:
-    link = str(Path(path).readlink()) if stat.S_ISLNK(found.st_mode) else None
-    return Entry(found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino, (found.st_uid, found.st_gid), link)
 
 
 def _can_be_linked(path: str, entry: Entry, is_conda: Callable[[str], bool]) -> bool:

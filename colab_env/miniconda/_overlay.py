@@ -126,8 +126,8 @@ class Overlay:
 
     def stays_machines(self, name: str) -> bool:
         """Say whether the machine has something at this path that conda shall not replace."""
-        is_there = name in self.before and os.path.lexists(self.prefix / name)
-        return is_there and not self.is_conda(name) and not name.startswith(_STAYS)
+        exists = name in self.before and os.path.lexists(self.prefix / name)
+        return exists and not self.is_conda(name) and not name.startswith(_STAYS)
 
     def hides(self, name: str, link: Path, *, path: str) -> bool:
         """Say whether `link`, as `name` in the prefix, would hide a command further down the search path `path`."""
@@ -137,29 +137,27 @@ class Overlay:
         """Save everything that could be overwritten, then write the journal."""
         _files.remove(self._originals.directory)
         try:
-            found = {**self._look(), **behind_links(self.prefix)}
-            self.before = self._originals.keep(self.prefix, found, is_conda=self.is_conda)
+            entries = {**self._look(), **behind_links(self.prefix)}
+            self.before = self._originals.keep(self.prefix, entries, is_conda=self.is_conda)
             _files.sync_tree(self.saved)  # the journal promises that they are whole
-            _state.write(self.saved / _JOURNAL, self._journal(), indent=None)
+            journal = Transaction(
+                prefix=self.prefix,
+                existed=self._existed,
+                closed=tuple(sorted(self._closed)),
+                manifest=Manifest.read(self.saved),
+                before=self.before,
+                downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
+                began=time.time(),
+            )
+            _state.write(self.saved / _JOURNAL, journal, indent=None)
         except BaseException:
             self._close()
             raise
 
-    def _journal(self) -> Transaction:
-        return Transaction(
-            prefix=self.prefix,
-            existed=self._existed,
-            closed=tuple(sorted(self._closed)),
-            manifest=Manifest.read(self.saved),
-            before=self.before,
-            downloads=None if self._downloads is None else tuple(sorted(self._downloads)),
-            began=time.time(),
-        )
-
     def clear(self) -> None:
         """Take away what earlier transactions brought, except downloaded packages: another version comes."""
-        remove_new(self.prefix, self._manifest.new, kept=self._closed)
-        originals = Originals(self.saved / "originals", is_kept=True)
+        remove_new(self.prefix, self._manifest.new, keep=self._closed)
+        originals = Originals(self.saved / "originals", is_permanent=True)
         for name, entry in sorted(self._manifest.overwritten.items()):
             originals.restore(self.prefix / name, entry)
 
@@ -223,9 +221,9 @@ class Overlay:
             is_all_back = self._take_back(journal, now, somebodys=somebodys)
         if somebodys:
             count = f"{len(somebodys)} path{'' if len(somebodys) == 1 else 's'}"
-            kept = "" if is_all_back else f"; what was there before is in {short(max(set_aside(self.saved)))}"
+            originals = "" if is_all_back else f"; what was there before is in {short(max(set_aside(self.saved)))}"
             _report.keep(
-                f"Left in {short(self.prefix)}, because somebody changed it since: {count}, such as {min(somebodys)}{kept}"
+                f"Left in {short(self.prefix)}, because somebody changed it since: {count}, such as {min(somebodys)}{originals}"
             )
 
     def _take_back(self, journal: Transaction, now: Mapping[str, Entry], *, somebodys: AbstractSet[str]) -> bool:
@@ -233,14 +231,15 @@ class Overlay:
         new = self._new(now) - somebodys
         for name in self._downloaded() - somebodys:  # the space is given back too: it may be what was short
             _files.remove(self.prefix / name)
-        is_cache_known = "pkgs" in self._closed and self._downloads is not None
-        if is_cache_known and "pkgs" in new:
+        is_cache_recorded = "pkgs" in self._closed and self._downloads is not None
+        if is_cache_recorded and "pkgs" in new:
             _remove_empty(self.prefix / "pkgs")
-        remove_new(self.prefix, new, kept=frozenset({*now.keys() - new, *(["pkgs"] if is_cache_known else [])}))
+        remove_new(self.prefix, new, keep=frozenset({*now.keys() - new, *(["pkgs"] if is_cache_recorded else [])}))
         blocked = {str(parent) for name in somebodys for parent in PurePath(name).parents}
         is_all_back = True
         for name, entry in sorted(self._changed(now).items()):
-            is_below = any(_is_file(self.prefix, parent, somebodys) for parent in PurePath(name).parents)
+            above = [self.prefix / parent for parent in PurePath(name).parents if str(parent) in somebodys]
+            is_below = not all(map(is_directory, above))
             if name in somebodys or is_below or (name in blocked and not stat.S_ISDIR(entry.mode)):
                 is_all_back = False
             else:
@@ -396,12 +395,8 @@ def _is_somebodys(path: Path, *, since: float | None, until: float | None, origi
         return False
     if is_directory(path) and path.parent.name != "pkgs":
         return False
-    found = path.lstat()
-    return found.st_ctime > until or (found.st_ctime < since - _CLOCK and found.st_ino not in originals)
-
-
-def _is_file(prefix: Path, parent: PurePath, somebodys: Container[str]) -> bool:
-    return str(parent) in somebodys and not is_directory(prefix / parent)
+    status = path.lstat()
+    return status.st_ctime > until or (status.st_ctime < since - _CLOCK and status.st_ino not in originals)
 
 
 def set_aside(saved: Path) -> list[Path]:
@@ -422,33 +417,33 @@ def is_directory(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def remove_new(prefix: Path, names: Iterable[str], *, kept: frozenset[str] = frozenset()) -> None:
+def remove_new(prefix: Path, names: Iterable[str], *, keep: frozenset[str] = frozenset()) -> None:
     """Delete what transactions brought; a directory goes when nothing else is in it."""
-    names = set(names) - kept
-    _remove_bytecode(prefix, names, kept=kept)
+    names = set(names) - keep
+    _remove_bytecode(prefix, names, keep=keep)
     # The deepest first.
     for name in sorted(names, reverse=True):
-        place = prefix / name
-        if name == "conda-meta" and is_directory(place):
-            strange = strange_in(place, names)
-            strange += [name for name in _names_in(place) if f"{place.name}/{name}" in kept]
-            for child in [path for path in place.iterdir() if path.name not in strange]:
+        path = prefix / name
+        if name == "conda-meta" and is_directory(path):
+            strange = strange_in(path, names)
+            strange += [name for name in _names_in(path) if f"{path.name}/{name}" in keep]
+            for child in [item for item in path.iterdir() if item.name not in strange]:
                 _files.remove(child)
-        if name == "pkgs" or not is_directory(place):
-            _files.remove(place)
+        if name == "pkgs" or not is_directory(path):
+            _files.remove(path)
         else:
-            _remove_empty(place)
+            _remove_empty(path)
 
 
-def strange_in(conda_meta: Path, known: Container[str]) -> list[str]:
+def strange_in(conda_meta: Path, own: Container[str]) -> list[str]:
     """Return the names of files beside conda's records that conda did not bring, such as somebody's `pinned`."""
     names = _names_in(conda_meta)
     return sorted(
-        name for name in names if not (name == "history" or name.endswith(".json") or f"conda-meta/{name}" in known)
+        name for name in names if not (name == "history" or name.endswith(".json") or f"conda-meta/{name}" in own)
     )
 
 
-def _remove_bytecode(prefix: Path, names: Iterable[str], *, kept: Container[str]) -> None:
+def _remove_bytecode(prefix: Path, names: Iterable[str], *, keep: Container[str]) -> None:
     # Python writes it beside the modules when they are first imported, long after the installation.
     modules: dict[Path, set[str]] = {}
     for name in names:
@@ -459,7 +454,7 @@ def _remove_bytecode(prefix: Path, names: Iterable[str], *, kept: Container[str]
         if is_directory(cache):
             for item in list(cache.iterdir()):
                 is_compiled = item.suffix == ".pyc" and item.name.partition(".")[0] in stems
-                if is_compiled and str(item.relative_to(prefix)) not in kept:
+                if is_compiled and str(item.relative_to(prefix)) not in keep:
                     _files.remove(item)
             _remove_empty(cache)
 
@@ -481,9 +476,9 @@ def _is_further_down(command: Path, *, path: str) -> bool:
 
 
 def _repoint(prefix: Path, names: Iterable[str], *, python: Path) -> None:
-    lost = [
-        f"#!{prefix}/bin/{alias}" for alias in ("python", "python3") if not _is_same(prefix / "bin" / alias, python)
-    ]
+    # These names are the machine's again, or gone: what conda wrote for its own Python would run on another one.
+    aliases = [prefix / "bin" / name for name in ("python", "python3")]
+    lost = [f"#!{alias}" for alias in aliases if os.path.realpath(alias) != os.path.realpath(python)]
     for name in names:
         script = prefix / name
         if name.startswith(_SCRIPTS) and script.is_file() and not script.is_symlink():
@@ -499,7 +494,3 @@ def _repoint_script(script: Path, lost: list[str], *, python: Path) -> None:
     words = shebang.split(" ", 1)
     if words[0] in lost:
         _files.write_text(script, " ".join([f"#!{python}", *words[1:]]) + newline + rest)
-
-
-def _is_same(alias: Path, python: Path) -> bool:
-    return os.path.realpath(alias) == os.path.realpath(python)

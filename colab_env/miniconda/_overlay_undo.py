@@ -36,12 +36,12 @@ def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
         and _is_changed(prefix / name, entry)
         and not _is_restored(prefix / name, manifest.overwritten.get(name))
     ]
-    known = set(manifest.new)
+    own = set(manifest.new)
     directories = [name for name in manifest.new if not _is_own(name) and is_directory(prefix / name)]
     added = [f"{name}/{item}" for name in directories for item in os.listdir(prefix / name)]  # noqa: PTH208 - the names
-    added = [name for name in added if name not in known and not _is_bytecode(prefix / name, known, prefix)]
-    if "conda-meta" in known:
-        added += [f"conda-meta/{name}" for name in strange_in(prefix / "conda-meta", known)]
+    added = [name for name in added if name not in own and not _is_bytecode(prefix / name, own, prefix)]
+    if "conda-meta" in own:
+        added += [f"conda-meta/{name}" for name in strange_in(prefix / "conda-meta", own)]
     return {
         **unknown,
         **dict.fromkeys(sorted(changed), "somebody changed it since"),
@@ -99,9 +99,9 @@ def _is_own(name: str) -> bool:
     return name.split("/", 1)[0] in OWN_TREES
 
 
-def _is_bytecode(path: Path, known: Container[str], prefix: Path) -> bool:
+def _is_bytecode(path: Path, own: Container[str], prefix: Path) -> bool:
     """Say whether Python has written this for modules that conda brought."""
     if path.name == BYTECODE:
         return all(item.suffix == ".pyc" for item in path.iterdir())
     module = path.parents[1] / f"{path.name.partition('.')[0]}.py"
-    return path.suffix == ".pyc" and path.parent.name == BYTECODE and str(module.relative_to(prefix)) in known
+    return path.suffix == ".pyc" and path.parent.name == BYTECODE and str(module.relative_to(prefix)) in own

@@ -203,4 +203,4 @@ def _error(fault: faults.Fault, finished: _process.Finished, *, what: str) -> Co
 
 
 def _quoted(finished: _process.Finished) -> list[str]:
-    return [f"    {line}" for line in faults.told(finished.lines) if line.strip()]
+    return [f"    {line}" for line in faults.cause_lines(finished.lines) if line.strip()]

@@ -87,16 +87,16 @@ class Receipt:
 
 def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str | None:
     """Return why `prefix` is not a working installation of ours with a fitting Python, or None. Starts no process."""
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     if receipt is None:
         unusable = interrupted(prefix) or _state.fault(prefix / _files.RECEIPT, Receipt)
         return unusable or f"{short(prefix)} has no Miniconda of colab-env"
     python = prefix / receipt.interpreter
     if not os.access(python, os.X_OK) or not python.is_file():
         return f"{short(python)} is gone"
-    if _print(python) != receipt.print:
+    if _fingerprint(python) != receipt.print:
         return f"{short(python)} was changed"
-    if not _conda_package(python).is_file():
+    if not (prefix / "lib" / python.name / "site-packages/conda/__init__.py").is_file():
         return f"conda is gone from {short(prefix)}"
     if specifier is not None and not specifier.contains(receipt.python):
         return f"{short(prefix)} has Python {receipt.python}, which does not fit {specifier}"
@@ -140,12 +140,13 @@ def install(
         script = _fetched(installer, machine=machine, sleep=sleep)
         with _removed_if_useless(script), _building(prefix, machine) as overlay:
             path = machine.environ.get("PATH", "")
-            with staging(overlay, path=path, is_new=True) if overlay else contextlib.nullcontext(prefix) as place:
-                _run.run_installer(script, prefix, into=place, environ=machine.environ)
-                _installed_python(place, installer)
+            with staging(overlay, path=path, is_new=True) if overlay else contextlib.nullcontext(prefix) as target:
+                _run.run_installer(script, prefix, into=target, environ=machine.environ)
+                _installed_python(target, installer)
             python = interpreter(prefix)
             if overlay is not None:
                 overlay.settle(python=python, path=path)
+            # Inside the transaction: what does not start is taken back.
             version = verify(prefix, specifier=specifier, machine=machine)
             receipt = Receipt(
                 kind="conda",
@@ -155,7 +156,7 @@ def install(
                 overlay=overlay is not None,
                 python=version,
                 interpreter=python.relative_to(prefix),
-                print=_print(python),
+                print=_fingerprint(python),
             )
             if overlay is None:
                 _keep_environments(prefix)
@@ -195,8 +196,8 @@ def _answer(argv: Sequence[str | Path], prefix: Path, *, environ: Mapping[str, s
 def interpreter(prefix: Path) -> Path:
     """Return conda's own `bin/python3.X`: never `bin/python`, which may be the machine's. Raises MissingStepError."""
     for record in sorted((prefix / "conda-meta").glob("python-3.*.json")):
-        if found := re.match(r"python-(3\.\d+)\.", record.name):
-            python = prefix / "bin" / f"python{found[1]}"
+        if match := re.match(r"python-(3\.\d+)\.", record.name):
+            python = prefix / "bin" / f"python{match[1]}"
             if python.is_file():
                 return python
     msg = f"{short(prefix)} has no Python of conda's"
@@ -215,7 +216,7 @@ def has_python(prefix: Path, python: Interpreter) -> bool:
 
 def python_version(prefix: Path) -> str:
     """Return the version of conda's own Python, such as "3.12.4". Raises MissingStepError."""
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     if receipt is None:
         msg = f"{short(prefix)} has no Miniconda of colab-env"
         raise MissingStepError(msg, hint="run install_miniconda() first")
@@ -233,14 +234,16 @@ def packages_missing(prefix: Path, packages: Sequence[str]) -> list[str]:
 
 
 def _is_satisfied(package: str, present: Mapping[str, str]) -> bool:
-    version = present.get(_package_name(package))
+    # A channel may stand in front: conda-forge::numpy>=2.
+    text = package.rpartition("::")[2].strip()
+    version = present.get(re.split(r"[\s=<>!~\[]", text, maxsplit=1)[0].lower())
     if version is None:
         return False
-    asked = re.sub(r"^[^\s=<>!~\[]+", "", package.rpartition("::")[2].strip()).strip()
-    if fuzzy := re.fullmatch(r"=?\s*(\d[\w.]*?)(?:\.?\*)?(?:[\s=].*)?", asked):
-        asked = f"=={fuzzy[1]}.*"  # conda's `=3.9`, and its `3.9` after a space, are any 3.9
+    constraint = re.sub(r"^[^\s=<>!~\[]+", "", text).strip()
+    if fuzzy := re.fullmatch(r"=?\s*(\d[\w.]*?)(?:\.?\*)?(?:[\s=].*)?", constraint):
+        constraint = f"=={fuzzy[1]}.*"  # conda's `=3.9`, and its `3.9` after a space, are any 3.9
     try:
-        return SpecifierSet(asked).contains(Version(version), prereleases=True)
+        return SpecifierSet(constraint).contains(Version(version), prereleases=True)
     except (InvalidSpecifier, InvalidVersion):
         return True
 
@@ -274,15 +277,15 @@ def install_packages(
     with _files.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         interpreter(prefix)
-        receipt = _receipt(prefix)
+        receipt = _state.receipt(prefix, Receipt)
         if receipt is None:
             msg = f"{short(prefix)} has no Miniconda of colab-env"
             raise MissingStepError(msg, hint="run install_miniconda() first")
         saved, path = saved_directory(prefix, machine), machine.environ.get("PATH", "")
         with overlaying(prefix, saved=saved, path=path, owned=not receipt.overlay) as overlay:
-            with staging(overlay, path=path) if receipt.overlay else contextlib.nullcontext(prefix) as place:
+            with staging(overlay, path=path) if receipt.overlay else contextlib.nullcontext(prefix) as target:
                 _run.install_packages(
-                    place / receipt.interpreter,
+                    target / receipt.interpreter,
                     packages,
                     prefix=prefix,
                     channels=channels,
@@ -291,9 +294,9 @@ def install_packages(
                 )
             python = interpreter(prefix)
             overlay.settle(python=python, path=path)
-            version = verify(prefix, machine=machine) if _print(python) != receipt.print else receipt.python
+            version = verify(prefix, machine=machine) if _fingerprint(python) != receipt.print else receipt.python
             interpreter_now = python.relative_to(prefix)
-            receipt = replace(receipt, python=version, interpreter=interpreter_now, print=_print(python))
+            receipt = replace(receipt, python=version, interpreter=interpreter_now, print=_fingerprint(python))
             _state.complete(prefix, receipt)
 
 
@@ -340,7 +343,7 @@ def _is_unfinished(prefix: Path, machine: Machine) -> bool:
 
 def _is_from(prefix: Path, installer: Installer, source: Source) -> bool:
     # Only what the user named counts: a newer row of the table is no reason to install again.
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     return receipt is not None and (not source.sha256 or receipt.sha256 == installer.sha256.lower())
 
 
@@ -357,6 +360,7 @@ def _removed_if_useless(script: Path) -> Iterator[None]:
 def _fetched(installer: Installer, *, machine: Machine, sleep: Callable[[float], object]) -> Path:
     script = machine.data / "downloads" / installer.name
     with _report.activity(f"Downloading {installer.name}"):
+        # One of an earlier run may be here: it counts if it is the very file.
         if not script.is_file() or hashlib.sha256(script.read_bytes()).hexdigest() != installer.sha256.lower():
             _download.fetch(installer.url, script, sha256=installer.sha256, sleep=sleep)
     return script
@@ -397,41 +401,30 @@ def _installed_python(prefix: Path, installer: Installer) -> Path:
 
 def is_own(prefix: Path) -> bool:
     """Say whether the whole directory is an installation of ours: not a directory of the machine that we overlaid."""
-    receipt = _receipt(prefix)
+    receipt = _state.receipt(prefix, Receipt)
     return receipt is not None and not receipt.overlay and not prefix.is_symlink()
 
 
 def _may_be_replaced(prefix: Path, saved: Path) -> bool:
     # Of a receipt that cannot be read, the originals that an overlay keeps say which kind of installation it is.
-    if _receipt(prefix) is not None or prefix.is_symlink():
+    if _state.receipt(prefix, Receipt) is not None or prefix.is_symlink():
         return is_own(prefix)
     return _state.is_marked(prefix) and not saved.exists()
 
 
-def _print(python: Path) -> tuple[int, ...]:
-    found = python.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def _receipt(prefix: Path) -> Receipt | None:
-    return _state.receipt(prefix, Receipt)
+def _fingerprint(python: Path) -> tuple[int, ...]:
+    status = python.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _recorded_files(record: Path) -> list[str]:
-    found = _files.read_json(record)
-    files = found.get("files") if isinstance(found, dict) else None
+    package = _files.read_json(record)
+    files = package.get("files") if isinstance(package, dict) else None
     return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
 
 
-def _conda_package(python: Path) -> Path:
-    return python.parents[1] / "lib" / python.name / "site-packages" / "conda" / "__init__.py"
-
-
-def _package_name(specification: str) -> str:
-    return re.split(r"[\s=<>!~\[]", specification.rpartition("::")[2].strip(), maxsplit=1)[0].lower()
-
-
 def _key(prefix: Path) -> str:
+    # One lock and one store of originals for a prefix, by whichever path it is named.
     return hashlib.sha256(os.fsencode(os.path.realpath(prefix))).hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ beside the environment that still works.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -71,8 +72,8 @@ class CondaEnvironment:
     @property
     def prefix(self) -> Path:
         """Return where it is, or will be."""
-        said = [str(self.project), str(self.file), self.distribution, self.digest]
-        return _base(self.machine) / hashlib.sha256("\0".join(said).encode()).hexdigest()[:16]
+        inputs = [str(self.project), str(self.file), self.distribution, self.digest]
+        return _base(self.machine) / hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
 
     def check(self, specifier: SpecifierSet) -> str | None:
         """Return why it has to be made, or None. Starts nothing. Raises NoSuchPythonError when its Python does not fit."""
@@ -90,15 +91,23 @@ class CondaEnvironment:
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
             self._require(specifier, version)
-            _state.complete(prefix, self._receipt(prefix, python, version))
+            receipt = Receipt(
+                kind="conda environment",
+                project=str(self.project),
+                file=str(self.file),
+                python=version,
+                interpreter=python.relative_to(prefix),
+                packages=tuple(_records(prefix)),
+            )
+            _state.complete(prefix, receipt)
 
     def interpreter(self) -> Interpreter:
         """Return its Python. Raises MissingStepError when it is not there."""
-        found = _read(self.prefix)
-        if found is None:
+        receipt = _state.receipt(self.prefix, Receipt)
+        if receipt is None:
             msg = f"the environment of {short(self.file)} is not made yet"
             raise MissingStepError(msg, hint="run configure_venv() first")
-        return Interpreter(path=self.prefix / found.interpreter, version=found.python, source=self.distribution)
+        return Interpreter(path=self.prefix / receipt.interpreter, version=receipt.python, source=self.distribution)
 
     def packages(self) -> int:
         """Return how many packages conda and pip installed."""
@@ -134,26 +143,16 @@ class CondaEnvironment:
             hint = f"write `- python={format_specifier(specifier)}` among its dependencies, or ask for no Python"
             raise NoSuchPythonError(msg, hint=hint)
 
-    def _receipt(self, prefix: Path, python: Path, version: str) -> Receipt:
-        return Receipt(
-            kind="conda environment",
-            project=str(self.project),
-            file=str(self.file),
-            python=version,
-            interpreter=python.relative_to(prefix),
-            packages=tuple(_records(prefix)),
-        )
-
 
 def health_check(prefix: Path) -> str | None:
     """Return why the environment in `prefix` has to be made, or None. Reads files, starts nothing."""
-    found = _read(prefix)
-    if found is None:
+    receipt = _state.receipt(prefix, Receipt)
+    if receipt is None:
         unusable = _state.fault(prefix / _files.RECEIPT, Receipt)
         return unusable or "there is no environment of environment.yml as it is now"
-    if not os.access(prefix / found.interpreter, os.X_OK):
-        return f"{short(prefix / found.interpreter)} is gone"
-    gone = sorted(set(found.packages) - set(_records(prefix)))
+    if not os.access(prefix / receipt.interpreter, os.X_OK):
+        return f"{short(prefix / receipt.interpreter)} is gone"
+    gone = sorted(set(receipt.packages) - set(_records(prefix)))
     return f"packages are gone from {short(prefix)}: {', '.join(gone[:3])}" if gone else None
 
 
@@ -166,15 +165,15 @@ def prefix_of(python: Path, machine: Machine) -> Path | None:
 def is_of(python: Path, project: Path, machine: Machine) -> bool:
     """Say whether an interpreter belongs to the environment that conda made for this project."""
     prefix = prefix_of(python, machine)
-    found = _read(prefix) if prefix else None
-    return found is not None and found.project == str(project)
+    receipt = _state.receipt(prefix, Receipt) if prefix else None
+    return receipt is not None and receipt.project == str(project)
 
 
 def remove_others(project: Path, python: Path, machine: Machine) -> None:
     """Delete what conda made for a project before; what `python` belongs to stays, and what a program runs from."""
     for prefix in sorted(_base(machine).glob("[!.]*")):
-        found = _read(prefix)
-        if found is None or found.project != str(project) or prefix in python.parents:
+        receipt = _state.receipt(prefix, Receipt)
+        if receipt is None or receipt.project != str(project) or prefix in python.parents:
             continue
         if not _is_in_use(prefix):
             _files.remove(prefix)
@@ -185,11 +184,11 @@ def named_channels(text: str) -> list[str]:
 
     This decides only whether conda's `defaults` is wanted: conda reads the file.
     """
-    found = _LIST.search(text)
-    said = re.sub(r"(?m)(^|\s)#.*$", "", found[1]) if found else ""
-    if said.count("[") != said.count("]"):
+    match = _LIST.search(text)
+    listed = re.sub(r"(?m)(^|\s)#.*$", "", match[1]) if match else ""
+    if listed.count("[") != listed.count("]"):
         return []
-    words = (word.strip("'\"") for word in re.split(r"[\s,\[\]]+", said))
+    words = (word.strip("'\"") for word in re.split(r"[\s,\[\]]+", listed))
     return [word for word in words if word not in ("", "-", "nodefaults")]
 
 
@@ -197,20 +196,13 @@ def _base(machine: Machine) -> Path:
     return machine.data / HOME
 
 
-def _read(prefix: Path) -> Receipt | None:
-    return _state.receipt(prefix, Receipt)
-
-
 def _records(prefix: Path) -> list[str]:
     return sorted(path.stem for path in (prefix / "conda-meta").glob("*.json"))
 
 
 def _is_in_use(prefix: Path) -> bool:
-    return any(prefix in _program(link).parents for link in Path("/proc").glob("[0-9]*/exe"))
-
-
-def _program(link: Path) -> Path:
-    try:
-        return link.readlink()
-    except OSError:  # it has ended, or is somebody else's
-        return Path()
+    for link in Path("/proc").glob("[0-9]*/exe"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            if prefix in link.readlink().parents:
+                return True
+    return False

@@ -210,15 +210,15 @@ def recognise(faults: Sequence[Fault], lines: Sequence[str]) -> Fault | None:
     names = [str(error.get("exception_name")) for error in errors]
     telling = "\n".join(name for name in names if name != "CondaHTTPError")  # of which the message says what it is
     # The rest of a report is about the machine, variables such as CONDA_OFFLINE among it.
-    said = "\n".join(message for error in errors for message in _message(error))
-    for text in (telling, said, "\n".join(names)) if errors else ("\n".join(lines),):
+    messages = "\n".join(message for error in errors for message in _message(error))
+    for text in (telling, messages, "\n".join(names)) if errors else ("\n".join(lines),):
         for fault in faults:
             if any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in fault.words):
                 return fault
     return None
 
 
-def told(lines: Sequence[str]) -> tuple[str, ...]:
+def cause_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """Return what the output says of the cause: of each error in a JSON object, of pip, or of each link of a traceback.
 
     Without any of these, the last twelve lines.
@@ -227,8 +227,8 @@ def told(lines: Sequence[str]) -> tuple[str, ...]:
     if errors:
         causes = list(dict.fromkeys(_cause(error, lines) for error in errors))
         more = len(causes) - _SHOWN
-        said = [line for cause in causes[:_SHOWN] for line in cause]
-        return (*said, *([f"and {more} more such errors"] if more > 0 else []), *by_pip)
+        first = [line for cause in causes[:_SHOWN] for line in cause]
+        return (*first, *([f"and {more} more such errors"] if more > 0 else []), *by_pip)
     if by_pip:
         return by_pip
     raised = [line.strip() for line in lines if _RAISED.fullmatch(line) and not _UNTOLD.fullmatch(line)]
@@ -238,8 +238,8 @@ def told(lines: Sequence[str]) -> tuple[str, ...]:
 def channels_with_terms(lines: Sequence[str]) -> list[str]:
     """Return the addresses of the channels whose terms nobody has accepted, as conda lists them."""
     # In a list: an address on a line of its own is the documentation's.
-    said = "\n".join(message for error in _errors(lines) for message in _message(error)) or "\n".join(lines)
-    listed = re.findall(r"^[ \t]*[-•‣][ \t]+(https?://[^\s,\"'\\]+)[ \t]*$", said, re.MULTILINE)
+    text = "\n".join(message for error in _errors(lines) for message in _message(error)) or "\n".join(lines)
+    listed = re.findall(r"^[ \t]*[-•‣][ \t]+(https?://[^\s,\"'\\]+)[ \t]*$", text, re.MULTILINE)
     return list(dict.fromkeys(listed))
 
 
@@ -250,16 +250,16 @@ def _errors(lines: Sequence[str]) -> Sequence[Mapping[str, object]]:
         if not line.startswith("{"):
             continue
         try:
-            found, _ = decoder.raw_decode("\n".join(lines[number:]))
+            report, _ = decoder.raw_decode("\n".join(lines[number:]))
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, dict) and found.keys() & {"error", "message", "exception_name"}:
-            several = found.get("errors")
+        if isinstance(report, dict) and report.keys() & {"error", "message", "exception_name"}:
+            several = report.get("errors")
             errors = [error for error in several if isinstance(error, dict)] if isinstance(several, list) else []
-            return errors or [found]
+            return errors or [report]
     # Of a report that is longer than what is kept of the output, the beginning is missing.
     parts = re.findall(r'"exception_name": "(\w+)".*?"message": ("(?:[^"\\]|\\.)*")', "\n".join(lines), re.DOTALL)
-    return [{"exception_name": name, "message": json.loads(said, strict=False)} for name, said in parts]
+    return [{"exception_name": name, "message": json.loads(message, strict=False)} for name, message in parts]
 
 
 def _message(error: Mapping[str, object]) -> list[str]:
@@ -285,6 +285,6 @@ def _pip_lines(lines: Sequence[str]) -> tuple[str, ...]:
     start = next((number for number, line in enumerate(lines) if line.startswith("Pip subprocess error:")), None)
     if start is None:
         return ()
-    said = [line for line in lines[start + 1 :] if line.strip() and not line.startswith("{")]
-    errors = [line for line in said if line.lstrip().startswith("ERROR:")]
-    return tuple((errors or said)[-12:])
+    output = [line for line in lines[start + 1 :] if line.strip() and not line.startswith("{")]
+    errors = [line for line in output if line.lstrip().startswith("ERROR:")]
+    return tuple((errors or output)[-12:])

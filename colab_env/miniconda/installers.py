@@ -45,8 +45,8 @@ class Installer:
     @property
     def version(self) -> tuple[int, ...]:
         """The release as numbers, such as (26, 5, 3, 1)."""
-        found = _NAME.fullmatch(self.name)
-        return tuple(map(int, re.findall(r"\d+", found["version"]))) if found else ()
+        match = _NAME.fullmatch(self.name)
+        return tuple(map(int, re.findall(r"\d+", match["version"]))) if match else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +83,11 @@ def choose(specifier: SpecifierSet, *, distribution: str = "miniconda") -> Insta
     if distribution not in _BASES:
         msg = f"there is no distribution {distribution!r}"
         raise UsageError(msg, hint=f"choose one of {', '.join(_BASES)}")
-    known = [row for row in installers() if row.distribution == distribution and row.python]
-    fitting = [row for row in known if _may_fit(row.python or "", specifier)]
+    candidates = [row for row in installers() if row.distribution == distribution and row.python]
+    fitting = [row for row in candidates if _may_fit(row.python or "", specifier)]
     if not fitting:
-        there = ", ".join(sorted({row.python or "" for row in known}, key=_numbers))
-        msg = f"no {distribution.capitalize()} installer has a Python that fits {specifier}; there are {there}"
+        available = ", ".join(sorted({row.python or "" for row in candidates}, key=_numbers))
+        msg = f"no {distribution.capitalize()} installer has a Python that fits {specifier}; there are {available}"
         raise NoSuchPythonError(msg, hint="ask for one of these, or give installer=URL and sha256=...")
     return max(fitting, key=lambda row: (_numbers(row.python or ""), row.version))
 
@@ -95,8 +95,8 @@ def choose(specifier: SpecifierSet, *, distribution: str = "miniconda") -> Insta
 def _row(row: Mapping[str, str]) -> Installer:
     name = row["filename"]
     distribution = "miniforge" if name.startswith("Miniforge") else "miniconda"
-    found = _NAME.fullmatch(name)
-    version = found["version"] if found else ""
+    match = _NAME.fullmatch(name)
+    version = match["version"] if match else ""
     return Installer(
         name=name,
         url=f"{_BASES[distribution].format(version=version)}/{name}",
@@ -113,8 +113,8 @@ def _custom(url: str, specifier: SpecifierSet, *, sha256: str | None, distributi
     name = urlsplit(url).path.rpartition("/")[2] or "installer.sh"
     # The installer refuses to run under a name without this ending.
     name = name if name.endswith(".sh") else f"{name}.sh"
-    found = _NAME.fullmatch(name)
-    digits = found["python"] if found else None
+    match = _NAME.fullmatch(name)
+    digits = match["python"] if match else None
     python = f"{digits[0]}.{digits[1:]}" if digits else None
     if python and not _may_fit(python, specifier):
         msg = f"{name} brings Python {python} by its name, which does not fit {specifier}"
@@ -123,6 +123,7 @@ def _custom(url: str, specifier: SpecifierSet, *, sha256: str | None, distributi
 
 
 def _may_fit(python: str, specifier: SpecifierSet) -> bool:
+    # Of an installer's Python only X.Y is known beforehand: any of its releases may be in it.
     return any(specifier.contains(f"{python}.{micro}") for micro in range(100))
 
 

@@ -15,7 +15,7 @@ from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
 from colab_env.locks.installing import Selection, Target
-from colab_env.named_env import base_dirs, builds, kernels
+from colab_env.named_env import base_dirs, builds, kernels, locking
 from colab_env.named_env.inventory import (
     MadeFrom,
     NamedEnvironment,
@@ -46,15 +46,18 @@ def build(
     machine: Machine,
     keep: int | None = None,
     added: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
     copy: Path | None = None,
+    locked: Path | None = None,
     then: Callable[[list[VersionChange]], bool] = lambda _: True,
 ) -> None:
     """Make the next build, verify it, and let the name stand for it; what runs goes on in the build that it was started from.
 
     Whatever fails leaves the build that is there. `keep` says how many earlier ones stay, from now on; what somebody has
-    `added` by hand is installed too; `copy` is what there is of a requirements file that is gone. `then` gets what has
-    changed, and says whether the build is to be the current one, or to go again. Raises NotOursError where the name is
-    anybody else's.
+    `added` by hand is installed too, and `more` packages that the recipe names and the lock does not; `copy` is what there
+    is of a requirements file that is gone. `locked` is a directory with a lock of ours, which says alone what is installed.
+    `then` gets what has changed, and says whether the build is to be the current one, or to go again. Raises NotOursError
+    where the name is anybody else's.
     """
     builds.take_in(place)
     everybodys = base_dirs.is_systems(place.base)
@@ -65,15 +68,25 @@ def build(
     try:
         with _files.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
-            hashes = _fill(path, read, python=python, machine=machine, prompt=place.name, added=added)
-            _keep_requirements(path, read)
+            if locked is None:
+                survey, hashes = _fill(path, read, python=python, machine=machine, prompt=place.name, added=added)
+                _keep_requirements(path, read)
+                lock_build(path, recipe=read, machine=machine, survey=survey, hashes=hashes)
+            else:
+                survey, hashes = (
+                    _fill_from_lock(
+                        path, read, locked, python=python, machine=machine, prompt=place.name, added=(*added, *more)
+                    ),
+                    {},
+                )
             if everybodys:
                 _open_to_all(place, path)
             kept = builds.recorded_keep(place) if keep is None else keep
             builds.doom(place, [number])
             write_receipt(
-                path, recipe, python=python, hashes=hashes, number=number, follows=follows, keep=kept, added=added
-            )
+                path, recipe, python=python, survey=survey, hashes=hashes, number=number, follows=follows, keep=kept,
+                added=added,
+            )  # fmt: skip
         try:
             changes = version_changes(packages(place.directory) if before else [], packages(path))
             if not then(changes):
@@ -147,12 +160,13 @@ def write_receipt(
     *,
     python: Interpreter,
     number: int,
+    survey: content.Survey | None = None,
     hashes: Hashes = MappingProxyType({}),
     follows: int | None = None,
     keep: int | None = None,
     added: tuple[str, ...] = (),
 ) -> None:
-    """Mark a build as ours and complete; `hashes` are those that its lock file locks names by."""
+    """Mark a build as ours and complete; `hashes` are those that its lock file locks names by, `survey` an earlier look at it."""
     builds.mark(path, number, path=path)
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
@@ -166,7 +180,7 @@ def write_receipt(
         added=added,
         path=path,
     )
-    content.write(path, content.Survey(path).content(hashes))
+    content.write(path, content.Survey(path, earlier=survey).content(hashes))
     _state.complete(path, receipt)
 
 
@@ -184,8 +198,8 @@ def verify(path: Path, *, machine: Machine, alone: bool = True) -> None:
 
 def _fill(
     path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str, added: tuple[str, ...] = ()
-) -> Hashes:
-    """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by."""
+) -> tuple[content.Survey, Hashes]:
+    """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by, too."""
     installer = _installer(machine, path)
     hashes: dict[str, Collection[str]] = {}
 
@@ -208,28 +222,97 @@ def _fill(
         if wanted or added:
             installer.install([*source, *wanted, *added], python=path / "bin/python")
 
-    content.prove(path, install, unpacked=installer)
+    survey, _ = content.prove(path, install, unpacked=installer)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
-    return hashes
+    return survey, hashes
+
+
+def _fill_from_lock(
+    path: Path,
+    recipe: Recipe,
+    locked: Path,
+    *,
+    python: Interpreter,
+    machine: Machine,
+    prompt: str,
+    added: tuple[str, ...] = (),
+) -> content.Survey:
+    """Make it, and install what the lock in a directory says, which it then has itself, with the files beside it.
+
+    Raises HashMismatchError for a package that is not, file by file, what was locked.
+    """
+    installer = _installer(machine, path)
+    in_lock, lock = locking.names(locked / locking.FILE), locked / locking.FILE
+    missing = [each for each in dict.fromkeys(added) if each not in in_lock]  # another version of what is locked, too
+    source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels and recipe.wheels.is_dir() else []
+
+    def install() -> None:
+        _files.empty(path)
+        visible = recipe.system_site_packages
+        installer.make_venv(path, python.path, system_site_packages=visible, prompt=prompt)
+        locking.install(lock, python=path / "bin/python", installer=installer)
+        if missing:
+            locking.require_same(lock, content.Survey(path))
+            installer.install([*source, *missing], python=path / "bin/python")
+
+    survey, _ = content.prove(path, install, unpacked=installer)
+    if not missing:
+        locking.require_same(lock, survey)
+    for name in (locking.FILE, locking.SOURCES, REQUIREMENTS):
+        if (locked / name).exists():
+            _files.copy(locked / name, path / name)
+    if missing:
+        lock_build(path, recipe=recipe, machine=machine, survey=survey)
+    kernelspec.write_ipython_config(path)
+    verify(path, machine=machine, alone=not recipe.system_site_packages)
+    return survey
+
+
+def lock_build(
+    path: Path,
+    *,
+    recipe: Recipe,
+    machine: Machine,
+    survey: content.Survey | None = None,
+    hashes: Hashes = MappingProxyType({}),
+    into: Path | None = None,
+) -> None:
+    """Write the lock of what is installed in a build, there or `into` another directory, with the files that no index has.
+
+    `survey` is what has been read of it already.
+    """
+    requirements, kept = recipe.requirements, path / locking.SOURCES
+    included = registry.find(requirements.parent, requirements).text if requirements and requirements.exists() else ""
+    wheels = [each for each in (recipe.wheels, kept) if each is not None and each.is_dir()]
+    locking.write(
+        path,
+        survey or content.Survey(path),
+        into=into,
+        wheelhouses=wheels,
+        is_offline=recipe.wheels is not None,
+        installer=_installer(machine, path),
+        hashes=hashes,
+        options=locking.index_options(included),
+    )
 
 
 def _keep_requirements(path: Path, recipe: Recipe) -> None:
     """Keep a requirements file in the build, if it includes no other: `upgrade` can do without it then."""
     if recipe.requirements is None:
         return
-    lock = registry.find(recipe.requirements.parent, recipe.requirements)
-    if len(lock.format.inputs(lock)) == 1:
-        _files.write_text(path / REQUIREMENTS, without_secrets(lock.text))
+    read = registry.find(recipe.requirements.parent, recipe.requirements)
+    if len(read.format.inputs(read)) == 1:
+        _files.write_text(path / REQUIREMENTS, without_secrets(read.text))
 
 
 def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> Hashes:
-    lock = recipe.lock
-    if lock is None:
+    project_lock = recipe.lock
+    if project_lock is None:
         _installer(machine, path).install([*source, str(project)], python=path / "bin/python")
         return {}
-    if lock.format.brings_python:
-        msg = f"{short(lock.path)} is conda's, and conda makes no named environments"
+    if project_lock.format.brings_python:
+        msg = f"{short(project_lock.path)} is conda's, and conda makes no named environments"
         hint = "lock the project with Poetry or uv; or use setup(interpreter='miniconda') for a kernel"
         raise UsageError(msg, hint=hint)
     target = Target(
@@ -240,7 +323,7 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Mach
         editable=False,
         options=("--compile-bytecode", *source),
     )
-    return lock.format.install(lock, Selection(), target=target)
+    return project_lock.format.install(project_lock, Selection(), target=target)
 
 
 def add_pip(place: NamedEnvironment, *, machine: Machine) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _state, content, system
 from colab_env.errors import BrokenEnvironmentError, EnvironmentExistsError, NotAnEnvironmentError
-from colab_env.named_env import building, builds, inventory, kernels
+from colab_env.named_env import building, builds, exposing, inventory, kernels
 from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
@@ -67,6 +67,8 @@ def rename(place: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) 
     def then() -> None:
         kernels.register(new, machine=machine)
         kernels.remove(place, machine=machine)
+        for link in exposing.links(place, exposing.directory(machine)):
+            _files.put_back_link(link, str(new.path / "bin" / link.name))
         builds.doom(place, there)
 
     moved = [each for each in [*reversed(builds.earlier(place)), current] if each in there]

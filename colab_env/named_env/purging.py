@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _process
 from colab_env.errors import NoSuchEnvironmentError, NotAnEnvironmentError
-from colab_env.named_env import builds, inventory, kernels
+from colab_env.named_env import builds, exposing, inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.names import check_environment_name, suggest
 from colab_env.results import StepResult, short
@@ -38,15 +38,18 @@ def find(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironme
 
 
 def purge(place: NamedEnvironment, *, machine: Machine, force: bool = False) -> StepResult:
-    """Remove it and its kernel. It loses its name first, so that nothing can start from what is half gone.
+    """Remove it, its kernel, and the links on PATH to its programs.
 
-    A build that somebody else runs a program from stays until that ends, unless `force`.
+    It loses its name first, so that nothing can start from what is half gone. A build that somebody
+    else runs a program from stays until that ends, unless `force`.
     """
     began = time.monotonic()
     with _process.stoppable(), _files.locked(place.lock, meanwhile=_process.stop_if_asked):
         _process.end_orphans(machine.data / RUNNING)
         _require_ours(place)
         kernels.remove(place, machine=machine)
+        for link in exposing.links(place, exposing.directory(machine)):
+            _files.unlink(link)
         _files.recover(place.path)
         builds.doom(place, builds.numbers(place))
         _files.remove(place.path)

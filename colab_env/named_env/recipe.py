@@ -27,7 +27,8 @@ _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 class Recipe:
     """`python` is a version, a specifier or a path; `wheels` a directory that is the only source of packages.
 
-    `script` is a file whose PEP 723 block says more than which packages: where they come from, or as of when.
+    `script` is a file whose PEP 723 block says more than which packages: where they come from, or as of when. `export` is the
+    SHA-256 of the lock that it was made from, where that came from another machine.
     """
 
     python: str | None = None
@@ -38,6 +39,7 @@ class Recipe:
     system_site_packages: bool = False
     kernel: bool = False
     script: Path | None = None
+    export: str | None = None
 
     def checked(self, *, kept: Path | None = None) -> Recipe:
         """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together.
@@ -97,12 +99,17 @@ class Recipe:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
         if self.script:
             digest.update(_files.content(self.script.with_name(f"{self.script.name}.lock")) or b"")
-        for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels else ()):
+        for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels and self.wheels.is_dir() else ()):
             digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
         for source in self._sources():
             for path in [source] if source.is_file() else _source_files(source):
                 digest.update(f"{path}\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
+
+    def gone(self) -> Path | None:
+        """Return the first of the directories and files that it names which is not there any more."""
+        named = [self.project, self.requirements, self.wheels, self.script, *self._named_paths()]
+        return next((path for path in named if path is not None and not path.exists()), None)
 
     def local_names(self) -> list[str]:
         """Return the names of packages that are built from sources on this machine, as far as they are known."""
@@ -115,20 +122,21 @@ class Recipe:
 
     def _sources(self) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
-        words = (each.partition("[")[0] for each in self.packages if "://" not in each)
-        named = [Path(each) for each in words if "/" in each or each.endswith(".whl")]
-        lock = self.lock
+        named, lock = self._named_paths(), self.lock
         is_installed = self.project and not (lock and lock.format.is_loose)
         own = [self.project] if is_installed and self.project else []
         named += _paths_in_block(self.script).values() if self.script else ()
         return [*own, *(each for each in named if each.exists())]
 
+    def _named_paths(self) -> list[Path]:
+        words = (each.partition("[")[0] for each in self.packages if "://" not in each)
+        return [Path(each) for each in words if "/" in each or each.endswith(".whl")]
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
         said = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-        return {
-            key: value for key, value in said.items() if (key, value) != ("script", None)
-        }  # as it was before there was one
+        # Without those two, as it was before there were any.
+        return {key: value for key, value in said.items() if value is not None or key not in ("script", "export")}
 
 
 def _paths_in_block(script: Path) -> dict[str, Path]:

@@ -21,8 +21,10 @@ from colab_env.results import short
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
+PREFIX = "script-"  # of the names of environments that scripts have by what they ask for
 LONGEST_LINE = 127  # bytes; Linux 5.1 and later take 255
 _LONGEST_NAME = 200  # bytes; a file system takes 255, and what is being written has a longer name
+_LONGEST_HEAD = 1000  # bytes that `front.sh` compares: reading more takes longer than starting `stat`
 _MEMORY = ".scripts"  # in a base: for each script, its environment, and what `stat` says of it
 _STAT = "%d %i %s %z"  # device, inode, size, and when it was changed last, which nobody can set
 
@@ -49,29 +51,57 @@ def recipe(script: Path) -> Recipe | None:
 def environment_name(asked: Recipe) -> str:
     """Return the name for an environment with this content: scripts that ask for the same share one."""
     said = repr((asked.python, asked.packages)) if asked.script is None else asked.digest()
-    return f"script-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    return f"{PREFIX}{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def stamp(script: Path, *, machine: Machine) -> str | None:
-    """Return what `stat` says of a file: if it says so again, the file is as it was. None where that does not suffice.
+    """Return what tells `front.sh` that a script is as it was: ask before it is read. None where nothing does.
 
-    `front.sh` asks in the same words.
+    A script whose block stands near its beginning is known by these lines, and by not being younger than the note: the
+    shell sees both without another program. Any other is known by what `stat` says of it.
     """
     if os.path.lexists(_lock_of(script)):
         return None
+    if head := _head(_files.content(script) or b""):
+        lines = head.count("\n")
+        return f"= {lines}\n{head}"
     environ = {**_process.child_environ(machine.environ), "TZ": "UTC0"}
     try:
-        return _process.run(["stat", "-L", "-c", _STAT, "--", script], environ=environ).lines[-1].strip()
+        said = _process.run(["stat", "-L", "-c", _STAT, "--", script], environ=environ).lines[-1].strip()
     except (CommandError, IndexError):
         return None
+    return f"{said}\n"
 
 
 def remember(script: Path, name: str, *, stamp: str | None, base: Path) -> None:
-    """Write down which environment a script of this `stamp` has, so that `front.sh` finds it without reading the block."""
+    """Write down which environment a script of this `stamp` has, so that `front.sh` finds it without Python."""
     memory = base / _MEMORY / str(script.absolute()).replace("/", "%")
     if stamp and len(os.fsencode(memory.name)) <= _LONGEST_NAME:
         with contextlib.suppress(NotWritableError, DiskFullError):  # it is found the longer way then
-            _files.write_text(memory, f"{name}\n{stamp}\n", mode=0o600)
+            _files.write_text(memory, f"{name}\n{stamp}", mode=0o600)
+
+
+def _head(content: bytes) -> str:
+    """Return the lines of a script from the first to the one after its block, or nothing where they are long."""
+    try:
+        lines = content[: _LONGEST_HEAD + 1].decode("ascii").split("\n")[:-1]  # the shell compares them byte by byte
+    except UnicodeDecodeError:
+        return ""
+    start = next((number for number, line in enumerate(lines) if line.startswith("# /// script")), len(lines))
+    end = next((number for number, line in enumerate(lines) if number > start and not line.startswith("#")), None)
+    return "" if end is None or "\0" in (head := "\n".join(lines[: end + 1]) + "\n") else head
+
+
+def forget_gone(base: Path) -> None:
+    """Delete what `remember` wrote down of environments that are gone, and of scripts that are."""
+    memory = base / _MEMORY
+    for note in memory.iterdir() if memory.is_dir() and os.access(memory, os.W_OK) else ():
+        name, script = (
+            (_files.content(note) or b"").decode(errors="replace").partition("\n")[0],
+            note.name.replace("%", "/"),
+        )
+        if not os.path.lexists(base / name) or not os.path.lexists(script):
+            _files.unlink(note)
 
 
 def _lock_of(script: Path) -> Path:

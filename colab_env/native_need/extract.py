@@ -217,7 +217,25 @@ def _distribution(at: Line, lines: Sequence[Line], *, is_build: bool) -> str | N
     return before[-1] if before else (after[0] if after else None)
 
 
-_NOT_NAMES = frozenset({"installable", "wheel", "wheels", "for", "collected", "editable", "extension", "c", "ext"})
+# Words of pip, and who carries a call for another.
+_NOT_NAMES = frozenset(
+    {
+        "ipython",
+        "ipykernel",
+        "cffi",
+        "pip",
+        "traitlets",
+        "installable",
+        "wheel",
+        "wheels",
+        "for",
+        "collected",
+        "editable",
+        "extension",
+        "c",
+        "ext",
+    }
+)
 
 
 def _passed_over(named: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause | None) -> tuple[str, ...]:

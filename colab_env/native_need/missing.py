@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from colab_env.native_need.ranking import Answer
 
 Kind = Literal[
     "config-program",  # gdal-config, pg_config: a program that prints compiler options
@@ -76,20 +79,23 @@ class Explanation:
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
 
     `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
-    that was run for it ended, or None; `answers` are the packages for the findings, where those were asked for.
+    that was run for it ended, or None; `answers` are the packages for the findings, one
+    for each, where the distribution's index could be asked.
     """
 
     findings: tuple[Missing, ...] = ()
     other: OtherCause | None = None
     not_concluded: tuple[str, ...] = ()
     returncode: int | None = None
-    answers: tuple[Any, ...] = ()  # ranking.Answer, one for each finding, where the distribution's index is at hand
+    answers: tuple[Answer, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:
             return "✓ it did not fail"
         lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
         lines = [f"{line}\n  → {answer.summary}" for line, answer in zip(lines, self.answers, strict=False)] or lines
+        if install := list(dict.fromkeys(answer.package for answer in self.answers if answer.package)):
+            lines.append(f"→ apt-get install {' '.join(install)}")
         lines += [repr(self.other)] if self.other else []
         notes = (f"  not concluded: {note}" for note in self.not_concluded)
         return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])

@@ -170,10 +170,10 @@ def _compilers(texts: dict[str, str]) -> Iterator[_Need]:
         yield "compiler", "rust", crate
 
 
-_MESON = re.compile(r"\bdependency\(\s*'([\w.+-]+)'((?:[^()]|\([^()]{0,200}\)){0,400})\)")
+_MESON = re.compile(r"\bdependency\(\s*'([\w.+-]+)'((?:[^()]|\([^()]{0,200}\)){0,200})\)")
 _OPTIONAL = re.compile(r"required\s*:\s*(?:false|get_option)|disabler")
-_CMAKE = re.compile(r"^\s*find_package\s*\(\s*([\w.+-]+)([^)]{0,300})\)", re.IGNORECASE | re.MULTILINE)
-_CMAKE_PKG = re.compile(r"^\s*pkg_(?:check|search)_modules?\s*\(\s*\w+([^)]{0,300})\)", re.IGNORECASE | re.MULTILINE)
+_CMAKE = re.compile(r"^[ \t]*find_package[ \t]*\(\s*([\w.+-]+)([^)]{0,300})\)", re.IGNORECASE | re.MULTILINE)
+_CMAKE_PKG = re.compile(r"^[ \t]*pkg_(?:check|search)_modules?\s*\(\s*\w+([^)]{0,300})\)", re.IGNORECASE | re.MULTILINE)
 _ASKED = re.compile(
     r"pkg-config['\"\s,\[\]+-]{1,8}(?:--?[\w-]+['\"\s,]{1,4}){1,4}([A-Za-z][\w.+-]{1,40})(?=['\"\s\])])"
 )
@@ -231,7 +231,7 @@ def _asked_of(name: str, text: str) -> Iterator[tuple[Kind, str]]:
         names = (re.split(r"[<>=]", word)[0] for word in words)
         yield from (("pkg-config", each) for each in names if re.fullmatch(r"[a-z][\w.+-]*", each))
     elif name == "setup.py":
-        plain = _TRIPLE.sub("", re.sub(r"(?m)^\s*#.*$", "", text))
+        plain = _TRIPLE.sub("", re.sub(r"(?m)^[ \t]*#.*$", "", text))
         yield from (("pkg-config", match[1]) for match in [*_ASKED.finditer(plain), *_PKGCONFIG.finditer(plain)])
         configs = (match[1] for match in _CONFIG.finditer(plain))
         yield from (("config-program", config) for config in configs if config not in _NOT_CONFIGS)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from colab_env import _report
-from colab_env.locks.requirements_text import Wanted
+from colab_env.locks.requirements_text import RequiredVersion
 from colab_env.plans.distributions import Distribution, accepts, is_same
 
 KEPT, SAME, REPLACED, NEW = "kept", "same", "replaced", "new"
@@ -37,28 +37,28 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """What is compared: what is `wanted`, what the `machine` has, what the environment will have `seen` without it.
+    """What is compared: what the lock has `required`, what the `machine` has, and what is `visible` to the environment.
 
-    What is `kept` is the machine's. `known` are distributions whose metadata tells what wanted ones need, such as those
-    of the environment that is there.
+    `keep` is what is used as the machine has it. `described` are distributions whose metadata tells what required ones
+    need, such as those of the environment that exists already.
     """
 
-    wanted: Mapping[str, Wanted]
+    required: Mapping[str, RequiredVersion]
     machine: Mapping[str, Distribution]
-    seen: Mapping[str, Distribution]
+    visible: Mapping[str, Distribution]
     markers: Mapping[str, str]
-    kept: Mapping[str, Distribution] = field(default_factory=dict)
-    known: Mapping[str, Distribution] = field(default_factory=dict)
+    keep: Mapping[str, Distribution] = field(default_factory=dict)
+    described: Mapping[str, Distribution] = field(default_factory=dict)
 
 
 def rows(sides: Sides) -> list[Row]:
     """Return a row for everything that is wanted or kept, by name."""
-    return [_row(name, sides) for name in sorted({*sides.wanted, *sides.kept})]
+    return [_row(name, sides) for name in sorted({*sides.required, *sides.keep})]
 
 
 def only_on_machine(sides: Sides) -> int:
     """Return how many of the machine's packages the environment sees as they are and does not ask for."""
-    return len(set(sides.seen) - set(sides.wanted) - set(sides.kept))
+    return len(set(sides.visible) - set(sides.required) - set(sides.keep))
 
 
 def conflicts(sides: Sides) -> list[Conflict]:
@@ -67,17 +67,20 @@ def conflicts(sides: Sides) -> list[Conflict]:
     What stays visible is asked about what hides its neighbours; what is kept and what is wanted are asked about each
     other, as far as the metadata is on this machine already.
     """
-    staying = [each for name, each in sides.seen.items() if name not in sides.wanted and name not in sides.kept]
-    bringing = {name: each.version for name, each in sides.wanted.items() if each.exact and name not in sides.kept}
-    versions = {**bringing, **{name: each.version for name, each in sides.kept.items()}}
-    hiding = {name: version for name, version in versions.items() if _hides_another(name, version, sides)}
-    kept = {name: each.version for name, each in sides.kept.items()}
-    found = (
+    hidden = {*sides.required, *sides.keep}
+    staying = [distribution for name, distribution in sides.visible.items() if name not in hidden]
+    exact = {name: requirement.version for name, requirement in sides.required.items() if requirement.exact}
+    bringing = {name: version for name, version in exact.items() if name not in sides.keep}
+    keep_versions = {name: distribution.version for name, distribution in sides.keep.items()}
+    versions = {**bringing, **keep_versions}
+    visible = {name: distribution.version for name, distribution in sides.visible.items()}
+    hiding = {name: version for name, version in versions.items() if visible.get(name) != version}
+    every = (
         *broken(staying, hiding, sides.markers),
-        *broken(sides.kept.values(), bringing, sides.markers),
-        *broken(_described(sides), kept, sides.markers),
+        *broken(sides.keep.values(), bringing, sides.markers),
+        *broken(_described(sides, bringing), keep_versions, sides.markers),
     )
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(every)]
 
 
 def broken(
@@ -86,43 +89,38 @@ def broken(
     """Yield which of the distributions do not accept one of the versions."""
     from packaging.utils import canonicalize_name
 
-    for each in distributions:
-        for need in each.needs(markers):
+    for distribution in distributions:
+        for need in distribution.needs(markers):
             name = canonicalize_name(need.name)
             if name in versions and not accepts(need.specifier, versions[name]):
                 needs, brings = f"{name}{need.specifier}", f"{name} {versions[name]}"
-                yield Conflict(package=each.name, version=each.version, needs=needs, brings=brings)
+                yield Conflict(package=distribution.name, version=distribution.version, needs=needs, brings=brings)
 
 
 def _row(name: str, sides: Sides) -> Row:
-    wanted, there = sides.wanted.get(name), sides.seen.get(name) or sides.machine.get(name)
+    required, present = sides.required.get(name), sides.visible.get(name) or sides.machine.get(name)
     return Row(
         name=name,
-        wanted=_report.address(wanted.version) if wanted else None,
-        machine=there.version if there else None,
-        happens=_happens(name, wanted, sides),
+        wanted=_report.address(required.version) if required else None,
+        machine=present.version if present else None,
+        happens=_happens(name, required, sides),
     )
 
 
-def _happens(name: str, wanted: Wanted | None, sides: Sides) -> str:
-    there = sides.seen.get(name)
-    if name in sides.kept:
+def _happens(name: str, required: RequiredVersion | None, sides: Sides) -> str:
+    present = sides.visible.get(name)
+    if name in sides.keep:
         return KEPT
-    if there is None:
+    if present is None:
         return NEW
-    return SAME if wanted is not None and wanted.exact and wanted.version == there.version else REPLACED
+    return SAME if required is not None and required.exact and required.version == present.version else REPLACED
 
 
-def _hides_another(name: str, version: str, sides: Sides) -> bool:
-    there = sides.seen.get(name)
-    return there is None or there.version != version
-
-
-def _described(sides: Sides) -> Iterator[Distribution]:
+def _described(sides: Sides, versions: Mapping[str, str]) -> Iterator[Distribution]:
     # A wheel of the same version says the same, wherever it is installed.
-    for name, wanted in sides.wanted.items():
-        for place in (sides.known, sides.seen, sides.machine):
-            there = place.get(name)
-            if name not in sides.kept and wanted.exact and there is not None and is_same(there.version, wanted.version):
-                yield there
+    for name, version in versions.items():
+        for packages in (sides.described, sides.visible, sides.machine):
+            distribution = packages.get(name)
+            if distribution is not None and is_same(distribution.version, version):
+                yield distribution
                 break

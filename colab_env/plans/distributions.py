@@ -40,21 +40,20 @@ class Distribution:
 
     def needs(self, markers: Mapping[str, str], extras: Iterable[str] = ()) -> Iterator[Requirement]:
         """Yield what it needs under these markers, and with these extras."""
-        for each in self.requires:
-            chosen = ({**markers, "extra": extra} for extra in ("", *extras))
-            if each.marker is None or any(_holds(each.marker, one) for one in chosen):
-                yield each
+        for requirement in self.requires:
+            marker = requirement.marker
+            if marker is None or any(_holds(marker, {**markers, "extra": extra}) for extra in ("", *extras)):
+                yield requirement
 
     def files(self) -> list[tuple[str, ...]]:
         """Return the parts of the path of each of its files below `site`; commands and bytecode are left out."""
         listed = _recorded(self.info) if self.info.suffix == ".dist-info" else []
-        parts = (path.parts for path in listed if "\0" not in str(path))
-        found = [
-            each
-            for each in parts
-            if each and ".." not in each and "__pycache__" not in each and not each[0].startswith("/")
+        paths = (path.parts for path in listed if "\0" not in str(path))
+        # Commands are listed as ../../../bin/NAME.
+        own = [
+            parts for parts in paths if parts and not {"..", "__pycache__"} & {*parts} and not parts[0].startswith("/")
         ]
-        return found or self._top_level()
+        return own or self._top_level()
 
     def size(self) -> int:
         """Return the bytes that its files take, as its own record says; 0 when there is none."""
@@ -64,20 +63,20 @@ class Distribution:
         # Debian's packages keep no record, but the names of the modules.
         named = self.info / "top_level.txt"
         text = _files.content(named) or self.name.replace("-", "_").encode()
-        names = [each for each in text.decode("utf-8", "replace").split() if _MODULE.fullmatch(each)]
-        places = (path for name in names for path in (self.site / name, *self.site.glob(f"{name}.*")))
-        return [(self.info.name,), *((path.name,) for path in places if path.exists() and path.suffix != ".dist-info")]
+        names = [name for name in text.decode("utf-8", "replace").split() if _MODULE.fullmatch(name)]
+        paths = (path for name in names for path in (self.site / name, *self.site.glob(f"{name}.*")))
+        return [(self.info.name,), *((path.name,) for path in paths if path.exists() and path.suffix != ".dist-info")]
 
 
 def read(directories: Iterable[Path]) -> dict[str, Distribution]:
     """Return the distributions in some directories by name; the first directory wins, as at an import."""
-    found: dict[str, Distribution] = {}
+    by_name: dict[str, Distribution] = {}
     for directory in directories:
         for info in sorted(path for kind in _KINDS for path in directory.glob(kind)):
             distribution = _read_one(info)
             if distribution is not None:
-                found.setdefault(distribution.name, distribution)
-    return found
+                by_name.setdefault(distribution.name, distribution)
+    return by_name
 
 
 def accepts(specifier: SpecifierSet, version: str) -> bool:
@@ -107,7 +106,7 @@ def _read_one(info: Path) -> Distribution | None:
     if not name or not version:
         return None
     parsed = map(_requirement, needs)
-    requires = tuple(each for each in parsed if each is not None)
+    requires = tuple(requirement for requirement in parsed if requirement is not None)
     return Distribution(name=canonicalize_name(name), version=version, requires=requires, info=info)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from colab_env.interpreter import Interpreter
-    from colab_env.locks.requirements_text import Wanted
+    from colab_env.locks.requirements_text import RequiredVersion
     from colab_env.machine import Machine
     from colab_env.plans.project_needs import Need
     from colab_env.pyproject import Pyproject
@@ -47,7 +47,7 @@ class Kept:
 class Lock:
     """What is chosen from: what the lock brings, and what the project itself accepts."""
 
-    wanted: Mapping[str, Wanted]
+    required: Mapping[str, RequiredVersion]
     needs: Collection[Need]
 
 
@@ -60,12 +60,12 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
     python = chosen if own else system.machine_python(machine)
     if python is None:
         return SystemPackages()
-    inside = system.query_interpreter(python, machine=machine)
+    site_paths = system.query_interpreter(python, machine=machine)
     return SystemPackages(
         python=python,
-        directories=frozenset(inside.directories),
-        packages=distributions.read(inside.directories),
-        markers=inside.markers,
+        directories=frozenset(site_paths.directories),
+        packages=distributions.read(site_paths.directories),
+        markers=site_paths.markers,
     )
 
 
@@ -74,11 +74,11 @@ def names(keep: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keep, str):
         msg = f"keep takes a list of names, not the text {keep!r}"
         raise UsageError(msg, hint=f"write keep=[{keep!r}]")
-    for each in keep:
-        if not is_normalized_name(canonicalize_name(each)):
-            msg = f"{each!r} is not the name of a package"
+    for name in keep:
+        if not is_normalized_name(canonicalize_name(name)):
+            msg = f"{name!r} is not the name of a package"
             raise UsageError(msg, hint="give names alone, such as keep=['torch']: the version is the machine's")
-    return tuple(dict.fromkeys(canonicalize_name(each) for each in keep))
+    return tuple(dict.fromkeys(canonicalize_name(name) for name in keep))
 
 
 class Keeper:
@@ -86,7 +86,7 @@ class Keeper:
 
     def __init__(
         self,
-        asked: tuple[str, ...],
+        keep: tuple[str, ...],
         *,
         python: Interpreter,
         project: Pyproject,
@@ -94,7 +94,7 @@ class Keeper:
         machine: Machine,
     ) -> None:
         """Read what the machine has, and what the project accepts."""
-        self.asked = asked
+        self.keep = keep
         self.python = python
         self.machine = machine
         self.present = system_packages(machine, chosen=python)
@@ -104,8 +104,8 @@ class Keeper:
 
     def left_out(self, text: str) -> Collection[str]:
         """Choose what to keep of what these requirements say, and return its names."""
-        lock = Lock(wanted=requirements_text.read(text, self.present.markers), needs=self.needs)
-        self.kept = choose(self.asked, lock, present=self.present, python=self.python)
+        lock = Lock(required=requirements_text.read(text, self.present.markers), needs=self.needs)
+        self.kept = choose(self.keep, lock, present=self.present, python=self.python)
         return tuple(self.kept.packages)
 
     def finish(self, site: Path, *, visible: bool) -> None:
@@ -113,15 +113,15 @@ class Keeper:
         if not self.kept.packages:
             return
         check(self.kept, site, self.present.markers)
-        seen = system.query_interpreter(self.python, machine=self.machine).directories if visible else ()
-        linking.link((each for each in self.kept.packages.values() if each.site not in seen), site)
+        directories = system.query_interpreter(self.python, machine=self.machine).directories if visible else ()
+        linking.link((package for package in self.kept.packages.values() if package.site not in directories), site)
 
     def origins(self) -> list[str]:
         """Return where the metadata of everything kept is: when one of these is gone, so is the package."""
-        return [str(each.info) for each in self.kept.packages.values()]
+        return [str(package.info) for package in self.kept.packages.values()]
 
 
-def choose(asked: Iterable[str], lock: Lock, *, present: SystemPackages, python: Interpreter) -> Kept:
+def choose(keep: Iterable[str], lock: Lock, *, present: SystemPackages, python: Interpreter) -> Kept:
     """Choose what to keep: the packages asked for that the project accepts, and what they need of the machine's.
 
     What they need comes from the lock where they accept its version, and from the machine where it is the same or the
@@ -129,70 +129,72 @@ def choose(asked: Iterable[str], lock: Lock, *, present: SystemPackages, python:
     """
     packages: dict[str, Distribution] = {}
     notes = []
-    for name in asked:
-        found = _with_needs(name, lock, present)
-        if reason := _refusal(name, found, lock, present=present, python=python):
+    for name in keep:
+        closure = _with_needs(name, lock, present)
+        if reason := _refusal(name, closure, lock, present=present, python=python):
             notes.append(f"{name} is not kept: {reason}")
             continue
-        packages |= found
-        notes.append(_kept(found[name], lock.wanted.get(name), needed=len(found) - 1))
+        packages |= closure
+        notes.append(_note(closure[name], lock.required.get(name), needed=len(closure) - 1))
     return Kept(packages=packages, notes=tuple(notes))
 
 
-def check(kept: Kept, site: Path, markers: Mapping[str, str]) -> None:
+def check(chosen: Kept, site: Path, markers: Mapping[str, str]) -> None:
     """Raise KeepError when what is kept and what is installed in `site` do not accept each other."""
-    installed = {name: each for name, each in distributions.read([site]).items() if name not in kept.packages}
-    versions = {name: each.version for name, each in kept.packages.items()}
-    beside = {name: each.version for name, each in installed.items()}
-    found = [
+    installed = {name: package for name, package in distributions.read([site]).items() if name not in chosen.packages}
+    versions = {name: package.version for name, package in chosen.packages.items()}
+    beside = {name: package.version for name, package in installed.items()}
+    conflicts = [
         *comparison.broken(installed.values(), versions, markers),
-        *comparison.broken(kept.packages.values(), beside, markers),
+        *comparison.broken(chosen.packages.values(), beside, markers),
     ]
-    if found:
-        msg = "what is kept of this machine does not fit: " + "; ".join(map(str, found))
+    if conflicts:
+        msg = "what is kept of this machine does not fit: " + "; ".join(map(str, conflicts))
         raise KeepError(msg, hint="leave it out of keep=, or change what the project locks; nothing was changed")
 
 
 def _with_needs(name: str, lock: Lock, present: SystemPackages) -> dict[str, Distribution]:
-    found: dict[str, Distribution] = {}
+    closure: dict[str, Distribution] = {}
     waiting = [(name, frozenset[str]())]
     while waiting:
         current, extras = waiting.pop()
-        there = present.packages.get(current)
-        if there is None:  # the machine lives without it, too
+        package = present.packages.get(current)
+        if package is None:  # the machine lives without it, too
             continue
-        found[current] = there
-        needs = [(canonicalize_name(need.name), need) for need in there.needs(present.markers, extras)]
+        closure[current] = package
+        needs = [(canonicalize_name(need.name), need) for need in package.needs(present.markers, extras)]
         waiting += [
             (other, frozenset(need.extras))
             for other, need in needs
-            if other not in found and not _lock_does(lock.wanted.get(other), need, present.packages.get(other))
+            if other not in closure and not _lock_suffices(lock.required.get(other), need, present.packages.get(other))
         ]
-    return found
+    return closure
 
 
-def _lock_does(wanted: Wanted | None, need: Requirement, there: Distribution | None) -> bool:
-    if wanted is None or (there is not None and wanted.exact and is_same(there.version, wanted.version)):
+def _lock_suffices(required: RequiredVersion | None, need: Requirement, present: Distribution | None) -> bool:
+    if required is None or (present is not None and required.exact and is_same(present.version, required.version)):
         return False
-    return not wanted.exact or accepts(need.specifier, wanted.version)
+    return not required.exact or accepts(need.specifier, required.version)
 
 
 def _refusal(
-    name: str, found: Mapping[str, Distribution], lock: Lock, *, present: SystemPackages, python: Interpreter
+    name: str, closure: Mapping[str, Distribution], lock: Lock, *, present: SystemPackages, python: Interpreter
 ) -> str | None:
-    if name not in found or present.python is None:
+    if name not in closure or present.python is None:
         return "the machine does not have it"
+    # What was compiled for one Python X.Y does not load in another.
     has = present.python.short_version
     if has != python.short_version:
         return f"the machine has it for Python {has}, the environment's is {python.short_version}"
-    for each in found.values():
-        if said := project_needs.refusal(lock.needs, each.name, each.version):
-            why = "" if each.name == name else f" and {name} needs that"
-            return f"the project asks for {each.name} {_report.address(said)}, the machine has {each.version}{why}"
+    for package in closure.values():
+        if need := project_needs.refusal(lock.needs, package.name, package.version):
+            why = "" if package.name == name else f" and {name} needs that"
+            requested = f"{package.name} {_report.address(need)}"
+            return f"the project asks for {requested}, the machine has {package.version}{why}"
     return None
 
 
-def _kept(there: Distribution, wanted: Wanted | None, *, needed: int) -> str:
-    instead = f" instead of {_report.address(wanted.version)}" if wanted else ""
+def _note(package: Distribution, required: RequiredVersion | None, *, needed: int) -> str:
+    instead = f" instead of {_report.address(required.version)}" if required else ""
     more = f", with {needed} other package{'' if needed == 1 else 's'} that it needs" if needed else ""
-    return f"kept {there.name} {there.version} of this machine{instead}{more}"
+    return f"kept {package.name} {package.version} of this machine{instead}{more}"

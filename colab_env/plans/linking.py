@@ -24,26 +24,26 @@ _OWN = (_RECORD, _INSTALLER, "REQUESTED", "RECORD.jws", "direct_url.json")
 
 def link(packages: Iterable[Distribution], site: Path) -> None:
     """Link packages into the directory `site`. Raises KeepError when something of another package is in the way."""
-    for package, places in _places(list(packages), site):
-        links = [place for place in places if _link(package.site / place, site / place)]
+    for package, paths in _link_paths(list(packages), site):
+        links = [path for path in paths if _link(package.site / path, site / path)]
         info = {Path(_info_name(package), name): target for name, target in _metadata(package).items()}
-        links += [place for place, target in info.items() if _link(target, site / place)]
+        links += [path for path, target in info.items() if _link(target, site / path)]
         _write_record(site / _info_name(package), links)
 
 
-def _places(packages: list[Distribution], site: Path) -> Iterator[tuple[Distribution, list[Path]]]:
+def _link_paths(packages: list[Distribution], site: Path) -> Iterator[tuple[Distribution, list[Path]]]:
     files = {package.name: package.files() for package in packages}
-    owners = Counter(parent for each in files.values() for parent in {p for parts in each for p in _parents(parts)})
+    owners = Counter(parent for paths in files.values() for parent in {p for parts in paths for p in _parents(parts)})
     for package in packages:
-        found = (_place(parts, package, owners, site) for parts in files[package.name] if parts[0] != package.info.name)
-        yield package, sorted(set(found))
+        modules = (parts for parts in files[package.name] if parts[0] != package.info.name)
+        yield package, sorted({_link_path(parts, package, owners, site) for parts in modules})
 
 
 def _parents(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     return (parts[:depth] for depth in range(1, len(parts)))
 
 
-def _place(parts: tuple[str, ...], package: Distribution, owners: Counter[tuple[str, ...]], site: Path) -> Path:
+def _link_path(parts: tuple[str, ...], package: Distribution, owners: Counter[tuple[str, ...]], site: Path) -> Path:
     for parent in _parents(parts):
         alone = owners[parent] == 1 and not (site / Path(*parent)).is_dir()
         if alone and not _is_namespace(package.site / Path(*parent)):
@@ -74,16 +74,16 @@ def _info_name(package: Distribution) -> str:
 def _metadata(package: Distribution) -> dict[str, Path]:
     if package.info.is_file():  # Debian has some of the oldest form
         return {"METADATA": package.info}
-    there = {path.name: path for path in sorted(package.info.iterdir()) if path.name not in _OWN}
-    return {"METADATA" if name == "PKG-INFO" else name: path for name, path in there.items()}
+    files = {path.name: path for path in sorted(package.info.iterdir()) if path.name not in _OWN}
+    return {"METADATA" if name == "PKG-INFO" else name: path for name, path in files.items()}
 
 
-def _write_record(info: Path, places: Iterable[Path]) -> None:
+def _write_record(info: Path, paths: Iterable[Path]) -> None:
     own = [Path(info.name, name) for name in (_INSTALLER, _RECORD)]
     _files.write_text(info / _INSTALLER, "colab-env\n")
-    _files.write_text(info / _RECORD, "".join(f"{_quoted(place)},,\n" for place in (*places, *own)))
+    _files.write_text(info / _RECORD, "".join(f"{_quoted(path)},,\n" for path in (*paths, *own)))
 
 
-def _quoted(place: Path) -> str:
-    text = str(place).replace('"', '""')
+def _quoted(path: Path) -> str:
+    text = str(path).replace('"', '""')
     return f'"{text}"' if "," in text or '"' in text else text

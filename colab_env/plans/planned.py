@@ -48,7 +48,7 @@ class Plan:
     def __repr__(self) -> str:
         table = [_TITLES, *map(_cells, self.rows)]
         widths = [max(len(row[column]) for row in table) for column in range(3)]
-        lines = ["  ".join([*(f"{row[each]:<{widths[each]}}" for each in range(3)), row[3]]) for row in table]
+        lines = ["  ".join([*(f"{row[column]:<{widths[column]}}" for column in range(3)), row[3]]) for row in table]
         return "\n".join([*self._head(), *(lines if self.rows else []), *self._foot()])
 
     def _repr_html_(self) -> str:
@@ -66,7 +66,7 @@ class Plan:
             "lock": str(self.lock) if self.lock else None,
             "packages": [asdict(row) for row in self.rows],
             "only_on_machine": self.only_on_machine,
-            "conflicts": [asdict(each) for each in self.conflicts],
+            "conflicts": [asdict(conflict) for conflict in self.conflicts],
             "notes": list(self.notes),
             "saved": self.saved,
         }
@@ -84,7 +84,7 @@ class Plan:
         none = [] if self.rows else ["no package is asked for"]
         more = [f"{self.only_on_machine} more are seen as they are"] if self.only_on_machine else []
         saved = [f"{megabytes(self.saved)} on disk are shared with the machine"] if self.saved else []
-        return [*none, *more, *self.notes, *saved, *(f"✗ {each}" for each in self.conflicts)]
+        return [*none, *more, *self.notes, *saved, *(f"✗ {conflict}" for conflict in self.conflicts)]
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:

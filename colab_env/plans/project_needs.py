@@ -21,7 +21,7 @@ _POETRY_RANGE = re.compile(r"(\^|~(?![=]))\s*(\d+(?:\.\d+)*)(\S*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """What the project says about one distribution: any of some ranges, or None for a place such as a git address."""
+    """What the project says about one distribution: any of some ranges, or None for an address, such as one of git."""
 
     name: str
     text: str
@@ -29,7 +29,7 @@ class Need:
 
     def accepts(self, version: str) -> bool:
         """Say whether a version fits."""
-        return self.ranges is not None and any(accepts(each, version) for each in self.ranges)
+        return self.ranges is not None and any(accepts(specifier, version) for specifier in self.ranges)
 
 
 def read(project: Pyproject, markers: Mapping[str, str], *, extras: Iterable[str] = ()) -> list[Need]:
@@ -51,14 +51,14 @@ def read(project: Pyproject, markers: Mapping[str, str], *, extras: Iterable[str
 
 def refusal(needs: Iterable[Need], name: str, version: str) -> str | None:
     """Return what the project says that a version of `name` does not fit, or None."""
-    return next((each.text for each in needs if each.name == name and not each.accepts(version)), None)
+    return next((need.text for need in needs if need.name == name and not need.accepts(version)), None)
 
 
 def _standard(document: Mapping[str, Any], markers: Mapping[str, str], extras: Iterable[str]) -> Iterator[Need]:
     project = document.get("project", {})
     named = project.get("optional-dependencies", {})
     lists = [project.get("dependencies", []), *(named.get(extra, []) for extra in extras)]
-    for line in (line for each in (*lists, *document.get("dependency-groups", {}).values()) for line in each):
+    for line in (line for lines in (*lists, *document.get("dependency-groups", {}).values()) for line in lines):
         try:
             requirement = Requirement(line)
         except (InvalidRequirement, TypeError):  # {include-group = "..."} is in the other group's list
@@ -72,23 +72,20 @@ def _standard(document: Mapping[str, Any], markers: Mapping[str, str], extras: I
 def _poetry(table: Mapping[str, Any]) -> Iterator[Need]:
     groups = (group.get("dependencies", {}) for group in table.get("group", {}).values())
     for named in (table.get("dependencies", {}), table.get("dev-dependencies", {}), *groups):
-        found = (_poetry_need(name, value) for name, value in named.items() if name != "python")
-        yield from (need for need in found if need is not None)
+        needs = (_poetry_need(name, value) for name, value in named.items() if name != "python")
+        yield from (need for need in needs if need is not None)
 
 
 def _poetry_need(name: str, value: Any) -> Need | None:
     # Of several alternatives, each with a marker of its own, one that fits is enough.
     entries = value if isinstance(value, list) else [value]
-    texts = [each.get("version") if isinstance(each, Mapping) else each for each in entries]
-    known = [text for text in texts if isinstance(text, str)]
-    if not known and not _is_place(entries):
+    texts = [entry.get("version") if isinstance(entry, Mapping) else entry for entry in entries]
+    versions = [text for text in texts if isinstance(text, str)]
+    elsewhere = any(key in entry for entry in entries if isinstance(entry, Mapping) for key in ("git", "path", "url"))
+    if not versions and not elsewhere:
         return None  # {source = "..."}: its versions are in PEP 621's list
-    ranges = tuple(one for text in known for one in poetry_ranges(text)) if known else None
-    return Need(name=canonicalize_name(name), text=" || ".join(known) or "another place", ranges=ranges)
-
-
-def _is_place(entries: list[Any]) -> bool:
-    return any(key in each for each in entries if isinstance(each, Mapping) for key in ("git", "path", "url"))
+    ranges = tuple(specifier for text in versions for specifier in poetry_ranges(text)) if versions else None
+    return Need(name=canonicalize_name(name), text=" || ".join(versions) or "another place", ranges=ranges)
 
 
 def poetry_ranges(text: str) -> list[SpecifierSet]:
@@ -101,9 +98,9 @@ def poetry_ranges(text: str) -> list[SpecifierSet]:
 
 def _poetry_range(text: str) -> SpecifierSet:
     parts = [part for part in re.split(r"\s*,\s*|\s+(?=[<>=!^~])", text) if part and part != "*"]
-    spelled = (_POETRY_RANGE.sub(_spell_out, part) for part in parts)
+    specifiers = (_POETRY_RANGE.sub(_spell_out, part) for part in parts)
     try:
-        return SpecifierSet(",".join(part if part[0] in "<>=!~" else f"=={part}" for part in spelled))
+        return SpecifierSet(",".join(part if part[0] in "<>=!~" else f"=={part}" for part in specifiers))
     except InvalidSpecifier:
         return SpecifierSet()
 

@@ -7,33 +7,52 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from colab_env import _files
 from colab_env.errors import SnapshotError
 from colab_env.jupyter import kernelspec
+from colab_env.snapshot import moving
 from colab_env.snapshot._archive import FILES, MANIFEST, LinkCheck
 from colab_env.snapshot._footer import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
 from colab_env.snapshot._stream import Stream, reading
 from colab_env.snapshot._tar import DIRECTORY, FILE, LINK, LONGEST_NAME, LONGEST_PATH, Member
+from colab_env.snapshot.moving import Move
 
 _DIRECTORY_NAMES = 1 << 24  # bytes of the names of all directories, which are kept in memory
 _OURS = (_files.RECEIPT, kernelspec.UNTRIED, "pyvenv.cfg")  # at a tree's top: later steps write them, and follow links
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The files of each tree that name paths, and how these are to be elsewhere."""
+
+    listed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    move: Move = moving.STAYS
+
+
 def unpack(
-    file: BinaryIO, footer: Footer, *, places: Mapping[str, Path | None], check: LinkCheck, is_rehearsal: bool = False
+    file: BinaryIO,
+    footer: Footer,
+    *,
+    places: Mapping[str, Path | None],
+    check: LinkCheck,
+    texts: Texts = Texts(),
+    is_rehearsal: bool = False,
 ) -> dict[str, bytes]:
     """Unpack the trees into empty `places`, by the tree's name, and return the small files.
 
-    A tree whose place is None is read and not written, and in a rehearsal none is. Nothing may be trusted before this
+    A tree whose place is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
+    and links name what is here. Nothing may be trusted before this
     has returned: the checksum is known at the end only. Raises SnapshotError for what is damaged, is larger than it
     says or than a snapshot may be, or for a member that would leave its place.
     """
-    writer = _Writer(footer, places, check, is_rehearsal=is_rehearsal)
+    writer = _Writer(footer, places, check, texts, is_rehearsal=is_rehearsal)
     with reading(file, footer) as stream:
         while (member := stream.next_member()) is not None:
             writer.add(member, stream)
@@ -54,12 +73,22 @@ class _Writer:
     """Makes files from members, in their places only."""
 
     def __init__(
-        self, footer: Footer, places: Mapping[str, Path | None], check: LinkCheck, *, is_rehearsal: bool
+        self,
+        footer: Footer,
+        places: Mapping[str, Path | None],
+        check: LinkCheck,
+        texts: Texts,
+        *,
+        is_rehearsal: bool,
     ) -> None:
         self.files: dict[str, bytes] = {}
         self._places = places
         self._check = check
         self._is_rehearsal = is_rehearsal
+        self._move = texts.move
+        self._listed = {f"{tree}/{below}" for tree, listed in texts.listed.items() for below in listed}
+        self._texts: dict[str, tuple[str, Member, bytes]] = {}  # path, member, content
+        self._texts_left = moving.MOST_TEXT
         # By the name in the archive; only these can be a member's parent, so that no link ever is. "" is not written.
         self._directories: dict[str, str] = {}
         self._regular: set[int] = set()  # hashes of the names of files, and of all else: a tenth of what names take
@@ -89,8 +118,13 @@ class _Writer:
     def finish(self) -> None:
         """Give the directories their modes and times, which writing into them changed. Raises SnapshotError."""
         is_short = self._is_counted and self._members_left > 0
-        if is_short or self._places.keys() - self._directories.keys():
+        if is_short or self._places.keys() - self._directories.keys() or self._listed:
             raise damaged("a part of it is missing")
+        moved = self._move.texts({name: content for name, (_, _, content) in self._texts.items()})
+        for name, (path, member, _) in self._texts.items():
+            # A module whose compiled file is of the same second and size must not pass for that one's source.
+            member = member._replace(mtime_ns=time.time_ns()) if name.endswith(".py") else member  # noqa: PLW2901
+            self._write(path, member, [moved[name]])
         for path, mode, mtime_ns in reversed(self._times):
             os.chmod(path, mode)  # noqa: PTH101
             os.utime(path, ns=(mtime_ns, mtime_ns))
@@ -131,6 +165,7 @@ class _Writer:
         if member.kind == LINK:
             if not member.link:
                 raise _leaving(member)
+            member = member._replace(link=self._move.path(member.link))
             self._check(tree, below, member.link)
         path = "" if self._is_rehearsal and member.kind != DIRECTORY else path
         if member.kind == FILE:
@@ -141,15 +176,27 @@ class _Writer:
             self._add_link(path, member)
 
     def _add_file(self, path: str, member: Member, stream: Stream) -> None:
+        if member.name in self._listed:
+            self._listed.discard(member.name)
+            self._texts_left -= member.size
+            if self._texts_left < 0:
+                raise damaged("more of its files name their paths than a snapshot may have")
+            self._regular.discard(hash(member.name))  # no link is made to what is written last
+            self._others.add(hash(member.name))
+            if path and self._move.pairs:
+                self._texts[member.name] = (path, member, b"".join(bytes(each) for each in stream.pieces(member.size)))
+                return
         if not path:
             stream.skip(member.size)
             return
+        self._write(path, member, stream.pieces(member.size) if member.size else ())
+
+    def _write(self, path: str, member: Member, pieces: Iterable[bytes | memoryview]) -> None:
         mode = member.mode | 0o400
         descriptor = os.open(path, _NEW, mode)
         try:
-            if member.size:
-                for piece in stream.pieces(member.size):
-                    _write_all(descriptor, piece)
+            for piece in pieces:
+                _write_all(descriptor, piece)
             if mode & self._umask:
                 os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
@@ -180,7 +227,7 @@ class _Writer:
             os.link(f"{self._directories[parent]}/{name}", path, follow_symlinks=False)
 
 
-def _write_all(descriptor: int, content: memoryview) -> None:
+def _write_all(descriptor: int, content: bytes | memoryview) -> None:
     written = os.write(descriptor, content)
     while written < len(content):
         content = content[written:]

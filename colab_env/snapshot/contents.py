@@ -18,7 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from colab_env.errors import CommandError
 from colab_env.interpreter import Interpreter
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.snapshot import moving
 from colab_env.snapshot._archive import Tree
 from colab_env.snapshot.manifest import PROJECT_FILES, Files, Inputs, Manifest, Name, hashed, key
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.request import Request
 
-FORMAT = 1
+FORMAT = 2
 _QUESTION = "import sys, json; print(json.dumps(sys.version))"
 # The flags that a processor of each level has beyond the level before (x86-64 psABI), those that tell them apart.
 _LEVELS = (("sse4_2", "ssse3", "popcnt"), ("avx2", "bmi2", "fma", "movbe"), ("avx512f", "avx512bw", "avx512vl"))
@@ -60,11 +61,28 @@ def inputs(request: Request, *, options_digest: str | None = None, starting: boo
         project=str(request.project),
         system_site_packages=request.system_site_packages,
         wanted=options_digest or request.options_digest,
+        pythons=str(machine.uv_pythons),
     )
 
 
+def identity(known: Inputs) -> dict[str, Any]:
+    """Return what of these inputs a snapshot is found by: all but paths, which may be others where it moves."""
+    return {name: value for name, value in asdict(known).items() if name not in moving.PLACES}
+
+
+def identities(known: Inputs) -> list[dict[str, Any]]:
+    """Return what a snapshot may be found by: one of this format, and one of the first, which stays at its paths."""
+    first = {**{name: value for name, value in asdict(known).items() if name != "pythons"}, "format": 1}
+    return [identity(known), first]
+
+
 def build_key(machine: Machine, python: Interpreter, build: str) -> str:
-    """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits."""
+    """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits.
+
+    A Python of uv's is the same in another home.
+    """
+    if python.path.is_relative_to(machine.uv_pythons):
+        python = replace(python, path=python.path.relative_to(machine.uv_pythons))
     return hashed([str(python.path), python.source, build, colab_layer.directory(machine, python).name], 8)
 
 
@@ -103,6 +121,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
     found = trees(machine, project, python)
     links = source_of(python, machine).links(python)
+    texts, fixed = _moving_parts(found, known, python)
     return {
         "inputs": {**asdict(known), "machine_python": list(known.machine_python)},
         "given": files_given(machine, project),
@@ -116,18 +135,32 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "cpu": cpu_level() if _built_here(project) else None,
         "trees": {tree.name: str(tree.place) for tree in found},
         "links": {str(link): str(link.readlink()) for link in links} if _holds_python(found) else {},
+        "texts": {name: [*listed] for name, listed in texts.items()},
+        "fixed": fixed,
         "made": time.time(),
     }
 
 
+def _moving_parts(
+    found: list[Tree], known: Inputs, python: Interpreter
+) -> tuple[dict[str, tuple[str, ...]], str | None]:
+    """Return which files name their paths, and why a snapshot of these trees does not move, or None."""
+    if _holds_python(found) and not python.path.is_relative_to(known.pythons):
+        return {}, "what conda installs names its paths in programs too"
+    fixed = moving.outside(found, known)
+    return ({}, fixed) if fixed else moving.texts_of(found, known)
+
+
 def name_of(machine: Machine, described: Manifest) -> Name:
     """Return the name for a snapshot with this manifest."""
-    known = asdict(described.inputs)
+    known, build = identity(described.inputs), build_key(machine, described.python, described.build)
+    if described.fixed is not None:  # one of each place
+        build = hashed([build, [getattr(described.inputs, name) for name in moving.PLACES]], 8)
     return Name(
         label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(described.inputs.project).name).strip("-.") or "root",
         given=key(known, described.given),
         left=key(known, described.left),
-        build=build_key(machine, described.python, described.build),
+        build=build,
     )
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from colab_env.errors import SnapshotError
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer
-from colab_env.snapshot import contents
+from colab_env.snapshot import contents, moving
+from colab_env.snapshot.moving import Move
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
@@ -25,15 +26,19 @@ _INTERPRETER = re.compile(r"(.+/)?bin/python[\d.]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where a snapshot's parts go, by the name that they have in it, and the links that a source makes beside its Python."""
+    """Where a snapshot's parts go, by the name that they have in it, and the links that a source makes beside its Python.
+
+    `move` says what their files have to say here.
+    """
 
     python: Interpreter
     trees: Mapping[str, Path]
     links: Mapping[Path, str]
+    move: Move = moving.STAYS
 
     @classmethod
-    def of(cls, manifest: Manifest, request: Request) -> Destination:
-        """Return where all of a snapshot would go. It has to fit: see `mismatch`."""
+    def of(cls, manifest: Manifest, request: Request, move: Move = moving.STAYS) -> Destination:
+        """Return where all of a snapshot, as `moving.relocated` gives it, would go. It has to fit: see `mismatch`."""
         python, source = manifest.python, source_of(manifest.python, request.machine)
         layer = colab_layer.directory(request.machine, python).with_name(manifest.layer)
         expected: dict[str, Path | None] = {**contents.own_places(request.machine, request.project, layer=layer)}
@@ -42,13 +47,16 @@ class Destination:
         trees = {name: place for name in manifest.trees if (place := expected.get(name)) is not None}
         prefix = trees.get("python")
         links = source.snapshot_links(python, prefix) if prefix else {}
-        return cls(python=python, trees=trees, links=links)
+        return cls(python=python, trees=trees, links=links, move=move)
 
 
 def mismatch(
     manifest: Manifest, request: Request, *, options_digest: str | None = None, starting: bool = True
 ) -> str | None:
-    """Return why a snapshot cannot be used for a request, or None. Without `starting`, no program is."""
+    """Return why a snapshot, as `moving.relocated` gives it, cannot be used for a request, or None.
+
+    Without `starting`, no program is.
+    """
     wanted = contents.inputs(request, options_digest=options_digest, starting=starting)
     reason = (
         _input_mismatch(manifest, wanted)
@@ -63,10 +71,17 @@ def mismatch(
 def _input_mismatch(manifest: Manifest, wanted: Inputs) -> str | None:
     found, here = asdict(manifest.inputs), asdict(wanted)
     found["machine_python"] = found["machine_python"][: len(here["machine_python"])]
-    other = [name for name, value in here.items() if found[name] != value]
+    is_older = manifest.inputs.format == 1  # its paths are compared, and uv's Pythons among its parts
+    passed = {"pythons", *(["format"] if is_older else [])}
+    other = [name for name, value in here.items() if found[name] != value and name not in passed]
     if not other:
         return None
-    return "it was made for " + ", ".join(f"{_WORDS[name]} {_shown(found[name])}" for name in other)
+    why = moving.unmoved(manifest, wanted) if {*other} & {*moving.PLACES} else None
+    return (
+        "it was made for "
+        + ", ".join(f"{_WORDS[name]} {_shown(found[name])}" for name in other)
+        + (f"; {why}" if why else "")
+    )
 
 
 def _file_mismatch(manifest: Manifest, request: Request) -> str | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def entries_of_index(values: Any) -> list[Entry]:
 class Inputs:
     """What has to be the same where a snapshot is made and where it is used, but for files and Python.
 
-    `machine_python` is a path and its build; `wanted` a checksum of options.
+    `machine_python` is a path and its build; `wanted` a checksum of options. The paths `package`, `data`, `project` and
+    `pythons`, uv's directory of Pythons, may be others where a snapshot moves; format 1 had no `pythons`, and does not move.
     """
 
     format: int
@@ -86,11 +87,16 @@ class Inputs:
     project: str
     system_site_packages: bool
     wanted: str
+    pythons: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """One description. `trees` and `links` say where things were: they are compared with this machine, never used."""
+    """One description. `trees` and `links` say where things were: they are compared with this machine, never used.
+
+    `texts` are the files of each tree that name these paths, which they are rewritten in elsewhere; `fixed` is why a snapshot
+    does not move.
+    """
 
     inputs: Inputs
     given: Mapping[str, str | None]
@@ -102,6 +108,8 @@ class Manifest:
     cpu: int | None
     trees: Mapping[str, Path]
     links: Mapping[str, str]
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: str | None = None
 
     def __post_init__(self) -> None:
         require_version(self.python.version)
@@ -113,6 +121,7 @@ class Manifest:
                 path.is_absolute() and path.name and ".." not in path.parts
                 for path in (Path(self.inputs.project), self.python.path, *self.trees.values())
             ),
+            "texts of other parts": not self.texts.keys() <= self.trees.keys(),
             "a Python that is in no directory": len(self.python.path.parts) < 4,
         }
         if found := [text for text, is_wrong in problems.items() if is_wrong]:

@@ -28,17 +28,18 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
     What is there and complete stays as it is, but for the project's environment. Raises SnapshotError, NotOursError,
     DiskFullError, NotWritableError or CacheError; then everything is as before.
     """
-    wanted = _wanted(destination.trees)
+    wanted, manifest = _wanted(destination.trees), Manifest.read(footer.manifest)
     check = fitting.link_check(destination.trees, destination.links, [destination.python.path, machine.machine_python])
     with _files.staging(*wanted.values()) as scratch:
         staged = dict(zip(wanted, scratch, strict=True))
         places = {name: staged.get(name) for name in destination.trees}
         with _files.translate_os_errors(project):
-            files = _unpack.unpack(file, footer, places=places, check=check)
-        texts = _project_texts(files, Manifest.read(footer.manifest))
+            texts = _unpack.Texts(listed=manifest.texts, move=destination.move)
+            files = _unpack.unpack(file, footer, places=places, check=check, texts=texts)
+        project_texts = _project_texts(files, manifest)
         _files.write_text(staged["venv"] / kernelspec.UNTRIED, "")
         with _brought_in({wanted[name]: staged[name] for name in wanted}, destination.links):
-            _settle(texts, destination, machine=machine, project=project)
+            _settle(project_texts, destination, machine=machine, project=project)
     return list(wanted.values())
 
 
@@ -49,7 +50,9 @@ def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
     pythons = [manifest.python.path, machine.machine_python, *map(Path, manifest.inputs.machine_python[:1])]
     places: dict[str, Path | None] = {name: _files.staged_name(place) for name, place in manifest.trees.items()}
     check = fitting.link_check(manifest.trees, links, pythons)
-    _project_texts(_unpack.unpack(file, footer, places=places, check=check, is_rehearsal=True), manifest)
+    texts = _unpack.Texts(listed=manifest.texts)
+    files = _unpack.unpack(file, footer, places=places, check=check, texts=texts, is_rehearsal=True)
+    _project_texts(files, manifest)
 
 
 def _wanted(trees: Mapping[str, Path]) -> dict[str, Path]:

@@ -44,13 +44,13 @@ def verdict(path: Path) -> str:
 def _is_passed_over(compiled: bytes, source: Path, text: bytes) -> bool:
     if sys.version_info < (3, 7):  # noqa: UP036 - it runs under these, too, whose files say less of their source
         return True
-    flags, *told = (int.from_bytes(compiled[start : start + 4], "little") for start in (4, 8, 12))
+    flags, *recorded = (int.from_bytes(compiled[start : start + 4], "little") for start in (4, 8, 12))
     if compiled[:4] != importlib.util.MAGIC_NUMBER or len(compiled) < _HEADER or flags not in (0, 1, 3):
         return True
     if flags:  # by hash: checked at every start (3), or never (1)
         return flags == 3 and compiled[8:_HEADER] != importlib.util.source_hash(text)
     status = source.stat()
-    return told != [int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF]
+    return recorded != [int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF]
 
 
 def _is_lying(compiled: bytes, text: bytes) -> bool:
@@ -67,6 +67,6 @@ def _is_same(one: Any, other: Any) -> bool:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    for each in json.load(sys.stdin):
-        sys.stdout.write(f"ce:{verdict(Path(each))}\n")
+    for path in json.load(sys.stdin):
+        sys.stdout.write(f"ce:{verdict(Path(path))}\n")
         sys.stdout.flush()

@@ -172,8 +172,8 @@ class Shell(_shell.Shell):  # type: ignore[misc]
     def init_display_formatter(self) -> None:
         """Show widgets of ipywidgets 8 where Colab's hooks see them."""
         super().init_display_formatter()
-        shown = self.display_formatter.ipython_display_formatter
-        shown.for_type_by_name("ipywidgets.widgets.widget", "Widget", _show_widget)
+        formatter = self.display_formatter.ipython_display_formatter
+        formatter.for_type_by_name("ipywidgets.widgets.widget", "Widget", _show_widget)
         sys.meta_path.insert(0, _Altair())
 
 

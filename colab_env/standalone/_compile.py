@@ -70,7 +70,7 @@ class Compiler:
         if name in self._seen or self._is_over:
             return []
         self._seen.add(name)
-        path = found_at(name)
+        path = source_of(name)
         try:
             code = path and _Loader(self._directory, path).get_code("it")
             package = name if path and path.endswith("__init__.py") else name.rpartition(".")[0]
@@ -85,25 +85,25 @@ class Compiler:
 def _identity(directory: str) -> "tuple[int, int] | None":
     """Return what changes when a directory is another one, or when a package is installed into it or removed from it."""
     try:
-        found = os.stat(directory)  # noqa: PTH116
+        status = os.stat(directory)  # noqa: PTH116
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
 def prepare() -> None:
     """Make the directories for compiled files, all at once and first."""
-    for place, directories, names in os.walk("."):
-        top = place.split("/")[1:2]
-        directories[:] = (
-            [] if top and top[0] in _PASSED_OVER else [each for each in directories if each != "__pycache__"]
-        )
+    for directory, directories, names in os.walk("."):
+        top = directory.split("/")[1:2]
+        is_passed_over = bool(top) and top[0] in _PASSED_OVER
+        # In place: os.walk goes down into what is left in this list.
+        directories[:] = [] if is_passed_over else [name for name in directories if name != "__pycache__"]
         if any(name.endswith(".py") for name in names):
             with contextlib.suppress(OSError):
-                os.mkdir(f"{place}/__pycache__")  # noqa: PTH102
+                os.mkdir(f"{directory}/__pycache__")  # noqa: PTH102
 
 
-def found_at(name: str) -> "str | None":
+def source_of(name: str) -> "str | None":
     """Return the source of a module, or None."""
     base = name.replace(".", "/")
     return next((path for path in (f"{base}/__init__.py", f"{base}.py") if Path(path).is_file()), None)
@@ -112,16 +112,16 @@ def found_at(name: str) -> "str | None":
 def imported(code: Any, package: str) -> "Any":
     """Return the names that the top of a module in a package imports, those of attributes too."""
     before = [None, None]  # type: list[Any]
-    for each in dis.get_instructions(code):
-        if each.opname == "IMPORT_NAME":
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
             level, names = before
             parts = package.split(".")
             above = parts[: len(parts) - level + 1] if isinstance(level, int) and level else []
-            name = ".".join([*above, *([each.argval] if each.argval else [])])
+            name = ".".join([*above, *([instruction.argval] if instruction.argval else [])])
             yield name
             yield from (f"{name}.{attribute}" for attribute in names or () if attribute != "*")
-        if each.opname != "EXTENDED_ARG":
-            before = [before[1], each.argval]
+        if instruction.opname != "EXTENDED_ARG":
+            before = [before[1], instruction.argval]
 
 
 def roots(*, is_deep: bool) -> "list[str]":
@@ -131,14 +131,14 @@ def roots(*, is_deep: bool) -> "list[str]":
         name, _, suffix = entry.name.partition(".")
         if suffix in ("", "py") and name.isidentifier() and name not in _PASSED_OVER:
             top.append(name)
-            inside = [each.name for each in os.scandir(name) if each.is_dir()] if is_deep and not suffix else []
-            below += [f"{name}.{each}" for each in sorted(inside) if each not in _PASSED_OVER]
-    return [name for name in (*_FIRST, *top, *below) if found_at(name)]
+            inside = [item.name for item in os.scandir(name) if item.is_dir()] if is_deep and not suffix else []
+            below += [f"{name}.{child}" for child in sorted(inside) if child not in _PASSED_OVER]
+    return [name for name in (*_FIRST, *top, *below) if source_of(name)]
 
 
 def main(directory: str, mark: str, workers: int, *, is_behind: bool) -> None:
-    with contextlib.suppress(FileNotFoundError), open(mark, "a") as held:  # noqa: PTH123
-        fcntl.flock(held, fcntl.LOCK_SH)
+    with contextlib.suppress(FileNotFoundError), open(mark, "a") as lock:  # noqa: PTH123
+        fcntl.flock(lock, fcntl.LOCK_SH)
         os.chdir(directory)
         if is_behind:
             if os.fork():

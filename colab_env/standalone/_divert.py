@@ -35,11 +35,11 @@ def divert() -> None:
         reason = start(chosen["kernel"], file, words[3:], guard)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{chosen['kernel']}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
-    told = guard["message"](chosen["name"], reason, [])
+    text = guard["message"](chosen["name"], reason, [])
     if "COLAB_ENV_TRIAL" in os.environ:
-        os.write(2, told.encode())
+        os.write(2, text.encode())
         os._exit(1)
-    guard["start_stock"](told, file)
+    guard["start_stock"](text, file)
 
 
 def choice(file: str) -> "Any":
@@ -49,11 +49,13 @@ def choice(file: str) -> "Any":
     # A restart keeps the kernel's id; another server, or a page that is loaded anew, keeps the notebook's name only. Two
     # notebooks can have one name, and programs that a cell starts have it too: as long as the kernel lives that has chosen,
     # a new one of that name is another notebook's.
-    known = [each for each in CHOICES["notebooks"] if each["kernel_id"] == kernel_id]
-    known += [
-        each for each in CHOICES["notebooks"] if session and each["session"] == session and not runs(each["kernel_id"])
+    own = [entry for entry in CHOICES["notebooks"] if entry["kernel_id"] == kernel_id]
+    own += [
+        entry
+        for entry in CHOICES["notebooks"]
+        if session and entry["session"] == session and not runs(entry["kernel_id"])
     ]
-    chosen = known[0] if known else CHOICES["default"]
+    chosen = own[0] if own else CHOICES["default"]
     return chosen if chosen and chosen["kernel"] else None
 
 
@@ -75,13 +77,13 @@ def runs(kernel_id: "str | None") -> bool:
 def guards_functions() -> "dict[str, Any]":
     """Return what `_guard.py` defines, whose text is GUARD."""
     text = globals()["GUARD"]
-    found: "dict[str, Any]" = {"__name__": "colab_env_guard"}
-    exec(compile(text, "colab_env_guard", "exec"), found)  # noqa: S102 - our own text, from this very file
-    found["SOURCE"] = text
-    return found
+    namespace: "dict[str, Any]" = {"__name__": "colab_env_guard"}
+    exec(compile(text, "colab_env_guard", "exec"), namespace)  # noqa: S102 - our own text, from this very file
+    namespace["SOURCE"] = text
+    return namespace
 
 
-def start(kernel: str, file: str, given: "list[str]", guard: "dict[str, Any]") -> str:
+def start(kernel: str, file: str, arguments: "list[str]", guard: "dict[str, Any]") -> str:
     """Become the kernel of a kernel.json; return only where that cannot be, with the reason."""
     import json
 
@@ -90,8 +92,8 @@ def start(kernel: str, file: str, given: "list[str]", guard: "dict[str, Any]") -
     argv = [word.replace("{connection_file}", file) for word in words]
     reason: "str | None" = guard["obstacle"](argv, file)
     if reason is None:
-        number = given.index("-f")
-        os.execve(argv[0], argv + given[:number] + given[number + 2 :], os.environ)
+        number = arguments.index("-f")
+        os.execve(argv[0], argv + arguments[:number] + arguments[number + 2 :], os.environ)
     return str(reason)
 
 

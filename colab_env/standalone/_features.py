@@ -17,7 +17,7 @@ from IPython.core.getipython import get_ipython
 shell: Any = get_ipython()
 
 
-def found(module: str) -> bool:
+def is_importable(module: str) -> bool:
     """Say whether a module can be imported, without a look inside."""
     try:
         return importlib.util.find_spec(module) is not None
@@ -81,12 +81,12 @@ FEATURES: tuple[tuple[str, str, tuple[str, ...], bool, Callable[[], object]], ..
 )
 
 
-def asked() -> dict[str, Any]:
+def missing_features() -> dict[str, Any]:
     """Try each feature, and return what is missing."""
     missing, packages = {}, set()
     for name, module, needed, is_missed, check in FEATURES:
-        absent = [package for package in needed if not found(package)]
-        if not found(module) or (absent and not is_missed):
+        absent = [package for package in needed if not is_importable(package)]
+        if not is_importable(module) or (absent and not is_missed):
             continue
         if absent:
             missing[name] = "needs " + ", ".join(absent)
@@ -99,4 +99,4 @@ def asked() -> dict[str, Any]:
     return {"missing": missing, "packages": sorted(packages)}
 
 
-print("\n" + json.dumps(asked()))
+print("\n" + json.dumps(missing_features()))

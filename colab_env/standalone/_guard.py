@@ -4,7 +4,7 @@
 
 Runs under the machine's own Python, needs the standard library only, and is imported by nobody: the whole text stands in
 the kernelspec, so that no deleted file keeps the machine's own kernel from coming up. It looks at the files of PROGRAM
-and becomes it (same process id, so whoever started it notices nothing) with the variables set. A file in one of PLACES
+and becomes it (same process id, so whoever started it notices nothing) with the variables set. A file in one of DIRECTORIES
 notes the start and receives what the kernel prints until it has answered for the first time; then `_launch.py` removes
 it. A start that finds such a file knows that the last one failed, and does not try again; only after one that ended
 without a word it tries once more, for somebody else may have ended that.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
 # Memory first: a full disk must not look like a broken kernel. None of them is the data directory, which may be deleted.
-PLACES = tuple(f"{place}/colab-env-{os.getuid()}" for place in ("/dev/shm", "/tmp", "/var/tmp"))  # noqa: S108
+DIRECTORIES = tuple(f"{parent}/colab-env-{os.getuid()}" for parent in ("/dev/shm", "/tmp", "/var/tmp"))  # noqa: S108
 SOURCE = ""  # this text, where it was not given to `-c`: see `_divert.py`
 SHARED = (os.path.join(sys.prefix, "share"), "/usr/local/share", "/usr/share")
 SHOWN = 12  # lines
@@ -36,13 +36,13 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
         environ.pop("COLAB_ENV_TRIAL", None)
         os.execve(argv[0], argv, environ)
     try:
-        told = message(kernel, *tried(environ, argv, command, connection_file))
+        text = message(kernel, *tried(environ, argv, command, connection_file))
     except Exception as error:  # whatever it is, the machine's own kernel comes up
-        told = message(kernel, f"{type(error).__name__}: {error}", [])
+        text = message(kernel, f"{type(error).__name__}: {error}", [])
     if "COLAB_ENV_CELL" in os.environ:
         # A running cell waits for this kernel's answer (see `_leave.py`), which the machine's own would not give.
-        sys.exit(told)
-    start_stock(told, connection_file)
+        sys.exit(text)
+    start_stock(text, connection_file)
 
 
 def tried(
@@ -76,25 +76,25 @@ def expanded(value: str) -> str:
 
 def records(name: str) -> "list[str]":
     """Return where the start of the kernel with this connection file can be noted."""
-    return [os.path.join(place, f"{name}.log") for place in PLACES if is_own(place)]
+    return [os.path.join(directory, f"{name}.log") for directory in DIRECTORIES if is_own(directory)]
 
 
-def is_own(place: str) -> bool:
+def is_own(directory: str) -> bool:
     """Say whether a directory is this user's: everybody may make its name, and what others write there is nothing to us."""
     try:
-        found = os.lstat(place)
+        status = os.lstat(directory)
     except OSError:
         return False
-    return found.st_uid == os.getuid() and found.st_mode & 0o170000 == 0o040000
+    return status.st_uid == os.getuid() and status.st_mode & 0o170000 == 0o040000
 
 
 def forget(file: str) -> None:
     """Remove a note of earlier starts, where that is possible."""
-    for place in PLACES:
+    for directory in DIRECTORIES:
         try:
-            if is_own(place):
-                os.unlink(os.path.join(place, file))
-        except OSError:  # noqa: PERF203 - three places
+            if is_own(directory):
+                os.unlink(os.path.join(directory, file))
+        except OSError:  # noqa: PERF203 - three directories
             continue
 
 
@@ -179,11 +179,11 @@ def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
 def noted(name: str) -> "tuple[str, int]":
     """Make the file for this start, where that is possible."""
     problem = OSError(1, "no directory for it is this user's")
-    for place in PLACES:
-        path = os.path.join(place, f"{name}.log")
+    for directory in DIRECTORIES:
+        path = os.path.join(directory, f"{name}.log")
         try:
-            os.makedirs(place, mode=0o700, exist_ok=True)
-            if is_own(place):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            if is_own(directory):
                 log = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
                 os.utime(log, (time.monotonic(), time.monotonic()))
                 return path, log
@@ -230,7 +230,7 @@ def message(kernel: str, reason: str, lines: "list[str]") -> str:
     )
 
 
-def start_stock(told: str, connection_file: str) -> None:
+def start_stock(text: str, connection_file: str) -> None:
     """Become the machine's own kernel, which shows the message with its first cell."""
     # The first version's shim in the launcher's place lets this process pass, and none that it starts.
     environ = {**os.environ, "COLAB_ENV_STOCK": str(os.getpid())}
@@ -240,10 +240,10 @@ def start_stock(told: str, connection_file: str) -> None:
         if words[0] == "-m" and words[1]:
             words = ["-c", SOURCE or sys.orig_argv[sys.orig_argv.index("-c") + 1], "--tell", *words[1:]]
         try:  # noqa: SIM105 - contextlib takes milliseconds
-            print(told, file=sys.stderr, flush=True)
+            print(text, file=sys.stderr, flush=True)
         except OSError:
             pass  # nobody hears it
-        os.execve(python, [python, *words], {**environ, "COLAB_ENV_TOLD": told})
+        os.execve(python, [python, *words], {**environ, "COLAB_ENV_TOLD": text})
     except Exception:  # a kernelspec of another shape, a message that cannot be handed on
         os.execve(sys.executable, [sys.executable, "-m", "ipykernel_launcher", "-f", connection_file], environ)
 
@@ -267,11 +267,11 @@ def tell(module: str, *arguments: str) -> None:
     """Run the module of the machine's own kernel, and show the message with the first cell."""
     import runpy
 
-    told = os.environ.pop("COLAB_ENV_TOLD", "")
+    text = os.environ.pop("COLAB_ENV_TOLD", "")
     sys.argv = [module, *arguments]
     sys.path[0] = os.getcwd()  # as with `-m`; `-c` has put an empty name there
     try:
-        show_with_first_cell(told)
+        show_with_first_cell(text)
     finally:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -283,32 +283,32 @@ def tell_of_failure(kernel: str, connection_file: str, process: int, notice: str
         return  # it is still on its way
     os.unlink(notice)
     failed = next((path for path in records(os.path.basename(connection_file)) if os.path.lexists(path)), "")
-    told = message(kernel, what_failed(failed) if failed else "it ended before it answered", printed(failed))
+    text = message(kernel, what_failed(failed) if failed else "it ended before it answered", printed(failed))
     forget(os.path.basename(connection_file) + ".log")
     from IPython import get_ipython
 
-    show_once(told, get_ipython())
+    show_once(text, get_ipython())
 
 
-def show_with_first_cell(told: str) -> None:
+def show_with_first_cell(text: str) -> None:
     """Let the kernel application add one callback to its shell, which removes itself."""
     from ipykernel.kernelapp import IPKernelApp
 
     begin: "Any" = IPKernelApp.start
 
     def start_and_tell(app: "Any") -> None:
-        show_once(told, app.shell)
+        show_once(text, app.shell)
         begin(app)
 
     setattr(IPKernelApp, "start", start_and_tell)
 
 
-def show_once(told: str, shell: "Any") -> None:
+def show_once(text: str, shell: "Any") -> None:
     """Show the message with the shell's first cell."""
 
     def show(*_: object) -> None:
         shell.events.unregister("pre_run_cell", show)
-        print(told, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     shell.events.register("pre_run_cell", show)
 

@@ -55,11 +55,11 @@ def leave_colours() -> None:
     prepare: Any = ZMQInteractiveShell.init_environment
 
     def init_environment(shell: Any) -> None:
-        given = {name: os.environ[name] for name in FORCED if name in os.environ}
+        colours = {name: os.environ[name] for name in FORCED if name in os.environ}
         prepare(shell)
         for name in FORCED:
             os.environ.pop(name, None)
-        os.environ.update(given)
+        os.environ.update(colours)
 
     setattr(ZMQInteractiveShell, "init_environment", init_environment)
 
@@ -107,10 +107,10 @@ def watch(stderr: int, record: str, notice: str) -> None:
 def give_back(stderr: int, record: str) -> None:
     """Let everything that prints into the note print where the notebook server wants it, and remove the note."""
     noted = os.stat(record)
-    said = Path(record).read_bytes()
+    output = Path(record).read_bytes()
     os.unlink(record)  # first: what cannot be written below must not look like a start that failed
     with suppress(OSError):
-        os.write(stderr, said)
+        os.write(stderr, output)
     with suppress(OSError):
         os.rmdir(os.path.dirname(record))
     for number in map(int, os.listdir("/proc/self/fd")):
@@ -137,7 +137,7 @@ def end_cell(cell: dict[str, Any]) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     begin: Any = IPKernelApp.start
-    identity = [bytes.fromhex(each) for each in cell["identity"]]
+    identity = [bytes.fromhex(part) for part in cell["identity"]]
     reply = {"status": "ok", "execution_count": 0, "user_expressions": {}, "payload": []}
 
     def start(app: Any) -> None:

@@ -57,10 +57,10 @@ def call(method: str, url: str, headers: dict[str, str], body: object = None, ti
     """Call the server's REST interface and return the answer's JSON."""
     data = None if body is None else json.dumps(body).encode()
     headers = dict(headers, **{"Content-Type": "application/json"})
-    asked = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     # Never through a proxy: the server is on this machine.
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=timeout) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
             return json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         error.close()
@@ -77,11 +77,11 @@ def cookie(address: str) -> dict[str, str]:
     with contextlib.suppress(OSError, ValueError, http.client.HTTPException):  # noqa: SIM117 - Python 3.8 reads this
         with opener.open(address, timeout=5) as answer:
             answer.read(1)
-    found = {each.name: each.value or "" for each in jar}
-    if "_xsrf" not in found:
+    cookies = {item.name: item.value or "" for item in jar}
+    if "_xsrf" not in cookies:
         return {}
-    said = "; ".join(f"{name}={value}" for name, value in found.items())
-    return {"Cookie": said, "X-XSRFToken": found["_xsrf"]}
+    header = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    return {"Cookie": header, "X-XSRFToken": cookies["_xsrf"]}
 
 
 def become(argv: list[str], environ: dict[str, str]) -> None:
@@ -90,8 +90,8 @@ def become(argv: list[str], environ: dict[str, str]) -> None:
 
     shell: Any = get_ipython()
     kernel = shell.kernel
-    parent, identity = asked_by(kernel)
-    cell = {"parent": parent, "identity": [bytes(each).hex() for each in identity]}
+    parent, identity = current_request(kernel)
+    cell = {"parent": parent, "identity": [bytes(part).hex() for part in identity]}
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     time.sleep(FLUSH)
@@ -103,7 +103,7 @@ def become(argv: list[str], environ: dict[str, str]) -> None:
     os.execve(argv[0], argv, dict(environ, COLAB_ENV_CELL=json.dumps(cell, default=str)))
 
 
-def asked_by(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
+def current_request(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
     """Return the header of the message that the kernel works on, as its reply's parent, and whose it is."""
     # ipykernel 5 works on one message at a time, and has no channels there.
     parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else kernel._parent_header

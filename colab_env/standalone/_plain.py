@@ -35,5 +35,5 @@ def check(value: Any) -> None:
     else:
         kind = type(value)
         raise TypeError(f"a {kind.__module__}.{kind.__qualname__} is not a plain value")
-    for each in inner:
-        check(each)
+    for item in inner:
+        check(item)

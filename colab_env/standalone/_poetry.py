@@ -62,9 +62,9 @@ def main(memory: Path, words: list[str]) -> int:
 def _is_uvs() -> bool:
     """Say whether colab-env let uv resolve the project that is worked on: nothing in it names Poetry."""
     with contextlib.suppress(OSError, UnicodeError):
-        said = Path("pyproject.toml").read_text(encoding="utf-8")
-        names_poetry = "[tool.poetry" in said or Path("poetry.lock").exists()
-        return Path(".venv/colab-env.json").exists() and "[project]" in said and not names_poetry
+        text = Path("pyproject.toml").read_text(encoding="utf-8")
+        names_poetry = "[tool.poetry" in text or Path("poetry.lock").exists()
+        return Path(".venv/colab-env.json").exists() and "[project]" in text and not names_poetry
     return False
 
 
@@ -73,17 +73,14 @@ def _run(memory: Path, words: list[str], verb: str) -> int:
     if os.environ.get(SIMPLE_URL) or verb in _OTHERS or not verb or not _PLAIN.isdisjoint(words):
         return _poetry()
     index = _built_in()
-    resolves = not _RESOLVING.isdisjoint(words) and not _is_locked(words)
+    # An export from a lock file that exists asks nobody.
+    is_locked = "export" in words and Path("poetry.lock").exists()
+    resolves = not _RESOLVING.isdisjoint(words) and not is_locked
     complete = _is_complete(index, memory, words) if resolves else _read(memory).get(index, {}).get("complete")
     if os.environ.pop(_AGAIN, None) or complete is False:
         _use_simple_pages(index)
         return _poetry()
     return _watched(index, memory, words) if resolves else _poetry()
-
-
-def _is_locked(words: Sequence[str]) -> bool:
-    # An export from a lock file that is there asks nobody.
-    return "export" in words and Path("poetry.lock").exists()
 
 
 def _poetry() -> int:
@@ -124,9 +121,9 @@ def _use_simple_pages(index: str) -> None:
 
 def _is_complete(index: str, memory: Path, words: Sequence[str]) -> bool | None:
     """Say whether the index gives every answer; None where that was never to be found out. Poetry loads meanwhile."""
-    known = _read(memory).get(index, {"complete": None, "again": 0})
-    if 0 <= known["again"] - time.time() < max(_SECONDS.values()):
-        return known["complete"]  # type: ignore[no-any-return]
+    entry = _read(memory).get(index, {"complete": None, "again": 0})
+    if 0 <= entry["again"] - time.time() < max(_SECONDS.values()):
+        return entry["complete"]  # type: ignore[no-any-return]
     heard: list[tuple[bool | None, bool]] = []
     asking = threading.Thread(target=lambda: heard.append(_ask(index)), daemon=True)
     asking.start()
@@ -135,9 +132,9 @@ def _is_complete(index: str, memory: Path, words: Sequence[str]) -> bool | None:
     asking.join()
     complete, lasts = heard[0] if heard else (None, False)
     if complete is None:
-        complete = known["complete"]
+        complete = entry["complete"]
     _remember(memory, index, complete=complete, seconds=_SECONDS[complete] if lasts and complete is not None else _SOON)
-    if complete is False and known["complete"] is not False:
+    if complete is False and entry["complete"] is not False:
         _say(NOTE, words)
     return complete
 
@@ -151,12 +148,12 @@ def _ask(index: str) -> tuple[bool | None, bool]:
         files = _files(answer)
         if not files:
             continue
-        versions = [found[1] for found in map(_WHEEL.fullmatch, files) if found]
+        versions = [match[1] for match in map(_WHEEL.fullmatch, files) if match]
         # Poetry 2.1.0 does not take relative addresses from JSON, although PEP 691 allows them; 2.5.1 does.
         if not versions or not _has_whole_addresses(answer):
             return False, True
         answers = _side_by_side(f"{index}/pypi/{name}/json", f"{index}/pypi/{name}/{versions[-1]}/json")
-        return all(_is_json(each, "info", "urls") for each in answers), not any(map(_is_passing, answers))
+        return all(_is_json(answer, "info", "urls") for answer in answers), not any(map(_is_passing, answers))
     return None, False
 
 
@@ -170,14 +167,16 @@ def _has_whole_addresses(answer: Any) -> bool:
 def _side_by_side(*addresses: str) -> list[Any]:
     # Threads that nobody waits for at the end, unlike those of a pool: the stop button counts at once.
     answers: dict[str, Any] = {}
-    threads = [
-        threading.Thread(target=lambda each=each: answers.update({each: _get(each)}), daemon=True) for each in addresses
-    ]
+
+    def ask(address: str) -> None:
+        answers[address] = _get(address)
+
+    threads = [threading.Thread(target=ask, args=(address,), daemon=True) for address in addresses]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return [answers.get(each) for each in addresses]
+    return [answers.get(address) for address in addresses]
 
 
 def _get(address: str, *, accept: str = "application/json") -> Any:
@@ -206,12 +205,12 @@ def _files(answer: Any) -> list[str]:
     if isinstance(document, dict):
         listed = document.get("files")
         entries = listed if isinstance(listed, list) else []
-        return [str(each.get("filename")) for each in entries if isinstance(each, dict)]
+        return [str(entry.get("filename")) for entry in entries if isinstance(entry, dict)]
     if answer is None or answer.status_code != 200:
         return []
     addresses = map("".join, _LINK.findall(answer.content.decode("utf-8", "replace")))
-    names = (re.split("[#?]", each.strip(), maxsplit=1)[0].rpartition("/")[2] for each in addresses)
-    return [each for each in names if _FILE.fullmatch(each)]
+    names = (re.split("[#?]", address.strip(), maxsplit=1)[0].rpartition("/")[2] for address in addresses)
+    return [name for name in names if _FILE.fullmatch(name)]
 
 
 def _document(answer: Any) -> Any:
@@ -288,10 +287,10 @@ def _is_entry(entry: dict[str, Any]) -> bool:
 
 
 def _remember(memory: Path, index: str, *, complete: bool | None, seconds: int) -> None:
-    known = {**_read(memory), index: {"complete": complete, "again": int(time.time()) + seconds}}
+    indexes = {**_read(memory), index: {"complete": complete, "again": int(time.time()) + seconds}}
     beside = memory.with_name(f".{memory.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps({"version": VERSION, "indexes": known}, indent=1), encoding="utf-8")
+        beside.write_text(json.dumps({"version": VERSION, "indexes": indexes}, indent=1), encoding="utf-8")
         beside.replace(memory)
     except OSError:
         with contextlib.suppress(OSError):  # it will be asked again

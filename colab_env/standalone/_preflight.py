@@ -208,7 +208,7 @@ def _manager(request: Request, directory: Path) -> KernelManager:
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(directory)], ensure_native_kernel=False),
         connection_file=str(directory / "k.json"),
         transport=request.transport,
-        session=Session(key=b""),
+        session=Session(key=b""),  # unsigned, as on Colab's server
         context=context,
     )
 
@@ -250,6 +250,7 @@ def _ask_info(kernel: Kernel) -> dict[str, Any]:
 
 
 def _check_execute(kernel: Kernel) -> str:
+    # In two parts, so that a source that is only repeated is not taken for its output.
     answer = kernel.execute("print('pre' 'flight')\n6 * 7")
     _require("preflight" in answer.printed, f"print() showed {answer.printed!r}: {_error(answer)}")
     _require(answer.values == ["42"], f"6 * 7 gave {answer.values}: {_error(answer)}")
@@ -326,7 +327,7 @@ def _check_colab(kernel: Kernel) -> str:
 def _check_features(kernel: Kernel) -> str:
     answer = kernel.execute(kernel.request.cell)
     # The kernel's own streams only: what a project's packages warn of goes to the other one.
-    texts = [each["content"] for each in answer.heard if each["msg_type"] == "stream"]
+    texts = [message["content"] for message in answer.heard if message["msg_type"] == "stream"]
     printed = "".join(text["text"] for text in texts if text["name"] == "stdout").splitlines()
     _require(answer.reply.get("status") == "ok" and printed, _error(answer))
     return printed[-1]
@@ -399,7 +400,7 @@ def preflight(request: Request) -> dict[str, Any]:
 
 
 def _leave(signum: int, _frame: object) -> None:
-    raise SystemExit(128 + signum)
+    raise SystemExit(128 + signum)  # what was entered is left: the kernel on trial ends too
 
 
 def main() -> None:

@@ -18,16 +18,16 @@ from . import _leave
 _HERE = Path(__file__).resolve().parent
 _CALL = """\
 import sys
-sys.path[:] = [place for place in sys.path if place]  # not the notebook's directory, where a json.py may be
+sys.path[:] = [entry for entry in sys.path if entry]  # not the notebook's directory, where a json.py may be
 import importlib, io, json
 path, name, arguments, options = json.loads(sys.argv[1])
 sys.path.append(path)
 from colab_env import _report, errors
-room, _, member = name.rpartition(".")
+module, _, member = name.rpartition(".")
 try:
     # The answer repeats the lines that a step leaves.
     with _report.screen(_report.Plain(keep_to=io.StringIO())):
-        result = getattr(importlib.import_module(room), member)(*arguments, **options)
+        result = getattr(importlib.import_module(module), member)(*arguments, **options)
 except errors.ColabEnvError as error:
     answer = {"error": [error.message, error.hint]}
 else:
@@ -131,6 +131,6 @@ def _run(argv: list[str]) -> str:
 def _environ() -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     file = _leave.own_connection_file()
-    told = {"CONNECTION_FILE": file, "INTERPRETER": sys.executable, "PROCESS": str(os.getpid())}
-    environ.update({"COLAB_ENV_" + name: value for name, value in told.items() if value})
+    variables = {"CONNECTION_FILE": file, "INTERPRETER": sys.executable, "PROCESS": str(os.getpid())}
+    environ.update({"COLAB_ENV_" + name: value for name, value in variables.items() if value})
     return dict(environ, PYTHONUNBUFFERED="1")

@@ -8,6 +8,9 @@ import tempfile
 from pathlib import Path
 
 from . import trial
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it
+
 from .parsers import PARSERS
 
 _HEAD = f"{'parser':<26} {'inputs':>7} {'refused':>8} {'accepted':>9} {'untyped':>8} {'slowest':>9}"

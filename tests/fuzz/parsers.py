@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 from unittest import mock
 
 from hypothesis import strategies as st
+from registry_server import base_files, layer
 from requests.adapters import HTTPAdapter
 
 from colab_env import (
@@ -37,6 +39,8 @@ from colab_env import (
 )
 from colab_env._process import Finished
 from colab_env.errors import CommandError
+from colab_env.image import base, base_python, logins, reference
+from colab_env.image.rootfs import RootFS
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier, unsupported_python_message
 from colab_env.interpreter_sources import ResolvedPython
 from colab_env.interpreters import uv as uv_source
@@ -56,7 +60,26 @@ from . import seeds
 from .inputs import as_json, as_toml, free, lines, restructured, values, words, written
 from .trial import Parser, World
 
-ABSENT = ResolvedPython(python=Interpreter(path=Path("python"), version="3.12", source="uv"), is_there=False)
+_BLOB = {"mediaType": "application/x", "digest": f"sha256:{0:064}", "size": 3}
+_OF_AMD64 = {**_BLOB, "platform": {"os": "linux", "architecture": "amd64"}}
+_MANIFESTS = [{"manifests": [_OF_AMD64]}, {"config": _BLOB, "layers": [_BLOB, _BLOB]}]
+_SAVED = [[{"Config": "c.json", "RepoTags": ["a:b"], "Layers": ["l.tar"]}]]
+_LOGINS = [{"auths": {"ghcr.io": {"auth": "bWU6cHc="}, "docker.io": {"identitytoken": "t"}}, "credHelpers": {"a": "b"}}]
+_BASE_TEXTS = [
+    'ID=debian\nVERSION_ID="12"\n',
+    "Package: a\nStatus: install ok installed\nVersion: 1\n\nPackage: b\n",
+    "Name: pip\nVersion: 24.0\n\ntext",
+    "pip/__init__.py,sha256=x,3\n../../../bin/pip,,\n",
+    '#define PY_VERSION "3.12.7"',
+]
+_damaged_layers = st.builds(
+    lambda content, at, byte: content[: at % len(content)] + byte + content[at % len(content) + 1 :],
+    st.just(layer({"a/b": b"content", "c": "a/b", "a/.wh.x": b"", "lib": None})),
+    st.integers(0, 5000),
+    st.binary(min_size=1, max_size=1),
+)
+_no_cache: Any = None  # what is wrong in an index or an archive is said before any layer is read
+ABSENT = ResolvedPython(python=Interpreter(path=Path("python"), version="3.12", source="uv"), is_installed=False)
 SEEN = Interpreter(path=Path("/usr/bin/python3"), version="3.12.4", source="system")
 
 
@@ -74,7 +97,7 @@ def _planned(world: World, **files: bytes) -> None:
     request = Request.read(_project(world, **files), world.machine, options=InstallOptions())
     specifier = request.specifier
     unsupported_python_message("3.12.4", specifier, asking="x", is_colab=False)
-    planning._wanted(request, ABSENT, SystemPackages(), seeds.MARKERS)
+    planning._locked_versions(request, ABSENT, SystemPackages(), seeds.MARKERS)
     project_needs.read(request.pyproject, seeds.MARKERS, extras=["plot"])
     if request.lock.is_there:
         request.lock.format.sources(request.lock)
@@ -338,6 +361,52 @@ def _base(world: World, content: bytes) -> None:
     base_dirs.bases(world.machine)
 
 
+def _image_name(_: World, text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert reference.ImageReference.parsed(text).url
+
+
+def _image_manifest(_: World, content: bytes) -> None:
+    wanted = reference.Platform.parsed("linux/amd64")
+    if reference.chosen(content, wanted, name="base") is None:
+        reference.manifest(content, digest="sha256:0", name="base")
+
+
+def _image_layout(world: World, content: bytes) -> None:
+    world.put("layout/index.json", content)
+    place = world.directory / "layout"
+    base.open_base(f"oci:{place}", reference.Platform.parsed("linux/amd64"), machine=world.machine, cache=_no_cache)
+
+
+def _image_archive(world: World, content: bytes) -> None:
+    path = world.put("base.tar", layer({"manifest.json": content, "c.json": content, "l.tar": b""}))
+    base.open_base(
+        f"docker-archive:{path}", reference.Platform.parsed("linux/amd64"), machine=world.machine, cache=_no_cache
+    )
+
+
+def _base_layer(world: World, content: bytes) -> None:
+    tree = RootFS("base")
+    tree.add(io.BytesIO(content))
+
+
+def _base_file(world: World, content: bytes) -> None:
+    names = ("etc/os-release", "var/lib/dpkg/status", "usr/local/include/python3.12/patchlevel.h")
+    info = "usr/local/lib/python3.12/site-packages/pip-24.0.dist-info"
+    every = {**base_files(), **dict.fromkeys((*names, f"{info}/METADATA", f"{info}/RECORD"), content)}
+    tree = RootFS("base")
+    tree.add(io.BytesIO(layer(every)))
+    wanted = reference.Platform.parsed("linux/amd64")
+    base_python.inspect(tree, name="base", path="/usr/local/bin", platform=wanted)
+
+
+def _login_file(world: World, content: bytes) -> None:
+    (world.machine.home / ".docker").mkdir(parents=True, exist_ok=True)
+    (world.machine.home / ".docker/config.json").write_bytes(content)
+    for name in ("python:3", "ghcr.io/me/app"):
+        repr(logins.find(reference.ImageReference.parsed(name), world.machine))
+
+
 def _base_variable(world: World, text: str) -> None:
     base_dirs.bases(_with_environ(world, {"COLAB_ENV_BASE": text}))
 
@@ -381,7 +450,7 @@ def _conda_output(_world: World, text: str) -> None:
     faults.recognise(faults.CONDA_FAULTS, printed)
     faults.recognise(faults.INSTALLER_FAULTS, printed)
     faults.channels_with_terms(printed)
-    "\n".join(faults.told(printed)).encode("utf-8", "replace")
+    "\n".join(faults.cause_lines(printed)).encode("utf-8", "replace")
 
 
 def _poetry_output(world: World, text: str) -> None:
@@ -829,6 +898,13 @@ PARSERS = (
         ),
         call=_settings,
     ),
+    Parser(name="an image's name", inputs=words(("python:3.12", "host:5000/a@sha256:0", "a/b")), call=_image_name),
+    Parser(name="an image's manifest", inputs=written(_MANIFESTS, as_json), call=_image_manifest),
+    Parser(name="index.json of images", inputs=written(_MANIFESTS, as_json), call=_image_layout),
+    Parser(name="manifest.json of images", inputs=written(_SAVED, as_json), call=_image_archive),
+    Parser(name="a layer", inputs=st.binary(max_size=600) | _damaged_layers, call=_base_layer),
+    Parser(name="files of a base image", inputs=lines(_BASE_TEXTS), call=_base_file),
+    Parser(name="a login file", inputs=written(_LOGINS, as_json), call=_login_file),
     Parser(name="colab-env.toml", inputs=written([{"base": "/envs"}, {"base": ["/a", "~/b"]}], as_toml), call=_base),
     Parser(
         name="COLAB_ENV_BASE",

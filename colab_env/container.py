@@ -1,0 +1,354 @@
+"""Take a project home as a container image: write the files that build it, build it without an engine, check what is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _report, steps
+from colab_env.errors import MissingStepError, UsageError
+from colab_env.image import (
+    companions,
+    context,
+    dockerfile,
+    jupyter,
+    packages,
+    reading,
+    rules,
+    surroundings,
+    tools,
+    writing,
+)
+from colab_env.image import project as image_project
+from colab_env.image.findings import CheckedFile, CheckResult
+from colab_env.machine import Machine
+from colab_env.request import InstallOptions, Request, project_directory
+from colab_env.results import short
+from colab_env.step import changing, project_lock
+
+if TYPE_CHECKING:
+    from colab_env.image._building import BuildResult
+    from colab_env.image.writing import WriteResult
+
+_LARGEST = 2_000_000  # bytes of a Dockerfile
+KINDS = ("auto", "app", "packages", "jupyter")
+
+
+def write(
+    project: str | Path = ".",
+    *,
+    kind: str = "auto",
+    tool: str = "uv",
+    python: str | None = None,
+    base: str | None = None,
+    lock: str | Path | None = None,
+    extras: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    also: Sequence[str] = (),
+    output: str | Path | None = None,
+    compile_bytecode: bool = True,
+    overwrite: bool = False,
+) -> WriteResult:
+    """Write the Dockerfile of a project, a .dockerignore beside it, and the lock file as its build reads it.
+
+    `kind` is "app" (the project's console script is the command), "packages" (the locked packages, the sources copied last)
+    or "jupyter" (the project as a kernel); "auto" takes "app" for a package. `tool` installs in the build: "uv", "pip" or
+    "poetry"; none of them is in the image. `base` is another image than the official one of the project's Python. Only the
+    main dependencies are in it, with `extras` and dependency `groups` that are named, or were when the environment was made.
+    `also` are files beside it, or for those who run no Docker: "binder" and "apptainer", which alone need no Dockerfile,
+    "devcontainer", "compose".
+    `output` is a directory in the project to write to instead. A file that somebody else wrote, or has edited, is never
+    overwritten unless `overwrite`.
+
+    Raises MissingStepError without a lock file, LockMismatchError for a stale one, NotOursError for a file in the way,
+    NoSuchPythonError where no base image has the Python, UsageError, ProjectFileError. Nothing is written then.
+    """
+    _require_one_of("kind", kind, KINDS)
+    _require_one_of("tool", tool, tuple(tools.TOOLS))
+    for name in also:
+        _require_one_of("file for", name, tuple(companions.RENDERERS))
+    machine = Machine.detect()
+    request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
+    if request.lock.format.missing_tool(machine):
+        steps.install_poetry()
+    model = image_project.read(request, base=base)
+    builder = tools.TOOLS[tool]
+    builder.check(model)
+    target = _target(output, model)
+    if also and target != model.context:
+        msg = f"{', '.join(also)} do not go with output={str(output)!r}: they are looked for at the top of the project"
+        raise UsageError(msg, hint="leave --output out, or write them by a call of their own; nothing was written")
+    if kind == "auto":
+        kind = "app" if model.is_package else "packages"
+    recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
+    ignore_file, survey = _look_at_context(model, target)
+    server = jupyter.resolve(model, python=packages.reader(request), earlier=target) if kind == "jupyter" else None
+    image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
+    needs_dockerfile = not also or not companions.NEED_NO_DOCKERFILE.issuperset(also)
+    texts = {}
+    if needs_dockerfile:
+        texts = {
+            "Dockerfile": dockerfile.render(image),
+            **builder.exports(model),
+            **(server.exports() if server else {}),
+        }
+        if ignore_file is None:
+            texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(survey)
+    for name in also:
+        texts |= companions.RENDERERS[name](image)
+    words = [*_command(request, kind=kind, tool=tool, base=base, python=python), *(f"--{name}" for name in also)]
+    files = {
+        target / name: writing.with_head(text, words=words, lock=model.digest, name=name)
+        for name, text in texts.items()
+    }
+    changed = writing.write(files, machine=machine, project=request.project, overwrite=overwrite)
+    result = writing.WriteResult(
+        paths=tuple(files),
+        changed=changed,
+        what=_what(image),
+        build=_build_command(model, target) if needs_dockerfile else "",
+        run=_run_command(model, kind) if needs_dockerfile else "",
+        notes=(*request.notes(), *request.selection.notes, *_notes(model, survey)),
+    )
+    _report.keep(repr(result))
+    return result
+
+
+def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
+    project: str | Path = ".",
+    *,
+    output: str | Path | None = None,
+    push: str | None = None,
+    base: str | None = None,
+    platform: str | None = None,
+    tag: str | None = None,
+    sbom: str | Path | None = None,
+    compile_bytecode: bool = True,
+    cache: bool = True,
+    python: str | None = None,
+    lock: str | Path | None = None,
+    extras: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> BuildResult:
+    """Build the image of a project without an engine: into the file `output`, to the registry's name `push`, or both.
+
+    `base` is the name of an image in a registry, `oci:DIR` or `docker-archive:FILE`; `platform` is "linux/amd64" or
+    "linux/arm64", by default this machine's. The file is one that `docker load`, `podman load` and `skopeo` take, with the
+    image under the name `tag`; `sbom` gets a list of what is in it, as CycloneDX JSON. Without `compile_bytecode` no `.pyc`
+    are made; without `cache` nothing of earlier builds is used. The same project, lock file and base give the same image
+    everywhere.
+
+    Raises UsageError, MissingStepError, LockMismatchError, NoWheelError, BaseImageError, RegistryLoginError, NetworkError,
+    HashMismatchError, NotOursError, DiskFullError, BuildError; then nothing is under the name `output`.
+    """
+    from colab_env import caches
+    from colab_env.image import _building
+    from colab_env.image.reference import ImageReference, Platform
+    from colab_env.step import changing
+
+    if output is None and push is None:
+        msg = "an image has to go somewhere"
+        raise UsageError(msg, hint="give -o FILE, or --push NAME")
+    machine = Machine.detect()
+    chosen = Platform.parsed(platform)
+    target = None if push is None else ImageReference.parsed(push)
+    request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
+    if request.lock.format.missing_tool(machine):
+        steps.install_poetry()
+    model = image_project.read(request, base=base)
+    options = _building.BuildOptions(
+        platform=chosen,
+        tag=tag or f"{model.name}:latest",
+        output=None if output is None else _files.named_path(output).absolute(),
+        push=target,
+        sbom=None if sbom is None else _files.named_path(sbom).absolute(),
+        compile=compile_bytecode,
+        fresh=not cache,
+        limit=caches.limit(machine),
+    )
+    with _report.screen(), changing("container", machine):
+        result = _building.build(model, options, machine=machine)
+    _report.keep(repr(result))
+    return result
+
+
+def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False, write: bool = False) -> CheckResult:
+    """Say whether what `write` wrote is still what the project says, and what is wrong with other Dockerfiles.
+
+    Without `dockerfiles`, all that `write` wrote in the project are compared, else its Dockerfile is read. With `fix` the
+    result has a diff of what is certainly equivalent or better, and with `write` that is written too. Starts no tool and asks
+    no network. Raises MissingStepError where there is nothing to check, UsageError, ProjectFileError.
+    """
+    machine, directory = Machine.detect(), project_directory(project)
+    if write and not fix:
+        msg = "write=True, --write, is for fix=True, --fix"
+        raise UsageError(msg, hint="give both, or leave it out")
+    paths = [_files.named_path(each).absolute() for each in dockerfiles] or _written_files(directory)
+    return CheckResult(files=tuple(_checked(path, directory, machine, fix=fix, write=write) for path in paths))
+
+
+def _written_files(project: Path) -> list[Path]:
+    """Return the files that `write` wrote in a project, else its Dockerfile."""
+    names = (
+        *("Dockerfile", "Dockerfile.dockerignore", ".dockerignore", tools.HASHED, tools.UNHASHED),
+        *(
+            jupyter.SERVER_REQUIREMENTS,
+            jupyter.KERNEL_REQUIREMENTS,
+            "apptainer.def",
+            "compose.yaml",
+            "devcontainer.json",
+        ),
+        *("requirements.txt", "unhashed.txt", "apt.txt", "postBuild"),  # in .binder
+    )
+    directories = (project, *sorted(each for each in project.iterdir() if each.is_dir())) if project.is_dir() else ()
+    there = [path for each in directories for name in names if (path := each / name).is_file()]
+    ours = [path for path in there if writing.head_of(path) is not None]
+    found = ours or [path for path in there if path == project / "Dockerfile"]
+    if not found:
+        msg = f"{short(project)} has no Dockerfile"
+        raise MissingStepError(msg, hint="run `colab-env container write` there, or name the files to check")
+    return found
+
+
+def _checked(path: Path, project: Path, machine: Machine, *, fix: bool, write: bool) -> CheckedFile:
+    content = _files.content(path, largest=_LARGEST)
+    if content is None:
+        msg = f"there is no file {short(path)}"
+        raise UsageError(msg, hint="check the path, which is relative to the working directory")
+    if (head := writing.head_of(path)) is not None:
+        return CheckedFile(path=path, stale=_stale(head, project, machine))
+    text = content.decode("utf-8", "replace")
+    file = reading.read(text)
+    if not file.stages:
+        msg = f"{short(path)} has no FROM: it is no Dockerfile"
+        raise UsageError(msg, hint="name the Dockerfile to check")
+    found = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
+    better = rules.fixed(file, found) if fix else text
+    if write and better != text:
+        with changing("container_write", machine, project_lock(machine, project)):
+            _files.write_text(path, better)
+    linter = shutil.which("hadolint", path=machine.environ.get("PATH"))
+    return CheckedFile(
+        path=path,
+        findings=tuple(each for each, _ in found),
+        difference=writing.difference(path, text, better) if better != text else "",
+        fixed=write and better != text,
+        notes=(f"hadolint is there, and knows more: {linter} {short(path)}",) if linter else (),
+    )
+
+
+def _stale(head: writing.Head, project: Path, machine: Machine) -> str | None:
+    locks = head.values("--lock")
+    request = read_request(
+        project, machine, lock=locks[0] if locks else None, extras=head.values("--extra"), groups=head.values("--group")
+    )
+    if image_project.digest(request) == head.lock:
+        return None
+    told = f"run `colab-env {' '.join(head.words)}`, and commit what it writes"
+    return f"stale: {request.lock.path.name} or what counts in pyproject.toml has changed since it was written; {told}"
+
+
+def read_request(
+    project: str | Path,
+    machine: Machine,
+    *,
+    python: str | None = None,
+    lock: str | Path | None = None,
+    extras: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> Request:
+    """Read a project for an image: without development groups where nobody names any. Raises MissingStepError without a lock."""
+    options = InstallOptions.from_arguments(lock=lock, extras=extras, groups=groups)
+    request = Request.read(project, machine, options=options, python=python)
+    image_project.require_lock(request)
+    if request.options.groups is None:  # the tools' default is what a developer wants
+        options = InstallOptions.from_arguments(lock=lock, extras=extras, groups=())
+        request = Request.read(project, machine, options=options, python=python)
+    return request
+
+
+def _require_one_of(option: str, value: str, names: Sequence[str]) -> None:
+    if value not in names:
+        msg = f"there is no {option} {value!r}"
+        raise UsageError(msg, hint=f"choose one of {', '.join(names)}")
+
+
+def _target(output: str | Path | None, model: image_project.ImageProject) -> Path:
+    """Return the directory to write to. Raises UsageError for one that a build does not see."""
+    if output is None:
+        return model.request.project
+    path = project_directory(output)
+    if not path.is_relative_to(model.context):
+        msg = f"{short(path)} is outside of {short(model.context)}, and a build sees nothing there"
+        raise UsageError(msg, hint="name a directory in the project, such as --output docker; nothing was written")
+    return path
+
+
+def _prefix(target: Path, model: image_project.ImageProject) -> str:
+    relative = target.relative_to(model.context).as_posix()
+    return "" if relative == "." else f"{relative}/"
+
+
+def _look_at_context(model: image_project.ImageProject, target: Path) -> tuple[Path | None, context.Survey]:
+    """Return the .dockerignore of the user's, or None, and what should not be in an image."""
+    path = model.context / ".dockerignore"
+    patterns = context.read_ignored(path)
+    is_ours = patterns is not None and writing.is_ours(path)
+    survey = context.survey(model.context, None if is_ours else patterns)
+    if patterns is None or is_ours:
+        return None, survey
+    needed = [model.lock_name, *(f"{each}pyproject.toml" for each in ("",))]
+    context.require_visible(path, [*needed, f"{_prefix(target, model)}{tools.HASHED}"])
+    context.require_no_secrets(path, survey)
+    return path, survey
+
+
+def _command(request: Request, **options: str | None) -> list[str]:
+    named = [f"--{name} {value}".split(" ", 1) for name, value in options.items() if value is not None]
+    repeated = [
+        *(["--extra", each] for each in request.options.extras),
+        *(["--group", each] for each in request.options.groups or ()),
+    ]
+    lock = [["--lock", request.options.lock]] if request.options.lock else []
+    return ["container", "write", *(word for pair in (*named, *lock, *repeated) for word in pair)]
+
+
+def _build_command(model: image_project.ImageProject, target: Path) -> str:
+    where = "" if target == model.context else f" -f {short(target / 'Dockerfile')}"
+    return f"docker build -t {model.name}{where} {short(model.context)}"
+
+
+def _run_command(model: image_project.ImageProject, kind: str) -> str:
+    # Not to the whole network: who has the token can run anything.
+    ports = f" -p 127.0.0.1:{jupyter.PORT}:{jupyter.PORT}" if kind == "jupyter" else ""
+    return f"docker run --rm{ports} {model.name}"
+
+
+def _what(image: dockerfile.Image) -> str:
+    model = image.project
+    number = len(re.findall(r"(?m)^[\w.-]+", model.packages.hashed)) + len(model.packages.unhashed)
+    command = " ".join(image.command)
+    return f"{image.kind}, {number} packages, Python {model.python}" + (
+        f", runs `{command}`" if image.kind == "app" else ""
+    )
+
+
+def _notes(model: image_project.ImageProject, survey: context.Survey) -> list[str]:
+    notes = []
+    rest = [each for each in model.packages.unhashed if each.kind != "directory"]
+    if rest:
+        names = ", ".join(f"{each.name} ({each.kind})" for each in rest)
+        notes.append(f"without a hash in the lock file, and installed after the others: {names}")
+    if model.packages.needs_password:
+        notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
+    if len(model.scripts) > 1:
+        notes.append(f"it has more console scripts: {', '.join(model.scripts)}")
+    if survey.secrets:
+        notes.append(f"left out, since it looks like secrets: {', '.join(survey.secrets[:5])}")
+    if survey.outside:
+        notes.append(f"links that lead out of the project, and nowhere in the image: {', '.join(survey.outside[:5])}")
+    return notes

@@ -1,0 +1,131 @@
+"""The image as one file: an OCI layout with Docker's manifest.json beside it, which every engine loads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from colab_env import _files, _ledger, _report
+from colab_env.errors import BaseImageError, NotOursError
+from colab_env.image import reference
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.image.image import BuiltImage
+
+_FIRST = "index.json"
+_OURS = "colab-env"
+
+
+def require_free(path: Path) -> None:
+    """Raise NotOursError where something is that is no image which colab-env wrote."""
+    if not os.path.lexists(path):
+        return
+    foreign = (OSError, ValueError, LookupError, TypeError, AttributeError, tarfile.TarError, EOFError)
+    with contextlib.suppress(*foreign), tarfile.open(path, "r:") as archive:
+        member = archive.next()
+        file = archive.extractfile(member) if member and member.name == _FIRST else None
+        if file and _OURS in json.loads(file.read())["annotations"]:
+            return
+    msg = f"{short(path)} exists, and is no image that colab-env wrote"
+    raise NotOursError(msg, hint="move it away, or give another file with -o; nothing was changed")
+
+
+def write(image: BuiltImage, path: Path) -> None:
+    """Write an image to a file, which has its name when all of it is on the disk; until then it has none."""
+    with _files.translate_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _nameless(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            _add(archive, _FIRST, _index(image))
+            _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            _add(archive, "manifest.json", _for_docker(image))
+            done = 0
+            total = sum(blob.size for blob in image.blobs)
+            for blob in image.blobs:
+                with image.open(blob) as file:
+                    member = _member(_blob_path(blob.digest), blob.size)
+                    _add_file(archive, member, file, image.name)
+                done += blob.size
+                _report.progress(done, total, 0.0)
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    archive.addfile(_member(name, len(content)), io.BytesIO(content))
+
+
+def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes], name: str) -> None:
+    try:
+        archive.addfile(member, file)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        msg = f"{name}: a layer is shorter than it was"
+        raise BaseImageError(msg, hint="run it again") from error
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member
+
+
+def _blob_path(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _index(image: BuiltImage) -> bytes:
+    annotations = {"org.opencontainers.image.ref.name": image.tag, "io.containerd.image.name": image.tag}
+    entry = {**image.manifest.as_dict(), "annotations": annotations}
+    values = {"schemaVersion": 2, "mediaType": reference.OCI_INDEX, "manifests": [entry], "annotations": {_OURS: "1"}}
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def _for_docker(image: BuiltImage) -> bytes:
+    layers = [_blob_path(layer.digest) for layer in image.layers]
+    values = [{"Config": _blob_path(image.config.digest), "RepoTags": [image.tag], "Layers": layers}]
+    return json.dumps(values, sort_keys=True).encode()
+
+
+@contextlib.contextmanager
+def _nameless(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that has no name in its directory, and the name at the end: a run that is killed leaves nothing."""
+    new = path.with_name(f".{path.name}.colab-env-new")
+    new.unlink(missing_ok=True)
+    descriptor = _opened(path.parent)
+    file = open(new if descriptor is None else descriptor, "w+b")  # noqa: PTH123, SIM115
+    try:
+        yield file
+        file.flush()
+        os.fchmod(file.fileno(), 0o666 & ~_files.umask())
+        os.fsync(file.fileno())
+        if descriptor is not None:
+            _named(descriptor, new)
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    finally:
+        file.close()
+    _ledger.sync_directory(path.parent)
+
+
+def _named(descriptor: int, path: Path) -> None:
+    # open(2), O_TMPFILE. Only with a directory's descriptor does Python follow the link.
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", path.name, src_dir_fd=parent, dst_dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _opened(directory: Path) -> int | None:
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # a file system without such files
+        return None

@@ -1,0 +1,165 @@
+"""What a build sees of a project's directory: the .dockerignore, and what should not be copied into an image."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from colab_env import _files
+from colab_env.errors import UsageError
+from colab_env.results import short
+
+_SECRETS = (
+    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc"),
+    *(
+        ".git-credentials",
+        ".aws",
+        ".ssh",
+        ".docker",
+        "credentials.json",
+        "service-account*.json",
+        "*.kdbx",
+        "auth.toml",
+    ),
+)
+_HARMLESS = (".env.example", ".env.sample", ".env.template", ".env.dist", "*.pub")
+_BULK = (
+    *(".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", "*.py[cod]", "*.egg-info", ".tox", ".nox"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", ".coverage", "htmlcov"),
+    *(".idea", ".vscode", ".DS_Store", "*.colab-env-*"),
+)
+# At the top only: somewhere below, it may be a package of that name.
+_TOP = ("build", "dist", "venv", "env")
+_FILES = ("Dockerfile*", "*.dockerignore", "compose.yaml", ".devcontainer", ".binder", "*.def")
+_MOST = 200_000  # entries that are looked at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What of a build context should not, or cannot, be in an image; paths are relative to it."""
+
+    secrets: tuple[str, ...] = ()
+    sockets: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+def survey(context: Path, ignored: Sequence[str] | None = None) -> Survey:
+    """Look at the files of a build context, without those that are never sent or that `ignored` lines leave out."""
+    found: dict[str, list[str]] = {"secrets": [], "sockets": [], "outside": []}
+    for name, path in _walk(context):
+        if ignored is not None and is_ignored(name, ignored):
+            continue
+        if is_secret(path.name):
+            found["secrets"].append(name)
+        mode = path.lstat().st_mode
+        if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
+            found["sockets"].append(name)
+        elif stat.S_ISLNK(mode) and not path.resolve().is_relative_to(context.resolve()):
+            found["outside"].append(name)
+    return Survey(**{key: tuple(sorted(names)) for key, names in found.items()})
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a file's name is one that secrets usually have."""
+    return _fits(name, _SECRETS) and not _fits(name, _HARMLESS)
+
+
+def text(found: Survey) -> str:
+    """Return the .dockerignore of a project."""
+    lines = [
+        "# Never in an image: secrets.",
+        *(f"**/{each}" for each in _SECRETS),
+        *(f"!**/{each}" for each in _HARMLESS),
+        "# Made anew in the image, or of no use there: without them, the cache of a build lasts longer.",
+        *(f"**/{each}" for each in _BULK),
+        *(f"/{each}" for each in _TOP),
+        "# What builds the image is no part of it.",
+        *_FILES,
+        *(["# No file that can be copied."] if found.sockets else []),
+        *found.sockets,
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def read_ignored(path: Path) -> list[str] | None:
+    """Return the patterns of a .dockerignore, or None where there is none."""
+    content = _files.content(path)
+    if content is None:
+        return None
+    lines = (line.strip() for line in content.decode("utf-8", "replace").removeprefix("\ufeff").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def is_ignored(name: str, patterns: Sequence[str]) -> bool:
+    """Say whether a path is left out by the lines of a .dockerignore: the last one that fits it, or a parent, counts."""
+    ignored = False
+    parts = name.split("/")
+    for pattern in patterns:
+        positive = pattern.startswith("!")
+        regex = _pattern(pattern.lstrip("!").strip().lstrip("/").rstrip("/"))
+        if any(regex.fullmatch("/".join(parts[:number])) for number in range(1, len(parts) + 1)):
+            ignored = not positive
+    return ignored
+
+
+def require_visible(ignore_file: Path, needed: Sequence[str]) -> None:
+    """Raise UsageError where a .dockerignore hides a file that the build reads."""
+    patterns = read_ignored(ignore_file)
+    if patterns and (hidden := [each for each in needed if is_ignored(each, patterns)]):
+        msg = f"{short(ignore_file)} hides {hidden[0]}, which the build reads"
+        raise UsageError(msg, hint=f"add the line !{hidden[0]} at its end; nothing was written")
+
+
+def require_no_secrets(ignore_file: Path, found: Survey) -> None:
+    """Raise UsageError where a .dockerignore of the user's lets secrets into the image."""
+    if found.secrets:
+        listed = ", ".join(found.secrets[:5]) + (" ..." if len(found.secrets) > 5 else "")
+        msg = f"{short(ignore_file)} lets what looks like secrets into the image: {listed}"
+        lines = ", ".join(found.secrets[:5])
+        raise UsageError(
+            msg, hint=f"add to it a line for each ({lines}); or !NAME for what is no secret; nothing was written"
+        )
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return what a line of a .dockerignore means: Go's filepath.Match, and ** for any number of directories."""
+    out, index = "", 0
+    while index < len(text):
+        if text.startswith("**/", index):
+            out, index = out + "(?:.*/)?", index + 3
+        elif text.startswith("**", index):
+            out, index = out + ".*", index + 2
+        elif text[index] == "*":
+            out, index = out + "[^/]*", index + 1
+        elif text[index] == "?":
+            out, index = out + "[^/]", index + 1
+        elif text[index] == "[" and "]" in text[index + 2 :]:
+            end = text.index("]", index + 2)
+            out, index = out + text[index : end + 1].replace("[!", "[^"), end + 1
+        else:
+            out, index = out + re.escape(text[index]), index + 1
+    try:
+        return re.compile(out)
+    except re.error:
+        return re.compile(re.escape(text))
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, each) for each in patterns)
+
+
+def _walk(context: Path) -> Iterator[tuple[str, Path]]:
+    seen = 0
+    for directory, names, files in os.walk(context):
+        names[:] = sorted(each for each in names if not _fits(each, _BULK))
+        for name in (*names, *sorted(files)):
+            path = Path(directory) / name
+            seen += 1
+            if seen > _MOST:
+                return
+            yield path.relative_to(context).as_posix(), path

@@ -1,0 +1,284 @@
+"""Rules about how Dockerfiles install packages, and what they copy from stage to stage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from colab_env.image import reading, surroundings
+from colab_env.image.context import is_ignored
+from colab_env.image.reading import Dockerfile, Instruction, Stage
+from colab_env.image.surroundings import Command, Place, Project
+
+# By (Poetry's command, option): what to write instead, as Poetry 1.8 has it too; None where it is not the same.
+_GONE = {
+    ("install", "--no-dev"): "--only main",
+    ("update", "--no-dev"): "--only main",
+    ("install", "--remove-untracked"): "--sync",
+    ("install", "--dev-only"): None,
+    ("install", "--default"): None,
+    ("lock", "--no-update"): "",
+    ("lock", "--check"): None,
+}
+_GONE_SETTINGS = ("virtualenvs.prefer-active-python", "installer.modern-installation", "experimental.new-installer")
+_BUILDERS = {"build-essential", "gcc", "g++"}
+# What is copied for the packages alone; anything else may hold the project's sources.
+_NO_SOURCES = re.compile(
+    r"(?i).*\.(?:toml|txt|md|rst|cfg|ini|in|sh|crt|pem|conf)\*?|.*lock\*?|LICEN[CS]E.*|README.*|\.python-version"
+)
+
+
+def _replaced(word: str, by: str) -> Callable[[str], str]:
+    return lambda text: re.sub(rf"[ \t]*(?<!\S){re.escape(word)}(?!\S)", f" {by}" if by else "", text)
+
+
+def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
+    for stage in file.stages:
+        for command in surroundings.commands_of(file, stage):
+            tool = "pip" if re.fullmatch(r"pip[\d.]*", command.program) else command.program
+            option = {"pip": ("--no-cache-dir", "PIP_NO_CACHE_DIR"), "uv": ("--no-cache", "UV_NO_CACHE")}.get(tool)
+            mounts = [
+                each
+                for each in command.instruction.flags.get("mount", [])
+                if "type=cache" in each and f".cache/{tool}" in each
+            ]
+            if option is None or not mounts or not {"install", "sync"} & set(command.words):
+                continue
+            variables = reading.variables_of(file, stage, until=command.instruction)
+            if option[0] in command.words or option[1] in variables:
+                why = option[0] if option[0] in command.words else option[1]
+                yield surroundings.line_of(file, command.instruction, option[0]), {"why": why}, None
+
+
+def _poetry_commands(file: Dockerfile) -> Iterator[tuple[Command, list[str], str | None]]:
+    for stage in file.stages:
+        version = surroundings.poetry_version(file, stage)
+        for command in surroundings.commands_of(file, stage):
+            if command.program == "poetry" and command.arguments:
+                yield command, command.arguments, version
+
+
+def export_without_plugin(file: Dockerfile, project: Project) -> Iterator[Place]:
+    if "poetry-plugin-export" in file.text or project.has_export_plugin:
+        return
+    for command, arguments, version in _poetry_commands(file):
+        if arguments[0] == "export" and version is not None and not surroundings.is_older(version, (2, 0)):
+            yield surroundings.line_of(file, command.instruction, "export"), {"version": version}, None
+
+
+def option_gone(file: Dockerfile, _: Project) -> Iterator[Place]:
+    for command, arguments, version in _poetry_commands(file):
+        if version is None or surroundings.is_older(version, (2, 0)):
+            continue
+        for (verb, option), better in _GONE.items():
+            if arguments[0] == verb and option in command.words:
+                fix = None if better is None else _replaced(option, better)
+                yield (
+                    surroundings.line_of(file, command.instruction, option),
+                    {"what": f"{verb} {option}", "version": version},
+                    fix,
+                )
+        for setting in _GONE_SETTINGS:
+            if arguments[0] == "config" and setting in command.words:
+                yield (
+                    surroundings.line_of(file, command.instruction, setting),
+                    {"what": f"config {setting}", "version": version},
+                    None,
+                )
+
+
+def option_to_come(file: Dockerfile, _: Project) -> Iterator[Place]:
+    for command, arguments, version in _poetry_commands(file):
+        if version is None:
+            continue
+        if arguments[0] == "sync" and surroundings.is_older(version, (2, 0)):
+            fix = lambda text: re.sub(r"\bpoetry sync\b", "poetry install --sync", text)  # noqa: E731
+            yield (
+                surroundings.line_of(file, command.instruction, "sync"),
+                {"what": "sync", "version": version, "since": "2.0"},
+                fix,
+            )
+        for option in ("--only", "--with", "--without"):
+            is_there = any(word == option or word.startswith(f"{option}=") for word in command.words)
+            if arguments[0] == "install" and is_there and surroundings.is_older(version, (1, 2)):
+                names = {"what": f"install {option}", "version": version, "since": "1.2"}
+                yield surroundings.line_of(file, command.instruction, option), names, None
+
+
+def _copies_from(file: Dockerfile) -> Iterator[tuple[Stage, Stage, Instruction, list[str], str]]:
+    """Yield the copies from one stage to another, with sources and target as absolute paths."""
+    for stage in file.stages:
+        for instruction in stage.instructions:
+            origin = instruction.flags.get("from", [""])[0] if instruction.name == "COPY" else ""
+            source = file.stage_named(reading.expanded(origin, reading.variables_of(file, stage))) if origin else None
+            words = [
+                reading.expanded(word, reading.variables_of(file, stage, until=instruction))
+                for word in instruction.words
+            ]
+            if source is None or source is stage or len(words) < 2:
+                continue
+            here = reading.workdir(file, stage, until=instruction)
+            target = surroundings.absolute(words[-1], here)
+            sources = [surroundings.absolute(word, "/") for word in words[:-1]]
+            yield stage, source, instruction, sources, target
+
+
+def environment_moved(file: Dockerfile, _: Project) -> Iterator[Place]:
+    for _stage, source, instruction, sources, target in _copies_from(file):
+        made = surroundings.environments(file, source)
+        for path in sources:
+            into = instruction.words[-1].endswith("/") and len(sources) > 1
+            if path in made and target != path and not into:
+                yield instruction.start, {"source": path, "target": target}, None
+
+
+def editable_left_behind(file: Dockerfile, project: Project) -> Iterator[Place]:
+    if project.is_package is False:
+        return
+    copies = list(_copies_from(file))
+    for stage, source, instruction, sources, _target in copies:
+        if stage is not file.stages[-1] or not set(sources) & surroundings.environments(file, source):
+            continue
+        commands = surroundings.chain_commands(file, source)
+        editable = [each for each in commands if _installs_editable(file, each) and _has_sources(file, each)]
+        if not editable or project.is_package is None:
+            continue
+        place = reading.workdir(file, editable[-1].stage, until=editable[-1].instruction)
+        brought = [
+            path
+            for to, _from, _what, paths, path in copies
+            if to is stage and not set(paths) <= surroundings.environments(file, source)
+        ]
+        brought += _context_targets(file, stage)
+        if not any(_covers(path, place) or _covers(place, path) for path in brought):
+            yield instruction.start, {"command": " ".join(editable[-1].words[:3]), "place": place}, None
+
+
+def _installs_editable(file: Dockerfile, command: Command) -> bool:
+    words, arguments = command.words, command.arguments
+    if command.program == "uv" and arguments[:1] == ["sync"]:
+        variables = reading.variables_of(file, command.stage, until=command.instruction)
+        options = {"--no-editable", "--no-install-project", "--no-install-workspace", "--only-group", "--only-dev"}
+        return not options & set(words) and "UV_NO_EDITABLE" not in variables
+    if command.program == "poetry" and arguments[:1] in (["install"], ["sync"]):
+        return "--no-root" not in words and not any(word == "--only" or word.startswith("--only=") for word in words)
+    return bool(re.fullmatch(r"pip[\d.]*", command.program)) and ("-e" in words or "--editable" in words)
+
+
+def _has_sources(file: Dockerfile, command: Command) -> bool:
+    """Say whether the project's sources are there when a command runs: without them Poetry passes over the project."""
+    for stage in file.chain(command.stage):
+        for instruction in stage.instructions:
+            if instruction is command.instruction:
+                mounts = (each for each in instruction.flags.get("mount", []) if "type=bind" in each)
+                return any(not re.search("from=|lock|toml", each) for each in mounts)
+            is_copy = instruction.name in ("COPY", "ADD") and "from" not in instruction.flags
+            names = [word.rpartition("/")[2] or word for word in instruction.words[:-1]] if is_copy else []
+            if any(not _NO_SOURCES.fullmatch(name) for name in names):
+                return True
+    return False
+
+
+def _context_targets(file: Dockerfile, stage: Stage) -> Iterator[str]:
+    for each in file.chain(stage):
+        for instruction in each.instructions:
+            if instruction.name in ("COPY", "ADD") and "from" not in instruction.flags and instruction.words:
+                yield surroundings.absolute(instruction.words[-1], reading.workdir(file, each, until=instruction))
+
+
+def _covers(outer: str, inner: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+
+
+def other_python(file: Dockerfile, project: Project) -> Iterator[Place]:
+    if project.requires_python is None:
+        return
+    from colab_env.interpreter import fits_short_version, parse_specifier
+
+    specifier = parse_specifier(project.requires_python)
+    for stage in file.stages:
+        found = re.search(r"(?:^|/)python:(3\.\d+)", stage.base)
+        installs = any(map(surroundings.installs_dependencies, surroundings.chain_commands(file, stage)))
+        if found and installs and not fits_short_version(specifier, found[1]):
+            yield stage.start, {"version": found[1], "specifier": project.requires_python}, None
+
+
+def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
+    for stage in file.stages:
+        root = file.chain(stage)[0].base
+        if not re.match(r"(?:docker\.io/(?:library/)?)?(debian|ubuntu)(?::|$)", root):
+            continue
+        commands = surroundings.chain_commands(file, stage)
+        if not any(
+            command.program == "poetry" and command.arguments[:1] in (["install"], ["sync"]) for command in commands
+        ):
+            continue
+        if not any(
+            command.program.startswith("apt") and any(word.startswith("python3") for word in command.words)
+            for command in commands
+        ):
+            continue
+        for each in file.chain(stage):
+            for instruction in each.instructions:
+                pattern = r"POETRY_VIRTUALENVS_CREATE[= ][\"']?(?:false|0)|virtualenvs\.create +false"
+                if re.search(pattern, instruction.value, re.IGNORECASE):
+                    yield instruction.start, {"base": root}, None
+
+
+def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
+    if not file.stages or project.is_for_development or re.search("dev|test", file.stages[-1].name or ""):
+        return
+    commands = surroundings.chain_commands(file, file.stages[-1])
+    removed = {
+        word
+        for command in commands
+        if {"purge", "remove", "autoremove", "del"} & set(command.words)
+        for word in command.words
+    }
+    for command in commands:
+        if command.program not in ("apt-get", "apt", "apk", "aptitude") or not {"install", "add"} & set(command.words):
+            continue
+        if (
+            "--virtual" in command.words
+            or "-t" in command.words
+            or any(word.startswith("--virtual=") for word in command.words)
+        ):
+            continue
+        names = [word for word in command.arguments if word.endswith("-dev") or word in _BUILDERS]
+        if left := [name for name in names if name not in removed]:
+            yield surroundings.line_of(file, command.instruction, left[0]), {"names": ", ".join(left)}, None
+
+
+def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:
+    for stage in file.stages:
+        commands = surroundings.commands_of(file, stage)
+        installs = [command.instruction for command in commands if surroundings.installs_dependencies(command)]
+        above = [each for each in file.chain(stage) if each is not stage]
+        if not installs or any(
+            surroundings.installs_dependencies(each) for up in above for each in surroundings.commands_of(file, up)
+        ):
+            continue
+        for instruction in stage.instructions:
+            if instruction is installs[0]:
+                break
+            words = instruction.words if instruction.name in ("COPY", "ADD") and "from" not in instruction.flags else []
+            if len(words) == 2 and words[0] in (".", "./"):
+                yield instruction.start, {"install": str(installs[0].start)}, None
+
+
+def environment_in_context(file: Dockerfile, project: Project) -> Iterator[Place]:
+    sent = [each for each in project.environments if not is_ignored(each, project.ignored)]
+    for stage in file.stages if sent else ():
+        for instruction in stage.instructions:
+            if (
+                instruction.name in ("COPY", "ADD")
+                and "from" not in instruction.flags
+                and instruction.words[:1]
+                in (
+                    [
+                        ".",
+                    ],
+                    ["./"],
+                )
+            ):
+                yield instruction.start, {"name": sent[0]}, None

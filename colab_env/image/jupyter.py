@@ -1,0 +1,169 @@
+"""The kind "jupyter": JupyterLab in an environment of its own, the project's environment as its kernel."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, pins
+from colab_env.image.instructions import comment, copy, exec_form, run, stage
+from colab_env.image.tools import UV_CACHE, VENV, Recipe
+from colab_env.locks import installing, requirements_text
+
+if TYPE_CHECKING:
+    from colab_env.image.project import ImageProject
+
+SERVER_REQUIREMENTS = "container-jupyter.txt"
+KERNEL_REQUIREMENTS = "container-kernel.txt"
+PORT = 8888
+_SERVER, _KERNEL = "/opt/jupyter", "/opt/kernel"
+_ORIGIN = "https://colab.research.google.com"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LARGEST, _MOST = 50_000_000, 200  # bytes of a notebook, notebooks that are read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """JupyterLab and the kernel: what is installed besides the lock file's packages, in pip's format with hashes.
+
+    `name` is the kernel's, as the notebooks have it. `kernel_requirements` is empty where the lock file has ipykernel.
+    """
+
+    name: str
+    display_name: str
+    requirements: str
+    kernel_requirements: str
+
+    def exports(self) -> dict[str, str]:
+        """Return name and text of the files that its stages read."""
+        files = {SERVER_REQUIREMENTS: self.requirements, KERNEL_REQUIREMENTS: self.kernel_requirements}
+        return {name: text for name, text in files.items() if text}
+
+
+def resolve(project: ImageProject, *, python: Path, earlier: Path) -> Server:
+    """Resolve JupyterLab, and ipykernel for the versions that are locked; versions written in `earlier`, a directory, stay."""
+    request = project.request
+    installer = installing.installer(request.machine, pyproject=request.pyproject)
+    options = ("--universal", "--python-version", project.python)
+    locked = {
+        requirements_text.normalized(each.name) for _, each in requirements_text.requirements(project.packages.hashed)
+    }
+
+    def compiled(name: str, wanted: str, constraints: str = "") -> str:
+        known = (_files.content(earlier / name) or b"").decode("utf-8", "replace")
+        return installer.compile(
+            request.project / name, python=python, text=wanted, options=options, constraints=constraints, known=known
+        )
+
+    kernel = ""
+    if "ipykernel" not in locked:
+        resolved = compiled(KERNEL_REQUIREMENTS, "ipykernel>=6\n", _pins(project.packages.hashed))
+        kernel = requirements_text.without(resolved, locked)
+    return Server(
+        name=kernel_name(project.request.project),
+        display_name=f"Python {project.python} ({project.name})",
+        requirements=compiled(SERVER_REQUIREMENTS, f"jupyterlab=={pins.JUPYTERLAB}\n"),
+        kernel_requirements=kernel,
+    )
+
+
+def _pins(hashed: str) -> str:
+    return "".join(
+        f"{each}\n" for _, each in requirements_text.requirements(hashed) if not each.url and not each.extras
+    )
+
+
+def kernel_name(project: Path) -> str:
+    """Return the kernel that most notebooks of a project ask for, or "python3"."""
+    counted = collections.Counter(_names(project))
+    return min(counted, key=lambda name: (-counted[name], name)) if counted else "python3"
+
+
+def _names(project: Path) -> Iterator[str]:
+    left = _MOST
+    for directory, names, files in os.walk(project):
+        names[:] = sorted(each for each in names if not each.startswith(".") and each != "node_modules")
+        for file in sorted(each for each in files if each.endswith(".ipynb")):
+            left -= 1
+            path = Path(directory) / file
+            if left < 0 or not path.is_file() or path.stat().st_size > _LARGEST:
+                continue
+            found = _files.read_json(path)
+            for key in ("metadata", "kernelspec", "name"):
+                found = found.get(key) if isinstance(found, dict) else None
+            if isinstance(found, str) and _NAME.fullmatch(found):
+                yield found
+
+
+def stages(recipe: Recipe) -> list[list[str]]:
+    """Return the stage with the server, which a change of the lock file leaves as it is."""
+    settings = {
+        "ServerApp": {
+            "allow_origin": _ORIGIN,
+            "allow_credentials": True,
+            "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}},
+        },
+        "KernelSpecManager": {"ensure_native_kernel": False},
+    }
+    place = f"{_SERVER}/etc/jupyter"
+    return [
+        [
+            comment("JupyterLab is apart from the project: neither decides about the other's versions."),
+            stage("tools", "server"),
+            "WORKDIR /build",
+            recipe.copied(SERVER_REQUIREMENTS),
+            run(
+                [
+                    f"uv venv {_SERVER}",
+                    f"uv pip install --python {_SERVER} --require-hashes --no-deps -r {SERVER_REQUIREMENTS}",
+                    f"rm -r {_SERVER}/share/jupyter/kernels",
+                ],
+                UV_CACHE,
+            ),
+            comment(
+                "Colab's page may use this server as a local runtime: its origin, with the token, from a public address."
+            ),
+            run([f"mkdir -p {place}", f"printf '%s\\n' '{json.dumps(settings)}' > {place}/jupyter_server_config.json"]),
+        ]
+    ]
+
+
+def install(server: Server, recipe: Recipe) -> list[str]:
+    """Return the instructions that register the project's environment as a kernel."""
+    spec = f"--prefix {_SERVER} --name {server.name} --display-name '{server.display_name}'"
+    if not server.kernel_requirements:
+        return [run([f"mkdir -p {_KERNEL}", f"{VENV}/bin/python -m ipykernel install {spec}"])]
+    target = f"uv pip install --python {VENV} --target {_KERNEL} --require-hashes --no-deps -r {KERNEL_REQUIREMENTS}"
+    return [
+        comment("What a kernel needs and the lock file does not have is beside the environment, not in it."),
+        recipe.copied(KERNEL_REQUIREMENTS),
+        run([target], UV_CACHE),
+        run([f"PYTHONPATH={_KERNEL} {VENV}/bin/python -m ipykernel install {spec} --env PYTHONPATH {_KERNEL}"]),
+    ]
+
+
+def copies() -> list[str]:
+    """Return the instructions that bring them into the last stage."""
+    return [
+        copy(_SERVER, _SERVER, "--from=server"),
+        copy(_KERNEL, _KERNEL, "--from=packages"),
+        copy(f"{_SERVER}/share/jupyter/kernels", f"{_SERVER}/share/jupyter/kernels", "--from=packages"),
+    ]
+
+
+def start() -> list[str]:
+    """Return how it starts, and how its health is asked for."""
+    question = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{PORT}/api', timeout=3)"
+    options = ["--ip=0.0.0.0", f"--port={PORT}", "--no-browser", "--ServerApp.port_retries=0"]
+    return [
+        f"EXPOSE {PORT}",
+        f"HEALTHCHECK --interval=30s --timeout=5s --start-period=20s {exec_form('CMD', [f'{_SERVER}/bin/python', '-c', question])}",
+        comment("The token is made at the start and printed, or taken from JUPYTER_TOKEN; it is never empty."),
+        exec_form("CMD", [f"{_SERVER}/bin/jupyter", "lab", *options]),
+    ]

@@ -1,0 +1,334 @@
+"""Read a Dockerfile as BuildKit does: instructions with their lines, heredocs, stages, and what variables are where.
+
+Of the parsers on PyPI, the one in Python (dockerfile-parse) takes the lines of a heredoc for instructions, and BuildKit's own
+(dockerfile), which the tests compare this one with, is a program of 8 MB that drops the texts of heredocs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+_DIRECTIVE = re.compile(r"#[ \t]*([a-zA-Z][a-zA-Z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*$")
+_COMMENT = re.compile(r"[ \t]*#")
+_HEREDOC = re.compile(r"(\d*)<<(-?)([^<\s]+)$")
+_WITH_HEREDOC = {"ADD", "COPY", "RUN"}
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([-+])([^}]*))?\})")
+_SEPARATOR = re.compile(r"&&|\|\||[;|\n(){}]|(?<![<>])&(?!>)")
+_REDIRECTION = re.compile(r"(?:\d*|&)(?:>>?|<<?)&?(.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heredoc:
+    """A text in a Dockerfile; `start` is its first line."""
+
+    name: str
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """One instruction: its `name` in capitals, what follows as one line, and its first and last line, from 1.
+
+    `is_onbuild` says that it stands after ONBUILD: it acts in an image built on this one.
+    """
+
+    name: str
+    value: str
+    start: int
+    end: int
+    heredocs: tuple[Heredoc, ...] = ()
+    is_onbuild: bool = False
+
+    @property
+    def flags(self) -> dict[str, list[str]]:
+        """Return the options at its begin, such as "from" and "mount", with their values."""
+        found: dict[str, list[str]] = {}
+        for word in self.value.split():
+            if not word.startswith("--"):
+                break
+            name, _, value = word[2:].partition("=")
+            found.setdefault(name, []).append(value.strip("\"'"))
+        return found
+
+    @property
+    def body(self) -> str:
+        """Return what follows the options."""
+        return re.sub(r"^(?:--\S+\s+)+", "", self.value).strip()
+
+    @property
+    def words(self) -> list[str]:
+        """Return the words of COPY, ADD, CMD, ENTRYPOINT or FROM, in either form."""
+        if self.body.startswith("["):
+            try:
+                listed = json.loads(self.body)
+            except ValueError:
+                listed = None
+            if isinstance(listed, list):
+                return [str(each) for each in listed]
+        return split_words(self.body)
+
+    @property
+    def script(self) -> str:
+        """Return what RUN gives to the shell; a heredoc without a command is the script itself."""
+        if self.heredocs and self.body.startswith("<<"):
+            return "\n".join(each.text for each in self.heredocs)
+        if self.body.startswith("["):
+            return shlex.join(self.words)
+        return "\n".join([self.body, *(each.text for each in self.heredocs)])
+
+    def assignments(self) -> list[tuple[str, str]]:
+        """Return the names and values of ENV or ARG, in the old form without "=" too."""
+        words = split_words(self.value)
+        if self.name == "ENV" and words and "=" not in words[0]:
+            name, _, value = self.value.partition(" ")
+            return [(name, value.strip())]
+        return [
+            (name, value) for name, _, value in (word.partition("=") for word in words) if re.fullmatch(r"\w+", name)
+        ]
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """One stage: what it is built on, as written and with its ARGs, and its instructions.
+
+    `parent` is the number of the stage it is built on, or None; `name` is in small letters.
+    """
+
+    number: int
+    name: str | None
+    base: str
+    parent: int | None
+    start: int
+    instructions: list[Instruction] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dockerfile:
+    """A Dockerfile: its text, all instructions in order, and its stages."""
+
+    text: str
+    instructions: tuple[Instruction, ...]
+    stages: tuple[Stage, ...]
+
+    def chain(self, stage: Stage) -> list[Stage]:
+        """Return the stages that a stage is built on, and itself, the first one first."""
+        found = [stage]
+        while (parent := found[0].parent) is not None:
+            found.insert(0, self.stages[parent])
+        return found
+
+    def descendants(self, stage: Stage) -> list[Stage]:
+        """Return a stage, and those built on it."""
+        return [each for each in self.stages if stage in self.chain(each)]
+
+    def stage_named(self, name: str) -> Stage | None:
+        """Return the stage of this name or number, or None: an image."""
+        named = next((each for each in reversed(self.stages) if each.name == name.lower()), None)
+        if named is None and name.isdigit() and int(name) < len(self.stages):
+            return self.stages[int(name)]
+        return named
+
+
+def read(text: str) -> Dockerfile:
+    """Read a Dockerfile. What is no instruction is passed over: a builder says what is wrong with it."""
+    instructions = tuple(_instructions(text))
+    return Dockerfile(text=text, instructions=instructions, stages=tuple(_stages(instructions)))
+
+
+def split_words(text: str) -> list[str]:
+    """Split as a shell does; where its quotes do not end, at spaces."""
+    try:
+        return shlex.split(text, posix=True)
+    except ValueError:
+        return text.split()
+
+
+def commands(script: str) -> Iterator[list[str]]:
+    """Yield the words of each simple command of a shell script, without redirections and variables before it."""
+    for part in _split_commands(script):
+        words = _without_redirections(split_words(part))
+        while words and re.match(r"\w+=", words[0]):
+            words.pop(0)
+        while words and words[0] in ("if", "then", "else", "do", "exec", "time", "sudo", "set", "!"):
+            words.pop(0)
+        if words:
+            yield words
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Return a text with its variables, those that are not known as they are written."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if found[3] == "+":
+            return found[4] if variables.get(name) else ""
+        return variables.get(name) or (found[4] if found[3] == "-" else variables.get(name, found[0]))
+
+    return _VARIABLE.sub(value, text)
+
+
+def variables_of(file: Dockerfile, stage: Stage, *, until: Instruction | None = None) -> dict[str, str]:
+    """Return the ENV and ARG values that hold in a stage, at its end or before an instruction."""
+    globals_ = _global_arguments(file.instructions)
+    values: dict[str, str] = {}
+    for each in file.chain(stage):
+        arguments: dict[str, str] = {}
+        for instruction in each.instructions:
+            if instruction is until:
+                return {**values, **arguments}
+            if instruction.name == "ENV":
+                values.update(
+                    (name, expanded(value, {**values, **arguments})) for name, value in instruction.assignments()
+                )
+            elif instruction.name == "ARG":
+                for name, value in instruction.assignments():
+                    arguments[name] = expanded(value, {**values, **arguments}) if value else globals_.get(name, "")
+        if each is stage:
+            values.update(arguments)
+    return values
+
+
+def workdir(file: Dockerfile, stage: Stage, *, until: Instruction | None = None) -> str:
+    """Return the working directory of a stage, at its end or before an instruction."""
+    variables, current = variables_of(file, stage), PurePosixPath("/")
+    for each in file.chain(stage):
+        for instruction in each.instructions:
+            if instruction is until:
+                return str(current)
+            if instruction.name == "WORKDIR":
+                current = current / expanded(instruction.value.strip("\"'"), variables)
+    return str(current)
+
+
+def _without_redirections(words: list[str]) -> list[str]:
+    left: list[str] = []
+    is_target = False
+    for word in words:
+        found = _REDIRECTION.fullmatch(word)
+        if not found and not is_target:
+            left.append(word)
+        is_target = bool(found and not found[1])
+    return left
+
+
+def _split_commands(script: str) -> list[str]:
+    parts, quote, start, index = [], "", 0, 0
+    while index < len(script):
+        character = script[index]
+        if character == "\\":
+            index += 2
+            continue
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character == "#" and (index == 0 or script[index - 1].isspace()):
+            end = script.find("\n", index)
+            script = script[:index] + (script[end:] if end >= 0 else "")
+            continue
+        elif script.startswith("${", index):
+            end = script.find("}", index)
+            index = end if end > 0 else index
+        elif found := _SEPARATOR.match(script, index):
+            parts.append(script[start:index])
+            start = index = found.end()
+            continue
+        index += 1
+    return [*parts, script[start:]]
+
+
+def _instructions(text: str) -> Iterator[Instruction]:
+    lines = text.removeprefix("\ufeff").splitlines()
+    escape = _escape(lines)
+    ends = re.compile(rf"(?:(?<=[^{re.escape(escape)}])|^){re.escape(escape)}[ \t]*$")
+    index = 0
+    while index < len(lines):
+        start = index
+        line, index = lines[index].lstrip(" \t"), index + 1
+        if not line.strip() or _COMMENT.match(line):
+            continue
+        while (found := ends.search(line)) and index <= len(lines):
+            line = line[: found.start()]
+            while index < len(lines) and (_COMMENT.match(lines[index]) or not lines[index].strip()):
+                index += 1
+            if index >= len(lines):
+                break
+            line, index = line + lines[index], index + 1
+        if not line.strip():
+            continue
+        heredocs, index = _heredocs(line, lines, index)
+        if instruction := _instruction(line, start=start + 1, end=index, heredocs=tuple(heredocs)):
+            yield instruction
+
+
+def _escape(lines: list[str]) -> str:
+    """Return the character that continues a line, as the directives at the top say."""
+    for line in lines:
+        found = _DIRECTIVE.match(line.strip())
+        if found is None:
+            break
+        if found[1].lower() == "escape":
+            return found[2] if found[2] in ("\\", "`") else "\\"
+    return "\\"
+
+
+def _heredocs(line: str, lines: list[str], index: int) -> tuple[list[Heredoc], int]:
+    found: list[Heredoc] = []
+    first = line.split(None, 2)[:2]
+    name = (first[1] if len(first) > 1 and first[0].upper() == "ONBUILD" else first[0]).upper()
+    if name not in _WITH_HEREDOC or "<<" not in line:
+        return found, index
+    for word in re.findall(r"""(?:"[^"]*"|'[^']*'|\S)+""", line):
+        match = _HEREDOC.match(word)
+        if match is None:
+            continue
+        end, content, start = match[3].strip("\"'"), [], index + 1
+        while index < len(lines):
+            current, index = lines[index], index + 1
+            if (current.lstrip("\t") if match[2] else current) == end:
+                break
+            content.append(current)
+        found.append(Heredoc(name=end, text="\n".join(content), start=start))
+    return found, index
+
+
+def _instruction(line: str, **where: object) -> Instruction | None:
+    name, _, value = line.strip().partition(" ")
+    if "\t" in name:
+        name, _, value = line.strip().partition("\t")
+    is_onbuild = name.upper() == "ONBUILD"
+    if is_onbuild:
+        name, _, value = value.strip().partition(" ")
+    if not name.isalpha():
+        return None
+    return Instruction(name=name.upper(), value=value.strip(), is_onbuild=is_onbuild, **where)  # type: ignore[arg-type]
+
+
+def _global_arguments(instructions: tuple[Instruction, ...]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for each in instructions:
+        if each.name == "FROM":
+            break
+        if each.name == "ARG":
+            values.update((name, expanded(value, values)) for name, value in each.assignments())
+    return values
+
+
+def _stages(instructions: tuple[Instruction, ...]) -> Iterator[Stage]:
+    values, stages = _global_arguments(instructions), list[Stage]()
+    for each in instructions:
+        if each.name == "FROM" and not each.is_onbuild:
+            words = each.words or [""]
+            base = expanded(words[0], values)
+            name = words[2].lower() if len(words) > 2 and words[1].lower() == "as" else None
+            parent = next((stage.number for stage in reversed(stages) if stage.name == base.lower()), None)
+            stages.append(Stage(number=len(stages), name=name, base=base, parent=parent, start=each.start))
+        elif stages:
+            stages[-1].instructions.append(each)
+    yield from stages

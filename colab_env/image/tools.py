@@ -1,0 +1,317 @@
+"""What installs the packages during a build: uv, pip or Poetry. Each stays in a stage of its own and out of the image."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from colab_env import pins
+from colab_env.errors import UsageError
+from colab_env.image.instructions import Run, comment, copy, env, run
+
+if TYPE_CHECKING:
+    from colab_env.image.project import ImageProject
+
+VENV = "/opt/venv"
+HASHED = "container-requirements.txt"
+UNHASHED = "container-unhashed.txt"
+_PIP_CACHE = Run(
+    mounts=(
+        "type=cache,target=/root/.cache/pip",
+        "type=secret,id=pip.conf,target=/etc/pip.conf",
+        "type=secret,id=netrc,target=/root/.netrc",
+    )
+)
+UV_CACHE = Run(
+    mounts=(
+        "type=cache,target=/root/.cache/uv",
+        "type=secret,id=uv.toml,target=/etc/uv/uv.toml",
+        "type=secret,id=netrc,target=/root/.netrc",
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an image is built: `exported` says where the written requirements are, relative to the build context.
+
+    `compile_bytecode` makes `.pyc` files, which a user who is not root can never write later.
+    """
+
+    project: ImageProject
+    exported: str = ""
+    compile_bytecode: bool = True
+
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """Return the directories in the build context that become wheels: path dependencies, and the project."""
+        own = (str(self.project.directory),) if self.project.is_package else ()
+        return (*map(str, self.project.packages.directories), *own)
+
+    @property
+    def wheel_names(self) -> tuple[str, ...]:
+        """Return the names of the distributions in those wheels."""
+        locals_ = [each.name for each in self.project.packages.unhashed if each.kind == "directory"]
+        return (*locals_, *((self.project.name,) if self.project.is_package else ()))
+
+    def copied(self, name: str) -> str:
+        """Return the instruction that copies a written file into the working directory of a stage."""
+        return copy(f"{self.exported}{name}", "./")
+
+    def local_files(self) -> list[str]:
+        """Return the instructions that copy locked archives that are files of the project."""
+        files = [each.path for each in self.project.packages.unhashed if each.kind == "file" and each.path is not None]
+        return [copy(each.as_posix(), f"./{each.parent.as_posix()}/".replace("/./", "/")) for each in files]
+
+
+class BuildTool(Protocol):
+    """A tool that installs in the build."""
+
+    name: str
+
+    def check(self, project: ImageProject) -> None:
+        """Raise UsageError for a project that it cannot install."""
+
+    def exports(self, project: ImageProject) -> dict[str, str]:
+        """Return name and text of the files that it reads beside the project's own."""
+
+    def tools(self, recipe: Recipe) -> list[str]:
+        """Return the instructions that get it."""
+
+    def packages(self, recipe: Recipe) -> list[str]:
+        """Return the instructions that make the virtual environment with the locked packages."""
+
+    def wheels(self, recipe: Recipe) -> list[str]:
+        """Return the instructions that build the project's wheel, and those of path dependencies, into /wheels."""
+
+    def install_wheels(self, recipe: Recipe) -> list[str]:
+        """Return the instructions that install them in the last stage."""
+
+
+class Uv:
+    """uv installs, in seconds, and reads uv.lock and pylock.toml itself."""
+
+    name = "uv"
+
+    def check(self, project: ImageProject) -> None:
+        pass
+
+    def exports(self, project: ImageProject) -> dict[str, str]:
+        return {} if reads_lock(project) else exported(project)
+
+    def tools(self, recipe: Recipe) -> list[str]:
+        compiled = [
+            comment("A user who is not root can never write bytecode into the environment: it is made once, here."),
+            env("UV_COMPILE_BYTECODE", "1"),
+            comment("By content, not by time: the same packages are the same bytes in every build."),
+            env("PYC_INVALIDATION_MODE", "UNCHECKED_HASH"),
+        ]
+        return [
+            comment(
+                "Compilers and installers live in this stage and those on top of it: none of them is in the image."
+            ),
+            run([f"pip install --disable-pip-version-check --root-user-action=ignore uv=={pins.UV}"], _PIP_CACHE),
+            *(compiled if recipe.compile_bytecode else []),
+            comment("The cache is another file system, so nothing can be linked from it."),
+            env("UV_LINK_MODE", "copy"),
+            comment("The Python of the image counts, whatever .python-version says."),
+            env("UV_PYTHON", "python3"),
+            env("UV_PYTHON_DOWNLOADS", "never"),
+        ]
+
+    def packages(self, recipe: Recipe) -> list[str]:
+        project = recipe.project
+        if project.request.lock.format.name == "uv.lock":
+            return self._sync(recipe)
+        make = f"uv venv {VENV}"
+        reads = reads_lock(project)
+        source = project.lock_name if reads else HASHED
+        options = _pylock_options(project) if reads else "--require-hashes --no-deps"
+        best = " --index-strategy unsafe-best-match" if project.packages.indexes else ""
+        install = f"uv pip install --python {VENV} {options}{best} -r {shlex.quote(source.rpartition('/')[2])}"
+        return [
+            comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
+            copy(source, "./") if reads else recipe.copied(HASHED),
+            run([make, install], UV_CACHE),
+            *_unhashed(recipe, f"uv pip install --python {VENV} --no-deps -r {UNHASHED}", UV_CACHE, reads=reads),
+        ]
+
+    def _sync(self, recipe: Recipe) -> list[str]:
+        options = recipe.project.request.options
+        named = [*(f"--extra {each}" for each in options.extras), *(f"--group {each}" for each in options.groups or ())]
+        members = sorted({"", *(f"{each}/" for each in recipe.wheels if each != ".")})
+        words = ["uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local"]
+        project = recipe.project.directory.as_posix()
+        package = f"--package {recipe.project.name}" if project != "." else ""
+        return [
+            comment("uv.lock has a hash for every file; what is downloaded stays in the build's cache."),
+            *(copy(f"{each}pyproject.toml", f"./{each}") for each in members),
+            copy("uv.lock", "./"),
+            env("UV_PROJECT_ENVIRONMENT", VENV),
+            run([" ".join(filter(None, [*words, package, *named]))], UV_CACHE),
+        ]
+
+    def wheels(self, recipe: Recipe) -> list[str]:
+        build = "uv build --wheel --out-dir /wheels"
+        built = [f"{build} {shlex.quote(each)}" for each in recipe.wheels]
+        return [
+            comment(
+                "uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build."
+            ),
+            run([*built, "touch --date=@0 /wheels/*.whl"], UV_CACHE),
+        ]
+
+    def install_wheels(self, recipe: Recipe) -> list[str]:
+        mounts = (
+            "type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv",
+            "type=bind,from=project,source=/wheels,target=/wheels",
+        )
+        compiled = "--compile-bytecode" if recipe.compile_bytecode else "--no-compile-bytecode"
+        words = [f"uv pip install --python {VENV} {compiled} --no-cache --no-deps --no-index --find-links /wheels"]
+        return [
+            comment(
+                "The installer is mounted, not copied, and writes no bytecode of the standard library into this layer."
+            ),
+            run(
+                [
+                    "PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \\\n    "
+                    + " ".join([*words, *recipe.wheel_names])
+                ],
+                Run(mounts=mounts),
+            ),
+        ]
+
+
+class Pip:
+    """pip installs the hashed requirements; the project comes as a wheel without its dependencies."""
+
+    name = "pip"
+
+    def check(self, project: ImageProject) -> None:
+        pass
+
+    def exports(self, project: ImageProject) -> dict[str, str]:
+        return exported(project)
+
+    def tools(self, recipe: Recipe) -> list[str]:
+        return [
+            comment("Compilers live in this stage and those on top of it; pip is the base image's own."),
+            env("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+        ]
+
+    def packages(self, recipe: Recipe) -> list[str]:
+        pip = f"pip --python {VENV}/bin/python install {_compiled(recipe)} --no-deps"
+        return [
+            comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
+            recipe.copied(HASHED),
+            run([f"python3 -m venv --without-pip {VENV}", f"{pip} --require-hashes -r {HASHED}"], _PIP_CACHE),
+            *_unhashed(recipe, f"{pip} -r {UNHASHED}", _PIP_CACHE, reads=False),
+        ]
+
+    def wheels(self, recipe: Recipe) -> list[str]:
+        words = " ".join(shlex.quote(f"./{each}" if each != "." else each) for each in recipe.wheels)
+        return [run([f"pip wheel --no-deps --wheel-dir /wheels {words}"], _PIP_CACHE)]
+
+    def install_wheels(self, recipe: Recipe) -> list[str]:
+        return by_pip(recipe)
+
+
+class Poetry:
+    """Poetry installs what poetry.lock says; its environment is copied into the last stage."""
+
+    name = "poetry"
+
+    def check(self, project: ImageProject) -> None:
+        if project.request.lock.format.name != "poetry.lock":
+            msg = f"Poetry does not install {project.lock_name}"
+            raise UsageError(msg, hint="leave tool='poetry' out, --tool poetry: uv installs it; nothing was written")
+
+    def exports(self, project: ImageProject) -> dict[str, str]:
+        return {}
+
+    def tools(self, recipe: Recipe) -> list[str]:
+        install = f"/opt/poetry/bin/pip install --disable-pip-version-check poetry=={pins.POETRY}"
+        return [
+            comment("Poetry has an environment of its own, apart from what it installs; none of it is in the image."),
+            run(["python3 -m venv /opt/poetry", install], _PIP_CACHE),
+        ]
+
+    def packages(self, recipe: Recipe) -> list[str]:
+        options = recipe.project.request.options
+        named = [*(f"--extras {each}" for each in options.extras), *(f"--with {each}" for each in options.groups or ())]
+        compiled = ["--compile"] if recipe.compile_bytecode else []
+        words = ["/opt/poetry/bin/poetry sync --no-interaction --only main --no-root", *compiled]
+        if options.groups:
+            words[0] = words[0].replace("--only main", "--only main," + ",".join(options.groups))
+            named = [each for each in named if not each.startswith("--with")]
+        cache = Run(mounts=("type=cache,target=/root/.cache/pypoetry", "type=secret,id=netrc,target=/root/.netrc"))
+        return [
+            comment("Poetry fills the environment that is active, so that it is made at the path where it stays."),
+            copy(["pyproject.toml", "poetry.lock"], "./"),
+            *(copy(each, f"./{each}/") for each in map(str, recipe.project.packages.directories)),
+            env("VIRTUAL_ENV", VENV),
+            run([f"python3 -m venv --without-pip {VENV}", " ".join([*words, *named])], cache),
+        ]
+
+    def wheels(self, recipe: Recipe) -> list[str]:
+        build = "/opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels"
+        return [run([f"{build} --directory {shlex.quote(each)}" for each in recipe.wheels])]
+
+    def install_wheels(self, recipe: Recipe) -> list[str]:
+        return by_pip(recipe)
+
+
+TOOLS: dict[str, BuildTool] = {each.name: each for each in (Uv(), Pip(), Poetry())}
+
+
+def by_pip(recipe: Recipe) -> list[str]:
+    """Return the instructions that install the wheels with the base image's own pip."""
+    pip = f"pip --python {VENV}/bin/python install {_compiled(recipe)} --disable-pip-version-check --root-user-action=ignore"
+    words = [pip, "--no-cache-dir --no-deps --no-index --find-links /wheels", *recipe.wheel_names]
+    return [
+        comment(
+            "pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone."
+        ),
+        run(
+            ["PYTHONDONTWRITEBYTECODE=1 \\\n    " + " ".join(words)],
+            Run(mounts=("type=bind,from=project,source=/wheels,target=/wheels",)),
+        ),
+    ]
+
+
+def reads_lock(project: ImageProject) -> bool:
+    """Say whether uv reads the lock file as it is."""
+    return project.request.lock.format.name in ("uv.lock", "pylock.toml")
+
+
+def exported(project: ImageProject) -> dict[str, str]:
+    """Return the files with the locked packages in pip's format."""
+    files = {HASHED: project.packages.requirements}
+    if unhashed := project.packages.unhashed_requirements:
+        files[UNHASHED] = unhashed
+    return files
+
+
+def _unhashed(recipe: Recipe, install: str, how: Run, *, reads: bool) -> list[str]:
+    rest = [each for each in recipe.project.packages.unhashed if each.kind != "directory"]
+    if reads or not rest:
+        return []
+    names = ", ".join(f"{each.name} ({each.kind})" for each in rest)
+    return [
+        comment(f"Without a hash in the lock, so the check stays on for the others: {names}."),
+        *recipe.local_files(),
+        recipe.copied(UNHASHED),
+        run([install], how),
+    ]
+
+
+def _pylock_options(project: ImageProject) -> str:
+    options = project.request.options
+    return " ".join(
+        [*(f"--extra {each}" for each in options.extras), *(f"--group {each}" for each in options.groups or ())]
+    )
+
+
+def _compiled(recipe: Recipe) -> str:
+    return "--compile" if recipe.compile_bytecode else "--no-compile"

@@ -1,0 +1,103 @@
+"""Make a wheel again of what was installed from it: for packages whose source may be gone tomorrow. Pure, but for reading."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import hashlib
+import io
+import itertools
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from colab_env import content
+
+# What an installer adds to a .dist-info directory.
+INSTALLERS_OWN = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
+_SHEBANG = re.compile(rb"#!.*python[^\n]*|#!/bin/sh\n'''exec' .*\n' '''")
+_WRITTEN = (1980, 1, 1, 0, 0, 0)  # the same files are the same wheel, whenever it is made
+
+
+def content_hash(info: str, survey: content.Survey) -> str:
+    """Return a checksum of what a distribution holds, wherever it is installed; `info` is its .dist-info directory.
+
+    Programs, which say the path of their Python, and what installers add do not count.
+    """
+    own = {path: digest for path, digest in survey.digests.items() if path.startswith(f"{info}/")}
+    promised = {**own, **survey.records[info]}  # not every build backend lists its metadata
+    site = os.path.dirname(info)  # noqa: PTH120
+    lines = [
+        f"{os.path.relpath(path, site) if path.startswith(f'{site}/') else f'../{path}'}\0{digest}\n"
+        for path, digest in promised.items()
+        if not _is_installers(path, info) and not path.startswith("bin/")
+    ]
+    return f"sha256:{hashlib.sha256(''.join(sorted(lines)).encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
+def wheel(directory: Path, info: str, paths: Iterable[str]) -> tuple[str, bytes]:
+    """Return the file name and the content of a wheel with what a distribution has installed in a `directory`.
+
+    `paths` are those of its RECORD, `info` is its .dist-info directory, all relative to the directory.
+    """
+    site, name = os.path.dirname(info), os.path.basename(info).removesuffix(".dist-info")  # noqa: PTH119, PTH120
+    made_anew = _entry_points(directory / info / "entry_points.txt")
+    files: dict[str, tuple[bytes, int]] = {}
+    own = {str(path.relative_to(directory)) for path in (directory / info).rglob("*") if path.is_file()}
+    for path in sorted({*paths, *own}):  # not every build backend lists its metadata
+        if _is_installers(path, info) or (path.startswith("bin/") and path.removeprefix("bin/") in made_anew):
+            continue
+        content, mode = (directory / path).read_bytes(), (directory / path).stat().st_mode
+        if path.startswith(f"{site}/"):
+            target = os.path.relpath(path, site)
+        elif path.startswith("bin/"):
+            target, content = f"{name}.data/scripts/{path.removeprefix('bin/')}", _SHEBANG.sub(b"#!python", content, 1)
+        else:
+            target = f"{name}.data/data/{path}"
+        files[target] = (content, 0o755 if mode & stat.S_IXUSR else 0o644)
+    record = f"{name}.dist-info/RECORD"
+    rows = [f'"{path}",{_digest(content)},{len(content)}\n' for path, (content, _) in files.items()]
+    files[record] = (f"{''.join(rows)}{record},,\n".encode("utf-8", "surrogateescape"), 0o644)
+    return f"{name}-{_tags(directory / info / 'WHEEL')}.whl", _zipped(files)
+
+
+def _zipped(files: Mapping[str, tuple[bytes, int]]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, (content, mode) in files.items():
+            entry = zipfile.ZipInfo(path, _WRITTEN)
+            entry.external_attr, entry.compress_type = (stat.S_IFREG | mode) << 16, zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+    return written.getvalue()
+
+
+def _is_installers(path: str, info: str) -> bool:
+    return path.startswith(f"{info}/") and path.removeprefix(f"{info}/") in INSTALLERS_OWN
+
+
+def _entry_points(path: Path) -> set[str]:
+    """Return the programs that an installer makes by itself."""
+    parser = configparser.ConfigParser(delimiters=("=",), strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their capitals
+    try:
+        parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return set()
+    sections = (each for each in ("console_scripts", "gui_scripts") if parser.has_section(each))
+    return set(itertools.chain.from_iterable(parser.options(each) for each in sections))
+
+
+def _tags(path: Path) -> str:
+    """Return the tags of a wheel's file name, such as "py2.py3-none-any"; its WHEEL has them one by one."""
+    found = re.findall(r"(?m)^Tag:\s*([\w.]+)-([\w.]+)-([\w.]+)\s*$", path.read_text(encoding="utf-8"))
+    columns = zip(*found, strict=True) if found else (("py3",), ("none",), ("any",))
+    return "-".join(".".join(dict.fromkeys(column)) for column in columns)
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256={base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()}"

@@ -1,0 +1,219 @@
+"""A snapshot in another directory, home or account: which of its files name their own paths, and what they say elsewhere.
+
+Nothing here reads a path from a snapshot to write to it: what is moved has to be, path by path, where this machine has it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _state, content
+from colab_env.jupyter import colab_layer
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
+    from colab_env.snapshot._archive import Tree
+    from colab_env.snapshot.manifest import Inputs, Manifest
+
+MOST_TEXT = 1 << 26  # bytes of all files that are rewritten, which are in memory then
+MOST_TEXTS = 3000  # files: a description of 256 kB has to hold their names
+PLACES = ("project", "data", "pythons", "package")
+# What a script's first line, a file: URL, JSON and a shell's word take as it is.
+_PLAIN = re.compile(r"/[\w./-]{1,100}", re.ASCII)
+_SITES = ("lib/python3*/site-packages", "site", "ahead")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """The paths of one machine and those that stand for them on another: nothing moves where there are no `pairs`.
+
+    `project` is that of the project, which files of its environment alone name: it may be as short as /content.
+    """
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    project: tuple[str, str] = ("", "")
+
+    def path(self, text: str) -> str:
+        """Return what a path, or the target of a link, is elsewhere."""
+        for old, new in self.pairs:
+            if text == old or text.startswith(f"{old}/"):
+                return new + text[len(old) :]
+        return text
+
+    def texts(self, before: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return what files say elsewhere, by their names in a snapshot; checksums of one in another are made to fit.
+
+        RECORDs name other files, a content file names those and RECORDs, and a state file has a sum of its own.
+        """
+        after: dict[str, bytes] = {}
+        digests: dict[bytes, bytes] = {}
+        new = {old.encode(): new.encode() for old, new in self.pairs}
+        for name in sorted(before, key=_rank):
+            text = self._pattern(name.partition("/")[0]).sub(lambda found: new[found[0]], before[name])
+            if _rank(name):
+                text = _DIGEST.sub(lambda found: digests.get(found[0], found[0]), text)
+            after[name] = text = _state.resealed(before[name], text)
+            was, now = (content.digest_of(each).encode() for each in (before[name], text))
+            digests.update({was: now, b"%b,%d" % (was, len(before[name])): b"%b,%d" % (now, len(text))})
+        return after
+
+    def concerns(self, tree: str, text: bytes) -> bool:
+        """Say whether a file of a tree names one of the paths."""
+        return any(old.encode() in text for old, _ in self.pairs) and self._pattern(tree).search(text) is not None
+
+    def _pattern(self, tree: str) -> re.Pattern[bytes]:
+        named = [old for old, new in self.pairs if tree == "venv" or (old, new) != self.project]
+        names = b"|".join(re.escape(old.encode()) for old in named) or rb"(?!)"
+        return re.compile(rb"(?:(?<![\w./-])|(?<=file://))(?:" + names + rb")(?![\w-]|\.\w)")
+
+
+STAYS = Move()
+# With the size in a RECORD, without in a content file.
+_DIGEST = re.compile(rb"sha256=[\w-]{43}(?:,\d+)?")
+
+
+def _rank(name: str) -> int:
+    below = name.partition("/")[2]
+    return 2 if below == content.FILE else int(below.endswith(".dist-info/RECORD"))
+
+
+def relocated(manifest: Manifest, wanted: Inputs, machine: Machine) -> tuple[Manifest, Move]:
+    """Return what a snapshot's description would say if it had been made here, and how its paths become those of here.
+
+    One that cannot move stays as it is.
+    """
+    if unmoved(manifest, wanted):
+        return manifest, STAYS
+    pairs = {getattr(manifest.inputs, name): getattr(wanted, name) for name in PLACES}
+    if not manifest.holds_its_python:
+        pairs.pop(manifest.inputs.pythons, None)
+    project = (manifest.inputs.project, wanted.project)
+    python = replace(manifest.python, path=Path(_move(pairs, project).path(str(manifest.python.path))))
+    layer = colab_layer.renamed(manifest.layer, machine, manifest.python, python)
+    if layer != manifest.layer and (here := manifest.trees.get("layer")) is not None:
+        pairs[str(here)] = str(Path(_move(pairs, project).path(str(here))).with_name(layer))
+    move = _move(pairs, project)
+    moved = replace(
+        manifest,
+        inputs=replace(manifest.inputs, **{name: getattr(wanted, name) for name in PLACES}),
+        python=python,
+        layer=layer,
+        trees={name: Path(move.path(str(path))) for name, path in manifest.trees.items()},
+        links={move.path(link): target for link, target in manifest.links.items()},
+    )
+    return moved, move
+
+
+def unmoved(manifest: Manifest, wanted: Inputs) -> str | None:
+    """Return why a snapshot is for the paths only that it was made at; nothing where they are those of here."""
+    known = manifest.inputs
+    if all(getattr(known, name) == getattr(wanted, name) for name in PLACES):
+        return "it is where it was made"
+    if known.format < wanted.format:
+        return "an older colab-env made it, and it does not move"
+    if manifest.fixed is not None:
+        return f"it does not move: {manifest.fixed}"
+    paths = (getattr(each, name) for each in (known, wanted) for name in PLACES)
+    odd = next((path for path in paths if not _PLAIN.fullmatch(path)), None)
+    return f"{odd!r} is a path that scripts cannot name" if odd is not None else None
+
+
+def _move(pairs: Mapping[str, str], project: tuple[str, str]) -> Move:
+    # The longest goes first: one may lie in another, and what stays where it is keeps what lies in it.
+    longest_first = sorted(pairs.items(), key=lambda pair: len(pair[0]), reverse=True)
+    is_moved = any(old != new for old, new in longest_first)
+    return Move(pairs=tuple(longest_first) if is_moved else (), project=project)
+
+
+def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str, ...]], str | None]:
+    """Return which files of each tree name the paths that they are at, and why all of it cannot move, or None."""
+    named = _move({getattr(inputs, name): "" for name in PLACES}, (inputs.project, ""))
+    odd = next((path for path, _ in named.pairs if not _PLAIN.fullmatch(path)), None)
+    if odd is not None:
+        return {}, f"{odd} is a path that scripts cannot name"
+    found, size = {}, 0
+    for tree in trees:
+        seen: set[int] = set()
+        texts = []
+        for below, text, inode in _texts(tree, named, inputs):
+            if b"\0" in text:
+                return {}, f"{tree.name}/{below} names {inputs.project} or {inputs.data}, and is no text"
+            if inode in seen:
+                return {}, f"{tree.name}/{below} is another file too"
+            seen.add(inode)
+            texts.append(below)
+            size += len(text)
+        found[tree.name] = tuple(texts)
+    if size > MOST_TEXT or sum(map(len, found.values())) > MOST_TEXTS:
+        return {}, "more of its files name their paths than can be rewritten"
+    return {name: texts for name, texts in found.items() if texts}, None
+
+
+def outside(trees: Sequence[Tree], inputs: Inputs) -> str | None:
+    """Return what in these trees belongs to paths that no snapshot holds, or None."""
+    for tree in trees:
+        known = content.read(tree.place)
+        if known is None:
+            if tree.name in ("venv", "layer", "poetry"):
+                return f"an older colab-env made {tree.place}"
+            continue
+        own = Path(inputs.project).as_uri()
+        for info, each in known.distributions.items():
+            if each.source and each.source.startswith("file:") and not f"{each.source}/".startswith(f"{own}/"):
+                return f"{os.path.basename(info)} is from {each.source}"  # noqa: PTH119
+    return None
+
+
+def _texts(tree: Tree, named: Move, inputs: Inputs) -> Iterator[tuple[str, bytes, int]]:
+    """Yield the path, content and inode of the files that name a path, then of those that hold checksums of them."""
+    digests = set()
+    for below in sorted(_candidates(tree, inputs)):
+        text = _read(tree.place / below)
+        if text is not None and named.concerns(tree.name, text) and not (below.startswith("bin/") and b"\0" in text):
+            digests.add(content.digest_of(text).encode())
+            yield below, text, (tree.place / below).stat().st_ino
+    for path in (*_records(tree.place), tree.place / content.FILE):
+        text = _read(path)
+        if text is not None and (
+            named.concerns(tree.name, text) or (digests and not digests.isdisjoint(_plain_digests(text)))
+        ):
+            digests.add(content.digest_of(text).encode())
+            yield str(path.relative_to(tree.place)), text, path.stat().st_ino
+
+
+def _candidates(tree: Tree, inputs: Inputs) -> set[str]:
+    """Return the files that an installer, Python or colab-env wrote, not those that came out of a wheel as they are."""
+    known, place = content.read(tree.place), tree.place
+    if known is None:  # a Python: no package is in it but what came with it
+        found = (path for path in place.rglob("*") if path.suffix != ".pyc")
+        return {str(path.relative_to(place)) for path in found} if tree.name == "python" else {_files.RECEIPT}
+    written = [_files.RECEIPT, *(path for path in known.others if not path.endswith(".pyc"))]
+    patterns = ["bin/*", *(f"{site}/{name}" for site in _SITES for name in ("*.pth", "*.dist-info/direct_url.json"))]
+    written += [str(path.relative_to(place)) for pattern in patterns for path in place.glob(pattern)]
+    own = Path(inputs.project).as_uri()
+    local = [info for info, each in known.distributions.items() if (each.source or "").startswith(own)]
+    for info in local:
+        written += [path for path in content.promised(place, info) if not path.endswith(".pyc")]
+    return set(written)
+
+
+def _plain_digests(text: bytes) -> Iterator[bytes]:
+    return (found.partition(b",")[0] for found in _DIGEST.findall(text))
+
+
+def _records(place: Path) -> list[Path]:
+    return sorted(path for site in _SITES for path in place.glob(f"{site}/*.dist-info/RECORD"))
+
+
+def _read(path: Path) -> bytes | None:
+    """Return a file's content; nothing of a link, of what is gone, or of what is larger than what is rewritten."""
+    try:
+        is_text = path.is_file() and not path.is_symlink() and path.stat().st_size <= MOST_TEXT
+        return path.read_bytes() if is_text else None
+    except OSError:
+        return None

@@ -1,0 +1,53 @@
+FROM python:3.12-slim-bookworm AS tools
+# Compilers live in this stage and those on top of it; pip is the base image's own.
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN --mount=type=cache,target=/var/cache/apt \
+    --mount=type=cache,target=/var/lib/apt \
+    apt-get update \
+    && apt-get install --yes --no-install-recommends git
+
+FROM tools AS packages
+WORKDIR /build
+# Every file is compared with its hash in the lock; what is downloaded stays in the build's cache.
+COPY container-requirements.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    python3 -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r container-requirements.txt
+# Without a hash in the lock, so the check stays on for the others: lib (git).
+COPY container-unhashed.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    pip --python /opt/venv/bin/python install --compile --no-deps -r container-unhashed.txt
+
+# A change of the sources begins here: the packages above stay as they are.
+FROM tools AS project
+WORKDIR /src
+COPY . ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    pip wheel --no-deps --wheel-dir /wheels .
+
+FROM python:3.12-slim-bookworm AS runtime
+# Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
+RUN groupadd --gid 1000 app \
+    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+# At the path it was made for: the first lines of its programs name that path.
+COPY --from=packages /opt/venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+# Without it, a process that is killed loses what it has printed.
+ENV PYTHONUNBUFFERED=1
+# pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone.
+RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
+    PYTHONDONTWRITEBYTECODE=1 \
+    pip --python /opt/venv/bin/python install --compile --disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index --find-links /wheels hello-app
+WORKDIR /home/app
+USER 1000:1000
+LABEL org.opencontainers.image.title="hello-app"
+LABEL org.opencontainers.image.version="1.2"
+LABEL org.opencontainers.image.description="Says \"hello\" for \$5"
+LABEL org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+ENTRYPOINT ["hello"]

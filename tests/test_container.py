@@ -1,0 +1,471 @@
+"""`container write` and `container check`: what is written, when it is refused, and when it is stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import container_golden
+import container_projects
+import pytest
+
+from colab_env import container, undoing
+from colab_env.errors import (
+    ColabEnvError,
+    MissingStepError,
+    NoSuchPythonError,
+    NotOursError,
+    ProjectFileError,
+    UsageError,
+)
+from colab_env.image import context, packages, writing
+
+HASH = container_projects.HASH
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    return container_projects.write(tmp_path / "hello")
+
+
+def write(project: Path, **options):
+    """Write with a lock file that is read without a tool: it counts when it is named."""
+    lock = "uv.lock" if (project / "uv.lock").is_file() else "requirements.txt"
+    return container.write(project, **{"lock": lock, **options})
+
+
+def files(place: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+
+
+# --- what is written
+
+
+def test_a_package_runs_its_console_script(hello):
+    result = write(hello)
+    text = (hello / "Dockerfile").read_text()
+    assert {path.name for path in result.paths} == {"Dockerfile", ".dockerignore", "container-requirements.txt"}
+    assert text.rstrip().endswith('ENTRYPOINT ["hello"]')
+    assert "2 packages, Python 3.12, runs `hello`" in repr(result)
+    assert (hello / "container-requirements.txt").read_text().endswith(container_projects.REQUIREMENTS)
+
+
+def test_it_is_written_once_and_then_left_alone(hello):
+    write(hello)
+    before = files(hello)
+    again = write(hello)
+    assert again.changed == ()
+    assert files(hello) == before
+
+
+def test_the_same_files_come_of_another_directory_with_spaces_and_umlauts(hello, tmp_path):
+    other = container_projects.write(tmp_path / "ein schönes Projekt")
+    write(hello)
+    write(other)
+    assert files(hello) == files(other)
+
+
+def test_undo_takes_the_files_back(hello):
+    before = files(hello)
+    write(hello)
+    result = undoing.undo("container_write")
+    assert result.complete
+    assert files(hello) == before
+
+
+def test_a_project_that_is_no_package_gets_its_packages_and_then_its_sources(hello):
+    plain = container_projects.PYPROJECT.partition("[build-system]")[0]
+    (hello / "pyproject.toml").write_text(plain)
+    write(hello)
+    text = (hello / "Dockerfile").read_text()
+    assert text.index("COPY --from=packages") < text.index("WORKDIR /app\nCOPY . ./")
+    assert "/wheels" not in text
+
+
+def test_uv_lock_serves_as_it_is(tmp_path):
+    project = container_projects.write(tmp_path / "hello", "uv.lock")
+    write(project)
+    assert not (project / "container-requirements.txt").exists()
+    assert "uv sync --frozen --no-default-groups --no-install-project" in (project / "Dockerfile").read_text()
+
+
+def test_no_address_or_path_of_this_machine_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://me:secret@corp.example/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:secret@corp.example/simple")
+    project = container_projects.write(tmp_path / "hello", "uv.lock")
+    write(project)
+    write(project, tool="pip", output=project / "docker")
+    text = b"".join(content for name, content in files(project).items() if name != "uv.lock").decode()
+    assert "corp.example" not in text
+    assert "secret" not in text.replace("type=secret", "").replace("secrets", "")
+    assert str(tmp_path) not in text
+
+
+def test_the_kernel_of_the_notebooks_is_the_images(tmp_path):
+    from colab_env.image import jupyter
+
+    for name, kernel in (("a", "py312"), ("b", "py312"), ("c", "other"), ("d", "a name; rm")):
+        notebook = {"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": {"kernelspec": {"name": kernel}}}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(notebook))
+    assert jupyter.kernel_name(tmp_path) == "py312"
+    assert jupyter.kernel_name(tmp_path / "nothing") == "python3"
+
+
+# --- what has no hash
+
+
+def test_lines_without_a_hash_are_named_and_the_check_stays_on_for_the_others(hello):
+    more = "lib @ git+https://example.org/lib.git@0123abc\nold==1.0\n"
+    found = packages.parsed(container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello)
+    assert [(each.name, each.kind) for each in found.unhashed] == [("lib", "git"), ("old", "index")]
+    assert found.hashed == container_projects.REQUIREMENTS
+
+
+def test_passwords_in_addresses_are_left_out(hello):
+    found = packages.parsed(
+        f"--extra-index-url https://me:secret@corp.example/simple\nsix==1.0 --hash={HASH}\n",
+        directory=hello,
+        context=hello,
+        project=hello,
+    )
+    assert found.indexes == ("--extra-index-url https://corp.example/simple",)
+    assert found.needs_password
+
+
+@pytest.mark.parametrize("line", ["-e ./part", "./part", "the_part @ file://{}/part", "-e file://{}/part"])
+def test_a_directory_of_the_project_is_built_and_its_name_known(hello, line):
+    (hello / "part").mkdir()
+    (hello / "part/pyproject.toml").write_text('[project]\nname = "the.Part"\nversion = "1"\n')
+    found = packages.parsed(line.format(hello), directory=hello, context=hello, project=hello)
+    assert [(each.kind, str(each.path), each.name) for each in found.unhashed] == [("directory", "part", "the-part")]
+
+
+def test_the_project_itself_is_no_package_of_its_own(hello):
+    found = packages.parsed("-e .\n", directory=hello, context=hello, project=hello)
+    assert found.unhashed == ()
+
+
+# --- what is refused, with nothing written
+
+
+def no_lock(project: Path) -> None:
+    (project / "requirements.txt").unlink()
+
+
+def loose(project: Path) -> None:
+    (project / "requirements.txt").write_text("six>=1\n")
+
+
+def conda(project: Path) -> None:
+    no_lock(project)
+    (project / "pyproject.toml").unlink()
+    (project / "environment.yml").write_text("dependencies: [python=3.12]\n")
+
+
+def outside(project: Path) -> None:
+    (project.parent / "other").mkdir()
+    (project / "requirements.txt").write_text(f"{container_projects.REQUIREMENTS}../other\n")
+
+
+def no_image(project: Path) -> None:
+    (project / "pyproject.toml").write_text(container_projects.PYPROJECT.replace(">=3.10", "==3.5.*"))
+
+
+def hidden(project: Path) -> None:
+    (project / ".dockerignore").write_text("*\n!hello_app\n")
+
+
+def own_ignore_with_secrets(project: Path) -> None:
+    (project / ".dockerignore").write_text(".git\n")
+    (project / "config").mkdir()
+    (project / "config/.env").write_text("PASSWORD=1\n")
+
+
+def no_sources(project: Path) -> None:
+    shutil.rmtree(project / "hello_app")
+
+
+def bad_apt(project: Path) -> None:
+    (project / "pyproject.toml").write_text(
+        f'{container_projects.PYPROJECT}\n[tool.colab-env]\napt = ["a; rm -rf /"]\n'
+    )
+
+
+def unmade_path(project: Path) -> None:
+    (project / "requirements.txt").write_text(f"{container_projects.REQUIREMENTS}./gone\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "message", "hint"),
+    [
+        (no_lock, MissingStepError, "has no lock file", "uv lock"),
+        (loose, UsageError, "no exact version of six", "uv pip compile"),
+        (conda, UsageError, "is conda's", "micromamba"),
+        (outside, UsageError, "outside of", "move it into the project"),
+        (unmade_path, UsageError, "is not there", "get it"),
+        (no_image, NoSuchPythonError, "no official image", "name a base image"),
+        (hidden, UsageError, "hides requirements.txt", "add the line !requirements.txt"),
+        (own_ignore_with_secrets, UsageError, "config/.env", "add to it a line"),
+        (no_sources, UsageError, "its sources are missing", "hello_app"),
+        (bad_apt, ProjectFileError, "no name of a Debian package", "libpq-dev"),
+    ],
+)
+def test_bad_input_has_its_own_message_and_nothing_is_written(hello, spoil, kind, message, hint):
+    spoil(hello)
+    before = files(hello)
+    with pytest.raises(kind) as raised:
+        write(hello, **({"lock": None} if spoil in (no_lock, conda) else {}))
+    assert message in raised.value.message
+    assert hint in f"{raised.value.hint} {raised.value.message}"
+    assert files(hello) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "vm"}, "no kind 'vm'"),
+        ({"tool": "conda"}, "no tool 'conda'"),
+        ({"tool": "poetry"}, "Poetry does not install requirements.txt"),
+        ({"base": "python:3.9-slim"}, "has Python 3.9"),
+        ({"output": "/"}, "a build sees nothing there"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(hello, options, message):
+    before = files(hello)
+    with pytest.raises(ColabEnvError, match=message):
+        write(hello, **options)
+    assert files(hello) == before
+
+
+def test_a_dockerfile_of_somebody_elses_is_shown_as_a_diff_and_kept(hello):
+    (hello / "Dockerfile").write_text("FROM scratch\n")
+    with pytest.raises(NotOursError, match="-FROM scratch") as raised:
+        write(hello)
+    assert "--output" in str(raised.value.hint)
+    assert (hello / "Dockerfile").read_text() == "FROM scratch\n"
+    assert not (hello / "container-requirements.txt").exists()
+    write(hello, output=hello / "docker")
+    assert (hello / "docker/Dockerfile").is_file()
+    assert "COPY docker/container-requirements.txt ./" in (hello / "docker/Dockerfile").read_text()
+    write(hello, overwrite=True)
+    assert "FROM python:3.12" in (hello / "Dockerfile").read_text()
+
+
+def test_an_edited_file_is_the_editors(hello):
+    write(hello)
+    path = hello / "Dockerfile"
+    path.write_text(path.read_text().replace("EXPOSE", "EXPOSE 1") + "EXPOSE 80\n")
+    with pytest.raises(NotOursError, match="edited it since"):
+        write(hello, kind="packages")
+
+
+def test_a_user_who_may_not_write_gets_one_error_and_no_file(hello, monkeypatch):
+    # A directory in the way of the last file: the first ones go again.
+    (hello / "container-requirements.txt").mkdir()
+    with pytest.raises(ColabEnvError):
+        write(hello)
+    assert not (hello / "Dockerfile").exists()
+
+
+# --- secrets, links, sockets
+
+
+def test_secrets_are_left_out_and_named(hello):
+    (hello / ".env").write_text("PASSWORD=1\n")
+    (hello / ".env.example").write_text("PASSWORD=\n")
+    (hello / "id_rsa.pub").write_text("public\n")
+    result = write(hello)
+    assert any("left out, since it looks like secrets: .env" in note and "example" not in note for note in result.notes)
+    patterns = context.read_ignored(hello / ".dockerignore")
+    assert patterns is not None
+    assert context.is_ignored(".env", patterns)
+    assert context.is_ignored("deep/below/.env", patterns)
+    assert not context.is_ignored(".env.example", patterns)
+    assert not context.is_ignored("hello_app/__init__.py", patterns)
+    assert not context.is_ignored("hello_app/build/__init__.py", patterns)
+
+
+def test_links_that_lead_out_are_named_and_sockets_left_out(hello, tmp_path):
+    (hello / "out").symlink_to(tmp_path)
+    (hello / "in").symlink_to("hello_app")
+    os.mkfifo(hello / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(hello / "socket"))
+        result = write(hello)
+    assert any(note.endswith("in the image: out") for note in result.notes)
+    assert (hello / ".dockerignore").read_text().splitlines()[-2:] == ["pipe", "socket"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "ignored"),
+    [
+        ("*.md", "README.md", True),
+        ("*.md", "docs/README.md", False),
+        ("**/*.md", "docs/a/README.md", True),
+        ("**/*.md", "README.md", True),
+        ("docs", "docs/a/b", True),
+        ("/docs/", "docs/a", True),
+        ("doc?", "docs", True),
+        ("[a-c]x", "bx", True),
+        ("[", "[", True),
+        ("*", "a/b", True),
+    ],
+)
+def test_dockerignore_is_read_as_docker_reads_it(pattern, name, ignored):
+    assert context.is_ignored(name, [pattern]) is ignored
+    assert not context.is_ignored(name, [pattern, f"!{name}"])
+
+
+# --- is it still what the project says?
+
+
+def test_what_was_written_is_stale_when_the_lock_or_what_counts_has_changed(hello):
+    write(hello)
+    assert container.check(project=hello).ok
+    path = hello / "pyproject.toml"
+    path.write_text(path.read_text() + "\n[tool.ruff]\nline-length = 100\n")
+    assert container.check(project=hello).ok
+    (hello / "requirements.txt").write_text(container_projects.REQUIREMENTS.replace("1.17", "1.16"))
+    result = container.check(project=hello)
+    assert result.exit_code == 1
+    assert len(repr(result).splitlines()) == 1
+    assert "stale" in repr(result)
+    write(hello)
+    assert container.check(project=hello).ok
+
+
+def test_check_uses_the_options_that_it_was_written_with(hello):
+    (hello / "other.txt").write_text(container_projects.REQUIREMENTS)
+    write(hello, lock="other.txt")
+    (hello / "requirements.txt").write_text("")
+    assert container.check(project=hello).ok
+
+
+def test_there_is_nothing_to_check(hello):
+    with pytest.raises(MissingStepError, match="has no Dockerfile"):
+        container.check(project=hello)
+    with pytest.raises(UsageError, match="there is no file"):
+        container.check(hello / "Dockerfile", project=hello)
+
+
+def test_the_command_ends_with_1_when_something_is_stale(hello):
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "colab_env", "container", *words, "--project", str(hello)]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert run("write", "--lock", "requirements.txt", "--json").returncode == 0
+    assert run("check").returncode == 0
+    (hello / "requirements.txt").write_text(container_projects.REQUIREMENTS.replace("1.17", "1.16"))
+    done = run("check", "--json")
+    assert done.returncode == 1
+    assert not json.loads(done.stdout)["ok"]
+
+
+def test_the_head_of_a_file_says_how_to_write_it_again():
+    words = ["container", "write", "--extra", "a b", "--extra", "c"]
+    text = writing.with_head("FROM x\n", words=words, lock="0" * 64, name="Dockerfile")
+    head = writing.Head.of(text)
+    assert head is not None
+    assert head.values("--extra") == ["a b", "c"]
+    assert not head.is_edited
+    edited = writing.Head.of(f"{text}RUN y\n")
+    assert edited is not None
+    assert edited.is_edited
+    assert writing.Head.of("FROM x\n") is None
+
+
+# --- for those who run no Docker, and beside it
+
+
+def test_binder_and_apptainer_need_no_dockerfile(hello):
+    result = write(hello, also=["binder", "apptainer"])
+    assert {str(path.relative_to(hello)) for path in result.paths} == {
+        *(".binder/requirements.txt", ".binder/runtime.txt", ".binder/postBuild"),
+        *("apptainer.def", "container-requirements.txt"),
+    }
+    assert (hello / ".binder/runtime.txt").read_text() == "python-3.12\n"
+    assert (hello / ".binder/postBuild").read_text().startswith("#!/bin/bash\n# Written by")
+    assert write(hello, also=["binder", "apptainer"]).changed == ()
+    assert container.check(project=hello).ok
+
+
+def test_secrets_are_not_copied_by_apptainer_either(hello):
+    (hello / ".env").write_text("PASSWORD=1\n")
+    write(hello, also=["apptainer"])
+    text = (hello / "apptainer.def").read_text()
+    assert "hello_app /build/src/" in text
+    assert ".env" not in text
+
+
+def test_a_dev_container_and_compose_are_beside_the_dockerfile(hello):
+    before = files(hello)
+    result = write(hello, also=["devcontainer", "compose"])
+    names = {path.name for path in result.paths}
+    assert {"Dockerfile", "devcontainer.json", "compose.yaml"} < names
+    text = (hello / ".devcontainer/devcontainer.json").read_text()
+    assert json.loads(re.sub(r"(?m)^//.*$", "", text))["build"]["dockerfile"] == "../Dockerfile"
+    assert undoing.undo(project=hello).complete
+    assert files(hello) == before
+    with pytest.raises(UsageError, match="do not go with output"):
+        write(hello, also=["compose"], output=hello / "docker")
+
+
+# --- the files themselves
+
+
+def test_every_file_is_as_its_golden_one(tmp_path):
+    texts = container_golden.written(tmp_path)
+    assert {path.name for path in container_golden.HERE.iterdir()} == set(texts)
+    for name, text in texts.items():
+        assert (container_golden.HERE / name).read_text() == text, name
+
+
+# DL3008: versions of Debian's packages are those of the base's release: a version that is pinned is gone from the mirrors
+# with the next security update. DL3013: the only distribution in reach is the wheel that was built two stages above.
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
+def test_hadolint_finds_nothing(path):
+    program = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [program, "--ignore", "DL3008", "--ignore", "DL3013", path], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
+def test_old_builders_can_read_it(path):
+    text = path.read_text()
+    assert "<<" not in text
+    assert "syntax=" not in text
+    assert "--link" not in text
+    assert "PIP_NO_CACHE_DIR" not in text
+    assert "ENV PYTHONDONTWRITEBYTECODE" not in text
+    assert "ARG" not in text
+    targets = [
+        word.partition("=")[2]
+        for line in text.split()
+        if "--mount" in line
+        for word in line.split(",")
+        if word.startswith("target=")
+    ]
+    assert all(target.startswith("/") for target in targets)
+
+
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
+def test_no_installer_compiler_or_apt_list_is_in_the_last_stage(path):
+    last = path.read_text().partition(" AS runtime\n")[2]
+    assert set(re.findall(r"(?m)^COPY .*--from=(\S+) (\S+)", last)) <= {
+        ("packages", "/opt/venv"),
+        ("packages", "/opt/kernel"),
+        ("packages", "/opt/jupyter/share/jupyter/kernels"),
+        ("server", "/opt/jupyter"),
+    }
+    assert "libpq-dev" not in last
+    assert ("apt-get" in last) == ("rm -rf /var/lib/apt/lists/*" in last)
+    assert re.search(r"(?m)^USER 1000:1000$", last)
