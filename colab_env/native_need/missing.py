@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from colab_env.native_need.ranking import Answer
+from typing import Any, Literal
 
 Kind = Literal[
     "config-program",  # gdal-config, pg_config: a program that prints compiler options
@@ -87,7 +84,7 @@ class Explanation:
     other: OtherCause | None = None
     not_concluded: tuple[str, ...] = ()
     returncode: int | None = None
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:
