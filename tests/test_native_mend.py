@@ -43,7 +43,7 @@ SAID = [
         "E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)",
         AptError,
         "only root",
-        f"sudo {LINE}",
+        f"sudo apt-get update && sudo {LINE}",
     ),
     ("E: Unable to locate package libgdal-dev", AptError, "no package libgdal-dev", f"apt-get update && {LINE}"),
     ("E: Packages need to be removed but remove is disabled.", AptError, "would remove other packages", LINE),
@@ -321,7 +321,7 @@ REAL = [
     (["python", "-c", "import usb.core; usb.core.find()"], ["libusb-1.0-0"]),
     (["pip", "install", "python-lzo"], ["build-essential", "liblzo2-dev"]),
     (["pip", "install", "systemd-python"], ["pkgconf", "libsystemd-dev"]),
-    (["pip", "install", "pycurl", "--no-binary", "pycurl"], ["libcurl4-openssl-dev", "libssl-dev"]),
+    (["pip", "install", "pycurl", "--no-binary", "pycurl"], ["libcurl4-*", "lib*-dev"]),
     (["python", "-c", "import pynvml; pynvml.nvmlInit()"], None),
 ]
 

@@ -198,7 +198,11 @@ class Apt:
             problem = self.update(contents=True)
             lists = self._lists()
             if not any(identifier == "colab-env-contents" for identifier, _ in lists):
-                msg = "the sources of apt have no Contents lists" if problem is None else problem
+                msg = (
+                    "apt's sources have no Contents lists"
+                    if problem is None
+                    else f"apt cannot fetch its lists: {problem}"
+                )
                 raise NetworkError(msg, hint="once there is a network: colab-env native index")
             contents, packages = Contents(), Packages()
             for identifier, file in lists:
@@ -338,7 +342,7 @@ _PROBLEMS: tuple[tuple[str, type[ColabEnvError], str, str], ...] = (
         r"are you root\?|Permission denied",
         AptError,
         "only root may install packages",
-        "sudo {}",
+        "sudo apt-get update && sudo {}",
     ),
     (r"Unable to locate package (\S+)", AptError, "apt's sources have no package {}", "apt-get update && {}"),
     (r"Package '?(\S+?)'? has no installation candidate", AptError, "{} cannot be installed from apt's sources", "{}"),

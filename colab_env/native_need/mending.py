@@ -159,7 +159,7 @@ class Mender:
         if not plan.new:
             return f"{answer.package} is installed, and does not help", None
         if not self.is_root:
-            return f"{answer!r}; only root may install it", f"sudo {plan.command}"
+            return f"{answer!r}; only root may install it", f"sudo apt-get update && sudo {plan.command}"
         if not self.confirm(mended):
             return f"{answer!r}; it was not installed", plan.command
         return None

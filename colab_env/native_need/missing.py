@@ -130,7 +130,7 @@ class Explanation:
     other: OtherCause | None = None
     not_concluded: tuple[str, ...] = ()
     returncode: int | None = None
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:

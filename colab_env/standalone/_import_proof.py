@@ -17,10 +17,11 @@ def modules_of(distribution: str) -> list[str]:
         return [distribution.replace("-", "_")]
     named = metadata.distribution(distribution).read_text("top_level.txt")
     if named:
-        return [name for name in named.split() if not name.startswith("_")] or named.split()
+        names = [name.replace("/", ".") for name in named.split()]  # some name their extensions: systemd/_daemon
+        return [name for name in names if not name.startswith("_")] or names
     files = metadata.distribution(distribution).files or []
-    names = {file.parts[0].split(".")[0] for file in files if file.suffix in (".py", ".so")}
-    return sorted(name for name in names if name.isidentifier() and name not in ("tests", "test"))
+    modules = {file.parts[0].split(".")[0] for file in files if file.suffix in (".py", ".so")}
+    return sorted(name for name in modules if name.isidentifier() and name not in ("tests", "test"))
 
 
 def main() -> None:
