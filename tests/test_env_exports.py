@@ -149,6 +149,12 @@ def test_what_was_added_stays_asked_for_after_an_import(base, server, tmp_path):
     assert sorted(lock_of(place)) == ["demo", "more", "other"]
 
 
+def test_a_build_that_has_lost_its_number_is_found_and_mended(web):
+    (web / "colab-env-build").unlink()
+    assert envs.check("web", deep=True)[0].problems == ("colab-env-build has changed",)
+    assert envs.check("web", deep=True, repair=True)[0].problems == ()
+
+
 # exports
 
 

@@ -12,7 +12,7 @@ from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
-    from colab_env.named_env.inventory import NamedEnvironment
+    from colab_env.named_env.inventory import NamedEnvironment, Receipt
 
 _SHOWN = 10  # problems that are shown
 
@@ -46,6 +46,16 @@ class CheckedEnvironment:
         return {**asdict(self), "path": str(self.path)}
 
 
+def _is_marked(place: NamedEnvironment, receipt: Receipt) -> bool:
+    """Say whether a build knows its number and its path, which the shell part of the command reads."""
+    if place.current is None or receipt.path is None:
+        return True  # of a version before there were any
+    try:
+        return (place.directory / content.BUILD).read_text(encoding="utf-8") == f"{place.current}\n{receipt.path}\n"
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def check(place: NamedEnvironment, *, machine: Machine, deep: bool) -> CheckedEnvironment:
     """Compare the current build with its receipt; if `deep`, read every file, and compare it with its RECORD."""
     health, receipt, directory = place.health_check(), place.receipt, place.directory
@@ -62,6 +72,7 @@ def check(place: NamedEnvironment, *, machine: Machine, deep: bool) -> CheckedEn
             wrong = content.wrong_bytecode(survey, known, python=place.python, environ=environ) if not health else []
             problems += map(str, [*survey.differences(known), *wrong])
             problems += [] if _state.is_sealed(directory / _files.RECEIPT) else [f"{_files.RECEIPT} has changed"]
+        problems += [] if _is_marked(place, receipt) else [f"{content.BUILD} has changed"]
     changes = inventory.version_changes(receipt.packages, inventory.packages(directory)) if receipt else []
     return CheckedEnvironment(
         name=place.name,
