@@ -87,6 +87,18 @@ def foretell(lock: LockFile, python: str) -> list[str]:
     ]
 
 
+def absent_packages(pyproject: Pyproject) -> list[str]:
+    """Return the packages that a project's `[tool.colab-env] apt` names and this system, where it is a Debian, does not have."""
+    if not pyproject.at("tool", "colab-env", "apt"):
+        return []
+    from colab_env.image.project import apt_packages
+    from colab_env.machine import Machine
+    from colab_env.native_need.apt import Apt
+
+    apt = Apt(machine=Machine.detect())
+    return apt.absent(apt_packages(pyproject)) if apt.health_check() is None else []
+
+
 def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
     """Return the packages of a lock file that are installed on a target. Raises UsageError for one that names no files."""
     from colab_env import toml_text
@@ -305,7 +317,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def mend(
-    command: Sequence[str],
+    command: Sequence[str] = (),
     *,
     yes: bool = False,
     project: str | Path = ".",
@@ -315,12 +327,15 @@ def mend(
 ) -> MendResult:
     """Run a command, install what it turns out to miss, and run it again until it works and its packages can be imported.
 
+    Without a command it installs what the project's `[tool.colab-env] apt` names and the system does not have.
+
     The packages come from apt, without recommended ones and without questions; `undo` removes them. Each change is shown
     to `confirm` first, unless `yes`; `imports` are the modules to import at the end, else those of the distributions that
     the command names. The packages are written into the project's `[tool.colab-env] apt`, and into apt.txt where there is
     one. Nothing that would remove a package is done; `sudo` is proposed and not used. Raises AptError, NetworkError or
     DiskFullError where apt cannot go on; what was installed by then stays, and is written down.
     """
+    from colab_env.image.project import apt_packages
     from colab_env.machine import Machine
     from colab_env.native_need.mending import Mender
     from colab_env.pyproject import Pyproject
@@ -334,7 +349,7 @@ def mend(
         own=_own_packages(Pyproject.read(directory)),
         imports=tuple(imports),
     )
-    return mender.run(command)
+    return mender.run(command) if command else mender.install(apt_packages(Pyproject.read(directory)))
 
 
 def index(*, refresh: bool = False) -> PackageIndex:

@@ -64,11 +64,7 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
 def _add_mend(group: Any, command: Command, shown: Command) -> None:
     def run(arguments: argparse.Namespace) -> int:
         from colab_env import native
-        from colab_env.errors import UsageError
 
-        if not arguments.rest:
-            msg = "mend needs the command that fails"
-            raise UsageError(msg, hint="colab-env native mend -- pip install fiona")
         screen = sys.stderr if arguments.json else sys.stdout
         result = native.mend(
             arguments.rest,
@@ -81,7 +77,10 @@ def _add_mend(group: Any, command: Command, shown: Command) -> None:
         shown(result, arguments)
         return int(not result.ok)
 
-    text = "run a command, install the system packages it is missing, and run it again until it works"
+    text = (
+        "run a command, install the system packages it is missing, and run it again until it works; without a command, "
+        "install what [tool.colab-env] apt names"
+    )
     parser = command(group, "mend", text, run, example="colab-env native mend --yes -- pip install fiona")
     parser.add_argument("--yes", "-y", action="store_true", help="install without asking")
     parser.add_argument("--project", default=".", metavar="DIR", help="where the packages are written down")

@@ -157,7 +157,13 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
 
 
 def _foretell_builds(request: Request, python: Interpreter) -> None:
-    """Say what will be built, before minutes of compiling may end in a missing header."""
+    """Say what will be built, before minutes of compiling may end in a missing header, and which system packages are not there."""
+    if request.pyproject.at("tool", "colab-env", "apt"):
+        from colab_env import native
+
+        if absent := native.absent_packages(request.pyproject):
+            named = ", ".join(absent)
+            _report.keep(f"the project asks for {named}, which this system does not have: colab-env native mend --yes")
     if request.lock.is_there and (request.receipt is None or request.receipt.inputs != request.inputs):
         from colab_env import native
 

@@ -242,6 +242,25 @@ def test_an_error_of_apt_in_the_second_round_leaves_the_first_one_written_down(m
     assert "libfoo-dev" in (tmp_path / "pyproject.toml").read_text()
 
 
+def test_without_a_command_it_installs_what_the_project_asks_for_and_the_system_does_not_have(
+    machine, tmp_path, monkeypatch
+):
+    mend = mender(machine, tmp_path, monkeypatch, Rounds())
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: bash\nEssential: yes\nStatus: install ok installed\n\n"
+        "Package: gone\nStatus: deinstall ok config-files\n\nPackage: held\nStatus: hold ok installed\n"
+    )
+    mend.apt = Apt(machine=machine, status=status)
+    result = mend.install(["bash", "held", "gone", "libfoo-dev=1.2"])
+    assert result.ok
+    assert result.packages == ("gone", "libfoo-dev=1.2")
+    assert "✓ gone: installed" in repr(result)
+    refused = mender(machine, tmp_path, monkeypatch, Rounds(), is_root=False).install(["libfoo-dev"])
+    assert (refused.ok, refused.packages) == (False, ())
+    assert str(refused.stopped).startswith("the project asks for libfoo-dev")
+
+
 def test_undo_removes_what_came_and_only_that(machine, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("COLAB_ENV_HOME", str(machine.data))

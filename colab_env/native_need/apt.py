@@ -36,7 +36,8 @@ SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 OS_RELEASE = Path("/etc/os-release")
 # Debian policy 5.6.1. A name that ends with "-" would be one to remove for apt.
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+]")
-_INSTALLED = re.compile(r"^Package: (\S+)\nStatus: install ok installed$", re.MULTILINE)
+# What is essential says so between the two; what is held is installed as well.
+_INSTALLED = re.compile(r"^Package: (\S+)\n(?:[^\n]+\n)*?Status: \S+ ok installed$", re.MULTILINE)
 # As apt-file's own /etc/apt/apt.conf.d/50apt-file.conf has it: one list for each component in Debian, one for all in
 # Ubuntu. Hooks of the machine that follow an update are about its own lists.
 _SETTINGS = """\
@@ -145,10 +146,14 @@ class Apt:
             text = self.status.read_text(errors="replace")
         except OSError:
             return frozenset()
-        # Status is the second field of a stanza, as dpkg writes it.
         return frozenset(_INSTALLED.findall(text))
 
     # --- the index
+
+    def absent(self, packages: Iterable[str]) -> list[str]:
+        """Return those of the packages, such as "libpq-dev" or "libpq-dev=15.8-0", that are not installed."""
+        installed = self.installed()
+        return [package for package in packages if package.partition("=")[0] not in installed]
 
     def release(self) -> dict[str, str]:
         """Return what an index belongs to: system, version, architecture, and the sources as they are."""

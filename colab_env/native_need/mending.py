@@ -14,7 +14,7 @@ from colab_env import _files, _ledger, _report, pyproject
 from colab_env.errors import AptError, NetworkError
 from colab_env.machine import Machine
 from colab_env.native_need.apt import Apt, AptPlan
-from colab_env.native_need.missing import Answer, Explanation, Missing
+from colab_env.native_need.missing import Answer, Candidate, Explanation, Missing
 from colab_env.native_need.ranking import packages_for, python_header
 from colab_env.step import machine_lock
 
@@ -73,10 +73,15 @@ class MendResult:
         return tuple(name for mended in self.installed for name in mended.plan.packages)
 
     def __repr__(self) -> str:
-        lines = [f"✓ {', '.join(mended.plan.packages)}: {mended.answer!r}" for mended in self.installed]
-        if self.ok:
+        lines = [
+            f"✓ {', '.join(mended.plan.packages)}: {mended.answer if self.command else 'installed'!s}"
+            for mended in self.installed
+        ]
+        if self.ok and self.command:
             proof = f", and imports {', '.join(self.proven)}" if self.proven else ""
             lines.append(f"✓ it works{proof}")
+        elif self.ok and not lines:
+            lines.append("✓ every system package that the project asks for is there")
         if self.written:
             lines.append(f"  written down in {' and '.join(self.written)}")
         lines += [f"✗ {self.stopped}"] if self.stopped else []
@@ -135,6 +140,23 @@ class Mender:
             proposed=proposed,
             written=tuple(written),
             notes=tuple(self.notes),
+        )
+
+    def install(self, packages: Sequence[str]) -> MendResult:
+        """Install packages that the project names, as far as they are not there."""
+        stopped = proposed = None
+        with _files.locked(machine_lock(self.machine), shared=True), _ledger.recording(STEP, self.machine):
+            for package in self.apt.absent(packages):
+                reason = Candidate(package=package, file="", reason="the project asks for it")
+                self._refresh()
+                answer = Answer(missing=Missing(kind="words", name=package, phase="run"), candidates=(reason,))
+                mended = Mended(answer=answer, plan=self.apt.plan([package]))
+                if (refusal := self._refusal(mended)) is not None:
+                    stopped, proposed = refusal[0].replace(repr(answer), f"the project asks for {package}"), refusal[1]
+                    break
+                self._install(mended)
+        return MendResult(
+            command=(), installed=tuple(self.installed), ok=stopped is None, stopped=stopped, proposed=proposed
         )
 
     def _round(self, explanation: Explanation) -> tuple[str | None, str | None]:
