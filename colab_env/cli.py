@@ -26,22 +26,8 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, or the code of the error's class (see `colab_env.errors`)."""
-    from colab_env import _files, _process
-    from colab_env.errors import ColabEnvError
-
-    arguments = argparse.Namespace(json=False)
     try:
-        own, rest = env_cli.split_command_line(sys.argv[1:] if argv is None else argv)
-        arguments = _parser().parse_args(own)
-        arguments.rest = rest
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
-        with _files.translate_os_errors(Path.home()), _process.stoppable():
-            code = _in_screen(arguments)
-        sys.stdout.flush()
-    except ColabEnvError as error:
-        _show_error(error, arguments)
-        return error.exit_code
+        return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("stopped; what was there before is still there", file=sys.stderr)
         return 130
@@ -49,6 +35,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nobody reads what is left: without this, Python complains about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _run(words: Sequence[str]) -> int:
+    own, rest = env_cli.split_command_line(words)
+    arguments = _parser().parse_args(own)
+    arguments.rest = rest
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
+    # Not before: `--help` and a misspelt command do without.
+    from colab_env import _files, _process
+    from colab_env.errors import ColabEnvError
+
+    try:
+        with _files.translate_os_errors(Path.home()), _process.stoppable():
+            code = _in_screen(arguments)
+        sys.stdout.flush()
+    except ColabEnvError as error:
+        _show_error(error, arguments)
+        return error.exit_code
     else:
         return code
 
