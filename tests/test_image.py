@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -21,7 +22,7 @@ from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
 from colab_env import container, errors
-from colab_env.image import base_python, layers, locked_wheels, logins
+from colab_env.image import base_python, layers, locked_wheels, logins, shared_libraries
 from colab_env.image._store import LayerCache
 from colab_env.image.base import open_base
 from colab_env.image.image import BuiltImage
@@ -433,6 +434,85 @@ def test_one_changed_package_makes_one_other_layer():
         other = [replace(one, version="2") if one.name == changed else one for one in many]
         after = {group.title for group in layers.grouped(other, taken=6)}
         assert len(after - before) == 1
+
+
+# --- shared libraries
+
+
+def elf(*needed: str, soname: str = "", machine: int = 0x3E) -> bytes:
+    """The smallest shared library that says what it loads; all bytes are ASCII, as texts in wheels of these tests are."""
+    strings, entries = b"\0", b""
+    for tag, name in [*((1, name) for name in needed), *([(14, soname)] if soname else [])]:
+        entries += struct.pack("<QQ", tag, len(strings))
+        strings += name.encode() + b"\0"
+    entries += struct.pack("<QQ", 5, 0x10100)
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHIQQQIHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 2)
+    loaded = struct.pack("<IIQQQQQQ", 1, 4, 0, 0x10000, 0, 0x300, 0x300, 0)
+    dynamic = struct.pack("<IIQQQQQQ", 2, 4, 0x200, 0x10200, 0, 0x100, 0x100, 0)
+    table = head.ljust(64, b"\0") + loaded + dynamic
+    return table.ljust(0x100, b"\0") + strings.ljust(0x100, b"\0") + entries.ljust(0x100, b"\0")
+
+
+def test_what_a_compiled_file_loads_is_read_from_it():
+    content = elf("libgomp.so.1", "libc.so.6", soname="libx.so.1")
+    read = shared_libraries.read_dynamic
+    assert read(io.BytesIO(content), 0x3E) == ("libx.so.1", ["libgomp.so.1", "libc.so.6"])
+    assert read(io.BytesIO(content), 0xB7) is None  # for another processor
+    assert read(io.BytesIO(elf("libc.musl-x86_64.so.1", "libz.so.1")), 0x3E) is None
+
+
+def test_a_damaged_compiled_file_is_passed_over():
+    content = elf("libgomp.so.1")
+    for end in range(0, len(content), 7):
+        shared_libraries.read_dynamic(io.BytesIO(content[:end]), 0x3E)
+    for at in range(0x100):
+        changed = content[:at] + b"\xff" + content[at + 1 :]
+        shared_libraries.read_dynamic(io.BytesIO(changed), 0x3E)
+
+
+def test_the_libraries_of_a_base_are_those_that_its_loader_finds():
+    made = tree(
+        {
+            "lib": "usr/lib",
+            "usr/lib/x86_64-linux-gnu/libz.so.1": "libz.so.1.2",
+            "usr/lib/x86_64-linux-gnu/libz.so.1.2": b"",
+            "usr/lib/x86_64-linux-gnu/libgone.so.1": "nothing",
+            "etc/ld.so.conf.d/own.conf": b"# a comment\n/opt/own/lib\n",
+            "opt/own/lib/libown.so.2": b"",
+            "opt/other/libother.so": b"",
+            "srv/libsrv.so": b"",
+        }
+    )
+    names = shared_libraries.in_base(made, "x86_64-linux-gnu", ["LD_LIBRARY_PATH=/opt/other"])
+    assert names == ("libother.so", "libown.so.2", "libz.so.1", "libz.so.1.2")
+
+
+def test_only_what_nobody_has_is_missing():
+    distributions = {
+        "lightgbm": {"provided": ["lib_lightgbm.so"], "needed": ["libc.so.6", "libgomp.so.1", "libpython3.12.so.1.0"]},
+        "torch": {"provided": [], "needed": ["libcublas.so.12", "libcuda.so.1"]},
+        "nvidia-cublas": {"provided": ["libcublas.so.12"], "needed": []},
+    }
+    (one,) = shared_libraries.missing(distributions, ["libc.so.6"])
+    assert (one.distribution, one.library) == ("lightgbm", "libgomp.so.1")
+
+
+def test_a_library_that_the_base_lacks_is_named_by_every_build(
+    app: Path, base: Path, wheels: Path, served: IndexServer, tmp_path: Path
+):
+    info = "delta-1.0.dist-info"
+    files = {
+        "delta/native.so": elf("libgomp.so.1", "libc.so.6", "libown-0a1b.so.1").decode(),
+        "delta.libs/libown-0a1b.so.1": elf("libc.so.6", soname="libown-0a1b.so.1").decode(),
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: delta\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    write_archive(wheels / "delta-1.0-py3-none-any.whl", files, info)
+    lock(app, *sorted(wheels.iterdir()))
+    for _ in range(2):  # from new layers, and from those that are there
+        result = built(app, base, output=tmp_path / "img.tar")
+        assert result.as_dict()["missing_libraries"] == ({"distribution": "delta", "library": "libgomp.so.1"},)
+        assert "libraries that the base lacks: delta (libgomp.so.1)" in repr(result)
 
 
 # --- the whole
