@@ -763,6 +763,19 @@ def test_a_push_sends_what_is_not_there_and_names_it_last(app: Path, served: Ind
         assert (second.pushed, second.sent) == (first.pushed, len(manifest))
 
 
+def test_a_push_that_fails_leaves_the_complete_file_and_says_so(
+    app: Path, base: Path, served: IndexServer, home: Path, tmp_path: Path
+):
+    output, sbom = tmp_path / "img.tar", tmp_path / "sbom.json"
+    with RegistryServer(user="me", password="secret") as server:
+        log_in(home, server, "wrong")
+        with pytest.raises(errors.RegistryLoginError) as caught:
+            built(app, base, output=output, sbom=sbom, push=f"{server.host}/me/app:1")
+    assert str(caught.value).endswith(f"written all the same, and complete: {output}, {sbom}")
+    assert "usr/local/bin/app" in contents(output)
+    assert json.loads(sbom.read_text())["bomFormat"] == "CycloneDX"
+
+
 def test_no_password_is_shown(app: Path, served: IndexServer, home: Path, capfd: pytest.CaptureFixture[str]):
     from colab_env import cli
 

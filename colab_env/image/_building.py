@@ -107,7 +107,7 @@ class BuildResult:
 
 
 def build(project: ImageProject, options: BuildOptions, *, machine: Machine) -> BuildResult:
-    """Build the image of a project, and write or push it. Raises what its parts raise; then nothing is written."""
+    """Build the image of a project, and write or push it. Raises what its parts raise; what was written before a push stays."""
     began = time.monotonic()
     _require_buildable(project)
     if options.output is not None:
@@ -178,12 +178,10 @@ class _Building:
         if options.output is not None:
             with _report.activity(f"Writing {short(options.output)}"):
                 _archive.write(image, options.output)
-        if options.push is not None:
-            login = logins.find(options.push, self._machine)
-            digest, sent = _pushing.push(image, options.push, login, self._cache)
-            pushed = f"{options.push.registry}/{options.push.repository}@{digest}"
         if options.sbom is not None:
             self._write_sbom(options.sbom, image, wheels)
+        if options.push is not None:
+            pushed, sent = self._pushed(image, options.push)
         return BuildResult(
             image=image.config.digest,
             digest=image.manifest.digest,
@@ -202,6 +200,19 @@ class _Building:
             missing_libraries=missing,
             notes=tuple(self.notes),
         )
+
+    def _pushed(self, image: BuiltImage, target: ImageReference) -> tuple[str, int]:
+        """Push an image last: when that fails, the hint says which files are there, since building them again takes time."""
+        login = logins.find(target, self._machine)
+        try:
+            digest, sent = _pushing.push(image, target, login, self._cache)
+        except ColabEnvError as error:
+            paths = [short(path) for path in (self._options.output, self._options.sbom) if path is not None]
+            if paths:
+                told = f"written all the same, and complete: {', '.join(paths)}"
+                error.hint = f"{error.hint}; {told}" if error.hint else told
+            raise
+        return f"{target.registry}/{target.repository}@{digest}", sent
 
     def _require_python(self) -> None:
         request = self._project.request
