@@ -25,7 +25,7 @@ from colab_env import container, errors
 from colab_env.image import base_python, layers, locked_wheels, logins, shared_libraries
 from colab_env.image._store import LayerCache
 from colab_env.image.base import open_base
-from colab_env.image.image import BuiltImage
+from colab_env.image.image import BuiltImage, home_files
 from colab_env.image.locked_wheels import LockedWheel
 from colab_env.image.reference import ImageReference, Platform
 from colab_env.image.rootfs import RootFS
@@ -515,6 +515,19 @@ def test_a_library_that_the_base_lacks_is_named_by_every_build(
         assert "libraries that the base lacks: delta (libgomp.so.1)" in repr(result)
 
 
+# --- the user
+
+
+def test_the_user_has_a_name_where_the_base_has_none_of_its_number():
+    files, _ = home_files({"/etc/passwd": "root:x:0:0:root:/root:/bin/sh", "/etc/group": ""})
+    assert files["/etc/passwd"].content == b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
+    assert files["/etc/group"].content == b"app:x:1000:\n"
+    files, owners = home_files(
+        {"/etc/passwd": "ubuntu:x:1000:1000::/home/ubuntu:/bin/sh\n", "/etc/group": "app:x:9:\n"}
+    )
+    assert (list(files), owners) == (["/home/app"], {"/home/app": (0o755, 1000, 1000)})
+
+
 # --- the whole
 
 
@@ -525,6 +538,8 @@ def test_an_image_holds_the_locked_packages_and_the_project(app: Path, base: Pat
     assert {f"{site}/alpha.py", f"{site}/app.py", "usr/local/bin/alpha", "usr/local/bin/app"} <= set(members)
     assert file_of(output, "usr/local/bin/app").startswith(b"#!/usr/local/bin/python3.12\n")
     assert not any("direct_url" in name or "uv_cache" in name or name.endswith(".lock") for name in members)
+    home = members.pop("home/app")
+    assert (home.isdir(), home.mode, home.uid, home.gid, home.mtime) == (True, 0o755, 1000, 1000, 0)
     assert {(one.uid, one.gid, one.mtime) for one in members.values()} == {(0, 0, 0)}
     assert {one.mode for one in members.values()} <= {0o755, 0o644}
     record = file_of(output, f"{site}/app-1.0.dist-info/RECORD").decode().splitlines()
@@ -553,6 +568,8 @@ def test_the_archive_is_a_layout_and_one_of_dockers_and_its_digests_are_right(
     assert image["RepoTags"] == ["mine:1"]
     config = json.loads(member(output, image["Config"]))
     assert (config["config"]["User"], config["config"]["Entrypoint"]) == ("1000:1000", ["/usr/local/bin/app"])
+    assert config["config"]["WorkingDir"] == "/home/app"
+    assert "HOME=/home/app" in config["config"]["Env"]
     assert config["created"] == "1970-01-01T00:00:00Z"
     (entry,) = json.loads(member(output, "index.json"))["manifests"]
     assert (entry["digest"], digest(member(output, image["Config"]))) == (result.digest, result.image)
@@ -589,7 +606,7 @@ def test_a_source_change_makes_one_layer_of_the_projects_files(
     (app / "app.py").write_text("def main(): print(2)\n")
     after = built(app, base, output=tmp_path / "img.tar")
     assert [one.digest for one in after.layers[:-1]] == [one.digest for one in before.layers[:-1]]
-    assert [one.is_new for one in after.layers] == [False, True]
+    assert [one.is_new for one in after.layers] == [False, False, True]
     assert after.new_bytes < 64_000
     assert len(served.asked) == asked
 

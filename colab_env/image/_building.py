@@ -34,7 +34,7 @@ from colab_env.image._layer import LayerFile
 from colab_env.image._store import LayerCache, key_of
 from colab_env.image._wheelhouse import InstalledDistribution, Wheelhouse
 from colab_env.image.base import BaseImage, open_base
-from colab_env.image.image import BuiltImage, OwnLayer, Settings, configuration
+from colab_env.image.image import BuiltImage, OwnLayer, Settings, configuration, home_files
 from colab_env.image.locked_wheels import LockedWheel
 from colab_env.image.reference import ARCHITECTURES, ImageReference, Platform
 from colab_env.image.shared_libraries import MissingLibrary
@@ -166,7 +166,7 @@ class _Building:
         """Make what is missing, and put the image together."""
         project, options = self._project, self._options
         wheels = self._wheels()
-        own = [*self._replaced(wheels), *self._packages(wheels)]
+        own = [self._home(), *self._replaced(wheels), *self._packages(wheels)]
         if project.is_package:
             own.append(self._of_project())
         missing = tuple(shared_libraries.missing(self._libraries, self._base.libraries))
@@ -261,7 +261,7 @@ class _Building:
 
     def _packages(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return the layers of the packages, installing those that no earlier build has made."""
-        groups = layers.grouped(wheels, taken=len(self._image.manifest.layers) + 2)
+        groups = layers.grouped(wheels, taken=len(self._image.manifest.layers) + 3)
         known = [self._known(self._key([wheel.requirement for wheel in group.wheels])) for group in groups]
         missing = [group for group, layer in zip(groups, known, strict=True) if layer is None]
         made: dict[str, OwnLayer] = {}
@@ -326,6 +326,12 @@ class _Building:
             hint = "`colab-env container write` makes a Dockerfile that builds it on the base; nothing was written"
             raise NoWheelError(msg, hint=hint)
         return wheel
+
+    def _home(self) -> OwnLayer:
+        files, owners = home_files(self._base.accounts)
+        with self._cache.writing() as out:
+            _layer.write(out, files, directories={**self._base.directories, **owners}, epoch=self._epoch)
+        return OwnLayer(digest=out.digest, size=out.size, title="the user's home and name", is_new=out.is_new)
 
     def _replaced(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return a layer that hides what the base has in another version, or none."""

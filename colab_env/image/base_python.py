@@ -24,7 +24,7 @@ _GLIBC = re.compile(rb"(?:stable|development) release version 2\.(\d+)")
 _PROGRAM = re.compile(r"python(3\.\d+)")
 _PATCHLEVEL = re.compile(rb'#define\s+PY_VERSION\s+"(3\.\d+\.\d+)')
 _MUSL = re.compile(r"ld-musl-.*\.so\.1")
-_FORMAT = 2  # of the record in the cache
+_FORMAT = 3  # of the record in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class BasePython:
     """The Python of a base image; paths are those in the image, `glibc` is the minor version, such as 36 of 2.36.
 
     `directories` are mode, user and group of those that a layer may go into; `distribution` is "debian-12"; `libraries` are the
-    names of the shared libraries that its loader finds.
+    names of the shared libraries that its loader finds; `accounts` are the texts of /etc/passwd and /etc/group.
     """
 
     executable: str
@@ -66,6 +66,7 @@ class BasePython:
     distributions: tuple[BaseDistribution, ...]
     packages: tuple[DebianPackage, ...]
     libraries: tuple[str, ...]
+    accounts: dict[str, str]
 
     @property
     def minor(self) -> str:
@@ -137,6 +138,10 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: 
         distributions=tuple(one for each in sorted(sites) for one in _distributions(tree, each)),
         packages=tuple(_packages(tree)),
         libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
+        accounts={
+            f"/{path}": (tree.content(path) or b"").decode("utf-8", "surrogateescape")
+            for path in ("etc/passwd", "etc/group")
+        },
     )
 
 
