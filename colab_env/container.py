@@ -143,7 +143,8 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     everywhere.
 
     Raises UsageError, MissingStepError, LockMismatchError, NoWheelError, BaseImageError, RegistryLoginError, NetworkError,
-    HashMismatchError, NotOursError, DiskFullError, BuildError; then nothing is under the name `output`.
+    HashMismatchError, NotOursError, DiskFullError, BuildError; then nothing is under the name `output`. Only where nothing but
+    the push failed, `output` and `sbom` are there, complete, and the hint says so.
     """
     from colab_env import caches
     from colab_env.image import _building

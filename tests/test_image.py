@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -21,10 +22,10 @@ from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
 from colab_env import container, errors
-from colab_env.image import base_python, layers, locked_wheels, logins
+from colab_env.image import base_python, layers, locked_wheels, logins, shared_libraries
 from colab_env.image._store import LayerCache
 from colab_env.image.base import open_base
-from colab_env.image.image import BuiltImage
+from colab_env.image.image import BuiltImage, home_files
 from colab_env.image.locked_wheels import LockedWheel
 from colab_env.image.reference import ImageReference, Platform
 from colab_env.image.rootfs import RootFS
@@ -435,6 +436,98 @@ def test_one_changed_package_makes_one_other_layer():
         assert len(after - before) == 1
 
 
+# --- shared libraries
+
+
+def elf(*needed: str, soname: str = "", machine: int = 0x3E) -> bytes:
+    """The smallest shared library that says what it loads; all bytes are ASCII, as texts in wheels of these tests are."""
+    strings, entries = b"\0", b""
+    for tag, name in [*((1, name) for name in needed), *([(14, soname)] if soname else [])]:
+        entries += struct.pack("<QQ", tag, len(strings))
+        strings += name.encode() + b"\0"
+    entries += struct.pack("<QQ", 5, 0x10100)
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHIQQQIHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 2)
+    loaded = struct.pack("<IIQQQQQQ", 1, 4, 0, 0x10000, 0, 0x300, 0x300, 0)
+    dynamic = struct.pack("<IIQQQQQQ", 2, 4, 0x200, 0x10200, 0, 0x100, 0x100, 0)
+    table = head.ljust(64, b"\0") + loaded + dynamic
+    return table.ljust(0x100, b"\0") + strings.ljust(0x100, b"\0") + entries.ljust(0x100, b"\0")
+
+
+def test_what_a_compiled_file_loads_is_read_from_it():
+    content = elf("libgomp.so.1", "libc.so.6", soname="libx.so.1")
+    read = shared_libraries.read_dynamic
+    assert read(io.BytesIO(content), 0x3E) == ("libx.so.1", ["libgomp.so.1", "libc.so.6"])
+    assert read(io.BytesIO(content), 0xB7) is None  # for another processor
+    assert read(io.BytesIO(elf("libc.musl-x86_64.so.1", "libz.so.1")), 0x3E) is None
+
+
+def test_a_damaged_compiled_file_is_passed_over():
+    content = elf("libgomp.so.1")
+    for end in range(0, len(content), 7):
+        shared_libraries.read_dynamic(io.BytesIO(content[:end]), 0x3E)
+    for at in range(0x100):
+        changed = content[:at] + b"\xff" + content[at + 1 :]
+        shared_libraries.read_dynamic(io.BytesIO(changed), 0x3E)
+
+
+def test_the_libraries_of_a_base_are_those_that_its_loader_finds():
+    made = tree(
+        {
+            "lib": "usr/lib",
+            "usr/lib/x86_64-linux-gnu/libz.so.1": "libz.so.1.2",
+            "usr/lib/x86_64-linux-gnu/libz.so.1.2": b"",
+            "usr/lib/x86_64-linux-gnu/libgone.so.1": "nothing",
+            "etc/ld.so.conf.d/own.conf": b"# a comment\n/opt/own/lib\n",
+            "opt/own/lib/libown.so.2": b"",
+            "opt/other/libother.so": b"",
+            "srv/libsrv.so": b"",
+        }
+    )
+    names = shared_libraries.in_base(made, "x86_64-linux-gnu", ["LD_LIBRARY_PATH=/opt/other"])
+    assert names == ("libother.so", "libown.so.2", "libz.so.1", "libz.so.1.2")
+
+
+def test_only_what_nobody_has_is_missing():
+    distributions = {
+        "lightgbm": {"provided": ["lib_lightgbm.so"], "needed": ["libc.so.6", "libgomp.so.1", "libpython3.12.so.1.0"]},
+        "torch": {"provided": [], "needed": ["libcublas.so.12", "libcuda.so.1"]},
+        "nvidia-cublas": {"provided": ["libcublas.so.12"], "needed": []},
+    }
+    (one,) = shared_libraries.missing(distributions, ["libc.so.6"])
+    assert (one.distribution, one.library) == ("lightgbm", "libgomp.so.1")
+
+
+def test_a_library_that_the_base_lacks_is_named_by_every_build(
+    app: Path, base: Path, wheels: Path, served: IndexServer, tmp_path: Path
+):
+    info = "delta-1.0.dist-info"
+    files = {
+        "delta/native.so": elf("libgomp.so.1", "libc.so.6", "libown-0a1b.so.1").decode(),
+        "delta.libs/libown-0a1b.so.1": elf("libc.so.6", soname="libown-0a1b.so.1").decode(),
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: delta\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    write_archive(wheels / "delta-1.0-py3-none-any.whl", files, info)
+    lock(app, *sorted(wheels.iterdir()))
+    for _ in range(2):  # from new layers, and from those that are there
+        result = built(app, base, output=tmp_path / "img.tar")
+        assert result.as_dict()["missing_libraries"] == ({"distribution": "delta", "library": "libgomp.so.1"},)
+        assert "libraries that the base lacks: delta (libgomp.so.1)" in repr(result)
+
+
+# --- the user
+
+
+def test_the_user_has_a_name_where_the_base_has_none_of_its_number():
+    files, _ = home_files({"/etc/passwd": "root:x:0:0:root:/root:/bin/sh", "/etc/group": ""})
+    assert files["/etc/passwd"].content == b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
+    assert files["/etc/group"].content == b"app:x:1000:\n"
+    files, owners = home_files(
+        {"/etc/passwd": "ubuntu:x:1000:1000::/home/ubuntu:/bin/sh\n", "/etc/group": "app:x:9:\n"}
+    )
+    assert (list(files), owners) == (["/home/app"], {"/home/app": (0o755, 1000, 1000)})
+
+
 # --- the whole
 
 
@@ -445,6 +538,8 @@ def test_an_image_holds_the_locked_packages_and_the_project(app: Path, base: Pat
     assert {f"{site}/alpha.py", f"{site}/app.py", "usr/local/bin/alpha", "usr/local/bin/app"} <= set(members)
     assert file_of(output, "usr/local/bin/app").startswith(b"#!/usr/local/bin/python3.12\n")
     assert not any("direct_url" in name or "uv_cache" in name or name.endswith(".lock") for name in members)
+    home = members.pop("home/app")
+    assert (home.isdir(), home.mode, home.uid, home.gid, home.mtime) == (True, 0o755, 1000, 1000, 0)
     assert {(one.uid, one.gid, one.mtime) for one in members.values()} == {(0, 0, 0)}
     assert {one.mode for one in members.values()} <= {0o755, 0o644}
     record = file_of(output, f"{site}/app-1.0.dist-info/RECORD").decode().splitlines()
@@ -473,6 +568,8 @@ def test_the_archive_is_a_layout_and_one_of_dockers_and_its_digests_are_right(
     assert image["RepoTags"] == ["mine:1"]
     config = json.loads(member(output, image["Config"]))
     assert (config["config"]["User"], config["config"]["Entrypoint"]) == ("1000:1000", ["/usr/local/bin/app"])
+    assert config["config"]["WorkingDir"] == "/home/app"
+    assert "HOME=/home/app" in config["config"]["Env"]
     assert config["created"] == "1970-01-01T00:00:00Z"
     (entry,) = json.loads(member(output, "index.json"))["manifests"]
     assert (entry["digest"], digest(member(output, image["Config"]))) == (result.digest, result.image)
@@ -509,7 +606,7 @@ def test_a_source_change_makes_one_layer_of_the_projects_files(
     (app / "app.py").write_text("def main(): print(2)\n")
     after = built(app, base, output=tmp_path / "img.tar")
     assert [one.digest for one in after.layers[:-1]] == [one.digest for one in before.layers[:-1]]
-    assert [one.is_new for one in after.layers] == [False, True]
+    assert [one.is_new for one in after.layers] == [False, False, True]
     assert after.new_bytes < 64_000
     assert len(served.asked) == asked
 
@@ -681,6 +778,19 @@ def test_a_push_sends_what_is_not_there_and_names_it_last(app: Path, served: Ind
         second = pushed()
         assert not [one for one in server.asked if one.startswith("PUT /v2/me/app/blobs")]
         assert (second.pushed, second.sent) == (first.pushed, len(manifest))
+
+
+def test_a_push_that_fails_leaves_the_complete_file_and_says_so(
+    app: Path, base: Path, served: IndexServer, home: Path, tmp_path: Path
+):
+    output, sbom = tmp_path / "img.tar", tmp_path / "sbom.json"
+    with RegistryServer(user="me", password="secret") as server:
+        log_in(home, server, "wrong")
+        with pytest.raises(errors.RegistryLoginError) as caught:
+            built(app, base, output=output, sbom=sbom, push=f"{server.host}/me/app:1")
+    assert str(caught.value).endswith(f"written all the same, and complete: {output}, {sbom}")
+    assert "usr/local/bin/app" in contents(output)
+    assert json.loads(sbom.read_text())["bomFormat"] == "CycloneDX"
 
 
 def test_no_password_is_shown(app: Path, served: IndexServer, home: Path, capfd: pytest.CaptureFixture[str]):

@@ -37,8 +37,9 @@ pytestmark = pytest.mark.machine
 _BCRYPT = "$2b$04$tOXWy6GOUvPUc4cORdkhsOODJM4ZrR7cp4cO.vTPDa7tYmmFe8KD2"  # of "secret"
 # Prints what importlib.metadata and dpkg say, after importing every module that the packages name.
 _INSIDE = """
-import importlib, importlib.metadata as metadata, json, os, re, subprocess
+import getpass, importlib, importlib.metadata as metadata, json, os, re, subprocess
 names = sorted({top for file in metadata.distributions() for top in (file.read_text("top_level.txt") or "").split()})
+names.sort(key=lambda name: name != "setuptools")  # it refuses to come after distutils, which others import
 failed = []
 for name in names:
     try:
@@ -47,7 +48,8 @@ for name in names:
         failed.append(f"{name}: {error}")
 dpkg = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\\n"], capture_output=True, text=True)
 print("RESULT", json.dumps({
-    "uid": os.getuid(), "failed": failed, "imported": len(names),
+    "uid": os.getuid(), "user": getpass.getuser(), "home": [os.path.expanduser("~"), os.getcwd()],
+    "can_write": os.access(".", os.W_OK), "failed": failed, "imported": len(names),
     "python": {re.sub("[-_.]+", "-", each.metadata["Name"]).lower(): each.version for each in metadata.distributions()},
     "debian": dict(line.split()[:2] for line in dpkg.stdout.splitlines() if line.endswith(" installed")),
 }))
@@ -256,6 +258,7 @@ def test_an_image_runs_as_its_user_without_a_network_and_holds_what_its_list_say
     result = json.loads(re.search(r"RESULT (.+)", said)[1])
     assert (result["uid"], result["failed"]) == (1000, [])
     assert result["imported"] > 3
+    assert (result["user"], result["home"], result["can_write"]) == ("app", ["/home/app", "/home/app"], True)
     listed = json.loads(sbom.read_text())["components"]
     kinds = {
         kind: {c["name"]: c["version"] for c in listed if c["purl"].startswith(f"pkg:{kind}/")}

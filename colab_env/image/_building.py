@@ -19,14 +19,25 @@ from colab_env.errors import (
     NoWheelError,
     UsageError,
 )
-from colab_env.image import _archive, _layer, _pushing, base_python, layers, locked_wheels, logins, sbom
+from colab_env.image import (
+    _archive,
+    _layer,
+    _pushing,
+    base_python,
+    layers,
+    locked_wheels,
+    logins,
+    sbom,
+    shared_libraries,
+)
 from colab_env.image._layer import LayerFile
 from colab_env.image._store import LayerCache, key_of
 from colab_env.image._wheelhouse import InstalledDistribution, Wheelhouse
 from colab_env.image.base import BaseImage, open_base
-from colab_env.image.image import BuiltImage, OwnLayer, Settings, configuration
+from colab_env.image.image import BuiltImage, OwnLayer, Settings, configuration, home_files
 from colab_env.image.locked_wheels import LockedWheel
-from colab_env.image.reference import ImageReference, Platform
+from colab_env.image.reference import ARCHITECTURES, ImageReference, Platform
+from colab_env.image.shared_libraries import MissingLibrary
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier
 from colab_env.locks import installing
 from colab_env.locks.uv_install import UvInstaller, translate_error
@@ -36,7 +47,7 @@ if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
     from colab_env.machine import Machine
 
-_FORMAT = 1  # of layers: one that is made in another way has another key
+_FORMAT = 2  # of layers and their records: one that is made in another way has another key
 # Their wheels are made of the sources alone; others leave files beside them, and are built from an sdist.
 _CLEAN_BACKENDS = ("poetry", "hatchling", "uv_build", "flit_core")
 _EPOCH = "SOURCE_DATE_EPOCH"
@@ -61,7 +72,8 @@ class BuildOptions:
 class BuildResult:
     """An image that was built: its id, as engines show it, the digest of its manifest, and its own layers.
 
-    `new_bytes` are those of layers that no earlier build had made, without compression; `sent` what a push sent.
+    `new_bytes` are those of layers that no earlier build had made, without compression; `sent` what a push sent;
+    `missing_libraries` what compiled files of packages load, and the base lacks.
     """
 
     image: str
@@ -78,6 +90,7 @@ class BuildResult:
     output: str | None = None
     pushed: str | None = None
     sent: int | None = None
+    missing_libraries: tuple[MissingLibrary, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -94,7 +107,7 @@ class BuildResult:
 
 
 def build(project: ImageProject, options: BuildOptions, *, machine: Machine) -> BuildResult:
-    """Build the image of a project, and write or push it. Raises what its parts raise; then nothing is written."""
+    """Build the image of a project, and write or push it. Raises what its parts raise; what was written before a push stays."""
     began = time.monotonic()
     _require_buildable(project)
     if options.output is not None:
@@ -138,6 +151,7 @@ class _Building:
             self._base = base_python.of_image(image, options.platform, cache)
         self._require_python()
         self.notes: list[str] = []
+        self._libraries: dict[str, dict[str, list[str]]] = {}  # by distribution
         installer = installing.installer(machine, pyproject=project.request.pyproject)
         self._compiler = self._find_compiler(installer) if options.compile else None
         python = self._compiler.path if self._compiler else machine.machine_python
@@ -152,9 +166,11 @@ class _Building:
         """Make what is missing, and put the image together."""
         project, options = self._project, self._options
         wheels = self._wheels()
-        own = [*self._replaced(wheels), *self._packages(wheels)]
+        own = [self._home(), *self._replaced(wheels), *self._packages(wheels)]
         if project.is_package:
             own.append(self._of_project())
+        missing = tuple(shared_libraries.missing(self._libraries, self._base.libraries))
+        self.notes += shared_libraries.notes(missing)
         settings = Settings(command=self._command(), labels=self._labels(), epoch=self._epoch)
         config = configuration(self._image, own, settings)
         image = BuiltImage(tag=options.tag, base=self._image, own=own, config=config, cache=self._cache)
@@ -162,12 +178,10 @@ class _Building:
         if options.output is not None:
             with _report.activity(f"Writing {short(options.output)}"):
                 _archive.write(image, options.output)
-        if options.push is not None:
-            login = logins.find(options.push, self._machine)
-            digest, sent = _pushing.push(image, options.push, login, self._cache)
-            pushed = f"{options.push.registry}/{options.push.repository}@{digest}"
         if options.sbom is not None:
             self._write_sbom(options.sbom, image, wheels)
+        if options.push is not None:
+            pushed, sent = self._pushed(image, options.push)
         return BuildResult(
             image=image.config.digest,
             digest=image.manifest.digest,
@@ -183,8 +197,22 @@ class _Building:
             output=short(options.output) if options.output else None,
             pushed=pushed,
             sent=sent,
+            missing_libraries=missing,
             notes=tuple(self.notes),
         )
+
+    def _pushed(self, image: BuiltImage, target: ImageReference) -> tuple[str, int]:
+        """Push an image last: when that fails, the hint says which files are there, since building them again takes time."""
+        login = logins.find(target, self._machine)
+        try:
+            digest, sent = _pushing.push(image, target, login, self._cache)
+        except ColabEnvError as error:
+            paths = [short(path) for path in (self._options.output, self._options.sbom) if path is not None]
+            if paths:
+                told = f"written all the same, and complete: {', '.join(paths)}"
+                error.hint = f"{error.hint}; {told}" if error.hint else told
+            raise
+        return f"{target.registry}/{target.repository}@{digest}", sent
 
     def _require_python(self) -> None:
         request = self._project.request
@@ -233,7 +261,7 @@ class _Building:
 
     def _packages(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return the layers of the packages, installing those that no earlier build has made."""
-        groups = layers.grouped(wheels, taken=len(self._image.manifest.layers) + 2)
+        groups = layers.grouped(wheels, taken=len(self._image.manifest.layers) + 3)
         known = [self._known(self._key([wheel.requirement for wheel in group.wheels])) for group in groups]
         missing = [group for group, layer in zip(groups, known, strict=True) if layer is None]
         made: dict[str, OwnLayer] = {}
@@ -256,9 +284,13 @@ class _Building:
 
     def _packed(self, group: layers.PackageLayer, installed: dict[str, InstalledDistribution]) -> OwnLayer:
         files: dict[str, LayerFile] = {}
+        machine = ARCHITECTURES[self._options.platform.architecture][1]
+        libraries = {}
         for wheel in group.wheels:
             files |= installed[wheel.name].files
-        return self._written(files, title=group.title, key=self._key([wheel.requirement for wheel in group.wheels]))
+            libraries[wheel.name] = shared_libraries.of_files(installed[wheel.name].files, machine)
+        key = self._key([wheel.requirement for wheel in group.wheels])
+        return self._written(files, title=group.title, key=key, libraries=libraries)
 
     def _require_all(self, wanted: list[LockedWheel], installed: list[InstalledDistribution]) -> None:
         missing = sorted({wheel.name for wheel in wanted} - {one.name for one in installed})
@@ -295,6 +327,12 @@ class _Building:
             raise NoWheelError(msg, hint=hint)
         return wheel
 
+    def _home(self) -> OwnLayer:
+        files, owners = home_files(self._base.accounts)
+        with self._cache.writing() as out:
+            _layer.write(out, files, directories={**self._base.directories, **owners}, epoch=self._epoch)
+        return OwnLayer(digest=out.digest, size=out.size, title="the user's home and name", is_new=out.is_new)
+
     def _replaced(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return a layer that hides what the base has in another version, or none."""
         gone = layers.replaced_files(self._base, {wheel.name: wheel.version for wheel in wheels})
@@ -316,14 +354,24 @@ class _Building:
         record = self._cache.record(key)
         if not record or not self._cache.has(record["digest"], record["size"]):
             return None
+        self._libraries |= record["libraries"]
         return OwnLayer(digest=record["digest"], size=record["size"], title=record["title"], is_new=False)
 
-    def _written(self, files: dict[str, LayerFile], *, title: str, key: str | None) -> OwnLayer:
+    def _written(
+        self,
+        files: dict[str, LayerFile],
+        *,
+        title: str,
+        key: str | None,
+        libraries: dict[str, dict[str, list[str]]] | None = None,
+    ) -> OwnLayer:
         with self._cache.writing() as out:
             _layer.write(out, files, directories=self._base.directories, epoch=self._epoch)
         layer = OwnLayer(digest=out.digest, size=out.size, title=title, is_new=out.is_new)
+        self._libraries |= libraries or {}
         if key is not None:
-            self._cache.remember(key, {"digest": layer.digest, "size": layer.size, "title": title})
+            record = {"digest": layer.digest, "size": layer.size, "title": title, "libraries": libraries or {}}
+            self._cache.remember(key, record)
         return layer
 
     def _command(self) -> tuple[str, ...]:

@@ -18,11 +18,12 @@ Owner = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerFile:
-    """A file of a layer: its bytes, or the file that has them, and whether it can be run."""
+    """A file of a layer: its bytes, or the file that has them, and whether it can be run; or a directory, by itself."""
 
     content: bytes | None = None
     source: Path | None = None
     is_program: bool = False
+    is_directory: bool = False
     target: str = field(default="")
     """Where it is a symbolic link: where to."""
 
@@ -43,12 +44,13 @@ def write(out: Any, files: Mapping[str, LayerFile], *, directories: Mapping[str,
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_CHUNK) as archive:
         made: set[str] = {"/"}
         for path in sorted(files):
-            for parent in _above(path):
+            for parent in [*_above(path), *([path] if files[path].is_directory else [])]:
                 if parent not in made:
                     mode, uid, gid = directories.get(parent, (0o755, 0, 0))
                     archive.addfile(_member(parent, epoch, type=tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid))
                     made.add(parent)
-            _add(archive, path, files[path], epoch)
+            if not files[path].is_directory:
+                _add(archive, path, files[path], epoch)
             archive.members = []  # type: ignore[attr-defined]  # or it keeps every one
 
 

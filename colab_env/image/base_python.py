@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from colab_env.errors import BaseImageError
+from colab_env.image import shared_libraries
 from colab_env.image.reference import ARCHITECTURES
 from colab_env.image.rootfs import RootFS
 from colab_env.locks.requirements_text import normalized
@@ -22,7 +24,7 @@ _GLIBC = re.compile(rb"(?:stable|development) release version 2\.(\d+)")
 _PROGRAM = re.compile(r"python(3\.\d+)")
 _PATCHLEVEL = re.compile(rb'#define\s+PY_VERSION\s+"(3\.\d+\.\d+)')
 _MUSL = re.compile(r"ld-musl-.*\.so\.1")
-_FORMAT = 1  # of the record in the cache
+_FORMAT = 3  # of the record in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class DebianPackage:
 class BasePython:
     """The Python of a base image; paths are those in the image, `glibc` is the minor version, such as 36 of 2.36.
 
-    `directories` are mode, user and group of those that a layer may go into; `distribution` is "debian-12".
+    `directories` are mode, user and group of those that a layer may go into; `distribution` is "debian-12"; `libraries` are the
+    names of the shared libraries that its loader finds; `accounts` are the texts of /etc/passwd and /etc/group.
     """
 
     executable: str
@@ -62,6 +65,8 @@ class BasePython:
     directories: dict[str, tuple[int, int, int]]
     distributions: tuple[BaseDistribution, ...]
     packages: tuple[DebianPackage, ...]
+    libraries: tuple[str, ...]
+    accounts: dict[str, str]
 
     @property
     def minor(self) -> str:
@@ -74,11 +79,12 @@ def of_image(image: BaseImage, platform: Platform, cache: LayerCache) -> BasePyt
     from colab_env.image._store import key_of
 
     path = search_path(image.config)
-    key = key_of("base", _FORMAT, image.manifest.digest, path, str(platform))
+    environ = [str(line) for line in (image.config.get("config") or {}).get("Env") or []]
+    key = key_of("base", _FORMAT, image.manifest.digest, environ, path, str(platform))
     image.verify(cache)
     if (known := cache.record(key)) is not None:
         return _from_record(known)
-    base = inspect(RootFS.read(image), name=image.name, path=path, platform=platform)
+    base = inspect(RootFS.read(image), name=image.name, path=path, platform=platform, environ=environ)
     cache.remember(key, asdict(base))
     return base
 
@@ -89,7 +95,7 @@ def search_path(config: dict[str, Any]) -> str:
     return next((str(line)[5:] for line in environ if str(line).startswith("PATH=")), _PATH)
 
 
-def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePython:
+def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: Sequence[str] = ()) -> BasePython:
     """Find the Python that an image's PATH leads to. Raises BaseImageError where no wheels can be put beside it."""
     given = _python(tree, name, path)
     real = tree.real(given) or given
@@ -131,6 +137,11 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform) -> BasePy
         },
         distributions=tuple(one for each in sorted(sites) for one in _distributions(tree, each)),
         packages=tuple(_packages(tree)),
+        libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
+        accounts={
+            f"/{path}": (tree.content(path) or b"").decode("utf-8", "surrogateescape")
+            for path in ("etc/passwd", "etc/group")
+        },
     )
 
 
@@ -237,5 +248,6 @@ def _from_record(values: dict[str, Any]) -> BasePython:
             BaseDistribution(**{**one, "files": tuple(one["files"])}) for one in values["distributions"]
         ),
         "packages": tuple(DebianPackage(**one) for one in values["packages"]),
+        "libraries": tuple(values["libraries"]),
     }
     return BasePython(**{**values, **parts})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from colab_env.image import reference
+from colab_env.image._layer import LayerFile, Owner
 from colab_env.image.base_python import search_path
 from colab_env.image.reference import Descriptor
 from colab_env.image.sbom import timestamp
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from colab_env.image.base import BaseImage
 
 _OCI_TYPES = {"application/vnd.docker.image.rootfs.diff.tar.gzip": f"{reference.OCI_LAYER}+gzip"}
-USER = "1000:1000"
-_DIRECTORY = "/tmp"  # noqa: S108  (what every user may write to, in every base)
+_UID = 1000
+USER = f"{_UID}:{_UID}"
+HOME = "/home/app"
+_ACCOUNTS = {"/etc/passwd": f"app:x:{_UID}:{_UID}::{HOME}:/bin/sh", "/etc/group": f"app:x:{_UID}:"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,21 @@ def manifest_of(config: Descriptor, layers: list[Descriptor]) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
+def home_files(accounts: Mapping[str, str]) -> tuple[dict[str, LayerFile], dict[str, Owner]]:
+    """Return what the user needs, as `useradd --create-home` makes it, and whose it is: a home, and a name where the base has none.
+
+    `accounts` are the base's texts of /etc/passwd and /etc/group, "" where it has none.
+    """
+    files = {HOME: LayerFile(is_directory=True)}
+    for path, line in _ACCOUNTS.items():
+        text = accounts.get(path, "")
+        entries = [entry.split(":") for entry in text.splitlines()]
+        if not any(entry[0] == "app" or entry[2:3] == [str(_UID)] for entry in entries):
+            end = "" if not text or text.endswith("\n") else "\n"
+            files[path] = LayerFile(content=f"{text}{end}{line}\n".encode("utf-8", "surrogateescape"))
+    return files, {HOME: (0o755, _UID, _UID)}
+
+
 def configuration(base: BaseImage, own: list[OwnLayer], settings: Settings) -> bytes:
     """Return the configuration of an image as bytes: the base's, with what the project adds to it."""
     inherited = dict(base.config.get("config") or {})
@@ -90,11 +109,11 @@ def configuration(base: BaseImage, own: list[OwnLayer], settings: Settings) -> b
     environ.setdefault("PATH", search_path(base.config))
     # Without it, a process that is killed loses what it has printed.
     environ["PYTHONUNBUFFERED"] = "1"
-    environ.setdefault("HOME", _DIRECTORY)  # the user has no entry in /etc/passwd
+    environ.setdefault("HOME", HOME)  # not every engine reads /etc/passwd
     inherited.update(
         Env=[f"{name}={value}" for name, value in environ.items()],
         User=USER,
-        WorkingDir=inherited.get("WorkingDir") or "/",
+        WorkingDir=HOME,
         Labels={**(inherited.get("Labels") or {}), **settings.labels},
     )
     if settings.command:

@@ -20,7 +20,7 @@ _OPAQUE = ".wh..wh..opq"
 _LINKS = 40  # as many as Linux follows
 # Whose content says something about the Python and the packages in a base; of a program, its beginning says enough.
 _WANTED = re.compile(
-    r"(?:etc|usr/lib)/os-release|var/lib/dpkg/(?:status|status\.d/[^/]+)|(?:.*/)?(?:patchlevel\.h|pyvenv\.cfg|site\.py)"
+    r"(?:etc|usr/lib)/os-release|etc/(?:passwd|group)|etc/ld\.so\.conf(?:\.d/[^/]+)?|var/lib/dpkg/(?:status|status\.d/[^/]+)|(?:.*/)?(?:patchlevel\.h|pyvenv\.cfg|site\.py)"
     r"|.*\.dist-info/(?:METADATA|RECORD)|(?:.*/)?libc(?:-2\.\d+)?\.so(?:\.6)?"
 )
 _PROGRAM = re.compile(r"(?:.*/)?python3?(?:\.\d+)?")
