@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from colab_env.native_need.apt import PackageIndex
     from colab_env.native_need.locked_files import LockedPackage
     from colab_env.native_need.mending import Mended, MendResult
-    from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
-    from colab_env.native_need.ranking import Answer
+    from colab_env.native_need.missing import Answer, BuiltPackage, Check, Explanation, Missing
     from colab_env.native_need.target import Target
     from colab_env.pyproject import Pyproject
 

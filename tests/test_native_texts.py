@@ -16,9 +16,8 @@ from colab_env import native
 from colab_env.native_need import subjects
 from colab_env.native_need.contents import Contents, Packages, packed
 from colab_env.native_need.extract import extract
-from colab_env.native_need.missing import Missing
+from colab_env.native_need.missing import Answer, Missing
 from colab_env.native_need.packed_index import Index
-from colab_env.native_need.ranking import Answer
 
 ROWS = [
     json.loads(line) for line in (Path(__file__).parent / "native" / "rows_learning.jsonl").read_text().splitlines()
