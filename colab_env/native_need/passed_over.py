@@ -54,7 +54,8 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     later = [line.text for line in lines if line.number > hit.line.number]
     if hit.line.text.startswith(("-- ", "Run-time dependency")):
         return len(later) < 2 or any(_CONFIGURING.search(text) for text in later)
-    name = re.compile(rf"(?<![\w-]){re.escape(hit.name)}(?![\w-])", re.IGNORECASE)
+    stem = re.sub(r"[-_]config$", "", hit.name)
+    name = re.compile(rf"(?<![\w-]){re.escape(stem)}(?![\w])", re.IGNORECASE)
     if any(name.search(text) or _NO_PROGRAM.search(text) for text in later):
         return True
     if any(_GAVE_UP.search(text) for text in later[:_NEAR]):

@@ -395,7 +395,7 @@ def is_error(text: str) -> bool:
 
 _ERROR = re.compile(
     r"(?:\*+ )?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
-    r"|[A-Za-z_][\w.]{0,100}(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
+    r"|(?:[A-Za-z_][\w.]{0,100})?(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
     re.IGNORECASE,
 )
 _TRIALS = re.compile(
