@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from colab_env.native_need.apt import PackageIndex
     from colab_env.native_need.locked_files import LockedPackage
     from colab_env.native_need.mending import Mended, MendResult
-    from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
+    from colab_env.native_need.missing import Answer, BuiltPackage, Check, Explanation, Missing
     from colab_env.native_need.target import Target
     from colab_env.pyproject import Pyproject
 
@@ -374,23 +374,47 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
     from dataclasses import replace
 
     from colab_env.machine import Machine
+    from colab_env.native_need import subjects
     from colab_env.native_need.apt import Apt
     from colab_env.native_need.ranking import packages_for
     from colab_env.pyproject import Pyproject
 
-    if not explanation.findings:
+    if not explanation.findings and not explanation.unconfirmed:
         return explanation
     apt = Apt(machine=Machine.detect())
     try:
         packed = apt.index()[0] if fetch else apt.ready_index()
     except ColabEnvError as error:
+        if not explanation.findings:
+            return explanation
         reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
         return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
     if packed is None:
         return explanation
     own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
-    answers = [packages_for(each, packed, installed=installed, own=own) for each in explanation.findings]
-    return replace(explanation, answers=tuple(answers))
+    findings = explanation.findings or tuple(subjects.confirmed(explanation.unconfirmed, packed))
+    answers = [packages_for(each, packed, installed=installed, own=own) for each in findings]
+    notes = [
+        f"line {answer.missing.line} names {answer.missing.name}, which seems to be a file of {answer.missing.distribution} itself"
+        for answer in answers
+        if _is_own_header(answer)
+    ]
+    answers = [answer for answer in answers if not _is_own_header(answer)]
+    return replace(
+        explanation,
+        findings=tuple(answer.missing for answer in answers),
+        other=None if answers else explanation.other,
+        not_concluded=(*explanation.not_concluded, *notes),
+        answers=tuple(answers),
+    )
+
+
+def _is_own_header(answer: Answer) -> bool:
+    """Say whether no package has a header, and its name begins as that of the distribution that includes it."""
+    missing = answer.missing
+    stem = re.sub(r"[^a-z]", "", (missing.distribution or "").lower())
+    is_own = len(stem) > 2 and re.sub(r"[^a-z]", "", missing.name.lower()).startswith(stem)
+    return missing.kind == "header" and not answer.candidates and is_own
 
 
 def _own_packages(pyproject: Pyproject) -> dict[str, str]:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from colab_env.native_need import log_lines, other_causes, rules
+from colab_env.native_need import log_lines, other_causes, passed_over, rules, subjects
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind
 from colab_env.native_need.other_causes import ADVICE, OtherHit
@@ -17,7 +17,12 @@ _NEAR = 5  # lines
 _ENDS = re.compile(
     r"error: command |Command '|ninja: |make(?:\[\d+\])?: \*\*\*|could not compile|non-zero exit|^FAILED|Error 1\b"
 )
-_MOST = 20  # findings
+_MOST = 60  # hits, from the start and from the end of a log
+_MOST_FINDINGS = 20
+_START = 1 << 16  # characters that show what is no text
+# The interpreter itself was asked for a function of a library, for that library was not found.
+_UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: |NameError: no function '")
+_CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
@@ -55,17 +60,33 @@ def extract(text: str) -> Explanation:
 
     The line that ended it decides. What was tried and passed over before counts only where no such line names anything.
     """
+    if text[:_START].count("\0") * 10 > min(len(text), _START):
+        return Explanation(not_concluded=("this is no text",))
     lines = log_lines.read(text)
     is_build = any(_BUILDS.search(line.text) for line in lines)
-    named = [_settled(hit, lines) for hit in rules.hits(lines, is_build=is_build)]
+    named = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
     others = [*_drivers(named), *other_causes.hits(lines, is_build=is_build)]
     named = [hit for hit in named if not _DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
-    chosen = _chosen(named, is_build=is_build)
+    chosen = _chosen([hit for hit in named if passed_over.is_cause(hit, lines, is_build=is_build)], is_build=is_build)
     raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
     other = _other(chosen, others, ends_with_module=bool(raised) and "No module named" in raised[-1])
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
-    return Explanation(findings=findings[:_MOST], other=other, not_concluded=_passed_over(named, chosen, other))
+    notes = _passed_over(named, chosen, other)
+    if not findings and other is None and raised and _UNNAMED.search(raised[-1]):
+        notes += ("a shared library was not found, and its name is not in the text: explain the command itself",)
+    is_open = not findings and (other is None or other.kind == "own-code")
+    unconfirmed = subjects.named(lines, is_build=is_build) if is_open else ()
+    return Explanation(findings=findings[:_MOST_FINDINGS], other=other, not_concluded=notes, unconfirmed=unconfirmed)
+
+
+def _few(hits: Iterable[Hit]) -> list[Hit]:
+    """Return each hit of a line once, and of very many the first and the last: each is compared with all lines."""
+    seen: dict[tuple[str, str, int, int], Hit] = {}
+    for hit in hits:
+        seen.setdefault((hit.kind, hit.name, hit.line.number, hit.degree), hit)
+    few = list(seen.values())
+    return few if len(few) <= 2 * _MOST else [*few[:_MOST], *few[-_MOST:]]
 
 
 def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
@@ -74,7 +95,7 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     after = [line.text for line in lines if at < line.number]
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
         return replace(hit, degree=TRIED)
-    if hit.kind == "library" and len(after) > _NEAR and not any(_ENDS.search(text) for text in after[:_NEAR]):
+    if hit.kind == "library" and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
         return replace(hit, degree=TRIED)  # a test of a configuration
     if "Errno 2]" in hit.line.text and any(text.startswith("During handling") for text in after[:_NEAR]):
         later = [text for text in after if "Errno 2]" in text and hit.name not in text]
@@ -103,7 +124,7 @@ def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     if not is_build and hit.is_phrase:
         frames = [each.text for each in lines if each.number <= hit.line.number and each.text.startswith('File "')]
         return bool(frames) and not _FRAME.search(frames[-1])
-    if "Errno 2]" not in hit.line.text:
+    if "Errno 2]" not in hit.line.text or "bin/" in hit.line.text:
         return hit.name in ("nvcc", "nvidia-smi")
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
         return False
@@ -118,6 +139,8 @@ def _endings(lines: Sequence[Line], *, is_build: bool) -> list[OtherHit]:
     if not any(line.text.startswith("Traceback (most") for line in lines):
         return []
     raised = [line for line in lines if _EXCEPTION.match(line.text)]
+    if raised and (_UNNAMED.search(raised[-1].text) or (raised[-1] == lines[-1] and _CUT.search(raised[-1].text))):
+        return []
     if not raised or (is_build and not raised[-1].text.startswith(_MISMATCHES)):
         return []
     kind: OtherKind = "source-mismatch" if is_build else "own-code"

@@ -29,8 +29,9 @@ _WEAK_WORDS = (
     *("-config", " need"),
 )
 _ESCAPES = re.compile(
-    r"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f]"
+    r"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffd]"
 )
+_QUOTES = str.maketrans("‘’“”", "''\"\"")  # noqa: RUF001
 # What tools draw before a line: Poetry's and uv's boxes, pip's arrows, BuildKit's step and seconds, a CI's time.
 _DRAWN = re.compile(
     r"(?:\s|[│┃|╰╭├└─━▶→•×✗⨯]|#\d{1,4} \d{1,6}\.\d{1,4} |\d{4}-\d\d-\d\dT[\d:.]{8,20}Z |[\u2500-\u257f]|=> |-> |╰─> )+"  # noqa: RUF001
@@ -57,6 +58,7 @@ def clean(raw: str) -> str:
     """Return a line without colours, what is drawn before it, and what a progress bar wrote over."""
     line = raw.rstrip("\r\n").rpartition("\r")[2]
     line = _ESCAPES.sub("", line) if not line.isprintable() else line
+    line = line.translate(_QUOTES) if not line.isascii() else line
     drawn = _DRAWN.match(line)
     return line[drawn.end() :].rstrip() if drawn else line.rstrip()
 
@@ -81,7 +83,8 @@ def _spans(text: str, words: Sequence[str], most: int) -> Iterator[tuple[int, in
     counted, number, last = 0, 1, -1
     for piece in range(0, len(text), _PIECE):
         end_of_piece = min(piece + _PIECE, len(text))
-        hits = {*_hits(text, piece, end_of_piece, words, most)}
+        has_words = text.find(" ", piece, end_of_piece) >= 0
+        hits = {*_hits(text, piece, end_of_piece, words, most)} if has_words else set()
         if end_of_piece == len(text):
             hits.add(max(piece, len(text) - _WIDTH))
         for hit in sorted(hits):

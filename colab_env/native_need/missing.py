@@ -123,7 +123,8 @@ class Explanation:
 
     `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
     that was run for it ended, or None; `answers` are the packages for the findings, one
-    for each, where the distribution's index could be asked.
+    for each, where the distribution's index could be asked. `unconfirmed` are words that the text says to be absent, and
+    that become a finding where the index has a program or a library of that name.
     """
 
     findings: tuple[Missing, ...] = ()
@@ -131,6 +132,7 @@ class Explanation:
     not_concluded: tuple[str, ...] = ()
     returncode: int | None = None
     answers: tuple[Any, ...] = ()
+    unconfirmed: tuple[Missing, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:

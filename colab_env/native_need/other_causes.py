@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF001  the words of other tools
+# ruff: noqa: E501  the words of other tools
 """Which lines say that it failed for something that no package of the system cures, and what does."""
 
 from __future__ import annotations
@@ -404,7 +404,7 @@ _ROWS: tuple[_Row, ...] = (
             "no member named",
             "invalid conversion from",
             "no matching function for call",
-            "expected ‘",
+            "expected '",
             "lvalue required",
             "redefinition of",
             "undefined reference to",
@@ -431,7 +431,7 @@ _ROWS: tuple[_Row, ...] = (
             "No module named 'imp'",
             "not a valid",
             "Python 2",
-            "no member ‘",
+            "no member '",
             "PyObject",
             "feature has been removed",
             "panicked at",

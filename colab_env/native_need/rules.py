@@ -98,6 +98,7 @@ _RULES = (
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
+    _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
     _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
     _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
@@ -123,6 +124,7 @@ _RULES = (
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
+    _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command"),
     _rule("WinError", r"\[WinError 2\].{0,80}: ['\"]([\w.+-]+)['\"]", "command"),
     _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
@@ -136,6 +138,16 @@ _RULES = (
     _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule(" could not be found", rf"because {_T} could not be found", "command"),
+    _rule("Not", r"^(?:\w{1,60}\.){0,9}\w{0,40}(?:Command|Executable|Program|Binary|Tool)(?:Is)?Not(?:Found|Installed)\w{0,20}: (?:\([^']{0,60})?['\"`]?([\w+-][\w.+-]*)['\"`]?(?=[,.)]|$)", "command"),
+    _rule("issing", r"^(?:\w{1,60}\.){0,9}\w{0,40}Missing(?:Command|Executable|Program|Binary|Tool|Dependency)\w{0,20}: ['\"`]?([\w+-][\w.+-]*)['\"`]?\.?$", "command"),
+    _rule("xecutable", rf"executable {_Q}{_T}{_Q} (?:{_GONE}|(?:could|can)(?: ?not|n't) be found)", "command"),
+    _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
+    _rule("path", rf"{_Q}{_T}{_Q} (?:is |was )?not found,? (?:on|in) (?:your |the )?path(?!\w)", "command"),
+    _rule("missing from", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|was) missing from", "command"),
+    _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
+    _rule(" is ", r"(?<![\w.+/-])([A-Za-z_][\w.+-]*) (?:binary|executable|program|command) is (?:required|needed)", "command"),
+    _rule("installation", rf"(?:{_NOT}|can't) find a local (?:\([^)]{{0,20}}\) )?([A-Za-z][\w+-]*(?: [\w+-]+){{0,2}}) installation", "words"),
+    _rule(" for ", rf"(?:{_NOT}|can't) (?:find|locate) (?:the )?(?:headers?|development files|include files) for {_Q}{_T}", "words"),
     _rule("nstall", rf"Install {_T} on your system", "command"),
 )  # fmt: skip
 # What names neither file nor program: taken at a build, or where the line calls it a library.
@@ -168,6 +180,9 @@ _NO_NAMES = frozenset(
         "a",
         "all",
         "an",
+        "binary",
+        "branch",
+        "tag",
         "and",
         "any",
         "are",
@@ -298,7 +313,7 @@ def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
 def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
     """Return a hit of the kind that the name itself shows, or None for what is no name."""
     name = name.rstrip(".,:;-").removeprefix("./")
-    if name.lower() in _NO_NAMES or not name or len(name) > _LONGEST:
+    if not is_name(name):
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
@@ -306,6 +321,8 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         return _shared_object(name, line, degree)
     if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
         degree = TRIED
+    if "Errno 2]" in line.text and is_build and not is_error(line.text):
+        degree = TRIED  # caught, and written down
     if kind == "header" and name.startswith(PYTHONS_HEADERS):
         return None  # NumPy's, or what newer Pythons have no longer: see `other_causes`
     if kind == "header" and _is_trial(line.text):
@@ -313,6 +330,11 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
     if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
         degree = TRIED
     return Hit(kind, name, line, degree) if is_build or kind != "words" else None
+
+
+def is_name(word: str) -> bool:
+    """Say whether a word can be the name of a thing, not one that messages are made of."""
+    return 0 < len(word) <= _LONGEST and word.lower() not in _NO_NAMES
 
 
 PYTHONS_HEADERS = (
@@ -373,7 +395,7 @@ def is_error(text: str) -> bool:
 
 _ERROR = re.compile(
     r"(?:\*+ )?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
-    r"|[A-Za-z_][\w.]{0,100}(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
+    r"|(?:[A-Za-z_][\w.]{0,100})?(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
     re.IGNORECASE,
 )
 _TRIALS = re.compile(

@@ -1,0 +1,191 @@
+# ruff: noqa: E501  the words of other tools
+"""What recorded failures name, row by row; what was tried and passed over; words that only the distribution's index confirms."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colab_env import native
+from colab_env.native_need import subjects
+from colab_env.native_need.contents import Contents, Packages, packed
+from colab_env.native_need.extract import extract
+from colab_env.native_need.missing import Answer, Missing
+from colab_env.native_need.packed_index import Index
+
+ROWS = [
+    json.loads(line) for line in (Path(__file__).parent / "native" / "rows_learning.jsonl").read_text().splitlines()
+]
+NEEDS = [row for row in ROWS if row["needed_in_order"]]
+OTHERS = [row for row in ROWS if not row["needed_in_order"]]
+NAMED = {
+    ("cerror-c", ""): "the header is named; that it is the package's own shows only in the index",
+    ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
+    ("PyQt6", "qmake6"): "the text says only that an option is not set",
+    ("PyUSB", "usb-1.0"): "no backend, and none is named",
+    ("fasttext", "g++"): "it names a standard of C++ and no compiler",
+    ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
+    ("python-libxdo", "libxdo.so.3"): "as for file-magic",
+    ("python-vlc", "vlc"): "as for file-magic",
+    ("konlpy", "libjvm.so"): "the Java virtual machine is named as what it is: java",
+    ("pyperclip", "xclip"): "any of several programs would do, and none is named",
+    ("pyswip", "swipl"): "it names the product, SWI-Prolog",
+    ("python-lzo", "lzo/lzo1x.h"): "the compiler names lzo/lzo1.h, of the same package",
+    ("scikit-umfpack", "umfpack"): "it ends with a KeyError after a search for many libraries that would do without",
+}
+COMPILERS = {
+    "gcc": "c",
+    "cc": "c",
+    "g++": "c++",
+    "javac": "java",
+    "rust": "rust",
+    "Rust": "rust",
+    "gfortran": "fortran",
+}
+
+
+def plain(name: str) -> str:
+    """Return what the names of a library's header, its -l, its module and its shared object have in common."""
+    stem = re.sub(r"\.(?:so|pc|h)\b.*$", "", COMPILERS.get(name, name).lower().rpartition("/")[2])
+    return re.sub(r"-(?=\d[\d.]*$)", "", stem.removeprefix("lib"))
+
+
+def row_id(row: dict[str, Any]) -> str:
+    return str(row["package"])
+
+
+@pytest.mark.parametrize("row", NEEDS, ids=row_id)
+def test_a_recorded_failure_names_first_what_was_missing(row: dict[str, Any]) -> None:
+    needed = row["needed_in_order"][0]["name"]
+    if (reason := NAMED.get((row["package"], needed))) is not None:
+        pytest.skip(reason)
+    names = [plain(finding.name) for finding in extract(row["log"]).findings]
+    assert names[:1] == [plain(needed)]
+
+
+@pytest.mark.parametrize("row", OTHERS, ids=row_id)
+def test_a_recorded_failure_of_another_cause_is_blamed_on_nothing(row: dict[str, Any]) -> None:
+    if (reason := NAMED.get((row["package"], ""))) is not None:
+        pytest.skip(reason)
+    assert extract(row["log"]).findings == ()
+
+
+RUN = 'Traceback (most recent call last):\n  File "/v/lib/python3.11/site-packages/x/__init__.py", line 1, in f\n'
+PROCESS = (
+    'Traceback (most recent call last):\n  File "/usr/lib/python3.11/subprocess.py", line 1955, in _execute_child\n'
+)
+SENTENCES = [
+    (f"{RUN}sh.CommandNotFound: jq", "command jq"),
+    (f"{RUN}plumbum.CommandNotFound: (CommandNotFound(...), 'rsync', [<LocalPath /usr/bin>])", "command rsync"),
+    (f"{RUN}a.b.ExecutableNotFoundError: Executable 'dot' not found", "command dot"),
+    (f"{RUN}x.ExecError: The command was not found or was not executable: ssh.", "command ssh"),
+    (f"{RUN}FileNotFoundError: [Errno 2] No such file or directory: '/usr/bin/crontab'", "command crontab"),
+    (f"{PROCESS}FileNotFoundError: [Errno 2] No such file or directory: ‘Xvfb’", "command Xvfb"),  # noqa: RUF001
+    (f'{RUN}OSError: "tidy" is not found, on path or as absolute path', "command tidy"),
+    (f"{RUN}PatoolError: could not find an executable program to extract format 7z; candidates are (7z,7za,7zr),", "command 7z"),
+    (f"{RUN}OSError: ctypes.util.find_library() did not manage to locate a library called 'sndfile'", "shared-object sndfile"),
+    ("running build_ext\nERROR: The 'make' utility is missing from PATH", "command make"),
+    ("running build_ext\nerror: flex binary is required to compile the parser", "command flex"),
+    ("running build_ext\nRuntimeError: failed to find headers for libxml2", "words libxml2"),
+    ("running build_ext\nCan't find a local Berkeley DB installation.", "words Berkeley DB"),
+    ("running build_ext\ngcc: error: krb5-config:: linker input file not found", "config-program krb5-config"),
+    ("Building wheel for x\nerror: can't find Rust compiler\n\nTo update pip, run:\n\n    pip install --upgrade pip\n", "compiler rust"),
+    ("setup.py\nno version: [Errno 2] No such file or directory: 'tesseract'\na.c:1:1: fatal error: b/all.h: No such file or directory\nerror: command 'gcc' failed", "header b/all.h"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), SENTENCES, ids=[expected for _, expected in SENTENCES])
+def test_a_sentence_names_what_is_missing(text: str, expected: str) -> None:
+    explanation = extract(text)
+    assert [f"{finding.kind} {finding.name}" for finding in explanation.findings[:1]] == [expected]
+
+
+TRIED = [
+    "/bin/sh: 1: git: not found",
+    "-- Could NOT find Doxygen (missing: DOXYGEN_EXECUTABLE)",
+    "Run-time dependency gtest found: NO (tried pkgconfig and cmake)",
+    "ccache: command not found, compiling without it",
+    "WARNING: libfoo.so.1 not found, falling back to the slow path",
+    "/usr/bin/ld: cannot find -lqux: No such file or directory",
+    "_configtest.c:1:10: fatal error: x.h: No such file or directory",
+    "configure: WARNING: libbar not found, disabling support",
+]
+OWN = "\n".join([*("line" for _ in range(8)), RUN + "RuntimeError: matrix is singular"])
+BUILD = "\n".join(["Building wheel for x (pyproject.toml)", *("compiling" for _ in range(8)), RUN + "RuntimeError: this works on Windows only"])  # fmt: skip
+
+
+@pytest.mark.parametrize("log", [OWN, BUILD], ids=["run", "build"])
+@pytest.mark.parametrize("line", TRIED)
+def test_what_was_tried_is_not_blamed_where_something_else_ended_it(line: str, log: str) -> None:
+    assert extract(f"{line}\n{log}").findings == ()
+
+
+@pytest.mark.parametrize("line", TRIED[:1] + TRIED[3:4])
+def test_what_was_tried_is_the_cause_where_its_own_tool_gave_up(line: str) -> None:
+    log = line.replace(", compiling without it", "") + "\n" + "building\n" * 9 + "make: *** [Makefile:3: all] Error 127"
+    assert len(extract(log).findings) == 1
+
+
+@pytest.mark.parametrize("text", ["\x7fELF" + "\0a" * 3000 + "GLIBC_2.14", f"{PROCESS}FileNotFoundError: [Errno 2] No such file or directory: 'Xv"])  # fmt: skip
+def test_no_text_and_a_name_that_is_cut_are_not_concluded_from(text: str) -> None:
+    explanation = extract(text)
+    assert (explanation.findings, explanation.other) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "disturb", [lambda name: f"\0{name}", lambda name: f"{name}\udc80", lambda name: f"\ufffd{name}\0"]
+)
+def test_bytes_that_are_no_text_change_nothing(disturb: Callable[[str], str]) -> None:
+    other = extract(f"{RUN}{disturb('ValueError')}: x").other
+    assert other is not None
+    assert other.kind == "own-code"
+
+
+def test_a_library_that_is_asked_for_without_a_name_is_no_error_of_own_code() -> None:
+    explanation = extract(f"{RUN}AttributeError: /opt/v/bin/python: undefined symbol: archive_version_number")
+    assert explanation.other is None
+    assert "a shared library was not found" in explanation.not_concluded[0]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    contents, packages = Contents(), Packages()
+    contents.read(
+        [
+            b"usr/bin/sox sound/sox\nusr/bin/gs text/ghostscript\nusr/bin/black python/python3-black\nusr/lib/x86_64-linux-gnu/libusb.so libdevel/libusb-dev\n"
+        ]
+    )
+    packages.read([b"Package: sox\n\nPackage: python3-black\n\nPackage: libusb-dev\n\nPackage: ghostscript\n\n"])
+    path = tmp_path_factory.mktemp("index") / "small.index"
+    path.write_bytes(packed(contents, packages, {"release": "small"}))
+    return Index(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("RuntimeError: sox unavailable, build terminated", ["command sox"]),
+        ("OSError: usb not installed on your system", ["shared-object libusb.so"]),
+        ("OSError: ghostscript is not installed", ["words ghostscript"]),
+        ("ImportError: black is not installed", []),
+        ("ImportError: pandas is not installed", []),
+        ("KeyError: sox is required", []),
+    ],
+)
+def test_a_word_is_a_need_only_where_the_index_has_such_a_file(text: str, expected: list[str], index: Index) -> None:
+    explanation = extract(RUN + text)
+    assert explanation.findings == ()
+    confirmed = subjects.confirmed(explanation.unconfirmed, index)
+    assert [f"{missing.kind} {missing.name}" for missing in confirmed] == expected
+
+
+def test_a_header_that_no_package_has_and_that_bears_its_own_packages_name_is_its_own() -> None:
+    missing = Missing(kind="header", name="cerr_internal_config.h", distribution="cerr")
+    assert native._is_own_header(Answer(missing=missing))
+    assert not native._is_own_header(Answer(missing=replace(missing, name="zlib.h")))
