@@ -110,6 +110,29 @@ After this operation, 5,678 kB of additional disk space will be used.
 """
 
 
+def test_an_index_is_made_of_the_lists_that_came_and_says_which_did_not(machine, monkeypatch):
+    texts = {
+        "contents": b"usr/include/foo.h    libdevel/libfoo-dev\nusr/share/doc/foo    libdevel/libfoo-dev\n",
+        "packages": b"Package: libfoo-dev\nDepends: libfoo1\n",
+    }
+    monkeypatch.setattr(Apt, "health_check", lambda self: None)
+    monkeypatch.setattr(
+        Apt,
+        "release",
+        lambda self: {"system": "debian", "version": "12", "architecture": "amd64", "sources": "0"},
+    )
+    monkeypatch.setattr(Apt, "update", lambda self, **_: "E: Failed to fetch http://deb.example/bookworm-updates")
+    monkeypatch.setattr(
+        Apt, "_lists", lambda self: [("colab-env-contents", Path("contents")), ("Packages", Path("packages"))]
+    )
+    monkeypatch.setattr(Apt, "_text", lambda self, file: [texts[file.name][:30], texts[file.name][30:]])
+    for _ in range(2):  # the second time it is read, not made, and is as incomplete as it was
+        index, note = Apt(machine=machine).index()
+        assert index.locations("foo.h")[0].packages == ("libfoo-dev",)
+        assert "bookworm-updates" in str(note)
+        assert "--refresh" in str(note)
+
+
 def fake_apt(directory: Path, *, prints: str = "", code: int = 0) -> Path:
     """Make a fake apt-get, which prints a text and notes what it was asked: (fake, the outermost edge)."""
     program = directory / "apt-get"
