@@ -183,13 +183,14 @@ class Apt:
         path = self.index_path(release)
         old = None if not path.is_file() else _opened(path)
         if old is not None and not refresh and old.facts.get("sources") == release["sources"]:
-            return old, None
+            return old, old.facts.get("note")
         try:
-            return self._make_index(path, release), None
+            index = self._make_index(path, release)
         except (NetworkError, AptError) as error:
             if old is None:
                 raise
             return old, f"{error.message}; the index of {path.name} is used as it is"
+        return index, index.facts.get("note")
 
     def ready_index(self) -> Index | None:
         """Return the index of this release if it is here already."""
@@ -213,7 +214,13 @@ class Apt:
             for identifier, file in lists:
                 reader = contents if identifier == "colab-env-contents" else packages
                 reader.read(self._text(file))
-            _files.write_bytes(path, packed(contents, packages, release))
+            # One list that cannot be fetched, of `-updates` say, does not keep the others from answering.
+            note = (
+                f"{problem}; the index is made of the other lists: colab-env native index --refresh"
+                if problem
+                else None
+            )
+            _files.write_bytes(path, packed(contents, packages, {**release, "note": note}))
         for identifier, file in lists:
             if identifier == "colab-env-contents":
                 _files.discard(file)  # 80 MB that are not needed again

@@ -15,22 +15,23 @@ from typing import Any
 
 from colab_env.native_need.packed_index import pack
 
-# What can be looked for lies here; the rest of a distribution's seven million files does not.
-_STARTS = (
-    *(b"usr/include/", b"usr/lib/", b"lib/", b"usr/bin/", b"usr/sbin/", b"bin/", b"sbin/", b"usr/games/"),
-    *(b"usr/share/pkgconfig/", b"usr/share/R/include/"),
-)
+# What can be looked for lies here; the rest of a distribution's seven million files does not. One pattern goes over a
+# whole chunk: it begins with a line feed, which `re` seeks with memchr, so that a line of no use costs no Python.
 _WANTED = re.compile(
-    rb"""(?:usr/)?lib/(?:[^\s/]+/){0,4}lib[^\s/]+\.(?:so(?:\.[0-9][^\s/]*)?|a)\s
-    |(?:usr/)?lib(?:/[^\s/]+)?/pkgconfig/
-    |usr/(?:lib|share)/\S*(?:[Cc]onfig|/Find[^\s/]+)\.cmake\s
-    |usr/lib/(?:[^\s/]+/){1,4}include/
-    |usr/lib/(?:[^\s/]+/)?girepository-1\.0/
-    |usr/lib/(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s
-    |usr/share/(?:pkgconfig|R/include)/
-    |(?!usr/lib/|lib/|usr/share/)""",
+    rb"""\n(
+    (?:usr/)?(?:lib/(?:
+        (?:[^\s/]+/){0,4}lib[^\s/]+\.(?:so(?:\.[0-9][^\s/]*)?|a)\s
+        |(?:[^\s/]+/)?pkgconfig/
+    )|s?bin/)[^\n]*
+    |usr/(?:include/
+        |games/
+        |lib/(?:(?:[^\s/]+/){1,4}include/|(?:[^\s/]+/)?girepository-1\.0/|(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s)
+        |share/(?:pkgconfig|R/include)/
+    )[^\n]*)""",
     re.VERBOSE,
 )
+_SHARED = (b"\nusr/share/pkgconfig/", b"\nusr/share/R/include/")
+_CMAKE = re.compile(rb"usr/(?:lib|share)/\S*(?:[Cc]onfig|/Find[^\s/]+)\.cmake\s")
 # Parts of a library's own headers that nobody includes from outside.
 _INNER = re.compile(rb"/(?:detail|details|impl|internal|internals|private|tests?|examples?)(?:/|$)")
 _DEEPEST = 7  # directories; deeper ones are the inside of C++ libraries
@@ -43,7 +44,7 @@ _LONGER_SONAME = re.compile(rb"(lib.+?\.so\.[0-9]+)\.[0-9.]+")
 _DEFAULT = re.compile(r"(?:^|-)defaults?(?:-|$)")
 _NUMBERS = re.compile(r"-?[0-9]+(?:\.[0-9]+)*(?:\.q[0-9]+)?(?=-|$)")
 _HEADERS_ONLY = re.compile(r"-headers$|-common$|-dev-common$")
-_FIELDS = (b"Package:", b"Source:", b"Depends:", b"Pre-Depends:", b"Recommends:")
+_FIELD = re.compile(rb"\n(Package|Source|Depends|Pre-Depends|Recommends):([^\n]*)")
 _VERSION = re.compile(r"\s*\([^)]*\)|\s*\[[^\]]*\]|\s*<[^>]*>|:[a-z0-9-]+")
 
 
@@ -59,11 +60,17 @@ class Contents:
 
     def read(self, chunks: Iterable[bytes]) -> None:
         """Take in one list."""
-        for lines in _split(chunks):
-            self.lines += len(lines)
-            for line in lines:
-                if (line.startswith(_STARTS) or b".cmake" in line) and _WANTED.match(line):
+        for chunk in _whole_lines(chunks):
+            lines = chunk.count(b"\n") - 1
+            self.lines += lines
+            # Most of a distribution is documentation: chunks with nothing but that are passed over.
+            if chunk.count(b"\nusr/share/") < lines or any(start in chunk for start in _SHARED):
+                for line in _WANTED.findall(chunk):
                     self._add(line)
+            if b".cmake" in chunk:  # rare, and slow to look for in every line
+                for line in chunk.split(b"\n"):
+                    if b".cmake" in line and _CMAKE.match(line):
+                        self._add(line)
 
     def _add(self, line: bytes) -> None:
         path, _, where = (
@@ -99,14 +106,18 @@ class Contents:
                     del self.names[name]
 
 
-def _split(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Return the whole lines of each chunk."""
-    rest = b""
+def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Return chunks that begin before a line and end after one, with a line feed on either side."""
+    rest = b"\n"
     for chunk in chunks:
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        yield lines
-    yield [rest]
+        lines, feed, last = chunk.rpartition(b"\n")
+        if feed:
+            yield rest + lines + feed
+            rest = feed + last
+        else:
+            rest += last
+    if rest != b"\n":
+        yield rest + b"\n"
 
 
 def _package_names(where: bytes) -> bytes:
@@ -129,14 +140,12 @@ class Packages:
     def read(self, chunks: Iterable[bytes]) -> None:
         """Take in one list."""
         stanza: dict[str, str] = {}
-        for lines in _split(chunks):
-            for line in lines:
-                if line.startswith(b"Package:"):
+        for chunk in _whole_lines(chunks):
+            for name, value in _FIELD.findall(chunk):
+                if name == b"Package":
                     self._add(stanza)
                     stanza = {}
-                if line.startswith(_FIELDS):
-                    name, _, value = line.decode(errors="replace").partition(":")
-                    stanza[name] = value.strip()
+                stanza[name.decode()] = value.decode(errors="replace").strip()
         self._add(stanza)
 
     def _add(self, stanza: Mapping[str, str]) -> None:
