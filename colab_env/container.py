@@ -90,6 +90,8 @@ def write(
     image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
     needs_dockerfile = not also or not companions.NEED_NO_DOCKERFILE.issuperset(also)
     texts = {}
+    if needs_dockerfile and ignore_file is not None:
+        context.require_visible(ignore_file, _copied(image, _prefix(target, model)))
     if needs_dockerfile:
         texts = {
             "Dockerfile": dockerfile.render(image),
@@ -112,7 +114,7 @@ def write(
         what=_what(image),
         build=_build_command(model, target) if needs_dockerfile else "",
         run=_run_command(model, kind) if needs_dockerfile else "",
-        notes=(*request.notes(), *request.selection.notes, *_notes(model, survey)),
+        notes=(*request.notes(), *request.selection.notes, *_notes(model, survey, ignore_file)),
     )
     _report.keep(repr(result))
     return result
@@ -302,10 +304,18 @@ def _look_at_context(model: image_project.ImageProject, target: Path) -> tuple[P
     survey = context.survey(model.context, None if is_ours else patterns)
     if patterns is None or is_ours:
         return None, survey
-    needed = [model.lock_name, *(f"{each}pyproject.toml" for each in ("",))]
-    context.require_visible(path, [*needed, f"{_prefix(target, model)}{tools.HASHED}"])
     context.require_no_secrets(path, survey)
     return path, survey
+
+
+def _copied(image: dockerfile.Image, prefix: str) -> list[str]:
+    """Return the files of the build context that the Dockerfile copies by name, and what builds the project's wheel."""
+    model = image.project
+    exported = [*image.tool.exports(model), *(image.server.exports() if image.server else {})]
+    reads_lock = image.tool.name == "poetry" or (image.tool.name == "uv" and tools.reads_lock(model))
+    named = [model.lock_name, "pyproject.toml"] if reads_lock else []
+    built = [f"{each}/pyproject.toml".removeprefix("./") for each in image.recipe.wheels]
+    return [*named, *built, *(f"{prefix}{name}" for name in exported)]
 
 
 def _command(request: Request, **options: str | None) -> list[str]:
@@ -338,7 +348,7 @@ def _what(image: dockerfile.Image) -> str:
     )
 
 
-def _notes(model: image_project.ImageProject, survey: context.Survey) -> list[str]:
+def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
     notes = []
     rest = [each for each in model.packages.unhashed if each.kind != "directory"]
     if rest:
@@ -350,6 +360,9 @@ def _notes(model: image_project.ImageProject, survey: context.Survey) -> list[st
         notes.append(f"it has more console scripts: {', '.join(model.scripts)}")
     if survey.secrets:
         notes.append(f"left out, since it looks like secrets: {', '.join(survey.secrets[:5])}")
+    if ignore_file and (sent := context.unneeded(model.context, context.read_ignored(ignore_file) or [])):
+        why = "; .git/config may hold passwords" if ".git" in sent else ""
+        notes.append(f"{short(ignore_file)} lets {', '.join(sent)} into the image{why}: add a line for each")
     if survey.outside:
         notes.append(f"links that lead out of the project, and nowhere in the image: {', '.join(survey.outside[:5])}")
     return notes

@@ -103,7 +103,7 @@ def test_no_address_or_path_of_this_machine_is_written(tmp_path, monkeypatch):
     write(project, tool="pip", output=project / "docker")
     text = b"".join(content for name, content in files(project).items() if name != "uv.lock").decode()
     assert "corp.example" not in text
-    assert "secret" not in text.replace("type=secret", "").replace("secrets", "")
+    assert "secret" not in text.replace("type=secret", "").replace("secrets", "").replace("client_secret", "")
     assert str(tmp_path) not in text
 
 
@@ -210,7 +210,7 @@ def unmade_path(project: Path) -> None:
         (outside, UsageError, "outside of", "move it into the project"),
         (unmade_path, UsageError, "is not there", "get it"),
         (no_image, NoSuchPythonError, "no official image", "name a base image"),
-        (hidden, UsageError, "hides requirements.txt", "add the line !requirements.txt"),
+        (hidden, UsageError, "hides pyproject.toml", "add the line !pyproject.toml"),
         (own_ignore_with_secrets, UsageError, "config/.env", "add to it a line"),
         (no_sources, UsageError, "its sources are missing", "hello_app"),
         (bad_apt, ProjectFileError, "no name of a Debian package", "libpq-dev"),
@@ -289,6 +289,90 @@ def test_secrets_are_left_out_and_named(hello):
     assert not context.is_ignored(".env.example", patterns)
     assert not context.is_ignored("hello_app/__init__.py", patterns)
     assert not context.is_ignored("hello_app/build/__init__.py", patterns)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("prod.env", ".envs/prod", ".envrc", "kaggle.json", ".kaggle/x", ".streamlit/secrets.toml", "SERVER.PEM"),
+        *(
+            "application_default_credentials.json",
+            "client_secret_12.apps.json",
+            "token.json",
+            "app-key.json",
+            ".pgpass",
+        ),
+        *(".npmrc", "id_ecdsa", "id_dsa", "main.tfstate", "deep/secrets/password.txt", "Secrets/db"),
+    ],
+)
+def test_what_usually_holds_a_secret_is_left_out_and_named(hello, name):
+    (hello / name).parent.mkdir(parents=True, exist_ok=True)
+    (hello / name).write_text("x\n")
+    result = write(hello)
+    patterns = context.read_ignored(hello / ".dockerignore")
+    assert patterns is not None
+    assert context.is_ignored(name, patterns)
+    assert any("looks like secrets" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("name", ["hello_app/secrets/__init__.py", "hello_app/tokens.json", "example.env"])
+def test_what_is_only_named_alike_is_no_secret(hello, name):
+    (hello / name).parent.mkdir(parents=True, exist_ok=True)
+    (hello / name).write_text("\n")
+    result = write(hello)
+    patterns = context.read_ignored(hello / ".dockerignore")
+    assert patterns is not None
+    assert not context.is_ignored(name, patterns)
+    assert not any("secrets" in note for note in result.notes)
+
+
+def test_what_the_user_lets_in_by_name_is_no_secret(hello):
+    (hello / ".dockerignore").write_text(".venv\n!token.json\n")
+    (hello / "token.json").write_text("{}\n")
+    assert (hello / "Dockerfile") in write(hello).paths
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "ignored"),
+    [
+        ("env/__init__.py", "", False),
+        ("build/tasks.py", "", False),
+        ("build/lib/hello_app/__init__.py", "", True),
+        ("dist/hello.whl", "", True),
+        ("venv/pyvenv.cfg", "", True),
+        ("dist/data.csv", '[tool.hatch.build]\ninclude = ["dist/*.csv"]\n', False),
+        ("dist/data.csv", '[tool.ruff]\nexclude = ["dist"]\n', True),
+        ("build/data.csv", "[tool.hatch.build]\n", True),
+    ],
+)
+def test_a_directory_named_as_what_a_build_makes_is_left_out_unless_it_is_a_source(hello, name, more, ignored):
+    (hello / name).parent.mkdir(parents=True, exist_ok=True)
+    (hello / name).write_text("")
+    (hello / "pyproject.toml").write_text(f"{container_projects.PYPROJECT}\n{more}")
+    write(hello)
+    patterns = context.read_ignored(hello / ".dockerignore")
+    assert patterns is not None
+    assert context.is_ignored(name, patterns) is ignored
+
+
+def test_a_dockerignore_that_lets_git_and_environments_in_is_named(hello):
+    (hello / ".dockerignore").write_text("*.md\n")
+    for name in (".git/config", ".venv/pyvenv.cfg"):
+        (hello / name).parent.mkdir()
+        (hello / name).write_text("\n")
+    notes = [note for note in write(hello).notes if ".dockerignore lets" in note]
+    assert len(notes) == 1
+    assert "lets .git, .venv into the image; .git/config may hold passwords" in notes[0]
+    (hello / ".dockerignore").write_text(".git\n**/.venv\n")
+    assert not any(".dockerignore lets" in note for note in write(hello).notes)
+
+
+def test_a_dockerignore_may_hide_what_the_build_does_not_copy(hello):
+    (hello / ".dockerignore").write_text("requirements.txt\n.git\n.venv\n")
+    assert (hello / "Dockerfile") in write(hello).paths
+    (hello / ".dockerignore").write_text("container-requirements.txt\n")
+    with pytest.raises(UsageError, match="hides container-requirements.txt"):
+        write(hello)
 
 
 def test_links_that_lead_out_are_named_and_sockets_left_out(hello, tmp_path):

@@ -113,7 +113,7 @@ NEED_NO_DOCKERFILE = frozenset({"binder", "apptainer"})
 def _sent(image: Image) -> list[str]:
     """Return the names in the build context that go into an image: Apptainer reads no .dockerignore, and splits at spaces."""
     directory = image.project.context
-    own = [line for line in context.text(context.Survey()).splitlines() if line and not line.startswith("#")]
+    own = [line for line in context.text(context.survey(directory)).splitlines() if line and not line.startswith("#")]
     patterns = [*(context.read_ignored(directory / ".dockerignore") or []), *own]
     names = [path.name for path in directory.iterdir() if " " not in path.name and path.name not in (HASHED, UNHASHED)]
     return [name for name in names if not context.is_ignored(name, patterns)]

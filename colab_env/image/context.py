@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import re
 import stat
@@ -12,38 +13,45 @@ from pathlib import Path
 
 from colab_env import _files
 from colab_env.errors import UsageError
+from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
+# Lower case: names are compared without case.
 _SECRETS = (
-    *(".env", ".env.*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc"),
-    *(
-        ".git-credentials",
-        ".aws",
-        ".ssh",
-        ".docker",
-        "credentials.json",
-        "service-account*.json",
-        "*.kdbx",
-        "auth.toml",
-    ),
+    *(".env", ".env.*", "*.env", ".envs", ".envrc", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx", "*.ppk"),
+    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".pypirc", ".pgpass", ".npmrc"),
+    *(".git-credentials", ".aws", ".azure", ".docker", ".gnupg", ".kaggle", ".kube", ".ssh", "kaggle.json"),
+    *("credentials.json", "application_default_credentials.json", "client_secret*.json", "service-account*.json"),
+    *("service_account*.json", "token.json", "*-key.json", "auth.toml", "secrets.toml", "secrets.json", "secrets.y*ml"),
+    *("*.tfstate", "*.tfstate.backup", "*.tfvars"),
 )
-_HARMLESS = (".env.example", ".env.sample", ".env.template", ".env.dist", "*.pub")
+_HARMLESS = (
+    *(".env.example", ".env.sample", ".env.template", ".env.dist", "example.env", "sample.env", "template.env"),
+    "*.pub",
+)
 _BULK = (
     *(".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", "*.py[cod]", "*.egg-info", ".tox", ".nox"),
     *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", ".coverage", "htmlcov"),
     *(".idea", ".vscode", ".DS_Store", "*.colab-env-*"),
 )
-# At the top only: somewhere below, it may be a package of that name.
+# At the top only: somewhere below, it may be a package of that name. At the top it may be one too: see `_is_source`.
 _TOP = ("build", "dist", "venv", "env")
+# What setuptools writes to build/, copies of the sources among it.
+_OUTPUT = ("lib", "lib.*", "bdist.*", "temp.*")
+_BUILD_TABLES = ("setuptools", "hatch", "poetry", "uv", "flit", "pdm")
 _FILES = ("Dockerfile*", "*.dockerignore", "compose.yaml", ".devcontainer", ".binder", "*.def")
 _MOST = 200_000  # entries that are looked at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What of a build context should not, or cannot, be in an image; paths are relative to it."""
+    """What of a build context should not, or cannot, be in an image; paths are relative to it.
+
+    `sources` are directories at its top that are named as what a build makes, and hold the project's code.
+    """
 
     secrets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
 
@@ -54,30 +62,33 @@ def survey(context: Path, ignored: Sequence[str] | None = None) -> Survey:
     for name, path in _walk(context):
         if ignored is not None and is_ignored(name, ignored):
             continue
-        if is_secret(path.name):
+        if (is_secret(path.name) or _is_secret_directory(path)) and f"!{name}" not in (ignored or ()):
             found["secrets"].append(name)
         mode = path.lstat().st_mode
         if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
             found["sockets"].append(name)
         elif stat.S_ISLNK(mode) and not path.resolve().is_relative_to(context.resolve()):
             found["outside"].append(name)
-    return Survey(**{key: tuple(sorted(names)) for key, names in found.items()})
+    sources = tuple(name for name in _TOP if _is_source(context / name))
+    return Survey(sources=sources, **{key: tuple(sorted(names)) for key, names in found.items()})
 
 
 def is_secret(name: str) -> bool:
     """Say whether a file's name is one that secrets usually have."""
-    return _fits(name, _SECRETS) and not _fits(name, _HARMLESS)
+    return _fits(name.lower(), _SECRETS) and not _fits(name.lower(), _HARMLESS)
 
 
 def text(found: Survey) -> str:
     """Return the .dockerignore of a project."""
+    patterns = [f"**/{each}" for each in _SECRETS]
     lines = [
         "# Never in an image: secrets.",
-        *(f"**/{each}" for each in _SECRETS),
+        *patterns,
+        *(each for each in found.secrets if not is_ignored(each, patterns)),
         *(f"!**/{each}" for each in _HARMLESS),
         "# Made anew in the image, or of no use there: without them, the cache of a build lasts longer.",
         *(f"**/{each}" for each in _BULK),
-        *(f"/{each}" for each in _TOP),
+        *(f"/{each}" for each in _TOP if each not in found.sources),
         "# What builds the image is no part of it.",
         *_FILES,
         *(["# No file that can be copied."] if found.sockets else []),
@@ -105,6 +116,14 @@ def is_ignored(name: str, patterns: Sequence[str]) -> bool:
         if any(regex.fullmatch("/".join(parts[:number])) for number in range(1, len(parts) + 1)):
             ignored = not positive
     return ignored
+
+
+def unneeded(context: Path, ignored: Sequence[str]) -> tuple[str, ...]:
+    """Return what lies at the top of a context and no image needs: git's directory, and virtual environments."""
+    there = [".git/config", *(f"{path.parent.name}/pyvenv.cfg" for path in sorted(context.glob("*/pyvenv.cfg")))]
+    return tuple(
+        name.partition("/")[0] for name in there if (context / name).is_file() and not is_ignored(name, ignored)
+    )
 
 
 def require_visible(ignore_file: Path, needed: Sequence[str]) -> None:
@@ -147,6 +166,24 @@ def _pattern(text: str) -> re.Pattern[str]:
         return re.compile(out)
     except re.error:
         return re.compile(re.escape(text))
+
+
+def _is_secret_directory(path: Path) -> bool:
+    """Say whether a directory is one of secrets: with Python files in it, it is a package of that name."""
+    return path.name.lower() == "secrets" and path.is_dir() and next(path.rglob("*.py"), None) is None
+
+
+def _is_source(directory: Path) -> bool:
+    """Say whether a directory that is named as what a build makes holds the project's code."""
+    if not directory.is_dir() or (directory / "pyvenv.cfg").is_file():
+        return False
+    modules = (path.relative_to(directory).parts[0] for path in directory.rglob("*.py"))
+    if any(not _fits(name, _OUTPUT) for name in modules):
+        return True
+    pyproject = Pyproject.read(directory.parent)
+    tables = [pyproject.at("project"), *(pyproject.at("tool", name) for name in _BUILD_TABLES)]
+    # A value, not a key: hatch has tables that are named env and build.
+    return re.search(rf'"(?:\./)?{directory.name}(?:/[^"]*)?"(?!:)', json.dumps(tables, default=str)) is not None
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:
