@@ -636,6 +636,23 @@ def test_what_the_base_has_in_another_version_is_hidden(
     assert {f"{site}/.wh.pip-24.0.dist-info", f"{site}/pip/.wh.__init__.py", f"{site}/pip.py"} <= set(members)
 
 
+def test_a_record_hides_nothing_but_what_its_own_wheel_has_put_there():
+    files = base_files()
+    site = "usr/local/lib/python3.12/site-packages"
+    listed = [
+        *("pip/__init__.py", "../../../bin/pip", "../../../share/pip.1", "/etc/passwd", "../../../../../bin/sh"),
+        *("../../../bin/python3.12", "../os.py", "../site-packages", "other", "other/x.py", "pip/.wh..opq"),
+        *("kept.dist-info", "kept.dist-info/METADATA", "shared.py"),
+    ]
+    files[f"{site}/pip-24.0.dist-info/RECORD"] = "".join(f"{name},,\n" for name in listed).encode()
+    files[f"{site}/kept.dist-info/METADATA"] = b"Name: kept\nVersion: 1\n\n"
+    files[f"{site}/kept.dist-info/RECORD"] = b"other/x.py,,\nshared.py,,\n"
+    python = base_python.inspect(tree(files), name="base", path="/usr/local/bin", platform=AMD64)
+    hidden = [f"/{site}/pip-24.0.dist-info", f"/{site}/pip/__init__.py"]
+    hidden = sorted([*hidden, "/usr/local/bin/pip", "/usr/local/share/pip.1"])
+    assert layers.replaced_files(python, {"pip": "25.0"}) == hidden
+
+
 def test_nothing_is_downloaded_where_a_package_has_no_wheel(
     app: Path, base: Path, wheels: Path, served: IndexServer, tmp_path: Path
 ):

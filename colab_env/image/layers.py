@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,10 +54,23 @@ def grouped(wheels: Sequence[LockedWheel], *, taken: int) -> list[PackageLayer]:
 def replaced_files(base: BasePython, names: dict[str, str]) -> list[str]:
     """Return the files of the base's distributions that another version of is installed: two would be seen as both.
 
-    `names` are the versions that are installed, by normalized name.
+    `names` are the versions that are installed, by normalized name. What a RECORD says is believed only where wheels put
+    files, and only of what is no directory and in no distribution that stays.
     """
     gone: set[str] = set()
-    for one in base.distributions:
-        if one.name in names and names[one.name] != one.version:
-            gone |= {path for path in one.files if not path.startswith(f"{one.info}/")} | {one.info}
+    replaced = [one for one in base.distributions if names.get(one.name, one.version) != one.version]
+    others = [one for one in base.distributions if one not in replaced]
+    infos = tuple(f"{one.info}/" for one in base.distributions)
+    rest = [file for one in others for file in (*one.files, f"{one.info}/RECORD")]
+    staying = {base.executable, *base.directories, *rest, *(parent for file in rest for parent in _parents(file))}
+    data = tuple(f"{posixpath.join(base.prefix, name)}/" for name in ("etc", "include", "man", "share"))
+    for one in replaced:
+        tops = (f"{posixpath.dirname(one.info)}/", f"{base.site}/", f"{base.scripts}/", *data)
+        files = {path for path in one.files if path.startswith(tops) and not path.startswith(infos)}
+        # Another name with this beginning would be a whiteout itself, of a whole directory.
+        gone |= {path for path in files - staying if not posixpath.basename(path).startswith(".wh.")} | {one.info}
     return sorted(gone)
+
+
+def _parents(path: str) -> list[str]:
+    return [path[:at] for at, sign in enumerate(path) if sign == "/" and at]
