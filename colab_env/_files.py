@@ -201,6 +201,20 @@ def named_path(text: str | Path) -> Path:
     return path
 
 
+def output_path(path: str | Path) -> Path:
+    """Return where a file that somebody named is written: where a link at the path leads.
+
+    Raises NotWritableError for what no file may replace, such as a pipe, a device or a directory; and as `named_path` does.
+    """
+    path = Path(os.path.realpath(named_path(path)))
+    with translate_os_errors(path):
+        mode = path.lstat().st_mode if os.path.lexists(path) else stat.S_IFREG
+    if not stat.S_ISREG(mode):
+        msg = f"cannot write {short(path)}: it is {_kind(mode)}, not a file"
+        raise NotWritableError(msg, hint="give the name of a file; nothing was changed")
+    return path
+
+
 def _unreadable(path: Path, error: OSError) -> ProjectFileError | NotWritableError | DiskFullError:
     if error.errno in (*_TOO_MANY, errno.EIO):  # the machine's fault, not the file's
         return translate_error(error, path)
@@ -215,8 +229,8 @@ def _kind(mode: int) -> str:
 
 
 def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
-    """Replace a file's text whole or not at all, keeping its mode. Follows a symbolic link to the file it names."""
-    path, content = path.resolve(), text.encode()
+    """Replace a file's text whole or not at all, keeping its mode: at the `output_path`."""
+    path, content = output_path(path), text.encode()
     with translate_os_errors(path):
         _ledger.note(path, hashlib.sha256(content).hexdigest())
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -166,9 +166,9 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     options = _building.BuildOptions(
         platform=chosen,
         tag=tag or f"{model.name}:latest",
-        output=None if output is None else _files.named_path(output).absolute(),
+        output=None if output is None else _files.output_path(output),
         push=target,
-        sbom=None if sbom is None else _files.named_path(sbom).absolute(),
+        sbom=None if sbom is None else _files.output_path(sbom),
         compile=compile_bytecode,
         fresh=not cache,
         limit=caches.limit(machine),

@@ -74,7 +74,7 @@ def export(name: str, output: str | Path | None = None, *, base: Base = None) ->
     if reason := place.health_check():
         msg = f"the environment {name!r} in {short(place.path)} does not work: {reason}"
         raise BrokenEnvironmentError(msg, hint=f"make it anew: colab-env env upgrade {name}")
-    receipt, target = envs.receipt_of(place), _files.named_path(output or f"{name}{exporting.SUFFIX}").absolute()
+    receipt, target = envs.receipt_of(place), _files.output_path(output or f"{name}{exporting.SUFFIX}")
     with _files.private_directory(machine.data) as scratch, _current_lock(place, scratch, machine=machine) as directory:
         lock = directory / locking.FILE
         packages = locking.read(lock.read_text(encoding="utf-8"), path=lock)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import warnings
@@ -16,7 +17,7 @@ from index_server import IndexServer
 from small_wheels import write_archive, write_wheel
 
 from colab_env import content, env_files, envs, toml_text, uv
-from colab_env.errors import CommandError, HashMismatchError, ProjectFileError, UsageError
+from colab_env.errors import CommandError, HashMismatchError, NotWritableError, ProjectFileError, UsageError
 from colab_env.machine import Machine
 from colab_env.named_env import locking, repacking
 
@@ -228,6 +229,20 @@ def test_what_is_no_export_is_refused(tmp_path):
 
 
 # manifests
+
+
+def test_an_export_goes_where_a_link_leads_and_replaces_no_pipe(web, tmp_path):
+    (tmp_path / "link").symlink_to("target")
+    for _ in range(2):
+        env_files.export("web", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert zipfile.is_zipfile(tmp_path / "target")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_pipe").symlink_to("pipe")
+    for name, kind in {"pipe": "a pipe", "to_pipe": "a pipe", "envs": "a directory"}.items():
+        with pytest.raises(NotWritableError, match=f"it is {kind}, not a file"):
+            env_files.export("web", tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_manifest_makes_a_machines_environments(base, wheels, tmp_path):

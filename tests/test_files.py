@@ -450,3 +450,10 @@ def test_writing_json_keeps_letters_readable(tmp_path):
     _files.write_json(tmp_path / "file", {"name": "Größe"})
     assert "Größe" in (tmp_path / "file").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == _files.read_json(tmp_path / "file")
+
+
+def test_a_text_replaces_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotWritableError, match="it is a pipe"):
+        _files.write_text(tmp_path / "pipe", "text")
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

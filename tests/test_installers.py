@@ -386,7 +386,7 @@ def test_the_lock_file_that_counts_is_said_when_there_is_a_choice(machine, proje
     ("options", "message"),
     [
         ({"lock": "nothing.txt"}, "there is no lock file"),
-        ({"lock": "Pipfile"}, "not a lock file of a known kind"),
+        ({"lock": "Pipfile"}, "Pipfile is not read by colab-env"),
         ({"installer": "pip"}, "no installer 'pip'"),
         ({"installer": "poetry"}, "Poetry does not install"),
         ({"extras": ["x"]}, "has no extras"),

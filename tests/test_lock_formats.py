@@ -232,7 +232,7 @@ def test_a_group_of_pylock_comes_beside_its_default_groups(project):
     assert pylock_toml._options(lock, Selection()) == []
 
 
-@pytest.mark.parametrize("name", ["conda-lock.yml", "pixi.lock", "pixi.toml"])
+@pytest.mark.parametrize("name", ["conda-lock.yml", "pixi.lock", "pixi.toml", "Pipfile"])
 def test_what_nobody_here_reads_is_refused_with_the_next_step_and_never_an_empty_environment(project, home, name):
     (project / name).write_text("version = 1\n")
     for arguments in ({}, {"lock": name}):

@@ -25,6 +25,7 @@ _UNREAD = {
     "conda-lock.yml": "run `conda-lock render --kind env`, then give that file with lock=...",
     "pixi.lock": _PIXI,
     "pixi.toml": _PIXI,
+    "Pipfile": "run `pipenv lock` for it, and this call reads its Pipfile.lock",
 }
 
 
