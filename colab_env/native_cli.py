@@ -48,17 +48,23 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
         from colab_env import native
 
         if not arguments.rest:
-            return int(shown(native.explain(log=arguments.log or "-"), arguments))
+            return int(shown(native.explain(log=arguments.log or "-", fetch=arguments.fetch), arguments))
         screen = sys.stderr if arguments.json else sys.stdout
         explanation = native.explain_command(arguments.rest, show=lambda line: print(line, file=screen, flush=True))
         if explanation.returncode or arguments.json:
-            shown(native.with_packages(explanation, fetch=True), arguments)
+            shown(native.with_packages(explanation, fetch=arguments.fetch), arguments)
         return explanation.returncode or 0
 
     text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
     parser = command(group, "explain", text, run, example="colab-env native explain -- pip install fiona")
     told = "what it printed: a file, or - for a pipe; or -- and a command to run"
     parser.add_argument("log", nargs="?", metavar="LOG", help=told)
+    parser.add_argument(
+        "--no-fetch",
+        action="store_false",
+        dest="fetch",
+        help="say which package brings it only where the distribution's index is here already",
+    )
 
 
 def _add_mend(group: Any, command: Command, shown: Command) -> None:

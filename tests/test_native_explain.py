@@ -144,7 +144,7 @@ def test_the_hint_of_a_failed_build_names_what_it_needs() -> None:
 
 
 def explain(*words: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "colab_env", "native", "explain", *map(str, words)]
+    argv = [sys.executable, "-m", "colab_env", "native", "explain", "--no-fetch", *map(str, words)]
     return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
 
 
