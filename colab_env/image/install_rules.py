@@ -22,6 +22,7 @@ _GONE = {
 }
 _GONE_SETTINGS = ("virtualenvs.prefer-active-python", "installer.modern-installation", "experimental.new-installer")
 _BUILDERS = {"build-essential", "gcc", "g++"}
+_INTERACTIVE = re.compile(r"(?i)jupyter|notebook|kaggle|colab")
 # What is copied for the packages alone; anything else may hold the project's sources.
 _NO_SOURCES = re.compile(
     r"(?i).*\.(?:toml|txt|md|rst|cfg|ini|in|sh|crt|pem|conf)\*?|.*lock\*?|LICEN[CS]E.*|README.*|\.python-version"
@@ -125,6 +126,8 @@ def _copies_from(file: Dockerfile) -> Iterator[tuple[Stage, Stage, Instruction, 
 
 def environment_moved(file: Dockerfile, _: Project) -> Iterator[Place]:
     for _stage, source, instruction, sources, target in _copies_from(file):
+        if any("--relocatable" in command.words for command in surroundings.chain_commands(file, source)):
+            continue  # the programs of such an environment look beside themselves
         made = surroundings.environments(file, source)
         for path in sources:
             into = instruction.words[-1].endswith("/") and len(sources) > 1
@@ -228,6 +231,8 @@ def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
 def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
     if not file.stages or project.is_for_development or re.search("dev|test", file.stages[-1].name or ""):
         return
+    if any(_INTERACTIVE.search(text) for text in _what_runs(file)):
+        return  # who works in it installs packages, and may have to build them
     commands = surroundings.chain_commands(file, file.stages[-1])
     removed = {
         word
@@ -247,6 +252,12 @@ def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
         names = [word for word in command.arguments if word.endswith("-dev") or word in _BUILDERS]
         if left := [name for name in names if name not in removed]:
             yield surroundings.line_of(file, command.instruction, left[0]), {"names": ", ".join(left)}, None
+
+
+def _what_runs(file: Dockerfile) -> Iterator[str]:
+    for stage in file.chain(file.stages[-1]):
+        yield stage.base
+        yield from (each.value for each in stage.instructions if each.name in ("CMD", "ENTRYPOINT"))
 
 
 def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:
