@@ -75,17 +75,16 @@ def write(
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
         steps.install_poetry()
-    model = image_project.read(request, base=base)
+    model = image_project.read(request, base=base, kind=kind)
     builder = tools.TOOLS[tool]
     builder.check(model)
     target = _target(output, model)
-    if also and target != model.context:
-        msg = f"{', '.join(also)} do not go with output={str(output)!r}: they are looked for at the top of the project"
-        raise UsageError(msg, hint="leave --output out, or write them by a call of their own; nothing was written")
+    if also:
+        _require_top(also, target, model, output)
     if kind == "auto":
         kind = "app" if model.is_package else "packages"
     recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
-    ignore_file, survey = _look_at_context(model, target)
+    ignore_file, survey = _look_at_context(model)
     server = jupyter.resolve(model, python=packages.reader(request), earlier=target) if kind == "jupyter" else None
     image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
     needs_dockerfile = not also or not companions.NEED_NO_DOCKERFILE.issuperset(also)
@@ -291,12 +290,28 @@ def _target(output: str | Path | None, model: image_project.ImageProject) -> Pat
     return path
 
 
+def _require_top(
+    also: Sequence[str], target: Path, model: image_project.ImageProject, output: str | Path | None
+) -> None:
+    """Raise UsageError where files that are looked for at the top of the build context would be elsewhere."""
+    if target == model.context:
+        return
+    names, options = ", ".join(also), " ".join(f"--{name}" for name in also)
+    if output is None:
+        msg = f"{short(target)} is a member of the workspace {short(model.context)}, and {names} belong at its top"
+        hint = f"write them there with --output {short(model.context)}, or leave {options} out; nothing was written"
+    else:
+        msg = f"{names} do not go with output={str(output)!r}: they are looked for at the top of the project"
+        hint = "leave --output out, or write them by a call of their own; nothing was written"
+    raise UsageError(msg, hint=hint)
+
+
 def _prefix(target: Path, model: image_project.ImageProject) -> str:
     relative = target.relative_to(model.context).as_posix()
     return "" if relative == "." else f"{relative}/"
 
 
-def _look_at_context(model: image_project.ImageProject, target: Path) -> tuple[Path | None, context.Survey]:
+def _look_at_context(model: image_project.ImageProject) -> tuple[Path | None, context.Survey]:
     """Return the .dockerignore of the user's, or None, and what should not be in an image."""
     path = model.context / ".dockerignore"
     patterns = context.read_ignored(path)

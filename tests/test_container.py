@@ -204,7 +204,7 @@ def unmade_path(project: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "kind", "message", "hint"),
     [
-        (no_lock, MissingStepError, "has no lock file", "uv lock"),
+        (no_lock, MissingStepError, "has no lock file", "--lock FILE"),
         (loose, UsageError, "no exact version of six", "uv pip compile"),
         (conda, UsageError, "is conda's", "micromamba"),
         (outside, UsageError, "outside of", "move it into the project"),
@@ -271,6 +271,22 @@ def test_a_user_who_may_not_write_gets_one_error_and_no_file(hello, monkeypatch)
     with pytest.raises(ColabEnvError):
         write(hello)
     assert not (hello / "Dockerfile").exists()
+
+
+def test_a_package_without_sources_goes_as_packages(hello):
+    shutil.rmtree(hello / "hello_app")
+    with pytest.raises(UsageError) as raised:
+        write(hello)
+    assert "--kind packages" in str(raised.value.hint)
+    write(hello, kind="packages")
+    assert "/wheels" not in (hello / "Dockerfile").read_text()
+
+
+def test_companions_of_a_workspace_member_are_refused_in_its_own_words(tmp_path):
+    model = container_golden.model(tmp_path, "uv.lock")
+    with pytest.raises(UsageError, match="member of the workspace") as raised:
+        container._require_top(["compose"], model.context / "member", model, None)
+    assert "--output" in str(raised.value.hint)
 
 
 # --- secrets, links, sockets
@@ -371,7 +387,7 @@ def test_a_dockerignore_may_hide_what_the_build_does_not_copy(hello):
     (hello / ".dockerignore").write_text("requirements.txt\n.git\n.venv\n")
     assert (hello / "Dockerfile") in write(hello).paths
     (hello / ".dockerignore").write_text("container-requirements.txt\n")
-    with pytest.raises(UsageError, match="hides container-requirements.txt"):
+    with pytest.raises(UsageError, match=r"hides container-requirements\.txt"):
         write(hello)
 
 

@@ -116,6 +116,19 @@ CASES = [
         "FROM python AS b\nRUN apt-get install -y gcc\nFROM python:3.12-slim\nCOPY --from=b /x /x\n",
         None,
     ),
+    ("compilers-shipped", f"{PY}RUN apt-get install -y libmagickwand-dev\n", None),
+    (
+        "editable-left-behind",
+        TWO.format("\nRUN uv pip install --no-deps .", "COPY --from=builder /app/.venv /app/.venv\n"),
+        None,
+    ),
+    ("compilers-shipped", "FROM quay.io/jupyter/base-notebook\nRUN apt-get install -y gcc\n", None),
+    ("compilers-shipped", f'{PY}RUN apt-get install -y gcc\nCMD ["jupyter", "lab"]\n', None),
+    (
+        "environment-moved",
+        "FROM python:3.12 AS b\nWORKDIR /app\nRUN uv venv --relocatable\nFROM python:3.12\nCOPY --from=b /app/.venv /venv\n",
+        None,
+    ),
     ("copied-before-install", f"{PY}COPY . .\nRUN pip install -r requirements.txt\n", 2),
     (
         "copied-before-install",

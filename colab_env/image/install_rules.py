@@ -22,6 +22,12 @@ _GONE = {
 }
 _GONE_SETTINGS = ("virtualenvs.prefer-active-python", "installer.modern-installation", "experimental.new-installer")
 _BUILDERS = {"build-essential", "gcc", "g++"}
+# Of the -dev packages, those that only a compiler reads; ctypes loads others by the name that they alone bring.
+_HEADERS = re.compile(
+    r"(?:lib(?:pq|ffi|ssl|mysqlclient|mariadb|xml2|xslt1?|jpeg|zlib|sqlite3|bz2|lzma|readline|ncurses5?|boost)"
+    r"|python3(?:\.\d+)?|zlib1g|linux-headers|musl|postgresql|default-libmysqlclient)-dev"
+)
+_INTERACTIVE = re.compile(r"(?i)jupyter|notebook|kaggle|colab")
 # What is copied for the packages alone; anything else may hold the project's sources.
 _NO_SOURCES = re.compile(
     r"(?i).*\.(?:toml|txt|md|rst|cfg|ini|in|sh|crt|pem|conf)\*?|.*lock\*?|LICEN[CS]E.*|README.*|\.python-version"
@@ -125,6 +131,8 @@ def _copies_from(file: Dockerfile) -> Iterator[tuple[Stage, Stage, Instruction, 
 
 def environment_moved(file: Dockerfile, _: Project) -> Iterator[Place]:
     for _stage, source, instruction, sources, target in _copies_from(file):
+        if any("--relocatable" in command.words for command in surroundings.chain_commands(file, source)):
+            continue  # the programs of such an environment look beside themselves
         made = surroundings.environments(file, source)
         for path in sources:
             into = instruction.words[-1].endswith("/") and len(sources) > 1
@@ -141,7 +149,7 @@ def editable_left_behind(file: Dockerfile, project: Project) -> Iterator[Place]:
             continue
         commands = surroundings.chain_commands(file, source)
         editable = [each for each in commands if _installs_editable(file, each) and _has_sources(file, each)]
-        if not editable or project.is_package is None:
+        if not editable or project.is_package is None or _is_replaced(commands, editable[-1]):
             continue
         place = reading.workdir(file, editable[-1].stage, until=editable[-1].instruction)
         brought = [
@@ -163,6 +171,14 @@ def _installs_editable(file: Dockerfile, command: Command) -> bool:
     if command.program == "poetry" and arguments[:1] in (["install"], ["sync"]):
         return "--no-root" not in words and not any(word == "--only" or word.startswith("--only=") for word in words)
     return bool(re.fullmatch(r"pip[\d.]*", command.program)) and ("-e" in words or "--editable" in words)
+
+
+def _is_replaced(commands: list[Command], editable: Command) -> bool:
+    """Say whether the project is installed once more after an editable install, as a copy."""
+    later = commands[commands.index(editable) + 1 :]
+    return any(
+        "install" in each.words and "." in each.words and not {"-e", "--editable"} & {*each.words} for each in later
+    )
 
 
 def _has_sources(file: Dockerfile, command: Command) -> bool:
@@ -228,6 +244,8 @@ def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
 def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
     if not file.stages or project.is_for_development or re.search("dev|test", file.stages[-1].name or ""):
         return
+    if any(_INTERACTIVE.search(text) for text in _what_runs(file)):
+        return  # who works in it installs packages, and may have to build them
     commands = surroundings.chain_commands(file, file.stages[-1])
     removed = {
         word
@@ -244,9 +262,15 @@ def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
             or any(word.startswith("--virtual=") for word in command.words)
         ):
             continue
-        names = [word for word in command.arguments if word.endswith("-dev") or word in _BUILDERS]
+        names = [word for word in command.arguments if _HEADERS.fullmatch(word) or word in _BUILDERS]
         if left := [name for name in names if name not in removed]:
             yield surroundings.line_of(file, command.instruction, left[0]), {"names": ", ".join(left)}, None
+
+
+def _what_runs(file: Dockerfile) -> Iterator[str]:
+    for stage in file.chain(file.stages[-1]):
+        yield stage.base
+        yield from (each.value for each in stage.instructions if each.name in ("CMD", "ENTRYPOINT"))
 
 
 def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:

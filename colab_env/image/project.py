@@ -70,15 +70,17 @@ class ImageProject:
         return os.path.relpath(self.request.lock.path, self.context)
 
 
-def read(request: Request, *, base: str | None = None) -> ImageProject:
+def read(request: Request, *, base: str | None = None, kind: str = "auto") -> ImageProject:
     """Read what goes into an image of a project, on the official image of its Python or on another `base`.
+
+    A package whose sources are missing is none for the kind "packages", and refused for the others.
 
     Raises MissingStepError for a project without a lock file, LockMismatchError for a stale one, NoSuchPythonError where no
     base image has its Python, UsageError and ProjectFileError for what cannot be built.
     """
     require_lock(request)
     context = _context(request)
-    is_package = _is_package(request)
+    is_package = _is_package(request, kind)
     name = _name(request.pyproject) or request.project.name
     python = _python(request, base)
     return ImageProject(
@@ -107,7 +109,7 @@ def require_lock(request: Request) -> None:
         return
     tool = "poetry lock" if request.pyproject.names_poetry else "uv lock"
     msg = f"{short(request.project)} has no lock file, so nobody can say what the image holds"
-    raise MissingStepError(msg, hint=f"run `{tool}` there, or name one with lock=...; nothing was written")
+    raise MissingStepError(msg, hint=f"run `{tool}` there, or name one with lock=..., --lock FILE; nothing was written")
 
 
 def digest(request: Request) -> str:
@@ -159,7 +161,7 @@ def _scripts(pyproject: Pyproject) -> list[str]:
     return list(dict.fromkeys(name for table in tables if isinstance(table, Mapping) for name in table))
 
 
-def _is_package(request: Request) -> bool:
+def _is_package(request: Request, kind: str) -> bool:
     """Say whether the project is installed itself. Raises UsageError where it is to be, and has no sources."""
     pyproject, project = request.pyproject, request.project
     said: Any = pyproject.at("tool", "uv", "package")
@@ -176,11 +178,14 @@ def _is_package(request: Request) -> bool:
     names = {module, (_name(pyproject) or "").replace("-", "_").replace(".", "_")}
     there = [base / each for base in (project, project / "src") for name in names for each in (name, f"{name}.py")]
     if not any(map(os.path.lexists, there)):
+        if kind == "packages":
+            return False
         msg = f"{short(project)} is a package, and its sources are missing: there is no {module}/ and no src/{module}/"
         hint = (
-            "add them, name them for the build backend, or say package-mode = false ([tool.poetry]) or package = false"
+            "add them, name them for the build backend, say package-mode = false ([tool.poetry]) or package = false "
+            "([tool.uv]), or take kind='packages', --kind packages: the files of the project as they are"
         )
-        raise UsageError(msg, hint=f"{hint} ([tool.uv]); nothing was written")
+        raise UsageError(msg, hint=f"{hint}; nothing was written")
     return True
 
 
