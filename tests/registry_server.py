@@ -73,7 +73,13 @@ def base_files(architecture: str = "amd64", minor: str = "3.12", glibc: str = "2
 class Image:
     """An image of some layers: its blobs by digest, and its manifest."""
 
-    def __init__(self, *layers: Mapping[str, bytes | str | None], architecture: str = "amd64") -> None:
+    def __init__(
+        self,
+        *layers: Mapping[str, bytes | str | None],
+        architecture: str = "amd64",
+        changed: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`changed` is what the configuration has in place of what is right."""
         tars = [layer(files) for files in layers or (base_files(architecture),)]
         packed = [gzip.compress(tar, mtime=0) for tar in tars]
         config = {
@@ -81,6 +87,7 @@ class Image:
             "architecture": architecture,
             "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"], "Cmd": ["python3"]},
             "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]},
+            **(changed or {}),
         }
         self.architecture, self.tars = architecture, tars
         self.config = json.dumps(config).encode()

@@ -310,6 +310,36 @@ def test_a_base_that_is_damaged_is_refused(tmp_path: Path, base: Path, cache: La
             open_base(name, AMD64, machine=Machine.detect(), cache=cache)
 
 
+def inspected(name: str, cache: LayerCache) -> base_python.BasePython:
+    return base_python.of_image(open_base(name, AMD64, machine=Machine.detect(), cache=cache), AMD64, cache)
+
+
+@pytest.mark.parametrize("diff_ids", [[digest(b"other")], ["sha256:zz"], [1], [{}], "a", None, {}])
+def test_layers_that_are_not_those_of_the_configuration_are_refused(
+    diff_ids: object, tmp_path: Path, cache: LayerCache
+):
+    layout = Image(changed={"rootfs": {"type": "layers", "diff_ids": diff_ids}}).write_layout(tmp_path / "odd")
+    for _ in range(2):  # not believed the second time either
+        with pytest.raises(errors.BaseImageError, match="configuration"):
+            inspected(f"oci:{layout}", cache)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"config": {"Labels": [1]}}, {"config": {"Labels": {"a": 1}}}, {"config": {"Env": [1, None]}}, {"config": 3}),
+        *({"config": {"WorkingDir": 3}}, {"config": {"Cmd": "sh"}}, {"config": {"User": [1]}}, {"history": [1]}),
+        *({"architecture": 3}, {"variant": [8]}, {"rootfs": []}),
+    ],
+)
+def test_a_configuration_with_values_of_other_types_is_refused(
+    changed: dict[str, object], tmp_path: Path, cache: LayerCache
+):
+    layout = Image(changed=changed).write_layout(tmp_path / "odd")
+    with pytest.raises(errors.BaseImageError, match="configuration"):
+        inspected(f"oci:{layout}", cache)
+
+
 # --- a registry
 
 

@@ -15,7 +15,7 @@ from colab_env.errors import BaseImageError, HashMismatchError, UsageError
 from colab_env.image import logins, reference
 from colab_env.image._registry import Registry
 from colab_env.image._store import key_of
-from colab_env.image.reference import Descriptor, ImageReference, Manifest, Platform, damaged
+from colab_env.image.reference import Descriptor, ImageReference, Manifest, Platform, configuration, damaged
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -107,12 +107,10 @@ def _opened(name: str, manifest: Manifest, source: Source, reference: ImageRefer
         content = file.read(_LARGEST)
     require_digest(io.BytesIO(content), manifest.config, name=name)
     try:
-        config = json.loads(content)
-        count = len([digest.removeprefix("sha256:") for digest in config["rootfs"]["diff_ids"]])
-        is_whole = isinstance(config.get("config") or {}, dict)
+        config = configuration(json.loads(content))
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise damaged(name, "its configuration cannot be read") from error
-    if not is_whole or count != len(manifest.layers):
+    if len(config["rootfs"]["diff_ids"]) != len(manifest.layers):
         raise damaged(name, "its configuration does not belong to its layers")
     return BaseImage(name=name, manifest=manifest, config=config, source=source, reference=reference)
 

@@ -22,7 +22,7 @@ _GLIBC = re.compile(rb"(?:stable|development) release version 2\.(\d+)")
 _PROGRAM = re.compile(r"python(3\.\d+)")
 _PATCHLEVEL = re.compile(rb'#define\s+PY_VERSION\s+"(3\.\d+\.\d+)')
 _MUSL = re.compile(r"ld-musl-.*\.so\.1")
-_FORMAT = 1  # of the record in the cache
+_FORMAT = 2  # of the record in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,8 @@ def of_image(image: BaseImage, platform: Platform, cache: LayerCache) -> BasePyt
     from colab_env.image._store import key_of
 
     path = search_path(image.config)
-    key = key_of("base", _FORMAT, image.manifest.digest, path, str(platform))
+    layers = [blob.digest for blob in image.manifest.layers]  # in an archive, the manifest's digest does not say them
+    key = key_of("base", _FORMAT, image.manifest.digest, layers, path, str(platform))
     image.verify(cache)
     if (known := cache.record(key)) is not None:
         return _from_record(known)
