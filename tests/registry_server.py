@@ -8,6 +8,7 @@ runs: an ELF header, a libc that names its version, the directories of a Python.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -219,6 +220,11 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         if content is not None and self.registry.fault == "truncated":
             content = content[: len(content) // 2]
+        if content is not None and self.registry.fault == "endless":
+            self.answer(200, content, length=2**40)  # and more, until the other side goes
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
         self.answer(404 if content is None else 200, content or b"")
 
     def upload(self, repository: str, name: str, query: dict[str, list[str]], body: bytes) -> None:
@@ -234,11 +240,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.answer(202, Location=f"/v2/{repository}/blobs/uploads/1?state=2")
 
-    def answer(self, status: int, content: bytes = b"", **headers: str) -> None:
+    def answer(self, status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)

@@ -364,13 +364,30 @@ def test_a_base_comes_from_a_registry_with_a_token_and_only_once(home: Path, cac
         assert not any("/blobs/" in path for path in server.asked)
 
 
+def test_a_damaged_layer_in_the_cache_is_fetched_anew_and_all_are_without_the_cache(tmp_path: Path):
+    made = LayerCache(tmp_path / "cache")
+    with RegistryServer() as server, made.opened():
+        server.add("base", "1", [Image()])
+        registry_base(server, made)
+        (layer,) = Image().layers
+        path = made.path(layer)
+        path.write_bytes(bytes(path.stat().st_size))
+        server.asked.clear()
+        assert base_python.of_image(registry_base(server, made), AMD64, made).version == "3.12.7"
+        assert [one for one in server.asked if "/blobs/" in one] == [f"GET /v2/base/blobs/{layer}"]
+        server.asked.clear()
+        registry_base(server, LayerCache(tmp_path / "cache", fresh=True))
+        assert len([one for one in server.asked if "/blobs/" in one]) == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "reason"),
     [
         ("429", errors.NetworkError, "no more requests"),
         ("login page", errors.NetworkError, "shows a web page"),
-        ("digest", errors.HashMismatchError, "SHA-256"),
-        ("truncated", errors.HashMismatchError, "SHA-256"),
+        ("digest", errors.HashMismatchError, "something else"),
+        ("truncated", errors.HashMismatchError, "something else"),
+        ("endless", errors.HashMismatchError, "something else"),
         ("manifest", errors.HashMismatchError, "was asked for"),
     ],
 )

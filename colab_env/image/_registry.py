@@ -63,7 +63,11 @@ class Registry:
         url = f"{self.reference.url}/blobs/{blob.digest}"
         sha256 = blob.digest.removeprefix("sha256:")
         headers = {"Authorization": self._authorization} if self._authorization else {}
-        _download.fetch(url, target, sha256=sha256, headers=headers)
+        try:
+            _download.fetch(url, target, sha256=sha256, headers=headers, largest=blob.size)
+        except HashMismatchError as error:
+            msg = f"{self.reference.registry} sends something else than the blob {blob.digest[:19]}"
+            raise HashMismatchError(msg, hint="try again; if it stays so, do not use this registry") from error
 
     def has(self, digest: str) -> bool:
         """Say whether the repository has a blob already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -138,12 +139,22 @@ def _from_registry(name: str, wanted: Platform, machine: Machine, cache: LayerCa
             content, digest = registry.manifest(part.digest)
         manifest = reference.manifest(content, digest=digest, name=name)
         for blob in (manifest.config, *manifest.layers):
-            if not cache.has(blob.digest, blob.size):
+            if cache.is_fresh or not _is_intact(cache, blob, name=name):
                 registry.fetch(blob, cache.path(blob.digest))
                 with cache.path(blob.digest).open("rb") as file:
                     require_digest(file, blob, name=name)
-                cache.remember(key_of("verified", blob.digest, ["cache", blob.size]), {"size": blob.size})
+            cache.remember(key_of("verified", blob.digest, ["cache", blob.size]), {"size": blob.size})
     return _opened(name, manifest, _InCache(cache), image)
+
+
+def _is_intact(cache: LayerCache, blob: Descriptor, *, name: str) -> bool:
+    """Say whether a blob is in the cache as it was fetched; one that is damaged is replaced by what is fetched anew."""
+    if not cache.has(blob.digest, blob.size):
+        return False
+    with contextlib.suppress(HashMismatchError), cache.path(blob.digest).open("rb") as file:
+        require_digest(file, blob, name=name)
+        return True
+    return False
 
 
 class _Layout:
