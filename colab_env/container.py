@@ -163,7 +163,7 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     options = _building.BuildOptions(
         platform=chosen,
         tag=tag or f"{model.name}:latest",
-        output=None if output is None else _files.named_path(output).absolute(),
+        output=None if output is None else _normalized(_files.named_path(output)),
         push=target,
         sbom=None if sbom is None else _files.named_path(sbom).absolute(),
         compile=compile_bytecode,
@@ -174,6 +174,10 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
         result = _building.build(model, options, machine=machine)
     _report.keep(repr(result))
     return result
+
+
+def _normalized(path: Path) -> Path:
+    return path.parent.resolve() / path.name  # as the system reads `..`, after a link too; a link itself stays one
 
 
 def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False, write: bool = False) -> CheckResult:

@@ -187,9 +187,12 @@ class _Handler(BaseHTTPRequestHandler):
         registry.asked.append(f"{self.command} {url.path}")
         if url.path == "/token":
             is_known = self.headers.get("Authorization") == f"Basic {registry.token}"
-            self.answer(200, json.dumps({"token": "secret-token"}).encode()) if is_known else self.answer(401)
+            self.answer(
+                200, json.dumps({"token": "secret\r\ntoken" if registry.fault == "token" else "secret-token"}).encode()
+            ) if is_known else self.answer(401)
         elif registry.user and self.headers.get("Authorization") != "Bearer secret-token":
-            challenge = f'Bearer realm="http://{registry.host}/token",service="test",scope="x"'
+            realm = "file:///etc/passwd" if registry.fault == "realm" else f"http://{registry.host}/token"
+            challenge = f'Bearer realm="{realm}",service="test",scope="x"'
             self.answer(401, **{"WWW-Authenticate": challenge})
         elif registry.fault == "429":
             self.answer(429, **{"Retry-After": "30"})
@@ -216,6 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def blob(self, repository: str, name: str) -> None:
         content = self.registry.blobs.get(repository, {}).get(name)
+        if self.registry.fault == "blob login":
+            self.answer(401)
+            return
         if content is not None and self.registry.fault == "digest":
             content = content[:-1] + bytes([content[-1] ^ 1])
         if content is not None and self.registry.fault == "truncated":

@@ -388,6 +388,7 @@ def test_a_damaged_layer_in_the_cache_is_fetched_anew_and_all_are_without_the_ca
         ("digest", errors.HashMismatchError, "something else"),
         ("truncated", errors.HashMismatchError, "something else"),
         ("endless", errors.HashMismatchError, "something else"),
+        ("blob login", errors.RegistryLoginError, "wants a login to read base"),
         ("manifest", errors.HashMismatchError, "was asked for"),
     ],
 )
@@ -397,6 +398,15 @@ def test_what_is_wrong_with_a_registry_is_said(fault: str, error: type[Exception
         with pytest.raises(error, match=reason):
             registry_base(server, cache)
     assert [path.name for path in (cache.directory / "blobs").iterdir()] == []
+
+
+@pytest.mark.parametrize("fault", ["realm", "token"])
+def test_a_wrong_answer_about_tokens_is_named(fault: str, home: Path, cache: LayerCache):
+    with RegistryServer(user="me", password="secret", fault=fault) as server:
+        server.add("base", "1", [Image()])
+        log_in(home, server)
+        with pytest.raises(errors.NetworkError, match=r"the answer of .* is wrong"):
+            registry_base(server, cache)
 
 
 def test_a_registry_that_wants_a_login_says_how(home: Path, cache: LayerCache):
@@ -718,6 +728,13 @@ def test_a_full_disk_is_named(app: Path, base: Path, served: IndexServer, small_
     with pytest.raises(errors.DiskFullError):
         build(app, base, small_disk / "img.tar")
     assert [path.name for path in small_disk.iterdir() if path.name.startswith((".img", "img"))] == []
+
+
+def test_the_output_is_named_without_detours(tmp_path: Path):
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real/deep")
+    assert container._normalized(tmp_path / "real/../b.tar") == tmp_path / "b.tar"
+    assert container._normalized(tmp_path / "link/../b.tar") == tmp_path / "real/b.tar"
 
 
 # --- pushing
