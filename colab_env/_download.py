@@ -36,12 +36,14 @@ def fetch(
     *,
     sha256: str | None,
     headers: Mapping[str, str] | None = None,
+    largest: int | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Download `url` to `target`, which appears only when its SHA-256 (64 hexadecimal digits) is right.
 
     None is for a file that vouches for itself: it appears when it is whole. `headers` go with the request; another host
-    that it is redirected to does not get the one called Authorization.
+    that it is redirected to does not get the one called Authorization. Of a file with more than `largest` bytes the rest
+    is not read, so that its checksum is wrong.
 
     The bytes go to `<target>.part`, which a later call goes on with (HTTP Range). Connection faults and the status
     codes 408, 425, 429, 500, 502, 503, 504 are tried five times, waiting 1, 2, 4, 8 seconds (`sleep`); others fail at
@@ -52,14 +54,14 @@ def fetch(
     with _files.translate_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         had_part = part.exists()
-        digest = _attempts(url, part, headers or {}, sleep)
+        digest = _attempts(url, part, headers or {}, sleep, largest)
         if sha256 is None:
             part.replace(target)
             return
         if had_part and digest != sha256.lower():
             # What an earlier run left may be the beginning of another file.
             part.unlink()
-            digest = _attempts(url, part, headers or {}, sleep)
+            digest = _attempts(url, part, headers or {}, sleep, largest)
         if digest != sha256.lower():
             part.unlink()
             raise _wrong_hash(url, digest, sha256)
@@ -147,8 +149,10 @@ def _begin(answer: requests.Response, length: int) -> bytes:
     return bytes(begin[:length])
 
 
-def _attempts(url: str, part: Path, headers: Mapping[str, str], sleep: Callable[[float], object]) -> str:
-    return str(_retrying(url, lambda: _transfer(url, part, headers), sleep))
+def _attempts(
+    url: str, part: Path, headers: Mapping[str, str], sleep: Callable[[float], object], largest: int | None
+) -> str:
+    return str(_retrying(url, lambda: _transfer(url, part, headers, largest), sleep))
 
 
 def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], object]) -> Any:
@@ -166,14 +170,14 @@ def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], obj
     raise AssertionError
 
 
-def _transfer(url: str, part: Path, headers: Mapping[str, str]) -> str:
+def _transfer(url: str, part: Path, headers: Mapping[str, str], largest: int | None) -> str:
     digest = hashlib.sha256()
     have = _hash_existing(part, digest)
     with _get(url, start=have, headers=headers) as response:
-        return _receive(response, part, digest, have)
+        return _receive(response, part, digest, have, largest)
 
 
-def _receive(response: requests.Response, part: Path, digest: Any, have: int) -> str:
+def _receive(response: requests.Response, part: Path, digest: Any, have: int, largest: int | None) -> str:
     if response.status_code == 416:  # Range Not Satisfiable: nothing is missing, or the part is of another file
         complete = response.headers.get("Content-Range", "").endswith(f"/{have}")
         if complete:
@@ -183,7 +187,7 @@ def _receive(response: requests.Response, part: Path, digest: Any, have: int) ->
         raise _TransientError(msg)
     if response.status_code != 206:  # the server has no ranges, and sends the file from its beginning
         digest, have = hashlib.sha256(), 0
-    _write(response, part, digest, have)
+    _write(response, part, digest, have, largest)
     return str(digest.hexdigest())
 
 
@@ -196,7 +200,7 @@ def _hash_existing(part: Path, digest: Any) -> int:
     return part.stat().st_size
 
 
-def _write(response: requests.Response, part: Path, digest: Any, have: int) -> None:
+def _write(response: requests.Response, part: Path, digest: Any, have: int, largest: int | None) -> None:
     length = response.headers.get("Content-Length", "")
     total = have + int(length) if _NUMBER.fullmatch(length) else None  # what is no number, no server means
     began, first = time.monotonic(), have
@@ -207,6 +211,8 @@ def _write(response: requests.Response, part: Path, digest: Any, have: int) -> N
             have += len(block)
             # The bytes in all, at the speed of this session's.
             _report.progress(have, total, (time.monotonic() - began) * have / max(have - first, 1))
+            if largest is not None and have > largest:
+                return  # it may be without end, and is another file anyway
     if total is not None and have < total:
         msg = f"the connection ended after {have} of {total} bytes"
         raise _TransientError(msg)

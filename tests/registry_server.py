@@ -8,6 +8,7 @@ runs: an ELF header, a libc that names its version, the directories of a Python.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -73,7 +74,13 @@ def base_files(architecture: str = "amd64", minor: str = "3.12", glibc: str = "2
 class Image:
     """An image of some layers: its blobs by digest, and its manifest."""
 
-    def __init__(self, *layers: Mapping[str, bytes | str | None], architecture: str = "amd64") -> None:
+    def __init__(
+        self,
+        *layers: Mapping[str, bytes | str | None],
+        architecture: str = "amd64",
+        changed: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`changed` is what the configuration has in place of what is right."""
         tars = [layer(files) for files in layers or (base_files(architecture),)]
         packed = [gzip.compress(tar, mtime=0) for tar in tars]
         config = {
@@ -81,6 +88,7 @@ class Image:
             "architecture": architecture,
             "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"], "Cmd": ["python3"]},
             "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]},
+            **(changed or {}),
         }
         self.architecture, self.tars = architecture, tars
         self.config = json.dumps(config).encode()
@@ -179,9 +187,12 @@ class _Handler(BaseHTTPRequestHandler):
         registry.asked.append(f"{self.command} {url.path}")
         if url.path == "/token":
             is_known = self.headers.get("Authorization") == f"Basic {registry.token}"
-            self.answer(200, json.dumps({"token": "secret-token"}).encode()) if is_known else self.answer(401)
+            self.answer(
+                200, json.dumps({"token": "secret\r\ntoken" if registry.fault == "token" else "secret-token"}).encode()
+            ) if is_known else self.answer(401)
         elif registry.user and self.headers.get("Authorization") != "Bearer secret-token":
-            challenge = f'Bearer realm="http://{registry.host}/token",service="test",scope="x"'
+            realm = "file:///etc/passwd" if registry.fault == "realm" else f"http://{registry.host}/token"
+            challenge = f'Bearer realm="{realm}",service="test",scope="x"'
             self.answer(401, **{"WWW-Authenticate": challenge})
         elif registry.fault == "429":
             self.answer(429, **{"Retry-After": "30"})
@@ -208,10 +219,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def blob(self, repository: str, name: str) -> None:
         content = self.registry.blobs.get(repository, {}).get(name)
+        if self.registry.fault == "blob login":
+            self.answer(401)
+            return
         if content is not None and self.registry.fault == "digest":
             content = content[:-1] + bytes([content[-1] ^ 1])
         if content is not None and self.registry.fault == "truncated":
             content = content[: len(content) // 2]
+        if content is not None and self.registry.fault == "endless":
+            self.answer(200, content, length=2**40)  # and more, until the other side goes
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
         self.answer(404 if content is None else 200, content or b"")
 
     def upload(self, repository: str, name: str, query: dict[str, list[str]], body: bytes) -> None:
@@ -227,11 +246,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.answer(202, Location=f"/v2/{repository}/blobs/uploads/1?state=2")
 
-    def answer(self, status: int, content: bytes = b"", **headers: str) -> None:
+    def answer(self, status: int, content: bytes = b"", length: int | None = None, **headers: str) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)

@@ -311,6 +311,36 @@ def test_a_base_that_is_damaged_is_refused(tmp_path: Path, base: Path, cache: La
             open_base(name, AMD64, machine=Machine.detect(), cache=cache)
 
 
+def inspected(name: str, cache: LayerCache) -> base_python.BasePython:
+    return base_python.of_image(open_base(name, AMD64, machine=Machine.detect(), cache=cache), AMD64, cache)
+
+
+@pytest.mark.parametrize("diff_ids", [[digest(b"other")], ["sha256:zz"], [1], [{}], "a", None, {}])
+def test_layers_that_are_not_those_of_the_configuration_are_refused(
+    diff_ids: object, tmp_path: Path, cache: LayerCache
+):
+    layout = Image(changed={"rootfs": {"type": "layers", "diff_ids": diff_ids}}).write_layout(tmp_path / "odd")
+    for _ in range(2):  # not believed the second time either
+        with pytest.raises(errors.BaseImageError, match="configuration"):
+            inspected(f"oci:{layout}", cache)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"config": {"Labels": [1]}}, {"config": {"Labels": {"a": 1}}}, {"config": {"Env": [1, None]}}, {"config": 3}),
+        *({"config": {"WorkingDir": 3}}, {"config": {"Cmd": "sh"}}, {"config": {"User": [1]}}, {"history": [1]}),
+        *({"architecture": 3}, {"variant": [8]}, {"rootfs": []}),
+    ],
+)
+def test_a_configuration_with_values_of_other_types_is_refused(
+    changed: dict[str, object], tmp_path: Path, cache: LayerCache
+):
+    layout = Image(changed=changed).write_layout(tmp_path / "odd")
+    with pytest.raises(errors.BaseImageError, match="configuration"):
+        inspected(f"oci:{layout}", cache)
+
+
 # --- a registry
 
 
@@ -335,13 +365,31 @@ def test_a_base_comes_from_a_registry_with_a_token_and_only_once(home: Path, cac
         assert not any("/blobs/" in path for path in server.asked)
 
 
+def test_a_damaged_layer_in_the_cache_is_fetched_anew_and_all_are_without_the_cache(tmp_path: Path):
+    made = LayerCache(tmp_path / "cache")
+    with RegistryServer() as server, made.opened():
+        server.add("base", "1", [Image()])
+        registry_base(server, made)
+        (layer,) = Image().layers
+        path = made.path(layer)
+        path.write_bytes(bytes(path.stat().st_size))
+        server.asked.clear()
+        assert base_python.of_image(registry_base(server, made), AMD64, made).version == "3.12.7"
+        assert [one for one in server.asked if "/blobs/" in one] == [f"GET /v2/base/blobs/{layer}"]
+        server.asked.clear()
+        registry_base(server, LayerCache(tmp_path / "cache", fresh=True))
+        assert len([one for one in server.asked if "/blobs/" in one]) == 2
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "reason"),
     [
         ("429", errors.NetworkError, "no more requests"),
         ("login page", errors.NetworkError, "shows a web page"),
-        ("digest", errors.HashMismatchError, "SHA-256"),
-        ("truncated", errors.HashMismatchError, "SHA-256"),
+        ("digest", errors.HashMismatchError, "something else"),
+        ("truncated", errors.HashMismatchError, "something else"),
+        ("endless", errors.HashMismatchError, "something else"),
+        ("blob login", errors.RegistryLoginError, "wants a login to read base"),
         ("manifest", errors.HashMismatchError, "was asked for"),
     ],
 )
@@ -351,6 +399,15 @@ def test_what_is_wrong_with_a_registry_is_said(fault: str, error: type[Exception
         with pytest.raises(error, match=reason):
             registry_base(server, cache)
     assert [path.name for path in (cache.directory / "blobs").iterdir()] == []
+
+
+@pytest.mark.parametrize("fault", ["realm", "token"])
+def test_a_wrong_answer_about_tokens_is_named(fault: str, home: Path, cache: LayerCache):
+    with RegistryServer(user="me", password="secret", fault=fault) as server:
+        server.add("base", "1", [Image()])
+        log_in(home, server)
+        with pytest.raises(errors.NetworkError, match=r"the answer of .* is wrong"):
+            registry_base(server, cache)
 
 
 def test_a_registry_that_wants_a_login_says_how(home: Path, cache: LayerCache):
@@ -768,6 +825,13 @@ def test_a_full_disk_is_named(app: Path, base: Path, served: IndexServer, small_
     with pytest.raises(errors.DiskFullError):
         build(app, base, small_disk / "img.tar")
     assert [path.name for path in small_disk.iterdir() if path.name.startswith((".img", "img"))] == []
+
+
+def test_the_output_is_named_without_detours(tmp_path: Path):
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real/deep")
+    assert _files.output_path(tmp_path / "real/../b.tar") == tmp_path / "b.tar"
+    assert _files.output_path(tmp_path / "link/../b.tar") == tmp_path / "real/b.tar"
 
 
 # --- pushing

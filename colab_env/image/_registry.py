@@ -63,7 +63,14 @@ class Registry:
         url = f"{self.reference.url}/blobs/{blob.digest}"
         sha256 = blob.digest.removeprefix("sha256:")
         headers = {"Authorization": self._authorization} if self._authorization else {}
-        _download.fetch(url, target, sha256=sha256, headers=headers)
+        try:
+            _download.fetch(url, target, sha256=sha256, headers=headers, largest=blob.size)
+        except HashMismatchError as error:
+            msg = f"{self.reference.registry} sends something else than the blob {blob.digest[:19]}"
+            raise HashMismatchError(msg, hint="try again; if it stays so, do not use this registry") from error
+        except NetworkError:
+            self._send("HEAD", url, scope=_READING).close()  # says what is missing, such as a login
+            raise
 
     def has(self, digest: str) -> bool:
         """Say whether the repository has a blob already."""
@@ -139,6 +146,7 @@ class Registry:
         realm = challenge.get("realm", "")
         if kind.lower() != "bearer" or not realm:
             return ""
+        self._require_address(realm)
         is_encrypted = urlsplit(realm).scheme == "https" or self.reference.url.startswith("http:")
         scopes = [f"repository:{self.reference.repository}:{scope}"]
         scopes += [f"repository:{self._mounting}:{_READING}"] if self._mounting else []
@@ -168,7 +176,22 @@ class Registry:
         if answer.status_code != 200 or not isinstance(token, str):
             msg = f"{self.reference.registry} gives no token (it answers {answer.status_code})"
             raise NetworkError(msg, hint="try again later; see whether its name is right")
+        if not (token.isascii() and token.isprintable()):
+            raise self._wrong("a token that no header can have")
         return token
+
+    def _require_address(self, realm: str) -> None:
+        try:
+            is_address = urlsplit(realm).scheme in ("http", "https") and bool(urlsplit(realm).hostname)
+        except ValueError:
+            is_address = False
+        if not is_address:
+            what = f"{_report.clean(realm)!r} as the address of its tokens"
+            raise self._wrong(what)
+
+    def _wrong(self, what: str) -> NetworkError:
+        msg = f"the answer of {self.reference.registry} is wrong: it names {what}"
+        return NetworkError(msg, hint="check the name of the registry; if it is right, tell whoever runs it")
 
     def _content(self, answer: requests.Response) -> bytes:
         import requests

@@ -51,7 +51,7 @@ class LayerCache:
     def __init__(self, directory: Path, *, fresh: bool = False) -> None:
         """Open the cache; a `fresh` one takes nothing that is there already, but keeps what is made."""
         self.directory = directory
-        self._fresh = fresh
+        self.is_fresh = fresh
         self._made: set[str] = set()
 
     @contextlib.contextmanager
@@ -104,7 +104,7 @@ class LayerCache:
 
     def record(self, key: str) -> Any:
         """Return what is known by a key, or None."""
-        if self._fresh and key not in self._made:
+        if self.is_fresh and key not in self._made:
             return None
         return _files.read_json(self.directory / "records" / key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ from colab_env.errors import BaseImageError, HashMismatchError, UsageError
 from colab_env.image import logins, reference
 from colab_env.image._registry import Registry
 from colab_env.image._store import key_of
-from colab_env.image.reference import Descriptor, ImageReference, Manifest, Platform, damaged
+from colab_env.image.reference import Descriptor, ImageReference, Manifest, Platform, configuration, damaged
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -107,12 +108,10 @@ def _opened(name: str, manifest: Manifest, source: Source, reference: ImageRefer
         content = file.read(_LARGEST)
     require_digest(io.BytesIO(content), manifest.config, name=name)
     try:
-        config = json.loads(content)
-        count = len([digest.removeprefix("sha256:") for digest in config["rootfs"]["diff_ids"]])
-        is_whole = isinstance(config.get("config") or {}, dict)
+        config = configuration(json.loads(content))
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise damaged(name, "its configuration cannot be read") from error
-    if not is_whole or count != len(manifest.layers):
+    if len(config["rootfs"]["diff_ids"]) != len(manifest.layers):
         raise damaged(name, "its configuration does not belong to its layers")
     return BaseImage(name=name, manifest=manifest, config=config, source=source, reference=reference)
 
@@ -140,12 +139,22 @@ def _from_registry(name: str, wanted: Platform, machine: Machine, cache: LayerCa
             content, digest = registry.manifest(part.digest)
         manifest = reference.manifest(content, digest=digest, name=name)
         for blob in (manifest.config, *manifest.layers):
-            if not cache.has(blob.digest, blob.size):
+            if cache.is_fresh or not _is_intact(cache, blob, name=name):
                 registry.fetch(blob, cache.path(blob.digest))
                 with cache.path(blob.digest).open("rb") as file:
                     require_digest(file, blob, name=name)
-                cache.remember(key_of("verified", blob.digest, ["cache", blob.size]), {"size": blob.size})
+            cache.remember(key_of("verified", blob.digest, ["cache", blob.size]), {"size": blob.size})
     return _opened(name, manifest, _InCache(cache), image)
+
+
+def _is_intact(cache: LayerCache, blob: Descriptor, *, name: str) -> bool:
+    """Say whether a blob is in the cache as it was fetched; one that is damaged is replaced by what is fetched anew."""
+    if not cache.has(blob.digest, blob.size):
+        return False
+    with contextlib.suppress(HashMismatchError), cache.path(blob.digest).open("rb") as file:
+        require_digest(file, blob, name=name)
+        return True
+    return False
 
 
 class _Layout:

@@ -24,7 +24,7 @@ _GLIBC = re.compile(rb"(?:stable|development) release version 2\.(\d+)")
 _PROGRAM = re.compile(r"python(3\.\d+)")
 _PATCHLEVEL = re.compile(rb'#define\s+PY_VERSION\s+"(3\.\d+\.\d+)')
 _MUSL = re.compile(r"ld-musl-.*\.so\.1")
-_FORMAT = 3  # of the record in the cache
+_FORMAT = 4  # of the record in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,8 @@ def of_image(image: BaseImage, platform: Platform, cache: LayerCache) -> BasePyt
 
     path = search_path(image.config)
     environ = [str(line) for line in (image.config.get("config") or {}).get("Env") or []]
-    key = key_of("base", _FORMAT, image.manifest.digest, environ, path, str(platform))
+    layers = [blob.digest for blob in image.manifest.layers]  # in an archive, the manifest's digest does not say them
+    key = key_of("base", _FORMAT, image.manifest.digest, layers, environ, path, str(platform))
     image.verify(cache)
     if (known := cache.record(key)) is not None:
         return _from_record(known)

@@ -139,6 +139,26 @@ def manifest(content: bytes, *, digest: str, name: str) -> Manifest:
         raise damaged(name, "its manifest cannot be read") from error
 
 
+def configuration(values: Any) -> dict[str, Any]:
+    """Return an image's configuration where every value that is used has its type. Raises ValueError, TypeError, LookupError."""
+    process = values.get("config") or {}
+    texts = [values["architecture"], values["os"], values.get("variant") or ""]
+    texts += [process.get(name) or "" for name in ("User", "WorkingDir")]
+    lists = [process.get(name) or [] for name in ("Env", "Entrypoint", "Cmd")]
+    labels, history, diff_ids = process.get("Labels") or {}, values.get("history") or [], values["rootfs"]["diff_ids"]
+    is_right = (
+        all(isinstance(values, list) for values in (*lists, history, diff_ids))
+        and all(isinstance(text, str) for text in (*texts, *(text for words in lists for text in words)))
+        and all(isinstance(text, str) for pair in labels.items() for text in pair)
+        and all(isinstance(entry, dict) for entry in history)
+        and all(_DIGEST.fullmatch(digest) for digest in diff_ids)
+    )
+    if not is_right:
+        msg = "a value in it is of another type than it should be"
+        raise ValueError(msg)
+    return dict(values)
+
+
 def chosen(content: bytes, wanted: Platform, *, name: str) -> Descriptor | None:
     """Return which manifest of an index is that of a platform, or None where `content` is a manifest itself."""
     try:

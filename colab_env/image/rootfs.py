@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
 import posixpath
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from colab_env.image.reference import damaged
 
@@ -26,6 +31,7 @@ _WANTED = re.compile(
 _PROGRAM = re.compile(r"(?:.*/)?python3?(?:\.\d+)?")
 _LARGEST = 32 * 2**20  # bytes; the status of thousands of Debian packages has five million
 _HEADER = 64  # bytes of an ELF header
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,23 @@ class Entry:
     content: bytes | None = None
 
 
+class _HashingReader(io.RawIOBase):
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._file.read(size)
+        self._sha256.update(block)
+        return block
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._sha256.hexdigest()}"
+
+
 class RootFS:
     """Every path of an image as the container sees it. Paths are without a leading slash; the root is "."."""
 
@@ -52,18 +75,23 @@ class RootFS:
 
     @classmethod
     def read(cls, image: BaseImage) -> RootFS:
-        """Read all layers of an image, the lowest first. Raises BaseImageError for one that cannot be read."""
+        """Read all layers of an image, the lowest first. Raises BaseImageError for one that is not what its digests say."""
         tree = cls(image.name)
-        for blob in image.manifest.layers:
-            with image.source.open(blob) as file:
-                tree.add(file)
+        for blob, diff_id in zip(image.manifest.layers, image.diff_ids, strict=True):
+            with image.source.open(blob) as file, _unpacked(file) as unpacked:
+                hashing = _HashingReader(unpacked)
+                tree.add(cast("IO[bytes]", hashing))
+            if hashing.digest != diff_id:
+                raise damaged(
+                    image.name, f"the layer {blob.digest[:19]} unpacks to another than its configuration says"
+                )
         return tree
 
     def add(self, layer: IO[bytes]) -> None:
         """Put a layer on top. A whiteout hides what is below, not what the same layer brings."""
         new: dict[str, Entry] = {}
         try:
-            with tarfile.open(fileobj=layer, mode="r|*") as archive:
+            with tarfile.open(fileobj=layer, mode="r|") as archive:
                 while (member := archive.next()) is not None:
                     archive.members = []  # type: ignore[attr-defined]  # or it keeps every one
                     path = posixpath.normpath("/" + member.name).lstrip("/") or "."
@@ -71,7 +99,9 @@ class RootFS:
                         self._hide(path)
                     else:
                         new[path] = _entry(archive, member, path)
-        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
+            while layer.read(_CHUNK):  # what lies behind the end of the archive counts in its digest
+                pass
+        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise damaged(self._name, f"a layer cannot be read: {error}") from error
         for path, entry in new.items():
             if entry.kind != "directory" and self._is_directory(path):
@@ -145,6 +175,16 @@ class RootFS:
         prefix = f"{path}/" if path else ""
         for name in [each for each in self._entries if each.startswith(prefix) and each != "."]:
             del self._entries[name]
+
+
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
+    """Return a layer without its compression; engines look at its beginning too, not at its media type."""
+    begin = cast("io.BufferedReader", file).peek(6)[:6]
+    if begin.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if begin.startswith(b"BZh"):
+        return cast("IO[bytes]", bz2.BZ2File(file))
+    return cast("IO[bytes]", lzma.LZMAFile(file)) if begin == b"\xfd7zXZ\x00" else file
 
 
 def _parents(path: str) -> list[str]:
