@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from colab_env import _files, content, envs
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, inventory, scripts
+from colab_env.named_env import base_dirs, inventory, processes, scripts
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.names import check_environment_name
 from colab_env.results import StepResult, short
@@ -151,6 +151,8 @@ def _synced(entry: Entry, *, machine: Machine, base: Base, dry_run: bool) -> Syn
         with _files.private_directory(machine.data) as scratch:
             recipe, locked, keep, added = entry.wanted(scratch)
             reason = envs.to_do(place, recipe, machine=machine, keep=keep)
+            if reason is not None and (names := envs.lost(place, recipe, added=added)):
+                reason += f"; what had been added goes: {', '.join(names)}"
             action = "leave" if reason is None else "create" if place.receipt is None else "change"
             if reason is not None and not dry_run:
                 envs.make(place, recipe, machine=machine, keep=keep, locked=locked, added=added)
@@ -162,7 +164,9 @@ def _synced(entry: Entry, *, machine: Machine, base: Base, dry_run: bool) -> Syn
 def _pruned(place: NamedEnvironment, *, dry_run: bool) -> SyncedEnvironment:
     reason = "the manifest does not name it"
     try:
-        if not dry_run:
+        if dry_run:
+            processes.require_unused(place)
+        else:
             envs.purge(place.name, base=place.base)
     except ColabEnvError as error:
         return SyncedEnvironment(name=place.name, action="purge", reason=reason, error=error)

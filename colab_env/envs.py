@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -101,17 +101,24 @@ def make(
         elif receipt is not None and is_same and place.was_moved(receipt):
             builds.settle(place)
         else:
-            notes.extend(_lost(place))
+            if names := lost(place, asked, added=added):
+                back = f"(`env rollback {place.name}` goes back to it)"
+                notes.append(f"what somebody had added is not in it: {', '.join(names)} {back}")
             building.build(place, asked, machine=machine, keep=keep, locked=locked, added=added)
 
     return _step(verb, place, machine=machine, check=check, build=build, notes=notes)
 
 
-def _lost(place: NamedEnvironment) -> Iterator[str]:
-    """Say what a build that is made from a recipe alone has no longer."""
+def lost(place: NamedEnvironment, asked: Recipe, *, added: tuple[str, ...] = ()) -> list[str]:
+    """Return what was asked for of an environment, or added to it, that one made of this recipe and `added` has no longer."""
+    from colab_env.named_env import locking
+
     receipt = place.receipt
-    if receipt is not None and (names := (*receipt.added, *inventory.added(place.directory, receipt))):
-        yield f"what somebody had added is not in it: {', '.join(names)} (`env rollback {place.name}` goes back to it)"
+    if receipt is None:
+        return []
+    wanted = {locking.name_of(each) for each in (*asked.packages, *added)}
+    had = (*receipt.recipe.packages, *receipt.added, *inventory.added(place.directory, receipt))
+    return [each for each in dict.fromkeys(had) if locking.name_of(each) not in wanted]
 
 
 def list_environments(*, base: Base = None, measure: bool = False) -> list[EnvironmentInfo]:

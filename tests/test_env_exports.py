@@ -16,10 +16,18 @@ from env_fixtures import DEMO, base, command, web, wheels  # noqa: F401
 from index_server import IndexServer
 from small_wheels import write_archive, write_wheel
 
-from colab_env import content, env_files, envs, toml_text, uv
-from colab_env.errors import CommandError, HashMismatchError, NotWritableError, ProjectFileError, UsageError
+from colab_env import content, env_files, env_upkeep, envs, toml_text, uv
+from colab_env.errors import (
+    CommandError,
+    EnvironmentInUseError,
+    HashMismatchError,
+    NotWritableError,
+    ProjectFileError,
+    UsageError,
+)
 from colab_env.machine import Machine
 from colab_env.named_env import locking, repacking
+from colab_env.named_env import manifest as manifests
 
 BACKEND = """
 import zipfile
@@ -261,6 +269,29 @@ def test_a_manifest_makes_a_machines_environments(base, wheels, tmp_path):
     assert output(envs.which("web", "demo")) == "1.0"
 
 
+def test_paths_of_a_manifest_start_at_it_or_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = 'packages = ["./pk/lib[x]", "six"]\npython = "bin/python"\nproject = "~/x"\n'
+    (tmp_path / "envs.toml").write_text(f"[environments.web]\n{text}")
+    (entry,) = manifests.read(tmp_path / "envs.toml")
+    assert entry.said["packages"] == [f"{tmp_path}/pk/lib[x]", "six"]
+    assert (entry.said["python"], entry.said["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
+
+
+def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels, tmp_path):
+    env_upkeep.add("web", "other")
+    (tmp_path / "envs.toml").write_text('[environments.web]\npackages = ["demo"]\nwheels = "wheels"\n')
+    assert "what had been added goes: other" in env_files.sync(tmp_path / "envs.toml", dry_run=True)[0].reason
+    assert any("not in it: other" in note for note in envs.create("web", "demo", wheels=wheels).notes)
+    (tmp_path / "envs.toml").write_text("[environments]\n")
+    with subprocess.Popen([web / "bin/python", "-c", "input()"], stdin=subprocess.PIPE) as running:
+        try:
+            (planned,) = env_files.sync(tmp_path / "envs.toml", prune=True, dry_run=True)
+        finally:
+            running.communicate(b"\n")
+    assert isinstance(planned.error, EnvironmentInUseError)
+
+
 def test_a_manifest_may_name_an_export(web, exported, tmp_path):
     manifest = tmp_path / "envs.toml"
     manifest.write_text('[environments.copy]\nexport = "web.env.zip"\n')
@@ -280,6 +311,8 @@ def test_a_manifest_may_name_an_export(web, exported, tmp_path):
         ("[environments.web]\npackages = [1]", "packages takes a list of texts"),
         ("[environments]\nweb = 1", "web is no table"),
         ('[environments."../x"]', "is not a name for an environment"),
+        ("[environments.web]\nkeep = -1", "keep is -1"),
+        ('[environments.web]\npython = "nonsense"', "[environments.web]"),
         ("more = 1\n[environments.web]", "it has 'more'"),
         ('[environments.web]\nexport = "x"\nkernel = true', "has an export and kernel"),
     ],

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from colab_env import _files, toml_text
-from colab_env.errors import ColabEnvError, ProjectFileError
+from colab_env.errors import ColabEnvError, ProjectFileError, UsageError
+from colab_env.interpreter import parse_specifier
 from colab_env.named_env import exporting
 from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe
@@ -76,8 +77,34 @@ def _entry(name: str, table: Any, directory: Path) -> Entry:
     if "export" in table and (others := table.keys() - {"export", "keep"}):
         msg = f"[environments.{name}] has an export and {min(others)}"
         raise ValueError(msg)
-    paths = {key: directory / table[key] for key in (*_PATHS, "export") if key in table}
-    return Entry(name=name, said={**table, **paths})
+    try:
+        return Entry(name=name, said={**table, **_checked(table, directory)})
+    except ColabEnvError as error:
+        msg = f"[environments.{name}] {error.message}"
+        raise ValueError(msg) from error
+
+
+def _checked(table: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return what a table says with paths that start at the manifest. Raises UsageError for values that cannot be."""
+    values: dict[str, Any] = {
+        key: directory / _files.named_path(table[key]) for key in (*_PATHS, "export") if key in table
+    }
+    if table.get("keep", 0) < 0:
+        msg = f"keep is {table['keep']}, which is not a number of builds"
+        raise UsageError(msg)
+    python = table.get("python")
+    if python is not None and "/" in python:
+        values["python"] = str(directory / _files.named_path(python))
+    elif python is not None:
+        parse_specifier(python)
+    if "packages" in table:
+        values["packages"] = [_from(directory, each) for each in table["packages"]]
+    return values
+
+
+def _from(directory: Path, package: str) -> str:
+    is_path = ("/" in package or package.endswith(".whl")) and "://" not in package and " @ " not in package
+    return str(directory / _files.named_path(package)) if is_path else package
 
 
 _TAKES = {str: "a text", list: "a list of texts", bool: "true or false", int: "a number"}
