@@ -21,7 +21,7 @@ from index_server import Behaviour, IndexServer
 from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
-from colab_env import container, errors
+from colab_env import _files, container, errors
 from colab_env.image import base_python, layers, locked_wheels, logins, shared_libraries
 from colab_env.image._store import LayerCache
 from colab_env.image.base import open_base
