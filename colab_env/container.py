@@ -78,6 +78,7 @@ def write(
     model = image_project.read(request, base=base, kind=kind)
     builder = tools.TOOLS[tool]
     builder.check(model)
+    image_project.require_git(model)
     target = _target(output, model)
     if also:
         _require_top(also, target, model, output)
@@ -98,7 +99,9 @@ def write(
             **(server.exports() if server else {}),
         }
         if ignore_file is None:
-            texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(survey)
+            texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(
+                survey, needs_git=_ships_only_wheel(image)
+            )
     for name in also:
         texts |= companions.RENDERERS[name](image)
     words = [*_command(request, kind=kind, tool=tool, base=base, python=python), *(f"--{name}" for name in also)]
@@ -321,6 +324,16 @@ def _look_at_context(model: image_project.ImageProject) -> tuple[Path | None, co
         return None, survey
     context.require_no_secrets(path, survey)
     return path, survey
+
+
+def _ships_only_wheel(image: dockerfile.Image) -> bool:
+    """Say whether the build may see .git, as it must for a version of git: where no directory of the project is shipped."""
+    if not image.project.has_version_of_git:
+        return False
+    if image.kind == "app":
+        return True
+    msg = f"the version of {image.project.name} comes from git, and an image of kind {image.kind} would hold .git"
+    raise UsageError(msg, hint="choose --kind app, or write the version into pyproject.toml; nothing was written")
 
 
 def _copied(image: dockerfile.Image, prefix: str) -> list[str]:

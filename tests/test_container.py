@@ -391,6 +391,39 @@ def test_a_dockerignore_may_hide_what_the_build_does_not_copy(hello):
         write(hello)
 
 
+@pytest.mark.parametrize(
+    ("requires", "table"),
+    [
+        ('"setuptools", "setuptools_scm[toml]>=8"', ""),
+        ('"hatchling", "hatch-vcs"', ""),
+        ('"pdm-backend"', '[tool.pdm.version]\nsource = "scm"\n'),
+    ],
+)
+def test_a_version_of_git_is_found_by_a_build_that_sees_git(hello, requires, table):
+    pyproject = hello / "pyproject.toml"
+    text = pyproject.read_text().replace('version = "1.2"', 'dynamic = ["version"]')
+    pyproject.write_text(text.replace('"hatchling"', requires, 1) + table)
+    with pytest.raises(UsageError, match=r"comes from git, and .* has no \.git"):
+        write(hello)
+    (hello / ".git").mkdir()
+    write(hello)
+    ignored = context.read_ignored(hello / ".dockerignore")
+    assert not context.is_ignored(".git/HEAD", ignored)
+    assert context.is_ignored("sub/.git/HEAD", ignored)
+    tools, _, last = (hello / "Dockerfile").read_text().partition(" AS packages")
+    assert "install --yes --no-install-recommends git" in tools
+    assert "git" not in last.partition(" AS runtime")[2].replace("opencontainers", "")
+    with pytest.raises(UsageError, match=r"would hold \.git"):
+        write(hello, kind="packages", overwrite=True)
+
+
+def test_a_version_that_stands_in_the_file_is_no_version_of_git(hello):
+    pyproject = hello / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace('"hatchling"', '"setuptools", "setuptools-scm"', 1))
+    write(hello)
+    assert context.is_ignored(".git/HEAD", context.read_ignored(hello / ".dockerignore"))
+
+
 def test_links_that_lead_out_are_named_and_sockets_left_out(hello, tmp_path):
     (hello / "out").symlink_to(tmp_path)
     (hello / "in").symlink_to("hello_app")

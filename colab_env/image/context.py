@@ -78,8 +78,8 @@ def is_secret(name: str) -> bool:
     return _fits(name.lower(), _SECRETS) and not _fits(name.lower(), _HARMLESS)
 
 
-def text(found: Survey) -> str:
-    """Return the .dockerignore of a project."""
+def text(found: Survey, *, needs_git: bool = False) -> str:
+    """Return the .dockerignore of a project; `needs_git` says that its wheel gets its version from git tags."""
     patterns = [f"**/{each}" for each in _SECRETS]
     lines = [
         "# Never in an image: secrets.",
@@ -88,6 +88,14 @@ def text(found: Survey) -> str:
         *(f"!**/{each}" for each in _HARMLESS),
         "# Made anew in the image, or of no use there: without them, the cache of a build lasts longer.",
         *(f"**/{each}" for each in _BULK),
+        *(
+            [
+                "# The version of the wheel is in git's tags; the stage that reads them is no part of the image.",
+                "!/.git",
+            ]
+            if needs_git
+            else []
+        ),
         *(f"/{each}" for each in _TOP if each not in found.sources),
         "# What builds the image is no part of it.",
         *_FILES,

@@ -36,6 +36,15 @@ _POETRY_KEYS = (
 )
 
 
+# Build backends, and plugins of them, that find a project's version in its git tags.
+_VERSION_BY_GIT = frozenset(
+    [
+        *("setuptools-scm", "hatch-vcs", "flit-scm", "vcs-versioning", "versioningit", "versioneer"),
+        *("setuptools-git-versioning", "poetry-dynamic-versioning", "uv-dynamic-versioning"),
+    ]
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageProject:
     """One project as an image sees it.
@@ -63,6 +72,11 @@ class ImageProject:
     def directory(self) -> Path:
         """Return the project's directory relative to the build context."""
         return self.request.project.relative_to(self.context)
+
+    @property
+    def has_version_of_git(self) -> bool:
+        """Say whether the build of its wheel asks git for the version."""
+        return self.is_package and asks_git_for_version(self.request.pyproject)
 
     @property
     def lock_name(self) -> str:
@@ -96,6 +110,29 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
         apt=apt_packages(request.pyproject),
         digest=digest(request),
     )
+
+
+def asks_git_for_version(pyproject: Pyproject) -> bool:
+    """Say whether the version that a package gets when it is built comes from git tags."""
+    requires = pyproject.at("build-system", "requires") or ()
+    names = {normalized(match[0]) for line in requires if (match := re.match(r"[\w.-]+", str(line)))}
+    if pyproject.at("tool", "poetry-dynamic-versioning", "enable") and "poetry-dynamic-versioning" in names:
+        return True  # the version that stands there is a placeholder
+    if _text(pyproject, "version") is not None:
+        return False
+    return bool(names & _VERSION_BY_GIT) or pyproject.at("tool", "pdm", "version", "source") == "scm"
+
+
+def require_git(project: ImageProject) -> None:
+    """Raise UsageError where a build would ask git for the version, and git's directory is not in the build context."""
+    directory = project.request.project
+    if (
+        project.has_version_of_git
+        and not (project.context / ".git").is_dir()
+        and not (directory / "PKG-INFO").is_file()
+    ):
+        msg = f"the version of {project.name} comes from git, and {short(project.context)} has no .git that a build can see"
+        raise UsageError(msg, hint="write the version into pyproject.toml; nothing was written")
 
 
 def require_lock(request: Request) -> None:

@@ -20,8 +20,9 @@ def is_for_building(name: str) -> bool:
 
 
 def needed_to_build(project: ImageProject) -> list[str]:
-    """Return the packages of the builder: those that the project names, and git where the lock file names a repository."""
-    git = ["git"] if any(each.kind == "git" for each in project.packages.unhashed) or _has_git(project) else []
+    """Return the packages of the builder: those that the project names, and git where a repository or a version needs it."""
+    names_repository = any(line.kind == "git" for line in project.packages.unhashed) or _has_git(project)
+    git = ["git"] if names_repository or project.has_version_of_git else []
     return sorted({*project.apt, *git})
 
 
