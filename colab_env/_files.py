@@ -229,8 +229,11 @@ def _kind(mode: int) -> str:
 
 
 def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
-    """Replace a file's text whole or not at all, keeping its mode: at the `output_path`."""
-    path, content = output_path(path), text.encode()
+    """Replace a file's text whole or not at all, keeping its mode. Follows a symbolic link to the file it names.
+
+    What else is in the way goes: state that is damaged heals. A path that somebody named is an `output_path` first.
+    """
+    path, content = path.resolve(), text.encode()
     with translate_os_errors(path):
         _ledger.note(path, hashlib.sha256(content).hexdigest())
         path.parent.mkdir(parents=True, exist_ok=True)

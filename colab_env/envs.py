@@ -251,9 +251,10 @@ def write_unit(
     if on_calendar is not None:
         texts["timer"] = units.timer_text(name=name, program=program, arguments=arguments, calendar=on_calendar)
     stem = units.unit_name(name, program, arguments)
-    for suffix, text in texts.items():
-        _files.write_text(where / f"{stem}.{suffix}", text)
-    return [where / f"{stem}.{suffix}" for suffix in texts]
+    paths = {suffix: _files.output_path(where / f"{stem}.{suffix}") for suffix in texts}
+    for suffix, path in paths.items():
+        _files.write_text(path, texts[suffix])
+    return list(paths.values())
 
 
 def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base = None) -> list[StepResult]:

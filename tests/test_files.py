@@ -452,8 +452,8 @@ def test_writing_json_keeps_letters_readable(tmp_path):
     assert json.loads((tmp_path / "file").read_text(encoding="utf-8")) == _files.read_json(tmp_path / "file")
 
 
-def test_a_text_replaces_no_pipe(tmp_path):
+def test_an_output_replaces_no_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(NotWritableError, match="it is a pipe"):
-        _files.write_text(tmp_path / "pipe", "text")
+        _files.output_path(tmp_path / "pipe")
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
