@@ -12,7 +12,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from registry_server import Image
 from test_image import app, built, log_in, served, wheels  # noqa: F401  (fixtures)
 
 from colab_env import errors, uv
+from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -226,12 +226,16 @@ def test_debians_registry_refuses_a_wrong_password(
 
 
 @pytest.fixture(scope="session")
-def real_base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Path]:
+def real_base(pythons: list[Interpreter], tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Path]:
     if reason := base_image.reason_to_skip():
         pytest.skip(reason)
+    # Not Debian's own, which has no ensurepip.
+    python = next((interpreter for interpreter in pythons if interpreter.short_version == "3.12"), None)
+    if python is None:
+        pytest.skip("needs a CPython 3.12 to copy")
     directory = tmp_path_factory.mktemp("base")
     storage, archive = Storage(directory=directory / "storage"), directory / "base.tar"
-    name = base_image.make(directory, python=Path(sys.executable), storage=storage)
+    name = base_image.make(directory, python=python.path, storage=storage)
     base_image.save(storage, name, archive)
     return storage, archive
 

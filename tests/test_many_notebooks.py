@@ -140,9 +140,9 @@ def test_a_terminal_takes_all_back_when_no_cell_runs(two_kernels: PreparedMachin
 
 
 def test_another_server_finds_them_by_name(two_kernels: PreparedMachine, pages: dict[str, Page]) -> None:
-    listed = two_kernels.root.run(
-        ["sh", "-c", "pkill -f '[j]upyter-server'; sleep 3; pgrep -f '[j]upyter-server' | wc -l"]
-    )
+    wait = "while pgrep -f '[j]upyter-server'; do sleep 1; done"
+    ended = ["sh", "-c", f"pkill -f '[j]upyter-server'; timeout 60 sh -c \"{wait}\" >&2; echo $?"]
+    listed = two_kernels.root.run(ended)
     assert listed.stdout.strip() == "0"
     for page in pages.values():
         page.session = {}  # there is no server any more to close it
