@@ -11,12 +11,14 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from colab_env import native, wheels
 from colab_env.errors import UsageError
 from colab_env.native_need.extract import extract
+from colab_env.standalone import _remote
 
 LOGS = Path(__file__).parent / "native"
 POPPLER = """
@@ -174,6 +176,20 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
         native.explain(log=tmp_path / "nothing")
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         native.explain(log=tmp_path)
+
+
+def test_the_kernel_of_an_environment_sends_its_own_last_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(_remote, "_call", lambda *arguments, **options: calls.append((arguments, options)))
+    monkeypatch.setattr(sys, "last_value", OSError("libGLU.so.1: cannot open shared object file"), raising=False)
+    _remote.Named("colab_env").native.explain(fetch=False)
+    ((name, text), options) = calls[0]
+    assert (name, options) == ("colab_env.native.explain", {"fetch": False})
+    assert text.endswith("OSError: libGLU.so.1: cannot open shared object file\n")
+    monkeypatch.delattr(sys, "last_value")
+    _remote.Named("colab_env").native.explain()
+    _remote.Named("colab_env").native.explain(log="a")
+    assert calls[1:] == [((name,), {}), ((name,), {"log": "a"})]
 
 
 def test_a_notebooks_last_exception_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,14 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from . import _leave
 
 _HERE = Path(__file__).resolve().parent
+_LONGEST = 20000  # characters; Linux takes 128 kB as one argument
 _CALL = """\
 import sys
 sys.path[:] = [entry for entry in sys.path if entry]  # not the notebook's directory, where a json.py may be
@@ -63,6 +65,9 @@ class Named:
         self._name = name
 
     def __call__(self, *arguments: object, **options: object) -> Any:
+        if self._name == "colab_env.native.explain" and not arguments and not {"text", "log"} & set(options):
+            text = _last_exception()  # which is this process's
+            arguments = (text,) if text else ()
         return _call(self._name, *arguments, **options)
 
     def __getattr__(self, name: str) -> "Named":
@@ -70,6 +75,14 @@ class Named:
 
     def __repr__(self) -> str:
         return f"<{self._name}, of the machine's own Python>"
+
+
+def _last_exception() -> str:
+    """Return the traceback of the last cell that failed, as far as it goes into a command line, or an empty text."""
+    error = getattr(sys, "last_value", None)
+    if error is None:
+        return ""
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))[-_LONGEST:]
 
 
 def _named(name: str) -> Named:
