@@ -101,3 +101,28 @@ def test_the_other_distribution_of_that_import_is_named(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(package.parent)!r}); import colab_env"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "PyPI's colab-env is another project" in done.stderr
+
+
+@pytest.mark.network
+def test_one_command_makes_a_release_and_nothing_is_left_half_changed(tmp_path):
+    clone = tmp_path / "clone"
+    if subprocess.run(["git", "clone", "-q", ROOT, clone], capture_output=True, check=False).returncode:
+        pytest.skip("no git checkout")
+    for words in (["user.name", "Ada"], ["user.email", "ada@example.org"]):
+        subprocess.run(["git", "-C", clone, "config", *words], check=True)
+
+    def release(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, clone / "packaging/release.py", *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    assert "add --repository OWNER/NAME" in release("0.1.0", "--no-checks").stderr
+    assert "'x.y' is not a version" in release("x.y").stderr
+    done = release("0.1.0", "--no-checks", "--repository", "ada/engine")
+    assert done.returncode == 0, done.stderr
+    assert "uv publish dist/colab_bootstrap-0.1.0" in done.stdout
+    assert len(list((clone / "dist").glob("colab_bootstrap-0.1.0*"))) == 2
+    tracked = subprocess.run(
+        ["git", "-C", clone, "grep", "-l", "github/OWNER/REPO"], capture_output=True, text=True, check=False
+    )
+    assert [name for name in tracked.stdout.split() if not name.startswith(("tests/", "packaging/"))] == []
+    assert "is not newer than 0.1.0" in release("0.1.0", "--no-checks").stderr
