@@ -1,14 +1,14 @@
 """Make a release: `python packaging/release.py 0.1.0 --repository OWNER/NAME`. It publishes nothing by itself.
 
-In order: the working tree is clean, the version is newer than every tag; the version, the day and the repository's address are written where they
-belong; `.ci/run` passes; sdist and wheel are built into dist/; a commit and a tag `vVERSION`. What is left to type is printed: the push and the
-upload. If a check fails, the files are as they were.
+In order: the working tree is clean, the version is newer than every tag; the version, the day and the repository's address
+are written where they belong; `.ci/run` passes; sdist and wheel are built into dist/; a commit and a tag `vVERSION`. What is
+left to type is printed: the push and the upload. If a check fails, the files are as they were.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import re
 import subprocess
@@ -55,7 +55,7 @@ def changed_files(version: str, repository: str | None, today: str) -> dict[str,
     after = {
         **{name: texts[name].replace(PLACEHOLDER, repository or PLACEHOLDER) for name in WITH_ADDRESS},
         "pyproject.toml": re.sub(
-            r'^version = ".*"', f'version = "{version}"', texts["pyproject.toml"], count=1, flags=re.M
+            r'^version = ".*"', f'version = "{version}"', texts["pyproject.toml"], count=1, flags=re.MULTILINE
         ),
         "CHANGELOG.md": texts["CHANGELOG.md"].replace("## [Unreleased]\n", section, 1),
     }
@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     require_ready(arguments.version)
     changed = changed_files(
-        arguments.version, arguments.repository, datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+        arguments.version, arguments.repository, dt.datetime.now(tz=dt.timezone.utc).date().isoformat()
     )
     print("changed:", ", ".join(changed))
     if arguments.dry_run:

@@ -103,6 +103,7 @@ def test_the_other_distribution_of_that_import_is_named(tmp_path):
     assert "PyPI's colab-env is another project" in done.stderr
 
 
+@pytest.mark.machine
 @pytest.mark.network
 def test_one_command_makes_a_release_and_nothing_is_left_half_changed(tmp_path):
     clone = tmp_path / "clone"
