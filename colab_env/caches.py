@@ -13,10 +13,9 @@ from colab_env import _files, _report, content
 from colab_env.errors import CacheError, ColabEnvError, SnapshotError, UsageError
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _cache, contents, fitting, moving, restoring, signing
-from colab_env.snapshot._cache import Store
+from colab_env.snapshot import _cache, contents, moving, restoring, signing
+from colab_env.snapshot._cache import Store, WebStore
 from colab_env.snapshot._footer import Footer, read_footer
-from colab_env.snapshot._web import WebStore
 from colab_env.snapshot.manifest import Entry, Manifest, Name
 from colab_env.snapshot.signing import Keyring, Trust
 
@@ -224,7 +223,7 @@ def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -
             )
             wanted = contents.inputs(request, options_digest=known.wanted, starting=False)
             here, _ = moving.relocated(manifest, wanted, machine)
-            problem = fitting.mismatch(here, request, options_digest=known.wanted, starting=False)
+            problem = restoring.mismatch(here, request, options_digest=known.wanted, starting=False)
     except ColabEnvError as error:
         problem = error.message
     return replace(plain, problem=problem)

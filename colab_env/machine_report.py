@@ -24,7 +24,7 @@ from typing import Any
 
 from colab_env import _report, choice, diagnose, index, kernel, undoing, uv
 from colab_env.errors import ColabEnvError
-from colab_env.jupyter import kernelspec, preflight
+from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay
 from colab_env.part import Part
@@ -252,7 +252,7 @@ def _masked(text: str, directory: Path) -> str:
     return _SECRET.sub(lambda match: f"{match[1] or ''}***", text)
 
 
-def _try_others(entry: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
+def _try_others(entry: kernelspec.Kernel, machine: Machine) -> kernel.Outcome:
     """Start a kernel that somebody else registered, as its kernelspec says."""
     spec = {
         "argv": [*entry.argv],
@@ -260,7 +260,7 @@ def _try_others(entry: kernelspec.Kernel, machine: Machine) -> preflight.Outcome
         **json.loads((entry.directory / "kernel.json").read_text(encoding="utf-8")),
         "metadata": {"colab_env": {"project": str(machine.home)}},
     }
-    return preflight.try_kernel(
+    return kernel.try_kernel(
         spec,
         environ=kernelspec.started_environ(spec, machine.environ),
         checks=("kernel_info", "execute", "shutdown"),

@@ -17,11 +17,11 @@ from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import Request
 from colab_env.results import StepResult, short
-from colab_env.snapshot import _archive, _cache, contents, fitting, moving, restoring, signing
+from colab_env.snapshot import _archive, _cache, contents, moving, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot._footer import Footer
-from colab_env.snapshot.fitting import Destination
 from colab_env.snapshot.manifest import Manifest, Name, key
+from colab_env.snapshot.restoring import Destination
 from colab_env.snapshot.signing import Keyring, Trust
 from colab_env.step import changing, project_lock
 
@@ -193,7 +193,7 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
     request = replace(request, prefix=python.path.parents[1])
     values = contents.manifest(request, python)
     manifest = Manifest.read(values)
-    if (reason := fitting.mismatch(manifest, request, starting=False)) is not None:
+    if (reason := restoring.mismatch(manifest, request, starting=False)) is not None:
         msg = f"a snapshot of {short(project)} could not be restored: {reason}"
         raise SnapshotError(msg, hint="set the project up again, then save it")
     limit = caches.limit(machine)
@@ -225,7 +225,7 @@ def _written(
         manifest=values,
         files={f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in left},
         trees=contents.trees(machine, project, python),
-        check=fitting.link_check(destination.trees, destination.links, [python.path, machine.machine_python]),
+        check=restoring.link_check(destination.trees, destination.links, [python.path, machine.machine_python]),
     )
     with _report.activity(f"Compiling the packages of {short(project)}"):
         bytecode.finish(project / venv.NAME, python.path, machine=machine, lock=project_lock(machine, project))
@@ -310,7 +310,7 @@ def _fitting(cache: _OpenCache, wanted: list[Request]) -> _Fitting:
             reasons.append(signing.refusal(entry.name, footer))
             continue
         manifest, move = moving.relocated(Manifest.read(footer.manifest), contents.inputs(asked), cache.machine)
-        problem = fitting.mismatch(manifest, asked)
+        problem = restoring.mismatch(manifest, asked)
         if problem is None:
             where = Destination.of(manifest, asked, move)
             return _Fitting(name=entry.name, footer=footer, manifest=manifest, destination=where)

@@ -12,8 +12,7 @@ from colab_env import index
 from colab_env.locks.lock_format import LockFile, LockFormat
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 
@@ -42,7 +41,7 @@ class PdmLock(LockFormat):
 
         return pdm.text(lock, selection, editable=editable)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
         return pdm.sources(lock)

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from colab_env import _process, poetry, toml_text
 from colab_env.errors import BuildError, ColabEnvError, MissingStepError, ProjectFileError
-from colab_env.locks import installing, poetry_sources, requirements_text
+from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 _FORMAT = "2.1"  # as Poetry 2 writes it: groups and markers stand at each package
@@ -55,10 +54,10 @@ class PoetryLock(LockFormat):
     ) -> str:
         return _exported(lock, selection, machine=machine)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         made = replace(lock)  # Poetry may just have written it
         with reading(made):
-            return poetry_sources.read(made.text)
+            return installing.poetry_sources(made.text)
 
     def extras(self, lock: LockFile) -> Collection[str]:
         return lock.pyproject.extras

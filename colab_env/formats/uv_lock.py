@@ -17,8 +17,7 @@ from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.pyproject import Pyproject
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 _LOCAL = re.compile(r'(?m)^source = \{ (?:editable|directory|virtual) = "([^"]+)" \}')
@@ -74,12 +73,12 @@ class UvLock(LockFormat):
             notes=selection.notes,
         )
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         """Return which packages come from an index that the project names, or that nothing but its address vouches for.
 
         What has hashes may come from anywhere: a mirror that whoever locked it had is no reason to ask that one.
         """
-        from colab_env.locks.poetry_sources import Source
+        from colab_env.locks.installing import PoetrySource
 
         if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
             return ()
@@ -87,7 +86,7 @@ class UvLock(LockFormat):
         with reading(lock):
             found = [(each, each["source"]["registry"]) for each in _registered(lock)]
             return [
-                Source(
+                PoetrySource(
                     name=requirements_text.normalized(each["name"]),
                     version=each["version"],
                     hashes=_hashes(each),

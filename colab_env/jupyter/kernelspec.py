@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colab_env import _files, _state
 from colab_env.errors import KernelNameError, KernelTakenError, UsageError
-from colab_env.jupyter import guard
+from colab_env.jupyter import diversion
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ def _damaged(file: Path) -> str:
 
 def is_ours(directory: Path) -> bool:
     """Say whether colab-env made this kernel, whatever damage has come to its file; another's words make it theirs."""
-    spec, word = _files.read_json(directory / "kernel.json"), f"{guard.MACHINE_PYTHON}="
+    spec, word = _files.read_json(directory / "kernel.json"), f"{diversion.MACHINE_PYTHON}="
     if not isinstance(spec, dict):
         # The first release left no receipt beside kernel.json; the variable stands near the beginning.
         return _state.is_marked(directory) or (

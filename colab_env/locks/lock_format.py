@@ -21,8 +21,7 @@ from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 
@@ -276,7 +275,7 @@ class LockFormat:
         """
         return self.export(lock, selection, python=python, machine=machine, editable=False)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         """Return which packages come from an index of the project's own."""
         return ()
 

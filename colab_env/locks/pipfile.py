@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from colab_env import index
 from colab_env.errors import LockMismatchError, UsageError
 from colab_env.locks import requirements_text
+from colab_env.locks.installing import PoetrySource
 from colab_env.locks.lock_format import LockFile, reading
-from colab_env.locks.poetry_sources import Source
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -47,7 +47,7 @@ def requires_python(lock: LockFile) -> str | None:
         return None if version is None else str(version)
 
 
-def sources(lock: LockFile) -> Sequence[Source]:
+def sources(lock: LockFile) -> Sequence[PoetrySource]:
     """Return which packages come from an index of the project's own."""
     with reading(lock):
         document = _document(lock)
@@ -55,7 +55,9 @@ def sources(lock: LockFile) -> Sequence[Source]:
         expand = functools.cache(lambda url: None if url is None else _expanded(url, lock))
         packages = (package for category in _categories(document) for package in _packages(document, category, lock))
         return [
-            Source(name=package.name, version=version, hashes=frozenset(package.hashes), url=expand(package.index))
+            PoetrySource(
+                name=package.name, version=version, hashes=frozenset(package.hashes), url=expand(package.index)
+            )
             for package in packages
             for version in package.pins
         ]
