@@ -73,8 +73,8 @@ class ColabEnvError(Exception):
 
 def _shown(text: str) -> str:
     """Return what every screen can show: without secrets, terminal escapes, or halves of a character."""
-    shown = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
-    return shown[:_LONGEST] + ("…" if max(len(text), len(shown)) > _LONGEST else "")
+    cleaned = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
+    return cleaned[:_LONGEST] + ("…" if max(len(text), len(cleaned)) > _LONGEST else "")
 
 
 class UsageError(ColabEnvError):

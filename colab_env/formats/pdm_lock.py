@@ -50,7 +50,7 @@ class PdmLock(LockFormat):
         # PDM takes the best file of all of a project's indexes: every version is exact and most have hashes.
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
-        said = index.settings(target.machine, pyproject=lock.pyproject).strategy
-        if pdm.has_indexes(lock) and said is None:
+        strategy = index.settings(target.machine, pyproject=lock.pyproject).strategy
+        if pdm.has_indexes(lock) and strategy is None:
             target = replace(target, options=(*target.options, f"--index-strategy={index.BEST}"))
         return super().install(lock, selection, target=target)

@@ -85,11 +85,11 @@ class PoetryLock(LockFormat):
         text, _ = _process.run_parallel(answer, lambda: _install_guess(lock, selection, target=target))
         # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
         installer = target.installer(lock.pyproject, takes_best=True)
-        kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
+        environ = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
 
         def install(text: str) -> Mapping[str, Collection[str]]:
             return installing.install_text(
-                replace(installer, environ=kept),
+                replace(installer, environ=environ),
                 text,
                 selection,
                 target=target,
@@ -129,8 +129,8 @@ def require_poetry(machine: Machine) -> None:
 
 def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environment: Path | None = None) -> str:
     require_poetry(machine)
-    extras, wanted = [f"--extras={name}" for name in selection.extras], _groups(lock, selection)
-    groups = [f"--with={','.join(wanted)}"] if wanted else []
+    extras, selected_groups = [f"--extras={name}" for name in selection.extras], _groups(lock, selection)
+    groups = [f"--with={','.join(selected_groups)}"] if selected_groups else []
     passwords = ["--with-credentials"] if environment else []
     text, notes = poetry.export(
         lock.directory, machine=machine, environment=environment, options=[*extras, *groups, *passwords]
@@ -144,12 +144,12 @@ def _groups(lock: LockFile, selection: Selection) -> list[str]:
 
 
 def _install_options(lock: LockFile, selection: Selection) -> list[str]:
-    usual, wanted = lock.pyproject.poetry_groups, _groups(lock, selection)
-    given = {
-        "with": [name for name in wanted if name not in usual],
-        "without": [name for name in usual if name not in wanted],
+    usual, groups = lock.pyproject.poetry_groups, _groups(lock, selection)
+    by_option = {
+        "with": [name for name in groups if name not in usual],
+        "without": [name for name in usual if name not in groups],
     }
-    options = [f"--{word}={','.join(names)}" for word, names in given.items() if names]
+    options = [f"--{word}={','.join(names)}" for word, names in by_option.items() if names]
     return [*(f"--extras={name}" for name in selection.extras), *options]
 
 
@@ -177,7 +177,9 @@ def guess(text: str, groups: Collection[str]) -> str | None:
         return None
     try:
         document = toml_text.parsed(text)
-        if document["metadata"]["lock-version"] != _FORMAT or any("source" in each for each in document["package"]):
+        if document["metadata"]["lock-version"] != _FORMAT or any(
+            "source" in package for package in document["package"]
+        ):
             return None
         return _requirements(document, groups)
     except (KeyError, TypeError, AttributeError, ValueError):
@@ -185,8 +187,10 @@ def guess(text: str, groups: Collection[str]) -> str | None:
 
 
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
-    wanted = {"main", *groups}
-    return "".join(f"{_line(each, wanted)}\n" for each in document.get("package", []) if _is_wanted(each, wanted))
+    all_groups = {"main", *groups}
+    return "".join(
+        f"{_line(package, all_groups)}\n" for package in document.get("package", []) if _is_wanted(package, all_groups)
+    )
 
 
 def _is_wanted(package: dict[str, Any], groups: set[str]) -> bool:
@@ -197,14 +201,14 @@ def _is_wanted(package: dict[str, Any], groups: set[str]) -> bool:
 def _line(package: dict[str, Any], groups: set[str]) -> str:
     markers = package.get("markers", "")
     if isinstance(markers, dict):  # one for each group; a group without one always wants the package
-        told = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
-        markers = " or ".join(f"({each})" for each in told) if all(told) else ""
-    place = _address(package.get("source", {}))
-    asked = f" @ {place}" if place else f"=={package['version']}"
-    hashes = "" if place else "".join(f" --hash={file['hash']}" for file in package.get("files", []))
-    return f"{package['name']}{asked}" + (f" ; {markers}" if markers else "") + hashes
+        group_markers = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
+        markers = " or ".join(f"({marker})" for marker in group_markers) if all(group_markers) else ""
+    url = _address(package.get("source", {}))
+    requirement = f" @ {url}" if url else f"=={package['version']}"
+    hashes = "" if url else "".join(f" --hash={file['hash']}" for file in package.get("files", []))
+    return f"{package['name']}{requirement}" + (f" ; {markers}" if markers else "") + hashes
 
 
 def _address(source: dict[str, Any]) -> str:
-    place: str = source.get("url", "") if source.get("type") in ("git", "url", "file", "directory") else ""
-    return f"git+{place}@{source.get('resolved_reference', '')}" if source.get("type") == "git" else place
+    url: str = source.get("url", "") if source.get("type") in ("git", "url", "file", "directory") else ""
+    return f"git+{url}@{source.get('resolved_reference', '')}" if source.get("type") == "git" else url

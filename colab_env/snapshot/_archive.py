@@ -112,17 +112,17 @@ def parse(block: bytes, extended: bytes = b"") -> Member:
             size = _number(value, base=10)
     if mtime_ns is None:
         mtime_ns = _number(block[136:148]) * 10**9
-    shown = name.decode(errors="surrogateescape").rstrip("/")
+    path = name.decode(errors="surrogateescape").rstrip("/")
     if block[345]:  # the header's own way to write a long name
-        shown = f"{block[345:500].rstrip(bytes(1)).decode(errors='surrogateescape')}/{shown}"
+        path = f"{block[345:500].rstrip(bytes(1)).decode(errors='surrogateescape')}/{path}"
     if kind not in _KINDS:
-        msg = f"the member {shown!r} is neither a file, a directory nor a link"
+        msg = f"the member {path!r} is neither a file, a directory nor a link"
         raise _unreadable(msg)
     if b"\0" in name or b"\0" in link or len(name) > LONGEST_PATH or len(link) >= LONGEST_PATH:
-        msg = f"the member {shown[:_NAME]!r} has a name or a link that no file system takes"
+        msg = f"the member {path[:_NAME]!r} has a name or a link that no file system takes"
         raise _unreadable(msg)
     mtime_ns = min(max(mtime_ns, 0), _LATEST * 10**9)
-    return Member(shown, kind, mode, size, mtime_ns, link.decode(errors="surrogateescape"))
+    return Member(path, kind, mode, size, mtime_ns, link.decode(errors="surrogateescape"))
 
 
 def _record(key: bytes, value: bytes) -> bytes:
@@ -210,10 +210,10 @@ class Contents:
 class Hashing:
     """Counts and hashes what goes by."""
 
-    def __init__(self, file: BinaryIO, *, limit: int | None = None, seen: Callable[[int], object] = int) -> None:
+    def __init__(self, file: BinaryIO, *, limit: int | None = None, on_size: Callable[[int], object] = int) -> None:
         self._file = file
         self._limit = limit
-        self._seen = seen
+        self._seen = on_size
         self.sha256 = hashlib.sha256()
         self.size = 0
 
@@ -284,14 +284,14 @@ def _pieces(contents: Contents, counter: _Counter) -> Iterator[bytes]:
 
 
 def _description_text(contents: Contents, hashing: Hashing, counter: _Counter) -> bytes:
-    found = Description(
+    description = Description(
         manifest=contents.manifest,
         sha256=hashing.sha256.hexdigest(),
         size=hashing.size,
         members=counter.members,
         unpacked=counter.size,
     )
-    text = json.dumps(vars(found)).encode()
+    text = json.dumps(vars(description)).encode()
     if len(text) > MOST_DESCRIPTION:
         msg = f"a description of {len(text)} bytes is more than a snapshot holds"
         raise SnapshotError(msg, hint="docs/threat-model.md has the limits")
@@ -337,12 +337,12 @@ def _measure(contents: Contents) -> tuple[int, int]:
 
 
 def _tree_bytes(tree: Tree, counter: _Counter) -> Iterator[bytes]:
-    seen: dict[tuple[int, int], str] = {}
+    first_names: dict[tuple[int, int], str] = {}
     top = tree.place.stat()
     yield counter.header(Member(tree.name, DIRECTORY, stat.S_IMODE(top.st_mode), 0, top.st_mtime_ns))
     for path, entry in _entries(tree):
-        found = entry.stat(follow_symlinks=False)
-        member = _member(f"{tree.name}/{path}", entry, found, seen)
+        status = entry.stat(follow_symlinks=False)
+        member = _member(f"{tree.name}/{path}", entry, status, first_names)
         if member is None:
             continue
         header = counter.header(member)
@@ -350,20 +350,20 @@ def _tree_bytes(tree: Tree, counter: _Counter) -> Iterator[bytes]:
 
 
 def _member(
-    name: str, entry: os.DirEntry[str], found: os.stat_result, seen: dict[tuple[int, int], str]
+    name: str, entry: os.DirEntry[str], status: os.stat_result, first_names: dict[tuple[int, int], str]
 ) -> Member | None:
-    mode, mtime = stat.S_IMODE(found.st_mode) & 0o777, found.st_mtime_ns
-    if stat.S_ISLNK(found.st_mode):
+    mode, mtime = stat.S_IMODE(status.st_mode) & 0o777, status.st_mtime_ns
+    if stat.S_ISLNK(status.st_mode):
         return Member(name, LINK, mode, 0, mtime, os.readlink(entry.path))  # noqa: PTH115  (forty thousand times)
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         return Member(name, DIRECTORY, mode, 0, mtime)
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return None
-    if found.st_nlink > 1:
-        first = seen.setdefault((found.st_dev, found.st_ino), name)
+    if status.st_nlink > 1:
+        first = first_names.setdefault((status.st_dev, status.st_ino), name)
         if first != name:
             return Member(name, HARD_LINK, mode, 0, mtime, first)
-    return Member(name, FILE, mode, found.st_size, mtime)
+    return Member(name, FILE, mode, status.st_size, mtime)
 
 
 def _file_bytes(member: Member, start: bytes, path: str) -> Iterator[bytes]:

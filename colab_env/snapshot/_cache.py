@@ -87,13 +87,13 @@ class _WebFile(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        found = None
+        chunk = None
         if self._local is None and self._position:
-            found = _download.read_range(self._url, self._position, size)
-        if found is None:
+            chunk = _download.read_range(self._url, self._position, size)
+        if chunk is None:
             return self._downloaded().read(size)
-        self._position += len(found)
-        return found
+        self._position += len(chunk)
+        return chunk
 
     def close(self) -> None:
         if self._local is not None:
@@ -147,68 +147,68 @@ def store(where: str | Path, *, downloads: Path) -> Store:
     return _Directory(Path(where).expanduser().absolute())
 
 
-def entries(place: Store, *, required: bool = False) -> list[Entry]:
+def entries(store: Store, *, required: bool = False) -> list[Entry]:
     """Return the files of a cache, by name. Raises CacheError, also where there is none and one is `required`."""
-    with _explaining(place.where):
-        return sorted(place.entries(required=required), key=lambda entry: entry.name)
+    with _explaining(store.where):
+        return sorted(store.entries(required=required), key=lambda entry: entry.name)
 
 
 @contextlib.contextmanager
-def reading(place: Store, name: str) -> Iterator[BinaryIO]:
+def reading(store: Store, name: str) -> Iterator[BinaryIO]:
     """Open a file of the cache. Raises CacheError; so does every reading inside the block."""
-    with _explaining(place.where):
-        file = place.open(name)
+    with _explaining(store.where):
+        file = store.open(name)
     with file:
-        yield cast("BinaryIO", _Explained(file, place.where))
+        yield cast("BinaryIO", _Explained(file, store.where))
 
 
 @contextlib.contextmanager
-def writing(place: Store, name: str) -> Iterator[BinaryIO]:
+def writing(store: Store, name: str) -> Iterator[BinaryIO]:
     """Write a file that gets its name when the block ends well; otherwise nothing is left. Raises CacheError."""
     partial = f".{name}.{secrets.token_hex(4)}.partial"  # two sessions may save the same snapshot
-    with _explaining(place.where):
-        file = place.create(partial)
+    with _explaining(store.where):
+        file = store.create(partial)
     try:
-        yield cast("BinaryIO", _Explained(file, place.where))
-        with _explaining(place.where):
-            place.publish(file, partial, name)
+        yield cast("BinaryIO", _Explained(file, store.where))
+        with _explaining(store.where):
+            store.publish(file, partial, name)
     except BaseException:
         with contextlib.suppress(Exception):
             file.close()
         with contextlib.suppress(Exception):
-            place.remove(partial)
+            store.remove(partial)
         raise
 
 
-def write_index(place: Store) -> None:
+def write_index(store: Store) -> None:
     """Write which snapshots a cache has, for web servers that list nothing. Raises CacheError.
 
     An index.json that is somebody else's stays.
     """
-    there = entries(place)
-    listed = [asdict(entry) for entry in there if Name.parsed(entry.name)]
-    has_one = any(entry.name == INDEX for entry in there)
-    if has_one and not _is_index(place):
+    listing = entries(store)
+    listed = [asdict(entry) for entry in listing if Name.parsed(entry.name)]
+    has_one = any(entry.name == INDEX for entry in listing)
+    if has_one and not _is_index(store):
         return
     if listed:
-        with writing(place, INDEX) as out:
+        with writing(store, INDEX) as out:
             out.write(json.dumps(listed, indent=1).encode() + b"\n")
     elif has_one:
-        remove(place, INDEX)
+        remove(store, INDEX)
 
 
-def _is_index(place: Store) -> bool:
-    with reading(place, INDEX) as file:
+def _is_index(store: Store) -> bool:
+    with reading(store, INDEX) as file:
         try:
             return all(Name.parsed(entry.name) for entry in entries_of_index(json.loads(file.read(_LARGEST_INDEX))))
         except (ValueError, RecursionError):
             return False
 
 
-def remove(place: Store, name: str) -> None:
+def remove(store: Store, name: str) -> None:
     """Delete a file of the cache. Raises CacheError."""
-    with _explaining(place.where):
-        place.remove(name)
+    with _explaining(store.where):
+        store.remove(name)
 
 
 class _Directory:
@@ -220,14 +220,14 @@ class _Directory:
         self._path = path
 
     def entries(self, *, required: bool) -> list[Entry]:
-        found = []
+        files = []
         with contextlib.suppress(*([] if required else [FileNotFoundError])), os.scandir(self._path) as listed:
             for entry in listed:
                 # It may go between the listing and the look.
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
-                    found.append(Entry(name=entry.name, size=status.st_size, modified=status.st_mtime))
-        return found
+                    files.append(Entry(name=entry.name, size=status.st_size, modified=status.st_mtime))
+        return files
 
     def open(self, name: str) -> BinaryIO:
         return (self._path / name).open("rb", buffering=0)
@@ -271,7 +271,7 @@ class _Remote:
             if required and self._is_on_disk:  # a bucket has no directories: what is not there is empty
                 raise
             return []
-        return [_remote_entry(each) for each in listed if each["type"] == "file"]
+        return [_remote_entry(item) for item in listed if item["type"] == "file"]
 
     def open(self, name: str) -> BinaryIO:
         return cast("BinaryIO", self._files.open(self._at(name), "rb"))

@@ -129,7 +129,7 @@ def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
     """Decompress and hash in a second thread; both let go of Python's lock. At the end of the block, all must hold."""
     began = time.monotonic()
     body = Hashing(
-        file, limit=footer.size, seen=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
+        file, limit=footer.size, on_size=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
     )
     file.seek(0)
     full: queue.Queue[Any] = queue.Queue(_WAITING)
@@ -310,12 +310,12 @@ class _Writer:
     def _add_tree(self, member: Member) -> None:
         if member.kind != DIRECTORY or member.name not in self._places:
             raise _leaving(member)
-        place = self._places[member.name]
-        self._directories[member.name] = str(place or "")
-        if place is not None and not self._is_rehearsal:
-            place.mkdir(parents=True)
+        target = self._places[member.name]
+        self._directories[member.name] = str(target or "")
+        if target is not None and not self._is_rehearsal:
+            target.mkdir(parents=True)
             # Its owner has to write there: what a restore adds, and what takes it away again.
-            self._times.append((str(place), member.mode | 0o700, member.mtime_ns))
+            self._times.append((str(target), member.mode | 0o700, member.mtime_ns))
 
     def _add_below(self, directory: str, name: str, member: Member, stream: Stream) -> None:
         path = f"{directory}/{name}" if directory else ""
@@ -346,7 +346,11 @@ class _Writer:
             self._regular.discard(hash(member.name))  # no link is made to what is written last
             self._others.add(hash(member.name))
             if path and self._move.pairs:
-                self._texts[member.name] = (path, member, b"".join(bytes(each) for each in stream.pieces(member.size)))
+                self._texts[member.name] = (
+                    path,
+                    member,
+                    b"".join(bytes(piece) for piece in stream.pieces(member.size)),
+                )
                 return
         if not path:
             stream.skip(member.size)

@@ -65,15 +65,15 @@ def inputs(request: Request, *, options_digest: str | None = None, starting: boo
     )
 
 
-def identity(known: Inputs) -> dict[str, Any]:
+def identity(inputs: Inputs) -> dict[str, Any]:
     """Return what of these inputs a snapshot is found by: all but paths, which may be others where it moves."""
-    return {name: value for name, value in asdict(known).items() if name not in moving.PLACES}
+    return {name: value for name, value in asdict(inputs).items() if name not in moving.PLACES}
 
 
-def identities(known: Inputs) -> list[dict[str, Any]]:
+def identities(inputs: Inputs) -> list[dict[str, Any]]:
     """Return what a snapshot may be found by: one of this format, and one of the first, which stays at its paths."""
-    first = {**{name: value for name, value in asdict(known).items() if name != "pythons"}, "format": 1}
-    return [identity(known), first]
+    first = {**{name: value for name, value in asdict(inputs).items() if name != "pythons"}, "format": 1}
+    return [identity(inputs), first]
 
 
 def build_key(machine: Machine, python: Interpreter, build: str) -> str:
@@ -116,14 +116,14 @@ def _is_this(python: Path) -> bool:
 def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     """Describe the snapshot of a project that is set up: what it depends on, what it holds."""
     machine, project = request.machine, request.project
-    known = inputs(request)
+    current = inputs(request)
     build = build_of(python.path, machine)
-    kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
-    found = trees(machine, project, python)
+    kernels = [kernel.name for kernel in kernelspec.registered(machine) if kernel.ours and kernel.project == project]
+    included = trees(machine, project, python)
     links = source_of(python, machine).links(python)
-    texts, fixed = _moving_parts(found, known, python)
+    texts, fixed = _moving_parts(included, current, python)
     return {
-        "inputs": {**asdict(known), "machine_python": list(known.machine_python)},
+        "inputs": {**asdict(current), "machine_python": list(current.machine_python)},
         "given": files_given(machine, project),
         "left": files_now(project),
         "python": {**asdict(python), "path": str(python.path)},
@@ -133,8 +133,8 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "kernel": kernels[0] if kernels else None,
         "packages": venv.packages(project),
         "cpu": cpu_level() if _built_here(project) else None,
-        "trees": {tree.name: str(tree.place) for tree in found},
-        "links": {str(link): str(link.readlink()) for link in links} if _holds_python(found) else {},
+        "trees": {tree.name: str(tree.place) for tree in included},
+        "links": {str(link): str(link.readlink()) for link in links} if _holds_python(included) else {},
         "texts": {name: [*listed] for name, listed in texts.items()},
         "fixed": fixed,
         "made": time.time(),
@@ -142,24 +142,24 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
 
 
 def _moving_parts(
-    found: list[Tree], known: Inputs, python: Interpreter
+    included: list[Tree], current: Inputs, python: Interpreter
 ) -> tuple[dict[str, tuple[str, ...]], str | None]:
     """Return which files name their paths, and why a snapshot of these trees does not move, or None."""
-    if _holds_python(found) and not python.path.is_relative_to(known.pythons):
+    if _holds_python(included) and not python.path.is_relative_to(current.pythons):
         return {}, "what conda installs names its paths in programs too"
-    fixed = moving.outside(found, known)
-    return ({}, fixed) if fixed else moving.texts_of(found, known)
+    fixed = moving.outside(included, current)
+    return ({}, fixed) if fixed else moving.texts_of(included, current)
 
 
 def name_of(machine: Machine, described: Manifest) -> Name:
     """Return the name for a snapshot with this manifest."""
-    known, build = identity(described.inputs), build_key(machine, described.python, described.build)
+    identified, build = identity(described.inputs), build_key(machine, described.python, described.build)
     if described.fixed is not None:  # one of each place
         build = hashed([build, [getattr(described.inputs, name) for name in moving.PLACES]], 8)
     return Name(
         label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(described.inputs.project).name).strip("-.") or "root",
-        given=key(known, described.given),
-        left=key(known, described.left),
+        given=key(identified, described.given),
+        left=key(identified, described.left),
         build=build,
     )
 
@@ -168,12 +168,12 @@ def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
     own = source_of(python, machine).own_prefix(python, machine)
     layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
-    places = {**own_places(machine, project, layer=layer), **({"python": own} if own else {})}
+    directories = {**own_places(machine, project, layer=layer), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
-        Tree(name=name, place=place, without=without.get(name, frozenset()))
-        for name, place in places.items()
-        if not place.is_symlink() and (name == "python" or _state.receipt(place, _RECEIPTS[name]) is not None)
+        Tree(name=name, place=directory, without=without.get(name, frozenset()))
+        for name, directory in directories.items()
+        if not directory.is_symlink() and (name == "python" or _state.receipt(directory, _RECEIPTS[name]) is not None)
     ]
 
 
@@ -203,8 +203,8 @@ def cpu_level() -> int:
         return 1
     flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
     level = 1
-    for wanted in _LEVELS:
-        if not flags.issuperset(wanted):
+    for level_flags in _LEVELS:
+        if not flags.issuperset(level_flags):
             break
         level += 1
     return level
@@ -218,8 +218,8 @@ def _built_here(project: Path) -> bool:
     return False
 
 
-def _holds_python(found: list[Tree]) -> bool:
-    return any(tree.name == "python" for tree in found)
+def _holds_python(included: list[Tree]) -> bool:
+    return any(tree.name == "python" for tree in included)
 
 
 def _given(path: Path, entries: Sequence[Entry]) -> str | None:
