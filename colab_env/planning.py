@@ -195,7 +195,7 @@ def _locked_versions(
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.
     with reading(lock):
-        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_installed)
+        text = lock.format.peek(lock, selection, machine=machine, has_python=resolved.is_installed)
         if text is None:
             reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)

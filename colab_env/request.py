@@ -69,7 +69,7 @@ class InstallOptions:
             installer=installer,
             extras=_names(extras or ()),
             groups=None if groups is None else _names(groups),
-            keep=_kept_names(keep or ()),
+            keep=_keep_names(keep or ()),
             given=frozenset(name for name, value in arguments.items() if value is not None),
         )
 
@@ -79,7 +79,7 @@ class InstallOptions:
         return cls(**{name: getattr(recorded, name) for name in _OPTIONS}) if recorded else cls()
 
     @property
-    def said(self) -> frozenset[str]:
+    def requested(self) -> frozenset[str]:
         """Return the names of the options that somebody asked for."""
         usual = InstallOptions()
         return self.given | {name for name in _OPTIONS if getattr(self, name) != getattr(usual, name)}
@@ -89,7 +89,7 @@ class InstallOptions:
         here = project / (earlier.lock or "")
         if self.lock is not None and os.path.normpath(project / self.lock) != os.path.normpath(here):
             return self
-        return replace(self, **{name: getattr(earlier, name) for name in _OPTIONS if name not in self.said})
+        return replace(self, **{name: getattr(earlier, name) for name in _OPTIONS if name not in self.requested})
 
     def recorded(self) -> venv.Recorded:
         """Return it as the receipt has it."""
@@ -194,7 +194,9 @@ class Request:
             conda_installer=conda_installer,
             conda_sha256=conda_sha256,
             system_site_packages=system_site_packages,
-            inherited=replace(options, **{name: getattr(InstallOptions(), name) for name in requested.said}).spelled(),
+            inherited=replace(
+                options, **{name: getattr(InstallOptions(), name) for name in requested.requested}
+            ).spelled(),
         )
         _ = pyproject.values  # what is wrong there is said before anything is done
         request.lock.format.check(
@@ -243,7 +245,7 @@ class Request:
         return self.lock.requires_python or self.pyproject.requires_python
 
     @property
-    def asked_python(self) -> str | None:
+    def requested_python(self) -> str | None:
         """Return the Python that is asked for, by the caller or by the project, or None."""
         return self.python or self._pinned_python or self.requires_python
 
@@ -259,7 +261,7 @@ class Request:
     @property
     def specifier(self) -> SpecifierSet:
         """Return which versions of Python fit. Raises UsageError."""
-        return parse_specifier("*" if self.python_path else self.asked_python or "*")
+        return parse_specifier("*" if self.python_path else self.requested_python or "*")
 
     @property
     def recorded_python(self) -> Interpreter | None:
@@ -345,7 +347,7 @@ def find_lock(
     return replace(lock, path=path, format=registry.of_name("script"))
 
 
-def _kept_names(keep: Sequence[str]) -> tuple[str, ...]:
+def _keep_names(keep: Sequence[str]) -> tuple[str, ...]:
     if not keep:
         return ()
     from colab_env.plans import keeping

@@ -198,7 +198,7 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
         raise SnapshotError(msg, hint="set the project up again, then save it")
     limit = caches.limit(machine)
     own = contents.name_of(machine, manifest)
-    existing = None if anew else _there(cache, own, manifest)
+    existing = None if anew else _existing(cache, own, manifest)
     name, footer, hints = (
         (*existing, ())
         if existing
@@ -238,17 +238,17 @@ def _written(
     return footer, (*([signing.keep_hint()] if is_new else []), *gone)
 
 
-def _there(cache: _OpenCache, name: Name, manifest: Manifest) -> tuple[str, Footer] | None:
+def _existing(cache: _OpenCache, name: Name, manifest: Manifest) -> tuple[str, Footer] | None:
     """Return the name and the end of this very snapshot where the cache has it, whatever its project was called there."""
     named = {entry.name: Name.parsed(entry.name) for entry in _cache.entries(cache.store)}
     same = [candidate for candidate, parsed in named.items() if parsed is not None and parsed.key == name.key]
     footers = (
-        (candidate, _footer_there(cache, candidate, manifest)) for candidate in sorted(same, key=str(name).__ne__)
+        (candidate, _same_footer(cache, candidate, manifest)) for candidate in sorted(same, key=str(name).__ne__)
     )
     return next(((candidate, footer) for candidate, footer in footers if footer is not None), None)
 
 
-def _footer_there(cache: _OpenCache, name: str, manifest: Manifest) -> Footer | None:
+def _same_footer(cache: _OpenCache, name: str, manifest: Manifest) -> Footer | None:
     """Return the end of a file if it is this very snapshot, whole, and for us; None otherwise."""
     try:
         footer = caches.footer(cache.store, name)

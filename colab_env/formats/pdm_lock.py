@@ -29,7 +29,7 @@ class PdmLock(LockFormat):
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return [(lock.path.name, lock.content), (lock.pyproject.path.name, lock.pyproject.content or b"")]
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
         return pdm.text(lock, selection)

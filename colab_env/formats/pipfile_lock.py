@@ -34,7 +34,7 @@ class PipfileLock(LockFormat):
 
         return pipfile.requires_python(lock)
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         from colab_env.locks import pipfile  # a command that reads no such file does not wait for it
 
         return pipfile.text(lock, selection)

@@ -46,7 +46,7 @@ class PoetryLock(LockFormat):
     def missing_tool(self, machine: Machine) -> str | None:
         return poetry.missing(machine)
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         return read(lock.text, _groups(lock, selection)) if poetry.missing(machine) else None
 
     def export(
@@ -189,11 +189,13 @@ def guess(text: str, groups: Collection[str]) -> str | None:
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
     all_groups = {"main", *groups}
     return "".join(
-        f"{_line(package, all_groups)}\n" for package in document.get("package", []) if _is_wanted(package, all_groups)
+        f"{_line(package, all_groups)}\n"
+        for package in document.get("package", [])
+        if _is_in_groups(package, all_groups)
     )
 
 
-def _is_wanted(package: dict[str, Any], groups: set[str]) -> bool:
+def _is_in_groups(package: dict[str, Any], groups: set[str]) -> bool:
     # Before version 2.1 of the format no groups were written.
     return not package.get("optional") and not groups.isdisjoint(package.get("groups", ["main"]))
 

@@ -34,8 +34,8 @@ class PylockToml(LockFormat):
         match = re.search(r"""(?m)^requires-python\s*=\s*(["'])(.*?)\1""", head)
         return match[2] if match else None
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
-        return None if python_is_there else read(lock.text)
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
+        return None if has_python else read(lock.text)
 
     def extras(self, lock: LockFile) -> Collection[str]:
         return _listed(lock, "extras")

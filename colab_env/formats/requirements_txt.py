@@ -30,8 +30,8 @@ class RequirementsTxt(LockFormat):
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return requirements_text.with_included(lock.path, lock.content)
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
-        return None if python_is_there else lock.text
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
+        return None if has_python else lock.text
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True

@@ -81,9 +81,9 @@ class UvProject(LockFormat):
             msg = f"{short(lock.path)} has packages from an index that PDM alone reads: {other}"
             raise UsageError(msg, hint="run `pdm lock`, then this call again; nothing was changed")
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str:
         """Return what was resolved last, if that is still what is wanted; nothing else is known without asking an index."""
-        text = _kept(lock, machine)
+        text = _last_resolution(lock, machine)
         head, _, rest = text.partition("\n")
         return pylock_toml.read(rest) if head.startswith(_head(lock, selection)) else ""
 
@@ -91,7 +91,7 @@ class UvProject(LockFormat):
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
         _resolve(lock, selection, python=python, machine=machine)
-        return self.peek(lock, selection, machine=machine, python_is_there=True)
+        return self.peek(lock, selection, machine=machine, has_python=True)
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
@@ -128,7 +128,7 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
 def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> Path:
     """Return the file with what uv resolved for a Python: that of last time if nothing has changed since."""
     path, head = _file(lock, machine), f"{_head(lock, selection)} for {python.resolve()}"
-    if _kept(lock, machine).partition("\n")[0] == head:
+    if _last_resolution(lock, machine).partition("\n")[0] == head:
         return path
     installer = installing.installer(machine, pyproject=lock.pyproject)
     all_groups = lock.pyproject.groups
@@ -143,7 +143,7 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
     source = [lock.path.name] if lock.pyproject.at("project", "name") else []
     rules = _overshadowed_rules(lock)
     text = installer.resolve(
-        [*options, *source], known=_kept(lock, machine), python=python, cwd=lock.directory, rules=rules
+        [*options, *source], known=_last_resolution(lock, machine), python=python, cwd=lock.directory, rules=rules
     )
     _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
     return path
@@ -173,7 +173,7 @@ def _file(lock: LockFile, machine: Machine) -> Path:
     return machine.data / "resolved" / f"pylock.{name}.toml"
 
 
-def _kept(lock: LockFile, machine: Machine) -> str:
+def _last_resolution(lock: LockFile, machine: Machine) -> str:
     return (_files.content(_file(lock, machine)) or b"").decode("utf-8", "replace")
 
 

@@ -254,7 +254,7 @@ class LockFormat:
         """Return why the tool that reads it has to be installed by a step of its own, or None."""
         return None
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         """Return in pip's format what can be read without a tool; None where its tool can be asked, and should be."""
         return None
 

@@ -91,10 +91,10 @@ def files_now(project: Path) -> Files:
     return {name: _sha256(project / name) for name in PROJECT_FILES}
 
 
-def files_given(machine: Machine, project: Path) -> Files:
+def original_files(machine: Machine, project: Path) -> Files:
     """Return the project's files as they were before colab-env changed them, as far as nobody else did since."""
     entries = _ledger.Ledger(machine.data).read().entries
-    return {name: _given(project / name, entries) for name in PROJECT_FILES}
+    return {name: _original_digest(project / name, entries) for name in PROJECT_FILES}
 
 
 def build_of(python: Path, machine: Machine) -> str:
@@ -124,7 +124,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     texts, fixed = _moving_parts(included, current, python)
     return {
         "inputs": {**asdict(current), "machine_python": list(current.machine_python)},
-        "given": files_given(machine, project),
+        "given": original_files(machine, project),
         "left": files_now(project),
         "python": {**asdict(python), "path": str(python.path)},
         "build": build,
@@ -168,7 +168,7 @@ def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
     own = source_of(python, machine).own_prefix(python, machine)
     layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
-    directories = {**own_places(machine, project, layer=layer), **({"python": own} if own else {})}
+    directories = {**own_directories(machine, project, layer=layer), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
         Tree(name=name, place=directory, without=without.get(name, frozenset()))
@@ -185,7 +185,7 @@ _RECEIPTS: dict[str, type[_state.State]] = {
 }
 
 
-def own_places(machine: Machine, project: Path, *, layer: Path) -> dict[str, Path]:
+def own_directories(machine: Machine, project: Path, *, layer: Path) -> dict[str, Path]:
     """Return where this machine has the parts of a snapshot but for Python, by the name that they have in it."""
     return {
         "venv": project / venv.NAME,
@@ -222,7 +222,7 @@ def _holds_python(included: list[Tree]) -> bool:
     return any(tree.name == "python" for tree in included)
 
 
-def _given(path: Path, entries: Sequence[Entry]) -> str | None:
+def _original_digest(path: Path, entries: Sequence[Entry]) -> str | None:
     # A change that the ledger does not know is somebody else's, and what the next entry found is what was given.
     given: str | None = None
     expected: str | None = "nothing"

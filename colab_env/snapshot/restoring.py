@@ -52,7 +52,7 @@ class Destination:
         """Return where all of a snapshot, as `moving.relocated` gives it, would go. It has to fit: see `mismatch`."""
         python, source = manifest.python, source_of(manifest.python, request.machine)
         layer = colab_layer.directory(request.machine, python).with_name(manifest.layer)
-        expected: dict[str, Path | None] = {**contents.own_places(request.machine, request.project, layer=layer)}
+        expected: dict[str, Path | None] = {**contents.own_directories(request.machine, request.project, layer=layer)}
         if manifest.holds_its_python:
             expected["python"] = source.snapshot_prefix(python, request)
         trees = {name: directory for name in manifest.trees if (directory := expected.get(name)) is not None}
@@ -73,7 +73,7 @@ def mismatch(
         _input_mismatch(manifest, inputs)
         or _file_mismatch(manifest, request)
         or _python_mismatch(manifest, request)
-        or _place_mismatch(manifest, Destination.of(manifest, request))
+        or _path_mismatch(manifest, Destination.of(manifest, request))
     )
     # Only now may its Python be started: it is where this machine has one.
     return reason or (_build_mismatch(manifest, request.machine) if starting else None)
@@ -90,7 +90,7 @@ def _input_mismatch(manifest: Manifest, inputs: Inputs) -> str | None:
     why = moving.unmoved(manifest, inputs) if {*other} & {*moving.PLACES} else None
     return (
         "it was made for "
-        + ", ".join(f"{_WORDS[name]} {_shown(saved[name])}" for name in other)
+        + ", ".join(f"{_WORDS[name]} {_shortened(saved[name])}" for name in other)
         + (f"; {why}" if why else "")
     )
 
@@ -118,7 +118,7 @@ def _python_mismatch(manifest: Manifest, request: Request) -> str | None:
     return None
 
 
-def _place_mismatch(manifest: Manifest, here: Destination) -> str | None:
+def _path_mismatch(manifest: Manifest, here: Destination) -> str | None:
     if "python" in manifest.trees.keys() - here.trees.keys():
         return "its Python belongs to another place"
     if here.trees != manifest.trees:
@@ -183,7 +183,7 @@ _WORDS = {
 }
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -193,7 +193,7 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
     What is there and complete stays as it is, but for the project's environment. Raises SnapshotError, NotOursError,
     DiskFullError, NotWritableError or CacheError; then everything is as before.
     """
-    missing, manifest = _wanted(destination.trees), Manifest.read(footer.manifest)
+    missing, manifest = _missing_trees(destination.trees), Manifest.read(footer.manifest)
     check = link_check(destination.trees, destination.links, [destination.python.path, machine.machine_python])
     with _files.staging(*missing.values()) as scratch:
         staged = dict(zip(missing, scratch, strict=True))
@@ -222,7 +222,7 @@ def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
     _project_texts(files, manifest)
 
 
-def _wanted(trees: Mapping[str, Path]) -> dict[str, Path]:
+def _missing_trees(trees: Mapping[str, Path]) -> dict[str, Path]:
     """Return the parts that are not there yet, and the environment. Raises NotOursError for what is in the way."""
     missing = {}
     for name, directory in trees.items():

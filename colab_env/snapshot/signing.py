@@ -96,7 +96,7 @@ class Keyring:
         if self._here:
             return self._here[0], False
         with changing("save", self._machine, self._machine.data / "locks" / "snapshot-key"):
-            if (own_key := _kept(self._machine)) is not None:  # another run has made it meanwhile
+            if (own_key := _stored_key(self._machine)) is not None:  # another run has made it meanwhile
                 return own_key, False
             key = self._colabs or Key(secret=secrets.token_bytes(_LENGTH))
             # What Colab's secrets hold is kept too: a command in a shell cannot ask the page.
@@ -108,7 +108,7 @@ class Keyring:
     def _here(self) -> list[Key]:
         named = self._machine.environ.get(VARIABLE)
         named_key = Key.parsed(named, origin=f"the variable {VARIABLE}") if named else None
-        return [key for key in (named_key, _kept(self._machine)) if key is not None]
+        return [key for key in (named_key, _stored_key(self._machine)) if key is not None]
 
     @cached_property
     def _colabs(self) -> Key | None:
@@ -158,7 +158,7 @@ def _file(machine: Machine) -> Path:
     return machine.data / "snapshot-key.json"
 
 
-def _kept(machine: Machine) -> Key | None:
+def _stored_key(machine: Machine) -> Key | None:
     file = _state.read(_file(machine), KeyFile)
     return Key(secret=bytes.fromhex(file.key)) if file else None
 

@@ -224,7 +224,7 @@ def _specifier(_world: World, text: str) -> None:
 
 def _python_option(world: World, text: str) -> None:
     request = Request.read(_project(world), world.machine, python=text)
-    _ = request.specifier, request.asked_python
+    _ = request.specifier, request.requested_python
     if path := request.python_path:
         with _answered(1, "no Python"):
             system.at_path(path, machine=world.machine)
