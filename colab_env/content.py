@@ -158,7 +158,13 @@ class Survey:
             earlier = before.distributions.get(info) if before else None
             is_new = earlier is None or earlier.record != record
             locked = tuple(sorted(hashes.get(name_of(info), ()))) if is_new else earlier.hashes  # type: ignore[union-attr]
-            distributions[info] = Installed(record=record, source=self._source(info), hashes=locked)
+            origin = _files.read_json(self.directory / info / "direct_url.json")
+            url = origin.get("url") if isinstance(origin, dict) else None
+            distributions[info] = Installed(
+                record=record,
+                source=re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None,
+                hashes=locked,
+            )
         others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}
         absent = {path: "" for path in self.owners if path not in self.digests}
         return Content(
@@ -258,11 +264,6 @@ class Survey:
         except OSError:
             return promised
         return self.digests.get(path, promised) if _written(algorithm, actual) == promised else promised
-
-    def _source(self, info: str) -> str | None:
-        origin = _files.read_json(self.directory / info / "direct_url.json")
-        url = origin.get("url") if isinstance(origin, dict) else None
-        return re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None
 
 
 def prove(

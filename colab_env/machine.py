@@ -200,9 +200,10 @@ class Machine:
         colab_packages = _find_colab_packages() if host.has_colab else None
         if host.has_colab and colab_packages is None:
             host = PLAIN  # a variable alone makes no Colab
+        override = environ.get("COLAB_ENV_HOME")
         return cls(
             home=home,
-            data=_data_directory(environ, home),
+            data=Path(override).absolute() if override else _xdg_data(environ, home) / "colab-env",
             jupyter=Path(environ.get("JUPYTER_DATA_DIR") or _xdg_data(environ, home) / "jupyter"),
             environ=environ,
             machine_python=_COLAB_PYTHON if colab_packages else _machine_python(environ),
@@ -231,11 +232,6 @@ def _is_same(one: Path, other: str) -> bool:
 def _xdg_data(environ: Mapping[str, str], home: Path) -> Path:
     # platformdirs' rule for Linux, without its import time.
     return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
-
-
-def _data_directory(environ: Mapping[str, str], home: Path) -> Path:
-    override = environ.get("COLAB_ENV_HOME")
-    return Path(override).absolute() if override else _xdg_data(environ, home) / "colab-env"
 
 
 def _find_colab_packages() -> Path | None:

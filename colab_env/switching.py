@@ -78,13 +78,6 @@ def connection_file(machine: Machine) -> Path | None:
     return Path(named) if named else None
 
 
-def open_notebook(machine: Machine) -> Notebook:
-    """Return which notebook this call is made in or for; in a terminal, that is unknown."""
-    file = connection_file(machine)
-    kernel_id = file.stem.removeprefix("kernel-") if file else None
-    return Notebook(kernel_id=kernel_id, session=machine.environ.get("JPY_SESSION_NAME") or None)
-
-
 def find_session(machine: Machine) -> Session | None:
     """Return the session of this kernel, or None where no server with it answers (nbclient, papermill, a terminal)."""
     file = connection_file(machine)
@@ -181,7 +174,13 @@ class _Origin:
     def here(cls) -> _Origin:
         machine = Machine.detect()
         named = machine.environ.get("COLAB_ENV_INTERPRETER")
-        notebook, session = open_notebook(machine), find_session(machine)
+        # Which notebook this call is made in or for; in a terminal, that is unknown.
+        file = connection_file(machine)
+        kernel_id = file.stem.removeprefix("kernel-") if file else None
+        notebook, session = (
+            Notebook(kernel_id=kernel_id, session=machine.environ.get("JPY_SESSION_NAME") or None),
+            find_session(machine),
+        )
         return cls(machine=machine, notebook=notebook, session=session, interpreter=Path(named or sys.executable))
 
 

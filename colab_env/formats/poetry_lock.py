@@ -110,11 +110,17 @@ class PoetryLock(LockFormat):
     def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         target.ready()
         require_poetry(target.machine)
+        usual, groups = lock.pyproject.poetry_groups, _groups(lock, selection)
+        by_option = {
+            "with": [name for name in groups if name not in usual],
+            "without": [name for name in usual if name not in groups],
+        }
+        options = [f"--{word}={','.join(names)}" for word, names in by_option.items() if names]
         notes = poetry.install_project(
             lock.directory,
             machine=target.machine,
             environment=target.environment,
-            options=_install_options(lock, selection),
+            options=[*(f"--extras={name}" for name in selection.extras), *options],
         )
         selection.notes.extend(notes)
         made = lock.path.read_text(encoding="utf-8")
@@ -141,16 +147,6 @@ def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environ
 
 def _groups(lock: LockFile, selection: Selection) -> list[str]:
     return lock.pyproject.poetry_groups if selection.groups is None else list(selection.groups)
-
-
-def _install_options(lock: LockFile, selection: Selection) -> list[str]:
-    usual, groups = lock.pyproject.poetry_groups, _groups(lock, selection)
-    by_option = {
-        "with": [name for name in groups if name not in usual],
-        "without": [name for name in usual if name not in groups],
-    }
-    options = [f"--{word}={','.join(names)}" for word, names in by_option.items() if names]
-    return [*(f"--extras={name}" for name in selection.extras), *options]
 
 
 def _install_guess(lock: LockFile, selection: Selection, *, target: Target) -> None:

@@ -299,7 +299,11 @@ def _all(machine: Machine) -> Iterator[Kernel]:
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
             if is_ours(path.parent):
-                yield _kernel_of_ours(path, spec)
+                metadata = _own(spec)
+                record = metadata or _state.receipt(path.parent, Receipt)
+                fields = {"project": record.project, "tier": record.tier} if record else {}
+                problem = None if metadata else _damaged(path)
+                yield _kernel(path.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
             elif isinstance(spec, dict):
                 yield _kernel(path.parent, spec)
 
@@ -313,14 +317,6 @@ def _kernel(directory: Path, spec: Mapping[str, Any], **ours: Any) -> Kernel:
         argv=tuple(map(str, argv)) if isinstance(argv, list) else (),
         **{"ours": False, **ours},
     )
-
-
-def _kernel_of_ours(file: Path, spec: Any) -> Kernel:
-    metadata = _own(spec)
-    record = metadata or _state.receipt(file.parent, Receipt)
-    fields = {"project": record.project, "tier": record.tier} if record else {}
-    problem = None if metadata else _damaged(file)
-    return _kernel(file.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
 
 
 def _damaged(file: Path) -> str:

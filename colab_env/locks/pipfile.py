@@ -94,20 +94,16 @@ def text(lock: LockFile, selection: Selection) -> str:
         document = _document(lock)
         _require_fresh(lock, document)
         packages: dict[str, _Package] = {}
-        for category in _selected_categories(lock, document, selection):
+        available = [name for name in _categories(document) if name != _MAIN]
+        selected = [_ALIASES.get(name, name) for name in selection.groups or ()]
+        missing = [name for name in selected if name not in (*available, _MAIN)]
+        if missing:
+            msg = f"{short(lock.path)} has no group {missing[0]!r}"
+            raise UsageError(msg, hint=f"it has {', '.join(available) or 'the main dependencies alone'}")
+        for category in list(dict.fromkeys([_MAIN, *selected])):
             for package in _packages(document, category, lock):
                 packages[package.name] = packages[package.name].joined(package) if package.name in packages else package
         return "".join([*_trusted(document), *(package.line for package in packages.values())])
-
-
-def _selected_categories(lock: LockFile, document: Mapping[str, Any], selection: Selection) -> list[str]:
-    available = [name for name in _categories(document) if name != _MAIN]
-    selected = [_ALIASES.get(name, name) for name in selection.groups or ()]
-    missing = [name for name in selected if name not in (*available, _MAIN)]
-    if missing:
-        msg = f"{short(lock.path)} has no group {missing[0]!r}"
-        raise UsageError(msg, hint=f"it has {', '.join(available) or 'the main dependencies alone'}")
-    return list(dict.fromkeys([_MAIN, *selected]))
 
 
 def _document(lock: LockFile) -> dict[str, Any]:

@@ -306,20 +306,16 @@ def _conda_error(fault: faults.Fault | None, finished: _process.Finished, *, wha
         )
     error = _error(fault, finished, what=what)
     if fault.needs_consent:
-        error.hint = _terms_hint(finished, terms)
+        channels = faults.channels_with_terms(finished.lines) or ["https://repo.anaconda.com/pkgs/main"]
+        accept = [f"{finished.argv[0]} -m conda tos accept --override-channels --channel {url}" for url in channels]
+        error.hint = "\n".join(
+            [
+                terms,
+                "or read https://www.anaconda.com/legal and, if you agree, run:",
+                *(f"    {line}" for line in accept),
+            ]
+        )
     return error
-
-
-def _terms_hint(finished: _process.Finished, instead: str) -> str:
-    channels = faults.channels_with_terms(finished.lines) or ["https://repo.anaconda.com/pkgs/main"]
-    accept = [f"{finished.argv[0]} -m conda tos accept --override-channels --channel {url}" for url in channels]
-    return "\n".join(
-        [
-            instead,
-            "or read https://www.anaconda.com/legal and, if you agree, run:",
-            *(f"    {line}" for line in accept),
-        ]
-    )
 
 
 def _error(fault: faults.Fault, finished: _process.Finished, *, what: str) -> ColabEnvError:

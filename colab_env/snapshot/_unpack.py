@@ -271,7 +271,14 @@ class _Writer:
         if member.kind == FILE and (not slash or parent == FILES):
             self.files[member.name] = self._small(member, stream)
         elif not slash:
-            self._add_tree(member)
+            if member.kind != DIRECTORY or member.name not in self._places:
+                raise _leaving(member)
+            target = self._places[member.name]
+            self._directories[member.name] = str(target or "")
+            if target is not None and not self._is_rehearsal:
+                target.mkdir(parents=True)
+                # Its owner has to write there: what a restore adds, and what takes it away again.
+                self._times.append((str(target), member.mode | 0o700, member.mtime_ns))
         elif (directory := self._directories.get(parent)) is None:
             raise _leaving(member)
         else:
@@ -307,16 +314,6 @@ class _Writer:
             raise _leaving(member)
         return b"".join(bytes(piece) for piece in stream.pieces(member.size))
 
-    def _add_tree(self, member: Member) -> None:
-        if member.kind != DIRECTORY or member.name not in self._places:
-            raise _leaving(member)
-        target = self._places[member.name]
-        self._directories[member.name] = str(target or "")
-        if target is not None and not self._is_rehearsal:
-            target.mkdir(parents=True)
-            # Its owner has to write there: what a restore adds, and what takes it away again.
-            self._times.append((str(target), member.mode | 0o700, member.mtime_ns))
-
     def _add_below(self, directory: str, name: str, member: Member, stream: Stream) -> None:
         path = f"{directory}/{name}" if directory else ""
         if len(path) * 4 > LONGEST_PATH and len(os.fsencode(path)) >= LONGEST_PATH:
@@ -333,7 +330,13 @@ class _Writer:
         if member.kind == FILE:
             self._add_file(path, member, stream)
         elif member.kind == DIRECTORY:
-            self._add_directory(path, member)
+            self._names_left -= len(member.name)
+            if self._names_left < 0:
+                raise damaged("its directories have more names than a snapshot may have")
+            self._directories[member.name] = path
+            if path and not self._is_rehearsal:
+                os.mkdir(path, 0o700)  # noqa: PTH102
+                self._times.append((path, member.mode | 0o500, member.mtime_ns))
         else:
             self._add_link(path, member)
 
@@ -368,15 +371,6 @@ class _Writer:
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             os.close(descriptor)
-
-    def _add_directory(self, path: str, member: Member) -> None:
-        self._names_left -= len(member.name)
-        if self._names_left < 0:
-            raise damaged("its directories have more names than a snapshot may have")
-        self._directories[member.name] = path
-        if path and not self._is_rehearsal:
-            os.mkdir(path, 0o700)  # noqa: PTH102
-            self._times.append((path, member.mode | 0o500, member.mtime_ns))
 
     def _add_link(self, path: str, member: Member) -> None:
         if member.kind == LINK:

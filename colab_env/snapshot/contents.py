@@ -76,16 +76,6 @@ def identities(inputs: Inputs) -> list[dict[str, Any]]:
     return [identity(inputs), first]
 
 
-def build_key(machine: Machine, python: Interpreter, build: str) -> str:
-    """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits.
-
-    A Python of uv's is the same in another home.
-    """
-    if python.path.is_relative_to(machine.uv_pythons):
-        python = replace(python, path=python.path.relative_to(machine.uv_pythons))
-    return hashed([str(python.path), python.source, build, colab_layer.directory(machine, python).name], 8)
-
-
 def files_now(project: Path) -> Files:
     """Return the project's files as they are."""
     return {name: _sha256(project / name) for name in PROJECT_FILES}
@@ -153,7 +143,15 @@ def _moving_parts(
 
 def name_of(machine: Machine, described: Manifest) -> Name:
     """Return the name for a snapshot with this manifest."""
-    identified, build = identity(described.inputs), build_key(machine, described.python, described.build)
+    # The hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits. A
+    # Python of uv's is the same in another home.
+    python = described.python
+    if python.path.is_relative_to(machine.uv_pythons):
+        python = replace(python, path=python.path.relative_to(machine.uv_pythons))
+    identified, build = (
+        identity(described.inputs),
+        hashed([str(python.path), python.source, described.build, colab_layer.directory(machine, python).name], 8),
+    )
     if described.fixed is not None:  # one of each place
         build = hashed([build, [getattr(described.inputs, name) for name in moving.PLACES]], 8)
     return Name(

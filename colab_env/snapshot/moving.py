@@ -184,7 +184,8 @@ def _texts(tree: Tree, named: Move, inputs: Inputs) -> Iterator[tuple[str, bytes
     for path in (*_records(tree.place), tree.place / content.FILE):
         text = _read(path)
         if text is not None and (
-            named.concerns(tree.name, text) or (digests and not digests.isdisjoint(_plain_digests(text)))
+            named.concerns(tree.name, text)
+            or (digests and not digests.isdisjoint(match.partition(b",")[0] for match in _DIGEST.findall(text)))
         ):
             digests.add(content.digest_of(text).encode())
             yield str(path.relative_to(tree.place)), text, path.stat().st_ino
@@ -206,10 +207,6 @@ def _candidates(tree: Tree, inputs: Inputs) -> set[str]:
     for info in local:
         written += [path for path in content.promised(directory, info) if not path.endswith(".pyc")]
     return set(written)
-
-
-def _plain_digests(text: bytes) -> Iterator[bytes]:
-    return (match.partition(b",")[0] for match in _DIGEST.findall(text))
 
 
 def _records(directory: Path) -> list[Path]:
