@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from colab_env.machine_report import doctor
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
     from colab_env.open_in_colab import badge
-    from colab_env.planning import plan
-    from colab_env.plans.planned import Plan
+    from colab_env.planning import Plan, plan
     from colab_env.results import SetupResult, StepResult
     from colab_env.setting_up import setup
     from colab_env.snapshots import restore, save
@@ -44,8 +43,7 @@ _EXPORTS = {
     "native": (),  # and this: colab_env.native.explain(...)
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "open_in_colab": ("badge",),
-    "planning": ("plan",),
-    "plans.planned": ("Plan",),
+    "planning": ("Plan", "plan"),
     "results": ("SetupResult", "StepResult"),
     "setting_up": ("setup",),
     "snapshots": ("restore", "save"),
@@ -117,7 +115,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("colab-bootstrap")
-    # PEP 562: a room is imported when something in it is first used, so that `import colab_env` costs next to nothing.
+    # PEP 562: a module is imported when something in it is first used, so that `import colab_env` costs next to nothing.
     for room, names in _EXPORTS.items():
         if name in names:
             return getattr(import_module(f"colab_env.{room}"), name)

@@ -102,8 +102,8 @@ def locked(
             return
         if handle is None:
             is_own = path.is_file() and path.read_text(errors="replace") == str(os.getpid())
-            said = "Waiting for another run of colab-env to finish"
-            with contextlib.nullcontext() if is_own else _report.activity(said):
+            message = "Waiting for another run of colab-env to finish"
+            with contextlib.nullcontext() if is_own else _report.activity(message):
                 while (handle := _taken(path, how | fcntl.LOCK_NB)) is None:
                     meanwhile()
                     time.sleep(0.1)
@@ -144,8 +144,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
         named = path.stat()
     except FileNotFoundError:
         return False
-    held = os.fstat(descriptor)
-    return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
+    status = os.fstat(descriptor)
+    return (status.st_dev, status.st_ino) == (named.st_dev, named.st_ino)
 
 
 # --- files
@@ -166,9 +166,9 @@ def content(path: Path, *, largest: int = LARGEST) -> bytes | None:
             return None
         raise _unreadable(path, error) from error
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            msg = f"{short(path)} is {_kind(found.st_mode)}, not a file"
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            msg = f"{short(path)} is {_kind(status.st_mode)}, not a file"
             raise ProjectFileError(msg, hint="move it away, or put the file in its place; nothing was changed")
         with open(descriptor, "rb", closefd=False) as file:
             read = file.read(largest + 1)
@@ -279,8 +279,8 @@ def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int |
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
-            kept = stat.S_IMODE(before.st_mode) if before else 0o666 & ~umask()
-            os.fchmod(descriptor, kept if mode is None else mode)
+            permissions = stat.S_IMODE(before.st_mode) if before else 0o666 & ~umask()
+            os.fchmod(descriptor, permissions if mode is None else mode)
             if before is not None and os.geteuid() == 0:
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             if mtime_ns is not None:
@@ -300,8 +300,8 @@ def _scratch(path: Path) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        found = os.fstat(descriptor)
-        is_own = found.st_uid == os.geteuid() and found.st_nlink == 1 and stat.S_ISREG(found.st_mode)
+        status = os.fstat(descriptor)
+        is_own = status.st_uid == os.geteuid() and status.st_nlink == 1 and stat.S_ISREG(status.st_mode)
         if is_own and _is_at(descriptor, path):
             break
         os.close(descriptor)
@@ -327,10 +327,10 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignore), dirs_exist_ok=True)
             return
-        content, found = source.read_bytes(), source.stat()
+        content, status = source.read_bytes(), source.stat()
         _ledger.note(target, hashlib.sha256(content).hexdigest())
         target.parent.mkdir(parents=True, exist_ok=True)
-        _put(target, content, mode=stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
+        _put(target, content, mode=stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
 
 
 def copy_links(source: Path, target: Path) -> None:
@@ -437,7 +437,7 @@ def open_to_all(path: Path) -> None:
 def closed_to_others(path: Path) -> Path | None:
     """Return what keeps other accounts from running a program: the program, or a directory above it; None: nothing does."""
     real = Path(os.path.realpath(path))
-    closed = (each for each in (*reversed(real.parents), real) if not each.stat().st_mode & stat.S_IXOTH)
+    closed = (directory for directory in (*reversed(real.parents), real) if not directory.stat().st_mode & stat.S_IXOTH)
     return next(closed, None)
 
 
@@ -477,21 +477,21 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
     """Give the name of a scratch directory beside each path, to build in; what is left of them goes after the block."""
     missing = list(dict.fromkeys(parent for path in paths for parent in path.parents if not parent.exists()))
     scratch = [staged_name(path) for path in paths]
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             for path, directory in zip(paths, scratch, strict=True):
                 if not os.path.lexists(path):
                     _ledger.note(path, _ledger.TREE)  # now, while its parents are missing too
                 with translate_os_errors(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    held.enter_context(_marked(_beside(path, "staging")))
+                    stack.enter_context(_marked(_beside(path, "staging")))
                 discard(directory)
             yield scratch
         finally:
             for path, directory in zip(paths, scratch, strict=True):
                 discard(directory)
                 _beside(path, "staging").unlink(missing_ok=True)
-            held.close()
+            stack.close()
             for parent in sorted(missing, reverse=True):
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -770,8 +770,8 @@ def recover(path: Path, *, wait: bool = True) -> None:
 
 def beside_of(path: Path) -> Path | None:
     """Return the path that a leftover belongs to, or None when it is none."""
-    found = _BESIDE_NAME.fullmatch(path.name)
-    return path.with_name(found[1]) if found else None
+    match = _BESIDE_NAME.fullmatch(path.name)
+    return path.with_name(match[1]) if match else None
 
 
 def leftovers(path: Path) -> list[Path]:
@@ -828,11 +828,16 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
         yield know
         know()
     except BaseException:
-        for path, found in before.items():
-            if found is None:
+        for path, content_before in before.items():
+            if content_before is None:
                 path.unlink(missing_ok=True)
-            elif not path.is_file() or path.read_bytes() != found[0]:
-                put_back(path.resolve(), found[0], mode=stat.S_IMODE(found[1].st_mode), mtime_ns=found[1].st_mtime_ns)
+            elif not path.is_file() or path.read_bytes() != content_before[0]:
+                put_back(
+                    path.resolve(),
+                    content_before[0],
+                    mode=stat.S_IMODE(content_before[1].st_mode),
+                    mtime_ns=content_before[1].st_mtime_ns,
+                )
         know()
         raise
 
@@ -842,8 +847,8 @@ def private_directory(parent: Path) -> Iterator[Path]:
     """Give an empty directory below `parent` (our own) that nobody else reads; it is gone after the block."""
     with translate_os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=parent) as place, _directory_lock(Path(place)):
-            yield Path(place)
+        with tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=parent) as directory, _directory_lock(Path(directory)):
+            yield Path(directory)
 
 
 @contextlib.contextmanager
@@ -876,11 +881,11 @@ def mark(directory: Path, text: str) -> Iterator[None]:
 
 def marks(directory: Path) -> dict[Path, str]:
     """Return the texts of the files that `mark` keeps, or a run that was killed has left."""
-    found: dict[Path, str] = {}
+    by_path: dict[Path, str] = {}
     for path in list(directory.glob(f"{_MARK}*")):
         with contextlib.suppress(OSError):
-            found[path] = path.read_text(errors="replace")
-    return found
+            by_path[path] = path.read_text(errors="replace")
+    return by_path
 
 
 def sweep(data: Path, paths: Iterable[Path]) -> None:
@@ -920,7 +925,7 @@ def umask() -> int:
 
 def check_writable(directory: Path) -> None:
     """Raise NotWritableError unless files can be made in `directory`, or in its nearest parent that exists."""
-    nearest = next(place for place in (directory, *directory.parents) if place.exists())
+    nearest = next(ancestor for ancestor in (directory, *directory.parents) if ancestor.exists())
     if not nearest.is_dir():
         msg = f"{short(nearest)} is a file, not a directory"
         raise NotWritableError(msg, hint="choose another directory")

@@ -157,7 +157,14 @@ class Ledger:
         """Describe what is at a path, and keep its content if it is a file."""
         before = look_at(path)
         if isinstance(before, File):
-            _keep(path.read_bytes(), self.content(before.sha256))
+            target = self.content(before.sha256)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # What the file says may be meant for its owner only.
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(path.read_bytes())
+                file.flush()
+                os.fsync(descriptor)
         return before
 
     def _lines(self) -> list[bytes]:
@@ -314,16 +321,6 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _keep(content: bytes, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # What the file says may be meant for its owner only.
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
 
 
 def _end_of_lines(file: FileIO) -> int:

@@ -39,7 +39,10 @@ def stop(lock: Path) -> None:
     mark = _mark(lock)
     with contextlib.suppress(FileNotFoundError), mark.open() as file:
         _files.unlink(mark)
-        _wait_until_free(file.fileno())
+        descriptor = file.fileno()
+        deadline = time.monotonic() + _PATIENCE
+        while not _is_free(descriptor) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def stop_all(locks: Path) -> None:
@@ -61,12 +64,6 @@ def _compile(environment: Path, python: Path, *options: str, machine: Machine, l
 
 def _mark(lock: Path) -> Path:
     return lock.with_name(lock.name + _SUFFIX)
-
-
-def _wait_until_free(descriptor: int) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not _is_free(descriptor) and time.monotonic() < deadline:
-        time.sleep(0.02)
 
 
 def _is_free(descriptor: int) -> bool:

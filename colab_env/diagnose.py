@@ -9,7 +9,7 @@ from typing import Any
 
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
-from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
+from colab_env.jupyter import colab_layer, diversion, kernelspec
 from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory
@@ -63,7 +63,7 @@ class KernelHealth:
     """What a registered kernel answered when it was started; `outcome.failure` is None when all was well."""
 
     name: str
-    outcome: preflight.Outcome
+    outcome: kernel.Outcome
 
     @property
     def ok(self) -> bool:

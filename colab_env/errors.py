@@ -59,8 +59,8 @@ class ColabEnvError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = _shown(message)
-        self.hint = None if hint is None else _shown(hint)
+        self.message = _escaped(message)
+        self.hint = None if hint is None else _escaped(hint)
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -71,10 +71,10 @@ class ColabEnvError(Exception):
         return [f"{type(self).__name__}: {self.message}", *([f"→ {self.hint}"] if self.hint else [])]
 
 
-def _shown(text: str) -> str:
+def _escaped(text: str) -> str:
     """Return what every screen can show: without secrets, terminal escapes, or halves of a character."""
-    shown = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
-    return shown[:_LONGEST] + ("…" if max(len(text), len(shown)) > _LONGEST else "")
+    cleaned = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
+    return cleaned[:_LONGEST] + ("…" if max(len(text), len(cleaned)) > _LONGEST else "")
 
 
 class UsageError(ColabEnvError):

@@ -24,7 +24,7 @@ from typing import Any
 
 from colab_env import _report, choice, diagnose, index, kernel, undoing, uv
 from colab_env.errors import ColabEnvError
-from colab_env.jupyter import kernelspec, preflight
+from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay
 from colab_env.part import Part
@@ -234,7 +234,21 @@ def _problem(entry: kernelspec.Kernel, machine: Machine) -> str | None:
     if entry.ours:
         outcome = kernel.try_registered(machine, entry.name)
     elif "ipykernel" in " ".join(entry.argv) and importlib.util.find_spec("jupyter_client"):
-        outcome = _try_others(entry, machine)
+        # Start a kernel that somebody else registered, as its kernelspec says.
+        spec = {
+            "argv": [*entry.argv],
+            "env": {},
+            **json.loads((entry.directory / "kernel.json").read_text(encoding="utf-8")),
+            "metadata": {"colab_env": {"project": str(machine.home)}},
+        }
+        outcome = kernel.try_kernel(
+            spec,
+            environ=kernelspec.started_environ(spec, machine.environ),
+            checks=("kernel_info", "execute", "shutdown"),
+            structured=False,
+            machine=machine,
+            site=entry.directory,
+        )
     else:
         return _NOT_TRIED
     return outcome.failure and " | ".join([outcome.failure, *outcome.log[-2:]])
@@ -250,21 +264,3 @@ def _masked(text: str, directory: Path) -> str:
         if len(value) >= _LONG and not value.startswith("/"):
             text = text.replace(value, "***")
     return _SECRET.sub(lambda match: f"{match[1] or ''}***", text)
-
-
-def _try_others(entry: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
-    """Start a kernel that somebody else registered, as its kernelspec says."""
-    spec = {
-        "argv": [*entry.argv],
-        "env": {},
-        **json.loads((entry.directory / "kernel.json").read_text(encoding="utf-8")),
-        "metadata": {"colab_env": {"project": str(machine.home)}},
-    }
-    return preflight.try_kernel(
-        spec,
-        environ=kernelspec.started_environ(spec, machine.environ),
-        checks=("kernel_info", "execute", "shutdown"),
-        structured=False,
-        machine=machine,
-        site=entry.directory,
-    )

@@ -1,26 +1,117 @@
-"""Say, before anything is installed, what the machine has already, what will hide it, and what does not fit together."""
+"""Say, before anything is installed, what the machine has already, what will hide it, and what does not fit together.
+
+The answer is a value whose repr is a table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colab_env import interpreter_sources, system, venv
+from colab_env._report import megabytes
 from colab_env.environment import require_python
-from colab_env.interpreter import parse_specifier, unsupported_python_message
+from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
 from colab_env.locks.requirements_text import RequiredVersion
 from colab_env.machine import Machine
-from colab_env.plans import comparison, distributions, keeping, project_needs
-from colab_env.plans.comparison import Sides
-from colab_env.plans.planned import Plan
+from colab_env.plans import comparison, distributions, keeping
+from colab_env.plans.comparison import Conflict, Row, Sides
 from colab_env.request import PREFIX, InstallOptions, Request
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
     from colab_env.plans.keeping import SystemPackages
+
+_TITLES = ("package", "wanted", "on this machine", "what happens")
+_SAYS = {
+    comparison.KEPT: "kept as the machine has it",
+    comparison.SAME: "the same, installed again",
+    comparison.REPLACED: "replaced: the environment's own hides it",
+    comparison.NEW: "new",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a set-up will bring, beside what the machine has.
+
+    `python` is what it will use, `there` whether that is installed already, `machine` the machine's own Python or None,
+    and `visible` whether the environment sees the machine's packages. `lock` is the lock file or None. Each row's
+    `happens` is "kept", "same", "replaced" or "new". `only_on_machine` counts what is visible and not asked for.
+    `outgrown` is the sentence for a project that the machine's Python does not suit, or None. `saved` is the size on
+    disk, in bytes, of what is kept.
+    """
+
+    python: Interpreter
+    there: bool
+    machine: Interpreter | None
+    visible: bool
+    lock: Path | None
+    rows: tuple[Row, ...]
+    only_on_machine: int
+    conflicts: tuple[Conflict, ...]
+    notes: tuple[str, ...] = ()
+    outgrown: str | None = None
+    saved: int = 0
+
+    def __repr__(self) -> str:
+        table = [_TITLES, *map(_cells, self.rows)]
+        widths = [max(len(row[column]) for row in table) for column in range(3)]
+        lines = ["  ".join([*(f"{row[column]:<{widths[column]}}" for column in range(3)), row[3]]) for row in table]
+        return "\n".join([*self._head(), *(lines if self.rows else []), *self._foot()])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(_html_row("td", _cells(row)) for row in self.rows)
+        table = f"<table>{_html_row('th', _TITLES)}{rows}</table>" if self.rows else ""
+        head, foot = ("".join(f"<p>{escape(line)}</p>" for line in part) for part in (self._head(), self._foot()))
+        return head + table + foot
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "outgrown": self.outgrown,
+            "python": {**_plain(self.python), "there": self.there, "sees_machine": self.visible},
+            "machine": _plain(self.machine) if self.machine else None,
+            "lock": str(self.lock) if self.lock else None,
+            "packages": [asdict(row) for row in self.rows],
+            "only_on_machine": self.only_on_machine,
+            "conflicts": [asdict(conflict) for conflict in self.conflicts],
+            "notes": list(self.notes),
+            "saved": self.saved,
+        }
+
+    def _head(self) -> list[str]:
+        where = short(self.python.path) if self.there else f"{self.python.source}, not installed yet"
+        sees = "sees this machine's packages" if self.visible else "sees none of this machine's packages"
+        if not self.visible and self.only_on_machine:
+            sees = f"sees {self.python.source}'s packages, and none of this machine's"
+        rests_on = f"locked by {self.lock.name}" if self.lock else "nothing is locked: what pyproject.toml asks for"
+        first = [self.outgrown] if self.outgrown else []
+        return [*first, f"Python {self.python.version} ({where}) {sees}; {rests_on}"]
+
+    def _foot(self) -> list[str]:
+        none = [] if self.rows else ["no package is asked for"]
+        more = [f"{self.only_on_machine} more are seen as they are"] if self.only_on_machine else []
+        saved = [f"{megabytes(self.saved)} on disk are shared with the machine"] if self.saved else []
+        return [*none, *more, *self.notes, *saved, *(f"✗ {conflict}" for conflict in self.conflicts)]
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    return row.name, row.wanted or "-", row.machine or "-", _SAYS[row.happens]
+
+
+def _html_row(kind: str, cells: tuple[str, ...]) -> str:
+    return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+
+def _plain(python: Interpreter) -> dict[str, Any]:
+    return {**asdict(python), "path": str(python.path)}
 
 
 def plan(
@@ -67,7 +158,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
     site_paths = system.query_interpreter(python, machine=request.machine) if resolved.is_installed else None
     markers = site_paths.markers if site_paths else _markers_of(python.version)
     directories = site_paths.directories if site_paths and request.system_site_packages else ()
-    needs = project_needs.read(lock.pyproject, markers, extras=request.options.extras)
+    needs = distributions.project_needs(lock.pyproject, markers, extras=request.options.extras)
     required = _locked_versions(request, resolved, present, markers)
     # Without a lock file only the ranges are known that pyproject.toml asks for.
     ranges = {need.name: RequiredVersion(name=need.name, version=need.text, exact=False) for need in needs}
@@ -104,7 +195,7 @@ def _locked_versions(
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.
     with reading(lock):
-        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_installed)
+        text = lock.format.peek(lock, selection, machine=machine, has_python=resolved.is_installed)
         if text is None:
             reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)

@@ -201,10 +201,6 @@ def _completed_project(project: Path, python: Interpreter) -> str | None:
         msg = f"{short(path)} says how something is built, and not what: it has no [project]"
         hint = "add [project] with a name and a version, or give a lock file with lock=...; nothing was changed"
         raise ProjectFileError(msg, hint=hint)
-    return _with_project_table(document, project, python)
-
-
-def _with_project_table(document: TOMLDocument, project: Path, python: Interpreter) -> str:
     import tomlkit
 
     table: Any = document.setdefault("project", tomlkit.table())

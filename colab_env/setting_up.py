@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,7 +137,11 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
     python = steps.chosen_python(chosen)
     require_python(request, python)  # before a kernel's packages are installed for it
     _foretell_builds(request, python)
-    around = _expected_around(request, python)
+    # What the kernel's packages will have to be resolved around, as far as that is known before the
+    # environment is. What really is installed decides.
+    is_filled = request.receipt is not None and request.receipt.inputs == request.inputs
+    versions = venv.versions(request.project / venv.NAME) if is_filled else request.lock.versions
+    around = colab_layer.unfit(versions, python=python, machine=request.machine)
     # A list that names not everything would have them built twice.
     waits = around and request.lock.format.is_loose and not source.has_packages
 
@@ -169,16 +173,6 @@ def _foretell_builds(request: Request, python: Interpreter) -> None:
 
         for line in native.foretell(request.lock, python.version):
             _report.keep(line)
-
-
-def _expected_around(request: Request, python: Interpreter) -> Mapping[str, str]:
-    """Return what the kernel's packages will have to be resolved around, as far as that is known before the environment is.
-
-    What really is installed decides.
-    """
-    is_filled = request.receipt is not None and request.receipt.inputs == request.inputs
-    versions = venv.versions(request.project / venv.NAME) if is_filled else request.lock.versions
-    return colab_layer.unfit(versions, python=python, machine=request.machine)
 
 
 def _poetry(request: Request, version: str | None) -> list[StepResult]:

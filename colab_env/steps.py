@@ -149,7 +149,10 @@ def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | N
         build=lambda: poetry.install(machine, version=version, installer=_installer(machine), anew=anew is not None),
         describe=lambda: Artifact(what=f"Poetry {poetry.installed_version(machine)}", where=poetry.home(machine)),
     ).run()
-    _put_on_path(machine.bin)
+    # The one documented exception to leaving os.environ alone: this step's purpose is the notebook's own PATH.
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if str(machine.bin) not in parts:
+        os.environ["PATH"] = os.pathsep.join([str(machine.bin), *parts])
     return result
 
 
@@ -329,13 +332,6 @@ def _versions(layer: Path) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
 
 
-def _put_on_path(directory: Path) -> None:
-    # The one documented exception to leaving os.environ alone: this step's purpose is the notebook's own PATH.
-    parts = os.environ.get("PATH", "").split(os.pathsep)
-    if str(directory) not in parts:
-        os.environ["PATH"] = os.pathsep.join([str(directory), *parts])
-
-
 def _lock(machine: Machine, name: str) -> Path:
     return machine.data / "locks" / name
 
@@ -344,7 +340,17 @@ def _python_for(request: Request, interpreter: Interpreter | None) -> Interprete
     """Return the Python that an environment is made with: the `interpreter` given or the one named, else the one chosen last."""
     machine, chosen = request.machine, interpreter or choice.python(request.machine)
     if request.lock.format.brings_python:
-        return _python_of_file(request, chosen)
+        # The Python of the environment that conda makes from an environment.yml, which it does where needed.
+        request = replace(
+            request,
+            source=chosen.source if chosen is not None else "none",
+            prefix=environment_yml_source.base_prefix(request.machine),
+            python=request.python,
+        )
+        source = interpreter_sources.source_for(request)
+        if chosen is not None and environment_yml_source.is_made(request, chosen):
+            return chosen
+        return chosen_python(source.ensure(request))
     if interpreter is not None:
         return interpreter
     if request.python is None and chosen is not None and chosen.path.is_file():
@@ -354,20 +360,6 @@ def _python_for(request: Request, interpreter: Interpreter | None) -> Interprete
     if path := request.python_path:
         return system.at_path(path, machine=machine)
     return system.find(request.specifier, machine=machine)
-
-
-def _python_of_file(request: Request, chosen: Interpreter | None) -> Interpreter:
-    """Return the Python of the environment that conda makes from an environment.yml, which it does where needed."""
-    request = replace(
-        request,
-        source=chosen.source if chosen is not None else "none",
-        prefix=environment_yml_source.base_prefix(request.machine),
-        python=request.python,
-    )
-    source = interpreter_sources.source_for(request)
-    if chosen is not None and environment_yml_source.is_made(request, chosen):
-        return chosen
-    return chosen_python(source.ensure(request))
 
 
 def chosen_python(result: StepResult) -> Interpreter:

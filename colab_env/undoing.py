@@ -308,17 +308,13 @@ def _is_unchanged(change: _Change) -> bool:
 def _obstacle(change: _Change, ledger: Ledger) -> str | None:
     """Return why a path is left as it is, or None."""
     if change.moved_to is not None:
-        return _moved_obstacle(change.path, change.moved_to)
+        is_free = not os.path.lexists(change.path) or _is_ours(change.path)
+        if is_free or not change.moved_to.is_dir():
+            return None  # what was set aside may be gone, or back
+        return "it is not what colab-env made there"
     if change.overlay is not None or _is_unchanged(change) or _is_as_before(change):
         return None
     return _changed_since(change) or _lost(change, ledger)
-
-
-def _moved_obstacle(path: Path, moved_to: Path) -> str | None:
-    is_free = not os.path.lexists(path) or _is_ours(path)
-    if is_free or not moved_to.is_dir():
-        return None  # what was set aside may be gone, or back
-    return "it is not what colab-env made there"
 
 
 def _changed_since(change: _Change) -> str | None:
@@ -389,7 +385,10 @@ def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[U
         others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         remaining[strange[0]] = f"colab-env did not make it{others}"
     if not dry_run:
-        _remove_from_path(machine.bin)
+        # The counterpart of install_poetry, whose purpose is the notebook's own PATH.
+        parts = os.environ.get("PATH", "").split(os.pathsep)
+        if str(machine.bin) in parts:
+            os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(machine.bin))
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (where the guard keeps its notes first)
         for child in children:
             if child not in strange and child != ledger.directory:
@@ -433,10 +432,3 @@ def _needed(machine: Machine, gone: set[Path]) -> Iterator[tuple[str, str]]:
     for name in ("layers", "guard") if kernels else ():
         if (machine.data / name).is_dir():
             yield name, f"the kernel of the named environment {kernels[0]!r} uses it"
-
-
-def _remove_from_path(directory: Path) -> None:
-    # The counterpart of install_poetry, whose purpose is the notebook's own PATH.
-    parts = os.environ.get("PATH", "").split(os.pathsep)
-    if str(directory) in parts:
-        os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(directory))

@@ -111,9 +111,9 @@ def set_aside_foreign(project: Path) -> Path | None:
         msg = f"{short(target)} exists and is not a virtual environment"
         raise NotOursError(msg, hint="move it away; nothing was changed")
     names = (target.with_name(f"{NAME}.old{number or ''}") for number in (0, *range(2, 1000)))
-    kept = next(name for name in names if not name.exists())
-    _files.move(target, kept)
-    return kept
+    aside = next(name for name in names if not name.exists())
+    _files.move(target, aside)
+    return aside
 
 
 def _holds_only_compiled_files(directory: Path) -> bool:
@@ -157,15 +157,15 @@ def packages(project: Path) -> int:
 
 def by_hand(project: Path, receipt: Receipt | None) -> list[str]:
     """Return the distributions that somebody has installed beside those that colab-env did, such as "six 1.16.0"."""
-    known = set(receipt.packages) if receipt else set()
-    return [each.replace("-", " ") for each in _packages(project) if receipt and each not in known]
+    recorded = set(receipt.packages) if receipt else set()
+    return [package.replace("-", " ") for package in _packages(project) if receipt and package not in recorded]
 
 
 def removed(project: Path, receipt: Receipt | None) -> list[str]:
     """Return the distributions of an earlier environment that are not in this one in any version, but for pip."""
-    there = versions(project / NAME)
-    earlier = versions_in(Path(f"{each}.dist-info") for each in receipt.packages) if receipt else {}
-    return [f"{name} {version}" for name, version in sorted(earlier.items()) if name not in there and name != "pip"]
+    installed = versions(project / NAME)
+    earlier = versions_in(Path(f"{package}.dist-info") for package in receipt.packages) if receipt else {}
+    return [f"{name} {version}" for name, version in sorted(earlier.items()) if name not in installed and name != "pip"]
 
 
 def versions(environment: Path) -> dict[str, str]:
@@ -175,8 +175,8 @@ def versions(environment: Path) -> dict[str, str]:
 
 def versions_in(infos: Iterable[Path]) -> dict[str, str]:
     """Return the versions that these .dist-info directories are named by."""
-    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in infos)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in found}
+    parts = (path.name.removesuffix(".dist-info").rpartition("-") for path in infos)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in parts}
 
 
 def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None:
@@ -200,8 +200,8 @@ def _made_at(environment: Path) -> Path:
         text = (environment / "bin/activate").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return environment
-    found = _ACTIVATED.search(text)
-    return Path(found[1]) if found else environment
+    match = _ACTIVATED.search(text)
+    return Path(match[1]) if match else environment
 
 
 def _settings(directory: Path) -> dict[str, str] | None:
@@ -223,5 +223,5 @@ def _made_by(settings: dict[str, str], python: Interpreter) -> bool:
 
 
 def _packages(project: Path) -> list[str]:
-    found = (project / NAME).glob("lib/python3*/site-packages/*.dist-info")
-    return sorted(path.name.removesuffix(".dist-info") for path in found)
+    metadata = (project / NAME).glob("lib/python3*/site-packages/*.dist-info")
+    return sorted(path.name.removesuffix(".dist-info") for path in metadata)

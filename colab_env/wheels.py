@@ -119,7 +119,7 @@ class WheelInstaller:
         files, in directories below archive-v0 as of uv 0.13; pip keeps whole wheels.
         """
         archives = cache(self.environ).glob(f"archive-v*/*/{info}") if self.uv is not None else ()
-        files = (found.parent / path for found in archives)
+        files = (archive.parent / path for archive in archives)
         return next((file for file in files if content.digest(file) == digest), None)
 
     def _run(self, argv: Sequence[str | Path]) -> None:
@@ -136,7 +136,7 @@ def healing(
     try:
         run()
     except CommandError as error:
-        torn = {found[1] for line in error.lines if (found := _TORN.search(line))} - forgotten
+        torn = {match[1] for line in error.lines if (match := _TORN.search(line))} - forgotten
         if uv is None or not torn:
             raise
         forget(torn, uv=uv, environ=environ)
@@ -178,15 +178,15 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
             "no space left on the disk while packages were installed",
             hint="free some space, then run the same call again",
         )
-    if _GIT in text and (found := _GIT_HOST.search(text)):
+    if _GIT in text and (match := _GIT_HOST.search(text)):
         why = next((line.strip() for line in error.lines if line.strip().startswith(("fatal:", "ssh:"))), "it failed")
-        msg = f"git cannot fetch from {found[1]}: {why}"
+        msg = f"git cannot fetch from {match[1]}: {why}"
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
-    if found := UNKNOWN.search(text):
-        msg = f"the package index has no package {found[1]!r}"
+    if match := UNKNOWN.search(text):
+        msg = f"the package index has no package {match[1]!r}"
         return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
-    if found := _TOO_OLD.search(text):
-        msg = f"the uv that is on PATH is too old: it does not know {found[1]}"
+    if match := _TOO_OLD.search(text):
+        msg = f"the uv that is on PATH is too old: it does not know {match[1]}"
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
         return CommandError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if any(_UNREACHED.search(line) for line in error.lines):
@@ -200,26 +200,26 @@ def _in_one_sentence(error: CommandError) -> CommandError | None:
 
     uv may add one that begins with "hint:", such as which Pythons a package has wheels for; long ones are wrapped.
     """
-    said = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
-    message, *more = " ".join(said).split(" hint: ")
-    if not message.startswith("error: ") or len(more) > 1 or (len(said) != 1 and not more):
+    sentences = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
+    message, *more = " ".join(sentences).split(" hint: ")
+    if not message.startswith("error: ") or len(more) > 1 or (len(sentences) != 1 and not more):
         return None
     hint = next(iter(more), None) or error.hint or "change what is asked for; nothing was changed"
     return CommandError(message.removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 
 def _unsatisfiable(error: CommandError) -> CommandError | None:
-    found = _UNSATISFIABLE.search("\n".join(error.lines))
-    if found is None:
+    match = _UNSATISFIABLE.search("\n".join(error.lines))
+    if match is None:
         return None
-    msg = f"no versions fit what is asked for: {' '.join(found[1].split())[:_LONGEST]}"
+    msg = f"no versions fit what is asked for: {' '.join(match[1].split())[:_LONGEST]}"
     return CommandError(msg, hint="change the versions that are asked for; nothing was changed", lines=error.lines)
 
 
 def _why_unreached(text: str) -> str:
     """Return the host and what is wrong with it, in words of our own where that is known."""
-    found = re.search(r"https?://(?:[^/@\s`']*@)?([^/:\s`']+)|host='([^']+)'", text)
-    host = (found[1] or found[2]) if found else ""
+    match = re.search(r"https?://(?:[^/@\s`']*@)?([^/:\s`']+)|host='([^']+)'", text)
+    host = (match[1] or match[2]) if match else ""
     why = next((words for pattern, words in _WHY if re.search(pattern, text, re.IGNORECASE)), "")
     if not (host and why):
         return next(line.strip() for line in text.splitlines() if _UNREACHED.search(line))

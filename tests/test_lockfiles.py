@@ -14,7 +14,7 @@ from colab_env import _report
 from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, UsageError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter
-from colab_env.locks import installing, registry, script_block, uv_progress
+from colab_env.locks import installing, registry, script_block, uv_install
 from colab_env.locks.installing import Selection
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
@@ -238,7 +238,7 @@ def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch)
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(_report, "packages", lambda done, total, **_: told.append((done, total)))
     (tmp_path / "archive-v0/old").mkdir(parents=True)
-    follower = uv_progress.Follower(tmp_path)
+    follower = uv_install.Follower(tmp_path)
     follower.on_tick(1)
     assert told == []  # everything may be in the cache
     for name in ("one", "two"):
@@ -251,7 +251,7 @@ def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch)
 
 
 def test_the_time_left_goes_by_size_where_uv_names_it(tmp_path):
-    follower = uv_progress.Follower(tmp_path)
+    follower = uv_install.Follower(tmp_path)
     follower.missing = 11
     for line in ("Downloading torch (2.0GiB)", "   Downloading numpy (16.0MiB)", " Downloaded numpy"):
         assert not follower.on_line(line)
@@ -267,14 +267,14 @@ def test_a_real_installation_is_followed(machine, project, tmp_path, monkeypatch
     """Whatever uv prints and wherever it keeps things, in the version that is here."""
     from colab_env import steps
 
-    seen: list[uv_progress.Follower] = []
-    whole = uv_progress.Follower
+    seen: list[uv_install.Follower] = []
+    whole = uv_install.Follower
 
     def follower(cache):
         seen.append(whole(cache))
         return seen[-1]
 
-    monkeypatch.setattr(uv_progress, "Follower", follower)
+    monkeypatch.setattr(uv_install, "Follower", follower)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     (project / "requirements.txt").write_text("idna==3.6\nsix==1.16.0\n")
     steps.configure_venv(project, python=machine.python)

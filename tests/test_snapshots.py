@@ -298,13 +298,13 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
         with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
             path.write_text(text)
     runtime = Machine.detect()
-    assert contents.files_given(runtime, made)["poetry.lock"] is None
+    assert contents.original_files(runtime, made)["poetry.lock"] is None
     path.write_text("# mine\n")
     mine = hashlib.sha256(b"# mine\n").hexdigest()
-    assert contents.files_given(runtime, made)["poetry.lock"] == mine
+    assert contents.original_files(runtime, made)["poetry.lock"] == mine
     with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
         path.write_text("# third\n")
-    assert contents.files_given(runtime, made)["poetry.lock"] == mine
+    assert contents.original_files(runtime, made)["poetry.lock"] == mine
 
 
 def asked_for(project: Path, **options: Sequence[str]) -> Request:

@@ -33,7 +33,7 @@ from colab_env.jupyter import colab_layer
 from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _archive, _footer, _tar, manifest, restoring, signing
+from colab_env.snapshot import _archive, _footer, manifest, restoring, signing
 from colab_env.snapshot._archive import Contents, Tree
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
@@ -291,14 +291,14 @@ def signed_anew(cache: Path, change: Callable[[dict], object]) -> None:
     rewrite(archive_in(cache), change=change, sign=signing.Keyring(Machine.detect()).signing()[0].sign)
 
 
-def with_member(cache: Path, name: str, kind: bytes = _tar.FILE, content: bytes = b"", link: str = "") -> None:
+def with_member(cache: Path, name: str, kind: bytes = _archive.FILE, content: bytes = b"", link: str = "") -> None:
     """Add a member before the end of a snapshot, and sign it."""
     path = archive_in(cache)
     with path.open("rb") as file:
         footer = _footer.read_footer(file)
     archive = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()[: footer.size])
-    head = _tar.header(_tar.Member(name, kind, 0o644, len(content), 0, link))
-    archive = archive[: -len(_tar.END)] + head + content + _tar.padding(len(content)) + _tar.END
+    head = _archive.header(_archive.Member(name, kind, 0o644, len(content), 0, link))
+    archive = archive[: -len(_archive.END)] + head + content + _archive.padding(len(content)) + _archive.END
     body = zstandard.compress(archive)
     described = {**json.loads(footer.text), "sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
     described |= {"members": footer.members + 1, "unpacked": len(archive)}
@@ -429,7 +429,7 @@ def test_listing_and_verifying_start_nothing(made: Path, cache: Path, monkeypatc
 def test_what_later_steps_write_is_no_link(made: Path, cache: Path, name: str) -> None:
     python = str(system.available(machine=Machine.detect())[0].path)
     colab_env.save(cache)
-    with_member(cache, f"venv/{name}", _tar.LINK, link=python)
+    with_member(cache, f"venv/{name}", _archive.LINK, link=python)
     shutil.rmtree(made / ".venv")
     with pytest.raises(SnapshotError):
         colab_env.restore(cache, project=made)
@@ -525,11 +525,11 @@ def test_modes_are_masked(tmp_path: Path, kind: bytes) -> None:
 @pytest.mark.parametrize("more", [b"\0", b"\0" * 20, b"0 a=b\n", b"1 a=b\n", b" a=b\n", b"9"])
 def test_a_record_of_no_length_ends_the_reading(more: bytes) -> None:
     """It was read again and again."""
-    good = _tar._record(b"mtime", b"1")
-    block = _tar._block(b"tree/x", b"0", 0o644, 0, 0, b"")
-    assert _tar.parse(block, good).mtime_ns == 10**9
+    good = _archive._record(b"mtime", b"1")
+    block = _archive._block(b"tree/x", b"0", 0o644, 0, 0, b"")
+    assert _archive.parse(block, good).mtime_ns == 10**9
     with pytest.raises(SnapshotError):
-        _tar.parse(block, good + more)
+        _archive.parse(block, good + more)
 
 
 @pytest.mark.parametrize("place", ["/", "relative", "/a/../b"])
@@ -598,7 +598,7 @@ def test_the_threat_model_has_the_limits_of_the_code() -> None:
     text = (ROOT / "docs/threat-model.md").read_text()
     numbers = (
         f"{_footer.MOST_DESCRIPTION >> 10} kB", f"{_footer.MOST_MEMBERS:,}", f"{_footer.MOST_UNPACKED >> 30} GB",
-        f"{_footer.MOST_FILES >> 20} MB", f"{_tar.LONGEST_PATH:,} bytes", f"{_tar.LONGEST_NAME} bytes",
+        f"{_footer.MOST_FILES >> 20} MB", f"{_archive.LONGEST_PATH:,} bytes", f"{_archive.LONGEST_NAME} bytes",
         f"{_footer.USUAL_RATIO} times", f"{signing.PATIENCE} s",
     )  # fmt: skip
     assert [number for number in numbers if number not in text] == []

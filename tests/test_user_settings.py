@@ -124,7 +124,7 @@ SPECIFIERS = ["~=3.11", ">=3.9 <3.13", "^3.10", "3.12.*", "==3.12.*", "3.10 || 3
 def test_every_reader_understands_a_version_alike(project, tmp_path, asked):
     from colab_env.interpreter import parse_specifier
     from colab_env.named_env.recipe import Recipe
-    from colab_env.plans.project_needs import poetry_ranges
+    from colab_env.plans.distributions import poetry_ranges
     from colab_env.request import InstallOptions, Request
 
     (project / "pyproject.toml").write_text(f'[project]\nname = "x"\nversion = "1"\nrequires-python = "{asked}"\n')

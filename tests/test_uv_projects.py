@@ -454,8 +454,8 @@ def test_the_python_that_is_pinned_for_uv_is_taken(project, home, text, asked, l
         (project / lock).write_text("version = 1\n")
     if text is not None:
         (project / ".python-version").write_text(text)
-    assert Request.read(project, Machine.detect()).asked_python == asked
-    assert Request.read(project, Machine.detect(), python="3.12").asked_python == "3.12"
+    assert Request.read(project, Machine.detect()).requested_python == asked
+    assert Request.read(project, Machine.detect(), python="3.12").requested_python == "3.12"
 
 
 def test_a_member_has_the_pin_of_its_workspace_and_a_poetry_project_none(project, home):
@@ -463,9 +463,9 @@ def test_a_member_has_the_pin_of_its_workspace_and_a_poetry_project_none(project
     (project / ".python-version").write_text("3.11\n")
     (project / "one").mkdir()
     (project / "one/pyproject.toml").write_text(HEAD.replace("lesson", "one"))
-    assert Request.read(project / "one", Machine.detect()).asked_python == "==3.11.*,>=3.8"
+    assert Request.read(project / "one", Machine.detect()).requested_python == "==3.11.*,>=3.8"
     (project / "poetry.lock").write_text("[metadata]\n")
-    assert Request.read(project, Machine.detect()).asked_python == ">=3.8"
+    assert Request.read(project, Machine.detect()).requested_python == ">=3.8"
 
 
 def test_constraints_count_beside_a_uv_toml_too(project, home, tmp_path):

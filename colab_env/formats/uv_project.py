@@ -55,12 +55,12 @@ class UvProject(LockFormat):
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""
-        places = [lock.directory, *uv_workspace.local_projects(lock.directory, lock.pyproject)]
-        paths = [place / name for place in places for name in _TELLING]
+        directories = [lock.directory, *uv_workspace.local_projects(lock.directory, lock.pyproject)]
+        paths = [directory / name for directory in directories for name in _TELLING]
         if lock.pyproject.at("project", "dynamic") or "project" not in lock.pyproject.values:
             paths += _read_by_backends(lock)
-        found = [(os.path.relpath(path, lock.directory), _files.content(path)) for path in paths if path.is_file()]
-        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in sorted(set(found)))]
+        contents = [(os.path.relpath(path, lock.directory), _files.content(path)) for path in paths if path.is_file()]
+        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in sorted(set(contents)))]
 
     def extras(self, lock: LockFile) -> Collection[str] | None:
         dynamic = lock.pyproject.at("project", "dynamic") or ()
@@ -72,14 +72,18 @@ class UvProject(LockFormat):
     def check_content(self, lock: LockFile) -> None:
         super().check_content(lock)
         sources = lock.pyproject.at("tool", "pdm", "source")
-        urls = [each.get("url") for each in sources if isinstance(each, Mapping)] if isinstance(sources, list) else []
+        urls = (
+            [source.get("url") for source in sources if isinstance(source, Mapping)]
+            if isinstance(sources, list)
+            else []
+        )
         if other := next((url for url in urls if isinstance(url, str) and not index.is_default(url)), None):
             msg = f"{short(lock.path)} has packages from an index that PDM alone reads: {other}"
             raise UsageError(msg, hint="run `pdm lock`, then this call again; nothing was changed")
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str:
         """Return what was resolved last, if that is still what is wanted; nothing else is known without asking an index."""
-        text = _kept(lock, machine)
+        text = _last_resolution(lock, machine)
         head, _, rest = text.partition("\n")
         return pylock_toml.read(rest) if head.startswith(_head(lock, selection)) else ""
 
@@ -87,7 +91,7 @@ class UvProject(LockFormat):
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
         _resolve(lock, selection, python=python, machine=machine)
-        return self.peek(lock, selection, machine=machine, python_is_there=True)
+        return self.peek(lock, selection, machine=machine, has_python=True)
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
@@ -111,11 +115,11 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
     """Return the files that a build backend may take dependencies from: those that are named, and small texts beside."""
     dynamic = lock.pyproject.at("tool", "setuptools", "dynamic") or {}
     listed = (
-        [each.get("file", []) for each in dynamic.values() if isinstance(each, Mapping)]
+        [entry.get("file", []) for entry in dynamic.values() if isinstance(entry, Mapping)]
         if isinstance(dynamic, Mapping)
         else []
     )
-    names = [name for each in listed for name in ([each] if isinstance(each, str) else each)]
+    names = [name for entry in listed for name in ([entry] if isinstance(entry, str) else entry)]
     beside = [path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)]
     small = [path for path in sorted(beside) if path.is_file() and path.stat().st_size < _SMALL]
     return [*(lock.directory / str(name) for name in names), *small[:_FEW]]
@@ -124,22 +128,22 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
 def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> Path:
     """Return the file with what uv resolved for a Python: that of last time if nothing has changed since."""
     path, head = _file(lock, machine), f"{_head(lock, selection)} for {python.resolve()}"
-    if _kept(lock, machine).partition("\n")[0] == head:
+    if _last_resolution(lock, machine).partition("\n")[0] == head:
         return path
     installer = installing.installer(machine, pyproject=lock.pyproject)
-    known = lock.pyproject.groups
+    all_groups = lock.pyproject.groups
     settings = uv_workspace.settings(lock.pyproject)
     usual = settings.get("default-groups")
-    usual = known if usual == "all" else usual if isinstance(usual, list) else ["dev"]
+    usual = all_groups if usual == "all" else usual if isinstance(usual, list) else ["dev"]
     groups = selection.groups if selection.groups is not None else usual
     options = [
         *(f"--extra={name}" for name in selection.extras),
-        *(f"--group={name}" for name in groups if selection.groups is not None or name in known),
+        *(f"--group={name}" for name in groups if selection.groups is not None or name in all_groups),
     ]
     source = [lock.path.name] if lock.pyproject.at("project", "name") else []
     rules = _overshadowed_rules(lock)
     text = installer.resolve(
-        [*options, *source], known=_kept(lock, machine), python=python, cwd=lock.directory, rules=rules
+        [*options, *source], known=_last_resolution(lock, machine), python=python, cwd=lock.directory, rules=rules
     )
     _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
     return path
@@ -154,14 +158,14 @@ def _overshadowed_rules(lock: LockFile) -> dict[str, str]:
     if not (root / "uv.toml").is_file():
         return {}
     own = uv_workspace.settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
-    found = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
-    return {option: "\n".join(map(str, listed)) + "\n" for option, listed in found.items() if isinstance(listed, list)}
+    rules = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
+    return {option: "\n".join(map(str, listed)) + "\n" for option, listed in rules.items() if isinstance(listed, list)}
 
 
 def _head(lock: LockFile, selection: Selection) -> str:
     groups = None if selection.groups is None else sorted(selection.groups)
-    said = json.dumps([lock.digest, sorted(selection.extras), groups])
-    return f"# {hashlib.sha256(said.encode()).hexdigest()}"
+    text = json.dumps([lock.digest, sorted(selection.extras), groups])
+    return f"# {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _file(lock: LockFile, machine: Machine) -> Path:
@@ -169,10 +173,10 @@ def _file(lock: LockFile, machine: Machine) -> Path:
     return machine.data / "resolved" / f"pylock.{name}.toml"
 
 
-def _kept(lock: LockFile, machine: Machine) -> str:
+def _last_resolution(lock: LockFile, machine: Machine) -> str:
     return (_files.content(_file(lock, machine)) or b"").decode("utf-8", "replace")
 
 
 def _is_package(lock: LockFile) -> bool:
-    said: Any = uv_workspace.settings(lock.pyproject).get("package")
-    return said if isinstance(said, bool) else "build-system" in lock.pyproject.values
+    package: Any = uv_workspace.settings(lock.pyproject).get("package")
+    return package if isinstance(package, bool) else "build-system" in lock.pyproject.values

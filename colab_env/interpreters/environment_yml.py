@@ -32,7 +32,7 @@ class EnvironmentYml(InterpreterSource):
     is_lasting = False
 
     def ensure(self, request: Request) -> StepResult:
-        machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
+        machine, specifier = request.machine, parse_specifier(request.requested_python or "*")
         work = _environment(request)
         if work.check(specifier) is not None:  # an environment that is healthy needs no conda
             base = conda.Source(

@@ -20,7 +20,7 @@ from typing import Any
 
 from colab_env import _process
 from colab_env.errors import PreflightError, UsageError
-from colab_env.jupyter import guard
+from colab_env.jupyter import diversion
 from colab_env.standalone import _plain
 
 _START = 60.0  # seconds
@@ -113,7 +113,7 @@ class BackgroundKernel:
         # A plain context: jupyter_client 7 would make sockets that only a running event loop can read.
         self._manager = KernelManager(kernel_name=self.name, context=zmq.Context())
         with self._log.open("wb") as log:
-            environ = {**os.environ, **guard.TRIAL}
+            environ = {**os.environ, **diversion.TRIAL}
             _aside(lambda: self._manager.start_kernel(env=environ, stdout=log, stderr=log))
         identity = self._manager.session.bsession
         self._iopub = self._manager.connect_iopub()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colab_env import _files, _state
 from colab_env.errors import KernelNameError, KernelTakenError, UsageError
-from colab_env.jupyter import guard
+from colab_env.jupyter import diversion
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -299,7 +299,11 @@ def _all(machine: Machine) -> Iterator[Kernel]:
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
             if is_ours(path.parent):
-                yield _kernel_of_ours(path, spec)
+                metadata = _own(spec)
+                record = metadata or _state.receipt(path.parent, Receipt)
+                fields = {"project": record.project, "tier": record.tier} if record else {}
+                problem = None if metadata else _damaged(path)
+                yield _kernel(path.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
             elif isinstance(spec, dict):
                 yield _kernel(path.parent, spec)
 
@@ -315,21 +319,13 @@ def _kernel(directory: Path, spec: Mapping[str, Any], **ours: Any) -> Kernel:
     )
 
 
-def _kernel_of_ours(file: Path, spec: Any) -> Kernel:
-    metadata = _own(spec)
-    record = metadata or _state.receipt(file.parent, Receipt)
-    fields = {"project": record.project, "tier": record.tier} if record else {}
-    problem = None if metadata else _damaged(file)
-    return _kernel(file.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
-
-
 def _damaged(file: Path) -> str:
     return f"{short(file)} is damaged" if os.path.lexists(file) else f"{short(file)} is gone"
 
 
 def is_ours(directory: Path) -> bool:
     """Say whether colab-env made this kernel, whatever damage has come to its file; another's words make it theirs."""
-    spec, word = _files.read_json(directory / "kernel.json"), f"{guard.MACHINE_PYTHON}="
+    spec, word = _files.read_json(directory / "kernel.json"), f"{diversion.MACHINE_PYTHON}="
     if not isinstance(spec, dict):
         # The first release left no receipt beside kernel.json; the variable stands near the beginning.
         return _state.is_marked(directory) or (

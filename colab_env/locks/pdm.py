@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 
 from colab_env import index, toml_text
 from colab_env.errors import LockMismatchError, ProjectFileError, UsageError
+from colab_env.locks.installing import PoetrySource
 from colab_env.locks.lock_format import LockFile, reading
-from colab_env.locks.poetry_sources import Source
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str:
     return "".join([*_index_lines(project.indexes), *lines, *project.own_line(lock.directory, editable=editable)])
 
 
-def sources(lock: LockFile) -> Sequence[Source]:
+def sources(lock: LockFile) -> Sequence[PoetrySource]:
     """Return which packages come from an index of the project's own."""
     indexes = _Project.read(lock).indexes
     if not indexes:
@@ -68,7 +68,9 @@ def sources(lock: LockFile) -> Sequence[Source]:
     if any(index is None for _, index in choices):  # all are asked for everything: the hashes say which file is meant
         return []
     return [
-        Source(name=package.name, version=package.version, hashes=frozenset(package.hashes), url=index.expanded(lock))
+        PoetrySource(
+            name=package.name, version=package.version, hashes=frozenset(package.hashes), url=index.expanded(lock)
+        )
         for package, index in choices
         if index is not None and index.url is not None
     ]

@@ -1,8 +1,14 @@
-"""uv as installer: it reads the lock files that it owns, and makes an environment hold exactly what one of them says."""
+"""uv as installer: it reads the lock files that it owns, and makes an environment hold exactly what one of them says.
+
+Meanwhile its log is followed: packages that had to be fetched, bytes written, and the time that is left.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +23,70 @@ from colab_env.errors import (
     LockMismatchError,
     NoSuchPythonError,
 )
-from colab_env.locks import uv_progress
 from colab_env.results import short
+
+LOG = "uv_installer::plan=debug"  # one line for each package that is not in uv's cache
+# uv names the larger ones with their size, and again when they are there.
+_LARGE = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)([KMG])iB\)")
+_FETCHED = re.compile(r"^\s*Downloaded (\S+)")
+_MEGABYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
+_SMALL = 0.3  # megabytes, of a package whose size uv does not name
+_UNPACKED = 3.3  # how many times a wheel's size its files have, on average
+_UNCACHED = re.compile(r"^DEBUG (?:Identified uncached|Must revalidate)")
+
+
+class Follower:
+    """Counts what arrives in uv's cache while uv works: each package fetched is a new directory there."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._before = self._arrived()
+        self._began = time.monotonic()
+        self.missing = 0
+        self._large: dict[str, float] = {}
+        self._fetched: set[str] = set()
+
+    def on_line(self, line: str) -> bool:
+        """Take note of a line that uv prints, and say whether it was for us only."""
+        if _UNCACHED.match(line):
+            self.missing += 1
+        if match := _LARGE.match(line):
+            self._large[match[1]] = float(match[2]) * _MEGABYTES[match[3]]
+        if match := _FETCHED.match(line):
+            self._fetched.add(match[1])
+        return line.startswith("DEBUG ")
+
+    def on_tick(self, pid: int) -> None:
+        """Show how far the program `pid` is."""
+        if self.missing:
+            done = min(self._arrived() - self._before, self.missing)
+            seconds, written = time.monotonic() - self._began, _written(pid)
+            share = self._share(done, written)
+            _report.packages(done, self.missing, written=written, share=share, seconds=seconds)
+
+    def _share(self, done: int, written: int) -> float:
+        # By size: a hundred small packages are there while the one of two gigabytes still comes. What is on the way is
+        # known by what has been written only, so it is never taken for all.
+        large, fetched = dict(self._large), set(self._fetched)
+        arrived = sum(size for name, size in large.items() if name in fetched) + _SMALL * max(done - len(fetched), 0)
+        expected = sum(large.values()) + _SMALL * max(self.missing - len(large), 0)
+        if not expected:
+            return 1.0
+        return min(max(arrived / expected, min(written / 2**20 / _UNPACKED / expected, 0.95)), 1.0)
+
+    def _arrived(self) -> int:
+        with contextlib.suppress(OSError):
+            return sum(len(os.listdir(directory)) for directory in self._cache.glob("archive-v*"))  # noqa: PTH208
+        return 0
+
+
+def _written(pid: int) -> int:
+    # Linux counts what a program has written; what it downloads goes to the disk unpacked.
+    with contextlib.suppress(OSError):
+        match = re.search(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text(encoding="ascii"))
+        return int(match[1]) if match else 0
+    return 0
+
 
 _STALE = re.compile(r"needs to be updated|existing lockfile due to|No solution found when resolving dependencies")
 _REASON = re.compile(r"existing lockfile due to (.+)")
@@ -188,10 +256,10 @@ class UvInstaller:
         text: str | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        children = {"RUST_LOG": uv_progress.LOG, **self.environ, **environ}
+        children = {"RUST_LOG": LOG, **self.environ, **environ}
 
         def run() -> None:
-            follower = uv_progress.Follower(wheels.cache(self.environ))
+            follower = Follower(wheels.cache(self.environ))
             with _report.activity("Installing"):
                 _process.run([self.program, *argv], environ=children, cwd=cwd, stdin=text, follow=follower)
 

@@ -129,7 +129,10 @@ class Originals:
         """Put one path back with its content, mode, owner and time, whole or not at all."""
         with _files.translate_os_errors(path):
             if stat.S_ISDIR(entry.mode):
-                _restore_directory(path, entry)
+                if path.is_symlink() or not path.is_dir():
+                    _files.remove(path)
+                    path.mkdir(parents=True)
+                path.chmod(stat.S_IMODE(entry.mode))
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir() and not path.is_symlink():
@@ -194,13 +197,6 @@ def _stored(path: Path, entry: Entry, store: BinaryIO) -> Entry:
     offset = store.tell()
     store.write(content)
     return entry._replace(saved=offset, size=len(content))
-
-
-def _restore_directory(path: Path, entry: Entry) -> None:
-    if path.is_symlink() or not path.is_dir():
-        _files.remove(path)
-        path.mkdir(parents=True)
-    path.chmod(stat.S_IMODE(entry.mode))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """Install Miniconda or Miniforge and packages with it.
 
-Where the pinned installers come from is told in `installers`: most of their SHA-256 sums rest on one public source, and
+Where the pinned installers come from is told in `_run`: most of their SHA-256 sums rest on one public source, and
 a sum given by the user wins. Exit codes prove nothing here (an empty installer ends with 0), so that every installation
 is tried before it counts.
 """
@@ -33,9 +33,8 @@ from colab_env.interpreter import Interpreter, require_version
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _run
 from colab_env.miniconda._overlay import Overlay, overlaying
-from colab_env.miniconda._run import installer_argv
+from colab_env.miniconda._run import Installer, Source, choose, installer_argv, installers
 from colab_env.miniconda._stage import staging
-from colab_env.miniconda.installers import Installer, Source, choose, installers
 from colab_env.results import short
 
 __all__ = [

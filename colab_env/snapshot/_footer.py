@@ -102,12 +102,12 @@ def described(text: bytes) -> Description:
     """Read a description. Raises SnapshotError."""
     try:
         values = json.loads(text)
-        found: Description = _state.typed(Description, values)
+        description: Description = _state.typed(Description, values)
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged("its description cannot be read") from error
-    if not values.keys() <= vars(found).keys():
+    if not values.keys() <= vars(description).keys():
         raise damaged("its description has more than colab-env writes")
-    return found
+    return description
 
 
 def damaged(why: str) -> SnapshotError:

@@ -1,27 +1,189 @@
-"""Make files from the members of a snapshot, never outside its places.
+"""Read a snapshot as a stream of members, and make files from them, never outside its places.
+
+It is decompressed and hashed in one thread and read by its members in another.
 
 Reading to verify is the same reading: only what touches the disk is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from colab_env import _files
+from colab_env import _files, _report
 from colab_env.errors import SnapshotError
 from colab_env.jupyter import kernelspec
-from colab_env.snapshot import moving
-from colab_env.snapshot._archive import FILES, MANIFEST, LinkCheck
+from colab_env.snapshot import _archive, moving
+from colab_env.snapshot._archive import (
+    BLOCK,
+    DIRECTORY,
+    FILE,
+    FILES,
+    LINK,
+    LONGEST_NAME,
+    LONGEST_PATH,
+    MANIFEST,
+    Hashing,
+    LinkCheck,
+    Member,
+)
 from colab_env.snapshot._footer import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
-from colab_env.snapshot._stream import Stream, reading
-from colab_env.snapshot._tar import DIRECTORY, FILE, LINK, LONGEST_NAME, LONGEST_PATH, Member
 from colab_env.snapshot.moving import Move
+
+_CHUNK = 1 << 20  # bytes
+_WAITING = 6  # chunks between the thread that decompresses and the one that writes
+_WINDOW = 1 << 23  # bytes of memory that a frame may ask for: four times what ours do
+
+
+class Stream:
+    """The decompressed archive, in chunks that another thread has made ready."""
+
+    def __init__(self, full: queue.Queue[Any], free: queue.Queue[bytearray]) -> None:
+        self._full = full
+        self._free = free
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._position = 0
+
+    def next_member(self) -> Member | None:
+        """Return the next header, or None at the end of the archive."""
+        blocks = self._view[self._position : self._position + 3 * BLOCK].tobytes()
+        size = _archive.extended_size(blocks) if len(blocks) == 3 * BLOCK else None
+        if size is not None and size <= BLOCK:  # nearly all of them: an extended header of one block, all in this chunk
+            self._position += 3 * BLOCK
+            return _archive.parse(blocks[2 * BLOCK :], blocks[BLOCK : BLOCK + size])
+        block = self._take(BLOCK)
+        if block.count(0) == BLOCK:
+            self.drain()
+            return None
+        size = _archive.extended_size(block)
+        if size is None:
+            return _archive.parse(block)
+        extended = self._take(size + -size % BLOCK)[:size]
+        return _archive.parse(self._take(BLOCK), extended)
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Return a member's content; each piece has to be used before the next is asked for."""
+        left = size
+        while left:
+            if self._position == len(self._view):
+                self._next_chunk()
+            end = min(self._position + left, len(self._view))
+            piece = self._view[self._position : end]
+            self._position = end
+            left -= len(piece)
+            yield piece
+        rest = -size % BLOCK
+        if self._position + rest <= len(self._view):
+            self._position += rest
+        else:
+            self._take(rest)
+
+    def skip(self, size: int) -> None:
+        """Pass over a member's content."""
+        for _piece in self.pieces(size):
+            pass
+
+    def drain(self) -> None:
+        """Read to the end."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._next_chunk()
+
+    def _take(self, size: int) -> bytes:
+        end = self._position + size
+        if end <= len(self._view):
+            start, self._position = self._position, end
+            return bytes(self._view[start:end])
+        parts, left = [], size
+        while left:
+            if self._position == len(self._view):
+                self._next_chunk()
+            end = min(self._position + left, len(self._view))
+            parts.append(bytes(self._view[self._position : end]))
+            left -= end - self._position
+            self._position = end
+        return b"".join(parts)
+
+    def _next_chunk(self) -> None:
+        self._view.release()
+        self._free.put(self._buffer)
+        self._buffer, self._view, self._position = bytearray(), memoryview(b""), 0
+        ready = self._full.get()
+        if isinstance(ready, BaseException):
+            raise ready
+        self._buffer, length = ready
+        self._view = memoryview(self._buffer)[:length]
+
+
+@contextlib.contextmanager
+def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
+    """Decompress and hash in a second thread; both let go of Python's lock. At the end of the block, all must hold."""
+    began = time.monotonic()
+    body = Hashing(
+        file, limit=footer.size, on_size=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
+    )
+    file.seek(0)
+    full: queue.Queue[Any] = queue.Queue(_WAITING)
+    free: queue.Queue[bytearray] = queue.Queue()
+    stopped = threading.Event()
+    pump = threading.Thread(target=_pump, args=(body, footer.most_unpacked, full, free, stopped), daemon=True)
+    pump.start()
+    try:
+        yield Stream(full, free)
+    except EOFError as error:
+        raise damaged("it is cut off") from error
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                full.get_nowait()
+        pump.join()
+    if body.size != footer.size or body.sha256.hexdigest() != footer.sha256:
+        raise damaged("its checksum does not hold")
+
+
+def _pump(
+    body: Hashing, most: int, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event
+) -> None:
+    ended: BaseException = EOFError()
+    try:
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(cast("Any", body), read_size=_CHUNK)
+        while not stopped.is_set():
+            buffer = _recycled(free)
+            length = reader.readinto(buffer)
+            if not length:
+                break
+            most -= length
+            if most < 0:
+                raise damaged("it unpacks to more than it says, or than is usual")  # noqa: TRY301
+            full.put((buffer, length))
+        while not stopped.is_set() and body.read(_CHUNK):
+            pass
+    except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
+        ended = damaged(str(error)) if type(error).__name__ == "ZstdError" else error
+    full.put(ended)
+
+
+def _recycled(free: queue.Queue[bytearray]) -> bytearray:
+    # New memory for every chunk costs as much as filling it.
+    with contextlib.suppress(queue.Empty):
+        while True:
+            buffer = free.get_nowait()
+            if len(buffer) == _CHUNK:
+                return buffer
+    return bytearray(_CHUNK)
+
 
 _DIRECTORY_NAMES = 1 << 24  # bytes of the names of all directories, which are kept in memory
 _OURS = (_files.RECEIPT, kernelspec.UNTRIED, "pyvenv.cfg")  # at a tree's top: later steps write them, and follow links
@@ -109,7 +271,14 @@ class _Writer:
         if member.kind == FILE and (not slash or parent == FILES):
             self.files[member.name] = self._small(member, stream)
         elif not slash:
-            self._add_tree(member)
+            if member.kind != DIRECTORY or member.name not in self._places:
+                raise _leaving(member)
+            target = self._places[member.name]
+            self._directories[member.name] = str(target or "")
+            if target is not None and not self._is_rehearsal:
+                target.mkdir(parents=True)
+                # Its owner has to write there: what a restore adds, and what takes it away again.
+                self._times.append((str(target), member.mode | 0o700, member.mtime_ns))
         elif (directory := self._directories.get(parent)) is None:
             raise _leaving(member)
         else:
@@ -145,16 +314,6 @@ class _Writer:
             raise _leaving(member)
         return b"".join(bytes(piece) for piece in stream.pieces(member.size))
 
-    def _add_tree(self, member: Member) -> None:
-        if member.kind != DIRECTORY or member.name not in self._places:
-            raise _leaving(member)
-        place = self._places[member.name]
-        self._directories[member.name] = str(place or "")
-        if place is not None and not self._is_rehearsal:
-            place.mkdir(parents=True)
-            # Its owner has to write there: what a restore adds, and what takes it away again.
-            self._times.append((str(place), member.mode | 0o700, member.mtime_ns))
-
     def _add_below(self, directory: str, name: str, member: Member, stream: Stream) -> None:
         path = f"{directory}/{name}" if directory else ""
         if len(path) * 4 > LONGEST_PATH and len(os.fsencode(path)) >= LONGEST_PATH:
@@ -171,7 +330,13 @@ class _Writer:
         if member.kind == FILE:
             self._add_file(path, member, stream)
         elif member.kind == DIRECTORY:
-            self._add_directory(path, member)
+            self._names_left -= len(member.name)
+            if self._names_left < 0:
+                raise damaged("its directories have more names than a snapshot may have")
+            self._directories[member.name] = path
+            if path and not self._is_rehearsal:
+                os.mkdir(path, 0o700)  # noqa: PTH102
+                self._times.append((path, member.mode | 0o500, member.mtime_ns))
         else:
             self._add_link(path, member)
 
@@ -184,7 +349,11 @@ class _Writer:
             self._regular.discard(hash(member.name))  # no link is made to what is written last
             self._others.add(hash(member.name))
             if path and self._move.pairs:
-                self._texts[member.name] = (path, member, b"".join(bytes(each) for each in stream.pieces(member.size)))
+                self._texts[member.name] = (
+                    path,
+                    member,
+                    b"".join(bytes(piece) for piece in stream.pieces(member.size)),
+                )
                 return
         if not path:
             stream.skip(member.size)
@@ -202,15 +371,6 @@ class _Writer:
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             os.close(descriptor)
-
-    def _add_directory(self, path: str, member: Member) -> None:
-        self._names_left -= len(member.name)
-        if self._names_left < 0:
-            raise damaged("its directories have more names than a snapshot may have")
-        self._directories[member.name] = path
-        if path and not self._is_rehearsal:
-            os.mkdir(path, 0o700)  # noqa: PTH102
-            self._times.append((path, member.mode | 0o500, member.mtime_ns))
 
     def _add_link(self, path: str, member: Member) -> None:
         if member.kind == LINK:

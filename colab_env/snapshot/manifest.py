@@ -45,8 +45,8 @@ class Name:
     @classmethod
     def parsed(cls, text: str) -> Name | None:
         """Read a file's name; None when it is not a snapshot's."""
-        found = _NAMES.fullmatch(text)
-        return cls(**found.groupdict()) if found else None
+        match = _NAMES.fullmatch(text)
+        return cls(**match.groupdict()) if match else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +65,8 @@ class Entry:
 
 def entries_of_index(values: Any) -> list[Entry]:
     """Return what an index lists. Raises ValueError for anything else."""
-    found: tuple[Entry, ...] = _state.typed(tuple[Entry, ...], values)
-    return [entry for entry in found if re.fullmatch(r"[A-Za-z0-9._-]+", entry.name)]
+    entries: tuple[Entry, ...] = _state.typed(tuple[Entry, ...], values)
+    return [entry for entry in entries if re.fullmatch(r"[A-Za-z0-9._-]+", entry.name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +124,17 @@ class Manifest:
             "texts of other parts": not self.texts.keys() <= self.trees.keys(),
             "a Python that is in no directory": len(self.python.path.parts) < 4,
         }
-        if found := [text for text, is_wrong in problems.items() if is_wrong]:
-            raise ValueError(found[0])
+        if wrong := [text for text, is_wrong in problems.items() if is_wrong]:
+            raise ValueError(wrong[0])
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Manifest:
         """Take the values of a description. Raises SnapshotError for those that colab-env does not write."""
         try:
-            found: Manifest = _state.typed(cls, dict(values))
+            manifest: Manifest = _state.typed(cls, dict(values))
         except (ValueError, OverflowError, RecursionError) as error:
             raise damaged("its description is not one of colab-env's") from error
-        return found
+        return manifest
 
     @property
     def holds_its_python(self) -> bool:
@@ -142,9 +142,9 @@ class Manifest:
         return "python" in self.trees
 
 
-def key(known: Mapping[str, Any], files: Files) -> str:
+def key(identity: Mapping[str, Any], files: Files) -> str:
     """Return the hash for these inputs and these project files: 12 hexadecimal digits."""
-    return hashed([known, files], 12)
+    return hashed([identity, files], 12)
 
 
 def hashed(value: Any, digits: int) -> str:

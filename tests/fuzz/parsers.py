@@ -26,12 +26,14 @@ from colab_env import (
     _state,
     choice,
     index,
+    kernel,
     native,
     notebook,
     open_in_colab,
     planning,
     poetry,
     pyproject,
+    switching,
     system,
     uv,
     venv,
@@ -44,14 +46,14 @@ from colab_env.image.rootfs import RootFS
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier, unsupported_python_message
 from colab_env.interpreter_sources import ResolvedPython
 from colab_env.interpreters import uv as uv_source
-from colab_env.jupyter import colab_layer, kernelspec, preflight, sessions
-from colab_env.locks import registry, requirements_text, uv_install, uv_progress, uv_workspace
+from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.locks import registry, requirements_text, uv_install, uv_workspace
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
 from colab_env.named_env import base_dirs, inventory, names, processes, scripts, units
 from colab_env.native_need import extract, source_archive, watching
-from colab_env.plans import distributions, keeping, project_needs
+from colab_env.plans import distributions, keeping
 from colab_env.plans.keeping import SystemPackages
 from colab_env.request import InstallOptions, Request
 from colab_env.standalone import _poetry
@@ -98,7 +100,7 @@ def _planned(world: World, **files: bytes) -> None:
     specifier = request.specifier
     unsupported_python_message("3.12.4", specifier, asking="x", is_colab=False)
     planning._locked_versions(request, ABSENT, SystemPackages(), seeds.MARKERS)
-    project_needs.read(request.pyproject, seeds.MARKERS, extras=["plot"])
+    distributions.project_needs(request.pyproject, seeds.MARKERS, extras=["plot"])
     if request.lock.is_there:
         request.lock.format.sources(request.lock)
     _ = request.inputs, request.options_digest
@@ -222,7 +224,7 @@ def _specifier(_world: World, text: str) -> None:
 
 def _python_option(world: World, text: str) -> None:
     request = Request.read(_project(world), world.machine, python=text)
-    _ = request.specifier, request.asked_python
+    _ = request.specifier, request.requested_python
     if path := request.python_path:
         with _answered(1, "no Python"):
             system.at_path(path, machine=world.machine)
@@ -428,12 +430,12 @@ def _listed(world: World, text: str) -> None:
 
 
 def _preflight(_world: World, text: str) -> None:
-    preflight._outcome(Finished(argv=("x",), returncode=1, lines=tuple(text.splitlines())))
+    kernel._outcome(Finished(argv=("x",), returncode=1, lines=tuple(text.splitlines())))
 
 
 def _uv_output(world: World, text: str) -> None:
     printed = tuple(text.splitlines()[-400:])  # as many as are kept
-    follower, added = uv_progress.Follower(world.directory), uv_install._Added()
+    follower, added = uv_install.Follower(world.directory), uv_install._Added()
     for line in printed:
         follower.on_line(line)
         added.on_line(line)
@@ -548,7 +550,7 @@ def _server_note(world: World, value: tuple[bytes, Any]) -> None:
         mock.patch("colab_env.standalone._leave.call", lambda *_arguments, **_options: listed),
         mock.patch("colab_env.standalone._leave.cookie", lambda *_arguments: {}),
     ):
-        list(sessions.running(world.machine))
+        list(switching.running(world.machine))
 
 
 def _mark(_world: World, text: str) -> None:
