@@ -41,17 +41,17 @@ class Recipe:
     script: Path | None = None
     export: str | None = None
 
-    def checked(self, *, kept: Path | None = None) -> Recipe:
+    def checked(self, *, copy: Path | None = None) -> Recipe:
         """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together.
 
         A requirements file need not be there any more where a copy of it was `kept`.
         """
-        if kept is not None and self.requirements is not None and not self.requirements.exists():
+        if copy is not None and self.requirements is not None and not self.requirements.exists():
             return replace(replace(self, requirements=None).checked(), requirements=self.requirements)
         if sum(map(bool, (self.packages, self.project, self.requirements))) > 1:
             msg = "a project, a requirements file and packages do not go together"
             raise UsageError(msg, hint="give one of them")
-        if bad := [each for each in self.packages if not each or each.startswith("-")]:
+        if bad := [package for package in self.packages if not package or package.startswith("-")]:
             msg = f"{bad[0]!r} is not a package"
             raise UsageError(msg, hint="write a name, with a version if need be such as 'flask==3.1', or a wheel")
         return replace(
@@ -70,11 +70,11 @@ class Recipe:
         """
         if self.script is not None:
             return registry.find(self.script.parent, self.script)
-        found = registry.find(self.project) if self.project else None
-        if found is None or not (found.is_there and found.format.is_lock):
+        lock = registry.find(self.project) if self.project else None
+        if lock is None or not (lock.is_there and lock.format.is_lock):
             return None
-        is_package = any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
-        return None if found.format.is_loose and is_package else found
+        is_package = any((lock.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
+        return None if lock.format.is_loose and is_package else lock
 
     def recorded(self) -> Recipe:
         """Return it as a receipt has it, which everybody may read: without the names, passwords and queries in addresses."""
@@ -113,12 +113,12 @@ class Recipe:
 
     def local_names(self) -> list[str]:
         """Return the names of packages that are built from sources on this machine, as far as they are known."""
-        found = list(_paths_in_block(self.script)) if self.script else []
+        names = list(_paths_in_block(self.script)) if self.script else []
         if self.project:
             pyproject = Pyproject.read(self.project)
             name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
-            found += [name] if isinstance(name, str) and name else []
-        return found
+            names += [name] if isinstance(name, str) and name else []
+        return names
 
     def _sources(self) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
@@ -126,29 +126,29 @@ class Recipe:
         is_installed = self.project and not (lock and lock.format.is_loose)
         own = [self.project] if is_installed and self.project else []
         named += _paths_in_block(self.script).values() if self.script else ()
-        return [*own, *(each for each in named if each.exists())]
+        return [*own, *(path for path in named if path.exists())]
 
     def _named_paths(self) -> list[Path]:
-        words = (each.partition("[")[0] for each in self.packages if "://" not in each)
-        return [Path(each) for each in words if "/" in each or each.endswith(".whl")]
+        names = (package.partition("[")[0] for package in self.packages if "://" not in package)
+        return [Path(package) for package in names if "/" in package or package.endswith(".whl")]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
-        said = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        values = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
         # Without those two, as it was before there were any.
-        return {key: value for key, value in said.items() if value is not None or key not in ("script", "export")}
+        return {key: value for key, value in values.items() if value is not None or key not in ("script", "export")}
 
 
 def _paths_in_block(script: Path) -> dict[str, Path]:
     """Return which directories and files of this machine a script's block names as sources, by package."""
-    found: Any = script_block.settings(script_block.block(script))
+    table: Any = script_block.settings(script_block.block(script))
     for name in ("uv", "sources"):
-        found = found.get(name) if isinstance(found, dict) else None
+        table = table.get(name) if isinstance(table, dict) else None
     paths: dict[str, Path] = {}
-    for name, said in found.items() if isinstance(found, dict) else ():
-        for each in said if isinstance(said, list) else [said]:
-            if isinstance(each, dict) and isinstance(each.get("path"), str):
-                paths[name] = script.parent / each["path"]
+    for name, value in table.items() if isinstance(table, dict) else ():
+        for source in value if isinstance(value, list) else [value]:
+            if isinstance(source, dict) and isinstance(source.get("path"), str):
+                paths[name] = script.parent / source["path"]
     return paths
 
 
@@ -160,13 +160,13 @@ def without_secrets(requirement: str) -> str:
 def _source_files(directory: Path) -> Iterator[Path]:
     """Give the files of a project that something may be built from, but for what tools leave there."""
     for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(each for each in directories if not (each.startswith(".") or each in _OF_TOOLS))
-        directories[:] = [each for each in directories if not each.endswith(".egg-info")]
+        directories[:] = sorted(name for name in directories if not (name.startswith(".") or name in _OF_TOOLS))
+        directories[:] = [name for name in directories if not name.endswith(".egg-info")]
         if "pyvenv.cfg" in names and Path(parent) != directory:
             directories.clear()
             continue
-        found = (Path(parent, name) for name in sorted(names) if not name.endswith((".pyc", ".ipynb")))
-        yield from filter(Path.is_file, found)
+        files = (Path(parent, name) for name in sorted(names) if not name.endswith((".pyc", ".ipynb")))
+        yield from filter(Path.is_file, files)
 
 
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:

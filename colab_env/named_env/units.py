@@ -98,7 +98,7 @@ def unit_text(
     `is_timed` is started by its timer alone, and ends.
     """
     words, unit = [str(command), "run", name, program, *arguments], unit_name(name, program, arguments)
-    in_home = any(path.is_relative_to(place) for place in ("/home", "/root", "/run/user"))
+    in_home = any(path.is_relative_to(env) for env in ("/home", "/root", "/run/user"))
     return _UNIT.format(
         unit=unit,
         start=f"enable --now {unit}.timer" if is_timed else f"enable --now {unit}",

@@ -49,7 +49,7 @@ from colab_env.locks import registry, requirements_text, uv_install, uv_progress
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
-from colab_env.named_env import base_dirs, inventory, names, processes, scripts, units
+from colab_env.named_env import base_dirs, inventory, programs, scripts, units
 from colab_env.native_need import extract, source_archive, watching
 from colab_env.plans import distributions, keeping, project_needs
 from colab_env.plans.keeping import SystemPackages
@@ -232,7 +232,7 @@ def _named(_world: World, text: str) -> None:
     keeping.names([text])
     InstallOptions.from_arguments(lock=text, keep=[text], extras=[text])
     kernelspec.check_kernel_name(text)
-    names.check_environment_name(text)
+    base_dirs.check_environment_name(text)
 
 
 def _lock_option(world: World, text: str) -> None:
@@ -572,8 +572,8 @@ def _proc(world: World, content: bytes) -> None:
     entry.mkdir(parents=True, exist_ok=True)
     for name in ("cmdline", "environ", "maps"):
         (entry / name).write_bytes(content)
-    list(processes._traces(entry))
-    processes._process(entry).command.encode()
+    list(programs._traces(entry))
+    programs._process(entry).command.encode()
 
 
 def _unit(_world: World, text: str) -> None:
