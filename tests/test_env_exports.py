@@ -274,7 +274,7 @@ def test_paths_of_a_manifest_start_at_it_or_at_home(tmp_path, monkeypatch):
     (tmp_path / "envs.toml").write_text(f"[environments.web]\n{text}")
     (entry,) = exporting.read_manifest(tmp_path / "envs.toml")
     assert entry.options["packages"] == [f"{tmp_path}/pk/lib[x]", "six"]
-    assert (entry.options["python"], entry.said["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
+    assert (entry.options["python"], entry.options["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
 
 
 def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels, tmp_path):
