@@ -134,7 +134,7 @@ def run_script(script: str | Path, *arguments: str, keep_pythonpath: bool = Fals
     path, machine = Path(script), Machine.detect()
     stamp = scripts.stamp(path, machine=machine)  # before it is read
     recipe = (scripts.recipe(path) or Recipe()).checked()
-    name = scripts.environment_name(recipe)
+    name = scripts.environment_name(recipe, machine=machine)
     _, env = _named(name, base)
     if not env.is_complete() or env.health_check():
         making.make(env, recipe, machine=machine)

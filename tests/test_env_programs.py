@@ -15,6 +15,7 @@ from small_wheels import write_wheel
 
 from colab_env import _state, env_programs, envs
 from colab_env.errors import NoSuchProgramError, NotOursError, UsageError
+from colab_env.machine import Machine
 from colab_env.named_env import programs, scripts
 from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
@@ -143,7 +144,7 @@ def test_environments_of_scripts_go_when_they_were_not_used_for_long(base, tmp_p
 
 
 def test_the_names_of_scripts_environments_have_the_prefix_that_prune_looks_for():
-    assert scripts.environment_name(Recipe(packages=("six",))).startswith(scripts.PREFIX)
+    assert scripts.environment_name(Recipe(packages=("six",)), machine=Machine.detect()).startswith(scripts.PREFIX)
 
 
 def test_remove_is_another_word_for_purge(web, command):

@@ -793,7 +793,7 @@ def built(base):
             path=Path(sys.executable), version="3.12.1", real=Path(os.path.realpath(sys.executable)), source="system"
         )
         said = {"packages": (), "size": 0, "created": 0.0, "path": path, "follows": number - 1 or None, **fields}
-        receipt = Receipt(python=python, recipe=Recipe(), inputs=Recipe().digest(), **said)
+        receipt = Receipt(python=python, recipe=Recipe(), inputs=Recipe().digest(Machine.detect()), **said)
         (path / "colab-env-build").write_text(f"{number}\n{path}\n")
         _state.write(path / "colab-env.json", receipt)
         return path
@@ -1038,17 +1038,17 @@ def test_other_wheels_of_the_same_size_and_changed_sources_are_seen(base, wheels
     (project / "src").mkdir(parents=True)
     (project / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
     (project / "src/x.py").write_text("one\n")
-    first = Recipe(project=project).digest()
+    first = Recipe(project=project).digest(Machine.detect())
     for ignored in (".venv/lib/y.py", "build/x.py", "src/__pycache__/x.pyc", "x.egg-info/PKG-INFO", "env/pyvenv.cfg"):
         (project / ignored).parent.mkdir(parents=True, exist_ok=True)
         (project / ignored).touch()
     os.mkfifo(project / "pipe")
-    assert Recipe(project=project).digest() == first
+    assert Recipe(project=project).digest(Machine.detect()) == first
     (project / "src/x.py").write_text("two\n")
-    assert Recipe(project=project).digest() != first
-    one = Recipe(packages=(str(project),)).digest()
+    assert Recipe(project=project).digest(Machine.detect()) != first
+    one = Recipe(packages=(str(project),)).digest(Machine.detect())
     (project / "src/x.py").write_text("six\n")
-    assert Recipe(packages=(str(project),)).digest() != one
+    assert Recipe(packages=(str(project),)).digest(Machine.detect()) != one
 
 
 @pytest.mark.parametrize("how", ["moved", "copied"])

@@ -23,7 +23,7 @@ from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
 from colab_env.locks import registry
-from colab_env.locks.installing import Selection, Target
+from colab_env.locks.installing import Target
 from colab_env.named_env import base_dirs, builds, locking
 from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size, version_changes
 from colab_env.named_env.recipe import without_secrets
@@ -35,6 +35,7 @@ from colab_env.step import changing
 if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.named_env.recipe import Recipe
+    from colab_env.request import Request
     from colab_env.wheels import WheelInstaller
 
 Hashes = Mapping[str, Collection[str]]
@@ -87,8 +88,8 @@ def build(
             earlier_count = builds.recorded_keep(env) if keep is None else keep
             builds.doom(env, [number])
             write_receipt(
-                path, recipe, python=python, survey=survey, hashes=hashes, number=number, follows=follows, keep=earlier_count,
-                added=added,
+                path, recipe, python=python, survey=survey, hashes=hashes, number=number, machine=machine, follows=follows,
+                keep=earlier_count, added=added,
             )  # fmt: skip
         try:
             changes = version_changes(packages(env.directory) if before else [], packages(path))
@@ -121,7 +122,7 @@ def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False)
 
     For an environment of `everybodys`, only one that everybody can run. Raises NoSuchPythonError.
     """
-    requested = recipe.specifier()
+    requested = recipe.specifier(machine)
     if "/" in requested:
         named = system.at_path(_files.named_path(requested), machine=machine)
         if everybodys and (closed := _files.closed_to_others(named.path)):
@@ -163,6 +164,7 @@ def write_receipt(
     *,
     python: Interpreter,
     number: int,
+    machine: Machine,
     survey: content.Survey | None = None,
     hashes: Hashes = MappingProxyType({}),
     follows: int | None = None,
@@ -174,7 +176,7 @@ def write_receipt(
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
         recipe=recipe.recorded(),
-        inputs=recipe.digest(),
+        inputs=recipe.digest(machine),
         packages=tuple(packages(path)),
         size=size(path),
         created=time.time(),
@@ -203,7 +205,7 @@ def _fill(
     path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str, added: tuple[str, ...] = ()
 ) -> tuple[content.Survey, Hashes]:
     """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by, too."""
-    installer = _installer(machine, path)
+    installer, request = _installer(machine, path), recipe.request(machine)
     hashes: dict[str, Collection[str]] = {}
 
     def install() -> None:
@@ -216,10 +218,8 @@ def _fill(
             source += (
                 ["--reinstall"] if recipe.wheels else [f"--reinstall-package={name}" for name in recipe.local_names()]
             )
-        if recipe.project is not None:
-            hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
-        if recipe.script is not None:
-            hashes.update(_install_project(path, recipe.script.parent, recipe, machine=machine, source=source))
+        if request is not None and recipe.requirements is None:
+            hashes.update(_install_project(path, request, recipe, source=source))
         packages = () if recipe.script else recipe.packages  # which its lock says too
         requirements = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
         if requirements or added:
@@ -311,10 +311,10 @@ def _keep_requirements(path: Path, recipe: Recipe) -> None:
         _files.write_text(path / REQUIREMENTS, without_secrets(read.text))
 
 
-def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> Hashes:
-    project_lock = recipe.lock
+def _install_project(path: Path, request: Request, recipe: Recipe, *, source: list[str]) -> Hashes:
+    machine, project_lock = request.machine, recipe.lock(request)
     if project_lock is None:
-        _installer(machine, path).install([*source, str(project)], python=path / "bin/python")
+        _installer(machine, path).install([*source, str(request.project)], python=path / "bin/python")
         return {}
     if project_lock.format.brings_python:
         msg = f"{short(project_lock.path)} is conda's, and conda makes no named environments"
@@ -328,7 +328,7 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Mach
         editable=False,
         options=("--compile-bytecode", *source),
     )
-    return project_lock.format.install(project_lock, Selection(), target=target)
+    return project_lock.format.install(project_lock, request.selection, target=target)
 
 
 def add_pip(env: NamedEnvironment, *, machine: Machine) -> None:

@@ -53,11 +53,12 @@ def make(
     def check() -> str | None:
         return to_do(env, recipe, machine=machine, keep=keep)
 
-    notes: list[str] = []
+    request = recipe.request(machine)
+    notes = request.notes() if request else []
 
     def build() -> None:
         receipt = env.receipt
-        is_same = receipt is not None and receipt.inputs == recipe.digest()
+        is_same = receipt is not None and receipt.inputs == recipe.digest(machine)
         if keep is not None and fault() is None:
             builds.set_keep(env, keep)
         elif receipt is not None and is_same and env.was_moved(receipt):
@@ -211,7 +212,7 @@ def to_do(env: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: int 
     receipt = env.receipt
     if receipt is None:
         return env.health_check() if env.is_unfinished() or env.is_ours() else "there is none of that name"
-    if receipt.inputs != recipe.digest():
+    if receipt.inputs != recipe.digest(machine):
         return "it was made of something else"
     return env.health_check() or building.kernel_fault(env, machine=machine) or _keep_to_do(env, keep)
 

@@ -53,7 +53,7 @@ def adopt(source: Path, env: NamedEnvironment, *, machine: Machine) -> None:
     number = builds.next_number(env)
     builds.copy_in(source, env, number, prompt=(source.name, env.name))
     try:
-        building.write_receipt(env.build(number), recipe, python=python, number=number)
+        building.write_receipt(env.build(number), recipe, python=python, number=number, machine=machine)
         if source == env.path:
             builds.exchange(env, number)
         else:

@@ -15,7 +15,9 @@ from colab_env import _files, content
 from colab_env.errors import UsageError
 from colab_env.locks import registry, script_block
 from colab_env.locks.lock_format import LockFile
+from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
+from colab_env.request import InstallOptions, Request
 from colab_env.results import short
 
 _SECRET = re.compile(r"(?<=://)[^/\s]+@|(?<=\S)\?[^\s#]*(?=$|[\s#])")
@@ -44,7 +46,7 @@ class Recipe:
     def checked(self, *, copy: Path | None = None) -> Recipe:
         """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together.
 
-        A requirements file need not be there any more where a copy of it was `kept`.
+        A requirements file need not be there any more where there is a `copy` of it.
         """
         if copy is not None and self.requirements is not None and not self.requirements.exists():
             return replace(replace(self, requirements=None).checked(), requirements=self.requirements)
@@ -62,46 +64,61 @@ class Recipe:
             wheels=_absolute(self.wheels, is_directory=True),
         )
 
-    @property
-    def lock(self) -> LockFile | None:
+    def request(self, machine: Machine) -> Request | None:
+        """Return what `setup` would ask of the same project, requirements file or script, or None for packages by name.
+
+        So both refuse the same files, and take the same lock and the same Python. Raises UsageError, ProjectFileError.
+        """
+        lock = self.script or self.requirements
+        project = lock.parent if lock else self.project
+        if project is None or not (lock or project).exists():
+            return None  # what has gone since: the build has a copy, or its lock
+        options = InstallOptions.from_arguments(lock=lock)
+        request = Request.read(project, machine, options=options, python=self.python, defaults=True)
+        # The project's own environment has no say in this one, which also outlives the notebook and the blocks of its cells.
+        request = replace(request, receipt=None)
+        return replace(request, lock=registry.find(project)) if request.is_notebooks_block else request
+
+    def lock(self, request: Request | None) -> LockFile | None:
         """Return the lock file of the project, or of the script, or None.
 
         The requirements.txt of a package is none: its metadata counts.
         """
-        if self.script is not None:
-            return registry.find(self.script.parent, self.script)
-        lock = registry.find(self.project) if self.project else None
-        if lock is None or not (lock.is_there and lock.format.is_lock):
+        if request is None or self.requirements is not None:
             return None
+        lock = request.lock
+        if self.script is not None:
+            return lock
         is_package = any((lock.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
-        return None if lock.format.is_loose and is_package else lock
+        is_lock = lock.is_there and lock.format.is_lock and not (lock.format.is_loose and is_package)
+        return lock if is_lock else None
 
     def recorded(self) -> Recipe:
         """Return it as a receipt has it, which everybody may read: without the names, passwords and queries in addresses."""
         return replace(self, packages=tuple(map(without_secrets, self.packages)))
 
-    def specifier(self) -> str:
+    def specifier(self, machine: Machine) -> str:
         """Return which Python is asked for, here or in the project."""
-        if self.python or self.project is None:
-            return self.python or "*"
-        lock = self.lock
-        return (lock.requires_python if lock else None) or Pyproject.read(self.project).requires_python or "*"
+        request = None if self.python else self.request(machine)
+        return self.python or (request.asked_python if request else None) or "*"
 
-    def digest(self) -> str:
+    def digest(self, machine: Machine) -> str:
         """Return a checksum of the recipe and of the files it names."""
+        request = self.request(machine)
+        lock = self.lock(request)
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode())
         named = [self.project / name for name in _PROJECT_FILES] if self.project else []
         for path in named:
             digest.update(f"{path.name}\0".encode() + (_files.content(path) or b"") + b"\0")
-        if self.requirements and self.requirements.is_file():
-            digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
-        if lock := self.lock:
+        if request and self.requirements:
+            digest.update(request.lock.digest.encode())
+        if lock:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
         if self.script:
             digest.update(_files.content(self.script.with_name(f"{self.script.name}.lock")) or b"")
         for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels and self.wheels.is_dir() else ()):
             digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
-        for source in self._sources():
+        for source in self._sources(lock):
             for path in [source] if source.is_file() else _source_files(source):
                 digest.update(f"{path}\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
@@ -120,9 +137,9 @@ class Recipe:
             names += [name] if isinstance(name, str) and name else []
         return names
 
-    def _sources(self) -> list[Path]:
+    def _sources(self, lock: LockFile | None) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
-        named, lock = self._named_paths(), self.lock
+        named = self._named_paths()
         is_installed = self.project and not (lock and lock.format.is_loose)
         own = [self.project] if is_installed and self.project else []
         named += _paths_in_block(self.script).values() if self.script else ()

@@ -48,9 +48,9 @@ def recipe(script: Path) -> Recipe | None:
     return replace(recipe_, script=script.absolute())
 
 
-def environment_name(recipe: Recipe) -> str:
+def environment_name(recipe: Recipe, *, machine: Machine) -> str:
     """Return the name for an environment with this content: scripts that ask for the same share one."""
-    text = repr((recipe.python, recipe.packages)) if recipe.script is None else recipe.digest()
+    text = repr((recipe.python, recipe.packages)) if recipe.script is None else recipe.digest(machine)
     return f"{PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

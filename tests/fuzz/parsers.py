@@ -169,9 +169,9 @@ def _script(name: str) -> Callable[[World, bytes], None]:
 def _recipe(world: World, content: bytes) -> None:
     asked = scripts.recipe(world.put("script.py", content))
     if asked is not None:
-        scripts.environment_name(asked)
+        scripts.environment_name(asked, machine=world.machine)
         asked.checked()
-        parse_specifier(asked.specifier())
+        parse_specifier(asked.specifier(world.machine))
 
 
 def _requirements(world: World, content: bytes) -> None:
