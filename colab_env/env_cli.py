@@ -238,6 +238,7 @@ _PARSERS: Mapping[str, _Parser] = {
         arguments=(
             _argument("--user", metavar="NAME", help="the account it runs as (default: one that systemd invents)"),
             _argument("--output", "-o", metavar="DIR", help="write NAME.service there, and print its path"),
+            _argument("--try", dest="is_tried", action="store_true", help="start the service for some seconds first"),
             _argument("--on-calendar", metavar="WHEN", help="and NAME.timer, such as daily; see man systemd.time"),
             _NAME,
             _PROGRAM,

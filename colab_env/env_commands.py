@@ -155,7 +155,7 @@ def unit(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
     from colab_env.errors import UsageError
 
-    options = {key: getattr(arguments, key) for key in ("user", "base")}
+    options = {key: getattr(arguments, key) for key in ("user", "is_tried", "base")}
     words = (arguments.name, arguments.program, *arguments.rest)
     if arguments.output:
         written = envs.write_unit(arguments.output, *words, on_calendar=arguments.on_calendar, **options)

@@ -114,21 +114,31 @@ def script(
 
 
 def unit(
-    name: str, program: str, *arguments: str, user: str | None = None, is_timed: bool = False, base: Base = None
+    name: str,
+    program: str,
+    *arguments: str,
+    user: str | None = None,
+    is_timed: bool = False,
+    is_tried: bool = False,
+    base: Base = None,
 ) -> str:
     """Return a hardened systemd service file that runs a program of the environment, as `user` or as nobody else.
 
-    One that `is_timed` is for a timer: it does not start with the machine, and ends. Raises NoSuchProgramError with near
-    matches.
+    One that `is_timed` is for a timer: it does not start with the machine, and ends. One that `is_tried` is started first, for
+    some seconds, by the systemd of this machine, and its file is taken away again. Raises NoSuchProgramError with near
+    matches; PreflightError, with what the program printed, for a service that does not run.
     """
     from colab_env.named_env import units
 
     env = inventory.find(name, base_dirs.bases(Machine.detect(), base))
     env.program(program)
     command, path = scripts.command(), env.path
-    return units.unit_text(
+    text = units.unit_text(
         name=name, program=program, arguments=arguments, path=path, command=command, user=user, is_timed=is_timed
     )
+    if is_tried:
+        units.try_unit(text, units.unit_name(name, program, arguments), machine=Machine.detect())
+    return text
 
 
 def write_unit(
@@ -138,17 +148,23 @@ def write_unit(
     *arguments: str,
     user: str | None = None,
     on_calendar: str | None = None,
+    is_tried: bool = False,
     base: Base = None,
 ) -> list[Path]:
-    """Write the service file into a directory, and with `on_calendar`, such as "daily", its timer; return their paths."""
+    """Write the service file into a directory, and with `on_calendar`, such as "daily", its timer; return their paths.
+
+    With `is_tried`, only once the service has run, as by `unit`.
+    """
     from colab_env.named_env import units
 
     is_timed, where = on_calendar is not None, _files.named_path(directory).absolute()
-    texts = {"service": unit(name, program, *arguments, user=user, is_timed=is_timed, base=base)}
+    texts = {}
     if on_calendar is not None:
         texts["timer"] = units.timer_text(name=name, program=program, arguments=arguments, calendar=on_calendar)
     stem = units.unit_name(name, program, arguments)
-    paths = {suffix: _files.output_path(where / f"{stem}.{suffix}") for suffix in texts}
+    paths = {suffix: _files.output_path(where / f"{stem}.{suffix}") for suffix in ("service", *texts)}
+    # Last: nothing is started for what cannot be written.
+    texts["service"] = unit(name, program, *arguments, user=user, is_timed=is_timed, is_tried=is_tried, base=base)
     for suffix, path in paths.items():
         _files.write_text(path, texts[suffix])
     return list(paths.values())

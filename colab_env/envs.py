@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -308,7 +309,7 @@ def check(*names: str, deep: bool = False, repair: bool = False, base: Base = No
     """Compare environments, by default all, with what was installed: by their receipts, or `deep`, every file by its content.
 
     What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it; one
-    whose link is gone gets it back, as by `rollback`.
+    whose link is gone gets it back, as by `rollback`. One that cannot be mended stays as it is, and stops no other.
     """
     machine = Machine.detect()
     every = inventory.everything(base_dirs.bases(machine, base))
@@ -316,11 +317,14 @@ def check(*names: str, deep: bool = False, repair: bool = False, base: Base = No
     for env in [_find_any(name, base) for name in names] if names else list(every):
         checked = inventory.check(env, machine=machine, deep=deep)
         if repair and checked.problems:
-            if env.is_lost:
-                rollback(env.name, base=env.base)
-            else:
-                making.upgrade(env, python=None, keep=None, then=lambda _: True, machine=machine)
-            checked = inventory.check(env, machine=machine, deep=deep)
+            try:
+                if env.is_lost:
+                    rollback(env.name, base=env.base)
+                else:
+                    making.upgrade(env, python=None, keep=None, then=lambda _: True, machine=machine)
+                checked = inventory.check(env, machine=machine, deep=deep)
+            except ColabEnvError as error:  # the others are mended all the same
+                checked = replace(checked, problems=(*checked.problems, f"it stays so: {error.message}"))
         results.append(checked)
     return results
 
