@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_notebook(commands)
     _add_badge(commands)
     container_cli.add_commands(commands, _command, shown=_shown)
-    env_cli.add_commands(commands, _command, shown=_shown)
+    env_cli.add_commands(commands, _command, show=_shown)
     native_cli.add_commands(commands, _command, shown=_shown)
     _add_completion(commands)
     return parser

@@ -46,6 +46,9 @@ class UvLock(LockFormat):
     def pinned_python(self, lock: LockFile) -> str | None:
         return uv_workspace.pinned_python(lock.pyproject.path.parent, lock.directory)
 
+    def pinned_text(self, lock: LockFile) -> str:
+        return uv_workspace.pinned_text(lock.pyproject.path.parent, lock.directory)
+
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         own = lock.pyproject.path
         contents = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}

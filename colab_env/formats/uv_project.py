@@ -53,6 +53,10 @@ class UvProject(LockFormat):
         root = uv_workspace.root(lock.directory, lock.pyproject)
         return uv_workspace.pinned_python(lock.directory, *([root] if root else []))
 
+    def pinned_text(self, lock: LockFile) -> str:
+        root = uv_workspace.root(lock.directory, lock.pyproject)
+        return uv_workspace.pinned_text(lock.directory, *([root] if root else []))
+
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""
         directories = [lock.directory, *uv_workspace.local_projects(lock.directory, lock.pyproject)]
