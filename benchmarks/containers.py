@@ -120,10 +120,12 @@ def science(project: Path) -> None:
 def change(requirements: Path) -> None:
     """Put another version of one package into a lock."""
     name = re.split("[<>=]", _CHANGED)[0]
-    wanted = requirements.with_name("changed.in")
-    wanted.write_text(_CHANGED)
-    line = run_uv("pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--generate-hashes", wanted)
-    wanted.unlink()
+    request = requirements.with_name("changed.in")
+    request.write_text(_CHANGED)
+    line = run_uv(
+        "pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--generate-hashes", request
+    )
+    request.unlink()
     pattern = rf"(?m)^{name}==.*(?:\\\n.*)*"
     text, count = re.subn(pattern, lambda _: line.strip(), requirements.read_text())
     assert count == 1

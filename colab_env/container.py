@@ -11,20 +11,9 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, content, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import (
-    companions,
-    context,
-    dockerfile,
-    jupyter,
-    packages,
-    reading,
-    rules,
-    surroundings,
-    tools,
-    writing,
-)
+from colab_env.image import context, dockerfile, jupyter, reading, rules, surroundings, tools, writing
 from colab_env.image import project as image_project
-from colab_env.image.findings import CheckedFile, CheckResult
+from colab_env.image.rules import CheckedFile, CheckResult
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request, project_directory
 from colab_env.results import short
@@ -70,7 +59,7 @@ def write(
     _require_one_of("kind", kind, KINDS)
     _require_one_of("tool", tool, tuple(tools.TOOLS))
     for name in also:
-        _require_one_of("file for", name, tuple(companions.RENDERERS))
+        _require_one_of("file for", name, tuple(dockerfile.RENDERERS))
     machine = Machine.detect()
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
@@ -86,9 +75,13 @@ def write(
         kind = "app" if model.is_package else "packages"
     recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
     ignore_file, survey = _look_at_context(model)
-    server = jupyter.resolve(model, python=packages.reader(request), earlier=target) if kind == "jupyter" else None
+    server = (
+        jupyter.resolve(model, python=image_project.python_for_lock(request), earlier=target)
+        if kind == "jupyter"
+        else None
+    )
     image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
-    needs_dockerfile = not also or not companions.NEED_NO_DOCKERFILE.issuperset(also)
+    needs_dockerfile = not also or not dockerfile.NEED_NO_DOCKERFILE.issuperset(also)
     texts = {}
     if needs_dockerfile and ignore_file is not None:
         context.require_visible(ignore_file, _copied(image, _prefix(target, model)))
@@ -103,7 +96,7 @@ def write(
                 survey, needs_git=_ships_only_wheel(image)
             )
     for name in also:
-        texts |= companions.RENDERERS[name](image)
+        texts |= dockerfile.RENDERERS[name](image)
     words = [*_command(request, kind=kind, tool=tool, base=base, python=python), *(f"--{name}" for name in also)]
     files = {
         target / name: writing.with_head(text, words=words, lock=model.digest, name=name)
@@ -192,7 +185,7 @@ def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False
     if write and not fix:
         msg = "write=True, --write, is for fix=True, --fix"
         raise UsageError(msg, hint="give both, or leave it out")
-    paths = [_files.named_path(each).absolute() for each in dockerfiles] or _written_files(directory)
+    paths = [_files.named_path(name).absolute() for name in dockerfiles] or _written_files(directory)
     return CheckResult(files=tuple(_checked(path, directory, machine, fix=fix, write=write) for path in paths))
 
 
@@ -209,37 +202,37 @@ def _written_files(project: Path) -> list[Path]:
         ),
         *("requirements.txt", "unhashed.txt", "apt.txt", "postBuild"),  # in .binder
     )
-    directories = (project, *sorted(each for each in project.iterdir() if each.is_dir())) if project.is_dir() else ()
-    there = [path for each in directories for name in names if (path := each / name).is_file()]
-    ours = [path for path in there if writing.head_of(path) is not None]
-    found = ours or [path for path in there if path == project / "Dockerfile"]
-    if not found:
+    directories = (project, *sorted(path for path in project.iterdir() if path.is_dir())) if project.is_dir() else ()
+    paths = [path for directory in directories for name in names if (path := directory / name).is_file()]
+    ours = [path for path in paths if writing.head_of(path) is not None]
+    chosen = ours or [path for path in paths if path == project / "Dockerfile"]
+    if not chosen:
         msg = f"{short(project)} has no Dockerfile"
         raise MissingStepError(msg, hint="run `colab-env container write` there, or name the files to check")
-    return found
+    return chosen
 
 
 def _checked(path: Path, project: Path, machine: Machine, *, fix: bool, write: bool) -> CheckedFile:
-    said = _files.content(path, largest=_LARGEST)
-    if said is None:
+    content_ = _files.content(path, largest=_LARGEST)
+    if content_ is None:
         msg = f"there is no file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the working directory")
     if (head := writing.head_of(path)) is not None:
         return CheckedFile(path=path, stale=_stale(head, project, machine))
-    text = said.decode("utf-8", "replace")
+    text = content_.decode("utf-8", "replace")
     file = reading.read(text)
     if not file.stages:
         msg = f"{short(path)} has no FROM: it is no Dockerfile"
         raise UsageError(msg, hint="name the Dockerfile to check")
-    found = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
-    better = rules.fixed(file, found) if fix else text
+    findings = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
+    better = rules.fixed(file, findings) if fix else text
     if write and better != text:
         with changing("container_write", machine, project_lock(machine, project)):
             _files.write_text(path, better)
     linter = shutil.which("hadolint", path=machine.environ.get("PATH"))
     return CheckedFile(
         path=path,
-        findings=tuple(each for each, _ in found),
+        findings=tuple(finding for finding, _ in findings),
         difference=writing.difference(path, text, better) if better != text else "",
         fixed=write and better != text,
         notes=(f"hadolint is there, and knows more: {linter} {short(path)}",) if linter else (),
@@ -253,8 +246,10 @@ def _stale(head: writing.Head, project: Path, machine: Machine) -> str | None:
     )
     if image_project.digest(request) == head.lock:
         return None
-    told = f"run `colab-env {' '.join(head.words)}`, and commit what it writes"
-    return f"stale: {request.lock.path.name} or what counts in pyproject.toml has changed since it was written; {told}"
+    remedy = f"run `colab-env {' '.join(head.words)}`, and commit what it writes"
+    return (
+        f"stale: {request.lock.path.name} or what counts in pyproject.toml has changed since it was written; {remedy}"
+    )
 
 
 def read_request(
@@ -342,15 +337,15 @@ def _copied(image: dockerfile.Image, prefix: str) -> list[str]:
     exported = [*image.tool.exports(model), *(image.server.exports() if image.server else {})]
     reads_lock = image.tool.name == "poetry" or (image.tool.name == "uv" and tools.reads_lock(model))
     named = [model.lock_name, "pyproject.toml"] if reads_lock else []
-    built = [f"{each}/pyproject.toml".removeprefix("./") for each in image.recipe.wheels]
+    built = [f"{directory}/pyproject.toml".removeprefix("./") for directory in image.recipe.wheels]
     return [*named, *built, *(f"{prefix}{name}" for name in exported)]
 
 
 def _command(request: Request, **options: str | None) -> list[str]:
     named = [f"--{name} {value}".split(" ", 1) for name, value in options.items() if value is not None]
     repeated = [
-        *(["--extra", each] for each in request.options.extras),
-        *(["--group", each] for each in request.options.groups or ()),
+        *(["--extra", name] for name in request.options.extras),
+        *(["--group", name] for name in request.options.groups or ()),
     ]
     lock = [["--lock", request.options.lock]] if request.options.lock else []
     return ["container", "write", *(word for pair in (*named, *lock, *repeated) for word in pair)]
@@ -378,9 +373,9 @@ def _what(image: dockerfile.Image) -> str:
 
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
     notes = []
-    rest = [each for each in model.packages.unhashed if each.kind != "directory"]
+    rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
-        names = ", ".join(f"{each.name} ({each.kind})" for each in rest)
+        names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
         notes.append(f"without a hash in the lock file, and installed after the others: {names}")
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")

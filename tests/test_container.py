@@ -24,7 +24,8 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
-from colab_env.image import context, packages, writing
+from colab_env.image import context, writing
+from colab_env.image import project as image_project
 
 HASH = container_projects.HASH
 
@@ -122,13 +123,15 @@ def test_the_kernel_of_the_notebooks_is_the_images(tmp_path):
 
 def test_lines_without_a_hash_are_named_and_the_check_stays_on_for_the_others(hello):
     more = "lib @ git+https://example.org/lib.git@0123abc\nold==1.0\n"
-    found = packages.parsed(container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages(
+        container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello
+    )
     assert [(each.name, each.kind) for each in found.unhashed] == [("lib", "git"), ("old", "index")]
     assert found.hashed == container_projects.REQUIREMENTS
 
 
 def test_passwords_in_addresses_are_left_out(hello):
-    found = packages.parsed(
+    found = image_project.parse_packages(
         f"--extra-index-url https://me:secret@corp.example/simple\nsix==1.0 --hash={HASH}\n",
         directory=hello,
         context=hello,
@@ -142,12 +145,12 @@ def test_passwords_in_addresses_are_left_out(hello):
 def test_a_directory_of_the_project_is_built_and_its_name_known(hello, line):
     (hello / "part").mkdir()
     (hello / "part/pyproject.toml").write_text('[project]\nname = "the.Part"\nversion = "1"\n')
-    found = packages.parsed(line.format(hello), directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages(line.format(hello), directory=hello, context=hello, project=hello)
     assert [(each.kind, str(each.path), each.name) for each in found.unhashed] == [("directory", "part", "the-part")]
 
 
 def test_the_project_itself_is_no_package_of_its_own(hello):
-    found = packages.parsed("-e .\n", directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages("-e .\n", directory=hello, context=hello, project=hello)
     assert found.unhashed == ()
 
 

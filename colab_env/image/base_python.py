@@ -15,7 +15,7 @@ from colab_env.image.rootfs import RootFS
 from colab_env.locks.requirements_text import normalized
 
 if TYPE_CHECKING:
-    from colab_env.image._store import LayerCache
+    from colab_env.image._layers import LayerCache
     from colab_env.image.base import BaseImage
     from colab_env.image.reference import Platform
 
@@ -76,15 +76,15 @@ class BasePython:
 
 def of_image(image: BaseImage, platform: Platform, cache: LayerCache) -> BasePython:
     """Return the Python of a base image, reading its layers only once. Raises BaseImageError, HashMismatchError."""
-    from colab_env.image._store import key_of
+    from colab_env.image._layers import key_of
 
     path = search_path(image.config)
     environ = [str(line) for line in (image.config.get("config") or {}).get("Env") or []]
     layers = [blob.digest for blob in image.manifest.layers]  # in an archive, the manifest's digest does not say them
     key = key_of("base", _FORMAT, image.manifest.digest, layers, environ, path, str(platform))
     image.verify(cache)
-    if (known := cache.record(key)) is not None:
-        return _from_record(known)
+    if (record := cache.record(key)) is not None:
+        return _from_record(record)
     base = inspect(RootFS.read(image), name=image.name, path=path, platform=platform, environ=environ)
     cache.remember(key, asdict(base))
     return base
@@ -98,8 +98,8 @@ def search_path(config: dict[str, Any]) -> str:
 
 def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: Sequence[str] = ()) -> BasePython:
     """Find the Python that an image's PATH leads to. Raises BaseImageError where no wheels can be put beside it."""
-    given = _python(tree, name, path)
-    real = tree.real(given) or given
+    program = _python(tree, name, path)
+    real = tree.real(program) or program
     minor = _PROGRAM.fullmatch(posixpath.basename(real))
     head = tree.content(real) or b""
     if minor is None or not head.startswith(b"\x7fELF"):
@@ -109,7 +109,7 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: 
         msg = f"the Python of {name} is for another processor than {platform}, which the image says it is for"
         raise BaseImageError(msg, hint="get the image anew, or give another with --base")
     glibc = _glibc(tree, name)
-    venv = posixpath.dirname(posixpath.dirname(given))
+    venv = posixpath.dirname(posixpath.dirname(program))
     own = posixpath.dirname(posixpath.dirname(real))
     is_venv = tree.get(f"{venv}/pyvenv.cfg") is not None
     prefix = venv if is_venv else own
@@ -124,7 +124,7 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: 
     }
     real_site = _real_parent(tree, site)
     return BasePython(
-        executable=f"/{given if is_venv else real}",
+        executable=f"/{program if is_venv else real}",
         version=_version(tree, own, minor[1]),
         machine=platform.machine,
         glibc=glibc,
@@ -136,7 +136,7 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: 
             f"/{path}": (entry.mode, entry.uid, entry.gid)
             for path, entry in tree.directories(_real_parent(tree, prefix), real_site)
         },
-        distributions=tuple(one for each in sorted(sites) for one in _distributions(tree, each)),
+        distributions=tuple(one for directory in sorted(sites) for one in _distributions(tree, directory)),
         packages=tuple(_packages(tree)),
         libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
         accounts={
@@ -150,10 +150,10 @@ def _python(tree: RootFS, name: str, path: str) -> str:
     """Return the path of the program that PATH leads to, which may be a link. Raises BaseImageError."""
     for directory in path.split(":"):
         for program in ("python3", "python"):
-            given = posixpath.join(directory.strip("/"), program)
-            if (entry := tree.get(given)) is not None and entry.kind == "file":
-                return given
-    if any(_MUSL.fullmatch(posixpath.basename(each)) for each in tree.children("lib")):
+            candidate = posixpath.join(directory.strip("/"), program)
+            if (entry := tree.get(candidate)) is not None and entry.kind == "file":
+                return candidate
+    if any(_MUSL.fullmatch(posixpath.basename(entry)) for entry in tree.children("lib")):
         raise _musl(name)
     msg = f"{name} has no Python on its PATH ({path})"
     raise BaseImageError(msg, hint="give a base with Python, such as python:3.12-slim")
@@ -172,7 +172,7 @@ def _glibc(tree: RootFS, name: str) -> int:
         if version := _GLIBC.search(content):
             return int(version[1])
     real = tree.real("lib") or "lib"
-    if any(_MUSL.fullmatch(posixpath.basename(each)) for each in tree.children(real)):
+    if any(_MUSL.fullmatch(posixpath.basename(path)) for path in tree.children(real)):
         raise _musl(name)
     msg = f"{name} has no glibc that says its version"
     raise BaseImageError(msg, hint="give a base of Debian or Ubuntu, such as python:3.12-slim")
@@ -206,7 +206,7 @@ def _distribution(tree: RootFS) -> str:
 
 def _distributions(tree: RootFS, site: str) -> list[BaseDistribution]:
     real = tree.real(site)
-    infos = [each for each in tree.children(real) if each.endswith(".dist-info")] if real else []
+    infos = [path for path in tree.children(real) if path.endswith(".dist-info")] if real else []
     done = []
     for info in infos:
         fields = _fields((tree.content(f"{info}/METADATA") or b"").decode("utf-8", "replace").partition("\n\n")[0])

@@ -147,7 +147,7 @@ class RootFS:
     def children(self, path: str) -> list[str]:
         """Return the paths right below a directory, in order."""
         prefix = "" if path == "." else f"{path}/"
-        return sorted(each for each in self._entries if each.startswith(prefix) and "/" not in each[len(prefix) :])
+        return sorted(name for name in self._entries if name.startswith(prefix) and "/" not in name[len(prefix) :])
 
     def directories(self, *tops: str) -> Iterator[tuple[str, Entry]]:
         """Yield the directories at and below some paths, and those above them."""
@@ -173,7 +173,7 @@ class RootFS:
 
     def _remove_below(self, path: str) -> None:
         prefix = f"{path}/" if path else ""
-        for name in [each for each in self._entries if each.startswith(prefix) and each != "."]:
+        for name in [entry for entry in self._entries if entry.startswith(prefix) and entry != "."]:
             del self._entries[name]
 
 
@@ -200,9 +200,9 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entr
         (member.islnk(), "hardlink"),
     ]
     kind = next((word for is_it, word in kinds if is_it), "other")
-    wanted = _LARGEST if _WANTED.fullmatch(path) else _HEADER if _PROGRAM.fullmatch(path) else 0
-    file = archive.extractfile(member) if kind == "file" and wanted else None
-    content = None if file is None else file.read(wanted)
+    length = _LARGEST if _WANTED.fullmatch(path) else _HEADER if _PROGRAM.fullmatch(path) else 0
+    file = archive.extractfile(member) if kind == "file" and length else None
+    content = None if file is None else file.read(length)
     return Entry(
         kind=kind,
         mode=member.mode,
