@@ -68,47 +68,31 @@ def write(
     builder = tools.TOOLS[tool]
     builder.check(model)
     image_project.require_git(model)
-    target = _target(output, model)
-    if also:
-        _require_top(also, target, model, output)
+    target = _target(output, model, also)
     if kind == "auto":
         kind = "app" if model.is_package else "packages"
-    recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
     ignore_file, survey = _look_at_context(model)
-    server = (
-        jupyter.resolve(model, python=image_project.python_for_lock(request), earlier=target)
-        if kind == "jupyter"
-        else None
+    python_path = image_project.python_for_lock(request)
+    image = dockerfile.Image(
+        recipe=tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode),
+        kind=kind,
+        tool=builder,
+        server=jupyter.resolve(model, python=python_path, earlier=target) if kind == "jupyter" else None,
     )
-    image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
-    needs_dockerfile = not also or not dockerfile.NEED_NO_DOCKERFILE.issuperset(also)
-    texts = {}
-    if needs_dockerfile and ignore_file is not None:
-        context.require_visible(ignore_file, _copied(image, _prefix(target, model)))
-    if needs_dockerfile:
-        texts = {
-            "Dockerfile": dockerfile.render(image),
-            **builder.exports(model),
-            **(server.exports() if server else {}),
-        }
-        if ignore_file is None:
-            texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(
-                survey, needs_git=_ships_only_wheel(image)
-            )
-    for name in also:
-        texts |= dockerfile.RENDERERS[name](image)
+    texts = _texts(image, also, target, ignore_file, survey)
     words = [*_command(request, kind=kind, tool=tool, base=base, python=python), *(f"--{name}" for name in also)]
     files = {
         target / name: writing.with_head(text, words=words, lock=model.digest, name=name)
         for name, text in texts.items()
     }
     changed = writing.write(files, machine=machine, project=request.project, overwrite=overwrite)
+    build_command, run_command = _commands(model, target, kind) if "Dockerfile" in texts else ("", "")
     result = writing.WriteResult(
         paths=tuple(files),
         changed=changed,
         what=_what(image),
-        build=_build_command(model, target) if needs_dockerfile else "",
-        run=_run_command(model, kind) if needs_dockerfile else "",
+        build=build_command,
+        run=run_command,
         notes=(*request.notes(), *request.selection.notes, *_notes(model, survey, ignore_file)),
     )
     _report.keep(repr(result))
@@ -277,23 +261,15 @@ def _require_one_of(option: str, value: str, names: Sequence[str]) -> None:
         raise UsageError(msg, hint=f"choose one of {', '.join(names)}")
 
 
-def _target(output: str | Path | None, model: image_project.ImageProject) -> Path:
-    """Return the directory to write to. Raises UsageError for one that a build does not see."""
-    if output is None:
-        return model.request.project
-    path = project_directory(output)
-    if not path.is_relative_to(model.context):
-        msg = f"{short(path)} is outside of {short(model.context)}, and a build sees nothing there"
+def _target(output: str | Path | None, model: image_project.ImageProject, also: Sequence[str]) -> Path:
+    """Return the directory to write to. Raises UsageError for one that a build, or the reader of `also`, does not see."""
+    target = model.request.project if output is None else project_directory(output)
+    if not target.is_relative_to(model.context):
+        msg = f"{short(target)} is outside of {short(model.context)}, and a build sees nothing there"
         raise UsageError(msg, hint="name a directory in the project, such as --output docker; nothing was written")
-    return path
-
-
-def _require_top(
-    also: Sequence[str], target: Path, model: image_project.ImageProject, output: str | Path | None
-) -> None:
-    """Raise UsageError where files that are looked for at the top of the build context would be elsewhere."""
-    if target == model.context:
-        return
+    if not also or target == model.context:
+        return target
+    # Binder, Apptainer, dev containers and Compose look for their files at the top of the build context.
     names, options = ", ".join(also), " ".join(f"--{name}" for name in also)
     if output is None:
         msg = f"{short(target)} is a member of the workspace {short(model.context)}, and {names} belong at its top"
@@ -302,6 +278,25 @@ def _require_top(
         msg = f"{names} do not go with output={str(output)!r}: they are looked for at the top of the project"
         hint = "leave --output out, or write them by a call of their own; nothing was written"
     raise UsageError(msg, hint=hint)
+
+
+def _texts(
+    image: dockerfile.Image, also: Sequence[str], target: Path, ignore_file: Path | None, survey: context.Survey
+) -> dict[str, str]:
+    """Return name and text of every file to write; without a Dockerfile where `also` needs none."""
+    model, texts = image.project, dict[str, str]()
+    if not also or not dockerfile.NEED_NO_DOCKERFILE.issuperset(also):
+        if ignore_file is not None:
+            context.require_visible(ignore_file, _copied(image, _prefix(target, model)))
+        texts |= {"Dockerfile": dockerfile.render(image), **image.tool.exports(model)}
+        texts |= image.server.exports() if image.server else {}
+        if ignore_file is None:
+            # Beside a Dockerfile that is not at the top, Docker reads a file of this name alone.
+            name = ".dockerignore" if target == model.context else "Dockerfile.dockerignore"
+            texts[name] = context.text(survey, needs_git=_ships_only_wheel(image))
+    for name in also:
+        texts |= dockerfile.RENDERERS[name](image)
+    return texts
 
 
 def _prefix(target: Path, model: image_project.ImageProject) -> str:
@@ -351,15 +346,12 @@ def _command(request: Request, **options: str | None) -> list[str]:
     return ["container", "write", *(word for pair in (*named, *lock, *repeated) for word in pair)]
 
 
-def _build_command(model: image_project.ImageProject, target: Path) -> str:
+def _commands(model: image_project.ImageProject, target: Path, kind: str) -> tuple[str, str]:
+    """Return the commands that build the image with Docker, and run it."""
     where = "" if target == model.context else f" -f {short(target / 'Dockerfile')}"
-    return f"docker build -t {model.name}{where} {short(model.context)}"
-
-
-def _run_command(model: image_project.ImageProject, kind: str) -> str:
     # Not to the whole network: who has the token can run anything.
     ports = f" -p 127.0.0.1:{jupyter.PORT}:{jupyter.PORT}" if kind == "jupyter" else ""
-    return f"docker run --rm{ports} {model.name}"
+    return f"docker build -t {model.name}{where} {short(model.context)}", f"docker run --rm{ports} {model.name}"
 
 
 def _what(image: dockerfile.Image) -> str:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import container_golden
@@ -288,7 +289,7 @@ def test_a_package_without_sources_goes_as_packages(hello):
 def test_companions_of_a_workspace_member_are_refused_in_its_own_words(tmp_path):
     model = container_golden.model(tmp_path, "uv.lock")
     with pytest.raises(UsageError, match="member of the workspace") as raised:
-        container._require_top(["compose"], model.context / "member", model, None)
+        container._target(None, replace(model, context=model.context.parent), ["compose"])
     assert "--output" in str(raised.value.hint)
 
 

@@ -170,17 +170,9 @@ class _Building:
             own.append(self._of_project())
         missing = tuple(shared_libraries.missing(self._libraries, self._base.libraries))
         self.notes += shared_libraries.notes(missing)
-        settings = Settings(command=self._command(), labels=self._labels(), epoch=self._epoch)
-        config = configuration(self._image, own, settings)
+        config = configuration(self._image, own, self._settings())
         image = BuiltImage(tag=options.tag, base=self._image, own=own, config=config, cache=self._cache)
-        pushed, sent = None, None
-        if options.output is not None:
-            with _report.activity(f"Writing {short(options.output)}"):
-                _delivery.write_archive(image, options.output)
-        if options.sbom is not None:
-            self._write_sbom(options.sbom, image, wheels)
-        if options.push is not None:
-            pushed, sent = self._pushed(image, options.push)
+        pushed, sent = self._deliver(image, wheels)
         return BuildResult(
             image=image.config.digest,
             digest=image.manifest.digest,
@@ -200,14 +192,23 @@ class _Building:
             notes=tuple(self.notes),
         )
 
-    def _pushed(self, image: BuiltImage, target: ImageReference) -> tuple[str, int]:
-        """Push an image last: when that fails, the hint says which files are there, since building them again takes time."""
-        login = _registry.find_login(target, self._machine)
+    def _deliver(self, image: BuiltImage, wheels: list[LockedWheel]) -> tuple[str | None, int | None]:
+        """Write what was asked for, and push last; return the image's name there, and the bytes that were sent.
+
+        When the push fails, the hint says which files are there: building them again takes time.
+        """
+        options, target = self._options, self._options.push
+        if options.output is not None:
+            with _report.activity(f"Writing {short(options.output)}"):
+                _delivery.write_archive(image, options.output)
+        if options.sbom is not None:
+            self._write_sbom(options.sbom, image, wheels)
+        if target is None:
+            return None, None
         try:
-            digest, sent = _delivery.push(image, target, login, self._cache)
+            digest, sent = _delivery.push(image, target, _registry.find_login(target, self._machine), self._cache)
         except ColabEnvError as error:
-            paths = [short(path) for path in (self._options.output, self._options.sbom) if path is not None]
-            if paths:
+            if paths := [short(path) for path in (options.output, options.sbom) if path is not None]:
                 complete = f"written all the same, and complete: {', '.join(paths)}"
                 error.hint = f"{error.hint}; {complete}" if error.hint else complete
             raise
@@ -373,12 +374,9 @@ class _Building:
             self._cache.remember(key, record)
         return layer
 
-    def _command(self) -> tuple[str, ...]:
-        scripts, name = self._project.scripts, self._project.name
-        return (f"{self._base.scripts}/{name if name in scripts else scripts[0]}",) if scripts else ()
-
-    def _labels(self) -> dict[str, str]:
-        project = self._project
+    def _settings(self) -> Settings:
+        project, base = self._project, self._base
+        script = project.name if project.name in project.scripts else next(iter(project.scripts), None)
         labels = {
             "org.opencontainers.image.title": project.name,
             "org.opencontainers.image.base.digest": self._image.manifest.digest,
@@ -387,7 +385,7 @@ class _Building:
         }
         if project.version:
             labels["org.opencontainers.image.version"] = project.version
-        return labels
+        return Settings(command=(f"{base.scripts}/{script}",) if script else (), labels=labels, epoch=self._epoch)
 
     def _write_sbom(self, path: Path, image: BuiltImage, wheels: list[LockedWheel]) -> None:
         project = self._project

@@ -51,9 +51,8 @@ def write_archive(image: BuiltImage, path: Path) -> None:
     with _files.translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _nameless(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, _FIRST, _index(image))
-            _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-            _add(archive, "manifest.json", _for_docker(image))
+            for name, content in _documents(image).items():
+                archive.addfile(_member(name, len(content)), io.BytesIO(content))
             done = 0
             total = sum(blob.size for blob in image.blobs)
             for blob in image.blobs:
@@ -62,10 +61,6 @@ def write_archive(image: BuiltImage, path: Path) -> None:
                     _add_file(archive, member, file, image.name)
                 done += blob.size
                 _report.progress(done, total, 0.0)
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    archive.addfile(_member(name, len(content)), io.BytesIO(content))
 
 
 def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes], name: str) -> None:
@@ -88,17 +83,22 @@ def _blob_path(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _index(image: BuiltImage) -> bytes:
+def _documents(image: BuiltImage) -> dict[str, bytes]:
+    """Return name and content of what comes before the blobs: an OCI layout's index, and what `docker load` reads instead."""
     annotations = {"org.opencontainers.image.ref.name": image.tag, "io.containerd.image.name": image.tag}
-    entry = {**image.manifest.as_dict(), "annotations": annotations}
-    values = {"schemaVersion": 2, "mediaType": reference.OCI_INDEX, "manifests": [entry], "annotations": {_OURS: "1"}}
-    return json.dumps(values, sort_keys=True).encode()
-
-
-def _for_docker(image: BuiltImage) -> bytes:
+    index = {
+        "schemaVersion": 2,
+        "mediaType": reference.OCI_INDEX,
+        "manifests": [{**image.manifest.as_dict(), "annotations": annotations}],
+        "annotations": {_OURS: "1"},  # so that the next build knows the file as one that it may replace
+    }
     layers = [_blob_path(layer.digest) for layer in image.layers]
-    values = [{"Config": _blob_path(image.config.digest), "RepoTags": [image.tag], "Layers": layers}]
-    return json.dumps(values, sort_keys=True).encode()
+    for_docker = [{"Config": _blob_path(image.config.digest), "RepoTags": [image.tag], "Layers": layers}]
+    return {
+        _FIRST: json.dumps(index, sort_keys=True).encode(),
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+        "manifest.json": json.dumps(for_docker, sort_keys=True).encode(),
+    }
 
 
 @contextlib.contextmanager

@@ -100,50 +100,51 @@ def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: 
     """Find the Python that an image's PATH leads to. Raises BaseImageError where no wheels can be put beside it."""
     program = _python(tree, name, path)
     real = tree.real(program) or program
+    minor = _require_cpython(tree, real, name, platform)
+    glibc = _glibc(tree, name)
+    venv, own = (posixpath.dirname(posixpath.dirname(path)) for path in (program, real))
+    is_venv = tree.get(f"{venv}/pyvenv.cfg") is not None
+    sites = {f"{own}/lib/python{minor}/site-packages"}
+    # Debian's own Python leaves what others install to /usr/local, in a directory of another name.
+    is_debians = not is_venv and b"dist-packages" in (tree.content(f"{own}/lib/python{minor}/site.py") or b"")
+    if is_debians:
+        prefix, site = "usr/local", f"usr/local/lib/python{minor}/dist-packages"
+        sites.add("usr/lib/python3/dist-packages")
+    else:
+        prefix = venv if is_venv else own
+        site = f"{prefix}/lib/python{minor}/site-packages"
+    real_prefix, real_site = _real_parent(tree, prefix), _real_parent(tree, site)
+    directories = tree.directories(real_prefix, real_site)
+    accounts = {path: tree.content(path) or b"" for path in ("etc/passwd", "etc/group")}
+    return BasePython(
+        executable=f"/{program if is_venv else real}",
+        version=_version(tree, own, minor),
+        machine=platform.machine,
+        glibc=glibc,
+        site=f"/{real_site}",
+        scripts=f"/{_real_parent(tree, f'{prefix}/bin')}",
+        prefix=f"/{real_prefix}",
+        distribution=_distribution(tree),
+        directories={f"/{path}": (entry.mode, entry.uid, entry.gid) for path, entry in directories},
+        distributions=tuple(one for path in sorted({site, *sites}) for one in _distributions(tree, path)),
+        packages=tuple(_packages(tree)),
+        libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
+        accounts={f"/{path}": text.decode("utf-8", "surrogateescape") for path, text in accounts.items()},
+    )
+
+
+def _require_cpython(tree: RootFS, real: str, name: str, platform: Platform) -> str:
+    """Return the minor version of a Python by the name of its program. Raises BaseImageError for what cannot be used."""
     minor = _PROGRAM.fullmatch(posixpath.basename(real))
     head = tree.content(real) or b""
     if minor is None or not head.startswith(b"\x7fELF"):
         msg = f"the Python of {name}, /{real}, does not say which one it is"
         raise BaseImageError(msg, hint="give a base with CPython 3, such as python:3.12-slim")
+    # Bytes 18 and 19 of an ELF header are the processor's number.
     if int.from_bytes(head[18:20], "little") != ARCHITECTURES[platform.architecture][1]:
         msg = f"the Python of {name} is for another processor than {platform}, which the image says it is for"
         raise BaseImageError(msg, hint="get the image anew, or give another with --base")
-    glibc = _glibc(tree, name)
-    venv = posixpath.dirname(posixpath.dirname(program))
-    own = posixpath.dirname(posixpath.dirname(real))
-    is_venv = tree.get(f"{venv}/pyvenv.cfg") is not None
-    prefix = venv if is_venv else own
-    # Debian's own Python leaves what others install to /usr/local, in a directory of another name.
-    is_debians = prefix == own and b"dist-packages" in (tree.content(f"{own}/lib/python{minor[1]}/site.py") or b"")
-    prefix = "usr/local" if is_debians else prefix
-    site = f"{prefix}/lib/python{minor[1]}/{'dist-packages' if is_debians else 'site-packages'}"
-    sites = {
-        site,
-        f"{own}/lib/python{minor[1]}/site-packages",
-        *(["usr/lib/python3/dist-packages"] if is_debians else []),
-    }
-    real_site = _real_parent(tree, site)
-    return BasePython(
-        executable=f"/{program if is_venv else real}",
-        version=_version(tree, own, minor[1]),
-        machine=platform.machine,
-        glibc=glibc,
-        site=f"/{real_site}",
-        scripts=f"/{_real_parent(tree, f'{prefix}/bin')}",
-        prefix=f"/{_real_parent(tree, prefix)}",
-        distribution=_distribution(tree),
-        directories={
-            f"/{path}": (entry.mode, entry.uid, entry.gid)
-            for path, entry in tree.directories(_real_parent(tree, prefix), real_site)
-        },
-        distributions=tuple(one for directory in sorted(sites) for one in _distributions(tree, directory)),
-        packages=tuple(_packages(tree)),
-        libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
-        accounts={
-            f"/{path}": (tree.content(path) or b"").decode("utf-8", "surrogateescape")
-            for path in ("etc/passwd", "etc/group")
-        },
-    )
+    return minor[1]
 
 
 def _python(tree: RootFS, name: str, path: str) -> str:

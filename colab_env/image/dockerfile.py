@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -169,7 +170,9 @@ def is_for_building(name: str) -> bool:
 
 def needed_to_build(project: ImageProject) -> list[str]:
     """Return the packages of the builder: those that the project names, and git where a repository or a version needs it."""
-    names_repository = any(line.kind == "git" for line in project.packages.unhashed) or _has_git(project)
+    names_repository = "git+" in project.packages.hashed or any(
+        line.kind == "git" for line in project.packages.unhashed
+    )
     git = ["git"] if names_repository or project.has_version_of_git else []
     return sorted({*project.apt, *git})
 
@@ -218,13 +221,6 @@ def install_to_run(project: ImageProject) -> list[str]:
         else f"{get} {words}"
     )
     return [run(["apt-get update", command, "rm -rf /var/lib/apt/lists/*"], Run(mounts=mounts))]
-
-
-def _has_git(project: ImageProject) -> bool:
-    return "git+" in project.packages.hashed
-
-
-_INDENT = "\n    "
 
 
 def binder(image: Image) -> dict[str, str]:
@@ -285,7 +281,7 @@ def apptainer(image: Image) -> dict[str, str]:
         "test": [f"{VENV}/bin/python -c 'import {', '.join(modules)}'"],
         "runscript": [f'exec {command} "$@"'],
     }
-    body = "".join(f"\n%{name}{_INDENT}{_INDENT.join(lines)}\n" for name, lines in sections.items())
+    body = "".join(f"\n%{name}\n{textwrap.indent(chr(10).join(lines), 4 * ' ')}\n" for name, lines in sections.items())
     return {
         "apptainer.def": f"Bootstrap: docker\nFrom: {project.base}\n{body}",
         HASHED: project.packages.requirements,

@@ -126,6 +126,8 @@ def configuration(base: BaseImage, own: list[OwnLayer], settings: Settings) -> b
         inherited.update(Entrypoint=list(settings.command), Cmd=None)
     inherited = {name: value for name, value in inherited.items() if value is not None}
     time = timestamp(settings.epoch)
+    # Where the base says nothing, every layer has to have one all the same.
+    silent = [{"created": time, "created_by": "the base image"}] * len(base.diff_ids)
     history = [{"created": time, "created_by": f"colab-env container build: {layer.title}"} for layer in own]
     values: dict[str, Any] = {
         "created": time,
@@ -134,14 +136,9 @@ def configuration(base: BaseImage, own: list[OwnLayer], settings: Settings) -> b
         **({"variant": base.config["variant"]} if "variant" in base.config else {}),
         "config": inherited,
         "rootfs": {"type": "layers", "diff_ids": [*base.diff_ids, *(layer.digest for layer in own)]},
-        "history": [*(base.config.get("history") or _histories(len(base.diff_ids), time)), *history],
+        "history": [*(base.config.get("history") or silent), *history],
     }
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _histories(count: int, time: str) -> list[dict[str, str]]:
-    # Where the base says nothing, every layer has to have one all the same.
-    return [{"created": time, "created_by": "the base image"}] * count
 
 
 def _digest(content: bytes) -> str:

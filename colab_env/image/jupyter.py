@@ -22,7 +22,15 @@ SERVER_REQUIREMENTS = "container-jupyter.txt"
 KERNEL_REQUIREMENTS = "container-kernel.txt"
 PORT = 8888
 _SERVER, _KERNEL = "/opt/jupyter", "/opt/kernel"
-_ORIGIN = "https://colab.research.google.com"
+# What Colab's page asks of a local runtime: the preflight of a private address, and credentials with its own origin.
+_SETTINGS = {
+    "ServerApp": {
+        "allow_origin": "https://colab.research.google.com",
+        "allow_credentials": True,
+        "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}},
+    },
+    "KernelSpecManager": {"ensure_native_kernel": False},
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LARGEST, _MOST = 50_000_000, 200  # bytes of a notebook, notebooks that are read
 
@@ -105,15 +113,8 @@ def _names(project: Path) -> Iterator[str]:
 
 def stages(recipe: Recipe) -> list[list[str]]:
     """Return the stage with the server, which a change of the lock file leaves as it is."""
-    settings = {
-        "ServerApp": {
-            "allow_origin": _ORIGIN,
-            "allow_credentials": True,
-            "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}},
-        },
-        "KernelSpecManager": {"ensure_native_kernel": False},
-    }
     directory = f"{_SERVER}/etc/jupyter"
+    settings = f"printf '%s\\n' '{json.dumps(_SETTINGS)}' > {directory}/jupyter_server_config.json"
     return [
         [
             comment("JupyterLab is apart from the project: neither decides about the other's versions."),
@@ -131,12 +132,7 @@ def stages(recipe: Recipe) -> list[list[str]]:
             comment(
                 "Colab's page may use this server as a local runtime: its origin, with the token, from a public address."
             ),
-            run(
-                [
-                    f"mkdir -p {directory}",
-                    f"printf '%s\\n' '{json.dumps(settings)}' > {directory}/jupyter_server_config.json",
-                ]
-            ),
+            run([f"mkdir -p {directory}", settings]),
         ]
     ]
 

@@ -234,9 +234,12 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
     base image has its Python, UsageError and ProjectFileError for what cannot be built.
     """
     require_lock(request)
-    context = _context(request)
+    # A member of a workspace needs what is beside it: the directory with the lock file is the context.
+    context = request.lock.directory if request.lock.directory in request.project.parents else request.project
     is_package = _is_package(request, kind)
-    name = _name(request.pyproject) or request.project.name
+    name = _text(request.pyproject, "name") or request.project.name
+    tables = (request.pyproject.at("project", "scripts"), request.pyproject.at("tool", "poetry", "scripts"))
+    scripts = dict.fromkeys(name for table in tables if isinstance(table, Mapping) for name in table)
     python = _python(request, base)
     return ImageProject(
         request=request,
@@ -244,7 +247,7 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
         name=normalized(re.sub(r"[^\w.-]+", "-", name)) or "project",
         version=_text(request.pyproject, "version"),
         is_package=is_package,
-        scripts=tuple(_scripts(request.pyproject)) if is_package else (),
+        scripts=tuple(scripts) if is_package else (),
         python=python,
         base=base or f"python:{python}-slim-bookworm",
         packages=read_packages(request, context),
@@ -320,23 +323,9 @@ def apt_packages(pyproject: Pyproject) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _context(request: Request) -> Path:
-    directory = request.lock.directory
-    return directory if directory in request.project.parents else request.project
-
-
-def _name(pyproject: Pyproject) -> str | None:
-    return _text(pyproject, "name")
-
-
 def _text(pyproject: Pyproject, key: str) -> str | None:
     value = pyproject.at("project", key) or pyproject.at("tool", "poetry", key)
     return value if isinstance(value, str) else None
-
-
-def _scripts(pyproject: Pyproject) -> list[str]:
-    tables = (pyproject.at("project", "scripts"), pyproject.at("tool", "poetry", "scripts"))
-    return list(dict.fromkeys(name for table in tables if isinstance(table, Mapping) for name in table))
 
 
 def _is_package(request: Request, kind: str) -> bool:
@@ -346,7 +335,7 @@ def _is_package(request: Request, kind: str) -> bool:
     if (
         not pyproject.is_poetry_package
         or setting is False
-        or not (_name(pyproject) or (project / "setup.py").is_file())
+        or not (_text(pyproject, "name") or (project / "setup.py").is_file())
     ):
         return False
     backend = str(pyproject.at("build-system", "build-backend") or "")
@@ -356,8 +345,8 @@ def _is_package(request: Request, kind: str) -> bool:
         return True  # what is in it, the build backend finds out in its own way
     if pyproject.at("tool", "poetry", "packages") or _names_its_files(pyproject):
         return True
-    module = re.sub(r"[-.]+", "_", normalized(_name(pyproject) or ""))
-    names = {module, (_name(pyproject) or "").replace("-", "_").replace(".", "_")}
+    module = re.sub(r"[-.]+", "_", normalized(_text(pyproject, "name") or ""))
+    names = {module, (_text(pyproject, "name") or "").replace("-", "_").replace(".", "_")}
     candidates = [base / file for base in (project, project / "src") for name in names for file in (name, f"{name}.py")]
     if not any(map(os.path.lexists, candidates)):
         if kind == "packages":

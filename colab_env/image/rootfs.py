@@ -104,8 +104,9 @@ class RootFS:
         except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise damaged(self._name, f"a layer cannot be read: {error}") from error
         for path, entry in new.items():
-            if entry.kind != "directory" and self._is_directory(path):
-                self._remove(path)
+            below = self._entries.get(path)
+            if entry.kind != "directory" and below is not None and below.kind == "directory":
+                self._remove(path)  # a file instead of a directory hides what was in that
         self._entries |= new
         # Not every tool writes the directories that a file is in.
         for parent in {posixpath.dirname(path) for path in new} - {""}:
@@ -155,10 +156,6 @@ class RootFS:
         for path, entry in self._entries.items():
             if entry.kind == "directory" and (path in above or path.startswith(tuple(f"{top}/" for top in tops))):
                 yield path, entry
-
-    def _is_directory(self, path: str) -> bool:
-        entry = self._entries.get(path)
-        return entry is not None and entry.kind == "directory"
 
     def _hide(self, path: str) -> None:
         directory, name = posixpath.split(path)

@@ -47,7 +47,9 @@ class CheckedFile:
     @property
     def ok(self) -> bool:
         """Say whether nothing is wrong, or everything was mended."""
-        return self.stale is None and (not self.findings or (self.fixed and all(map(_is_fixable, self.findings))))
+        return self.stale is None and (
+            not self.findings or (self.fixed and all(finding.is_fixable for finding in self.findings))
+        )
 
     def __repr__(self) -> str:
         name = short(self.path)
@@ -87,10 +89,6 @@ class CheckResult:
             "ok": self.ok,
             "files": [{**asdict(file), "path": str(file.path), "ok": file.ok} for file in self.files],
         }
-
-
-def _is_fixable(finding: Finding) -> bool:
-    return finding.is_fixable
 
 
 _NO_SUCH = {"POETRY_NO_INTERACTION", "POETRY_NO_ANSI", "POETRY_NO_DEV"}
