@@ -421,6 +421,27 @@ def test_a_version_of_git_is_found_by_a_build_that_sees_git(hello, requires, tab
         write(hello, kind="packages", overwrite=True)
 
 
+def test_what_the_build_does_not_see_is_no_change_of_the_sources_for_git(hello):
+    pyproject = hello / "pyproject.toml"
+    text = pyproject.read_text().replace('version = "1.2"', 'dynamic = ["version"]')
+    pyproject.write_text(text.replace('"hatchling"', '"hatchling", "hatch-vcs"', 1))
+    git = ["git", "-C", hello, "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    write(hello)
+    for words in (["add", "--all"], ["commit", "-qm", "all"], ["tag", "-a", "v4.7", "-m", "release"]):
+        subprocess.run([*git, *words], check=True)
+    ignored = context.read_ignored(hello / ".dockerignore")
+    left_out = [path for path in hello.iterdir() if path.is_file() and context.is_ignored(path.name, ignored)]
+    assert hello / "Dockerfile" in left_out
+    (script,) = re.findall(r"(?m)^RUN (git ls-files (?:.*\\\n)*.*)", (hello / "Dockerfile").read_text())
+    for path in left_out:
+        path.unlink()
+    describe = [*git, "describe", "--dirty", "--tags"]
+    assert subprocess.run(describe, capture_output=True, text=True, check=True).stdout == "v4.7-dirty\n"
+    subprocess.run(["sh", "-ec", script], cwd=hello, check=True)
+    assert subprocess.run(describe, capture_output=True, text=True, check=True).stdout == "v4.7\n"
+
+
 def test_a_version_that_stands_in_the_file_is_no_version_of_git(hello):
     pyproject = hello / "pyproject.toml"
     pyproject.write_text(pyproject.read_text().replace('"hatchling"', '"setuptools", "setuptools-scm"', 1))

@@ -83,12 +83,22 @@ def _packages(image: Image) -> list[str]:
     ]
 
 
+# setuptools-scm and its like ask `git describe --dirty`, for which a tracked file that is not there is a change.
+_CLEAN_TREE = (
+    comment(
+        "What .dockerignore leaves out is no change of the sources: else the version would say that they are dirty."
+    ),
+    run(["git ls-files -z --deleted > /tmp/left-out", "xargs -0 -r git update-index --skip-worktree < /tmp/left-out"]),
+)
+
+
 def _wheels(image: Image) -> list[str]:
     return [
         comment("A change of the sources begins here: the packages above stay as they are."),
         stage("tools", "project"),
         "WORKDIR /src",
         copy(".", "./"),
+        *(_CLEAN_TREE if image.project.has_version_of_git else []),
         *image.tool.wheels(image.recipe),
     ]
 
