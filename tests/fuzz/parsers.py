@@ -41,7 +41,7 @@ from colab_env import (
 )
 from colab_env._process import Finished
 from colab_env.errors import CommandError
-from colab_env.image import base, base_python, logins, reference
+from colab_env.image import _registry, base, base_python, reference
 from colab_env.image.rootfs import RootFS
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier, unsupported_python_message
 from colab_env.interpreter_sources import ResolvedPython
@@ -406,7 +406,7 @@ def _login_file(world: World, content: bytes) -> None:
     (world.machine.home / ".docker").mkdir(parents=True, exist_ok=True)
     (world.machine.home / ".docker/config.json").write_bytes(content)
     for name in ("python:3", "ghcr.io/me/app"):
-        repr(logins.find(reference.ImageReference.parsed(name), world.machine))
+        repr(_registry.find_login(reference.ImageReference.parsed(name), world.machine))
 
 
 def _base_variable(world: World, text: str) -> None:

@@ -1,8 +1,10 @@
-"""The image as one file: an OCI layout with Docker's manifest.json beside it, which every engine loads."""
+"""Where a built image goes: into one file that every engine loads, or to a registry."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
+import hashlib
 import io
 import json
 import os
@@ -14,10 +16,17 @@ from typing import IO, TYPE_CHECKING
 from colab_env import _files, _ledger, _report
 from colab_env.errors import BaseImageError, NotOursError
 from colab_env.image import reference
+from colab_env.image._layers import key_of
+from colab_env.image._registry import Registry
+from colab_env.image.image import manifest_of
+from colab_env.image.reference import Descriptor
 from colab_env.results import short
 
 if TYPE_CHECKING:
+    from colab_env.image._layers import LayerCache
+    from colab_env.image._registry import Login
     from colab_env.image.image import BuiltImage
+    from colab_env.image.reference import ImageReference
 
 _FIRST = "index.json"
 _OURS = "colab-env"
@@ -37,14 +46,13 @@ def require_free(path: Path) -> None:
     raise NotOursError(msg, hint="move it away, or give another file with -o; nothing was changed")
 
 
-def write(image: BuiltImage, path: Path) -> None:
+def write_archive(image: BuiltImage, path: Path) -> None:
     """Write an image to a file, which has its name when all of it is on the disk; until then it has none."""
     with _files.translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _nameless(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, _FIRST, _index(image))
-            _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-            _add(archive, "manifest.json", _for_docker(image))
+            for name, content in _documents(image).items():
+                archive.addfile(_member(name, len(content)), io.BytesIO(content))
             done = 0
             total = sum(blob.size for blob in image.blobs)
             for blob in image.blobs:
@@ -53,10 +61,6 @@ def write(image: BuiltImage, path: Path) -> None:
                     _add_file(archive, member, file, image.name)
                 done += blob.size
                 _report.progress(done, total, 0.0)
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    archive.addfile(_member(name, len(content)), io.BytesIO(content))
 
 
 def _add_file(archive: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes], name: str) -> None:
@@ -79,17 +83,22 @@ def _blob_path(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def _index(image: BuiltImage) -> bytes:
+def _documents(image: BuiltImage) -> dict[str, bytes]:
+    """Return name and content of what comes before the blobs: an OCI layout's index, and what `docker load` reads instead."""
     annotations = {"org.opencontainers.image.ref.name": image.tag, "io.containerd.image.name": image.tag}
-    entry = {**image.manifest.as_dict(), "annotations": annotations}
-    values = {"schemaVersion": 2, "mediaType": reference.OCI_INDEX, "manifests": [entry], "annotations": {_OURS: "1"}}
-    return json.dumps(values, sort_keys=True).encode()
-
-
-def _for_docker(image: BuiltImage) -> bytes:
+    index = {
+        "schemaVersion": 2,
+        "mediaType": reference.OCI_INDEX,
+        "manifests": [{**image.manifest.as_dict(), "annotations": annotations}],
+        "annotations": {_OURS: "1"},  # so that the next build knows the file as one that it may replace
+    }
     layers = [_blob_path(layer.digest) for layer in image.layers]
-    values = [{"Config": _blob_path(image.config.digest), "RepoTags": [image.tag], "Layers": layers}]
-    return json.dumps(values, sort_keys=True).encode()
+    for_docker = [{"Config": _blob_path(image.config.digest), "RepoTags": [image.tag], "Layers": layers}]
+    return {
+        _FIRST: json.dumps(index, sort_keys=True).encode(),
+        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+        "manifest.json": json.dumps(for_docker, sort_keys=True).encode(),
+    }
 
 
 @contextlib.contextmanager
@@ -129,3 +138,57 @@ def _opened(directory: Path) -> int | None:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # a file system without such files
         return None
+
+
+_LEVEL = 6
+_CHUNK = 1 << 20
+
+
+def push(image: BuiltImage, target: ImageReference, login: Login, cache: LayerCache) -> tuple[str, int]:
+    """Push an image, its own layers compressed, and return the digest of its manifest there and how many bytes were sent.
+
+    Layers that the base's repository of the same registry has are taken over there. Raises NetworkError, RegistryLoginError.
+    """
+    base = image.base.reference
+    is_near = base is not None and base.registry == target.registry and base.repository != target.repository
+    registry = Registry(target, login, mounting=base.repository if base and is_near else None)
+    sent, layers = 0, list(image.base_layers)
+    for layer in image.base_layers:
+        sent += _send(registry, layer, image.open(layer))
+    for layer in image.own_layers:
+        packed = _compressed(image, layer, cache)
+        layers.append(packed)
+        sent += _send(registry, packed, cache.path(packed.digest).open("rb"))
+    sent += _send(registry, image.config, image.open(image.config))
+    content = manifest_of(image.config, layers)
+    registry.put_manifest(content, reference.OCI_MANIFEST)
+    return f"sha256:{hashlib.sha256(content).hexdigest()}", sent + len(content)
+
+
+def _send(registry: Registry, blob: Descriptor, file: IO[bytes]) -> int:
+    with file:
+        if registry.has(blob.digest):
+            return 0
+        where = registry.mount(blob.digest)
+        if where is None:
+            return 0
+        with _report.activity(f"Sending {blob.digest[:19]} ({_report.megabytes(blob.size)})"):
+            registry.upload(where, blob, file)
+        return blob.size
+
+
+def _compressed(image: BuiltImage, layer: Descriptor, cache: LayerCache) -> Descriptor:
+    """Return a layer of ours as gzip, made once; the name and the time in its header are left out."""
+    key, media_type = key_of("gzip", layer.digest, _LEVEL), f"{reference.OCI_LAYER}+gzip"
+    record = cache.record(key)
+    if record and cache.has(record["digest"], record["size"]):
+        return Descriptor(media_type=media_type, digest=record["digest"], size=record["size"])
+    with (
+        cache.writing() as out,
+        image.open(layer) as file,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=out, mtime=0) as packed,
+    ):
+        while block := file.read(_CHUNK):
+            packed.write(block)
+    cache.remember(key, {"digest": out.digest, "size": out.size})
+    return Descriptor(media_type=media_type, digest=out.digest, size=out.size)
