@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
     from colab_env.native_need.apt import PackageIndex
-    from colab_env.native_need.locked_files import LockedPackage
+    from colab_env.native_need.locked_files import LockedPackage, Target
     from colab_env.native_need.mending import Mended, MendResult
     from colab_env.native_need.missing import Answer, BuiltPackage, Check, Explanation, Missing
-    from colab_env.native_need.target import Target
     from colab_env.pyproject import Pyproject
 
 _SHOWN = 5  # things that a watched run looked for
@@ -48,18 +47,18 @@ def check(
     """
     from colab_env.locks import registry
     from colab_env.machine import Machine
-    from colab_env.native_need import target as targets
+    from colab_env.native_need.locked_files import parse_target
     from colab_env.native_need.missing import Check
 
     lock_file = registry.find(Path(project).absolute(), lock)
     if not lock_file.is_there:
         msg = f"there is no lock file in {short(lock_file.directory)}"
         raise MissingStepError(msg, hint="lock the project with its own tool first")
-    target = targets.parse(platform, python or _python_of(lock_file))
+    target = parse_target(platform, python or _python_of(lock_file))
     packages = locked_packages(lock_file, target)
-    built = [each for each in packages if each.is_built(target)]
-    shown = [_built_package(each, target, machine=Machine.detect() if sources else None) for each in built]
-    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(shown))
+    machine = Machine.detect() if sources else None
+    built = [_built_package(package, target, machine=machine) for package in packages if package.is_built(target)]
+    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(built))
 
 
 def foretell(lock: LockFile, python: str) -> list[str]:
@@ -67,20 +66,19 @@ def foretell(lock: LockFile, python: str) -> list[str]:
 
     The file's own names are read, and nothing else: this must not cost what an installation takes.
     """
-    from colab_env.native_need import target as targets
+    from colab_env.native_need.locked_files import parse_target
 
     if sys.version_info < (3, 11) and len(lock.content) > _SMALL:  # reading TOML takes seconds there
         return []
     try:
-        target = targets.parse(None, python)
-        built = [each for each in locked_packages(lock, target) if each.is_built(target) and each.sdist]
+        target = parse_target(None, python)
+        built = [package for package in locked_packages(lock, target) if package.is_built(target) and package.sdist]
     except ColabEnvError:  # the step that reads it says what is wrong
         return []
     if not built:
         return []
-    named = ", ".join(f"{each.name} {each.version}" for each in built[:_SHOWN]) + (
-        ", ..." if len(built) > _SHOWN else ""
-    )
+    named = ", ".join(f"{package.name} {package.version}" for package in built[:_SHOWN])
+    named += ", ..." if len(built) > _SHOWN else ""
     return [
         f"without a wheel for {target}, so built here: {named}",
         "what that needs of the system: colab-env native check --sources",
@@ -108,18 +106,12 @@ def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
     if lock.format.name not in locked_files.NAMES_FILES:
         msg = f"{short(lock.path)} does not say which files its packages have"
         raise UsageError(msg, hint=f"this can be told of {', '.join(locked_files.NAMES_FILES)}")
-    with reading(lock):
-        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, wanted=_wanted(lock))
-
-
-def _wanted(lock: LockFile) -> set[str]:
-    """Return the names that the project itself asks for."""
-    from colab_env.native_need.locked_files import normalized
-
     project = lock.pyproject.at("project", "dependencies") or ()
     of_poetry = lock.pyproject.at("tool", "poetry", "dependencies") or ()
-    names = [match[0] for each in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(each)))]
-    return set(map(normalized, names))
+    names = (match[0] for words in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(words))))
+    direct = set(map(locked_files.normalized, names))
+    with reading(lock):
+        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, direct=direct)
 
 
 def _python_of(lock: LockFile) -> str:
@@ -136,7 +128,7 @@ def _python_of(lock: LockFile) -> str:
         return here
     specifier = parse_specifier(lock.requires_python)
     newest = (f"3.{minor}" for minor in range(_NEWEST, 5, -1))
-    return next((each for each in (here, *newest) if fits_short_version(specifier, each)), here)
+    return next((version for version in (here, *newest) if fits_short_version(specifier, version)), here)
 
 
 def _built_package(package: LockedPackage, target: Target, *, machine: Machine | None) -> BuiltPackage:
@@ -148,19 +140,19 @@ def _built_package(package: LockedPackage, target: Target, *, machine: Machine |
 
     others = ((3, minor) for minor in range(_NEWEST, 7, -1))
     elsewhere = tuple(f"3.{other[1]}" for other in others if not package.is_built(replace(target, python=other)))
-    shown = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
+    built = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
     if machine is None:
-        return shown
+        return built
     if package.sdist is None:
-        return replace(shown, note="it has no source archive either: it cannot be installed there")
+        return replace(built, note="it has no source archive either: it cannot be installed there")
     try:
         with _files.private_directory(machine.data) as directory:
             archive = directory / "source" / package.sdist.rpartition("/")[2]
             _download.fetch(_address(package, machine), archive, sha256=package.sha256)
             needs = source_archive.needs(source_archive.read(archive), package.name)
     except ColabEnvError as error:
-        return replace(shown, note=f"its source was not looked into: {error.message}")
-    return replace(shown, needs=tuple(needs))
+        return replace(built, note=f"its source was not looked into: {error.message}")
+    return replace(built, needs=tuple(needs))
 
 
 def _address(package: LockedPackage, machine: Machine) -> str:
@@ -302,9 +294,10 @@ def _last_exception() -> str:
     if error is None:
         msg = "no exception to explain: nothing has failed in this session"
         raise UsageError(msg, hint="pass the text, or log=... with a file")
-    shown = "".join(traceback.format_exception(error))
-    lines = [str(line) for each in _chain(error) for line in getattr(each, "lines", ())]
-    return "\n".join([shown, *lines])
+    text = "".join(traceback.format_exception(error))
+    # Errors of our own keep the lines of the tool that failed.
+    lines = [str(line) for cause in _chain(error) for line in getattr(cause, "lines", ())]
+    return "\n".join([text, *lines])
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -374,8 +367,8 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
     from dataclasses import replace
 
     from colab_env.machine import Machine
-    from colab_env.native_need import subjects
     from colab_env.native_need.apt import Apt
+    from colab_env.native_need.extract import confirmed
     from colab_env.native_need.ranking import packages_for
     from colab_env.pyproject import Pyproject
 
@@ -392,8 +385,8 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
     if packed is None:
         return explanation
     own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
-    findings = explanation.findings or tuple(subjects.confirmed(explanation.unconfirmed, packed))
-    answers = [packages_for(each, packed, installed=installed, own=own) for each in findings]
+    findings = explanation.findings or tuple(confirmed(explanation.unconfirmed, packed))
+    answers = [packages_for(need, packed, installed=installed, own=own) for need in findings]
     notes = [
         f"line {answer.missing.line} names {answer.missing.name}, which seems to be a file of {answer.missing.distribution} itself"
         for answer in answers

@@ -57,8 +57,8 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
 
     text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
     parser = command(group, "explain", text, run, example="colab-env native explain -- pip install fiona")
-    told = "what it printed: a file, or - for a pipe; or -- and a command to run"
-    parser.add_argument("log", nargs="?", metavar="LOG", help=told)
+    log_help = "what it shown: a file, or - for a pipe; or -- and a command to run"
+    parser.add_argument("log", nargs="?", metavar="LOG", help=log_help)
     parser.add_argument(
         "--no-fetch",
         action="store_false",

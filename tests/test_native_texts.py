@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from colab_env import native
-from colab_env.native_need import subjects
 from colab_env.native_need.contents import Contents, Packages, packed
-from colab_env.native_need.extract import extract
+from colab_env.native_need.extract import confirmed, extract
 from colab_env.native_need.missing import Answer, Missing
 from colab_env.native_need.packed_index import Index
 
@@ -181,8 +180,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 def test_a_word_is_a_need_only_where_the_index_has_such_a_file(text: str, expected: list[str], index: Index) -> None:
     explanation = extract(RUN + text)
     assert explanation.findings == ()
-    confirmed = subjects.confirmed(explanation.unconfirmed, index)
-    assert [f"{missing.kind} {missing.name}" for missing in confirmed] == expected
+    needs = confirmed(explanation.unconfirmed, index)
+    assert [f"{missing.kind} {missing.name}" for missing in needs] == expected
 
 
 def test_a_header_that_no_package_has_and_that_bears_its_own_packages_name_is_its_own() -> None:

@@ -245,8 +245,8 @@ class Apt:
     def _lists(self) -> list[tuple[str, Path]]:
         finished = self._apt("indextargets", "--format", "$(IDENTIFIER) $(FILENAME)", quiet=True)
         pairs = [line.split(" ", 1) for line in finished.lines if line.count(" ") >= 1]
-        wanted = [(name, Path(file)) for name, file in pairs if name in {"colab-env-contents", "Packages"}]
-        return [(name, file) for name, file in dict.fromkeys(wanted) if file.is_file()]
+        lists = [(name, Path(file)) for name, file in pairs if name in {"colab-env-contents", "Packages"}]
+        return [(name, file) for name, file in dict.fromkeys(lists) if file.is_file()]
 
     def _text(self, file: Path) -> Iterator[bytes]:
         return _process.output_chunks([HELPER, "cat-file", file], environ=self._environ())
@@ -311,11 +311,11 @@ class Apt:
     def _problem(self, finished: _process.Finished, packages: Iterable[str]) -> ColabEnvError:
         line = shlex.join(["apt-get", *_INSTALL, *packages])
         for pattern, kind, message, hint in _PROBLEMS:
-            if found := re.search(pattern, finished.output):
-                said = message.format(*(found.groups() or ("",)))
+            if match := re.search(pattern, finished.output):
+                text = message.format(*(match.groups() or ("",)))
                 if issubclass(kind, CommandError):
-                    return kind(said, hint=hint.format(line), returncode=finished.returncode, lines=finished.lines)
-                return kind(said, hint=hint.format(line))
+                    return kind(text, hint=hint.format(line), returncode=finished.returncode, lines=finished.lines)
+                return kind(text, hint=hint.format(line))
         return _process.failed(finished, kind=AptError, hint=f"try it yourself: {line}")
 
     def _configure(self, *, contents: bool = False) -> None:

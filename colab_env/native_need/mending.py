@@ -264,4 +264,4 @@ def _python_of(command: Sequence[str], environ: Mapping[str, str]) -> Path | Non
         return path
     environment = environ.get("VIRTUAL_ENV") or ".venv"
     own = [path.with_name("python"), path.with_name("python3")] if path.name.startswith("pip") else []
-    return next((each for each in (*own, Path(environment) / "bin" / "python") if each.is_file()), None)
+    return next((python for python in (*own, Path(environment) / "bin" / "python") if python.is_file()), None)

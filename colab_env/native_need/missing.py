@@ -38,6 +38,13 @@ OtherKind = Literal[
 ]
 
 
+@dataclass(frozen=True)
+class _Json:
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Missing:
     """One thing that was looked for and is not there.
@@ -84,7 +91,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(_Json):
     """The packages for one missing thing, best first; `note` says what a reader should know, such as why there is none.
 
     `is_choice` says that several bring the very same file and that nothing but preference decides.
@@ -112,13 +119,9 @@ class Answer:
     def __repr__(self) -> str:
         return f"{self.missing!r}: {self.summary}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Explanation:
+class Explanation(_Json):
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
 
     `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
@@ -137,17 +140,13 @@ class Explanation:
     def __repr__(self) -> str:
         if self.returncode == 0:
             return "✓ it did not fail"
-        lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
+        lines = [f"{need}\n  line {need.line}: {need.evidence[:_SHOWN]}" for need in self.findings]
         lines = [f"{line}\n  → {answer.summary}" for line, answer in zip(lines, self.answers, strict=False)] or lines
         if install := list(dict.fromkeys(answer.package for answer in self.answers if answer.package)):
             lines.append(f"→ apt-get install {' '.join(install)}")
         lines += [repr(self.other)] if self.other else []
         notes = (f"  not concluded: {note}" for note in self.not_concluded)
         return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,14 +165,13 @@ class BuiltPackage:
 
     def __repr__(self) -> str:
         wheels = f"; there is a wheel for Python {', '.join(self.elsewhere)}" if self.elsewhere else ""
-        needs = [f"  needs {_WORDS[each.kind].format(each.name)} ({each.evidence[:_SHOWN]})" for each in self.needs]
-        return "\n".join(
-            [f"{self.name} {self.version} is built{wheels}", *needs, *([f"  {self.note}"] if self.note else ())]
-        )
+        lines = [f"{self.name} {self.version} is built{wheels}"]
+        lines += [f"  needs {_WORDS[need.kind].format(need.name)} ({need.evidence[:_SHOWN]})" for need in self.needs]
+        return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(_Json):
     """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there."""
 
     lock: str
@@ -186,10 +184,6 @@ class Check:
             return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
         head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
         return "\n".join([head, *map(repr, self.built)])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 _SHOWN = 200  # characters of a line

@@ -172,105 +172,18 @@ _BUILD_PHRASES = (
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
 )  # fmt: skip
-_PKG_CONFIG_ASKED = re.compile(
+_PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
 )
-_NO_NAMES = frozenset(
-    [
-        "a",
-        "all",
-        "an",
-        "binary",
-        "branch",
-        "tag",
-        "and",
-        "any",
-        "are",
-        "at",
-        "be",
-        "command",
-        "compiler",
-        "correct",
-        "dependencies",
-        "dependency",
-        "development",
-        "directory",
-        "environment",
-        "executable",
-        "file",
-        "files",
-        "following",
-        "for",
-        "from",
-        "has",
-        "have",
-        "header",
-        "headers",
-        "if",
-        "in",
-        "input",
-        "install",
-        "installed",
-        "is",
-        "it",
-        "its",
-        "library",
-        "libraries",
-        "libs",
-        "lib",
-        "local",
-        "module",
-        "modules",
-        "name",
-        "no",
-        "not",
-        "of",
-        "on",
-        "one",
-        "option",
-        "or",
-        "output",
-        "package",
-        "packages",
-        "path",
-        "pip",
-        "pip3",
-        "platform",
-        "program",
-        "python",
-        "python3",
-        "required",
-        "requirements",
-        "script",
-        "setup",
-        "setuptools",
-        "shared",
-        "source",
-        "specified",
-        "suitable",
-        "system",
-        "that",
-        "the",
-        "them",
-        "these",
-        "this",
-        "to",
-        "tool",
-        "valid",
-        "version",
-        "wheel",
-        "with",
-        "you",
-        "your",
-        "conda",
-        "cython",
-        "numpy",
-        "pyproject.toml",
-        "setup.py",
-        "requirement",
-        "distribution",
-    ]
-)
+_NO_NAMES_TEXT = """
+a all an binary branch tag and any are at be command compiler correct dependencies dependency development directory
+environment executable file files following for from has have header headers if in input install installed is it its
+library libraries libs lib local module modules name no not of on one option or output package packages path pip
+pip3 platform program python python3 required requirements script setup setuptools shared source specified suitable
+system that the them these this to tool valid version wheel with you your conda cython numpy pyproject.toml setup.py
+requirement distribution
+"""
+_NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
@@ -286,13 +199,13 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
     for rule in _RULES:
         if rule.needle not in line.text:
             continue
-        for found in rule.pattern.finditer(line.text):
-            groups = [group for group in found.groups() if group]
+        for match in rule.pattern.finditer(line.text):
+            groups = [group for group in match.groups() if group]
             name = rule.name or "-".join(groups if rule.kind == "typelib" else groups[-1:])
             if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build):
                 yield hit
-    if "pkg-config" in line.text and (match := _PKG_CONFIG_ASKED.search(line.text)):
-        for word in re.split(r"[\s'\",]+", match[1]):
+    if "pkg-config" in line.text and (query := _PKG_CONFIG_QUERY.search(line.text)):
+        for word in re.split(r"[\s'\",]+", query[1]):
             if re.fullmatch(r"[A-Za-z][\w.+-]*", word):
                 yield Hit("pkg-config", word, line, TRIED)
 
@@ -386,6 +299,14 @@ def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
     # cffi's users ask for Windows' names too: "libpango-1.0-0" is "pango-1.0" there.
     windows = re.fullmatch(r"lib([\w+.-]+-\d+\.\d+)-\d+", base)
     return Hit("shared-object", windows[1] if windows else base, line, degree)
+
+
+# NVIDIA's and AMD's: the driver's own, whose part in the kernel Debian's copy would not fit (NVIDIA's installation guide),
+# and the toolkit's, which wheels such as nvidia-cublas-cu12 bring.
+DRIVERS = re.compile(
+    r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
+    r"|nvidia[\w-]*|nvcuvid|nvparsers|nvonnxparser|amdhip64|hip\w+|rocblas|roc\w+|hsa-runtime64|MIOpen|tpu|cufile|nvvm)\.so[\w.]*"
+)
 
 
 def is_error(text: str) -> bool:
