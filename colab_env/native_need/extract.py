@@ -38,7 +38,9 @@ _DISTRIBUTION = re.compile(
     r"|Building (?!wheel)|Installing (?=[\w.-]+ \([\d.]+\): )|provides `[^`]+` for )[`'\"]?([A-Za-z][\w.-]*?)(?=[=<>~!@`'\" \[(;]|$)"
 )
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)")
+_EXCEPTION = re.compile(
+    r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)"
+)
 # At a build, what Python raises by itself; any other exception is a message of the package's own.
 _MISMATCHES = (
     "AttributeError",
@@ -310,7 +312,9 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
         return True
     errors = [text for text in later if is_error(text) and not _WRAPPER.match(text)]
     if not errors:
-        return hit.degree == FATAL or len(later) < _FEW
+        # What pip shows of a tool ends here: what stands right before it is the tool's last word.
+        last_words = later[: later.index("[end of output]")] if "[end of output]" in later else later
+        return hit.degree == FATAL or len(last_words) < _FEW
     last = errors[-1]
     if _ABSENCE.search(last) and not _OF_ITS_OWN.search(last):
         return True
@@ -322,11 +326,16 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
 # --- the one-word subject of an error in free words
 
 _LOOKED_FOR_DATA = re.compile(r"(?:Key|Value|Index|Lookup|Attribute|Type|Name|Module\w*)Error: ")
+_ADVICE = r"(?:please|you|install|see|make sure|try|is it|are you sure|check|did|do you|have you|in path|on path)"
 _SUBJECT = re.compile(
     r"^(?:[\w.]{0,80}(?:Error|Exception|Exit|NotFound|NotInstalled)\w{0,20}: |(?:fatal )?error: |\*+ ?)?"
-    r"(?:the )?['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]? "
-    r"(?:(?:is |was )?not installed|(?:is )?unavailable|is required|is missing"
-    r"|(?:is |was )?not found[.,;:!]? (?:please|you|install|see|make sure|try|is it|check|did|in path|on path))",
+    r"(?:(?:the )?['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]? "
+    r"(?:(?:is |was )?not installed|(?:is )?unavailable|is required|is missing|(?:does not|doesn't) (?:seem|appear) to be installed"
+    rf"|(?:is |was |could )?not (?:be )?found[.,;:!]? {_ADVICE})"
+    # "Cannot determine path to ghostscript, is it installed?"
+    r"|(?:could|can|was|did|is)? ?(?:not|n't|unable to|failed to)(?: able to)? (?:find|locate|detect|load|start|launch|run|execute"
+    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
+    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b|[.!]?$))",
     re.IGNORECASE,
 )
 
@@ -336,7 +345,7 @@ def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...
     subjects: dict[str, Missing] = {}
     for line in reversed(lines[-40:]):
         match = None if _LOOKED_FOR_DATA.match(line.text) else _SUBJECT.match(line.text)
-        if match and is_name(name := match[1].rstrip(".,")):
+        if match and is_name(name := (match[1] or match[2]).rstrip(".,")):
             phase = "build" if is_build else "run"
             missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)  # type: ignore[arg-type]
             subjects.setdefault(name.lower(), missing)

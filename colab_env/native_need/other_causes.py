@@ -149,7 +149,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "expected '", "lvalue required", "redefinition of", "undefined reference to", "multiple definition of",
         "incompatible types", "error: expected", "invalid use of", "cannot convert", "has no attribute",
         "is not a member of", "Missing parentheses in call", "pyproject.toml` is not valid", "invalid pyproject.toml",
-        "undefined type", "assignment to expression", "numpy.distutils", "SyntaxError:", "cannot import name",
+        "undefined type", "assignment to expression", "No module named 'numpy.distutils", "invalid mode: 'U'", "SyntaxError:", "cannot import name",
         "template argument", "binary incompatibility", "invalid command", "Microsoft Visual C++",
         "No module named 'distutils'", "No module named 'imp'", "not a valid", "Python 2", "no member '", "PyObject",
         "feature has been removed", "panicked at", "has been removed in",

@@ -97,6 +97,7 @@ _ALIASES: dict[str, str] = {
     "imagemagick": "MagickWand",
     "berkeley": "db",
     "berkeleydb": "db",
+    "firebird": "fbclient",
     "swi-prolog": "swipl",
 }
 

@@ -17,11 +17,11 @@ from colab_env.native_need.missing import Kind
 
 FATAL, TRIED, HINT = 3, 2, 1
 _Q = r"""['"`‘’“”]*"""
-_T = r"(?<![\w.+/-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
+_T = r"(?<![\w.+/%-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
 _NOT = r"(?:could not|could ?n[o']?t|cannot|can ?not|can't|unable to|failed to|did not|didn't|was not able to)"
-_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located)|not found|(?:is|are) missing|wasn't found|not installed)"
+_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located|resolved|determined|detected)|not found|(?:is|are) missing|wasn't found|not installed|(?:appears?|seems?) (?:not to be|to be not|to be) (?:installed|missing|available)|(?:do|does)(?: not|n't) (?:appear|seem) to be (?:installed|available|present))"
 _PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utility)s?"
-_LIBRARY = r"(?:shared |dynamic |native |system |C |development )*librar(?:y|ies)(?: files?)?"
+_LIBRARY = r"(?:shared |dynamic |native |system |client |C |development )*(?:librar(?:y|ies)(?: files?)?|dll)"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ _RULES = (
     _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
     # Programs.
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
-    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)([\w.+-]+): command not found", "command", TRIED),
+    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED),
+    # zsh and many a Python package say it the other way round.
+    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command"),
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
@@ -135,6 +137,8 @@ _RULES = (
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
+    _rule("command", rf"{_Q}{_T}{_Q} command {_GONE}", "command"),
+    _rule("program", rf"{_Q}{_T}{_Q} program {_GONE}", "command"),
     _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule(" could not be found", rf"because {_T} could not be found", "command"),
@@ -155,9 +159,10 @@ _PHRASES = (
     re.compile(rf"The {_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|dll|installation|header|development|runtime)", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
+    re.compile(rf"(?:path|location) (?:to|of) (?:the )?{_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(r"(?:rror|ailed) (?:loading|to load|to open) (lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
     re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
@@ -174,6 +179,7 @@ _BUILD_PHRASES = (
 )  # fmt: skip
 _PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
+    r"|(?:[Ff]ailed to|[Cc]ould not|[Cc]annot|[Uu]nable to|[Ee]rror) (?:query|querying|run|running|call|calling) pkg-config ((?:--?[\w-]+ )[^\n]{1,300})"
 )
 _NO_NAMES_TEXT = """
 a all an binary branch tag and any are at be command compiler correct dependencies dependency development directory
@@ -205,7 +211,7 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
             if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build):
                 yield hit
     if "pkg-config" in line.text and (query := _PKG_CONFIG_QUERY.search(line.text)):
-        for word in re.split(r"[\s'\",]+", query[1]):
+        for word in re.split(r"[\s'\",]+", query[1] or query[2]):
             if re.fullmatch(r"[A-Za-z][\w.+-]*", word):
                 yield Hit("pkg-config", word, line, TRIED)
 
