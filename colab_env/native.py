@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from colab_env.native_need.missing import Answer, BuiltPackage, Check, Explanation, Missing
     from colab_env.pyproject import Pyproject
 
+# Causes of a build that failed which another version, or a wheel, may avoid.
+_BUILD_CAUSES = frozenset({"no-wheel", "source-mismatch", "library-version", "build-requirement"})
+_SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"  # PEP 691, else PEP 503
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
 _SMALL = 50_000  # bytes of a lock file
@@ -43,7 +46,8 @@ def check(
     `platform` is such as "linux/arm64" or "linux/amd64-musl" (default: this machine), `python` a version (default: that of
     the project's environment, else one that the project asks for). This is read from the lock file alone. With `sources`,
     the archives of those packages are downloaded by their locked hashes and looked into, never run: `needs` is what they ask
-    the system for. Raises UsageError for a lock file that names no files, MissingStepError where there is none.
+    the system for; and the package index is asked which other version has a wheel: `advice`. Raises UsageError for a lock
+    file that names no files, MissingStepError where there is none.
     """
     from colab_env.locks import registry
     from colab_env.machine import Machine
@@ -143,6 +147,7 @@ def _built_package(package: LockedPackage, target: Target, *, machine: Machine |
     built = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
     if machine is None:
         return built
+    built = replace(built, advice=_advice(package.name, package.version, target, machine=machine))
     if package.sdist is None:
         return replace(built, note="it has no source archive either: it cannot be installed there")
     try:
@@ -164,16 +169,23 @@ def _address(package: LockedPackage, machine: Machine) -> str:
         raise UsageError(msg, hint="lock the project anew")
     if package.url and "://" in package.url:
         return package.url
-    base = package_index.settings(machine).url or package_index.default_url()
-    if base is None:
+    page_url = _page_url(package.name, machine)
+    if page_url is None:
         msg = "no package index is known here"
         raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
-    page_url = f"{base.rstrip('/')}/{package.name}/"
     named = re.search(rf"""href=["']([^"'#]*/{re.escape(package.sdist or "")})["'#]""", _download.read_text(page_url))
     if named is None:
         msg = f"the package index does not have {package.sdist}"
         raise UsageError(msg, hint="lock the project anew")
     return str(urljoin(page_url, named[1]))
+
+
+def _page_url(name: str, machine: Machine) -> str | None:
+    """Return the address of a distribution's page in the index that the machine is set to."""
+    from colab_env.native_need.locked_files import normalized
+
+    base = package_index.settings(machine).url or package_index.default_url()
+    return f"{base.rstrip('/')}/{normalized(name)}/" if base else None
 
 
 def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bool = True) -> Explanation:
@@ -191,7 +203,8 @@ def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bo
         raise UsageError(msg, hint="give one of them")
     if text is None:
         text = _last_exception() if log is None else _read(Path(log))
-    return with_packages(extract.extract(text), fetch=fetch)
+    explanation = with_packages(extract.extract(text), fetch=fetch)
+    return with_advice(explanation) if fetch else explanation
 
 
 def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Explanation:
@@ -312,6 +325,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 def mend(
     command: Sequence[str] = (),
     *,
+    log: str | Path | None = None,
     yes: bool = False,
     project: str | Path = ".",
     imports: Sequence[str] = (),
@@ -320,7 +334,9 @@ def mend(
 ) -> MendResult:
     """Run a command, install what it turns out to miss, and run it again until it works and its packages can be imported.
 
-    Without a command it installs what the project's `[tool.colab-env] apt` names and the system does not have.
+    Without a command it installs what the project's `[tool.colab-env] apt` names and the system does not have. With a `log`,
+    a file or "-", it installs what that names as missing, and imports what failed there or `imports` names; a build cannot be
+    tried again from its log alone.
 
     The packages come from apt, without recommended ones and without questions; `undo` removes them. Each change is shown
     to `confirm` first, unless `yes`; `imports` are the modules to import at the end, else those of the distributions that
@@ -330,9 +346,14 @@ def mend(
     """
     from colab_env.image.project import apt_packages
     from colab_env.machine import Machine
+    from colab_env.native_need import extract
     from colab_env.native_need.mending import Mender
     from colab_env.pyproject import Pyproject
 
+    if command and log is not None:
+        msg = "a command and a log are two things to mend"
+        raise UsageError(msg, hint="give one of them")
+    explanation = extract.extract(_read(Path(log))) if log is not None else None
     directory = _files.named_path(project)
     mender = Mender(
         machine=Machine.detect(),
@@ -342,6 +363,8 @@ def mend(
         own=_own_packages(Pyproject.read(directory)),
         imports=tuple(imports),
     )
+    if explanation is not None:
+        return mender.run((), log=explanation)
     return mender.run(command) if command else mender.install(apt_packages(Pyproject.read(directory)))
 
 
@@ -376,7 +399,8 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         return explanation
     apt = Apt(machine=Machine.detect())
     try:
-        packed = apt.index()[0] if fetch else apt.ready_index()
+        # A word that may be no name at all is not worth 46 MB.
+        packed = apt.index()[0] if fetch and explanation.findings else apt.ready_index()
     except ColabEnvError as error:
         if not explanation.findings:
             return explanation
@@ -400,6 +424,48 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         not_concluded=(*explanation.not_concluded, *notes),
         answers=tuple(answers),
     )
+
+
+def with_advice(explanation: Explanation) -> Explanation:
+    """Return an explanation with what needs no build: another version or another Python that has a wheel, conda's package.
+
+    The package index is asked for one page, in one attempt; where it does not answer, there is no such advice.
+    """
+    from dataclasses import replace
+
+    from colab_env.machine import Machine
+    from colab_env.native_need.locked_files import parse_target
+
+    is_build = any(need.phase == "build" for need in explanation.findings)
+    if explanation.requirement is None or not (
+        is_build or (explanation.other and explanation.other.kind in _BUILD_CAUSES)
+    ):
+        return explanation
+    name, _, version = explanation.requirement.partition("==")
+    target = parse_target(None, explanation.python or f"{sys.version_info[0]}.{sys.version_info[1]}")
+    return replace(explanation, advice=_advice(name, version or None, target, machine=Machine.detect()))
+
+
+def _advice(name: str, version: str | None, target: Target, *, machine: Machine) -> tuple[str, ...]:
+    from colab_env.native_need import published
+    from colab_env.native_need.apt import Apt
+    from colab_env.native_need.locked_files import parse_target
+
+    url = _page_url(name, machine)
+    page = _download.read_once(url, accept=_SIMPLE_PAGE) if url else None
+    files = published.read_page(page or "")
+    lines = list(published.wheel_advice(files, name, version, target))
+    if target != parse_target(None, f"{target.python[0]}.{target.python[1]}"):
+        return tuple(lines)  # what is installed here says nothing of another machine
+    apt = Apt(machine=machine)
+    libraries = ((package, apt.version(package)) for package in published.library_names(name))
+    package, library = next(((package, number) for package, number in libraries if number), ("", ""))
+    if library and (fitting := published.fitting_version(files, library)) and fitting != version:
+        lines.append(f"{name}=={fitting} fits {package} {library}, which is installed")
+    prefix = machine.environ.get("CONDA_PREFIX") if not machine.environ.get("VIRTUAL_ENV") else None
+    if prefix and (Path(prefix) / "conda-meta").is_dir():
+        lines.append(f"conda install -c conda-forge {name}, as this Python is conda's: that brings its libraries along")
+    return tuple(lines)
 
 
 def _is_own_header(answer: Answer) -> bool:

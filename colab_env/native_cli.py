@@ -74,6 +74,7 @@ def _add_mend(group: Any, command: Command, shown: Command) -> None:
         screen = sys.stderr if arguments.json else sys.stdout
         result = native.mend(
             arguments.rest,
+            log=arguments.log,
             yes=arguments.yes,
             project=arguments.project,
             imports=arguments.imports,
@@ -84,10 +85,11 @@ def _add_mend(group: Any, command: Command, shown: Command) -> None:
         return int(not result.ok)
 
     text = (
-        "run a command, install the system packages it is missing, and run it again until it works; without a command, "
-        "install what [tool.colab-env] apt names"
+        "run a command, install the system packages it is missing, and run it again until it works; with a log, install what "
+        "that names; without either, what [tool.colab-env] apt names"
     )
     parser = command(group, "mend", text, run, example="colab-env native mend --yes -- pip install fiona")
+    parser.add_argument("log", nargs="?", metavar="LOG", help="what a failed command printed: a file, or - for a pipe")
     parser.add_argument("--yes", "-y", action="store_true", help="install without asking")
     parser.add_argument("--project", default=".", metavar="DIR", help="where the packages are written down")
     parser.add_argument(

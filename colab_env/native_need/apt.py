@@ -148,7 +148,15 @@ class Apt:
             return frozenset()
         return frozenset(_INSTALLED.findall(text))
 
-    # --- the index
+    def version(self, package: str) -> str | None:
+        """Return the upstream version of an installed package, as "3.6.2" of "1:3.6.2+dfsg-1+b2", or None."""
+        try:
+            stanzas = self.status.read_text(errors="replace").split("\n\n")
+        except OSError:
+            return None
+        stanza = next((text for text in stanzas if text.startswith(f"Package: {package}\n")), "")
+        match = re.search(r"(?m)^Version: (?:\d+:)?([\d.]+\d)", stanza)
+        return match[1] if match and " ok installed\n" in stanza else None
 
     def absent(self, packages: Iterable[str]) -> list[str]:
         """Return those of the packages, such as "libpq-dev" or "libpq-dev=15.8-0", that are not installed."""

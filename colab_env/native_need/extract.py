@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from colab_env.native_need import log_lines, other_causes, rules
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind
-from colab_env.native_need.other_causes import ADVICE, OtherHit
+from colab_env.native_need.other_causes import OtherHit
 from colab_env.native_need.rules import DRIVERS, FATAL, HINT, TRIED, Hit, is_error, is_name
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _DISTRIBUTION = re.compile(
     r" |error originates from the build backend, and is likely not a problem with poetry but one of the following issues with |Collecting "
     r"|Building (?!wheel)|Installing (?=[\w.-]+ \([\d.]+\): )|provides `[^`]+` for )[`'\"]?([A-Za-z][\w.-]*?)(?=[=<>~!@`'\" \[(;]|$)"
 )
+_BUILT_FOR = re.compile(r"(?:cpython-|-cp|include/python|lib/python)3(?:\.(\d{1,2})|(\d{1,2}))(?!\d)")
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)"
@@ -78,7 +79,16 @@ def extract(text: str) -> Explanation:
         notes += ("a shared library was not found, and its name is not in the text: explain the command itself",)
     is_open = not findings and (other is None or other.kind == "own-code")
     unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
-    return Explanation(findings=findings[:_MOST_FINDINGS], other=other, not_concluded=notes, unconfirmed=unconfirmed)
+    at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)
+    requirement, python = _requirement(at, lines) if at and is_build else (None, None)
+    return Explanation(
+        findings=findings[:_MOST_FINDINGS],
+        other=other,
+        not_concluded=notes,
+        unconfirmed=unconfirmed,
+        requirement=requirement,
+        python=python,
+    )
 
 
 def _few(hits: Iterable[Hit]) -> list[Hit]:
@@ -187,7 +197,7 @@ def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_modul
     network = next((other for other in others if other.kind == "network"), None)
     if hit.kind == "no-wheel" and network:  # nothing was found because nothing could be asked
         hit = network
-    return OtherCause(kind=hit.kind, evidence=hit.line.text, line=hit.line.number, advice=ADVICE[hit.kind])
+    return OtherCause(kind=hit.kind, evidence=hit.line.text, line=hit.line.number, advice=other_causes.advice(hit))
 
 
 _STRONGEST: tuple[OtherKind, ...] = ("disk", "memory", "hash", "driver")
@@ -239,6 +249,19 @@ def _distribution(at: Line, lines: Sequence[Line], *, is_build: bool) -> str | N
     before = [name for number, name in marks if number <= at.number]
     after = [name for number, name in marks if number > at.number]
     return before[-1] if before else (after[0] if after else None)
+
+
+def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | None]:
+    """Return the distribution that was being built at a line, "fiona==1.9.5" where its version is known, and the Python for it."""
+    python = next((match for line in lines if (match := _BUILT_FOR.search(line.text))), None)
+    name = _distribution(at, lines, is_build=True)
+    if name is None:
+        return None, None
+    spelling = re.sub(r"[-_.]+", "[-_.]+", name)
+    versioned = re.compile(rf"(?<![\w-]){spelling}(?:==|-| v?)(\d+(?:\.\w+)*)(?![\w.]*\.whl)", re.IGNORECASE)
+    match = next((match for line in lines if (match := versioned.search(line.text))), None)
+    version = re.sub(r"\.(?:tar|zip|tgz).*$", "", match[1]) if match else ""
+    return f"{name}=={version}" if version else name, f"3.{python[1] or python[2]}" if python else None
 
 
 # Words of pip, and who carries a call for another.

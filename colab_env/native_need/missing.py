@@ -127,7 +127,9 @@ class Explanation(_Json):
     `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
     that was run for it ended, or None; `answers` are the packages for the findings, one
     for each, where the distribution's index could be asked. `unconfirmed` are words that the text says to be absent, and
-    that become a finding where the index has a program or a library of that name.
+    that become a finding where the index has a program or a library of that name. `requirement` is the distribution whose
+    build failed, with its version where the text has it ("fiona==1.9.5"), `python` the version it was built for, if the text
+    names one, and `advice` what the package index has that needs no build.
     """
 
     findings: tuple[Missing, ...] = ()
@@ -136,6 +138,9 @@ class Explanation(_Json):
     returncode: int | None = None
     answers: tuple[Any, ...] = ()
     unconfirmed: tuple[Missing, ...] = ()
+    requirement: str | None = None
+    python: str | None = None
+    advice: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:
@@ -145,6 +150,7 @@ class Explanation(_Json):
         if install := list(dict.fromkeys(answer.package for answer in self.answers if answer.package)):
             lines.append(f"→ apt-get install {' '.join(install)}")
         lines += [repr(self.other)] if self.other else []
+        lines += [f"→ or: {sentence}" for sentence in self.advice]
         notes = (f"  not concluded: {note}" for note in self.not_concluded)
         return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
 
@@ -154,7 +160,7 @@ class BuiltPackage:
     """One locked package that has no wheel for a target, so that it is built there.
 
     `elsewhere` are the Pythons that this version has a wheel for, such as "3.12"; `needs` is what its source archive asks
-    the system for, where that was read; `note` says why it was not.
+    the system for, where that was read; `note` says why it was not; `advice` is what the package index has that needs no build.
     """
 
     name: str
@@ -162,12 +168,14 @@ class BuiltPackage:
     elsewhere: tuple[str, ...] = ()
     needs: tuple[Missing, ...] = ()
     note: str | None = None
+    advice: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         wheels = f"; there is a wheel for Python {', '.join(self.elsewhere)}" if self.elsewhere else ""
         lines = [f"{self.name} {self.version} is built{wheels}"]
         lines += [f"  needs {_WORDS[need.kind].format(need.name)} ({need.evidence[:_SHOWN]})" for need in self.needs]
-        return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
+        lines += [f"  {sentence}" for sentence in (self.note, *self.advice) if sentence]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)

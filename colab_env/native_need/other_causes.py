@@ -32,6 +32,27 @@ ADVICE: dict[OtherKind, str] = {
 }  # fmt: skip
 
 
+# What conda says of the same causes has other remedies: its packages come from channels, and bring their libraries along.
+_CONDA = re.compile(
+    r"(?i)conda|channel|libmamba|ResolvePackageNotFound|nothing provides|none of the providers|is uninstallable"
+)
+_CONDA_ADVICE: dict[OtherKind, str] = {
+    "no-wheel": "no channel that was asked has it for this machine: check its name, add -c conda-forge, or take it from the package index with pip",
+    "conflict": "the versions that are asked for exclude each other in these channels: loosen a version, use one channel with --override-channels, or make a new environment",
+    "network": "a channel could not be reached: try again, or check its address and the proxy in .condarc",
+    "damaged": "a package in conda's cache is damaged: conda clean --packages --tarballs, and install it once more",
+}  # fmt: skip
+_TERMS = "the channel's terms are not accepted yet: conda tos accept, or a channel without terms such as conda-forge"
+
+
+def advice(hit: OtherHit) -> str:
+    """Return what to do about a cause, in the words of the tool that named it."""
+    if "CondaToS" in hit.line.text or "Terms of Service" in hit.line.text:
+        return _TERMS
+    is_condas = _CONDA.search(hit.line.text) is not None
+    return (_CONDA_ADVICE.get(hit.kind) if is_condas else None) or ADVICE[hit.kind]
+
+
 @dataclass(frozen=True)
 class OtherHit:
     """One line that names another cause."""
@@ -59,6 +80,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "hashes are invalid", "not match any of the archive hashes", "checksum for ", "wrong checksum",
     ),
     "no-wheel": (
+        "PackagesNotFoundError", "not available from current channels", "ResolvePackageNotFound",
         "No matching distribution found", "Could not find a version that satisfies",
         "is not a supported wheel on this platform", "requires a different Python", "has no wheels with a matching",
         "doesn't have a source distribution or wheel", "no source distribution",
@@ -68,6 +90,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "is not supported on Python", "Python version not supported", "not support Python", "only supports Python",
     ),
     "conflict": (
+        "following specifications were found to be incompatible", "nothing provides ", "Could not solve for environment", "none of the providers can be installed", "is uninstallable because", "Found conflicts!",
         "ResolutionImpossible", "conflicting dependencies", "No solution found when resolving",
         "version solving failed", "UnsatisfiableError", "changed significantly since", "needs to be updated",
         "dependency resolver does not currently", "requirements are unsatisfiable", "which is incompatible",
@@ -76,6 +99,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "unsatisfiable requirements", "conflict with the backend dependencies",
     ),
     "credentials": (
+        "HTTP 401 ", "HTTP 403 ",
         "Authentication failed", "could not read Username", "Permission denied (publickey)",
         "Host key verification failed", "401 Unauthorized", "401 Client Error", "403 Forbidden", "403 Client Error",
         "Invalid username or password", "Bad credentials", "terminal prompts disabled", "401 Error", "403 Error",
@@ -83,11 +107,13 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "NoCredentialsError", "authentication required", "could not read Password",
     ),
     "damaged": (
+        "CondaVerificationError", "ChecksumMismatchError", "CorruptedEnvironmentError", "InvalidArchiveError", "SafetyError: ",
         "Failed to extract archive", "Invalid gzip header", "BadZipFile", "is not a zip file", "not a gzip file",
         "' located at ", "unexpected end of data", "Bad magic number for", "CRC check failed", "ReadError: ",
         "has an invalid wheel", "corrupt",
     ),
     "network": (
+        "CondaHTTPError", "CondaSSLError", "UnavailableInvalidChannel", "CONNECTION FAILED for url",
         "Temporary failure in name resolution", "Name or service not known", "Could not resolve host",
         "Connection refused", "Network is unreachable", "Max retries exceeded",
         "Failed to establish a new connection", "CERTIFICATE_VERIFY_FAILED", "Failed to fetch",
@@ -155,6 +181,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "feature has been removed", "panicked at", "has been removed in",
     ),
     "permission": (
+        "EnvironmentNotWritableError", "NoWritableEnvsDirError", "NoWritablePkgsDirError", "CondaToSNonInteractiveError", "Terms of Service have not been accepted",
         "Permission denied", "Operation not permitted", "Read-only file system", "externally-managed-environment",
         "PermissionError",
     ),

@@ -135,8 +135,11 @@ def packages_for(
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
     new = [hit for hit in best if hit.package.name not in installed]
     if best and best[0] not in new and (not new or (best[0].rank, best[0].extra) == (0, 0)):
-        there = best[0].package.name
-        return Answer(missing=missing, note=f"{there} has it, and is installed: the cause is another one")
+        # A tool that asks for a module says the same where it could not start pkg-config at all.
+        if missing.kind == "pkg-config" and set(installed).isdisjoint(_SPECIAL_AT_BUILD["pkg-config"]):
+            return _special_answer(missing, _SPECIAL_AT_BUILD["pkg-config"], installed)
+        name = best[0].package.name
+        return Answer(missing=missing, note=f"{name} has it, and is installed: the cause is another one")
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file
     note = f"{_choice_note(new, installed)}" if is_choice else None
