@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import interpreter_sources, system, venv
+from colab_env import _files, interpreter_sources, system, venv
 from colab_env.environment import require_python
 from colab_env.interpreter import parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
@@ -21,6 +22,9 @@ from colab_env.request import PREFIX, InstallOptions, Request
 if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
     from colab_env.plans.keeping import SystemPackages
+
+# A wheel's file name and size in one entry of a lock file's table.
+_WHEEL = re.compile(r'[/"]([^/"\n]{1,300})\.whl"[^{}\n]{0,400}?\bsize = (\d{1,15})\b')
 
 
 def plan(
@@ -80,6 +84,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         markers=markers,
         keep=chosen.packages,
         described=distributions.read((request.project / venv.NAME).glob("lib/python3*/site-packages")),
+        downloads=_download_sizes(request, python.version),
     )
     return Plan(
         python=python,
@@ -109,6 +114,25 @@ def _locked_versions(
             reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
         return requirements_text.read(text, markers)
+
+
+def _download_sizes(request: Request, version: str) -> dict[str, int]:
+    """Return the bytes of the wheels that a uv.lock or a pylock.toml names for this platform, by the package's name."""
+    import platform
+
+    if request.lock.path.suffix not in (".lock", ".toml") or not request.lock.is_there:
+        return {}
+    text = (_files.content(request.lock.path) or b"").decode("utf-8", "replace")
+    tag, sizes = "cp" + "".join(version.split(".")[:2]), dict[str, int]()
+    for block in re.split(r"^\[\[packages?\]\]$", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r'^name = "([\w.-]{1,200})"$', block, re.MULTILINE)
+        for filename, size in _WHEEL.findall(block):
+            _, _, *_, pythons, abi, platforms = filename.split("-") if filename.count("-") >= 4 else [""] * 5
+            is_pure = platforms == "any" and "3" in pythons
+            is_own = "linux" in platforms and "musl" not in platforms and platform.machine() in platforms
+            if name and (is_pure or (is_own and (tag in pythons or abi == "abi3"))):
+                sizes[name[1]] = max(sizes.get(name[1], 0), int(size))
+    return sizes
 
 
 def _going(request: Request, required: Mapping[str, RequiredVersion]) -> list[str]:

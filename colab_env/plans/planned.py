@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from colab_env._report import megabytes
+from colab_env._report import bar, megabytes
 from colab_env.interpreter import Interpreter
 from colab_env.plans import comparison
 from colab_env.plans.comparison import Conflict, Row
@@ -52,10 +51,52 @@ class Plan:
         return "\n".join([*self._head(), *(lines if self.rows else []), *self._foot()])
 
     def _repr_html_(self) -> str:
-        rows = "".join(_html_row("td", _cells(row)) for row in self.rows)
-        table = f"<table>{_html_row('th', _TITLES)}{rows}</table>" if self.rows else ""
-        head, foot = ("".join(f"<p>{escape(line)}</p>" for line in part) for part in (self._head(), self._foot()))
-        return head + table + foot
+        from colab_env import cards
+
+        groups = [
+            cards.Row(mark="·", name=verb, text=text, share=share, details=_by_size(rows))
+            for verb, text, share, rows in self._groups()
+        ]
+        conflicts = [
+            cards.Row(mark="✗", name=conflict.package, text=f"needs {conflict.needs}, and gets {conflict.brings}")
+            for conflict in self.conflicts
+        ]
+        first, *rest = reversed(self._head())
+        more = cards.folded(f"All packages ({len(self.rows)})", cards.table(_TITLES, map(_cells, self.rows)))
+        return cards.card(
+            f"Python {self.python.version}",
+            [*groups, *conflicts],
+            mark="✗" if self.conflicts else "✓",
+            aside="what a set-up would bring; nothing was changed",
+            notes=[*rest, first, *self._notes()],
+            more=more if self.rows else "",
+        )
+
+    def _groups(self) -> list[tuple[str, str, float, list[Row]]]:
+        """Return what is brought, hidden and shared: the verb, the words for it, its part of the largest, and the packages.
+
+        The bars go by bytes where each of them has a size, else by the number of packages.
+        """
+        brought = [row for row in self.rows if row.happens != comparison.KEPT]
+        hidden = [row for row in self.rows if row.happens == comparison.REPLACED]
+        shared = [row for row in self.rows if row.happens == comparison.KEPT]
+        groups = [
+            ("brings", brought, sum(row.download or 0 for row in brought), "to download"),
+            ("hides", hidden, sum(row.on_disk or 0 for row in hidden), "on the machine's disk"),
+            ("shares", shared, self.saved, "on the machine's disk"),
+        ]
+        groups = [group for group in groups if group[1]]
+        is_by_size = all(size for _, _, size, _ in groups)
+        amounts = [size if is_by_size else len(rows) for _, rows, size, _ in groups]
+        return [
+            (
+                verb,
+                f"{len(rows)} package{'s' if rows[1:] else ''}" + (f", {megabytes(size)} {where}" if size else ""),
+                amount / max(amounts),
+                rows,
+            )
+            for (verb, rows, size, where), amount in zip(groups, amounts, strict=True)
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -82,17 +123,26 @@ class Plan:
 
     def _foot(self) -> list[str]:
         none = [] if self.rows else ["no package is asked for"]
+        picture = [f"{verb:<7} {bar(share, 20)} {text}" for verb, text, share, _ in self._groups()]
+        return [*none, *picture, *self._notes(), *(f"✗ {conflict}" for conflict in self.conflicts)]
+
+    def _notes(self) -> list[str]:
         more = [f"{self.only_on_machine} more are seen as they are"] if self.only_on_machine else []
         saved = [f"{megabytes(self.saved)} on disk are shared with the machine"] if self.saved else []
-        return [*none, *more, *self.notes, *saved, *(f"✗ {conflict}" for conflict in self.conflicts)]
+        return [*more, *self.notes, *saved]
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     return row.name, row.wanted or "-", row.machine or "-", _SAYS[row.happens]
 
 
-def _html_row(kind: str, cells: tuple[str, ...]) -> str:
-    return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+def _by_size(rows: list[Row]) -> tuple[str, ...]:
+    """Return the packages of a group, the largest first."""
+    sized = [(row, row.on_disk if row.happens == comparison.KEPT else row.download or row.on_disk) for row in rows]
+    ordered = sorted(sized, key=lambda pair: (-(pair[1] or 0), pair[0].name))
+    return tuple(
+        f"{row.name} {row.wanted or row.machine}" + (f"  {megabytes(size)}" if size else "") for row, size in ordered
+    )
 
 
 def _plain(python: Interpreter) -> dict[str, Any]:
