@@ -53,11 +53,13 @@ class _Task:
         self.title = title
         self.facts: tuple[str, ...] = ()
         self.fraction: float | None = None
+        self.left: float | None = None
         self._began = time.monotonic()
 
     def work(self, *, is_new: bool = False) -> Work:
         seconds = time.monotonic() - self._began
-        return Work(title=self.title, facts=self.facts, fraction=self.fraction, seconds=seconds, is_new=is_new)
+        seen = {"facts": self.facts, "fraction": self.fraction, "left": self.left}
+        return Work(title=self.title, seconds=seconds, is_new=is_new, **seen)  # type: ignore[arg-type]
 
 
 class _Activity:
@@ -179,11 +181,12 @@ def activity(title: str) -> Iterator[None]:
                 current.end(task)
 
 
-def _show(*facts: str, fraction: float | None = None) -> None:
-    """Say how the work of this context goes."""
+def _show(*facts: str, fraction: float | None = None, left: float | None = None) -> None:
+    """Say how the work of this context goes; the time that is left comes behind the first fact."""
     current, task = _current.get(), _task.get()
     if current is not None and task is not None:
-        task.facts, task.fraction = facts, fraction
+        time_left = [] if left is None else [f"{duration(max(left, 1.0))} left"]
+        task.facts, task.fraction, task.left = (*facts[:1], *time_left, *facts[1:]), fraction, left
         current.draw()
 
 
@@ -203,8 +206,8 @@ def progress(done: int, total: int | None, seconds: float) -> None:
     """Show a transfer: bytes so far, bytes in all (None when unknown), seconds since it began."""
     speed = done / seconds if seconds > 0 else 0.0
     amount = f"{done / 1e6:.1f}/{megabytes(total)}" if total else megabytes(done)
-    left = [f"{_left((total - done) / speed)} left"] if total and speed and done < total else []
-    _show(amount, *left, f"{megabytes(int(speed))}/s", fraction=done / total if total else None)
+    left = (total - done) / speed if total and speed and done < total else None
+    _show(amount, f"{megabytes(int(speed))}/s", fraction=done / total if total else None, left=left)
 
 
 def packages(done: int, total: int, *, written: int, share: float, seconds: float) -> None:
@@ -213,10 +216,9 @@ def packages(done: int, total: int, *, written: int, share: float, seconds: floa
     `share` is the part of the bytes that has arrived, from 0 to 1: the bar and the time left go by it.
     """
     speed = written / seconds if seconds > 0 else 0.0
-    left = [f"{_left((1 - share) * seconds / share)} left"] if 0 < share < 1 else []
-    _show(
-        f"{done}/{total} packages", *left, f"{megabytes(written)} written", f"{megabytes(int(speed))}/s", fraction=share
-    )
+    left = (1 - share) * seconds / share if 0 < share < 1 else None
+    written_facts = (f"{megabytes(written)} written", f"{megabytes(int(speed))}/s")
+    _show(f"{done}/{total} packages", *written_facts, fraction=share, left=left)
 
 
 def keep(text: str) -> None:
@@ -310,10 +312,6 @@ def _without_secrets(match: re.Match[str]) -> str:
 def megabytes(count: int) -> str:
     """Write a number of bytes in megabytes (10^6)."""
     return f"{count / 1e6:.1f} MB"
-
-
-def _left(seconds: float) -> str:
-    return duration(max(seconds, 1.0))
 
 
 def short(path: Path | str) -> str:

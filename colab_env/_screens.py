@@ -33,7 +33,7 @@ ASCII_MARKS = "colab_env_marks"  # the name of the error handler
 _GREEN, _RED, _CYAN, _DIM, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _COLOURS = {"✓": _GREEN, "✗": _RED, "→": _CYAN}
 _NARROW = 70  # columns; below, bars are short
-_SHORTEST_TITLE = 18  # columns that a title keeps beside a tool's last line
+_SHORTEST_TITLE = 10  # columns that a title keeps beside a tool's last line
 _ASIDE = re.compile(r" (\((?:[^()]*)\))$")
 
 
@@ -42,13 +42,14 @@ class Work:
     """What goes on at the moment.
 
     `facts` are the most telling first, `fraction` is the part that is done, from 0 to 1, or None; `seconds` is the time
-    since it began; `is_new` says that it begins.
+    since it began and `left` what it still takes, where that can be told; `is_new` says that it begins.
     """
 
     title: str
     facts: tuple[str, ...] = ()
     fraction: float | None = None
     seconds: float = 0.0
+    left: float | None = None
     is_new: bool = False
 
     def __str__(self) -> str:

@@ -81,6 +81,7 @@ def _install(home: Path, machine: Machine) -> None:
     from colab_env import content
 
     pip: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--retries=1"]
+    pip += ["--disable-pip-version-check", "--no-input"]
     environ = _process.child_environ(machine.environ)
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
         try:
