@@ -230,7 +230,7 @@ def test_an_installation_shows_packages_bytes_speed_and_time():
         activity._drawn = 0.0
         _report.packages(30, 120, written=60_000_000, share=0.4, seconds=10.0)
     (line,) = (text for text in screen.shown if "·" in text)
-    assert line == f"Installing · [{'█' * 3}{'·' * 5}] 30/120 packages  15 s left  60.0 MB written  6.0 MB/s"
+    assert line == f"Installing · [{'█' * 3}{'·' * 5}]  30/120 packages  15 s left  60.0 MB written  6.0 MB/s"
     assert len(line) <= 80
 
 
