@@ -17,7 +17,7 @@ __all__ = ["SetupResult", "StepResult", "short"]
 _NAMES = {
     "install_python": "Python",
     "install_miniconda": "conda",
-    "install_colab_packages": "Kernel's packages",
+    "install_colab_packages": "Packages",
     "install_poetry": "Poetry",
     "configure_venv": "Environment",
     "register_kernel": "Kernel",
@@ -57,10 +57,11 @@ class StepResult:
         from colab_env.cards import Row
 
         details = [f"in {self.where}", *([f"because {self.reason}"] if self.reason else [])]
+        name = _NAMES.get(self.step, self.step.replace("_", " "))
         return Row(
             mark="✓",
-            name=_NAMES.get(self.step, self.step.replace("_", " ")),
-            text=self.what,
+            name=name,
+            text=self.what.removeprefix(f"{name} "),
             aside=f"{self.seconds:.1f} s" if self.changed else self.action,
             notes=self.notes,
             details=tuple(details),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import html.parser
 import http.server
@@ -14,15 +15,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from conftest import ROOT
+from small_wheels import write_wheel
 
-from colab_env import _download, _log, _process, _report, _screens, cards, cli
+from colab_env import _download, _log, _process, _report, _screens, cards, cli, uv
 from colab_env.diagnose import KernelHealth, Status
 from colab_env.errors import ColabEnvError, NetworkError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter.preflight import Outcome
+from colab_env.locks import uv_progress
 from colab_env.machine import Machine
 from colab_env.part import Part
 from colab_env.plans.comparison import Conflict, Row
@@ -329,6 +333,68 @@ def test_the_time_left_is_true_within_a_quarter_at_half_way(tmp_path):
     digest = hashlib.sha256(Throttled.content).hexdigest()
     with _report.screen(Recorder()), _report.activity("Fetching"):
         _download.fetch(f"http://127.0.0.1:{server.server_port}/file", tmp_path / "file", sha256=digest)
+    ended = time.monotonic()
+    server.shutdown()
+    server.server_close()
+    _, left, moment = min(seen)
+    assert abs(left - (ended - moment)) <= 0.25 * (ended - moment)
+
+
+class ThrottledIndex(http.server.BaseHTTPRequestHandler):
+    """A simple index with two wheels, whose bytes come at a steady pace."""
+
+    wheels: ClassVar[dict[str, bytes]] = {}
+    speed = 4_000_000  # bytes in a second, of each
+
+    def do_GET(self):
+        content = self.wheels.get(Path(self.path).name)
+        page = f"<a href='/{Path(self.path).name}-1.0-py3-none-any.whl'>{Path(self.path).name}-1.0-py3-none-any.whl</a>"
+        body = content or page.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        began = time.monotonic()
+        for start in range(0, len(body), 20_000):
+            if content:
+                time.sleep(max(began + start / self.speed - time.monotonic(), 0))
+            self.wfile.write(body[start : start + 20_000])
+
+    def do_HEAD(self):
+        self.send_response(405)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_installation_by_uv_is_half_done_when_half_of_its_bytes_have_come(tmp_path):
+    program = uv.find(Machine.detect())
+    if program is None:
+        pytest.skip("needs uv")
+    for name, size in (("large", 12_000_000), ("small", 1_200_000)):
+        # Random bytes, as those of a wheel are that is compressed already.
+        code = f"blob = {base64.b64encode(os.urandom(size)).decode()!r}"
+        wheel = write_wheel(tmp_path / "wheels", name, "1.0", code=code)
+        ThrottledIndex.wheels[wheel.name] = wheel.read_bytes()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ThrottledIndex)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    seen: list[tuple[float, float, float]] = []
+
+    class Recorder(_report.Silent):
+        def show(self, work: _report.Work) -> None:
+            if work.fraction and work.left:
+                seen.append((abs(work.fraction - 0.5), work.left, time.monotonic()))
+
+    cache = tmp_path / "cache"
+    environ = {**os.environ, "RUST_LOG": uv_progress.LOG, "UV_NO_PROGRESS": "1", "UV_CACHE_DIR": str(cache)}
+    words = ["pip", "install", "--no-config", "--python", sys.executable, "--target", tmp_path / "site"]
+    index = ["--default-index", f"http://127.0.0.1:{server.server_port}/simple"]
+    with _report.screen(Recorder()), _report.activity("Installing"):
+        follower = uv_progress.Follower(cache)
+        _process.run(
+            [program, *words, *index, "large", "small"], environ={**environ, "NO_PROXY": "127.0.0.1"}, follow=follower
+        )
     ended = time.monotonic()
     server.shutdown()
     server.server_close()

@@ -66,7 +66,8 @@ class Follower:
     def _on_the_way(self, written: int) -> float:
         """Return the bytes that have come so far, in wheels that are complete or not."""
         received = _received() - self._received_before
-        # Unpacked, wheels are larger than they came: more than what was written, this program has not received.
+        # The counter is the machine's. Unpacked, wheels are larger than they came, so that what is more than was written
+        # (a megabyte at a time) others have received.
         return min(received, written) if received > 0 else written / _UNPACKED
 
     def _arrived(self) -> int:
