@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -41,11 +40,12 @@ def _run(words: Sequence[str]) -> int:
     own, rest = env_cli.split_command_line(words)
     arguments = _parser().parse_args(own)
     arguments.rest = rest
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
     # Not before: `--help` and a misspelt command do without.
-    from colab_env import _files, _process
+    from colab_env import _files, _process, _screens
     from colab_env.errors import ColabEnvError
+
+    _screens.with_marks(sys.stdout)
+    _screens.with_marks(sys.stderr)
 
     try:
         with _files.translate_os_errors(Path.home()), _process.stoppable():
@@ -62,16 +62,22 @@ def _in_screen(arguments: argparse.Namespace) -> int:
     from colab_env import _report
 
     quiet = arguments.quiet or arguments.json
-    with _report.screen(_report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)):
+    screen = _report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)
+    with _report.screen(screen, is_verbose=arguments.verbose and not quiet):
         code: int = arguments.run(arguments)
     return code
 
 
 def _show_error(error: Any, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        log = {"log": str(error.log)} if error.log else {}
+        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint, **log})
     else:
-        print(f"colab-env: {error}", file=sys.stderr)
+        from colab_env import _screens
+
+        # Its first line is red where there are colours; none of it is folded, so that what it quotes stays as it is.
+        text, colour = f"colab-env: {error}", _screens.has_colour(sys.stderr)
+        print(_screens.painted_error(text) if colour else text, file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -131,6 +137,7 @@ def _command(group: Any, name: str, text: str, run: Callable[[argparse.Namespace
     )
     parser.add_argument("--json", action="store_true", help="print one JSON value, for programs")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors")
+    parser.add_argument("--verbose", "-v", action="store_true", help="print what the tools print, too")
     parser.set_defaults(run=run)
     return parser
 
@@ -141,6 +148,7 @@ def _add_status(commands: Any) -> None:
     )
     status.add_argument("--project", default=".", metavar="DIR")
     status.add_argument("--exit-code", action="store_true", help="end with 1 when something is wrong")
+    status.add_argument("--html", metavar="FILE", help="write it as a page, too")
     text = "start every kernel and report on the whole machine, to read or to paste into an issue; 1 when something is wrong"
     _command(commands, "doctor", text, _doctor, example="colab-env doctor")
     verify = _command(
@@ -277,9 +285,13 @@ def _result(result: Any, arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from colab_env import diagnose
 
-    found = diagnose.status(arguments.project)
-    code = _shown(found, arguments)
-    return code if found.ok or not arguments.exit_code else 1
+    state = diagnose.status(arguments.project)
+    if arguments.html:
+        from colab_env import _files
+
+        _files.write_text(_files.output_path(arguments.html), state.html())
+    code = _shown(state, arguments)
+    return code if state.ok or not arguments.exit_code else 1
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

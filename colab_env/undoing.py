@@ -66,6 +66,28 @@ class UndoResult:
         first = ["Nothing was changed; undo() would do this:"] if self.dry_run else []
         return "\n".join([*first, *map(repr, self.places)])
 
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        rows = [
+            cards.Row(
+                mark="✗" if undone.reason else "·" if self.dry_run else "✓",
+                name=undone.action.partition(",")[0],
+                text=short(undone.path),
+                notes=(undone.reason,) if undone.reason else (),
+                details=(f"changed by {undone.step}", *([undone.action] if "," in undone.action else [])),
+            )
+            for undone in self.places
+        ]
+        count = f"{len(rows)} path{'' if len(rows) == 1 else 's'}"
+        if not rows:
+            return cards.card("There is nothing to undo", [])
+        if self.dry_run:
+            return cards.card(f"undo() would take back {count}", rows, mark="·", aside="nothing was changed")
+        left = sum(undone.reason is not None for undone in self.places)
+        title = f"{left} of {count} left as they are" if left else f"{count} taken back"
+        return cards.card(title, rows, mark="✗" if left else "✓")
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         entries = [{**asdict(undone), "path": str(undone.path)} for undone in self.places]

@@ -100,7 +100,7 @@ class Recipe:
     def specifier(self, machine: Machine) -> str:
         """Return which Python is asked for, here or in the project."""
         request = None if self.python else self.request(machine)
-        return self.python or (request.asked_python if request else None) or "*"
+        return self.python or (request.requested_python if request else None) or "*"
 
     def digest(self, machine: Machine) -> str:
         """Return a checksum of the recipe and of the files it names."""
