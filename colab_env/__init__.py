@@ -42,6 +42,7 @@ _EXPORTS = {
     "magics": ("load_ipython_extension",),
     "native": (),  # and this: colab_env.native.explain(...)
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
+    "notebooks": (),  # and this: colab_env.notebooks.add("lesson.ipynb", "pandas")
     "open_in_colab": ("badge",),
     "planning": ("Plan", "plan"),
     "results": ("SetupResult", "StepResult"),

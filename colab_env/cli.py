@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_env import container_cli, env_cli, native_cli, step_cli
+from colab_env import container_cli, env_cli, native_cli, notebooks_cli, step_cli
 
 _EPILOG = """\
 examples:
+  colab-env open lesson.ipynb                   a notebook, on its own Python with its own packages
   colab-env setup --python 3.12                 everything, in this directory
   colab-env setup --interpreter uv --kernel lab a small Python instead of Miniconda
   colab-env setup --lock requirements.txt       the packages of another lock file
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    notebooks_cli.add_commands(commands, _command, shown=_shown)
     step_cli.add_commands(commands, _command, shown=_shown)
     _add_status(commands)
     _add_cache(commands)

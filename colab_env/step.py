@@ -33,8 +33,8 @@ def machine_lock(machine: Machine) -> Path:
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
     *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
-    *("journal", "layers", "locks", "logs", "poetry", "python", "resolved", "saved", "scripts", "snapshot-key.json"),
-    *("uv", "uv.toml"),
+    *("journal", "jupyter", "layers", "locks", "logs", "notebooks", "opened", "poetry", "python", "resolved", "saved"),
+    *("scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip
 RUNNING = "locks"  # in the data directory: there are the marks of runs that may have started programs
 
