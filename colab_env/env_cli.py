@@ -207,7 +207,7 @@ _PARSERS: Mapping[str, _Parser] = {
     ),
     "run": _Parser(
         text="become a program of an environment",
-        example="run web gunicorn --workers 2 site:app",
+        example="run web gunicorn --workers 2 shop:app",
         run=env_commands.run,
         usage="colab-env run [--base DIR] [--keep-pythonpath] (NAME PROGRAM | --script FILE) [ARGUMENT...]",
         arguments=(
@@ -236,7 +236,7 @@ _PARSERS: Mapping[str, _Parser] = {
     ),
     "unit": _Parser(
         text="print a systemd service file for a program",
-        example="unit web gunicorn site:app > /etc/systemd/system/web.service",
+        example="unit web gunicorn shop:app > /etc/systemd/system/web.service",
         run=env_commands.unit,
         arguments=(
             _argument("--user", metavar="NAME", help="the account it runs as (default: one that systemd invents)"),

@@ -122,7 +122,7 @@ def remove(path: str | Path, *names: str) -> NotebookDependencies:
         raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {short(path)} PACKAGE makes one")
     asked = {install_lines.name_of(text) for text in script_block.read(before.block, file.path).dependencies}
     if unknown := [name for name in names if install_lines.name_of(name) not in asked]:
-        from colab_env.named_env.names import suggest
+        from colab_env.named_env.base_dirs import suggest
 
         msg = f"{short(path)} does not ask for {', '.join(unknown)}"
         raise UsageError(msg, hint=suggest(install_lines.name_of(unknown[0]), asked))
@@ -200,22 +200,21 @@ def _environment(
             result = setting_up.setup(project=project)
             return project, steps.chosen_python(result.steps[0])
         _ask_what_it_needs(path, file, ask)
-    from colab_env import envs
     from colab_env.formats import script
-    from colab_env.named_env import scripts
+    from colab_env.named_env import making, scripts
 
-    asked = (scripts.recipe(script.script_of(file.path, machine)) or Recipe()).checked()
+    recipe = (scripts.recipe(script.script_of(file.path, machine)) or Recipe()).checked()
     base = base_dirs.bases(machine)[0]
-    place = NamedEnvironment(name=scripts.environment_name(asked), base=base)
-    if not place.is_there() or place.health_check():
+    environment = NamedEnvironment(name=scripts.environment_name(recipe, machine=machine), base=base)
+    if not environment.is_complete() or environment.health_check():
         try:
-            envs.make(place, asked, machine=machine)
+            making.make(environment, recipe, machine=machine)
         except LockMismatchError as error:
             msg = f"the lock in {short(path)} does not fit its block"
             raise LockMismatchError(
                 msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
             ) from error
-    return place.path, envs.receipt_of(place).python
+    return environment.path, making.require_receipt(environment).python
 
 
 def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str], str] | None) -> None:
