@@ -15,8 +15,7 @@ from colab_env.machine import Machine
 from colab_env.request import Request
 from colab_env.snapshot import _cache, contents, moving, restoring, signing
 from colab_env.snapshot._cache import Store, WebStore
-from colab_env.snapshot._footer import Footer, read_footer
-from colab_env.snapshot.manifest import Entry, Manifest, Name
+from colab_env.snapshot.manifest import Entry, Footer, Manifest, Name, read_footer
 from colab_env.snapshot.signing import Keyring, Trust
 
 LIMIT = "COLAB_ENV_CACHE_LIMIT"

@@ -19,8 +19,8 @@ from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
 from colab_env.locks.requirements_text import RequiredVersion
 from colab_env.machine import Machine
-from colab_env.plans import comparison, distributions, keeping
-from colab_env.plans.comparison import Conflict, Row, Sides
+from colab_env.plans import distributions, keeping
+from colab_env.plans.distributions import Conflict, Row, Sides
 from colab_env.request import PREFIX, InstallOptions, Request
 from colab_env.results import short
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _TITLES = ("package", "wanted", "on this machine", "what happens")
 _SAYS = {
-    comparison.KEPT: "kept as the machine has it",
-    comparison.SAME: "the same, installed again",
-    comparison.REPLACED: "replaced: the environment's own hides it",
-    comparison.NEW: "new",
+    distributions.KEPT: "kept as the machine has it",
+    distributions.SAME: "the same, installed again",
+    distributions.REPLACED: "replaced: the environment's own hides it",
+    distributions.NEW: "new",
 }
 
 
@@ -178,9 +178,9 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
         lock=lock.path if lock.is_there and lock.format.is_lock else None,
-        rows=tuple(comparison.rows(sides)),
-        only_on_machine=comparison.only_on_machine(sides),
-        conflicts=tuple(comparison.conflicts(sides)),
+        rows=tuple(distributions.version_rows(sides)),
+        only_on_machine=distributions.only_on_machine(sides),
+        conflicts=tuple(distributions.conflicts(sides)),
         notes=(*request.notes(), *chosen.notes, *_going(request, brought.required)),
         outgrown=_unsupported_python(request),
         saved=sum(package.size() for package in chosen.packages.values()),

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from colab_env import _report, bytecode, caches, choice, environment, venv
+from colab_env import _report, caches, choice, environment, venv
 from colab_env.errors import CacheError, ColabEnvError, MissingStepError, SnapshotError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
@@ -19,8 +19,7 @@ from colab_env.request import Request
 from colab_env.results import StepResult, short
 from colab_env.snapshot import _archive, _cache, contents, moving, restoring, signing
 from colab_env.snapshot._cache import Store
-from colab_env.snapshot._footer import Footer
-from colab_env.snapshot.manifest import Manifest, Name, key
+from colab_env.snapshot.manifest import Footer, Manifest, Name, key
 from colab_env.snapshot.restoring import Destination
 from colab_env.snapshot.signing import Keyring, Trust
 from colab_env.step import changing, project_lock
@@ -228,7 +227,7 @@ def _written(
         check=restoring.link_check(destination.trees, destination.links, [python.path, machine.machine_python]),
     )
     with _report.activity(f"Compiling the packages of {short(project)}"):
-        bytecode.finish(project / venv.NAME, python.path, machine=machine, lock=project_lock(machine, project))
+        venv.finish_compiling(project / venv.NAME, python.path, machine=machine, lock=project_lock(machine, project))
     with _report.activity(f"Saving {name}"), _cache.writing(cache.store, name) as out:
         footer = _archive.write(out, packed, sign=signing_key.sign)
         if contents.files_now(project) != values["left"]:

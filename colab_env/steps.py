@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, bytecode, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import MissingStepError
 from colab_env.formats import poetry_lock
@@ -237,7 +237,7 @@ def virtual_environment(
     ).run()
     if result.action == "done":
         # In the background, so that the first imports need not compile what is new.
-        bytecode.start(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
+        venv.start_compiling(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
     interpreter_sources.remember(machine, python, project=request.project)
     if (machine.data / environment_yml.HOME).is_dir():
         environment_yml.remove_others(request.project, python.path, machine)

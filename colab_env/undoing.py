@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process, _state, bytecode
+from colab_env import _files, _ledger, _process, _state, venv
 from colab_env._ledger import Entry, File, Installed, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
@@ -142,7 +142,7 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
 def _clear_leftovers(machine: Machine, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
     _process.end_orphans(machine.data / RUNNING)
-    bytecode.stop_all(machine.data / RUNNING)
+    venv.stop_all_compiling(machine.data / RUNNING)
     for parent in machine.data.parents:
         doomed = parent / f".{machine.data.name}.colab-env-doomed"
         entries = Ledger(doomed).read().entries

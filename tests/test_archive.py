@@ -19,9 +19,9 @@ import zstandard
 from conftest import ROOT
 
 from colab_env.errors import SnapshotError
-from colab_env.snapshot import _archive, _footer, _unpack
+from colab_env.snapshot import _archive, _unpack
 from colab_env.snapshot._archive import Contents, Tree
-from colab_env.snapshot._footer import Footer
+from colab_env.snapshot.manifest import Footer, footer_bytes, read_footer
 
 MANIFEST = {"made": 1, "text": "für alle"}
 
@@ -39,7 +39,7 @@ def pack(path: Path, place: Path, **options) -> Footer:
 
 def unpack(path: Path, place: Path | None, check=anything, **options) -> dict[str, bytes]:
     with path.open("rb") as file:
-        return _unpack.unpack(file, _footer.read_footer(file), places={"tree": place}, check=check, **options)
+        return _unpack.unpack(file, read_footer(file), places={"tree": place}, check=check, **options)
 
 
 def listing(place: Path) -> dict[str, tuple]:
@@ -158,7 +158,7 @@ def forge(path: Path, *members: tarfile.TarInfo, manifest: object = MANIFEST) ->
             tar.addfile(info, io.BytesIO(content))
     body = zstandard.compress(raw.getvalue())
     described = {"manifest": manifest, "sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
-    path.write_bytes(body + _footer.footer_bytes(json.dumps(described).encode(), None))
+    path.write_bytes(body + footer_bytes(json.dumps(described).encode(), None))
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:

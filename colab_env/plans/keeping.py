@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, is_normalized_name
 from colab_env import _files, _report, system
 from colab_env.errors import KeepError, UsageError
 from colab_env.locks import requirements_text
-from colab_env.plans import comparison, distributions
+from colab_env.plans import distributions
 from colab_env.plans.distributions import Distribution, accepts, is_same
 from colab_env.results import short
 
@@ -224,8 +224,8 @@ def check(chosen: Kept, site: Path, markers: Mapping[str, str]) -> None:
     versions = {name: package.version for name, package in chosen.packages.items()}
     beside = {name: package.version for name, package in installed.items()}
     conflicts = [
-        *comparison.broken(installed.values(), versions, markers),
-        *comparison.broken(chosen.packages.values(), beside, markers),
+        *distributions.broken(installed.values(), versions, markers),
+        *distributions.broken(chosen.packages.values(), beside, markers),
     ]
     if conflicts:
         msg = "what is kept of this machine does not fit: " + "; ".join(map(str, conflicts))

@@ -1,6 +1,6 @@
 """Write one snapshot file: trees in a tar stream, compressed, with a signed description at its end.
 
-The file is what `tar --zstd -x` takes: one Zstandard frame, then a skippable one (see `_footer`). Of tar there is here the
+The file is what `tar --zstd -x` takes: one Zstandard frame, then a skippable one (see `manifest`). Of tar there is here the
 part of POSIX pax that snapshots use, and no more. Reading unpacks into places beside the targets; nothing counts until
 the checksum has held.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from colab_env import _report
 from colab_env.errors import SnapshotError
-from colab_env.snapshot._footer import (
+from colab_env.snapshot.manifest import (
     MOST_DESCRIPTION,
     MOST_FILES,
     MOST_MEMBERS,

@@ -35,7 +35,7 @@ from colab_env.snapshot._archive import (
     LinkCheck,
     Member,
 )
-from colab_env.snapshot._footer import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
+from colab_env.snapshot.manifest import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
 from colab_env.snapshot.moving import Move
 
 _CHUNK = 1 << 20  # bytes

@@ -21,8 +21,7 @@ from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.results import short
 from colab_env.snapshot import _archive, _unpack, contents, moving
-from colab_env.snapshot._footer import Footer, damaged
-from colab_env.snapshot.manifest import PROJECT_FILES, Manifest
+from colab_env.snapshot.manifest import PROJECT_FILES, Footer, Manifest, damaged
 from colab_env.snapshot.moving import Move
 
 if TYPE_CHECKING:
