@@ -32,14 +32,14 @@ def anything(*_link: str) -> None:
 
 def pack(path: Path, place: Path, **options) -> Footer:
     with path.open("wb") as out:
-        trees = [Tree(name="tree", place=place, **options)]
+        trees = [Tree(name="tree", directory=place, **options)]
         packed = Contents(manifest=MANIFEST, files={"files/a": b"A"}, trees=trees, check=anything)
         return _archive.write(out, packed, sign=None)
 
 
 def unpack(path: Path, place: Path | None, check=anything, **options) -> dict[str, bytes]:
     with path.open("rb") as file:
-        return _unpack.unpack(file, read_footer(file), places={"tree": place}, check=check, **options)
+        return _unpack.unpack(file, read_footer(file), targets={"tree": place}, check=check, **options)
 
 
 def listing(place: Path) -> dict[str, tuple]:
@@ -254,13 +254,13 @@ def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
         for _ in range(24):
             large.write(os.urandom(1 << 20) + bytes(7 << 20))  # far more than the memory allowed
     code = (
-        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _footer, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _unpack, manifest\n"
         "place, file, out = map(Path, sys.argv[1:])\n"
         "with file.open('wb') as to:\n"
-        "    trees = [_archive.Tree(name='tree', place=place)]\n"
+        "    trees = [_archive.Tree(name='tree', directory=place)]\n"
         "    _archive.write(to, _archive.Contents(manifest={}, files={}, trees=trees, check=print), sign=None)\n"
         "with file.open('rb') as of:\n"
-        "    _unpack.unpack(of, _footer.read_footer(of), places={'tree': out}, check=print)\n"
+        "    _unpack.unpack(of, manifest.read_footer(of), targets={'tree': out}, check=print)\n"
         # Not ru_maxrss: it counts what the process that started this one had.
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )

@@ -554,11 +554,11 @@ def test_a_little_file_does_not_become_a_large_one(tmp_path: Path, case: str) ->
     size = (tmp_path / "a").stat().st_size
     assert size < 200_000
     code = (
-        "import re, sys; from pathlib import Path; from colab_env.snapshot import _footer, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _unpack, manifest\n"
         "from colab_env.errors import SnapshotError\n"
         "with Path(sys.argv[1]).open('rb') as of:\n"
         "    try:\n"
-        "        _unpack.unpack(of, _footer.read_footer(of), places={'tree': Path(sys.argv[2])}, check=print)\n"
+        "        _unpack.unpack(of, manifest.read_footer(of), targets={'tree': Path(sys.argv[2])}, check=print)\n"
         "    except SnapshotError as error:\n"
         "        print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )
@@ -572,7 +572,7 @@ def test_what_a_snapshot_declares_is_what_it_unpacks_to(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/x").write_bytes(b"x" * 5000)
     with (tmp_path / "a").open("wb") as out:
-        trees = [Tree(name="tree", place=tmp_path / "tree")]
+        trees = [Tree(name="tree", directory=tmp_path / "tree")]
         footer = _archive.write(out, Contents(manifest={}, files={}, trees=trees, check=anything), sign=None)
     assert footer.members == 3
     unpack(tmp_path / "a", None)

@@ -183,10 +183,10 @@ _THREADS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """One directory of a snapshot: `name` in the archive, `place` on this machine, entries at its top to leave out."""
+    """One directory of a snapshot: `name` in the archive, `directory` on this machine, entries at its top to leave out."""
 
     name: str
-    place: Path
+    directory: Path
     without: frozenset[str] = frozenset()
 
 
@@ -313,7 +313,7 @@ def _entries(tree: Tree) -> Iterator[tuple[str, os.DirEntry[str]]]:
     waiting = [""]
     while waiting:
         below = waiting.pop()
-        with os.scandir(tree.place / below) as listed:
+        with os.scandir(tree.directory / below) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
         for entry in entries:
             if not below and entry.name in tree.without:
@@ -338,7 +338,7 @@ def _measure(contents: Contents) -> tuple[int, int]:
 
 def _tree_bytes(tree: Tree, counter: _Counter) -> Iterator[bytes]:
     first_names: dict[tuple[int, int], str] = {}
-    top = tree.place.stat()
+    top = tree.directory.stat()
     yield counter.header(Member(tree.name, DIRECTORY, stat.S_IMODE(top.st_mode), 0, top.st_mtime_ns))
     for path, entry in _entries(tree):
         status = entry.stat(follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Read a snapshot as a stream of members, and make files from them, never outside its places.
+"""Read a snapshot as a stream of members, and make files from them, never outside its targets.
 
 It is decompressed and hashed in one thread and read by its members in another.
 
@@ -202,19 +202,19 @@ def unpack(
     file: BinaryIO,
     footer: Footer,
     *,
-    places: Mapping[str, Path | None],
+    targets: Mapping[str, Path | None],
     check: LinkCheck,
     texts: Texts = Texts(),
     is_rehearsal: bool = False,
 ) -> dict[str, bytes]:
-    """Unpack the trees into empty `places`, by the tree's name, and return the small files.
+    """Unpack the trees into empty `targets`, by the tree's name, and return the small files.
 
     A tree whose place is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
     and links name what is here. Nothing may be trusted before this
     has returned: the checksum is known at the end only. Raises SnapshotError for what is damaged, is larger than it
     says or than a snapshot may be, or for a member that would leave its place.
     """
-    writer = _Writer(footer, places, check, texts, is_rehearsal=is_rehearsal)
+    writer = _Writer(footer, targets, check, texts, is_rehearsal=is_rehearsal)
     with reading(file, footer) as stream:
         while (member := stream.next_member()) is not None:
             writer.add(member, stream)
@@ -232,19 +232,19 @@ def _says(text: bytes, manifest: Mapping[str, Any]) -> bool:
 
 
 class _Writer:
-    """Makes files from members, in their places only."""
+    """Makes files from members, in their targets only."""
 
     def __init__(
         self,
         footer: Footer,
-        places: Mapping[str, Path | None],
+        targets: Mapping[str, Path | None],
         check: LinkCheck,
         texts: Texts,
         *,
         is_rehearsal: bool,
     ) -> None:
         self.files: dict[str, bytes] = {}
-        self._places = places
+        self._targets = targets
         self._check = check
         self._is_rehearsal = is_rehearsal
         self._move = texts.move
@@ -271,9 +271,9 @@ class _Writer:
         if member.kind == FILE and (not slash or parent == FILES):
             self.files[member.name] = self._small(member, stream)
         elif not slash:
-            if member.kind != DIRECTORY or member.name not in self._places:
+            if member.kind != DIRECTORY or member.name not in self._targets:
                 raise _leaving(member)
-            target = self._places[member.name]
+            target = self._targets[member.name]
             self._directories[member.name] = str(target or "")
             if target is not None and not self._is_rehearsal:
                 target.mkdir(parents=True)
@@ -287,7 +287,7 @@ class _Writer:
     def finish(self) -> None:
         """Give the directories their modes and times, which writing into them changed. Raises SnapshotError."""
         is_short = self._is_counted and self._members_left > 0
-        if is_short or self._places.keys() - self._directories.keys() or self._listed:
+        if is_short or self._targets.keys() - self._directories.keys() or self._listed:
             raise damaged("a part of it is missing")
         moved = self._move.texts({name: content for name, (_, _, content) in self._texts.items()})
         for name, (path, member, _) in self._texts.items():

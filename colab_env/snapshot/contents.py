@@ -123,7 +123,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "kernel": kernels[0] if kernels else None,
         "packages": venv.packages(project),
         "cpu": cpu_level() if _built_here(project) else None,
-        "trees": {tree.name: str(tree.place) for tree in included},
+        "trees": {tree.name: str(tree.directory) for tree in included},
         "links": {str(link): str(link.readlink()) for link in links} if _holds_python(included) else {},
         "texts": {name: [*listed] for name, listed in texts.items()},
         "fixed": fixed,
@@ -169,7 +169,7 @@ def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     directories = {**own_directories(machine, project, layer=layer), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
-        Tree(name=name, place=directory, without=without.get(name, frozenset()))
+        Tree(name=name, directory=directory, without=without.get(name, frozenset()))
         for name, directory in directories.items()
         if not directory.is_symlink() and (name == "python" or _state.receipt(directory, _RECEIPTS[name]) is not None)
     ]

@@ -157,10 +157,10 @@ def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str
 def outside(trees: Sequence[Tree], inputs: Inputs) -> str | None:
     """Return what in these trees belongs to paths that no snapshot holds, or None."""
     for tree in trees:
-        installed = content.read(tree.place)
+        installed = content.read(tree.directory)
         if installed is None:
             if tree.name in ("venv", "layer", "poetry"):
-                return f"an older colab-env made {tree.place}"
+                return f"an older colab-env made {tree.directory}"
             continue
         own = Path(inputs.project).as_uri()
         for info, distribution in installed.distributions.items():
@@ -177,23 +177,23 @@ def _texts(tree: Tree, named: Move, inputs: Inputs) -> Iterator[tuple[str, bytes
     """Yield the path, content and inode of the files that name a path, then of those that hold checksums of them."""
     digests = set()
     for below in sorted(_candidates(tree, inputs)):
-        text = _read(tree.place / below)
+        text = _read(tree.directory / below)
         if text is not None and named.concerns(tree.name, text) and not (below.startswith("bin/") and b"\0" in text):
             digests.add(content.digest_of(text).encode())
-            yield below, text, (tree.place / below).stat().st_ino
-    for path in (*_records(tree.place), tree.place / content.FILE):
+            yield below, text, (tree.directory / below).stat().st_ino
+    for path in (*_records(tree.directory), tree.directory / content.FILE):
         text = _read(path)
         if text is not None and (
             named.concerns(tree.name, text)
             or (digests and not digests.isdisjoint(match.partition(b",")[0] for match in _DIGEST.findall(text)))
         ):
             digests.add(content.digest_of(text).encode())
-            yield str(path.relative_to(tree.place)), text, path.stat().st_ino
+            yield str(path.relative_to(tree.directory)), text, path.stat().st_ino
 
 
 def _candidates(tree: Tree, inputs: Inputs) -> set[str]:
     """Return the files that an installer, Python or colab-env wrote, not those that came out of a wheel as they are."""
-    installed, directory = content.read(tree.place), tree.place
+    installed, directory = content.read(tree.directory), tree.directory
     if installed is None:  # a Python: no package is in it but what came with it
         files = (path for path in directory.rglob("*") if path.suffix != ".pyc")
         return {str(path.relative_to(directory)) for path in files} if tree.name == "python" else {_files.RECEIPT}

@@ -199,7 +199,7 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
         targets = {name: staged.get(name) for name in destination.trees}
         with _files.translate_os_errors(project):
             texts = _unpack.Texts(listed=manifest.texts, move=destination.move)
-            files = _unpack.unpack(file, footer, places=targets, check=check, texts=texts)
+            files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts)
         project_texts = _project_texts(files, manifest)
         _files.write_text(staged["venv"] / kernelspec.UNTRIED, "")
         with _brought_in({missing[name]: staged[name] for name in missing}, destination.links):
@@ -217,7 +217,7 @@ def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
     }
     check = link_check(manifest.trees, links, pythons)
     texts = _unpack.Texts(listed=manifest.texts)
-    files = _unpack.unpack(file, footer, places=targets, check=check, texts=texts, is_rehearsal=True)
+    files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts, is_rehearsal=True)
     _project_texts(files, manifest)
 
 
