@@ -151,6 +151,7 @@ def cache_prune(
     unwanted = {entry.name for entry in snapshots[keep:]} if keep is not None else set()
     if older_than is not None:
         unwanted |= {entry.name for entry in snapshots if (age_of(entry) or 0.0) > older_than * _DAY}
+    # What a killed save left, whatever was asked for.
     unwanted |= {entry.name for entry in entries if is_abandoned(entry)}
     gone = [Cached(file=entry.name, size=entry.size, age=age_of(entry)) for entry in entries if entry.name in unwanted]
     for removed in gone if not dry_run else ():

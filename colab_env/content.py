@@ -257,6 +257,7 @@ class Survey:
 
     def _other_digest(self, path: str, algorithm: str, promised: str) -> str:
         """Return the SHA-256 of a file that keeps what a RECORD promises by another algorithm, else the promise."""
+        # shake's digests have no length of their own, and RECORD names none.
         if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
             return promised
         try:
@@ -285,6 +286,7 @@ def prove(
     first, torn, notes = _settled(directory, settle, unpacked, before)
     if not torn:
         return first, notes
+    # uv's cache may be what is torn: without this it would install the same bytes again.
     unpacked.forget(torn.keys())
     build()
     second, torn, notes = _settled(directory, settle, unpacked, before)
@@ -313,6 +315,7 @@ def _settled(
     right = {damage.path: source for damage, source in causes if source is not None and damage.path in survey.digests}
     for path, source in right.items():
         _files.copy(source, directory / path)
+    # Whatever changes them does so when Python starts, so it gets one more start to show itself.
     if right:
         settle()
     again = Survey(directory, earlier=survey) if right else survey
@@ -523,6 +526,7 @@ def digest(path: str | Path) -> str:
     """Return a file's SHA-256 as a RECORD has it, or nothing where there is no file that can be read."""
     sha256 = hashlib.sha256()
     try:
+        # os.open and os.read: this runs once for each of tens of thousands of files.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while block := os.read(descriptor, _BLOCK):

@@ -149,6 +149,7 @@ def plan(
         defaults=defaults,
     )
     resolved = interpreter_sources.source_for(request).resolve(request)
+    # The same refusal as `setup` gives, and nothing has been installed for it.
     require_python(request, resolved.python)
     return _plan(request, resolved, keeping.system_packages(machine, chosen=resolved.python))
 

@@ -115,6 +115,7 @@ class Step:
         began = time.monotonic()
         with _files.translate_os_errors(self.lock):
             reason = self.check()
+            # A run that was killed after its receipt leaves its old tree beside.
             if reason is None and _files.leftovers(where := self.describe().where):
                 _files.recover(where, wait=False)
                 reason = self.check()

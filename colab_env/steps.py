@@ -208,6 +208,7 @@ def configure_venv(
         exact=exact,
     )
     chosen = _python_for(request, python if isinstance(python, Interpreter) else None)
+    # Without Poetry nothing can make the lock: said before the environment is touched.
     if request.lock.format.is_made_by_tool:
         poetry_lock.require_poetry(machine)
     return virtual_environment(request, chosen)
@@ -267,6 +268,7 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     """Do what `register_kernel` says, for an environment that is known."""
     name = name or kernelspec.default_name(machine, project, python)
     kernelspec.check_free(machine, name)
+    # Read before it is replaced: whose kernel it was is worth a note.
     before = kernelspec.read(machine, name)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):

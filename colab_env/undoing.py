@@ -119,6 +119,7 @@ def undo(
         if not dry_run:
             _clear_leftovers(machine, lock)
         results = _undo(machine, chosen, only, dry_run=dry_run)
+        # The lock lies beside the data directory, so it outlives that and goes last.
         _files.unlink(lock)
         for parent in parents:
             _files.remove_if_empty(parent)
@@ -188,6 +189,7 @@ def _changes(record: _ledger.Record, machine: Machine) -> list[_Change]:
         by_path.setdefault(entry.path, []).append(entry)
     return [
         _Change(first=_unbroken(entries)[0], last=entries[-1])
+        # The last change first: a file goes before the directory that was made for it.
         for path, entries in reversed(by_path.items())
         if not _is_same(path, machine.data)
         and path not in {machine.home / name for name in _CACHES}
@@ -199,6 +201,8 @@ def _unbroken(entries: list[Entry]) -> list[Entry]:
     """Return the entries since somebody else has changed what is at their path: what was there then is to come back."""
     start = 0
     for number, (earlier, later) in enumerate(itertools.pairwise(entries), start=1):
+        # Where somebody else changed the path between two entries, what stood before the first is not what to bring
+        # back.
         is_left = earlier.after == _ledger.ABSENT or re.fullmatch("[0-9a-f]{64}", str(earlier.after))
         left = None if earlier.after == _ledger.ABSENT else earlier.after
         if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != left):

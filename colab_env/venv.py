@@ -49,6 +49,7 @@ def stop_compiling(lock: Path) -> None:
     with contextlib.suppress(FileNotFoundError), mark.open() as file:
         _files.unlink(mark)
         descriptor = file.fileno()
+        # The compiler looks for the mark between two files and holds a lock on it to its end.
         deadline = time.monotonic() + _PATIENCE
         while not _is_free(descriptor) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -153,6 +154,7 @@ def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) 
         return f"{short(project / NAME / 'pyvenv.cfg')} is damaged"
     if not python_of(project).is_file():
         return "the Python of the virtual environment is gone"
+    # virtualenv and uv write "version_info", Python's own venv writes "version".
     version, made_at = settings.get("version_info", settings.get("version", "")), _made_at(project / NAME)
     problem = None
     if version != python.version or not _made_by(settings, python):
@@ -267,6 +269,7 @@ def _made_at(environment: Path) -> Path:
     if receipt is not None and receipt.path is not None:
         return receipt.path
     try:
+        # pyvenv.cfg does not name its own directory; the activation script does, as the maker saw it.
         text = (environment / "bin/activate").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return environment

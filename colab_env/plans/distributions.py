@@ -84,6 +84,7 @@ def read(directories: Iterable[Path]) -> dict[str, Distribution]:
         for info in sorted(path for kind in _KINDS for path in directory.glob(kind)):
             distribution = _read_one(info)
             if distribution is not None:
+                # The first on the path hides the later ones, as for an import.
                 by_name.setdefault(distribution.name, distribution)
     return by_name
 
@@ -303,6 +304,7 @@ def conflicts(sides: Sides) -> list[Conflict]:
     hidden = {*sides.required, *sides.keep}
     staying = [distribution for name, distribution in sides.visible.items() if name not in hidden]
     exact = {name: requirement.version for name, requirement in sides.required.items() if requirement.exact}
+    # What is kept is the machine's, whatever the lock says.
     bringing = {name: version for name, version in exact.items() if name not in sides.keep}
     keep_versions = {name: distribution.version for name, distribution in sides.keep.items()}
     versions = {**bringing, **keep_versions}

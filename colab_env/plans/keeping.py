@@ -135,6 +135,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
 
     Starts it once or twice, for a moment.
     """
+    # On Colab the machine's packages are those of its own Python, whichever one was chosen.
     own = chosen.source == "system" and not machine.is_colab
     python = chosen if own else system.machine_python(machine)
     if python is None:
@@ -150,6 +151,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
 
 def names(keep: Iterable[str]) -> tuple[str, ...]:
     """Return the normalized names. Raises UsageError for what is no name, a single text among them."""
+    # A text would be read as a list of its letters.
     if isinstance(keep, str):
         msg = f"keep takes a list of names, not the text {keep!r}"
         raise UsageError(msg, hint=f"write keep=[{keep!r}]")
