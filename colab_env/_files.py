@@ -397,7 +397,7 @@ def unshared(directory: Path) -> dict[str, str]:
     """
     try:
         with tempfile.TemporaryFile(dir=directory) as source, tempfile.TemporaryFile(dir=directory) as target:
-            # An empty file can be cloned where nothing else can.
+            # With a byte in it: cloning nothing proves nothing.
             source.write(b"1")
             source.flush()
             fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())

@@ -103,7 +103,7 @@ def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
 def installing_hint(specifier: SpecifierSet) -> str:
     """Return what installs a Python that fits, of the sources that have one; an empty string where none has."""
     newest = next(
-        # No specifier is solved: asking each X.Y costs nothing.
+        # A specifier cannot be asked for its newest version, but each X.Y can be asked of it.
         (minor for minor in range(99, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{minor}")),
         None,
     )
@@ -125,7 +125,6 @@ def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking:
     minor = int(version.split(".")[1])
     older = (other for other in range(minor, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{other}"))
     newer = (other for other in range(minor, _NEWEST) if fits_short_version(specifier, f"3.{other}"))
-    # An older Python first: packages that refuse a newer one are the usual reason.
     nearest = next(older, None) or next(newer, None)
     own = f"3.{minor}" if nearest != minor else version
     has = f"Colab has moved to {own}" if is_colab else f"This machine's Python is {own}"

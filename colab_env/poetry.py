@@ -254,7 +254,6 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
     if "changed significantly since poetry.lock" in text:
         hint = "run `poetry lock` in that directory, then this call again"
         return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml", hint
-    # A build that failed says also that the index was reached: looked for before the network's texts.
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
         named = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
         package = re.search(named, text)

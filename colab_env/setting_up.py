@@ -192,7 +192,7 @@ def _fill(request: Request, python: Interpreter, version: str | None) -> tuple[l
             tool.extend(_poetry(request, version))
 
     filled = steps.virtual_environment(request, python, ready=ready)
-    # Where the lock file needed no Poetry, it is installed all the same, as the seed's steps have it.
+    # Where the environment was there already, nothing has asked for it yet.
     ready()
     return tool, filled
 

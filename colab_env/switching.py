@@ -245,7 +245,7 @@ def _all_back(origin: _Origin, choices: Choices) -> Plan:
     diversion.write(origin.machine, Choices())
     moved = [session for session in running(origin.machine) if _is_ours(origin.machine, session.kernel_name)]
     for session in moved:
-        # A server that wants a token and has none is asked for nothing.
+        # Something harmless is asked first: a refusal is said here, where somebody sees it.
         session.require_consent()
         _leave.call(**session.change_kernel(STOCK))
     names = ", ".join(sorted({session.name for session in moved}))

@@ -159,7 +159,7 @@ def _own(machine: Machine) -> Path:
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
     answer, real = _process.run(argv, environ=children), path.resolve()
-    # Its directory's name may say X.Y alone, and a link leads to the newest of them.
+    # Compared by what they lead to: uv may answer with its link for X.Y.
     for entry in listed(answer.lines):
         if entry.path is not None and entry.path.resolve() == real:
             return entry.version

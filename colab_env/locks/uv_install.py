@@ -318,6 +318,7 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         msg = f"{mismatch[1]} is not what the lock file promises:\n{_tail(text, mismatch.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
         return HashMismatchError(msg, hint=hint)
+    # A disk that is full ends builds too, and that has an error of its own.
     built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)
     if built and "No space left on device" not in text:
         what = "the project" if built[1] == "build backend" else built[1]

@@ -93,6 +93,7 @@ def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str 
     python = prefix / receipt.interpreter
     if not os.access(python, os.X_OK) or not python.is_file():
         return f"{short(python)} is gone"
+    # Somebody's own installer over the same prefix would have another interpreter.
     if _fingerprint(python) != receipt.print:
         return f"{short(python)} was changed"
     if not (prefix / "lib" / python.name / "site-packages/conda/__init__.py").is_file():
@@ -168,6 +169,7 @@ def verify(prefix: Path, *, specifier: SpecifierSet | None = None, machine: Mach
     """Start the installed Python and conda; return the Python's version. Raises InstallerError or NoSuchPythonError."""
     python = interpreter(prefix)
     version = working_version(python, environ=machine.environ)
+    # Return code 0 of the installer proves nothing: cut by one byte, it ends with 0.
     _answer([python, "-m", "conda", "--version"], prefix, environ=machine.environ)
     if specifier is not None and not specifier.contains(version):
         msg = f"the installer brought Python {version}, which does not fit {specifier}"
@@ -194,6 +196,7 @@ def _answer(argv: Sequence[str | Path], prefix: Path, *, environ: Mapping[str, s
 
 def interpreter(prefix: Path) -> Path:
     """Return conda's own `bin/python3.X`: never `bin/python`, which may be the machine's. Raises MissingStepError."""
+    # conda's own record: in /usr/local, `bin/python3` is the machine's.
     for record in sorted((prefix / "conda-meta").glob("python-3.*.json")):
         if match := re.match(r"python-(3\.\d+)\.", record.name):
             python = prefix / "bin" / f"python{match[1]}"

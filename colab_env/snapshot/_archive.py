@@ -152,6 +152,7 @@ def _block(name: bytes, kind: bytes, mode: int, size: int, mtime: int, link: byt
 
 
 def _number(field: bytes, *, base: int = 8) -> int:
+    # int() takes time with the square of the digits.
     if len(field) > _LONGEST_NUMBER:
         raise _unreadable("a header is damaged")
     try:
@@ -337,6 +338,7 @@ def _measure(contents: Contents) -> tuple[int, int]:
 
 
 def _tree_bytes(tree: Tree, counter: _Counter) -> Iterator[bytes]:
+    # Device and inode of files with several names: the later names become hard links in the archive.
     first_names: dict[tuple[int, int], str] = {}
     top = tree.directory.stat()
     yield counter.header(Member(tree.name, DIRECTORY, stat.S_IMODE(top.st_mode), 0, top.st_mtime_ns))

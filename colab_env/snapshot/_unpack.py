@@ -81,6 +81,7 @@ class Stream:
             self._position = end
             left -= len(piece)
             yield piece
+        # A member is filled up to a whole block.
         rest = -size % BLOCK
         if self._position + rest <= len(self._view):
             self._position += rest
@@ -115,6 +116,7 @@ class Stream:
 
     def _next_chunk(self) -> None:
         self._view.release()
+        # Given back to be filled again: memory stays the same, however large the snapshot is.
         self._free.put(self._buffer)
         self._buffer, self._view, self._position = bytearray(), memoryview(b""), 0
         ready = self._full.get()
@@ -132,6 +134,7 @@ def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
         file, limit=footer.size, on_size=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
     )
     file.seek(0)
+    # Bounded: the thread that decompresses waits for the one that writes, so memory stays the same.
     full: queue.Queue[Any] = queue.Queue(_WAITING)
     free: queue.Queue[bytearray] = queue.Queue()
     stopped = threading.Event()
@@ -143,6 +146,7 @@ def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
         raise damaged("it is cut off") from error
     finally:
         stopped.set()
+        # The other thread may wait for room in the queue, and would never see that it is to stop.
         with contextlib.suppress(queue.Empty):
             while True:
                 full.get_nowait()
@@ -209,10 +213,10 @@ def unpack(
 ) -> dict[str, bytes]:
     """Unpack the trees into empty `targets`, by the tree's name, and return the small files.
 
-    A tree whose place is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
+    A tree whose target is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
     and links name what is here. Nothing may be trusted before this
     has returned: the checksum is known at the end only. Raises SnapshotError for what is damaged, is larger than it
-    says or than a snapshot may be, or for a member that would leave its place.
+    says or than a snapshot may be, or for a member that would leave its target.
     """
     writer = _Writer(footer, targets, check, texts, is_rehearsal=is_rehearsal)
     with reading(file, footer) as stream:
@@ -302,6 +306,7 @@ class _Writer:
         self._members_left -= 1
         if self._members_left < 0:
             raise damaged("it has more members than it says, or than a snapshot may have")
+        # The hash alone is kept: a snapshot may have half a million names.
         name = hash(member.name)
         if name in self._regular or name in self._others:
             msg = f"the snapshot has two members {member.name!r}"
@@ -366,6 +371,7 @@ class _Writer:
         try:
             for piece in pieces:
                 _write_all(descriptor, piece)
+            # open() has taken the mask off; a snapshot's modes come back as they were.
             if mode & self._umask:
                 os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))

@@ -89,6 +89,7 @@ def original_files(machine: Machine, project: Path) -> Files:
 
 def build_of(python: Path, machine: Machine) -> str:
     """Return the build of a Python, as `sys.version` has it, or "" when it does not start."""
+    # No process for what is known already.
     if _is_this(python):
         return sys.version
     try:
@@ -201,6 +202,7 @@ def cpu_level() -> int:
         return 1
     flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
     level = 1
+    # The x86-64 levels of the psABI: each holds all of the one before.
     for level_flags in _LEVELS:
         if not flags.issuperset(level_flags):
             break

@@ -108,6 +108,7 @@ def described(text: bytes) -> Description:
         description: Description = _state.typed(Description, values)
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged("its description cannot be read") from error
+    # The signature covers the text: a field that nobody reads would be signed and mean nothing.
     if not values.keys() <= vars(description).keys():
         raise damaged("its description has more than colab-env writes")
     return description

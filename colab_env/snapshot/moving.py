@@ -53,12 +53,13 @@ class Move:
         after: dict[str, bytes] = {}
         digests: dict[bytes, bytes] = {}
         new = {old.encode(): new.encode() for old, new in self.pairs}
+        # Files before the RECORDs that name them, RECORDs before the content file: sums are known when they are needed.
         for name in sorted(before, key=_rank):
             text = self._pattern(name.partition("/")[0]).sub(lambda match: new[match[0]], before[name])
             if _rank(name):
                 text = _DIGEST.sub(lambda match: digests.get(match[0], match[0]), text)
             after[name] = text = _state.resealed(before[name], text)
-            was, now = (content.digest_of(text_of).encode() for text_of in (before[name], text))
+            was, now = (content.digest_of(version).encode() for version in (before[name], text))
             digests.update({was: now, b"%b,%d" % (was, len(before[name])): b"%b,%d" % (now, len(text))})
         return after
 
@@ -119,6 +120,7 @@ def unmoved(manifest: Manifest, here: Inputs) -> str | None:
     if manifest.fixed is not None:
         return f"it does not move: {manifest.fixed}"
     paths = (getattr(inputs, name) for inputs in (saved, here) for name in PLACES)
+    # A blank or a quote in a path stands in a script in a way that a replacement cannot keep.
     odd = next((path for path in paths if not _PLAIN.fullmatch(path)), None)
     return f"{odd!r} is a path that scripts cannot name" if odd is not None else None
 
@@ -143,6 +145,7 @@ def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str
         for below, text, inode in _texts(tree, named, inputs):
             if b"\0" in text:
                 return {}, f"{tree.name}/{below} names {inputs.project} or {inputs.data}, and is no text"
+            # Changing one name of a file with several would change, or part, the others.
             if inode in inodes:
                 return {}, f"{tree.name}/{below} is another file too"
             inodes.add(inode)
