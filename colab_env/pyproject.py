@@ -164,7 +164,9 @@ def complete(project: Path, *, python: Interpreter, system_site_packages: bool) 
         "poetry.toml": _completed_settings(project, system_site_packages=system_site_packages),
     }
     written = [name for name, text in changes.items() if text is not None]
+    # Both are composed before either is written: a fault in one leaves the other as it was.
     for name in written:
+        # With the line ends that the file has: git would show every line as changed.
         _files.write_text(project / name, (changes[name] or "").replace("\n", _line_end(project / name)))
     return written
 
@@ -179,6 +181,7 @@ def add_apt(project: Path, packages: Sequence[str]) -> list[str]:
     if document is not None:
         import tomlkit
 
+        # A super table is not written: `[tool.colab-env]` alone stands in the file.
         table = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("colab-env", tomlkit.table())
         listed = table.setdefault("apt", tomlkit.array())
         if new := [name for name in packages if name not in listed]:

@@ -49,6 +49,7 @@ class UvLock(LockFormat):
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         own = lock.pyproject.path
         contents = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}
+        # A local package's dependencies stand in its own pyproject.toml, and an editable one is read from there.
         for directory in ("", *_LOCAL.findall(lock.content.decode("utf-8", "replace"))):
             path = lock.directory / directory / own.name
             content = None if os.path.normpath(path) == str(own) else _files.content(path)
@@ -80,6 +81,7 @@ class UvLock(LockFormat):
         """
         from colab_env.locks.installing import PoetrySource
 
+        # Most lock files, without parsing them: TOML takes seconds before Python 3.11.
         if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
             return ()
         own = {url.rstrip("/") for url in _own_indexes(lock)}

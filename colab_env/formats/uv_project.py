@@ -71,6 +71,7 @@ class UvProject(LockFormat):
 
     def check_content(self, lock: LockFile) -> None:
         super().check_content(lock)
+        # uv would look for those packages on PyPI, and find a namesake or nothing.
         sources = lock.pyproject.at("tool", "pdm", "source")
         urls = (
             [source.get("url") for source in sources if isinstance(source, Mapping)]
@@ -98,6 +99,7 @@ class UvProject(LockFormat):
         path = _resolve(lock, selection, python=target.python, machine=target.machine)
         locked = LockFile(path=path, format=self, pyproject=lock.pyproject)
         pylock_toml.install(locked, selection, target=target, cwd=lock.directory)
+        # The answer names what the project needs; the project itself is installed beside it.
         if _is_package(lock):
             argv: list[str | Path] = [
                 *target.options,
@@ -121,6 +123,7 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
     )
     names = [name for entry in listed for name in ([entry] if isinstance(entry, str) else entry)]
     beside = [path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)]
+    # Which small text a plug-in of a build backend reads cannot be known: one too many costs nothing.
     small = [path for path in sorted(beside) if path.is_file() and path.stat().st_size < _SMALL]
     return [*(lock.directory / str(name) for name in names), *small[:_FEW]]
 

@@ -209,6 +209,7 @@ class UvInstaller:
         ]
         with _files.private_directory(self.scratch) as directory:
             output = directory / "pylock.toml"
+            # `uv pip compile` prefers the versions that its output file has already.
             if known:
                 _files.write_text(output, known)
             for option, text in rules.items():
@@ -256,6 +257,7 @@ class UvInstaller:
         text: str | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        # Said on the log alone: which packages are fetched, and how large they are.
         children = {"RUST_LOG": LOG, **self.environ, **environ}
 
         def run() -> None:

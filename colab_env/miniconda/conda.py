@@ -295,6 +295,7 @@ def install_packages(
                     sleep=sleep,
                 )
             python = interpreter(prefix)
+            # The machine's commands come back before anything is proven: nobody waits for them any longer than needed.
             overlay.settle(python=python, path=path)
             version = verify(prefix, machine=machine) if _fingerprint(python) != receipt.print else receipt.python
             interpreter_now = python.relative_to(prefix)
@@ -331,6 +332,7 @@ def _check_prefix(prefix: Path, installer: Installer, *, machine: Machine) -> No
     if prefix == machine.data or prefix in machine.data.parents:
         msg = f"the prefix {short(prefix)} holds colab-env's own data"
         raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
+    # The installer would write over the standard library of that Python, file by file.
     own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
     if own and own.is_file() and not _state.is_marked(prefix) and not _is_unfinished(prefix, machine):
         msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
@@ -376,6 +378,7 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
         overlay = None
         try:
             stack.enter_context(_files.replacing(prefix, is_ours=lambda _: _may_be_replaced(prefix, saved)))
+        # /usr/local and the like: what is there stays, so conda is laid over it and can be taken off again.
         except NotOursError:
             with _report.activity(f"Saving what {short(prefix)} holds"):
                 overlay = stack.enter_context(overlaying(prefix, saved=saved))
