@@ -21,6 +21,7 @@ _TIMEOUT = (10, 60)  # seconds to connect, seconds between two bytes
 _ATTEMPTS = 5
 _LARGEST_TEXT = 4_000_000  # bytes
 _LARGEST_PAGE = 100_000
+_LARGEST_SIMPLE_PAGE = 32_000_000  # the page of aiohttp, with its hashes and metadata, has 6 MB
 # Timeouts, too many requests, and what servers and proxies say when they are busy.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NUMBER = re.compile(r"[0-9]{1,18}")  # a server may say anything, such as `Content-Length: abc`
@@ -71,6 +72,18 @@ def fetch(
 def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str:
     """Return a small text file from the web. Same faults and retries as `fetch`; NetworkError for a large one."""
     return str(_retrying(url, lambda: _text(url), sleep))
+
+
+def read_once(url: str, *, accept: str = "*/*", timeout: tuple[float, float] = (3, 10)) -> str | None:
+    """Return a small text file from the web in one attempt, or None where it cannot be had: for what is advice only."""
+    import requests
+
+    try:
+        with requests.get(url, headers={"Accept": accept}, timeout=timeout, stream=True) as answer:
+            content = _begin(answer, _LARGEST_SIMPLE_PAGE + 1)
+    except (requests.RequestException, ValueError, OSError):  # some addresses raise others than its own
+        return None
+    return content.decode("utf-8", "replace") if answer.ok and len(content) <= _LARGEST_SIMPLE_PAGE else None
 
 
 def size(url: str, *, sleep: Callable[[float], object] = time.sleep) -> int | None:

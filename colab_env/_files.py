@@ -44,6 +44,7 @@ _FICLONE = 0x40049409
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
 # Of directories: to another file system, or one that comes from below on an overlay, as in a container.
 _NO_RENAME = (errno.EXDEV,)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # renameat2(2)
 _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
@@ -368,11 +369,31 @@ def move(source: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two directories change names, one after the other."""
-    aside = _beside(one, "old")
-    _rename(one, aside)
-    _rename(other, one)
-    _rename(aside, other)
+    """Let two directories, or links, change names; where the file system can, neither name is missing at any moment.
+
+    Where it cannot, they do so one after the other, and `recover` knows what a run that is killed in between leaves.
+    """
+    with translate_os_errors(one):
+        if not _exchanged(one, other):
+            aside = _beside(one, "old")
+            _rename(one, aside)
+            _rename(other, one)
+            _rename(aside, other)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    import ctypes  # a shared library, and seldom needed
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # glibc before 2.28
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(code, os.strerror(code), str(one))
 
 
 def move_back(moved: Path, path: Path) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_env import container_cli, env_cli, native_cli, step_cli
+from colab_env import container_cli, env_cli, native_cli, notebooks_cli, step_cli
 
 _EPILOG = """\
 examples:
+  colab-env open lesson.ipynb                   a notebook, on its own Python with its own packages
   colab-env setup --python 3.12                 everything, in this directory
   colab-env setup --interpreter uv --kernel lab a small Python instead of Miniconda
   colab-env setup --lock requirements.txt       the packages of another lock file
@@ -41,11 +41,12 @@ def _run(words: Sequence[str]) -> int:
     own, rest = env_cli.split_command_line(words)
     arguments = _parser().parse_args(own)
     arguments.rest = rest
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
     # Not before: `--help` and a misspelt command do without.
-    from colab_env import _files, _process
+    from colab_env import _files, _process, _screens
     from colab_env.errors import ColabEnvError
+
+    _screens.with_marks(sys.stdout)
+    _screens.with_marks(sys.stderr)
 
     try:
         with _files.translate_os_errors(Path.home()), _process.stoppable():
@@ -62,16 +63,22 @@ def _in_screen(arguments: argparse.Namespace) -> int:
     from colab_env import _report
 
     quiet = arguments.quiet or arguments.json
-    with _report.screen(_report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)):
+    screen = _report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)
+    with _report.screen(screen, is_verbose=arguments.verbose and not quiet):
         code: int = arguments.run(arguments)
     return code
 
 
 def _show_error(error: Any, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        log = {"log": str(error.log)} if error.log else {}
+        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint, **log})
     else:
-        print(f"colab-env: {error}", file=sys.stderr)
+        from colab_env import _screens
+
+        # Its first line is red where there are colours; none of it is folded, so that what it quotes stays as it is.
+        text, colour = f"colab-env: {error}", _screens.has_colour(sys.stderr)
+        print(_screens.painted_error(text) if colour else text, file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -91,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    notebooks_cli.add_commands(commands, _command, shown=_shown)
     step_cli.add_commands(commands, _command, shown=_shown)
     _add_status(commands)
     _add_cache(commands)
@@ -99,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_notebook(commands)
     _add_badge(commands)
     container_cli.add_commands(commands, _command, shown=_shown)
-    env_cli.add_commands(commands, _command, shown=_shown)
+    env_cli.add_commands(commands, _command, show=_shown)
     native_cli.add_commands(commands, _command, shown=_shown)
     _add_completion(commands)
     return parser
@@ -131,6 +139,7 @@ def _command(group: Any, name: str, text: str, run: Callable[[argparse.Namespace
     )
     parser.add_argument("--json", action="store_true", help="print one JSON value, for programs")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors")
+    parser.add_argument("--verbose", "-v", action="store_true", help="print what the tools print, too")
     parser.set_defaults(run=run)
     return parser
 
@@ -141,6 +150,7 @@ def _add_status(commands: Any) -> None:
     )
     status.add_argument("--project", default=".", metavar="DIR")
     status.add_argument("--exit-code", action="store_true", help="end with 1 when something is wrong")
+    status.add_argument("--html", metavar="FILE", help="write it as a page, too")
     text = "start every kernel and report on the whole machine, to read or to paste into an issue; 1 when something is wrong"
     _command(commands, "doctor", text, _doctor, example="colab-env doctor")
     verify = _command(
@@ -277,9 +287,13 @@ def _result(result: Any, arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from colab_env import diagnose
 
-    found = diagnose.status(arguments.project)
-    code = _shown(found, arguments)
-    return code if found.ok or not arguments.exit_code else 1
+    state = diagnose.status(arguments.project)
+    if arguments.html:
+        from colab_env import _files
+
+        _files.write_text(_files.output_path(arguments.html), state.html())
+    code = _shown(state, arguments)
+    return code if state.ok or not arguments.exit_code else 1
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

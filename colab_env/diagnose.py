@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,21 @@ class Status:
 
     def __repr__(self) -> str:
         return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts)])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        largest = max((part.size or 0 for part in self.parts), default=0)
+        wrong = sum(part.problem is not None for part in self.parts)
+        title = f"{content.pluralize(wrong, 'part')} of {len(self.parts)} need a look" if wrong else "All is healthy"
+        rows = [part.row(largest) for part in self.parts]
+        return cards.card(title, rows, mark="✗" if wrong else "✓", aside=f"project {short(self.project)}")
+
+    def html(self) -> str:
+        """Return a page that shows it, and needs nothing else."""
+        from colab_env import cards
+
+        return cards.page(f"colab-env: {short(self.project)}", self._repr_html_())
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -76,6 +92,32 @@ class KernelHealth:
             return f"✓ Kernel {self.name!r} works ({checks}; {sum(self.outcome.seconds.values()):.1f} s)"
         return "\n".join(
             [f"✗ Kernel {self.name!r}: {self.outcome.failure}", *(f"    {line}" for line in self.outcome.log)]
+        )
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        seconds, failure = self.outcome.seconds, self.outcome.failure
+        longest = max(seconds.values(), default=0.0)
+        failed = failure.partition(":")[0] if failure else None
+        rows = [
+            cards.Row(
+                mark="✗" if check == failed else "✓",
+                name=check.replace("_", " "),
+                aside=f"{time:.1f} s",
+                share=time / longest if longest else 0.0,
+            )
+            for check, time in seconds.items()
+        ]
+        title = f"Kernel {self.name!r} {'works' if self.ok else 'does not work'}"
+        lines = "".join(f"<p><code>{escape(line)}</code></p>" for line in self.outcome.log)
+        return cards.card(
+            title,
+            rows,
+            mark="✓" if self.ok else "✗",
+            aside=f"{sum(seconds.values()):.1f} s",
+            notes=[failure] if failure else [],
+            more=cards.folded("What it printed last", lines) if lines else "",
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Change one value of a JSON text and leave every other character as it was."""
+"""Change one value of a JSON text, or put one into it, and leave every other character as it was."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class _Style:
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """One key with its value, as offsets into the text."""
+    """One key with its value, as offsets into the text; in a list, the key is the number and takes no room."""
 
-    key: str
+    key: str | int
     key_start: int
     key_end: int
     start: int
@@ -36,7 +36,7 @@ class _Member:
 
 @dataclass(frozen=True, kw_only=True)
 class _Target:
-    """One object in the text, at its opening brace, `depth` braces inside the outermost."""
+    """One object or list in the text, at its opening brace, `depth` braces inside the outermost."""
 
     text: str
     opening: int
@@ -51,13 +51,16 @@ class _Target:
         return lead if lead.strip(" \t") else ""
 
 
-def with_value(text: str, *, keys: tuple[str, ...], value: Any) -> str:
-    """Return a JSON text (an object) with the value that `keys` lead to set or inserted, in the text's own style."""
+def with_value(text: str, *, keys: tuple[str | int, ...], value: Any) -> str:
+    """Return a JSON text (an object) with the value that `keys` lead to set or inserted, in the text's own style.
+
+    A number among the keys counts the items of a list, which must be there.
+    """
     style = _style(text)
     opening, depth = _innermost(text, keys)
     key, *missing = keys[depth:]
     for inner in reversed(missing):
-        value = {inner: value}
+        value = {str(inner): value}
     target = _Target(text=text, opening=opening, depth=depth, members=_members(text, opening))
     same = [member for member in target.members if member.key == key]
     if same:
@@ -65,9 +68,18 @@ def with_value(text: str, *, keys: tuple[str, ...], value: Any) -> str:
     return _with_member(target, style, key=key, value=value)
 
 
-def _with_member(target: _Target, style: _Style, *, key: str, value: Any) -> str:
+def with_first_item(text: str, *, keys: tuple[str | int, ...], value: Any) -> str:
+    """Return a JSON text with a value put in front of the items of the list that `keys` lead to."""
+    style = _style(text)
+    outer, depth = _innermost(text, keys)
+    (opening,) = [member.start for member in _members(text, outer) if member.key == keys[-1]][-1:]
+    target = _Target(text=text, opening=opening, depth=depth + 1, members=_members(text, opening))
+    return _with_member(target, style, key=0, value=value)
+
+
+def _with_member(target: _Target, style: _Style, *, key: str | int, value: Any) -> str:
     text, margin = target.text, target.margin(style)
-    member = json.dumps(key) + style.colon + _written(value, style, margin)
+    member = (json.dumps(key) + style.colon if isinstance(key, str) else "") + _written(value, style, margin)
     if target.members:
         # In front: a member added at the end would put a comma on somebody else's line.
         start = target.members[0].key_start
@@ -96,13 +108,13 @@ def _style(text: str) -> _Style:
     )
 
 
-def _innermost(text: str, keys: tuple[str, ...]) -> tuple[int, int]:
+def _innermost(text: str, keys: tuple[str | int, ...]) -> tuple[int, int]:
     """Return where the last object on the way along `keys` opens, and how many of the keys lead to it."""
     opening = _after_space(text, 0)
     for depth, key in enumerate(keys[:-1]):
         # Of several members with one name the last counts, as in every JSON reader that Jupyter uses.
         starts = [member.start for member in _members(text, opening) if member.key == key]
-        if not starts or text[starts[-1]] != "{":
+        if not starts or text[starts[-1]] not in "{[":
             return opening, depth
         opening = starts[-1]
     return opening, len(keys) - 1
@@ -110,11 +122,11 @@ def _innermost(text: str, keys: tuple[str, ...]) -> tuple[int, int]:
 
 def _members(text: str, opening: int) -> list[_Member]:
     decode = json.JSONDecoder().raw_decode
-    members = []
+    members: list[_Member] = []
     at = _after_space(text, opening + 1)
-    while text[at] != "}":
-        key, key_end = decode(text, at)
-        start = _after_space(text, _after_space(text, key_end) + 1)
+    while text[at] not in "}]":
+        key, key_end = decode(text, at) if text[opening] == "{" else (len(members), at)
+        start = _after_space(text, _after_space(text, key_end) + 1) if text[opening] == "{" else at
         _, end = decode(text, start)
         members.append(_Member(key=key, key_start=at, key_end=key_end, start=start, end=end))
         at = _after_space(text, end)

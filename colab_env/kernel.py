@@ -141,6 +141,7 @@ class ProjectKernel:
     python: Interpreter
     machine: Machine
     notes: list[str] = field(default_factory=list)
+    label: str | None = None  # what menus show beside the version; by default the project's name
 
     @property
     def environment(self) -> Path:
@@ -211,7 +212,7 @@ class ProjectKernel:
             python=self.python,
             project=self.project,
             launcher=colab_layer.launcher(self.layer),
-            display_name=kernelspec.display_name(self.python, self.project),
+            display_name=kernelspec.display_name(self.python, Path(self.label) if self.label else self.project),
             commands=[self.machine.bin, *programs],
             fingerprint={"layer": str(self.layer), "python": self.python.version},
         )

@@ -82,7 +82,7 @@ HOSTS = (
         switches="by a restart",
         untouched="/usr/bin/python3, /etc/ipython, the stock kernel's specification and launcher",
         source="github.com/googlecolab/backend-info and colabtools",
-        unverified="see the README, What is proven",
+        unverified="see docs/unproven.md",
     ),
     # Binder runs on JupyterHub and has its variables, too.
     Host(

@@ -20,7 +20,7 @@ from colab_env.machine import Machine
 from colab_env.results import short
 
 _UNCHANGED = "nothing was changed"
-_BOM = "\ufeff"  # some editors write it, and json refuses it
+BOM = "\ufeff"  # some editors write it, and json refuses it
 _LINES = {
     "changed": "✓ {path} now asks for kernel {name} (was {before}; the old file is {backup})",
     "already there": "✓ {path} already asks for kernel {name}",
@@ -73,7 +73,9 @@ class NotebookChange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Notebook:
+class NotebookFile:
+    """A notebook as one call reads it."""
+
     path: Path  # where the bytes are, links followed
     text: str
     content: dict[str, Any]
@@ -102,13 +104,13 @@ def set_notebook_kernel(
     nbformat 4), NotWritableError, or NotebookBusyError (open for writing elsewhere, where the system can tell).
     """
     name = check_kernel_name(name).lower()
-    notebook = _read(path)
+    notebook = read(path)
     before = _name(notebook.kernelspec)
     if before == name and display_name in (None, notebook.kernelspec.get("display_name")):
         return NotebookChange(path=Path(path), name=name, before=before, action="already there")
     spec = {"display_name": display_name or _registered_display_name(name) or name, "language": language, "name": name}
     text = _with_kernelspec(notebook, spec)
-    notes = _notes(_parsed(text))
+    notes = _notes(parse(text))
     backup = _replace(notebook, text)
     return NotebookChange(path=Path(path), name=name, before=before, action="changed", backup=backup, notes=notes)
 
@@ -116,7 +118,7 @@ def set_notebook_kernel(
 def check_notebook_kernel(path: str | Path, name: str) -> NotebookChange:
     """Say which kernel a notebook asks for and, in `needed`, whether that is not `name`. Writes nothing."""
     name = check_kernel_name(name).lower()
-    before = _name(_read(path).kernelspec)
+    before = _name(read(path).kernelspec)
     return NotebookChange(
         path=Path(path), name=name, before=before, action="already there" if before == name else "differs"
     )
@@ -127,7 +129,7 @@ def restore_notebook(path: str | Path) -> NotebookChange:
 
     Raises NotebookError when there is no backup, or when more than the kernel has changed since, which would be lost.
     """
-    notebook = _read(path)
+    notebook = read(path)
     backup = _newest_backup(notebook.path)
     if backup is None:
         msg = f"{short(path)} has no backup: there is no {notebook.path.name}.bak beside it"
@@ -137,17 +139,18 @@ def restore_notebook(path: str | Path) -> NotebookChange:
         raise NotebookError(msg, hint=f"set the old kernel's name instead, or copy {backup.name} over it yourself")
     _require_writable(notebook.path)
     _require_undisturbed(notebook)
-    original = _name(_read(backup).kernelspec)
+    original = _name(read(backup).kernelspec)
     _files.move(backup, notebook.path)
     return NotebookChange(path=Path(path), name=original, before=_name(notebook.kernelspec), action="restored")
 
 
-def _read(path: str | Path) -> _Notebook:
+def read(path: str | Path) -> NotebookFile:
+    """Read a notebook file. Raises NotebookError, NotebookVersionError."""
     target = Path(os.path.realpath(path))  # a rename onto a symbolic link would replace the link
     raw, signature = _read_bytes(path)
     try:
         text = raw.decode()
-        content = _parsed(text)
+        content = parse(text)
     except UnicodeDecodeError as error:
         msg = f"{short(path)} is not a notebook: its text is not UTF-8 (byte {error.start})"
         raise NotebookError(msg, hint=f"save it as UTF-8; {_UNCHANGED}") from error
@@ -156,7 +159,7 @@ def _read(path: str | Path) -> _Notebook:
         hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
         raise NotebookError(msg, hint=hint) from error
     _require_version_4(path, content)
-    return _Notebook(path=target, text=text, content=content, signature=signature)
+    return NotebookFile(path=target, text=text, content=content, signature=signature)
 
 
 def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
@@ -168,9 +171,10 @@ def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
         raise NotebookError(msg, hint="check the path; a notebook is a file that ends in .ipynb") from error
 
 
-def _parsed(text: str) -> Any:
+def parse(text: str) -> Any:
+    """Return what the text of a notebook says, as plain values."""
     # NaN is no JSON, but many an output has it. As text, for it is not equal to itself and could not be compared.
-    return json.loads(text.removeprefix(_BOM), parse_constant=str)
+    return json.loads(text.removeprefix(BOM), parse_constant=str)
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:
@@ -225,12 +229,22 @@ def _notes(content: dict[str, Any]) -> tuple[str, ...]:
     return (f"nbformat calls this notebook invalid, as it was before: {summary}",) if error else ()
 
 
-def _replace(notebook: _Notebook, text: str) -> Path:
+def replace_text(notebook: NotebookFile, text: str) -> None:
+    """Write another text into a notebook that nobody has changed since it was read. Raises NotWritableError, NotebookBusyError."""
+    require_writable(notebook)
+    _files.write_text(notebook.path, text)
+
+
+def require_writable(notebook: NotebookFile) -> None:
+    """Raise NotWritableError or NotebookBusyError where another text cannot be written now."""
     _require_writable(notebook.path)
     _require_undisturbed(notebook)
+
+
+def _replace(notebook: NotebookFile, text: str) -> Path:
+    require_writable(notebook)
     with _backed_up(notebook, text) as backup:
-        _require_undisturbed(notebook)  # again, as late as possible: the copy took its time
-        _files.write_text(notebook.path, text)
+        replace_text(notebook, text)  # which looks again: the copy took its time
     return backup
 
 
@@ -242,7 +256,7 @@ def _require_writable(path: Path) -> None:
             raise NotWritableError(msg, hint=f"chmod u+w {short(target)}, or work on a copy; {_UNCHANGED}")
 
 
-def _require_undisturbed(notebook: _Notebook) -> None:
+def _require_undisturbed(notebook: NotebookFile) -> None:
     with notebook.path.open("rb") as handle:
         if _signature(os.fstat(handle.fileno())) != notebook.signature:
             msg = f"another program has changed {short(notebook.path)} just now"
@@ -267,7 +281,7 @@ def _is_open_for_writing(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _backed_up(notebook: _Notebook, text: str) -> Iterator[Path]:
+def _backed_up(notebook: NotebookFile, text: str) -> Iterator[Path]:
     newest = _newest_backup(notebook.path)
     if newest is not None and _is_original(newest, notebook):
         yield newest
@@ -304,9 +318,9 @@ def _newest_backup(path: Path) -> Path | None:
     return _backup(path, number) if number else None
 
 
-def _is_original(backup: Path, notebook: _Notebook) -> bool:
+def _is_original(backup: Path, notebook: NotebookFile) -> bool:
     try:
-        return _but_for_kernelspec(_read(backup).content) == _but_for_kernelspec(notebook.content)
+        return _but_for_kernelspec(read(backup).content) == _but_for_kernelspec(notebook.content)
     except NotebookError:
         return False
 
@@ -320,9 +334,9 @@ def _beside(file: Path, other: Path) -> str:
     return file.name if file.parent == Path(os.path.realpath(other.parent)) else short(file)
 
 
-def _with_kernelspec(notebook: _Notebook, spec: dict[str, str]) -> str:
-    bom = _BOM if notebook.text.startswith(_BOM) else ""
-    text = notebook.text.removeprefix(_BOM)
+def _with_kernelspec(notebook: NotebookFile, spec: dict[str, str]) -> str:
+    bom = BOM if notebook.text.startswith(BOM) else ""
+    text = notebook.text.removeprefix(BOM)
     if notebook.kernelspec:
         for key, value in reversed(spec.items()):  # what is missing goes in front
             if notebook.kernelspec.get(key) != value:
@@ -330,11 +344,11 @@ def _with_kernelspec(notebook: _Notebook, spec: dict[str, str]) -> str:
     else:
         text = with_value(text, keys=("metadata", "kernelspec"), value=spec)
     # The text was edited, not the parsed notebook: what came of it is compared, however the file is written.
-    _require_only_kernelspec_changed(notebook, _parsed(text), spec)
+    _require_only_kernelspec_changed(notebook, parse(text), spec)
     return bom + text
 
 
-def _require_only_kernelspec_changed(notebook: _Notebook, after: dict[str, Any], spec: Mapping[str, str]) -> None:
+def _require_only_kernelspec_changed(notebook: NotebookFile, after: dict[str, Any], spec: Mapping[str, str]) -> None:
     expected = {**notebook.kernelspec, **spec}
     if _but_for_kernelspec(after) != _but_for_kernelspec(notebook.content) or _kernelspec(after) != expected:
         msg = (

@@ -5,14 +5,14 @@ The answer is a value whose repr is a table.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import interpreter_sources, system, venv
-from colab_env._report import megabytes
+from colab_env import _files, interpreter_sources, system, venv
+from colab_env._report import bar, megabytes
 from colab_env.environment import require_python
 from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
     from colab_env.plans.keeping import SystemPackages
 
+# A wheel's file name and size in one entry of a lock file's table.
+_WHEEL = re.compile(r'[/"]([^/"\n]{1,300})\.whl"[^{}\n]{0,400}?\bsize = (\d{1,15})\b')
 _TITLES = ("package", "wanted", "on this machine", "what happens")
 _SAYS = {
     distributions.KEPT: "kept as the machine has it",
@@ -67,10 +69,52 @@ class Plan:
         return "\n".join([*self._head(), *(lines if self.rows else []), *self._foot()])
 
     def _repr_html_(self) -> str:
-        rows = "".join(_html_row("td", _cells(row)) for row in self.rows)
-        table = f"<table>{_html_row('th', _TITLES)}{rows}</table>" if self.rows else ""
-        head, foot = ("".join(f"<p>{escape(line)}</p>" for line in part) for part in (self._head(), self._foot()))
-        return head + table + foot
+        from colab_env import cards
+
+        groups = [
+            cards.Row(mark="·", name=verb, text=text, share=share, details=_by_size(rows))
+            for verb, text, share, rows in self._groups()
+        ]
+        conflicts = [
+            cards.Row(mark="✗", name=conflict.package, text=f"needs {conflict.needs}, and gets {conflict.brings}")
+            for conflict in self.conflicts
+        ]
+        first, *rest = reversed(self._head())
+        more = cards.folded(f"All packages ({len(self.rows)})", cards.table(_TITLES, map(_cells, self.rows)))
+        return cards.card(
+            f"Python {self.python.version}",
+            [*groups, *conflicts],
+            mark="✗" if self.conflicts else "✓",
+            aside="what a set-up would bring; nothing was changed",
+            notes=[*rest, first, *self._notes()],
+            more=more if self.rows else "",
+        )
+
+    def _groups(self) -> list[tuple[str, str, float, list[Row]]]:
+        """Return what is brought, hidden and shared: the verb, the words for it, its part of the largest, and the packages.
+
+        The bars go by bytes where each of them has a size, else by the number of packages.
+        """
+        brought = [row for row in self.rows if row.happens != distributions.KEPT]
+        hidden = [row for row in self.rows if row.happens == distributions.REPLACED]
+        shared = [row for row in self.rows if row.happens == distributions.KEPT]
+        groups = [
+            ("brings", brought, sum(row.download or 0 for row in brought), "to download"),
+            ("hides", hidden, sum(row.on_disk or 0 for row in hidden), "on the machine's disk"),
+            ("shares", shared, self.saved, "on the machine's disk"),
+        ]
+        groups = [group for group in groups if group[1]]
+        is_by_size = all(size for _, _, size, _ in groups)
+        amounts = [size if is_by_size else len(rows) for _, rows, size, _ in groups]
+        return [
+            (
+                verb,
+                f"{len(rows)} package{'s' if rows[1:] else ''}" + (f", {megabytes(size)} {where}" if size else ""),
+                amount / max(amounts),
+                rows,
+            )
+            for (verb, rows, size, where), amount in zip(groups, amounts, strict=True)
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -97,17 +141,26 @@ class Plan:
 
     def _foot(self) -> list[str]:
         none = [] if self.rows else ["no package is asked for"]
+        picture = [f"{verb:<7} {bar(share, 20)} {text}" for verb, text, share, _ in self._groups()]
+        return [*none, *picture, *self._notes(), *(f"✗ {conflict}" for conflict in self.conflicts)]
+
+    def _notes(self) -> list[str]:
         more = [f"{self.only_on_machine} more are seen as they are"] if self.only_on_machine else []
         saved = [f"{megabytes(self.saved)} on disk are shared with the machine"] if self.saved else []
-        return [*none, *more, *self.notes, *saved, *(f"✗ {conflict}" for conflict in self.conflicts)]
+        return [*more, *self.notes, *saved]
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
     return row.name, row.wanted or "-", row.machine or "-", _SAYS[row.happens]
 
 
-def _html_row(kind: str, cells: tuple[str, ...]) -> str:
-    return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+def _by_size(rows: list[Row]) -> tuple[str, ...]:
+    """Return the packages of a group, the largest first."""
+    sized = [(row, row.on_disk if row.happens == distributions.KEPT else row.download or row.on_disk) for row in rows]
+    ordered = sorted(sized, key=lambda pair: (-(pair[1] or 0), pair[0].name))
+    return tuple(
+        f"{row.name} {row.wanted or row.machine}" + (f"  {megabytes(size)}" if size else "") for row, size in ordered
+    )
 
 
 def _plain(python: Interpreter) -> dict[str, Any]:
@@ -172,6 +225,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         markers=markers,
         keep=chosen.packages,
         described=distributions.read((request.project / venv.NAME).glob("lib/python3*/site-packages")),
+        downloads=_download_sizes(request, python.version),
     )
     return Plan(
         python=python,
@@ -201,6 +255,25 @@ def _locked_versions(
             reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
         return requirements_text.read(text, markers)
+
+
+def _download_sizes(request: Request, version: str) -> dict[str, int]:
+    """Return the bytes of the wheels that a uv.lock or a pylock.toml names for this platform, by the package's name."""
+    import platform
+
+    if request.lock.path.suffix not in (".lock", ".toml") or not request.lock.is_there:
+        return {}
+    text = (_files.content(request.lock.path) or b"").decode("utf-8", "replace")
+    tag, sizes = "cp" + "".join(version.split(".")[:2]), dict[str, int]()
+    for block in re.split(r"^\[\[packages?\]\]$", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r'^name = "([\w.-]{1,200})"$', block, re.MULTILINE)
+        for filename, size in _WHEEL.findall(block):
+            _, _, *_, pythons, abi, platforms = filename.split("-") if filename.count("-") >= 4 else [""] * 5
+            is_pure = platforms == "any" and "3" in pythons
+            is_own = "linux" in platforms and "musl" not in platforms and platform.machine() in platforms
+            if name and (is_pure or (is_own and (tag in pythons or abi == "abi3"))):
+                sizes[name[1]] = max(sizes.get(name[1], 0), int(size))
+    return sizes
 
 
 def _going(request: Request, required: Mapping[str, RequiredVersion]) -> list[str]:

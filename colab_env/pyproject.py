@@ -360,13 +360,18 @@ def pinned_python(*directories: Path) -> str | None:
 
     uv takes the very patch level that is written there; here any one of that X.Y will do, as everywhere else.
     """
+    match = _PIN.fullmatch(pinned_text(*directories))
+    return match[1] if match else None
+
+
+def pinned_text(*directories: Path) -> str:
+    """Return the line that counts of the first `.python-version` in these directories, whatever it says, or nothing."""
     for directory in directories:
         lines = (_files.content(directory / ".python-version") or b"").decode("utf-8", "replace").splitlines()
         pinned = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         if pinned:
-            match = _PIN.fullmatch(pinned[0])
-            return match[1] if match else None
-    return None
+            return pinned[0]
+    return ""
 
 
 def _is_listed(parts: Sequence[str], patterns: Any) -> bool:

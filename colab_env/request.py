@@ -300,7 +300,13 @@ class Request:
 
     def notes(self) -> list[str]:
         """Return what a person should know of the options before anything is done."""
-        return [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
+        notes = [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
+        pin = "" if self.python else self.lock.format.pinned_text(self.lock)
+        if pin and self._pinned_python is None:
+            pinned = self.lock.format.pinned_python(self.lock)
+            why = f"{self.requires_python} leaves it out" if pinned else "it is no X.Y of CPython"
+            notes.append(f".python-version says {pin!r}, which does not count: {why}")
+        return notes
 
     def described_lock(self) -> str:
         """Return what a note calls the lock file."""

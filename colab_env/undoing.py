@@ -17,7 +17,7 @@ from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.named_env.names import suggest
+from colab_env.named_env.base_dirs import suggest
 from colab_env.results import short
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
@@ -65,6 +65,28 @@ class UndoResult:
             return "✓ There is nothing to undo"
         first = ["Nothing was changed; undo() would do this:"] if self.dry_run else []
         return "\n".join([*first, *map(repr, self.places)])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        rows = [
+            cards.Row(
+                mark="✗" if undone.reason else "·" if self.dry_run else "✓",
+                name=undone.action.partition(",")[0],
+                text=short(undone.path),
+                notes=(undone.reason,) if undone.reason else (),
+                details=(f"changed by {undone.step}", *([undone.action] if "," in undone.action else [])),
+            )
+            for undone in self.places
+        ]
+        count = f"{len(rows)} path{'' if len(rows) == 1 else 's'}"
+        if not rows:
+            return cards.card("There is nothing to undo", [])
+        if self.dry_run:
+            return cards.card(f"undo() would take back {count}", rows, mark="·", aside="nothing was changed")
+        left = sum(undone.reason is not None for undone in self.places)
+        title = f"{left} of {count} left as they are" if left else f"{count} taken back"
+        return cards.card(title, rows, mark="✗" if left else "✓")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -81,6 +81,7 @@ def _install(home: Path, machine: Machine) -> None:
     from colab_env import content
 
     pip: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--retries=1"]
+    pip += ["--disable-pip-version-check", "--no-input"]
     environ = _process.child_environ(machine.environ)
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
         try:
@@ -102,7 +103,7 @@ def obtain(machine: Machine) -> Path | None:
 
 def environ(machine: Machine, index: Index) -> dict[str, str]:
     """Return the environment that every uv call gets."""
-    # Its bars are for terminals; how far it is, `uv_progress` finds out for every screen.
+    # Its bars are for terminals; how far it is, `uv_install` finds out for every screen.
     changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(machine.environ)}
     return _process.child_environ(machine.environ, **changes)
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import container_golden
@@ -24,7 +25,8 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
-from colab_env.image import context, packages, writing
+from colab_env.image import context, writing
+from colab_env.image import project as image_project
 
 HASH = container_projects.HASH
 
@@ -122,13 +124,15 @@ def test_the_kernel_of_the_notebooks_is_the_images(tmp_path):
 
 def test_lines_without_a_hash_are_named_and_the_check_stays_on_for_the_others(hello):
     more = "lib @ git+https://example.org/lib.git@0123abc\nold==1.0\n"
-    found = packages.parsed(container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages(
+        container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello
+    )
     assert [(each.name, each.kind) for each in found.unhashed] == [("lib", "git"), ("old", "index")]
     assert found.hashed == container_projects.REQUIREMENTS
 
 
 def test_passwords_in_addresses_are_left_out(hello):
-    found = packages.parsed(
+    found = image_project.parse_packages(
         f"--extra-index-url https://me:secret@corp.example/simple\nsix==1.0 --hash={HASH}\n",
         directory=hello,
         context=hello,
@@ -142,12 +146,12 @@ def test_passwords_in_addresses_are_left_out(hello):
 def test_a_directory_of_the_project_is_built_and_its_name_known(hello, line):
     (hello / "part").mkdir()
     (hello / "part/pyproject.toml").write_text('[project]\nname = "the.Part"\nversion = "1"\n')
-    found = packages.parsed(line.format(hello), directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages(line.format(hello), directory=hello, context=hello, project=hello)
     assert [(each.kind, str(each.path), each.name) for each in found.unhashed] == [("directory", "part", "the-part")]
 
 
 def test_the_project_itself_is_no_package_of_its_own(hello):
-    found = packages.parsed("-e .\n", directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages("-e .\n", directory=hello, context=hello, project=hello)
     assert found.unhashed == ()
 
 
@@ -285,7 +289,7 @@ def test_a_package_without_sources_goes_as_packages(hello):
 def test_companions_of_a_workspace_member_are_refused_in_its_own_words(tmp_path):
     model = container_golden.model(tmp_path, "uv.lock")
     with pytest.raises(UsageError, match="member of the workspace") as raised:
-        container._require_top(["compose"], model.context / "member", model, None)
+        container._target(None, replace(model, context=model.context.parent), ["compose"])
     assert "--output" in str(raised.value.hint)
 
 
@@ -415,6 +419,27 @@ def test_a_version_of_git_is_found_by_a_build_that_sees_git(hello, requires, tab
     assert "git" not in last.partition(" AS runtime")[2].replace("opencontainers", "")
     with pytest.raises(UsageError, match=r"would hold \.git"):
         write(hello, kind="packages", overwrite=True)
+
+
+def test_what_the_build_does_not_see_is_no_change_of_the_sources_for_git(hello):
+    pyproject = hello / "pyproject.toml"
+    text = pyproject.read_text().replace('version = "1.2"', 'dynamic = ["version"]')
+    pyproject.write_text(text.replace('"hatchling"', '"hatchling", "hatch-vcs"', 1))
+    git = ["git", "-C", hello, "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    write(hello)
+    for words in (["add", "--all"], ["commit", "-qm", "all"], ["tag", "-a", "v4.7", "-m", "release"]):
+        subprocess.run([*git, *words], check=True)
+    ignored = context.read_ignored(hello / ".dockerignore")
+    left_out = [path for path in hello.iterdir() if path.is_file() and context.is_ignored(path.name, ignored)]
+    assert hello / "Dockerfile" in left_out
+    (script,) = re.findall(r"(?m)^RUN (git ls-files (?:.*\\\n)*.*)", (hello / "Dockerfile").read_text())
+    for path in left_out:
+        path.unlink()
+    describe = [*git, "describe", "--dirty", "--tags"]
+    assert subprocess.run(describe, capture_output=True, text=True, check=True).stdout == "v4.7-dirty\n"
+    subprocess.run(["sh", "-ec", script], cwd=hello, check=True)
+    assert subprocess.run(describe, capture_output=True, text=True, check=True).stdout == "v4.7\n"
 
 
 def test_a_version_that_stands_in_the_file_is_no_version_of_git(hello):

@@ -6,9 +6,9 @@ The machine is an overlay over this one: dpkg and apt are the real ones, and wha
 # ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,16 +111,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def build_colab_env(place: Path) -> Path:
-    tree = place / "colab-env"
-    site = tree / "usr/lib/python3/dist-packages"
-    shutil.copytree(ROOT / "colab_env", site / "colab_env", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("tomlkit", "packaging"):  # Debian has both; this test needs no network
-        source = Path(importlib.util.find_spec(name).origin).parent
-        shutil.copytree(source, site / name, ignore=shutil.ignore_patterns("__pycache__"))
-    write(tree / "usr/bin/colab-env", (ROOT / "colab_env/front.sh").read_text(), mode=0o755)
-    main = "#!/usr/bin/python3\nimport sys\nfrom colab_env.cli import main\nsys.exit(main())\n"
-    write(tree / "usr/bin/colab-env-main", main, mode=0o755)
-    return build(tree, "colab-env", "1.0", depends="python3, python3-venv | python3, python3-pip | python3")
+    words = [sys.executable, ROOT / "debian/build.py", place]
+    return Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip())
 
 
 def build_demo(place: Path, version: str, *, needs: list[str]) -> Path:
@@ -207,6 +199,39 @@ def test_the_machines_configuration_file_is_read_by_both_programs(machine, packa
     for program in ("colab-env", "colab-env-main"):
         assert machine(program, "which", "web", "python", check=False).returncode == 31
     machine("sh", "-c", "rm ~/.config/colab-env.toml /etc/colab-env.toml")
+
+
+NEXT_PYTHON = """\
+#!/bin/sh
+set -e
+ln -sfn python3.{minor} /usr/bin/python3
+mv "$(readlink -f /usr/bin/python3.{old})" /usr/bin/the-last-python
+"""
+LAST_PYTHON = "mv /usr/bin/the-last-python /usr/bin/python3.{old}; ln -sfn python3.{old} /usr/bin/python3"
+
+
+@pytest.mark.machine
+def test_the_distributions_next_python_breaks_nothing(machine, packages, pythons, tmp_path):
+    """A package brings another interpreter, and makes it the only one; nobody types a command."""
+    old = Path("/usr/bin/python3").resolve().name.removeprefix("python3.")
+    newer = [each for each in pythons if int(each.short_version.removeprefix("3.")) > int(old)]
+    if not newer:
+        pytest.skip(f"there is no Python here that is newer than the distribution's 3.{old}")
+    other = newer[0]
+    minor = other.short_version.removeprefix("3.")
+    tree = tmp_path / "next"
+    (tree / "usr/bin").mkdir(parents=True)
+    shutil.copy(other.path.resolve(), tree / f"usr/bin/python3.{minor}")  # it finds its library where it was built
+    write(tree / "DEBIAN/postinst", NEXT_PYTHON.format(minor=minor, old=old), mode=0o755)
+    machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+    try:
+        done = machine("dpkg", "--install", str(build(tree, "the-next-python", "1.0", depends="colab-env")))
+        assert machine("colab-env", "run", NAME, "demo", "-h").stdout == "1.0 -h\n", done.stdout + done.stderr
+        assert machine("colab-env", "run", NAME, "python", "-V").stdout == f"Python {other.version}\n"
+        assert machine("colab-env", "env", "check", NAME).stdout.startswith("✓")
+    finally:
+        machine("sh", "-c", LAST_PYTHON.format(old=old))
+        machine("dpkg", "--purge", "the-next-python", check=False)
 
 
 # units

@@ -16,7 +16,7 @@ from env_fixtures import DEMO, base, command, web, wheels  # noqa: F401
 from index_server import IndexServer
 from small_wheels import write_archive, write_wheel
 
-from colab_env import content, env_files, env_upkeep, envs, toml_text, uv
+from colab_env import content, env_files, envs, toml_text, uv
 from colab_env.errors import (
     CommandError,
     EnvironmentInUseError,
@@ -26,8 +26,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.machine import Machine
-from colab_env.named_env import locking, repacking
-from colab_env.named_env import manifest as manifests
+from colab_env.named_env import exporting, locking, repacking
 
 BACKEND = """
 import zipfile
@@ -273,13 +272,13 @@ def test_paths_of_a_manifest_start_at_it_or_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     text = 'packages = ["./pk/lib[x]", "six"]\npython = "bin/python"\nproject = "~/x"\n'
     (tmp_path / "envs.toml").write_text(f"[environments.web]\n{text}")
-    (entry,) = manifests.read(tmp_path / "envs.toml")
-    assert entry.said["packages"] == [f"{tmp_path}/pk/lib[x]", "six"]
-    assert (entry.said["python"], entry.said["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
+    (entry,) = exporting.read_manifest(tmp_path / "envs.toml")
+    assert entry.options["packages"] == [f"{tmp_path}/pk/lib[x]", "six"]
+    assert (entry.options["python"], entry.options["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
 
 
 def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels, tmp_path):
-    env_upkeep.add("web", "other")
+    envs.add("web", "other")
     (tmp_path / "envs.toml").write_text('[environments.web]\npackages = ["demo"]\nwheels = "wheels"\n')
     assert "what had been added goes: other" in env_files.sync(tmp_path / "envs.toml", dry_run=True)[0].reason
     assert any("not in it: other" in note for note in envs.create("web", "demo", wheels=wheels).notes)

@@ -18,7 +18,8 @@ import pytest
 from colab_env import native
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import registry
-from colab_env.native_need import source_archive, target
+from colab_env.native_need import source_archive
+from colab_env.native_need.locked_files import parse_target
 
 MANYLINUX = "a-1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 WHEELS = {
@@ -42,14 +43,14 @@ WHEELS = {
     ],
 )
 def test_a_wheel_fits_where_its_tags_say(platform: str, fitting: set[str]) -> None:
-    assert {name for name, wheel in WHEELS.items() if target.parse(platform, "3.12").takes(wheel)} == fitting
+    assert {name for name, wheel in WHEELS.items() if parse_target(platform, "3.12").takes(wheel)} == fitting
 
 
 def test_what_is_no_platform_or_python_is_refused() -> None:
     with pytest.raises(UsageError, match="no platform 'windows'"):
-        target.parse("windows", "3.12")
+        parse_target("windows", "3.12")
     with pytest.raises(UsageError, match="'new' is no version"):
-        target.parse("linux/amd64", "new")
+        parse_target("linux/amd64", "new")
 
 
 PACKAGES = (("wheeled", MANYLINUX, ""), ("built", "", ""), ("windows-only", "", "sys_platform == 'win32'"))

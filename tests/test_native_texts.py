@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from colab_env import native
-from colab_env.native_need import subjects
 from colab_env.native_need.contents import Contents, Packages, packed
-from colab_env.native_need.extract import extract
+from colab_env.native_need.extract import confirmed, extract
 from colab_env.native_need.missing import Answer, Missing
 from colab_env.native_need.packed_index import Index
 
@@ -181,11 +180,40 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 def test_a_word_is_a_need_only_where_the_index_has_such_a_file(text: str, expected: list[str], index: Index) -> None:
     explanation = extract(RUN + text)
     assert explanation.findings == ()
-    confirmed = subjects.confirmed(explanation.unconfirmed, index)
-    assert [f"{missing.kind} {missing.name}" for missing in confirmed] == expected
+    needs = confirmed(explanation.unconfirmed, index)
+    assert [f"{missing.kind} {missing.name}" for missing in needs] == expected
 
 
 def test_a_header_that_no_package_has_and_that_bears_its_own_packages_name_is_its_own() -> None:
     missing = Missing(kind="header", name="cerr_internal_config.h", distribution="cerr")
     assert native._is_own_header(Answer(missing=missing))
     assert not native._is_own_header(Answer(missing=replace(missing, name="zlib.h")))
+
+
+CONDA = [
+    ("Collecting package metadata (current_repodata.json): done\nSolving environment: failed\n\nPackagesNotFoundError: The following packages are not available from current channels:\n\n  - no-such-tool\n\nCurrent channels:\n\n  - https://conda.example/main/linux-64\n", "no-wheel", "-c conda-forge"),
+    ("Solving environment: failed\n\nLibMambaUnsatisfiableError: Encountered problems while solving:\n  - package fiona-1.9.5-py312 requires libgdal >=3.8.1,<3.9.0a0, but none of the providers can be installed\n\nCould not solve for environment specs\n", "conflict", "channel"),
+    ("Solving environment: failed\nInitial quick solve with frozen env failed.  Unfreezing env and trying again.\n\nUnsatisfiableError: The following specifications were found to be incompatible with each other:\n\nPackage python conflicts for:\npython=3.6\n", "conflict", "exclude each other"),
+    ("error    libmamba Could not solve for environment specs\n    The following packages are incompatible\n    └─ nothing provides __cuda needed by pytorch-2.1-cuda\ncritical libmamba Could not solve for environment specs\n", "conflict", "channels"),
+    ("Collecting package metadata (repodata.json): failed\n\nCondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://conda.example/main/linux-64/repodata.json>\nElapsed: -\n\nAn HTTP error occurred when trying to retrieve this URL.\n", "network", "channel"),
+    ("UnavailableInvalidChannel: HTTP 404 NOT FOUND for channel nosuch <https://conda.example/nosuch>\n\nThe channel is not accessible or is invalid.\n", "network", ".condarc"),
+    ("CondaHTTPError: HTTP 403 FORBIDDEN for url <https://conda.example/t/x/private/linux-64/repodata.json>\n", "credentials", "token"),
+    ("EnvironmentNotWritableError: The current user does not have write permissions to the target environment.\n  environment location: /opt/conda\n", "permission", "another directory"),
+    ("CondaToSNonInteractiveError: Terms of Service have not been accepted for the following channels.\n    - https://conda.example/main\n", "permission", "conda tos accept"),
+    ('InvalidArchiveError("Error with archive /opt/conda/pkgs/x.conda.  You probably need to delete and re-download or re-create this file.")\n', "damaged", "conda clean"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind", "words"), CONDA, ids=[f"{kind} {number}" for number, (_, kind, _) in enumerate(CONDA)])  # fmt: skip
+def test_what_conda_says_is_another_cause_with_conda_s_remedy(text: str, kind: str, words: str) -> None:
+    explanation = extract(text)
+    assert explanation.findings == ()
+    assert explanation.other is not None
+    assert explanation.other.kind == kind
+    assert words in explanation.other.advice
+
+
+def test_what_failed_to_build_is_named_with_its_version_and_python() -> None:
+    log = "Collecting fiona==1.9.5\n  Building wheel for fiona (pyproject.toml): started\n  gcc -I/usr/include/python3.12 -c x.c\n  x.c:1:10: fatal error: gdal.h: No such file or directory\nerror: command 'gcc' failed"
+    explanation = extract(log)
+    assert (explanation.requirement, explanation.python) == ("fiona==1.9.5", "3.12")

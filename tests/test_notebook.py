@@ -352,7 +352,7 @@ def test_what_it_writes_is_valid_to_nbformat(path):
 
 
 def test_a_change_that_would_touch_more_is_refused(path):
-    notebook = module._read(written(path, COLAB))
+    notebook = module.read(written(path, COLAB))
     with pytest.raises(NotebookError, match="without touching more than the kernel"):
         module._require_only_kernelspec_changed(notebook, {**notebook.content, "cells": []}, {})
 

@@ -135,7 +135,7 @@ def test_every_reader_understands_a_version_alike(project, tmp_path, asked):
         Request.read(project, machine).specifier,
         Request.read(project, machine, options=InstallOptions(lock="lesson.py")).specifier,
         Request.read(empty, machine, python=asked).specifier,
-        parse_specifier(Recipe(project=project).specifier()),
+        parse_specifier(Recipe(project=project).specifier(Machine.detect())),
     ]
     versions = [f"3.{minor}.4" for minor in range(8, 15)]
     said = {tuple(version for version in versions if each.contains(version)) for each in found}

@@ -14,7 +14,7 @@ from colab_env import _files, index, toml_text, uv
 from colab_env.errors import ColabEnvError, NetworkError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
-from colab_env.pyproject import Pyproject, pinned_python, uv_settings, uv_workspace_root
+from colab_env.pyproject import Pyproject, pinned_python, pinned_text, uv_settings, uv_workspace_root
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import PoetrySource, Selection, Target
@@ -45,6 +45,9 @@ class UvLock(LockFormat):
 
     def pinned_python(self, lock: LockFile) -> str | None:
         return pinned_python(lock.pyproject.path.parent, lock.directory)
+
+    def pinned_text(self, lock: LockFile) -> str:
+        return pinned_text(lock.pyproject.path.parent, lock.directory)
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         own = lock.pyproject.path

@@ -14,7 +14,7 @@ from colab_env.errors import UsageError
 from colab_env.formats import pylock_toml
 from colab_env.locks import installing
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
-from colab_env.pyproject import Pyproject, local_projects, pinned_python, uv_settings, uv_workspace_root
+from colab_env.pyproject import Pyproject, local_projects, pinned_python, pinned_text, uv_settings, uv_workspace_root
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class UvProject(LockFormat):
     def pinned_python(self, lock: LockFile) -> str | None:
         root = uv_workspace_root(lock.directory, lock.pyproject)
         return pinned_python(lock.directory, *([root] if root else []))
+
+    def pinned_text(self, lock: LockFile) -> str:
+        root = uv_workspace_root(lock.directory, lock.pyproject)
+        return pinned_text(lock.directory, *([root] if root else []))
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 from colab_env.image.rootfs import RootFS
 
 if TYPE_CHECKING:
-    from colab_env.image._layer import LayerFile
+    from colab_env.image._layers import LayerFile
 
 _LIBRARY = re.compile(r".+\.so(?:\.[\w.-]+)?")
 _LITTLE_64 = b"\x7fELF\x02\x01"  # what amd64 and arm64 have
@@ -48,7 +48,7 @@ def read_dynamic(file: IO[bytes], machine: int) -> tuple[str, list[str]] | None:
         file.seek(offset)
         table = file.read(size * min(count, _MOST_SEGMENTS))
         segments = [struct.unpack_from("<IIQQQQ", table, at) for at in range(0, len(table), size)]
-        section = next((each for each in segments if each[0] == _DYNAMIC), None)
+        section = next((segment for segment in segments if segment[0] == _DYNAMIC), None)
         if section is None:
             return None
         file.seek(section[2])
@@ -108,11 +108,16 @@ def in_base(tree: RootFS, triplet: str, environ: Iterable[str]) -> tuple[str, ..
     lines = b"\n".join(tree.content(path) or b"" for path in configurations).decode("utf-8", "replace").splitlines()
     paths = next((line.partition("=")[2] for line in environ if line.startswith("LD_LIBRARY_PATH=")), "").split(":")
     directories = [
-        *(path for each in _DIRECTORIES for path in (each, f"{each}/{triplet}")),
+        *(name for directory in _DIRECTORIES for name in (directory, f"{directory}/{triplet}")),
         *(line.strip().strip("/") for line in [*lines, *paths] if line.strip().startswith("/")),
     ]
-    real = {path for each in directories if (path := tree.real(each)) is not None}
-    names = (posixpath.basename(path) for each in real for path in tree.children(each) if tree.get(path) is not None)
+    real = {path for directory in directories if (path := tree.real(directory)) is not None}
+    names = (
+        posixpath.basename(path)
+        for directory in real
+        for path in tree.children(directory)
+        if tree.get(path) is not None
+    )
     return tuple(sorted({name for name in names if _LIBRARY.fullmatch(name)}))
 
 
@@ -122,10 +127,10 @@ def missing(distributions: Mapping[str, Mapping[str, list[str]]], base: Iterable
     A library of any distribution counts as there: by RPATH, or since the program loads it before, nobody can tell without
     running it.
     """
-    there = {*base, *(name for one in distributions.values() for name in one["provided"])}
+    provided = {*base, *(name for one in distributions.values() for name in one["provided"])}
     for name in sorted(distributions):
         for library in distributions[name]["needed"]:
-            if library not in there and not _NEVER_MISSING.fullmatch(library):
+            if library not in provided and not _NEVER_MISSING.fullmatch(library):
                 yield MissingLibrary(distribution=name, library=library)
 
 
@@ -136,6 +141,6 @@ def notes(missing: Sequence[MissingLibrary]) -> list[str]:
     by_name: dict[str, list[str]] = {}
     for one in missing:
         by_name.setdefault(one.distribution, []).append(one.library)
-    told = "; ".join(f"{name} ({', '.join(libraries)})" for name, libraries in by_name.items())
+    listed = "; ".join(f"{name} ({', '.join(libraries)})" for name, libraries in by_name.items())
     way_out = "give a base that has them, or name their system packages in [tool.colab-env] apt for `container write`"
-    return [f"compiled files of packages load libraries that the base lacks: {told}; {way_out}"]
+    return [f"compiled files of packages load libraries that the base lacks: {listed}; {way_out}"]

@@ -177,6 +177,10 @@ class LockFormat:
         """Return the X.Y of Python that its tool takes where nobody names one, or None."""
         return None
 
+    def pinned_text(self, lock: LockFile) -> str:
+        """Return what pins the Python for its tool, as it is written, whether it is an X.Y or not."""
+        return ""
+
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return name and content of every file that it says something by."""
         return [(lock.path.name, lock.content)]

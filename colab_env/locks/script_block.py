@@ -15,6 +15,7 @@ from colab_env.results import short
 
 _OPENING = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _CLOSING = "# ///"
+LOCK_KEY = "uv.lock"  # in a notebook's metadata: what `uv lock --script` says of its block, as juv 0.5 keeps it
 _HINT = "`dependencies` is a list of strings, `requires-python` a string (PEP 723)"
 
 
@@ -50,6 +51,13 @@ def block(path: Path) -> str:
         hint = "keep one of them (PEP 723)" if texts else "write one, with `dependencies = [...]` in it (PEP 723)"
         raise ScriptError(msg, hint=hint)
     return texts[0] + "\n"
+
+
+def lock(path: Path) -> str | None:
+    """Return the lock of a notebook's block: the one in its metadata, else the one beside it; of a script, the one beside it."""
+    beside = _files.content(path.with_name(f"{path.name}.lock"))
+    inside = _notebook(path).get("metadata", {}).get(LOCK_KEY) if path.suffix == ".ipynb" else None
+    return inside if isinstance(inside, str) else None if beside is None else beside.decode("utf-8", "replace")
 
 
 def of_notebook() -> str | None:
@@ -101,17 +109,21 @@ def text(path: Path) -> str:
 
 
 def _code(path: Path) -> str:
-    code = text(path)
     if path.suffix != ".ipynb":
-        return code
+        return text(path)
+    cells = [cell for cell in _notebook(path).get("cells", []) if cell.get("cell_type") == "code"]
+    return "\n".join("".join(cell.get("source", [])) for cell in cells) + "\n"
+
+
+def _notebook(path: Path) -> dict[str, Any]:
+    """Return a notebook with cells that can be read. Raises ScriptError."""
     try:
-        return "\n".join(_cells(json.loads(code))) + "\n"
+        notebook: dict[str, Any] = json.loads(text(path))
+        notebook.get("metadata", {}).get(LOCK_KEY)
+        for cell in notebook.get("cells", []):
+            "".join(cell.get("source", []))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         reason = f"it is not JSON ({error})" if isinstance(error, ValueError) else "it is no notebook"
         msg = f"cannot read {short(path)}: {reason}"
         raise ScriptError(msg, hint="give the path of a script or a notebook") from error
-
-
-def _cells(notebook: Any) -> list[str]:
-    code = [cell for cell in notebook.get("cells", []) if cell.get("cell_type") == "code"]
-    return ["".join(cell.get("source", [])) for cell in code]
+    return notebook

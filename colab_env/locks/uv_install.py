@@ -42,6 +42,7 @@ class Follower:
         self._cache = cache
         self._before = self._arrived()
         self._began = time.monotonic()
+        self._received_before = _received()
         self.missing = 0
         self._large: dict[str, float] = {}
         self._fetched: set[str] = set()
@@ -49,6 +50,8 @@ class Follower:
     def on_line(self, line: str) -> bool:
         """Take note of a line that uv prints, and say whether it was for us only."""
         if _UNCACHED.match(line):
+            if not self.missing:  # what it does before, resolving above all, says nothing of how fast wheels arrive
+                self._began, self._received_before = time.monotonic(), _received()
             self.missing += 1
         if match := _LARGE.match(line):
             self._large[match[1]] = float(match[2]) * _MEGABYTES[match[3]]
@@ -66,18 +69,34 @@ class Follower:
 
     def _share(self, done: int, written: int) -> float:
         # By size: a hundred small packages are there while the one of two gigabytes still comes. What is on the way is
-        # known by what has been written only, so it is never taken for all.
+        # never taken for all: others use the network too.
         large, fetched = dict(self._large), set(self._fetched)
         arrived = sum(size for name, size in large.items() if name in fetched) + _SMALL * max(done - len(fetched), 0)
         expected = sum(large.values()) + _SMALL * max(self.missing - len(large), 0)
         if not expected:
             return 1.0
-        return min(max(arrived / expected, min(written / 2**20 / _UNPACKED / expected, 0.95)), 1.0)
+        on_the_way = self._on_the_way(written) / 2**20 / expected
+        return min(max(arrived / expected, min(on_the_way, 0.95)), 1.0)
+
+    def _on_the_way(self, written: int) -> float:
+        """Return the bytes that have come so far, in wheels that are complete or not."""
+        received = _received() - self._received_before
+        # The counter is the machine's. Unpacked, wheels are larger than they came, so that what is more than was written
+        # (a megabyte at a time) others have received.
+        return min(received, written) if received > 0 else written / _UNPACKED
 
     def _arrived(self) -> int:
         with contextlib.suppress(OSError):
             return sum(len(os.listdir(directory)) for directory in self._cache.glob("archive-v*"))  # noqa: PTH208
         return 0
+
+
+def _received() -> int:
+    """Return the bytes that all of this machine's network interfaces have received, or 0 where nobody counts."""
+    with contextlib.suppress(OSError):
+        table = Path("/proc/net/dev").read_text(encoding="ascii", errors="replace")
+        return sum(int(count) for count in re.findall(r"^\s*\S+:\s*(\d+)", table, re.MULTILINE))
+    return 0
 
 
 def _written(pid: int) -> int:

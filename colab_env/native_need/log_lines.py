@@ -99,10 +99,10 @@ def _around(text: str, hit: int) -> Iterator[tuple[int, int]]:
     """Yield start and end of the line at a place, and of its neighbours; of a line without end, what is around the word."""
     low = hit
     for _ in range(_AROUND + 1):
-        found = text.rfind("\n", max(0, low - _WIDTH), low)
-        if found < 0:
+        feed = text.rfind("\n", max(0, low - _WIDTH), low)
+        if feed < 0:
             break
-        low = found
+        low = feed
     if low == hit and hit > _WIDTH and text.find("\n", hit, hit + _WIDTH) < 0:
         yield _window(hit, 0, len(text))
         return

@@ -17,11 +17,11 @@ from colab_env.native_need.missing import Kind
 
 FATAL, TRIED, HINT = 3, 2, 1
 _Q = r"""['"`‘’“”]*"""
-_T = r"(?<![\w.+/-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
+_T = r"(?<![\w.+/%-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
 _NOT = r"(?:could not|could ?n[o']?t|cannot|can ?not|can't|unable to|failed to|did not|didn't|was not able to)"
-_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located)|not found|(?:is|are) missing|wasn't found|not installed)"
+_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located|resolved|determined|detected)|not found|(?:is|are) missing|wasn't found|not installed|(?:appears?|seems?) (?:not to be|to be not|to be) (?:installed|missing|available)|(?:do|does)(?: not|n't) (?:appear|seem) to be (?:installed|available|present))"
 _PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utility)s?"
-_LIBRARY = r"(?:shared |dynamic |native |system |C |development )*librar(?:y|ies)(?: files?)?"
+_LIBRARY = r"(?:shared |dynamic |native |system |client |C |development )*(?:librar(?:y|ies)(?: files?)?|dll)"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ _RULES = (
     _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
     # Programs.
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
-    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)([\w.+-]+): command not found", "command", TRIED),
+    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED),
+    # zsh and many a Python package say it the other way round.
+    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command"),
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
@@ -135,6 +137,8 @@ _RULES = (
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
+    _rule("command", rf"{_Q}{_T}{_Q} command {_GONE}", "command"),
+    _rule("program", rf"{_Q}{_T}{_Q} program {_GONE}", "command"),
     _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule(" could not be found", rf"because {_T} could not be found", "command"),
@@ -155,9 +159,10 @@ _PHRASES = (
     re.compile(rf"The {_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|dll|installation|header|development|runtime)", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
+    re.compile(rf"(?:path|location) (?:to|of) (?:the )?{_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(r"(?:rror|ailed) (?:loading|to load|to open) (lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
     re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
@@ -172,105 +177,19 @@ _BUILD_PHRASES = (
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
 )  # fmt: skip
-_PKG_CONFIG_ASKED = re.compile(
+_PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
+    r"|(?:[Ff]ailed to|[Cc]ould not|[Cc]annot|[Uu]nable to|[Ee]rror) (?:query|querying|run|running|call|calling) pkg-config ((?:--?[\w-]+ )[^\n]{1,300})"
 )
-_NO_NAMES = frozenset(
-    [
-        "a",
-        "all",
-        "an",
-        "binary",
-        "branch",
-        "tag",
-        "and",
-        "any",
-        "are",
-        "at",
-        "be",
-        "command",
-        "compiler",
-        "correct",
-        "dependencies",
-        "dependency",
-        "development",
-        "directory",
-        "environment",
-        "executable",
-        "file",
-        "files",
-        "following",
-        "for",
-        "from",
-        "has",
-        "have",
-        "header",
-        "headers",
-        "if",
-        "in",
-        "input",
-        "install",
-        "installed",
-        "is",
-        "it",
-        "its",
-        "library",
-        "libraries",
-        "libs",
-        "lib",
-        "local",
-        "module",
-        "modules",
-        "name",
-        "no",
-        "not",
-        "of",
-        "on",
-        "one",
-        "option",
-        "or",
-        "output",
-        "package",
-        "packages",
-        "path",
-        "pip",
-        "pip3",
-        "platform",
-        "program",
-        "python",
-        "python3",
-        "required",
-        "requirements",
-        "script",
-        "setup",
-        "setuptools",
-        "shared",
-        "source",
-        "specified",
-        "suitable",
-        "system",
-        "that",
-        "the",
-        "them",
-        "these",
-        "this",
-        "to",
-        "tool",
-        "valid",
-        "version",
-        "wheel",
-        "with",
-        "you",
-        "your",
-        "conda",
-        "cython",
-        "numpy",
-        "pyproject.toml",
-        "setup.py",
-        "requirement",
-        "distribution",
-    ]
-)
+_NO_NAMES_TEXT = """
+a all an binary branch tag and any are at be command compiler correct dependencies dependency development directory
+environment executable file files following for from has have header headers if in input install installed is it its
+library libraries libs lib local module modules name no not of on one option or output package packages path pip
+pip3 platform program python python3 required requirements script setup setuptools shared source specified suitable
+system that the them these this to tool valid version wheel with you your conda cython numpy pyproject.toml setup.py
+requirement distribution
+"""
+_NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
@@ -286,13 +205,13 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
     for rule in _RULES:
         if rule.needle not in line.text:
             continue
-        for found in rule.pattern.finditer(line.text):
-            groups = [group for group in found.groups() if group]
+        for match in rule.pattern.finditer(line.text):
+            groups = [group for group in match.groups() if group]
             name = rule.name or "-".join(groups if rule.kind == "typelib" else groups[-1:])
             if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build):
                 yield hit
-    if "pkg-config" in line.text and (match := _PKG_CONFIG_ASKED.search(line.text)):
-        for word in re.split(r"[\s'\",]+", match[1]):
+    if "pkg-config" in line.text and (query := _PKG_CONFIG_QUERY.search(line.text)):
+        for word in re.split(r"[\s'\",]+", query[1] or query[2]):
             if re.fullmatch(r"[A-Za-z][\w.+-]*", word):
                 yield Hit("pkg-config", word, line, TRIED)
 
@@ -386,6 +305,14 @@ def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
     # cffi's users ask for Windows' names too: "libpango-1.0-0" is "pango-1.0" there.
     windows = re.fullmatch(r"lib([\w+.-]+-\d+\.\d+)-\d+", base)
     return Hit("shared-object", windows[1] if windows else base, line, degree)
+
+
+# NVIDIA's and AMD's: the driver's own, whose part in the kernel Debian's copy would not fit (NVIDIA's installation guide),
+# and the toolkit's, which wheels such as nvidia-cublas-cu12 bring.
+DRIVERS = re.compile(
+    r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
+    r"|nvidia[\w-]*|nvcuvid|nvparsers|nvonnxparser|amdhip64|hip\w+|rocblas|roc\w+|hsa-runtime64|MIOpen|tpu|cufile|nvvm)\.so[\w.]*"
+)
 
 
 def is_error(text: str) -> bool:

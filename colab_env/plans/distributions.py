@@ -248,12 +248,18 @@ KEPT, SAME, REPLACED, NEW = "kept", "same", "replaced", "new"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One package: the version `wanted` (None: only `keep` brings it), the `machine`'s or None, and what `happens`."""
+    """One package: the version `wanted` (None: only `keep` brings it), the `machine`'s or None, and what `happens`.
+
+    `download` is the size of its wheel, as the lock file says, and `on_disk` that of the machine's one; both are in bytes,
+    and None where nobody says it.
+    """
 
     name: str
     wanted: str | None
     machine: str | None
     happens: str
+    download: int | None = None
+    on_disk: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +280,7 @@ class Sides:
     """What is compared: what the lock has `required`, what the `machine` has, and what is `visible` to the environment.
 
     `keep` is what is used as the machine has it. `described` are distributions whose metadata tells what required ones
-    need, such as those of the environment that exists already.
+    need, such as those of the environment that exists already; `downloads` are the bytes of wheels, by name.
     """
 
     required: Mapping[str, RequiredVersion]
@@ -283,6 +289,7 @@ class Sides:
     markers: Mapping[str, str]
     keep: Mapping[str, Distribution] = field(default_factory=dict)
     described: Mapping[str, Distribution] = field(default_factory=dict)
+    downloads: Mapping[str, int] = field(default_factory=dict)
 
 
 def version_rows(sides: Sides) -> list[Row]:
@@ -339,6 +346,8 @@ def _row(name: str, sides: Sides) -> Row:
         wanted=_report.address(required.version) if required else None,
         machine=present.version if present else None,
         happens=_happens(name, required, sides),
+        download=None if name in sides.keep else sides.downloads.get(name),
+        on_disk=(present.size() or None) if present else None,
     )
 
 

@@ -48,12 +48,12 @@ def watch_libraries(note: Note) -> None:
     def finding(name: str) -> Any:
         asking.append(name)
         try:
-            library = find_library(name)
+            path = find_library(name)
         finally:
             asking.pop()
-        if library is None:
+        if path is None:
             note("find_library", name)
-        return library
+        return path
 
     def opening(name: Any, *args: Any) -> Any:
         try:

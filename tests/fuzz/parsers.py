@@ -41,7 +41,7 @@ from colab_env import (
 )
 from colab_env._process import Finished
 from colab_env.errors import CommandError
-from colab_env.image import base, base_python, logins, reference
+from colab_env.image import _registry, base, base_python, reference
 from colab_env.image.rootfs import RootFS
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier, unsupported_python_message
 from colab_env.interpreter_sources import ResolvedPython
@@ -51,7 +51,7 @@ from colab_env.locks import registry, requirements_text, uv_install
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
-from colab_env.named_env import base_dirs, inventory, names, processes, scripts, units
+from colab_env.named_env import base_dirs, inventory, programs, scripts, units
 from colab_env.native_need import extract, source_archive, watching
 from colab_env.plans import distributions, keeping
 from colab_env.plans.keeping import SystemPackages
@@ -171,9 +171,9 @@ def _script(name: str) -> Callable[[World, bytes], None]:
 def _recipe(world: World, content: bytes) -> None:
     asked = scripts.recipe(world.put("script.py", content))
     if asked is not None:
-        scripts.environment_name(asked)
+        scripts.environment_name(asked, machine=world.machine)
         asked.checked()
-        parse_specifier(asked.specifier())
+        parse_specifier(asked.specifier(world.machine))
 
 
 def _requirements(world: World, content: bytes) -> None:
@@ -234,7 +234,7 @@ def _named(_world: World, text: str) -> None:
     keeping.names([text])
     InstallOptions.from_arguments(lock=text, keep=[text], extras=[text])
     kernelspec.check_kernel_name(text)
-    names.check_environment_name(text)
+    base_dirs.check_environment_name(text)
 
 
 def _lock_option(world: World, text: str) -> None:
@@ -406,7 +406,7 @@ def _login_file(world: World, content: bytes) -> None:
     (world.machine.home / ".docker").mkdir(parents=True, exist_ok=True)
     (world.machine.home / ".docker/config.json").write_bytes(content)
     for name in ("python:3", "ghcr.io/me/app"):
-        repr(logins.find(reference.ImageReference.parsed(name), world.machine))
+        repr(_registry.find_login(reference.ImageReference.parsed(name), world.machine))
 
 
 def _base_variable(world: World, text: str) -> None:
@@ -574,8 +574,8 @@ def _proc(world: World, content: bytes) -> None:
     entry.mkdir(parents=True, exist_ok=True)
     for name in ("cmdline", "environ", "maps"):
         (entry / name).write_bytes(content)
-    list(processes._traces(entry))
-    processes._process(entry).command.encode()
+    list(programs._traces(entry))
+    programs._process(entry).command.encode()
 
 
 def _unit(_world: World, text: str) -> None:

@@ -1,0 +1,133 @@
+"""What uv makes of a notebook's block: packages added and removed, and the lock. uv reads and writes the block as a script's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colab_env import _files, _process, _report, system, wheels
+from colab_env.errors import CommandError, NoSuchPythonError, UsageError
+from colab_env.interpreter import parse_specifier
+from colab_env.locks import installing, script_block
+from colab_env.pyproject import Pyproject
+from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
+
+
+def empty_block(python: str | None = None) -> str:
+    """Return a block that names no package, for `python`, a version or a specifier; by default for this one and newer."""
+    # A bare "3.12" is what `--python` takes everywhere; a block wants a specifier, and uv writes this one for it.
+    is_version = python is not None and all(part.isdigit() for part in python.split("."))
+    asked = f">={python}" if is_version else python or f">={sys.version_info.major}.{sys.version_info.minor}"
+    parse_specifier(asked)
+    return f'# /// script\n# requires-python = "{asked}"\n# dependencies = []\n# ///'
+
+
+def with_packages(
+    block: str, arguments: Sequence[str | Path], *, lock: str | None, notebook: Path, machine: Machine
+) -> tuple[str, str | None]:
+    """Return the block, and its lock where it has one, after `uv add --script` or `uv remove --script` with these arguments.
+
+    A block that is locked is resolved anew, as uv does it. Raises CommandError, NetworkError or BuildError.
+    """
+    return _run_uv(arguments, block=block, lock=lock, notebook=notebook, machine=machine)
+
+
+def locked(block: str, *, lock: str | None, notebook: Path, machine: Machine, upgrade: bool = False) -> str:
+    """Return the lock of a block; versions that are locked and fit stay, unless `upgrade`."""
+    arguments = ["lock", *(["--upgrade"] if upgrade else [])]
+    with _report.activity(f"Locking what {notebook.name} asks for"):
+        _, text = _run_uv(arguments, block=block, lock=lock, notebook=notebook, machine=machine)
+    return text or ""
+
+
+def check_requirements(requirements: Sequence[str]) -> None:
+    """Raise UsageError for what uv would take as an option, or refuse only after it has written."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in requirements:
+        if text.startswith("-") or not text.strip():
+            msg = f"{text!r} is not a package"
+            raise UsageError(
+                msg, hint="write a name, with a version if need be such as 'pandas>=2'; nothing was changed"
+            )
+        if "://" in text.partition(" @ ")[0] or text.startswith((".", "/", "~")):
+            continue  # an address or a directory, whose name uv finds out
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            reason = str(error).splitlines()[0]
+            msg = f"{text!r} is not a package as pip writes it: {reason}"
+            raise UsageError(
+                msg, hint="such as pandas, 'pandas>=2' or 'rich[jupyter]==14.*'; nothing was changed"
+            ) from error
+
+
+def _run_uv(
+    arguments: Sequence[str | Path], *, block: str, lock: str | None, notebook: Path, machine: Machine
+) -> tuple[str, str | None]:
+    uv = installing.installer(machine, pyproject=Pyproject.read(notebook.parent))
+    verb, *rest = arguments
+    asked = script_block.read(block, notebook).requires_python
+    # uv looks on PATH alone, and would fetch another one; this package finds Pythons in more places.
+    python = _python(asked, machine)
+    which: list[str | Path] = ["--python", python] if python else []
+    with _as_script(notebook, block=block, lock=lock) as script:
+        lock_file = script.with_name(f"{script.name}.lock")
+        try:
+            argv: list[str | Path] = [
+                uv.program,
+                verb,
+                "--quiet",
+                *which,
+                "--script",
+                script,
+                *rest,
+            ]
+            _process.run(argv, environ=uv.environ, cwd=notebook.parent)
+        except CommandError as error:
+            translated = wheels.translate_error(error, uv.environ)
+            if translated is not error:
+                raise translated from error
+            # The name of the file between us and uv is nobody's business.
+            lines = [line.replace(str(script), str(notebook)) for line in _process.decisive_lines(error.lines)]
+            msg = f"uv cannot {verb} for {short(notebook)}: " + " ".join(line.strip() for line in lines)
+            raise CommandError(
+                msg, hint="nothing was changed", returncode=error.returncode, lines=error.lines
+            ) from error
+        text = script_block.block(script).rstrip("\n")
+        written = _files.content(lock_file)
+    return text, None if written is None else written.decode()
+
+
+def _python(asked: str | None, machine: Machine) -> Path | None:
+    """Return an interpreter of this machine that fits, its own first, or None: uv then gets one."""
+    specifier = parse_specifier(asked or "*")
+    own = system.inspect(machine.machine_python, machine=machine)
+    if own is not None and specifier.contains(own.version):
+        return own.path
+    try:
+        return system.find(specifier, machine=machine).path
+    except NoSuchPythonError:
+        return None
+
+
+@contextlib.contextmanager
+def _as_script(notebook: Path, *, block: str, lock: str | None) -> Iterator[Path]:
+    # Beside the notebook, for relative paths in `[tool.uv.sources]` start from there.
+    script = notebook.with_name(f".{notebook.stem}-{os.getpid()}.py")
+    lock_file = script.with_name(f"{script.name}.lock")
+    try:
+        _files.write_text(script, f"{block}\n", mode=0o600)
+        if lock is not None:
+            _files.write_text(lock_file, lock, mode=0o600)
+        yield script
+    finally:
+        _files.unlink(script)
+        _files.unlink(lock_file)

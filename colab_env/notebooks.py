@@ -1,0 +1,287 @@
+"""One notebook file and the packages that it names itself: add, remove, lock, take back, and open it in Jupyter."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from colab_env import _files, notebook
+from colab_env.errors import LockMismatchError, ScriptError, UsageError
+from colab_env.locks import registry, script_block
+from colab_env.machine import Machine
+from colab_env.named_env import base_dirs
+from colab_env.named_env.inventory import NamedEnvironment
+from colab_env.named_env.recipe import Recipe
+from colab_env.notebook_file import block_cell, install_lines, packages
+from colab_env.results import short
+from colab_env.step import changing
+
+if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
+    from colab_env.notebook import NotebookFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotebookDependencies:
+    """What a notebook asks for now: its `dependencies` and `requires_python`, and how many packages are `locked` (None: no lock).
+
+    `action` is "changed", "already there" or "restored"; `notes` are sentences that a person should read.
+    """
+
+    path: Path
+    dependencies: tuple[str, ...]
+    requires_python: str | None
+    locked: int | None
+    action: str
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        what = ", ".join(self.dependencies) or "no package"
+        lock = f", {self.locked} packages locked in it" if self.locked is not None else ""
+        python = f" (Python {self.requires_python}{lock})" if self.requires_python else f" ({lock[2:]})" if lock else ""
+        verb = {"changed": "asks for", "already there": "already asks for", "restored": "is as it was, and asks for"}
+        return "\n".join(
+            [f"✓ {short(self.path)} {verb[self.action]} {what}{python}", *(f"  {note}" for note in self.notes)]
+        )
+
+    @property
+    def changed(self) -> bool:
+        """Say whether the file was written."""
+        return self.action != "already there"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "path": str(self.path),
+            "dependencies": list(self.dependencies),
+            "requires_python": self.requires_python,
+            "locked": self.locked,
+            "action": self.action,
+            "notes": list(self.notes),
+            "changed": self.changed,
+        }
+
+
+def add(
+    path: str | Path,
+    *requirements: str,
+    python: str | None = None,
+    requirements_file: str | Path | None = None,
+    from_cells: bool = False,
+) -> NotebookDependencies:
+    """Write packages into the block `# /// script` of a notebook, which gets one in a hidden first cell where it has none.
+
+    `from_cells` takes over what lines such as `!pip install pandas` name, and makes comments of these lines. `python` is the
+    version or specifier that a new block asks for. A notebook that is locked is locked anew. The file keeps its formatting;
+    `undo` puts it back. uv edits the block. Raises NotebookError, ScriptError, UsageError, CommandError or NetworkError; then
+    nothing was changed.
+    """
+    machine, file = Machine.detect(), notebook.read(path)
+    packages.check_requirements(requirements)
+    listed = None if requirements_file is None else _files.named_path(requirements_file).absolute()
+    if listed is not None and not listed.is_file():
+        msg = f"there is no file {short(listed)}"
+        raise UsageError(msg, hint="check the path; nothing was changed")
+    lines = install_lines.read(block_cell.code_cells(file)) if from_cells else install_lines.InstallLines()
+    wanted = [*lines.requirements, *requirements]
+    if not wanted and listed is None and python is None:
+        if from_cells:
+            return _result(path, "already there", (*lines.notes, "no cell has a line such as `!pip install pandas`"))
+        msg = f"nothing to add to {short(path)}"
+        raise UsageError(
+            msg, hint=f"name packages: colab-env add {short(path)} pandas; or take those of its cells: --from-cells"
+        )
+    before = block_cell.read(file)
+    if before.block is not None and python is not None:
+        msg = f"{short(path)} has a block, which says its Python itself"
+        raise UsageError(msg, hint="change `requires-python` in that cell; nothing was changed")
+    arguments: list[str | Path] = ["add", *lines.options, *wanted]
+    if listed is not None:
+        arguments += ["--requirements", listed]
+    return _edit(
+        path,
+        file,
+        block=before.block or packages.empty_block(python),
+        arguments=arguments if wanted or listed else None,
+        lines=lines,
+        machine=machine,
+    )
+
+
+def remove(path: str | Path, *names: str) -> NotebookDependencies:
+    """Take packages out of the block of a notebook. Raises UsageError, with near matches, for one that is not in it."""
+    machine, file = Machine.detect(), notebook.read(path)
+    before = block_cell.read(file)
+    if before.block is None:
+        msg = f"{short(path)} has no block `# /// script`"
+        raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {short(path)} PACKAGE makes one")
+    asked = {install_lines.name_of(text) for text in script_block.read(before.block, file.path).dependencies}
+    if unknown := [name for name in names if install_lines.name_of(name) not in asked]:
+        from colab_env.named_env.base_dirs import suggest
+
+        msg = f"{short(path)} does not ask for {', '.join(unknown)}"
+        raise UsageError(msg, hint=suggest(install_lines.name_of(unknown[0]), asked))
+    return _edit(path, file, block=before.block, arguments=["remove", *names], machine=machine)
+
+
+def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
+    """Lock what the block of a notebook asks for, in the notebook's metadata, where juv reads it too.
+
+    Versions that are locked and still fit stay, unless `upgrade`. Raises ScriptError where there is no block.
+    """
+    machine, file = Machine.detect(), notebook.read(path)
+    before = block_cell.read(file)
+    if before.block is None:
+        msg = f"{short(path)} has no block `# /// script` that says what to lock"
+        raise ScriptError(msg, hint=f"write one: colab-env add {short(path)} PACKAGE, or --from-cells")
+    script_block.read(before.block, file.path)
+    notebook.require_writable(file)
+    with changing("lock", machine, recorded=False):
+        text = packages.locked(before.block, lock=before.lock, notebook=file.path, machine=machine, upgrade=upgrade)
+        block_cell.write(file, block_cell.edited(file, lock=text), machine=machine)
+    return _result(path, "already there" if text == before.lock else "changed")
+
+
+def undo(path: str | Path) -> NotebookDependencies:
+    """Put a notebook back as it was before the last `add`, `remove` or `lock`, byte for byte; again for the one before that.
+
+    Raises NotebookError where it has been edited since, which would be lost.
+    """
+    block_cell.put_back(notebook.read(path), machine=Machine.detect())
+    return _result(path, "restored")
+
+
+def open(  # noqa: A001  (used as `notebooks.open`)
+    path: str | Path,
+    *,
+    interface: str | None = None,
+    options: Sequence[str] = (),
+    ask: Callable[[str], str] | None = None,
+) -> NoReturn:
+    """Become a Jupyter that shows the notebook, on its own Python with its own packages; the first time makes these.
+
+    What it needs, its block `# /// script` says, with the lock in its metadata or beside it; else the project around it, which
+    is set up as `setup` does it. Where nothing does, `ask` gets one question and returns names of packages, which go into a
+    block. `interface` is "lab" or "notebook": the one on PATH, else one that is installed once. `options` are Jupyter's own.
+    The notebook is not written to, and no kernel is registered: this server alone finds the environment, under the name of the
+    kernel that the notebook asks for. Raises ScriptError where nothing says what it needs, and as `envs.create` does.
+    """
+    from colab_env import _process
+    from colab_env.notebook_file import jupyter_server
+
+    machine, file = Machine.detect(), notebook.read(path)
+    kernel = jupyter_server.kernel_name(file.content, Path(path))
+    with changing("open", machine, recorded=False):  # not longer: what this process becomes holds no lock
+        environment, python = _environment(path, file, ask=ask, machine=machine)
+        kernels = jupyter_server.offer_kernel(
+            kernel, label=file.path.name, environment=environment, python=python, machine=machine
+        )
+        program = jupyter_server.ensure(interface, machine)
+    words, environ = jupyter_server.command_line(
+        program, file.path, kernel=kernel, kernels=kernels, machine=machine, options=options
+    )
+    jupyter_server.require_program(program)
+    _process.become(program, words, environ)
+
+
+def _environment(
+    path: str | Path, file: NotebookFile, *, ask: Callable[[str], str] | None, machine: Machine
+) -> tuple[Path, Interpreter]:
+    """Return the environment of a notebook, as a kernel's project is named, and its Python; make it where need be."""
+    if block_cell.read(file).block is None:
+        if project := _project_around(file.path):
+            from colab_env import setting_up, steps
+
+            result = setting_up.setup(project=project)
+            return project, steps.chosen_python(result.steps[0])
+        _ask_what_it_needs(path, file, ask)
+    from colab_env.formats import script
+    from colab_env.named_env import making, scripts
+
+    recipe = (scripts.recipe(script.script_of(file.path, machine)) or Recipe()).checked()
+    base = base_dirs.bases(machine)[0]
+    environment = NamedEnvironment(name=scripts.environment_name(recipe, machine=machine), base=base)
+    if not environment.is_complete() or environment.health_check():
+        try:
+            making.make(environment, recipe, machine=machine)
+        except LockMismatchError as error:
+            msg = f"the lock in {short(path)} does not fit its block"
+            raise LockMismatchError(
+                msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
+            ) from error
+    return environment.path, making.require_receipt(environment).python
+
+
+def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str], str] | None) -> None:
+    lines = install_lines.read(block_cell.code_cells(file))
+    if ask is None:
+        named = "--from-cells" if lines.requirements else "PACKAGE ..."
+        msg = f"{short(path)} does not say which packages it needs, and there is no project around it"
+        raise ScriptError(msg, hint=f"write them into it: colab-env add {short(path)} {named}; then open it again")
+    offered = f" (Enter: {' '.join(lines.requirements)}, from its cells)" if lines.requirements else " (Enter: none)"
+    answer = ask(
+        f"{short(path)} does not say which packages it needs. Write them into it, divided by spaces{offered}: "
+    )
+    names = answer.split()
+    if not names and lines.requirements:
+        add(path, from_cells=True)
+    else:
+        add(path, *names, python=f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def _project_around(path: Path) -> Path | None:
+    """Return the directory of the project that a notebook is in: its own, or one above it in the same git repository."""
+    for directory in path.parents:
+        if directory in (Path.home(), Path(directory.anchor)):
+            return None
+        if registry.candidates(directory):
+            return directory
+        if os.path.lexists(directory / ".git") or not _is_in_repository(directory.parent):
+            return None
+    return None
+
+
+def _is_in_repository(directory: Path) -> bool:
+    return any(os.path.lexists(parent / ".git") for parent in (directory, *directory.parents))
+
+
+def _edit(
+    path: str | Path,
+    file: NotebookFile,
+    *,
+    block: str,
+    arguments: Sequence[str | Path] | None,
+    machine: Machine,
+    lines: install_lines.InstallLines | None = None,
+) -> NotebookDependencies:
+    before = block_cell.read(file)
+    script_block.read(block, file.path)  # what is wrong in it is said before uv sees it
+    notebook.require_writable(file)
+    locked = before.lock
+    with changing("add", machine, recorded=False):
+        if arguments is not None:
+            block, locked = packages.with_packages(
+                block, arguments, lock=before.lock, notebook=file.path, machine=machine
+            )
+        text = block_cell.edited(file, block=block, lock=locked, sources=lines.sources if lines else None)
+        block_cell.write(file, text, machine=machine)
+    action = "already there" if text == file.text else "changed"
+    return _result(path, action, lines.notes if lines else ())
+
+
+def _result(path: str | Path, action: str, notes: Sequence[str] = ()) -> NotebookDependencies:
+    dependencies = block_cell.read(notebook.read(path))
+    values = script_block.read(dependencies.block, Path(path)) if dependencies.block else None
+    return NotebookDependencies(
+        path=Path(path),
+        dependencies=values.dependencies if values else (),
+        requires_python=values.requires_python if values else None,
+        locked=len(re.findall(r"^\[\[package\]\]", dependencies.lock, re.MULTILINE)) if dependencies.lock else None,
+        action=action,
+        notes=tuple(notes),
+    )

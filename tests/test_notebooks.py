@@ -1,0 +1,413 @@
+"""One notebook file: its block, its lock, its `!pip install` lines, and the command that opens it."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from conftest import ROOT
+from env_fixtures import base  # noqa: F401
+from jupyter_session import TOKEN, free_port, serving
+from small_wheels import write_wheel
+
+from colab_env import cli, json_text, notebook, notebooks
+from colab_env.errors import LockMismatchError, NotebookError, NotWritableError, ScriptError, UsageError
+from colab_env.formats import script
+from colab_env.locks import script_block
+from colab_env.machine import Machine
+from colab_env.notebook_file import block_cell, install_lines, jupyter_server, packages
+
+BLOCK = '# /// script\n# requires-python = ">=3.8"\n# dependencies = [\n#     "lessondemo",\n# ]\n# ///'
+PYTHON3 = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def cell(source: str | list[str], **more: Any) -> dict[str, Any]:
+    return {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source, **more}
+
+
+def content(*sources: str | list[str], minor: int = 4, **metadata: Any) -> dict[str, Any]:
+    cells = [cell(source, **({"id": f"c{number}"} if minor > 4 else {})) for number, source in enumerate(sources)]
+    return {"cells": cells, "metadata": {"kernelspec": PYTHON3, **metadata}, "nbformat": 4, "nbformat_minor": minor}
+
+
+def write(path: Path, value: Any, **style: Any) -> Path:
+    path.write_text(json.dumps(value, **{"indent": 1, "ensure_ascii": False, **style}) + "\n", encoding="utf-8")
+    return path
+
+
+def files(path: Path) -> list[str]:
+    return sorted(file.name for file in path.parent.iterdir())
+
+
+@pytest.fixture
+def lesson(tmp_path: Path) -> Path:
+    """A notebook of two cells, in a directory without a project."""
+    (tmp_path / "alone").mkdir()
+    return write(
+        tmp_path / "alone/lesson.ipynb",
+        content(["!pip install -q lessondemo\n", "import lessondemo"], "print(1)", minor=5),
+    )
+
+
+@pytest.fixture
+def index(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory that is all the index there is: lessondemo 1.0 and 2.0, and other 1.0."""
+    directory = tmp_path / "index"
+    for name, version in (("lessondemo", "1.0"), ("lessondemo", "2.0"), ("lessonother", "1.0")):
+        write_wheel(directory, name, version)
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(directory))
+    yield directory
+    assert not list((tmp_path / "alone").glob(".*")), "what passes between uv and colab-env is gone"
+
+
+@pytest.mark.parametrize(
+    ("source", "requirements", "after"),
+    [
+        ("!pip install pandas", ["pandas"], "# !pip install pandas"),
+        (
+            "%pip install -q -U 'pandas>=2,<3' rich",
+            ["pandas>=2,<3", "rich"],
+            "# %pip install -q -U 'pandas>=2,<3' rich",
+        ),
+        ("! pip3 install rich  # colours", ["rich"], "# ! pip3 install rich  # colours"),
+        ("!python -m pip install a[b]==1.0", ["a[b]==1.0"], "# !python -m pip install a[b]==1.0"),
+        ("!{sys.executable} -m pip install six", ["six"], "# !{sys.executable} -m pip install six"),
+        ("!uv pip install --system six", ["six"], "# !uv pip install --system six"),
+        ("if x:\n    !pip install six\nelse:\n    y()", ["six"], "if x:\n    pass  # !pip install six\nelse:\n    y()"),
+        ("!pip install \\\n    six \\\n  rich\nx", ["six", "rich"], "# !pip install \\\n# six \\\n# rich\nx"),
+        ("%%capture\n!pip install six", ["six"], "%%capture\n# !pip install six"),
+        ("!pip install git+https://host.example/a/b.git@v1", ["git+https://host.example/a/b.git@v1"], None),
+        ("!pip install 'b @ https://host.example/b-1-py3-none-any.whl#x'", None, None),
+        (
+            "!pip install six==1.15\n!pip install Six==1.16",
+            ["Six==1.16"],
+            "# !pip install six==1.15\n# !pip install Six==1.16",
+        ),
+        ("!pip install -r requirements.txt", None, None),
+        ("!pip install -e .", None, None),
+        ("!pip install ./here", None, None),
+        ("!pip install $PACKAGE", None, None),
+        ("!pip install {name}", None, None),
+        ("!pip install six && echo done", None, None),
+        ("!pip install six>=1.16,<2", ["six>=1.16,<2"], "# !pip install six>=1.16,<2"),
+        ("!pip install six > /dev/null", None, None),
+        ("!pip install six 2>/dev/null", None, None),
+        ("!pip install 'six", None, None),
+        ("!pip install", None, None),
+        ("!pip list", None, None),
+        ("%%bash\npip install six", None, None),
+        ("%%bash\n!pip install six", None, None),
+        ("print('!pip install six')", None, None),
+        ("# !pip install six", None, None),
+    ],
+)
+def test_lines_that_install_are_taken_over_whole_or_not_at_all(source, requirements, after):
+    lines = install_lines.read([(3, source)])
+    if requirements is None and "b @" in source:  # a name with an address is a requirement, fragment and all
+        assert lines.requirements == ("b @ https://host.example/b-1-py3-none-any.whl#x",)
+    elif requirements is None:
+        assert (lines.requirements, lines.sources) == ((), {})
+        assert all(note.startswith("cell 4: `") for note in lines.notes)
+    else:
+        assert list(lines.requirements) == requirements
+        assert after is None or lines.sources == {3: after}
+        assert lines.notes == ()
+
+
+def test_an_index_that_a_line_names_goes_to_uv_too():
+    lines = install_lines.read(
+        [(0, "!pip install -i https://a.example/simple --extra-index-url=https://b.example/s x")]
+    )
+    assert lines.options == ("--default-index=https://a.example/simple", "--index=https://b.example/s")
+    assert lines.requirements == ("x",)
+
+
+STYLES = {
+    "as Jupyter": {"indent": 1},
+    "as Colab": {"indent": 2},
+    "tabs": {"indent": "\t"},
+    "one line": {"indent": None},
+    "compact": {"indent": None, "separators": (",", ":")},
+    "escaped": {"indent": 1, "ensure_ascii": True},
+}
+
+
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("minor", [2, 5])
+def test_a_block_and_a_lock_are_written_and_all_else_keeps_its_bytes(tmp_path, style, minor):
+    before = content("# é\nx = 1", ["print(\n", "  'ü')"], minor=minor, colab={"toc": True}, other=[])
+    path = write(tmp_path / "lesson.ipynb", before, **style)
+    file = notebook.read(path)
+    text = block_cell.edited(file, block=BLOCK, lock='version = 1\n"ü"\n', sources={1: "print(2)"})
+    after = json.loads(text)
+    assert "".join(after["cells"][0]["source"]) == BLOCK
+    assert after["cells"][0]["metadata"] == {"jupyter": {"source_hidden": True}}
+    assert after["metadata"]["uv.lock"] == 'version = 1\n"ü"\n'
+    assert after["cells"][2]["source"] == ["print(2)"]
+    assert "".join(after["cells"][1]["source"]) == "# é\nx = 1"
+    assert ("id" in after["cells"][0]) is (minor > 4)
+    nbformat.validate(after)
+    expected = copy.deepcopy(before)
+    expected["cells"][1]["source"] = ["print(2)"]
+    expected["cells"].insert(0, after["cells"][0])
+    expected["metadata"] = {"uv.lock": after["metadata"]["uv.lock"], **expected["metadata"]}
+    # What json itself writes in the file's style is what stands there.
+    assert text == json.dumps(expected, **{"ensure_ascii": False, **style}) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '\ufeff{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+        '{"cells": [],\r\n "nbformat": 4, "nbformat_minor": 5}\r\n',
+        '{\n "nbformat": 4,\n "cells": [\n ],\n "nbformat_minor": 5,\n "metadata": {"x": NaN}}',
+        '{"cells": [{"cell_type": "code", "source": "1", "outputs": [1e400]}], "metadata": {"a": 1, "a": 2}, "nbformat":4}',
+    ],
+)
+def test_whatever_a_file_is_written_like_nothing_else_changes(tmp_path, text):
+    path = tmp_path / "odd.ipynb"
+    path.write_bytes(text.encode())
+    after = block_cell.edited(notebook.read(path), block=BLOCK, lock="l")
+    moves = difflib.SequenceMatcher(None, text, after, autojunk=False).get_opcodes()
+    assert {kind for kind, *_ in moves} <= {"equal", "insert", "replace"}
+    path.write_bytes(after.encode())
+    read = block_cell.read(notebook.read(path))
+    assert (read.block, read.cell, read.lock) == (BLOCK, 0, "l")
+    assert block_cell.edited(notebook.read(path), block=BLOCK, lock="l") == after
+
+
+def test_an_item_goes_in_front_of_those_of_a_list():
+    assert json_text.with_first_item('{"a": {"b": [1, 2]}}', keys=("a", "b"), value=0) == '{"a": {"b": [0, 1, 2]}}'
+    assert json_text.with_first_item('{\n "a": []\n}', keys=("a",), value=0) == '{\n "a": [\n  0\n ]\n}'
+    assert json_text.with_value('{"a": [[1], {"b": 2}]}', keys=("a", 1, "b"), value=3) == '{"a": [[1], {"b": 3}]}'
+
+
+def test_add_remove_and_lock_are_taken_back_one_after_the_other(lesson, index):
+    texts = [lesson.read_bytes()]
+    added = notebooks.add(lesson, "lessondemo==1.0", "lessonother", python="3.8")
+    assert (added.dependencies[0], added.requires_python, added.locked) == ("lessondemo==1.0", ">=3.8", None)
+    texts.append(lesson.read_bytes())
+    assert notebooks.lock(lesson).locked == 2
+    texts.append(lesson.read_bytes())
+    assert notebooks.remove(lesson, "Lessonother").dependencies == ("lessondemo==1.0",)
+    assert notebooks.lock(lesson).action == "already there", "the lock was kept in step"
+    assert 'name = "lessonother"' not in json.loads(lesson.read_text())["metadata"]["uv.lock"]
+    for text in reversed(texts):
+        assert notebooks.undo(lesson).action == "restored"
+        assert lesson.read_bytes() == text
+    with pytest.raises(NotebookError, match="to take back"):
+        notebooks.undo(lesson)
+
+
+def test_lines_of_cells_become_the_block_and_come_back(lesson, index):
+    before = lesson.read_bytes()
+    assert cli.main(["add", str(lesson), "--from-cells", "--quiet"]) == 0
+    cells = json.loads(lesson.read_text())["cells"]
+    assert cells[1]["source"][0] == "# !pip install -q lessondemo\n"
+    assert "lessondemo" in "".join(cells[0]["source"])
+    assert cli.main(["add", str(lesson), "--from-cells", "--quiet"]) == 0, "there is none left"
+    assert cli.main(["add", str(lesson), "--undo", "--quiet"]) == 0
+    assert lesson.read_bytes() == before
+
+
+def test_an_edit_since_is_not_lost_by_taking_back(lesson, index):
+    notebooks.add(lesson, "lessondemo")
+    lesson.write_text(lesson.read_text().replace("print(1)", "print(2)"))
+    edited = lesson.read_bytes()
+    with pytest.raises(NotebookError, match="has been edited since") as caught:
+        notebooks.undo(lesson)
+    assert "nothing was changed" in str(caught.value)
+    assert lesson.read_bytes() == edited
+
+
+def unfit(lesson: Path) -> None:
+    lesson.chmod(0o444)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words", "error", "hint"),
+    [
+        (None, ["nosuchpackage"], "no package 'nosuchpackage'|nosuchpackage", "spelled|nothing"),
+        (None, ["lessondemo=1"], "'lessondemo=1' is not a package as pip writes it", "nothing was changed"),
+        (None, ["--index-url=x"], "is not a package", "nothing was changed"),
+        (None, [], "nothing to add", "--from-cells"),
+        (unfit, ["lessondemo"], "read-only", "chmod"),
+    ],
+)
+def test_what_cannot_be_added_leaves_every_byte(lesson, index, prepare, words, error, hint):
+    if prepare:
+        prepare(lesson)
+    before = lesson.read_bytes()
+    with pytest.raises(Exception, match=error) as caught:
+        notebooks.add(lesson, *words)
+    assert re.search(hint, str(caught.value)), str(caught.value)
+    assert lesson.read_bytes() == before
+    assert files(lesson) == ["lesson.ipynb"]
+
+
+def test_a_package_that_is_not_in_the_block_is_answered_with_those_near_it(tmp_path, home):
+    path = write(tmp_path / "a.ipynb", content(BLOCK))
+    with pytest.raises(UsageError, match="does not ask for lesondemo") as caught:
+        notebooks.remove(path, "lesondemo")
+    assert caught.value.hint == "did you mean lessondemo?"
+
+
+def test_two_blocks_are_named_by_their_cells(tmp_path, home):
+    path = write(tmp_path / "a.ipynb", content(BLOCK, "1", BLOCK))
+    with pytest.raises(ScriptError, match="2 blocks `# /// script`, in cells 1 and 3"):
+        notebooks.lock(path)
+
+
+def test_a_lock_in_the_notebook_counts_before_the_one_beside_it(tmp_path, home):
+    path = write(tmp_path / "a.ipynb", content(BLOCK))
+    assert script_block.lock(path) is None
+    path.with_name("a.ipynb.lock").write_text("beside")
+    assert script_block.lock(path) == "beside"
+    write(path, content(BLOCK, **{"uv.lock": "inside"}))
+    assert script_block.lock(path) == "inside"
+    written = script.script_of(path, Machine.detect())
+    assert written.with_name(f"{written.name}.lock").read_text() == "inside"
+    assert written.read_text() == BLOCK + "\n"
+
+
+def test_a_relative_source_of_a_notebook_is_refused_with_the_path_to_write(tmp_path, home):
+    block = (
+        BLOCK.replace("# ///", "", 0).removesuffix("# ///")
+        + '# [tool.uv.sources]\n# lessondemo = { path = "lessondemo" }\n# ///'
+    )
+    path = write(tmp_path / "a.ipynb", content(block))
+    with pytest.raises(ScriptError, match="takes lessondemo from 'lessondemo'") as caught:
+        script.script_of(path, Machine.detect())
+    assert str(tmp_path / "lessondemo") in str(caught.value.hint)
+
+
+def test_a_lone_notebook_in_a_pipe_says_what_to_type(lesson, home, capsys):
+    before = lesson.read_bytes()
+    assert cli.main(["open", str(lesson)]) == ScriptError.exit_code
+    said = capsys.readouterr().err
+    assert f"colab-env add {lesson} --from-cells" in said
+    assert lesson.read_bytes() == before
+    assert files(lesson) == ["lesson.ipynb"]
+
+
+def test_on_a_terminal_one_question_makes_the_block(lesson, index):
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question)
+        return ""
+
+    file = notebook.read(lesson)
+    notebooks._ask_what_it_needs(lesson, file, ask)
+    assert len(questions) == 1
+    assert "Enter: lessondemo, from its cells" in questions[0]
+    assert "lessondemo" in notebooks._result(lesson, "changed").dependencies[0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [({}, "python3"), ({"name": "Py312"}, "py312"), ({"name": "no name"}, "python3"), ("odd", "python3")],
+)
+def test_the_notebook_says_by_which_name_it_finds_its_kernel(spec, name):
+    assert jupyter_server.kernel_name({"metadata": {"kernelspec": spec}}, Path("a.ipynb")) == name
+
+
+def test_a_notebook_of_another_language_is_refused():
+    spec = {"name": "ir", "language": "R"}
+    with pytest.raises(UsageError, match="is a notebook for R"):
+        jupyter_server.kernel_name({"metadata": {"kernelspec": spec}}, Path("a.ipynb"))
+
+
+def test_the_project_is_the_notebooks_directory_or_one_above_it_in_its_repository(tmp_path):
+    path = tmp_path / "repo/course/week1/lesson.ipynb"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (tmp_path / "requirements.txt").write_text("six\n")  # somebody else's
+    assert notebooks._project_around(path) is None
+    (tmp_path / "repo/.git").mkdir()
+    assert notebooks._project_around(path) is None
+    (tmp_path / "repo/requirements.txt").write_text("six\n")
+    assert notebooks._project_around(path) == tmp_path / "repo"
+    (path.parent / "requirements.txt").write_text("six\n")
+    assert notebooks._project_around(path) == path.parent
+
+
+def test_a_server_gets_the_notebooks_own_kernels_before_all_others(tmp_path, home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", "/elsewhere")
+    words, environ = jupyter_server.command_line(
+        Path("/usr/bin/jupyter-lab"),
+        tmp_path / "a.ipynb",
+        kernel="py312",
+        kernels=tmp_path / "k",
+        machine=Machine.detect(),
+    )
+    assert environ["JUPYTER_PATH"] == f"{tmp_path}/k:/elsewhere"
+    assert words[:2] == [str(tmp_path / "a.ipynb"), "--MultiKernelManager.default_kernel_name=py312"]
+    assert ("--allow-root" in words) is (os.geteuid() == 0)
+
+
+def test_a_jupyter_whose_python_is_gone_is_passed_over(tmp_path, home, monkeypatch):
+    program = tmp_path / "bin/jupyter-lab"
+    program.parent.mkdir()
+    program.write_text("#!/nowhere/python\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setattr(jupyter_server.sysconfig, "get_path", lambda _: "/nowhere")
+    assert jupyter_server.find("lab", Machine.detect()) is None
+    program.write_text(f"#!{sys.executable}\n")
+    assert jupyter_server.find(None, Machine.detect()) == program
+
+
+def test_a_new_block_asks_for_the_python_that_is_named():
+    assert '# requires-python = ">=3.12"\n' in packages.empty_block("3.12")
+    assert '# requires-python = "==3.12.*"\n' in packages.empty_block("==3.12.*")
+    assert f'">={sys.version_info.major}.{sys.version_info.minor}"' in packages.empty_block()
+    with pytest.raises(UsageError):
+        packages.empty_block("three")
+
+
+@pytest.mark.network
+def test_one_command_leads_from_a_file_to_its_first_cell_on_its_own_python(machine, index, lesson, base):  # noqa: F811
+    notebooks.add(lesson, "lessondemo==1.0", python=f"=={machine.python.short_version}.*")
+    notebooks.lock(lesson)
+    cells = content(BLOCK, "import lessondemo, sys; print(lessondemo.version, sys.prefix)")["cells"]
+    value = json.loads(lesson.read_text())
+    write(lesson, {**value, "cells": [value["cells"][0], {**cells[1], "id": "x"}]})
+    before, port = lesson.read_bytes(), free_port()
+    argv = [sys.executable, "-m", "colab_env", "open", lesson, "--no-browser", "--port", port]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with serving([*argv, "--", f"--IdentityProvider.token={TOKEN}"], lesson, environ=environ, port=port) as server:
+        printed = server.run_notebook()
+        shown = server.get("kernelspecs")["kernelspecs"]["python3"]["spec"]["display_name"]
+    assert printed[0] == ""
+    assert printed[1].split()[0] == "1.0"
+    assert printed[1].split()[1].startswith(str(base))
+    assert shown == f"Python {machine.python.short_version} (lesson.ipynb)"
+    assert lesson.read_bytes() == before, "opening writes nothing into a notebook"
+    assert files(lesson) in (["lesson.ipynb"], [".ipynb_checkpoints", "lesson.ipynb"])
+
+
+def test_a_lock_that_does_not_fit_its_block_says_what_to_type(machine, index, lesson, base):  # noqa: F811
+    notebooks.add(lesson, "lessondemo==1.0", python="3.8")
+    notebooks.lock(lesson)
+    lesson.write_text(lesson.read_text().replace('\\"lessondemo==1.0\\"', '\\"lessondemo==2.0\\"'))
+    with pytest.raises(LockMismatchError, match="does not fit its block") as caught:
+        notebooks.open(lesson)
+    assert caught.value.hint == f"lock it anew: colab-env lock {lesson}"
+
+
+def test_a_notebook_that_may_not_be_written_is_refused_before_uv_is_asked(lesson, index, monkeypatch):
+    monkeypatch.setattr(packages, "_run_uv", lambda *_, **__: pytest.fail("uv was asked"))
+    lesson.chmod(0o444)
+    with pytest.raises(NotWritableError):
+        notebooks.add(lesson, "lessondemo")
