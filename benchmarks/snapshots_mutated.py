@@ -48,7 +48,7 @@ from colab_env.interpreter import Interpreter  # noqa: E402
 from colab_env.jupyter import colab_layer  # noqa: E402
 from colab_env.machine import Machine  # noqa: E402
 from colab_env.request import InstallOptions, Request  # noqa: E402
-from colab_env.snapshot import _archive, _footer, signing  # noqa: E402
+from colab_env.snapshot import _archive, manifest, signing  # noqa: E402
 from colab_env.snapshots import _NothingFitsError  # noqa: E402
 
 SECONDS = 20  # for one mutant
@@ -243,12 +243,12 @@ class Taken:
             **self.description,
         }
         end = b'{"manifest": ' + text + b", " + json.dumps(said).encode()[1:]
-        return body + _footer.footer_bytes(end, key.sign(end))
+        return body + manifest.footer_bytes(end, key.sign(end))
 
 
 def take_apart(path: Path) -> Taken:
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     archive = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()[: footer.size])
     stream, parts = io.BytesIO(archive), []
     while (block := stream.read(512)).count(0) != 512:

@@ -108,6 +108,7 @@ def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], ob
         import requests
 
         with _get(url, start=start, end=start + length - 1 if length >= 0 else None) as answer:
+            # 200 is the whole file: the server has no ranges, or none for this one.
             if answer.status_code != 206:
                 return None
             try:
@@ -143,6 +144,7 @@ def _text(url: str) -> str:
 
     with _get(url) as answer:
         try:
+            # One byte more than is allowed tells "too large" from "exactly as large".
             content = _begin(answer, _LARGEST_TEXT + 1)
         except (requests.RequestException, OSError) as error:
             raise _TransientError(_reason(error)) from error
@@ -271,6 +273,7 @@ def _get(
 
 
 def _checked(url: str, response: requests.Response) -> requests.Response:
+    # 416 says that the part here is as long as the file, or longer: the caller looks at it.
     if response.status_code >= 400 and response.status_code != 416:
         response.close()
     if response.status_code in _TRANSIENT:

@@ -207,6 +207,7 @@ def output_path(path: str | Path) -> Path:
 
     Raises NotWritableError for what no file may replace, such as a pipe, a device or a directory; and as `named_path` does.
     """
+    # Through a link the file it leads to is written, and the link stays.
     path = Path(os.path.realpath(named_path(path)))
     with translate_os_errors(path):
         mode = path.lstat().st_mode if os.path.lexists(path) else stat.S_IFREG
@@ -267,6 +268,7 @@ def put_back_link(path: Path, target: str) -> None:
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(path, "new")
+        # A killed run may have left it.
         new.unlink(missing_ok=True)
         new.symlink_to(target)
         new.replace(path)
@@ -280,12 +282,14 @@ def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int |
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
+            # As open() would have made a new file; an old one keeps its permissions, and for root its owner.
             permissions = stat.S_IMODE(before.st_mode) if before else 0o666 & ~umask()
             os.fchmod(descriptor, permissions if mode is None else mode)
             if before is not None and os.geteuid() == 0:
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             if mtime_ns is not None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            # Before the name shows it: after a power cut the name would else lead to an empty file.
             os.fsync(descriptor)
             new.replace(path)
         except BaseException:
@@ -324,6 +328,7 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
     """Copy a file or a tree."""
     with translate_os_errors(target):
         if source.is_dir():
+            # Noted before it happens: a kill in between then leaves something that `undo` knows.
             _ledger.note(target, _ledger.TREE)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignore), dirs_exist_ok=True)
@@ -341,6 +346,7 @@ def copy_links(source: Path, target: Path) -> None:
         try:
             os.link(one, other, follow_symlinks=False)
         except OSError as error:
+            # Another disk, a file system without hard links, or too many of one file.
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                 raise
             shutil.copy2(one, other, follow_symlinks=False)
@@ -352,6 +358,7 @@ def copy_links(source: Path, target: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
     with translate_os_errors(target):
+        # A directory is known by where it went; a file by its content, for which two entries suffice.
         if source.is_dir():
             _ledger.note(source, _ledger.MovedTo(path=target))
         else:
@@ -411,6 +418,7 @@ def unshared(directory: Path) -> dict[str, str]:
     """
     try:
         with tempfile.TemporaryFile(dir=directory) as source, tempfile.TemporaryFile(dir=directory) as target:
+            # With a byte in it: cloning nothing proves nothing.
             source.write(b"1")
             source.flush()
             fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
@@ -563,6 +571,8 @@ def _delete_where_it_is(path: Path) -> None:
     """Delete a directory that cannot be renamed; a run that is killed meanwhile leaves what counts as half built."""
     mark = _beside(path, "building")
     is_new = not os.path.lexists(mark)
+    # The mark comes first and the receipt goes before anything else: a kill from here on leaves what the next run takes
+    # for half built, never a receipt over half a tree.
     mark.touch()
     path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
     (path / RECEIPT).unlink(missing_ok=True)
@@ -578,6 +588,7 @@ def _rename(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_RENAME or not source.is_dir() or source.is_symlink():
             raise
+        # Copied under another name first, so that a kill leaves no half tree at the target.
         copying = _beside(target, "copying")
         if os.path.lexists(copying):
             _delete_in_place(copying)
@@ -655,6 +666,7 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
     with _transaction(path) as begun:
         if os.path.lexists(path):
             _rename(path, _beside(path, "old"))
+        # From here on a failure has to bring the old one back.
         begun.append(True)
         path.mkdir(mode=0o777 | _UNFINISHED)
         yield path
@@ -681,6 +693,7 @@ def updating(path: Path) -> Iterator[Path]:
     """
     recover(path)
     with _transaction(path) as begun:
+        # Two names, so that "old" is always whole.
         shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)
         _beside(path, "copying").rename(_beside(path, "old"))
         begun.append(True)
@@ -707,6 +720,7 @@ def _transaction(path: Path) -> Iterator[list[bool]]:
                 _beside(path, "building").unlink(missing_ok=True)
                 raise
             _finish(path)
+            # A receipt must not outlive a power cut that the directory it is in did not survive.
             _ledger.sync_directory(path.parent)
             _settle(path, is_finished=True)
 
@@ -839,6 +853,8 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
     """
     before = {path: (path.read_bytes(), path.stat()) if path.is_file() else None for path in paths}
     for path in paths:
+        # What a tool writes into them is known only afterwards; a kill in between leaves a file that `undo` does not
+        # guess about.
         _ledger.note(path, _ledger.UNKNOWN)
 
     def know() -> None:
@@ -881,6 +897,7 @@ def _directory_lock(directory: Path) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in (*_NO_LOCKS, errno.EWOULDBLOCK):
             raise
+        # Where the file system has no locks, the caller goes on as if it had it.
         yield error.errno != errno.EWOULDBLOCK
     finally:
         os.close(descriptor)
@@ -891,6 +908,7 @@ def mark(directory: Path, text: str) -> Iterator[None]:
     """Keep a small file of this text in `directory`, one of our own, until the block ends."""
     with translate_os_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
+        # Its name is random: several runs may mark one directory at a time.
         descriptor, name = tempfile.mkstemp(prefix=_MARK, dir=directory)
         try:
             os.write(descriptor, text.encode())

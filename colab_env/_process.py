@@ -127,6 +127,7 @@ def output_chunks(argv: Sequence[str | Path], *, environ: Mapping[str, str], siz
         stream = cast("io.TextIOWrapper", child.stdout).buffer
         while chunk := stream.read(size):
             yield bytes(chunk)
+        # Nothing is kept of the output, so an error has no lines of it.
         returncode = child.wait()
     if returncode:
         raise failed(Finished(argv=words, returncode=returncode, lines=()))
@@ -202,11 +203,13 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    # A task inside a task joins the outer group: the stop button then ends the programs of both.
     tasks = _task_group.get() or _TaskGroup()
     token = _task_group.set(tasks)
     try:
         with ThreadPoolExecutor(2) as pool:
             try:
+                # A thread starts with an empty context: without a copy the steps in it would record nothing.
                 one = pool.submit(contextvars.copy_context().run, first)
                 other = pool.submit(contextvars.copy_context().run, second)
                 _wait_for(one, other)
@@ -288,6 +291,7 @@ def _stop_deferred() -> Iterator[list[int]]:
     with contextlib.ExitStack() as handlers:
         for number in _STOPS:
             handler = signal.getsignal(number)
+            # Only Python's own handler and ours: one that a notebook or a program has set keeps its meaning.
             if handler is signal.default_int_handler or getattr(handler, "__module__", None) == __name__:
                 handlers.enter_context(_handling((number,), lambda got, _: pressed.append(got), current=handler))
         yield pressed
@@ -296,6 +300,7 @@ def _stop_deferred() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def _handling(numbers: Sequence[int], handler: Any, *, current: Any) -> Iterator[None]:
     """Set a handler for those signals that have the one named, in the main thread; elsewhere nothing can be set."""
+    # signal.signal raises ValueError in any other thread.
     is_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in numbers if is_main and signal.getsignal(number) is current]
     for number in taken:
@@ -483,6 +488,7 @@ def _end_group(child: subprocess.Popen[str]) -> None:
 def _group_has_ended(child: subprocess.Popen[str]) -> bool:
     deadline = time.monotonic() + _GRACE
     while time.monotonic() < deadline:
+        # Who has ended and was not waited for still counts as a member of its group.
         child.poll()
         try:
             os.killpg(child.pid, 0)

@@ -15,8 +15,7 @@ from colab_env.machine import Machine
 from colab_env.request import Request
 from colab_env.snapshot import _cache, contents, moving, restoring, signing
 from colab_env.snapshot._cache import Store, WebStore
-from colab_env.snapshot._footer import Footer, read_footer
-from colab_env.snapshot.manifest import Entry, Manifest, Name
+from colab_env.snapshot.manifest import Entry, Footer, Manifest, Name, read_footer
 from colab_env.snapshot.signing import Keyring, Trust
 
 LIMIT = "COLAB_ENV_CACHE_LIMIT"
@@ -152,6 +151,7 @@ def cache_prune(
     unwanted = {entry.name for entry in snapshots[keep:]} if keep is not None else set()
     if older_than is not None:
         unwanted |= {entry.name for entry in snapshots if (age_of(entry) or 0.0) > older_than * _DAY}
+    # What a killed save left, whatever was asked for.
     unwanted |= {entry.name for entry in entries if is_abandoned(entry)}
     gone = [Cached(file=entry.name, size=entry.size, age=age_of(entry)) for entry in entries if entry.name in unwanted]
     for removed in gone if not dry_run else ():

@@ -48,6 +48,7 @@ def fault(machine: Machine) -> str | None:
 def required_python(machine: Machine) -> Interpreter:
     """Return the Python that was chosen last. Raises MissingStepError when there is none, or none any more."""
     chosen = read(machine)
+    # A choice outlives the Python that it names.
     if chosen is None or not chosen.python.path.is_file():
         msg = "no Python is chosen yet" if chosen is None else f"{chosen.python.path} is gone"
         raise MissingStepError(msg, hint="run install_miniconda() or install_python() first")

@@ -143,7 +143,7 @@ class Survey:
             how = "is missing" if path not in self.digests else "is not what its RECORD says"
             for info in infos:
                 promised = self.records[info].get(path, "")
-                damage = Damage(path=path, wrong=how, distribution=_shown(info), info=info, promised=promised)
+                damage = Damage(path=path, wrong=how, distribution=_displayed(info), info=info, promised=promised)
                 broken.setdefault(name_of(info), []).append(damage)
         return broken
 
@@ -183,7 +183,7 @@ class Survey:
         infos = [info for info in self.records if info not in content.distributions]
         listed = content.others.keys() | self.owners.keys() | {f"{info}/RECORD" for info in self.records}
         loose = (path for path in self.digests if path not in listed and not _is_compiled(path))
-        return [*map(_shown, infos), *sorted(loose)]
+        return [*map(_displayed, infos), *sorted(loose)]
 
     def compiled(self, content: Content) -> list[str]:
         """Return the compiled files that are not as the content file says: Python has written them since, or damage."""
@@ -202,9 +202,9 @@ class Survey:
         for info, installed in content.distributions.items():
             path = f"{info}/RECORD"
             if path not in self.digests:
-                yield Damage(path=path, wrong="is missing", distribution=_shown(info))
+                yield Damage(path=path, wrong="is missing", distribution=_displayed(info))
             elif self.digests[path] != installed.record:
-                yield Damage(path=path, wrong="has changed", distribution=_shown(info))
+                yield Damage(path=path, wrong="has changed", distribution=_displayed(info))
 
     def _altered_files(self, content: Content) -> Iterator[Damage]:
         for path, digest in content.others.items():
@@ -212,7 +212,7 @@ class Survey:
             if _is_compiled(path) and (path in self.digests or not os.path.lexists(self.directory / path)):
                 continue
             if self.digests.get(path, "") != digest and not self._is_promised(path):
-                owner = next(map(_shown, self.owners.get(path, ())), None)
+                owner = next(map(_displayed, self.owners.get(path, ())), None)
                 wrong = "has changed" if path in self.digests else "is missing"
                 yield Damage(path=path, wrong=wrong, distribution=owner)
         for path, infos in self.owners.items():
@@ -220,7 +220,7 @@ class Survey:
                 continue
             if not self._is_promised(path) and not (_is_compiled(path) and path in self.digests):
                 wrong = "has changed" if path in self.digests else "is missing"
-                yield Damage(path=path, wrong=wrong, distribution=_shown(infos[0]))
+                yield Damage(path=path, wrong=wrong, distribution=_displayed(infos[0]))
 
     def _altered_programs(self, content: Content) -> Iterator[Damage]:
         for path in content.programs:
@@ -257,6 +257,7 @@ class Survey:
 
     def _other_digest(self, path: str, algorithm: str, promised: str) -> str:
         """Return the SHA-256 of a file that keeps what a RECORD promises by another algorithm, else the promise."""
+        # shake's digests have no length of their own, and RECORD names none.
         if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
             return promised
         try:
@@ -285,6 +286,7 @@ def prove(
     first, torn, notes = _settled(directory, settle, unpacked, before)
     if not torn:
         return first, notes
+    # uv's cache may be what is torn: without this it would install the same bytes again.
     unpacked.forget(torn.keys())
     build()
     second, torn, notes = _settled(directory, settle, unpacked, before)
@@ -313,6 +315,7 @@ def _settled(
     right = {damage.path: source for damage, source in causes if source is not None and damage.path in survey.digests}
     for path, source in right.items():
         _files.copy(source, directory / path)
+    # Whatever changes them does so when Python starts, so it gets one more start to show itself.
     if right:
         settle()
     again = Survey(directory, earlier=survey) if right else survey
@@ -358,7 +361,7 @@ def proven(directory: Path) -> float | None:
 def unproven(before: Content | None, content: Content, hashes: Mapping[str, Collection[str]]) -> list[str]:
     """Return the distributions that were left as they were, though their lock file now asks for other files."""
     return [
-        _shown(info)
+        _displayed(info)
         for info, distribution in content.distributions.items()
         if (locked := hashes.get(name_of(info)))
         and not (distribution.hashes and set(distribution.hashes) <= set(locked))
@@ -432,10 +435,10 @@ def name_of(info: str) -> str:
     """Return the normalized name of the distribution whose .dist-info directory this is."""
     from packaging.utils import canonicalize_name
 
-    return canonicalize_name(_shown(info).partition(" ")[0])
+    return canonicalize_name(_displayed(info).partition(" ")[0])
 
 
-def _shown(info: str) -> str:
+def _displayed(info: str) -> str:
     return os.path.basename(info).removesuffix(".dist-info").replace("-", " ", 1)  # noqa: PTH119
 
 
@@ -523,6 +526,7 @@ def digest(path: str | Path) -> str:
     """Return a file's SHA-256 as a RECORD has it, or nothing where there is no file that can be read."""
     sha256 = hashlib.sha256()
     try:
+        # os.open and os.read: this runs once for each of tens of thousands of files.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while block := os.read(descriptor, _BLOCK):

@@ -163,6 +163,7 @@ def check_kernel(name: str | None = None) -> KernelHealth:
 
 
 def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
+    # The project's own Python, not the one that another project has chosen since.
     python = venv.recorded_python(project) or choice.python(machine)
     if python is None:
         why = choice.fault(machine) or "no Python is chosen yet"
@@ -204,6 +205,7 @@ def notebooks(machine: Machine) -> Iterator[Part]:
         kernel_name = chosen.name or "the machine's own kernel"
         gone = None if chosen.kernel is None or chosen.kernel.is_file() else f"{short(chosen.kernel)} is gone"
         yield Part(name="Notebook", what=f"{whose}: {kernel_name}", where=file, problem=gone)
+    # Without a choice there is no such file: one that gives none cannot be read.
     if file is not None and file.exists() and choices == diversion.Choices():
         damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
@@ -245,6 +247,7 @@ def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
     if not ours:
         yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
     for entry in ours:
+        # A kernel of ours names every file that its start needs.
         gone = next((word for word in entry.argv if word.startswith("/") and not Path(word).exists()), None)
         problem = entry.problem or (f"{gone} is gone" if gone else None)
         yield Part(

@@ -105,6 +105,7 @@ class Environment:
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
         project, earlier = self.request.project, self.request.receipt
+        # Before anything is changed: afterwards nobody can tell what was put there by hand.
         by_hand = venv.by_hand(project, earlier)
         warning = require_python(self.request, self.python)
         self.notes.extend([warning] if warning else [])
@@ -113,6 +114,7 @@ class Environment:
         with _files.restoring(*files) as know_files:
             if files:
                 visible = self.request.system_site_packages
+                # A step of colab-env's own writes these files, so the request has to be read once more.
                 written = pyproject.complete(project, python=self.python, system_site_packages=visible)
                 self.notes.extend(f"{name} was written" for name in written)
                 self.request = self.request.reread()
@@ -184,10 +186,12 @@ class Environment:
             keeper, hashes = self._install(target)
             self._settle(target)
             survey = content.Survey(target.environment)
+            # What cannot be proven here is built anew from the lock file, where its hashes are checked.
             if survey.broken(before) or content.unproven(before, survey.content(hashes, before), hashes):
                 raise _NotProvenError
             self._complete(target, keeper, survey, hashes, know_files, before=before)
             return True
+        # They were about an installation that was taken back.
         del self.notes[notes:]
         return False
 

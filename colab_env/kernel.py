@@ -84,6 +84,7 @@ def ask_features(spec: Mapping[str, Any], *, environ: Mapping[str, str], machine
     cell = _CELL.read_text(encoding="utf-8")
     finished = _answer(spec, environ, machine, site, checks=["kernel_info", "features"], cell=cell)
     try:
+        # The answer is the last line; what comes before may be anybody's output.
         answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
         lack: Lack = _state.from_json(answer.checks[-1].detail, Lack)
     except (ValueError, IndexError):
@@ -177,6 +178,7 @@ class ProjectKernel:
             self.notes.append(
                 f"without Colab's features: google.colab needs Python {'.'.join(map(str, OLDEST_OF_COLAB))}"
             )
+        # The best first: each tier gives up something that the one before failed on.
         for tier in TIERS if has_colab else (kernelspec.PLAIN,):
             spec = self.spec(tier)
             outcome, lack = self._tried(spec, tier)
@@ -184,6 +186,7 @@ class ProjectKernel:
                 spec["metadata"]["colab_env"]["missing"] = dict(lack.missing)
                 self.notes += _advice(lack, self.project)
                 kernelspec.write(self.machine, self.name, spec)
+                # A snapshot leaves this mark: its kernel counts only once it has answered here.
                 _files.remove(self._untried)
                 return
             self.notes.append(

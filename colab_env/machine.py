@@ -237,5 +237,6 @@ def _xdg_data(environ: Mapping[str, str], home: Path) -> Path:
 def _find_colab_packages() -> Path | None:
     if not _COLAB_CONFIG.is_file():
         return None
+    # Should there be several, that of the newest Python.
     files = sorted(Path("/usr/local/lib").glob("python3.*/dist-packages/google/colab/__init__.py"))
     return files[-1].parents[2] if files else None

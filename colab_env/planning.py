@@ -19,8 +19,8 @@ from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
 from colab_env.locks.requirements_text import RequiredVersion
 from colab_env.machine import Machine
-from colab_env.plans import comparison, distributions, keeping
-from colab_env.plans.comparison import Conflict, Row, Sides
+from colab_env.plans import distributions, keeping
+from colab_env.plans.distributions import Conflict, Row, Sides
 from colab_env.request import PREFIX, InstallOptions, Request
 from colab_env.results import short
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _WHEEL = re.compile(r'[/"]([^/"\n]{1,300})\.whl"[^{}\n]{0,400}?\bsize = (\d{1,15})\b')
 _TITLES = ("package", "wanted", "on this machine", "what happens")
 _SAYS = {
-    comparison.KEPT: "kept as the machine has it",
-    comparison.SAME: "the same, installed again",
-    comparison.REPLACED: "replaced: the environment's own hides it",
-    comparison.NEW: "new",
+    distributions.KEPT: "kept as the machine has it",
+    distributions.SAME: "the same, installed again",
+    distributions.REPLACED: "replaced: the environment's own hides it",
+    distributions.NEW: "new",
 }
 
 
@@ -95,9 +95,9 @@ class Plan:
 
         The bars go by bytes where each of them has a size, else by the number of packages.
         """
-        brought = [row for row in self.rows if row.happens != comparison.KEPT]
-        hidden = [row for row in self.rows if row.happens == comparison.REPLACED]
-        shared = [row for row in self.rows if row.happens == comparison.KEPT]
+        brought = [row for row in self.rows if row.happens != distributions.KEPT]
+        hidden = [row for row in self.rows if row.happens == distributions.REPLACED]
+        shared = [row for row in self.rows if row.happens == distributions.KEPT]
         groups = [
             ("brings", brought, sum(row.download or 0 for row in brought), "to download"),
             ("hides", hidden, sum(row.on_disk or 0 for row in hidden), "on the machine's disk"),
@@ -156,7 +156,7 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
 
 def _by_size(rows: list[Row]) -> tuple[str, ...]:
     """Return the packages of a group, the largest first."""
-    sized = [(row, row.on_disk if row.happens == comparison.KEPT else row.download or row.on_disk) for row in rows]
+    sized = [(row, row.on_disk if row.happens == distributions.KEPT else row.download or row.on_disk) for row in rows]
     ordered = sorted(sized, key=lambda pair: (-(pair[1] or 0), pair[0].name))
     return tuple(
         f"{row.name} {row.wanted or row.machine}" + (f"  {megabytes(size)}" if size else "") for row, size in ordered
@@ -202,6 +202,7 @@ def plan(
         defaults=defaults,
     )
     resolved = interpreter_sources.source_for(request).resolve(request)
+    # The same refusal as `setup` gives, and nothing has been installed for it.
     require_python(request, resolved.python)
     return _plan(request, resolved, keeping.system_packages(machine, chosen=resolved.python))
 
@@ -232,9 +233,9 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
         lock=lock.path if lock.is_there and lock.format.is_lock else None,
-        rows=tuple(comparison.rows(sides)),
-        only_on_machine=comparison.only_on_machine(sides),
-        conflicts=tuple(comparison.conflicts(sides)),
+        rows=tuple(distributions.version_rows(sides)),
+        only_on_machine=distributions.only_on_machine(sides),
+        conflicts=tuple(distributions.conflicts(sides)),
         notes=(*request.notes(), *chosen.notes, *_going(request, brought.required)),
         outgrown=_unsupported_python(request),
         saved=sum(package.size() for package in chosen.packages.values()),

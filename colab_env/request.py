@@ -279,6 +279,7 @@ class Request:
         lock = self.lock
         content = lock.digest if lock.is_there else "none"
         where = os.path.relpath(lock.path, self.project) if lock.is_there else "none"
+        # What was asked for counts like a file: another group or extra is another environment.
         stated = [{**self.options.as_dict(), "lock": where, "installer": self.selection.installer}, content]
         digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
         for path in (self.project / name for name in lock.format.project_files):
@@ -327,6 +328,7 @@ def project_directory(project: str | Path) -> Path:
     if path.exists() and not path.is_dir():
         msg = f"{short(path)} is a file, not a directory"
         raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
+    # It may not exist yet, but what it is to be made in must be a directory.
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     if not nearest.is_dir():
         msg = f"{short(nearest)} is a file, not a directory"
@@ -349,6 +351,7 @@ def find_lock(
     block = script_block.of_notebook() if options.lock is None and not is_locked else None
     if block is None or pyproject.has_dependencies:
         return lock
+    # A cell has no file, and the block's reader wants one: it lies in the data directory.
     path = script.write_block(block, machine)
     return replace(lock, path=path, format=registry.of_name("script"))
 

@@ -108,12 +108,14 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 def _require_sensible(request: Request, *, kernel: str | None, poetry_version: str | None) -> None:
     """Raise for what later steps would refuse, before anything is installed."""
     poetry.require_version(poetry_version)
+    # Reading it raises for what is no version: said now, not after minutes of installing.
     _ = request.specifier
     if request.python is not None and re.fullmatch(r"3\.\d+(\.\d+)?", request.python, re.ASCII):
         require_python(request, Interpreter(path=Path("python"), version=request.python, source="system"))
     if kernel is not None:
         kernelspec.check_free(request.machine, kernel)
     if request.receipt is None or request.receipt.inputs != request.inputs:
+        # Only where it will be read: a set-up with nothing to do takes 0.2 seconds.
         request.lock.format.require_whole(request.lock)
 
 
@@ -168,6 +170,7 @@ def _foretell_builds(request: Request, python: Interpreter) -> None:
         if absent := native.absent_packages(request.pyproject):
             named = ", ".join(absent)
             _report.keep(f"the project asks for {named}, which this system does not have: colab-env native mend --yes")
+    # Only where something will be installed.
     if request.lock.is_there and (request.receipt is None or request.receipt.inputs != request.inputs):
         from colab_env import native
 
@@ -189,6 +192,7 @@ def _fill(request: Request, python: Interpreter, version: str | None) -> tuple[l
             tool.extend(_poetry(request, version))
 
     filled = steps.virtual_environment(request, python, ready=ready)
+    # Where the environment was there already, nothing has asked for it yet.
     ready()
     return tool, filled
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _ledger, _log, _process, _report, bytecode
+from colab_env import _files, _ledger, _log, _process, _report, venv
 from colab_env.errors import ColabEnvError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
@@ -81,7 +81,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
         record = stack.enter_context(_ledger.recording(step, machine, made=made))
         for lock in locks:
             stack.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
-            bytecode.stop(lock)
+            venv.stop_compiling(lock)
         _process.end_orphans(machine.data / RUNNING)
         stack.enter_context(_process.announced(machine.data / RUNNING))
         _files.sweep(machine.data, _ledger.swept(record))
@@ -133,6 +133,7 @@ class Step:
         began = time.monotonic()
         with _files.translate_os_errors(self.lock):
             reason = self.check()
+            # A run that was killed after its receipt leaves its old tree beside.
             if reason is None and _files.leftovers(where := self.describe().where):
                 _files.recover(where, wait=False)
                 reason = self.check()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, bytecode, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import MissingStepError
 from colab_env.formats import poetry_lock
@@ -208,6 +208,7 @@ def configure_venv(
         exact=exact,
     )
     chosen = _python_for(request, python if isinstance(python, Interpreter) else None)
+    # Without Poetry nothing can make the lock: said before the environment is touched.
     if request.lock.format.is_made_by_tool:
         poetry_lock.require_poetry(machine)
     return virtual_environment(request, chosen)
@@ -237,7 +238,7 @@ def virtual_environment(
     ).run()
     if result.action == "done":
         # In the background, so that the first imports need not compile what is new.
-        bytecode.start(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
+        venv.start_compiling(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
     interpreter_sources.remember(machine, python, project=request.project)
     if (machine.data / environment_yml.HOME).is_dir():
         environment_yml.remove_others(request.project, python.path, machine)
@@ -267,6 +268,7 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     """Do what `register_kernel` says, for an environment that is known."""
     name = name or kernelspec.default_name(machine, project, python)
     kernelspec.check_free(machine, name)
+    # Read before it is replaced: whose kernel it was is worth a note.
     before = kernelspec.read(machine, name)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):

@@ -112,6 +112,7 @@ def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
         listed: list[_Listed] = _state.typed(
             list[_Listed], _leave.call("GET", f"{api}sessions", headers, timeout=_LOOK)
         )
+    # Something else may listen on that port, and answers in any way it likes.
     except (OSError, ValueError, HTTPException, RecursionError, OverflowError):
         return []
     return [
@@ -160,6 +161,7 @@ class _Origin:
 
         So in each of the ways: a restart, a crash or a page loaded anew must not bring the old Python back unasked.
         """
+        # Outside Colab the notebook itself says which kernel it starts.
         if diversion.usable_file(self.machine) is None:
             return
         choices = diversion.read(self.machine)
@@ -206,6 +208,7 @@ def planned(name: str | None, *, how: str | None = None, default: bool = False) 
     if default and diversion.usable_file(origin.machine) is None:
         msg = "a default for all notebooks is Colab's only: there they start in one way that can be diverted"
         raise UsageError(msg, hint="choose the kernel in each notebook; nothing was changed")
+    # Kernels are locked, so that none is removed between its trial and the switch.
     with changing("switch", origin.machine, origin.machine.data / "locks" / "kernels"):
         return _back(origin, default=default) if name is None else _forth(origin, name, how=how, default=default)
 
@@ -214,6 +217,8 @@ def _forth(origin: _Origin, name: str, *, how: str | None, default: bool) -> Pla
     spec = _spec(origin.machine, name)
     if origin.runs(spec) and how is None and not default:
         return _nothing(f"This is the kernel {name!r} already.")
+    # Where starts are diverted a restart is enough; else the server changes the session's kernel; without a server
+    # only exec is left.
     chosen = how or ("restart" if origin.is_diverted else "session" if origin.session is not None else "exec")
     with _report.activity(f"Trying the kernel {name}"):
         if chosen == "restart" or default:
@@ -226,6 +231,7 @@ def _back(origin: _Origin, *, default: bool) -> Plan:
     if not origin.notebook.is_identified:
         return _all_back(origin, choices)
     origin.choose(None, default=default)
+    # Switched by its session: only the server can start the other kernel.
     if session is not None and session.kernel_name != STOCK and _is_ours(origin.machine, session.kernel_name):
         return _asking(session.change_kernel(STOCK), "the machine's own kernel")
     if any(origin.runs(spec) for spec in _ours(origin.machine)) and session is not None:
@@ -239,6 +245,7 @@ def _all_back(origin: _Origin, choices: Choices) -> Plan:
     diversion.write(origin.machine, Choices())
     moved = [session for session in running(origin.machine) if _is_ours(origin.machine, session.kernel_name)]
     for session in moved:
+        # Something harmless is asked first: a refusal is said here, where somebody sees it.
         session.require_consent()
         _leave.call(**session.change_kernel(STOCK))
     names = ", ".join(sorted({session.name for session in moved}))
@@ -284,6 +291,7 @@ def _by_session(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
         msg = "no notebook server was found that this kernel belongs to"
         raise UsageError(msg, hint='choose how="exec", or start the notebook with this kernel: papermill -k NAME')
     origin.session.require_consent()
+    # Tried before the page is touched: a kernel that does not come up is dropped after five starts.
     _require_answer(name, kernel.try_registered(origin.machine, name))
     diversion.forget_failures()
     origin.choose(name, default=False)
@@ -299,6 +307,7 @@ def _by_exec(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
     diversion.forget_failures()
     origin.choose(name, default=False)
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
+    # What this kernel was started with is not what the next one is.
     environ = {key: value for key, value in os.environ.items() if key not in _OF_THIS_CALL}
     environ.update(diversion.announce_start(origin.machine, name, file))
     message = f"This kernel becomes {spec['display_name']} in place. Variables are gone, files are as they were."

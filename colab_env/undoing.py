@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process, _state, bytecode
+from colab_env import _files, _ledger, _process, _state, venv
 from colab_env._ledger import Entry, File, Installed, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
@@ -141,6 +141,7 @@ def undo(
         if not dry_run:
             _clear_leftovers(machine, lock)
         results = _undo(machine, chosen, only, dry_run=dry_run)
+        # The lock lies beside the data directory, so it outlives that and goes last.
         _files.unlink(lock)
         for parent in parents:
             _files.remove_if_empty(parent)
@@ -164,7 +165,7 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
 def _clear_leftovers(machine: Machine, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
     _process.end_orphans(machine.data / RUNNING)
-    bytecode.stop_all(machine.data / RUNNING)
+    venv.stop_all_compiling(machine.data / RUNNING)
     for parent in machine.data.parents:
         doomed = parent / f".{machine.data.name}.colab-env-doomed"
         entries = Ledger(doomed).read().entries
@@ -210,6 +211,7 @@ def _changes(record: _ledger.Record, machine: Machine) -> list[_Change]:
         by_path.setdefault(entry.path, []).append(entry)
     return [
         _Change(first=_unbroken(entries)[0], last=entries[-1])
+        # The last change first: a file goes before the directory that was made for it.
         for path, entries in reversed(by_path.items())
         if not _is_same(path, machine.data)
         and path not in {machine.home / name for name in _CACHES}
@@ -221,6 +223,8 @@ def _unbroken(entries: list[Entry]) -> list[Entry]:
     """Return the entries since somebody else has changed what is at their path: what was there then is to come back."""
     start = 0
     for number, (earlier, later) in enumerate(itertools.pairwise(entries), start=1):
+        # Where somebody else changed the path between two entries, what stood before the first is not what to bring
+        # back.
         is_left = earlier.after == _ledger.ABSENT or re.fullmatch("[0-9a-f]{64}", str(earlier.after))
         left = None if earlier.after == _ledger.ABSENT else earlier.after
         if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != left):

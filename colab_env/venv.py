@@ -1,17 +1,88 @@
-"""The project's own virtual environment, `.venv`: what it is, whether it is fine, how to make it."""
+"""The project's own virtual environment, `.venv`: what it is, whether it is fine, how to make it.
+
+Its packages are compiled while nobody waits for them, since the first imports would otherwise.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from colab_env import _files, _state
-from colab_env.errors import NotOursError
+from colab_env import _files, _process, _state
+from colab_env.errors import CommandError, NotOursError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
+
+
+_COMPILING = ".compiling"
+_ELSEWHERE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")  # the person wants no compiled files beside the sources
+_PATIENCE = 10.0  # seconds; the file at hand is finished in less, and what comes later is only one more compiled file
+
+
+def start_compiling(environment: Path, python: Path, *, machine: Machine, lock: Path) -> None:
+    """Begin to compile the packages of an environment, in processes of low priority that go on after this run.
+
+    They stop when somebody takes `lock`, that of the project, to change it.
+    """
+    _run_compiler(environment, python, "--behind", machine=machine, lock=lock)
+
+
+def finish_compiling(environment: Path, python: Path, *, machine: Machine, lock: Path) -> None:
+    """Compile what is not compiled yet, and return when that is done."""
+    stop_compiling(lock)
+    _run_compiler(environment, python, machine=machine, lock=lock)
+
+
+def stop_compiling(lock: Path) -> None:
+    """End what `start` began, so that nothing is written behind the back of a change."""
+    mark = _compiling_mark(lock)
+    with contextlib.suppress(FileNotFoundError), mark.open() as file:
+        _files.unlink(mark)
+        descriptor = file.fileno()
+        # The compiler looks for the mark between two files and holds a lock on it to its end.
+        deadline = time.monotonic() + _PATIENCE
+        while not _is_free(descriptor) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def stop_all_compiling(locks: Path) -> None:
+    """End all that `start` began, where the lock files of the projects are in one directory."""
+    for mark in sorted(locks.glob(f"*{_COMPILING}")):
+        stop_compiling(mark.with_suffix(""))
+
+
+def _run_compiler(environment: Path, python: Path, *options: str, machine: Machine, lock: Path) -> None:
+    if any(machine.environ.get(name) for name in _ELSEWHERE):
+        return
+    script, mark = Path(__file__).parent / "standalone" / "_compile.py", _compiling_mark(lock)
+    workers = str(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(CommandError, OSError):  # imports do without, more slowly
+        environ = _process.child_environ(machine.environ)
+        site = next(environment.glob("lib/python3*/site-packages"), environment)
+        _process.run([python, "-I", "-S", script, site, mark, workers, *options], environ=environ)
+
+
+def _compiling_mark(lock: Path) -> Path:
+    return lock.with_name(lock.name + _COMPILING)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
 
 NAME = ".venv"
 _ACTIVATED = re.compile(r"""(?m)^\s*(?:export )?VIRTUAL_ENV=["']?(/[^"'\n\0]*)["']?$""")
@@ -83,6 +154,7 @@ def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) 
         return f"{short(project / NAME / 'pyvenv.cfg')} is damaged"
     if not python_of(project).is_file():
         return "the Python of the virtual environment is gone"
+    # virtualenv and uv write "version_info", Python's own venv writes "version".
     version, made_at = settings.get("version_info", settings.get("version", "")), _made_at(project / NAME)
     problem = None
     if version != python.version or not _made_by(settings, python):
@@ -197,6 +269,7 @@ def _made_at(environment: Path) -> Path:
     if receipt is not None and receipt.path is not None:
         return receipt.path
     try:
+        # pyvenv.cfg does not name its own directory; the activation script does, as the maker saw it.
         text = (environment / "bin/activate").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return environment

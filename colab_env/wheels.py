@@ -100,6 +100,7 @@ class WheelInstaller:
             self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
             return
         try:
+            # The environment itself needs no pip: `--python` lets that of the machine work in it.
             self._run([self.machine_python, "-m", "pip", "--python", python, "install", *where, *requirements])
         except CommandError as error:
             if any("No module named pip" in line for line in error.lines):
@@ -139,6 +140,7 @@ def healing(
         torn = {match[1] for line in error.lines if (match := _TORN.search(line))} - forgotten
         if uv is None or not torn:
             raise
+        # Each name is fetched anew once: what is torn again comes so from the index.
         forget(torn, uv=uv, environ=environ)
         healing(run, uv=uv, environ=environ, forgotten=forgotten | torn)
 
@@ -173,6 +175,7 @@ def build_hint(text: str) -> str:
 def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:
     """Return the error for what uv or pip with this `environ` died of: the disk, the network, or what they say themselves."""
     text = "\n".join(error.lines)
+    # A full disk comes first: everything else that is said then follows from it.
     if "No space left on device" in text:
         return DiskFullError(
             "no space left on the disk while packages were installed",

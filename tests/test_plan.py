@@ -11,8 +11,8 @@ from colab_env.errors import KeepError, NoSuchPythonError, UsageError
 from colab_env.formats import poetry_lock, pylock_toml
 from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
-from colab_env.plans import comparison, distributions, keeping
-from colab_env.plans.comparison import Sides
+from colab_env.plans import distributions, keeping
+from colab_env.plans.distributions import Sides
 from colab_env.plans.keeping import Lock, SystemPackages
 from colab_env.pyproject import Pyproject
 
@@ -225,23 +225,23 @@ def test_the_first_directory_wins_as_at_an_import(tmp_path):
 
 
 def test_each_package_stays_is_replaced_or_is_new(tmp_path):
-    happens = {row.name: (row.wanted, row.machine, row.happens) for row in comparison.rows(sides(tmp_path))}
+    happens = {row.name: (row.wanted, row.machine, row.happens) for row in distributions.version_rows(sides(tmp_path))}
     assert happens["numpy"] == ("2.3.1", "2.1.3", "replaced")
     assert happens["torch"] == ("2.6.0", "2.6.0+cu124", "replaced")
     assert happens["pandas"] == ("2.2.3", "2.2.3", "same")
     assert happens["flask"] == (">=3", None, "new")
-    assert comparison.only_on_machine(sides(tmp_path)) == 2
+    assert distributions.only_on_machine(sides(tmp_path)) == 2
 
 
 def test_a_python_that_sees_nothing_of_the_machine_gets_everything_new(tmp_path):
     scene = sides(tmp_path, visible=False)
-    assert {row.happens for row in comparison.rows(scene)} == {"new"}
-    assert {row.name: row.machine for row in comparison.rows(scene)}["numpy"] == "2.1.3"
-    assert (comparison.only_on_machine(scene), comparison.conflicts(scene)) == (0, [])
+    assert {row.happens for row in distributions.version_rows(scene)} == {"new"}
+    assert {row.name: row.machine for row in distributions.version_rows(scene)}["numpy"] == "2.1.3"
+    assert (distributions.only_on_machine(scene), distributions.conflicts(scene)) == (0, [])
 
 
 def test_a_visible_package_that_does_not_accept_what_hides_its_neighbour_is_a_conflict(tmp_path):
-    (found,) = comparison.conflicts(sides(tmp_path))
+    (found,) = distributions.conflicts(sides(tmp_path))
     assert str(found) == "tensorflow 2.18.0 needs numpy<2.2,>=1.26, and gets numpy 2.3.1"
 
 
@@ -249,14 +249,14 @@ def test_a_wanted_package_that_does_not_accept_a_kept_one_is_a_conflict_where_it
     there = vm(tmp_path)
     known = distributions.read([site(tmp_path / "env", "vision 1.0 torch==2.5.0")])
     scene = sides(tmp_path, text="vision==1.0\n", visible=False, keep={"torch": there["torch"]}, described=known)
-    assert [str(each) for each in comparison.conflicts(scene)] == [
+    assert [str(each) for each in distributions.conflicts(scene)] == [
         "vision 1.0 needs torch==2.5.0, and gets torch 2.6.0+cu124"
     ]
 
 
 def test_a_kept_package_that_does_not_accept_what_the_lock_brings_is_a_conflict(tmp_path):
     scene = sides(tmp_path, keep={"torch": vm(tmp_path)["torch"]}, visible=False)
-    assert [each.package for each in comparison.conflicts(scene)] == ["torch"]
+    assert [each.package for each in distributions.conflicts(scene)] == ["torch"]
 
 
 # --- what is kept

@@ -16,7 +16,7 @@ RUN = (
     "import sys, nbformat; from nbclient import NotebookClient; path = sys.argv[1]; notebook = nbformat.read(path, 4); "
     "NotebookClient(notebook, timeout=600, kernel_name='python3').execute(); nbformat.write(notebook, path)"
 )
-# Not typed here: what continuous integration itself runs (tests/test_readme.py), and a Jupyter that stays (tests/test_notebooks.py).
+# Not typed here: what continuous integration runs (tests/test_readme.py), and a Jupyter that stays (tests/test_notebooks.py).
 ELSEWHERE = ("build/venv", "colab-env open")
 
 

@@ -33,7 +33,7 @@ from colab_env.jupyter import colab_layer
 from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _archive, _footer, manifest, restoring, signing
+from colab_env.snapshot import _archive, manifest, restoring, signing
 from colab_env.snapshot._archive import Contents, Tree
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
@@ -263,10 +263,10 @@ def test_a_byte_of_the_description_that_changed_is_another_signature(made: Path,
     colab_env.save(cache)
     path = archive_in(cache)
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     text = footer.text.replace(b'"packages": 1', b'"packages": 2')
     assert text != footer.text
-    path.write_bytes(path.read_bytes()[: footer.size] + _footer.footer_bytes(text, footer.signature))
+    path.write_bytes(path.read_bytes()[: footer.size] + manifest.footer_bytes(text, footer.signature))
     (found,) = colab_env.cache_list(cache).snapshots
     assert found.signature == "another's"
     assert "is not here" in str(found.problem)
@@ -295,7 +295,7 @@ def with_member(cache: Path, name: str, kind: bytes = _archive.FILE, content: by
     """Add a member before the end of a snapshot, and sign it."""
     path = archive_in(cache)
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     archive = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()[: footer.size])
     head = _archive.header(_archive.Member(name, kind, 0o644, len(content), 0, link))
     archive = archive[: -len(_archive.END)] + head + content + _archive.padding(len(content)) + _archive.END
@@ -304,7 +304,7 @@ def with_member(cache: Path, name: str, kind: bytes = _archive.FILE, content: by
     described |= {"members": footer.members + 1, "unpacked": len(archive)}
     text = json.dumps(described).encode()
     key = signing.Keyring(Machine.detect()).signing()[0]
-    path.write_bytes(body + _footer.footer_bytes(text, key.sign(text)))
+    path.write_bytes(body + manifest.footer_bytes(text, key.sign(text)))
 
 
 def test_a_project_file_that_no_format_declares_is_not_written(made: Path, cache: Path) -> None:
@@ -445,7 +445,7 @@ def test_no_description_makes_an_untyped_error(made: Path, cache: Path) -> None:
     colab_env.save(cache)
     path = archive_in(cache)
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     body, key = path.read_bytes()[: footer.size], signing.Keyring(Machine.detect()).signing()[0]
     said = b', "sha256": "%s", "size": %d}' % (footer.sha256.encode(), footer.size)
     for text in (
@@ -460,7 +460,7 @@ def test_no_description_makes_an_untyped_error(made: Path, cache: Path) -> None:
         b"[" * 900 + b"]" * 900,
     ):
         for whole in (text, b'{"manifest": ' + text + said, b'{"manifest": {"x": ' + text + b"}" + said):
-            path.write_bytes(body + _footer.footer_bytes(whole, key.sign(whole)))
+            path.write_bytes(body + manifest.footer_bytes(whole, key.sign(whole)))
             shutil.rmtree(made / ".venv", ignore_errors=True)
             with pytest.raises(SnapshotError):
                 colab_env.restore(cache, project=made)
@@ -554,11 +554,11 @@ def test_a_little_file_does_not_become_a_large_one(tmp_path: Path, case: str) ->
     size = (tmp_path / "a").stat().st_size
     assert size < 200_000
     code = (
-        "import re, sys; from pathlib import Path; from colab_env.snapshot import _footer, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _unpack, manifest\n"
         "from colab_env.errors import SnapshotError\n"
         "with Path(sys.argv[1]).open('rb') as of:\n"
         "    try:\n"
-        "        _unpack.unpack(of, _footer.read_footer(of), places={'tree': Path(sys.argv[2])}, check=print)\n"
+        "        _unpack.unpack(of, manifest.read_footer(of), targets={'tree': Path(sys.argv[2])}, check=print)\n"
         "    except SnapshotError as error:\n"
         "        print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )
@@ -572,14 +572,14 @@ def test_what_a_snapshot_declares_is_what_it_unpacks_to(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/x").write_bytes(b"x" * 5000)
     with (tmp_path / "a").open("wb") as out:
-        trees = [Tree(name="tree", place=tmp_path / "tree")]
+        trees = [Tree(name="tree", directory=tmp_path / "tree")]
         footer = _archive.write(out, Contents(manifest={}, files={}, trees=trees, check=anything), sign=None)
     assert footer.members == 3
     unpack(tmp_path / "a", None)
     body = (tmp_path / "a").read_bytes()[: footer.size]
     for change in ({"unpacked": footer.unpacked - 1}, {"members": 2}, {"members": 4}, {"unpacked": None, "members": 2}):
         text = json.dumps({**json.loads(footer.text), **change}).encode()
-        (tmp_path / "b").write_bytes(body + _footer.footer_bytes(text, None))
+        (tmp_path / "b").write_bytes(body + manifest.footer_bytes(text, None))
         with pytest.raises(SnapshotError, match="damaged"):
             unpack(tmp_path / "b", None)
 
@@ -597,9 +597,9 @@ def test_what_could_not_be_read_is_not_written(
 def test_the_threat_model_has_the_limits_of_the_code() -> None:
     text = (ROOT / "docs/threat-model.md").read_text()
     numbers = (
-        f"{_footer.MOST_DESCRIPTION >> 10} kB", f"{_footer.MOST_MEMBERS:,}", f"{_footer.MOST_UNPACKED >> 30} GB",
-        f"{_footer.MOST_FILES >> 20} MB", f"{_archive.LONGEST_PATH:,} bytes", f"{_archive.LONGEST_NAME} bytes",
-        f"{_footer.USUAL_RATIO} times", f"{signing.PATIENCE} s",
+        f"{manifest.MOST_DESCRIPTION >> 10} kB", f"{manifest.MOST_MEMBERS:,}", f"{manifest.MOST_UNPACKED >> 30} GB",
+        f"{manifest.MOST_FILES >> 20} MB", f"{_archive.LONGEST_PATH:,} bytes", f"{_archive.LONGEST_NAME} bytes",
+        f"{manifest.USUAL_RATIO} times", f"{signing.PATIENCE} s",
     )  # fmt: skip
     assert [number for number in numbers if number not in text] == []
 

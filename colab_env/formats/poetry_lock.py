@@ -115,6 +115,7 @@ class PoetryLock(LockFormat):
             "with": [name for name in groups if name not in usual],
             "without": [name for name in usual if name not in groups],
         }
+        # Poetry takes groups as additions to those that it installs anyway, or exceptions from them.
         options = [f"--{word}={','.join(names)}" for word, names in by_option.items() if names]
         notes = poetry.install_project(
             lock.directory,
@@ -137,6 +138,7 @@ def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environ
     require_poetry(machine)
     extras, selected_groups = [f"--extras={name}" for name in selection.extras], _groups(lock, selection)
     groups = [f"--with={','.join(selected_groups)}"] if selected_groups else []
+    # Only for an installation: what is shown or written must not hold them.
     passwords = ["--with-credentials"] if environment else []
     text, notes = poetry.export(
         lock.directory, machine=machine, environment=environment, options=[*extras, *groups, *passwords]
@@ -173,6 +175,7 @@ def guess(text: str, groups: Collection[str]) -> str | None:
         return None
     try:
         document = toml_text.parsed(text)
+        # Other versions write groups and markers in other ways; a wrong guess would install for nothing.
         if document["metadata"]["lock-version"] != _FORMAT or any(
             "source" in package for package in document["package"]
         ):

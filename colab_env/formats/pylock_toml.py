@@ -137,6 +137,7 @@ def without(text: str, names: Collection[str], *, directory: Path) -> str:
         if requirements_text.normalized(package["name"]) not in names
     ]
     for source in (source for package in left for source in _sources(package)):
+        # A relative path means the directory of the file, which is another one now.
         if "path" in source:
             source["path"] = str(directory / source["path"])
     return tomlkit.dumps({**document, "packages": left})

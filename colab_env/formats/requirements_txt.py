@@ -53,6 +53,7 @@ class RequirementsTxt(LockFormat):
             msg = f"{short(lock.path)} is no lock file: it names no exact version of {loose.name}"
             command = f"uv pip compile --universal --generate-hashes {lock.path.name} -o requirements.lock.txt"
             raise UsageError(msg, hint=f"run `{command}`, then name that file with lock=...; nothing was written")
+        # Locked already, for every platform as far as it says.
         if listed and all("--hash" in line for line, _ in listed) and len(self.inputs(lock)) == 1:
             return lock.text
         installer = installing.installer(machine, pyproject=lock.pyproject)
@@ -74,6 +75,7 @@ class RequirementsTxt(LockFormat):
             source: list[str | Path] = ["-r", "-" if text else lock.path]
             if selection.left_out is not None:
                 names = selection.left_out(installer.compile(lock.path, python=target.python, text=text))
+                # Excluded, not removed afterwards: a package that the machine has is not even downloaded.
                 _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
                 source += ["--excludes", scratch / "excludes.txt"]
             installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory, text=text)

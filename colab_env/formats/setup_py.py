@@ -61,4 +61,5 @@ class SetupPy(LockFormat):
                 msg = f"{short(lock.path)} has no extra {match[1]!r}"
                 raise UsageError(msg, hint="its `extras_require` names those that there are") from error
             raise
+        # uv's answer has what the project needs, and not the project itself.
         return f"{text}{'-e ' if editable else ''}{lock.directory.as_uri()}\n"

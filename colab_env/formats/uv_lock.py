@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, index, toml_text, uv
 from colab_env.errors import ColabEnvError, NetworkError
-from colab_env.locks import installing, requirements_text, uv_workspace
+from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
-from colab_env.pyproject import Pyproject
+from colab_env.pyproject import Pyproject, pinned_python, pinned_text, uv_settings, uv_workspace_root
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import PoetrySource, Selection, Target
@@ -33,7 +33,7 @@ class UvLock(LockFormat):
     file_names = ("uv.lock",)
 
     def paths(self, project: Path, pyproject: Pyproject) -> Iterator[Path]:
-        root = uv_workspace.root(project, pyproject)
+        root = uv_workspace_root(project, pyproject)
         shared = root / self.name if root else None
         return iter([shared]) if shared and os.path.lexists(shared) else super().paths(project, pyproject)
 
@@ -44,14 +44,15 @@ class UvLock(LockFormat):
         return own or (match[1] if match else None)
 
     def pinned_python(self, lock: LockFile) -> str | None:
-        return uv_workspace.pinned_python(lock.pyproject.path.parent, lock.directory)
+        return pinned_python(lock.pyproject.path.parent, lock.directory)
 
     def pinned_text(self, lock: LockFile) -> str:
-        return uv_workspace.pinned_text(lock.pyproject.path.parent, lock.directory)
+        return pinned_text(lock.pyproject.path.parent, lock.directory)
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         own = lock.pyproject.path
         contents = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}
+        # A local package's dependencies stand in its own pyproject.toml, and an editable one is read from there.
         for directory in ("", *_LOCAL.findall(lock.content.decode("utf-8", "replace"))):
             path = lock.directory / directory / own.name
             content = None if os.path.normpath(path) == str(own) else _files.content(path)
@@ -83,6 +84,7 @@ class UvLock(LockFormat):
         """
         from colab_env.locks.installing import PoetrySource
 
+        # Most lock files, without parsing them: TOML takes seconds before Python 3.11.
         if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
             return ()
         own = {url.rstrip("/") for url in _own_indexes(lock)}
@@ -159,7 +161,7 @@ def _hashes(package: Mapping[str, Any]) -> frozenset[str]:
 def _own_indexes(lock: LockFile) -> list[str]:
     """Return the addresses of the indexes that the project, or its workspace, names."""
     root = Pyproject.read(lock.directory)
-    listed = [uv_workspace.settings(pyproject).get("index") for pyproject in (lock.pyproject, root)]
+    listed = [uv_settings(pyproject).get("index") for pyproject in (lock.pyproject, root)]
     tables = [
         table for indexes in listed if isinstance(indexes, list) for table in indexes if isinstance(table, Mapping)
     ]

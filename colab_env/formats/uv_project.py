@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from colab_env import _files, index
 from colab_env.errors import UsageError
 from colab_env.formats import pylock_toml
-from colab_env.locks import installing, uv_workspace
+from colab_env.locks import installing
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
-from colab_env.pyproject import Pyproject
+from colab_env.pyproject import Pyproject, local_projects, pinned_python, pinned_text, uv_settings, uv_workspace_root
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ class UvProject(LockFormat):
         return f"{lock.path.name}, resolved by uv"
 
     def pinned_python(self, lock: LockFile) -> str | None:
-        root = uv_workspace.root(lock.directory, lock.pyproject)
-        return uv_workspace.pinned_python(lock.directory, *([root] if root else []))
+        root = uv_workspace_root(lock.directory, lock.pyproject)
+        return pinned_python(lock.directory, *([root] if root else []))
 
     def pinned_text(self, lock: LockFile) -> str:
-        root = uv_workspace.root(lock.directory, lock.pyproject)
-        return uv_workspace.pinned_text(lock.directory, *([root] if root else []))
+        root = uv_workspace_root(lock.directory, lock.pyproject)
+        return pinned_text(lock.directory, *([root] if root else []))
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""
-        directories = [lock.directory, *uv_workspace.local_projects(lock.directory, lock.pyproject)]
+        directories = [lock.directory, *local_projects(lock.directory, lock.pyproject)]
         paths = [directory / name for directory in directories for name in _TELLING]
         if lock.pyproject.at("project", "dynamic") or "project" not in lock.pyproject.values:
             paths += _read_by_backends(lock)
@@ -75,6 +75,7 @@ class UvProject(LockFormat):
 
     def check_content(self, lock: LockFile) -> None:
         super().check_content(lock)
+        # uv would look for those packages on PyPI, and find a namesake or nothing.
         sources = lock.pyproject.at("tool", "pdm", "source")
         urls = (
             [source.get("url") for source in sources if isinstance(source, Mapping)]
@@ -102,6 +103,7 @@ class UvProject(LockFormat):
         path = _resolve(lock, selection, python=target.python, machine=target.machine)
         locked = LockFile(path=path, format=self, pyproject=lock.pyproject)
         pylock_toml.install(locked, selection, target=target, cwd=lock.directory)
+        # The answer names what the project needs; the project itself is installed beside it.
         if _is_package(lock):
             argv: list[str | Path] = [
                 *target.options,
@@ -125,6 +127,7 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
     )
     names = [name for entry in listed for name in ([entry] if isinstance(entry, str) else entry)]
     beside = [path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)]
+    # Which small text a plug-in of a build backend reads cannot be known: one too many costs nothing.
     small = [path for path in sorted(beside) if path.is_file() and path.stat().st_size < _SMALL]
     return [*(lock.directory / str(name) for name in names), *small[:_FEW]]
 
@@ -136,7 +139,7 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
         return path
     installer = installing.installer(machine, pyproject=lock.pyproject)
     all_groups = lock.pyproject.groups
-    settings = uv_workspace.settings(lock.pyproject)
+    settings = uv_settings(lock.pyproject)
     usual = settings.get("default-groups")
     usual = all_groups if usual == "all" else usual if isinstance(usual, list) else ["dev"]
     groups = selection.groups if selection.groups is not None else usual
@@ -158,10 +161,10 @@ def _overshadowed_rules(lock: LockFile) -> dict[str, str]:
 
     There that command takes its settings from uv.toml alone, while `uv lock` reads these as the project's own.
     """
-    root = uv_workspace.root(lock.directory, lock.pyproject) or lock.directory
+    root = uv_workspace_root(lock.directory, lock.pyproject) or lock.directory
     if not (root / "uv.toml").is_file():
         return {}
-    own = uv_workspace.settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
+    own = uv_settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
     rules = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
     return {option: "\n".join(map(str, listed)) + "\n" for option, listed in rules.items() if isinstance(listed, list)}
 
@@ -182,5 +185,5 @@ def _last_resolution(lock: LockFile, machine: Machine) -> str:
 
 
 def _is_package(lock: LockFile) -> bool:
-    package: Any = uv_workspace.settings(lock.pyproject).get("package")
+    package: Any = uv_settings(lock.pyproject).get("package")
     return package if isinstance(package, bool) else "build-system" in lock.pyproject.values

@@ -80,6 +80,7 @@ def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, mach
         title=f"Installing {distribution.capitalize()}",
         machine=machine,
         lock=machine.data / "locks" / "conda",
+        # Asked again inside the lock: another run may have installed it meanwhile.
         check=lambda: conda.health_check(prefix, specifier=specifier),
         build=build,
         describe=describe,

@@ -91,6 +91,8 @@ def is_made(request: Request, python: Interpreter) -> bool:
 
 
 def _environment(request: Request, distribution: str | None = None) -> CondaEnvironment:
+    # By the file's digest: a changed environment.yml is another environment, and the old one stays whole until the new
+    # one is.
     return CondaEnvironment(
         project=request.project,
         file=request.lock.path,

@@ -184,6 +184,7 @@ def read(machine: Machine) -> Choices:
     """Return what the file says; nothing where it is missing or damaged."""
     file = own_file(machine)
     content = _files.content(file) if file is not None and file.is_file() else None
+    # Read, never run: the table is one line of a file that Python starts with.
     lines = (content or b"").decode(errors="replace").splitlines()
     line = next((line for line in lines if line.startswith(_TABLE)), "")
     try:
@@ -231,6 +232,7 @@ def remove_shim(machine: Machine) -> bool:
     if launcher is None:
         return False
     original = launcher.with_name(launcher.name + _ORIGINAL)
+    # The shim's second line is the checksum of the launcher that it replaced.
     second = [*launcher.read_bytes().splitlines(), b""][1]
     if not original.is_file() or f"# {hashlib.sha256(original.read_bytes()).hexdigest()}".encode() != second:
         msg = f"{short(original)} is not the launcher that was kept there"

@@ -202,6 +202,7 @@ def default_name(machine: Machine, project: Path, python: Interpreter) -> str:
     usual = f"py{python.short_version.replace('.', '')}"
     kernels = {kernel.name: kernel for kernel in registered(machine)}
     own = [kernel.name for kernel in kernels.values() if kernel.ours and kernel.project == project]
+    # One that somebody gave: it stays when the Python changes, and the usual ones follow the Python.
     if chosen := [name for name in own if not _USUAL.match(name)]:
         return chosen[0]
     label = re.sub(r"[^a-z0-9._]+", "-", project.name.lower()).strip("-.") or "root"
@@ -230,6 +231,7 @@ def health_check(machine: Machine, name: str, spec: Mapping[str, Any]) -> str | 
     if current is None:
         file = directory(machine, name) / "kernel.json"
         return _damaged(file) if is_ours(file.parent) else f"no kernel {name!r} is registered"
+    # The tier is what the trial found, so it is no reason to try again.
     if _untiered(current) != _untiered(spec):
         return f"the kernel {name!r} was registered for something else, or its parts have changed since"
     return None
@@ -280,6 +282,8 @@ def own(spec: Mapping[str, Any]) -> Own:
 
 def write_ipython_config(venv: Path) -> None:
     """Keep the machine's IPython configuration from killing what is started here by other ways than the kernel."""
+    # A file below the environment's own prefix counts for every IPython that starts there, and /etc/ipython stays as it
+    # is.
     text = (
         "# Made by colab-env. Colab's /etc/ipython names google.colab's kernel; only the registered kernel loads it.\n"
         "c = get_config()  # noqa: F821\n"

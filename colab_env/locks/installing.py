@@ -65,6 +65,7 @@ def with_sources(text: str, sources: Sequence[PoetrySource], *, project: str) ->
     """
     addresses = {_anonymous(match[2]): match[2] for match in _INDEX.finditer(text)}
     urls = {_anonymous(source.url) for source in sources if source.url}
+    # Of the text's own index lines a default one stays that the sources name; uv is told the others by package.
     text = _INDEX.sub(lambda match: match[0] if match[1] in _DEFAULT and _anonymous(match[2]) in urls else "", text)
     chosen = [
         (requirement, url)

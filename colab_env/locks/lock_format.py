@@ -211,6 +211,7 @@ class LockFormat:
                 raise UsageError(
                     msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
                 )
+        # Before any list of names is read out of it: a damaged file gets its own sentence.
         self.check_content(lock)
         named = [("extra", selection.extras, self.extras), ("group", selection.groups or (), self.groups)]
         for word, names, list_names in named:

@@ -103,6 +103,7 @@ class _Index:
                     f"{short(lock.pyproject.path)} has an index whose address needs the environment variable {match[1]}"
                 )
                 raise UsageError(msg, hint=f"set {match[1]}, then run the same call again")
+            # A password may have any character; in an address it is quoted.
             return quote(os.environ[match[1]], safe="")
 
         return _VARIABLE.sub(value, self.url or "")
@@ -195,6 +196,7 @@ def _indexes(tables: Iterable[Mapping[str, Any]]) -> tuple[_Index, ...]:
                 exclude=_patterns(source.get("exclude_packages", ())),
             )
         )
+    # PDM puts PyPI first unless a source of that name says otherwise.
     if not any(source.get("name") == "pypi" for source in tables):
         indexes.insert(0, _Index(url=None))
     return tuple(indexes) if any(pdm_index.url for pdm_index in indexes) else ()
@@ -384,6 +386,7 @@ class _Graph:
                 if _add(way, ways_to.setdefault(package, set())):
                     left += [(need, way) for need in package.needs]
             steps += 1
+            # Each way through the graph has conditions of its own, and their number can double with each package.
             if steps > _MOST_STEPS:
                 self._refuse("has more conditions than can be followed", hint=_HINT_INHERIT)
         return [replace(package, conditions=frozenset(ways)) for package, ways in ways_to.items()]
@@ -399,6 +402,7 @@ class _Graph:
             locked = [package for package in locked if accepts(package.version or "0")] or locked
         if not locked and not requirement.marker and name not in self.project.left_out:
             self._refuse(f"does not hold {requirement.name}, which one of its packages needs")
+        # A package is wanted where all markers on the way to it hold.
         way = before | ({str(requirement.marker)} if requirement.marker else set())
         return [(package, way) for package in locked]
 

@@ -100,6 +100,7 @@ def text(lock: LockFile, selection: Selection) -> str:
         if missing:
             msg = f"{short(lock.path)} has no group {missing[0]!r}"
             raise UsageError(msg, hint=f"it has {', '.join(available) or 'the main dependencies alone'}")
+        # The main packages first: what a category says of one of them is joined to it.
         for category in list(dict.fromkeys([_MAIN, *selected])):
             for package in _packages(document, category, lock):
                 packages[package.name] = packages[package.name].joined(package) if package.name in packages else package
@@ -212,6 +213,7 @@ def _trusted(document: Mapping[str, Any]) -> Iterator[str]:
 def _expanded(url: str, lock: LockFile) -> str:
     """Put environment variables in as Pipenv does: in a name and password, what a url cannot hold is written out."""
     start, _, rest = url.partition("://")
+    # A name or a password is quoted, for it may hold what separates the parts of an address.
     login, at, location = rest.rpartition("@")
 
     def value(match: re.Match[str]) -> str:
@@ -243,6 +245,7 @@ def _checksum(pipfile: Mapping[str, Any], sources: Any, spell: Callable[[str], s
     def section(name: str) -> dict[str, Any]:
         return {spell(key): value for key, value in pipfile.get(name, {}).items()}
 
+    # As pipenv does it (plette's `Pipfile.get_hash`): another order or blank would be another sum.
     hashed = {
         "_meta": {"sources": pipfile.get("source", sources), "requires": pipfile.get("requires", {})},
         **{name: section(name) for name in pipfile if name not in _NO_CATEGORIES},

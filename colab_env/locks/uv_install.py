@@ -228,6 +228,7 @@ class UvInstaller:
         ]
         with _files.private_directory(self.scratch) as directory:
             output = directory / "pylock.toml"
+            # `uv pip compile` prefers the versions that its output file has already.
             if known:
                 _files.write_text(output, known)
             for option, text in rules.items():
@@ -275,6 +276,7 @@ class UvInstaller:
         text: str | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        # Said on the log alone: which packages are fetched, and how large they are.
         children = {"RUST_LOG": LOG, **self.environ, **environ}
 
         def run() -> None:
@@ -337,6 +339,7 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         msg = f"{mismatch[1]} is not what the lock file promises:\n{_tail(text, mismatch.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
         return HashMismatchError(msg, hint=hint)
+    # A disk that is full ends builds too, and that has an error of its own.
     built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)
     if built and "No space left on device" not in text:
         what = "the project" if built[1] == "build backend" else built[1]

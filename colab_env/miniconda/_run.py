@@ -104,6 +104,7 @@ def _row(row: Mapping[str, str]) -> Installer:
     name = row["filename"]
     distribution = "miniforge" if name.startswith("Miniforge") else "miniconda"
     match = _INSTALLER_NAME.fullmatch(name)
+    # Miniforge's address has the release in it, Miniconda's has not.
     version = match["version"] if match else ""
     return Installer(
         name=name,
@@ -153,12 +154,14 @@ _CI = frozenset({
 
 def installer_argv(script: Path, prefix: Path) -> list[str]:
     """Return the command that installs unattended, over what an interrupted run left if need be."""
+    # Its name has to end in .sh; `-f` heals a prefix in which an earlier run was killed.
     return ["bash", str(script), "-b", "-f", "-p", str(prefix)]
 
 
 def install_argv(python: Path, packages: Sequence[str], *, channels: Sequence[str]) -> list[str]:
     """Return the command that installs packages from these channels and no others."""
     named = [word for channel in channels for word in ("-c", channel)]
+    # `--override-channels` drops `defaults`, and with it the terms of service that an unattended run would stop at.
     prefix = str(python.parents[1])
     command = [str(python), "-m", "conda", "install", "-q", "-y", "--json", "--prefix", prefix, "--override-channels"]
     return [*command, *named, *packages]
@@ -225,6 +228,7 @@ def install_packages(
     terms = "use channels=('conda-forge',), which asks for nothing;"
     staged = _staged_environ(environ)
     if python.parents[1] != prefix and (prefix / "pkgs").is_dir():
+        # The downloads that the prefix has already, not a second cache in the tree that goes away.
         staged.setdefault("CONDA_PKGS_DIRS", str(prefix / "pkgs"))
     _run_conda(argv, what=what, terms=terms, environ=staged, sleep=sleep, prefix=prefix)
 
@@ -240,6 +244,7 @@ def create_environment(
     """Run `conda env create` with conda's own `python` into the empty directory `prefix`; try again as for packages."""
 
     def clear() -> None:
+        # A failed attempt leaves files, and `conda env create` refuses a directory that is not empty.
         for entry in prefix.iterdir():
             _files.discard(entry)
 
@@ -271,6 +276,8 @@ def _run_conda(
         if finished.returncode == 0:
             return
         fault = faults.recognise(faults.CONDA_FAULTS, finished.lines)
+        # What another attempt heals: a transfer that was cut off, which conda does not try again, and the history that
+        # it has deleted itself.
         heals = faults.LOST_HISTORY in finished.output or (fault is not None and fault.is_transient)
         if not heals or number == _ATTEMPTS - 1:
             _mend_history(base)

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name, is_normalized_name
 from colab_env import _files, _report, system
 from colab_env.errors import KeepError, UsageError
 from colab_env.locks import requirements_text
-from colab_env.plans import comparison, distributions
+from colab_env.plans import distributions
 from colab_env.plans.distributions import Distribution, accepts, is_same
 from colab_env.results import short
 
@@ -135,6 +135,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
 
     Starts it once or twice, for a moment.
     """
+    # On Colab the machine's packages are those of its own Python, whichever one was chosen.
     own = chosen.source == "system" and not machine.is_colab
     python = chosen if own else system.machine_python(machine)
     if python is None:
@@ -150,6 +151,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
 
 def names(keep: Iterable[str]) -> tuple[str, ...]:
     """Return the normalized names. Raises UsageError for what is no name, a single text among them."""
+    # A text would be read as a list of its letters.
     if isinstance(keep, str):
         msg = f"keep takes a list of names, not the text {keep!r}"
         raise UsageError(msg, hint=f"write keep=[{keep!r}]")
@@ -224,8 +226,8 @@ def check(chosen: Kept, site: Path, markers: Mapping[str, str]) -> None:
     versions = {name: package.version for name, package in chosen.packages.items()}
     beside = {name: package.version for name, package in installed.items()}
     conflicts = [
-        *comparison.broken(installed.values(), versions, markers),
-        *comparison.broken(chosen.packages.values(), beside, markers),
+        *distributions.broken(installed.values(), versions, markers),
+        *distributions.broken(chosen.packages.values(), beside, markers),
     ]
     if conflicts:
         msg = "what is kept of this machine does not fit: " + "; ".join(map(str, conflicts))

@@ -1,6 +1,6 @@
 """Write one snapshot file: trees in a tar stream, compressed, with a signed description at its end.
 
-The file is what `tar --zstd -x` takes: one Zstandard frame, then a skippable one (see `_footer`). Of tar there is here the
+The file is what `tar --zstd -x` takes: one Zstandard frame, then a skippable one (see `manifest`). Of tar there is here the
 part of POSIX pax that snapshots use, and no more. Reading unpacks into places beside the targets; nothing counts until
 the checksum has held.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from colab_env import _report
 from colab_env.errors import SnapshotError
-from colab_env.snapshot._footer import (
+from colab_env.snapshot.manifest import (
     MOST_DESCRIPTION,
     MOST_FILES,
     MOST_MEMBERS,
@@ -152,6 +152,7 @@ def _block(name: bytes, kind: bytes, mode: int, size: int, mtime: int, link: byt
 
 
 def _number(field: bytes, *, base: int = 8) -> int:
+    # int() takes time with the square of the digits.
     if len(field) > _LONGEST_NUMBER:
         raise _unreadable("a header is damaged")
     try:
@@ -183,10 +184,10 @@ _THREADS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """One directory of a snapshot: `name` in the archive, `place` on this machine, entries at its top to leave out."""
+    """One directory of a snapshot: `name` in the archive, `directory` on this machine, entries at its top to leave out."""
 
     name: str
-    place: Path
+    directory: Path
     without: frozenset[str] = frozenset()
 
 
@@ -313,7 +314,7 @@ def _entries(tree: Tree) -> Iterator[tuple[str, os.DirEntry[str]]]:
     waiting = [""]
     while waiting:
         below = waiting.pop()
-        with os.scandir(tree.place / below) as listed:
+        with os.scandir(tree.directory / below) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
         for entry in entries:
             if not below and entry.name in tree.without:
@@ -337,8 +338,9 @@ def _measure(contents: Contents) -> tuple[int, int]:
 
 
 def _tree_bytes(tree: Tree, counter: _Counter) -> Iterator[bytes]:
+    # Device and inode of files with several names: the later names become hard links in the archive.
     first_names: dict[tuple[int, int], str] = {}
-    top = tree.place.stat()
+    top = tree.directory.stat()
     yield counter.header(Member(tree.name, DIRECTORY, stat.S_IMODE(top.st_mode), 0, top.st_mtime_ns))
     for path, entry in _entries(tree):
         status = entry.stat(follow_symlinks=False)

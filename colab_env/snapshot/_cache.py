@@ -188,6 +188,7 @@ def write_index(store: Store) -> None:
     listing = entries(store)
     listed = [asdict(entry) for entry in listing if Name.parsed(entry.name)]
     has_one = any(entry.name == INDEX for entry in listing)
+    # A directory that a web server shows may well have an index.json of somebody else's.
     if has_one and not _is_index(store):
         return
     if listed:

@@ -1,4 +1,4 @@
-"""Read a snapshot as a stream of members, and make files from them, never outside its places.
+"""Read a snapshot as a stream of members, and make files from them, never outside its targets.
 
 It is decompressed and hashed in one thread and read by its members in another.
 
@@ -35,7 +35,7 @@ from colab_env.snapshot._archive import (
     LinkCheck,
     Member,
 )
-from colab_env.snapshot._footer import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
+from colab_env.snapshot.manifest import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
 from colab_env.snapshot.moving import Move
 
 _CHUNK = 1 << 20  # bytes
@@ -81,6 +81,7 @@ class Stream:
             self._position = end
             left -= len(piece)
             yield piece
+        # A member is filled up to a whole block.
         rest = -size % BLOCK
         if self._position + rest <= len(self._view):
             self._position += rest
@@ -115,6 +116,7 @@ class Stream:
 
     def _next_chunk(self) -> None:
         self._view.release()
+        # Given back to be filled again: memory stays the same, however large the snapshot is.
         self._free.put(self._buffer)
         self._buffer, self._view, self._position = bytearray(), memoryview(b""), 0
         ready = self._full.get()
@@ -132,6 +134,7 @@ def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
         file, limit=footer.size, on_size=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
     )
     file.seek(0)
+    # Bounded: the thread that decompresses waits for the one that writes, so memory stays the same.
     full: queue.Queue[Any] = queue.Queue(_WAITING)
     free: queue.Queue[bytearray] = queue.Queue()
     stopped = threading.Event()
@@ -143,6 +146,7 @@ def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
         raise damaged("it is cut off") from error
     finally:
         stopped.set()
+        # The other thread may wait for room in the queue, and would never see that it is to stop.
         with contextlib.suppress(queue.Empty):
             while True:
                 full.get_nowait()
@@ -202,19 +206,19 @@ def unpack(
     file: BinaryIO,
     footer: Footer,
     *,
-    places: Mapping[str, Path | None],
+    targets: Mapping[str, Path | None],
     check: LinkCheck,
     texts: Texts = Texts(),
     is_rehearsal: bool = False,
 ) -> dict[str, bytes]:
-    """Unpack the trees into empty `places`, by the tree's name, and return the small files.
+    """Unpack the trees into empty `targets`, by the tree's name, and return the small files.
 
-    A tree whose place is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
+    A tree whose target is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
     and links name what is here. Nothing may be trusted before this
     has returned: the checksum is known at the end only. Raises SnapshotError for what is damaged, is larger than it
-    says or than a snapshot may be, or for a member that would leave its place.
+    says or than a snapshot may be, or for a member that would leave its target.
     """
-    writer = _Writer(footer, places, check, texts, is_rehearsal=is_rehearsal)
+    writer = _Writer(footer, targets, check, texts, is_rehearsal=is_rehearsal)
     with reading(file, footer) as stream:
         while (member := stream.next_member()) is not None:
             writer.add(member, stream)
@@ -232,19 +236,19 @@ def _says(text: bytes, manifest: Mapping[str, Any]) -> bool:
 
 
 class _Writer:
-    """Makes files from members, in their places only."""
+    """Makes files from members, in their targets only."""
 
     def __init__(
         self,
         footer: Footer,
-        places: Mapping[str, Path | None],
+        targets: Mapping[str, Path | None],
         check: LinkCheck,
         texts: Texts,
         *,
         is_rehearsal: bool,
     ) -> None:
         self.files: dict[str, bytes] = {}
-        self._places = places
+        self._targets = targets
         self._check = check
         self._is_rehearsal = is_rehearsal
         self._move = texts.move
@@ -271,9 +275,9 @@ class _Writer:
         if member.kind == FILE and (not slash or parent == FILES):
             self.files[member.name] = self._small(member, stream)
         elif not slash:
-            if member.kind != DIRECTORY or member.name not in self._places:
+            if member.kind != DIRECTORY or member.name not in self._targets:
                 raise _leaving(member)
-            target = self._places[member.name]
+            target = self._targets[member.name]
             self._directories[member.name] = str(target or "")
             if target is not None and not self._is_rehearsal:
                 target.mkdir(parents=True)
@@ -287,7 +291,7 @@ class _Writer:
     def finish(self) -> None:
         """Give the directories their modes and times, which writing into them changed. Raises SnapshotError."""
         is_short = self._is_counted and self._members_left > 0
-        if is_short or self._places.keys() - self._directories.keys() or self._listed:
+        if is_short or self._targets.keys() - self._directories.keys() or self._listed:
             raise damaged("a part of it is missing")
         moved = self._move.texts({name: content for name, (_, _, content) in self._texts.items()})
         for name, (path, member, _) in self._texts.items():
@@ -302,6 +306,7 @@ class _Writer:
         self._members_left -= 1
         if self._members_left < 0:
             raise damaged("it has more members than it says, or than a snapshot may have")
+        # The hash alone is kept: a snapshot may have half a million names.
         name = hash(member.name)
         if name in self._regular or name in self._others:
             msg = f"the snapshot has two members {member.name!r}"
@@ -366,6 +371,7 @@ class _Writer:
         try:
             for piece in pieces:
                 _write_all(descriptor, piece)
+            # open() has taken the mask off; a snapshot's modes come back as they were.
             if mode & self._umask:
                 os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))

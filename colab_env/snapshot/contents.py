@@ -89,6 +89,7 @@ def original_files(machine: Machine, project: Path) -> Files:
 
 def build_of(python: Path, machine: Machine) -> str:
     """Return the build of a Python, as `sys.version` has it, or "" when it does not start."""
+    # No process for what is known already.
     if _is_this(python):
         return sys.version
     try:
@@ -123,7 +124,7 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "kernel": kernels[0] if kernels else None,
         "packages": venv.packages(project),
         "cpu": cpu_level() if _built_here(project) else None,
-        "trees": {tree.name: str(tree.place) for tree in included},
+        "trees": {tree.name: str(tree.directory) for tree in included},
         "links": {str(link): str(link.readlink()) for link in links} if _holds_python(included) else {},
         "texts": {name: [*listed] for name, listed in texts.items()},
         "fixed": fixed,
@@ -169,7 +170,7 @@ def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     directories = {**own_directories(machine, project, layer=layer), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
-        Tree(name=name, place=directory, without=without.get(name, frozenset()))
+        Tree(name=name, directory=directory, without=without.get(name, frozenset()))
         for name, directory in directories.items()
         if not directory.is_symlink() and (name == "python" or _state.receipt(directory, _RECEIPTS[name]) is not None)
     ]
@@ -201,6 +202,7 @@ def cpu_level() -> int:
         return 1
     flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
     level = 1
+    # The x86-64 levels of the psABI: each holds all of the one before.
     for level_flags in _LEVELS:
         if not flags.issuperset(level_flags):
             break

@@ -53,12 +53,13 @@ class Move:
         after: dict[str, bytes] = {}
         digests: dict[bytes, bytes] = {}
         new = {old.encode(): new.encode() for old, new in self.pairs}
+        # Files before the RECORDs that name them, RECORDs before the content file: sums are known when they are needed.
         for name in sorted(before, key=_rank):
             text = self._pattern(name.partition("/")[0]).sub(lambda match: new[match[0]], before[name])
             if _rank(name):
                 text = _DIGEST.sub(lambda match: digests.get(match[0], match[0]), text)
             after[name] = text = _state.resealed(before[name], text)
-            was, now = (content.digest_of(text_of).encode() for text_of in (before[name], text))
+            was, now = (content.digest_of(version).encode() for version in (before[name], text))
             digests.update({was: now, b"%b,%d" % (was, len(before[name])): b"%b,%d" % (now, len(text))})
         return after
 
@@ -119,6 +120,7 @@ def unmoved(manifest: Manifest, here: Inputs) -> str | None:
     if manifest.fixed is not None:
         return f"it does not move: {manifest.fixed}"
     paths = (getattr(inputs, name) for inputs in (saved, here) for name in PLACES)
+    # A blank or a quote in a path stands in a script in a way that a replacement cannot keep.
     odd = next((path for path in paths if not _PLAIN.fullmatch(path)), None)
     return f"{odd!r} is a path that scripts cannot name" if odd is not None else None
 
@@ -143,6 +145,7 @@ def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str
         for below, text, inode in _texts(tree, named, inputs):
             if b"\0" in text:
                 return {}, f"{tree.name}/{below} names {inputs.project} or {inputs.data}, and is no text"
+            # Changing one name of a file with several would change, or part, the others.
             if inode in inodes:
                 return {}, f"{tree.name}/{below} is another file too"
             inodes.add(inode)
@@ -157,10 +160,10 @@ def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str
 def outside(trees: Sequence[Tree], inputs: Inputs) -> str | None:
     """Return what in these trees belongs to paths that no snapshot holds, or None."""
     for tree in trees:
-        installed = content.read(tree.place)
+        installed = content.read(tree.directory)
         if installed is None:
             if tree.name in ("venv", "layer", "poetry"):
-                return f"an older colab-env made {tree.place}"
+                return f"an older colab-env made {tree.directory}"
             continue
         own = Path(inputs.project).as_uri()
         for info, distribution in installed.distributions.items():
@@ -177,23 +180,23 @@ def _texts(tree: Tree, named: Move, inputs: Inputs) -> Iterator[tuple[str, bytes
     """Yield the path, content and inode of the files that name a path, then of those that hold checksums of them."""
     digests = set()
     for below in sorted(_candidates(tree, inputs)):
-        text = _read(tree.place / below)
+        text = _read(tree.directory / below)
         if text is not None and named.concerns(tree.name, text) and not (below.startswith("bin/") and b"\0" in text):
             digests.add(content.digest_of(text).encode())
-            yield below, text, (tree.place / below).stat().st_ino
-    for path in (*_records(tree.place), tree.place / content.FILE):
+            yield below, text, (tree.directory / below).stat().st_ino
+    for path in (*_records(tree.directory), tree.directory / content.FILE):
         text = _read(path)
         if text is not None and (
             named.concerns(tree.name, text)
             or (digests and not digests.isdisjoint(match.partition(b",")[0] for match in _DIGEST.findall(text)))
         ):
             digests.add(content.digest_of(text).encode())
-            yield str(path.relative_to(tree.place)), text, path.stat().st_ino
+            yield str(path.relative_to(tree.directory)), text, path.stat().st_ino
 
 
 def _candidates(tree: Tree, inputs: Inputs) -> set[str]:
     """Return the files that an installer, Python or colab-env wrote, not those that came out of a wheel as they are."""
-    installed, directory = content.read(tree.place), tree.place
+    installed, directory = content.read(tree.directory), tree.directory
     if installed is None:  # a Python: no package is in it but what came with it
         files = (path for path in directory.rglob("*") if path.suffix != ".pyc")
         return {str(path.relative_to(directory)) for path in files} if tree.name == "python" else {_files.RECEIPT}

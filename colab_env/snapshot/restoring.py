@@ -21,8 +21,7 @@ from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.results import short
 from colab_env.snapshot import _archive, _unpack, contents, moving
-from colab_env.snapshot._footer import Footer, damaged
-from colab_env.snapshot.manifest import PROJECT_FILES, Manifest
+from colab_env.snapshot.manifest import PROJECT_FILES, Footer, Manifest, damaged
 from colab_env.snapshot.moving import Move
 
 if TYPE_CHECKING:
@@ -123,6 +122,7 @@ def _path_mismatch(manifest: Manifest, here: Destination) -> str | None:
         return "its Python belongs to another place"
     if here.trees != manifest.trees:
         return "its parts belong to other places"
+    # Compared by what they lead to: the same link may be written in several ways.
     links = {Path(link): Path(link).parent / target for link, target in manifest.links.items()}
     if links != {link: link.parent / target for link, target in here.links.items()}:
         return "a link beside its Python leads elsewhere"
@@ -200,8 +200,10 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
         targets = {name: staged.get(name) for name in destination.trees}
         with _files.translate_os_errors(project):
             texts = _unpack.Texts(listed=manifest.texts, move=destination.move)
-            files = _unpack.unpack(file, footer, places=targets, check=check, texts=texts)
+            files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts)
+        # Checked against the signed description before anything is swapped in.
         project_texts = _project_texts(files, manifest)
+        # Until a kernel has answered here, this environment is not saved and not called fine.
         _files.write_text(staged["venv"] / kernelspec.UNTRIED, "")
         with _brought_in({missing[name]: staged[name] for name in missing}, destination.links):
             _settle(project_texts, destination, machine=machine, project=project)
@@ -218,7 +220,7 @@ def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
     }
     check = link_check(manifest.trees, links, pythons)
     texts = _unpack.Texts(listed=manifest.texts)
-    files = _unpack.unpack(file, footer, places=targets, check=check, texts=texts, is_rehearsal=True)
+    files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts, is_rehearsal=True)
     _project_texts(files, manifest)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from colab_env.machine import Machine
-    from colab_env.snapshot._footer import Footer
+    from colab_env.snapshot.manifest import Footer
 
 VARIABLE = "COLAB_ENV_SNAPSHOT_KEY"  # in the environment, and the name of the secret in Colab
 _LENGTH = 32  # bytes of a key

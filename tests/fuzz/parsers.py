@@ -47,7 +47,7 @@ from colab_env.interpreter import Interpreter, format_specifier, parse_specifier
 from colab_env.interpreter_sources import ResolvedPython
 from colab_env.interpreters import uv as uv_source
 from colab_env.jupyter import colab_layer, kernelspec
-from colab_env.locks import registry, requirements_text, uv_install, uv_workspace
+from colab_env.locks import registry, requirements_text, uv_install
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
@@ -203,7 +203,7 @@ def _pyproject(world: World, content: bytes) -> None:
     inner = world.directory / "project/packages/one"
     inner.mkdir(parents=True, exist_ok=True)
     (inner / "pyproject.toml").write_text('[project]\nname = "one"\n')
-    uv_workspace.root(inner, pyproject.Pyproject.read(inner))
+    pyproject.uv_workspace_root(inner, pyproject.Pyproject.read(inner))
     lock = registry.find(world.directory / "project")
     if not lock.format.is_lock:
         with _answered(1, "error: no"), contextlib.suppress(CommandError):
