@@ -223,11 +223,17 @@ def folded(line: str, columns: int) -> list[str]:
         return [line]
     import textwrap
 
-    start = len(line) - len(line.lstrip())
+    start, width, aside = len(line) - len(line.lstrip()), max(columns, 20), _ASIDE.search(line)
     indent = " " * min(start + 2, columns // 4)
     # Not at hyphens: a path or a version that is broken cannot be copied.
-    options = {"subsequent_indent": indent, "break_on_hyphens": False, "break_long_words": False}
-    return textwrap.wrap(line, max(columns, 20), initial_indent="", drop_whitespace=True, **options)  # type: ignore[arg-type]
+    wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    parts = wrapper.wrap(line[: aside.start()] if aside else line)
+    if aside and _cells(parts[-1]) + 1 + _cells(aside[1]) <= width:
+        parts[-1] += f" {aside[1]}"
+    elif aside:  # what stands in brackets stays together, where it can
+        wrapper.initial_indent = indent
+        parts += wrapper.wrap(aside[1])
+    return parts
 
 
 def _coloured(line: str) -> str:
