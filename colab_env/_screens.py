@@ -177,7 +177,7 @@ class Notebook:
         text = "\n".join([*self._lines, *([f"… {work.fitted(98)}"] if work else [])])
         now = None
         if work is not None:
-            elapsed, facts = duration(work.seconds) if work.seconds >= 1 else "", "  ".join(work.facts)
+            elapsed, facts = duration(work.seconds) if work.seconds >= 1 else "", " · ".join(work.facts)
             now = cards.Row(mark="…", name=work.title, text=facts, aside=elapsed, share=work.fraction)
         bundle = {"text/plain": text, "text/html": cards.progress(self._lines, now)}
         if self._handle is None:
