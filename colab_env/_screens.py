@@ -30,10 +30,12 @@ _ASCII = {
     "≤": "<=",
 }
 ASCII_MARKS = "colab_env_marks"  # the name of the error handler
-_GREEN, _RED, _CYAN, _DIM, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_GREEN, _RED, _CYAN, _BLUE = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[34m"
+_DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _COLOURS = {"✓": _GREEN, "✗": _RED, "→": _CYAN}
 _NARROW = 70  # columns; below, bars are short
 _SHORTEST_TITLE = 10  # columns that a title keeps beside a tool's last line
+_BAR = re.compile("█+")
 _ASIDE = re.compile(r" (\((?:[^()]*)\))$")
 
 
@@ -243,6 +245,8 @@ def _coloured(line: str) -> str:
         start = line[: len(line) - len(text)]
         rest = _ASIDE.sub(rf" {_DIM}\1{_PLAIN}", text[1:])
         return f"{start}{_COLOURS[mark]}{mark}{_PLAIN}{rest}"
+    if "█" in line:
+        return _BAR.sub(rf"{_BLUE}\g<0>{_PLAIN}", line)
     return f"{_DIM}{line}{_PLAIN}" if line.startswith("  ") else line
 
 

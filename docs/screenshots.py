@@ -43,6 +43,7 @@ _STYLES = {
     "31": "color:#ff7b72",
     "32": "color:#56d364",
     "36": "color:#79c0ff",
+    "34": "color:#3d8bd4",
 }
 
 
