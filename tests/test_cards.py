@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from colab_env.jupyter.preflight import Outcome
 from conftest import ROOT
 from small_wheels import write_wheel
 
@@ -26,6 +25,7 @@ from colab_env import _download, _log, _process, _report, _screens, cards, cli, 
 from colab_env.diagnose import KernelHealth, Status
 from colab_env.errors import ColabEnvError, NetworkError
 from colab_env.interpreter import Interpreter
+from colab_env.kernel import Outcome
 from colab_env.locks import uv_install
 from colab_env.machine import Machine
 from colab_env.part import Part
