@@ -55,6 +55,7 @@ _RULES = (
     _rule("Unable to find", rf": Error: Unable to find {_Q}([\w./+-]+\.h(?:pp)?){_Q}", "header"),
     _rule("include", rf"Can't open included file {_Q}([\w./+-]+){_Q}", "header"),
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
+    _rule("header files [", r"(?:header files \[|(?<=\.h', ))'([\w./+-]+\.h(?:pp)?)'", "header"),
     _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
     _rule(".h", rf"{_NOT} (?:find|locate|open|include)[^'\"<:]{{0,50}} {_Q}<?([\w./+-]+\.h(?:pp)?)>?{_Q}(?![\w/])", "header"),
     _rule(".h", rf"(?<![\w./+-])([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
@@ -77,6 +78,7 @@ _RULES = (
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
     _rule("ava", r"(?:rror finding|find|locate|determine) (?:the )?java_?home", "compiler", name="java"),
+    _rule("JDK", r"(?:Java JDK|JDK)(?: directory)? [^.]{0,80}(?:does not exist|not found|could not be found|is missing)|No JDK (?:was )?found", "compiler", name="java"),
     _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
     _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
     # Linkers and loaders.
@@ -100,7 +102,7 @@ _RULES = (
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
     _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
@@ -131,11 +133,14 @@ _RULES = (
     _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
+    _rule("No such file", rf"{_NOT} (?:execute|run|start|spawn|launch|invoke) {_Q}(?!cc1|f951|collect2)([\w.+/-]+){_Q}:.{{0,40}} No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
+    _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
+    _rule("PATH", rf"(?:make sure|ensure|check|verify)(?: that)? (?:the )?{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|can be)[^.]{{0,30}} (?:in|on) (?:your |the )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("command", rf"{_Q}{_T}{_Q} command {_GONE}", "command"),
     _rule("program", rf"{_Q}{_T}{_Q} program {_GONE}", "command"),
@@ -176,6 +181,7 @@ _BUILD_PHRASES = (
     re.compile(rf"^[* ]*(?:configure: )?(?:[\w.]{{0,60}}(?:error|exception): )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
+    re.compile(r"(?:Debian|Ubuntu)[^:]{0,30}: +([a-z0-9][a-z0-9+.-]+-dev)(?![\w.+-])"),
 )  # fmt: skip
 _PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
@@ -188,6 +194,7 @@ library libraries libs lib local module modules name no not of on one option or 
 pip3 platform program python python3 required requirements script setup setuptools shared source specified suitable
 system that the them these this to tool valid version wheel with you your conda cython numpy pyproject.toml setup.py
 requirement distribution
+include includes installation installations proto directory directories existing working proper recent newer
 """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
@@ -236,6 +243,14 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
+    if (
+        kind == "shared-object"
+        and is_build
+        and "cannot open shared object" not in line.text
+        and re.match(r"lib.+\.so\.", name)
+    ):
+        # What a build looks for itself it links; what a loader misses there is a program's that the build started.
+        kind, name = "library", re.sub(r"^lib|\.so.*$", "", name)
     if kind == "shared-object":
         return _shared_object(name, line, degree)
     if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
