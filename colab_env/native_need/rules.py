@@ -124,7 +124,7 @@ _RULES = (
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED),
     # zsh and many a Python package say it the other way round.
-    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command"),
+    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command", TRIED),
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
