@@ -357,8 +357,8 @@ _SUBJECT = re.compile(
     rf"|(?:is |was |could )?not (?:be )?found[.,;:!]? {_ADVICE})"
     # "Cannot determine path to ghostscript, is it installed?"
     r"|(?:could|can|was|did|is)? ?(?:not|n't|unable to|failed to)(?: able to)? (?:find|locate|detect|load|start|launch|run|execute"
-    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
-    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b|[.!]?$))",
+    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your |real |working |installation of )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
+    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b| \(|[.!]?$))",
     re.IGNORECASE,
 )
 

@@ -152,6 +152,7 @@ _RULES = (
     _rule("xecutable", rf"executable {_Q}{_T}{_Q} (?:{_GONE}|(?:could|can)(?: ?not|n't) be found)", "command"),
     _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
     _rule("path", rf"{_Q}{_T}{_Q} (?:is |was )?not found,? (?:on|in) (?:your |the )?path(?!\w)", "command"),
+    _rule(" be ", rf"{_PROGRAM} {_Q}{_T}{_Q} (?:cannot|could not|can't|couldn't) be (?:run|found|executed|started)", "command"),
     _rule("missing from", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|was) missing from", "command"),
     _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
     _rule(" is ", r"(?<![\w.+/-])([A-Za-z_][\w.+-]*) (?:binary|executable|program|command) is (?:required|needed)", "command"),
