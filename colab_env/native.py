@@ -222,15 +222,12 @@ def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Ex
     output = _Output(show)
     finished = _process.run(list(argv), environ=dict(os.environ), check=False, follow=output)
     explanation = extract.extract(output.text) if finished.returncode else Explanation()
-    if finished.returncode and not explanation.findings and _is_open(explanation):
+    # A text that names no cause, or only that some code raised an error, leaves it open what was missing.
+    is_open = explanation.other is None or explanation.other.kind == "own-code"
+    if finished.returncode and not explanation.findings and is_open:
         findings = _watch(argv, output.text)
         explanation = replace(explanation, findings=findings, other=None if findings else explanation.other)
     return replace(explanation, returncode=finished.returncode)
-
-
-def _is_open(explanation: Explanation) -> bool:
-    """Say whether a text named no cause, or only that some code raised an error."""
-    return explanation.other is None or explanation.other.kind == "own-code"
 
 
 def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:

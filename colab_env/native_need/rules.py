@@ -260,7 +260,7 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         degree = TRIED  # caught, and written down
     if kind == "header" and name.startswith(PYTHONS_HEADERS):
         return None  # NumPy's, or what newer Pythons have no longer: see `other_causes`
-    if kind == "header" and _is_trial(line.text):
+    if kind == "header" and _TRIALS.search(line.text[:300]):  # a test of a configuration
         degree = TRIED
     if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
         degree = TRIED
@@ -344,7 +344,3 @@ _ERROR = re.compile(
 _TRIALS = re.compile(
     r"(?:^|/)(?:conftest|_configtest|None|testfile|\w{0,40}_?configtest|tmp\w{0,20}|test_?\w{0,20})\.\w{1,4}:\d"
 )
-
-
-def _is_trial(text: str) -> bool:
-    return _TRIALS.search(text[:300]) is not None
