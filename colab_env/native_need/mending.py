@@ -193,6 +193,7 @@ class Mender:
         answer = self._answer(explanation)
         if answer is None or answer.package is None:
             why = answer or explanation.other or "what it printed names no missing thing"
+            self.notes += [f"or: {sentence}" for sentence in explanation.advice]
             return (why if isinstance(why, str) else repr(why)), None
         self._refresh()
         plan = self.apt.plan([answer.package])
