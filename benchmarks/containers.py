@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ CHANGED = "urllib3<2.6"  # all three locks have a newer one
 _CA = Path("/etc/ssl/certs/ca-certificates.crt")
 _RECIPE = """\
 FROM {base} AS builder
-RUN pip install poetry=={poetry}
+RUN pip install {poetry}
 ENV POETRY_NO_INTERACTION=1 POETRY_VIRTUALENVS_IN_PROJECT=1 POETRY_VIRTUALENVS_CREATE=1 POETRY_CACHE_DIR=/tmp/poetry_cache
 WORKDIR /app
 COPY pyproject.toml poetry.lock ./
@@ -170,11 +171,19 @@ class Bench:
         self.results: dict[str, Any] = json.loads(self.results_file.read_text()) if self.results_file.is_file() else {}
         self.uv = uv.ensure(Machine.detect())
         if BUILDER not in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
-            self.buildah("pull", base)
+            self.load_base()
             (self.work / "builder").mkdir(exist_ok=True)
             text = f"FROM {BASE}\nRUN pip install --no-cache-dir uv=={pins.UV}\n"
             (self.work / "builder/Dockerfile").write_text(text)
             self.bud(self.work / "builder", BUILDER, cached=False)
+
+    def load_base(self) -> None:
+        """Take the base under the name that all Dockerfiles have; where this machine has certificates, Poetry is told so."""
+        image = self.buildah("pull", "--quiet", self.base).strip()
+        name = self.buildah("from", "--pull-never", image).strip()
+        if _CA.is_file():
+            self.buildah("config", "--env", f"REQUESTS_CA_BUNDLE={_CA}", name)
+        self.buildah("commit", "--quiet", "--format", "docker", "--rm", name, BASE)
 
     # --- the engine
 
@@ -201,28 +210,34 @@ class Bench:
         return text, seconds, usage.ru_utime + usage.ru_stime
 
     def bud(self, context: Path, tag: str, *options: str, cached: bool) -> Built:
-        """Build a Dockerfile. The index and the certificates of this machine are mounted, the same for every way."""
+        """Build a Dockerfile. The index and the certificates of this machine are told to it, the same to every way."""
         settings = self.work / "settings"
         settings.mkdir(exist_ok=True)
-        told = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
-            capture_output=True, text=True, check=False,
-        ).stdout.strip()  # fmt: skip
-        url = os.environ.get("PIP_INDEX_URL") or told
+        url = os.environ.get("PIP_INDEX_URL") or self.pip_index()
+        cert = f"cert = {_CA}\n" if _CA.is_file() else ""
         index = f'[[index]]\nurl = "{url}"\ndefault = true\n' if url else ""
-        (settings / "pip.conf").write_text(f"[global]\ncert = {_CA}\n" + (f"index-url = {url}\n" if url else ""))
+        (settings / "pip.conf").write_text(f"[global]\n{cert}" + (f"index-url = {url}\n" if url else ""))
         (settings / "uv.toml").write_text(f"system-certs = true\n{index}")
-        mounts = {
-            settings / "pip.conf": "/etc/pip.conf",
-            settings / "uv.toml": "/etc/uv/uv.toml",
-            _CA: str(_CA),
-        }
+        mounts = {settings / "pip.conf": "/etc/pip.conf", settings / "uv.toml": "/etc/uv/uv.toml"}
         words = [word for source, target in mounts.items() for word in ("-v", f"{source}:{target}:ro")]
+        words += ["-v", f"{_CA}:{_CA}:ro"] if cert else []
         how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *options]
         argv = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
         _, seconds, processor = self.timed("buildah", *self.storage(), *argv)
         layers, image = self.layers_of(tag)
         return Built(seconds=seconds, processor=processor, layers=layers, image=image)
+
+    def pip_index(self) -> str:
+        words = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    def poetry(self) -> str:
+        """Return what the recipe installs: with a plugin where the index lacks what Poetry's own source asks for."""
+        try:
+            urllib.request.urlopen("https://pypi.org/pypi/six/1.17.0/json", timeout=30).close()
+        except OSError:
+            return f"poetry=={pins.POETRY} {pins.POETRY_MIRROR_PLUGIN}\nENV POETRY_PYPI_MIRROR_URL=https://pypi.org/simple/"
+        return f"poetry=={pins.POETRY}"
 
     def layers_of(self, tag: str) -> tuple[dict[str, int], str]:
         """Return the layers of an image above the base by digest, with their sizes in bytes, and its id."""
@@ -378,7 +393,7 @@ class Bench:
         if way in ("recipe", "uv"):
             own = "COPY . ./\nRUN poetry install --only main\n" if project.sdist else ""
             text = (_RECIPE if way == "recipe" else _UV).format(
-                base=BASE, builder=BUILDER, poetry=pins.POETRY, project=own
+                base=BASE, builder=BUILDER, poetry=self.poetry(), project=own
             )
             (directory / "Dockerfile").write_text(text)
         elif way != "direct":
