@@ -39,7 +39,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from colab_env import pins, uv  # noqa: E402
+from colab_env import pins, system, uv  # noqa: E402
+from colab_env.interpreter import parse_specifier  # noqa: E402
 from colab_env.machine import Machine  # noqa: E402
 
 LOCKS = ROOT / "benchmarks/locks"
@@ -169,7 +170,9 @@ class Bench:
         self.results_file = work / "results.json"
         work.mkdir(parents=True, exist_ok=True)
         self.results: dict[str, Any] = json.loads(self.results_file.read_text()) if self.results_file.is_file() else {}
-        self.uv = uv.ensure(Machine.detect())
+        machine = Machine.detect()
+        self.uv = uv.ensure(machine)
+        self.python = system.find(parse_specifier("==3.12.*"), machine=machine).path
         if BUILDER not in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
             self.load_base()
             (self.work / "builder").mkdir(exist_ok=True)
@@ -259,12 +262,12 @@ class Bench:
             self.buildah("rm", name)
 
     def clean(self) -> None:
-        """Forget all images but the base and uv's, and all that builds have kept."""
-        for line in self.buildah("images", "--all", "--format", "{{.ID}} {{.Name}}:{{.Tag}}").splitlines():
-            image, _, name = line.partition(" ")
-            if name not in (BASE, BUILDER):
-                subprocess.run(["buildah", *self.storage(), "rmi", "--force", image], capture_output=True, check=False)
-        for path in (self.work / "tmp", self.work / "data"):
+        """Forget all images but the base and uv's, all layers that builds have kept, cache mounts and downloads."""
+        for name in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+            if name not in (BASE, BUILDER) and "<none>" not in name:
+                self.buildah("rmi", name)
+        self.buildah("rmi", "--prune")
+        for path in (self.work / "tmp", self.work / "data", self.work / "downloads"):
             shutil.rmtree(path, ignore_errors=True)
 
     # --- one way of one round
@@ -327,7 +330,11 @@ class Bench:
             "-o",
             self.work / "img.tar",
         ]
-        variables = {"COLAB_ENV_HOME": str(data), "UV_CACHE_DIR": str(data / "uv"), "PYTHONPATH": str(ROOT)}
+        variables = {
+            "COLAB_ENV_HOME": str(data),
+            "UV_CACHE_DIR": str(data.with_name("downloads")),
+            "PYTHONPATH": str(ROOT),
+        }
         text, seconds, processor = self.timed(sys.executable, "-m", "colab_env", *words, **variables)
         result = json.loads(text)
         layers = {layer["digest"]: layer["size"] for layer in result["layers"]}
@@ -351,7 +358,8 @@ class Bench:
                 directory = self.prepared(
                     project, way, name=f"other {number}" if way == "direct" else f"other-{number}"
                 )
-                shutil.rmtree(self.work / "data", ignore_errors=True)
+                for path in (self.work / "data", self.work / "downloads"):
+                    shutil.rmtree(path, ignore_errors=True)
                 if way == "direct":
                     built = self.built(directory, self.work / "data")
                     tag = self.buildah("pull", "-q", f"docker-archive:{self.work / 'img.tar'}").strip()
@@ -436,7 +444,7 @@ class Bench:
         listed = ", ".join(json.dumps(line) for line in constraints)
         pyproject.write_text(f"{text}\n[tool.uv]\nconstraint-dependencies = [{listed}]\n")
         (directory / "uv.lock").unlink(missing_ok=True)
-        self.timed(self.uv, "lock", "--quiet", "--python", sys.executable, "--project", directory)
+        self.timed(self.uv, "lock", "--quiet", "--python", self.python, "--project", directory)
         # uv writes the constraints into the lock: without them in the project, `--locked` would refuse it.
         lock = directory / "uv.lock"
         lock.write_text(re.sub(r"(?ms)^\[manifest\]\n.*?^\]\n\n", "", lock.read_text()))
@@ -505,7 +513,8 @@ def reason_of(error: subprocess.CalledProcessError) -> str:
     text = f"{error.stderr}\n{error.stdout}"
     lines = [line for line in text.splitlines() if line.strip()]
     print(f"{shlex.join(map(str, error.cmd))}\n" + "\n".join(lines[-20:]), file=sys.stderr)
-    return next((line for line in lines if "would have to be built" in line), lines[-1] if lines else "no reason")
+    named = [line for line in lines if line.lstrip().startswith(('"message"', "Error:"))]
+    return (named or lines or ["no reason"])[0].strip()
 
 
 def unpack(archive: Path, directory: Path) -> None:
