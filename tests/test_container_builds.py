@@ -162,6 +162,9 @@ def test_an_app_runs_as_its_user_with_what_is_locked(project, storage, tmp_path,
     ]
 
 
+@pytest.mark.skipif(
+    "COLAB_ENV_TEST_COMPILED" not in os.environ, reason="installs a compiler: set COLAB_ENV_TEST_COMPILED"
+)
 def test_compiled_packages_run_without_what_compiled_them(storage, tmp_path):
     # psycopg2 has no wheel: pg_config and a compiler build it, and it loads libpq.so.5.
     project = tmp_path / "query"
