@@ -32,10 +32,9 @@ async def asgi(scope, receive, send):
         await send({"type": "http.response.body", "body": b"asgi"})
 def celery():
     from celery import Celery
-    broker = os.environ.get("BROKER", "memory://")
     folder = {key: os.path.expanduser("~/queue") for key in ("data_folder_in", "data_folder_out")}
     pathlib.Path("~/queue").expanduser().mkdir(exist_ok=True)
-    return Celery("daemons", broker=broker, broker_transport_options=folder if broker.startswith("file") else {})
+    return Celery("daemons", broker="memory://", broker_transport_options=folder)
 def watch():
     import psutil
     figures = psutil.virtual_memory().total, psutil.cpu_percent(), len(psutil.net_io_counters(pernic=True)), psutil.boot_time()
