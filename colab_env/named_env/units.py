@@ -140,7 +140,8 @@ def try_unit(text: str, unit: str, *, machine: Machine, seconds: float = _TRIAL_
         msg = f"{unit}.service runs already"
         raise UsageError(msg, hint=f"stop it first: systemctl stop {unit}")
     file, log = _TRIAL_DIRECTORY / f"{unit}.service", Path("/run") / f"colab-env-try-{unit}.log"
-    had_state = os.path.lexists(f"/var/lib/{unit}")
+    # The second is where the state of an account that systemd invents is; the first is a link to it then.
+    state = [path for path in (Path("/var/lib", unit), Path("/var/lib/private", unit)) if not os.path.lexists(path)]
     output = f"[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\n"
     try:
         _files.write_text(file, text.replace("[Service]\n", output, 1), mode=0o644)
@@ -152,10 +153,8 @@ def try_unit(text: str, unit: str, *, machine: Machine, seconds: float = _TRIAL_
             raise PreflightError(msg, hint="nothing was changed; `systemd.exec(5)` explains the settings in the file")
     finally:
         service.run("stop", unit)
-        if not had_state:
-            service.run("clean", "--what=state", unit)
-        _files.discard(file)
-        _files.discard(log)
+        for path in (file, log, *(state if len(state) == 2 else ())):
+            _files.discard(path)
         service.run("daemon-reload")
         service.run("reset-failed", unit)
 
