@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 from colab_env import _files, _state, content
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
-from colab_env.named_env.names import check_environment_name, suggest
+from colab_env.named_env.names import check_environment_name
 from colab_env.named_env.recipe import Recipe, without_secrets
-from colab_env.results import StepResult, short
+from colab_env.results import StepResult, short, suggest
 
 NOT_OURS = "colab-env did not make it"
 UNFINISHED = "it is unfinished: making it was interrupted"

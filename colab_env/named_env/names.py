@@ -1,11 +1,9 @@
-"""The rule for the names of environments, and what a person may have meant by one that is not there."""
+"""The rule for the names of environments."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
 
 from colab_env.errors import EnvironmentNameError
 
@@ -24,16 +22,6 @@ def check_environment_name(name: str) -> str:
     msg = f"{shown} is not a name for an environment: {_fault(name)}"
     hint = "take letters a-z, digits, dots, dashes and underscores, such as 'web-1'"
     raise EnvironmentNameError(msg, hint=hint)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return the hint that names near matches, or that there are none."""
-    names = sorted(set(known))
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"there is: {few or 'none'}"
 
 
 def _fault(name: str) -> str:

@@ -12,8 +12,8 @@ from colab_env import _files, _process
 from colab_env.errors import NoSuchEnvironmentError, NotAnEnvironmentError
 from colab_env.named_env import builds, exposing, inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment
-from colab_env.named_env.names import check_environment_name, suggest
-from colab_env.results import StepResult, short
+from colab_env.named_env.names import check_environment_name
+from colab_env.results import StepResult, short, suggest
 from colab_env.step import RUNNING
 
 if TYPE_CHECKING:
