@@ -133,8 +133,14 @@ class KernelHealth:
 
 
 def status(project: str | Path = ".") -> Status:
-    """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second."""
+    """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second.
+
+    Raises UsageError where there is no such directory.
+    """
     machine, directory = Machine.detect(), _files.named_path(project).resolve()
+    if not directory.is_dir():
+        msg = f"there is no directory {short(directory)}"
+        raise UsageError(msg, hint="name the project's directory; nothing was changed")
     parts = [
         *_python_parts(machine, directory),
         _poetry(machine, directory),

@@ -342,17 +342,19 @@ def find_lock(
 ) -> LockFile:
     """Return what says what the environment consists of: the file named, one of the project's, or the notebook's block.
 
-    The `# /// script` block of a cell that has run counts where the project has no dependencies of its own. With none of
-    them, it is the file that its tool will make.
+    The `# /// script` block of a cell that has run, or on Colab of any cell, counts where the project has no dependencies of
+    its own. With none of them, it is the file that its tool will make.
     """
     pyproject = pyproject or Pyproject.read(project)
     lock = registry.find(project, options.lock, pyproject=pyproject, by_poetry=options.installer == "poetry")
     is_locked = lock.format.is_lock and not lock.format.is_made_by_tool
-    block = script_block.of_notebook() if options.lock is None and not is_locked else None
-    if block is None or pyproject.has_dependencies:
+    if options.lock is not None or is_locked or pyproject.has_dependencies:
+        return lock
+    of_notebook = script_block.of_notebook()
+    if of_notebook is None:
         return lock
     # A cell has no file, and the block's reader wants one: it lies in the data directory.
-    path = script.write_block(block, machine)
+    path = script.write_block(of_notebook[0], machine, lock=of_notebook[1])
     return replace(lock, path=path, format=registry.of_name("script"))
 
 

@@ -17,8 +17,7 @@ from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.named_env.base_dirs import suggest
-from colab_env.results import short
+from colab_env.results import short, suggest
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
