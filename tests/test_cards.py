@@ -466,3 +466,11 @@ def test_verbose_shows_what_the_tools_print(machine, capsys):
 
 def test_a_page_holds_paths_that_are_no_text():
     assert cards.page("\udc80", "\udc80").encode()
+
+
+def test_pictures_are_small_and_a_page_shows_them():
+    pictures = sorted((ROOT / "docs" / "images").glob("*.png"))
+    assert [picture.name for picture in pictures if picture.stat().st_size > 60_000] == []
+    text = (ROOT / "docs" / "output.md").read_text()
+    linked = set(re.findall(r"images/([\w-]+\.png)", text))
+    assert linked == linked & {picture.name for picture in pictures}
