@@ -106,7 +106,7 @@ def run(
     with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
         lines = _read(child, follow, hidden)
         returncode = child.wait()
-    _report.log(f"{Path(words[0]).name}: exit code {returncode}, {time.monotonic() - began:.1f} s")
+    _report.ended(f"{Path(words[0]).name}: exit code {returncode}, {time.monotonic() - began:.1f} s")
     stop_if_asked()  # a task that was stopped meanwhile stops this one too
     finished = Finished(argv=words, returncode=returncode, lines=lines)
     # With a parent-death signal it is setpriv that is started, and that says so when the program cannot be.

@@ -26,7 +26,10 @@ _NOTEBOOK_INTERVAL = 0.4  # a page draws a card anew, which takes a browser more
 _TICK = 1.0  # seconds between two drawings of work that says nothing: its elapsed time goes on
 VERBOSE = "COLAB_ENV_VERBOSE"
 # What a tool prints for other programs, or about itself: it goes to the log, and to nobody's screen.
-_NOT_FOR_PEOPLE = re.compile(r"[{\[]|WARNING: (?:Running pip as|Target directory|You are using pip)|DEBUG |\$ ")
+_NOT_FOR_PEOPLE = re.compile(
+    r"[{\[]|DEBUG |\$ |WARNING: (?:Running pip as|Target directory|You are using pip)"
+    r"|\d+\.\d+s - "  # debugpy, which ipykernel imports, about frozen modules
+)
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 # Of an address, what follows "://": host, path, query, fragment.
 _ADDRESS = re.compile(r"""(?<=://)([^\s/?#"'`<>\\|]+)([^\s?#"'`<>\\|]*)(\?[^\s#"'`<>\\|]*)?""")
@@ -202,6 +205,14 @@ def line(text: str) -> None:
         current.keep(f"    {text}")
     elif not _NOT_FOR_PEOPLE.match(text):
         _show(text)
+
+
+def ended(text: str) -> None:
+    """Write to the log how a tool ended, and take its last line away: the work goes on, and is no longer the tool's."""
+    log(text)
+    task = _task.get()
+    if task is not None:
+        task.facts, task.fraction, task.left = (), None, None
 
 
 def progress(done: int, total: int | None, seconds: float) -> None:

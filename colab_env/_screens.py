@@ -68,9 +68,10 @@ class Work:
         while count > 1 and _cells(self.title) + _cells("  ".join([*drawn, *self.facts[:count]])) + 2 > width:
             count -= 1
         facts = "  ".join([*drawn, *self.facts[:count]])
-        # Of a bar nothing is cut, of a tool's last line the end.
-        beside = width - _cells(facts) - 2 if facts else width
-        title = _cut(self.title, max(beside, min(_SHORTEST_TITLE, width // 2)))
+        # Of a bar nothing is cut, of a tool's last line the end; of a title first the reason, which follows a colon.
+        beside = max(width - _cells(facts) - 2 if facts else width, min(_SHORTEST_TITLE, width // 2))
+        title = self.title if _cells(self.title) <= beside else self.title.partition(": ")[0]
+        title = _cut(title, beside)
         return _cut(f"{title}  {facts}" if facts else title, width) + elapsed
 
 

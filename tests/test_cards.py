@@ -205,6 +205,12 @@ _report.tell("✗ Kernel “py312”: it is gone\\n→ run colab-env setup")
 """
 
 
+def test_where_there_is_little_room_a_title_loses_its_reason_first():
+    work = _screens.Work(title="Trying the kernel: no kernel 'py311' is registered", seconds=4.0)
+    assert work.fitted(79) == "Trying the kernel: no kernel 'py311' is registered  4 s"
+    assert work.fitted(39) == "Trying the kernel  4 s"
+
+
 def run_in_terminal(columns: int, **environ: str) -> str:
     master, slave = pty.openpty()
     own = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
@@ -252,6 +258,9 @@ def test_marks_that_differ_stay_different_where_the_encoding_has_none():
     assert "?" not in shown
 
 
+NOTICE = "0.00s - Debugger warning: It seems that frozen modules are being used, which may"
+
+
 def test_what_a_tool_prints_for_programs_or_about_itself_is_on_no_screen():
     shown: list[str] = []
 
@@ -260,10 +269,29 @@ def test_what_a_tool_prints_for_programs_or_about_itself_is_on_no_screen():
             shown.append(str(work))
 
     with _report.screen(Recorder()), _report.activity("Trying the kernel"):
-        for line in ('{"ok": true, "checks": [{"name": "kernel_info"}]}', "[notice] A new release of pip is available"):
+        for line in (
+            '{"ok": true, "checks": [{"name": "kernel_info"}]}',
+            "[notice] A new release of pip is available",
+            NOTICE,
+        ):
             _report._current.get()._drawn = 0.0
             _report.line(line)
     assert shown == ["Trying the kernel"]
+
+
+def test_the_last_line_of_a_tool_goes_when_the_tool_has_ended():
+    shown: list[str] = []
+
+    class Recorder(_report.Silent):
+        def show(self, work: _report.Work) -> None:
+            shown.append(str(work))
+
+    with _report.screen(Recorder()), _report.activity("Installing"):
+        _report._current.get()._drawn = 0.0
+        _process.run([sys.executable, "-c", "print('its last line')"], environ=os.environ)
+        _report._current.get()._drawn = 0.0
+        _report._current.get().draw()
+    assert shown == ["Installing", "Installing · its last line", "Installing"]
 
 
 def test_two_works_side_by_side_are_one_calm_line():
