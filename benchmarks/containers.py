@@ -1,153 +1,544 @@
-"""Build images of two real projects without an engine, and say what each change costs: `python benchmarks/containers.py BASE`.
+"""Build three real projects as images in four ways, and say what each change costs: `python benchmarks/containers.py BASE`.
 
-BASE is a base image with Python 3.12 as `--base` takes it, such as oci:DIR. For a small command-line app and the science lock
-of this directory: a build with nothing there, the same again, after a source change, after one package of the lock has
-changed, and from another directory with nothing there, whose image has to be the same. Prints a Markdown table: seconds by
-the clock, seconds of processor time (which a busy machine does not change), memory of the largest process, new bytes.
+BASE is an image with Python 3.12 and glibc, as `docker-archive:FILE` or `oci:DIR` (`python tests/base_image.py DIR` makes one).
+The projects (`benchmarks/locks/`): audit, a small command-line application; science, a lock of 65 packages; pipreqs, an
+application with a package that has no wheel. The sources of the applications come from the index, by their checksums.
+
+- recipe: the published two-stage recipe: Poetry installs in the builder, `.venv` is copied
+- uv: uv's own multi-stage example, with an image that has uv as its builder
+- file: `container write`, built by the same engine
+- plain: the same without bytecode; science alone, and its cold build alone
+- direct: `container build`, without an engine
+
+The engine is buildah with chroot isolation, as root. In every round each way starts with nothing: no layers, no cache mounts,
+no downloads. Then a source file changes, then one package of the lock. The ways take turns. Everything lies below `--work DIR`,
+and what is measured there already is not measured again. `--only PROJECT` and `--way WAY` (may be repeated) choose, `--quick`
+is one round of audit and pipreqs. Prints Markdown tables of medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
-import platform
 import re
+import shlex
 import shutil
+import statistics
 import subprocess
 import sys
-import tempfile
+import tarfile
 import time
+import urllib.request
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from colab_env import container, uv  # noqa: E402
-from colab_env.image import project as image_project  # noqa: E402
+from colab_env import pins, system, uv  # noqa: E402
+from colab_env.interpreter import parse_specifier  # noqa: E402
 from colab_env.machine import Machine  # noqa: E402
 
-_APP = """\
-[project]
-name = "small-app"
-version = "0.1.0"
-requires-python = ">=3.10"
-dependencies = ["click", "requests", "rich", "pyyaml"]
-[project.scripts]
-small-app = "small_app:main"
-[build-system]
-requires = ["uv_build>=0.8"]
-build-backend = "uv_build"
+LOCKS = ROOT / "benchmarks/locks"
+BASE, BUILDER = "docker.io/library/python:3.12-slim-bookworm", "localhost/uv:python3.12"
+WAYS = ("recipe", "uv", "file", "plain", "direct")
+STEPS = {"cold": "cold build", "source": "after a source change", "lock": "after one package of the lock changed"}
+CHANGED = "urllib3<2.6"  # all three locks have a newer one
+_CA = Path("/etc/ssl/certs/ca-certificates.crt")
+_RECIPE = """\
+FROM {base} AS builder
+RUN pip install {poetry}
+ENV POETRY_NO_INTERACTION=1 POETRY_VIRTUALENVS_IN_PROJECT=1 POETRY_VIRTUALENVS_CREATE=1 POETRY_CACHE_DIR=/tmp/poetry_cache
+WORKDIR /app
+COPY pyproject.toml poetry.lock ./
+RUN touch README.md
+RUN poetry install --only main --no-root && rm -rf $POETRY_CACHE_DIR
+{project}FROM {base} AS runtime
+ENV VIRTUAL_ENV=/app/.venv PATH="/app/.venv/bin:$PATH"
+WORKDIR /app
+COPY --from=builder /app/.venv /app/.venv
+COPY . ./
+CMD ["python"]
 """
-_CHANGED = "urllib3<2.6"  # both locks have a newer one
+_UV = """\
+FROM {builder} AS builder
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=0
+WORKDIR /app
+RUN --mount=type=cache,target=/root/.cache/uv \\
+    --mount=type=bind,source=uv.lock,target=/app/uv.lock \\
+    --mount=type=bind,source=pyproject.toml,target=/app/pyproject.toml \\
+    uv sync --locked --no-install-project --no-dev
+COPY . /app
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked --no-dev
+FROM {base}
+RUN groupadd --system --gid 999 nonroot && useradd --system --gid 999 --uid 999 --create-home nonroot
+COPY --from=builder --chown=nonroot:nonroot /app /app
+ENV PATH="/app/.venv/bin:$PATH"
+USER nonroot
+WORKDIR /app
+CMD ["python"]
+"""
+# What no image should ship, looked for inside it.
+_INSIDE = (
+    "import glob, importlib.util as u, os, shutil; have = [n for n in ('poetry', 'uv', 'gcc', 'git') if shutil.which(n)];"
+    "own = [n for n in ('pip', 'pytest') if (s := u.find_spec(n)) and 'venv' in (s.origin or '')];"
+    "print(os.getuid(), ', '.join([*have, *own, *(['apt lists'] if os.listdir('/var/lib/apt/lists') else [])]) or 'none')"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One build: seconds by the clock and of the processor, kilobytes, and what the command says in JSON."""
+class Project:
+    """A project of the table: what is imported to time its start, the file that changes, and the sdist with its sources."""
+
+    name: str
+    imports: str
+    source: str
+    sdist: tuple[str, str] | None = None
+    """Its requirement, and the SHA-256 of the file."""
+
+
+PROJECTS = {
+    project.name: project
+    for project in (
+        Project(
+            name="audit",
+            imports="pip_audit._cli",
+            source="pip_audit/_util.py",
+            sdist=("pip-audit==2.7.3", "08891bbf179bffe478521f150818112bae998424f58bf9285c0078965aef38bc"),
+        ),
+        Project(name="science", imports="numpy, pandas, scipy.stats, sklearn.ensemble", source="main.py"),
+        Project(
+            name="pipreqs",
+            imports="pipreqs.pipreqs",
+            source="pipreqs/__init__.py",
+            sdist=("pipreqs==0.5.0", "f33298d235ff76def369cb9a3594d084d9badc70cebba1e8cb271fcd4fdc0183"),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """One build: seconds by the clock and of the processor, and the layers above the base with their sizes in bytes."""
 
     seconds: float
     processor: float
-    memory: int
-    result: dict[str, object]
+    layers: dict[str, int]
+    image: str = ""
 
-    def row(self, what: str) -> str:
-        layers = self.result["layers"]
-        assert isinstance(layers, list)
-        new = sum(layer["size"] for layer in layers if layer["is_new"])
-        count = sum(1 for layer in layers if layer["is_new"])
-        cells = (
-            f"{self.seconds:.1f}",
-            f"{self.processor:.1f}",
-            f"{self.memory / 1024:.0f}",
-            f"{new / 1e6:.2f}",
-            str(count),
-        )
-        return f"| {what} | {' | '.join(cells)} | {str(self.result['image'])[7:19]} |"
+    def cell(self, before: Built | None) -> dict[str, Any]:
+        new = sum(size for digest, size in self.layers.items() if before is None or digest not in before.layers)
+        return {"seconds": self.seconds, "processor": self.processor, "new": new, "weight": sum(self.layers.values())}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("base", help="the base image, with Python 3.12")
-    parser.add_argument("--only", choices=("small", "science"), help="one project alone")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base", help="docker-archive:FILE or oci:DIR, with Python 3.12")
+    parser.add_argument("--work", type=Path, default=Path("/var/tmp/colab-env-containers"), metavar="DIR")
+    parser.add_argument("--only", action="append", choices=PROJECTS, help="these projects alone")
+    parser.add_argument("--way", action="append", choices=WAYS, help="these ways alone")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--quick", action="store_true", help="one round of audit and pipreqs")
     arguments = parser.parse_args()
+    names = arguments.only or (("audit", "pipreqs") if arguments.quick else tuple(PROJECTS))
+    bench = Bench(arguments.work.absolute(), arguments.base)
+    for name in names:
+        for number in range(1 if arguments.quick else arguments.rounds):
+            # Every round begins with another way: what the first one warms, it does not warm for the same ones each time.
+            for way in [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]:
+                if way in (arguments.way or WAYS) and (way != "plain" or name == "science"):
+                    bench.measure(PROJECTS[name], way, number)
+        if name != "science" and not arguments.way:
+            bench.compare_two_builds(PROJECTS[name])
     print(
-        f"{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.0f}, {platform.system()}"
+        f"\n{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.0f}, "
+        f"{subprocess.run(['buildah', '--version'], capture_output=True, text=True, check=True).stdout.strip()}\n"
     )
-    print("\n| | s | processor, s | MB of memory | new MB | new layers | image |\n|---|---|---|---|---|---|---|")
-    for name in (arguments.only,) if arguments.only else ("small", "science"):
-        with tempfile.TemporaryDirectory() as scratch:
-            measure(name, arguments.base, Path(scratch))
+    for name in names:
+        print(bench.table(name))
 
 
-def measure(name: str, base: str, scratch: Path) -> None:
-    project, data = scratch / "one" / name, scratch / "data"
-    (small if name == "small" else science)(project)
+class Bench:
+    """The directory with everything: buildah's storage, projects, and results.json, which grows by each way of each round."""
 
-    def build(directory: Path, home: Path) -> Run:
-        return run(directory, base, home, scratch / "img.tar")
+    def __init__(self, work: Path, base: str) -> None:
+        self.work, self.base = work, base
+        self.results_file = work / "results.json"
+        work.mkdir(parents=True, exist_ok=True)
+        self.results: dict[str, Any] = json.loads(self.results_file.read_text()) if self.results_file.is_file() else {}
+        machine = Machine.detect()
+        self.uv = uv.ensure(machine)
+        self.python = system.find(parse_specifier("==3.12.*"), machine=machine).path
+        if BUILDER not in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+            self.load_base()
+            (self.work / "builder").mkdir(exist_ok=True)
+            text = f"FROM {BASE}\nRUN pip install --no-cache-dir uv=={pins.UV}\n"
+            (self.work / "builder/Dockerfile").write_text(text)
+            self.bud(self.work / "builder", BUILDER, cached=False)
 
-    print(build(project, data).row(f"{name}: nothing there"), flush=True)
-    print(build(project, data).row("the same again"), flush=True)
-    if name == "small":
-        (project / "src/small_app/__init__.py").write_text("def main():\n    print('changed')\n")
-        print(build(project, data).row("after a source change"), flush=True)
-    change(project / "requirements.txt")
-    changed = build(project, data)
-    print(changed.row(f"after one package has changed ({_CHANGED})"), flush=True)
-    other = scratch / "another directory" / name
-    shutil.copytree(project, other)
-    again = build(other, scratch / "other data")
-    is_same = "the same image" if again.result["digest"] == changed.result["digest"] else "ANOTHER IMAGE"
-    print(again.row(f"from another directory, nothing there: {is_same}"), flush=True)
+    def load_base(self) -> None:
+        """Take the base under the name that all Dockerfiles have; where this machine has certificates, Poetry is told so."""
+        image = self.buildah("pull", "--quiet", self.base).strip()
+        name = self.buildah("from", "--pull-never", image).strip()
+        if _CA.is_file():
+            self.buildah("config", "--env", f"REQUESTS_CA_BUNDLE={_CA}", name)
+        self.buildah("commit", "--quiet", "--format", "docker", "--rm", name, BASE)
 
+    # --- the engine
 
-def small(project: Path) -> None:
-    (project / "src/small_app").mkdir(parents=True)
-    (project / "pyproject.toml").write_text(_APP)
-    (project / "src/small_app/__init__.py").write_text("def main():\n    print('hello')\n")
-    options = ["--universal", "--generate-hashes", "--python-version", "3.12", "-o", project / "requirements.txt"]
-    run_uv("pip", "compile", "--quiet", *options, project / "pyproject.toml")
+    def buildah(self, *words: str | Path) -> str:
+        """Run buildah and return what it prints; its cache mounts are below the work directory too."""
+        return self.timed("buildah", *self.storage(), *words)[0]
 
+    def storage(self) -> list[str | Path]:
+        return ["--root", self.work / "storage/root", "--runroot", self.work / "storage/run"]
 
-def science(project: Path) -> None:
-    shutil.copytree(ROOT / "benchmarks/locks/science", project)
-    request = container.read_request(project, Machine.detect())
-    (project / "requirements.txt").write_text(image_project.read(request).packages.hashed)
+    def timed(self, *argv: str | Path, **variables: str) -> tuple[str, float, float]:
+        """Run a program; return what it prints, seconds by the clock, and seconds of the processor with its children."""
+        (self.work / "tmp").mkdir(exist_ok=True)
+        engine = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay", "TMPDIR": str(self.work / "tmp")}
+        began, log = time.monotonic(), self.work / "log"
+        with log.open("w+") as errors, (self.work / "out").open("w+") as out:
+            child = subprocess.Popen(argv, stdout=out, stderr=errors, env={**os.environ, **engine, **variables})
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - began
+        text = (self.work / "out").read_text()
+        if child.returncode:
+            raise subprocess.CalledProcessError(child.returncode, argv, text, log.read_text())
+        return text, seconds, usage.ru_utime + usage.ru_stime
 
+    def bud(self, context: Path, tag: str, *options: str, cached: bool) -> Built:
+        """Build a Dockerfile. The index and the certificates of this machine are told to it, the same to every way."""
+        settings = self.work / "settings"
+        settings.mkdir(exist_ok=True)
+        url = os.environ.get("PIP_INDEX_URL") or self.pip_index()
+        cert = f"cert = {_CA}\n" if _CA.is_file() else ""
+        index = f'[[index]]\nurl = "{url}"\ndefault = true\n' if url else ""
+        (settings / "pip.conf").write_text(f"[global]\n{cert}" + (f"index-url = {url}\n" if url else ""))
+        (settings / "uv.toml").write_text(f"system-certs = true\n{index}")
+        mounts = {settings / "pip.conf": "/etc/pip.conf", settings / "uv.toml": "/etc/uv/uv.toml"}
+        words = [word for source, target in mounts.items() for word in ("-v", f"{source}:{target}:ro")]
+        words += ["-v", f"{_CA}:{_CA}:ro"] if cert else []
+        how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *options]
+        argv = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
+        _, seconds, processor = self.timed("buildah", *self.storage(), *argv)
+        layers, image = self.layers_of(tag)
+        return Built(seconds=seconds, processor=processor, layers=layers, image=image)
 
-def change(requirements: Path) -> None:
-    """Put another version of one package into a lock."""
-    name = re.split("[<>=]", _CHANGED)[0]
-    wanted = requirements.with_name("changed.in")
-    wanted.write_text(_CHANGED)
-    line = run_uv("pip", "compile", "--quiet", "--no-deps", "--no-header", "--no-annotate", "--generate-hashes", wanted)
-    wanted.unlink()
-    pattern = rf"(?m)^{name}==.*(?:\\\n.*)*"
-    text, count = re.subn(pattern, lambda _: line.strip(), requirements.read_text())
-    assert count == 1
-    requirements.write_text(text)
+    def pip_index(self) -> str:
+        words = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
+    def poetry(self) -> str:
+        """Return what the recipe installs: with a plugin where the index lacks what Poetry's own source asks for."""
+        try:
+            urllib.request.urlopen("https://pypi.org/pypi/six/1.17.0/json", timeout=30).close()
+        except OSError:
+            return f"poetry=={pins.POETRY} {pins.POETRY_MIRROR_PLUGIN}\nENV POETRY_PYPI_MIRROR_URL=https://pypi.org/simple/"
+        return f"poetry=={pins.POETRY}"
 
-def run_uv(*words: str | Path) -> str:
-    return subprocess.run([uv.ensure(Machine.detect()), *words], check=True, capture_output=True, text=True).stdout
+    def layers_of(self, tag: str) -> tuple[dict[str, int], str]:
+        """Return the layers of an image above the base by digest, with their sizes in bytes, and its id."""
+        listed = json.loads((self.work / "storage/root/overlay-layers/layers.json").read_text())
+        sizes = {layer.get("diff-digest"): layer.get("diff-size", 0) for layer in listed}
+        diffs = [
+            json.loads(self.buildah("inspect", "--type", "image", name))["OCIv1"]["rootfs"]["diff_ids"]
+            for name in (tag, BASE)
+        ]
+        image = json.loads(self.buildah("inspect", "--type", "image", tag))["FromImageID"]
+        return {digest: sizes[digest] for digest in diffs[0] if digest not in diffs[1]}, image
 
+    def run(self, tag: str, code: str) -> str:
+        """Run Python code in an image as its own user, without a network."""
+        name = self.buildah("from", "--pull-never", tag).strip()
+        try:
+            return self.buildah("run", "--network", "none", name, "--", "python", "-c", code).strip()
+        finally:
+            self.buildah("rm", name)
 
-def run(project: Path, base: str, data: Path, output: Path) -> Run:
-    words = ["container", "build", "--json", "--project", project, "--lock", "requirements.txt", "--base", base]
-    environ = {**os.environ, "COLAB_ENV_HOME": str(data)}
-    began, report = time.monotonic(), output.with_suffix(".json")
-    with report.open("w") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "colab_env", *words, "-o", output], stdout=out, env=environ, cwd=ROOT
+    def clean(self) -> None:
+        """Forget all images but the base and uv's, all layers that builds have kept, cache mounts and downloads."""
+        for name in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+            if name not in (BASE, BUILDER) and "<none>" not in name:
+                self.buildah("rmi", name)
+        self.buildah("rmi", "--prune")
+        for path in (self.work / "tmp", self.work / "data", self.work / "downloads"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    # --- one way of one round
+
+    def measure(self, project: Project, way: str, number: int) -> None:
+        """Measure a way from nothing, unless that is in the results already."""
+        key = f"{project.name}/{way}/{number}"
+        if key in self.results:
+            return
+        print(key, end=" ", flush=True)
+        self.clean()
+        directory = self.prepared(project, way)
+        try:
+            cells = self.direct(project, directory) if way == "direct" else self.by_engine(project, directory, way)
+        except subprocess.CalledProcessError as error:
+            cells = {"refused": reason_of(error)}
+        self.results[key] = cells
+        part = self.results_file.with_suffix(".part")
+        part.write_text(json.dumps(self.results, indent=1))
+        part.replace(self.results_file)
+        print(" ".join(f"{step} {cells[step]['seconds']:.1f}" for step in STEPS if step in cells) or cells, flush=True)
+
+    def by_engine(self, project: Project, directory: Path, way: str) -> dict[str, Any]:
+        tag = "localhost/bench"
+        cold = self.bud(directory, tag, cached=False)
+        cells: dict[str, Any] = {"cold": cold.cell(None), **self.seen_inside(project, tag)}
+        if way == "plain":
+            return cells
+        for step in ("source", "lock"):
+            self.change(project, directory, step, way)
+            after = self.bud(directory, tag, cached=True)
+            cells[step] = after.cell(cold)
+            cold = after
+        return cells
+
+    def direct(self, project: Project, directory: Path) -> dict[str, Any]:
+        cells: dict[str, Any] = {}
+        before: Built | None = None
+        for step in STEPS:
+            if step != "cold":
+                self.change(project, directory, step, "direct")
+            built = self.built(directory, self.work / "data")
+            cells[step] = built.cell(before)
+            if before is None:
+                tag = self.buildah("pull", "-q", f"docker-archive:{self.work / 'img.tar'}").strip()
+                cells |= self.seen_inside(project, tag)
+            before = built
+        return cells
+
+    def built(self, directory: Path, data: Path) -> Built:
+        """Build without an engine, with downloads and layers kept in a directory."""
+        words = [
+            "container",
+            "build",
+            "--json",
+            "--project",
+            directory,
+            "--base",
+            self.base,
+            "-o",
+            self.work / "img.tar",
+        ]
+        variables = {
+            "COLAB_ENV_HOME": str(data),
+            "UV_CACHE_DIR": str(data.with_name("downloads")),
+            "PYTHONPATH": str(ROOT),
+        }
+        text, seconds, processor = self.timed(sys.executable, "-m", "colab_env", *words, **variables)
+        result = json.loads(text)
+        layers = {layer["digest"]: layer["size"] for layer in result["layers"]}
+        return Built(seconds=seconds, processor=processor, layers=layers, image=result["image"])
+
+    def seen_inside(self, project: Project, tag: str) -> dict[str, Any]:
+        """Return who runs, what it ships, and the seconds of the first import and of the next one."""
+        user, _, ships = self.run(tag, _INSIDE).partition(" ")
+        code = f"import time; began = time.perf_counter(); import {project.imports}; print(time.perf_counter() - began)"
+        return {"user": user, "ships": ships, "start": float(self.run(tag, code))}
+
+    def compare_two_builds(self, project: Project) -> None:
+        """Build every way twice without any cache, from two directories, and count the files that differ."""
+        for way in ("recipe", "uv", "file", "direct"):
+            key = f"{project.name}/{way}/twice"
+            if key in self.results or "refused" in self.results.get(f"{project.name}/{way}/0", {}):
+                continue
+            self.clean()
+            images, contents = [], []
+            for number in (1, 2):
+                directory = self.prepared(
+                    project, way, name=f"other {number}" if way == "direct" else f"other-{number}"
+                )
+                for path in (self.work / "data", self.work / "downloads"):
+                    shutil.rmtree(path, ignore_errors=True)
+                if way == "direct":
+                    built = self.built(directory, self.work / "data")
+                    tag = self.buildah("pull", "-q", f"docker-archive:{self.work / 'img.tar'}").strip()
+                else:
+                    tag = f"localhost/twice{number}"
+                    # The builder clamps the times of all files: what is left differs in content.
+                    built = self.bud(directory, tag, "--timestamp", "0", cached=False)
+                images.append(built.image)
+                contents.append(self.contents(tag))
+            paths = contents[0].keys() | contents[1].keys()
+            differing = sorted(path for path in paths if contents[0].get(path) != contents[1].get(path))
+            self.results[key] = {"same": images[0] == images[1], "differing": differing[:20], "count": len(differing)}
+            self.results_file.write_text(json.dumps(self.results, indent=1))
+            print(key, self.results[key], flush=True)
+
+    def contents(self, tag: str) -> dict[str, str]:
+        name = self.buildah("from", "--pull-never", tag).strip()
+        root = Path(self.buildah("mount", name).strip())
+        files = (path for top in ("opt", "app", "home", "usr/local", "etc") for path in (root / top).rglob("*"))
+        digests = {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.is_file() and not path.is_symlink()
+        }
+        self.buildah("umount", name)
+        self.buildah("rm", name)
+        return digests
+
+    # --- projects
+
+    def prepared(self, project: Project, way: str, *, name: str = "project") -> Path:
+        """Return a fresh directory with the sources, the lock that a way reads, and its Dockerfile."""
+        first = self.sources(project)
+        directory = self.work / "projects" / name / project.name
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(first, directory)
+        for other in ({"uv.lock"} if way == "recipe" else {"poetry.lock"}) | {"before.lock"}:
+            (directory / other).unlink(missing_ok=True)
+        if way in ("recipe", "uv"):
+            own = "COPY . ./\nRUN poetry install --only main\n" if project.sdist else ""
+            text = (_RECIPE if way == "recipe" else _UV).format(
+                base=BASE, builder=BUILDER, poetry=self.poetry(), project=own
+            )
+            (directory / "Dockerfile").write_text(text)
+        elif way != "direct":
+            self.write(directory, way)
+        return directory
+
+    def write(self, directory: Path, way: str) -> None:
+        words = ["container", "write", "--project", directory, *(["--no-compile"] if way == "plain" else [])]
+        variables = {"COLAB_ENV_HOME": str(self.work / "home"), "PYTHONPATH": str(ROOT)}
+        self.timed(sys.executable, "-m", "colab_env", *words, **variables)
+
+    def sources(self, project: Project) -> Path:
+        """Return a directory with a project and both its locks, of the same versions, and those after the change."""
+        directory = self.work / "sources" / project.name
+        if (directory / "after/uv.lock").is_file():
+            return directory / "now"
+        shutil.rmtree(directory, ignore_errors=True)
+        now, after = directory / "now", directory / "after"
+        now.mkdir(parents=True)
+        after.mkdir()
+        if project.sdist:
+            unpack(self.downloaded(*project.sdist), now)
+        else:
+            (now / "main.py").write_text("print('hello')\n")
+        for path in (LOCKS / project.name).iterdir():
+            shutil.copy(path, now / path.name)
+        text = (now / "poetry.lock").read_text()
+        pinned = re.findall(r'(?m)^\[\[package\]\]\nname = "([^"]+)"\nversion = "([^"]+)"', text)
+        for target, limit in ((after, CHANGED), (now, "")):
+            constraints = [f"{name}=={version}" for name, version in pinned if not limit.startswith(name)]
+            self.lock(now, [*constraints, *([limit] if limit else [])])
+            shutil.copy(now / "uv.lock", target / "uv.lock") if target != now else None
+        (after / "poetry.lock").write_text(with_package_of(text, (after / "uv.lock").read_text()))
+        return now
+
+    def lock(self, directory: Path, constraints: Iterable[str]) -> None:
+        """Make a uv.lock of exactly these versions; they are no part of the project."""
+        pyproject = directory / "pyproject.toml"
+        text = pyproject.read_text()
+        listed = ", ".join(json.dumps(line) for line in constraints)
+        pyproject.write_text(f"{text}\n[tool.uv]\nconstraint-dependencies = [{listed}]\n")
+        (directory / "uv.lock").unlink(missing_ok=True)
+        self.timed(self.uv, "lock", "--quiet", "--python", self.python, "--project", directory)
+        # uv writes the constraints into the lock: without them in the project, `--locked` would refuse it.
+        lock = directory / "uv.lock"
+        lock.write_text(re.sub(r"(?ms)^\[manifest\]\n.*?^\]\n\n", "", lock.read_text()))
+        pyproject.write_text(text)
+
+    def downloaded(self, requirement: str, sha256: str) -> Path:
+        target = self.work / "sdists"
+        words = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", target, requirement]
+        self.timed(sys.executable, "-m", "pip", *words)
+        path = next(target.glob(f"{requirement.partition('==')[0].replace('-', '[-_]')}-*.tar.gz"))
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, path
+        return path
+
+    def change(self, project: Project, directory: Path, step: str, way: str) -> None:
+        """Change a source file, or put the lock with another version of one package in place."""
+        if step == "source":
+            with (directory / project.source).open("a") as file:
+                file.write(f"\nCHANGED = {time.time()}\n")
+            return
+        name = "poetry.lock" if way == "recipe" else "uv.lock"
+        shutil.copy(self.work / "sources" / project.name / "after" / name, directory / name)
+        if way == "file":
+            self.write(directory, way)
+
+    # --- tables
+
+    def values(self, name: str, way: str, read: Callable[[dict[str, Any]], Any]) -> list[Any]:
+        rounds = [cells for key, cells in self.results.items() if re.fullmatch(rf"{name}/{way}/\d+", key)]
+        with_value = (cells for cells in rounds if "refused" not in cells)
+        return [value for cells in with_value if (value := read(cells)) is not None]
+
+    def table(self, name: str) -> str:
+        """Return the table of a project: medians of the rounds that are there."""
+        ways = [way for way in WAYS if f"{name}/{way}/0" in self.results]
+        rows = [f"| {name} | {' | '.join(ways)} |", f"|---|{'---|' * len(ways)}"]
+        for step, title in STEPS.items():
+            for what, number in (("s", "seconds"), ("s of the processor", "processor"), ("new MB", "new")):
+                scale = 1e6 if number == "new" else 1
+
+                def median(way: str, step: str = step, number: str = number, scale: float = scale) -> str:
+                    values = self.values(name, way, lambda cells: cells.get(step, {}).get(number))
+                    return f"{statistics.median(values) / scale:.{2 if scale > 1 else 1}f}" if values else "-"
+
+                rows.append(f"| {title}, {what} | {' | '.join(map(median, ways))} |")
+        for title, read in (
+            ("weight over the base, MB", lambda cells: cells["cold"]["weight"] / 1e6),
+            ("first import, s", lambda cells: cells["start"]),
+        ):
+            medians = [statistics.median(v) if (v := self.values(name, way, read)) else None for way in ways]
+            rows.append(f"| {title} | {' | '.join('-' if m is None else f'{m:.2f}' for m in medians)} |")
+        facts = [
+            self.values(name, way, lambda cells: f"{cells['user']}; {cells['ships']}")[:1] or ["-"] for way in ways
+        ]
+        rows.append(f"| user; what nobody needs there | {' | '.join(fact for (fact,) in facts)} |")
+        twice = [self.results.get(f"{name}/{way}/twice") for way in ways]
+        said = ["-" if t is None else "the same image" if t["same"] else f"{t['count']} files differ" for t in twice]
+        rows.append(f"| two builds from two directories | {' | '.join(said)} |")
+        refused = (
+            f"{way}: {cells['refused']}" for way in ways if "refused" in (cells := self.results[f"{name}/{way}/0"])
         )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, report.read_text()
-    seconds = time.monotonic() - began
-    processor = usage.ru_utime + usage.ru_stime
-    return Run(seconds=seconds, processor=processor, memory=usage.ru_maxrss, result=json.loads(report.read_text()))
+        return "\n".join([*rows, "", *refused, ""])
+
+
+def reason_of(error: subprocess.CalledProcessError) -> str:
+    """Return the line that says why a build was refused; print all of it."""
+    text = f"{error.stderr}\n{error.stdout}"
+    lines = [line for line in text.splitlines() if line.strip()]
+    print(f"{shlex.join(map(str, error.cmd))}\n" + "\n".join(lines[-20:]), file=sys.stderr)
+    named = [line for line in lines if line.lstrip().startswith(('"message"', "Error:"))]
+    return (named or lines or ["no reason"])[0].strip()
+
+
+def unpack(archive: Path, directory: Path) -> None:
+    """Put the files of an sdist, without its first directory, into a directory."""
+    with tarfile.open(archive) as opened:
+        for member in opened.getmembers():
+            _, _, member.name = member.name.partition("/")
+            if member.isfile():
+                opened.extract(member, directory, filter="data")
+
+
+def with_package_of(poetry_lock: str, uv_lock: str) -> str:
+    """Return a poetry.lock with the version and files that a uv.lock has of the package that changes."""
+    name = re.split("[<>=]", CHANGED)[0]
+    entry = next(part for part in re.split(r"(?m)^\[\[package\]\]\n", uv_lock) if part.startswith(f'name = "{name}"'))
+    version = re.findall(r'(?m)^version = "([^"]+)"', entry)[0]
+    files = re.findall(r'url = "[^"]*/([^"/]+)", hash = "([^"]+)"', entry)
+    listed = "".join(f'    {{file = "{file}", hash = "{digest}"}},\n' for file, digest in files)
+    pattern = rf'(\[\[package\]\]\nname = "{name}"\nversion = ")[^"]+(".*?\nfiles = \[\n).*?(\n?\]\n)'
+    text, count = re.subn(
+        pattern, lambda part: f"{part[1]}{version}{part[2]}{listed}]\n", poetry_lock, count=1, flags=re.DOTALL
+    )
+    assert count == 1
+    return text
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from colab_env.image import reading, rules, surroundings
-from colab_env.image.findings import Finding
+from colab_env.image.rules import Finding
 from colab_env.image.surroundings import Project
 
 LIST = Path(__file__).with_suffix(".tsv")
@@ -42,33 +42,41 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="write the list anew from all mirrors, and end")
     arguments = parser.parse_args()
     if arguments.draw:
-        LIST.write_text("".join(f"{each.name}\t{each.commit}\t{each.path}\n" for each in drawn(arguments.mirrors)))
+        LIST.write_text(
+            "".join(f"{source.name}\t{source.commit}\t{source.path}\n" for source in drawn(arguments.mirrors))
+        )
         return
     sources = [Source(name=name, commit=commit, path=path) for name, commit, path in listed()]
-    found = [(source, text, finding) for source in sources for text, finding in findings(source, arguments.mirrors)]
-    chosen = found if arguments.list else random.Random(SEED).sample(found, min(arguments.sample, len(found)))
+    all_findings = [
+        (source, text, finding) for source in sources for text, finding in findings(source, arguments.mirrors)
+    ]
+    chosen = (
+        all_findings
+        if arguments.list
+        else random.Random(SEED).sample(all_findings, min(arguments.sample, len(all_findings)))
+    )
     for source, text, finding in chosen:
         line = text.splitlines()[finding.line - 1].strip()
         print(f"{source.name} {source.path}:{finding.line} {finding.rule}: {finding.text}\n    {line}")
-    print(table(sources, found))
+    print(table(sources, all_findings))
 
 
 def listed() -> list[list[str]]:
     return [line.split("\t") for line in LIST.read_text().splitlines()]
 
 
-def table(sources: list[Source], found: list[tuple[Source, str, Finding]]) -> str:
-    counted = Counter(finding.rule for _, _, finding in found)
+def table(sources: list[Source], all_findings: list[tuple[Source, str, Finding]]) -> str:
+    counted = Counter(finding.rule for _, _, finding in all_findings)
     files = {
-        rule: len({(source.name, source.path) for source, _, finding in found if finding.rule == rule})
+        rule: len({(source.name, source.path) for source, _, finding in all_findings if finding.rule == rule})
         for rule in counted
     }
     rows = [
         f"| {rule} | {counted[rule]} | {files.get(rule, 0)} |"
         for rule in sorted(rules.table(), key=lambda rule: -counted[rule])
     ]
-    with_any = len({(source.name, source.path) for source, _, _ in found})
-    head = f"{len(sources)} Dockerfiles of {len({each.name for each in sources})} repositories; {with_any} have a finding\n"
+    with_any = len({(source.name, source.path) for source, _, _ in all_findings})
+    head = f"{len(sources)} Dockerfiles of {len({source.name for source in sources})} repositories; {with_any} have a finding\n"
     return "\n".join([head, "| rule | findings | files |", "|---|---|---|", *rows])
 
 
@@ -80,7 +88,8 @@ def findings(source: Source, mirrors: Path) -> list[tuple[str, Finding]]:
     with tempfile.TemporaryDirectory() as scratch:  # what a rule asks of the project beside it
         for name in ("pyproject.toml", ".dockerignore"):
             above = [str(PurePosixPath(source.path).parent / name), name]
-            beside = next((said for path in above if (said := content(source, path, mirrors)) is not None), None)
+            texts = (content(source, path, mirrors) for path in above)
+            beside = next((text for text in texts if text is not None), None)
             if beside is not None:
                 (Path(scratch) / name).write_text(beside)
         try:
@@ -99,8 +108,8 @@ def content(source: Source, path: str, mirrors: Path) -> str | None:
 
 def drawn(mirrors: Path) -> list[Source]:
     chosen = []
-    for place in sorted(mirrors.iterdir()):
-        git = ["git", "--git-dir", place / "repo" if (place / "repo").is_dir() else place]
+    for mirror in sorted(mirrors.iterdir()):
+        git = ["git", "--git-dir", mirror / "repo" if (mirror / "repo").is_dir() else mirror]
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
         names = subprocess.run(
             [*git, "ls-tree", "-r", "--name-only", "HEAD"], capture_output=True, text=True, check=False
@@ -109,9 +118,9 @@ def drawn(mirrors: Path) -> list[Source]:
             continue
         of_one = []
         for path in filter(_NAME.search, names.splitlines()):
-            source = Source(name=place.name.replace("+", "/"), commit=commit, path=path)
+            source = Source(name=mirror.name.replace("+", "/"), commit=commit, path=path)
             text = content(source, path, mirrors) or ""
-            if not path.endswith("ignore") and _MENTIONS.search(text) and re.search(r"(?mi)^FROM ", text):
+            if not path.endswith("ignore") and _MENTIONS.search(text) and reading.read(text).stages:
                 of_one.append(source)
         chosen += of_one[:3]
     return chosen

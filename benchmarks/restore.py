@@ -24,15 +24,15 @@ ROOT = Path(__file__).resolve().parents[1]
 _SAVE = (
     "import sys; from pathlib import Path; from colab_env.snapshot import _archive; _archive._LEVEL = int(sys.argv[3])\n"
     "with Path(sys.argv[2]).open('wb') as out:\n"
-    "    trees = [_archive.Tree(name='tree', place=Path(sys.argv[1]))]\n"
+    "    trees = [_archive.Tree(name='tree', directory=Path(sys.argv[1]))]\n"
     "    packed = _archive.Contents(manifest={}, files={}, trees=trees, check=lambda *_: None)\n"
     "    _archive.write(out, packed, sign=None)\n"
 )
 _RESTORE = (
-    "import sys; from pathlib import Path; from colab_env.snapshot import _footer, _unpack\n"
+    "import sys; from pathlib import Path; from colab_env.snapshot import _unpack, manifest\n"
     "with Path(sys.argv[1]).open('rb') as file:\n"
-    "    places = {'tree': Path(sys.argv[2]) / 'tree'}\n"
-    "    _unpack.unpack(file, _footer.read_footer(file), places=places, check=lambda *_: None)\n"
+    "    targets = {'tree': Path(sys.argv[2]) / 'tree'}\n"
+    "    _unpack.unpack(file, manifest.read_footer(file), targets=targets, check=lambda *_: None)\n"
 )
 
 

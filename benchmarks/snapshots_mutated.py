@@ -48,7 +48,7 @@ from colab_env.interpreter import Interpreter  # noqa: E402
 from colab_env.jupyter import colab_layer  # noqa: E402
 from colab_env.machine import Machine  # noqa: E402
 from colab_env.request import InstallOptions, Request  # noqa: E402
-from colab_env.snapshot import _footer, _tar, signing  # noqa: E402
+from colab_env.snapshot import _archive, manifest, signing  # noqa: E402
 from colab_env.snapshots import _NothingFitsError  # noqa: E402
 
 SECONDS = 20  # for one mutant
@@ -206,10 +206,10 @@ class Part:
         records = [(b"path", self.name), (b"linkpath", self.link), (b"mtime", self.mtime)]
         if self.size is not None:
             records.append((b"size", self.size))
-        extended = b"".join(_tar._record(key, value) for key, value in records if value)
-        first = _tar._block(b"././@PaxHeader", b"x", 0o644, len(extended), 0, b"")
-        own = _tar._block(self.name[:100], self.kind, self.mode & 0o7777777, size, 0, self.link[:100])
-        return b"".join([first, extended, _tar.padding(len(extended)), own, self.content, _tar.padding(size)])
+        extended = b"".join(_archive._record(key, value) for key, value in records if value)
+        first = _archive._block(b"././@PaxHeader", b"x", 0o644, len(extended), 0, b"")
+        own = _archive._block(self.name[:100], self.kind, self.mode & 0o7777777, size, 0, self.link[:100])
+        return b"".join([first, extended, _archive.padding(len(extended)), own, self.content, _archive.padding(size)])
 
 
 @dataclasses.dataclass
@@ -231,7 +231,7 @@ class Taken:
             for part in self.parts:
                 if part.name == b"manifest.json":
                     part.content = text
-        archive = bytearray(b"".join(part.blocks() for part in self.parts) + _tar.END)
+        archive = bytearray(b"".join(part.blocks() for part in self.parts) + _archive.END)
         for change in self.raw:
             change(archive, chance)
         body = zstandard.ZstdCompressor(level=self.level, write_checksum=True).compress(bytes(archive))
@@ -243,18 +243,18 @@ class Taken:
             **self.description,
         }
         end = b'{"manifest": ' + text + b", " + json.dumps(said).encode()[1:]
-        return body + _footer.footer_bytes(end, key.sign(end))
+        return body + manifest.footer_bytes(end, key.sign(end))
 
 
 def take_apart(path: Path) -> Taken:
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     archive = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()[: footer.size])
     stream, parts = io.BytesIO(archive), []
     while (block := stream.read(512)).count(0) != 512:
-        size = _tar.extended_size(block)
+        size = _archive.extended_size(block)
         extended = stream.read(size + -size % 512)[:size] if size is not None else b""
-        member = _tar.parse(stream.read(512) if size is not None else block, extended)
+        member = _archive.parse(stream.read(512) if size is not None else block, extended)
         content = stream.read(member.size + -member.size % 512)[: member.size]
         seconds, fraction = divmod(member.mtime_ns, 10**9)
         parts.append(

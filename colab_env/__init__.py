@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from os.path import dirname, exists
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,8 +14,7 @@ if TYPE_CHECKING:
     from colab_env.machine_report import doctor
     from colab_env.notebook import check_notebook_kernel, restore_notebook, set_notebook_kernel
     from colab_env.open_in_colab import badge
-    from colab_env.planning import plan
-    from colab_env.plans.planned import Plan
+    from colab_env.planning import Plan, plan
     from colab_env.results import SetupResult, StepResult
     from colab_env.setting_up import setup
     from colab_env.snapshots import restore, save
@@ -43,8 +44,7 @@ _EXPORTS = {
     "notebook": ("check_notebook_kernel", "restore_notebook", "set_notebook_kernel"),
     "notebooks": (),  # and this: colab_env.notebooks.add("lesson.ipynb", "pandas")
     "open_in_colab": ("badge",),
-    "planning": ("plan",),
-    "plans.planned": ("Plan",),
+    "planning": ("Plan", "plan"),
     "results": ("SetupResult", "StepResult"),
     "setting_up": ("setup",),
     "snapshots": ("restore", "save"),
@@ -96,8 +96,27 @@ __all__ = [
 ]
 
 
+if sys.platform != "linux":
+    msg = f"colab_env runs on Linux, as Colab does (WSL, a server, a container), and this is {sys.platform}"
+    raise ImportError(msg)
+
+# Of PyPI's `colab-env`, which brings a package of this name: each overwrites the other's first file (docs/name.md).
+if exists(f"{dirname(__file__)}/handler.py"):  # noqa: PTH110, PTH120  (pathlib would be half of the import)
+    import warnings
+
+    warnings.warn(
+        "PyPI's colab-env is another project that overwrites this one. "
+        "To mend it: pip uninstall -y colab-env colab-bootstrap && pip install colab-bootstrap",
+        stacklevel=2,
+    )
+
+
 def __getattr__(name: str) -> Any:
-    # PEP 562: a room is imported when something in it is first used, so that `import colab_env` costs next to nothing.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("colab-bootstrap")
+    # PEP 562: a module is imported when something in it is first used, so that `import colab_env` costs next to nothing.
     for room, names in _EXPORTS.items():
         if name in names:
             return getattr(import_module(f"colab_env.{room}"), name)

@@ -21,6 +21,7 @@ _TIMEOUT = (10, 60)  # seconds to connect, seconds between two bytes
 _ATTEMPTS = 5
 _LARGEST_TEXT = 4_000_000  # bytes
 _LARGEST_PAGE = 100_000
+_LARGEST_SIMPLE_PAGE = 32_000_000  # the page of aiohttp, with its hashes and metadata, has 6 MB
 # Timeouts, too many requests, and what servers and proxies say when they are busy.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NUMBER = re.compile(r"[0-9]{1,18}")  # a server may say anything, such as `Content-Length: abc`
@@ -73,6 +74,18 @@ def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str
     return str(_retrying(url, lambda: _text(url), sleep))
 
 
+def read_once(url: str, *, accept: str = "*/*", timeout: tuple[float, float] = (3, 10)) -> str | None:
+    """Return a small text file from the web in one attempt, or None where it cannot be had: for what is advice only."""
+    import requests
+
+    try:
+        with requests.get(url, headers={"Accept": accept}, timeout=timeout, stream=True) as answer:
+            content = _begin(answer, _LARGEST_SIMPLE_PAGE + 1)
+    except (requests.RequestException, ValueError, OSError):  # some addresses raise others than its own
+        return None
+    return content.decode("utf-8", "replace") if answer.ok and len(content) <= _LARGEST_SIMPLE_PAGE else None
+
+
 def size(url: str, *, sleep: Callable[[float], object] = time.sleep) -> int | None:
     """Return the length in bytes of a file on the web, or None where the server does not say. Same faults as `fetch`."""
 
@@ -95,6 +108,7 @@ def read_range(url: str, start: int, length: int, *, sleep: Callable[[float], ob
         import requests
 
         with _get(url, start=start, end=start + length - 1 if length >= 0 else None) as answer:
+            # 200 is the whole file: the server has no ranges, or none for this one.
             if answer.status_code != 206:
                 return None
             try:
@@ -130,6 +144,7 @@ def _text(url: str) -> str:
 
     with _get(url) as answer:
         try:
+            # One byte more than is allowed tells "too large" from "exactly as large".
             content = _begin(answer, _LARGEST_TEXT + 1)
         except (requests.RequestException, OSError) as error:
             raise _TransientError(_reason(error)) from error
@@ -258,6 +273,7 @@ def _get(
 
 
 def _checked(url: str, response: requests.Response) -> requests.Response:
+    # 416 says that the part here is as long as the file, or longer: the caller looks at it.
     if response.status_code >= 400 and response.status_code != 416:
         response.close()
     if response.status_code in _TRANSIENT:

@@ -44,6 +44,7 @@ _FICLONE = 0x40049409
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
 # Of directories: to another file system, or one that comes from below on an overlay, as in a container.
 _NO_RENAME = (errno.EXDEV,)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # renameat2(2)
 _BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
 _PRIVATE = ".passing-"
@@ -102,8 +103,8 @@ def locked(
             return
         if handle is None:
             is_own = path.is_file() and path.read_text(errors="replace") == str(os.getpid())
-            said = "Waiting for another run of colab-env to finish"
-            with contextlib.nullcontext() if is_own else _report.activity(said):
+            message = "Waiting for another run of colab-env to finish"
+            with contextlib.nullcontext() if is_own else _report.activity(message):
                 while (handle := _taken(path, how | fcntl.LOCK_NB)) is None:
                     meanwhile()
                     time.sleep(0.1)
@@ -144,8 +145,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
         named = path.stat()
     except FileNotFoundError:
         return False
-    held = os.fstat(descriptor)
-    return (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino)
+    status = os.fstat(descriptor)
+    return (status.st_dev, status.st_ino) == (named.st_dev, named.st_ino)
 
 
 # --- files
@@ -166,9 +167,9 @@ def content(path: Path, *, largest: int = LARGEST) -> bytes | None:
             return None
         raise _unreadable(path, error) from error
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            msg = f"{short(path)} is {_kind(found.st_mode)}, not a file"
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            msg = f"{short(path)} is {_kind(status.st_mode)}, not a file"
             raise ProjectFileError(msg, hint="move it away, or put the file in its place; nothing was changed")
         with open(descriptor, "rb", closefd=False) as file:
             read = file.read(largest + 1)
@@ -206,6 +207,7 @@ def output_path(path: str | Path) -> Path:
 
     Raises NotWritableError for what no file may replace, such as a pipe, a device or a directory; and as `named_path` does.
     """
+    # Through a link the file it leads to is written, and the link stays.
     path = Path(os.path.realpath(named_path(path)))
     with translate_os_errors(path):
         mode = path.lstat().st_mode if os.path.lexists(path) else stat.S_IFREG
@@ -266,6 +268,7 @@ def put_back_link(path: Path, target: str) -> None:
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(path, "new")
+        # A killed run may have left it.
         new.unlink(missing_ok=True)
         new.symlink_to(target)
         new.replace(path)
@@ -279,12 +282,14 @@ def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int |
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
-            kept = stat.S_IMODE(before.st_mode) if before else 0o666 & ~umask()
-            os.fchmod(descriptor, kept if mode is None else mode)
+            # As open() would have made a new file; an old one keeps its permissions, and for root its owner.
+            permissions = stat.S_IMODE(before.st_mode) if before else 0o666 & ~umask()
+            os.fchmod(descriptor, permissions if mode is None else mode)
             if before is not None and os.geteuid() == 0:
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             if mtime_ns is not None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            # Before the name shows it: after a power cut the name would else lead to an empty file.
             os.fsync(descriptor)
             new.replace(path)
         except BaseException:
@@ -300,8 +305,8 @@ def _scratch(path: Path) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        found = os.fstat(descriptor)
-        is_own = found.st_uid == os.geteuid() and found.st_nlink == 1 and stat.S_ISREG(found.st_mode)
+        status = os.fstat(descriptor)
+        is_own = status.st_uid == os.geteuid() and status.st_nlink == 1 and stat.S_ISREG(status.st_mode)
         if is_own and _is_at(descriptor, path):
             break
         os.close(descriptor)
@@ -323,14 +328,15 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
     """Copy a file or a tree."""
     with translate_os_errors(target):
         if source.is_dir():
+            # Noted before it happens: a kill in between then leaves something that `undo` knows.
             _ledger.note(target, _ledger.TREE)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns(*ignore), dirs_exist_ok=True)
             return
-        content, found = source.read_bytes(), source.stat()
+        content, status = source.read_bytes(), source.stat()
         _ledger.note(target, hashlib.sha256(content).hexdigest())
         target.parent.mkdir(parents=True, exist_ok=True)
-        _put(target, content, mode=stat.S_IMODE(found.st_mode), mtime_ns=found.st_mtime_ns)
+        _put(target, content, mode=stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
 
 
 def copy_links(source: Path, target: Path) -> None:
@@ -340,6 +346,7 @@ def copy_links(source: Path, target: Path) -> None:
         try:
             os.link(one, other, follow_symlinks=False)
         except OSError as error:
+            # Another disk, a file system without hard links, or too many of one file.
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                 raise
             shutil.copy2(one, other, follow_symlinks=False)
@@ -351,6 +358,7 @@ def copy_links(source: Path, target: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename within one file system."""
     with translate_os_errors(target):
+        # A directory is known by where it went; a file by its content, for which two entries suffice.
         if source.is_dir():
             _ledger.note(source, _ledger.MovedTo(path=target))
         else:
@@ -361,11 +369,31 @@ def move(source: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two directories change names, one after the other."""
-    aside = _beside(one, "old")
-    _rename(one, aside)
-    _rename(other, one)
-    _rename(aside, other)
+    """Let two directories, or links, change names; where the file system can, neither name is missing at any moment.
+
+    Where it cannot, they do so one after the other, and `recover` knows what a run that is killed in between leaves.
+    """
+    with translate_os_errors(one):
+        if not _exchanged(one, other):
+            aside = _beside(one, "old")
+            _rename(one, aside)
+            _rename(other, one)
+            _rename(aside, other)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    import ctypes  # a shared library, and seldom needed
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # glibc before 2.28
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(code, os.strerror(code), str(one))
 
 
 def move_back(moved: Path, path: Path) -> None:
@@ -390,6 +418,7 @@ def unshared(directory: Path) -> dict[str, str]:
     """
     try:
         with tempfile.TemporaryFile(dir=directory) as source, tempfile.TemporaryFile(dir=directory) as target:
+            # With a byte in it: cloning nothing proves nothing.
             source.write(b"1")
             source.flush()
             fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
@@ -437,7 +466,7 @@ def open_to_all(path: Path) -> None:
 def closed_to_others(path: Path) -> Path | None:
     """Return what keeps other accounts from running a program: the program, or a directory above it; None: nothing does."""
     real = Path(os.path.realpath(path))
-    closed = (each for each in (*reversed(real.parents), real) if not each.stat().st_mode & stat.S_IXOTH)
+    closed = (directory for directory in (*reversed(real.parents), real) if not directory.stat().st_mode & stat.S_IXOTH)
     return next(closed, None)
 
 
@@ -477,21 +506,21 @@ def staging(*paths: Path) -> Iterator[list[Path]]:
     """Give the name of a scratch directory beside each path, to build in; what is left of them goes after the block."""
     missing = list(dict.fromkeys(parent for path in paths for parent in path.parents if not parent.exists()))
     scratch = [staged_name(path) for path in paths]
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             for path, directory in zip(paths, scratch, strict=True):
                 if not os.path.lexists(path):
                     _ledger.note(path, _ledger.TREE)  # now, while its parents are missing too
                 with translate_os_errors(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    held.enter_context(_marked(_beside(path, "staging")))
+                    stack.enter_context(_marked(_beside(path, "staging")))
                 discard(directory)
             yield scratch
         finally:
             for path, directory in zip(paths, scratch, strict=True):
                 discard(directory)
                 _beside(path, "staging").unlink(missing_ok=True)
-            held.close()
+            stack.close()
             for parent in sorted(missing, reverse=True):
                 with contextlib.suppress(OSError):
                     parent.rmdir()
@@ -542,6 +571,8 @@ def _delete_where_it_is(path: Path) -> None:
     """Delete a directory that cannot be renamed; a run that is killed meanwhile leaves what counts as half built."""
     mark = _beside(path, "building")
     is_new = not os.path.lexists(mark)
+    # The mark comes first and the receipt goes before anything else: a kill from here on leaves what the next run takes
+    # for half built, never a receipt over half a tree.
     mark.touch()
     path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
     (path / RECEIPT).unlink(missing_ok=True)
@@ -557,6 +588,7 @@ def _rename(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_RENAME or not source.is_dir() or source.is_symlink():
             raise
+        # Copied under another name first, so that a kill leaves no half tree at the target.
         copying = _beside(target, "copying")
         if os.path.lexists(copying):
             _delete_in_place(copying)
@@ -634,6 +666,7 @@ def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> I
     with _transaction(path) as begun:
         if os.path.lexists(path):
             _rename(path, _beside(path, "old"))
+        # From here on a failure has to bring the old one back.
         begun.append(True)
         path.mkdir(mode=0o777 | _UNFINISHED)
         yield path
@@ -660,6 +693,7 @@ def updating(path: Path) -> Iterator[Path]:
     """
     recover(path)
     with _transaction(path) as begun:
+        # Two names, so that "old" is always whole.
         shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)
         _beside(path, "copying").rename(_beside(path, "old"))
         begun.append(True)
@@ -686,6 +720,7 @@ def _transaction(path: Path) -> Iterator[list[bool]]:
                 _beside(path, "building").unlink(missing_ok=True)
                 raise
             _finish(path)
+            # A receipt must not outlive a power cut that the directory it is in did not survive.
             _ledger.sync_directory(path.parent)
             _settle(path, is_finished=True)
 
@@ -770,8 +805,8 @@ def recover(path: Path, *, wait: bool = True) -> None:
 
 def beside_of(path: Path) -> Path | None:
     """Return the path that a leftover belongs to, or None when it is none."""
-    found = _BESIDE_NAME.fullmatch(path.name)
-    return path.with_name(found[1]) if found else None
+    match = _BESIDE_NAME.fullmatch(path.name)
+    return path.with_name(match[1]) if match else None
 
 
 def leftovers(path: Path) -> list[Path]:
@@ -818,6 +853,8 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
     """
     before = {path: (path.read_bytes(), path.stat()) if path.is_file() else None for path in paths}
     for path in paths:
+        # What a tool writes into them is known only afterwards; a kill in between leaves a file that `undo` does not
+        # guess about.
         _ledger.note(path, _ledger.UNKNOWN)
 
     def know() -> None:
@@ -828,11 +865,16 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
         yield know
         know()
     except BaseException:
-        for path, found in before.items():
-            if found is None:
+        for path, content_before in before.items():
+            if content_before is None:
                 path.unlink(missing_ok=True)
-            elif not path.is_file() or path.read_bytes() != found[0]:
-                put_back(path.resolve(), found[0], mode=stat.S_IMODE(found[1].st_mode), mtime_ns=found[1].st_mtime_ns)
+            elif not path.is_file() or path.read_bytes() != content_before[0]:
+                put_back(
+                    path.resolve(),
+                    content_before[0],
+                    mode=stat.S_IMODE(content_before[1].st_mode),
+                    mtime_ns=content_before[1].st_mtime_ns,
+                )
         know()
         raise
 
@@ -842,8 +884,8 @@ def private_directory(parent: Path) -> Iterator[Path]:
     """Give an empty directory below `parent` (our own) that nobody else reads; it is gone after the block."""
     with translate_os_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=parent) as place, _directory_lock(Path(place)):
-            yield Path(place)
+        with tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=parent) as directory, _directory_lock(Path(directory)):
+            yield Path(directory)
 
 
 @contextlib.contextmanager
@@ -855,6 +897,7 @@ def _directory_lock(directory: Path) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in (*_NO_LOCKS, errno.EWOULDBLOCK):
             raise
+        # Where the file system has no locks, the caller goes on as if it had it.
         yield error.errno != errno.EWOULDBLOCK
     finally:
         os.close(descriptor)
@@ -865,6 +908,7 @@ def mark(directory: Path, text: str) -> Iterator[None]:
     """Keep a small file of this text in `directory`, one of our own, until the block ends."""
     with translate_os_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
+        # Its name is random: several runs may mark one directory at a time.
         descriptor, name = tempfile.mkstemp(prefix=_MARK, dir=directory)
         try:
             os.write(descriptor, text.encode())
@@ -876,11 +920,11 @@ def mark(directory: Path, text: str) -> Iterator[None]:
 
 def marks(directory: Path) -> dict[Path, str]:
     """Return the texts of the files that `mark` keeps, or a run that was killed has left."""
-    found: dict[Path, str] = {}
+    by_path: dict[Path, str] = {}
     for path in list(directory.glob(f"{_MARK}*")):
         with contextlib.suppress(OSError):
-            found[path] = path.read_text(errors="replace")
-    return found
+            by_path[path] = path.read_text(errors="replace")
+    return by_path
 
 
 def sweep(data: Path, paths: Iterable[Path]) -> None:
@@ -920,7 +964,7 @@ def umask() -> int:
 
 def check_writable(directory: Path) -> None:
     """Raise NotWritableError unless files can be made in `directory`, or in its nearest parent that exists."""
-    nearest = next(place for place in (directory, *directory.parents) if place.exists())
+    nearest = next(ancestor for ancestor in (directory, *directory.parents) if ancestor.exists())
     if not nearest.is_dir():
         msg = f"{short(nearest)} is a file, not a directory"
         raise NotWritableError(msg, hint="choose another directory")

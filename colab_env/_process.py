@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import errno
 import io
+import itertools
 import os
 import re
 import shlex
@@ -100,10 +101,12 @@ def run(
     process, the stop button included, ends the program's whole process group first. When this process is killed, the
     program is killed too; what it had started itself ends with the next `end_orphans`.
     """
-    words = tuple(str(word) for word in argv)
+    words, began, hidden = tuple(str(word) for word in argv), time.monotonic(), _report.hidden(environ)
+    _report.log(_report.clean(f"$ {shlex.join(words)}", hidden))
     with _started(words, environ=environ, cwd=cwd, stdin=stdin) as child, _followed(child, follow):
-        lines = _read(child, follow, _report.hidden(environ))
+        lines = _read(child, follow, hidden)
         returncode = child.wait()
+    _report.log(f"{Path(words[0]).name}: exit code {returncode}, {time.monotonic() - began:.1f} s")
     stop_if_asked()  # a task that was stopped meanwhile stops this one too
     finished = Finished(argv=words, returncode=returncode, lines=lines)
     # With a parent-death signal it is setpriv that is started, and that says so when the program cannot be.
@@ -124,6 +127,7 @@ def output_chunks(argv: Sequence[str | Path], *, environ: Mapping[str, str], siz
         stream = cast("io.TextIOWrapper", child.stdout).buffer
         while chunk := stream.read(size):
             yield bytes(chunk)
+        # Nothing is kept of the output, so an error has no lines of it.
         returncode = child.wait()
     if returncode:
         raise failed(Finished(argv=words, returncode=returncode, lines=()))
@@ -146,7 +150,7 @@ def signal_group(pid: int, number: int) -> None:
 
 def decisive_lines(lines: Iterable[str]) -> list[str]:
     """Return at most about a dozen of a failed program's lines: its first and last errors, and how it ends."""
-    texts = [line for line in lines if line.strip()]
+    texts = [line for line in lines if line.strip() and not line.startswith("[notice]")]  # pip's word about itself
     errors = [number for number, line in enumerate(texts) if _ERROR.search(line)]
     chosen = {*errors[:3], *errors[-3:]}
     last = range(len(texts) - 1, -1, -1)
@@ -159,9 +163,16 @@ def failed(
 ) -> CommandError:
     """Make the error for a program that ended badly, with those of its lines that say why."""
     tail = decisive_lines(finished.lines)
-    message = message or f"`{shlex.join(finished.argv)}` ended with exit code {finished.returncode}"
+    message = message or f"`{_short_command(finished.argv)}` ended with exit code {finished.returncode}"
     text = "\n".join([message, *(f"    {line}" for line in tail)])
     return kind(text, hint=hint, returncode=finished.returncode, lines=finished.lines)
+
+
+def _short_command(argv: Sequence[str]) -> str:
+    """Return a command as people name it, such as `uv pip install …`: the log has all of it."""
+    verbs = itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), argv[1:3])
+    words = [Path(argv[0]).name, *verbs]
+    return " ".join([*words, *(["…"] if len(argv) > len(words) else [])])
 
 
 _First = TypeVar("_First")
@@ -192,11 +203,13 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    # A task inside a task joins the outer group: the stop button then ends the programs of both.
     tasks = _task_group.get() or _TaskGroup()
     token = _task_group.set(tasks)
     try:
         with ThreadPoolExecutor(2) as pool:
             try:
+                # A thread starts with an empty context: without a copy the steps in it would record nothing.
                 one = pool.submit(contextvars.copy_context().run, first)
                 other = pool.submit(contextvars.copy_context().run, second)
                 _wait_for(one, other)
@@ -278,6 +291,7 @@ def _stop_deferred() -> Iterator[list[int]]:
     with contextlib.ExitStack() as handlers:
         for number in _STOPS:
             handler = signal.getsignal(number)
+            # Only Python's own handler and ours: one that a notebook or a program has set keeps its meaning.
             if handler is signal.default_int_handler or getattr(handler, "__module__", None) == __name__:
                 handlers.enter_context(_handling((number,), lambda got, _: pressed.append(got), current=handler))
         yield pressed
@@ -286,6 +300,7 @@ def _stop_deferred() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def _handling(numbers: Sequence[int], handler: Any, *, current: Any) -> Iterator[None]:
     """Set a handler for those signals that have the one named, in the main thread; elsewhere nothing can be set."""
+    # signal.signal raises ValueError in any other thread.
     is_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in numbers if is_main and signal.getsignal(number) is current]
     for number in taken:
@@ -451,6 +466,7 @@ def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Mapping
     for raw in stream:
         text = _report.clean(raw.rstrip("\r\n"), hidden)
         if follow is not None and follow.on_line(text):
+            _report.log(f"    {text}")
             continue
         if moving:
             lines.pop()
@@ -472,6 +488,7 @@ def _end_group(child: subprocess.Popen[str]) -> None:
 def _group_has_ended(child: subprocess.Popen[str]) -> bool:
     deadline = time.monotonic() + _GRACE
     while time.monotonic() < deadline:
+        # Who has ended and was not waited for still counts as a member of its group.
         child.poll()
         try:
             os.killpg(child.pid, 0)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import re
-import shutil
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colab_env._screens import Notebook, Plain, Screen, Silent, Terminal, Work, bar, duration, is_terminal, painted
+
+if TYPE_CHECKING:
+    from colab_env._log import Log
+
+__all__ = ["Notebook", "Plain", "Screen", "Silent", "Terminal", "Work", "bar"]
 
 _INTERVAL = 0.1  # seconds between two drawings of the moving line
+_NOTEBOOK_INTERVAL = 0.4  # a page draws a card anew, which takes a browser more than a line takes a terminal
+_TICK = 1.0  # seconds between two drawings of work that says nothing: its elapsed time goes on
+VERBOSE = "COLAB_ENV_VERBOSE"
+# What a tool prints for other programs, or about itself: it goes to the log, and to nobody's screen.
+_NOT_FOR_PEOPLE = re.compile(r"[{\[]|WARNING: (?:Running pip as|Target directory|You are using pip)|DEBUG |\$ ")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 # Of an address, what follows "://": host, path, query, fragment.
 _ADDRESS = re.compile(r"""(?<=://)([^\s/?#"'`<>\\|]+)([^\s?#"'`<>\\|]*)(\?[^\s#"'`<>\\|]*)?""")
@@ -33,125 +47,80 @@ _SHORTEST = 6  # characters of a secret: shorter ones are words such as "true"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
-class Screen(Protocol):
-    """A place to show progress on."""
+class _Task:
+    """A piece of work that goes on: its title, and what was last heard of it."""
 
-    def show(self, text: str) -> None:
-        """Replace the moving line."""
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.facts: tuple[str, ...] = ()
+        self.fraction: float | None = None
+        self.left: float | None = None
+        self._began = time.monotonic()
 
-    def keep(self, text: str) -> None:
-        """Add a line that stays."""
-
-    def close(self) -> None:
-        """Take the moving line away."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def show(self, text: str) -> None:
-        pass
-
-    def keep(self, text: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class Plain:
-    """Plain lines for a pipe or a log: what begins and what is done, no moving parts."""
-
-    def __init__(self, *, keep_to: Any = None) -> None:
-        self._title = ""
-        self._keep_to = keep_to
-
-    def show(self, text: str) -> None:
-        title = text.split(" · ", 1)[0]
-        if title != self._title:
-            self._title = title
-            self._print(f"{title} ...", sys.stderr)
-
-    def keep(self, text: str) -> None:
-        self._print(text, self._keep_to or sys.stderr)
-
-    def _print(self, text: str, file: Any) -> None:
-        # One write: steps work side by side, and print() would write the end of the line by itself.
-        file.write(f"{text}\n")
-        file.flush()
-
-    def close(self) -> None:
-        pass
-
-
-class Terminal:
-    """One moving line at the bottom of a terminal."""
-
-    def __init__(self, *, keep_to: Any = None) -> None:
-        self._keep_to = keep_to
-
-    def show(self, text: str) -> None:
-        width = shutil.get_terminal_size().columns - 1  # a terminal may wrap behind the last column
-        print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
-
-    def keep(self, text: str) -> None:
-        self.close()
-        print(text, file=self._keep_to or sys.stderr, flush=True)
-
-    def close(self) -> None:
-        print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
-
-
-class Notebook:
-    """One output of a notebook cell: the finished lines and, below them, the moving one."""
-
-    def __init__(self) -> None:
-        self._handle: Any = None
-        self._kept: list[str] = []
-
-    def show(self, text: str) -> None:
-        self._draw([*self._kept, f"… {text}"])
-
-    def keep(self, text: str) -> None:
-        self._kept.append(text)
-        self._draw(self._kept)
-
-    def close(self) -> None:
-        # The cell's own result repeats the lines that were kept.
-        if self._handle is not None:
-            self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
-
-    def _draw(self, lines: list[str]) -> None:
-        import html
-
-        from IPython.display import display
-
-        text = "\n".join(lines)
-        bundle = {"text/plain": text, "text/html": f'<pre style="margin:0">{html.escape(text)}</pre>'}
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
-        else:
-            self._handle.update(bundle, raw=True)
+    def work(self, *, is_new: bool = False) -> Work:
+        seconds = time.monotonic() - self._began
+        seen = {"facts": self.facts, "fraction": self.fraction, "left": self.left}
+        return Work(title=self.title, seconds=seconds, is_new=is_new, **seen)  # type: ignore[arg-type]
 
 
 class _Activity:
-    """The work that is going on now, drawn at most ten times a second."""
+    """All the work that goes on now, drawn at most ten times a second and, when nothing is heard of it, every second."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, *, is_verbose: bool) -> None:
         self.screen = screen
-        self.title = ""
+        self.is_verbose = is_verbose
+        self.failure: tuple[BaseException, str] | None = None
+        self._tasks: list[_Task] = []
+        self._interval = _NOTEBOOK_INTERVAL if isinstance(screen, Notebook) else _INTERVAL
         self._drawn = 0.0
         self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
 
-    def draw(self, detail: str = "", *, at_once: bool = False) -> None:
+    def begin(self, task: _Task) -> None:
+        """Add a piece of work and show it."""
+        with self._lock:
+            self._tasks.append(task)
+            self._drawn = time.monotonic()
+            self.screen.show(task.work(is_new=True))
+            if self._ticker is None and isinstance(self.screen, (Terminal, Notebook)):
+                # A copy of this context: a notebook's output goes to the cell that the work belongs to.
+                target = contextvars.copy_context().run
+                self._ticker = threading.Thread(target=target, args=(self._tick,), daemon=True)
+                self._ticker.start()
+
+    def end(self, task: _Task) -> None:
+        with self._lock:
+            self._tasks.remove(task)
+
+    def draw(self) -> None:
+        """Show one of the tasks that go on side by side: one that has a bar, else the last that began."""
         now = time.monotonic()
         with self._lock:
-            if at_once or now - self._drawn >= _INTERVAL:
+            if self._tasks and now - self._drawn >= self._interval:
                 self._drawn = now
-                self.screen.show(f"{self.title} · {detail}" if detail else self.title)
+                front = next((task for task in reversed(self._tasks) if task.fraction is not None), self._tasks[-1])
+                self.screen.show(front.work())
+
+    def keep(self, text: str) -> None:
+        with self._lock:
+            self.screen.keep(text)
+
+    def close(self, failure: str | None) -> None:
+        self._ended.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        self.screen.close(failure)
+
+    def _tick(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the stop button is the main thread's
+        while not self._ended.wait(_TICK):
+            self.draw()
 
 
 _current: contextvars.ContextVar[_Activity | None] = contextvars.ContextVar("colab_env_activity", default=None)
+_task: contextvars.ContextVar[_Task | None] = contextvars.ContextVar("colab_env_task", default=None)
+_log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("colab_env_log", default=None)
 
 
 def in_notebook() -> bool:
@@ -164,22 +133,31 @@ def choose_screen(*, keep_to: Any = None) -> Screen:
     """Return the screen that fits where this process writes to."""
     if in_notebook():
         return Notebook()
-    return (Terminal if sys.stderr.isatty() else Plain)(keep_to=keep_to)
+    moves = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+    return (Terminal if moves else Plain)(keep_to=keep_to)
 
 
 @contextlib.contextmanager
-def screen(chosen: Screen | None = None) -> Iterator[None]:
-    """Show everything inside the block on one screen; inside another such block, on the outer one."""
+def screen(chosen: Screen | None = None, *, is_verbose: bool = False) -> Iterator[None]:
+    """Show everything inside the block on one screen; inside another such block, on the outer one.
+
+    Where it `is_verbose`, or COLAB_ENV_VERBOSE is set, the lines that tools print stay.
+    """
     outer = _current.get()
     if outer is not None and chosen is None:
         yield
         return
-    activity = _Activity(chosen or choose_screen())
-    token = _current.set(activity)
+    current = _Activity(chosen or choose_screen(), is_verbose=is_verbose or bool(os.environ.get(VERBOSE)))
+    token = _current.set(current)
+    failure = None
     try:
         yield
+    except BaseException as error:
+        if current.failure is not None and current.failure[0] is error:
+            failure = current.failure[1]
+        raise
     finally:
-        activity.screen.close()
+        current.close(failure)
         _current.reset(token)
 
 
@@ -187,60 +165,102 @@ def screen(chosen: Screen | None = None) -> Iterator[None]:
 def activity(title: str) -> Iterator[None]:
     """Announce a piece of work; `line` and `progress` inside the block show how it goes."""
     with screen():
-        current = _current.get()
+        current, task = _current.get(), _Task(clean(title))
+        token = _task.set(task)
+        log(f"{task.title} ...", waits=True)
         if current is not None:
-            current.title = clean(title)
-            current.draw(at_once=True)
-        yield
+            current.begin(task)
+        try:
+            yield
+        except BaseException as error:
+            # The innermost work that an error ends is what failed; an error that somebody handles is forgotten.
+            if current is not None and (current.failure is None or current.failure[0] is not error):
+                current.failure = error, task.title
+            raise
+        finally:
+            _task.reset(token)
+            if current is not None:
+                current.end(task)
+
+
+def _show(*facts: str, fraction: float | None = None, left: float | None = None) -> None:
+    """Say how the work of this context goes; the time that is left comes behind the first fact."""
+    current, task = _current.get(), _task.get()
+    if current is not None and task is not None:
+        time_left = [] if left is None else [f"{duration(max(left, 1.0))} left"]
+        task.facts, task.fraction, task.left = (*facts[:1], *time_left, *facts[1:]), fraction, left
+        current.draw()
 
 
 def line(text: str) -> None:
-    """Show the last line of a tool's output."""
-    current = _current.get()
-    if current is not None and text.strip():
-        current.draw(clean(text.strip()))
+    """Show the last line of a tool's output, if it is for people; every line goes to the log."""
+    text, current = clean(text.strip()), _current.get()
+    if not text:
+        return
+    log(f"    {text}")
+    if current is not None and current.is_verbose:
+        current.keep(f"    {text}")
+    elif not _NOT_FOR_PEOPLE.match(text):
+        _show(text)
 
 
 def progress(done: int, total: int | None, seconds: float) -> None:
     """Show a transfer: bytes so far, bytes in all (None when unknown), seconds since it began."""
-    current = _current.get()
-    if current is None:
-        return
     speed = done / seconds if seconds > 0 else 0.0
-    bar = f"{_filled(done, total)} {done / 1e6:.1f}/{megabytes(total)}" if total else megabytes(done)
-    parts = [bar, f"{megabytes(int(speed))}/s"]
-    if total and speed and done < total:
-        parts.append(f"{(total - done) / speed:.0f} s left")
-    current.draw("  ".join(parts))
+    amount = f"{done / 1e6:.1f}/{megabytes(total)}" if total else megabytes(done)
+    left = (total - done) / speed if total and speed and done < total else None
+    _show(amount, f"{megabytes(int(speed))}/s", fraction=done / total if total else None, left=left)
 
 
 def packages(done: int, total: int, *, written: int, share: float, seconds: float) -> None:
     """Show an installation: packages fetched so far and in all, bytes written, seconds since it began.
 
-    `share` is the part of the bytes that has arrived, from 0 to 1: the time left is reckoned from it.
+    `share` is the part of the bytes that has arrived, from 0 to 1: the bar and the time left go by it.
     """
-    current = _current.get()
-    if current is None:
-        return
     speed = written / seconds if seconds > 0 else 0.0
-    # Short: with the title, it has to fit into the 80 columns of a terminal.
-    parts = [f"{_filled(done, total, width=8)} {done}/{total} packages", f"{megabytes(written)} written"]
-    parts.append(f"{megabytes(int(speed))}/s")
-    if 0 < share < 1:
-        parts.append(f"{(1 - share) * seconds / share:.0f} s left")
-    current.draw("  ".join(parts))
+    left = (1 - share) * seconds / share if 0 < share < 1 else None
+    written_facts = (f"{megabytes(written)} written", f"{megabytes(int(speed))}/s")
+    _show(f"{done}/{total} packages", *written_facts, fraction=share, left=left)
 
 
 def keep(text: str) -> None:
     """Add a line that stays on the screen."""
+    log(text, waits=True)
     current = _current.get()
     if current is not None:
-        current.screen.keep(clean(text))
+        current.keep(clean(text))
+
+
+@contextlib.contextmanager
+def logging_to(file: Log) -> Iterator[None]:
+    """Write everything inside the block to a log; inside another such block, to the outer one."""
+    if _log.get() is not None:
+        yield
+        return
+    token = _log.set(file)
+    try:
+        yield
+    finally:
+        _log.reset(token)
+        file.close()
+
+
+def log(text: str, *, waits: bool = False) -> None:
+    """Add a line to the log, if there is one; see `Log.write`."""
+    file = _log.get()
+    if file is not None:
+        file.write(clean(text), waits=waits)
+
+
+def log_path() -> Path | None:
+    """Return the log that this run has written to, or None."""
+    file = _log.get()
+    return file.path if file is not None and file.is_open else None
 
 
 def tell(text: str) -> None:
     """Print a line that stays, for calls that return nothing."""
-    print(clean(text), flush=True)
+    print(painted(clean(text), sys.stdout), flush=True)
 
 
 def clean(text: str, hidden: Mapping[str, str] | None = None) -> str:
@@ -296,6 +316,8 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _filled(done: int, total: int, *, width: int = 24) -> str:
-    filled = min(width, width * done // max(total, 1))
-    return f"[{'█' * filled}{'·' * (width - filled)}]"
+def short(path: Path | str) -> str:
+    """Write a path as people do, with `~` for the home directory."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - as Path.home() does, for half of its time
+    text = str(path)
+    return "~" + text[len(home) :] if text == home or text.startswith(home + "/") else text

@@ -97,6 +97,7 @@ def resealed(before: bytes, after: bytes) -> bytes:
     except UnicodeDecodeError:
         return after
     old, new = (_SUM.search(text) for text in texts)
+    # A file whose sum was wrong before is damaged, and must not become right by being moved.
     if old is None or new is None or old[1] != _sum(_unsealed(texts[0], old)):
         return after
     text = _unsealed(texts[1], new)

@@ -13,11 +13,9 @@ from colab_env import _files, _report, content
 from colab_env.errors import CacheError, ColabEnvError, SnapshotError, UsageError
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _cache, contents, fitting, moving, restoring, signing
-from colab_env.snapshot._cache import Store
-from colab_env.snapshot._footer import Footer, read_footer
-from colab_env.snapshot._web import WebStore
-from colab_env.snapshot.manifest import Entry, Manifest, Name
+from colab_env.snapshot import _cache, contents, moving, restoring, signing
+from colab_env.snapshot._cache import Store, WebStore
+from colab_env.snapshot.manifest import Entry, Footer, Manifest, Name, read_footer
 from colab_env.snapshot.signing import Keyring, Trust
 
 LIMIT = "COLAB_ENV_CACHE_LIMIT"
@@ -63,7 +61,7 @@ class CacheListing:
     @property
     def ok(self) -> bool:
         """Say whether every file that was looked at can be used here."""
-        return all(each.problem is None for each in self.snapshots)
+        return all(snapshot.problem is None for snapshot in self.snapshots)
 
     def __repr__(self) -> str:
         if not self.snapshots:
@@ -73,8 +71,8 @@ class CacheListing:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        found = [asdict(each) for each in self.snapshots]
-        return {"where": self.where, "action": self.action, "ok": self.ok, "snapshots": found}
+        snapshots = [asdict(snapshot) for snapshot in self.snapshots]
+        return {"where": self.where, "action": self.action, "ok": self.ok, "snapshots": snapshots}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +109,10 @@ def cache_list(directory: str | Path) -> CacheListing:
     machine = Machine.detect()
     store = _cache.store(directory, downloads=machine.data / "downloads")
     keyring = Keyring(machine)
-    found = [_described(store, entry, machine, keyring) for entry in newest_first(_cache.entries(store, required=True))]
-    return CacheListing(where=store.where, snapshots=tuple(found), action="there")
+    snapshots = [
+        _described(store, entry, machine, keyring) for entry in newest_first(_cache.entries(store, required=True))
+    ]
+    return CacheListing(where=store.where, snapshots=tuple(snapshots), action="there")
 
 
 def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheListing:
@@ -125,13 +125,13 @@ def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheLis
     store = _cache.store(directory, downloads=machine.data / "downloads")
     keyring = Keyring(machine)
     with _report.screen():
-        wanted = [entry for entry in newest_first(_cache.entries(store, required=True)) if Name.parsed(entry.name)]
+        entries = [entry for entry in newest_first(_cache.entries(store, required=True)) if Name.parsed(entry.name)]
         if isinstance(store, WebStore):
-            size = sum(entry.size for entry in wanted)  # a server without an index says none
+            size = sum(entry.size for entry in entries)  # a server without an index says none
             amount = f", {_report.megabytes(size)}" if size else ""
-            _report.keep(f"Downloading {content.pluralize(len(wanted), 'snapshot')} to read every byte{amount}")
-        found = [_verified(store, entry, keyring, named, machine) for entry in wanted]
-    return CacheListing(where=store.where, snapshots=tuple(found), action="read")
+            _report.keep(f"Downloading {content.pluralize(len(entries), 'snapshot')} to read every byte{amount}")
+        verified = [_verified(store, entry, keyring, named, machine) for entry in entries]
+    return CacheListing(where=store.where, snapshots=tuple(verified), action="read")
 
 
 def cache_prune(
@@ -151,10 +151,11 @@ def cache_prune(
     unwanted = {entry.name for entry in snapshots[keep:]} if keep is not None else set()
     if older_than is not None:
         unwanted |= {entry.name for entry in snapshots if (age_of(entry) or 0.0) > older_than * _DAY}
+    # What a killed save left, whatever was asked for.
     unwanted |= {entry.name for entry in entries if is_abandoned(entry)}
-    gone = [Cached(file=each.name, size=each.size, age=age_of(each)) for each in entries if each.name in unwanted]
-    for each in gone if not dry_run else ():
-        _cache.remove(store, each.file)
+    gone = [Cached(file=entry.name, size=entry.size, age=age_of(entry)) for entry in entries if entry.name in unwanted]
+    for removed in gone if not dry_run else ():
+        _cache.remove(store, removed.file)
     if gone and not dry_run:
         _cache.write_index(store)
     return CacheListing(where=store.where, snapshots=tuple(gone), action="would be removed" if dry_run else "removed")
@@ -163,11 +164,11 @@ def cache_prune(
 def limit(machine: Machine) -> int:
     """Return how many bytes the snapshots of a cache may have together. Raises UsageError for what is no size."""
     text = machine.environ.get(LIMIT) or _USUAL_LIMIT
-    found = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([MGT])i?B?\s*", text, re.IGNORECASE | re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,3})?)\s*([MGT])i?B?\s*", text, re.IGNORECASE | re.ASCII)
+    if match is None:
         msg = f"{LIMIT}={text!r} is not a size"
         raise UsageError(msg, hint='give one such as "500 MB" or "20 GB"')
-    return int(float(found[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[found[2].upper()])
+    return int(float(match[1]) * {"M": 10**6, "G": 10**9, "T": 10**12}[match[2].upper()])
 
 
 def make_room(store: Store, keyring: Keyring, *, keep: str, limit: int) -> tuple[str, ...]:
@@ -176,14 +177,14 @@ def make_room(store: Store, keyring: Keyring, *, keep: str, limit: int) -> tuple
     Say what went. The index of the cache is written anew.
     """
     entries = newest_first(_cache.entries(store))
-    snapshots = sorted((each for each in entries if Name.parsed(each.name)), key=lambda each: each.name != keep)
-    sizes = itertools.accumulate(each.size for each in snapshots)
-    beyond = [each for each, size in zip(snapshots, sizes, strict=True) if size > limit and each.name != keep]
-    beyond = [each for each in beyond if _is_ours(store, each.name, keyring)]
-    for each in (*(each for each in entries if is_abandoned(each)), *beyond):
-        _cache.remove(store, each.name)
+    snapshots = sorted((entry for entry in entries if Name.parsed(entry.name)), key=lambda entry: entry.name != keep)
+    sizes = itertools.accumulate(entry.size for entry in snapshots)
+    beyond = [entry for entry, size in zip(snapshots, sizes, strict=True) if size > limit and entry.name != keep]
+    beyond = [entry for entry in beyond if _is_ours(store, entry.name, keyring)]
+    for entry in (*(entry for entry in entries if is_abandoned(entry)), *beyond):
+        _cache.remove(store, entry.name)
     _cache.write_index(store)
-    names = ", ".join(each.name for each in beyond)
+    names = ", ".join(entry.name for entry in beyond)
     return (f"a cache holds {_report.megabytes(limit)} ({LIMIT}), so the oldest went: {names}",) if beyond else ()
 
 
@@ -210,21 +211,21 @@ def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -
         manifest = Manifest.read(end.manifest)
     except ColabEnvError as error:
         return replace(plain, problem=error.message)
-    known = manifest.inputs
-    plain = replace(plain, project=known.project, python=manifest.python.version, packages=manifest.packages)
+    saved_inputs = manifest.inputs
+    plain = replace(plain, project=saved_inputs.project, python=manifest.python.version, packages=manifest.packages)
     if plain.signature != "ours":  # what it names is not even looked for
         return replace(plain, problem=signing.refusal(entry.name, end))
     try:
-        with _files.translate_os_errors(Path(known.project)):
+        with _files.translate_os_errors(Path(saved_inputs.project)):
             request = Request.read(
-                known.project,
+                saved_inputs.project,
                 machine,
                 prefix=manifest.python.path.parents[1],
-                system_site_packages=known.system_site_packages,
+                system_site_packages=saved_inputs.system_site_packages,
             )
-            wanted = contents.inputs(request, options_digest=known.wanted, starting=False)
-            here, _ = moving.relocated(manifest, wanted, machine)
-            problem = fitting.mismatch(here, request, options_digest=known.wanted, starting=False)
+            current_inputs = contents.inputs(request, options_digest=saved_inputs.wanted, starting=False)
+            here, _ = moving.relocated(manifest, current_inputs, machine)
+            problem = restoring.mismatch(here, request, options_digest=saved_inputs.wanted, starting=False)
     except ColabEnvError as error:
         problem = error.message
     return replace(plain, problem=problem)
@@ -251,8 +252,8 @@ def _verified(store: Store, entry: Entry, keyring: Keyring, trust: Trust, machin
 
 def newest_first(entries: list[Entry]) -> list[Entry]:
     """Return the snapshots among the files of a cache, and what unfinished saves left."""
-    wanted = [entry for entry in entries if Name.parsed(entry.name) or entry.is_leftover]
-    return sorted(wanted, key=lambda entry: (entry.modified or 0.0, entry.name), reverse=True)
+    relevant = [entry for entry in entries if Name.parsed(entry.name) or entry.is_leftover]
+    return sorted(relevant, key=lambda entry: (entry.modified or 0.0, entry.name), reverse=True)
 
 
 def age_of(entry: Entry) -> float | None:

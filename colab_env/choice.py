@@ -36,8 +36,8 @@ def read(machine: Machine) -> Chosen | None:
 
 def python(machine: Machine) -> Interpreter | None:
     """Return the Python that was chosen last, or None."""
-    known = read(machine)
-    return known.python if known else None
+    chosen = read(machine)
+    return chosen.python if chosen else None
 
 
 def fault(machine: Machine) -> str | None:
@@ -47,32 +47,33 @@ def fault(machine: Machine) -> str | None:
 
 def required_python(machine: Machine) -> Interpreter:
     """Return the Python that was chosen last. Raises MissingStepError when there is none, or none any more."""
-    known = read(machine)
-    if known is None or not known.python.path.is_file():
-        msg = "no Python is chosen yet" if known is None else f"{known.python.path} is gone"
+    chosen = read(machine)
+    # A choice outlives the Python that it names.
+    if chosen is None or not chosen.python.path.is_file():
+        msg = "no Python is chosen yet" if chosen is None else f"{chosen.python.path} is gone"
         raise MissingStepError(msg, hint="run install_miniconda() or install_python() first")
-    return known.python
+    return chosen.python
 
 
 def path(machine: Machine, key: Literal["prefix", "project"]) -> Path | None:
     """Return the "prefix" of conda or the "project" that was used last, or None."""
-    known = read(machine)
-    if known is None:
+    chosen = read(machine)
+    if chosen is None:
         return None
-    return known.prefix if key == "prefix" else known.project
+    return chosen.prefix if key == "prefix" else chosen.project
 
 
 def is_remembered(machine: Machine, chosen: Interpreter, **paths: Path) -> bool:
     """Say whether this very choice is kept."""
-    known = read(machine)
-    return known is not None and replace(known, python=chosen, **paths) == known
+    current = read(machine)
+    return current is not None and replace(current, python=chosen, **paths) == current
 
 
 def remember(machine: Machine, chosen: Interpreter, **paths: Path) -> None:
     """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
     if not is_remembered(machine, chosen, **paths):
-        known = read(machine) or Chosen(python=chosen)
-        _state.write(_file(machine), replace(known, python=chosen, **paths))
+        current = read(machine) or Chosen(python=chosen)
+        _state.write(_file(machine), replace(current, python=chosen, **paths))
 
 
 def _file(machine: Machine) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -38,8 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓ gets a question mark
     own, rest = env_cli.split_command_line(words)
     parser = _parser()
     if not own:
@@ -47,7 +44,11 @@ def _run(words: Sequence[str]) -> int:
         return 0
     # What is wrong with the words themselves is said as they ask for it, too.
     arguments = argparse.Namespace(json="--json" in own, quiet=False)
+    from colab_env import _screens
     from colab_env.errors import ColabEnvError
+
+    _screens.with_marks(sys.stdout)
+    _screens.with_marks(sys.stderr)
 
     try:
         arguments = parser.parse_args(own)
@@ -69,7 +70,8 @@ def _in_screen(arguments: argparse.Namespace) -> int:
     from colab_env import _report
 
     quiet = arguments.quiet or arguments.json
-    with _report.screen(_report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)):
+    screen = _report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)
+    with _report.screen(screen, is_verbose=arguments.verbose and not quiet):
         code: int = arguments.run(arguments)
     return code
 
@@ -77,9 +79,14 @@ def _in_screen(arguments: argparse.Namespace) -> int:
 def _show_error(error: Any, arguments: argparse.Namespace) -> None:
     message, hint = usage.in_shell(error.message), usage.in_shell(error.hint) if error.hint else None
     if arguments.json:
-        _print_json({"error": type(error).__name__, "message": message, "hint": hint})
+        log = {"log": str(error.log)} if error.log else {}
+        _print_json({"error": type(error).__name__, "message": message, "hint": hint, **log})
     else:
-        print(f"colab-env: {message}" + (f"\n→ {hint}" if hint else ""), file=sys.stderr)
+        from colab_env import _screens
+
+        # Its first line is red where there are colours; none of it is folded, so that what it quotes stays as it is.
+        text = usage.in_shell(f"colab-env: {error}")
+        print(_screens.painted_error(text) if _screens.has_colour(sys.stderr) else text, file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -108,7 +115,7 @@ def _parser() -> usage.Overview:
     _add_notebook(commands)
     _add_badge(commands)
     container_cli.add_commands(commands, _command, shown=_shown)
-    env_cli.add_commands(commands, _command, shown=_shown)
+    env_cli.add_commands(commands, _command, show=_shown)
     native_cli.add_commands(commands, _command, shown=_shown)
     _add_completion(commands)
     return parser
@@ -140,6 +147,7 @@ def _command(group: Any, name: str, text: str, run: Callable[[argparse.Namespace
     )
     parser.add_argument("--json", action="store_true", help="print one JSON value, for programs")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors")
+    parser.add_argument("--verbose", "-v", action="store_true", help="print what the tools print, too")
     parser.set_defaults(run=run, parser=parser)
     return parser
 
@@ -150,6 +158,7 @@ def _add_status(commands: Any) -> None:
     )
     status.add_argument("--project", default=".", metavar="DIR")
     status.add_argument("--exit-code", action="store_true", help="end with 1 when something is wrong")
+    status.add_argument("--html", metavar="FILE", help="write it as a page, too")
     text = "start every kernel and report on the whole machine, to read or to paste into an issue; 1 when something is wrong"
     _command(commands, "doctor", text, _doctor, example="colab-env doctor")
     verify = _command(
@@ -286,9 +295,13 @@ def _result(result: Any, arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from colab_env import diagnose
 
-    found = diagnose.status(arguments.project)
-    code = _shown(found, arguments)
-    return code if found.ok or not arguments.exit_code else 1
+    state = diagnose.status(arguments.project)
+    if arguments.html:
+        from colab_env import _files
+
+        _files.write_text(_files.output_path(arguments.html), state.html())
+    code = _shown(state, arguments)
+    return code if state.ok or not arguments.exit_code else 1
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

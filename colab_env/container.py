@@ -11,20 +11,10 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, content, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import (
-    companions,
-    context,
-    dockerfile,
-    jupyter,
-    packages,
-    reading,
-    rules,
-    surroundings,
-    tools,
-    writing,
-)
+from colab_env.image import context, dockerfile, jupyter, reading, rules, shared_libraries, surroundings, tools, writing
 from colab_env.image import project as image_project
-from colab_env.image.findings import CheckedFile, CheckResult
+from colab_env.image.reference import ARCHITECTURES, Platform
+from colab_env.image.rules import CheckedFile, CheckResult
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request, project_directory
 from colab_env.results import short
@@ -70,7 +60,7 @@ def write(
     _require_one_of("kind", kind, KINDS)
     _require_one_of("tool", tool, tuple(tools.TOOLS))
     for name in also:
-        _require_one_of("file for", name, tuple(companions.RENDERERS))
+        _require_one_of("file for", name, tuple(dockerfile.RENDERERS))
     machine = Machine.detect()
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
@@ -79,43 +69,31 @@ def write(
     builder = tools.TOOLS[tool]
     builder.check(model)
     image_project.require_git(model)
-    target = _target(output, model)
-    if also:
-        _require_top(also, target, model, output)
+    target = _target(output, model, also)
     if kind == "auto":
         kind = "app" if model.is_package else "packages"
-    recipe = tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode)
     ignore_file, survey = _look_at_context(model)
-    server = jupyter.resolve(model, python=packages.reader(request), earlier=target) if kind == "jupyter" else None
-    image = dockerfile.Image(recipe=recipe, kind=kind, tool=builder, server=server)
-    needs_dockerfile = not also or not companions.NEED_NO_DOCKERFILE.issuperset(also)
-    texts = {}
-    if needs_dockerfile and ignore_file is not None:
-        context.require_visible(ignore_file, _copied(image, _prefix(target, model)))
-    if needs_dockerfile:
-        texts = {
-            "Dockerfile": dockerfile.render(image),
-            **builder.exports(model),
-            **(server.exports() if server else {}),
-        }
-        if ignore_file is None:
-            texts[".dockerignore" if target == model.context else "Dockerfile.dockerignore"] = context.text(
-                survey, needs_git=_ships_only_wheel(image)
-            )
-    for name in also:
-        texts |= companions.RENDERERS[name](image)
+    python_path = image_project.python_for_lock(request)
+    image = dockerfile.Image(
+        recipe=tools.Recipe(project=model, exported=_prefix(target, model), compile_bytecode=compile_bytecode),
+        kind=kind,
+        tool=builder,
+        server=jupyter.resolve(model, python=python_path, earlier=target) if kind == "jupyter" else None,
+    )
+    texts = _texts(image, also, target, ignore_file, survey)
     words = [*_command(request, kind=kind, tool=tool, base=base, python=python), *(f"--{name}" for name in also)]
     files = {
         target / name: writing.with_head(text, words=words, lock=model.digest, name=name)
         for name, text in texts.items()
     }
     changed = writing.write(files, machine=machine, project=request.project, overwrite=overwrite)
+    build_command, run_command = _commands(model, target, kind) if "Dockerfile" in texts else ("", "")
     result = writing.WriteResult(
         paths=tuple(files),
         changed=changed,
         what=_what(image),
-        build=_build_command(model, target) if needs_dockerfile else "",
-        run=_run_command(model, kind) if needs_dockerfile else "",
+        build=build_command,
+        run=run_command,
         notes=(*request.notes(), *request.selection.notes, *_notes(model, survey, ignore_file)),
     )
     _report.keep(repr(result))
@@ -192,7 +170,7 @@ def check(*dockerfiles: str | Path, project: str | Path = ".", fix: bool = False
     if write and not fix:
         msg = "write=True, --write, is for fix=True, --fix"
         raise UsageError(msg, hint="give both, or leave it out")
-    paths = [_files.named_path(each).absolute() for each in dockerfiles] or _written_files(directory)
+    paths = [_files.named_path(name).absolute() for name in dockerfiles] or _written_files(directory)
     return CheckResult(files=tuple(_checked(path, directory, machine, fix=fix, write=write) for path in paths))
 
 
@@ -209,37 +187,37 @@ def _written_files(project: Path) -> list[Path]:
         ),
         *("requirements.txt", "unhashed.txt", "apt.txt", "postBuild"),  # in .binder
     )
-    directories = (project, *sorted(each for each in project.iterdir() if each.is_dir())) if project.is_dir() else ()
-    there = [path for each in directories for name in names if (path := each / name).is_file()]
-    ours = [path for path in there if writing.head_of(path) is not None]
-    found = ours or [path for path in there if path == project / "Dockerfile"]
-    if not found:
+    directories = (project, *sorted(path for path in project.iterdir() if path.is_dir())) if project.is_dir() else ()
+    paths = [path for directory in directories for name in names if (path := directory / name).is_file()]
+    ours = [path for path in paths if writing.head_of(path) is not None]
+    chosen = ours or [path for path in paths if path == project / "Dockerfile"]
+    if not chosen:
         msg = f"{short(project)} has no Dockerfile"
         raise MissingStepError(msg, hint="run `colab-env container write` there, or name the files to check")
-    return found
+    return chosen
 
 
 def _checked(path: Path, project: Path, machine: Machine, *, fix: bool, write: bool) -> CheckedFile:
-    said = _files.content(path, largest=_LARGEST)
-    if said is None:
+    content_ = _files.content(path, largest=_LARGEST)
+    if content_ is None:
         msg = f"there is no file {short(path)}"
         raise UsageError(msg, hint="check the path, which is relative to the working directory")
     if (head := writing.head_of(path)) is not None:
         return CheckedFile(path=path, stale=_stale(head, project, machine))
-    text = said.decode("utf-8", "replace")
+    text = content_.decode("utf-8", "replace")
     file = reading.read(text)
     if not file.stages:
         msg = f"{short(path)} has no FROM: it is no Dockerfile"
         raise UsageError(msg, hint="name the Dockerfile to check")
-    found = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
-    better = rules.fixed(file, found) if fix else text
+    findings = rules.check(file, surroundings.beside(project, os.path.relpath(path, project)))
+    better = rules.fixed(file, findings) if fix else text
     if write and better != text:
         with changing("container_write", machine, project_lock(machine, project)):
             _files.write_text(path, better)
     linter = shutil.which("hadolint", path=machine.environ.get("PATH"))
     return CheckedFile(
         path=path,
-        findings=tuple(each for each, _ in found),
+        findings=tuple(finding for finding, _ in findings),
         difference=writing.difference(path, text, better) if better != text else "",
         fixed=write and better != text,
         notes=(f"hadolint is there, and knows more: {linter} {short(path)}",) if linter else (),
@@ -253,8 +231,10 @@ def _stale(head: writing.Head, project: Path, machine: Machine) -> str | None:
     )
     if image_project.digest(request) == head.lock:
         return None
-    told = f"run `colab-env {' '.join(head.words)}`, and commit what it writes"
-    return f"stale: {request.lock.path.name} or what counts in pyproject.toml has changed since it was written; {told}"
+    remedy = f"run `colab-env {' '.join(head.words)}`, and commit what it writes"
+    return (
+        f"stale: {request.lock.path.name} or what counts in pyproject.toml has changed since it was written; {remedy}"
+    )
 
 
 def read_request(
@@ -282,23 +262,15 @@ def _require_one_of(option: str, value: str, names: Sequence[str]) -> None:
         raise UsageError(msg, hint=f"choose one of {', '.join(names)}")
 
 
-def _target(output: str | Path | None, model: image_project.ImageProject) -> Path:
-    """Return the directory to write to. Raises UsageError for one that a build does not see."""
-    if output is None:
-        return model.request.project
-    path = project_directory(output)
-    if not path.is_relative_to(model.context):
-        msg = f"{short(path)} is outside of {short(model.context)}, and a build sees nothing there"
+def _target(output: str | Path | None, model: image_project.ImageProject, also: Sequence[str]) -> Path:
+    """Return the directory to write to. Raises UsageError for one that a build, or the reader of `also`, does not see."""
+    target = model.request.project if output is None else project_directory(output)
+    if not target.is_relative_to(model.context):
+        msg = f"{short(target)} is outside of {short(model.context)}, and a build sees nothing there"
         raise UsageError(msg, hint="name a directory in the project, such as --output docker; nothing was written")
-    return path
-
-
-def _require_top(
-    also: Sequence[str], target: Path, model: image_project.ImageProject, output: str | Path | None
-) -> None:
-    """Raise UsageError where files that are looked for at the top of the build context would be elsewhere."""
-    if target == model.context:
-        return
+    if not also or target == model.context:
+        return target
+    # Binder, Apptainer, dev containers and Compose look for their files at the top of the build context.
     names, options = ", ".join(also), " ".join(f"--{name}" for name in also)
     if output is None:
         msg = f"{short(target)} is a member of the workspace {short(model.context)}, and {names} belong at its top"
@@ -307,6 +279,25 @@ def _require_top(
         msg = f"{names} do not go with output={str(output)!r}: they are looked for at the top of the project"
         hint = "leave --output out, or write them by a call of their own; nothing was written"
     raise UsageError(msg, hint=hint)
+
+
+def _texts(
+    image: dockerfile.Image, also: Sequence[str], target: Path, ignore_file: Path | None, survey: context.Survey
+) -> dict[str, str]:
+    """Return name and text of every file to write; without a Dockerfile where `also` needs none."""
+    model, texts = image.project, dict[str, str]()
+    if not also or not dockerfile.NEED_NO_DOCKERFILE.issuperset(also):
+        if ignore_file is not None:
+            context.require_visible(ignore_file, _copied(image, _prefix(target, model)))
+        texts |= {"Dockerfile": dockerfile.render(image), **image.tool.exports(model)}
+        texts |= image.server.exports() if image.server else {}
+        if ignore_file is None:
+            # Beside a Dockerfile that is not at the top, Docker reads a file of this name alone.
+            name = ".dockerignore" if target == model.context else "Dockerfile.dockerignore"
+            texts[name] = context.text(survey, needs_git=_ships_only_wheel(image))
+    for name in also:
+        texts |= dockerfile.RENDERERS[name](image)
+    return texts
 
 
 def _prefix(target: Path, model: image_project.ImageProject) -> str:
@@ -342,29 +333,26 @@ def _copied(image: dockerfile.Image, prefix: str) -> list[str]:
     exported = [*image.tool.exports(model), *(image.server.exports() if image.server else {})]
     reads_lock = image.tool.name == "poetry" or (image.tool.name == "uv" and tools.reads_lock(model))
     named = [model.lock_name, "pyproject.toml"] if reads_lock else []
-    built = [f"{each}/pyproject.toml".removeprefix("./") for each in image.recipe.wheels]
+    built = [f"{directory}/pyproject.toml".removeprefix("./") for directory in image.recipe.wheels]
     return [*named, *built, *(f"{prefix}{name}" for name in exported)]
 
 
 def _command(request: Request, **options: str | None) -> list[str]:
     named = [f"--{name} {value}".split(" ", 1) for name, value in options.items() if value is not None]
     repeated = [
-        *(["--extra", each] for each in request.options.extras),
-        *(["--group", each] for each in request.options.groups or ()),
+        *(["--extra", name] for name in request.options.extras),
+        *(["--group", name] for name in request.options.groups or ()),
     ]
     lock = [["--lock", request.options.lock]] if request.options.lock else []
     return ["container", "write", *(word for pair in (*named, *lock, *repeated) for word in pair)]
 
 
-def _build_command(model: image_project.ImageProject, target: Path) -> str:
+def _commands(model: image_project.ImageProject, target: Path, kind: str) -> tuple[str, str]:
+    """Return the commands that build the image with Docker, and run it."""
     where = "" if target == model.context else f" -f {short(target / 'Dockerfile')}"
-    return f"docker build -t {model.name}{where} {short(model.context)}"
-
-
-def _run_command(model: image_project.ImageProject, kind: str) -> str:
     # Not to the whole network: who has the token can run anything.
     ports = f" -p 127.0.0.1:{jupyter.PORT}:{jupyter.PORT}" if kind == "jupyter" else ""
-    return f"docker run --rm{ports} {model.name}"
+    return f"docker build -t {model.name}{where} {short(model.context)}", f"docker run --rm{ports} {model.name}"
 
 
 def _what(image: dockerfile.Image) -> str:
@@ -376,12 +364,33 @@ def _what(image: dockerfile.Image) -> str:
     )
 
 
+def _absent_libraries(model: image_project.ImageProject) -> list[str]:
+    """Return a note about what the project's environment loads and the official slim image lacks, or none.
+
+    Without an environment nobody knows; for the image that is named with --base, the one who names it does.
+    """
+    machine = ARCHITECTURES[Platform.parsed(None).architecture][1]
+    sites = (model.request.project / ".venv").glob("lib/python3*/site-packages")
+    absent: dict[str, list[str]] = {}
+    for site in sites if model.base == image_project.official_base(model.python) else ():
+        for one in shared_libraries.missing_in_slim(site, machine):
+            package = shared_libraries.SLIM_LACKS[one.library]
+            if package not in {name.partition("=")[0] for name in model.apt}:
+                absent.setdefault(package, []).append(f"{one.distribution} ({one.library})")
+    if not absent or any(map(dockerfile.is_for_building, model.apt)):  # then what runs is derived in the build
+        return []
+    users = ", ".join(dict.fromkeys(user for names in absent.values() for user in names))
+    listed = ", ".join(f'"{package}"' for package in absent)
+    return [f"{users} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
+
+
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
     notes = []
-    rest = [each for each in model.packages.unhashed if each.kind != "directory"]
+    rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
-        names = ", ".join(f"{each.name} ({each.kind})" for each in rest)
+        names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
         notes.append(f"without a hash in the lock file, and installed after the others: {names}")
+    notes += _absent_libraries(model)
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
     if len(model.scripts) > 1:

@@ -47,10 +47,10 @@ def _add_write(add: Command) -> None:
     project_options(write)
     write.add_argument("--kind", choices=KINDS, default="auto", help="default: app for a package, else packages")
     write.add_argument("--tool", choices=TOOLS, default="uv", help="what installs in the build (default: uv)")
-    for name, told in _ALSO.items():
-        write.add_argument(f"--{name}", dest="also", action="append_const", const=name, help=told)
-    told = "make no bytecode: a smaller image, and slower starts"
-    write.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
+    for name, text in _ALSO.items():
+        write.add_argument(f"--{name}", dest="also", action="append_const", const=name, help=text)
+    text = "make no bytecode: a smaller image, and slower starts"
+    write.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=text)
     write.add_argument("--overwrite", action="store_true", help="replace files that somebody else wrote, or has edited")
     write.add_argument("--output", "-o", metavar="DIR", help="write there, not into the project's directory")
 
@@ -68,8 +68,8 @@ def _add_build(add: Command) -> None:
     build.add_argument("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64 (default: this machine's)")
     build.add_argument("--tag", metavar="NAME", help="the image's name in the file (default: the project's)")
     build.add_argument("--sbom", metavar="FILE", help="write what is in it, as CycloneDX JSON")
-    told = "make no bytecode: a smaller image, and slower starts"
-    build.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=told)
+    text = "make no bytecode: a smaller image, and slower starts"
+    build.add_argument("--no-compile", dest="compile_bytecode", action="store_false", help=text)
     build.add_argument("--no-cache", action="store_true", help="use nothing that earlier builds have made")
 
 

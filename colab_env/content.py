@@ -106,18 +106,18 @@ class Survey:
     def __init__(self, directory: Path, *, earlier: Survey | None = None) -> None:
         """Read the whole tree, or what has changed in it since an `earlier` look of this run. Raises OSError."""
         self.directory = directory
-        known = earlier._measured if earlier else {}  # noqa: SLF001
-        self._measured: dict[str, _Measured] = _measured(str(directory), known)
-        self.digests = {path: each.digest for path, each in self._measured.items()}
+        measured_before = earlier._measured if earlier else {}  # noqa: SLF001
+        self._measured: dict[str, _Measured] = _measured(str(directory), measured_before)
+        self.digests = {path: measured.digest for path, measured in self._measured.items()}
 
     @cached_property
     def records(self) -> dict[str, dict[str, str]]:
         """Return, for each .dist-info directory, the digests that its RECORD promises, by path."""
-        found = [path.removesuffix("/RECORD") for path in self.digests if path.endswith(".dist-info/RECORD")]
+        records = [path.removesuffix("/RECORD") for path in self.digests if path.endswith(".dist-info/RECORD")]
         # What a package has vendored, RECORDs included, is content of that package.
-        parents = {os.path.dirname(path) for path in found}  # noqa: PTH120
+        parents = {os.path.dirname(path) for path in records}  # noqa: PTH120
         tops = {parent for parent in parents if not any(_is_below(parent, other) for other in parents)}
-        infos = (path for path in found if os.path.dirname(path) in tops)  # noqa: PTH120
+        infos = (path for path in records if os.path.dirname(path) in tops)  # noqa: PTH120
         return {info: dict(self._promised(info)) for info in sorted(infos)}
 
     @cached_property
@@ -134,17 +134,17 @@ class Survey:
 
         What was written down like this `before` was published so.
         """
-        known = before.others if before else {}
+        others_before = before.others if before else {}
         broken: dict[str, list[Damage]] = {}
         wrong = [(path, infos) for path, infos in self.owners.items() if not self._is_promised(path)]
         for path, infos in [*wrong, *self._unlisted()]:
-            if path in known and known[path] == self.digests.get(path, ""):
+            if path in others_before and others_before[path] == self.digests.get(path, ""):
                 continue
             how = "is missing" if path not in self.digests else "is not what its RECORD says"
             for info in infos:
                 promised = self.records[info].get(path, "")
-                found = Damage(path=path, wrong=how, distribution=_shown(info), info=info, promised=promised)
-                broken.setdefault(name_of(info), []).append(found)
+                damage = Damage(path=path, wrong=how, distribution=_displayed(info), info=info, promised=promised)
+                broken.setdefault(name_of(info), []).append(damage)
         return broken
 
     def content(self, hashes: Mapping[str, Collection[str]], before: Content | None = None) -> Content:
@@ -158,14 +158,20 @@ class Survey:
             earlier = before.distributions.get(info) if before else None
             is_new = earlier is None or earlier.record != record
             locked = tuple(sorted(hashes.get(name_of(info), ()))) if is_new else earlier.hashes  # type: ignore[union-attr]
-            distributions[info] = Installed(record=record, source=self._source(info), hashes=locked)
+            origin = _files.read_json(self.directory / info / "direct_url.json")
+            url = origin.get("url") if isinstance(origin, dict) else None
+            distributions[info] = Installed(
+                record=record,
+                source=re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None,
+                hashes=locked,
+            )
         others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}
         absent = {path: "" for path in self.owners if path not in self.digests}
         return Content(
             proven=time.time(),
             distributions=distributions,
             others={path: digest for path, digest in others.items() if not self._is_record(path)} | absent,
-            programs=tuple(sorted(path for path, each in self._measured.items() if each.is_program)),
+            programs=tuple(sorted(path for path, measured in self._measured.items() if measured.is_program)),
         )
 
     def differences(self, content: Content) -> list[Damage]:
@@ -175,9 +181,9 @@ class Survey:
     def added(self, content: Content) -> list[str]:
         """Return what was added since: distributions such as "six 1.17.0", and the paths of files that belong to none."""
         infos = [info for info in self.records if info not in content.distributions]
-        known = content.others.keys() | self.owners.keys() | {f"{info}/RECORD" for info in self.records}
-        loose = (path for path in self.digests if path not in known and not _is_compiled(path))
-        return [*map(_shown, infos), *sorted(loose)]
+        listed = content.others.keys() | self.owners.keys() | {f"{info}/RECORD" for info in self.records}
+        loose = (path for path in self.digests if path not in listed and not _is_compiled(path))
+        return [*map(_displayed, infos), *sorted(loose)]
 
     def compiled(self, content: Content) -> list[str]:
         """Return the compiled files that are not as the content file says: Python has written them since, or damage."""
@@ -196,9 +202,9 @@ class Survey:
         for info, installed in content.distributions.items():
             path = f"{info}/RECORD"
             if path not in self.digests:
-                yield Damage(path=path, wrong="is missing", distribution=_shown(info))
+                yield Damage(path=path, wrong="is missing", distribution=_displayed(info))
             elif self.digests[path] != installed.record:
-                yield Damage(path=path, wrong="has changed", distribution=_shown(info))
+                yield Damage(path=path, wrong="has changed", distribution=_displayed(info))
 
     def _altered_files(self, content: Content) -> Iterator[Damage]:
         for path, digest in content.others.items():
@@ -206,7 +212,7 @@ class Survey:
             if _is_compiled(path) and (path in self.digests or not os.path.lexists(self.directory / path)):
                 continue
             if self.digests.get(path, "") != digest and not self._is_promised(path):
-                owner = next(map(_shown, self.owners.get(path, ())), None)
+                owner = next(map(_displayed, self.owners.get(path, ())), None)
                 wrong = "has changed" if path in self.digests else "is missing"
                 yield Damage(path=path, wrong=wrong, distribution=owner)
         for path, infos in self.owners.items():
@@ -214,7 +220,7 @@ class Survey:
                 continue
             if not self._is_promised(path) and not (_is_compiled(path) and path in self.digests):
                 wrong = "has changed" if path in self.digests else "is missing"
-                yield Damage(path=path, wrong=wrong, distribution=_shown(infos[0]))
+                yield Damage(path=path, wrong=wrong, distribution=_displayed(infos[0]))
 
     def _altered_programs(self, content: Content) -> Iterator[Damage]:
         for path in content.programs:
@@ -251,18 +257,14 @@ class Survey:
 
     def _other_digest(self, path: str, algorithm: str, promised: str) -> str:
         """Return the SHA-256 of a file that keeps what a RECORD promises by another algorithm, else the promise."""
+        # shake's digests have no length of their own, and RECORD names none.
         if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
             return promised
         try:
-            found = hashlib.new(algorithm, (self.directory / path).read_bytes()).digest()
+            actual = hashlib.new(algorithm, (self.directory / path).read_bytes()).digest()
         except OSError:
             return promised
-        return self.digests.get(path, promised) if _written(algorithm, found) == promised else promised
-
-    def _source(self, info: str) -> str | None:
-        said = _files.read_json(self.directory / info / "direct_url.json")
-        url = said.get("url") if isinstance(said, dict) else None
-        return re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None
+        return self.digests.get(path, promised) if _written(algorithm, actual) == promised else promised
 
 
 def prove(
@@ -284,11 +286,12 @@ def prove(
     first, torn, notes = _settled(directory, settle, unpacked, before)
     if not torn:
         return first, notes
+    # uv's cache may be what is torn: without this it would install the same bytes again.
     unpacked.forget(torn.keys())
     build()
     second, torn, notes = _settled(directory, settle, unpacked, before)
     for name, damages in torn.items():
-        if any(first.digests.get(each.path) != second.digests.get(each.path) for each in damages):
+        if any(first.digests.get(damage.path) != second.digests.get(damage.path) for damage in damages):
             msg = f"{name} is not what was published: {summary(damages)}"
             raise HashMismatchError(msg, hint="the disk, or the cache of uv, is damaged; `uv cache clean` empties that")
         notes.append(
@@ -308,10 +311,11 @@ def _settled(
     """
     settle()
     survey = Survey(directory)
-    found = ((each, _source_of(each, unpacked)) for each in itertools.chain(*survey.broken(before).values()))
-    right = {each.path: source for each, source in found if source is not None and each.path in survey.digests}
+    causes = ((damage, _source_of(damage, unpacked)) for damage in itertools.chain(*survey.broken(before).values()))
+    right = {damage.path: source for damage, source in causes if source is not None and damage.path in survey.digests}
     for path, source in right.items():
         _files.copy(source, directory / path)
+    # Whatever changes them does so when Python starts, so it gets one more start to show itself.
     if right:
         settle()
     again = Survey(directory, earlier=survey) if right else survey
@@ -319,7 +323,7 @@ def _settled(
     torn = {
         name: left
         for name, damages in again.broken(before).items()
-        if (left := [each for each in damages if each.path not in changed])
+        if (left := [damage for damage in damages if damage.path not in changed])
     }
     names = sorted(changed)
     notes = [f"something on this machine changes {', '.join(names[:_NAMED])} whenever Python starts"] if names else []
@@ -357,10 +361,10 @@ def proven(directory: Path) -> float | None:
 def unproven(before: Content | None, content: Content, hashes: Mapping[str, Collection[str]]) -> list[str]:
     """Return the distributions that were left as they were, though their lock file now asks for other files."""
     return [
-        _shown(info)
-        for info, each in content.distributions.items()
+        _displayed(info)
+        for info, distribution in content.distributions.items()
         if (locked := hashes.get(name_of(info)))
-        and not (each.hashes and set(each.hashes) <= set(locked))
+        and not (distribution.hashes and set(distribution.hashes) <= set(locked))
         and before is not None
         and info in before.distributions
     ]
@@ -388,15 +392,15 @@ def _judged(directory: Path, paths: list[str], python: Path, environ: Mapping[st
     script = Path(__file__).parent / "standalone" / "_bytecode.py"
     judged: list[tuple[str, str]] = []
     while left := paths[len(judged) :]:
-        said = _Verdicts()
+        answers = _Verdicts()
         text = json.dumps([str(directory / path) for path in left])
         try:
-            _process.run([python, "-I", "-S", script], environ=environ, stdin=text, check=False, follow=said)
+            _process.run([python, "-I", "-S", script], environ=environ, stdin=text, check=False, follow=answers)
         except CommandError:
             return judged  # its Python does not start, and that is damage of its own
-        judged += zip(left, said.verdicts, strict=False)
-        if len(said.verdicts) < len(left):  # it died of this one
-            judged.append((left[len(said.verdicts)], "wrong"))
+        judged += zip(left, answers.verdicts, strict=False)
+        if len(answers.verdicts) < len(left):  # it died of this one
+            judged.append((left[len(answers.verdicts)], "wrong"))
     return judged
 
 
@@ -407,8 +411,8 @@ class _Verdicts:
         self.verdicts: list[str] = []
 
     def on_line(self, line: str) -> bool:
-        if found := re.fullmatch(r"ce:(ok|wrong|moved|passed over)", line):
-            self.verdicts.append(found[1])
+        if match := re.fullmatch(r"ce:(ok|wrong|moved|passed over)", line):
+            self.verdicts.append(match[1])
         return False
 
     def on_tick(self, pid: int) -> None:
@@ -431,10 +435,10 @@ def name_of(info: str) -> str:
     """Return the normalized name of the distribution whose .dist-info directory this is."""
     from packaging.utils import canonicalize_name
 
-    return canonicalize_name(_shown(info).partition(" ")[0])
+    return canonicalize_name(_displayed(info).partition(" ")[0])
 
 
-def _shown(info: str) -> str:
+def _displayed(info: str) -> str:
     return os.path.basename(info).removesuffix(".dist-info").replace("-", " ", 1)  # noqa: PTH119
 
 
@@ -477,17 +481,17 @@ class _Measured(NamedTuple):
         return bool(self.status[3] & stat.S_IXUSR) and not self.digest.startswith(_LINK)
 
 
-def _measured(directory: str, known: Mapping[str, _Measured]) -> dict[str, _Measured]:
+def _measured(directory: str, earlier: Mapping[str, _Measured]) -> dict[str, _Measured]:
     start, files, measured = len(directory) + 1, [], {}
     for entry in _walk(directory):
-        path, found = entry.path[start:], entry.stat(follow_symlinks=False)
-        status = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode)
+        path, entry_status = entry.path[start:], entry.stat(follow_symlinks=False)
+        status = (entry_status.st_ino, entry_status.st_size, entry_status.st_mtime_ns, entry_status.st_mode)
         if path in _OWN:
             continue
         if entry.is_symlink():
             measured[path] = _Measured(status, f"{_LINK}{os.readlink(entry.path)}")  # noqa: PTH115
-        elif path in known and known[path].status == status:
-            measured[path] = known[path]
+        elif path in earlier and earlier[path].status == status:
+            measured[path] = earlier[path]
         else:
             files.append((path, status))
     from concurrent.futures import ThreadPoolExecutor  # only what builds and verifies waits for it
@@ -497,7 +501,7 @@ def _measured(directory: str, known: Mapping[str, _Measured]) -> dict[str, _Meas
     chunks = [files[number::pieces] for number in range(pieces)]
     with ThreadPoolExecutor(threads) as pool:  # hashing a large piece leaves Python's lock to others
         for chunk in pool.map(lambda chunk: [(path, digest(f"{directory}/{path}")) for path, _ in chunk], chunks):
-            measured.update({path: _Measured((0, 0, 0, 0), found) for path, found in chunk})
+            measured.update({path: _Measured((0, 0, 0, 0), entry_status) for path, entry_status in chunk})
     return measured | {path: _Measured(status, measured[path].digest) for path, status in files}
 
 
@@ -505,8 +509,8 @@ def _walk(directory: str) -> Iterator[os.DirEntry[str]]:
     waiting = [directory]
     while waiting:
         try:
-            with os.scandir(waiting.pop()) as found:
-                entries = list(found)
+            with os.scandir(waiting.pop()) as listing:
+                entries = list(listing)
         except OSError as error:
             if error.errno not in _UNREADABLE:
                 raise
@@ -520,19 +524,20 @@ def _walk(directory: str) -> Iterator[os.DirEntry[str]]:
 
 def digest(path: str | Path) -> str:
     """Return a file's SHA-256 as a RECORD has it, or nothing where there is no file that can be read."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     try:
+        # os.open and os.read: this runs once for each of tens of thousands of files.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             while block := os.read(descriptor, _BLOCK):
-                found.update(block)
+                sha256.update(block)
         finally:
             os.close(descriptor)
     except OSError as error:
         if error.errno not in _UNREADABLE:
             raise
         return ""
-    return _written("sha256", found.digest())
+    return _written("sha256", sha256.digest())
 
 
 def digest_of(content: bytes) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
-from colab_env.jupyter import colab_layer, diversion, kernelspec, preflight
+from colab_env.jupyter import colab_layer, diversion, kernelspec
 from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory
@@ -33,7 +34,29 @@ class Status:
         return all(part.problem is None for part in self.parts)
 
     def __repr__(self) -> str:
-        return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts)])
+        sizes = {part.name: part.size for part in self.parts if part.size}
+        largest = max(sizes.values(), default=0)
+        drawn = [
+            f"  {name:<12} {_report.bar(size / largest, 20)} {_report.megabytes(size):>10}"
+            for name, size in sizes.items()
+        ]
+        picture = ["On the disk:", *drawn] if len(drawn) > 1 else []
+        return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts), *picture])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        largest = max((part.size or 0 for part in self.parts), default=0)
+        wrong = sum(part.problem is not None for part in self.parts)
+        title = f"{content.pluralize(wrong, 'part')} of {len(self.parts)} need a look" if wrong else "All is healthy"
+        rows = [part.row(largest) for part in self.parts]
+        return cards.card(title, rows, mark="✗" if wrong else "✓", aside=f"project {short(self.project)}")
+
+    def html(self) -> str:
+        """Return a page that shows it, and needs nothing else."""
+        from colab_env import cards
+
+        return cards.page(f"colab-env: {short(self.project)}", self._repr_html_())
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -63,7 +86,7 @@ class KernelHealth:
     """What a registered kernel answered when it was started; `outcome.failure` is None when all was well."""
 
     name: str
-    outcome: preflight.Outcome
+    outcome: kernel.Outcome
 
     @property
     def ok(self) -> bool:
@@ -76,6 +99,32 @@ class KernelHealth:
             return f"✓ Kernel {self.name!r} works ({checks}; {sum(self.outcome.seconds.values()):.1f} s)"
         return "\n".join(
             [f"✗ Kernel {self.name!r}: {self.outcome.failure}", *(f"    {line}" for line in self.outcome.log)]
+        )
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        seconds, failure = self.outcome.seconds, self.outcome.failure
+        longest = max(seconds.values(), default=0.0)
+        failed = failure.partition(":")[0] if failure else None
+        rows = [
+            cards.Row(
+                mark="✗" if check == failed else "✓",
+                name=check.replace("_", " "),
+                aside=f"{time:.1f} s",
+                share=time / longest if longest else 0.0,
+            )
+            for check, time in seconds.items()
+        ]
+        title = f"Kernel {self.name!r} {'works' if self.ok else 'does not work'}"
+        lines = "".join(f"<p><code>{escape(line)}</code></p>" for line in self.outcome.log)
+        return cards.card(
+            title,
+            rows,
+            mark="✓" if self.ok else "✗",
+            aside=f"{sum(seconds.values()):.1f} s",
+            notes=[failure] if failure else [],
+            more=cards.folded("What it printed last", lines) if lines else "",
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,6 +176,7 @@ def check_kernel(name: str | None = None) -> KernelHealth:
 
 
 def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
+    # The project's own Python, not the one that another project has chosen since.
     python = venv.recorded_python(project) or choice.python(machine)
     if python is None:
         why = choice.fault(machine) or "no Python is chosen yet"
@@ -168,6 +218,7 @@ def notebooks(machine: Machine) -> Iterator[Part]:
         kernel_name = chosen.name or "the machine's own kernel"
         gone = None if chosen.kernel is None or chosen.kernel.is_file() else f"{short(chosen.kernel)} is gone"
         yield Part(name="Notebook", what=f"{whose}: {kernel_name}", where=file, problem=gone)
+    # Without a choice there is no such file: one that gives none cannot be read.
     if file is not None and file.exists() and choices == diversion.Choices():
         damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
@@ -209,6 +260,7 @@ def _kernels(machine: Machine, project: Path) -> Iterator[Part]:
     if not ours:
         yield Part(name="Kernel", what="none", where=None, problem="no kernel is registered for this project")
     for entry in ours:
+        # A kernel of ours names every file that its start needs.
         gone = next((word for word in entry.argv if word.startswith("/") and not Path(word).exists()), None)
         problem = entry.problem or (f"{gone} is gone" if gone else None)
         yield Part(

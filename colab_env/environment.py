@@ -42,7 +42,7 @@ def health_check(request: Request, python: Interpreter) -> str | None:
         inputs=request.inputs,
         receipt=request.receipt,
     )
-    gone = [Path(each).name for each in request.kept if not Path(each).exists()]
+    gone = [Path(path).name for path in request.kept if not Path(path).exists()]
     return problem or (f"the machine no longer has what was kept of it: {', '.join(gone)}" if gone else None)
 
 
@@ -51,18 +51,18 @@ def require_python(request: Request, python: Interpreter) -> str | None:
 
     Return what is to be said of one that its own tool warns of, or None.
     """
-    lock, asked = request.lock, request.lock.requires_python
-    specifier = parse_specifier(asked or "*")
+    lock, requested = request.lock, request.lock.requires_python
+    specifier = parse_specifier(requested or "*")
     is_full = python.version.count(".") > 1
     if specifier.contains(python.version) if is_full else fits_short_version(specifier, python.version):
         return None
     if lock.format.is_python_advice:
-        return f"{lock.path.name} asks for Python {asked}; {python.version} was chosen"
+        return f"{lock.path.name} asks for Python {requested}; {python.version} was chosen"
     asking, machine = lock.asks_for_python, request.machine
     own = system.machine_python(machine)
-    said = own and unsupported_python_message(own.version, specifier, asking=asking.name, is_colab=machine.is_colab)
-    msg = f"{short(asking)} asks for Python {asked!r}, but {python.version} was chosen"
-    raise NoSuchPythonError(msg, hint=said or f"choose another Python: setup(python={asked!r})")
+    advice = own and unsupported_python_message(own.version, specifier, asking=asking.name, is_colab=machine.is_colab)
+    msg = f"{short(asking)} asks for Python {requested!r}, but {python.version} was chosen"
+    raise NoSuchPythonError(msg, hint=advice or f"choose another Python: setup(python={requested!r})")
 
 
 class _NotProvenError(Exception):
@@ -105,6 +105,7 @@ class Environment:
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
         project, earlier = self.request.project, self.request.receipt
+        # Before anything is changed: afterwards nobody can tell what was put there by hand.
         by_hand = venv.by_hand(project, earlier)
         warning = require_python(self.request, self.python)
         self.notes.extend([warning] if warning else [])
@@ -113,16 +114,17 @@ class Environment:
         with _files.restoring(*files) as know_files:
             if files:
                 visible = self.request.system_site_packages
+                # A step of colab-env's own writes these files, so the request has to be read once more.
                 written = pyproject.complete(project, python=self.python, system_site_packages=visible)
                 self.notes.extend(f"{name} was written" for name in written)
                 self.request = self.request.reread()
             target = self._target()
             if not (self._can_be_updated(target) and self._update(target, know_files)):
                 self._rebuild(target, know_files)
-        there = venv.versions(project / venv.NAME)
+        installed = venv.versions(project / venv.NAME)
         gone = [
             *venv.removed(project, earlier),
-            *(each for each in by_hand if normalized(each.split()[0]) not in there),
+            *(specification for specification in by_hand if normalized(specification.split()[0]) not in installed),
         ]
         self.notes.extend([f"removed: {', '.join(gone)}"] if gone else [])
         self._say_which_lock()
@@ -158,11 +160,11 @@ class Environment:
         machine, installer = self.request.machine, self.request.options.installer
         if installer is not None:
             return uv.ensure(machine) if installer == "uv" else None
-        found = uv.obtain(machine)
-        if found is None:
+        binary = uv.obtain(machine)
+        if binary is None:
             other = "Poetry" if "poetry" in self.request.lock.format.options else "pip"
             self.notes.append(f"uv cannot be had here: {other} installs, more slowly")
-        return found
+        return binary
 
     def _can_be_updated(self, target: Target) -> bool:
         request = self.request
@@ -184,22 +186,24 @@ class Environment:
             keeper, hashes = self._install(target)
             self._settle(target)
             survey = content.Survey(target.environment)
+            # What cannot be proven here is built anew from the lock file, where its hashes are checked.
             if survey.broken(before) or content.unproven(before, survey.content(hashes, before), hashes):
                 raise _NotProvenError
             self._complete(target, keeper, survey, hashes, know_files, before=before)
             return True
+        # They were about an installation that was taken back.
         del self.notes[notes:]
         return False
 
     def _is_doubtful(self, target: Target, before: content.Content) -> bool:
         """Say whether something was changed since, or whether uv might take another source's package for an index's."""
         own = self.request.project.as_uri()
-        if any(each.source not in (None, own) for each in before.distributions.values()):
+        if any(distribution.source not in (None, own) for distribution in before.distributions.values()):
             return True
         return bool(content.Survey(target.environment).differences(before))
 
     def _rebuild(self, target: Target, know_files: Callable[[], object]) -> None:
-        kept, before = venv.set_aside_foreign(self.request.project), content.read(target.environment)
+        set_aside, before = venv.set_aside_foreign(self.request.project), content.read(target.environment)
         done: list[tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]] = []
         installer = uv.installer(target.machine, index.settings(target.machine))
         installer = replace(installer, environ={**_files.unshared(target.environment.parent), **installer.environ})
@@ -214,18 +218,18 @@ class Environment:
 
         try:
             with _files.replacing(target.environment):
-                survey, said = content.prove(
+                survey, proof_notes = content.prove(
                     target.environment, fill, unpacked=installer, settle=lambda: self._settle(target), before=before
                 )
-                self.notes.extend(said)
+                self.notes.extend(proof_notes)
                 ((keeper, hashes),) = done
                 self._complete(target, keeper, survey, hashes, know_files)
         except BaseException:
-            if kept is not None:
-                _files.move_back(kept, target.environment)
+            if set_aside is not None:
+                _files.move_back(set_aside, target.environment)
             raise
-        if kept is not None:
-            self.notes.append(f"the virtual environment that was there is now {kept.name}")
+        if set_aside is not None:
+            self.notes.append(f"the virtual environment that was there is now {set_aside.name}")
 
     def _install(self, target: Target) -> tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]:
         """Install what the lock file says; return what is kept of the machine, and the hashes that names are locked by."""
@@ -262,18 +266,18 @@ class Environment:
         kernelspec.write_ipython_config(target.environment)
         if not (ignored := target.environment / ".gitignore").exists():
             _files.write_text(ignored, "*\n")  # as uv does, so that no git sees it
-        wanted = request.options.recorded()
+        options = request.options.recorded()
         if keeper is not None:
             site = next(target.environment.glob("lib/python3*/site-packages"))
             keeper.finish(site, visible=request.system_site_packages)
             self.notes.extend(keeper.kept.notes)
-            wanted = replace(wanted, kept=tuple(keeper.origins()))
-        if request.is_notebooks_block and not wanted.lock:  # a later command does not find it by itself
-            wanted = replace(wanted, lock=str(request.lock.path))
+            options = replace(options, kept=tuple(keeper.origins()))
+        if request.is_notebooks_block and not options.lock:  # a later command does not find it by itself
+            options = replace(options, lock=str(request.lock.path))
         know_files()
         now = content.Survey(target.environment, earlier=survey)
         content.write(target.environment, now.content(hashes, before))
-        venv.write_receipt(request.project, python=self.python, inputs=request.inputs, wanted=wanted)
+        venv.write_receipt(request.project, python=self.python, inputs=request.inputs, wanted=options)
 
     def _selection(self, keeper: keeping.Keeper | None) -> Selection:
         return replace(self.request.selection, notes=self.notes, left_out=keeper.left_out if keeper else None)
@@ -285,8 +289,8 @@ class Environment:
             self.notes.append("no packages: nothing that was read asks for any")
         if not request.lock.is_there:
             return
-        found = registry.candidates(request.project, pyproject=request.pyproject)
-        others = [each.path.name for each in found if each.path != request.lock.path]
+        candidates = registry.candidates(request.project, pyproject=request.pyproject)
+        others = [candidate.path.name for candidate in candidates if candidate.path != request.lock.path]
         if others or not request.lock.format.is_made_by_tool:
             beside = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
             self.notes.append(f"Packages from {request.described_lock()}{beside}")

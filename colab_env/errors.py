@@ -21,7 +21,7 @@ ColabEnvError                     1  anything below
 ├── ProjectFileError             18  a pyproject.toml, environment.yml, lock or settings file that cannot be read
 ├── KernelNameError              19  a kernel name that Jupyter does not take
 ├── KernelTakenError             20  a kernel of that name belongs to somebody else
-├── PreflightError               21  a kernel that does not answer as it should
+├── PreflightError               21  a kernel or a service that was tried and does not work
 ├── NotebookError                22  a file that is not a notebook
 │   ├── NotebookVersionError     23  a notebook of another format version
 │   └── NotebookBusyError        24  a notebook that another program has open for writing
@@ -46,6 +46,7 @@ ColabEnvError                     1  anything below
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from colab_env import _report
@@ -57,24 +58,30 @@ class ColabEnvError(Exception):
     """Say what is wrong (the message) and what to do next (the hint)."""
 
     exit_code: ClassVar[int] = 1
+    log: Path | None = None  # where all that happened is written, if this ended a run that changed something
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        self.message = _shown(message)
-        self.hint = None if hint is None else _shown(hint)
+        self.message = _escaped(message)
+        self.hint = None if hint is None else _escaped(hint)
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        return f"{self.message}\n→ {self.hint}" if self.hint else self.message
+        return "\n".join([self.message, *self._below()])
 
     def _render_traceback_(self) -> list[str]:
         # IPython 7.34 to 9 show this list instead of the frames of a user's mistake.
-        return [f"{type(self).__name__}: {self.message}", *([f"→ {self.hint}"] if self.hint else [])]
+        return [f"{type(self).__name__}: {self.message}", *self._below()]
+
+    def _below(self) -> list[str]:
+        """Return what to do next, and where more is written."""
+        log = [f"  all of it is in {_report.short(self.log)}"] if self.log else []
+        return [*([f"→ {self.hint}"] if self.hint else []), *log]
 
 
-def _shown(text: str) -> str:
+def _escaped(text: str) -> str:
     """Return what every screen can show: without secrets, terminal escapes, or halves of a character."""
-    shown = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
-    return shown[:_LONGEST] + ("…" if max(len(text), len(shown)) > _LONGEST else "")
+    cleaned = _report.clean(text[:_LONGEST]).encode("utf-8", "backslashreplace").decode()
+    return cleaned[:_LONGEST] + ("…" if max(len(text), len(cleaned)) > _LONGEST else "")
 
 
 class UsageError(ColabEnvError):

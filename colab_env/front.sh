@@ -22,6 +22,14 @@ _ce_python() {
         _ce_here=$(readlink -f -- "$0")
         _ce_here=${_ce_here%/*}
     fi
+    # PyPI's `colab-env`, installed later, has replaced the package's first file, which would now mount Google Drive.
+    for _ce_file in "$_ce_here"/../lib/python3*/*-packages/colab_env/handler.py; do
+        if [ -e "$_ce_file" ] && ! grep -q _EXPORTS "${_ce_file%/*}/__init__.py"; then
+            echo "colab-env: PyPI's colab-env, another project, has overwritten this one" >&2
+            echo "→ pip uninstall -y colab-env colab-bootstrap && pip install colab-bootstrap" >&2
+            exit 5
+        fi
+    done
     unset PYTHONHOME # of another Python: colab-env's own would not start
     exec "$_ce_here/colab-env-main" "$@"
 }

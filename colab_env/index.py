@@ -72,12 +72,14 @@ def settings(machine: Machine, *, pyproject: Pyproject | None = None) -> Index:
     """Read the settings of the machine, and of a project where one is given: uv's first, then pip's. Starts nothing."""
     pip = _pip(machine)
     uv = (
+        # In uv's own order: the variable of today, the older one, then its files.
         machine.environ.get("UV_DEFAULT_INDEX")
         or machine.environ.get("UV_INDEX_URL")
         or _from_uv_files(machine, _default_index)
     )
     listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
     own = _strategy_of_project(pyproject) if pyproject else None
+    # What a user chose for uv stays, whatever indexes pip has.
     strategy = machine.environ.get("UV_INDEX_STRATEGY") or own or _from_uv_files(machine, _strategy)
     return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), strategy=strategy, **listed)
 
@@ -154,8 +156,10 @@ def tool_settings(machine: Machine) -> str:
     import tomlkit
 
     merged: dict[str, Any] = {}
+    # The weaker file first, so that the stronger one overwrites it.
     for path in reversed(_uv_files(machine)):
         merged |= _uv_settings(path)
+    # A cut-off, constraints or overrides are meant for projects, not for the kernel's packages.
     own = {key: value for key, value in merged.items() if key not in _OF_PROJECTS}
     if isinstance(own.get("pip"), dict):
         own["pip"] = {key: value for key, value in own["pip"].items() if key not in _OF_PROJECTS}

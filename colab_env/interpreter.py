@@ -103,7 +103,9 @@ def fits_short_version(specifier: SpecifierSet, short_version: str) -> bool:
 def installing_hint(specifier: SpecifierSet) -> str:
     """Return what installs a Python that fits, of the sources that have one; an empty string where none has."""
     newest = next(
-        (minor for minor in range(99, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{minor}")), None
+        # A specifier cannot be asked for its newest version, but each X.Y can be asked of it.
+        (minor for minor in range(99, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{minor}")),
+        None,
     )
     if newest is None:
         return ""

@@ -135,6 +135,7 @@ def _members(text: str, opening: int) -> list[_Member]:
 
 
 def _after_space(text: str, at: int) -> int:
+    # JSON's own four blanks, not Unicode's.
     while text[at] in _SPACE:
         at += 1
     return at

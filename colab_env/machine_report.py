@@ -24,7 +24,7 @@ from typing import Any
 
 from colab_env import _report, choice, diagnose, index, kernel, undoing, uv
 from colab_env.errors import ColabEnvError
-from colab_env.jupyter import kernelspec, preflight
+from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay
 from colab_env.part import Part
@@ -89,6 +89,7 @@ def doctor() -> Report:
     machine = Machine.detect()
     with _report.activity("Starting the kernels"), ThreadPoolExecutor(2) as pool:
         registered = kernelspec.registered(machine)
+        # Two at a time: each takes a processor for seconds while it starts.
         tried = [pool.submit(copy_context().run, _kernel, entry, machine) for entry in registered]
         parts = [*_looked_at(machine), *(part for future in tried if (part := future.result()) is not None)]
     untried = tuple(entry.name for entry, part in zip(registered, tried, strict=True) if part.result() is None)
@@ -118,6 +119,7 @@ def _package(_: Machine) -> Iterator[Part]:
     except importlib.metadata.PackageNotFoundError:
         version = "not installed, run from its directory"
     other = None
+    # It owns the import name on PyPI, and whichever was installed last wins file by file.
     if any(importlib.metadata.distributions(name="colab-env")):
         other = (
             "the distribution colab-env, which is somebody else's, brings a module of the same name: "
@@ -157,6 +159,7 @@ def _tools(machine: Machine) -> Iterator[Part]:
 
 def _disk(machine: Machine) -> Iterator[Part]:
     for name, directory in (("Disk", machine.data), ("Temporary", Path(tempfile.gettempdir()))):
+        # The directory may not exist yet; its disk does.
         parent = next(path for path in (directory, *directory.parents) if path.is_dir())
         free = shutil.disk_usage(parent).free
         little = f"only {_report.megabytes(free)} are free: `colab-env cache prune`, or delete downloads"
@@ -192,6 +195,7 @@ def _state(machine: Machine) -> Iterator[Part]:
         where = _overlay.Transaction.read(journal.parent)
         problem = "a change by conda was interrupted: run the same command again, or colab-env undo"
         yield Part(name="conda", what="unfinished", where=where.prefix if where else journal, problem=problem)
+    # The data directory goes by a rename first, so this is what a killed `undo` leaves.
     doomed = machine.data.with_name(f".{machine.data.name}.colab-env-doomed")
     if doomed.is_dir():
         yield Part(name="undo", what="unfinished", where=doomed, problem="it was interrupted: call undo again")
@@ -203,6 +207,7 @@ def _startup(machine: Machine) -> Iterator[Part]:
     files = sorted(path.name for path in directory.glob("*.*py") if not path.name.startswith("colab-env-"))
     if files:
         yield Part(name="Startup", what=f"IPython runs {', '.join(files)} in every kernel", where=directory)
+    # Whatever stands in these files runs in every kernel, this package's own included.
     directories = [*site.getsitepackages(), site.getusersitepackages()]
     for path in (
         Path(directory) / f"{name}.py" for directory in directories for name in ("sitecustomize", "usercustomize")
@@ -234,7 +239,21 @@ def _problem(entry: kernelspec.Kernel, machine: Machine) -> str | None:
     if entry.ours:
         outcome = kernel.try_registered(machine, entry.name)
     elif "ipykernel" in " ".join(entry.argv) and importlib.util.find_spec("jupyter_client"):
-        outcome = _try_others(entry, machine)
+        # Start a kernel that somebody else registered, as its kernelspec says.
+        spec = {
+            "argv": [*entry.argv],
+            "env": {},
+            **json.loads((entry.directory / "kernel.json").read_text(encoding="utf-8")),
+            "metadata": {"colab_env": {"project": str(machine.home)}},
+        }
+        outcome = kernel.try_kernel(
+            spec,
+            environ=kernelspec.started_environ(spec, machine.environ),
+            checks=("kernel_info", "execute", "shutdown"),
+            structured=False,
+            machine=machine,
+            site=entry.directory,
+        )
     else:
         return _NOT_TRIED
     return outcome.failure and " | ".join([outcome.failure, *outcome.log[-2:]])
@@ -246,25 +265,9 @@ def _masked(text: str, directory: Path) -> str:
         values = json.loads((directory / "kernel.json").read_text(encoding="utf-8"))["env"].values()
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         values = ()
+    # The longest first: a short value may be a part of a long one.
     for value in sorted((item for item in values if isinstance(item, str)), key=len, reverse=True):
+        # A path is no secret, and short words would turn the whole text into stars.
         if len(value) >= _LONG and not value.startswith("/"):
             text = text.replace(value, "***")
     return _SECRET.sub(lambda match: f"{match[1] or ''}***", text)
-
-
-def _try_others(entry: kernelspec.Kernel, machine: Machine) -> preflight.Outcome:
-    """Start a kernel that somebody else registered, as its kernelspec says."""
-    spec = {
-        "argv": [*entry.argv],
-        "env": {},
-        **json.loads((entry.directory / "kernel.json").read_text(encoding="utf-8")),
-        "metadata": {"colab_env": {"project": str(machine.home)}},
-    }
-    return preflight.try_kernel(
-        spec,
-        environ=kernelspec.started_environ(spec, machine.environ),
-        checks=("kernel_info", "execute", "shutdown"),
-        structured=False,
-        machine=machine,
-        site=entry.directory,
-    )

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.machine import Machine
     from colab_env.native_need.apt import PackageIndex
-    from colab_env.native_need.locked_files import LockedPackage
+    from colab_env.native_need.locked_files import LockedPackage, Target
     from colab_env.native_need.mending import Mended, MendResult
     from colab_env.native_need.missing import Answer, BuiltPackage, Check, Explanation, Missing
-    from colab_env.native_need.target import Target
     from colab_env.pyproject import Pyproject
 
+# Causes of a build that failed which another version, or a wheel, may avoid.
+_BUILD_CAUSES = frozenset({"no-wheel", "source-mismatch", "library-version", "build-requirement"})
+_SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"  # PEP 691, else PEP 503
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
 _SMALL = 50_000  # bytes of a lock file
@@ -44,22 +46,23 @@ def check(
     `platform` is such as "linux/arm64" or "linux/amd64-musl" (default: this machine), `python` a version (default: that of
     the project's environment, else one that the project asks for). This is read from the lock file alone. With `sources`,
     the archives of those packages are downloaded by their locked hashes and looked into, never run: `needs` is what they ask
-    the system for. Raises UsageError for a lock file that names no files, MissingStepError where there is none.
+    the system for; and the package index is asked which other version has a wheel: `advice`. Raises UsageError for a lock
+    file that names no files, MissingStepError where there is none.
     """
     from colab_env.locks import registry
     from colab_env.machine import Machine
-    from colab_env.native_need import target as targets
+    from colab_env.native_need.locked_files import parse_target
     from colab_env.native_need.missing import Check
 
     lock_file = registry.find(Path(project).absolute(), lock)
     if not lock_file.is_there:
         msg = f"there is no lock file in {short(lock_file.directory)}"
         raise MissingStepError(msg, hint="lock the project with its own tool first")
-    target = targets.parse(platform, python or _python_of(lock_file))
+    target = parse_target(platform, python or _python_of(lock_file))
     packages = locked_packages(lock_file, target)
-    built = [each for each in packages if each.is_built(target)]
-    shown = [_built_package(each, target, machine=Machine.detect() if sources else None) for each in built]
-    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(shown))
+    machine = Machine.detect() if sources else None
+    built = [_built_package(package, target, machine=machine) for package in packages if package.is_built(target)]
+    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(built))
 
 
 def foretell(lock: LockFile, python: str) -> list[str]:
@@ -67,20 +70,19 @@ def foretell(lock: LockFile, python: str) -> list[str]:
 
     The file's own names are read, and nothing else: this must not cost what an installation takes.
     """
-    from colab_env.native_need import target as targets
+    from colab_env.native_need.locked_files import parse_target
 
     if sys.version_info < (3, 11) and len(lock.content) > _SMALL:  # reading TOML takes seconds there
         return []
     try:
-        target = targets.parse(None, python)
-        built = [each for each in locked_packages(lock, target) if each.is_built(target) and each.sdist]
+        target = parse_target(None, python)
+        built = [package for package in locked_packages(lock, target) if package.is_built(target) and package.sdist]
     except ColabEnvError:  # the step that reads it says what is wrong
         return []
     if not built:
         return []
-    named = ", ".join(f"{each.name} {each.version}" for each in built[:_SHOWN]) + (
-        ", ..." if len(built) > _SHOWN else ""
-    )
+    named = ", ".join(f"{package.name} {package.version}" for package in built[:_SHOWN])
+    named += ", ..." if len(built) > _SHOWN else ""
     return [
         f"without a wheel for {target}, so built here: {named}",
         "what that needs of the system: colab-env native check --sources",
@@ -108,18 +110,12 @@ def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
     if lock.format.name not in locked_files.NAMES_FILES:
         msg = f"{short(lock.path)} does not say which files its packages have"
         raise UsageError(msg, hint=f"this can be told of {', '.join(locked_files.NAMES_FILES)}")
-    with reading(lock):
-        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, wanted=_wanted(lock))
-
-
-def _wanted(lock: LockFile) -> set[str]:
-    """Return the names that the project itself asks for."""
-    from colab_env.native_need.locked_files import normalized
-
     project = lock.pyproject.at("project", "dependencies") or ()
     of_poetry = lock.pyproject.at("tool", "poetry", "dependencies") or ()
-    names = [match[0] for each in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(each)))]
-    return set(map(normalized, names))
+    names = (match[0] for words in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(words))))
+    direct = set(map(locked_files.normalized, names))
+    with reading(lock):
+        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, direct=direct)
 
 
 def _python_of(lock: LockFile) -> str:
@@ -136,7 +132,7 @@ def _python_of(lock: LockFile) -> str:
         return here
     specifier = parse_specifier(lock.requires_python)
     newest = (f"3.{minor}" for minor in range(_NEWEST, 5, -1))
-    return next((each for each in (here, *newest) if fits_short_version(specifier, each)), here)
+    return next((version for version in (here, *newest) if fits_short_version(specifier, version)), here)
 
 
 def _built_package(package: LockedPackage, target: Target, *, machine: Machine | None) -> BuiltPackage:
@@ -148,19 +144,20 @@ def _built_package(package: LockedPackage, target: Target, *, machine: Machine |
 
     others = ((3, minor) for minor in range(_NEWEST, 7, -1))
     elsewhere = tuple(f"3.{other[1]}" for other in others if not package.is_built(replace(target, python=other)))
-    shown = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
+    built = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
     if machine is None:
-        return shown
+        return built
+    built = replace(built, advice=_advice(package.name, package.version, target, machine=machine))
     if package.sdist is None:
-        return replace(shown, note="it has no source archive either: it cannot be installed there")
+        return replace(built, note="it has no source archive either: it cannot be installed there")
     try:
         with _files.private_directory(machine.data) as directory:
             archive = directory / "source" / package.sdist.rpartition("/")[2]
             _download.fetch(_address(package, machine), archive, sha256=package.sha256)
             needs = source_archive.needs(source_archive.read(archive), package.name)
     except ColabEnvError as error:
-        return replace(shown, note=f"its source was not looked into: {error.message}")
-    return replace(shown, needs=tuple(needs))
+        return replace(built, note=f"its source was not looked into: {error.message}")
+    return replace(built, needs=tuple(needs))
 
 
 def _address(package: LockedPackage, machine: Machine) -> str:
@@ -172,16 +169,23 @@ def _address(package: LockedPackage, machine: Machine) -> str:
         raise UsageError(msg, hint="lock the project anew")
     if package.url and "://" in package.url:
         return package.url
-    base = package_index.settings(machine).url or package_index.default_url()
-    if base is None:
+    page_url = _page_url(package.name, machine)
+    if page_url is None:
         msg = "no package index is known here"
         raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
-    page_url = f"{base.rstrip('/')}/{package.name}/"
     named = re.search(rf"""href=["']([^"'#]*/{re.escape(package.sdist or "")})["'#]""", _download.read_text(page_url))
     if named is None:
         msg = f"the package index does not have {package.sdist}"
         raise UsageError(msg, hint="lock the project anew")
     return str(urljoin(page_url, named[1]))
+
+
+def _page_url(name: str, machine: Machine) -> str | None:
+    """Return the address of a distribution's page in the index that the machine is set to."""
+    from colab_env.native_need.locked_files import normalized
+
+    base = package_index.settings(machine).url or package_index.default_url()
+    return f"{base.rstrip('/')}/{normalized(name)}/" if base else None
 
 
 def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bool = True) -> Explanation:
@@ -199,7 +203,8 @@ def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bo
         raise UsageError(msg, hint="give one of them")
     if text is None:
         text = _last_exception() if log is None else _read(Path(log))
-    return with_packages(extract.extract(text), fetch=fetch)
+    explanation = with_packages(extract.extract(text), fetch=fetch)
+    return with_advice(explanation) if fetch else explanation
 
 
 def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Explanation:
@@ -217,15 +222,12 @@ def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Ex
     output = _Output(show)
     finished = _process.run(list(argv), environ=dict(os.environ), check=False, follow=output)
     explanation = extract.extract(output.text) if finished.returncode else Explanation()
-    if finished.returncode and not explanation.findings and _is_open(explanation):
+    # A text that names no cause, or only that some code raised an error, leaves it open what was missing.
+    is_open = explanation.other is None or explanation.other.kind == "own-code"
+    if finished.returncode and not explanation.findings and is_open:
         findings = _watch(argv, output.text)
         explanation = replace(explanation, findings=findings, other=None if findings else explanation.other)
     return replace(explanation, returncode=finished.returncode)
-
-
-def _is_open(explanation: Explanation) -> bool:
-    """Say whether a text named no cause, or only that some code raised an error."""
-    return explanation.other is None or explanation.other.kind == "own-code"
 
 
 def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
@@ -302,9 +304,10 @@ def _last_exception() -> str:
     if error is None:
         msg = "no exception to explain: nothing has failed in this session"
         raise UsageError(msg, hint="pass the text, or log=... with a file")
-    shown = "".join(traceback.format_exception(error))
-    lines = [str(line) for each in _chain(error) for line in getattr(each, "lines", ())]
-    return "\n".join([shown, *lines])
+    text = "".join(traceback.format_exception(error))
+    # Errors of our own keep the lines of the tool that failed.
+    lines = [str(line) for cause in _chain(error) for line in getattr(cause, "lines", ())]
+    return "\n".join([text, *lines])
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -319,6 +322,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 def mend(
     command: Sequence[str] = (),
     *,
+    log: str | Path | None = None,
     yes: bool = False,
     project: str | Path = ".",
     imports: Sequence[str] = (),
@@ -327,7 +331,9 @@ def mend(
 ) -> MendResult:
     """Run a command, install what it turns out to miss, and run it again until it works and its packages can be imported.
 
-    Without a command it installs what the project's `[tool.colab-env] apt` names and the system does not have.
+    Without a command it installs what the project's `[tool.colab-env] apt` names and the system does not have. With a `log`,
+    a file or "-", it installs what that names as missing, and imports what failed there or `imports` names; a build cannot be
+    tried again from its log alone.
 
     The packages come from apt, without recommended ones and without questions; `undo` removes them. Each change is shown
     to `confirm` first, unless `yes`; `imports` are the modules to import at the end, else those of the distributions that
@@ -337,18 +343,30 @@ def mend(
     """
     from colab_env.image.project import apt_packages
     from colab_env.machine import Machine
+    from colab_env.native_need import extract
     from colab_env.native_need.mending import Mender
     from colab_env.pyproject import Pyproject
+
+    if command and log is not None:
+        msg = "a command and a log are two things to mend"
+        raise UsageError(msg, hint="give one of them")
+    from_log = with_advice(extract.extract(_read(Path(log)))) if log is not None else None
+
+    def explained(argv: Sequence[str]) -> Explanation:
+        explanation = explain_command(argv, show=show)
+        return with_advice(explanation) if explanation.other else explanation  # where no package helps, a wheel may
 
     directory = _files.named_path(project)
     mender = Mender(
         machine=Machine.detect(),
         project=directory,
-        explain=lambda argv: explain_command(argv, show=show),
+        explain=explained,
         confirm=(lambda _: True) if yes else confirm,
         own=_own_packages(Pyproject.read(directory)),
         imports=tuple(imports),
     )
+    if from_log is not None:
+        return mender.run((), log=from_log)
     return mender.run(command) if command else mender.install(apt_packages(Pyproject.read(directory)))
 
 
@@ -374,8 +392,8 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
     from dataclasses import replace
 
     from colab_env.machine import Machine
-    from colab_env.native_need import subjects
     from colab_env.native_need.apt import Apt
+    from colab_env.native_need.extract import confirmed
     from colab_env.native_need.ranking import packages_for
     from colab_env.pyproject import Pyproject
 
@@ -383,7 +401,8 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         return explanation
     apt = Apt(machine=Machine.detect())
     try:
-        packed = apt.index()[0] if fetch else apt.ready_index()
+        # A word that may be no name at all is not worth 46 MB.
+        packed = apt.index()[0] if fetch and explanation.findings else apt.ready_index()
     except ColabEnvError as error:
         if not explanation.findings:
             return explanation
@@ -392,8 +411,8 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
     if packed is None:
         return explanation
     own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
-    findings = explanation.findings or tuple(subjects.confirmed(explanation.unconfirmed, packed))
-    answers = [packages_for(each, packed, installed=installed, own=own) for each in findings]
+    findings = explanation.findings or tuple(confirmed(explanation.unconfirmed, packed))
+    answers = [packages_for(need, packed, installed=installed, own=own) for need in findings]
     notes = [
         f"line {answer.missing.line} names {answer.missing.name}, which seems to be a file of {answer.missing.distribution} itself"
         for answer in answers
@@ -407,6 +426,48 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         not_concluded=(*explanation.not_concluded, *notes),
         answers=tuple(answers),
     )
+
+
+def with_advice(explanation: Explanation) -> Explanation:
+    """Return an explanation with what needs no build: another version or another Python that has a wheel, conda's package.
+
+    The package index is asked for one page, in one attempt; where it does not answer, there is no such advice.
+    """
+    from dataclasses import replace
+
+    from colab_env.machine import Machine
+    from colab_env.native_need.locked_files import parse_target
+
+    is_build = any(need.phase == "build" for need in explanation.findings)
+    if explanation.requirement is None or not (
+        is_build or (explanation.other and explanation.other.kind in _BUILD_CAUSES)
+    ):
+        return explanation
+    name, _, version = explanation.requirement.partition("==")
+    target = parse_target(None, explanation.python or f"{sys.version_info[0]}.{sys.version_info[1]}")
+    return replace(explanation, advice=_advice(name, version or None, target, machine=Machine.detect()))
+
+
+def _advice(name: str, version: str | None, target: Target, *, machine: Machine) -> tuple[str, ...]:
+    from colab_env.native_need import published
+    from colab_env.native_need.apt import Apt
+    from colab_env.native_need.locked_files import parse_target
+
+    url = _page_url(name, machine)
+    page = _download.read_once(url, accept=_SIMPLE_PAGE) if url else None
+    files = published.read_page(page or "")
+    lines = list(published.wheel_advice(files, name, version, target))
+    if target != parse_target(None, f"{target.python[0]}.{target.python[1]}"):
+        return tuple(lines)  # what is installed here says nothing of another machine
+    apt = Apt(machine=machine)
+    libraries = ((package, apt.version(package)) for package in published.library_names(name))
+    package, library = next(((package, number) for package, number in libraries if number), ("", ""))
+    if library and (fitting := published.fitting_version(files, library)) and fitting != version:
+        lines.append(f"{name}=={fitting} fits {package} {library}, which is installed")
+    prefix = machine.environ.get("CONDA_PREFIX") if not machine.environ.get("VIRTUAL_ENV") else None
+    if prefix and (Path(prefix) / "conda-meta").is_dir():
+        lines.append(f"conda install -c conda-forge {name}, as this Python is conda's: that brings its libraries along")
+    return tuple(lines)
 
 
 def _is_own_header(answer: Answer) -> bool:

@@ -57,8 +57,8 @@ def _add_explain(group: Any, command: Command, shown: Command) -> None:
 
     text = "say what a failed build or import was missing, from a log or by running a command (then the exit code is its own)"
     parser = command(group, "explain", text, run, example="colab-env native explain -- pip install fiona")
-    told = "what it printed: a file, or - for a pipe; or -- and a command to run"
-    parser.add_argument("log", nargs="?", metavar="LOG", help=told)
+    log_help = "what it shown: a file, or - for a pipe; or -- and a command to run"
+    parser.add_argument("log", nargs="?", metavar="LOG", help=log_help)
     parser.add_argument(
         "--no-fetch",
         action="store_false",
@@ -74,6 +74,7 @@ def _add_mend(group: Any, command: Command, shown: Command) -> None:
         screen = sys.stderr if arguments.json else sys.stdout
         result = native.mend(
             arguments.rest,
+            log=arguments.log,
             yes=arguments.yes,
             project=arguments.project,
             imports=arguments.imports,
@@ -84,10 +85,11 @@ def _add_mend(group: Any, command: Command, shown: Command) -> None:
         return int(not result.ok)
 
     text = (
-        "run a command, install the system packages it is missing, and run it again until it works; without a command, "
-        "install what [tool.colab-env] apt names"
+        "run a command, install the system packages it is missing, and run it again until it works; with a log, install what "
+        "that names; without either, what [tool.colab-env] apt names"
     )
     parser = command(group, "mend", text, run, example="colab-env native mend --yes -- pip install fiona")
+    parser.add_argument("log", nargs="?", metavar="LOG", help="what a failed command printed: a file, or - for a pipe")
     parser.add_argument("--yes", "-y", action="store_true", help="install without asking")
     parser.add_argument("--project", default=".", metavar="DIR", help="where the packages are written down")
     parser.add_argument(

@@ -198,22 +198,21 @@ def _environment(
             result = setting_up.setup(project=project)
             return project, steps.chosen_python(result.steps[0])
         _ask_what_it_needs(path, file, ask)
-    from colab_env import envs
     from colab_env.formats import script
-    from colab_env.named_env import scripts
+    from colab_env.named_env import making, scripts
 
-    asked = (scripts.recipe(script.script_of(file.path, machine)) or Recipe()).checked()
+    recipe = (scripts.recipe(script.script_of(file.path, machine)) or Recipe()).checked()
     base = base_dirs.bases(machine)[0]
-    place = NamedEnvironment(name=scripts.environment_name(asked), base=base)
-    if not place.is_there() or place.health_check():
+    environment = NamedEnvironment(name=scripts.environment_name(recipe, machine=machine), base=base)
+    if not environment.is_complete() or environment.health_check():
         try:
-            envs.make(place, asked, machine=machine)
+            making.make(environment, recipe, machine=machine)
         except LockMismatchError as error:
             msg = f"the lock in {short(path)} does not fit its block"
             raise LockMismatchError(
                 msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
             ) from error
-    return place.path, envs.receipt_of(place).python
+    return environment.path, making.require_receipt(environment).python
 
 
 def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str], str] | None) -> None:

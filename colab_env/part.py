@@ -7,10 +7,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from colab_env._files import RECEIPT
 from colab_env._report import megabytes
 from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.cards import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,22 @@ class Part:
         facts += [f"proven {_minute(self.proven)}"] if self.proven else []
         line = f"{mark} {self.name:<12} {self.what}" + (f"  ({', '.join(facts)})" if facts else "")
         return f"{line}\n  {self.problem}" if self.problem else line
+
+    def row(self, largest: int) -> Row:
+        """Return its line on a card, with its size as a bar beside the `largest` part's."""
+        from colab_env.cards import Row
+
+        times = [f"completed {_minute(self.made)}"] if self.made else []
+        times += [f"proven {_minute(self.proven)}"] if self.proven else []
+        return Row(
+            mark="✗" if self.problem else "✓",
+            name=self.name,
+            text=self.what,
+            aside=megabytes(self.size) if self.size is not None else "",
+            share=self.size / largest if self.size is not None and largest else None,
+            notes=(self.problem,) if self.problem else (),
+            details=(*([str(self.where)] if self.where else []), *times),
+        )
 
     @classmethod
     def of_directory(

@@ -1,26 +1,170 @@
-"""Say, before anything is installed, what the machine has already, what will hide it, and what does not fit together."""
+"""Say, before anything is installed, what the machine has already, what will hide it, and what does not fit together.
+
+The answer is a value whose repr is a table.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from colab_env import interpreter_sources, system, venv
+from colab_env import _files, interpreter_sources, system, venv
+from colab_env._report import bar, megabytes
 from colab_env.environment import require_python
-from colab_env.interpreter import parse_specifier, unsupported_python_message
+from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
 from colab_env.locks.requirements_text import RequiredVersion
 from colab_env.machine import Machine
-from colab_env.plans import comparison, distributions, keeping, project_needs
-from colab_env.plans.comparison import Sides
-from colab_env.plans.planned import Plan
+from colab_env.plans import distributions, keeping
+from colab_env.plans.distributions import Conflict, Row, Sides
 from colab_env.request import PREFIX, InstallOptions, Request
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
     from colab_env.plans.keeping import SystemPackages
+
+# A wheel's file name and size in one entry of a lock file's table.
+_WHEEL = re.compile(r'[/"]([^/"\n]{1,300})\.whl"[^{}\n]{0,400}?\bsize = (\d{1,15})\b')
+_TITLES = ("package", "wanted", "on this machine", "what happens")
+_SAYS = {
+    distributions.KEPT: "kept as the machine has it",
+    distributions.SAME: "the same, installed again",
+    distributions.REPLACED: "replaced: the environment's own hides it",
+    distributions.NEW: "new",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a set-up will bring, beside what the machine has.
+
+    `python` is what it will use, `there` whether that is installed already, `machine` the machine's own Python or None,
+    and `visible` whether the environment sees the machine's packages. `lock` is the lock file or None. Each row's
+    `happens` is "kept", "same", "replaced" or "new". `only_on_machine` counts what is visible and not asked for.
+    `outgrown` is the sentence for a project that the machine's Python does not suit, or None. `saved` is the size on
+    disk, in bytes, of what is kept.
+    """
+
+    python: Interpreter
+    there: bool
+    machine: Interpreter | None
+    visible: bool
+    lock: Path | None
+    rows: tuple[Row, ...]
+    only_on_machine: int
+    conflicts: tuple[Conflict, ...]
+    notes: tuple[str, ...] = ()
+    outgrown: str | None = None
+    saved: int = 0
+
+    def __repr__(self) -> str:
+        table = [_TITLES, *map(_cells, self.rows)]
+        widths = [max(len(row[column]) for row in table) for column in range(3)]
+        lines = ["  ".join([*(f"{row[column]:<{widths[column]}}" for column in range(3)), row[3]]) for row in table]
+        return "\n".join([*self._head(), *(lines if self.rows else []), *self._foot()])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        groups = [
+            cards.Row(mark="·", name=verb, text=text, share=share, details=_by_size(rows))
+            for verb, text, share, rows in self._groups()
+        ]
+        conflicts = [
+            cards.Row(mark="✗", name=conflict.package, text=f"needs {conflict.needs}, and gets {conflict.brings}")
+            for conflict in self.conflicts
+        ]
+        first, *rest = reversed(self._head())
+        more = cards.folded(f"All packages ({len(self.rows)})", cards.table(_TITLES, map(_cells, self.rows)))
+        return cards.card(
+            f"Python {self.python.version}",
+            [*groups, *conflicts],
+            mark="✗" if self.conflicts else "✓",
+            aside="what a set-up would bring; nothing was changed",
+            notes=[*rest, first, *self._notes()],
+            more=more if self.rows else "",
+        )
+
+    def _groups(self) -> list[tuple[str, str, float, list[Row]]]:
+        """Return what is brought, hidden and shared: the verb, the words for it, its part of the largest, and the packages.
+
+        The bars go by bytes where each of them has a size, else by the number of packages.
+        """
+        brought = [row for row in self.rows if row.happens != distributions.KEPT]
+        hidden = [row for row in self.rows if row.happens == distributions.REPLACED]
+        shared = [row for row in self.rows if row.happens == distributions.KEPT]
+        groups = [
+            ("brings", brought, sum(row.download or 0 for row in brought), "to download"),
+            ("hides", hidden, sum(row.on_disk or 0 for row in hidden), "on the machine's disk"),
+            ("shares", shared, self.saved, "on the machine's disk"),
+        ]
+        groups = [group for group in groups if group[1]]
+        is_by_size = all(size for _, _, size, _ in groups)
+        amounts = [size if is_by_size else len(rows) for _, rows, size, _ in groups]
+        return [
+            (
+                verb,
+                f"{len(rows)} package{'s' if rows[1:] else ''}" + (f", {megabytes(size)} {where}" if size else ""),
+                amount / max(amounts),
+                rows,
+            )
+            for (verb, rows, size, where), amount in zip(groups, amounts, strict=True)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "outgrown": self.outgrown,
+            "python": {**_plain(self.python), "there": self.there, "sees_machine": self.visible},
+            "machine": _plain(self.machine) if self.machine else None,
+            "lock": str(self.lock) if self.lock else None,
+            "packages": [asdict(row) for row in self.rows],
+            "only_on_machine": self.only_on_machine,
+            "conflicts": [asdict(conflict) for conflict in self.conflicts],
+            "notes": list(self.notes),
+            "saved": self.saved,
+        }
+
+    def _head(self) -> list[str]:
+        where = short(self.python.path) if self.there else f"{self.python.source}, not installed yet"
+        sees = "sees this machine's packages" if self.visible else "sees none of this machine's packages"
+        if not self.visible and self.only_on_machine:
+            sees = f"sees {self.python.source}'s packages, and none of this machine's"
+        rests_on = f"locked by {self.lock.name}" if self.lock else "nothing is locked: what pyproject.toml asks for"
+        first = [self.outgrown] if self.outgrown else []
+        return [*first, f"Python {self.python.version} ({where}) {sees}; {rests_on}"]
+
+    def _foot(self) -> list[str]:
+        none = [] if self.rows else ["no package is asked for"]
+        picture = [f"{verb:<7} {bar(share, 20)} {text}" for verb, text, share, _ in self._groups()]
+        return [*none, *picture, *self._notes(), *(f"✗ {conflict}" for conflict in self.conflicts)]
+
+    def _notes(self) -> list[str]:
+        more = [f"{self.only_on_machine} more are seen as they are"] if self.only_on_machine else []
+        saved = [f"{megabytes(self.saved)} on disk are shared with the machine"] if self.saved else []
+        return [*more, *self.notes, *saved]
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    return row.name, row.wanted or "-", row.machine or "-", _SAYS[row.happens]
+
+
+def _by_size(rows: list[Row]) -> tuple[str, ...]:
+    """Return the packages of a group, the largest first."""
+    sized = [(row, row.on_disk if row.happens == distributions.KEPT else row.download or row.on_disk) for row in rows]
+    ordered = sorted(sized, key=lambda pair: (-(pair[1] or 0), pair[0].name))
+    return tuple(
+        f"{row.name} {row.wanted or row.machine}" + (f"  {megabytes(size)}" if size else "") for row, size in ordered
+    )
+
+
+def _plain(python: Interpreter) -> dict[str, Any]:
+    return {**asdict(python), "path": str(python.path)}
 
 
 def plan(
@@ -58,6 +202,7 @@ def plan(
         defaults=defaults,
     )
     resolved = interpreter_sources.source_for(request).resolve(request)
+    # The same refusal as `setup` gives, and nothing has been installed for it.
     require_python(request, resolved.python)
     return _plan(request, resolved, keeping.system_packages(machine, chosen=resolved.python))
 
@@ -67,7 +212,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
     site_paths = system.query_interpreter(python, machine=request.machine) if resolved.is_installed else None
     markers = site_paths.markers if site_paths else _markers_of(python.version)
     directories = site_paths.directories if site_paths and request.system_site_packages else ()
-    needs = project_needs.read(lock.pyproject, markers, extras=request.options.extras)
+    needs = distributions.project_needs(lock.pyproject, markers, extras=request.options.extras)
     required = _locked_versions(request, resolved, present, markers)
     # Without a lock file only the ranges are known that pyproject.toml asks for.
     ranges = {need.name: RequiredVersion(name=need.name, version=need.text, exact=False) for need in needs}
@@ -80,6 +225,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         markers=markers,
         keep=chosen.packages,
         described=distributions.read((request.project / venv.NAME).glob("lib/python3*/site-packages")),
+        downloads=_download_sizes(request, python.version),
     )
     return Plan(
         python=python,
@@ -87,9 +233,9 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         machine=present.python,
         visible=not present.directories.isdisjoint(directories),
         lock=lock.path if lock.is_there and lock.format.is_lock else None,
-        rows=tuple(comparison.rows(sides)),
-        only_on_machine=comparison.only_on_machine(sides),
-        conflicts=tuple(comparison.conflicts(sides)),
+        rows=tuple(distributions.version_rows(sides)),
+        only_on_machine=distributions.only_on_machine(sides),
+        conflicts=tuple(distributions.conflicts(sides)),
         notes=(*request.notes(), *chosen.notes, *_going(request, brought.required)),
         outgrown=_unsupported_python(request),
         saved=sum(package.size() for package in chosen.packages.values()),
@@ -104,11 +250,30 @@ def _locked_versions(
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.
     with reading(lock):
-        text = lock.format.peek(lock, selection, machine=machine, python_is_there=resolved.is_installed)
+        text = lock.format.peek(lock, selection, machine=machine, has_python=resolved.is_installed)
         if text is None:
             reader = resolved.python if resolved.is_installed else present.python or resolved.python
             text = lock.format.export(lock, selection, python=reader.path, machine=machine)
         return requirements_text.read(text, markers)
+
+
+def _download_sizes(request: Request, version: str) -> dict[str, int]:
+    """Return the bytes of the wheels that a uv.lock or a pylock.toml names for this platform, by the package's name."""
+    import platform
+
+    if request.lock.path.suffix not in (".lock", ".toml") or not request.lock.is_there:
+        return {}
+    text = (_files.content(request.lock.path) or b"").decode("utf-8", "replace")
+    tag, sizes = "cp" + "".join(version.split(".")[:2]), dict[str, int]()
+    for block in re.split(r"^\[\[packages?\]\]$", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r'^name = "([\w.-]{1,200})"$', block, re.MULTILINE)
+        for filename, size in _WHEEL.findall(block):
+            _, _, *_, pythons, abi, platforms = filename.split("-") if filename.count("-") >= 4 else [""] * 5
+            is_pure = platforms == "any" and "3" in pythons
+            is_own = "linux" in platforms and "musl" not in platforms and platform.machine() in platforms
+            if name and (is_pure or (is_own and (tag in pythons or abi == "abi3"))):
+                sizes[name[1]] = max(sizes.get(name[1], 0), int(size))
+    return sizes
 
 
 def _going(request: Request, required: Mapping[str, RequiredVersion]) -> list[str]:

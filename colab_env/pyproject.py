@@ -1,10 +1,16 @@
-"""pyproject.toml and poetry.toml: read what they ask for, write what a directory without a project lacks."""
+"""pyproject.toml and poetry.toml: read what they ask for, write what a directory without a project lacks.
+
+Also workspaces of uv: which project is a member of which, as uv finds it, read from pyproject.toml files alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
     from colab_env.interpreter import Interpreter
+
 
 _CONFLICT = re.compile(rb"(?m)^(?:<<<<<<< |>>>>>>> )")
 _LARGEST = 2**20  # bytes; a person wrote it
@@ -157,7 +164,9 @@ def complete(project: Path, *, python: Interpreter, system_site_packages: bool) 
         "poetry.toml": _completed_settings(project, system_site_packages=system_site_packages),
     }
     written = [name for name, text in changes.items() if text is not None]
+    # Both are composed before either is written: a fault in one leaves the other as it was.
     for name in written:
+        # With the line ends that the file has: git would show every line as changed.
         _files.write_text(project / name, (changes[name] or "").replace("\n", _line_end(project / name)))
     return written
 
@@ -172,6 +181,7 @@ def add_apt(project: Path, packages: Sequence[str]) -> list[str]:
     if document is not None:
         import tomlkit
 
+        # A super table is not written: `[tool.colab-env]` alone stands in the file.
         table = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("colab-env", tomlkit.table())
         listed = table.setdefault("apt", tomlkit.array())
         if new := [name for name in packages if name not in listed]:
@@ -201,10 +211,6 @@ def _completed_project(project: Path, python: Interpreter) -> str | None:
         msg = f"{short(path)} says how something is built, and not what: it has no [project]"
         hint = "add [project] with a name and a version, or give a lock file with lock=...; nothing was changed"
         raise ProjectFileError(msg, hint=hint)
-    return _with_project_table(document, project, python)
-
-
-def _with_project_table(document: TOMLDocument, project: Path, python: Interpreter) -> str:
     import tomlkit
 
     table: Any = document.setdefault("project", tomlkit.table())
@@ -285,3 +291,99 @@ def _project_name(project: Path) -> str:
 def _range(python: Interpreter) -> str:
     major, minor = python.short_version.split(".")
     return f">={major}.{minor},<{major}.{int(minor) + 1}"
+
+
+_PIN = re.compile(r"(?:cpython[-@]?|python)?(3\.\d{1,2})(?:\.\d{1,2})?", re.ASCII)
+_MOST = 200  # directories; no resolution reads more
+
+
+def uv_workspace_root(project: Path, pyproject: Pyproject) -> Path | None:
+    """Return the root of the workspace that a project is a member of, or None: also where it is the root itself."""
+    if pyproject.content is None or "workspace" in (own := uv_settings(pyproject)) or own.get("managed") is False:
+        return None
+    for directory in project.parents:
+        if not os.path.lexists(directory / pyproject.path.name):
+            continue
+        try:  # what is wrong in another project's file is that one's
+            above = Pyproject.read(directory)
+            workspace, is_project = uv_settings(above).get("workspace"), "project" in above.values
+        except ProjectFileError:
+            return None
+        if isinstance(workspace, Mapping):
+            parts = project.relative_to(directory).parts
+            is_member = _is_listed(parts, workspace.get("members")) and not _is_listed(parts, workspace.get("exclude"))
+            return directory if is_member else None
+        if is_project:
+            return None
+    return None
+
+
+def local_projects(project: Path, pyproject: Pyproject) -> list[Path]:
+    """Return the directories that a project's resolution reads too: its workspace, and sources that are paths, with theirs."""
+    reached, waiting = {project: None}, [(project, pyproject)]
+    while waiting and len(reached) < _MOST:
+        directory, own = waiting.pop()
+        above = uv_workspace_root(directory, own)
+        for neighbour in (*([above] if above else []), *_members(directory, own), *_path_sources(directory, own)):
+            if neighbour not in reached and neighbour.is_dir():
+                reached[neighbour] = None
+                with contextlib.suppress(ProjectFileError):  # what is wrong in another project's file is that one's
+                    waiting.append((neighbour, Pyproject.read(neighbour)))
+    return [path for path in reached if path != project]
+
+
+def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
+    workspace = uv_settings(pyproject).get("workspace")
+    listed = workspace.get("members") if isinstance(workspace, Mapping) else None
+    for pattern in listed if isinstance(listed, list) else ():
+        with contextlib.suppress(ValueError, NotImplementedError, IndexError):  # no pattern, or an absolute one
+            yield from (path.parent for path in sorted(directory.glob(f"{pattern}/pyproject.toml")))
+
+
+def _path_sources(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
+    sources = uv_settings(pyproject).get("sources")
+    for value in sources.values() if isinstance(sources, Mapping) else ():
+        for source in value if isinstance(value, list) else [value]:
+            path = source.get("path") if isinstance(source, Mapping) else None
+            if isinstance(path, str) and "\0" not in path:
+                yield Path(os.path.normpath(directory / path))
+
+
+def uv_settings(pyproject: Pyproject) -> Mapping[str, Any]:
+    """Return `[tool.uv]`; nothing where there is none."""
+    table = (pyproject.values.get("tool") or {}).get("uv")
+    return table if isinstance(table, Mapping) else {}
+
+
+def pinned_python(*directories: Path) -> str | None:
+    """Return the X.Y of CPython that the first `.python-version` in these directories pins, or None.
+
+    uv takes the very patch level that is written there; here any one of that X.Y will do, as everywhere else.
+    """
+    match = _PIN.fullmatch(pinned_text(*directories))
+    return match[1] if match else None
+
+
+def pinned_text(*directories: Path) -> str:
+    """Return the line that counts of the first `.python-version` in these directories, whatever it says, or nothing."""
+    for directory in directories:
+        lines = (_files.content(directory / ".python-version") or b"").decode("utf-8", "replace").splitlines()
+        pinned = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if pinned:
+            return pinned[0]
+    return ""
+
+
+def _is_listed(parts: Sequence[str], patterns: Any) -> bool:
+    listed = patterns if isinstance(patterns, list) else []
+    return any(
+        _matches_pattern(parts, os.path.normpath(pattern).split("/")) for pattern in listed if isinstance(pattern, str)
+    )
+
+
+def _matches_pattern(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _matches_pattern(parts, pattern[1:]) or _matches_pattern(parts[1:], pattern)
+    return fnmatchcase(parts[0], pattern[0]) and _matches_pattern(parts[1:], pattern[1:])

@@ -63,14 +63,14 @@ class InstallOptions:
         keep: Sequence[str] | None = None,
     ) -> InstallOptions:
         """Take what a person wrote: one name may stand for a list of one, and None is what was not said."""
-        said = {"lock": lock, "installer": installer, "extras": extras, "groups": groups, "keep": keep}
+        arguments = {"lock": lock, "installer": installer, "extras": extras, "groups": groups, "keep": keep}
         return cls(
             lock=None if lock is None else str(lock),
             installer=installer,
             extras=_names(extras or ()),
             groups=None if groups is None else _names(groups),
-            keep=_kept_names(keep or ()),
-            given=frozenset(name for name, value in said.items() if value is not None),
+            keep=_keep_names(keep or ()),
+            given=frozenset(name for name, value in arguments.items() if value is not None),
         )
 
     @classmethod
@@ -79,7 +79,7 @@ class InstallOptions:
         return cls(**{name: getattr(recorded, name) for name in _OPTIONS}) if recorded else cls()
 
     @property
-    def said(self) -> frozenset[str]:
+    def requested(self) -> frozenset[str]:
         """Return the names of the options that somebody asked for."""
         usual = InstallOptions()
         return self.given | {name for name in _OPTIONS if getattr(self, name) != getattr(usual, name)}
@@ -89,7 +89,7 @@ class InstallOptions:
         here = project / (earlier.lock or "")
         if self.lock is not None and os.path.normpath(project / self.lock) != os.path.normpath(here):
             return self
-        return replace(self, **{name: getattr(earlier, name) for name in _OPTIONS if name not in self.said})
+        return replace(self, **{name: getattr(earlier, name) for name in _OPTIONS if name not in self.requested})
 
     def recorded(self) -> venv.Recorded:
         """Return it as the receipt has it."""
@@ -98,16 +98,18 @@ class InstallOptions:
     def spelled(self) -> str:
         """Return those that are not the defaults as a person reads them, such as "lock=env/a.txt, extras=fast"."""
         values = self.as_dict().items()
-        said = [(name, ",".join(each) if isinstance(each, list) else each) for name, each in values]
+        arguments = [(name, ",".join(value) if isinstance(value, list) else value) for name, value in values]
         return ", ".join(
-            f"{name}={each or 'none'}" for name, each in said if each is not None and (each or name == "groups")
+            f"{name}={value or 'none'}"
+            for name, value in arguments
+            if value is not None and (value or name == "groups")
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksums are made of."""
         groups = None if self.groups is None else list(self.groups)
-        kept = {"keep": list(self.keep)} if self.keep else {}
-        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups, **kept}
+        keep = {"keep": list(self.keep)} if self.keep else {}
+        return {"lock": self.lock, "installer": self.installer, "extras": list(self.extras), "groups": groups, **keep}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,18 +161,18 @@ class Request:
         if (conda_installer or conda_sha256) and source not in ("miniconda", "miniforge"):
             msg = f"conda_installer and conda_sha256 do not go with interpreter={source!r}"
             raise UsageError(msg, hint="give interpreter='miniconda', or leave them out")
-        directory, asked = project_directory(project), options or InstallOptions()
+        directory, requested = project_directory(project), options or InstallOptions()
         kernelspec.check_project_path(directory)
         pyproject = Pyproject.read(directory)
         receipt = venv.read_receipt(directory)
         earlier = InstallOptions.from_recorded(receipt.wanted if receipt and not defaults else None)
         if earlier.lock is not None and machine.data in Path(earlier.lock).parents:  # the block of a notebook's cell
             earlier = replace(earlier, lock=None)
-        options = asked.with_earlier(earlier, project=directory)
+        options = requested.with_earlier(earlier, project=directory)
         is_same = receipt is not None and not defaults and options.lock == earlier.lock
         if system_site_packages is None:
             system_site_packages = venv.sees_system(directory) if is_same else True
-        if asked.lock is None and options.lock is not None and not os.path.lexists(directory / options.lock):
+        if requested.lock is None and options.lock is not None and not os.path.lexists(directory / options.lock):
             msg = (
                 f"there is no lock file {short(directory / options.lock)} any more, which the environment was made from"
             )
@@ -192,7 +194,9 @@ class Request:
             conda_installer=conda_installer,
             conda_sha256=conda_sha256,
             system_site_packages=system_site_packages,
-            inherited=replace(options, **{name: getattr(InstallOptions(), name) for name in asked.said}).spelled(),
+            inherited=replace(
+                options, **{name: getattr(InstallOptions(), name) for name in requested.requested}
+            ).spelled(),
         )
         _ = pyproject.values  # what is wrong there is said before anything is done
         request.lock.format.check(
@@ -220,8 +224,8 @@ class Request:
             "system_site_packages",
             "exact",
         )
-        given = {name: getattr(self, name) for name in names}
-        read = self.read(self.project, self.machine, **given, defaults=True)
+        values = {name: getattr(self, name) for name in names}
+        read = self.read(self.project, self.machine, **values, defaults=True)
         return replace(read, inherited=self.inherited)
 
     @property
@@ -241,23 +245,23 @@ class Request:
         return self.lock.requires_python or self.pyproject.requires_python
 
     @property
-    def asked_python(self) -> str | None:
+    def requested_python(self) -> str | None:
         """Return the Python that is asked for, by the caller or by the project, or None."""
         return self.python or self._pinned_python or self.requires_python
 
     @cached_property
     def _pinned_python(self) -> str | None:
         """Return the X.Y that the project's own tool would take: pinned in a file, or that of its environment."""
-        asked, pinned = self.requires_python, self.lock.format.pinned_python(self.lock)
+        requirement, pinned = self.requires_python, self.lock.format.pinned_python(self.lock)
         if self.lock.format.is_python_advice and self.receipt is not None:
             return self.receipt.python.short_version
-        fits = pinned is not None and fits_short_version(parse_specifier(asked or "*"), pinned)
-        return (f"=={pinned}.*,{asked}" if asked else pinned) if fits else None
+        fits = pinned is not None and fits_short_version(parse_specifier(requirement or "*"), pinned)
+        return (f"=={pinned}.*,{requirement}" if requirement else pinned) if fits else None
 
     @property
     def specifier(self) -> SpecifierSet:
         """Return which versions of Python fit. Raises UsageError."""
-        return parse_specifier("*" if self.python_path else self.asked_python or "*")
+        return parse_specifier("*" if self.python_path else self.requested_python or "*")
 
     @property
     def recorded_python(self) -> Interpreter | None:
@@ -275,8 +279,9 @@ class Request:
         lock = self.lock
         content = lock.digest if lock.is_there else "none"
         where = os.path.relpath(lock.path, self.project) if lock.is_there else "none"
-        said = [{**self.options.as_dict(), "lock": where, "installer": self.selection.installer}, content]
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        # What was asked for counts like a file: another group or extra is another environment.
+        stated = [{**self.options.as_dict(), "lock": where, "installer": self.selection.installer}, content]
+        digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
         for path in (self.project / name for name in lock.format.project_files):
             digest.update(f"{path.name}\0".encode() + self._content(path) + b"\0")
         return digest.hexdigest()
@@ -285,8 +290,8 @@ class Request:
     def options_digest(self) -> str:
         """Return a checksum of the options, and of a lock file that colab-env never writes: what a snapshot is found by."""
         content = self.lock.digest if self.lock.is_there and not self.lock.format.is_made_by_tool else None
-        said = json.dumps([{**self.options.as_dict(), "lock": None}, content], sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()
+        stated = json.dumps([{**self.options.as_dict(), "lock": None}, content], sort_keys=True)
+        return hashlib.sha256(stated.encode()).hexdigest()
 
     @property
     def is_notebooks_block(self) -> bool:
@@ -295,7 +300,13 @@ class Request:
 
     def notes(self) -> list[str]:
         """Return what a person should know of the options before anything is done."""
-        return [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
+        notes = [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
+        pin = "" if self.python else self.lock.format.pinned_text(self.lock)
+        if pin and self._pinned_python is None:
+            pinned = self.lock.format.pinned_python(self.lock)
+            why = f"{self.requires_python} leaves it out" if pinned else "it is no X.Y of CPython"
+            notes.append(f".python-version says {pin!r}, which does not count: {why}")
+        return notes
 
     def described_lock(self) -> str:
         """Return what a note calls the lock file."""
@@ -317,6 +328,7 @@ def project_directory(project: str | Path) -> Path:
     if path.exists() and not path.is_dir():
         msg = f"{short(path)} is a file, not a directory"
         raise UsageError(msg, hint="give the directory that holds pyproject.toml, or that shall hold it")
+    # It may not exist yet, but what it is to be made in must be a directory.
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
     if not nearest.is_dir():
         msg = f"{short(nearest)} is a file, not a directory"
@@ -334,18 +346,19 @@ def find_lock(
     its own. With none of them, it is the file that its tool will make.
     """
     pyproject = pyproject or Pyproject.read(project)
-    found = registry.find(project, options.lock, pyproject=pyproject, by_poetry=options.installer == "poetry")
-    is_locked = found.format.is_lock and not found.format.is_made_by_tool
+    lock = registry.find(project, options.lock, pyproject=pyproject, by_poetry=options.installer == "poetry")
+    is_locked = lock.format.is_lock and not lock.format.is_made_by_tool
     if options.lock is not None or is_locked or pyproject.has_dependencies:
-        return found
+        return lock
     of_notebook = script_block.of_notebook()
     if of_notebook is None:
-        return found
+        return lock
+    # A cell has no file, and the block's reader wants one: it lies in the data directory.
     path = script.write_block(of_notebook[0], machine, lock=of_notebook[1])
-    return replace(found, path=path, format=registry.of_name("script"))
+    return replace(lock, path=path, format=registry.of_name("script"))
 
 
-def _kept_names(keep: Sequence[str]) -> tuple[str, ...]:
+def _keep_names(keep: Sequence[str]) -> tuple[str, ...]:
     if not keep:
         return ()
     from colab_env.plans import keeping
@@ -353,5 +366,5 @@ def _kept_names(keep: Sequence[str]) -> tuple[str, ...]:
     return keeping.names(keep)
 
 
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _names(values: Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)

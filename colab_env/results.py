@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from colab_env._report import short
 from colab_env.interpreter import Interpreter
 
+if TYPE_CHECKING:
+    from colab_env.cards import Row
 
-def short(path: Path | str) -> str:
-    """Write a path as people do, with `~` for the home directory."""
-    home = str(Path.home())
-    text = str(path)
-    return "~" + text[len(home) :] if text == home or text.startswith(home + "/") else text
+__all__ = ["SetupResult", "StepResult", "short"]
+# What a step is about, on a card.
+_NAMES = {
+    "install_python": "Python",
+    "install_miniconda": "conda",
+    "install_colab_packages": "Packages",
+    "install_poetry": "Poetry",
+    "configure_venv": "Environment",
+    "register_kernel": "Kernel",
+    "restore": "Snapshot",
+}
 
 
 def suggest(word: str, names: Iterable[str]) -> str:
@@ -51,6 +60,26 @@ class StepResult:
         line = f"✓ {self.what} in {short(self.where)} ({self.action}, {self.seconds:.1f} s)"
         return "\n".join([line, *(f"  {note}" for note in self.notes)])
 
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        return cards.card(self.what, [self.row()], aside=self.action)
+
+    def row(self) -> Row:
+        """Return its line on a card."""
+        from colab_env.cards import Row
+
+        details = [f"in {self.where}", *([f"because {self.reason}"] if self.reason else [])]
+        name = _NAMES.get(self.step, self.step.replace("_", " "))
+        return Row(
+            mark="✓",
+            name=name,
+            text=self.what.removeprefix(f"{name} "),
+            aside=f"{self.seconds:.1f} s" if self.changed else self.action,
+            notes=self.notes,
+            details=tuple(details),
+        )
+
     @property
     def changed(self) -> bool:
         """Say whether this run built anything."""
@@ -75,6 +104,12 @@ class SetupResult:
     def __repr__(self) -> str:
         ready = f"✓ Ready in {self.seconds:.1f} s: kernel {self.kernel!r}, shown as “{self.display_name}”"
         return "\n".join([*map(repr, self.steps), *(f"  {note}" for note in self.notes), ready])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        title, kernel = f"Ready in {self.seconds:.1f} s", f"kernel {self.kernel!r}, shown as “{self.display_name}”"
+        return cards.card(title, [step.row() for step in self.steps], aside=kernel, notes=self.notes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,12 +108,14 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
 def _require_sensible(request: Request, *, kernel: str | None, poetry_version: str | None) -> None:
     """Raise for what later steps would refuse, before anything is installed."""
     poetry.require_version(poetry_version)
+    # Reading it raises for what is no version: said now, not after minutes of installing.
     _ = request.specifier
     if request.python is not None and re.fullmatch(r"3\.\d+(\.\d+)?", request.python, re.ASCII):
         require_python(request, Interpreter(path=Path("python"), version=request.python, source="system"))
     if kernel is not None:
         kernelspec.check_free(request.machine, kernel)
     if request.receipt is None or request.receipt.inputs != request.inputs:
+        # Only where it will be read: a set-up with nothing to do takes 0.2 seconds.
         request.lock.format.require_whole(request.lock)
 
 
@@ -137,7 +139,11 @@ def _do_steps(request: Request, *, kernel: str | None, poetry_version: str | Non
     python = steps.chosen_python(chosen)
     require_python(request, python)  # before a kernel's packages are installed for it
     _foretell_builds(request, python)
-    around = _expected_around(request, python)
+    # What the kernel's packages will have to be resolved around, as far as that is known before the
+    # environment is. What really is installed decides.
+    is_filled = request.receipt is not None and request.receipt.inputs == request.inputs
+    versions = venv.versions(request.project / venv.NAME) if is_filled else request.lock.versions
+    around = colab_layer.unfit(versions, python=python, machine=request.machine)
     # A list that names not everything would have them built twice.
     waits = around and request.lock.format.is_loose and not source.has_packages
 
@@ -164,21 +170,12 @@ def _foretell_builds(request: Request, python: Interpreter) -> None:
         if absent := native.absent_packages(request.pyproject):
             named = ", ".join(absent)
             _report.keep(f"the project asks for {named}, which this system does not have: colab-env native mend --yes")
+    # Only where something will be installed.
     if request.lock.is_there and (request.receipt is None or request.receipt.inputs != request.inputs):
         from colab_env import native
 
         for line in native.foretell(request.lock, python.version):
             _report.keep(line)
-
-
-def _expected_around(request: Request, python: Interpreter) -> Mapping[str, str]:
-    """Return what the kernel's packages will have to be resolved around, as far as that is known before the environment is.
-
-    What really is installed decides.
-    """
-    is_filled = request.receipt is not None and request.receipt.inputs == request.inputs
-    versions = venv.versions(request.project / venv.NAME) if is_filled else request.lock.versions
-    return colab_layer.unfit(versions, python=python, machine=request.machine)
 
 
 def _poetry(request: Request, version: str | None) -> list[StepResult]:
@@ -195,6 +192,7 @@ def _fill(request: Request, python: Interpreter, version: str | None) -> tuple[l
             tool.extend(_poetry(request, version))
 
     filled = steps.virtual_environment(request, python, ready=ready)
+    # Where the environment was there already, nothing has asked for it yet.
     ready()
     return tool, filled
 

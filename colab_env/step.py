@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _ledger, _process, _report, bytecode
-from colab_env.errors import NotOursError
+from colab_env import _files, _ledger, _log, _process, _report, venv
+from colab_env.errors import ColabEnvError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
 from colab_env.results import StepResult, short
@@ -33,8 +33,8 @@ def machine_lock(machine: Machine) -> Path:
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
     *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
-    *("journal", "jupyter", "layers", "locks", "notebooks", "opened", "poetry", "python", "resolved", "saved", "scripts"),
-    *("snapshot-key.json", "uv", "uv.toml"),
+    *("journal", "jupyter", "layers", "locks", "logs", "notebooks", "opened", "poetry", "python", "resolved", "saved"),
+    *("scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip
 RUNNING = "locks"  # in the data directory: there are the marks of runs that may have started programs
 
@@ -71,6 +71,8 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
     # Before the locks are made in it: `undo` takes away the parents that a step has made.
     made = _ledger.missing_parents(machine.data)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_report.logging_to(_log.Log(machine.data / "logs" / "colab-env.log")))
+        stack.enter_context(_naming_the_log())
         stack.enter_context(_files.translate_os_errors(machine.data))
         stack.enter_context(_process.stoppable())
         for_all = _files.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
@@ -79,13 +81,28 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
         record = stack.enter_context(_ledger.recording(step, machine, made=made))
         for lock in locks:
             stack.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
-            bytecode.stop(lock)
+            venv.stop_compiling(lock)
         _process.end_orphans(machine.data / RUNNING)
         stack.enter_context(_process.announced(machine.data / RUNNING))
         _files.sweep(machine.data, _ledger.swept(record))
         if not recorded:
             stack.enter_context(_ledger.paused())
         yield record
+
+
+@contextlib.contextmanager
+def _naming_the_log() -> Iterator[None]:
+    """Write an error that ends the block to the log, and let it say where that is."""
+    try:
+        yield
+    except ColabEnvError as error:
+        if error.log is None:
+            _report.log(f"{type(error).__name__}: {error}", waits=True)
+            error.log = _report.log_path()
+        raise
+    except BaseException as error:
+        _report.log(f"ended by {type(error).__name__}: {error}", waits=True)
+        raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +133,7 @@ class Step:
         began = time.monotonic()
         with _files.translate_os_errors(self.lock):
             reason = self.check()
+            # A run that was killed after its receipt leaves its old tree beside.
             if reason is None and _files.leftovers(where := self.describe().where):
                 _files.recover(where, wait=False)
                 reason = self.check()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, bytecode, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import MissingStepError
 from colab_env.formats import poetry_lock
@@ -149,7 +149,10 @@ def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | N
         build=lambda: poetry.install(machine, version=version, installer=_installer(machine), anew=anew is not None),
         describe=lambda: Artifact(what=f"Poetry {poetry.installed_version(machine)}", where=poetry.home(machine)),
     ).run()
-    _put_on_path(machine.bin)
+    # The one documented exception to leaving os.environ alone: this step's purpose is the notebook's own PATH.
+    parts = os.environ.get("PATH", "").split(os.pathsep)
+    if str(machine.bin) not in parts:
+        os.environ["PATH"] = os.pathsep.join([str(machine.bin), *parts])
     return result
 
 
@@ -205,6 +208,7 @@ def configure_venv(
         exact=exact,
     )
     chosen = _python_for(request, python if isinstance(python, Interpreter) else None)
+    # Without Poetry nothing can make the lock: said before the environment is touched.
     if request.lock.format.is_made_by_tool:
         poetry_lock.require_poetry(machine)
     return virtual_environment(request, chosen)
@@ -234,7 +238,7 @@ def virtual_environment(
     ).run()
     if result.action == "done":
         # In the background, so that the first imports need not compile what is new.
-        bytecode.start(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
+        venv.start_compiling(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
     interpreter_sources.remember(machine, python, project=request.project)
     if (machine.data / environment_yml.HOME).is_dir():
         environment_yml.remove_others(request.project, python.path, machine)
@@ -264,6 +268,7 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     """Do what `register_kernel` says, for an environment that is known."""
     name = name or kernelspec.default_name(machine, project, python)
     kernelspec.check_free(machine, name)
+    # Read before it is replaced: whose kernel it was is worth a note.
     before = kernelspec.read(machine, name)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
@@ -329,13 +334,6 @@ def _versions(layer: Path) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
 
 
-def _put_on_path(directory: Path) -> None:
-    # The one documented exception to leaving os.environ alone: this step's purpose is the notebook's own PATH.
-    parts = os.environ.get("PATH", "").split(os.pathsep)
-    if str(directory) not in parts:
-        os.environ["PATH"] = os.pathsep.join([str(directory), *parts])
-
-
 def _lock(machine: Machine, name: str) -> Path:
     return machine.data / "locks" / name
 
@@ -344,7 +342,17 @@ def _python_for(request: Request, interpreter: Interpreter | None) -> Interprete
     """Return the Python that an environment is made with: the `interpreter` given or the one named, else the one chosen last."""
     machine, chosen = request.machine, interpreter or choice.python(request.machine)
     if request.lock.format.brings_python:
-        return _python_of_file(request, chosen)
+        # The Python of the environment that conda makes from an environment.yml, which it does where needed.
+        request = replace(
+            request,
+            source=chosen.source if chosen is not None else "none",
+            prefix=environment_yml_source.base_prefix(request.machine),
+            python=request.python,
+        )
+        source = interpreter_sources.source_for(request)
+        if chosen is not None and environment_yml_source.is_made(request, chosen):
+            return chosen
+        return chosen_python(source.ensure(request))
     if interpreter is not None:
         return interpreter
     if request.python is None and chosen is not None and chosen.path.is_file():
@@ -354,20 +362,6 @@ def _python_for(request: Request, interpreter: Interpreter | None) -> Interprete
     if path := request.python_path:
         return system.at_path(path, machine=machine)
     return system.find(request.specifier, machine=machine)
-
-
-def _python_of_file(request: Request, chosen: Interpreter | None) -> Interpreter:
-    """Return the Python of the environment that conda makes from an environment.yml, which it does where needed."""
-    request = replace(
-        request,
-        source=chosen.source if chosen is not None else "none",
-        prefix=environment_yml_source.base_prefix(request.machine),
-        python=request.python,
-    )
-    source = interpreter_sources.source_for(request)
-    if chosen is not None and environment_yml_source.is_made(request, chosen):
-        return chosen
-    return chosen_python(source.ensure(request))
 
 
 def chosen_python(result: StepResult) -> Interpreter:

@@ -1,30 +1,139 @@
-"""Continue the open notebook on another Python: planned and tried here, carried out by `_leave.py` inside the kernel."""
+"""Continue the open notebook on another Python: planned and tried here, carried out by `_leave.py` inside the kernel.
+
+For that the notebook server that this kernel belongs to is looked for, with the kernel's own session.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from colab_env import _files, _report, kernel
+from colab_env import _files, _report, _state, kernel
 from colab_env.errors import MissingStepError, PreflightError, UsageError
-from colab_env.jupyter import diversion, guard, kernelspec, preflight, sessions
+from colab_env.jupyter import diversion, kernelspec
 from colab_env.jupyter.diversion import Choice, Choices, Notebook
 from colab_env.machine import Machine
 from colab_env.standalone import _leave
 from colab_env.step import changing
 
-if TYPE_CHECKING:
-    from colab_env.jupyter.sessions import Session
+_COLAB_PORT = 9000  # of Colab's server, which wants no token
+_LOOK = 5  # seconds: a server that does not answer by then is not the one that runs this notebook
+NAMED_SESSION = "COLAB_ENV_CONNECTION_FILE"  # tells a helper process which kernel it works for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One session on a notebook server: the server's API address with a slash, its headers, and the session's kernel."""
+
+    api: str
+    headers: Mapping[str, str]
+    id: str
+    name: str
+    kernel_id: str
+    kernel_name: str
+
+    def require_consent(self) -> None:
+        """Raise PreflightError where the server would refuse what it is going to be asked, which nobody would see then."""
+        try:
+            _leave.call(**self._request("PATCH", f"sessions/{self.id}", {"path": self.name}))
+        except (OSError, ValueError, HTTPException) as error:
+            msg = f"the notebook server at {self.api} refuses to be asked by a kernel: {error}"
+            raise PreflightError(msg, hint='nothing was changed; how="exec" needs no server') from None
+
+    def restart(self) -> dict[str, Any]:
+        """Return the request that restarts the kernel, which the server does not count as a crash."""
+        return self._request("POST", f"kernels/{self.kernel_id}/restart", {})
+
+    def change_kernel(self, name: str) -> dict[str, Any]:
+        """Return the request that gives the session a new kernel, by a kernelspec that the server reads afresh."""
+        return self._request("PATCH", f"sessions/{self.id}", {"kernel": {"name": name}})
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"method": method, "url": self.api + path, "headers": dict(self.headers), "body": body}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ListedKernel:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """One session in a server's list."""
+
+    id: str
+    path: str = ""
+    kernel: _ListedKernel | None = None
+
+
+def connection_file(machine: Machine) -> Path | None:
+    """Return the connection file of the kernel that this call is made in or for, or None outside of kernels."""
+    named = machine.environ.get(NAMED_SESSION) or _leave.own_connection_file()
+    return Path(named) if named else None
+
+
+def find_session(machine: Machine) -> Session | None:
+    """Return the session of this kernel, or None where no server with it answers (nbclient, papermill, a terminal)."""
+    file = connection_file(machine)
+    if file is None:
+        return None
+    kernel_id = file.stem.removeprefix("kernel-")
+    return next((session for session in running(machine) if session.kernel_id == kernel_id), None)
+
+
+def running(machine: Machine) -> Iterator[Session]:
+    """Return the sessions of every notebook server on this machine that answers, this kernel's own server first."""
+    for api, headers in _servers(machine):
+        yield from _sessions(api, headers)
+
+
+def _servers(machine: Machine) -> Iterator[tuple[str, dict[str, str]]]:
+    if ip := machine.environ.get("COLAB_JUPYTER_IP"):
+        yield f"http://{ip}:{_COLAB_PORT}/api/", {}
+    # Every Jupyter server leaves a note of its address and token. This kernel's own parent comes first.
+    parents = (str(os.getppid()), machine.environ.get("JPY_PARENT_PID"))
+    runtime = Path(machine.environ.get("JUPYTER_RUNTIME_DIR") or machine.jupyter / "runtime")
+    read = (_files.read_json(path) for path in runtime.glob("jpserver-*.json"))
+    notes = [note for note in read if isinstance(note, dict) and isinstance(note.get("url"), str)]
+    for note in sorted(notes, key=lambda note: str(note.get("pid")) not in parents):
+        base = note["url"].rstrip("/")
+        headers = {"Authorization": f"token {note['token']}"} if note.get("token") else _leave.cookie(f"{base}/")
+        yield f"{base}/api/", headers
+
+
+def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
+    try:
+        listed: list[_Listed] = _state.typed(
+            list[_Listed], _leave.call("GET", f"{api}sessions", headers, timeout=_LOOK)
+        )
+    # Something else may listen on that port, and answers in any way it likes.
+    except (OSError, ValueError, HTTPException, RecursionError, OverflowError):
+        return []
+    return [
+        Session(
+            api=api,
+            headers=headers,
+            id=session.id,
+            name=session.path,
+            kernel_id=session.kernel.id,
+            kernel_name=session.kernel.name,
+        )
+        for session in listed
+        if session.kernel is not None
+    ]
+
 
 WAYS = ("restart", "session", "exec")
 STOCK = "python3"  # the name of the machine's own kernel, on Colab as elsewhere
 CRASH_OR_RESTART = "The page may call this a crash or a restart. Go on with the next cell."
 # What a helper process is told about the kernel that it works for (see `_remote.py`): not the next kernel's.
-_OF_THIS_CALL = (sessions.NAMED, guard.PROCESS, "COLAB_ENV_INTERPRETER", "PYTHONUNBUFFERED")
+_OF_THIS_CALL = (NAMED_SESSION, diversion.PROCESS, "COLAB_ENV_INTERPRETER", "PYTHONUNBUFFERED")
 Plan = dict[str, Any]
 
 
@@ -52,6 +161,7 @@ class _Origin:
 
         So in each of the ways: a restart, a crash or a page loaded anew must not bring the old Python back unasked.
         """
+        # Outside Colab the notebook itself says which kernel it starts.
         if diversion.usable_file(self.machine) is None:
             return
         choices = diversion.read(self.machine)
@@ -66,7 +176,13 @@ class _Origin:
     def here(cls) -> _Origin:
         machine = Machine.detect()
         named = machine.environ.get("COLAB_ENV_INTERPRETER")
-        notebook, session = sessions.notebook(machine), sessions.find(machine)
+        # Which notebook this call is made in or for; in a terminal, that is unknown.
+        file = connection_file(machine)
+        kernel_id = file.stem.removeprefix("kernel-") if file else None
+        notebook, session = (
+            Notebook(kernel_id=kernel_id, session=machine.environ.get("JPY_SESSION_NAME") or None),
+            find_session(machine),
+        )
         return cls(machine=machine, notebook=notebook, session=session, interpreter=Path(named or sys.executable))
 
 
@@ -92,6 +208,7 @@ def planned(name: str | None, *, how: str | None = None, default: bool = False) 
     if default and diversion.usable_file(origin.machine) is None:
         msg = "a default for all notebooks is Colab's only: there they start in one way that can be diverted"
         raise UsageError(msg, hint="choose the kernel in each notebook; nothing was changed")
+    # Kernels are locked, so that none is removed between its trial and the switch.
     with changing("switch", origin.machine, origin.machine.data / "locks" / "kernels"):
         return _back(origin, default=default) if name is None else _forth(origin, name, how=how, default=default)
 
@@ -100,6 +217,8 @@ def _forth(origin: _Origin, name: str, *, how: str | None, default: bool) -> Pla
     spec = _spec(origin.machine, name)
     if origin.runs(spec) and how is None and not default:
         return _nothing(f"This is the kernel {name!r} already.")
+    # Where starts are diverted a restart is enough; else the server changes the session's kernel; without a server
+    # only exec is left.
     chosen = how or ("restart" if origin.is_diverted else "session" if origin.session is not None else "exec")
     with _report.activity(f"Trying the kernel {name}"):
         if chosen == "restart" or default:
@@ -112,6 +231,7 @@ def _back(origin: _Origin, *, default: bool) -> Plan:
     if not origin.notebook.is_identified:
         return _all_back(origin, choices)
     origin.choose(None, default=default)
+    # Switched by its session: only the server can start the other kernel.
     if session is not None and session.kernel_name != STOCK and _is_ours(origin.machine, session.kernel_name):
         return _asking(session.change_kernel(STOCK), "the machine's own kernel")
     if any(origin.runs(spec) for spec in _ours(origin.machine)) and session is not None:
@@ -123,8 +243,9 @@ def _back(origin: _Origin, *, default: bool) -> Plan:
 def _all_back(origin: _Origin, choices: Choices) -> Plan:
     """Take every notebook back: from a terminal, where no cell may run any more."""
     diversion.write(origin.machine, Choices())
-    moved = [session for session in sessions.running(origin.machine) if _is_ours(origin.machine, session.kernel_name)]
+    moved = [session for session in running(origin.machine) if _is_ours(origin.machine, session.kernel_name)]
     for session in moved:
+        # Something harmless is asked first: a refusal is said here, where somebody sees it.
         session.require_consent()
         _leave.call(**session.change_kernel(STOCK))
     names = ", ".join(sorted({session.name for session in moved}))
@@ -157,7 +278,7 @@ def _by_restart(origin: _Origin, name: str, spec: Mapping[str, Any], *, default:
         _require_answer(name, kernel.try_argv(origin.machine, spec, argv, PYTHONPATH=str(trial)))
     finally:
         _files.remove(trial)
-    guard.forget_failures()  # it starts: what failed before must not keep the guard from trying it
+    diversion.forget_failures()  # it starts: what failed before must not keep the guard from trying it
     origin.choose(name, default=default)  # before the server is asked: the restart reads it
     if origin.session is None or (default and not origin.is_diverted):
         which = "every notebook that has not chosen another" if default else "this notebook"
@@ -170,23 +291,25 @@ def _by_session(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
         msg = "no notebook server was found that this kernel belongs to"
         raise UsageError(msg, hint='choose how="exec", or start the notebook with this kernel: papermill -k NAME')
     origin.session.require_consent()
+    # Tried before the page is touched: a kernel that does not come up is dropped after five starts.
     _require_answer(name, kernel.try_registered(origin.machine, name))
-    guard.forget_failures()
+    diversion.forget_failures()
     origin.choose(name, default=False)
     return _asking(origin.session.change_kernel(name), spec["display_name"])
 
 
 def _by_exec(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
-    file = sessions.connection_file(origin.machine)
+    file = connection_file(origin.machine)
     if file is None:
         msg = "this is no kernel, so it cannot become another one"
         raise UsageError(msg, hint="call switch() in a notebook's cell")
     _require_answer(name, kernel.try_registered(origin.machine, name))
-    guard.forget_failures()
+    diversion.forget_failures()
     origin.choose(name, default=False)
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
+    # What this kernel was started with is not what the next one is.
     environ = {key: value for key, value in os.environ.items() if key not in _OF_THIS_CALL}
-    environ.update(guard.announce(origin.machine, name, file))
+    environ.update(diversion.announce_start(origin.machine, name, file))
     message = f"This kernel becomes {spec['display_name']} in place. Variables are gone, files are as they were."
     return {"message": message, "argv": argv, "environ": environ}
 
@@ -217,7 +340,7 @@ def _ours(machine: Machine) -> list[dict[str, Any]]:
     return [spec for spec in (kernelspec.read(machine, name) for name in names) if spec is not None]
 
 
-def _require_answer(name: str, outcome: preflight.Outcome) -> None:
+def _require_answer(name: str, outcome: kernel.Outcome) -> None:
     if outcome.failure is not None:
         text = "\n".join(
             [f"the kernel {name!r} does not work: {outcome.failure}", *(f"    {line}" for line in outcome.log)]

@@ -60,6 +60,7 @@ class SitePaths:
 
 def query_interpreter(python: Interpreter, *, machine: Machine) -> SitePaths:
     """Ask a Python where its packages are. Raises CommandError when it does not start, or is none."""
+    # It is asked itself: where its packages lie is patched by distributions.
     answer = _process.run([python.path, "-c", _LOOK], environ=_process.child_environ(machine.environ))
     try:
         site_paths: SitePaths = _state.from_json(answer.lines[-1], SitePaths)

@@ -59,6 +59,7 @@ def _require_flat(text: str) -> None:
 def _with_position(error: Exception, text: str) -> str:
     """Return what a parser says, the position in front: they write it in ways of their own."""
     match = _POSITION.match(str(error))
+    # tomlkit says some faults without a position.
     if match is None:
         return str(error) or "it is no TOML"
     line, column = match[2] or match[4], match[3] or match[5]

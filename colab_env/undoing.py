@@ -7,11 +7,11 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process, _state, bytecode
+from colab_env import _files, _ledger, _process, _state, venv
 from colab_env._ledger import Entry, File, Installed, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
@@ -35,15 +35,20 @@ _NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """One path: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
+    """One path: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left.
+
+    Where apt installed something, the path is dpkg's list of the files of the first of the `packages`.
+    """
 
     path: Path
     step: str
     action: str
     reason: str | None = None
+    packages: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        line = f"{'✗' if self.reason else '✓'} {short(self.path)}: {self.action}"
+        subject = ", ".join(self.packages) or short(self.path)
+        line = f"{'✗' if self.reason else '✓'} {subject}: {self.action}"
         return f"{line}, {self.reason}" if self.reason else line
 
 
@@ -64,6 +69,28 @@ class UndoResult:
             return "✓ There is nothing to undo"
         first = ["Nothing was changed; undo() would do this:"] if self.dry_run else []
         return "\n".join([*first, *map(repr, self.places)])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        rows = [
+            cards.Row(
+                mark="✗" if undone.reason else "·" if self.dry_run else "✓",
+                name=undone.action.partition(",")[0],
+                text=short(undone.path),
+                notes=(undone.reason,) if undone.reason else (),
+                details=(f"changed by {undone.step}", *([undone.action] if "," in undone.action else [])),
+            )
+            for undone in self.places
+        ]
+        count = f"{len(rows)} path{'' if len(rows) == 1 else 's'}"
+        if not rows:
+            return cards.card("There is nothing to undo", [])
+        if self.dry_run:
+            return cards.card(f"undo() would take back {count}", rows, mark="·", aside="nothing was changed")
+        left = sum(undone.reason is not None for undone in self.places)
+        title = f"{left} of {count} left as they are" if left else f"{count} taken back"
+        return cards.card(title, rows, mark="✗" if left else "✓")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -118,6 +145,7 @@ def undo(
         if not dry_run:
             _clear_leftovers(machine, lock)
         results = _undo(machine, chosen, only, dry_run=dry_run)
+        # The lock lies beside the data directory, so it outlives that and goes last.
         _files.unlink(lock)
         for parent in parents:
             _files.remove_if_empty(parent)
@@ -141,7 +169,7 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
 def _clear_leftovers(machine: Machine, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
     _process.end_orphans(machine.data / RUNNING)
-    bytecode.stop_all(machine.data / RUNNING)
+    venv.stop_all_compiling(machine.data / RUNNING)
     for parent in machine.data.parents:
         doomed = parent / f".{machine.data.name}.colab-env-doomed"
         entries = Ledger(doomed).read().entries
@@ -187,6 +215,7 @@ def _changes(record: _ledger.Record, machine: Machine) -> list[_Change]:
         by_path.setdefault(entry.path, []).append(entry)
     return [
         _Change(first=_unbroken(entries)[0], last=entries[-1])
+        # The last change first: a file goes before the directory that was made for it.
         for path, entries in reversed(by_path.items())
         if not _is_same(path, machine.data)
         and path not in {machine.home / name for name in _CACHES}
@@ -198,6 +227,8 @@ def _unbroken(entries: list[Entry]) -> list[Entry]:
     """Return the entries since somebody else has changed what is at their path: what was there then is to come back."""
     start = 0
     for number, (earlier, later) in enumerate(itertools.pairwise(entries), start=1):
+        # Where somebody else changed the path between two entries, what stood before the first is not what to bring
+        # back.
         is_left = earlier.after == _ledger.ABSENT or re.fullmatch("[0-9a-f]{64}", str(earlier.after))
         left = None if earlier.after == _ledger.ABSENT else earlier.after
         if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != left):
@@ -260,11 +291,11 @@ def _without_packages(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iter
     left = [name for name in change.packages if name in apt.installed()]
     if left:
         if (reason := apt.removal_obstacle(left)) is not None:
-            yield _left(change, change.path, reason)
+            yield replace(_left(change, change.path, reason), packages=tuple(left))
             return
         if not dry_run:
             apt.remove(left)
-        yield Undone(path=change.path, step=change.first.step, action="removed")
+        yield Undone(path=change.path, step=change.first.step, action="removed", packages=tuple(left))
     if not dry_run:
         ledger.undone(change.path)
 
@@ -307,17 +338,13 @@ def _is_unchanged(change: _Change) -> bool:
 def _obstacle(change: _Change, ledger: Ledger) -> str | None:
     """Return why a path is left as it is, or None."""
     if change.moved_to is not None:
-        return _moved_obstacle(change.path, change.moved_to)
+        is_free = not os.path.lexists(change.path) or _is_ours(change.path)
+        if is_free or not change.moved_to.is_dir():
+            return None  # what was set aside may be gone, or back
+        return "it is not what colab-env made there"
     if change.overlay is not None or _is_unchanged(change) or _is_as_before(change):
         return None
     return _changed_since(change) or _lost(change, ledger)
-
-
-def _moved_obstacle(path: Path, moved_to: Path) -> str | None:
-    is_free = not os.path.lexists(path) or _is_ours(path)
-    if is_free or not moved_to.is_dir():
-        return None  # what was set aside may be gone, or back
-    return "it is not what colab-env made there"
 
 
 def _changed_since(change: _Change) -> str | None:
@@ -388,7 +415,10 @@ def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[U
         others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         remaining[strange[0]] = f"colab-env did not make it{others}"
     if not dry_run:
-        _remove_from_path(machine.bin)
+        # The counterpart of install_poetry, whose purpose is the notebook's own PATH.
+        parts = os.environ.get("PATH", "").split(os.pathsep)
+        if str(machine.bin) in parts:
+            os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(machine.bin))
         _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (where the guard keeps its notes first)
         for child in children:
             if child not in strange and child != ledger.directory:
@@ -432,10 +462,3 @@ def _needed(machine: Machine, gone: set[Path]) -> Iterator[tuple[str, str]]:
     for name in ("layers", "guard") if kernels else ():
         if (machine.data / name).is_dir():
             yield name, f"the kernel of the named environment {kernels[0]!r} uses it"
-
-
-def _remove_from_path(directory: Path) -> None:
-    # The counterpart of install_poetry, whose purpose is the notebook's own PATH.
-    parts = os.environ.get("PATH", "").split(os.pathsep)
-    if str(directory) in parts:
-        os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(directory))

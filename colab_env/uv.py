@@ -81,9 +81,11 @@ def _install(home: Path, machine: Machine) -> None:
     from colab_env import content
 
     pip: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--retries=1"]
+    pip += ["--disable-pip-version-check", "--no-input"]
     environ = _process.child_environ(machine.environ)
     with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
         try:
+            # `--target` needs no virtual environment, which Colab's Python cannot make (no ensurepip).
             _process.run([*pip, "--target", home, f"uv=={pins.UV}"], environ=environ)
         except CommandError as error:
             raise translate_error(error, environ) from error
@@ -101,7 +103,7 @@ def obtain(machine: Machine) -> Path | None:
 
 def environ(machine: Machine, index: Index) -> dict[str, str]:
     """Return the environment that every uv call gets."""
-    # Its bars are for terminals; how far it is, `uv_progress` finds out for every screen.
+    # Its bars are for terminals; how far it is, `uv_install` finds out for every screen.
     changes = {"UV_NO_PROGRESS": "1", **index.uv_environ(machine.environ)}
     return _process.child_environ(machine.environ, **changes)
 
@@ -138,6 +140,7 @@ def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index
             msg, hint=f"its oldest is {'.'.join(map(str, OLDEST_OF_UV))}" + (f"; an older one: {hint}" if hint else "")
         )
     try:
+        # uv's directory is everybody's: `undo` takes away only what this step added.
         with _files.noting_new(machine.uv_pythons):
             _process.run([uv, "python", "install", request], environ=children)
         answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
@@ -157,6 +160,7 @@ def _own(machine: Machine) -> Path:
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
     answer, real = _process.run(argv, environ=children), path.resolve()
+    # Compared by what they lead to: uv may answer with its link for X.Y.
     for entry in listed(answer.lines):
         if entry.path is not None and entry.path.resolve() == real:
             return entry.version

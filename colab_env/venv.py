@@ -1,17 +1,88 @@
-"""The project's own virtual environment, `.venv`: what it is, whether it is fine, how to make it."""
+"""The project's own virtual environment, `.venv`: what it is, whether it is fine, how to make it.
+
+Its packages are compiled while nobody waits for them, since the first imports would otherwise.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from colab_env import _files, _state
-from colab_env.errors import NotOursError
+from colab_env import _files, _process, _state
+from colab_env.errors import CommandError, NotOursError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.results import short
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
+
+
+_COMPILING = ".compiling"
+_ELSEWHERE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")  # the person wants no compiled files beside the sources
+_PATIENCE = 10.0  # seconds; the file at hand is finished in less, and what comes later is only one more compiled file
+
+
+def start_compiling(environment: Path, python: Path, *, machine: Machine, lock: Path) -> None:
+    """Begin to compile the packages of an environment, in processes of low priority that go on after this run.
+
+    They stop when somebody takes `lock`, that of the project, to change it.
+    """
+    _run_compiler(environment, python, "--behind", machine=machine, lock=lock)
+
+
+def finish_compiling(environment: Path, python: Path, *, machine: Machine, lock: Path) -> None:
+    """Compile what is not compiled yet, and return when that is done."""
+    stop_compiling(lock)
+    _run_compiler(environment, python, machine=machine, lock=lock)
+
+
+def stop_compiling(lock: Path) -> None:
+    """End what `start` began, so that nothing is written behind the back of a change."""
+    mark = _compiling_mark(lock)
+    with contextlib.suppress(FileNotFoundError), mark.open() as file:
+        _files.unlink(mark)
+        descriptor = file.fileno()
+        # The compiler looks for the mark between two files and holds a lock on it to its end.
+        deadline = time.monotonic() + _PATIENCE
+        while not _is_free(descriptor) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def stop_all_compiling(locks: Path) -> None:
+    """End all that `start` began, where the lock files of the projects are in one directory."""
+    for mark in sorted(locks.glob(f"*{_COMPILING}")):
+        stop_compiling(mark.with_suffix(""))
+
+
+def _run_compiler(environment: Path, python: Path, *options: str, machine: Machine, lock: Path) -> None:
+    if any(machine.environ.get(name) for name in _ELSEWHERE):
+        return
+    script, mark = Path(__file__).parent / "standalone" / "_compile.py", _compiling_mark(lock)
+    workers = str(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(CommandError, OSError):  # imports do without, more slowly
+        environ = _process.child_environ(machine.environ)
+        site = next(environment.glob("lib/python3*/site-packages"), environment)
+        _process.run([python, "-I", "-S", script, site, mark, workers, *options], environ=environ)
+
+
+def _compiling_mark(lock: Path) -> Path:
+    return lock.with_name(lock.name + _COMPILING)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
 
 NAME = ".venv"
 _ACTIVATED = re.compile(r"""(?m)^\s*(?:export )?VIRTUAL_ENV=["']?(/[^"'\n\0]*)["']?$""")
@@ -83,6 +154,7 @@ def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) 
         return f"{short(project / NAME / 'pyvenv.cfg')} is damaged"
     if not python_of(project).is_file():
         return "the Python of the virtual environment is gone"
+    # virtualenv and uv write "version_info", Python's own venv writes "version".
     version, made_at = settings.get("version_info", settings.get("version", "")), _made_at(project / NAME)
     problem = None
     if version != python.version or not _made_by(settings, python):
@@ -111,9 +183,9 @@ def set_aside_foreign(project: Path) -> Path | None:
         msg = f"{short(target)} exists and is not a virtual environment"
         raise NotOursError(msg, hint="move it away; nothing was changed")
     names = (target.with_name(f"{NAME}.old{number or ''}") for number in (0, *range(2, 1000)))
-    kept = next(name for name in names if not name.exists())
-    _files.move(target, kept)
-    return kept
+    aside = next(name for name in names if not name.exists())
+    _files.move(target, aside)
+    return aside
 
 
 def _holds_only_compiled_files(directory: Path) -> bool:
@@ -157,15 +229,15 @@ def packages(project: Path) -> int:
 
 def by_hand(project: Path, receipt: Receipt | None) -> list[str]:
     """Return the distributions that somebody has installed beside those that colab-env did, such as "six 1.16.0"."""
-    known = set(receipt.packages) if receipt else set()
-    return [each.replace("-", " ") for each in _packages(project) if receipt and each not in known]
+    recorded = set(receipt.packages) if receipt else set()
+    return [package.replace("-", " ") for package in _packages(project) if receipt and package not in recorded]
 
 
 def removed(project: Path, receipt: Receipt | None) -> list[str]:
     """Return the distributions of an earlier environment that are not in this one in any version, but for pip."""
-    there = versions(project / NAME)
-    earlier = versions_in(Path(f"{each}.dist-info") for each in receipt.packages) if receipt else {}
-    return [f"{name} {version}" for name, version in sorted(earlier.items()) if name not in there and name != "pip"]
+    installed = versions(project / NAME)
+    earlier = versions_in(Path(f"{package}.dist-info") for package in receipt.packages) if receipt else {}
+    return [f"{name} {version}" for name, version in sorted(earlier.items()) if name not in installed and name != "pip"]
 
 
 def versions(environment: Path) -> dict[str, str]:
@@ -175,8 +247,8 @@ def versions(environment: Path) -> dict[str, str]:
 
 def versions_in(infos: Iterable[Path]) -> dict[str, str]:
     """Return the versions that these .dist-info directories are named by."""
-    found = (path.name.removesuffix(".dist-info").rpartition("-") for path in infos)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in found}
+    parts = (path.name.removesuffix(".dist-info").rpartition("-") for path in infos)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in parts}
 
 
 def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None:
@@ -197,11 +269,12 @@ def _made_at(environment: Path) -> Path:
     if receipt is not None and receipt.path is not None:
         return receipt.path
     try:
+        # pyvenv.cfg does not name its own directory; the activation script does, as the maker saw it.
         text = (environment / "bin/activate").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return environment
-    found = _ACTIVATED.search(text)
-    return Path(found[1]) if found else environment
+    match = _ACTIVATED.search(text)
+    return Path(match[1]) if match else environment
 
 
 def _settings(directory: Path) -> dict[str, str] | None:
@@ -223,5 +296,5 @@ def _made_by(settings: dict[str, str], python: Interpreter) -> bool:
 
 
 def _packages(project: Path) -> list[str]:
-    found = (project / NAME).glob("lib/python3*/site-packages/*.dist-info")
-    return sorted(path.name.removesuffix(".dist-info") for path in found)
+    metadata = (project / NAME).glob("lib/python3*/site-packages/*.dist-info")
+    return sorted(path.name.removesuffix(".dist-info") for path in metadata)

@@ -40,6 +40,7 @@ _WHY = (
     ("timed? ?out", "it does not answer in time"),
 )
 _GIT = "Git operation failed"
+_AT_ADDRESS = re.compile(r"Failed to (?:download|fetch)[^`\n]*`([\w.-]+) @ https?://[^`\s]+`")
 _GIT_HOST = re.compile(r"\bgit\+\w+://(?:[^/@\s`]*@)?([^/:\s`]+)")
 
 
@@ -100,6 +101,7 @@ class WheelInstaller:
             self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
             return
         try:
+            # The environment itself needs no pip: `--python` lets that of the machine work in it.
             self._run([self.machine_python, "-m", "pip", "--python", python, "install", *where, *requirements])
         except CommandError as error:
             if any("No module named pip" in line for line in error.lines):
@@ -119,7 +121,7 @@ class WheelInstaller:
         files, in directories below archive-v0 as of uv 0.13; pip keeps whole wheels.
         """
         archives = cache(self.environ).glob(f"archive-v*/*/{info}") if self.uv is not None else ()
-        files = (found.parent / path for found in archives)
+        files = (archive.parent / path for archive in archives)
         return next((file for file in files if content.digest(file) == digest), None)
 
     def _run(self, argv: Sequence[str | Path]) -> None:
@@ -136,9 +138,10 @@ def healing(
     try:
         run()
     except CommandError as error:
-        torn = {found[1] for line in error.lines if (found := _TORN.search(line))} - forgotten
+        torn = {match[1] for line in error.lines if (match := _TORN.search(line))} - forgotten
         if uv is None or not torn:
             raise
+        # Each name is fetched anew once: what is torn again comes so from the index.
         forget(torn, uv=uv, environ=environ)
         healing(run, uv=uv, environ=environ, forgotten=forgotten | torn)
 
@@ -173,25 +176,28 @@ def build_hint(text: str) -> str:
 def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:
     """Return the error for what uv or pip with this `environ` died of: the disk, the network, or what they say themselves."""
     text = "\n".join(error.lines)
+    # A full disk comes first: everything else that is said then follows from it.
     if "No space left on device" in text:
         return DiskFullError(
             "no space left on the disk while packages were installed",
             hint="free some space, then run the same call again",
         )
-    if _GIT in text and (found := _GIT_HOST.search(text)):
+    if _GIT in text and (match := _GIT_HOST.search(text)):
         why = next((line.strip() for line in error.lines if line.strip().startswith(("fatal:", "ssh:"))), "it failed")
-        msg = f"git cannot fetch from {found[1]}: {why}"
+        msg = f"git cannot fetch from {match[1]}: {why}"
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
-    if found := UNKNOWN.search(text):
-        msg = f"the package index has no package {found[1]!r}"
+    if match := UNKNOWN.search(text):
+        msg = f"the package index has no package {match[1]!r}"
         return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
-    if found := _TOO_OLD.search(text):
-        msg = f"the uv that is on PATH is too old: it does not know {found[1]}"
+    if match := _TOO_OLD.search(text):
+        msg = f"the uv that is on PATH is too old: it does not know {match[1]}"
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
         return CommandError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if any(_UNREACHED.search(line) for line in error.lines):
-        msg = f"the package index cannot be reached: {_why_unreached(text)}"
-        return NetworkError(msg, hint="check the network or proxy, then run it again")
+        match = _AT_ADDRESS.search(text)  # no index has any part in that
+        what = f"{match[1]} cannot be fetched from its address" if match else "the package index cannot be reached"
+        hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
+        return NetworkError(f"{what}: {_why_unreached(text)}", hint=hint)
     return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or _in_one_sentence(error) or error
 
 
@@ -200,26 +206,26 @@ def _in_one_sentence(error: CommandError) -> CommandError | None:
 
     uv may add one that begins with "hint:", such as which Pythons a package has wheels for; long ones are wrapped.
     """
-    said = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
-    message, *more = " ".join(said).split(" hint: ")
-    if not message.startswith("error: ") or len(more) > 1 or (len(said) != 1 and not more):
+    sentences = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
+    message, *more = " ".join(sentences).split(" hint: ")
+    if not message.startswith("error: ") or len(more) > 1 or (len(sentences) != 1 and not more):
         return None
     hint = next(iter(more), None) or error.hint or "change what is asked for; nothing was changed"
     return CommandError(message.removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 
 def _unsatisfiable(error: CommandError) -> CommandError | None:
-    found = _UNSATISFIABLE.search("\n".join(error.lines))
-    if found is None:
+    match = _UNSATISFIABLE.search("\n".join(error.lines))
+    if match is None:
         return None
-    msg = f"no versions fit what is asked for: {' '.join(found[1].split())[:_LONGEST]}"
+    msg = f"no versions fit what is asked for: {' '.join(match[1].split())[:_LONGEST]}"
     return CommandError(msg, hint="change the versions that are asked for; nothing was changed", lines=error.lines)
 
 
 def _why_unreached(text: str) -> str:
     """Return the host and what is wrong with it, in words of our own where that is known."""
-    found = re.search(r"https?://(?:[^/@\s`']*@)?([^/:\s`']+)|host='([^']+)'", text)
-    host = (found[1] or found[2]) if found else ""
+    match = re.search(r"https?://(?:[^/@\s`']*@)?([^/:\s`']+)|host='([^']+)'", text)
+    host = (match[1] or match[2]) if match else ""
     why = next((words for pattern, words in _WHY if re.search(pattern, text, re.IGNORECASE)), "")
     if not (host and why):
         return next(line.strip() for line in text.splitlines() if _UNREACHED.search(line))

@@ -271,7 +271,7 @@ def table(versions: Sequence[str], found: Sequence[Sequence[tuple[Fault, Outcome
 
 
 def with_table(text: str, lines: Sequence[str]) -> str:
-    """Return README's text with these lines between its two marks."""
+    """Return the page's text with these lines between its two marks."""
     before, begin, rest = text.partition("<!-- faults -->\n")
     _, end, after = rest.partition("<!-- end of faults -->")
     return before + begin + "\n".join(lines) + "\n" + end + after
@@ -281,7 +281,7 @@ def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("versions", nargs="+")
-    parser.add_argument("--write", action="store_true", help="to docs/faults.md and README.md")
+    parser.add_argument("--write", action="store_true", help="to docs/faults.md and docs/switching.md")
     arguments = parser.parse_args()
     found = []
     for version in arguments.versions:
@@ -294,8 +294,8 @@ def main() -> None:
         page = ROOT / "docs/faults.md"
         others = "".join(page.read_text(encoding="utf-8").partition("\n## ")[1:])
         page.write_text("\n".join([*_INTRODUCTION, *lines]) + "\n" + others, encoding="utf-8")
-        readme = ROOT / "README.md"
-        readme.write_text(with_table(readme.read_text(encoding="utf-8"), lines), encoding="utf-8")
+        page = ROOT / "docs/switching.md"
+        page.write_text(with_table(page.read_text(encoding="utf-8"), lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

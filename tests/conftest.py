@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import base_image
 import pytest
 
 from colab_env import _files, _report, _state, content, poetry, steps, system, venv
@@ -132,6 +133,38 @@ def pythons() -> list[Interpreter]:
     if len(found) < 2:
         pytest.skip("needs two Pythons (pyenv's are found)")
     return found
+
+
+@pytest.fixture(scope="session")
+def base_archive(pythons: list[Interpreter], common: Path) -> Path:
+    """The stand-in for the official image, as `docker save` writes it; COLAB_ENV_TEST_BASE names one made before."""
+    if reason := base_image.reason_to_skip():
+        pytest.skip(reason)
+    # Not Debian's own Python, which has no ensurepip.
+    python = next((interpreter for interpreter in pythons if interpreter.short_version == "3.12"), None)
+    if python is None:
+        pytest.skip("needs a CPython 3.12 to copy")
+
+    def make(directory: Path) -> Path:
+        storage = base_image.Storage(directory=directory / "storage")
+        name = base_image.make(directory, python=python.path, storage=storage)
+        base_image.save(storage, name, directory / "base.tar")
+        shutil.rmtree(storage.directory)
+        return directory / "base.tar"
+
+    named = os.environ.get("COLAB_ENV_TEST_BASE")
+    return Path(named) if named else made_once(common / "base", make)
+
+
+@pytest.fixture(scope="session")
+def storage(base_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[base_image.Storage]:
+    """A storage of buildah's with that image."""
+    made = base_image.Storage(directory=tmp_path_factory.mktemp("images"))
+    made.buildah("pull", f"docker-archive:{base_archive}")
+    yield made
+    made.buildah("rm", "--all")  # of a test that failed: they are mounted, and so is the directory of all of them
+    subprocess.run(["umount", "--quiet", made.directory / "root/overlay"], check=False)
+    shutil.rmtree(made.directory)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import container_projects
 
-from colab_env.image import companions, dockerfile, jupyter, packages, tools
+from colab_env.image import dockerfile, jupyter, tools
 from colab_env.image import project as image_project
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
@@ -34,7 +34,7 @@ def model(place: Path, lock: str, text: str = _HASHED, *, apt: tuple[str, ...] =
         scripts=("hello",) if package else (),
         python="3.12",
         base="python:3.12-slim-bookworm",
-        packages=packages.parsed(text, directory=project, context=project, project=project),
+        packages=image_project.parse_packages(text, directory=project, context=project, project=project),
         apt=apt,
         digest="0" * 64,
     )
@@ -64,7 +64,7 @@ def written(place: Path) -> dict[str, str]:
     )
     full = model(place, "requirements.txt", _HASHED + _GIT, apt=compiled)
     image = dockerfile.Image(recipe=tools.Recipe(project=full), kind="app", tool=tools.TOOLS["uv"], server=_SERVER)
-    for name, renderer in companions.RENDERERS.items():
+    for name, renderer in dockerfile.RENDERERS.items():
         for path, text in renderer(image).items():
             texts[f"{name}-{Path(path).name}"] = text
     return texts

@@ -1,11 +1,11 @@
-"""docs/hosts.md, made of `colab_env/hosts.py`: `python -m tests.hosts_page --write`."""
+"""docs/hosts.md, made of `colab_env/machine.py`: `python -m tests.hosts_page --write`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from colab_env.hosts import HOSTS, PLAIN, Host
+from colab_env.machine import HOSTS, PLAIN, Host
 
 PAGE = Path(__file__).parents[1] / "docs/hosts.md"
 _COLUMNS = {
@@ -20,7 +20,7 @@ _COLUMNS = {
 _HEAD = """\
 # Hosts
 
-What colab-env knows of the services that notebooks run on: `colab_env/hosts.py`, of which this page is made
+What colab-env knows of the services that notebooks run on: `colab_env/machine.py`, of which this page is made
 (`python -m tests.hosts_page --write`). A host that is not here is a plain machine. What *unverified* names was never seen on the
 service itself.
 """

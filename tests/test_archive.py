@@ -19,9 +19,9 @@ import zstandard
 from conftest import ROOT
 
 from colab_env.errors import SnapshotError
-from colab_env.snapshot import _archive, _footer, _unpack
+from colab_env.snapshot import _archive, _unpack
 from colab_env.snapshot._archive import Contents, Tree
-from colab_env.snapshot._footer import Footer
+from colab_env.snapshot.manifest import Footer, footer_bytes, read_footer
 
 MANIFEST = {"made": 1, "text": "für alle"}
 
@@ -32,14 +32,14 @@ def anything(*_link: str) -> None:
 
 def pack(path: Path, place: Path, **options) -> Footer:
     with path.open("wb") as out:
-        trees = [Tree(name="tree", place=place, **options)]
+        trees = [Tree(name="tree", directory=place, **options)]
         packed = Contents(manifest=MANIFEST, files={"files/a": b"A"}, trees=trees, check=anything)
         return _archive.write(out, packed, sign=None)
 
 
 def unpack(path: Path, place: Path | None, check=anything, **options) -> dict[str, bytes]:
     with path.open("rb") as file:
-        return _unpack.unpack(file, _footer.read_footer(file), places={"tree": place}, check=check, **options)
+        return _unpack.unpack(file, read_footer(file), targets={"tree": place}, check=check, **options)
 
 
 def listing(place: Path) -> dict[str, tuple]:
@@ -158,7 +158,7 @@ def forge(path: Path, *members: tarfile.TarInfo, manifest: object = MANIFEST) ->
             tar.addfile(info, io.BytesIO(content))
     body = zstandard.compress(raw.getvalue())
     described = {"manifest": manifest, "sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
-    path.write_bytes(body + _footer.footer_bytes(json.dumps(described).encode(), None))
+    path.write_bytes(body + footer_bytes(json.dumps(described).encode(), None))
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
@@ -254,13 +254,13 @@ def test_memory_does_not_grow_with_the_size(tmp_path: Path) -> None:
         for _ in range(24):
             large.write(os.urandom(1 << 20) + bytes(7 << 20))  # far more than the memory allowed
     code = (
-        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _footer, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _archive, _unpack, manifest\n"
         "place, file, out = map(Path, sys.argv[1:])\n"
         "with file.open('wb') as to:\n"
-        "    trees = [_archive.Tree(name='tree', place=place)]\n"
+        "    trees = [_archive.Tree(name='tree', directory=place)]\n"
         "    _archive.write(to, _archive.Contents(manifest={}, files={}, trees=trees, check=print), sign=None)\n"
         "with file.open('rb') as of:\n"
-        "    _unpack.unpack(of, _footer.read_footer(of), places={'tree': out}, check=print)\n"
+        "    _unpack.unpack(of, manifest.read_footer(of), targets={'tree': out}, check=print)\n"
         # Not ru_maxrss: it counts what the process that started this one had.
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from colab_env import _files, bytecode
+from colab_env import _files, venv
 from colab_env.machine import Machine
 from colab_env.standalone import _compile
 
@@ -51,7 +51,7 @@ def compiled(site: Path) -> set[str]:
 
 def finish(site: Path, lock: Path, **environ: str) -> None:
     machine = Machine.detect({**os.environ, **environ})
-    bytecode.finish(site.parents[2], PYTHON, machine=machine, lock=lock)
+    venv.finish_compiling(site.parents[2], PYTHON, machine=machine, lock=lock)
 
 
 def test_all_that_an_import_needs_is_compiled_as_python_does_it(site: Path, lock: Path) -> None:
@@ -87,8 +87,8 @@ def test_who_wants_none_gets_none(site: Path, lock: Path, name: str) -> None:
 def test_a_change_ends_it_before_it_begins(site: Path, lock: Path) -> None:
     for number in range(3000):
         (site / f"module{number}.py").write_text("a = [\n" + "    1 + 2,\n" * 300 + "]\n")
-    bytecode.start(site.parents[2], PYTHON, machine=Machine.detect(), lock=lock)
-    bytecode.stop(lock)
+    venv.start_compiling(site.parents[2], PYTHON, machine=Machine.detect(), lock=lock)
+    venv.stop_compiling(lock)
     before = compiled(site)
     assert len(before) < 3000, "it was stopped at work"
     assert not list(lock.parent.glob("*.compiling"))
@@ -133,11 +133,11 @@ def test_an_environment_can_be_deleted_at_once(site: Path, lock: Path) -> None:
         package.mkdir()
         for name in ("__init__", "a", "b"):
             (package / f"{name}.py").write_text("from . import a, b\n" + "x = [\n" + "    1 + 2,\n" * 40 + "]\n")
-    bytecode.start(site.parents[2], PYTHON, machine=Machine.detect(), lock=lock)
+    venv.start_compiling(site.parents[2], PYTHON, machine=Machine.detect(), lock=lock)
     while len(compiled(site)) < 20:
         time.sleep(0.01)
     shutil.rmtree(site.parents[2])
-    bytecode.stop(lock)
+    venv.stop_compiling(lock)
     assert not site.parents[2].exists()
 
 

@@ -9,11 +9,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import container_golden
 import container_projects
 import pytest
+from test_image import elf
 
 from colab_env import container, undoing
 from colab_env.errors import (
@@ -24,7 +26,9 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
-from colab_env.image import context, packages, writing
+from colab_env.image import context, writing
+from colab_env.image import project as image_project
+from colab_env.image.reference import ARCHITECTURES, Platform
 
 HASH = container_projects.HASH
 
@@ -122,13 +126,15 @@ def test_the_kernel_of_the_notebooks_is_the_images(tmp_path):
 
 def test_lines_without_a_hash_are_named_and_the_check_stays_on_for_the_others(hello):
     more = "lib @ git+https://example.org/lib.git@0123abc\nold==1.0\n"
-    found = packages.parsed(container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages(
+        container_projects.REQUIREMENTS + more, directory=hello, context=hello, project=hello
+    )
     assert [(each.name, each.kind) for each in found.unhashed] == [("lib", "git"), ("old", "index")]
     assert found.hashed == container_projects.REQUIREMENTS
 
 
 def test_passwords_in_addresses_are_left_out(hello):
-    found = packages.parsed(
+    found = image_project.parse_packages(
         f"--extra-index-url https://me:secret@corp.example/simple\nsix==1.0 --hash={HASH}\n",
         directory=hello,
         context=hello,
@@ -142,12 +148,12 @@ def test_passwords_in_addresses_are_left_out(hello):
 def test_a_directory_of_the_project_is_built_and_its_name_known(hello, line):
     (hello / "part").mkdir()
     (hello / "part/pyproject.toml").write_text('[project]\nname = "the.Part"\nversion = "1"\n')
-    found = packages.parsed(line.format(hello), directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages(line.format(hello), directory=hello, context=hello, project=hello)
     assert [(each.kind, str(each.path), each.name) for each in found.unhashed] == [("directory", "part", "the-part")]
 
 
 def test_the_project_itself_is_no_package_of_its_own(hello):
-    found = packages.parsed("-e .\n", directory=hello, context=hello, project=hello)
+    found = image_project.parse_packages("-e .\n", directory=hello, context=hello, project=hello)
     assert found.unhashed == ()
 
 
@@ -209,7 +215,7 @@ def unmade_path(project: Path) -> None:
         (conda, UsageError, "is conda's", "micromamba"),
         (outside, UsageError, "outside of", "move it into the project"),
         (unmade_path, UsageError, "is not there", "get it"),
-        (no_image, NoSuchPythonError, "no official image", "name a base image"),
+        (no_image, NoSuchPythonError, "no Python that images are written for", "name another image"),
         (hidden, UsageError, "hides pyproject.toml", "add the line !pyproject.toml"),
         (own_ignore_with_secrets, UsageError, "config/.env", "add to it a line"),
         (no_sources, UsageError, "its sources are missing", "hello_app"),
@@ -285,8 +291,35 @@ def test_a_package_without_sources_goes_as_packages(hello):
 def test_companions_of_a_workspace_member_are_refused_in_its_own_words(tmp_path):
     model = container_golden.model(tmp_path, "uv.lock")
     with pytest.raises(UsageError, match="member of the workspace") as raised:
-        container._require_top(["compose"], model.context / "member", model, None)
+        container._target(None, replace(model, context=model.context.parent), ["compose"])
     assert "--output" in str(raised.value.hint)
+
+
+# --- what the environment tells
+
+
+def environment_with(project, **libraries):
+    """Write a .venv whose distributions have a compiled file each, which loads these libraries."""
+    site = project / ".venv/lib/python3.12/site-packages"
+    for name, needed in libraries.items():
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"{name}/native.so,,\n")
+        (site / name).mkdir()
+        (site / name / "native.so").write_bytes(
+            elf(*needed, machine=ARCHITECTURES[Platform.parsed(None).architecture][1])
+        )
+
+
+def test_a_library_that_the_slim_image_lacks_is_named_with_its_package(hello):
+    environment_with(hello, lightgbm=["libgomp.so.1", "libc.so.6"], other=["libz.so.1"])
+    (note,) = [note for note in write(hello).notes if "would not load" in note]
+    assert note.startswith('lightgbm (libgomp.so.1) would not load in python:3.12-slim-bookworm: add "libgomp1" to apt')
+    assert not [note for note in write(hello, base="debian:12", overwrite=True).notes if "would not load" in note]
+    with (hello / "pyproject.toml").open("a") as file:
+        file.write('[tool.colab-env]\napt = ["libgomp1"]\n')
+    assert not [note for note in write(hello).notes if "would not load" in note]
 
 
 # --- secrets, links, sockets
@@ -417,6 +450,27 @@ def test_a_version_of_git_is_found_by_a_build_that_sees_git(hello, requires, tab
         write(hello, kind="packages", overwrite=True)
 
 
+def test_what_the_build_does_not_see_is_no_change_of_the_sources_for_git(hello):
+    pyproject = hello / "pyproject.toml"
+    text = pyproject.read_text().replace('version = "1.2"', 'dynamic = ["version"]')
+    pyproject.write_text(text.replace('"hatchling"', '"hatchling", "hatch-vcs"', 1))
+    git = ["git", "-C", hello, "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    write(hello)
+    for words in (["add", "--all"], ["commit", "-qm", "all"], ["tag", "-a", "v4.7", "-m", "release"]):
+        subprocess.run([*git, *words], check=True)
+    ignored = context.read_ignored(hello / ".dockerignore")
+    left_out = [path for path in hello.iterdir() if path.is_file() and context.is_ignored(path.name, ignored)]
+    assert hello / "Dockerfile" in left_out
+    (script,) = re.findall(r"(?m)^RUN (git ls-files (?:.*\\\n)*.*)", (hello / "Dockerfile").read_text())
+    for path in left_out:
+        path.unlink()
+    describe = [*git, "describe", "--dirty", "--tags"]
+    assert subprocess.run(describe, capture_output=True, text=True, check=True).stdout == "v4.7-dirty\n"
+    subprocess.run(["sh", "-ec", script], cwd=hello, check=True)
+    assert subprocess.run(describe, capture_output=True, text=True, check=True).stdout == "v4.7\n"
+
+
 def test_a_version_that_stands_in_the_file_is_no_version_of_git(hello):
     pyproject = hello / "pyproject.toml"
     pyproject.write_text(pyproject.read_text().replace('"hatchling"', '"setuptools", "setuptools-scm"', 1))
@@ -530,10 +584,16 @@ def test_binder_and_apptainer_need_no_dockerfile(hello):
 
 def test_secrets_are_not_copied_by_apptainer_either(hello):
     (hello / ".env").write_text("PASSWORD=1\n")
+    (hello / "config/deep").mkdir(parents=True)
+    for name in ("config/.env", "config/app.toml", "config/deep/more.toml"):
+        (hello / name).write_text("")
     write(hello, also=["apptainer"])
     text = (hello / "apptainer.def").read_text()
     assert "hello_app /build/src/" in text
+    assert "config/app.toml /build/src/config/" in text
+    assert "config/deep /build/src/config/" in text
     assert ".env" not in text
+    assert "config /build" not in text
 
 
 def test_a_dev_container_and_compose_are_beside_the_dockerfile(hello):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import base_image
@@ -18,13 +16,14 @@ import pytest
 from base_image import Storage
 
 from colab_env import container
-from colab_env.interpreter import Interpreter
 
 pytestmark = [
     pytest.mark.machine,
     pytest.mark.network,
     pytest.mark.skipif(base_image.reason_to_skip() is not None, reason=base_image.reason_to_skip() or ""),
 ]
+UV = Path(sys.executable).with_name("uv")
+_BASE = "docker.io/library/python:3.12-slim-bookworm"
 _CA = Path("/etc/ssl/certs/ca-certificates.crt")
 _DISTRIBUTIONS = (
     "import importlib.metadata as m, json, os, socket; import hello_app, six;"
@@ -74,23 +73,6 @@ print("ANSWER" + json.dumps({"without": without, "headers": preflight[1], "name"
 """
 
 
-@pytest.fixture(scope="session")
-def storage(pythons: list[Interpreter], common: Path) -> Iterator[Storage]:
-    """The stand-in for the official image, in a storage of its own; COLAB_ENV_TEST_BASE names an archive made before."""
-    python = next((each for each in pythons if each.short_version == "3.12"), None)
-    if python is None:
-        pytest.skip("needs a CPython 3.12 to copy")
-    made = Storage(directory=common / "images")
-    made.directory.mkdir()
-    if archive := os.environ.get("COLAB_ENV_TEST_BASE"):
-        made.buildah("pull", f"docker-archive:{archive}")
-    else:
-        (common / "base").mkdir()
-        base_image.make(common / "base", python=python.path, storage=made)
-    yield made
-    shutil.rmtree(made.directory)
-
-
 def secrets(directory: Path) -> list[str | Path]:
     """Return the options that tell the build this machine's index and certificates, which are in no file that is written."""
     told = subprocess.run(
@@ -101,7 +83,13 @@ def secrets(directory: Path) -> list[str | Path]:
     index = f'[[index]]\nurl = "{url}"\ndefault = true\n' if url else ""
     (directory / "uv.toml").write_text(f"system-certs = true\n{index}")
     named = [f"id={name},src={directory / name}" for name in ("pip.conf", "uv.toml")]
-    return [*(word for each in named for word in ("--secret", each)), "-v", f"{_CA}:{_CA}:ro"]
+    return [
+        *(word for each in named for word in ("--secret", each)),
+        "-v",
+        f"{_CA}:{_CA}:ro",
+        "-v",
+        f"{_CA}:/usr/lib/ssl/cert.pem:ro",
+    ]
 
 
 def build(project: Path, tag: str, storage: Storage, scratch: Path) -> None:
@@ -124,12 +112,14 @@ def run(storage: Storage, tag: str, *words: str, files: dict[str, Path] | None =
         *mounts,
         made,
     ]
-    done = subprocess.run(
-        ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *base, "--", *words],
-        env={**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"},
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    storage.buildah("rm", made)
+    try:
+        done = subprocess.run(
+            ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *base, "--", *words],
+            env={**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"},
+            capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+    finally:
+        storage.buildah("rm", made)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -147,9 +137,8 @@ def layers(storage: Storage, tag: str, scratch: Path) -> list[list[str]]:
 def project(tmp_path: Path, storage: Storage) -> Path:
     """A package with a uv.lock that is made with this machine's index."""
     place = container_projects.write(tmp_path / "hello", "uv.lock")
-    uv = Path(sys.executable).with_name("uv")
     (place / "uv.lock").unlink()
-    subprocess.run([uv, "lock", "-q", "--no-config"], cwd=place, check=True)
+    subprocess.run([UV, "lock", "-q", "--no-config"], cwd=place, check=True)
     return place
 
 
@@ -171,6 +160,79 @@ def test_an_app_runs_as_its_user_with_what_is_locked(project, storage, tmp_path,
     assert not [
         name for layer in names for name in layer if re.search(r"bin/(uv|poetry|gcc)$|var/lib/apt/lists/.", name)
     ]
+
+
+@pytest.mark.skipif(
+    "COLAB_ENV_TEST_COMPILED" not in os.environ, reason="installs a compiler: set COLAB_ENV_TEST_COMPILED"
+)
+def test_compiled_packages_run_without_what_compiled_them(storage, tmp_path):
+    # psycopg2 has no wheel: pg_config and a compiler build it, and it loads libpq.so.5.
+    project = tmp_path / "query"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "query"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["psycopg2"]\n'
+        '[tool.colab-env]\napt = ["libpq-dev", "gcc", "libc6-dev"]\n'
+    )
+    (project / "main.py").write_text("import psycopg2; print(psycopg2.__libpq_version__ > 150000)\n")
+    subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
+    digest = json.loads(storage.buildah("inspect", "--type", "image", _BASE))["FromImageDigest"]
+    container.write(project, base=f"{_BASE}@{digest}")
+    build(project, "query", storage, tmp_path / "secrets")
+    code = "import runpy, sys; sys.argv = ['main.py']; runpy.run_path('main.py')"
+    assert run(storage, "query", "python", "-c", code) == "True\n"
+    installed = run(storage, "query", "dpkg-query", "-W", "-f", "${Package}\\n").split()
+    assert "libpq5" in installed
+    assert not [
+        name for name in installed if name.endswith("-dev") or (name.startswith("gcc-") and name != "gcc-12-base")
+    ]
+    assert run(storage, "query", "sh", "-c", "ls /var/lib/apt/lists; id -u") == "1000\n"
+
+
+def test_a_version_of_git_tags_is_built_and_neither_git_nor_its_directory_is_shipped(storage, tmp_path):
+    project = container_projects.write(tmp_path / "tagged", "uv.lock")
+    text = container_projects.PYPROJECT.replace('version = "1.2"', 'dynamic = ["version"]')
+    text = text.replace('requires = ["hatchling"]', 'requires = ["hatchling", "hatch-vcs"]')
+    (project / "pyproject.toml").write_text(text + '[tool.hatch.version]\nsource = "vcs"\n')
+    (project / "uv.lock").unlink()
+    git = ["git", "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run([*git, "init", "-q"], cwd=project, check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], cwd=project, check=True)
+    subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
+    container.write(project, tool="pip")
+    for words in (["add", "."], ["commit", "-qm", "with its image"], ["tag", "v4.7"]):
+        subprocess.run([*git, *words], cwd=project, check=True)
+    build(project, "tagged", storage, tmp_path / "secrets")
+    code = "import importlib.metadata as m, shutil; print(m.version('hello_app'), shutil.which('git'))"
+    assert run(storage, "tagged", "python", "-c", code) == "4.7 None\n"
+    (tmp_path / "layers").mkdir()
+    assert not [name for layer in layers(storage, "tagged", tmp_path / "layers") for name in layer if "/.git/" in name]
+
+
+def test_poetry_builds_an_app_and_is_not_in_it(machine, storage, tmp_path):
+    project = container_projects.write(tmp_path / "hello", "poetry.lock")
+    (project / "pyproject.toml").write_text(
+        container_projects.PYPROJECT.replace('"hatchling"', '"poetry-core"').replace(
+            "hatchling.build", "poetry.core.masonry.api"
+        )
+        # By its pages: not every index answers what Poetry's own source asks for.
+        + '[[tool.poetry.source]]\nname = "pages"\nurl = "https://pypi.org/simple/"\npriority = "primary"\n'
+    )
+    (project / "poetry.lock").unlink()
+    subprocess.run([machine.data / "bin/poetry", "lock", "--no-interaction"], cwd=project, check=True)
+    # Poetry reads neither of the secrets: who signs the index's certificate, only a variable tells it.
+    base, made = "localhost/python:3.12-slim-trusting", storage.buildah("from", "--pull-never", _BASE).strip()
+    storage.buildah("config", "--env", f"REQUESTS_CA_BUNDLE={_CA}", made)
+    storage.buildah("commit", "--format", "docker", "--rm", made, base)
+    container.write(project, tool="poetry", base=base)
+    build(project, "poetry", storage, tmp_path / "secrets")
+    assert run(storage, "poetry", "hello") == "hello\n"
+    answer = json.loads(run(storage, "poetry", "python", "-c", _DISTRIBUTIONS))
+    version = re.search(r'name = "six"\nversion = "([^"]+)"', (project / "poetry.lock").read_text())
+    assert version is not None
+    assert answer == {"names": [["hello-app", "1.2"], ["six", version[1]]], "user": 1000, "pyc": True, "network": 1}
+    (tmp_path / "layers").mkdir()
+    names = [name for layer in layers(storage, "poetry", tmp_path / "layers") for name in layer]
+    assert not [name for name in names if re.search("bin/poetry$|opt/poetry/", name)]
 
 
 def test_jupyter_answers_colabs_page_and_its_kernel_executes(project, storage, tmp_path):

@@ -6,13 +6,15 @@ The machine is an overlay over this one: dpkg and apt are the real ones, and wha
 # ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
 from __future__ import annotations
 
-import importlib.util
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import systemd_machine
 from colab_standin.namespace import Namespace, scratch_directory, unavailable
 from env_fixtures import DEMO, ROOT, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
@@ -111,16 +113,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def build_colab_env(place: Path) -> Path:
-    tree = place / "colab-env"
-    site = tree / "usr/lib/python3/dist-packages"
-    shutil.copytree(ROOT / "colab_env", site / "colab_env", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("tomlkit", "packaging"):  # Debian has both; this test needs no network
-        source = Path(importlib.util.find_spec(name).origin).parent
-        shutil.copytree(source, site / name, ignore=shutil.ignore_patterns("__pycache__"))
-    write(tree / "usr/bin/colab-env", (ROOT / "colab_env/front.sh").read_text(), mode=0o755)
-    main = "#!/usr/bin/python3\nimport sys\nfrom colab_env.cli import main\nsys.exit(main())\n"
-    write(tree / "usr/bin/colab-env-main", main, mode=0o755)
-    return build(tree, "colab-env", "1.0", depends="python3, python3-venv | python3, python3-pip | python3")
+    words = [sys.executable, ROOT / "debian/build.py", place]
+    return Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip())
 
 
 def build_demo(place: Path, version: str, *, needs: list[str]) -> Path:
@@ -207,6 +201,39 @@ def test_the_machines_configuration_file_is_read_by_both_programs(machine, packa
     for program in ("colab-env", "colab-env-main"):
         assert machine(program, "which", "web", "python", check=False).returncode == 31
     machine("sh", "-c", "rm ~/.config/colab-env.toml /etc/colab-env.toml")
+
+
+NEXT_PYTHON = """\
+#!/bin/sh
+set -e
+ln -sfn python3.{minor} /usr/bin/python3
+mv "$(readlink -f /usr/bin/python3.{old})" /usr/bin/the-last-python
+"""
+LAST_PYTHON = "mv /usr/bin/the-last-python /usr/bin/python3.{old}; ln -sfn python3.{old} /usr/bin/python3"
+
+
+@pytest.mark.machine
+def test_the_distributions_next_python_breaks_nothing(machine, packages, pythons, tmp_path):
+    """A package brings another interpreter, and makes it the only one; nobody types a command."""
+    old = Path("/usr/bin/python3").resolve().name.removeprefix("python3.")
+    newer = [each for each in pythons if int(each.short_version.removeprefix("3.")) > int(old)]
+    if not newer:
+        pytest.skip(f"there is no Python here that is newer than the distribution's 3.{old}")
+    other = newer[0]
+    minor = other.short_version.removeprefix("3.")
+    tree = tmp_path / "next"
+    (tree / "usr/bin").mkdir(parents=True)
+    shutil.copy(other.path.resolve(), tree / f"usr/bin/python3.{minor}")  # it finds its library where it was built
+    write(tree / "DEBIAN/postinst", NEXT_PYTHON.format(minor=minor, old=old), mode=0o755)
+    machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+    try:
+        done = machine("dpkg", "--install", str(build(tree, "the-next-python", "1.0", depends="colab-env")))
+        assert machine("colab-env", "run", NAME, "demo", "-h").stdout == "1.0 -h\n", done.stdout + done.stderr
+        assert machine("colab-env", "run", NAME, "python", "-V").stdout == f"Python {other.version}\n"
+        assert machine("colab-env", "env", "check", NAME).stdout.startswith("✓")
+    finally:
+        machine("sh", "-c", LAST_PYTHON.format(old=old))
+        machine("dpkg", "--purge", "the-next-python", check=False)
 
 
 # units
@@ -298,6 +325,38 @@ def test_a_timer_and_its_service_are_written_for_systemd(web, command, tmp_path)
 )
 def test_words_are_written_as_systemd_reads_them(word, written):
     assert units.quoted(word) == written
+
+
+def test_a_unit_is_tried_only_where_systemd_runs(web, command):
+    if os.geteuid() == 0 and Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here")
+    answer = command("unit", "--try", "web", "demo")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "on a machine where systemd runs" in answer.stderr
+
+
+@pytest.mark.machine
+def test_a_unit_is_tried_before_it_is_printed(packages):
+    if reason := systemd_machine.reason_to_skip():
+        pytest.skip(reason)
+    with systemd_machine.started({}) as machine:
+        machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+        tried = ("colab-env", "unit", "--try", NAME)
+        answer = machine(*tried, "python", "-c", "import time; time.sleep(600)")
+        assert "DynamicUser=yes" in answer.stdout
+        assert "StandardOutput" not in answer.stdout
+        ended = machine(*tried, "demo", check=False)
+        assert (ended.returncode, "it has ended at once" in ended.stderr) == (21, True), ended.stderr
+        broken = machine(*tried, "python", "-c", "import nothing", check=False)
+        assert (broken.returncode, "No module named 'nothing'" in broken.stderr) == (21, True), broken.stderr
+        written = machine(
+            "colab-env", "unit", "--try", "--on-calendar", "daily", "-o", "/etc/systemd/system", NAME, "demo"
+        )
+        assert len(written.stdout.split()) == 2
+        left = machine(
+            "sh", "-c", "ls -A /run/systemd/system.control /var/lib/private; ls /run | grep colab-env-try || true"
+        )
+        assert NAME not in left.stdout
 
 
 # cron

@@ -16,18 +16,18 @@ from env_fixtures import DEMO, base, command, web, wheels  # noqa: F401
 from index_server import IndexServer
 from small_wheels import write_archive, write_wheel
 
-from colab_env import content, env_files, env_upkeep, envs, toml_text, uv
+from colab_env import content, env_files, envs, toml_text, uv
 from colab_env.errors import (
     CommandError,
     EnvironmentInUseError,
     HashMismatchError,
+    NetworkError,
     NotWritableError,
     ProjectFileError,
     UsageError,
 )
 from colab_env.machine import Machine
-from colab_env.named_env import locking, repacking
-from colab_env.named_env import manifest as manifests
+from colab_env.named_env import exporting, locking, repacking
 
 BACKEND = """
 import zipfile
@@ -146,6 +146,24 @@ def test_an_import_takes_from_an_index_what_was_locked_and_nothing_newer(base, s
     shutil.rmtree(tmp_path / "uv-cache")
     with pytest.raises(HashMismatchError, match="demo"):
         env_files.import_environment(file, name="third")
+
+
+def test_an_export_holds_what_came_from_an_address_of_its_own(base, server, wheels, tmp_path):
+    url = lock_of(envs.create("web", "demo").where)["demo"]["wheels"][0]["url"]
+    locked = lock_of(envs.create("direct", f"demo @ {url}").where)["demo"]
+    assert locked["archive"]["url"] == url
+    result = env_files.export("direct", tmp_path / "direct.env.zip")
+    assert result.kept == 1
+    (wheels / "demo-1.0-py3-none-any.whl").unlink()
+    shutil.rmtree(tmp_path / "uv-cache")
+    place = env_files.import_environment(result.file, name="copy").where
+    assert output(place / "bin/demo") == "1.0"
+    assert lock_of(place)["demo"]["tool"]["colab-env"]["content"] == locked["tool"]["colab-env"]["content"]
+
+
+def test_an_address_that_is_gone_is_not_the_index(base, server):
+    with pytest.raises(NetworkError, match="demo cannot be fetched from its address"):
+        envs.create("direct", "demo @ http://127.0.0.1:9/demo-1.0-py3-none-any.whl")
 
 
 def test_what_was_added_stays_asked_for_after_an_import(base, server, tmp_path):
@@ -273,13 +291,13 @@ def test_paths_of_a_manifest_start_at_it_or_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     text = 'packages = ["./pk/lib[x]", "six"]\npython = "bin/python"\nproject = "~/x"\n'
     (tmp_path / "envs.toml").write_text(f"[environments.web]\n{text}")
-    (entry,) = manifests.read(tmp_path / "envs.toml")
-    assert entry.said["packages"] == [f"{tmp_path}/pk/lib[x]", "six"]
-    assert (entry.said["python"], entry.said["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
+    (entry,) = exporting.read_manifest(tmp_path / "envs.toml")
+    assert entry.options["packages"] == [f"{tmp_path}/pk/lib[x]", "six"]
+    assert (entry.options["python"], entry.options["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
 
 
 def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels, tmp_path):
-    env_upkeep.add("web", "other")
+    envs.add("web", "other")
     (tmp_path / "envs.toml").write_text('[environments.web]\npackages = ["demo"]\nwheels = "wheels"\n')
     assert "what had been added goes: other" in env_files.sync(tmp_path / "envs.toml", dry_run=True)[0].reason
     assert any("not in it: other" in note for note in envs.create("web", "demo", wheels=wheels).notes)

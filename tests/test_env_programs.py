@@ -13,9 +13,10 @@ import pytest
 from env_fixtures import Command, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
-from colab_env import _state, env_programs, env_upkeep, envs
+from colab_env import _state, env_programs, envs
 from colab_env.errors import NoSuchProgramError, NotOursError, UsageError
-from colab_env.named_env import exposing, scripts
+from colab_env.machine import Machine
+from colab_env.named_env import programs, scripts
 from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
 
@@ -32,14 +33,30 @@ def test_a_shell_has_the_programs_first_whatever_its_settings_say(web, command, 
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"there is no {shell} here")
-    (tmp_path / ".bashrc").write_text("PATH=/usr/bin:/bin; echo settings were read\n")
+    for name in (".bashrc", ".zshrc"):
+        (tmp_path / name).write_text("PATH=/usr/bin:/bin; echo settings were read\n")
     environ = {**os.environ, "SHELL": program, "HOME": str(tmp_path), "PYTHONPATH": "/nonsense"}
     words = 'command -v demo\necho "pythonpath=$PYTHONPATH" "$VIRTUAL_ENV_PROMPT"\nexit 3\n'
     answer = command("env", "shell", "web", input=words, env=environ)
     assert answer.returncode == 3
     assert f"{web.resolve()}/bin/demo" in answer.stdout
     assert "pythonpath= web" in answer.stdout
-    assert shell != "bash" or "settings were read" in answer.stdout
+    assert shell not in ("bash", "zsh") or "settings were read" in answer.stdout
+
+
+def test_zsh_reads_the_files_that_its_own_zshenv_points_to(web, command, tmp_path):
+    program = shutil.which("zsh")
+    if program is None:
+        pytest.skip("there is no zsh here")
+    (tmp_path / "z").mkdir()
+    (tmp_path / ".zshenv").write_text("ZDOTDIR=~/z\n")
+    (tmp_path / "z/.zshrc").write_text("PATH=/usr/bin:/bin; echo settings were read\n")
+    environ = {name: value for name, value in os.environ.items() if name != "ZDOTDIR"}
+    environ |= {"SHELL": program, "HOME": str(tmp_path)}
+    answer = command("env", "shell", "web", input='command -v demo\necho "<$ZDOTDIR>"\nexit 3\n', env=environ)
+    assert f"{web.resolve()}/bin/demo" in answer.stdout
+    assert "settings were read" in answer.stdout
+    assert f"<{tmp_path}/z>" in answer.stdout
 
 
 def test_a_shell_that_cannot_be_run_is_named(web, monkeypatch):
@@ -88,7 +105,7 @@ def test_python_is_not_exposed_and_an_unknown_program_gets_near_matches(web, tmp
 
 
 def test_links_follow_a_rename_and_go_with_the_environment(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(exposing, "directory", lambda machine: tmp_path / "links")
+    monkeypatch.setattr(programs, "link_directory", lambda machine: tmp_path / "links")
     env_programs.expose("web")
     envs.rename("web", "site")
     assert output(tmp_path / "links/demo") == "1.0"
@@ -102,7 +119,7 @@ def test_links_follow_a_rename_and_go_with_the_environment(web, tmp_path, monkey
 def test_what_is_added_is_the_next_build_and_the_rest_stays_as_it_is(web, wheels):
     write_wheel(wheels, "more", "3.0")
     write_wheel(wheels, "demo", "2.0", programs=["demo"])
-    result = env_upkeep.add("web", "more")
+    result = envs.add("web", "more")
     assert result.notes == ("+ more 3.0",)
     assert output(web / "bin/demo") == "1.0"
     assert "more" in (web / "pylock.toml").read_text()
@@ -112,13 +129,13 @@ def test_what_is_added_is_the_next_build_and_the_rest_stays_as_it_is(web, wheels
 
 def test_another_version_may_be_added(web, wheels):
     write_wheel(wheels, "demo", "2.0", code="def main(): print('two')", programs=["demo"])
-    assert env_upkeep.add("web", "demo==2.0").notes[0] == "demo 1.0 → 2.0"
+    assert envs.add("web", "demo==2.0").notes[0] == "demo 1.0 → 2.0"
     assert output(web / "bin/demo") == "two"
 
 
 def test_an_option_is_not_added(web):
     with pytest.raises(UsageError, match="is not a package"):
-        env_upkeep.add("web", "--index-url=https://example.org")
+        envs.add("web", "--index-url=https://example.org")
 
 
 # prune
@@ -134,16 +151,16 @@ def test_environments_of_scripts_go_when_they_were_not_used_for_long(base, tmp_p
     note = base / ".scripts/%nothing%x.py"
     note.parent.mkdir()
     note.write_text("script-old\n1 2 3\n")
-    (planned,) = env_upkeep.prune(dry_run=True)
+    (planned,) = envs.prune(dry_run=True)
     assert (planned.name, planned.reason) == ("script-old", "it would go")
     assert (base / "script-old").is_dir()
-    assert [each.name for each in env_upkeep.prune()] == ["script-old"]
+    assert [each.name for each in envs.prune()] == ["script-old"]
     assert [each.name for each in envs.list_environments()] == ["script-new", "web"]
     assert not note.exists()
 
 
 def test_the_names_of_scripts_environments_have_the_prefix_that_prune_looks_for():
-    assert scripts.environment_name(Recipe(packages=("six",))).startswith(scripts.PREFIX)
+    assert scripts.environment_name(Recipe(packages=("six",)), machine=Machine.detect()).startswith(scripts.PREFIX)
 
 
 def test_remove_is_another_word_for_purge(web, command):

@@ -12,10 +12,12 @@ from conftest import PROJECT
 from env_fixtures import base, wheels  # noqa: F401
 
 from colab_env import envs, poetry, steps, uv
-from colab_env.errors import KernelTakenError, MissingStepError, UsageError
+from colab_env.errors import KernelTakenError, MissingStepError, ProjectFileError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
-from colab_env.named_env import kernels
+from colab_env.named_env import building
+from colab_env.named_env.recipe import Recipe
+from colab_env.request import Request
 
 LIBRARY = """\
 [build-system]
@@ -57,7 +59,7 @@ def test_a_project_of_poetry_is_installed_as_its_lock_says(base, machine, projec
 
 def test_a_project_of_poetry_needs_poetry(base, project):
     (project / "pyproject.toml").write_text(PROJECT)
-    (project / "poetry.lock").touch()
+    (project / "poetry.lock").write_text('package = []\n\n[metadata]\nlock-version = "2.1"\npython-versions = "*"\n')
     assert poetry.installed_version(Machine.detect()) is None
     with pytest.raises(MissingStepError, match="Poetry is not installed"):
         envs.create("lesson", project=project)
@@ -69,6 +71,37 @@ def test_a_project_of_conda_is_refused_and_leaves_nothing(base, project):
     with pytest.raises(UsageError, match="conda makes no named environments"):
         envs.create("lesson", project=project)
     assert envs.list_environments() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "pinned", "note"),
+    [
+        ("3.12\n", "==3.12.*,>=3.8", None),
+        ("pypy3.10\n", ">=3.8", "no X.Y of CPython"),
+        ("3.7\n", ">=3.8", "leaves it out"),
+    ],
+)
+def test_create_asks_for_the_python_that_setup_asks_for(tmp_path, text, pinned, note):
+    place, machine = library(tmp_path / "project"), Machine.detect()
+    (place / "pyproject.toml").write_text(f"{LIBRARY}[tool.uv]\n")
+    (place / ".python-version").write_text(text)
+    request = Request.read(place, machine)
+    assert request.requested_python == Recipe(project=place).specifier(machine) == pinned
+    assert [note for line in request.notes() if note and ".python-version" in line and note in line] == [note] * bool(
+        note
+    )
+    assert Recipe(project=place, python="3.11").specifier(machine) == "3.11"
+
+
+def test_create_refuses_what_setup_refuses_before_it_builds_anything(base, tmp_path):
+    place = library(tmp_path / "project")
+    (place / "poetry.lock").write_text("[[package\n")
+    with pytest.raises(ProjectFileError) as refused:
+        Request.read(place, Machine.detect())
+    with pytest.raises(ProjectFileError) as refused_too:
+        envs.create("lesson", project=place)
+    assert str(refused_too.value) == str(refused.value)
+    assert not base.exists() or envs.list_environments() == []
 
 
 @pytest.mark.network
@@ -158,4 +191,4 @@ def test_an_environment_that_is_no_kernel_needs_none(base, wheels):
     runtime = Machine.detect()
     from colab_env.named_env.inventory import NamedEnvironment
 
-    assert kernels.health_check(NamedEnvironment(name="web", base=place.path.parent), machine=runtime) is None
+    assert building.kernel_fault(NamedEnvironment(name="web", base=place.path.parent), machine=runtime) is None

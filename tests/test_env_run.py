@@ -17,6 +17,7 @@ from env_fixtures import Command, base, command, install_command, shell_and_pyth
 
 from colab_env import envs
 from colab_env.errors import NoSuchProgramError, ScriptError
+from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, scripts
 
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getpid(), os.getppid()]))"
@@ -393,12 +394,12 @@ def test_a_script_s_own_sources_count_and_nobody_s_namesake_is_installed(
 
 
 def test_settings_of_uv_or_a_lock_make_another_environment_and_need_a_name_that_uv_takes(tmp_path):
-    names = {scripts.environment_name(scripts.recipe(script(tmp_path / "x.py", BLOCK)))}
+    names = {scripts.environment_name(scripts.recipe(script(tmp_path / "x.py", BLOCK)), machine=Machine.detect())}
     (tmp_path / "x.py.lock").write_text("version = 1\n")
-    names.add(scripts.environment_name(scripts.recipe(tmp_path / "x.py")))
+    names.add(scripts.environment_name(scripts.recipe(tmp_path / "x.py"), machine=Machine.detect()))
     (tmp_path / "x.py.lock").write_text("version = 2\n")
-    names.add(scripts.environment_name(scripts.recipe(tmp_path / "x.py")))
-    names.add(scripts.environment_name(scripts.recipe(script(tmp_path / "y.py", SOURCES))))
+    names.add(scripts.environment_name(scripts.recipe(tmp_path / "x.py"), machine=Machine.detect()))
+    names.add(scripts.environment_name(scripts.recipe(script(tmp_path / "y.py", SOURCES)), machine=Machine.detect()))
     assert len(names) == 4
     with pytest.raises(ScriptError, match=r"ends in \.py"):
         scripts.recipe(script(tmp_path / "report", SOURCES))
@@ -408,7 +409,7 @@ def test_another_block_is_another_environment(tmp_path):
     names = set()
     for line in ("demo==1.0", "demo==2.0"):
         asked = scripts.recipe(script(tmp_path / "x.py", BLOCK.replace("demo==1.0", line)))
-        names.add(scripts.environment_name(asked))
+        names.add(scripts.environment_name(asked, machine=Machine.detect()))
     assert len(names) == 2
 
 

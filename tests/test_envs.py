@@ -35,9 +35,10 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, building, builds, moving, processes
-from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Process, Receipt, _account
+from colab_env.named_env import base_dirs, building, builds, moving, programs
+from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
+from colab_env.named_env.reports import Process, account
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -236,7 +237,7 @@ def test_of_a_move_that_was_killed_the_copy_stays_once_somebody_works_in_it(base
     (site.path / "results.txt").write_text("precious")
     moving.clear_leftovers(base, machine=Machine.detect())
     assert (site.path / "results.txt").read_text() == "precious"
-    assert web.is_there()
+    assert web.is_complete()
 
 
 def test_of_a_move_that_was_killed_the_copy_goes_and_no_other(base, wheels):
@@ -249,9 +250,9 @@ def test_of_a_move_that_was_killed_the_copy_goes_and_no_other(base, wheels):
     assert site.receipt is not None
     assert site.receipt.moved_from == web.path
     moving.clear_leftovers(base, machine=Machine.detect())
-    assert (site.path.exists(), web.is_there()) == (False, True)
+    assert (site.path.exists(), web.is_complete()) == (False, True)
     assert envs.rename("web", "site").changed
-    assert (site.is_there(), web.path.exists()) == (True, False)
+    assert (site.is_complete(), web.path.exists()) == (True, False)
     assert site.receipt is not None
     assert site.receipt.moved_from is None
     assert content.Survey(site.directory).differences(content.read(site.directory)) == []
@@ -792,7 +793,7 @@ def built(base):
             path=Path(sys.executable), version="3.12.1", real=Path(os.path.realpath(sys.executable)), source="system"
         )
         said = {"packages": (), "size": 0, "created": 0.0, "path": path, "follows": number - 1 or None, **fields}
-        receipt = Receipt(python=python, recipe=Recipe(), inputs=Recipe().digest(), **said)
+        receipt = Receipt(python=python, recipe=Recipe(), inputs=Recipe().digest(Machine.detect()), **said)
         (path / "colab-env-build").write_text(f"{number}\n{path}\n")
         _state.write(path / "colab-env.json", receipt)
         return path
@@ -932,7 +933,7 @@ def test_what_was_started_by_a_printed_path_keeps_the_earlier_builds(base, built
     web = lost(base, built)
     builds._point(web, 2)
     used = {web.path: [Process(pid=1, command="demo", uid=0)]}
-    monkeypatch.setattr(processes, "users", lambda _: used)
+    monkeypatch.setattr(programs, "users", lambda _: used)
     builds.collect(web, keep=0)
     assert builds.numbers(web) == [1, 2]
     used.clear()
@@ -1037,17 +1038,17 @@ def test_other_wheels_of_the_same_size_and_changed_sources_are_seen(base, wheels
     (project / "src").mkdir(parents=True)
     (project / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
     (project / "src/x.py").write_text("one\n")
-    first = Recipe(project=project).digest()
+    first = Recipe(project=project).digest(Machine.detect())
     for ignored in (".venv/lib/y.py", "build/x.py", "src/__pycache__/x.pyc", "x.egg-info/PKG-INFO", "env/pyvenv.cfg"):
         (project / ignored).parent.mkdir(parents=True, exist_ok=True)
         (project / ignored).touch()
     os.mkfifo(project / "pipe")
-    assert Recipe(project=project).digest() == first
+    assert Recipe(project=project).digest(Machine.detect()) == first
     (project / "src/x.py").write_text("two\n")
-    assert Recipe(project=project).digest() != first
-    one = Recipe(packages=(str(project),)).digest()
+    assert Recipe(project=project).digest(Machine.detect()) != first
+    one = Recipe(packages=(str(project),)).digest(Machine.detect())
     (project / "src/x.py").write_text("six\n")
-    assert Recipe(packages=(str(project),)).digest() != one
+    assert Recipe(packages=(str(project),)).digest(Machine.detect()) != one
 
 
 @pytest.mark.parametrize("how", ["moved", "copied"])
@@ -1253,7 +1254,7 @@ def test_what_an_account_may_not_read_is_said(web, monkeypatch, command):
 
 def test_the_list_says_whose_an_environment_is(web):
     own = listed("web")
-    assert own.owner == _account(os.geteuid())
+    assert own.owner == account(os.geteuid())
     assert ", of" not in repr(own)
     assert "healthy, of somebody" in repr(replace(own, owner="somebody"))
 
@@ -1290,4 +1291,4 @@ def test_the_processes_of_a_base_that_is_a_link_are_found(web, tmp_path):
 
 
 def test_users_of_nothing_are_none(tmp_path):
-    assert processes.users([tmp_path]) == {}
+    assert programs.users([tmp_path]) == {}

@@ -32,7 +32,7 @@ from boot_faults import (
 from colab_standin import Page, unavailable
 from matrix import WAYS
 
-from colab_env.jupyter import guard
+from colab_env.jupyter import diversion
 from colab_env.standalone import _guard
 
 NAMES = "{n for n in dir() if n[0] != '_'} - {'In', 'Out', 'sys'} == {'exit', 'get_ipython', 'quit'}"
@@ -249,7 +249,7 @@ def test_a_file_that_is_missing_or_damaged_costs_no_start(tmp_path: Path, damage
 
 def here(place: Path) -> str:
     """Return the guard's text, with `place` where it notes starts."""
-    text = guard.source().replace('("/dev/shm", "/tmp", "/var/tmp")', f"({str(place)!r},)")
+    text = diversion.guard_source().replace('("/dev/shm", "/tmp", "/var/tmp")', f"({str(place)!r},)")
     assert str(place) in text
     return text
 
@@ -262,7 +262,7 @@ def seconds(argv: list[str]) -> float:
 
 
 def test_jupyter_finds_nothing_to_replace_in_the_guards_text_and_the_text_means_the_same() -> None:
-    embedded = guard.source()
+    embedded = diversion.guard_source()
     assert re.search(r"\{[A-Za-z0-9_]+\}", embedded) is None
     assert ast.dump(ast.parse(embedded)) == ast.dump(ast.parse(Path(_guard.__file__).read_text(encoding="utf-8")))
 

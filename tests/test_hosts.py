@@ -8,9 +8,8 @@ import pytest
 from colab_standin import ColabRoot, Options, Share, real_google_colab, unavailable
 
 from colab_env.errors import UsageError
-from colab_env.hosts import HOSTS, PLAIN, detect
 from colab_env.interpreter_sources import named
-from colab_env.machine import Machine
+from colab_env.machine import HOSTS, PLAIN, Machine, detect_host
 from tests import hosts_page
 
 ROOT = Path(__file__).parents[1]
@@ -37,11 +36,11 @@ KAGGLES_IPYTHON = "c = get_config(); c.IPKernelApp.matplotlib = 'inline'\n"
     ],
 )
 def test_a_host_is_known_by_its_own_variables(variables: dict[str, str], name: str) -> None:
-    assert detect(variables, Path("/root")).name == name
+    assert detect_host(variables, Path("/root")).name == name
 
 
 def test_a_host_is_known_by_its_home() -> None:
-    assert detect({}, Path("/home/studio-lab-user")).name == "sagemaker-studio-lab"
+    assert detect_host({}, Path("/home/studio-lab-user")).name == "sagemaker-studio-lab"
 
 
 def test_auto_is_the_host_s_own_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ from index_server import Behaviour, IndexServer
 from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
-from colab_env import _files, container, errors
-from colab_env.image import base_python, layers, locked_wheels, logins, shared_libraries
-from colab_env.image._store import LayerCache
+from colab_env import _download, _files, container, errors
+from colab_env.image import _registry, _wheelhouse, base_python, shared_libraries
+from colab_env.image._layers import LayerCache
+from colab_env.image._wheelhouse import LockedWheel
 from colab_env.image.base import open_base
-from colab_env.image.image import BuiltImage, home_files
-from colab_env.image.locked_wheels import LockedWheel
+from colab_env.image.image import MOST, BuiltImage, grouped, home_files, replaced_files
 from colab_env.image.reference import ImageReference, Platform
 from colab_env.image.rootfs import RootFS
 from colab_env.machine import Machine
@@ -183,23 +183,26 @@ def test_a_login_is_found_where_engines_leave_it(home: Path):
     (home / ".docker").mkdir()
     auth = base64.b64encode(b"me:pa:ss").decode()
     (home / ".docker/config.json").write_text(json.dumps({"auths": {"ghcr.io": {"auth": auth}}}))
-    login = logins.find(ImageReference.parsed("ghcr.io/me/app"), Machine.detect())
+    login = _registry.find_login(ImageReference.parsed("ghcr.io/me/app"), Machine.detect())
     assert (login.user, login.password) == ("me", "pa:ss")
     assert "pa:ss" not in repr(login)
-    assert not logins.find(ImageReference.parsed("quay.io/me/app"), Machine.detect()).is_there
+    assert not _registry.find_login(ImageReference.parsed("quay.io/me/app"), Machine.detect()).has_credentials
 
 
 def test_a_helper_is_named_and_not_run(home: Path, no_children: None):
     (home / ".docker").mkdir()
     (home / ".docker/config.json").write_text(json.dumps({"credsStore": "desktop", "auths": {"ghcr.io": {}}}))
-    assert logins.find(ImageReference.parsed("ghcr.io/me/app"), Machine.detect()).helper == "docker-credential-desktop"
+    assert (
+        _registry.find_login(ImageReference.parsed("ghcr.io/me/app"), Machine.detect()).helper
+        == "docker-credential-desktop"
+    )
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"auths": 3}', '{"auths": {"ghcr.io": {"auth": "%"}}}', ""])
 def test_a_damaged_login_file_is_as_good_as_none(home: Path, text: str):
     (home / ".docker").mkdir()
     (home / ".docker/config.json").write_text(text)
-    assert not logins.find(ImageReference.parsed("ghcr.io/me/app"), Machine.detect()).is_there
+    assert not _registry.find_login(ImageReference.parsed("ghcr.io/me/app"), Machine.detect()).has_credentials
 
 
 # --- the file system of a base
@@ -401,6 +404,19 @@ def test_what_is_wrong_with_a_registry_is_said(fault: str, error: type[Exception
     assert [path.name for path in (cache.directory / "blobs").iterdir()] == []
 
 
+def test_a_layer_that_always_breaks_off_is_given_up_and_has_no_name(cache, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(_download.fetch, "__kwdefaults__", {**_download.fetch.__kwdefaults__, "sleep": waits.append})
+    with RegistryServer(fault="breaks off") as server:
+        server.add("base", "1", [Image()])
+        with pytest.raises(errors.NetworkError, match="cannot download"):
+            registry_base(server, cache)
+        assert 2 <= len([one for one in server.asked if one.startswith("GET") and "/blobs/" in one]) < 10
+    assert waits == [1, 2, 4, 8]
+    # What has come stays, for the next attempt to go on with; under the name of the layer there is nothing.
+    assert {path.suffix for path in (cache.directory / "blobs").iterdir()} <= {".part"}
+
+
 @pytest.mark.parametrize("fault", ["realm", "token"])
 def test_a_wrong_answer_about_tokens_is_named(fault: str, home: Path, cache: LayerCache):
     with RegistryServer(user="me", password="secret", fault=fault) as server:
@@ -452,9 +468,9 @@ def test_the_wheel_that_fits_best_and_is_locked_is_chosen():
         "a-1.0-cp311-abi3-manylinux_2_28_x86_64.whl",
     )
     every = {f"sha256:{name}" for name in names}
-    (wheel,) = locked_wheels.chosen([entry("a", *names)], python_of(), hashes={"a": every})
+    (wheel,) = _wheelhouse.choose_wheels([entry("a", *names)], python_of(), hashes={"a": every})
     assert wheel.file == names[1]
-    (wheel,) = locked_wheels.chosen([entry("a", *names)], python_of(), hashes={"a": {f"sha256:{names[4]}"}})
+    (wheel,) = _wheelhouse.choose_wheels([entry("a", *names)], python_of(), hashes={"a": {f"sha256:{names[4]}"}})
     assert wheel.file == names[4]
 
 
@@ -465,7 +481,7 @@ def test_every_package_without_a_wheel_is_named_with_what_it_needs():
         entry("a", "a-1.0-py3-none-any.whl"),
     ]
     with pytest.raises(errors.NoWheelError) as caught:
-        locked_wheels.chosen(entries, python_of(), hashes={})
+        _wheelhouse.choose_wheels(entries, python_of(), hashes={})
     text = str(caught.value)
     assert "sources 1.0: it has no locked wheel" in text
     assert "none for Python 3.12 on x86_64 with glibc 2.36" in text
@@ -479,17 +495,17 @@ def wheel(name: str, size: int) -> LockedWheel:
 
 def test_large_packages_are_alone_and_no_image_has_too_many_layers():
     many = [wheel(f"large{number}", 10**6 + number) for number in range(200)] + [wheel(f"p{n}", 10) for n in range(200)]
-    groups = layers.grouped(many, taken=6)
-    assert len(groups) + 6 <= layers.MOST
+    groups = grouped(many, taken=6)
+    assert len(groups) + 6 <= MOST
     assert sorted(one.name for group in groups for one in group.wheels) == sorted(one.name for one in many)
 
 
 def test_one_changed_package_makes_one_other_layer():
     many = [wheel(f"large{number}", 10**6) for number in range(20)] + [wheel(f"p{number}", 10) for number in range(60)]
-    before = {group.title for group in layers.grouped(many, taken=6)}
+    before = {group.title for group in grouped(many, taken=6)}
     for changed in ("large3", "p7"):
         other = [replace(one, version="2") if one.name == changed else one for one in many]
-        after = {group.title for group in layers.grouped(other, taken=6)}
+        after = {group.title for group in grouped(other, taken=6)}
         assert len(after - before) == 1
 
 
@@ -707,7 +723,7 @@ def test_a_record_hides_nothing_but_what_its_own_wheel_has_put_there():
     python = base_python.inspect(tree(files), name="base", path="/usr/local/bin", platform=AMD64)
     hidden = [f"/{site}/pip-24.0.dist-info", f"/{site}/pip/__init__.py"]
     hidden = sorted([*hidden, "/usr/local/bin/pip", "/usr/local/share/pip.1"])
-    assert layers.replaced_files(python, {"pip": "25.0"}) == hidden
+    assert replaced_files(python, {"pip": "25.0"}) == hidden
 
 
 def test_nothing_is_downloaded_where_a_package_has_no_wheel(

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import base_image
 import pytest
 import trustme
 from base_image import Storage
@@ -30,7 +29,6 @@ from registry_server import Image
 from test_image import app, built, log_in, served, wheels  # noqa: F401  (fixtures)
 
 from colab_env import errors, uv
-from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
 
 pytestmark = pytest.mark.machine
@@ -225,26 +223,10 @@ def test_debians_registry_refuses_a_wrong_password(
 # --- a real base
 
 
-@pytest.fixture(scope="session")
-def real_base(pythons: list[Interpreter], tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Path]:
-    if reason := base_image.reason_to_skip():
-        pytest.skip(reason)
-    # Not Debian's own, which has no ensurepip.
-    python = next((interpreter for interpreter in pythons if interpreter.short_version == "3.12"), None)
-    if python is None:
-        pytest.skip("needs a CPython 3.12 to copy")
-    directory = tmp_path_factory.mktemp("base")
-    storage, archive = Storage(directory=directory / "storage"), directory / "base.tar"
-    name = base_image.make(directory, python=python.path, storage=storage)
-    base_image.save(storage, name, archive)
-    return storage, archive
-
-
 @pytest.mark.network
 def test_an_image_runs_as_its_user_without_a_network_and_holds_what_its_list_says(
-    real_base: tuple[Storage, Path], tmp_path: Path
+    storage: Storage, base_archive: Path, tmp_path: Path
 ):
-    storage, archive = real_base
     project = tmp_path / "app"
     (project / "src/small_app").mkdir(parents=True)
     (project / "pyproject.toml").write_text(
@@ -256,7 +238,7 @@ def test_an_image_runs_as_its_user_without_a_network_and_holds_what_its_list_say
     (project / "src/small_app/__init__.py").write_text(code)
     subprocess.run([uv.ensure(Machine.detect()), "lock", "--quiet"], cwd=project, check=True)
     output, sbom = tmp_path / "img.tar", tmp_path / "sbom.json"
-    built(project, f"docker-archive:{archive}", lock=None, output=output, sbom=sbom)
+    built(project, f"docker-archive:{base_archive}", lock=None, output=output, sbom=sbom)
     container = storage.buildah("from", f"docker-archive:{output}").strip().splitlines()[-1]
     said = storage.buildah("run", "--user", "1000:1000", "--network", "none", container, "--", "small-app")
     result = json.loads(re.search(r"RESULT (.+)", said)[1])

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, PreparedMachine
 
 from colab_env import _process, kernel
-from colab_env.jupyter import kernelspec, preflight
+from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 
 LACK = {"missing": {"sheets": "needs pandas", "ai": "ImportError: no"}, "packages": ["pandas"]}
@@ -26,16 +26,16 @@ def report(detail: str, *, ok: bool = True) -> _process.Finished:
 def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the trial's program answer what a test says."""
 
-    def answer(finished: _process.Finished) -> preflight.Lack:
+    def answer(finished: _process.Finished) -> kernel.Lack:
         monkeypatch.setattr(_process, "run", lambda *_, **__: finished)
         spec = {"argv": ["python"], "metadata": {"colab_env": {"project": "/x"}}}
-        return preflight.ask_features(spec, environ={}, machine=Machine.detect(), site=Path("/x"))
+        return kernel.ask_features(spec, environ={}, machine=Machine.detect(), site=Path("/x"))
 
     return answer
 
 
 def test_what_the_kernel_says_is_what_it_lacks(answer: Any) -> None:
-    assert answer(report(json.dumps(LACK))) == preflight.Lack(missing=LACK["missing"], packages=("pandas",))
+    assert answer(report(json.dumps(LACK))) == kernel.Lack(missing=LACK["missing"], packages=("pandas",))
 
 
 @pytest.mark.parametrize("finished", [report("no", ok=False), report("[]"), report('{"missing": 1}')])
@@ -44,7 +44,7 @@ def test_features_that_could_not_be_tried_are_not_taken_for_there(answer: Any, f
 
 
 def test_the_advice_is_one_line_in_the_projects_own_words(tmp_path: Path) -> None:
-    lack = preflight.Lack(missing=LACK["missing"], packages=("pandas",))
+    lack = kernel.Lack(missing=LACK["missing"], packages=("pandas",))
     assert kernel._advice(lack, tmp_path) == [
         "no ai: ImportError: no",
         "what adds sheets: lines in requirements.txt: pandas",
@@ -53,7 +53,7 @@ def test_the_advice_is_one_line_in_the_projects_own_words(tmp_path: Path) -> Non
     assert kernel._advice(lack, tmp_path)[-1] == "what adds sheets: poetry add pandas"
     (tmp_path / "uv.lock").touch()
     assert kernel._advice(lack, tmp_path)[-1] == "what adds sheets: uv add pandas"
-    assert kernel._advice(preflight.Lack(missing={}), tmp_path) == []
+    assert kernel._advice(kernel.Lack(missing={}), tmp_path) == []
 
 
 def test_a_kernel_that_lacks_something_says_so_until_it_is_there(

@@ -45,7 +45,7 @@ def text_of(project: Path, name: str, **selection) -> str:
     """Return what a lock file says, read without its tool."""
     lock = registry.find(project, name)
     chosen = Selection(**selection)
-    peeked = lock.format.peek(lock, chosen, machine=Machine.detect(), python_is_there=True)
+    peeked = lock.format.peek(lock, chosen, machine=Machine.detect(), has_python=True)
     exported = lock.format.export(lock, chosen, python=Path("python"), machine=Machine.detect())
     assert peeked == exported
     return exported
@@ -391,12 +391,12 @@ def test_the_python_is_that_of_the_pipfile(project, requires, asked):
 def test_a_python_that_the_pipfile_does_not_ask_for_is_a_note_as_for_pipenv(project, pythons):
     write_pipfile_lock(project, requires={"python_version": "3.6"})
     request = Request.read(project, Machine.detect())
-    assert (request.asked_python, request.specifier.contains("3.12.1")) == ("3.6", False)
+    assert (request.requested_python, request.specifier.contains("3.12.1")) == ("3.6", False)
     assert environment.require_python(request, pythons[0]) == (
         f"Pipfile.lock asks for Python 3.6; {pythons[0].version} was chosen"
     )
     made = venv.Receipt(python=pythons[0], inputs="", wanted=request.options.recorded(), packages=())
-    assert replace(request, receipt=made).asked_python == pythons[0].short_version
+    assert replace(request, receipt=made).requested_python == pythons[0].short_version
 
 
 def test_a_package_comes_from_the_index_that_it_names_and_the_first_is_that_of_the_others(project, monkeypatch):
@@ -876,7 +876,7 @@ def test_what_is_no_text_is_refused_whether_its_tool_is_there_or_not(name, proje
     for is_there in (True, False):
         with pytest.raises(ColabEnvError, match=re.escape(name)) as caught:
             # Where there is nothing to be read, its tool is asked, and refuses.
-            _ = lock.format.peek(lock, Selection(), machine=machine, python_is_there=is_there) or lock.format.export(
+            _ = lock.format.peek(lock, Selection(), machine=machine, has_python=is_there) or lock.format.export(
                 lock, Selection(), python=here, machine=machine
             )
         assert "\x1b" not in str(caught.value)

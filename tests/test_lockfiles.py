@@ -14,7 +14,7 @@ from colab_env import _report
 from colab_env.errors import LockMismatchError, MissingStepError, ScriptError, UsageError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter
-from colab_env.locks import installing, registry, script_block, uv_progress
+from colab_env.locks import installing, registry, script_block, uv_install
 from colab_env.locks.installing import Selection
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
@@ -219,8 +219,8 @@ class Screen(_report.Silent):
     def __init__(self) -> None:
         self.shown: list[str] = []
 
-    def show(self, text: str) -> None:
-        self.shown.append(text)
+    def show(self, work: _report.Work) -> None:
+        self.shown.append(str(work))
 
 
 def test_an_installation_shows_packages_bytes_speed_and_time():
@@ -230,7 +230,7 @@ def test_an_installation_shows_packages_bytes_speed_and_time():
         activity._drawn = 0.0
         _report.packages(30, 120, written=60_000_000, share=0.4, seconds=10.0)
     (line,) = (text for text in screen.shown if "·" in text)
-    assert line == f"Installing · [{'█' * 2}{'·' * 6}] 30/120 packages  60.0 MB written  6.0 MB/s  15 s left"
+    assert line == f"Installing · [{'█' * 3}{'·' * 5}]  30/120 packages  15 s left  60.0 MB written  6.0 MB/s"
     assert len(line) <= 80
 
 
@@ -238,7 +238,7 @@ def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch)
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(_report, "packages", lambda done, total, **_: told.append((done, total)))
     (tmp_path / "archive-v0/old").mkdir(parents=True)
-    follower = uv_progress.Follower(tmp_path)
+    follower = uv_install.Follower(tmp_path)
     follower.on_tick(1)
     assert told == []  # everything may be in the cache
     for name in ("one", "two"):
@@ -250,8 +250,9 @@ def test_packages_are_counted_as_they_arrive_in_uvs_cache(tmp_path, monkeypatch)
     assert told == [(0, 2), (1, 2)]
 
 
-def test_the_time_left_goes_by_size_where_uv_names_it(tmp_path):
-    follower = uv_progress.Follower(tmp_path)
+def test_the_time_left_goes_by_size_where_uv_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(uv_install, "_received", lambda: 0)  # as where no counter of the network is to be had
+    follower = uv_install.Follower(tmp_path)
     follower.missing = 11
     for line in ("Downloading torch (2.0GiB)", "   Downloading numpy (16.0MiB)", " Downloaded numpy"):
         assert not follower.on_line(line)
@@ -267,14 +268,14 @@ def test_a_real_installation_is_followed(machine, project, tmp_path, monkeypatch
     """Whatever uv prints and wherever it keeps things, in the version that is here."""
     from colab_env import steps
 
-    seen: list[uv_progress.Follower] = []
-    whole = uv_progress.Follower
+    seen: list[uv_install.Follower] = []
+    whole = uv_install.Follower
 
     def follower(cache):
         seen.append(whole(cache))
         return seen[-1]
 
-    monkeypatch.setattr(uv_progress, "Follower", follower)
+    monkeypatch.setattr(uv_install, "Follower", follower)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     (project / "requirements.txt").write_text("idna==3.6\nsix==1.16.0\n")
     steps.configure_venv(project, python=machine.python)

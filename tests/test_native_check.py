@@ -18,7 +18,8 @@ import pytest
 from colab_env import native
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import registry
-from colab_env.native_need import source_archive, target
+from colab_env.native_need import source_archive
+from colab_env.native_need.locked_files import parse_target
 
 MANYLINUX = "a-1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 WHEELS = {
@@ -42,14 +43,14 @@ WHEELS = {
     ],
 )
 def test_a_wheel_fits_where_its_tags_say(platform: str, fitting: set[str]) -> None:
-    assert {name for name, wheel in WHEELS.items() if target.parse(platform, "3.12").takes(wheel)} == fitting
+    assert {name for name, wheel in WHEELS.items() if parse_target(platform, "3.12").takes(wheel)} == fitting
 
 
 def test_what_is_no_platform_or_python_is_refused() -> None:
     with pytest.raises(UsageError, match="no platform 'windows'"):
-        target.parse("windows", "3.12")
+        parse_target("windows", "3.12")
     with pytest.raises(UsageError, match="'new' is no version"):
-        target.parse("linux/amd64", "new")
+        parse_target("linux/amd64", "new")
 
 
 PACKAGES = (("wheeled", MANYLINUX, ""), ("built", "", ""), ("windows-only", "", "sys_platform == 'win32'"))
@@ -244,12 +245,16 @@ def test_sources_are_downloaded_by_their_locked_hash(tmp_path: Path, monkeypatch
         path.parent.mkdir(parents=True)
         path.write_bytes(made.read_bytes())
 
+    page = '<a href="../built-2-cp312-cp312-manylinux2014_x86_64.whl">built-2-cp312-cp312-manylinux2014_x86_64.whl</a>'
     monkeypatch.setattr("colab_env._download.fetch", fetch)  # the network: the outermost edge
+    monkeypatch.setattr("colab_env._download.read_once", lambda url, **_: page)
     text = uv_lock().replace(f'built-1.tar.gz", hash = "sha256:{"0" * 64}', f'built-1.tar.gz", hash = "sha256:{digest}')
     (tmp_path / "uv.lock").write_text(text)
     (built,) = native.check(tmp_path, platform="linux/amd64", python="3.12", sources=True).built
     assert [each.name for each in built.needs] == ["ffi.h"]
     assert asked == [("https://host/built-1.tar.gz", digest)]
+    assert built.advice[:1] == ("built 2 has a wheel for Python 3.12",)
+    assert "built 2 has a wheel" in repr(built)
 
 
 def test_setup_says_in_two_lines_what_it_will_build(tmp_path: Path) -> None:

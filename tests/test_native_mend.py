@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from colab_env import _ledger, _process, pyproject, undoing
+from colab_env import _ledger, _process, native, pyproject, undoing
 from colab_env.errors import AptError, DiskFullError, NetworkError, ProjectFileError, UsageError
 from colab_env.machine import Machine
 from colab_env.native_need import mending
@@ -219,6 +219,49 @@ def test_mend_installs_retries_and_writes_down(machine, tmp_path, monkeypatch):
     assert result.written == ("pyproject.toml", "apt.txt")
 
 
+NAMES_FOO = Explanation(findings=(ANSWER.missing,))
+
+
+def test_mend_of_a_log_installs_what_it_names_and_says_that_a_log_cannot_be_tried(machine, tmp_path, monkeypatch):
+    rounds = Rounds()
+    result = mender(machine, tmp_path, monkeypatch, rounds).run((), log=NAMES_FOO)
+    assert result.ok
+    assert result.packages == ("libfoo-dev",)
+    assert rounds.commands == []
+    assert "all that the log names is installed" in repr(result)
+    assert "run again what failed" in repr(result)
+
+
+def test_mend_of_a_log_of_a_failed_import_proves_by_that_import(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(mending, "_python_of", lambda *_: Path(sys.executable))
+    failed = Missing(kind="shared-object", name="libfoo.so.1", phase="run", distribution="foo")
+    rounds = Rounds(MISSES_FOO)  # the import misses one more thing
+    result = mender(machine, tmp_path, monkeypatch, rounds).run((), log=Explanation(findings=(failed,)))
+    assert result.ok
+    assert len(result.installed) == 2
+    assert result.proven == ("module:foo",)
+    assert [argv[-1] for argv in rounds.commands] == ["module:foo"] * 2
+
+
+@pytest.mark.parametrize(
+    ("log", "stopped"),
+    [
+        (Explanation(), "names no missing thing"),
+        (Explanation(other=OtherCause(kind="disk", evidence="No space left", line=1, advice="free some")), "disk"),
+    ],
+)
+def test_mend_of_a_log_that_names_nothing_missing_installs_nothing(machine, tmp_path, monkeypatch, log, stopped):
+    result = mender(machine, tmp_path, monkeypatch, Rounds()).run((), log=log)
+    assert not result.ok
+    assert result.installed == ()
+    assert stopped in str(result.stopped)
+
+
+def test_mend_takes_a_log_or_a_command(tmp_path):
+    with pytest.raises(UsageError, match="two things"):
+        native.mend(["make"], log=tmp_path / "build.log")
+
+
 def test_mend_stops_at_another_cause_and_keeps_what_was_cured(machine, tmp_path, monkeypatch):
     other = OtherCause(kind="source-mismatch", evidence="longintrepr.h", line=3, advice="take another version")
     rounds = Rounds(MISSES_FOO, Explanation(other=other, returncode=1))
@@ -299,7 +342,10 @@ def test_undo_removes_what_came_and_only_that(machine, tmp_path, monkeypatch):
         Apt, "removal_obstacle", lambda self, names: "mine needs it and was there before, or came since"
     )
     monkeypatch.setattr(Apt, "remove", lambda self, names: removed.append(sorted(names)))
-    assert not undoing.undo("mend").complete
+    left = undoing.undo("mend")
+    assert not left.complete
+    assert "libfoo-dev" in repr(left)
+    assert "/var/lib/dpkg" not in repr(left)
     assert removed == []
     monkeypatch.setattr(Apt, "removal_obstacle", lambda self, names: None)
     assert undoing.undo("mend").complete

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from colab_env import native
-from colab_env.native_need import subjects
 from colab_env.native_need.contents import Contents, Packages, packed
-from colab_env.native_need.extract import extract
+from colab_env.native_need.extract import confirmed, extract
 from colab_env.native_need.missing import Answer, Missing
 from colab_env.native_need.packed_index import Index
 
@@ -29,6 +28,7 @@ NAMED = {
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",
+    ("ethtool", "pkg-config"): "the module is named; that pkg-config itself is not there shows only on the machine",
     ("fasttext", "g++"): "it names a standard of C++ and no compiler",
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
@@ -65,7 +65,8 @@ def test_a_recorded_failure_names_first_what_was_missing(row: dict[str, Any]) ->
     needed = row["needed_in_order"][0]["name"]
     if (reason := NAMED.get((row["package"], needed))) is not None:
         pytest.skip(reason)
-    names = [plain(finding.name) for finding in extract(row["log"]).findings]
+    explanation = extract(row["log"])
+    names = [plain(finding.name) for finding in (*explanation.findings, *explanation.unconfirmed)]
     assert names[:1] == [plain(needed)]
 
 
@@ -96,6 +97,19 @@ SENTENCES = [
     ("running build_ext\nCan't find a local Berkeley DB installation.", "words Berkeley DB"),
     ("running build_ext\ngcc: error: krb5-config:: linker input file not found", "config-program krb5-config"),
     ("Building wheel for x\nerror: can't find Rust compiler\n\nTo update pip, run:\n\n    pip install --upgrade pip\n", "compiler rust"),
+    ("running build_ext\nRuntimeError: The 'apxs' command appears not to be installed or is not executable.", "command apxs"),
+    ("running build_ext\nFailed to query pkg-config --cflags-only-I libnl-3.0\n[end of output]\nnote: a\nerror: legacy-install-failure", "pkg-config libnl-3.0"),
+    (f"{RUN}RuntimeError: Could not locate METIS dll. Please set the METIS_DLL environment variable.", "shared-object METIS"),
+    (f"{RUN}Exception: The location of Firebird Client Library could not be determined.", "shared-object Firebird"),
+    (f"{RUN}RuntimeError: command not found: initdb", "command initdb"),
+    (f'{RUN}ValueError: gdb executable could not be resolved from "gdb"', "command gdb"),
+    (f"{RUN}RuntimeError: The Vagrant executable cannot be found. Please check the path.", "command Vagrant"),
+    ("setup.py\nValueError: unable to locate include directory containing header files ['nss.h', 'pk11pub.h']", "header nss.h"),
+    ("running build_ext\ncannot execute pkg-config: No such file or directory\nerror: cannot determine DjVuLibre version", "command pkg-config"),
+    ("setup.py\nerror: cannot find an installation of PARI/GP: make sure that the 'gp' program is in your $PATH", "command gp"),
+    ("running build_ext\n*** Can not locate liberasurecode.so.1\n***   Debian/Ubuntu variants: liberasurecode-dev", "library erasurecode"),
+    ("running build\nRuntimeError: Please install the proto buffer compiler.", "command protoc"),
+    ("setup.py\nRuntimeError:\n\nJava JDK directory '/usr/lib/jvm/temurin-17-jdk-amd64' does not exist.", "compiler java"),
     ("setup.py\nno version: [Errno 2] No such file or directory: 'tesseract'\na.c:1:1: fatal error: b/all.h: No such file or directory\nerror: command 'gcc' failed", "header b/all.h"),
 ]  # fmt: skip
 
@@ -173,6 +187,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         ("RuntimeError: sox unavailable, build terminated", ["command sox"]),
         ("OSError: usb not installed on your system", ["shared-object libusb.so"]),
         ("OSError: ghostscript is not installed", ["words ghostscript"]),
+        ("RuntimeError: Cannot determine path to sox, is it installed?", ["command sox"]),
+        ("AssertionError: Cannot find installation of real SoX (which comes with play).", ["command sox"]),
         ("ImportError: black is not installed", []),
         ("ImportError: pandas is not installed", []),
         ("KeyError: sox is required", []),
@@ -181,11 +197,40 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 def test_a_word_is_a_need_only_where_the_index_has_such_a_file(text: str, expected: list[str], index: Index) -> None:
     explanation = extract(RUN + text)
     assert explanation.findings == ()
-    confirmed = subjects.confirmed(explanation.unconfirmed, index)
-    assert [f"{missing.kind} {missing.name}" for missing in confirmed] == expected
+    needs = confirmed(explanation.unconfirmed, index)
+    assert [f"{missing.kind} {missing.name}" for missing in needs] == expected
 
 
 def test_a_header_that_no_package_has_and_that_bears_its_own_packages_name_is_its_own() -> None:
     missing = Missing(kind="header", name="cerr_internal_config.h", distribution="cerr")
     assert native._is_own_header(Answer(missing=missing))
     assert not native._is_own_header(Answer(missing=replace(missing, name="zlib.h")))
+
+
+CONDA = [
+    ("Collecting package metadata (current_repodata.json): done\nSolving environment: failed\n\nPackagesNotFoundError: The following packages are not available from current channels:\n\n  - no-such-tool\n\nCurrent channels:\n\n  - https://conda.example/main/linux-64\n", "no-wheel", "-c conda-forge"),
+    ("Solving environment: failed\n\nLibMambaUnsatisfiableError: Encountered problems while solving:\n  - package fiona-1.9.5-py312 requires libgdal >=3.8.1,<3.9.0a0, but none of the providers can be installed\n\nCould not solve for environment specs\n", "conflict", "channel"),
+    ("Solving environment: failed\nInitial quick solve with frozen env failed.  Unfreezing env and trying again.\n\nUnsatisfiableError: The following specifications were found to be incompatible with each other:\n\nPackage python conflicts for:\npython=3.6\n", "conflict", "exclude each other"),
+    ("error    libmamba Could not solve for environment specs\n    The following packages are incompatible\n    └─ nothing provides __cuda needed by pytorch-2.1-cuda\ncritical libmamba Could not solve for environment specs\n", "conflict", "channels"),
+    ("Collecting package metadata (repodata.json): failed\n\nCondaHTTPError: HTTP 000 CONNECTION FAILED for url <https://conda.example/main/linux-64/repodata.json>\nElapsed: -\n\nAn HTTP error occurred when trying to retrieve this URL.\n", "network", "channel"),
+    ("UnavailableInvalidChannel: HTTP 404 NOT FOUND for channel nosuch <https://conda.example/nosuch>\n\nThe channel is not accessible or is invalid.\n", "network", ".condarc"),
+    ("CondaHTTPError: HTTP 403 FORBIDDEN for url <https://conda.example/t/x/private/linux-64/repodata.json>\n", "credentials", "token"),
+    ("EnvironmentNotWritableError: The current user does not have write permissions to the target environment.\n  environment location: /opt/conda\n", "permission", "another directory"),
+    ("CondaToSNonInteractiveError: Terms of Service have not been accepted for the following channels.\n    - https://conda.example/main\n", "permission", "conda tos accept"),
+    ('InvalidArchiveError("Error with archive /opt/conda/pkgs/x.conda.  You probably need to delete and re-download or re-create this file.")\n', "damaged", "conda clean"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind", "words"), CONDA, ids=[f"{kind} {number}" for number, (_, kind, _) in enumerate(CONDA)])  # fmt: skip
+def test_what_conda_says_is_another_cause_with_conda_s_remedy(text: str, kind: str, words: str) -> None:
+    explanation = extract(text)
+    assert explanation.findings == ()
+    assert explanation.other is not None
+    assert explanation.other.kind == kind
+    assert words in explanation.other.advice
+
+
+def test_what_failed_to_build_is_named_with_its_version_and_python() -> None:
+    log = "Collecting fiona==1.9.5\n  Building wheel for fiona (pyproject.toml): started\n  gcc -I/usr/include/python3.12 -c x.c\n  x.c:1:10: fatal error: gdal.h: No such file or directory\nerror: command 'gcc' failed"
+    explanation = extract(log)
+    assert (explanation.requirement, explanation.python) == ("fiona==1.9.5", "3.12")

@@ -11,8 +11,8 @@ from colab_env.errors import KeepError, NoSuchPythonError, UsageError
 from colab_env.formats import poetry_lock, pylock_toml
 from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
-from colab_env.plans import comparison, distributions, keeping, linking, project_needs
-from colab_env.plans.comparison import Sides
+from colab_env.plans import distributions, keeping
+from colab_env.plans.distributions import Sides
 from colab_env.plans.keeping import Lock, SystemPackages
 from colab_env.pyproject import Pyproject
 
@@ -67,7 +67,7 @@ def machine(tmp_path: Path, version: str = "3.12.11") -> SystemPackages:
     return SystemPackages(python=python, packages=vm(tmp_path), markers=MARKERS)
 
 
-def lock(text: str = LOCK, *needs: project_needs.Need) -> Lock:
+def lock(text: str = LOCK, *needs: distributions.Need) -> Lock:
     return Lock(required=requirements_text.read(text, MARKERS), needs=needs)
 
 
@@ -174,7 +174,7 @@ directory = {path = "../three"}
 )
 def test_poetry_s_ranges_are_poetry_s(tmp_path, text, fits, does_not):
     (tmp_path / "pyproject.toml").write_text(f'[tool.poetry.dependencies]\npython = "^3.8"\nThing = "{text}"\n')
-    (need,) = project_needs.read(Pyproject.read(tmp_path), MARKERS)
+    (need,) = distributions.project_needs(Pyproject.read(tmp_path), MARKERS)
     assert need.name == "thing"
     assert (need.accepts(fits), need.accepts(does_not)) == (True, False)
 
@@ -195,13 +195,13 @@ many = [{version = "^1", python = "<3.9"}, {version = "^2", python = ">=3.9"}]
 [tool.poetry.group.docs.dependencies]
 sphinx = "*"
 """)
-    found = project_needs.read(Pyproject.read(tmp_path), MARKERS, extras=["gpu"])
+    found = distributions.project_needs(Pyproject.read(tmp_path), MARKERS, extras=["gpu"])
     assert [each.name for each in found] == ["torch", "cupy", "pytest", "own", "many", "sphinx"]
-    assert project_needs.refusal(found, "torch", "2.6.0+cu124") is None
-    assert project_needs.refusal(found, "torch", "2.7.0") == "==2.6.0"
-    assert project_needs.refusal(found, "own", "1.0") == "another place"
-    assert project_needs.refusal(found, "many", "2.3") is None
-    assert project_needs.refusal(found, "unknown", "1") is None
+    assert distributions.needs_refusal(found, "torch", "2.6.0+cu124") is None
+    assert distributions.needs_refusal(found, "torch", "2.7.0") == "==2.6.0"
+    assert distributions.needs_refusal(found, "own", "1.0") == "another place"
+    assert distributions.needs_refusal(found, "many", "2.3") is None
+    assert distributions.needs_refusal(found, "unknown", "1") is None
 
 
 def test_damaged_metadata_counts_as_nothing(tmp_path):
@@ -225,23 +225,23 @@ def test_the_first_directory_wins_as_at_an_import(tmp_path):
 
 
 def test_each_package_stays_is_replaced_or_is_new(tmp_path):
-    happens = {row.name: (row.wanted, row.machine, row.happens) for row in comparison.rows(sides(tmp_path))}
+    happens = {row.name: (row.wanted, row.machine, row.happens) for row in distributions.version_rows(sides(tmp_path))}
     assert happens["numpy"] == ("2.3.1", "2.1.3", "replaced")
     assert happens["torch"] == ("2.6.0", "2.6.0+cu124", "replaced")
     assert happens["pandas"] == ("2.2.3", "2.2.3", "same")
     assert happens["flask"] == (">=3", None, "new")
-    assert comparison.only_on_machine(sides(tmp_path)) == 2
+    assert distributions.only_on_machine(sides(tmp_path)) == 2
 
 
 def test_a_python_that_sees_nothing_of_the_machine_gets_everything_new(tmp_path):
     scene = sides(tmp_path, visible=False)
-    assert {row.happens for row in comparison.rows(scene)} == {"new"}
-    assert {row.name: row.machine for row in comparison.rows(scene)}["numpy"] == "2.1.3"
-    assert (comparison.only_on_machine(scene), comparison.conflicts(scene)) == (0, [])
+    assert {row.happens for row in distributions.version_rows(scene)} == {"new"}
+    assert {row.name: row.machine for row in distributions.version_rows(scene)}["numpy"] == "2.1.3"
+    assert (distributions.only_on_machine(scene), distributions.conflicts(scene)) == (0, [])
 
 
 def test_a_visible_package_that_does_not_accept_what_hides_its_neighbour_is_a_conflict(tmp_path):
-    (found,) = comparison.conflicts(sides(tmp_path))
+    (found,) = distributions.conflicts(sides(tmp_path))
     assert str(found) == "tensorflow 2.18.0 needs numpy<2.2,>=1.26, and gets numpy 2.3.1"
 
 
@@ -249,14 +249,14 @@ def test_a_wanted_package_that_does_not_accept_a_kept_one_is_a_conflict_where_it
     there = vm(tmp_path)
     known = distributions.read([site(tmp_path / "env", "vision 1.0 torch==2.5.0")])
     scene = sides(tmp_path, text="vision==1.0\n", visible=False, keep={"torch": there["torch"]}, described=known)
-    assert [str(each) for each in comparison.conflicts(scene)] == [
+    assert [str(each) for each in distributions.conflicts(scene)] == [
         "vision 1.0 needs torch==2.5.0, and gets torch 2.6.0+cu124"
     ]
 
 
 def test_a_kept_package_that_does_not_accept_what_the_lock_brings_is_a_conflict(tmp_path):
     scene = sides(tmp_path, keep={"torch": vm(tmp_path)["torch"]}, visible=False)
-    assert [each.package for each in comparison.conflicts(scene)] == ["torch"]
+    assert [each.package for each in distributions.conflicts(scene)] == ["torch"]
 
 
 # --- what is kept
@@ -283,7 +283,7 @@ def test_nothing_is_kept_for_another_python_and_it_says_so(tmp_path):
 
 def test_what_the_project_refuses_is_not_kept(tmp_path):
     def refused(name: str, text: str) -> tuple[str, ...]:
-        need = project_needs.Need(name=name, text=text, ranges=(parse_specifier(text),))
+        need = distributions.Need(name=name, text=text, ranges=(parse_specifier(text),))
         kept = keeping.choose(["torch"], lock(LOCK, need), present=machine(tmp_path), python=KERNEL)
         assert kept.packages == {}
         return kept.notes
@@ -312,7 +312,7 @@ def test_names_are_read_as_pip_reads_them():
 def test_linked_packages_import_from_the_machine_and_their_metadata_names_links_only(tmp_path):
     there = vm(tmp_path)
     target = tmp_path / "env"
-    linking.link([there["torch"], there["triton"]], target)
+    keeping.link_packages([there["torch"], there["triton"]], target)
     assert (target / "torch").resolve() == tmp_path / "dist-packages/torch"
     installed = distributions.read([target])
     assert installed["torch"].version == "2.6.0+cu124"
@@ -335,7 +335,7 @@ def test_parts_of_a_namespace_and_of_a_shared_directory_are_linked_one_by_one(tm
         with (place / f"{name}-1.dist-info/RECORD").open("a") as record:
             record.write("".join(f"{each},,0\n" for each in files))
     (place / "google/unasked").mkdir()
-    linking.link(distributions.read([place]).values(), tmp_path / "env")
+    keeping.link_packages(distributions.read([place]).values(), tmp_path / "env")
     links = {str(path.relative_to(tmp_path / "env")) for path in (tmp_path / "env").rglob("*") if path.is_symlink()}
     links = {link for link in links if "dist-info" not in link}
     expected = {"nvidia/__init__.py", "nvidia/one", "nvidia/two", "two.libs", "google/part"}
@@ -346,7 +346,7 @@ def test_something_of_another_package_in_the_way_is_an_error(tmp_path):
     (tmp_path / "env/torch").mkdir(parents=True)
     (tmp_path / "env/torch/__init__.py").write_text("another")
     with pytest.raises(KeepError, match="cannot be kept"):
-        linking.link([vm(tmp_path)["torch"]], tmp_path / "env")
+        keeping.link_packages([vm(tmp_path)["torch"]], tmp_path / "env")
 
 
 def test_debian_s_oldest_metadata_is_linked_as_a_modern_one(tmp_path):
@@ -354,7 +354,7 @@ def test_debian_s_oldest_metadata_is_linked_as_a_modern_one(tmp_path):
     place.mkdir()
     (place / "old.py").write_text("")
     (place / "old-1.0.egg-info").write_text("Metadata-Version: 1.1\nName: old\nVersion: 1.0\n")
-    linking.link(distributions.read([place]).values(), tmp_path / "env")
+    keeping.link_packages(distributions.read([place]).values(), tmp_path / "env")
     assert (tmp_path / "env/old.py").is_symlink()
     assert distributions.read([tmp_path / "env"])["old"].info.name == "old-1.0.dist-info"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from colab_env import switching
 from colab_env.errors import PreflightError
-from colab_env.jupyter import sessions
 from colab_env.machine import Machine
 from colab_env.standalone import _leave
 
@@ -46,8 +46,8 @@ def test_a_server_without_a_token_is_asked_with_its_cookie(server: str, monkeypa
         _leave.call("POST", f"{server}api/kernels", {}, {"name": "python3"})
     body = {"path": "a.ipynb", "name": "a.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
     made = _leave.call("POST", f"{server}api/sessions", headers, body)
-    monkeypatch.setenv(sessions.NAMED, f"/x/kernel-{made['kernel']['id']}.json")
-    session = sessions.find(Machine.detect())
+    monkeypatch.setenv(switching.NAMED_SESSION, f"/x/kernel-{made['kernel']['id']}.json")
+    session = switching.find_session(Machine.detect())
     assert session is not None
     assert (session.name, session.kernel_name) == ("a.ipynb", "python3")
     session.require_consent()
@@ -78,8 +78,8 @@ def test_a_server_that_refuses_is_an_error_before_anything_is_changed(monkeypatc
         runtime.mkdir(parents=True)
         note = {"url": f"http://127.0.0.1:{refusing.server_port}/", "token": "", "pid": 1}
         (runtime / "jpserver-1.json").write_text(json.dumps(note))
-        monkeypatch.setenv(sessions.NAMED, "/x/kernel-7.json")
-        session = sessions.find(Machine.detect())
+        monkeypatch.setenv(switching.NAMED_SESSION, "/x/kernel-7.json")
+        session = switching.find_session(Machine.detect())
         assert session is not None
         with pytest.raises(PreflightError, match="refuses to be asked by a kernel") as raised:
             session.require_consent()

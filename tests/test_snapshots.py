@@ -35,7 +35,7 @@ from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
-from colab_env.snapshot import _archive, _cache, _footer, contents, manifest, restoring, signing
+from colab_env.snapshot import _archive, _cache, contents, manifest, restoring, signing
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
 
@@ -298,13 +298,13 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
         with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
             path.write_text(text)
     runtime = Machine.detect()
-    assert contents.files_given(runtime, made)["poetry.lock"] is None
+    assert contents.original_files(runtime, made)["poetry.lock"] is None
     path.write_text("# mine\n")
     mine = hashlib.sha256(b"# mine\n").hexdigest()
-    assert contents.files_given(runtime, made)["poetry.lock"] == mine
+    assert contents.original_files(runtime, made)["poetry.lock"] == mine
     with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
         path.write_text("# third\n")
-    assert contents.files_given(runtime, made)["poetry.lock"] == mine
+    assert contents.original_files(runtime, made)["poetry.lock"] == mine
 
 
 def asked_for(project: Path, **options: Sequence[str]) -> Request:
@@ -386,13 +386,13 @@ FORGED = {
 def rewrite(path: Path, *, change: Callable[[dict], object] = bool, sign: _archive.Sign | None) -> None:
     """Write a snapshot's description anew: changed, and signed by this, or not, as the first release's were."""
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     described = json.loads(footer.text)
     change(described["manifest"])
     if sign is None:
         del described["members"], described["unpacked"]
     text = json.dumps(described).encode()
-    end = _footer.footer_bytes(text, sign(text) if sign else None)
+    end = manifest.footer_bytes(text, sign(text) if sign else None)
     path.write_bytes(path.read_bytes()[: footer.size] + end)
 
 

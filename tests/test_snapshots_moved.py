@@ -341,7 +341,7 @@ def _first_identity(known) -> dict[str, object]:
 
 
 def _description(path: Path) -> Manifest:
-    from colab_env.snapshot import _footer
+    from colab_env.snapshot import manifest
 
     with path.open("rb") as file:
-        return Manifest.read(json.loads(_footer.read_footer(file).text)["manifest"])
+        return Manifest.read(json.loads(manifest.read_footer(file).text)["manifest"])

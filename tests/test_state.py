@@ -22,10 +22,10 @@ from env_fixtures import base, web, wheels  # noqa: F401
 from test_overlay import install_like_conda
 
 import colab_env
-from colab_env import _files, choice, diagnose, envs, poetry, steps, undoing, uv, venv
+from colab_env import _files, choice, diagnose, envs, poetry, steps, switching, undoing, uv, venv
 from colab_env.errors import KernelTakenError, MissingStepError, NotOursError
 from colab_env.interpreter import Interpreter
-from colab_env.jupyter import colab_layer, diversion, kernelspec, sessions
+from colab_env.jupyter import colab_layer, diversion, kernelspec
 from colab_env.kernel import ProjectKernel
 from colab_env.machine import Machine
 from colab_env.miniconda import conda, environment_yml
@@ -260,10 +260,10 @@ def test_what_the_first_release_left_is_healthy(old):
 def test_a_named_environment_of_the_first_release_is_not_made_again(old, no_children):
     change(old.file("environment"), "recipe.kernel", False)
     asked = inventory.Recipe(packages=("six==1.16.0",), kernel=False)
-    change(old.file("environment"), "inputs", asked.digest())
+    change(old.file("environment"), "inputs", asked.digest(Machine.detect()))
     assert not envs.create("web", "six==1.16.0").changed
     captured = json.loads(old.text("environment"))
-    assert inventory.Recipe(packages=("six==1.16.0",), kernel=True).digest() == captured["inputs"]
+    assert inventory.Recipe(packages=("six==1.16.0",), kernel=True).digest(Machine.detect()) == captured["inputs"]
 
 
 def test_tools_and_conda_of_the_first_release_are_recognised(old, tmp_path):
@@ -580,7 +580,7 @@ def test_a_notebook_server_s_odd_note_is_passed_over(old, note):
     directory = old.runtime.jupyter / "runtime"
     directory.mkdir(parents=True)
     (directory / "jpserver-1.json").write_text(note)
-    assert list(sessions._servers(old.runtime)) == []
+    assert list(switching._servers(old.runtime)) == []
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"Name: x\nVersion: 1\nRequires-Dist: \xff\n", b"\0"])

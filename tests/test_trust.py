@@ -33,7 +33,7 @@ from colab_env.jupyter import colab_layer
 from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.snapshot import _archive, _footer, _tar, manifest, restoring, signing
+from colab_env.snapshot import _archive, manifest, restoring, signing
 from colab_env.snapshot._archive import Contents, Tree
 from colab_env.snapshots import SetupCache
 from colab_env.undoing import undo
@@ -263,10 +263,10 @@ def test_a_byte_of_the_description_that_changed_is_another_signature(made: Path,
     colab_env.save(cache)
     path = archive_in(cache)
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     text = footer.text.replace(b'"packages": 1', b'"packages": 2')
     assert text != footer.text
-    path.write_bytes(path.read_bytes()[: footer.size] + _footer.footer_bytes(text, footer.signature))
+    path.write_bytes(path.read_bytes()[: footer.size] + manifest.footer_bytes(text, footer.signature))
     (found,) = colab_env.cache_list(cache).snapshots
     assert found.signature == "another's"
     assert "is not here" in str(found.problem)
@@ -291,20 +291,20 @@ def signed_anew(cache: Path, change: Callable[[dict], object]) -> None:
     rewrite(archive_in(cache), change=change, sign=signing.Keyring(Machine.detect()).signing()[0].sign)
 
 
-def with_member(cache: Path, name: str, kind: bytes = _tar.FILE, content: bytes = b"", link: str = "") -> None:
+def with_member(cache: Path, name: str, kind: bytes = _archive.FILE, content: bytes = b"", link: str = "") -> None:
     """Add a member before the end of a snapshot, and sign it."""
     path = archive_in(cache)
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     archive = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()[: footer.size])
-    head = _tar.header(_tar.Member(name, kind, 0o644, len(content), 0, link))
-    archive = archive[: -len(_tar.END)] + head + content + _tar.padding(len(content)) + _tar.END
+    head = _archive.header(_archive.Member(name, kind, 0o644, len(content), 0, link))
+    archive = archive[: -len(_archive.END)] + head + content + _archive.padding(len(content)) + _archive.END
     body = zstandard.compress(archive)
     described = {**json.loads(footer.text), "sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}
     described |= {"members": footer.members + 1, "unpacked": len(archive)}
     text = json.dumps(described).encode()
     key = signing.Keyring(Machine.detect()).signing()[0]
-    path.write_bytes(body + _footer.footer_bytes(text, key.sign(text)))
+    path.write_bytes(body + manifest.footer_bytes(text, key.sign(text)))
 
 
 def test_a_project_file_that_no_format_declares_is_not_written(made: Path, cache: Path) -> None:
@@ -429,7 +429,7 @@ def test_listing_and_verifying_start_nothing(made: Path, cache: Path, monkeypatc
 def test_what_later_steps_write_is_no_link(made: Path, cache: Path, name: str) -> None:
     python = str(system.available(machine=Machine.detect())[0].path)
     colab_env.save(cache)
-    with_member(cache, f"venv/{name}", _tar.LINK, link=python)
+    with_member(cache, f"venv/{name}", _archive.LINK, link=python)
     shutil.rmtree(made / ".venv")
     with pytest.raises(SnapshotError):
         colab_env.restore(cache, project=made)
@@ -445,7 +445,7 @@ def test_no_description_makes_an_untyped_error(made: Path, cache: Path) -> None:
     colab_env.save(cache)
     path = archive_in(cache)
     with path.open("rb") as file:
-        footer = _footer.read_footer(file)
+        footer = manifest.read_footer(file)
     body, key = path.read_bytes()[: footer.size], signing.Keyring(Machine.detect()).signing()[0]
     said = b', "sha256": "%s", "size": %d}' % (footer.sha256.encode(), footer.size)
     for text in (
@@ -460,7 +460,7 @@ def test_no_description_makes_an_untyped_error(made: Path, cache: Path) -> None:
         b"[" * 900 + b"]" * 900,
     ):
         for whole in (text, b'{"manifest": ' + text + said, b'{"manifest": {"x": ' + text + b"}" + said):
-            path.write_bytes(body + _footer.footer_bytes(whole, key.sign(whole)))
+            path.write_bytes(body + manifest.footer_bytes(whole, key.sign(whole)))
             shutil.rmtree(made / ".venv", ignore_errors=True)
             with pytest.raises(SnapshotError):
                 colab_env.restore(cache, project=made)
@@ -525,11 +525,11 @@ def test_modes_are_masked(tmp_path: Path, kind: bytes) -> None:
 @pytest.mark.parametrize("more", [b"\0", b"\0" * 20, b"0 a=b\n", b"1 a=b\n", b" a=b\n", b"9"])
 def test_a_record_of_no_length_ends_the_reading(more: bytes) -> None:
     """It was read again and again."""
-    good = _tar._record(b"mtime", b"1")
-    block = _tar._block(b"tree/x", b"0", 0o644, 0, 0, b"")
-    assert _tar.parse(block, good).mtime_ns == 10**9
+    good = _archive._record(b"mtime", b"1")
+    block = _archive._block(b"tree/x", b"0", 0o644, 0, 0, b"")
+    assert _archive.parse(block, good).mtime_ns == 10**9
     with pytest.raises(SnapshotError):
-        _tar.parse(block, good + more)
+        _archive.parse(block, good + more)
 
 
 @pytest.mark.parametrize("place", ["/", "relative", "/a/../b"])
@@ -554,11 +554,11 @@ def test_a_little_file_does_not_become_a_large_one(tmp_path: Path, case: str) ->
     size = (tmp_path / "a").stat().st_size
     assert size < 200_000
     code = (
-        "import re, sys; from pathlib import Path; from colab_env.snapshot import _footer, _unpack\n"
+        "import re, sys; from pathlib import Path; from colab_env.snapshot import _unpack, manifest\n"
         "from colab_env.errors import SnapshotError\n"
         "with Path(sys.argv[1]).open('rb') as of:\n"
         "    try:\n"
-        "        _unpack.unpack(of, _footer.read_footer(of), places={'tree': Path(sys.argv[2])}, check=print)\n"
+        "        _unpack.unpack(of, manifest.read_footer(of), targets={'tree': Path(sys.argv[2])}, check=print)\n"
         "    except SnapshotError as error:\n"
         "        print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )
@@ -572,14 +572,14 @@ def test_what_a_snapshot_declares_is_what_it_unpacks_to(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/x").write_bytes(b"x" * 5000)
     with (tmp_path / "a").open("wb") as out:
-        trees = [Tree(name="tree", place=tmp_path / "tree")]
+        trees = [Tree(name="tree", directory=tmp_path / "tree")]
         footer = _archive.write(out, Contents(manifest={}, files={}, trees=trees, check=anything), sign=None)
     assert footer.members == 3
     unpack(tmp_path / "a", None)
     body = (tmp_path / "a").read_bytes()[: footer.size]
     for change in ({"unpacked": footer.unpacked - 1}, {"members": 2}, {"members": 4}, {"unpacked": None, "members": 2}):
         text = json.dumps({**json.loads(footer.text), **change}).encode()
-        (tmp_path / "b").write_bytes(body + _footer.footer_bytes(text, None))
+        (tmp_path / "b").write_bytes(body + manifest.footer_bytes(text, None))
         with pytest.raises(SnapshotError, match="damaged"):
             unpack(tmp_path / "b", None)
 
@@ -597,9 +597,9 @@ def test_what_could_not_be_read_is_not_written(
 def test_the_threat_model_has_the_limits_of_the_code() -> None:
     text = (ROOT / "docs/threat-model.md").read_text()
     numbers = (
-        f"{_footer.MOST_DESCRIPTION >> 10} kB", f"{_footer.MOST_MEMBERS:,}", f"{_footer.MOST_UNPACKED >> 30} GB",
-        f"{_footer.MOST_FILES >> 20} MB", f"{_tar.LONGEST_PATH:,} bytes", f"{_tar.LONGEST_NAME} bytes",
-        f"{_footer.USUAL_RATIO} times", f"{signing.PATIENCE} s",
+        f"{manifest.MOST_DESCRIPTION >> 10} kB", f"{manifest.MOST_MEMBERS:,}", f"{manifest.MOST_UNPACKED >> 30} GB",
+        f"{manifest.MOST_FILES >> 20} MB", f"{_archive.LONGEST_PATH:,} bytes", f"{_archive.LONGEST_NAME} bytes",
+        f"{manifest.USUAL_RATIO} times", f"{signing.PATIENCE} s",
     )  # fmt: skip
     assert [number for number in numbers if number not in text] == []
 

@@ -124,7 +124,7 @@ SPECIFIERS = ["~=3.11", ">=3.9 <3.13", "^3.10", "3.12.*", "==3.12.*", "3.10 || 3
 def test_every_reader_understands_a_version_alike(project, tmp_path, asked):
     from colab_env.interpreter import parse_specifier
     from colab_env.named_env.recipe import Recipe
-    from colab_env.plans.project_needs import poetry_ranges
+    from colab_env.plans.distributions import poetry_ranges
     from colab_env.request import InstallOptions, Request
 
     (project / "pyproject.toml").write_text(f'[project]\nname = "x"\nversion = "1"\nrequires-python = "{asked}"\n')
@@ -135,7 +135,7 @@ def test_every_reader_understands_a_version_alike(project, tmp_path, asked):
         Request.read(project, machine).specifier,
         Request.read(project, machine, options=InstallOptions(lock="lesson.py")).specifier,
         Request.read(empty, machine, python=asked).specifier,
-        parse_specifier(Recipe(project=project).specifier()),
+        parse_specifier(Recipe(project=project).specifier(Machine.detect())),
     ]
     versions = [f"3.{minor}.4" for minor in range(8, 15)]
     said = {tuple(version for version in versions if each.contains(version)) for each in found}

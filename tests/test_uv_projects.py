@@ -14,9 +14,9 @@ from index_server import Behaviour, IndexServer
 from small_wheels import write_wheel
 from test_installers import fill, git_repository, has_pip, library, uv_program
 
-from colab_env import planning, undoing
+from colab_env import planning, pyproject, undoing
 from colab_env.errors import LockMismatchError, NetworkError, UsageError
-from colab_env.locks import registry, uv_workspace
+from colab_env.locks import registry
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
@@ -79,12 +79,12 @@ def test_a_member_of_a_workspace_has_the_lock_of_its_root(project, workspace, me
     (inner / "pyproject.toml").write_text(HEAD.replace("lesson", "one"))
     found = registry.find(inner)
     assert (found.format.name == "uv.lock") == is_member
-    assert uv_workspace.root(inner, Pyproject.read(inner)) == (project if is_member else None)
+    assert pyproject.uv_workspace_root(inner, Pyproject.read(inner)) == (project if is_member else None)
     if is_member:
         assert (found.path, found.pyproject.path) == (project / "uv.lock", inner / "pyproject.toml")
         assert found.requires_python == ">=3.9"
         assert registry.find(inner, project / "uv.lock") == found
-    assert uv_workspace.root(project, Pyproject.read(project)) is None
+    assert pyproject.uv_workspace_root(project, Pyproject.read(project)) is None
 
 
 def test_a_project_between_ends_the_search_and_one_of_its_own_is_no_member(project):
@@ -92,14 +92,14 @@ def test_a_project_between_ends_the_search_and_one_of_its_own_is_no_member(proje
     inner = project / "packages/one"
     inner.mkdir(parents=True)
     (inner / "pyproject.toml").write_text(HEAD)
-    assert uv_workspace.root(inner, Pyproject.read(inner)) == project
+    assert pyproject.uv_workspace_root(inner, Pyproject.read(inner)) == project
     (inner / "pyproject.toml").write_text(f"{HEAD}[tool.uv]\nmanaged = false\n")
-    assert uv_workspace.root(inner, Pyproject.read(inner)) is None
+    assert pyproject.uv_workspace_root(inner, Pyproject.read(inner)) is None
     (inner / "pyproject.toml").write_text(HEAD)
     (project / "packages/pyproject.toml").write_text(HEAD)
-    assert uv_workspace.root(inner, Pyproject.read(inner)) is None
+    assert pyproject.uv_workspace_root(inner, Pyproject.read(inner)) is None
     (project / "packages/pyproject.toml").write_text("[[[")
-    assert uv_workspace.root(inner, Pyproject.read(inner)) is None
+    assert pyproject.uv_workspace_root(inner, Pyproject.read(inner)) is None
 
 
 def test_a_change_of_any_local_package_is_one_of_the_environment(project):
@@ -454,8 +454,8 @@ def test_the_python_that_is_pinned_for_uv_is_taken(project, home, text, asked, l
         (project / lock).write_text("version = 1\n")
     if text is not None:
         (project / ".python-version").write_text(text)
-    assert Request.read(project, Machine.detect()).asked_python == asked
-    assert Request.read(project, Machine.detect(), python="3.12").asked_python == "3.12"
+    assert Request.read(project, Machine.detect()).requested_python == asked
+    assert Request.read(project, Machine.detect(), python="3.12").requested_python == "3.12"
 
 
 def test_a_member_has_the_pin_of_its_workspace_and_a_poetry_project_none(project, home):
@@ -463,9 +463,9 @@ def test_a_member_has_the_pin_of_its_workspace_and_a_poetry_project_none(project
     (project / ".python-version").write_text("3.11\n")
     (project / "one").mkdir()
     (project / "one/pyproject.toml").write_text(HEAD.replace("lesson", "one"))
-    assert Request.read(project / "one", Machine.detect()).asked_python == "==3.11.*,>=3.8"
+    assert Request.read(project / "one", Machine.detect()).requested_python == "==3.11.*,>=3.8"
     (project / "poetry.lock").write_text("[metadata]\n")
-    assert Request.read(project, Machine.detect()).asked_python == ">=3.8"
+    assert Request.read(project, Machine.detect()).requested_python == ">=3.8"
 
 
 def test_constraints_count_beside_a_uv_toml_too(project, home, tmp_path):

@@ -12,8 +12,7 @@ from colab_env import index
 from colab_env.locks.lock_format import LockFile, LockFormat
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 
@@ -30,7 +29,7 @@ class PdmLock(LockFormat):
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return [(lock.path.name, lock.content), (lock.pyproject.path.name, lock.pyproject.content or b"")]
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
         return pdm.text(lock, selection)
@@ -42,7 +41,7 @@ class PdmLock(LockFormat):
 
         return pdm.text(lock, selection, editable=editable)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
         return pdm.sources(lock)
@@ -51,7 +50,7 @@ class PdmLock(LockFormat):
         # PDM takes the best file of all of a project's indexes: every version is exact and most have hashes.
         from colab_env.locks import pdm  # a command that reads no such file does not wait for it
 
-        said = index.settings(target.machine, pyproject=lock.pyproject).strategy
-        if pdm.has_indexes(lock) and said is None:
+        strategy = index.settings(target.machine, pyproject=lock.pyproject).strategy
+        if pdm.has_indexes(lock) and strategy is None:
             target = replace(target, options=(*target.options, f"--index-strategy={index.BEST}"))
         return super().install(lock, selection, target=target)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from colab_env.locks.lock_format import LockFile, LockFormat
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection
     from colab_env.machine import Machine
 
 
@@ -35,7 +34,7 @@ class PipfileLock(LockFormat):
 
         return pipfile.requires_python(lock)
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         from colab_env.locks import pipfile  # a command that reads no such file does not wait for it
 
         return pipfile.text(lock, selection)
@@ -47,7 +46,7 @@ class PipfileLock(LockFormat):
 
         return pipfile.text(lock, selection)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         from colab_env.locks import pipfile  # a command that reads no such file does not wait for it
 
         return pipfile.sources(lock)

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from colab_env import _process, poetry, toml_text
 from colab_env.errors import BuildError, ColabEnvError, MissingStepError, ProjectFileError
-from colab_env.locks import installing, poetry_sources, requirements_text
+from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 _FORMAT = "2.1"  # as Poetry 2 writes it: groups and markers stand at each package
@@ -47,7 +46,7 @@ class PoetryLock(LockFormat):
     def missing_tool(self, machine: Machine) -> str | None:
         return poetry.missing(machine)
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         return read(lock.text, _groups(lock, selection)) if poetry.missing(machine) else None
 
     def export(
@@ -55,10 +54,10 @@ class PoetryLock(LockFormat):
     ) -> str:
         return _exported(lock, selection, machine=machine)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         made = replace(lock)  # Poetry may just have written it
         with reading(made):
-            return poetry_sources.read(made.text)
+            return installing.poetry_sources(made.text)
 
     def extras(self, lock: LockFile) -> Collection[str]:
         return lock.pyproject.extras
@@ -86,11 +85,11 @@ class PoetryLock(LockFormat):
         text, _ = _process.run_parallel(answer, lambda: _install_guess(lock, selection, target=target))
         # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
         installer = target.installer(lock.pyproject, takes_best=True)
-        kept = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
+        environ = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
 
         def install(text: str) -> Mapping[str, Collection[str]]:
             return installing.install_text(
-                replace(installer, environ=kept),
+                replace(installer, environ=environ),
                 text,
                 selection,
                 target=target,
@@ -111,11 +110,18 @@ class PoetryLock(LockFormat):
     def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         target.ready()
         require_poetry(target.machine)
+        usual, groups = lock.pyproject.poetry_groups, _groups(lock, selection)
+        by_option = {
+            "with": [name for name in groups if name not in usual],
+            "without": [name for name in usual if name not in groups],
+        }
+        # Poetry takes groups as additions to those that it installs anyway, or exceptions from them.
+        options = [f"--{word}={','.join(names)}" for word, names in by_option.items() if names]
         notes = poetry.install_project(
             lock.directory,
             machine=target.machine,
             environment=target.environment,
-            options=_install_options(lock, selection),
+            options=[*(f"--extras={name}" for name in selection.extras), *options],
         )
         selection.notes.extend(notes)
         made = lock.path.read_text(encoding="utf-8")
@@ -130,8 +136,9 @@ def require_poetry(machine: Machine) -> None:
 
 def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environment: Path | None = None) -> str:
     require_poetry(machine)
-    extras, wanted = [f"--extras={name}" for name in selection.extras], _groups(lock, selection)
-    groups = [f"--with={','.join(wanted)}"] if wanted else []
+    extras, selected_groups = [f"--extras={name}" for name in selection.extras], _groups(lock, selection)
+    groups = [f"--with={','.join(selected_groups)}"] if selected_groups else []
+    # Only for an installation: what is shown or written must not hold them.
     passwords = ["--with-credentials"] if environment else []
     text, notes = poetry.export(
         lock.directory, machine=machine, environment=environment, options=[*extras, *groups, *passwords]
@@ -142,16 +149,6 @@ def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environ
 
 def _groups(lock: LockFile, selection: Selection) -> list[str]:
     return lock.pyproject.poetry_groups if selection.groups is None else list(selection.groups)
-
-
-def _install_options(lock: LockFile, selection: Selection) -> list[str]:
-    usual, wanted = lock.pyproject.poetry_groups, _groups(lock, selection)
-    given = {
-        "with": [name for name in wanted if name not in usual],
-        "without": [name for name in usual if name not in wanted],
-    }
-    options = [f"--{word}={','.join(names)}" for word, names in given.items() if names]
-    return [*(f"--extras={name}" for name in selection.extras), *options]
 
 
 def _install_guess(lock: LockFile, selection: Selection, *, target: Target) -> None:
@@ -178,7 +175,10 @@ def guess(text: str, groups: Collection[str]) -> str | None:
         return None
     try:
         document = toml_text.parsed(text)
-        if document["metadata"]["lock-version"] != _FORMAT or any("source" in each for each in document["package"]):
+        # Other versions write groups and markers in other ways; a wrong guess would install for nothing.
+        if document["metadata"]["lock-version"] != _FORMAT or any(
+            "source" in package for package in document["package"]
+        ):
             return None
         return _requirements(document, groups)
     except (KeyError, TypeError, AttributeError, ValueError):
@@ -186,11 +186,15 @@ def guess(text: str, groups: Collection[str]) -> str | None:
 
 
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
-    wanted = {"main", *groups}
-    return "".join(f"{_line(each, wanted)}\n" for each in document.get("package", []) if _is_wanted(each, wanted))
+    all_groups = {"main", *groups}
+    return "".join(
+        f"{_line(package, all_groups)}\n"
+        for package in document.get("package", [])
+        if _is_in_groups(package, all_groups)
+    )
 
 
-def _is_wanted(package: dict[str, Any], groups: set[str]) -> bool:
+def _is_in_groups(package: dict[str, Any], groups: set[str]) -> bool:
     # Before version 2.1 of the format no groups were written.
     return not package.get("optional") and not groups.isdisjoint(package.get("groups", ["main"]))
 
@@ -198,14 +202,14 @@ def _is_wanted(package: dict[str, Any], groups: set[str]) -> bool:
 def _line(package: dict[str, Any], groups: set[str]) -> str:
     markers = package.get("markers", "")
     if isinstance(markers, dict):  # one for each group; a group without one always wants the package
-        told = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
-        markers = " or ".join(f"({each})" for each in told) if all(told) else ""
-    place = _address(package.get("source", {}))
-    asked = f" @ {place}" if place else f"=={package['version']}"
-    hashes = "" if place else "".join(f" --hash={file['hash']}" for file in package.get("files", []))
-    return f"{package['name']}{asked}" + (f" ; {markers}" if markers else "") + hashes
+        group_markers = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
+        markers = " or ".join(f"({marker})" for marker in group_markers) if all(group_markers) else ""
+    url = _address(package.get("source", {}))
+    requirement = f" @ {url}" if url else f"=={package['version']}"
+    hashes = "" if url else "".join(f" --hash={file['hash']}" for file in package.get("files", []))
+    return f"{package['name']}{requirement}" + (f" ; {markers}" if markers else "") + hashes
 
 
 def _address(source: dict[str, Any]) -> str:
-    place: str = source.get("url", "") if source.get("type") in ("git", "url", "file", "directory") else ""
-    return f"git+{place}@{source.get('resolved_reference', '')}" if source.get("type") == "git" else place
+    url: str = source.get("url", "") if source.get("type") in ("git", "url", "file", "directory") else ""
+    return f"git+{url}@{source.get('resolved_reference', '')}" if source.get("type") == "git" else url

@@ -31,11 +31,11 @@ class PylockToml(LockFormat):
 
     def requires_python(self, lock: LockFile) -> str | None:
         head = lock.text.partition("[[packages")[0]
-        found = re.search(r"""(?m)^requires-python\s*=\s*(["'])(.*?)\1""", head)
-        return found[2] if found else None
+        match = re.search(r"""(?m)^requires-python\s*=\s*(["'])(.*?)\1""", head)
+        return match[2] if match else None
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
-        return None if python_is_there else read(lock.text)
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
+        return None if has_python else read(lock.text)
 
     def extras(self, lock: LockFile) -> Collection[str]:
         return _listed(lock, "extras")
@@ -87,24 +87,24 @@ def _options(lock: LockFile, selection: Selection) -> list[str]:
 
 def _listed(lock: LockFile, key: str) -> list[str]:
     with reading(lock):
-        return [str(each) for each in toml_text.parsed(lock.text).get(key, [])]
+        return [str(value) for value in toml_text.parsed(lock.text).get(key, [])]
 
 
 def read(text: str) -> str:
     """Return what the lock file names in pip's requirements format, without hashes; markers are kept where pip has them."""
-    return "".join(f"{_line(each)}\n" for each in toml_text.parsed(text).get("packages", []))
+    return "".join(f"{_line(package)}\n" for package in toml_text.parsed(text).get("packages", []))
 
 
 def hashes(text: str) -> dict[str, frozenset[str]]:
     """Return the hashes of every package's files, such as "sha256:9f86...", by normalized name."""
     packages = toml_text.parsed(text).get("packages", [])
     return {
-        requirements_text.normalized(each["name"]): frozenset(
+        requirements_text.normalized(package["name"]): frozenset(
             f"{algorithm}:{digest}".lower()
-            for source in _sources(each)
+            for source in _sources(package)
             for algorithm, digest in source.get("hashes", {}).items()
         )
-        for each in packages
+        for package in packages
     }
 
 
@@ -112,8 +112,8 @@ def _with_hashes(text: str, hashes: Mapping[str, frozenset[str]]) -> str:
     lines = []
     for line in text.splitlines():
         name = line.partition(" ")[0].partition("==")[0]
-        known = [] if " @ git" in line else sorted(hashes.get(requirements_text.normalized(name), ()))
-        lines.append(" \\\n    ".join([line, *(f"--hash={each}" for each in known)]))
+        digests = [] if " @ git" in line else sorted(hashes.get(requirements_text.normalized(name), ()))
+        lines.append(" \\\n    ".join([line, *(f"--hash={digest}" for digest in digests)]))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -121,9 +121,9 @@ def _line(package: dict[str, Any]) -> str:
     marker = package.get("marker", "")
     if "extras" in marker or "dependency_groups" in marker:  # whether these are asked for, uv decides
         marker = ""
-    place = next((source.get("url") or source.get("path") for source in _sources(package)), "")
-    asked = f"=={package['version']}" if "version" in package else f" @ {place}"
-    return f"{package['name']}{asked}" + (f" ; {marker}" if marker else "")
+    url = next((source.get("url") or source.get("path") for source in _sources(package)), "")
+    requirement = f"=={package['version']}" if "version" in package else f" @ {url}"
+    return f"{package['name']}{requirement}" + (f" ; {marker}" if marker else "")
 
 
 def without(text: str, names: Collection[str], *, directory: Path) -> str:
@@ -131,8 +131,13 @@ def without(text: str, names: Collection[str], *, directory: Path) -> str:
     import tomlkit
 
     document = toml_text.parsed(text)
-    left = [each for each in document.get("packages", []) if requirements_text.normalized(each["name"]) not in names]
-    for source in (source for each in left for source in _sources(each)):
+    left = [
+        package
+        for package in document.get("packages", [])
+        if requirements_text.normalized(package["name"]) not in names
+    ]
+    for source in (source for package in left for source in _sources(package)):
+        # A relative path means the directory of the file, which is another one now.
         if "path" in source:
             source["path"] = str(directory / source["path"])
     return tomlkit.dumps({**document, "packages": left})

@@ -30,8 +30,8 @@ class RequirementsTxt(LockFormat):
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return requirements_text.with_included(lock.path, lock.content)
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
-        return None if python_is_there else lock.text
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
+        return None if has_python else lock.text
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
@@ -42,19 +42,27 @@ class RequirementsTxt(LockFormat):
 
     def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
         listed = [
-            each for _, said in self.inputs(lock) for each in requirements_text.requirements(said.decode("utf-8"))
+            requirement
+            for _, content in self.inputs(lock)
+            for requirement in requirements_text.requirements(content.decode("utf-8"))
         ]
-        if loose := next((each for _, each in listed if not (each.url or requirements_text.pins(each))), None):
+        if loose := next(
+            (requirement for _, requirement in listed if not (requirement.url or requirements_text.pins(requirement))),
+            None,
+        ):
             msg = f"{short(lock.path)} is no lock file: it names no exact version of {loose.name}"
-            told = f"uv pip compile --universal --generate-hashes {lock.path.name} -o requirements.lock.txt"
-            raise UsageError(msg, hint=f"run `{told}`, then name that file with lock=...; nothing was written")
+            command = f"uv pip compile --universal --generate-hashes {lock.path.name} -o requirements.lock.txt"
+            raise UsageError(msg, hint=f"run `{command}`, then name that file with lock=...; nothing was written")
+        # Locked already, for every platform as far as it says.
         if listed and all("--hash" in line for line, _ in listed) and len(self.inputs(lock)) == 1:
             return lock.text
         installer = installing.installer(machine, pyproject=lock.pyproject)
         return installer.compile(lock.path, python=python, text=_other(lock), options=("--universal",))
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
-        locked = requirements_text.hashes("\n".join(each.decode(errors="replace") for _, each in self.inputs(lock)))
+        locked = requirements_text.hashes(
+            "\n".join(content.decode(errors="replace") for _, content in self.inputs(lock))
+        )
         if target.uv is None:
             by_pip = uv.installer(target.machine, index.settings(target.machine))
             by_pip.install(["-r", str(lock.path)], python=target.python)
@@ -67,6 +75,7 @@ class RequirementsTxt(LockFormat):
             source: list[str | Path] = ["-r", "-" if text else lock.path]
             if selection.left_out is not None:
                 names = selection.left_out(installer.compile(lock.path, python=target.python, text=text))
+                # Excluded, not removed afterwards: a package that the machine has is not even downloaded.
                 _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
                 source += ["--excludes", scratch / "excludes.txt"]
             installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory, text=text)

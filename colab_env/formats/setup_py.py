@@ -47,8 +47,8 @@ class SetupPy(LockFormat):
 
     def requires_python(self, lock: LockFile) -> str | None:
         texts = [content.decode("utf-8", "replace") for name, content in self.inputs(lock) if name != "pyproject.toml"]
-        found = next((match[1].strip() for text in texts if (match := _PYTHON.search(text))), None)
-        return found or lock.pyproject.requires_python
+        specifier = next((match[1].strip() for text in texts if (match := _PYTHON.search(text))), None)
+        return specifier or lock.pyproject.requires_python
 
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
@@ -57,8 +57,9 @@ class SetupPy(LockFormat):
         try:
             text = installer.compile(lock.path, python=python, extras=selection.extras)
         except CommandError as error:
-            if found := next((each for line in error.lines if (each := _NO_EXTRA.search(line))), None):
-                msg = f"{short(lock.path)} has no extra {found[1]!r}"
+            if match := next((line_match for line in error.lines if (line_match := _NO_EXTRA.search(line))), None):
+                msg = f"{short(lock.path)} has no extra {match[1]!r}"
                 raise UsageError(msg, hint="its `extras_require` names those that there are") from error
             raise
+        # uv's answer has what the project needs, and not the project itself.
         return f"{text}{'-e ' if editable else ''}{lock.directory.as_uri()}\n"

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, index, toml_text, uv
 from colab_env.errors import ColabEnvError, NetworkError
-from colab_env.locks import installing, requirements_text, uv_workspace
+from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
-from colab_env.pyproject import Pyproject
+from colab_env.pyproject import Pyproject, pinned_python, pinned_text, uv_settings, uv_workspace_root
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 _LOCAL = re.compile(r'(?m)^source = \{ (?:editable|directory|virtual) = "([^"]+)" \}')
@@ -34,28 +33,32 @@ class UvLock(LockFormat):
     file_names = ("uv.lock",)
 
     def paths(self, project: Path, pyproject: Pyproject) -> Iterator[Path]:
-        root = uv_workspace.root(project, pyproject)
+        root = uv_workspace_root(project, pyproject)
         shared = root / self.name if root else None
         return iter([shared]) if shared and os.path.lexists(shared) else super().paths(project, pyproject)
 
     def requires_python(self, lock: LockFile) -> str | None:
-        found = _PYTHON.search(lock.text.partition("[[package]]")[0])
+        match = _PYTHON.search(lock.text.partition("[[package]]")[0])
         is_members = lock.pyproject.path.parent != lock.directory  # of a workspace, it is what suits all its members
-        own = None if is_members and found else lock.pyproject.requires_python
-        return own or (found[1] if found else None)
+        own = None if is_members and match else lock.pyproject.requires_python
+        return own or (match[1] if match else None)
 
     def pinned_python(self, lock: LockFile) -> str | None:
-        return uv_workspace.pinned_python(lock.pyproject.path.parent, lock.directory)
+        return pinned_python(lock.pyproject.path.parent, lock.directory)
+
+    def pinned_text(self, lock: LockFile) -> str:
+        return pinned_text(lock.pyproject.path.parent, lock.directory)
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         own = lock.pyproject.path
-        found = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}
-        for place in ("", *_LOCAL.findall(lock.content.decode("utf-8", "replace"))):
-            path = lock.directory / place / own.name
+        contents = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}
+        # A local package's dependencies stand in its own pyproject.toml, and an editable one is read from there.
+        for directory in ("", *_LOCAL.findall(lock.content.decode("utf-8", "replace"))):
+            path = lock.directory / directory / own.name
             content = None if os.path.normpath(path) == str(own) else _files.content(path)
             if content is not None:
-                found[f"{place or '.'}/{own.name}"] = content
-        return list(found.items())
+                contents[f"{directory or '.'}/{own.name}"] = content
+        return list(contents.items())
 
     def extras(self, lock: LockFile) -> Collection[str] | None:
         return None if lock.pyproject.content is None else lock.pyproject.extras
@@ -74,26 +77,27 @@ class UvLock(LockFormat):
             notes=selection.notes,
         )
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         """Return which packages come from an index that the project names, or that nothing but its address vouches for.
 
         What has hashes may come from anywhere: a mirror that whoever locked it had is no reason to ask that one.
         """
-        from colab_env.locks.poetry_sources import Source
+        from colab_env.locks.installing import PoetrySource
 
+        # Most lock files, without parsing them: TOML takes seconds before Python 3.11.
         if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
             return ()
         own = {url.rstrip("/") for url in _own_indexes(lock)}
         with reading(lock):
-            found = [(each, each["source"]["registry"]) for each in _registered(lock)]
+            registries = [(package, package["source"]["registry"]) for package in _registered(lock)]
             return [
-                Source(
-                    name=requirements_text.normalized(each["name"]),
-                    version=each["version"],
-                    hashes=_hashes(each),
-                    url=url if not index.is_default(url) and (url.rstrip("/") in own or not _hashes(each)) else None,
+                PoetrySource(
+                    name=requirements_text.normalized(package["name"]),
+                    version=package["version"],
+                    hashes=_hashes(package),
+                    url=url if not index.is_default(url) and (url.rstrip("/") in own or not _hashes(package)) else None,
                 )
-                for each, url in found
+                for package, url in registries
             ]
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
@@ -104,7 +108,7 @@ class UvLock(LockFormat):
         left_out = selection.left_out(text) if selection.left_out else ()
         options = [
             *_options(selection, editable=target.editable),
-            *(f"--no-install-package={each}" for each in left_out),
+            *(f"--no-install-package={name}" for name in left_out),
         ]
         project = lock.pyproject.path.parent
         try:
@@ -142,14 +146,14 @@ class UvLock(LockFormat):
 
 
 def _registered(lock: LockFile) -> list[dict[str, Any]]:
-    return [each for each in toml_text.parsed(lock.text).get("package", []) if "registry" in each["source"]]
+    return [package for package in toml_text.parsed(lock.text).get("package", []) if "registry" in package["source"]]
 
 
 def _hashes(package: Mapping[str, Any]) -> frozenset[str]:
     files = [*package.get("wheels", []), package.get("sdist", {})]
     return (
-        frozenset(each["hash"] for each in files if "hash" in each)
-        if all("hash" in each for each in files if each)
+        frozenset(file["hash"] for file in files if "hash" in file)
+        if all("hash" in file for file in files if file)
         else frozenset()
     )
 
@@ -157,9 +161,11 @@ def _hashes(package: Mapping[str, Any]) -> frozenset[str]:
 def _own_indexes(lock: LockFile) -> list[str]:
     """Return the addresses of the indexes that the project, or its workspace, names."""
     root = Pyproject.read(lock.directory)
-    listed = [uv_workspace.settings(each).get("index") for each in (lock.pyproject, root)]
-    tables = [each for found in listed if isinstance(found, list) for each in found if isinstance(each, Mapping)]
-    return [each["url"] for each in tables if isinstance(each.get("url"), str)]
+    listed = [uv_settings(pyproject).get("index") for pyproject in (lock.pyproject, root)]
+    tables = [
+        table for indexes in listed if isinstance(indexes, list) for table in indexes if isinstance(table, Mapping)
+    ]
+    return [table["url"] for table in tables if isinstance(table.get("url"), str)]
 
 
 def _options(selection: Selection, *, editable: bool) -> list[str]:

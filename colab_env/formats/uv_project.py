@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from colab_env import _files, index
 from colab_env.errors import UsageError
 from colab_env.formats import pylock_toml
-from colab_env.locks import installing, uv_workspace
+from colab_env.locks import installing
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
-from colab_env.pyproject import Pyproject
+from colab_env.pyproject import Pyproject, local_projects, pinned_python, pinned_text, uv_settings, uv_workspace_root
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -50,17 +50,21 @@ class UvProject(LockFormat):
         return f"{lock.path.name}, resolved by uv"
 
     def pinned_python(self, lock: LockFile) -> str | None:
-        root = uv_workspace.root(lock.directory, lock.pyproject)
-        return uv_workspace.pinned_python(lock.directory, *([root] if root else []))
+        root = uv_workspace_root(lock.directory, lock.pyproject)
+        return pinned_python(lock.directory, *([root] if root else []))
+
+    def pinned_text(self, lock: LockFile) -> str:
+        root = uv_workspace_root(lock.directory, lock.pyproject)
+        return pinned_text(lock.directory, *([root] if root else []))
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return all that uv or a build backend takes dependencies from, as far as that can be known beforehand."""
-        places = [lock.directory, *uv_workspace.local_projects(lock.directory, lock.pyproject)]
-        paths = [place / name for place in places for name in _TELLING]
+        directories = [lock.directory, *local_projects(lock.directory, lock.pyproject)]
+        paths = [directory / name for directory in directories for name in _TELLING]
         if lock.pyproject.at("project", "dynamic") or "project" not in lock.pyproject.values:
             paths += _read_by_backends(lock)
-        found = [(os.path.relpath(path, lock.directory), _files.content(path)) for path in paths if path.is_file()]
-        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in sorted(set(found)))]
+        contents = [(os.path.relpath(path, lock.directory), _files.content(path)) for path in paths if path.is_file()]
+        return [(lock.path.name, lock.content), *((name, content or b"") for name, content in sorted(set(contents)))]
 
     def extras(self, lock: LockFile) -> Collection[str] | None:
         dynamic = lock.pyproject.at("project", "dynamic") or ()
@@ -71,15 +75,20 @@ class UvProject(LockFormat):
 
     def check_content(self, lock: LockFile) -> None:
         super().check_content(lock)
+        # uv would look for those packages on PyPI, and find a namesake or nothing.
         sources = lock.pyproject.at("tool", "pdm", "source")
-        urls = [each.get("url") for each in sources if isinstance(each, Mapping)] if isinstance(sources, list) else []
+        urls = (
+            [source.get("url") for source in sources if isinstance(source, Mapping)]
+            if isinstance(sources, list)
+            else []
+        )
         if other := next((url for url in urls if isinstance(url, str) and not index.is_default(url)), None):
             msg = f"{short(lock.path)} has packages from an index that PDM alone reads: {other}"
             raise UsageError(msg, hint="run `pdm lock`, then this call again; nothing was changed")
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str:
         """Return what was resolved last, if that is still what is wanted; nothing else is known without asking an index."""
-        text = _kept(lock, machine)
+        text = _last_resolution(lock, machine)
         head, _, rest = text.partition("\n")
         return pylock_toml.read(rest) if head.startswith(_head(lock, selection)) else ""
 
@@ -87,13 +96,14 @@ class UvProject(LockFormat):
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
         _resolve(lock, selection, python=python, machine=machine)
-        return self.peek(lock, selection, machine=machine, python_is_there=True)
+        return self.peek(lock, selection, machine=machine, has_python=True)
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
         path = _resolve(lock, selection, python=target.python, machine=target.machine)
         locked = LockFile(path=path, format=self, pyproject=lock.pyproject)
         pylock_toml.install(locked, selection, target=target, cwd=lock.directory)
+        # The answer names what the project needs; the project itself is installed beside it.
         if _is_package(lock):
             argv: list[str | Path] = [
                 *target.options,
@@ -111,12 +121,13 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
     """Return the files that a build backend may take dependencies from: those that are named, and small texts beside."""
     dynamic = lock.pyproject.at("tool", "setuptools", "dynamic") or {}
     listed = (
-        [each.get("file", []) for each in dynamic.values() if isinstance(each, Mapping)]
+        [entry.get("file", []) for entry in dynamic.values() if isinstance(entry, Mapping)]
         if isinstance(dynamic, Mapping)
         else []
     )
-    names = [name for each in listed for name in ([each] if isinstance(each, str) else each)]
+    names = [name for entry in listed for name in ([entry] if isinstance(entry, str) else entry)]
     beside = [path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)]
+    # Which small text a plug-in of a build backend reads cannot be known: one too many costs nothing.
     small = [path for path in sorted(beside) if path.is_file() and path.stat().st_size < _SMALL]
     return [*(lock.directory / str(name) for name in names), *small[:_FEW]]
 
@@ -124,22 +135,22 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
 def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> Path:
     """Return the file with what uv resolved for a Python: that of last time if nothing has changed since."""
     path, head = _file(lock, machine), f"{_head(lock, selection)} for {python.resolve()}"
-    if _kept(lock, machine).partition("\n")[0] == head:
+    if _last_resolution(lock, machine).partition("\n")[0] == head:
         return path
     installer = installing.installer(machine, pyproject=lock.pyproject)
-    known = lock.pyproject.groups
-    settings = uv_workspace.settings(lock.pyproject)
+    all_groups = lock.pyproject.groups
+    settings = uv_settings(lock.pyproject)
     usual = settings.get("default-groups")
-    usual = known if usual == "all" else usual if isinstance(usual, list) else ["dev"]
+    usual = all_groups if usual == "all" else usual if isinstance(usual, list) else ["dev"]
     groups = selection.groups if selection.groups is not None else usual
     options = [
         *(f"--extra={name}" for name in selection.extras),
-        *(f"--group={name}" for name in groups if selection.groups is not None or name in known),
+        *(f"--group={name}" for name in groups if selection.groups is not None or name in all_groups),
     ]
     source = [lock.path.name] if lock.pyproject.at("project", "name") else []
     rules = _overshadowed_rules(lock)
     text = installer.resolve(
-        [*options, *source], known=_kept(lock, machine), python=python, cwd=lock.directory, rules=rules
+        [*options, *source], known=_last_resolution(lock, machine), python=python, cwd=lock.directory, rules=rules
     )
     _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
     return path
@@ -150,18 +161,18 @@ def _overshadowed_rules(lock: LockFile) -> dict[str, str]:
 
     There that command takes its settings from uv.toml alone, while `uv lock` reads these as the project's own.
     """
-    root = uv_workspace.root(lock.directory, lock.pyproject) or lock.directory
+    root = uv_workspace_root(lock.directory, lock.pyproject) or lock.directory
     if not (root / "uv.toml").is_file():
         return {}
-    own = uv_workspace.settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
-    found = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
-    return {option: "\n".join(map(str, listed)) + "\n" for option, listed in found.items() if isinstance(listed, list)}
+    own = uv_settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
+    rules = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
+    return {option: "\n".join(map(str, listed)) + "\n" for option, listed in rules.items() if isinstance(listed, list)}
 
 
 def _head(lock: LockFile, selection: Selection) -> str:
     groups = None if selection.groups is None else sorted(selection.groups)
-    said = json.dumps([lock.digest, sorted(selection.extras), groups])
-    return f"# {hashlib.sha256(said.encode()).hexdigest()}"
+    text = json.dumps([lock.digest, sorted(selection.extras), groups])
+    return f"# {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _file(lock: LockFile, machine: Machine) -> Path:
@@ -169,10 +180,10 @@ def _file(lock: LockFile, machine: Machine) -> Path:
     return machine.data / "resolved" / f"pylock.{name}.toml"
 
 
-def _kept(lock: LockFile, machine: Machine) -> str:
+def _last_resolution(lock: LockFile, machine: Machine) -> str:
     return (_files.content(_file(lock, machine)) or b"").decode("utf-8", "replace")
 
 
 def _is_package(lock: LockFile) -> bool:
-    said: Any = uv_workspace.settings(lock.pyproject).get("package")
-    return said if isinstance(said, bool) else "build-system" in lock.pyproject.values
+    package: Any = uv_settings(lock.pyproject).get("package")
+    return package if isinstance(package, bool) else "build-system" in lock.pyproject.values

@@ -19,23 +19,22 @@ from colab_env.errors import (
     NoWheelError,
     UsageError,
 )
-from colab_env.image import (
-    _archive,
-    _layer,
-    _pushing,
-    base_python,
-    layers,
-    locked_wheels,
-    logins,
-    sbom,
-    shared_libraries,
-)
-from colab_env.image._layer import LayerFile
-from colab_env.image._store import LayerCache, key_of
-from colab_env.image._wheelhouse import InstalledDistribution, Wheelhouse
+from colab_env.image import _delivery, _layers, _registry, _wheelhouse, base_python, shared_libraries
+from colab_env.image._layers import LayerCache, LayerFile, key_of
+from colab_env.image._wheelhouse import InstalledDistribution, LockedWheel, Wheelhouse
 from colab_env.image.base import BaseImage, open_base
-from colab_env.image.image import BuiltImage, OwnLayer, Settings, configuration, home_files
-from colab_env.image.locked_wheels import LockedWheel
+from colab_env.image.image import (
+    BuiltImage,
+    OwnLayer,
+    PackageLayer,
+    Settings,
+    bill_of_materials,
+    configuration,
+    grouped,
+    home_files,
+    replaced_files,
+    timestamp,
+)
 from colab_env.image.reference import ARCHITECTURES, ImageReference, Platform
 from colab_env.image.shared_libraries import MissingLibrary
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier
@@ -111,7 +110,7 @@ def build(project: ImageProject, options: BuildOptions, *, machine: Machine) -> 
     began = time.monotonic()
     _require_buildable(project)
     if options.output is not None:
-        _archive.require_free(options.output)
+        _delivery.require_free(options.output)
     if options.sbom is not None:
         _require_list(options.sbom)
     cache = LayerCache(machine.data / "images", fresh=options.fresh)
@@ -129,7 +128,7 @@ def _require_buildable(project: ImageProject) -> None:
     if project.apt:
         msg = f"system packages cannot be installed without an engine: {', '.join(project.apt)} in [tool.colab-env] apt"
         raise UsageError(msg, hint=way_out)
-    locked_wheels.require_buildless(project.packages)
+    _wheelhouse.require_buildless(project.packages)
 
 
 class _Building:
@@ -171,17 +170,9 @@ class _Building:
             own.append(self._of_project())
         missing = tuple(shared_libraries.missing(self._libraries, self._base.libraries))
         self.notes += shared_libraries.notes(missing)
-        settings = Settings(command=self._command(), labels=self._labels(), epoch=self._epoch)
-        config = configuration(self._image, own, settings)
+        config = configuration(self._image, own, self._settings())
         image = BuiltImage(tag=options.tag, base=self._image, own=own, config=config, cache=self._cache)
-        pushed, sent = None, None
-        if options.output is not None:
-            with _report.activity(f"Writing {short(options.output)}"):
-                _archive.write(image, options.output)
-        if options.sbom is not None:
-            self._write_sbom(options.sbom, image, wheels)
-        if options.push is not None:
-            pushed, sent = self._pushed(image, options.push)
+        pushed, sent = self._deliver(image, wheels)
         return BuildResult(
             image=image.config.digest,
             digest=image.manifest.digest,
@@ -201,24 +192,33 @@ class _Building:
             notes=tuple(self.notes),
         )
 
-    def _pushed(self, image: BuiltImage, target: ImageReference) -> tuple[str, int]:
-        """Push an image last: when that fails, the hint says which files are there, since building them again takes time."""
-        login = logins.find(target, self._machine)
+    def _deliver(self, image: BuiltImage, wheels: list[LockedWheel]) -> tuple[str | None, int | None]:
+        """Write what was asked for, and push last; return the image's name there, and the bytes that were sent.
+
+        When the push fails, the hint says which files are there: building them again takes time.
+        """
+        options, target = self._options, self._options.push
+        if options.output is not None:
+            with _report.activity(f"Writing {short(options.output)}"):
+                _delivery.write_archive(image, options.output)
+        if options.sbom is not None:
+            self._write_sbom(options.sbom, image, wheels)
+        if target is None:
+            return None, None
         try:
-            digest, sent = _pushing.push(image, target, login, self._cache)
+            digest, sent = _delivery.push(image, target, _registry.find_login(target, self._machine), self._cache)
         except ColabEnvError as error:
-            paths = [short(path) for path in (self._options.output, self._options.sbom) if path is not None]
-            if paths:
-                told = f"written all the same, and complete: {', '.join(paths)}"
-                error.hint = f"{error.hint}; {told}" if error.hint else told
+            if paths := [short(path) for path in (options.output, options.sbom) if path is not None]:
+                complete = f"written all the same, and complete: {', '.join(paths)}"
+                error.hint = f"{error.hint}; {complete}" if error.hint else complete
             raise
         return f"{target.registry}/{target.repository}@{digest}", sent
 
     def _require_python(self) -> None:
         request = self._project.request
         if not request.specifier.contains(self._base.version, prereleases=True):
-            wanted = format_specifier(request.specifier)
-            msg = f"{self._image.name} has Python {self._base.version}, and the project needs {wanted}"
+            needed = format_specifier(request.specifier)
+            msg = f"{self._image.name} has Python {self._base.version}, and the project needs {needed}"
             raise BaseImageError(msg, hint="give another base with --base; nothing was downloaded for it")
 
     def _find_compiler(self, installer: UvInstaller) -> Interpreter | None:
@@ -249,28 +249,28 @@ class _Building:
             return []
         where = self._house.installer.environ
         indexes = {name: value for name, value in where.items() if name.startswith("UV_") and "CACHE" not in name}
-        key = key_of("wheels", _FORMAT, text, locked_wheels.platform_arguments(self._base), self._base.glibc, indexes)
-        if (known := self._cache.record(key)) is None:
+        key = key_of("wheels", _FORMAT, text, _wheelhouse.platform_arguments(self._base), self._base.glibc, indexes)
+        if (record := self._cache.record(key)) is None:
             with _report.activity(f"Looking for the wheels of {short(self._project.request.project)}"):
                 wheels = self._house.resolve(packages, directory=self._project.context, work=self._work)
-            self._cache.remember(key, known := [asdict(wheel) for wheel in wheels])
-        loose = sorted(each.name for each in packages.unhashed)
+            self._cache.remember(key, record := [asdict(wheel) for wheel in wheels])
+        loose = sorted(line.name for line in packages.unhashed)
         if loose:
             self.notes.append(f"the lock file has no hash of {', '.join(loose)}: the index's was taken")
-        return [LockedWheel(**wheel) for wheel in known]
+        return [LockedWheel(**wheel) for wheel in record]
 
     def _packages(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return the layers of the packages, installing those that no earlier build has made."""
-        groups = layers.grouped(wheels, taken=len(self._image.manifest.layers) + 3)
-        known = [self._known(self._key([wheel.requirement for wheel in group.wheels])) for group in groups]
-        missing = [group for group, layer in zip(groups, known, strict=True) if layer is None]
+        groups = grouped(wheels, taken=len(self._image.manifest.layers) + 3)
+        cached = [self._cached_layer(self._key([wheel.requirement for wheel in group.wheels])) for group in groups]
+        missing = [group for group, layer in zip(groups, cached, strict=True) if layer is None]
         made: dict[str, OwnLayer] = {}
         if missing:
-            wanted = [wheel for group in missing for wheel in group.wheels]
-            with _report.activity(f"Installing {len(wanted)} packages for {self._options.platform}"):
-                lines = [wheel.requirement for wheel in wanted]
+            new = [wheel for group in missing for wheel in group.wheels]
+            with _report.activity(f"Installing {len(new)} packages for {self._options.platform}"):
+                lines = [wheel.requirement for wheel in new]
                 installed = self._house.install(lines, self._work / "packages", hashed=True)
-            self._require_all(wanted, installed)
+            self._require_all(new, installed)
             with _report.activity(f"Packing {len(missing)} layers"):
                 by_name = {one.name: one for one in installed}
                 half = len(missing[::2])
@@ -280,9 +280,9 @@ class _Building:
                     lambda: [self._packed(group, by_name) for group in ordered[half:]],
                 )
                 made = {layer.title: layer for layer in (*one, *other)}
-        return [layer or made[group.title] for group, layer in zip(groups, known, strict=True)]
+        return [layer or made[group.title] for group, layer in zip(groups, cached, strict=True)]
 
-    def _packed(self, group: layers.PackageLayer, installed: dict[str, InstalledDistribution]) -> OwnLayer:
+    def _packed(self, group: PackageLayer, installed: dict[str, InstalledDistribution]) -> OwnLayer:
         files: dict[str, LayerFile] = {}
         machine = ARCHITECTURES[self._options.platform.architecture][1]
         libraries = {}
@@ -292,8 +292,8 @@ class _Building:
         key = self._key([wheel.requirement for wheel in group.wheels])
         return self._written(files, title=group.title, key=key, libraries=libraries)
 
-    def _require_all(self, wanted: list[LockedWheel], installed: list[InstalledDistribution]) -> None:
-        missing = sorted({wheel.name for wheel in wanted} - {one.name for one in installed})
+    def _require_all(self, wheels: list[LockedWheel], installed: list[InstalledDistribution]) -> None:
+        missing = sorted({wheel.name for wheel in wheels} - {one.name for one in installed})
         if missing:
             msg = f"uv has not installed {', '.join(missing)}, which the lock file names"
             raise MissingStepError(msg, hint="run it again with --no-cache; if it stays so, please report it")
@@ -330,12 +330,12 @@ class _Building:
     def _home(self) -> OwnLayer:
         files, owners = home_files(self._base.accounts)
         with self._cache.writing() as out:
-            _layer.write(out, files, directories={**self._base.directories, **owners}, epoch=self._epoch)
+            _layers.write_layer(out, files, directories={**self._base.directories, **owners}, epoch=self._epoch)
         return OwnLayer(digest=out.digest, size=out.size, title="the user's home and name", is_new=out.is_new)
 
     def _replaced(self, wheels: list[LockedWheel]) -> list[OwnLayer]:
         """Return a layer that hides what the base has in another version, or none."""
-        gone = layers.replaced_files(self._base, {wheel.name: wheel.version for wheel in wheels})
+        gone = replaced_files(self._base, {wheel.name: wheel.version for wheel in wheels})
         if not gone:
             return []
         hidden = {
@@ -347,10 +347,10 @@ class _Building:
         base = self._base
         where = [base.executable, base.site, base.scripts, base.prefix, sorted(base.directories.items())]
         compiler = self._compiler.version if self._compiler else None
-        arguments = locked_wheels.platform_arguments(base)
+        arguments = _wheelhouse.platform_arguments(base)
         return key_of("layer", _FORMAT, list(requirements), arguments, where, compiler, self._epoch)
 
-    def _known(self, key: str) -> OwnLayer | None:
+    def _cached_layer(self, key: str) -> OwnLayer | None:
         record = self._cache.record(key)
         if not record or not self._cache.has(record["digest"], record["size"]):
             return None
@@ -366,7 +366,7 @@ class _Building:
         libraries: dict[str, dict[str, list[str]]] | None = None,
     ) -> OwnLayer:
         with self._cache.writing() as out:
-            _layer.write(out, files, directories=self._base.directories, epoch=self._epoch)
+            _layers.write_layer(out, files, directories=self._base.directories, epoch=self._epoch)
         layer = OwnLayer(digest=out.digest, size=out.size, title=title, is_new=out.is_new)
         self._libraries |= libraries or {}
         if key is not None:
@@ -374,25 +374,22 @@ class _Building:
             self._cache.remember(key, record)
         return layer
 
-    def _command(self) -> tuple[str, ...]:
-        scripts, name = self._project.scripts, self._project.name
-        return (f"{self._base.scripts}/{name if name in scripts else scripts[0]}",) if scripts else ()
-
-    def _labels(self) -> dict[str, str]:
-        project = self._project
+    def _settings(self) -> Settings:
+        project, base = self._project, self._base
+        script = project.name if project.name in project.scripts else next(iter(project.scripts), None)
         labels = {
             "org.opencontainers.image.title": project.name,
             "org.opencontainers.image.base.digest": self._image.manifest.digest,
-            "org.opencontainers.image.created": sbom.timestamp(self._epoch),
+            "org.opencontainers.image.created": timestamp(self._epoch),
             "io.github.colab-env.digest": project.digest,
         }
         if project.version:
             labels["org.opencontainers.image.version"] = project.version
-        return labels
+        return Settings(command=(f"{base.scripts}/{script}",) if script else (), labels=labels, epoch=self._epoch)
 
     def _write_sbom(self, path: Path, image: BuiltImage, wheels: list[LockedWheel]) -> None:
         project = self._project
-        document = sbom.document(
+        document = bill_of_materials(
             name=project.name,
             version=project.version,
             digest=image.config.digest,

@@ -1,25 +1,28 @@
-"""A registry of images: its tokens, manifests and blobs. The only module that speaks its protocol (OCI distribution 1.1)."""
+"""A registry of images: the user's own login for it, its tokens, manifests and blobs (OCI distribution 1.1)."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from colab_env import _download, _report
+from colab_env import _download, _files, _report
 from colab_env.errors import DiskFullError, HashMismatchError, NetworkError, RegistryLoginError, UsageError
 from colab_env.image import reference as names
+from colab_env.image.reference import DOCKER_HUB
 from colab_env.results import short
 
 if TYPE_CHECKING:
     import requests
 
-    from colab_env.image.logins import Login
     from colab_env.image.reference import Descriptor, ImageReference
+    from colab_env.machine import Machine
 
 _TIMEOUT = (10, 300)  # seconds to connect, seconds until a registry has stored a layer
 _LARGEST = 4 * 2**20  # bytes of a manifest, as registries themselves limit it
@@ -45,14 +48,14 @@ class Registry:
 
     def manifest(self, digest: str | None = None) -> tuple[bytes, str]:
         """Return a manifest or an index, and its digest: the one that is asked for, else that of the name."""
-        wanted = digest or self.reference.digest
-        url = f"{self.reference.url}/manifests/{wanted or self.reference.tag}"
+        expected = digest or self.reference.digest
+        url = f"{self.reference.url}/manifests/{expected or self.reference.tag}"
         answer = self._send("GET", url, headers={"Accept": ", ".join(names.MANIFEST_TYPES)}, scope=_READING)
         content = self._content(answer)
         self._require(answer, 200, f"there is no image {self.reference}")
         actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if wanted and actual != wanted:
-            msg = f"{self.reference.registry} answers with {actual} where {wanted} was asked for"
+        if expected and actual != expected:
+            msg = f"{self.reference.registry} answers with {actual} where {expected} was asked for"
             raise HashMismatchError(msg, hint="try again; if it stays so, do not use this registry")
         if not content.lstrip().startswith(b"{"):
             raise self._web_page(answer)
@@ -155,7 +158,7 @@ class Registry:
 
     def _token(self, realm: str, service: str, scopes: list[str], *, is_encrypted: bool) -> str:
         login, query = self._login, {"service": service, "scope": scopes}
-        if not is_encrypted and login.is_there:
+        if not is_encrypted and login.has_credentials:
             msg = f"{self.reference.registry} wants the password sent without encryption, to {urlsplit(realm).hostname}"
             raise RegistryLoginError(msg, hint="nothing was sent; use a registry whose tokens come over https")
         if login.identity_token:
@@ -234,7 +237,7 @@ class Registry:
         login, registry = self._login, self.reference.registry
         answer.close()
         what = "write to" if scope == _WRITING else "read"
-        if login.is_there:
+        if login.has_credentials:
             who = f"the login {_report.clean(login.user)!r}" if login.user else "the token"
             msg = f"{registry} does not let {who} {what} {self.reference.repository}"
             hint = f"log in anew; the login is from {short(login.file or Path('?'))}"
@@ -254,3 +257,79 @@ def _basic(login: Login) -> str:
     from requests.auth import _basic_auth_str
 
     return str(_basic_auth_str(login.user.encode(), login.password.encode()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A name and a password, or a token that is exchanged for one; `helper` names a program that has them instead."""
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    helper: str | None = None
+    file: Path | None = None
+
+    @property
+    def has_credentials(self) -> bool:
+        """Say whether there is anything to log in with."""
+        return bool(self.user or self.identity_token)
+
+
+def find_login(reference: ImageReference, machine: Machine) -> Login:
+    """Return the login for a registry, from the first file that has one; an empty one where none has."""
+    helper = Login()
+    for path in _login_files(machine):
+        values = _files.read_json(path)
+        if not isinstance(values, dict):
+            continue
+        for key in _login_keys(reference):
+            if (login := _login(_table(values, "auths").get(key), path)).has_credentials:
+                return login
+        named = next((name for key in _login_keys(reference) if (name := _table(values, "credHelpers").get(key))), None)
+        named = named or values.get("credsStore")
+        if isinstance(named, str) and helper.helper is None:
+            helper = Login(helper=f"docker-credential-{named}", file=path)
+    return helper
+
+
+def _login_files(machine: Machine) -> Iterator[Path]:
+    """Yield the files in the order of containers-auth.json(5), Docker's own last."""
+    environ = machine.environ
+    if named := environ.get("REGISTRY_AUTH_FILE"):
+        yield Path(named)
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "containers/auth.json"
+    yield Path(environ.get("XDG_CONFIG_HOME") or machine.home / ".config") / "containers/auth.json"
+    yield Path(environ.get("DOCKER_CONFIG") or machine.home / ".docker") / "config.json"
+
+
+def _login_keys(reference: ImageReference) -> list[str]:
+    """Return the names that a registry has in such a file, the most exact first."""
+    parts = f"{reference.registry}/{reference.repository}".split("/")
+    keys = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    if reference.registry == DOCKER_HUB:
+        return [*keys, f"https://index.{DOCKER_HUB}/v1/", f"index.{DOCKER_HUB}"]
+    return [*keys, f"https://{reference.registry}", f"https://{reference.registry}/v2/"]
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = values.get(name)
+    return table if isinstance(table, Mapping) else {}
+
+
+def _login(entry: Any, path: Path) -> Login:
+    if not isinstance(entry, Mapping):
+        return Login()
+    user, password = entry.get("username"), entry.get("password")
+    if isinstance(auth := entry.get("auth"), str) and auth:
+        try:
+            user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        except ValueError:  # somebody's half-edited file: as good as none
+            user = password = None
+    token = entry.get("identitytoken")
+    return Login(
+        user=user if isinstance(user, str) else "",
+        password=password if isinstance(password, str) else "",
+        identity_token=token if isinstance(token, str) else "",
+        file=path,
+    )

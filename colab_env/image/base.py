@@ -13,14 +13,14 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from colab_env import _files, _report
 from colab_env.errors import BaseImageError, HashMismatchError, UsageError
-from colab_env.image import logins, reference
+from colab_env.image import _registry, reference
+from colab_env.image._layers import key_of
 from colab_env.image._registry import Registry
-from colab_env.image._store import key_of
 from colab_env.image.reference import Descriptor, ImageReference, Manifest, Platform, configuration, damaged
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.image._store import LayerCache
+    from colab_env.image._layers import LayerCache
     from colab_env.machine import Machine
 
 _LARGEST = 4 * 2**20  # bytes of a manifest or a configuration
@@ -75,27 +75,27 @@ def require_digest(file: IO[bytes], blob: Descriptor, *, name: str) -> None:
         raise HashMismatchError(msg, hint="get the image anew; nothing was written")
 
 
-def open_base(name: str, wanted: Platform, *, machine: Machine, cache: LayerCache) -> BaseImage:
+def open_base(name: str, target: Platform, *, machine: Machine, cache: LayerCache) -> BaseImage:
     """Open `oci:DIR[:NAME]`, `docker-archive:FILE[:NAME]` or the name of an image in a registry, whose layers are fetched.
 
     Raises UsageError, BaseImageError, HashMismatchError, NetworkError, RegistryLoginError.
     """
     kind, _, rest = name.partition(":")
     if kind == "oci":
-        image = _from_layout(name, rest, wanted)
+        image = _from_layout(name, rest, target)
     elif kind == "docker-archive":
         image = _from_archive(name, rest)
     else:
-        image = _from_registry(name, wanted, machine, cache)
-    _require_platform(image, wanted)
+        image = _from_registry(name, target, machine, cache)
+    _require_platform(image, target)
     return image
 
 
-def _require_platform(image: BaseImage, wanted: Platform) -> None:
+def _require_platform(image: BaseImage, target: Platform) -> None:
     system, architecture = image.config.get("os"), image.config.get("architecture")
-    if (system, architecture) != ("linux", wanted.architecture):
-        msg = f"{image.name} is for {system}/{architecture}, not for {wanted}"
-        raise BaseImageError(msg, hint=f"give a base for {wanted}, or --platform {system}/{architecture}")
+    if (system, architecture) != ("linux", target.architecture):
+        msg = f"{image.name} is for {system}/{architecture}, not for {target}"
+        raise BaseImageError(msg, hint=f"give a base for {target}, or --platform {system}/{architecture}")
     zstd = [blob for blob in image.manifest.layers if blob.media_type.endswith("zstd")]
     if zstd:
         msg = f"{image.name} has layers compressed with zstd, which engines before Docker 23 cannot load"
@@ -129,12 +129,12 @@ class _InCache:
         return ["cache", blob.size]  # verified when it was fetched
 
 
-def _from_registry(name: str, wanted: Platform, machine: Machine, cache: LayerCache) -> BaseImage:
+def _from_registry(name: str, target: Platform, machine: Machine, cache: LayerCache) -> BaseImage:
     image = ImageReference.parsed(name)
-    registry = Registry(image, logins.find(image, machine))
+    registry = Registry(image, _registry.find_login(image, machine))
     with _report.activity(f"Fetching {name}"):
         content, digest = registry.manifest()
-        part = reference.chosen(content, wanted, name=name)
+        part = reference.chosen(content, target, name=name)
         if part is not None:
             content, digest = registry.manifest(part.digest)
         manifest = reference.manifest(content, digest=digest, name=name)
@@ -191,7 +191,7 @@ def _stamp(path: Path) -> list[Any]:
     return [str(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ino]
 
 
-def _from_layout(name: str, rest: str, wanted: Platform) -> BaseImage:
+def _from_layout(name: str, rest: str, target: Platform) -> BaseImage:
     where, colon, tag = rest.rpartition(":") if not Path(rest).is_dir() else (rest, "", "")
     directory = _files.named_path(where or rest)
     source = _Layout(name, directory)
@@ -203,7 +203,7 @@ def _from_layout(name: str, rest: str, wanted: Platform) -> BaseImage:
         content = _named_only(content, tag, name=name)
     digest = ""
     for _ in range(3):  # an index may name an index
-        if (part := reference.chosen(content, wanted, name=name)) is None:
+        if (part := reference.chosen(content, target, name=name)) is None:
             break
         content, digest = source.read(part), part.digest
     if not digest:
@@ -214,13 +214,13 @@ def _from_layout(name: str, rest: str, wanted: Platform) -> BaseImage:
 def _named_only(content: bytes, tag: str, *, name: str) -> bytes:
     try:
         entries = json.loads(content)["manifests"]
-        known = {(entry.get("annotations") or {}).get("org.opencontainers.image.ref.name"): entry for entry in entries}
+        by_tag = {(entry.get("annotations") or {}).get("org.opencontainers.image.ref.name"): entry for entry in entries}
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise damaged(name, "its index cannot be read") from error
-    if tag not in known:
+    if tag not in by_tag:
         msg = f"{name}: there is no image {tag!r} in it"
-        raise UsageError(msg, hint=f"it has {', '.join(sorted(filter(None, known))) or 'one without a name'}")
-    return json.dumps({"manifests": [known[tag]]}).encode()
+        raise UsageError(msg, hint=f"it has {', '.join(sorted(filter(None, by_tag))) or 'one without a name'}")
+    return json.dumps({"manifests": [by_tag[tag]]}).encode()
 
 
 class _Archive:

@@ -15,7 +15,7 @@ from colab_env.image.rootfs import RootFS
 from colab_env.locks.requirements_text import normalized
 
 if TYPE_CHECKING:
-    from colab_env.image._store import LayerCache
+    from colab_env.image._layers import LayerCache
     from colab_env.image.base import BaseImage
     from colab_env.image.reference import Platform
 
@@ -76,15 +76,15 @@ class BasePython:
 
 def of_image(image: BaseImage, platform: Platform, cache: LayerCache) -> BasePython:
     """Return the Python of a base image, reading its layers only once. Raises BaseImageError, HashMismatchError."""
-    from colab_env.image._store import key_of
+    from colab_env.image._layers import key_of
 
     path = search_path(image.config)
     environ = [str(line) for line in (image.config.get("config") or {}).get("Env") or []]
     layers = [blob.digest for blob in image.manifest.layers]  # in an archive, the manifest's digest does not say them
     key = key_of("base", _FORMAT, image.manifest.digest, layers, environ, path, str(platform))
     image.verify(cache)
-    if (known := cache.record(key)) is not None:
-        return _from_record(known)
+    if (record := cache.record(key)) is not None:
+        return _from_record(record)
     base = inspect(RootFS.read(image), name=image.name, path=path, platform=platform, environ=environ)
     cache.remember(key, asdict(base))
     return base
@@ -98,62 +98,63 @@ def search_path(config: dict[str, Any]) -> str:
 
 def inspect(tree: RootFS, *, name: str, path: str, platform: Platform, environ: Sequence[str] = ()) -> BasePython:
     """Find the Python that an image's PATH leads to. Raises BaseImageError where no wheels can be put beside it."""
-    given = _python(tree, name, path)
-    real = tree.real(given) or given
+    program = _python(tree, name, path)
+    real = tree.real(program) or program
+    minor = _require_cpython(tree, real, name, platform)
+    glibc = _glibc(tree, name)
+    venv, own = (posixpath.dirname(posixpath.dirname(path)) for path in (program, real))
+    is_venv = tree.get(f"{venv}/pyvenv.cfg") is not None
+    sites = {f"{own}/lib/python{minor}/site-packages"}
+    # Debian's own Python leaves what others install to /usr/local, in a directory of another name.
+    is_debians = not is_venv and b"dist-packages" in (tree.content(f"{own}/lib/python{minor}/site.py") or b"")
+    if is_debians:
+        prefix, site = "usr/local", f"usr/local/lib/python{minor}/dist-packages"
+        sites.add("usr/lib/python3/dist-packages")
+    else:
+        prefix = venv if is_venv else own
+        site = f"{prefix}/lib/python{minor}/site-packages"
+    real_prefix, real_site = _real_parent(tree, prefix), _real_parent(tree, site)
+    directories = tree.directories(real_prefix, real_site)
+    accounts = {path: tree.content(path) or b"" for path in ("etc/passwd", "etc/group")}
+    return BasePython(
+        executable=f"/{program if is_venv else real}",
+        version=_version(tree, own, minor),
+        machine=platform.machine,
+        glibc=glibc,
+        site=f"/{real_site}",
+        scripts=f"/{_real_parent(tree, f'{prefix}/bin')}",
+        prefix=f"/{real_prefix}",
+        distribution=_distribution(tree),
+        directories={f"/{path}": (entry.mode, entry.uid, entry.gid) for path, entry in directories},
+        distributions=tuple(one for path in sorted({site, *sites}) for one in _distributions(tree, path)),
+        packages=tuple(_packages(tree)),
+        libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
+        accounts={f"/{path}": text.decode("utf-8", "surrogateescape") for path, text in accounts.items()},
+    )
+
+
+def _require_cpython(tree: RootFS, real: str, name: str, platform: Platform) -> str:
+    """Return the minor version of a Python by the name of its program. Raises BaseImageError for what cannot be used."""
     minor = _PROGRAM.fullmatch(posixpath.basename(real))
     head = tree.content(real) or b""
     if minor is None or not head.startswith(b"\x7fELF"):
         msg = f"the Python of {name}, /{real}, does not say which one it is"
         raise BaseImageError(msg, hint="give a base with CPython 3, such as python:3.12-slim")
+    # Bytes 18 and 19 of an ELF header are the processor's number.
     if int.from_bytes(head[18:20], "little") != ARCHITECTURES[platform.architecture][1]:
         msg = f"the Python of {name} is for another processor than {platform}, which the image says it is for"
         raise BaseImageError(msg, hint="get the image anew, or give another with --base")
-    glibc = _glibc(tree, name)
-    venv = posixpath.dirname(posixpath.dirname(given))
-    own = posixpath.dirname(posixpath.dirname(real))
-    is_venv = tree.get(f"{venv}/pyvenv.cfg") is not None
-    prefix = venv if is_venv else own
-    # Debian's own Python leaves what others install to /usr/local, in a directory of another name.
-    is_debians = prefix == own and b"dist-packages" in (tree.content(f"{own}/lib/python{minor[1]}/site.py") or b"")
-    prefix = "usr/local" if is_debians else prefix
-    site = f"{prefix}/lib/python{minor[1]}/{'dist-packages' if is_debians else 'site-packages'}"
-    sites = {
-        site,
-        f"{own}/lib/python{minor[1]}/site-packages",
-        *(["usr/lib/python3/dist-packages"] if is_debians else []),
-    }
-    real_site = _real_parent(tree, site)
-    return BasePython(
-        executable=f"/{given if is_venv else real}",
-        version=_version(tree, own, minor[1]),
-        machine=platform.machine,
-        glibc=glibc,
-        site=f"/{real_site}",
-        scripts=f"/{_real_parent(tree, f'{prefix}/bin')}",
-        prefix=f"/{_real_parent(tree, prefix)}",
-        distribution=_distribution(tree),
-        directories={
-            f"/{path}": (entry.mode, entry.uid, entry.gid)
-            for path, entry in tree.directories(_real_parent(tree, prefix), real_site)
-        },
-        distributions=tuple(one for each in sorted(sites) for one in _distributions(tree, each)),
-        packages=tuple(_packages(tree)),
-        libraries=shared_libraries.in_base(tree, f"{platform.machine}-linux-gnu", environ),
-        accounts={
-            f"/{path}": (tree.content(path) or b"").decode("utf-8", "surrogateescape")
-            for path in ("etc/passwd", "etc/group")
-        },
-    )
+    return minor[1]
 
 
 def _python(tree: RootFS, name: str, path: str) -> str:
     """Return the path of the program that PATH leads to, which may be a link. Raises BaseImageError."""
     for directory in path.split(":"):
         for program in ("python3", "python"):
-            given = posixpath.join(directory.strip("/"), program)
-            if (entry := tree.get(given)) is not None and entry.kind == "file":
-                return given
-    if any(_MUSL.fullmatch(posixpath.basename(each)) for each in tree.children("lib")):
+            candidate = posixpath.join(directory.strip("/"), program)
+            if (entry := tree.get(candidate)) is not None and entry.kind == "file":
+                return candidate
+    if any(_MUSL.fullmatch(posixpath.basename(entry)) for entry in tree.children("lib")):
         raise _musl(name)
     msg = f"{name} has no Python on its PATH ({path})"
     raise BaseImageError(msg, hint="give a base with Python, such as python:3.12-slim")
@@ -172,7 +173,7 @@ def _glibc(tree: RootFS, name: str) -> int:
         if version := _GLIBC.search(content):
             return int(version[1])
     real = tree.real("lib") or "lib"
-    if any(_MUSL.fullmatch(posixpath.basename(each)) for each in tree.children(real)):
+    if any(_MUSL.fullmatch(posixpath.basename(path)) for path in tree.children(real)):
         raise _musl(name)
     msg = f"{name} has no glibc that says its version"
     raise BaseImageError(msg, hint="give a base of Debian or Ubuntu, such as python:3.12-slim")
@@ -206,7 +207,7 @@ def _distribution(tree: RootFS) -> str:
 
 def _distributions(tree: RootFS, site: str) -> list[BaseDistribution]:
     real = tree.real(site)
-    infos = [each for each in tree.children(real) if each.endswith(".dist-info")] if real else []
+    infos = [path for path in tree.children(real) if path.endswith(".dist-info")] if real else []
     done = []
     for info in infos:
         fields = _fields((tree.content(f"{info}/METADATA") or b"").decode("utf-8", "replace").partition("\n\n")[0])

@@ -58,19 +58,19 @@ class Survey:
 
 def survey(context: Path, ignored: Sequence[str] | None = None) -> Survey:
     """Look at the files of a build context, without those that are never sent or that `ignored` lines leave out."""
-    found: dict[str, list[str]] = {"secrets": [], "sockets": [], "outside": []}
+    names_by_kind: dict[str, list[str]] = {"secrets": [], "sockets": [], "outside": []}
     for name, path in _walk(context):
         if ignored is not None and is_ignored(name, ignored):
             continue
         if (is_secret(path.name) or _is_secret_directory(path)) and f"!{name}" not in (ignored or ()):
-            found["secrets"].append(name)
+            names_by_kind["secrets"].append(name)
         mode = path.lstat().st_mode
         if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
-            found["sockets"].append(name)
+            names_by_kind["sockets"].append(name)
         elif stat.S_ISLNK(mode) and not path.resolve().is_relative_to(context.resolve()):
-            found["outside"].append(name)
+            names_by_kind["outside"].append(name)
     sources = tuple(name for name in _TOP if _is_source(context / name))
-    return Survey(sources=sources, **{key: tuple(sorted(names)) for key, names in found.items()})
+    return Survey(sources=sources, **{key: tuple(sorted(names)) for key, names in names_by_kind.items()})
 
 
 def is_secret(name: str) -> bool:
@@ -78,16 +78,16 @@ def is_secret(name: str) -> bool:
     return _fits(name.lower(), _SECRETS) and not _fits(name.lower(), _HARMLESS)
 
 
-def text(found: Survey, *, needs_git: bool = False) -> str:
+def text(survey_: Survey, *, needs_git: bool = False) -> str:
     """Return the .dockerignore of a project; `needs_git` says that its wheel gets its version from git tags."""
-    patterns = [f"**/{each}" for each in _SECRETS]
+    patterns = [f"**/{pattern}" for pattern in _SECRETS]
     lines = [
         "# Never in an image: secrets.",
         *patterns,
-        *(each for each in found.secrets if not is_ignored(each, patterns)),
-        *(f"!**/{each}" for each in _HARMLESS),
+        *(name for name in survey_.secrets if not is_ignored(name, patterns)),
+        *(f"!**/{pattern}" for pattern in _HARMLESS),
         "# Made anew in the image, or of no use there: without them, the cache of a build lasts longer.",
-        *(f"**/{each}" for each in _BULK),
+        *(f"**/{pattern}" for pattern in _BULK),
         *(
             [
                 "# The version of the wheel is in git's tags; the stage that reads them is no part of the image.",
@@ -96,11 +96,11 @@ def text(found: Survey, *, needs_git: bool = False) -> str:
             if needs_git
             else []
         ),
-        *(f"/{each}" for each in _TOP if each not in found.sources),
+        *(f"/{name}" for name in _TOP if name not in survey_.sources),
         "# What builds the image is no part of it.",
         *_FILES,
-        *(["# No file that can be copied."] if found.sockets else []),
-        *found.sockets,
+        *(["# No file that can be copied."] if survey_.sockets else []),
+        *survey_.sockets,
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -128,26 +128,26 @@ def is_ignored(name: str, patterns: Sequence[str]) -> bool:
 
 def unneeded(context: Path, ignored: Sequence[str]) -> tuple[str, ...]:
     """Return what lies at the top of a context and no image needs: git's directory, and virtual environments."""
-    there = [".git/config", *(f"{path.parent.name}/pyvenv.cfg" for path in sorted(context.glob("*/pyvenv.cfg")))]
+    candidates = [".git/config", *(f"{path.parent.name}/pyvenv.cfg" for path in sorted(context.glob("*/pyvenv.cfg")))]
     return tuple(
-        name.partition("/")[0] for name in there if (context / name).is_file() and not is_ignored(name, ignored)
+        name.partition("/")[0] for name in candidates if (context / name).is_file() and not is_ignored(name, ignored)
     )
 
 
 def require_visible(ignore_file: Path, needed: Sequence[str]) -> None:
     """Raise UsageError where a .dockerignore hides a file that the build reads."""
     patterns = read_ignored(ignore_file)
-    if patterns and (hidden := [each for each in needed if is_ignored(each, patterns)]):
+    if patterns and (hidden := [name for name in needed if is_ignored(name, patterns)]):
         msg = f"{short(ignore_file)} hides {hidden[0]}, which the build reads"
         raise UsageError(msg, hint=f"add the line !{hidden[0]} at its end; nothing was written")
 
 
-def require_no_secrets(ignore_file: Path, found: Survey) -> None:
+def require_no_secrets(ignore_file: Path, survey_: Survey) -> None:
     """Raise UsageError where a .dockerignore of the user's lets secrets into the image."""
-    if found.secrets:
-        listed = ", ".join(found.secrets[:5]) + (" ..." if len(found.secrets) > 5 else "")
+    if survey_.secrets:
+        listed = ", ".join(survey_.secrets[:5]) + (" ..." if len(survey_.secrets) > 5 else "")
         msg = f"{short(ignore_file)} lets what looks like secrets into the image: {listed}"
-        lines = ", ".join(found.secrets[:5])
+        lines = ", ".join(survey_.secrets[:5])
         raise UsageError(
             msg, hint=f"add to it a line for each ({lines}); or !NAME for what is no secret; nothing was written"
         )
@@ -195,16 +195,16 @@ def _is_source(directory: Path) -> bool:
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, each) for each in patterns)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _walk(context: Path) -> Iterator[tuple[str, Path]]:
-    seen = 0
+    count = 0
     for directory, names, files in os.walk(context):
-        names[:] = sorted(each for each in names if not _fits(each, _BULK))
+        names[:] = sorted(name for name in names if not _fits(name, _BULK))
         for name in (*names, *sorted(files)):
             path = Path(directory) / name
-            seen += 1
-            if seen > _MOST:
+            count += 1
+            if count > _MOST:
                 return
             yield path.relative_to(context).as_posix(), path

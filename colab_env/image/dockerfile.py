@@ -1,14 +1,30 @@
-"""Render the Dockerfile of a project: tools, packages, the project's wheel, and what runs."""
+"""Render what builds a project's image: its Dockerfile, the files beside it, and those for people who run no Docker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shlex
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from colab_env.image import jupyter, system_packages
-from colab_env.image.instructions import comment, copy, env, exec_form, run, stage
+from colab_env import pins
+from colab_env.image import context, jupyter
 from colab_env.image.project import ImageProject
-from colab_env.image.tools import VENV, BuildTool, Recipe
+from colab_env.image.tools import (
+    HASHED,
+    UNHASHED,
+    VENV,
+    BuildTool,
+    Recipe,
+    Run,
+    comment,
+    copy,
+    env,
+    exec_form,
+    run,
+    stage,
+)
 
 USER = 1000
 
@@ -49,11 +65,11 @@ def render(image: Image) -> str:
 
 
 def _tools(image: Image) -> list[str]:
-    apt = system_packages.needed_to_build(image.project)
+    apt = needed_to_build(image.project)
     return [
         stage(image.project.base, "tools"),
         *image.tool.tools(image.recipe),
-        *([system_packages.install(apt)] if apt else []),
+        *([apt_install(apt)] if apt else []),
     ]
 
 
@@ -63,8 +79,17 @@ def _packages(image: Image) -> list[str]:
         "WORKDIR /build",
         *image.tool.packages(image.recipe),
         *(jupyter.install(image.server, image.recipe) if image.server else []),
-        *system_packages.find_needed_to_run(image.project),
+        *find_needed_to_run(image.project),
     ]
+
+
+# setuptools-scm and its like ask `git describe --dirty`, for which a tracked file that is not there is a change.
+_CLEAN_TREE = (
+    comment(
+        "What .dockerignore leaves out is no change of the sources: else the version would say that they are dirty."
+    ),
+    run(["git ls-files -z --deleted > /tmp/left-out", "xargs -0 -r git update-index --skip-worktree < /tmp/left-out"]),
+)
 
 
 def _wheels(image: Image) -> list[str]:
@@ -73,6 +98,7 @@ def _wheels(image: Image) -> list[str]:
         stage("tools", "project"),
         "WORKDIR /src",
         copy(".", "./"),
+        *(_CLEAN_TREE if image.project.has_version_of_git else []),
         *image.tool.wheels(image.recipe),
     ]
 
@@ -81,7 +107,7 @@ def _runtime(image: Image) -> list[str]:
     create = f"useradd --uid {USER} --gid {USER} --create-home --no-log-init app"
     return [
         stage(image.project.base, "runtime"),
-        *system_packages.install_to_run(image.project),
+        *install_to_run(image.project),
         comment(
             "Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings."
         ),
@@ -125,13 +151,202 @@ def _identity(project: ImageProject) -> list[str]:
 def _labels(project: ImageProject) -> Sequence[str]:
     pyproject = project.request.pyproject
     described = pyproject.at("project", "description") or pyproject.at("tool", "poetry", "description")
-    said = {
+    labels = {
         "title": project.name,
         "version": project.version,
         "description": described if isinstance(described, str) else None,
         "base.name": project.base,
     }
     quoted = {
-        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") for key, value in said.items() if value
+        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+        for key, value in labels.items()
+        if value
     }
     return [f'LABEL org.opencontainers.image.{key}="{" ".join(value.split())}"' for key, value in quoted.items()]
+
+
+_RUN_TIME_LIST = "/opt/run-time-packages.txt"
+_BUILD_ONLY = frozenset({"gcc", "g++", "clang", "make", "cmake", "ninja-build", "pkg-config", "build-essential", "git"})
+# What ldd prints, as patterns for dpkg: it knows files by /usr/lib where the loader has /lib.
+_LIBRARY_FILES = "sed -n 's#^.*=> /\\(usr/\\)\\{0,1\\}\\(lib/[^ ]*\\) .*#*/\\2#p' /tmp/needed > /tmp/files"
+_APT_CACHE = Run(mounts=("type=cache,target=/var/cache/apt", "type=cache,target=/var/lib/apt"))
+
+
+def is_for_building(name: str) -> bool:
+    """Say whether a Debian package has headers or compilers, and nothing that runs."""
+    plain = name.partition("=")[0]
+    return plain.endswith("-dev") or plain in _BUILD_ONLY
+
+
+def needed_to_build(project: ImageProject) -> list[str]:
+    """Return the packages of the builder: those that the project names, and git where a repository or a version needs it."""
+    names_repository = "git+" in project.packages.hashed or any(
+        line.kind == "git" for line in project.packages.unhashed
+    )
+    git = ["git"] if names_repository or project.has_version_of_git else []
+    return sorted({*project.apt, *git})
+
+
+def apt_install(names: list[str]) -> str:
+    """Return the instruction that installs packages where their lists do not ship."""
+    update = "apt-get update"
+    return run([update, f"apt-get install --yes --no-install-recommends {' '.join(names)}"], _APT_CACHE)
+
+
+def find_needed_to_run(project: ImageProject) -> list[str]:
+    """Return the instructions that write down who owns the libraries that the installed packages load."""
+    if not any(map(is_for_building, project.apt)):
+        return []
+    needed = f"find {VENV} -name '*.so*' -type f -exec ldd {{}} + > /tmp/needed 2>/dev/null || true"
+    owners = "xargs --no-run-if-empty dpkg-query --search < /tmp/files > /tmp/owners || true"
+    listed = f"cut --delimiter=: --fields=1 /tmp/owners > {_RUN_TIME_LIST}"
+    return [
+        comment(
+            "The libraries that run are those that the compiled files load, not the -dev packages that compiled them."
+        ),
+        run(
+            [
+                f"({needed})",
+                _LIBRARY_FILES,
+                f"({owners})",
+                listed,
+                f"sort --unique --output={_RUN_TIME_LIST} {_RUN_TIME_LIST}",
+            ]
+        ),
+    ]
+
+
+def install_to_run(project: ImageProject) -> list[str]:
+    """Return the instructions that install what the packages need at run time, without lists that would ship."""
+    named = sorted(name for name in project.apt if not is_for_building(name))
+    if not project.apt:
+        return []
+    derived = any(map(is_for_building, project.apt))
+    mounts = ("type=bind,from=packages,source=/opt,target=/mnt",) if derived else ()
+    words = " ".join(named)
+    get = "apt-get install --yes --no-install-recommends"
+    command = (
+        f"xargs {get} {words}".rstrip() + f" < /mnt/{_RUN_TIME_LIST.rpartition('/')[2]}"
+        if derived
+        else f"{get} {words}"
+    )
+    return [run(["apt-get update", command, "rm -rf /var/lib/apt/lists/*"], Run(mounts=mounts))]
+
+
+def binder(image: Image) -> dict[str, str]:
+    """Return what repo2docker reads, which knows none of the lock formats: hashed requirements, and the rest afterwards."""
+    project = image.project
+    files = {
+        ".binder/requirements.txt": project.packages.requirements,
+        ".binder/runtime.txt": f"python-{project.python}\n",
+    }
+    if project.apt:
+        files[".binder/apt.txt"] = "".join(f"{name}\n" for name in project.apt)
+    pip = "python -m pip install --no-cache-dir --no-deps"
+    unhashed = project.packages.unhashed_requirements
+    commands = [f"{pip} -r .binder/unhashed.txt"] if unhashed else []
+    commands += [
+        f"{pip} {shlex.quote('.' if directory == '.' else f'./{directory}')}" for directory in image.recipe.wheels
+    ]
+    if unhashed:
+        files[".binder/unhashed.txt"] = unhashed
+    if commands:
+        head = "#!/bin/bash\n# After the hashed requirements: with a line that has no hash, pip would take none of them.\nset -e\n"
+        files[".binder/postBuild"] = head + "".join(f"{command}\n" for command in commands)
+    return files
+
+
+def apptainer(image: Image) -> dict[str, str]:
+    """Return a definition file, and the requirements that it installs."""
+    project = image.project
+    unhashed = project.packages.unhashed_requirements
+    sources = [f"{name} /build/src/{name.rpartition('/')[0]}".rstrip("/") + "/" for name in sorted(_sent(image))]
+    copied = [f"{HASHED} /build/", *([f"{UNHASHED} /build/"] if unhashed else []), *sources]
+    uv = "/opt/tools/bin/uv pip install --python /opt/venv --no-deps"
+    apt = sorted({*project.apt, *needed_to_build(project)})
+    install = f"apt-get update && apt-get install --yes --no-install-recommends {' '.join(apt)}"
+    wheels = " ".join(
+        shlex.quote(f"/build/src/{directory}" if directory != "." else "/build/src")
+        for directory in image.recipe.wheels
+    )
+    post = [
+        "set -e",
+        *([install, "rm -rf /var/lib/apt/lists/*"] if apt else []),
+        "# What installs is removed below: the image is one file, in which nothing of it is left.",
+        "python3 -m venv /opt/tools",
+        f"/opt/tools/bin/pip install --no-cache-dir --disable-pip-version-check uv=={pins.UV}",
+        "export UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1",
+        f"/opt/tools/bin/uv venv --python python3 {VENV}",
+        f"{uv} --require-hashes -r /build/{HASHED}",
+        *([f"cd /build && {uv} -r {UNHASHED}"] if unhashed else []),
+        *([f"{uv} {wheels}"] if wheels else ["mkdir /app", "cp -a /build/src/. /app/"]),
+        "rm -rf /build /opt/tools",
+    ]
+    modules = [project.name.replace("-", "_")] if project.is_package else ["sys"]
+    command = " ".join(image.command)
+    sections = {
+        "files": copied,
+        "post": post,
+        "environment": [f"export PATH={VENV}/bin:$PATH", "export PYTHONUNBUFFERED=1"],
+        "test": [f"{VENV}/bin/python -c 'import {', '.join(modules)}'"],
+        "runscript": [f'exec {command} "$@"'],
+    }
+    body = "".join(f"\n%{name}\n{textwrap.indent(chr(10).join(lines), 4 * ' ')}\n" for name, lines in sections.items())
+    return {
+        "apptainer.def": f"Bootstrap: docker\nFrom: {project.base}\n{body}",
+        HASHED: project.packages.requirements,
+        **({UNHASHED: unhashed} if unhashed else {}),
+    }
+
+
+def devcontainer(image: Image) -> dict[str, str]:
+    """Return the settings of a dev container: the image, with the sources of the workspace in front of the installed ones."""
+    inside = "${containerWorkspaceFolder}"
+    settings = {
+        "name": image.project.name,
+        "build": {"dockerfile": "../Dockerfile", "context": ".."},
+        "remoteUser": "app",
+        "overrideCommand": True,
+        "containerEnv": {"PYTHONPATH": f"{inside}/src:{inside}"},
+        "customizations": {"vscode": {"settings": {"python.defaultInterpreterPath": f"{VENV}/bin/python"}}},
+    }
+    return {".devcontainer/devcontainer.json": json.dumps(settings, indent=2, ensure_ascii=False) + "\n"}
+
+
+def compose(image: Image) -> dict[str, str]:
+    """Return a Compose file with the one service."""
+    lines = ["services:", f"  {image.project.name}:", "    build: .", f"    image: {image.project.name}"]
+    lines += ["    # The first process ends its children, and passes signals on.", "    init: true"]
+    if image.server:
+        lines += ["    # For this machine alone: who has the token can run anything.", "    ports:"]
+        lines += [f'      - "127.0.0.1:{jupyter.PORT}:{jupyter.PORT}"']
+    return {"compose.yaml": "".join(f"{line}\n" for line in lines)}
+
+
+RENDERERS: dict[str, Callable[[Image], dict[str, str]]] = {
+    "binder": binder,
+    "apptainer": apptainer,
+    "devcontainer": devcontainer,
+    "compose": compose,
+}
+NEED_NO_DOCKERFILE = frozenset({"binder", "apptainer"})
+
+
+def _sent(image: Image) -> list[str]:
+    """Return the names in the build context that go into an image: Apptainer reads no .dockerignore, and splits at spaces.
+
+    A directory with a secret somewhere in it is named by its parts, without the secret.
+    """
+    directory, survey = image.project.context, context.survey(image.project.context)
+    own = [line for line in context.text(survey).splitlines() if line and not line.startswith("#")]
+    patterns = [*(context.read_ignored(directory / ".dockerignore") or []), *own]
+    names, waiting = list[str](), [path.name for path in directory.iterdir() if path.name not in (HASHED, UNHASHED)]
+    while waiting:
+        name = waiting.pop()
+        if " " in name or context.is_ignored(name, patterns):
+            continue
+        if any(secret.startswith(f"{name}/") for secret in survey.secrets):
+            waiting += [f"{name}/{path.name}" for path in (directory / name).iterdir()]
+        else:
+            names.append(name)
+    return names

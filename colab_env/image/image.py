@@ -1,23 +1,29 @@
-"""An image that is built: its manifest, its configuration, and where each of its layers is."""
+"""An image that is built: its layers, its manifest, its configuration, and the list of what is in it. Pure values."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import posixpath
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from colab_env import _report
 from colab_env.image import reference
-from colab_env.image._layer import LayerFile, Owner
+from colab_env.image._layers import LayerFile, Owner
 from colab_env.image.base_python import search_path
 from colab_env.image.reference import Descriptor
-from colab_env.image.sbom import timestamp
 
 if TYPE_CHECKING:
-    from colab_env.image._store import LayerCache
+    from colab_env.image._layers import LayerCache
+    from colab_env.image._wheelhouse import LockedWheel
     from colab_env.image.base import BaseImage
+    from colab_env.image.base_python import BasePython, DebianPackage
 
 _OCI_TYPES = {"application/vnd.docker.image.rootfs.diff.tar.gzip": f"{reference.OCI_LAYER}+gzip"}
 _UID = 1000
@@ -120,6 +126,8 @@ def configuration(base: BaseImage, own: list[OwnLayer], settings: Settings) -> b
         inherited.update(Entrypoint=list(settings.command), Cmd=None)
     inherited = {name: value for name, value in inherited.items() if value is not None}
     time = timestamp(settings.epoch)
+    # Where the base says nothing, every layer has to have one all the same.
+    silent = [{"created": time, "created_by": "the base image"}] * len(base.diff_ids)
     history = [{"created": time, "created_by": f"colab-env container build: {layer.title}"} for layer in own]
     values: dict[str, Any] = {
         "created": time,
@@ -128,15 +136,146 @@ def configuration(base: BaseImage, own: list[OwnLayer], settings: Settings) -> b
         **({"variant": base.config["variant"]} if "variant" in base.config else {}),
         "config": inherited,
         "rootfs": {"type": "layers", "diff_ids": [*base.diff_ids, *(layer.digest for layer in own)]},
-        "history": [*(base.config.get("history") or _histories(len(base.diff_ids), time)), *history],
+        "history": [*(base.config.get("history") or silent), *history],
     }
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _histories(count: int, time: str) -> list[dict[str, str]]:
-    # Where the base says nothing, every layer has to have one all the same.
-    return [{"created": time, "created_by": "the base image"}] * count
-
-
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+# The kernel's overlay file system, as Docker uses it, has an end at 127.
+MOST = 100
+_LARGE = 300_000  # bytes of a wheel, about a megabyte when it is installed and compiled
+_SHELVES = 16  # layers for what is smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageLayer:
+    """The packages of one layer: a large one alone, or small ones together."""
+
+    wheels: tuple[LockedWheel, ...]
+
+    @property
+    def title(self) -> str:
+        """Return what the history of the image says of it."""
+        names = [f"{wheel.name}=={wheel.version}" for wheel in self.wheels]
+        return ", ".join(names)
+
+
+def grouped(wheels: Sequence[LockedWheel], *, taken: int) -> list[PackageLayer]:
+    """Divide packages into layers, where the base and the project take `taken` of what an image may have.
+
+    A small package goes by its name, so that it stays where it is when another one comes or goes. The large come first:
+    engines unpack every layer above one that has changed, and those are small then.
+    """
+    ordered = sorted(wheels, key=lambda wheel: (-wheel.size, wheel.name))
+    room = max(MOST - taken - _SHELVES, 1)
+    alone = [wheel for wheel in ordered if wheel.size >= _LARGE][:room]
+    shelves: dict[int, list[LockedWheel]] = {}
+    for wheel in sorted(set(wheels) - set(alone), key=lambda wheel: wheel.name):
+        shelf = hashlib.sha256(wheel.name.encode()).digest()[0] % _SHELVES
+        shelves.setdefault(shelf, []).append(wheel)
+    # By the power of two of its size: another version is seldom in another place.
+    alone.sort(key=lambda wheel: (-wheel.size.bit_length(), wheel.name))
+    return [PackageLayer(wheels=(wheel,)) for wheel in alone] + [
+        PackageLayer(wheels=tuple(shelves[shelf])) for shelf in sorted(shelves)
+    ]
+
+
+def replaced_files(base: BasePython, names: dict[str, str]) -> list[str]:
+    """Return the files of the base's distributions that another version of is installed: two would be seen as both.
+
+    `names` are the versions that are installed, by normalized name. What a RECORD says is believed only where wheels put
+    files, and only of what is no directory and in no distribution that stays.
+    """
+    gone: set[str] = set()
+    replaced = [one for one in base.distributions if names.get(one.name, one.version) != one.version]
+    others = [one for one in base.distributions if one not in replaced]
+    infos = tuple(f"{one.info}/" for one in base.distributions)
+    rest = [file for one in others for file in (*one.files, f"{one.info}/RECORD")]
+    staying = {base.executable, *base.directories, *rest, *(parent for file in rest for parent in _parents(file))}
+    data = tuple(f"{posixpath.join(base.prefix, name)}/" for name in ("etc", "include", "man", "share"))
+    for one in replaced:
+        tops = (f"{posixpath.dirname(one.info)}/", f"{base.site}/", f"{base.scripts}/", *data)
+        files = {path for path in one.files if path.startswith(tops) and not path.startswith(infos)}
+        # Another name with this beginning would be a whiteout itself, of a whole directory.
+        gone |= {path for path in files - staying if not posixpath.basename(path).startswith(".wh.")} | {one.info}
+    return sorted(gone)
+
+
+def _parents(path: str) -> list[str]:
+    return [path[:at] for at, sign in enumerate(path) if sign == "/" and at]
+
+
+def bill_of_materials(
+    *,
+    name: str,
+    version: str | None,
+    digest: str,
+    base: BasePython,
+    wheels: Sequence[LockedWheel],
+    is_package: bool,
+    epoch: int,
+) -> dict[str, Any]:
+    """Return the bill of materials of an image; `digest` is the image's, `name` and `version` are the project's.
+
+    What the base brings has no hash: it is named by its version, and the base by the image's digest. The same image has the
+    same document.
+    """
+    own = {"type": "application", "name": name, **({"version": version} if version else {})}
+    # The project stands among what is installed too, as importlib.metadata has it.
+    installed = [{**own, "type": "library", "purl": _purl("pypi", name, version or "0")}] if is_package else []
+    installed += [_of_wheel(wheel) for wheel in wheels]
+    taken = {component["name"] for component in installed}
+    brought = [one for one in base.distributions if one.name not in taken]
+    installed += [
+        {"type": "library", "name": one.name, "version": one.version, "purl": _purl("pypi", one.name, one.version)}
+        for one in brought
+    ]
+    components = sorted(installed, key=lambda component: component["name"])
+    components += [_of_debian(package, base.distribution) for package in base.packages]
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest)}",
+        "version": 1,
+        "metadata": {
+            "timestamp": timestamp(epoch),
+            "tools": {"components": [{"type": "application", "name": "colab-env"}]},
+            "component": {**own, "properties": [{"name": "colab-env:image", "value": digest}]},
+        },
+        "components": [{**component, "bom-ref": component["purl"]} for component in components],
+    }
+
+
+def timestamp(epoch: int) -> str:
+    """Return seconds since 1970 as images and documents write them."""
+    return datetime.fromtimestamp(epoch, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _of_wheel(wheel: LockedWheel) -> dict[str, Any]:
+    component: dict[str, Any] = {
+        "type": "library",
+        "name": wheel.name,
+        "version": wheel.version,
+        "purl": _purl("pypi", wheel.name, wheel.version),
+        "hashes": [{"alg": "SHA-256", "content": wheel.sha256}],
+    }
+    if wheel.url.startswith(("https://", "http://")):
+        component["externalReferences"] = [{"type": "distribution", "url": _report.clean(wheel.url)}]
+    return component
+
+
+def _of_debian(package: DebianPackage, distribution: str) -> dict[str, Any]:
+    vendor = distribution.partition("-")[0] or "debian"
+    qualifiers = [("arch", package.architecture), ("distro", distribution)]
+    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in qualifiers if value)
+    purl = f"{_purl('deb', f'{vendor}/{package.name}', package.version)}?{query}"
+    return {"type": "library", "name": package.name, "version": package.version, "purl": purl}
+
+
+def _purl(kind: str, name: str, version: str) -> str:
+    return f"pkg:{kind}/{quote(name, safe='/')}@{quote(version, safe='')}"

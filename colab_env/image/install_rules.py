@@ -44,9 +44,9 @@ def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
             tool = "pip" if re.fullmatch(r"pip[\d.]*", command.program) else command.program
             option = {"pip": ("--no-cache-dir", "PIP_NO_CACHE_DIR"), "uv": ("--no-cache", "UV_NO_CACHE")}.get(tool)
             mounts = [
-                each
-                for each in command.instruction.flags.get("mount", [])
-                if "type=cache" in each and f".cache/{tool}" in each
+                mount
+                for mount in command.instruction.flags.get("mount", [])
+                if "type=cache" in mount and f".cache/{tool}" in mount
             ]
             if option is None or not mounts or not {"install", "sync"} & set(command.words):
                 continue
@@ -105,8 +105,8 @@ def option_to_come(file: Dockerfile, _: Project) -> Iterator[Place]:
                 fix,
             )
         for option in ("--only", "--with", "--without"):
-            is_there = any(word == option or word.startswith(f"{option}=") for word in command.words)
-            if arguments[0] == "install" and is_there and surroundings.is_older(version, (1, 2)):
+            is_given = any(word == option or word.startswith(f"{option}=") for word in command.words)
+            if arguments[0] == "install" and is_given and surroundings.is_older(version, (1, 2)):
                 names = {"what": f"install {option}", "version": version, "since": "1.2"}
                 yield surroundings.line_of(file, command.instruction, option), names, None
 
@@ -148,18 +148,20 @@ def editable_left_behind(file: Dockerfile, project: Project) -> Iterator[Place]:
         if stage is not file.stages[-1] or not set(sources) & surroundings.environments(file, source):
             continue
         commands = surroundings.chain_commands(file, source)
-        editable = [each for each in commands if _installs_editable(file, each) and _has_sources(file, each)]
+        editable = [
+            command for command in commands if _installs_editable(file, command) and _has_sources(file, command)
+        ]
         if not editable or project.is_package is None or _is_replaced(commands, editable[-1]):
             continue
-        place = reading.workdir(file, editable[-1].stage, until=editable[-1].instruction)
+        home = reading.workdir(file, editable[-1].stage, until=editable[-1].instruction)
         brought = [
             path
             for to, _from, _what, paths, path in copies
             if to is stage and not set(paths) <= surroundings.environments(file, source)
         ]
         brought += _context_targets(file, stage)
-        if not any(_covers(path, place) or _covers(place, path) for path in brought):
-            yield instruction.start, {"command": " ".join(editable[-1].words[:3]), "place": place}, None
+        if not any(_covers(path, home) or _covers(home, path) for path in brought):
+            yield instruction.start, {"command": " ".join(editable[-1].words[:3]), "place": home}, None
 
 
 def _installs_editable(file: Dockerfile, command: Command) -> bool:
@@ -177,7 +179,8 @@ def _is_replaced(commands: list[Command], editable: Command) -> bool:
     """Say whether the project is installed once more after an editable install, as a copy."""
     later = commands[commands.index(editable) + 1 :]
     return any(
-        "install" in each.words and "." in each.words and not {"-e", "--editable"} & {*each.words} for each in later
+        "install" in command.words and "." in command.words and not {"-e", "--editable"} & {*command.words}
+        for command in later
     )
 
 
@@ -186,8 +189,8 @@ def _has_sources(file: Dockerfile, command: Command) -> bool:
     for stage in file.chain(command.stage):
         for instruction in stage.instructions:
             if instruction is command.instruction:
-                mounts = (each for each in instruction.flags.get("mount", []) if "type=bind" in each)
-                return any(not re.search("from=|lock|toml", each) for each in mounts)
+                mounts = (mount for mount in instruction.flags.get("mount", []) if "type=bind" in mount)
+                return any(not re.search("from=|lock|toml", mount) for mount in mounts)
             is_copy = instruction.name in ("COPY", "ADD") and "from" not in instruction.flags
             names = [word.rpartition("/")[2] or word for word in instruction.words[:-1]] if is_copy else []
             if any(not _NO_SOURCES.fullmatch(name) for name in names):
@@ -196,10 +199,10 @@ def _has_sources(file: Dockerfile, command: Command) -> bool:
 
 
 def _context_targets(file: Dockerfile, stage: Stage) -> Iterator[str]:
-    for each in file.chain(stage):
-        for instruction in each.instructions:
+    for origin in file.chain(stage):
+        for instruction in origin.instructions:
             if instruction.name in ("COPY", "ADD") and "from" not in instruction.flags and instruction.words:
-                yield surroundings.absolute(instruction.words[-1], reading.workdir(file, each, until=instruction))
+                yield surroundings.absolute(instruction.words[-1], reading.workdir(file, origin, until=instruction))
 
 
 def _covers(outer: str, inner: str) -> bool:
@@ -213,10 +216,10 @@ def other_python(file: Dockerfile, project: Project) -> Iterator[Place]:
 
     specifier = parse_specifier(project.requires_python)
     for stage in file.stages:
-        found = re.search(r"(?:^|/)python:(3\.\d+)", stage.base)
+        version = re.search(r"(?:^|/)python:(3\.\d+)", stage.base)
         installs = any(map(surroundings.installs_dependencies, surroundings.chain_commands(file, stage)))
-        if found and installs and not fits_short_version(specifier, found[1]):
-            yield stage.start, {"version": found[1], "specifier": project.requires_python}, None
+        if version and installs and not fits_short_version(specifier, version[1]):
+            yield stage.start, {"version": version[1], "specifier": project.requires_python}, None
 
 
 def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
@@ -234,8 +237,8 @@ def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
             for command in commands
         ):
             continue
-        for each in file.chain(stage):
-            for instruction in each.instructions:
+        for origin in file.chain(stage):
+            for instruction in origin.instructions:
                 pattern = r"POETRY_VIRTUALENVS_CREATE[= ][\"']?(?:false|0)|virtualenvs\.create +false"
                 if re.search(pattern, instruction.value, re.IGNORECASE):
                     yield instruction.start, {"base": root}, None
@@ -270,28 +273,34 @@ def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
 def _what_runs(file: Dockerfile) -> Iterator[str]:
     for stage in file.chain(file.stages[-1]):
         yield stage.base
-        yield from (each.value for each in stage.instructions if each.name in ("CMD", "ENTRYPOINT"))
+        yield from (
+            instruction.value for instruction in stage.instructions if instruction.name in ("CMD", "ENTRYPOINT")
+        )
 
 
 def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:
     for stage in file.stages:
         commands = surroundings.commands_of(file, stage)
-        installs = [command.instruction for command in commands if surroundings.installs_dependencies(command)]
-        above = [each for each in file.chain(stage) if each is not stage]
+        installs = [command for command in commands if surroundings.installs_dependencies(command)]
+        above = [parent for parent in file.chain(stage) if parent is not stage]
         if not installs or any(
-            surroundings.installs_dependencies(each) for up in above for each in surroundings.commands_of(file, up)
+            surroundings.installs_dependencies(command)
+            for parent in above
+            for command in surroundings.commands_of(file, parent)
         ):
             continue
+        if not surroundings.reads_list(installs[0]):
+            continue  # nothing to copy first: what is needed stands in the project alone
         for instruction in stage.instructions:
-            if instruction is installs[0]:
+            if instruction is installs[0].instruction:
                 break
             words = instruction.words if instruction.name in ("COPY", "ADD") and "from" not in instruction.flags else []
             if len(words) == 2 and words[0] in (".", "./"):
-                yield instruction.start, {"install": str(installs[0].start)}, None
+                yield instruction.start, {"install": str(installs[0].instruction.start)}, None
 
 
 def environment_in_context(file: Dockerfile, project: Project) -> Iterator[Place]:
-    sent = [each for each in project.environments if not is_ignored(each, project.ignored)]
+    sent = [name for name in project.environments if not is_ignored(name, project.ignored)]
     for stage in file.stages if sent else ():
         for instruction in stage.instructions:
             if (

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, pins
-from colab_env.image.instructions import comment, copy, exec_form, run, stage
-from colab_env.image.tools import UV_CACHE, VENV, Recipe
+from colab_env.image.tools import UV_CACHE, VENV, Recipe, comment, copy, exec_form, run, stage
 from colab_env.locks import installing, requirements_text
 
 if TYPE_CHECKING:
@@ -23,7 +22,15 @@ SERVER_REQUIREMENTS = "container-jupyter.txt"
 KERNEL_REQUIREMENTS = "container-kernel.txt"
 PORT = 8888
 _SERVER, _KERNEL = "/opt/jupyter", "/opt/kernel"
-_ORIGIN = "https://colab.research.google.com"
+# What Colab's page asks of a local runtime: the preflight of a private address, and credentials with its own origin.
+_SETTINGS = {
+    "ServerApp": {
+        "allow_origin": "https://colab.research.google.com",
+        "allow_credentials": True,
+        "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}},
+    },
+    "KernelSpecManager": {"ensure_native_kernel": False},
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LARGEST, _MOST = 50_000_000, 200  # bytes of a notebook, notebooks that are read
 
@@ -52,13 +59,14 @@ def resolve(project: ImageProject, *, python: Path, earlier: Path) -> Server:
     installer = installing.installer(request.machine, pyproject=request.pyproject)
     options = ("--universal", "--python-version", project.python)
     locked = {
-        requirements_text.normalized(each.name) for _, each in requirements_text.requirements(project.packages.hashed)
+        requirements_text.normalized(requirement.name)
+        for _, requirement in requirements_text.requirements(project.packages.hashed)
     }
 
-    def compiled(name: str, wanted: str, constraints: str = "") -> str:
-        known = (_files.content(earlier / name) or b"").decode("utf-8", "replace")
+    def compiled(name: str, text: str, constraints: str = "") -> str:
+        before = (_files.content(earlier / name) or b"").decode("utf-8", "replace")
         return installer.compile(
-            request.project / name, python=python, text=wanted, options=options, constraints=constraints, known=known
+            request.project / name, python=python, text=text, options=options, constraints=constraints, known=before
         )
 
     kernel = ""
@@ -75,7 +83,9 @@ def resolve(project: ImageProject, *, python: Path, earlier: Path) -> Server:
 
 def _pins(hashed: str) -> str:
     return "".join(
-        f"{each}\n" for _, each in requirements_text.requirements(hashed) if not each.url and not each.extras
+        f"{requirement}\n"
+        for _, requirement in requirements_text.requirements(hashed)
+        if not requirement.url and not requirement.extras
     )
 
 
@@ -88,30 +98,23 @@ def kernel_name(project: Path) -> str:
 def _names(project: Path) -> Iterator[str]:
     left = _MOST
     for directory, names, files in os.walk(project):
-        names[:] = sorted(each for each in names if not each.startswith(".") and each != "node_modules")
-        for file in sorted(each for each in files if each.endswith(".ipynb")):
+        names[:] = sorted(name for name in names if not name.startswith(".") and name != "node_modules")
+        for file in sorted(name for name in files if name.endswith(".ipynb")):
             left -= 1
             path = Path(directory) / file
             if left < 0 or not path.is_file() or path.stat().st_size > _LARGEST:
                 continue
-            found = _files.read_json(path)
+            value = _files.read_json(path)
             for key in ("metadata", "kernelspec", "name"):
-                found = found.get(key) if isinstance(found, dict) else None
-            if isinstance(found, str) and _NAME.fullmatch(found):
-                yield found
+                value = value.get(key) if isinstance(value, dict) else None
+            if isinstance(value, str) and _NAME.fullmatch(value):
+                yield value
 
 
 def stages(recipe: Recipe) -> list[list[str]]:
     """Return the stage with the server, which a change of the lock file leaves as it is."""
-    settings = {
-        "ServerApp": {
-            "allow_origin": _ORIGIN,
-            "allow_credentials": True,
-            "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}},
-        },
-        "KernelSpecManager": {"ensure_native_kernel": False},
-    }
-    place = f"{_SERVER}/etc/jupyter"
+    directory = f"{_SERVER}/etc/jupyter"
+    settings = f"printf '%s\\n' '{json.dumps(_SETTINGS)}' > {directory}/jupyter_server_config.json"
     return [
         [
             comment("JupyterLab is apart from the project: neither decides about the other's versions."),
@@ -129,7 +132,7 @@ def stages(recipe: Recipe) -> list[list[str]]:
             comment(
                 "Colab's page may use this server as a local runtime: its origin, with the token, from a public address."
             ),
-            run([f"mkdir -p {place}", f"printf '%s\\n' '{json.dumps(settings)}' > {place}/jupyter_server_config.json"]),
+            run([f"mkdir -p {directory}", settings]),
         ]
     ]
 

@@ -6,22 +6,163 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from colab_env import _files
+from colab_env import _files, system
 from colab_env.errors import MissingStepError, NoSuchPythonError, ProjectFileError, UsageError
-from colab_env.image import packages
-from colab_env.image.packages import LockedPackages
 from colab_env.interpreter import fits_short_version, format_specifier
+from colab_env.locks import requirements_text
 from colab_env.locks.requirements_text import normalized
 from colab_env.pyproject import Pyproject
 from colab_env.request import Request
 from colab_env.results import short
 
-# Minor versions of Python that Docker's official images have for Debian 12.
+_INDEX = re.compile(r"(--index-url|--extra-index-url|-i|--find-links|-f)[ =]+(\S+)")
+_NAMED = re.compile(r"([\w.-]+)[ \t]*(?:\[[^\]]*\])?[ \t]*@[ \t]*(\S+)(.*)", re.DOTALL)
+_EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
+_SECRET = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unhashed:
+    """A locked requirement without a hash.
+
+    `kind` is "git", "address", "directory", "file", or "index" for an exact version whose lock file has no hashes; `path`
+    is that of a directory or file, relative to the build context. `line` is the requirement in pip's format.
+    """
+
+    name: str
+    kind: str
+    line: str
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedPackages:
+    """The locked packages without the project itself.
+
+    `hashed` is in pip's format, every line with its hashes and markers, none with a path of this machine; `indexes` are
+    the options for other indexes, without passwords. `needs_password` says that one of them had some.
+    """
+
+    hashed: str
+    unhashed: tuple[Unhashed, ...] = ()
+    indexes: tuple[str, ...] = ()
+    needs_password: bool = False
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Return the directories in the build context that are installed as packages besides the project."""
+        return tuple(line.path for line in self.unhashed if line.kind == "directory" and line.path is not None)
+
+    @property
+    def requirements(self) -> str:
+        """Return the hashed requirements with the options for other indexes."""
+        return "".join(f"{line}\n" for line in self.indexes) + self.hashed
+
+    @property
+    def unhashed_requirements(self) -> str:
+        """Return the lines without a hash that an installer can take as they are."""
+        return "".join(f"{entry.line}\n" for entry in self.unhashed if entry.kind != "directory")
+
+
+def read_packages(request: Request, context: Path) -> LockedPackages:
+    """Return what the lock file of a request says, for every platform that it was made for.
+
+    Raises what `LockFormat.export_universal` raises, and UsageError for what lies outside of the build context.
+    """
+    lock = request.lock
+    text = lock.format.export_universal(
+        lock, request.selection, python=python_for_lock(request), machine=request.machine
+    )
+    return parse_packages(text, directory=lock.directory, context=context, project=request.project)
+
+
+def parse_packages(text: str, *, directory: Path, context: Path, project: Path) -> LockedPackages:
+    """Split requirements by what vouches for them; relative paths in them start from `directory`."""
+    hashed: list[str] = []
+    indexes: list[str] = []
+    unhashed: list[Unhashed] = []
+    for line in _requirement_lines(text):
+        if index := _INDEX.match(line):
+            indexes.append(f"{index[1]} {index[2]}")
+        elif line.startswith(("--", "-c ", "-r ")):
+            continue
+        elif "--hash" in line and not line.startswith(("./", "../", "/", "file:")):
+            hashed.append(line)
+        else:
+            entry = _unhashed(line, directory=directory, context=context)
+            if entry.kind != "directory" or context / (entry.path or "") != project:
+                unhashed.append(entry)
+    plain = [_SECRET.sub("", entry) for entry in dict.fromkeys(indexes)]
+    return LockedPackages(
+        hashed="".join(f"{line}\n" for line in hashed),
+        unhashed=tuple(unhashed),
+        indexes=tuple(dict.fromkeys(plain)),
+        needs_password=plain != list(dict.fromkeys(indexes)),
+    )
+
+
+def _requirement_lines(text: str) -> Iterator[str]:
+    for line in requirements_text.logical_lines(text):
+        stripped = re.sub(r"(^|\s)#\s.*$", "", line, flags=re.MULTILINE).strip()
+        if stripped and not stripped.startswith("#"):
+            yield stripped
+
+
+def _unhashed(line: str, *, directory: Path, context: Path) -> Unhashed:
+    named = _NAMED.fullmatch(line)
+    target = named[2] if named else _EDITABLE.sub("", line).partition(" ;")[0].strip()
+    name = requirements_text.normalized(named[1]) if named else ""
+    if re.match(r"(git|hg|svn|bzr)\+", target):
+        return Unhashed(name=name or target, kind="git", line=_SECRET.sub("", line))
+    if re.match(r"https?://", target):
+        return Unhashed(name=name or target, kind="address", line=_SECRET.sub("", line))
+    if not named and re.match(r"[\w.-]+(\[[^\]]*\])?[ \t]*===?", line):
+        return Unhashed(name=requirements_text.normalized(re.split(r"[\[=\s]", line)[0]), kind="index", line=line)
+    if not named and "/" not in target and target != ".":
+        msg = f"{line!r} names no exact version"
+        raise UsageError(msg, hint="lock it first: `uv lock`, or `uv pip compile --universal --generate-hashes`")
+    path = _path_in_context(target, directory=directory, context=context)
+    kind = "file" if (context / path).is_file() else "directory"
+    marker = f" {named[3].strip()}" if named and named[3].strip() else ""
+    if kind == "directory" and not name:
+        pyproject = Pyproject.read(context / path)
+        own_name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
+        name = requirements_text.normalized(own_name) if isinstance(own_name, str) else ""
+    return Unhashed(name=name or path.name, kind=kind, line=f"./{path.as_posix()}{marker}", path=path)
+
+
+def _path_in_context(target: str, *, directory: Path, context: Path) -> Path:
+    """Return a path relative to the build context. Raises UsageError for one outside."""
+    text = unquote(urlsplit(target).path) if target.startswith("file:") else target
+    path = Path(os.path.normpath(directory / text))
+    if not os.path.lexists(path):
+        msg = f"the lock file names {short(path)}, which is not there"
+        raise UsageError(msg, hint="get it, or lock the project anew; nothing was written")
+    try:
+        return path.resolve().relative_to(context.resolve())
+    except ValueError:
+        msg = f"the lock file names {short(path)}, which is outside of {short(context)}: a build cannot see it"
+        hint = "move it into the project, name it by a git address, or publish it to an index; nothing was written"
+        raise UsageError(msg, hint=hint) from None
+
+
+def python_for_lock(request: Request) -> Path:
+    """Return a Python that the lock file's tool can resolve for; the machine's own where none fits."""
+    if request.recorded_python is not None and request.recorded_python.path.is_file():
+        return request.recorded_python.path
+    try:
+        return system.find(request.specifier, machine=request.machine).path
+    except NoSuchPythonError:
+        return request.machine.machine_python
+
+
+# Minor versions of Python that uv installs for, of those that Docker's official images have for Debian 12.
 _IMAGES = range(8, 15)
 _USUAL = "3.12"  # Colab's own, as of 2026
 _APT_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[\w.+:~-]+)?")
@@ -93,9 +234,12 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
     base image has its Python, UsageError and ProjectFileError for what cannot be built.
     """
     require_lock(request)
-    context = _context(request)
+    # A member of a workspace needs what is beside it: the directory with the lock file is the context.
+    context = request.lock.directory if request.lock.directory in request.project.parents else request.project
     is_package = _is_package(request, kind)
-    name = _name(request.pyproject) or request.project.name
+    name = _text(request.pyproject, "name") or request.project.name
+    tables = (request.pyproject.at("project", "scripts"), request.pyproject.at("tool", "poetry", "scripts"))
+    scripts = dict.fromkeys(name for table in tables if isinstance(table, Mapping) for name in table)
     python = _python(request, base)
     return ImageProject(
         request=request,
@@ -103,13 +247,18 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
         name=normalized(re.sub(r"[^\w.-]+", "-", name)) or "project",
         version=_text(request.pyproject, "version"),
         is_package=is_package,
-        scripts=tuple(_scripts(request.pyproject)) if is_package else (),
+        scripts=tuple(scripts) if is_package else (),
         python=python,
-        base=base or f"python:{python}-slim-bookworm",
-        packages=packages.read(request, context),
+        base=base or official_base(python),
+        packages=read_packages(request, context),
         apt=apt_packages(request.pyproject),
         digest=digest(request),
     )
+
+
+def official_base(python: str) -> str:
+    """Return the name of the image that is taken where nobody names one."""
+    return f"python:{python}-slim-bookworm"
 
 
 def asks_git_for_version(pyproject: Pyproject) -> bool:
@@ -169,52 +318,42 @@ def digest(request: Request) -> str:
 
 def apt_packages(pyproject: Pyproject) -> tuple[str, ...]:
     """Return the Debian packages of `[tool.colab-env] apt`. Raises ProjectFileError for what is no name of one."""
-    said = pyproject.at("tool", "colab-env", "apt") or []
-    if not isinstance(said, list) or not all(isinstance(each, str) for each in said):
+    names = pyproject.at("tool", "colab-env", "apt") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         msg = f"{short(pyproject.path)}: 'tool.colab-env.apt' is not a list of names"
         raise ProjectFileError(msg, hint='write it as apt = ["libpq-dev"]; nothing was written')
-    if odd := next((each for each in said if not _APT_NAME.fullmatch(each)), None):
+    if odd := next((name for name in names if not _APT_NAME.fullmatch(name)), None):
         msg = f"{short(pyproject.path)}: {odd!r} in 'tool.colab-env.apt' is no name of a Debian package"
         raise ProjectFileError(msg, hint='write it as "libpq-dev", or "libpq-dev=15.8-0"; nothing was written')
-    return tuple(dict.fromkeys(said))
-
-
-def _context(request: Request) -> Path:
-    directory = request.lock.directory
-    return directory if directory in request.project.parents else request.project
-
-
-def _name(pyproject: Pyproject) -> str | None:
-    return _text(pyproject, "name")
+    return tuple(dict.fromkeys(names))
 
 
 def _text(pyproject: Pyproject, key: str) -> str | None:
-    said = pyproject.at("project", key) or pyproject.at("tool", "poetry", key)
-    return said if isinstance(said, str) else None
-
-
-def _scripts(pyproject: Pyproject) -> list[str]:
-    tables = (pyproject.at("project", "scripts"), pyproject.at("tool", "poetry", "scripts"))
-    return list(dict.fromkeys(name for table in tables if isinstance(table, Mapping) for name in table))
+    value = pyproject.at("project", key) or pyproject.at("tool", "poetry", key)
+    return value if isinstance(value, str) else None
 
 
 def _is_package(request: Request, kind: str) -> bool:
     """Say whether the project is installed itself. Raises UsageError where it is to be, and has no sources."""
     pyproject, project = request.pyproject, request.project
-    said: Any = pyproject.at("tool", "uv", "package")
-    if not pyproject.is_poetry_package or said is False or not (_name(pyproject) or (project / "setup.py").is_file()):
+    setting: Any = pyproject.at("tool", "uv", "package")
+    if (
+        not pyproject.is_poetry_package
+        or setting is False
+        or not (_text(pyproject, "name") or (project / "setup.py").is_file())
+    ):
         return False
     backend = str(pyproject.at("build-system", "build-backend") or "")
-    if not (said or "build-system" in pyproject.values or (project / "setup.py").is_file()):
+    if not (setting or "build-system" in pyproject.values or (project / "setup.py").is_file()):
         return False
     if not backend.startswith(("poetry", "hatchling", "uv_build", "flit_core")):
         return True  # what is in it, the build backend finds out in its own way
     if pyproject.at("tool", "poetry", "packages") or _names_its_files(pyproject):
         return True
-    module = re.sub(r"[-.]+", "_", normalized(_name(pyproject) or ""))
-    names = {module, (_name(pyproject) or "").replace("-", "_").replace(".", "_")}
-    there = [base / each for base in (project, project / "src") for name in names for each in (name, f"{name}.py")]
-    if not any(map(os.path.lexists, there)):
+    module = re.sub(r"[-.]+", "_", normalized(_text(pyproject, "name") or ""))
+    names = {module, (_text(pyproject, "name") or "").replace("-", "_").replace(".", "_")}
+    candidates = [base / file for base in (project, project / "src") for name in names for file in (name, f"{name}.py")]
+    if not any(map(os.path.lexists, candidates)):
         if kind == "packages":
             return False
         msg = f"{short(project)} is a package, and its sources are missing: there is no {module}/ and no src/{module}/"
@@ -227,29 +366,29 @@ def _is_package(request: Request, kind: str) -> bool:
 
 
 def _names_its_files(pyproject: Pyproject) -> bool:
-    places = (("hatch", "build"), ("uv", "build-backend"), ("flit", "module"), ("flit", "metadata"))
-    return any(pyproject.at("tool", *keys) is not None for keys in places)
+    tables = (("hatch", "build"), ("uv", "build-backend"), ("flit", "module"), ("flit", "metadata"))
+    return any(pyproject.at("tool", *keys) is not None for keys in tables)
 
 
 def _python(request: Request, base: str | None) -> str:
     """Return the Python of the image: the base's, what is asked for, the environment's, .python-version's, Colab's."""
     specifier = request.specifier
-    if found := re.search(r"python:(3\.\d+)", base or ""):
-        if not fits_short_version(specifier, found[1]):
-            msg = f"{base} has Python {found[1]}, and the project needs {format_specifier(specifier)}"
+    if minor := re.search(r"python:(3\.\d+)", base or ""):
+        if not fits_short_version(specifier, minor[1]):
+            msg = f"{base} has Python {minor[1]}, and the project needs {format_specifier(specifier)}"
             raise NoSuchPythonError(msg, hint="name another base image; nothing was written")
-        return found[1]
+        return minor[1]
     fitting = [f"3.{minor}" for minor in _IMAGES if fits_short_version(specifier, f"3.{minor}")]
     if not fitting:
-        msg = f"no official image has a Python that fits {format_specifier(specifier)!r}"
-        hint = f"there are 3.{_IMAGES[0]} to 3.{_IMAGES[-1]}: name a base image, or relax requires-python; nothing was written"
+        msg = f"no Python that images are written for fits {format_specifier(specifier)!r}"
+        hint = f"they are 3.{_IMAGES[0]} to 3.{_IMAGES[-1]}: name another image, or relax requires-python; nothing was written"
         raise NoSuchPythonError(msg, hint=hint)
     recorded = request.recorded_python.short_version if request.recorded_python else None
-    wanted = (recorded, _python_version_file(request.project), _USUAL)
-    return next((each for each in wanted if each in fitting), fitting[-1])
+    preferred = (recorded, _python_version_file(request.project), _USUAL)
+    return next((version for version in preferred if version in fitting), fitting[-1])
 
 
 def _python_version_file(project: Path) -> str | None:
     text = (_files.content(project / ".python-version") or b"").decode("utf-8", "replace")
-    found = re.match(r"\s*(3\.\d+)", text)
-    return found[1] if found else None
+    version = re.match(r"\s*(3\.\d+)", text)
+    return version[1] if version else None

@@ -48,13 +48,13 @@ class Instruction:
     @property
     def flags(self) -> dict[str, list[str]]:
         """Return the options at its begin, such as "from" and "mount", with their values."""
-        found: dict[str, list[str]] = {}
+        options: dict[str, list[str]] = {}
         for word in self.value.split():
             if not word.startswith("--"):
                 break
             name, _, value = word[2:].partition("=")
-            found.setdefault(name, []).append(value.strip("\"'"))
-        return found
+            options.setdefault(name, []).append(value.strip("\"'"))
+        return options
 
     @property
     def body(self) -> str:
@@ -70,17 +70,17 @@ class Instruction:
             except ValueError:
                 listed = None
             if isinstance(listed, list):
-                return [str(each) for each in listed]
+                return [str(word) for word in listed]
         return split_words(self.body)
 
     @property
     def script(self) -> str:
         """Return what RUN gives to the shell; a heredoc without a command is the script itself."""
         if self.heredocs and self.body.startswith("<<"):
-            return "\n".join(each.text for each in self.heredocs)
+            return "\n".join(heredoc.text for heredoc in self.heredocs)
         if self.body.startswith("["):
             return shlex.join(self.words)
-        return "\n".join([self.body, *(each.text for each in self.heredocs)])
+        return "\n".join([self.body, *(heredoc.text for heredoc in self.heredocs)])
 
     def assignments(self) -> list[tuple[str, str]]:
         """Return the names and values of ENV or ARG, in the old form without "=" too."""
@@ -118,18 +118,18 @@ class Dockerfile:
 
     def chain(self, stage: Stage) -> list[Stage]:
         """Return the stages that a stage is built on, and itself, the first one first."""
-        found = [stage]
-        while (parent := found[0].parent) is not None:
-            found.insert(0, self.stages[parent])
-        return found
+        stages = [stage]
+        while (parent := stages[0].parent) is not None:
+            stages.insert(0, self.stages[parent])
+        return stages
 
     def descendants(self, stage: Stage) -> list[Stage]:
         """Return a stage, and those built on it."""
-        return [each for each in self.stages if stage in self.chain(each)]
+        return [other for other in self.stages if stage in self.chain(other)]
 
     def stage_named(self, name: str) -> Stage | None:
         """Return the stage of this name or number, or None: an image."""
-        named = next((each for each in reversed(self.stages) if each.name == name.lower()), None)
+        named = next((stage for stage in reversed(self.stages) if stage.name == name.lower()), None)
         if named is None and name.isdigit() and int(name) < len(self.stages):
             return self.stages[int(name)]
         return named
@@ -164,11 +164,11 @@ def commands(script: str) -> Iterator[list[str]]:
 def expanded(text: str, variables: Mapping[str, str]) -> str:
     """Return a text with its variables, those that are not known as they are written."""
 
-    def value(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        if found[3] == "+":
-            return found[4] if variables.get(name) else ""
-        return variables.get(name) or (found[4] if found[3] == "-" else variables.get(name, found[0]))
+    def value(variable: re.Match[str]) -> str:
+        name = variable[1] or variable[2]
+        if variable[3] == "+":
+            return variable[4] if variables.get(name) else ""
+        return variables.get(name) or (variable[4] if variable[3] == "-" else variables.get(name, variable[0]))
 
     return _VARIABLE.sub(value, text)
 
@@ -177,9 +177,9 @@ def variables_of(file: Dockerfile, stage: Stage, *, until: Instruction | None = 
     """Return the ENV and ARG values that hold in a stage, at its end or before an instruction."""
     globals_ = _global_arguments(file.instructions)
     values: dict[str, str] = {}
-    for each in file.chain(stage):
+    for origin in file.chain(stage):
         arguments: dict[str, str] = {}
-        for instruction in each.instructions:
+        for instruction in origin.instructions:
             if instruction is until:
                 return {**values, **arguments}
             if instruction.name == "ENV":
@@ -189,7 +189,7 @@ def variables_of(file: Dockerfile, stage: Stage, *, until: Instruction | None = 
             elif instruction.name == "ARG":
                 for name, value in instruction.assignments():
                     arguments[name] = expanded(value, {**values, **arguments}) if value else globals_.get(name, "")
-        if each is stage:
+        if origin is stage:
             values.update(arguments)
     return values
 
@@ -197,8 +197,8 @@ def variables_of(file: Dockerfile, stage: Stage, *, until: Instruction | None = 
 def workdir(file: Dockerfile, stage: Stage, *, until: Instruction | None = None) -> str:
     """Return the working directory of a stage, at its end or before an instruction."""
     variables, current = variables_of(file, stage), PurePosixPath("/")
-    for each in file.chain(stage):
-        for instruction in each.instructions:
+    for origin in file.chain(stage):
+        for instruction in origin.instructions:
             if instruction is until:
                 return str(current)
             if instruction.name == "WORKDIR":
@@ -210,10 +210,10 @@ def _without_redirections(words: list[str]) -> list[str]:
     left: list[str] = []
     is_target = False
     for word in words:
-        found = _REDIRECTION.fullmatch(word)
-        if not found and not is_target:
+        redirection = _REDIRECTION.fullmatch(word)
+        if not redirection and not is_target:
             left.append(word)
-        is_target = bool(found and not found[1])
+        is_target = bool(redirection and not redirection[1])
     return left
 
 
@@ -235,9 +235,9 @@ def _split_commands(script: str) -> list[str]:
         elif script.startswith("${", index):
             end = script.find("}", index)
             index = end if end > 0 else index
-        elif found := _SEPARATOR.match(script, index):
+        elif separator := _SEPARATOR.match(script, index):
             parts.append(script[start:index])
-            start = index = found.end()
+            start = index = separator.end()
             continue
         index += 1
     return [*parts, script[start:]]
@@ -253,8 +253,8 @@ def _instructions(text: str) -> Iterator[Instruction]:
         line, index = lines[index].lstrip(" \t"), index + 1
         if not line.strip() or _COMMENT.match(line):
             continue
-        while (found := ends.search(line)) and index <= len(lines):
-            line = line[: found.start()]
+        while (continuation := ends.search(line)) and index <= len(lines):
+            line = line[: continuation.start()]
             while index < len(lines) and (_COMMENT.match(lines[index]) or not lines[index].strip()):
                 index += 1
             if index >= len(lines):
@@ -270,20 +270,20 @@ def _instructions(text: str) -> Iterator[Instruction]:
 def _escape(lines: list[str]) -> str:
     """Return the character that continues a line, as the directives at the top say."""
     for line in lines:
-        found = _DIRECTIVE.match(line.strip())
-        if found is None:
+        directive = _DIRECTIVE.match(line.strip())
+        if directive is None:
             break
-        if found[1].lower() == "escape":
-            return found[2] if found[2] in ("\\", "`") else "\\"
+        if directive[1].lower() == "escape":
+            return directive[2] if directive[2] in ("\\", "`") else "\\"
     return "\\"
 
 
 def _heredocs(line: str, lines: list[str], index: int) -> tuple[list[Heredoc], int]:
-    found: list[Heredoc] = []
+    heredocs: list[Heredoc] = []
     first = line.split(None, 2)[:2]
     name = (first[1] if len(first) > 1 and first[0].upper() == "ONBUILD" else first[0]).upper()
     if name not in _WITH_HEREDOC or "<<" not in line:
-        return found, index
+        return heredocs, index
     for word in re.findall(r"""(?:"[^"]*"|'[^']*'|\S)+""", line):
         match = _HEREDOC.match(word)
         if match is None:
@@ -294,8 +294,8 @@ def _heredocs(line: str, lines: list[str], index: int) -> tuple[list[Heredoc], i
             if (current.lstrip("\t") if match[2] else current) == end:
                 break
             content.append(current)
-        found.append(Heredoc(name=end, text="\n".join(content), start=start))
-    return found, index
+        heredocs.append(Heredoc(name=end, text="\n".join(content), start=start))
+    return heredocs, index
 
 
 def _instruction(line: str, **where: object) -> Instruction | None:
@@ -312,23 +312,23 @@ def _instruction(line: str, **where: object) -> Instruction | None:
 
 def _global_arguments(instructions: tuple[Instruction, ...]) -> dict[str, str]:
     values: dict[str, str] = {}
-    for each in instructions:
-        if each.name == "FROM":
+    for instruction in instructions:
+        if instruction.name == "FROM":
             break
-        if each.name == "ARG":
-            values.update((name, expanded(value, values)) for name, value in each.assignments())
+        if instruction.name == "ARG":
+            values.update((name, expanded(value, values)) for name, value in instruction.assignments())
     return values
 
 
 def _stages(instructions: tuple[Instruction, ...]) -> Iterator[Stage]:
     values, stages = _global_arguments(instructions), list[Stage]()
-    for each in instructions:
-        if each.name == "FROM" and not each.is_onbuild:
-            words = each.words or [""]
+    for instruction in instructions:
+        if instruction.name == "FROM" and not instruction.is_onbuild:
+            words = instruction.words or [""]
             base = expanded(words[0], values)
             name = words[2].lower() if len(words) > 2 and words[1].lower() == "as" else None
             parent = next((stage.number for stage in reversed(stages) if stage.name == base.lower()), None)
-            stages.append(Stage(number=len(stages), name=name, base=base, parent=parent, start=each.start))
+            stages.append(Stage(number=len(stages), name=name, base=base, parent=parent, start=instruction.start))
         elif stages:
-            stages[-1].instructions.append(each)
+            stages[-1].instructions.append(instruction)
     yield from stages

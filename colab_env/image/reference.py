@@ -79,7 +79,7 @@ class Platform:
     def parsed(cls, text: str | None) -> Platform:
         """Read "linux/arm64"; None is this machine's own. Raises UsageError for one that nothing is known of."""
         machine = platform.machine()
-        own = next((name for name, (known, _) in ARCHITECTURES.items() if machine == known), machine)
+        own = next((name for name, (alias, _) in ARCHITECTURES.items() if machine == alias), machine)
         system, _, architecture = (text or f"linux/{own}").removesuffix("/v8").partition("/")
         if system != "linux" or architecture not in ARCHITECTURES:
             msg = f"{text or machine!r} is no platform that images are built for here"
@@ -159,7 +159,7 @@ def configuration(values: Any) -> dict[str, Any]:
     return dict(values)
 
 
-def chosen(content: bytes, wanted: Platform, *, name: str) -> Descriptor | None:
+def chosen(content: bytes, target: Platform, *, name: str) -> Descriptor | None:
     """Return which manifest of an index is that of a platform, or None where `content` is a manifest itself."""
     try:
         values = json.loads(content)
@@ -169,17 +169,17 @@ def chosen(content: bytes, wanted: Platform, *, name: str) -> Descriptor | None:
         fitting = [
             Descriptor.parsed(entry)
             for key, entry in entries
-            if (key.get("os"), key.get("architecture")) == ("linux", wanted.architecture)
+            if (key.get("os"), key.get("architecture")) == ("linux", target.architecture)
         ]
         # A layout of one image often says no platform.
         alone = [Descriptor.parsed(entry) for key, entry in entries if not key] if len(entries) == 1 else []
-        there = sorted(
+        offered = sorted(
             {f"{key.get('os')}/{key.get('architecture')}" for key, _ in entries if key} - {"unknown/unknown"}
         )
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise damaged(name, "its index cannot be read") from error
     if not fitting and not alone:
-        msg = f"{name} has no image for {wanted}: it has {', '.join(there) or 'none that says its platform'}"
+        msg = f"{name} has no image for {target}: it has {', '.join(offered) or 'none that says its platform'}"
         raise BaseImageError(msg, hint="give another base with --base, or another --platform; nothing was written")
     return (fitting or alone)[0]
 

@@ -104,8 +104,9 @@ class RootFS:
         except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise damaged(self._name, f"a layer cannot be read: {error}") from error
         for path, entry in new.items():
-            if entry.kind != "directory" and self._is_directory(path):
-                self._remove(path)
+            below = self._entries.get(path)
+            if entry.kind != "directory" and below is not None and below.kind == "directory":
+                self._remove(path)  # a file instead of a directory hides what was in that
         self._entries |= new
         # Not every tool writes the directories that a file is in.
         for parent in {posixpath.dirname(path) for path in new} - {""}:
@@ -147,7 +148,7 @@ class RootFS:
     def children(self, path: str) -> list[str]:
         """Return the paths right below a directory, in order."""
         prefix = "" if path == "." else f"{path}/"
-        return sorted(each for each in self._entries if each.startswith(prefix) and "/" not in each[len(prefix) :])
+        return sorted(name for name in self._entries if name.startswith(prefix) and "/" not in name[len(prefix) :])
 
     def directories(self, *tops: str) -> Iterator[tuple[str, Entry]]:
         """Yield the directories at and below some paths, and those above them."""
@@ -155,10 +156,6 @@ class RootFS:
         for path, entry in self._entries.items():
             if entry.kind == "directory" and (path in above or path.startswith(tuple(f"{top}/" for top in tops))):
                 yield path, entry
-
-    def _is_directory(self, path: str) -> bool:
-        entry = self._entries.get(path)
-        return entry is not None and entry.kind == "directory"
 
     def _hide(self, path: str) -> None:
         directory, name = posixpath.split(path)
@@ -173,7 +170,7 @@ class RootFS:
 
     def _remove_below(self, path: str) -> None:
         prefix = f"{path}/" if path else ""
-        for name in [each for each in self._entries if each.startswith(prefix) and each != "."]:
+        for name in [entry for entry in self._entries if entry.startswith(prefix) and entry != "."]:
             del self._entries[name]
 
 
@@ -200,9 +197,9 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entr
         (member.islnk(), "hardlink"),
     ]
     kind = next((word for is_it, word in kinds if is_it), "other")
-    wanted = _LARGEST if _WANTED.fullmatch(path) else _HEADER if _PROGRAM.fullmatch(path) else 0
-    file = archive.extractfile(member) if kind == "file" and wanted else None
-    content = None if file is None else file.read(wanted)
+    length = _LARGEST if _WANTED.fullmatch(path) else _HEADER if _PROGRAM.fullmatch(path) else 0
+    file = archive.extractfile(member) if kind == "file" and length else None
+    content = None if file is None else file.read(length)
     return Entry(
         kind=kind,
         mode=member.mode,

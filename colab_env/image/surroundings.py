@@ -48,8 +48,8 @@ def beside(directory: Path, path: str) -> Project:
     if pyproject.content is None:
         return Project(is_for_development=is_for_development)
     # A file is missing or a table is: then nobody can say whether there is a package.
-    said = pyproject.at("tool", "uv", "package")
-    is_package = "build-system" in pyproject.values if said is None else bool(said)
+    setting = pyproject.at("tool", "uv", "package")
+    is_package = "build-system" in pyproject.values if setting is None else bool(setting)
     environments = [path.parent.name for path in sorted(directory.glob("*/pyvenv.cfg"))]
     hidden = [path.parent.name for path in sorted(directory.glob(".*/pyvenv.cfg"))]
     return Project(
@@ -104,7 +104,7 @@ class Command:
     def uses_pip(self) -> bool:
         """Say whether pip runs in it, or something that runs pip."""
         return bool(_PIP_LIKE.fullmatch(self.program)) or any(
-            each in word for word in self.words for each in _PIP_INSIDE
+            name in word for word in self.words for name in _PIP_INSIDE
         )
 
 
@@ -130,16 +130,16 @@ def _all_commands(script: str, depth: int = 0) -> Iterator[list[str]]:
 
 def chain_commands(file: Dockerfile, stage: Stage) -> list[Command]:
     """Return the commands of a stage and of those it is built on, in order."""
-    return [command for each in file.chain(stage) for command in commands_of(file, each)]
+    return [command for origin in file.chain(stage) for command in commands_of(file, origin)]
 
 
 def mentions(stages: Sequence[Stage], word: str) -> bool:
     """Say whether anything but ENV and ARG names a word in some stages."""
     texts = (
-        f"{each.value}\n{each.script if each.name == 'RUN' else ''}"
+        f"{instruction.value}\n{instruction.script if instruction.name == 'RUN' else ''}"
         for stage in stages
-        for each in stage.instructions
-        if each.name not in ("ENV", "ARG", "LABEL")
+        for instruction in stage.instructions
+        if instruction.name not in ("ENV", "ARG", "LABEL")
     )
     pattern = re.compile(rf"(?<![\w]){word}(?![\w])", re.IGNORECASE)
     return any(pattern.search(text) for text in texts) or any(word in stage.base.lower() for stage in stages)
@@ -148,9 +148,9 @@ def mentions(stages: Sequence[Stage], word: str) -> bool:
 def starts_unknown(stages: Sequence[Stage]) -> bool:
     """Say whether what a container starts, or a RUN does, stands in another file."""
     for stage in stages:
-        for each in stage.instructions:
-            if each.name in ("CMD", "ENTRYPOINT", "HEALTHCHECK") and re.search(
-                r"\.sh\b|\bmake\b|/(?:start|run|entrypoint)\b", each.value
+        for instruction in stage.instructions:
+            if instruction.name in ("CMD", "ENTRYPOINT", "HEALTHCHECK") and re.search(
+                r"\.sh\b|\bmake\b|/(?:start|run|entrypoint)\b", instruction.value
             ):
                 return True
     return False
@@ -158,19 +158,19 @@ def starts_unknown(stages: Sequence[Stage]) -> bool:
 
 def poetry_version(file: Dockerfile, stage: Stage) -> str | None:
     """Return the Poetry that a stage installs: the version it pins, the newest where it pins none; None: nobody knows."""
-    found = None
+    version = None
     for command in chain_commands(file, stage):
         words = command.words
         if command.program in ("pip", "pip3", "pipx", "uv") and "install" in words:
             named = [match for word in words if (match := _POETRY_WORD.fullmatch(word.strip("\"'")))]
-            found = _version(named[0]["spec"] or "") if named else found
+            version = _version(named[0]["spec"] or "") if named else version
         elif any("install.python-poetry.org" in word or "install-poetry" in word for word in words):
             variables = reading.variables_of(file, stage, until=command.instruction)
             script = reading.expanded(command.instruction.script, variables)
-            told = re.search(r"(?:POETRY_VERSION=|--version[ =])[\"']?([\d.]+[\w.]*)", script)
-            pinned = told[1] if told else variables.get("POETRY_VERSION")
-            found = pinned if pinned and re.fullmatch(r"[\d.]+\w*", pinned) else None if pinned else pins.POETRY
-    return found
+            pin = re.search(r"(?:POETRY_VERSION=|--version[ =])[\"']?([\d.]+[\w.]*)", script)
+            pinned = pin[1] if pin else variables.get("POETRY_VERSION")
+            version = pinned if pinned and re.fullmatch(r"[\d.]+\w*", pinned) else None if pinned else pins.POETRY
+    return version
 
 
 def _version(spec: str) -> str | None:
@@ -184,12 +184,12 @@ def _version(spec: str) -> str | None:
         allowed = SpecifierSet(spec)
     except InvalidSpecifier:
         return None
-    return next((each for each in (pins.POETRY, _NEWEST_ONE) if allowed.contains(each)), None)
+    return next((release for release in (pins.POETRY, _NEWEST_ONE) if allowed.contains(release)), None)
 
 
 def is_older(version: str, than: tuple[int, int]) -> bool:
     """Say whether a version such as "1.8.5" is older than one such as (2, 0)."""
-    numbers = [int(each) for each in re.findall(r"\d+", version)[:2]]
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
     return tuple(numbers + [0] * (2 - len(numbers))) < than
 
 
@@ -204,11 +204,19 @@ def installs_dependencies(command: Command) -> bool:
     return bool(re.fullmatch(r"pip[\d.]*", command.program)) and arguments[:1] == ["install"] and _names_files(words)
 
 
+def reads_list(command: Command) -> bool:
+    """Say whether what a command installs stands in a file of its own, and not in the project: `pip install .` has none."""
+    return command.program == "poetry" or command.arguments[:1] == ["sync"] or _names_requirements(command.words)
+
+
 def _names_files(words: Sequence[str]) -> bool:
-    return any(
-        word in ("-r", "--requirement", ".", "-e", "--editable") or word.startswith(("--requirement=", ".["))
-        for word in words
+    return _names_requirements(words) or any(
+        word in (".", "-e", "--editable") or word.startswith(".[") for word in words
     )
+
+
+def _names_requirements(words: Sequence[str]) -> bool:
+    return any(word in ("-r", "--requirement") or word.startswith(("-r", "--requirement=")) for word in words)
 
 
 def absolute(path: str, directory: str) -> str:
@@ -224,21 +232,23 @@ def absolute(path: str, directory: str) -> str:
 
 def environments(file: Dockerfile, stage: Stage) -> set[str]:
     """Return where a stage makes virtual environments: as it says, or as uv and Poetry do in the working directory."""
-    found: set[str] = set()
+    directories: set[str] = set()
     for command in chain_commands(file, stage):
         directory = reading.workdir(file, command.stage, until=command.instruction)
         variables = reading.variables_of(file, command.stage, until=command.instruction)
         arguments = command.arguments
         if command.program in ("venv", "virtualenv") and arguments:
-            found.add(absolute(arguments[-1], directory))
+            directories.add(absolute(arguments[-1], directory))
         elif command.program == "uv" and arguments[:1] == ["venv"]:
-            found.add(absolute(arguments[1] if len(arguments) > 1 else ".venv", directory))
+            directories.add(absolute(arguments[1] if len(arguments) > 1 else ".venv", directory))
         elif command.program == "uv" and arguments[:1] == ["sync"]:
-            found.add(absolute(variables.get("UV_PROJECT_ENVIRONMENT", ".venv"), directory))
+            directories.add(absolute(variables.get("UV_PROJECT_ENVIRONMENT", ".venv"), directory))
         elif command.program == "poetry" and arguments[:1] in (["install"], ["sync"]):
-            said = variables.get("POETRY_VIRTUALENVS_IN_PROJECT", "").lower() in ("1", "true")
-            found |= {absolute(".venv", directory)} if said or _configures_in_project(file, stage) else set()
-    return found
+            in_project = variables.get("POETRY_VIRTUALENVS_IN_PROJECT", "").lower() in ("1", "true")
+            directories |= (
+                {absolute(".venv", directory)} if in_project or _configures_in_project(file, stage) else set()
+            )
+    return directories
 
 
 def _configures_in_project(file: Dockerfile, stage: Stage) -> bool:

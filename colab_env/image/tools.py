@@ -1,17 +1,61 @@
-"""What installs the packages during a build: uv, pip or Poetry. Each stays in a stage of its own and out of the image."""
+"""What installs the packages during a build: uv, pip or Poetry, as instructions of a Dockerfile. None of them is in the image."""
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from colab_env import pins
 from colab_env.errors import UsageError
-from colab_env.image.instructions import Run, comment, copy, env, run
 
 if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
+
+_NEXT = " \\\n    "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a RUN instruction sees besides its stage."""
+
+    mounts: tuple[str, ...] = ()
+
+
+def comment(text: str) -> str:
+    """Return a comment of one line."""
+    return f"# {' '.join(text.split())}"
+
+
+def run(commands: Sequence[str], how: Run | None = None) -> str:
+    """Return one RUN of commands that stop at the first failure."""
+    mounts = [f"--mount={mount}" for mount in (how.mounts if how else ())]
+    return "RUN " + _NEXT.join([*mounts, f"{_NEXT}&& ".join(commands)])
+
+
+def copy(sources: str | Sequence[str], target: str, *options: str) -> str:
+    """Return a COPY, in the form that takes spaces where one is needed."""
+    words = [*([sources] if isinstance(sources, str) else sources), target]
+    plain = " ".join(words) if not any(" " in word for word in words) else json.dumps(words, ensure_ascii=False)
+    return " ".join(["COPY", *options, plain])
+
+
+def env(name: str, value: str) -> str:
+    """Return an ENV of one variable."""
+    return f"ENV {name}={value if value.replace('$', '').isidentifier() or ' ' not in value else json.dumps(value)}"
+
+
+def stage(base: str, name: str) -> str:
+    """Return the FROM of a stage."""
+    return f"FROM {base} AS {name}"
+
+
+def exec_form(instruction: str, words: Sequence[str]) -> str:
+    """Return an instruction whose program gets signals itself: no shell is between."""
+    return f"{instruction} {json.dumps(list(words), ensure_ascii=False)}"
+
 
 VENV = "/opt/venv"
 HASHED = "container-requirements.txt"
@@ -52,7 +96,7 @@ class Recipe:
     @property
     def wheel_names(self) -> tuple[str, ...]:
         """Return the names of the distributions in those wheels."""
-        locals_ = [each.name for each in self.project.packages.unhashed if each.kind == "directory"]
+        locals_ = [line.name for line in self.project.packages.unhashed if line.kind == "directory"]
         return (*locals_, *((self.project.name,) if self.project.is_package else ()))
 
     def copied(self, name: str) -> str:
@@ -61,8 +105,8 @@ class Recipe:
 
     def local_files(self) -> list[str]:
         """Return the instructions that copy locked archives that are files of the project."""
-        files = [each.path for each in self.project.packages.unhashed if each.kind == "file" and each.path is not None]
-        return [copy(each.as_posix(), f"./{each.parent.as_posix()}/".replace("/./", "/")) for each in files]
+        files = [line.path for line in self.project.packages.unhashed if line.kind == "file" and line.path is not None]
+        return [copy(path.as_posix(), f"./{path.parent.as_posix()}/".replace("/./", "/")) for path in files]
 
 
 class BuildTool(Protocol):
@@ -139,14 +183,14 @@ class Uv:
 
     def _sync(self, recipe: Recipe) -> list[str]:
         options = recipe.project.request.options
-        named = [*(f"--extra {each}" for each in options.extras), *(f"--group {each}" for each in options.groups or ())]
-        members = sorted({"", *(f"{each}/" for each in recipe.wheels if each != ".")})
+        named = [*(f"--extra {name}" for name in options.extras), *(f"--group {name}" for name in options.groups or ())]
+        members = sorted({"", *(f"{directory}/" for directory in recipe.wheels if directory != ".")})
         words = ["uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local"]
         project = recipe.project.directory.as_posix()
         package = f"--package {recipe.project.name}" if project != "." else ""
         return [
             comment("uv.lock has a hash for every file; what is downloaded stays in the build's cache."),
-            *(copy(f"{each}pyproject.toml", f"./{each}") for each in members),
+            *(copy(f"{directory}pyproject.toml", f"./{directory}") for directory in members),
             copy("uv.lock", "./"),
             env("UV_PROJECT_ENVIRONMENT", VENV),
             run([" ".join(filter(None, [*words, package, *named]))], UV_CACHE),
@@ -154,7 +198,7 @@ class Uv:
 
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "uv build --wheel --out-dir /wheels"
-        built = [f"{build} {shlex.quote(each)}" for each in recipe.wheels]
+        built = [f"{build} {shlex.quote(directory)}" for directory in recipe.wheels]
         return [
             comment(
                 "uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build."
@@ -210,7 +254,9 @@ class Pip:
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
-        words = " ".join(shlex.quote(f"./{each}" if each != "." else each) for each in recipe.wheels)
+        words = " ".join(
+            shlex.quote(f"./{directory}" if directory != "." else directory) for directory in recipe.wheels
+        )
         return [run([f"pip wheel --no-deps --wheel-dir /wheels {words}"], _PIP_CACHE)]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
@@ -239,30 +285,30 @@ class Poetry:
 
     def packages(self, recipe: Recipe) -> list[str]:
         options = recipe.project.request.options
-        named = [*(f"--extras {each}" for each in options.extras), *(f"--with {each}" for each in options.groups or ())]
+        named = [*(f"--extras {name}" for name in options.extras), *(f"--with {name}" for name in options.groups or ())]
         compiled = ["--compile"] if recipe.compile_bytecode else []
         words = ["/opt/poetry/bin/poetry sync --no-interaction --only main --no-root", *compiled]
         if options.groups:
             words[0] = words[0].replace("--only main", "--only main," + ",".join(options.groups))
-            named = [each for each in named if not each.startswith("--with")]
+            named = [option for option in named if not option.startswith("--with")]
         cache = Run(mounts=("type=cache,target=/root/.cache/pypoetry", "type=secret,id=netrc,target=/root/.netrc"))
         return [
             comment("Poetry fills the environment that is active, so that it is made at the path where it stays."),
             copy(["pyproject.toml", "poetry.lock"], "./"),
-            *(copy(each, f"./{each}/") for each in map(str, recipe.project.packages.directories)),
+            *(copy(directory, f"./{directory}/") for directory in map(str, recipe.project.packages.directories)),
             env("VIRTUAL_ENV", VENV),
             run([f"python3 -m venv --without-pip {VENV}", " ".join([*words, *named])], cache),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "/opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels"
-        return [run([f"{build} --directory {shlex.quote(each)}" for each in recipe.wheels])]
+        return [run([f"{build} --directory {shlex.quote(directory)}" for directory in recipe.wheels])]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
         return by_pip(recipe)
 
 
-TOOLS: dict[str, BuildTool] = {each.name: each for each in (Uv(), Pip(), Poetry())}
+TOOLS: dict[str, BuildTool] = {tool.name: tool for tool in (Uv(), Pip(), Poetry())}
 
 
 def by_pip(recipe: Recipe) -> list[str]:
@@ -294,10 +340,10 @@ def exported(project: ImageProject) -> dict[str, str]:
 
 
 def _unhashed(recipe: Recipe, install: str, how: Run, *, reads: bool) -> list[str]:
-    rest = [each for each in recipe.project.packages.unhashed if each.kind != "directory"]
+    rest = [line for line in recipe.project.packages.unhashed if line.kind != "directory"]
     if reads or not rest:
         return []
-    names = ", ".join(f"{each.name} ({each.kind})" for each in rest)
+    names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
     return [
         comment(f"Without a hash in the lock, so the check stays on for the others: {names}."),
         *recipe.local_files(),
@@ -309,7 +355,7 @@ def _unhashed(recipe: Recipe, install: str, how: Run, *, reads: bool) -> list[st
 def _pylock_options(project: ImageProject) -> str:
     options = project.request.options
     return " ".join(
-        [*(f"--extra {each}" for each in options.extras), *(f"--group {each}" for each in options.groups or ())]
+        [*(f"--extra {name}" for name in options.extras), *(f"--group {name}" for name in options.groups or ())]
     )
 
 

@@ -38,14 +38,14 @@ class Head:
     @classmethod
     def of(cls, text: str) -> Head | None:
         """Return the head of a text, or None for one of somebody else's."""
-        found = _HEAD.match(text)
-        if found is None:
+        head = _HEAD.match(text)
+        if head is None:
             return None
         try:
-            words = tuple(shlex.split(found["command"]))
+            words = tuple(shlex.split(head["command"]))
         except ValueError:
             return None
-        return cls(words=words, lock=found["lock"], is_edited=found["text"] != _sum(found["top"] + text[found.end() :]))
+        return cls(words=words, lock=head["lock"], is_edited=head["text"] != _sum(head["top"] + text[head.end() :]))
 
     def values(self, option: str) -> list[str]:
         """Return the values of an option such as "--extra"."""
@@ -82,7 +82,7 @@ class WriteResult:
     def __repr__(self) -> str:
         names = ", ".join(short(path) for path in self.paths)
         lines = [f"✓ {names}: {self.what} ({'written' if self.changed else 'already there'})"]
-        commands = [f"  {each}" for each in (self.build, self.run) if each]
+        commands = [f"  {command}" for command in (self.build, self.run) if command]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes), *commands])
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,11 +96,11 @@ def write(files: Mapping[Path, str], *, machine: Machine, project: Path, overwri
 
     Raises NotOursError with the difference for a file that somebody else wrote, or has edited since, unless `overwrite`.
     """
-    there = {path: _text(path) for path in files}
+    before = {path: _text(path) for path in files}
     if not overwrite:
         for path, text in files.items():
-            _require_ours(path, there[path], text)
-    changed = tuple(path for path, text in files.items() if there[path] != text)
+            _require_ours(path, before[path], text)
+    changed = tuple(path for path, text in files.items() if before[path] != text)
     if changed:
         with changing("container_write", machine, project_lock(machine, project)), _files.restoring(*changed):
             for path in changed:
@@ -127,15 +127,19 @@ def difference(path: Path, before: str, after: str) -> str:
 
 
 def _require_ours(path: Path, before: str | None, after: str) -> None:
-    if before is None or before == after or ((known := _WITHOUT_COMMENTS.get(path.name)) and known.fullmatch(before)):
+    if (
+        before is None
+        or before == after
+        or ((pattern := _WITHOUT_COMMENTS.get(path.name)) and pattern.fullmatch(before))
+    ):
         return
     head = Head.of(before)
     if head is not None and not head.is_edited:
         return
     lines = difference(path, before, after).splitlines()
-    shown = "\n".join([*lines[:_MOST_LINES], *(["..."] if len(lines) > _MOST_LINES else [])])
+    excerpt = "\n".join([*lines[:_MOST_LINES], *(["..."] if len(lines) > _MOST_LINES else [])])
     why = "colab-env wrote it, and somebody has edited it since" if head else "colab-env did not write it"
-    msg = f"{short(path)} is there, and {why}. It would become:\n{shown}"
+    msg = f"{short(path)} is there, and {why}. It would become:\n{excerpt}"
     hint = "write elsewhere with --output DIR, output=DIR; or over it with --overwrite, overwrite=True; nothing was written"
     raise NotOursError(msg, hint=hint)
 

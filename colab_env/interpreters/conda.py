@@ -33,12 +33,12 @@ class Conda(InterpreterSource):
         source = conda.Source(
             distribution=str(request.source), installer=request.conda_installer, sha256=request.conda_sha256
         )
-        specifier = parse_specifier(request.asked_python or "*")
+        specifier = parse_specifier(request.requested_python or "*")
         return install(source, specifier, prefix=request.prefix, machine=request.machine)
 
     def resolve(self, request: Request) -> ResolvedPython:
         prefix, distribution = request.prefix, str(request.source)
-        specifier = parse_specifier(request.asked_python or "*")
+        specifier = parse_specifier(request.requested_python or "*")
         if conda.health_check(prefix, specifier=specifier) is None:
             return ResolvedPython(python=conda.python(prefix, distribution), is_installed=True)
         # Not every installer says by its name which Python it brings.
@@ -80,6 +80,7 @@ def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, mach
         title=f"Installing {distribution.capitalize()}",
         machine=machine,
         lock=machine.data / "locks" / "conda",
+        # Asked again inside the lock: another run may have installed it meanwhile.
         check=lambda: conda.health_check(prefix, specifier=specifier),
         build=build,
         describe=describe,

@@ -32,7 +32,7 @@ class EnvironmentYml(InterpreterSource):
     is_lasting = False
 
     def ensure(self, request: Request) -> StepResult:
-        machine, specifier = request.machine, parse_specifier(request.asked_python or "*")
+        machine, specifier = request.machine, parse_specifier(request.requested_python or "*")
         work = _environment(request)
         if work.check(specifier) is not None:  # an environment that is healthy needs no conda
             base = conda.Source(
@@ -91,6 +91,8 @@ def is_made(request: Request, python: Interpreter) -> bool:
 
 
 def _environment(request: Request, distribution: str | None = None) -> CondaEnvironment:
+    # By the file's digest: a changed environment.yml is another environment, and the old one stays whole until the new
+    # one is.
     return CondaEnvironment(
         project=request.project,
         file=request.lock.path,

@@ -69,4 +69,4 @@ class System(InterpreterSource):
         if chosen is None or chosen.source not in self.names or not chosen.path.is_file():
             return "none is chosen yet"
         fits = chosen.path.resolve() == path.resolve() if path else request.specifier.contains(chosen.version)
-        return None if fits else f"Python {chosen.version} was chosen, {request.asked_python} is asked for"
+        return None if fits else f"Python {chosen.version} was chosen, {request.requested_python} is asked for"

@@ -45,6 +45,7 @@ class Uv(System):
         fits = fits or [minor for minor in minors if fits_short_version(request.specifier, minor)]
         if not fits:
             raise system.missing(request.specifier, [])
+        # Only X.Y is known of a Python that uv has not downloaded yet.
         absent = Interpreter(path=Path("python"), version=fits[-1], source="uv")
         return ResolvedPython(python=absent, is_installed=False)
 
@@ -88,5 +89,6 @@ def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tu
         lines = _process.run(argv, environ=uv.environ(machine, index.settings(machine))).lines
     except CommandError:
         return []
+    # Not PyPy, and no free-threaded or debug build: wheels are made for the default one.
     usual = [build for build in uv.listed(lines) if build.implementation == "cpython" and build.variant == "default"]
     return [(build.version, build.path) for build in usual if specifier.contains(build.version, prereleases=False)]

@@ -20,7 +20,7 @@ from typing import Any
 
 from colab_env import _process
 from colab_env.errors import PreflightError, UsageError
-from colab_env.jupyter import guard
+from colab_env.jupyter import diversion
 from colab_env.standalone import _plain
 
 _START = 60.0  # seconds
@@ -113,7 +113,7 @@ class BackgroundKernel:
         # A plain context: jupyter_client 7 would make sockets that only a running event loop can read.
         self._manager = KernelManager(kernel_name=self.name, context=zmq.Context())
         with self._log.open("wb") as log:
-            environ = {**os.environ, **guard.TRIAL}
+            environ = {**os.environ, **diversion.TRIAL}
             _aside(lambda: self._manager.start_kernel(env=environ, stdout=log, stderr=log))
         identity = self._manager.session.bsession
         self._iopub = self._manager.connect_iopub()
@@ -285,6 +285,7 @@ class BackgroundKernel:
     def _messages(self, wait: int = _POLL) -> list[Mapping[str, Any]]:
         import zmq
 
+        # Only Colab's page answers requests on stdin; elsewhere that socket is this kernel's alone.
         page = getattr(self.shell.kernel, "stdin_socket", None) if "google.colab" in sys.modules else None
         own = (self._iopub, self._shell_socket, self._stdin)
         poller = zmq.Poller()
@@ -302,6 +303,7 @@ class BackgroundKernel:
 
         for _ in range(_AT_ONCE):
             message = self._manager.session.recv(socket, mode=zmq.NOBLOCK)[1]
+            # Nothing is waiting any more.
             if message is None:
                 return
             yield message
@@ -313,6 +315,7 @@ class BackgroundKernel:
         message = self.shell.kernel.session.recv(socket, mode=zmq.NOBLOCK)[1]
         value = message["content"].get("value", "") if message else None
         if isinstance(value, dict) and value.get("type") == "colab_reply":
+            # The page answers by the number that this kernel gave; the other kernel waits for its own.
             number = self._asked.pop(value.get("colab_msg_id", 0), None)
             value = None if number is None else {**value, "colab_msg_id": number}
         if value is not None:
@@ -332,6 +335,7 @@ class BackgroundKernel:
         if not self.is_alive:
             self._listening = False
             return
+        # While a cell runs, its own loop reads these sockets.
         if not self._busy:
             with contextlib.suppress(PreflightError):
                 for message in self._messages(wait=0):
@@ -357,6 +361,7 @@ class BackgroundKernel:
             )
         elif kind == "clear_output" or kind.startswith(("comm_", "colab_")):
             self._pass_on(message)
+            # A widget's later messages go through this kernel, which has to know the comm by then.
             if kind == "comm_open":
                 comm = _Comm(kernel=self, comm_id=content["comm_id"], target_name=content["target_name"])
                 self.shell.kernel.comm_manager.comms[comm.comm_id] = comm

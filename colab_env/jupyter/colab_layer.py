@@ -132,6 +132,7 @@ def health_check(layer: Path) -> str | None:
     receipt = _state.receipt(layer, Receipt)
     if receipt is None:
         return _state.fault(layer / _files.RECEIPT, Receipt) or "the kernel's packages are not installed"
+    # Names at the top only: the content of all files is `verify`'s, which takes longer.
     names = {path.name for path in site(layer).iterdir()} if site(layer).is_dir() else set()
     gone = sorted(set(receipt.entries) - names)
     if gone or not launcher(layer).is_file():
@@ -222,6 +223,7 @@ def _install(packages: pins.Requirements, installer: WheelInstaller, **where: An
     except CommandError:
         if not packages.optional:
             raise
+        # One by one: a single package without a wheel for this Python must not take the others away.
         for name in packages.names:
             with contextlib.suppress(CommandError):
                 installer.install([name], **where)
@@ -257,6 +259,7 @@ def _copy_for(name: str, target: Path, python: Interpreter) -> None:
     if python.pair >= (3, 7):
         _files.copy(_STANDALONE / name, target)
         return
+    # `from __future__ import annotations` came with Python 3.7: for 3.6 the annotations are taken out.
     tree = ast.parse((_STANDALONE / name).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
@@ -291,6 +294,8 @@ def kernel_requirements(
         pinned = {"ipykernel": ipykernel, "ipython": ipython}
     else:
         pinned = {"ipykernel": pins.PLAIN.get(short_version, pins.PLAIN_NEWER)}
+    # Around older packages the pins are limits: the pinned jupyter_client does not import with typing_extensions before
+    # 4.13.
     resolved, operator = around or {}, "<=" if around else "=="
     names = [name if name in resolved else f"{name}{operator}{version}" for name, version in pinned.items()]
     if not colab:
@@ -328,6 +333,7 @@ def _refused(versions: Mapping[str, str], tested: Mapping[str, tuple[str, str]])
 
 def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
     own, colab = hashlib.sha256(), has_colab(machine, python)
+    # A new version of colab-env brings new files into old layers: what they say is an input, too.
     for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
         own.update((_STANDALONE / name).read_bytes())
     return {

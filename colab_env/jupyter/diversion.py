@@ -1,6 +1,7 @@
 """Starts of the stock kernel, diverted: which notebook has chosen which kernel of ours, kept where Python's start finds it.
 
 The code that acts on it is `standalone/_divert.py`; here its file, with the table of choices in it, is written and read.
+Kernels of ours start through `standalone/_guard.py`: here is how a kernelspec holds it, and which starts have failed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import ast
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +18,71 @@ from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, _ledger, _state
 from colab_env.errors import DiskFullError, NotOursError, NotWritableError
-from colab_env.jupyter import guard
 from colab_env.results import short
-from colab_env.standalone import _divert
+from colab_env.standalone import _divert, _guard
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
+
+
+_GUARD_SCRIPT = Path(__file__).parents[1] / "standalone" / "_guard.py"
+MACHINE_PYTHON = "COLAB_ENV_MACHINE_PYTHON"  # in the environment of every kernel of ours; see Runtime.machine_python
+TRIAL = {"COLAB_ENV_TRIAL": "1"}  # in the environment of a kernel: start it, and nothing else in its stead
+
+PROCESS = "COLAB_ENV_PROCESS"  # tells a helper process the id of the kernel that it works for
+# Startup files run in the user's namespace: one expression, which leaves no name behind.
+_NOTICE = """\
+# Made by colab-env when a kernel was to continue on another Python in place. It removes itself.
+exec({source!r} + {call!r}, {{"__name__": "colab_env_guard"}})
+"""
+
+
+def guard_source() -> str:
+    """Return the guard's text, which stands whole wherever a kernel is started: no file of ours can be missing there.
+
+    Jupyter puts values of its own in the place of each `{name}` in a kernelspec; an f-string takes a blank as well.
+    """
+    return re.sub(r"\{(\w+)\}", r"{\1 }", _GUARD_SCRIPT.read_text(encoding="utf-8"))
+
+
+def guarded(spec: Mapping[str, Any], *, name: str, machine: Machine) -> dict[str, Any]:
+    """Return a kernelspec that starts the same kernel through the guard.
+
+    The guard sets the variables, so that the machine's own kernel, if it comes to that, starts with the server's.
+    """
+    python = str(machine.machine_python)
+    variables = [f"{key}={value}" for key, value in {**spec["env"], MACHINE_PYTHON: python}.items()]
+    argv = [python, "-IS", "-c", guard_source(), name, "{connection_file}", *variables, *spec["argv"]]
+    return {**spec, "argv": argv, "env": {}}
+
+
+def announce_start(machine: Machine, name: str, connection_file: Path) -> dict[str, str]:
+    """Prepare the message for the case that the kernel dies when this process becomes it; return variables for it.
+
+    The notebook server knows nothing of such a kernel and starts the one of before, which reads a startup file of
+    IPython's: that shows the message and removes itself. A kernel that comes up removes it, too (see `_launch.py`).
+    """
+    notice = startup_directory(machine) / f"colab-env-{connection_file.stem}.py"
+    pid = machine.environ.get(PROCESS) or os.getpid()
+    call = f"\ntell_of_failure(*{(name, str(connection_file), int(pid), str(notice))!r})\n"
+    with contextlib.suppress(DiskFullError, NotWritableError):
+        _files.write_text(notice, _NOTICE.format(source=guard_source(), call=call))
+    return {"COLAB_ENV_NOTICE": str(notice)}
+
+
+def startup_directory(machine: Machine) -> Path:
+    """Return the directory of the files that IPython runs when a kernel has come up."""
+    ipython = Path(machine.environ.get("IPYTHONDIR") or machine.home / ".ipython")
+    return ipython / "profile_default" / "startup"
+
+
+def forget_failures() -> None:
+    """Let every kernel be tried again."""
+    for directory in map(Path, _guard.DIRECTORIES):
+        for record in directory.glob("*.log*"):
+            _files.unlink(record)
+        _files.remove_if_empty(directory)
+
 
 MODULE = "colab_kernel_launcher"
 NAME = "usercustomize.py"
@@ -123,6 +184,7 @@ def read(machine: Machine) -> Choices:
     """Return what the file says; nothing where it is missing or damaged."""
     file = own_file(machine)
     content = _files.content(file) if file is not None and file.is_file() else None
+    # Read, never run: the table is one line of a file that Python starts with.
     lines = (content or b"").decode(errors="replace").splitlines()
     line = next((line for line in lines if line.startswith(_TABLE)), "")
     try:
@@ -158,7 +220,7 @@ def write(machine: Machine, choices: Choices) -> None:
 def text(choices: Choices) -> str:
     """Return the file's content."""
     head = f"{_MARK}: colab_env.switch(None) takes a notebook out of it, `colab-env undo switch` removes it.\n"
-    return f"{head}{_TABLE}{_plain(choices)!r}\nGUARD = {guard.source()!r}\n{_SCRIPT.read_text(encoding='utf-8')}"
+    return f"{head}{_TABLE}{_plain(choices)!r}\nGUARD = {guard_source()!r}\n{_SCRIPT.read_text(encoding='utf-8')}"
 
 
 def remove_shim(machine: Machine) -> bool:
@@ -170,6 +232,7 @@ def remove_shim(machine: Machine) -> bool:
     if launcher is None:
         return False
     original = launcher.with_name(launcher.name + _ORIGINAL)
+    # The shim's second line is the checksum of the launcher that it replaced.
     second = [*launcher.read_bytes().splitlines(), b""][1]
     if not original.is_file() or f"# {hashlib.sha256(original.read_bytes()).hexdigest()}".encode() != second:
         msg = f"{short(original)} is not the launcher that was kept there"
@@ -197,7 +260,7 @@ def _of_shim(machine: Machine) -> Choice | None:
 
 
 def _watch(machine: Machine) -> Path:
-    return guard.startup_directory(machine) / "colab-env-switch.py"
+    return startup_directory(machine) / "colab-env-switch.py"
 
 
 def _startup(choices: Choices) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colab_env import _files, _state
 from colab_env.errors import KernelNameError, KernelTakenError, UsageError
-from colab_env.jupyter import guard
+from colab_env.jupyter import diversion
 from colab_env.results import short, suggest
 
 if TYPE_CHECKING:
@@ -202,6 +202,7 @@ def default_name(machine: Machine, project: Path, python: Interpreter) -> str:
     usual = f"py{python.short_version.replace('.', '')}"
     kernels = {kernel.name: kernel for kernel in registered(machine)}
     own = [kernel.name for kernel in kernels.values() if kernel.ours and kernel.project == project]
+    # One that somebody gave: it stays when the Python changes, and the usual ones follow the Python.
     if chosen := [name for name in own if not _USUAL.match(name)]:
         return chosen[0]
     label = re.sub(r"[^a-z0-9._]+", "-", project.name.lower()).strip("-.") or "root"
@@ -230,6 +231,7 @@ def health_check(machine: Machine, name: str, spec: Mapping[str, Any]) -> str | 
     if current is None:
         file = directory(machine, name) / "kernel.json"
         return _damaged(file) if is_ours(file.parent) else f"no kernel {name!r} is registered"
+    # The tier is what the trial found, so it is no reason to try again.
     if _untiered(current) != _untiered(spec):
         return f"the kernel {name!r} was registered for something else, or its parts have changed since"
     return None
@@ -279,6 +281,8 @@ def own(spec: Mapping[str, Any]) -> Own:
 
 def write_ipython_config(venv: Path) -> None:
     """Keep the machine's IPython configuration from killing what is started here by other ways than the kernel."""
+    # A file below the environment's own prefix counts for every IPython that starts there, and /etc/ipython stays as it
+    # is.
     text = (
         "# Made by colab-env. Colab's /etc/ipython names google.colab's kernel; only the registered kernel loads it.\n"
         "c = get_config()  # noqa: F821\n"
@@ -298,7 +302,11 @@ def _all(machine: Machine) -> Iterator[Kernel]:
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
             if is_ours(path.parent):
-                yield _kernel_of_ours(path, spec)
+                metadata = _own(spec)
+                record = metadata or _state.receipt(path.parent, Receipt)
+                fields = {"project": record.project, "tier": record.tier} if record else {}
+                problem = None if metadata else _damaged(path)
+                yield _kernel(path.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
             elif isinstance(spec, dict):
                 yield _kernel(path.parent, spec)
 
@@ -314,21 +322,13 @@ def _kernel(directory: Path, spec: Mapping[str, Any], **ours: Any) -> Kernel:
     )
 
 
-def _kernel_of_ours(file: Path, spec: Any) -> Kernel:
-    metadata = _own(spec)
-    record = metadata or _state.receipt(file.parent, Receipt)
-    fields = {"project": record.project, "tier": record.tier} if record else {}
-    problem = None if metadata else _damaged(file)
-    return _kernel(file.parent, spec if isinstance(spec, dict) else {}, ours=True, problem=problem, **fields)
-
-
 def _damaged(file: Path) -> str:
     return f"{short(file)} is damaged" if os.path.lexists(file) else f"{short(file)} is gone"
 
 
 def is_ours(directory: Path) -> bool:
     """Say whether colab-env made this kernel, whatever damage has come to its file; another's words make it theirs."""
-    spec, word = _files.read_json(directory / "kernel.json"), f"{guard.MACHINE_PYTHON}="
+    spec, word = _files.read_json(directory / "kernel.json"), f"{diversion.MACHINE_PYTHON}="
     if not isinstance(spec, dict):
         # The first release left no receipt beside kernel.json; the variable stands near the beginning.
         return _state.is_marked(directory) or (

@@ -21,8 +21,7 @@ from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
 if TYPE_CHECKING:
-    from colab_env.locks.installing import Selection, Target
-    from colab_env.locks.poetry_sources import Source
+    from colab_env.locks.installing import PoetrySource, Selection, Target
     from colab_env.machine import Machine
 
 
@@ -85,17 +84,17 @@ class LockFile:
         Good enough for what may begin before the environment is there, whatever the format.
         """
         text = self.content.decode("utf-8", "replace") if self.is_there else ""
-        found: dict[str, set[str]] = {}
-        for name, version in (each for pattern in _NAMED for each in pattern.findall(text)):
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
-        return {name: versions.pop() for name, versions in found.items() if len(versions) == 1}
+        by_name: dict[str, set[str]] = {}
+        for name, version in (match for pattern in _NAMED for match in pattern.findall(text)):
+            by_name.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
+        return {name: versions.pop() for name, versions in by_name.items() if len(versions) == 1}
 
     def named_at(self, name: str) -> str | None:
         """Return the file and line that name a distribution, such as "requirements.txt, line 3", or None."""
         pattern = re.compile(rb"(?i)(?<![\w.-])" + re.escape(name).replace("\\-", "[-_.]+").encode() + rb"(?![\w-])")
         for file, content in self.format.inputs(self):
-            if found := pattern.search(content):
-                line = content.count(b"\n", 0, found.start()) + 1
+            if match := pattern.search(content):
+                line = content.count(b"\n", 0, match.start()) + 1
                 return f"{file}, line {line}"
         return None
 
@@ -178,6 +177,10 @@ class LockFormat:
         """Return the X.Y of Python that its tool takes where nobody names one, or None."""
         return None
 
+    def pinned_text(self, lock: LockFile) -> str:
+        """Return what pins the Python for its tool, as it is written, whether it is an X.Y or not."""
+        return ""
+
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         """Return name and content of every file that it says something by."""
         return [(lock.path.name, lock.content)]
@@ -193,8 +196,8 @@ class LockFormat:
         self, lock: LockFile, selection: Selection, *, keep: Sequence[str] = (), system_site_packages: bool = True
     ) -> None:
         """Raise UsageError for options that this format does not have, ProjectFileError for a file that cannot be read."""
-        given = (("extras", selection.extras), ("groups", selection.groups))
-        missing = [name for name, value in given if value and name not in self.options]
+        selected = (("extras", selection.extras), ("groups", selection.groups))
+        missing = [name for name, value in selected if value and name not in self.options]
         if missing:
             msg = f"{short(lock.path)} has no {' and no '.join(missing)}"
             raise UsageError(msg, hint="leave them out, or name another lock file with lock=...")
@@ -202,22 +205,23 @@ class LockFormat:
             msg = f"Poetry does not install {short(lock.path)}"
             raise UsageError(msg, hint=f"leave installer='poetry' out: {self.installed_by} installs it")
         unfit = [("keep", bool(keep), "keep"), ("isolated", not system_site_packages, "system_site_packages=False")]
-        for option, is_asked, word in unfit:
-            if is_asked and option not in self.options:
+        for option, is_selected, word in unfit:
+            if is_selected and option not in self.options:
                 msg = f"{word} does not go with {short(lock.path)}"
                 raise UsageError(
                     msg, hint=f"leave it out: the environment sees exactly what {self.installed_by} installs"
                 )
+        # Before any list of names is read out of it: a damaged file gets its own sentence.
         self.check_content(lock)
         named = [("extra", selection.extras, self.extras), ("group", selection.groups or (), self.groups)]
-        for word, names, known in named:
-            there = known(lock) if names else None
-            if there is None:
+        for word, names, list_names in named:
+            available = list_names(lock) if names else None
+            if available is None:
                 continue
-            absent = [name for name in names if normalized(name) not in map(normalized, there)]
+            absent = [name for name in names if normalized(name) not in map(normalized, available)]
             if absent:
                 msg = f"{short(lock.path if lock.is_there else lock.pyproject.path)} has no {word} {absent[0]!r}"
-                listed = ", ".join(sorted(there)) or f"no {word} at all"
+                listed = ", ".join(sorted(available)) or f"no {word} at all"
                 raise UsageError(msg, hint=f"it has {listed}; nothing was changed")
 
     def is_one(self, lock: LockFile) -> bool:
@@ -235,9 +239,9 @@ class LockFormat:
     def check_content(self, lock: LockFile) -> None:
         """Raise ProjectFileError for a file that nobody can read, before anything is done: as far as that is quickly seen."""
         for name, content in self.inputs(lock):
-            if found := _CONFLICT.search(content):
+            if match := _CONFLICT.search(content):
                 path = lock.path if name == lock.path.name else lock.directory / name
-                line = content.count(b"\n", 0, found.start()) + 1
+                line = content.count(b"\n", 0, match.start()) + 1
                 msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
                 raise ProjectFileError(
                     msg, hint="resolve the conflict, or make the file anew with its own tool; nothing was changed"
@@ -255,7 +259,7 @@ class LockFormat:
         """Return why the tool that reads it has to be installed by a step of its own, or None."""
         return None
 
-    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, python_is_there: bool) -> str | None:
+    def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         """Return in pip's format what can be read without a tool; None where its tool can be asked, and should be."""
         return None
 
@@ -276,7 +280,7 @@ class LockFormat:
         """
         return self.export(lock, selection, python=python, machine=machine, editable=False)
 
-    def sources(self, lock: LockFile) -> Sequence[Source]:
+    def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         """Return which packages come from an index of the project's own."""
         return ()
 

@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 
 from colab_env import index, toml_text
 from colab_env.errors import LockMismatchError, ProjectFileError, UsageError
+from colab_env.locks.installing import PoetrySource
 from colab_env.locks.lock_format import LockFile, reading
-from colab_env.locks.poetry_sources import Source
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str:
     return "".join([*_index_lines(project.indexes), *lines, *project.own_line(lock.directory, editable=editable)])
 
 
-def sources(lock: LockFile) -> Sequence[Source]:
+def sources(lock: LockFile) -> Sequence[PoetrySource]:
     """Return which packages come from an index of the project's own."""
     indexes = _Project.read(lock).indexes
     if not indexes:
@@ -68,7 +68,9 @@ def sources(lock: LockFile) -> Sequence[Source]:
     if any(index is None for _, index in choices):  # all are asked for everything: the hashes say which file is meant
         return []
     return [
-        Source(name=package.name, version=package.version, hashes=frozenset(package.hashes), url=index.expanded(lock))
+        PoetrySource(
+            name=package.name, version=package.version, hashes=frozenset(package.hashes), url=index.expanded(lock)
+        )
         for package, index in choices
         if index is not None and index.url is not None
     ]
@@ -101,6 +103,7 @@ class _Index:
                     f"{short(lock.pyproject.path)} has an index whose address needs the environment variable {match[1]}"
                 )
                 raise UsageError(msg, hint=f"set {match[1]}, then run the same call again")
+            # A password may have any character; in an address it is quoted.
             return quote(os.environ[match[1]], safe="")
 
         return _VARIABLE.sub(value, self.url or "")
@@ -193,6 +196,7 @@ def _indexes(tables: Iterable[Mapping[str, Any]]) -> tuple[_Index, ...]:
                 exclude=_patterns(source.get("exclude_packages", ())),
             )
         )
+    # PDM puts PyPI first unless a source of that name says otherwise.
     if not any(source.get("name") == "pypi" for source in tables):
         indexes.insert(0, _Index(url=None))
     return tuple(indexes) if any(pdm_index.url for pdm_index in indexes) else ()
@@ -382,6 +386,7 @@ class _Graph:
                 if _add(way, ways_to.setdefault(package, set())):
                     left += [(need, way) for need in package.needs]
             steps += 1
+            # Each way through the graph has conditions of its own, and their number can double with each package.
             if steps > _MOST_STEPS:
                 self._refuse("has more conditions than can be followed", hint=_HINT_INHERIT)
         return [replace(package, conditions=frozenset(ways)) for package, ways in ways_to.items()]
@@ -397,6 +402,7 @@ class _Graph:
             locked = [package for package in locked if accepts(package.version or "0")] or locked
         if not locked and not requirement.marker and name not in self.project.left_out:
             self._refuse(f"does not hold {requirement.name}, which one of its packages needs")
+        # A package is wanted where all markers on the way to it hold.
         way = before | ({str(requirement.marker)} if requirement.marker else set())
         return [(package, way) for package in locked]
 

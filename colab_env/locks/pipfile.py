@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 from colab_env import index
 from colab_env.errors import LockMismatchError, UsageError
 from colab_env.locks import requirements_text
+from colab_env.locks.installing import PoetrySource
 from colab_env.locks.lock_format import LockFile, reading
-from colab_env.locks.poetry_sources import Source
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -47,7 +47,7 @@ def requires_python(lock: LockFile) -> str | None:
         return None if version is None else str(version)
 
 
-def sources(lock: LockFile) -> Sequence[Source]:
+def sources(lock: LockFile) -> Sequence[PoetrySource]:
     """Return which packages come from an index of the project's own."""
     with reading(lock):
         document = _document(lock)
@@ -55,7 +55,9 @@ def sources(lock: LockFile) -> Sequence[Source]:
         expand = functools.cache(lambda url: None if url is None else _expanded(url, lock))
         packages = (package for category in _categories(document) for package in _packages(document, category, lock))
         return [
-            Source(name=package.name, version=version, hashes=frozenset(package.hashes), url=expand(package.index))
+            PoetrySource(
+                name=package.name, version=version, hashes=frozenset(package.hashes), url=expand(package.index)
+            )
             for package in packages
             for version in package.pins
         ]
@@ -92,20 +94,17 @@ def text(lock: LockFile, selection: Selection) -> str:
         document = _document(lock)
         _require_fresh(lock, document)
         packages: dict[str, _Package] = {}
-        for category in _selected_categories(lock, document, selection):
+        available = [name for name in _categories(document) if name != _MAIN]
+        selected = [_ALIASES.get(name, name) for name in selection.groups or ()]
+        missing = [name for name in selected if name not in (*available, _MAIN)]
+        if missing:
+            msg = f"{short(lock.path)} has no group {missing[0]!r}"
+            raise UsageError(msg, hint=f"it has {', '.join(available) or 'the main dependencies alone'}")
+        # The main packages first: what a category says of one of them is joined to it.
+        for category in list(dict.fromkeys([_MAIN, *selected])):
             for package in _packages(document, category, lock):
                 packages[package.name] = packages[package.name].joined(package) if package.name in packages else package
         return "".join([*_trusted(document), *(package.line for package in packages.values())])
-
-
-def _selected_categories(lock: LockFile, document: Mapping[str, Any], selection: Selection) -> list[str]:
-    available = [name for name in _categories(document) if name != _MAIN]
-    selected = [_ALIASES.get(name, name) for name in selection.groups or ()]
-    missing = [name for name in selected if name not in (*available, _MAIN)]
-    if missing:
-        msg = f"{short(lock.path)} has no group {missing[0]!r}"
-        raise UsageError(msg, hint=f"it has {', '.join(available) or 'the main dependencies alone'}")
-    return list(dict.fromkeys([_MAIN, *selected]))
 
 
 def _document(lock: LockFile) -> dict[str, Any]:
@@ -214,6 +213,7 @@ def _trusted(document: Mapping[str, Any]) -> Iterator[str]:
 def _expanded(url: str, lock: LockFile) -> str:
     """Put environment variables in as Pipenv does: in a name and password, what a url cannot hold is written out."""
     start, _, rest = url.partition("://")
+    # A name or a password is quoted, for it may hold what separates the parts of an address.
     login, at, location = rest.rpartition("@")
 
     def value(match: re.Match[str]) -> str:
@@ -245,6 +245,7 @@ def _checksum(pipfile: Mapping[str, Any], sources: Any, spell: Callable[[str], s
     def section(name: str) -> dict[str, Any]:
         return {spell(key): value for key, value in pipfile.get(name, {}).items()}
 
+    # As pipenv does it (plette's `Pipfile.get_hash`): another order or blank would be another sum.
     hashed = {
         "_meta": {"sources": pipfile.get("source", sources), "requires": pipfile.get("requires", {})},
         **{name: section(name) for name in pipfile if name not in _NO_CATEGORIES},

@@ -62,6 +62,7 @@ def find(
         return _named(project / _files.named_path(lock), pyproject)
     if locks := candidates(project, pyproject=pyproject):
         return to_be_made(project, pyproject) if by_poetry and not locks[0].format.is_lock else locks[0]
+    # Dependencies that stand in a file which nobody here reads would be an empty environment and a ✓.
     if not pyproject.has_dependencies:
         _require_read(*(name for name in _UNREAD if os.path.lexists(project / name)))
     return to_be_made(project, pyproject)
@@ -114,6 +115,7 @@ def _named(path: Path, pyproject: Pyproject) -> LockFile:
     exact = [lock_format for lock_format in fitting if path.name in lock_format.file_names]
     project = pyproject.path.parent
     is_projects = path.parent == project or any(path in lock_format.paths(project, pyproject) for lock_format in exact)
+    # A lock file elsewhere belongs to the pyproject.toml that it lies beside.
     beside = pyproject if is_projects else Pyproject.read(path.parent)
     locks = [LockFile(path=path, format=lock_format, pyproject=beside) for lock_format in fitting]
     lock = next((lock for lock in locks if not lock.is_there or lock.format.is_one(lock)), None)

@@ -146,7 +146,15 @@ def normalized(name: str) -> str:
 def _parse(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
     requirement = _requirement(_EDITABLE.sub("", line))
     if requirement is None:
-        return _parse_nameless(line, markers)
+        # A path or an address without a name in front: its last part, which may carry the name after #egg=.
+        reference, _, marker = _EDITABLE.sub("", line).partition(" ;")
+        reference = reference.strip()
+        if not reference or reference.startswith("-") or not _holds(_marker(marker), markers):
+            return None
+        path, _, fragment = reference.partition("#")
+        egg = re.search(r"egg=([\w.-]+)", fragment)
+        last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
+        return RequiredVersion(name=normalized(egg[1] if egg else last or "."), version=reference, exact=False)
     if not _holds(requirement.marker, markers):
         return None
     name = normalized(requirement.name)
@@ -156,18 +164,6 @@ def _parse(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
     return RequiredVersion(
         name=name, version=exact[0] if exact else str(requirement.specifier) or "any", exact=bool(exact)
     )
-
-
-def _parse_nameless(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
-    # A path or an address without a name in front: its last part, which may carry the name after #egg=.
-    reference, _, marker = _EDITABLE.sub("", line).partition(" ;")
-    reference = reference.strip()
-    if not reference or reference.startswith("-") or not _holds(_marker(marker), markers):
-        return None
-    path, _, fragment = reference.partition("#")
-    egg = re.search(r"egg=([\w.-]+)", fragment)
-    last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
-    return RequiredVersion(name=normalized(egg[1] if egg else last or "."), version=reference, exact=False)
 
 
 def _marker(text: str) -> Marker | None:

@@ -48,6 +48,7 @@ class Entry(NamedTuple):
         except TypeError as error:
             raise ValueError(*error.args) from error
         is_saved = saved is None or isinstance(saved, (int, str))
+        # By type, not isinstance: True is an int for Python and no size.
         if {*map(type, (mode, size, mtime_ns, inode, user, group))} != {int} or not isinstance(link, (str, type(None))):
             is_saved = False
         if not is_saved:
@@ -89,6 +90,7 @@ def behind_links(prefix: Path) -> dict[str, Entry]:
     """Note the files outside `prefix` that links in its `bin` name: writing to such a link writes to them."""
     entries = {}
     base = os.path.realpath(prefix)
+    # conda writes through such a link into a file outside the prefix.
     for link in (prefix / "bin").glob("*"):
         target = os.path.realpath(link)
         if link.is_symlink() and not target.startswith(f"{base}/") and Path(target).is_file():
@@ -114,6 +116,7 @@ class Originals:
             for path, entry in entries.items():
                 if not stat.S_ISREG(entry.mode):
                     continue
+                # A link costs no space and no time; everything else goes into one file, not one each.
                 if _can_be_linked(path, entry, is_conda):
                     saved[path] = self._linked(prefix / path, entry, str(next(names)))
                 else:
@@ -129,7 +132,10 @@ class Originals:
         """Put one path back with its content, mode, owner and time, whole or not at all."""
         with _files.translate_os_errors(path):
             if stat.S_ISDIR(entry.mode):
-                _restore_directory(path, entry)
+                if path.is_symlink() or not path.is_dir():
+                    _files.remove(path)
+                    path.mkdir(parents=True)
+                path.chmod(stat.S_IMODE(entry.mode))
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir() and not path.is_symlink():
@@ -194,13 +200,6 @@ def _stored(path: Path, entry: Entry, store: BinaryIO) -> Entry:
     offset = store.tell()
     store.write(content)
     return entry._replace(saved=offset, size=len(content))
-
-
-def _restore_directory(path: Path, entry: Entry) -> None:
-    if path.is_symlink() or not path.is_dir():
-        _files.remove(path)
-        path.mkdir(parents=True)
-    path.chmod(stat.S_IMODE(entry.mode))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

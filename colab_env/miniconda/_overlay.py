@@ -168,6 +168,7 @@ class Overlay:
         """
         now = self._look()
         mine = [name for name in self._changed(now) if not self.is_conda(name) and not name.startswith(_STAYS)]
+        # conda's Python stays under its full name, `python3.X`; the short names are the machine's again.
         for name in sorted(mine):
             self._originals.restore(self.prefix / name, self.before[name])
         for name in self._new(now):
@@ -190,6 +191,7 @@ class Overlay:
             overwritten={**past.overwritten, **self._originals.extract(staying, self.saved / "originals")},
             last={name: self._last(name, now[name]) for name in now.keys() & {*new, *overwritten}},
         )
+        # In a prefix of its own all is conda's, and `undo` takes the directory as a whole.
         if not self._owned:
             manifest.write(self.saved)
         self._close()
@@ -348,6 +350,7 @@ def recover(prefix: Path, *, saved: Path) -> bool:
 
 def stage_of(prefix: Path) -> Path | None:
     """Return the path of the tree beside the prefix in which conda works (see `_stage`), or None where there can be none."""
+    # Exactly as long as the prefix's: conda fills up the paths in programs with zero bytes to a fixed length.
     length = len(os.fsencode(prefix.name))
     stage = prefix.with_name("." + (hashlib.sha256(os.fsencode(prefix)).hexdigest() * 4)[: length - 1])
     parent = prefix.parent
@@ -489,6 +492,7 @@ def _repoint_script(script: Path, lost: list[str], *, python: Path) -> None:
     with script.open("rb") as handle:
         if handle.read(2) != b"#!":
             return
+    # Whatever bytes stand below the first line come back as they were.
     text = script.read_bytes().decode("utf-8", "surrogateescape")
     shebang, newline, rest = text.partition("\n")
     words = shebang.split(" ", 1)

@@ -54,6 +54,7 @@ def undo(prefix: Path, *, saved: Path) -> Manifest | None:
 
     What is left can be undone later: it stays recorded.
     """
+    # An installation that was interrupted is closed first: its journal knows what the manifest does not yet.
     recover(prefix, saved=saved)
     manifest = Manifest.read(saved)
     if manifest is None:

@@ -39,6 +39,7 @@ def staging(overlay: Overlay, *, path: str, is_new: bool = False) -> Iterator[Pa
     try:
         with _files.translate_os_errors(prefix):
             stage.mkdir(mode=0o755)
+            # By this file the next run knows that the tree is ours to delete.
             (stage / STAGE_MARK).touch()
             if not is_new:
                 _copy(overlay, stage)
@@ -61,6 +62,7 @@ def _copy(overlay: Overlay, stage: Path) -> None:
         elif stat.S_ISDIR(entry.mode):
             target.mkdir(exist_ok=True)
             target.chmod(stat.S_IMODE(entry.mode))
+        # Linked where conda replaces files, copied where it writes into them.
         elif name.startswith(_LINKED):
             os.link(source, target, follow_symlinks=False)
         else:
@@ -123,6 +125,7 @@ def _rename_within(stage: Path, names: list[str], prefix: Path) -> None:
                 sums[_sum(content)] = _sum(content.replace(old, new))
     for name in records:
         content = (stage / name).read_bytes().replace(old, new)
+        # conda's records hold the sum of each file as it is in its prefix (`sha256_in_prefix`).
         for wrong in {wrong for wrong in sums if wrong in content}:
             content = content.replace(wrong, sums[wrong])
         _rewrite(stage / name, content)

@@ -1,6 +1,6 @@
 """Install Miniconda or Miniforge and packages with it.
 
-Where the pinned installers come from is told in `installers`: most of their SHA-256 sums rest on one public source, and
+Where the pinned installers come from is told in `_run`: most of their SHA-256 sums rest on one public source, and
 a sum given by the user wins. Exit codes prove nothing here (an empty installer ends with 0), so that every installation
 is tried before it counts.
 """
@@ -33,9 +33,8 @@ from colab_env.interpreter import Interpreter, require_version
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _run
 from colab_env.miniconda._overlay import Overlay, overlaying
-from colab_env.miniconda._run import installer_argv
+from colab_env.miniconda._run import Installer, Source, choose, installer_argv, installers
 from colab_env.miniconda._stage import staging
-from colab_env.miniconda.installers import Installer, Source, choose, installers
 from colab_env.results import short
 
 __all__ = [
@@ -94,6 +93,7 @@ def health_check(prefix: Path, *, specifier: SpecifierSet | None = None) -> str 
     python = prefix / receipt.interpreter
     if not os.access(python, os.X_OK) or not python.is_file():
         return f"{short(python)} is gone"
+    # Somebody's own installer over the same prefix would have another interpreter.
     if _fingerprint(python) != receipt.print:
         return f"{short(python)} was changed"
     if not (prefix / "lib" / python.name / "site-packages/conda/__init__.py").is_file():
@@ -169,6 +169,7 @@ def verify(prefix: Path, *, specifier: SpecifierSet | None = None, machine: Mach
     """Start the installed Python and conda; return the Python's version. Raises InstallerError or NoSuchPythonError."""
     python = interpreter(prefix)
     version = working_version(python, environ=machine.environ)
+    # Return code 0 of the installer proves nothing: cut by one byte, it ends with 0.
     _answer([python, "-m", "conda", "--version"], prefix, environ=machine.environ)
     if specifier is not None and not specifier.contains(version):
         msg = f"the installer brought Python {version}, which does not fit {specifier}"
@@ -195,6 +196,7 @@ def _answer(argv: Sequence[str | Path], prefix: Path, *, environ: Mapping[str, s
 
 def interpreter(prefix: Path) -> Path:
     """Return conda's own `bin/python3.X`: never `bin/python`, which may be the machine's. Raises MissingStepError."""
+    # conda's own record: in /usr/local, `bin/python3` is the machine's.
     for record in sorted((prefix / "conda-meta").glob("python-3.*.json")):
         if match := re.match(r"python-(3\.\d+)\.", record.name):
             python = prefix / "bin" / f"python{match[1]}"
@@ -293,6 +295,7 @@ def install_packages(
                     sleep=sleep,
                 )
             python = interpreter(prefix)
+            # The machine's commands come back before anything is proven: nobody waits for them any longer than needed.
             overlay.settle(python=python, path=path)
             version = verify(prefix, machine=machine) if _fingerprint(python) != receipt.print else receipt.python
             interpreter_now = python.relative_to(prefix)
@@ -329,6 +332,7 @@ def _check_prefix(prefix: Path, installer: Installer, *, machine: Machine) -> No
     if prefix == machine.data or prefix in machine.data.parents:
         msg = f"the prefix {short(prefix)} holds colab-env's own data"
         raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
+    # The installer would write over the standard library of that Python, file by file.
     own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
     if own and own.is_file() and not _state.is_marked(prefix) and not _is_unfinished(prefix, machine):
         msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
@@ -374,6 +378,7 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
         overlay = None
         try:
             stack.enter_context(_files.replacing(prefix, is_ours=lambda _: _may_be_replaced(prefix, saved)))
+        # /usr/local and the like: what is there stays, so conda is laid over it and can be taken off again.
         except NotOursError:
             with _report.activity(f"Saving what {short(prefix)} holds"):
                 overlay = stack.enter_context(overlaying(prefix, saved=saved))

@@ -88,6 +88,7 @@ class CondaEnvironment:
         with _files.replacing(prefix):
             environ = self._environ()
             conda.create_environment(base, self.file, into=prefix, environ=environ, machine=self.machine, sleep=sleep)
+            # An environment.yml need not name a Python, and conda then makes none.
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
             self._require(specifier, version)

@@ -223,6 +223,7 @@ def cause_lines(lines: Sequence[str]) -> tuple[str, ...]:
 
     Without any of these, the last twelve lines.
     """
+    # conda's own report ends with its platform and advice: the cause stands far above the last lines.
     errors, by_pip = _errors(lines), _pip_lines(lines)
     if errors:
         causes = list(dict.fromkeys(_cause(error, lines) for error in errors))
@@ -275,6 +276,7 @@ def _cause(error: Mapping[str, object], output: Sequence[str]) -> tuple[str, ...
         if line.strip() and not line.startswith("Elapsed: "):
             lines.append(line)
     broken = next((line for line in output if "after connection broken by" in line), "")
+    # A retry that succeeded leaves its warning in the output, too.
     is_about_network = re.search("HTTP|Proxy|SSL|Connection", str(error.get("exception_name")))
     caused = _CAUSE.search(str(error.get("caused_by", ""))) or (_CAUSE.search(broken) if is_about_network else None)
     return (*lines[:12], *([f"{caused[1]}: {caused[2]}".replace("\\'", "'")] if caused else []))

@@ -1,23 +1,27 @@
-"""Where named environments live: one directory to build in, and others to look in. `front.sh` reads the same things."""
+"""Where named environments live, and what they may be called. `front.sh` reads the same files and variables."""
 
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, toml_text
-from colab_env.errors import UsageError
+from colab_env.errors import EnvironmentNameError, UsageError
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
+LONGEST = 64  # characters; Linux before 5.1 cuts the first line of a script after 127
+_ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SYSTEM = Path("/var/lib/python3/envs")
 SYSTEM_CONFIG = Path("/etc/colab-env.toml")
 PYTHONS = Path("/var/lib/python3/pythons")  # those that uv installs for everybody
 VARIABLE = "COLAB_ENV_BASE"
-KEPT = 1  # earlier builds of an environment that stay where nobody says how many
+DEFAULT_KEEP = 1  # earlier builds of an environment that stay where nobody says how many
 
 
 def bases(machine: Machine, option: str | Path | None = None) -> tuple[Path, ...]:
@@ -32,20 +36,18 @@ def bases(machine: Machine, option: str | Path | None = None) -> tuple[Path, ...
         return (_absolute(_files.named_path(option).absolute(), "--base"),)
     if named := [part for part in machine.environ.get(VARIABLE, "").split(":") if part]:
         return tuple(_absolute(_files.named_path(part), VARIABLE) for part in named)
-    return _configured(machine) or default(machine)
+    configured = (_read(path) for path in _config_files(machine))
+    return next(filter(None, configured), None) or default(machine)
 
 
 def default(machine: Machine) -> tuple[Path, ...]:
     """Return the directories of a machine on which nothing is configured."""
-    places = (SYSTEM,) if os.geteuid() == 0 else (machine.data / "envs", SYSTEM)
-    return tuple(place for place in places if not _is_closed(place))  # HOME may be somebody else's, as after `sudo -u`
+    directories = (SYSTEM,) if os.geteuid() == 0 else (machine.data / "envs", SYSTEM)
+    # HOME may be somebody else's, as after `sudo -u`.
+    return tuple(path for path in directories if not _is_closed(path))
 
 
-def _configured(machine: Machine) -> tuple[Path, ...]:
-    return next((found for path in _files_read(machine) if (found := _read(path))), ())
-
-
-def _files_read(machine: Machine) -> list[Path]:
+def _config_files(machine: Machine) -> list[Path]:
     directory = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
     return [
         path for path in (directory / "colab-env.toml", SYSTEM_CONFIG) if not _is_closed(path) and _is_trusted(path)
@@ -68,23 +70,23 @@ def keep(machine: Machine) -> int:
 
     Raises UsageError for what is no such number.
     """
-    for path in _files_read(machine):
+    for path in _config_files(machine):
         value = _parsed(path).get("keep")
         if value is not None:
             if type(value) is not int or value < 0:
                 msg = f"`keep` in {short(path)} is not a number of builds"
                 raise UsageError(msg, hint="write keep = 3, for example")
             return value
-    return KEPT
+    return DEFAULT_KEEP
 
 
 def _read(path: Path) -> tuple[Path, ...]:
     value = _parsed(path).get("base", [])
     listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+    if not isinstance(listed, list) or not all(isinstance(path, str) for path in listed):
         msg = f"`base` in {short(path)} is neither a directory nor a list of directories"
         raise UsageError(msg, hint=f'write base = "{SYSTEM}", for example')
-    return tuple(_absolute(_files.named_path(each), short(path)) for each in listed)
+    return tuple(_absolute(_files.named_path(named), short(path)) for named in listed)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -93,13 +95,6 @@ def _parsed(path: Path) -> dict[str, Any]:
     except ValueError as error:
         msg = f"{short(path)} is not TOML: {error}"
         raise UsageError(msg, hint="mend that line") from error
-
-
-def _open(path: Path, source: str) -> Path:
-    if _is_closed(path):
-        msg = f"the base directory {path} in {source} may not be read by this account"
-        raise UsageError(msg, hint="choose another one, or change the mode of the directories above it")
-    return path
 
 
 def _is_closed(path: Path) -> bool:
@@ -113,7 +108,34 @@ def _is_closed(path: Path) -> bool:
 
 
 def _absolute(path: Path, source: str) -> Path:
-    if path.is_absolute() and str(path) != "/":
-        return _open(path, source)
-    msg = f"the base directory {str(path)!r} in {source} is not an absolute path"
-    raise UsageError(msg, hint=f"write it in full, such as {SYSTEM}")
+    if not path.is_absolute() or str(path) == "/":
+        msg = f"the base directory {str(path)!r} in {source} is not an absolute path"
+        raise UsageError(msg, hint=f"write it in full, such as {SYSTEM}")
+    if _is_closed(path):
+        msg = f"the base directory {path} in {source} may not be read by this account"
+        raise UsageError(msg, hint="choose another one, or change the mode of the directories above it")
+    return path
+
+
+def check_environment_name(name: str) -> str:
+    """Return the name if it is one: ASCII letters, digits, dots, dashes and underscores, a letter or a digit first.
+
+    Raises EnvironmentNameError, which names the character that is wrong: letters of other alphabets may look the same.
+    """
+    if _ALLOWED.fullmatch(name) and len(name) <= LONGEST:
+        return name
+    quoted = ascii(name) if len(name) <= LONGEST else ascii(name[:20] + "...")
+    msg = f"{quoted} is not a name for an environment: {_fault(name)}"
+    hint = "take letters a-z, digits, dots, dashes and underscores, such as 'web-1'"
+    raise EnvironmentNameError(msg, hint=hint)
+
+
+def _fault(name: str) -> str:
+    if not name:
+        return "it is empty"
+    if len(name) > LONGEST:
+        return f"it has {len(name)} characters, {LONGEST} are the limit"
+    wrong = next((character for character in name if not re.fullmatch(r"[A-Za-z0-9._-]", character)), None)
+    if wrong is None:
+        return f"it begins with {name[0]!r}"
+    return f"it has a {unicodedata.name(wrong, 'control character')} ({wrong!a})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -9,29 +10,32 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _report, _state, content, index, system, uv
-from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
-from colab_env.interpreter import Interpreter, parse_specifier
-from colab_env.jupyter import kernelspec
-from colab_env.locks import registry
-from colab_env.locks.installing import Selection, Target
-from colab_env.named_env import base_dirs, builds, kernels, locking
-from colab_env.named_env.inventory import (
-    MadeFrom,
-    NamedEnvironment,
-    Receipt,
-    VersionChange,
-    packages,
-    size,
-    version_changes,
+from colab_env import _files, _process, _report, _state, content, index, system, uv, venv
+from colab_env.errors import (
+    BrokenEnvironmentError,
+    CommandError,
+    KernelNameError,
+    KernelTakenError,
+    NoSuchPythonError,
+    UsageError,
 )
+from colab_env.interpreter import Interpreter, parse_specifier
+from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.kernel import ProjectKernel
+from colab_env.locks import registry
+from colab_env.locks.installing import Target
+from colab_env.named_env import base_dirs, builds, locking
+from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size, version_changes
 from colab_env.named_env.recipe import without_secrets
+from colab_env.named_env.repacking import SOURCES
+from colab_env.named_env.reports import VersionChange
 from colab_env.results import short
 from colab_env.step import changing
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.named_env.recipe import Recipe
+    from colab_env.request import Request
     from colab_env.wheels import WheelInstaller
 
 Hashes = Mapping[str, Collection[str]]
@@ -40,7 +44,7 @@ _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
 def build(
-    place: NamedEnvironment,
+    env: NamedEnvironment,
     recipe: Recipe,
     *,
     machine: Machine,
@@ -59,58 +63,58 @@ def build(
     `then` gets what has changed, and says whether the build is to be the current one, or to go again. Raises NotOursError
     where the name is anybody else's.
     """
-    builds.take_in(place)
-    everybodys = base_dirs.is_systems(place.base)
+    builds.take_in(env)
+    everybodys = base_dirs.is_systems(env.base)
     python = choose_python(recipe, machine=machine, everybodys=everybodys)
-    number, before = builds.next_number(place), place.current
-    follows = before or next(iter(place.whole_builds()), None)  # whose link is gone
-    path = place.build(number)
+    number, before = builds.next_number(env), env.current
+    follows = before or next(iter(env.whole_builds()), None)  # whose link is gone
+    path = env.build(number)
     try:
         with _files.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
-                survey, hashes = _fill(path, read, python=python, machine=machine, prompt=place.name, added=added)
+                survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=added)
                 _keep_requirements(path, read)
                 lock_build(path, recipe=read, machine=machine, survey=survey, hashes=hashes)
             else:
                 survey, hashes = (
                     _fill_from_lock(
-                        path, read, locked, python=python, machine=machine, prompt=place.name, added=(*added, *more)
+                        path, read, locked, python=python, machine=machine, prompt=env.name, added=(*added, *more)
                     ),
                     {},
                 )
             if everybodys:
-                _open_to_all(place, path)
-            kept = builds.recorded_keep(place) if keep is None else keep
-            builds.doom(place, [number])
+                _open_to_all(env, path)
+            earlier_count = builds.recorded_keep(env) if keep is None else keep
+            builds.doom(env, [number])
             write_receipt(
-                path, recipe, python=python, survey=survey, hashes=hashes, number=number, follows=follows, keep=kept,
-                added=added,
+                path, recipe, python=python, survey=survey, hashes=hashes, number=number, machine=machine, follows=follows,
+                keep=earlier_count, added=added,
             )  # fmt: skip
         try:
-            changes = version_changes(packages(place.directory) if before else [], packages(path))
+            changes = version_changes(packages(env.directory) if before else [], packages(path))
             if not then(changes):
                 _files.remove(path)
                 return
-            with builds.pointed(place, number):
-                kernels.register(place, machine=machine)
+            with builds.pointed(env, number):
+                register_kernel(env, machine=machine)
         except BaseException:
             _files.remove(path)
             raise
     finally:
-        builds.remove_if_empty(place)
-    builds.collect(place, keep=builds.kept(place, machine=machine), spared=before)
+        builds.remove_if_empty(env)
+    builds.collect(env, keep=builds.keep_count(env, machine=machine), spared=before)
 
 
-def _open_to_all(place: NamedEnvironment, path: Path) -> None:
+def _open_to_all(env: NamedEnvironment, path: Path) -> None:
     """Let everybody read a build and what is above it: uv's cache has the modes of when it was filled.
 
     A base that somebody has configured has the mode that he gave it.
     """
-    own = (place.base.parent, place.base) if place.base == base_dirs.SYSTEM else ()
-    for each in (*own, place.builds.parent, place.builds, path, *path.rglob("*")):
-        if not each.is_symlink():
-            _files.open_to_all(each)
+    own = (env.base.parent, env.base) if env.base == base_dirs.SYSTEM else ()
+    for entry in (*own, env.builds.parent, env.builds, path, *path.rglob("*")):
+        if not entry.is_symlink():
+            _files.open_to_all(entry)
 
 
 def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False) -> Interpreter:
@@ -118,15 +122,15 @@ def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False)
 
     For an environment of `everybodys`, only one that everybody can run. Raises NoSuchPythonError.
     """
-    asked = recipe.specifier()
-    if "/" in asked:
-        named = system.at_path(_files.named_path(asked), machine=machine)
+    requested = recipe.specifier(machine)
+    if "/" in requested:
+        named = system.at_path(_files.named_path(requested), machine=machine)
         if everybodys and (closed := _files.closed_to_others(named.path)):
             raise _of_one_account(named, closed)
         return named
     if everybodys:  # root's own directory of Pythons is closed to others
         machine = replace(machine, environ={**machine.environ, "UV_PYTHON_INSTALL_DIR": str(base_dirs.PYTHONS)})
-    specifier, closed_ones = parse_specifier(asked), []
+    specifier, closed_ones = parse_specifier(requested), []
 
     def is_usable(python: Interpreter) -> bool:
         closed = _files.closed_to_others(python.path) if everybodys else None
@@ -160,6 +164,7 @@ def write_receipt(
     *,
     python: Interpreter,
     number: int,
+    machine: Machine,
     survey: content.Survey | None = None,
     hashes: Hashes = MappingProxyType({}),
     follows: int | None = None,
@@ -171,7 +176,7 @@ def write_receipt(
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
         recipe=recipe.recorded(),
-        inputs=recipe.digest(),
+        inputs=recipe.digest(machine),
         packages=tuple(packages(path)),
         size=size(path),
         created=time.time(),
@@ -200,7 +205,7 @@ def _fill(
     path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str, added: tuple[str, ...] = ()
 ) -> tuple[content.Survey, Hashes]:
     """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by, too."""
-    installer = _installer(machine, path)
+    installer, request = _installer(machine, path), recipe.request(machine)
     hashes: dict[str, Collection[str]] = {}
 
     def install() -> None:
@@ -213,14 +218,12 @@ def _fill(
             source += (
                 ["--reinstall"] if recipe.wheels else [f"--reinstall-package={name}" for name in recipe.local_names()]
             )
-        if recipe.project is not None:
-            hashes.update(_install_project(path, recipe.project, recipe, machine=machine, source=source))
-        if recipe.script is not None:
-            hashes.update(_install_project(path, recipe.script.parent, recipe, machine=machine, source=source))
+        if request is not None and recipe.requirements is None:
+            hashes.update(_install_project(path, request, recipe, source=source))
         packages = () if recipe.script else recipe.packages  # which its lock says too
-        wanted = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
-        if wanted or added:
-            installer.install([*source, *wanted, *added], python=path / "bin/python")
+        requirements = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
+        if requirements or added:
+            installer.install([*source, *requirements, *added], python=path / "bin/python")
 
     survey, _ = content.prove(path, install, unpacked=installer)
     kernelspec.write_ipython_config(path)
@@ -244,7 +247,9 @@ def _fill_from_lock(
     """
     installer = _installer(machine, path)
     in_lock, lock = locking.names(locked / locking.FILE), locked / locking.FILE
-    missing = [each for each in dict.fromkeys(added) if each not in in_lock]  # another version of what is locked, too
+    missing = [
+        requirement for requirement in dict.fromkeys(added) if requirement not in in_lock
+    ]  # another version of what is locked, too
     source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels and recipe.wheels.is_dir() else []
 
     def install() -> None:
@@ -259,7 +264,7 @@ def _fill_from_lock(
     survey, _ = content.prove(path, install, unpacked=installer)
     if not missing:
         locking.require_same(lock, survey)
-    for name in (locking.FILE, locking.SOURCES, REQUIREMENTS):
+    for name in (locking.FILE, SOURCES, REQUIREMENTS):
         if (locked / name).exists():
             _files.copy(locked / name, path / name)
     if missing:
@@ -282,9 +287,9 @@ def lock_build(
 
     `survey` is what has been read of it already.
     """
-    requirements, kept = recipe.requirements, path / locking.SOURCES
+    requirements, house = recipe.requirements, path / SOURCES
     included = registry.find(requirements.parent, requirements).text if requirements and requirements.exists() else ""
-    wheels = [each for each in (recipe.wheels, kept) if each is not None and each.is_dir()]
+    wheels = [directory for directory in (recipe.wheels, house) if directory is not None and directory.is_dir()]
     locking.write(
         path,
         survey or content.Survey(path),
@@ -306,10 +311,10 @@ def _keep_requirements(path: Path, recipe: Recipe) -> None:
         _files.write_text(path / REQUIREMENTS, without_secrets(read.text))
 
 
-def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Machine, source: list[str]) -> Hashes:
-    project_lock = recipe.lock
+def _install_project(path: Path, request: Request, recipe: Recipe, *, source: list[str]) -> Hashes:
+    machine, project_lock = request.machine, recipe.lock(request)
     if project_lock is None:
-        _installer(machine, path).install([*source, str(project)], python=path / "bin/python")
+        _installer(machine, path).install([*source, str(request.project)], python=path / "bin/python")
         return {}
     if project_lock.format.brings_python:
         msg = f"{short(project_lock.path)} is conda's, and conda makes no named environments"
@@ -323,28 +328,28 @@ def _install_project(path: Path, project: Path, recipe: Recipe, *, machine: Mach
         editable=False,
         options=("--compile-bytecode", *source),
     )
-    return project_lock.format.install(project_lock, Selection(), target=target)
+    return project_lock.format.install(project_lock, request.selection, target=target)
 
 
-def add_pip(place: NamedEnvironment, *, machine: Machine) -> None:
+def add_pip(env: NamedEnvironment, *, machine: Machine) -> None:
     """Put pip into an environment, for somebody who runs it: Python's own where it has one, else from the index."""
-    with changing("create", machine, place.lock, recorded=False), _report.screen():
-        python = place.directory / "bin/python"
+    with changing("create", machine, env.lock, recorded=False), _report.screen():
+        python = env.directory / "bin/python"
         if (python.parent / "pip").is_file():
             return  # another run was quicker
-        with _report.activity(f"Putting pip into the environment {place.name!r}"):
+        with _report.activity(f"Putting pip into the environment {env.name!r}"):
             try:
                 argv: list[str | Path] = [python, "-I", "-m", "ensurepip", "--default-pip"]
                 _process.run(argv, environ=_process.child_environ(machine.environ))
             except CommandError:  # Debian leaves it out
-                _installer(machine, place.directory).install(["pip"], python=python)
+                _installer(machine, env.directory).install(["pip"], python=python)
 
 
 def _installer(machine: Machine, path: Path) -> WheelInstaller:
-    found = uv.installer(machine, index.settings(machine))
-    environ = {**_files.unshared(path.parent), **found.environ}
+    installer = uv.installer(machine, index.settings(machine))
+    environ = {**_files.unshared(path.parent), **installer.environ}
     # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
-    return replace(found, environ={**environ, "UV_COMPILE_BYTECODE": "1"})
+    return replace(installer, environ={**environ, "UV_COMPILE_BYTECODE": "1"})
 
 
 def _check_packages(path: Path, machine: Machine) -> None:
@@ -354,3 +359,40 @@ def _check_packages(path: Path, machine: Machine) -> None:
     else:
         argv: list[str | Path] = [installer.machine_python, "-m", "pip", "--python", python, "check"]
         _process.run(argv, environ=installer.environ)
+
+
+def register_kernel(env: NamedEnvironment, *, machine: Machine) -> None:
+    """Try and register the kernel if the environment's recipe asks for one. Raises KernelTakenError, PreflightError."""
+    work = _kernel_step(env, machine)
+    if work is None or work.check() is None:
+        return
+    kernelspec.check_free(machine, env.name)
+    with _files.locked(machine.data / "locks" / "conda"):
+        if colab_layer.health_check(work.layer):
+            installer = uv.tool_installer(machine, index.settings(machine))
+            around = colab_layer.unfit(venv.versions(work.environment), python=work.python, machine=machine)
+            colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer, around=around)
+    with _files.locked(machine.data / "locks" / "kernels"):
+        if work.check():
+            work.build()
+
+
+def kernel_fault(env: NamedEnvironment, *, machine: Machine) -> str | None:
+    """Return why the kernel has to be registered, or None when it is or none is asked for."""
+    work = _kernel_step(env, machine)
+    return work.check() if work else None
+
+
+def remove_kernel(env: NamedEnvironment, *, machine: Machine) -> None:
+    """Take the kernel away if it is this environment's."""
+    kernel = {kernel.directory.name: kernel for kernel in kernelspec.registered(machine)}.get(env.name)
+    if kernel is not None and kernel.project == env.path:
+        with contextlib.suppress(KernelNameError, KernelTakenError):
+            kernelspec.remove(machine, env.name)
+
+
+def _kernel_step(env: NamedEnvironment, machine: Machine) -> ProjectKernel | None:
+    receipt = env.receipt
+    if receipt is None or not receipt.recipe.kernel:
+        return None
+    return ProjectKernel(name=env.name, project=env.path, python=receipt.python, machine=machine)

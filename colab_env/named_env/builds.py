@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,83 +14,95 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _state, content
 from colab_env.errors import NoSuchEnvironmentError, NotOursError
-from colab_env.named_env import _relocate, base_dirs, processes
-from colab_env.named_env.inventory import BUILDS, Build, NamedEnvironment, Process, Receipt
+from colab_env.named_env import base_dirs, programs
+from colab_env.named_env.inventory import BUILDS, NamedEnvironment, Receipt, packages
+from colab_env.named_env.reports import Build, Process
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
 
+_NAME_ENDS = rb"(?![A-Za-z0-9._-])"
 
-def numbers(place: NamedEnvironment) -> list[int]:
+
+def numbers(env: NamedEnvironment) -> list[int]:
     """Return the numbers of its builds that are there, whole or not, in ascending order."""
-    names = os.listdir(place.builds) if place.builds.is_dir() else []  # noqa: PTH208  (the names)
+    names = os.listdir(env.builds) if env.builds.is_dir() else []  # noqa: PTH208  (the names)
     return sorted(int(name) for name in names if name.isdecimal())
 
 
-def history(place: NamedEnvironment, used: Mapping[Path, list[Process]]) -> list[Build]:
+def history(env: NamedEnvironment, used: Mapping[Path, list[Process]]) -> list[Build]:
     """Describe the builds that are whole, the newest first; `used` says what runs from each directory."""
-    is_first_version = place.current is None and not place.is_lost
-    current = 1 if is_first_version else place.current  # it is its only build
-    found = [(number, place.build(number)) for number in reversed(numbers(place))]
+    is_first_version = env.current is None and not env.is_lost
+    current = 1 if is_first_version else env.current  # it is its only build
+    candidates = [(number, env.build(number)) for number in reversed(numbers(env))]
     return [
-        Build.read(path, receipt, number=number, is_current=number == current, processes=tuple(used.get(path, ())))
-        for number, path in ([(1, place.path)] if is_first_version else found)
+        Build(
+            number=number,
+            path=path,
+            is_current=number == current,
+            python=receipt.python.version,
+            packages=tuple(packages(path)),
+            size=receipt.size,
+            age=time.time() - receipt.created,
+            processes=tuple(used.get(path, ())),
+        )
+        for number, path in ([(1, env.path)] if is_first_version else candidates)
         if (receipt := _state.receipt(path, Receipt)) is not None
     ]
 
 
-def directory(place: NamedEnvironment, number: int) -> Path:
+def directory(env: NamedEnvironment, number: int) -> Path:
     """Return where a build is. Raises NoSuchEnvironmentError, with those that there are, for one that is not whole."""
-    whole = {each.number: each.path for each in history(place, {})}
+    whole = {build.number: build.path for build in history(env, {})}
     if number in whole:
         return whole[number]
-    msg = f"the environment {place.name!r} has no build {number}"
+    msg = f"the environment {env.name!r} has no build {number}"
     raise NoSuchEnvironmentError(msg, hint=f"there is: {', '.join(map(str, sorted(whole))) or 'none'}")
 
 
-def recorded_keep(place: NamedEnvironment) -> int | None:
+def recorded_keep(env: NamedEnvironment) -> int | None:
     """Return how many earlier builds somebody has said are to stay of this environment, or None."""
-    receipt = place.receipt
-    if receipt is None and place.is_lost:
-        receipt = _state.receipt(place.build(place.whole_builds()[0]), Receipt)
+    receipt = env.receipt
+    if receipt is None and env.is_lost:
+        receipt = _state.receipt(env.build(env.whole_builds()[0]), Receipt)
     return receipt.keep if receipt else None
 
 
-def kept(place: NamedEnvironment, *, machine: Machine) -> int:
+def keep_count(env: NamedEnvironment, *, machine: Machine) -> int:
     """Return how many earlier builds of an environment stay: its own number, the configured one, or one."""
-    own = recorded_keep(place)
+    own = recorded_keep(env)
     return own if own is not None else base_dirs.keep(machine)
 
 
-def set_keep(place: NamedEnvironment, keep: int) -> None:
+def set_keep(env: NamedEnvironment, keep: int) -> None:
     """Let `keep` earlier builds stay from now on, without another build."""
-    receipt = place.receipt
+    receipt = env.receipt
     if receipt is not None:
-        _state.write(place.directory / _files.RECEIPT, replace(receipt, keep=keep))
+        _state.write(env.directory / _files.RECEIPT, replace(receipt, keep=keep))
 
 
-def next_number(place: NamedEnvironment) -> int:
-    return max(numbers(place), default=0) + 1
+def next_number(env: NamedEnvironment) -> int:
+    return max(numbers(env), default=0) + 1
 
 
-def earlier(place: NamedEnvironment) -> list[int]:
+def earlier(env: NamedEnvironment) -> list[int]:
     """Return the builds that the current one came after, the last first."""
-    found: list[int] = []
-    number = place.current
-    while number is not None and number not in found:
-        found.append(number)
-        receipt = _state.receipt(place.build(number), Receipt)
+    before: list[int] = []
+    number = env.current
+    while number is not None and number not in before:
+        before.append(number)
+        receipt = _state.receipt(env.build(number), Receipt)
         number = receipt.follows if receipt else None
-    return found[1:]
+    return before[1:]
 
 
-def way_back(place: NamedEnvironment) -> int | None:
+def way_back(env: NamedEnvironment) -> int | None:
     """Return the whole build to go back to: one that the current one came after, or the newest where that is gone."""
-    whole = [each.number for each in history(place, {}) if each.number != place.current]
-    if place.receipt is None:
+    whole = [build.number for build in history(env, {}) if build.number != env.current]
+    if env.receipt is None:
         return next(iter(whole), None)
-    return next((number for number in earlier(place) if number in whole), None)
+    return next((number for number in earlier(env) if number in whole), None)
 
 
 def mark(directory: Path, number: int, *, path: Path) -> None:
@@ -97,53 +111,53 @@ def mark(directory: Path, number: int, *, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def pointed(place: NamedEnvironment, number: int) -> Iterator[None]:
+def pointed(env: NamedEnvironment, number: int) -> Iterator[None]:
     """Let the name stand for another build, at once; if the block raises, for what it stood for before."""
-    before = os.readlink(place.path) if place.path.is_symlink() else None  # noqa: PTH115  (its text)
+    before = os.readlink(env.path) if env.path.is_symlink() else None  # noqa: PTH115  (its text)
     try:
-        _point(place, number)  # inside: the stop button may come when it has been done already
+        _point(env, number)  # inside: the stop button may come when it has been done already
         yield
     except BaseException:
         if before is None:
-            _files.remove(place.path)
+            _files.remove(env.path)
         else:
-            _files.put_back_link(place.path, before)
+            _files.put_back_link(env.path, before)
         raise
 
 
-def _point(place: NamedEnvironment, number: int) -> None:
-    spare(place, [number])
-    _files.put_back_link(place.path, f"{BUILDS}/{place.name}/{number}")
+def _point(env: NamedEnvironment, number: int) -> None:
+    spare(env, [number])
+    _files.put_back_link(env.path, f"{BUILDS}/{env.name}/{number}")
 
 
-def take_in(place: NamedEnvironment) -> None:
+def take_in(env: NamedEnvironment) -> None:
     """Make an environment of the first version, which is a directory by itself, a build. Its files stay, as hard links.
 
     Raises NotOursError for what is no environment of ours.
     """
-    if place.current is not None or not os.path.lexists(place.path):
+    if env.current is not None or not os.path.lexists(env.path):
         return
-    if place.is_foreign_link or not _state.is_marked(place.path):
-        msg = f"{short(place.path)} exists, and colab-env did not make it"
+    if env.is_foreign_link or not _state.is_marked(env.path):
+        msg = f"{short(env.path)} exists, and colab-env did not make it"
         raise NotOursError(msg, hint="move it away or choose another name; nothing was changed")
-    number = next_number(place)
-    copy_in(place.path, place, number, prompt=(place.name, place.name))
-    exchange(place, number)
+    number = next_number(env)
+    copy_in(env.path, env, number, prompt=(env.name, env.name))
+    exchange(env, number)
 
 
-def exchange(place: NamedEnvironment, number: int) -> None:
+def exchange(env: NamedEnvironment, number: int) -> None:
     """Let the name stand for a build at once, where an environment has been a directory by itself, which goes."""
-    spare(place, [number])
-    link = _files.staged_name(place.path)
+    spare(env, [number])
+    link = _files.staged_name(env.path)
     _files.discard(link)
-    _files.link(link, f"{BUILDS}/{place.name}/{number}")
-    _relocate.exchange(place.path, link)
+    _files.link(link, f"{BUILDS}/{env.name}/{number}")
+    _files.exchange(env.path, link)
     _files.discard(link)
 
 
 def copy_in(
     source: Path,
-    place: NamedEnvironment,
+    env: NamedEnvironment,
     number: int,
     *,
     prompt: tuple[str, str],
@@ -153,102 +167,130 @@ def copy_in(
 
     The copy is of hard links, and takes no space. It takes the place of a build that has this number, in one instant.
     """
-    target = place.build(number)
+    target = env.build(number)
     with _files.staging(target) as (copied,):
         _files.copy_links(source, copied)
-        rewritten = _relocate.rewrite(copied, paths={source: target, **also}, prompt=prompt)
-        if (said := content.read(copied)) is not None:
+        rewritten = rewrite(copied, paths={source: target, **also}, prompt=prompt)
+        if (recorded := content.read(copied)) is not None:
             digests = {path: content.digest(copied / path) for path in rewritten}
-            content.write(copied, replace(said, others={**said.others, **digests}))
+            content.write(copied, replace(recorded, others={**recorded.others, **digests}))
         mark(copied, number, path=target)
         _files.write_text(copied / content.PURGED, "")
         if (receipt := _state.receipt(copied, Receipt)) is not None:
             _state.write(copied / _files.RECEIPT, replace(receipt, path=target))
         if os.path.lexists(target):
-            _relocate.exchange(copied, target)
+            _files.exchange(copied, target)
         else:
             _files.move(copied, target)
 
 
-def settle(place: NamedEnvironment) -> None:
+def settle(env: NamedEnvironment) -> None:
     """Make a build of the current one, which was moved here, and let it say where it is. Nothing is installed."""
-    receipt, number = place.receipt, next_number(place)
+    receipt, number = env.receipt, next_number(env)
     if receipt is None or receipt.path is None:
         return
-    copy_in(place.directory, place, number, prompt=(place.name,) * 2, also={receipt.path: place.build(number)})
-    copied = place.build(number)
-    _state.complete(copied, replace(receipt, path=copied, follows=place.current))
-    if place.current is None:
-        exchange(place, number)
+    copy_in(env.directory, env, number, prompt=(env.name,) * 2, also={receipt.path: env.build(number)})
+    copied = env.build(number)
+    _state.complete(copied, replace(receipt, path=copied, follows=env.current))
+    if env.current is None:
+        exchange(env, number)
     else:
-        _point(place, number)
+        _point(env, number)
 
 
-def settle_build(place: NamedEnvironment, number: int) -> None:
+def settle_build(env: NamedEnvironment, number: int) -> None:
     """Let a build that was moved here with its base say where it is, under the number that it has."""
-    path = place.build(number)
+    path = env.build(number)
     receipt = _state.receipt(path, Receipt)
-    if receipt is not None and receipt.path is not None and place.was_moved(receipt, path):
-        copy_in(path, place, number, prompt=(place.name,) * 2, also={receipt.path: path})
+    if receipt is not None and receipt.path is not None and env.was_moved(receipt, path):
+        copy_in(path, env, number, prompt=(env.name,) * 2, also={receipt.path: path})
 
 
-def doom(place: NamedEnvironment, doomed: Iterable[int]) -> None:
+def doom(env: NamedEnvironment, doomed: Iterable[int]) -> None:
     """Mark builds that are to go when no name stands for them: what a run that is killed leaves is told from a lost link.
 
     A new build has the mark until the name stands for it, and one that somebody removes from before its name goes.
     """
     for number in doomed:
-        if place.build(number).is_dir():
-            _files.write_text(place.build(number) / content.PURGED, "")
+        if env.build(number).is_dir():
+            _files.write_text(env.build(number) / content.PURGED, "")
 
 
-def spare(place: NamedEnvironment, spared: Iterable[int]) -> None:
+def spare(env: NamedEnvironment, spared: Iterable[int]) -> None:
     """Take the mark of `doom` away again."""
     for number in spared:
-        _files.discard(place.build(number) / content.PURGED)
+        _files.discard(env.build(number) / content.PURGED)
 
 
-def drop(place: NamedEnvironment, made: Iterable[int]) -> None:
+def drop(env: NamedEnvironment, made: Iterable[int]) -> None:
     """Delete builds that have just been made, unless the name stands for one of them; others of that name stay."""
     made = list(made)
-    if place.current not in made:
+    if env.current not in made:
         for number in made:
-            _files.remove(place.build(number))
-    remove_if_empty(place)
+            _files.remove(env.build(number))
+    remove_if_empty(env)
 
 
-def superfluous(place: NamedEnvironment, *, keep: int) -> list[int]:
+def superfluous(env: NamedEnvironment, *, keep: int) -> list[int]:
     """Return the builds that are not to stay.
 
     What stays: the current one, `keep` of those that it came after, and newer ones, which somebody has rolled back from.
     Where the name stands for none, all but those that somebody has removed: the link may have been lost.
     """
-    current, there = place.current, numbers(place)
+    current, present = env.current, numbers(env)
     if current is None:
-        return [number for number in there if place.is_purged(number)]
-    if _state.receipt(place.build(current), Receipt) is None:
+        return [number for number in present if env.is_purged(number)]
+    if _state.receipt(env.build(current), Receipt) is None:
         return []  # it is damaged: the way back stays
-    staying = {current, *(earlier(place)[:keep] if there[:-1] else ())}
-    return [number for number in there if number not in staying and number < current]
+    staying = {current, *(earlier(env)[:keep] if present[:-1] else ())}
+    return [number for number in present if number not in staying and number < current]
 
 
-def collect(place: NamedEnvironment, *, keep: int, spared: int | None = None) -> None:
+def collect(env: NamedEnvironment, *, keep: int, spared: int | None = None) -> None:
     """Delete the builds that are not to stay and that nothing runs from, but for one that is `spared`.
 
     What was started by a path with the environment's name, which `which` prints, may run from any of them. The caller
     holds the environment's lock.
     """
-    gone = [number for number in superfluous(place, keep=keep) if number != spared]
-    used = processes.users([place.base]) if gone else {}
-    for number in gone if place.path not in used else ():
-        if place.build(number) not in used:
-            _files.remove(place.build(number))
-    if place.current is not None:  # marks of a removal that was cut short before the name went
-        spare(place, (number for number in numbers(place) if number not in gone))
-    remove_if_empty(place)
+    gone = [number for number in superfluous(env, keep=keep) if number != spared]
+    used = programs.users([env.base]) if gone else {}
+    for number in gone if env.path not in used else ():
+        if env.build(number) not in used:
+            _files.remove(env.build(number))
+    if env.current is not None:  # marks of a removal that was cut short before the name went
+        spare(env, (number for number in numbers(env) if number not in gone))
+    remove_if_empty(env)
 
 
-def remove_if_empty(place: NamedEnvironment) -> None:
+def remove_if_empty(env: NamedEnvironment) -> None:
     """Delete the directories of builds that nothing is in."""
-    _files.remove_if_empty(place.builds)
-    _files.remove_if_empty(place.builds.parent)
+    _files.remove_if_empty(env.builds)
+    _files.remove_if_empty(env.builds.parent)
+
+
+def rewrite(directory: Path, *, paths: Mapping[Path, Path], prompt: tuple[str, str]) -> list[str]:
+    """Make the programs, activation scripts and kernel files in `directory` say its new paths and its new prompt.
+
+    Return which files were changed, by their path in the directory.
+    """
+    rewritten = []
+    after = {os.fsencode(old): os.fsencode(new) for old, new in paths.items()}
+    old_paths = re.compile(b"(" + b"|".join(map(re.escape, after)) + b")" + _NAME_ENDS)
+    old, new = map(os.fsencode, prompt)
+    prompts = re.compile(rb"(?i)(prompt['\"]?[ =:(]*['\"(]?|\[ \"x)" + re.escape(old) + _NAME_ENDS)
+    for path in _files_with_paths(directory):
+        content = path.read_bytes()
+        if b"\0" not in content[:1024]:
+            changed = old_paths.sub(lambda match: after[match[1]], content)
+            changed = prompts.sub(lambda match: match[1] + new, changed)
+            if changed != content:
+                # A new file instead of new text in the old one: that may be a hard link into the cache of uv.
+                before = path.stat()
+                _files.put_back(path, changed, mode=before.st_mode & 0o7777, mtime_ns=before.st_mtime_ns)
+                rewritten.append(str(path.relative_to(directory)))
+    return rewritten
+
+
+def _files_with_paths(directory: Path) -> Iterator[Path]:
+    for pattern in ("pyvenv.cfg", "bin/*", "share/jupyter/kernels/*/*.json"):
+        yield from (path for path in directory.glob(pattern) if path.is_file() and not path.is_symlink())

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import functools
 import os
-import pwd
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import _files, _state, content
-from colab_env.errors import BrokenEnvironmentError, ColabEnvError, NoSuchEnvironmentError, NoSuchProgramError
+from colab_env import _files, _process, _state, content
+from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
-from colab_env.named_env.names import check_environment_name
+from colab_env.named_env.base_dirs import check_environment_name
 from colab_env.named_env.recipe import Recipe, without_secrets
-from colab_env.results import StepResult, short, suggest
+from colab_env.named_env.reports import CheckedEnvironment, EnvironmentInfo, Process, VersionChange, account
+from colab_env.results import short, suggest
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
 
 NOT_OURS = "colab-env did not make it"
 UNFINISHED = "it is unfinished: making it was interrupted"
@@ -122,7 +125,7 @@ class NamedEnvironment:
         except OSError:
             return []
         numbers = sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
-        return [each for each in numbers if _state.is_marked(self.build(each)) and not self.is_purged(each)]
+        return [number for number in numbers if _state.is_marked(self.build(number)) and not self.is_purged(number)]
 
     def is_purged(self, number: int) -> bool:
         return os.path.lexists(self.build(number) / content.PURGED)
@@ -138,7 +141,7 @@ class NamedEnvironment:
         """Return what was written when it was completed, or None."""
         return None if self.is_foreign_link else _state.receipt(self.path, Receipt)
 
-    def is_there(self) -> bool:
+    def is_complete(self) -> bool:
         """Say whether it is complete and ours: a directory with `pyvenv.cfg` and our receipt."""
         return _is_file(self.path / "pyvenv.cfg") and self.receipt is not None
 
@@ -154,15 +157,15 @@ class NamedEnvironment:
         """Return why it cannot be used, or None. Reads files, starts nothing."""
         return self.fault(self.receipt, packages(self.path))
 
-    def fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
+    def fault(self, receipt: Receipt | None, installed: Sequence[str]) -> str | None:
         """Return why it cannot be used, or None; `receipt` and the packages that are `there` have been read already."""
         try:
             closed = self._closed()
-            return f"this account may not read {closed}" if closed else self._fault(receipt, there)
+            return f"this account may not read {closed}" if closed else self._fault(receipt, installed)
         except PermissionError as error:
             return f"this account may not read {error.filename}"
 
-    def _fault(self, receipt: Receipt | None, there: Sequence[str]) -> str | None:
+    def _fault(self, receipt: Receipt | None, installed: Sequence[str]) -> str | None:
         if receipt is None:
             return UNFINISHED if self.is_unfinished() else self._unreadable() or self._lost() or NOT_OURS
         if not (self.path / "pyvenv.cfg").is_file():
@@ -173,7 +176,7 @@ class NamedEnvironment:
             return f"its Python is gone: {receipt.python.real}"
         if (real := os.path.realpath(self.python)) != str(receipt.python.real):
             return f"its Python is another one now: {real}"
-        return _missing(receipt.packages, there)
+        return _missing(receipt.packages, installed)
 
     def _unreadable(self) -> str | None:
         return None if self.is_foreign_link else _state.fault(self.path / _files.RECEIPT, Receipt)
@@ -185,16 +188,23 @@ class NamedEnvironment:
 
     def _closed(self) -> Path | None:
         directories = (self.builds.parent, self.builds, self.directory)
-        return next((each for each in directories if each.is_dir() and not os.access(each, os.R_OK | os.X_OK)), None)
+        return next(
+            (
+                directory
+                for directory in directories
+                if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK)
+            ),
+            None,
+        )
 
     def _lost(self) -> str | None:
         if self.current is not None:
             return f"its build {self.current} is gone, or its receipt"
         if not self.is_lost:
             return None
-        there = self.whole_builds()
-        named = f"{'build' if len(there) == 1 else 'builds'} {', '.join(map(str, there))}"
-        return f"its link to {named} is gone or changed: colab-env env rollback {self.name} {there[0]}"
+        whole = self.whole_builds()
+        named = f"{'build' if len(whole) == 1 else 'builds'} {', '.join(map(str, whole))}"
+        return f"its link to {named} is gone or changed: colab-env env rollback {self.name} {whole[0]}"
 
     def program(self, program: str, *, directory: Path | None = None) -> Path:
         """Return the path of one of its programs, in a `directory` of it if one is given.
@@ -212,154 +222,35 @@ class NamedEnvironment:
 
     def programs(self) -> list[str]:
         """Return the names of its programs."""
-        found = (path for path in (self.path / "bin").iterdir() if _is_file(path) and _may_execute(path))
-        return sorted(path.name for path in found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Process:
-    """One running program: its id, its command line, cut to what a line holds, and the account that runs it."""
-
-    pid: int
-    command: str
-    uid: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Build:
-    """One line of an environment's history: `packages` as `name-version`, `size` in bytes, `age` in seconds."""
-
-    number: int
-    path: Path
-    is_current: bool
-    python: str
-    packages: tuple[str, ...]
-    size: int
-    age: float
-    processes: tuple[Process, ...] = ()
-
-    @classmethod
-    def read(
-        cls, path: Path, receipt: Receipt, *, number: int, is_current: bool, processes: tuple[Process, ...]
-    ) -> Build:
-        """Return what there is to say about the build at a path."""
-        return cls(
-            number=number,
-            path=path,
-            is_current=is_current,
-            python=receipt.python.version,
-            packages=tuple(packages(path)),
-            size=receipt.size,
-            age=time.time() - receipt.created,
-            processes=processes,
-        )
-
-    def __repr__(self) -> str:
-        columns = f"{self.python:<8} {pluralize(len(self.packages)):>12} {self.size / 1e6:>7.1f} MB {written_age(self.age):>8}"
-        return f"{'→' if self.is_current else ' '} {self.number:>3}  {columns}{_in_use(self.processes)}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Upgraded:
-    """What came of one environment when all were upgraded: the `result`, or the `error` for which it stays as it is."""
-
-    name: str
-    result: StepResult | None = None
-    error: ColabEnvError | None = None
-
-    def __repr__(self) -> str:
-        return repr(self.result) if self.error is None else f"✗ {self.name!r} stays as it is: {self.error}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        error = self.error and {
-            "error": type(self.error).__name__,
-            "message": self.error.message,
-            "hint": self.error.hint,
-        }
-        return {"name": self.name, "result": self.result and self.result.as_dict(), "error": error}
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionChange:
-    """A package whose version is another one in the second of two builds; None where it is missing."""
-
-    package: str
-    before: str | None
-    after: str | None
-
-    def __repr__(self) -> str:
-        if self.before is None:
-            return f"+ {self.package} {self.after}"
-        return (
-            f"- {self.package} {self.before}"
-            if self.after is None
-            else f"  {self.package} {self.before} → {self.after}"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnvironmentInfo:
-    """One line of the list: `size` in bytes, `age` in seconds, `health` the reason why not, each or None."""
-
-    name: str
-    path: Path
-    python: str | None
-    packages: int
-    size: int | None
-    age: float | None
-    health: str | None
-    processes: tuple[Process, ...] = ()
-    owner: str | None = None
-    """The account that made it; what stands in the line where it is not that of the caller."""
-
-    def __repr__(self) -> str:
-        size = f"{self.size / 1e6:.1f} MB" if self.size is not None else "-"
-        columns = f"{self.python or '-':<8} {pluralize(self.packages):>12} {size:>10} {written_age(self.age):>8}"
-        owner = f", of {self.owner}" if self.owner not in (None, _account(os.geteuid())) else ""
-        words = f"{self.health or 'healthy'}{owner}{_in_use(self.processes)}"
-        return f"{'✗' if self.health else '✓'} {self.name:<20} {columns}  {words}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "path": str(self.path), "processes": [asdict(each) for each in self.processes]}
+        paths = (path for path in (self.path / "bin").iterdir() if _is_file(path) and _may_execute(path))
+        return sorted(path.name for path in paths)
 
 
 def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
     """Return the environment in the first base that has it whole. Raises NoSuchEnvironmentError with near matches."""
     check_environment_name(name)
-    places = [NamedEnvironment(name=name, base=base) for base in bases]
-    found = next((place for place in places if place.is_there()), None)
-    if found is not None:
-        return found
-    there = next(
-        (place for place in places if place.is_unfinished() or os.path.lexists(place.path) or place.is_lost), None
-    )
-    if there is not None:
-        msg = f"{short(there.path)} is not an environment that can be used: {there.health_check()}"
-        raise BrokenEnvironmentError(msg, hint=way_out(there))
+    candidates = [NamedEnvironment(name=name, base=base) for base in bases]
+    whole = next((env for env in candidates if env.is_complete()), None)
+    if whole is not None:
+        return whole
+    damaged = next((env for env in candidates if env.is_unfinished() or os.path.lexists(env.path) or env.is_lost), None)
+    if damaged is not None:
+        msg = f"{short(damaged.path)} is not an environment that can be used: {damaged.health_check()}"
+        raise BrokenEnvironmentError(msg, hint=way_out(damaged))
     msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
-    raise NoSuchEnvironmentError(msg, hint=suggest(name, (each.name for each in everything(bases))))
+    raise NoSuchEnvironmentError(msg, hint=suggest(name, (env.name for env in everything(bases))))
 
 
 def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:
     """Give every environment in every base, whole or not; other files and directories are passed over."""
     for base in bases:
         names = {name for directory in (base, base / BUILDS) for name in _names(directory)}
-        for place in (NamedEnvironment(name=name, base=base) for name in sorted(names)):
-            has_name = place.current is not None or (
-                not place.is_foreign_link and (_is_file(place.path / "pyvenv.cfg") or place.is_unfinished())
+        for env in (NamedEnvironment(name=name, base=base) for name in sorted(names)):
+            has_name = env.current is not None or (
+                not env.is_foreign_link and (_is_file(env.path / "pyvenv.cfg") or env.is_unfinished())
             )
-            if has_name or place.is_lost:
-                yield place
+            if has_name or env.is_lost:
+                yield env
 
 
 def _names(directory: Path) -> list[str]:
@@ -369,95 +260,70 @@ def _names(directory: Path) -> list[str]:
         return []
 
 
-def info(place: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
+def info(env: NamedEnvironment, processes: Sequence[Process], *, measure: bool = False) -> EnvironmentInfo:
     """Describe an environment; `measure` counts its files anew instead of believing its receipt."""
-    receipt, there = place.receipt, packages(place.path)
+    receipt, installed = env.receipt, packages(env.path)
     return EnvironmentInfo(
-        name=place.name,
-        path=place.path,
+        name=env.name,
+        path=env.path,
         python=receipt.python.version if receipt else None,
-        packages=len(there),
-        size=size(place.directory) if measure else receipt.size if receipt else None,
+        packages=len(installed),
+        size=size(env.directory) if measure else receipt.size if receipt else None,
         age=time.time() - receipt.created if receipt else None,
-        health=place.fault(receipt, there),
+        health=env.fault(receipt, installed),
         processes=tuple(processes),
-        owner=_owner(place.path),
+        owner=_owner(env.path),
     )
 
 
 def _owner(path: Path) -> str | None:
     try:
-        return _account(path.lstat().st_uid)
+        return account(path.lstat().st_uid)
     except OSError:
         return None
 
 
-def _account(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
 def packages(path: Path) -> list[str]:
     """Return the distributions in an environment, as `name-version`."""
-    found: list[str] = []
-    for site in (each for each in path.glob("lib/python3*/site-packages") if each.is_dir()):
-        found += [name.removesuffix(".dist-info") for name in os.listdir(site) if name.endswith(".dist-info")]  # noqa: PTH208
-    return sorted(found)
+    names: list[str] = []
+    for site in (directory for directory in path.glob("lib/python3*/site-packages") if directory.is_dir()):
+        names += [name.removesuffix(".dist-info") for name in os.listdir(site) if name.endswith(".dist-info")]  # noqa: PTH208
+    return sorted(names)
 
 
 def version_changes(before: Sequence[str], after: Sequence[str]) -> list[VersionChange]:
     """Compare what `packages` says of two environments, by name."""
     one, other = (
-        {name: version for name, _, version in (each.rpartition("-") for each in there)} for there in (before, after)
+        {name: version for name, _, version in (package.rpartition("-") for package in packages)}
+        for packages in (before, after)
     )
     changed = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     return [VersionChange(package=name, before=one.get(name), after=other.get(name)) for name in changed]
 
 
-def _in_use(processes: Sequence[Process]) -> str:
-    used = "; ".join(f"{each.pid} {each.command}" for each in processes)
-    return f", in use by {used}" if used else ""
-
-
 def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
     """Return what somebody has asked pip for in an environment since it was made, as requirements."""
-    made = {each.rpartition("-")[0] for each in receipt.packages}
-    found = []
+    made = {package.rpartition("-")[0] for package in receipt.packages}
+    requirements = []
     for info in sorted(directory.glob("lib/python3*/site-packages/*.dist-info")):
         name = info.name.removesuffix(".dist-info").rpartition("-")[0]
         if name not in made and (info / "REQUESTED").exists():  # else it came with another one
-            said = _files.read_json(info / "direct_url.json")
-            url = said.get("url") if isinstance(said, dict) else None
-            found.append(without_secrets(f"{name} @ {url}") if isinstance(url, str) else name)
-    return tuple(found)
-
-
-def pluralize(count: int) -> str:
-    return f"{count} package{'' if count == 1 else 's'}"
+            origin = _files.read_json(info / "direct_url.json")
+            url = origin.get("url") if isinstance(origin, dict) else None
+            requirements.append(without_secrets(f"{name} @ {url}") if isinstance(url, str) else name)
+    return tuple(requirements)
 
 
 def size(path: Path) -> int:
     """Return the bytes of all its files."""
-    files = (each for each in path.rglob("*") if not each.is_symlink() and each.is_file())
-    return sum(each.stat().st_size for each in files)
+    files = (file for file in path.rglob("*") if not file.is_symlink() and file.is_file())
+    return sum(file.stat().st_size for file in files)
 
 
-def written_age(seconds: float | None) -> str:
-    """Write an age as people do: `5 min`, `3 h`, `12 days`."""
-    if seconds is None:
-        return "-"
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{int(seconds)} s"
-
-
-def _missing(recorded: Sequence[str], there: Sequence[str]) -> str | None:
+def _missing(recorded: Sequence[str], installed: Sequence[str]) -> str | None:
     # By name: a package that was updated since is not missing.
-    names = {each.rpartition("-")[0] for each in there}
-    gone = sorted(each for each in recorded if each.rpartition("-")[0] not in names)
+    names = {package.rpartition("-")[0] for package in installed}
+    gone = sorted(package for package in recorded if package.rpartition("-")[0] not in names)
     return f"packages are missing: {', '.join(gone[:_NAMED])}" if gone else None
 
 
@@ -472,17 +338,50 @@ def _may_execute(path: Path) -> bool:
     return path.stat().st_mode & 0o111 != 0
 
 
-def way_out(place: NamedEnvironment) -> str:
+def way_out(env: NamedEnvironment) -> str:
     """Return the next step for somebody whose environment cannot be used."""
-    if place.is_lost:
-        return f"let it stand for its newest build again: colab-env env rollback {place.name}"
-    earlier = [number for number in place.whole_builds() if number != place.current]
-    if place.current is not None and place.receipt is None and earlier:
-        return f"go back to its build {earlier[0]}: colab-env env rollback {place.name}; or create it again"
-    if (
-        place.is_unfinished()
-        or place.current is not None
-        or (_state.is_marked(place.path) and not place.is_foreign_link)
-    ):
-        return f"create it again, or clear it away: colab-env env purge {place.name}"
-    return f"if it is a virtual environment: colab-env env adopt {place.name} {place.path}"
+    if env.is_lost:
+        return f"let it stand for its newest build again: colab-env env rollback {env.name}"
+    earlier = [number for number in env.whole_builds() if number != env.current]
+    if env.current is not None and env.receipt is None and earlier:
+        return f"go back to its build {earlier[0]}: colab-env env rollback {env.name}; or create it again"
+    if env.is_unfinished() or env.current is not None or (_state.is_marked(env.path) and not env.is_foreign_link):
+        return f"create it again, or clear it away: colab-env env purge {env.name}"
+    return f"if it is a virtual environment: colab-env env adopt {env.name} {env.path}"
+
+
+def _is_marked(env: NamedEnvironment, receipt: Receipt) -> bool:
+    """Say whether a build knows its number and its path, which the shell part of the command reads."""
+    if env.current is None or receipt.path is None:
+        return True  # of a version before there were any
+    try:
+        return (env.directory / content.BUILD).read_text(encoding="utf-8") == f"{env.current}\n{receipt.path}\n"
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def check(env: NamedEnvironment, *, machine: Machine, deep: bool) -> CheckedEnvironment:
+    """Compare the current build with its receipt; if `deep`, read every file, and compare it with its RECORD."""
+    health, receipt, directory = env.health_check(), env.receipt, env.directory
+    problems, files = [health] if health else [], None
+    if deep and receipt is not None:
+        survey, recorded = content.Survey(directory), content.read(directory)
+        files = len(survey.digests)
+        if recorded is None:
+            problems.append(
+                content.fault(directory) or "what it was made of is not written down: `upgrade` makes it anew"
+            )
+        else:
+            environ = _process.child_environ(machine.environ)
+            wrong = content.wrong_bytecode(survey, recorded, python=env.python, environ=environ) if not health else []
+            problems += map(str, [*survey.differences(recorded), *wrong])
+            problems += [] if _state.is_sealed(directory / _files.RECEIPT) else [f"{_files.RECEIPT} has changed"]
+        problems += [] if _is_marked(env, receipt) else [f"{content.BUILD} has changed"]
+    changes = version_changes(receipt.packages, packages(directory)) if receipt else []
+    return CheckedEnvironment(
+        name=env.name,
+        path=env.path,
+        problems=tuple(problems),
+        added=tuple(repr(change).strip("+ ") for change in changes if change.after is not None),
+        files=files,
+    )

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,13 @@ from colab_env.errors import ColabEnvError, CommandError, HashMismatchError, Pro
 from colab_env.locks.requirements_text import normalized
 from colab_env.named_env import repacking
 from colab_env.named_env.recipe import without_secrets
+from colab_env.named_env.repacking import SOURCES, KeptWheels, pinned
 from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.wheels import WheelInstaller
 
 FILE = "pylock.toml"
-SOURCES = "colab-env-sources"  # beside it: wheels that no index has
 _OWN = "colab-env"
 _LARGEST = 8 << 30  # bytes of a wheel
 _OPTION = re.compile(
@@ -54,31 +53,31 @@ class LockedPackage:
     def requirement(self) -> str:
         """Return the line in pip's format that installs it, by hashes; a kept wheel is to be found by its name."""
         files = self.files.get("wheels", [])
-        wanted = "".join(f" --hash={each}" for each in sorted({*_hashes(self.files), *self.hashes}))
+        hashes = "".join(f" --hash={digest}" for digest in sorted({*_hashes(self.files), *self.hashes}))
         if (vcs := self.files.get("vcs")) is not None:
             return f"{self.name} @ {vcs['type']}+{vcs['url']}@{vcs['commit-id']}"
         if (archive := self.files.get("archive")) is not None:
-            return f"{self.name} @ {archive['url']}{wanted}"
+            return f"{self.name} @ {archive['url']}{hashes}"
         if (local := self.files.get("directory")) is not None:
             return f"{self.name} @ {Path(local['path']).as_uri()}"
         if self.files.get("index") and files:
-            return f"{self.name} @ {files[0]['url']}{wanted}"
-        return f"{self.name}=={self.version}{wanted}"
+            return f"{self.name} @ {files[0]['url']}{hashes}"
+        return f"{self.name}=={self.version}{hashes}"
 
     @property
     def is_hashed(self) -> bool:
         return " --hash=" in self.requirement
 
     @property
-    def is_kept(self) -> bool:
+    def is_bundled(self) -> bool:
         """Say whether its wheels are beside the lock."""
-        return any("path" in each for each in self.files.get("wheels", []))
+        return any("path" in file for file in self.files.get("wheels", []))
 
 
 def read(text: str, *, path: Path) -> list[LockedPackage]:
     """Return what a lock of ours says. Raises ProjectFileError for a text that no build has."""
     try:
-        return [_package(each) for each in toml_text.parsed(text).get("packages", [])]
+        return [_package(table) for table in toml_text.parsed(text).get("packages", [])]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         msg = f"{short(path)} is not a lock of an environment: {error}"
         raise ProjectFileError(msg, hint="export the environment again; nothing was changed") from error
@@ -86,7 +85,7 @@ def read(text: str, *, path: Path) -> list[LockedPackage]:
 
 def names(lock: Path) -> set[str]:
     """Return the names of what a lock holds."""
-    return {each.name for each in read((_files.content(lock) or b"").decode(), path=lock)}
+    return {package.name for package in read((_files.content(lock) or b"").decode(), path=lock)}
 
 
 def name_of(requirement: str) -> str:
@@ -111,17 +110,17 @@ def write(
     a project's lock has, by name; `options` say in pip's words where else packages came from. An index that does not answer
     now leaves a lock without addresses.
     """
-    house = _House(directory, into or directory)
-    found = {info: dict(promised) for info, promised in survey.records.items()}
-    local = {info: files for info in found if (files := house.files(info, found[info], wheelhouses))}
+    house = KeptWheels(directory, into or directory)
+    installed = {info: dict(promised) for info, promised in survey.records.items()}
+    local = {info: files for info in installed if (files := house.files(info, installed[info], wheelhouses))}
     if is_offline:
-        repacked = {info: house.repack(info, found[info]) for info in found if info not in local}
+        repacked = {info: house.repack(info, installed[info]) for info in installed if info not in local}
         local |= {info: {"wheels": [file]} for info, file in repacked.items()}
-    pinned = {info: _pin(info) for info in found if info not in local}
-    published = _published(house, pinned.values(), installer=installer, options=options)
+    indexed = {info: pinned(info) for info in installed if info not in local}
+    published = _published(house, indexed.values(), installer=installer, options=options)
     packages = []
-    for info in found:
-        name, version = _pin(info)
+    for info in installed:
+        name, version = pinned(info)
         locked, files = tuple(sorted(hashes.get(name, ()))), local.get(info) or published.get(name, {})
         if locked and not set(locked) & set(_hashes(files)):
             files = files if info in local else {}  # a namesake on another index
@@ -135,43 +134,62 @@ def write(
 def text(packages: Iterable[LockedPackage], *, python: str) -> str:
     """Return the lock as TOML; `python` is the version, such as "3.12", that it is for."""
     blocks = [f'lock-version = "1.0"\ncreated-by = "colab-env"\nrequires-python = "=={python}.*"\n']
-    for each in sorted(packages, key=lambda each: each.name):
-        said = {"name": each.name, "version": each.version, **each.files}
-        own = {"content": each.content, "hashes": list(each.hashes)}
-        lines = ["[[packages]]", *(f"{key} = {_toml(value)}" for key, value in said.items())]
+    for package in sorted(packages, key=lambda package: package.name):
+        values = {"name": package.name, "version": package.version, **package.files}
+        own = {"content": package.content, "hashes": list(package.hashes)}
+        lines = ["[[packages]]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
         lines += [f"[packages.tool.{_OWN}]", *(f"{key} = {_toml(value)}" for key, value in own.items() if value)]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
+def bundle_archives(build: Path, locked: Path, *, into: Path) -> list[LockedPackage]:
+    """Write the lock in the directory `locked` into another, with wheels of what came to a build from addresses of its own.
+
+    Return its packages. Those wheels are made of what is installed, so what they install has the same contents.
+    """
+    house, survey = KeptWheels(build, into), content.Survey(build)
+    infos = {pinned(info)[0]: info for info in survey.records}
+    packages = []
+    for package in read((locked / FILE).read_text(encoding="utf-8"), path=locked / FILE):
+        if "archive" in package.files:
+            wheel = house.repack(infos[package.name], survey.records[infos[package.name]])
+            package = replace(package, files={"wheels": [wheel]}, hashes=())  # noqa: PLW2901
+        packages.append(package)
+    for path in (locked / SOURCES).iterdir() if locked != into and (locked / SOURCES).is_dir() else ():
+        _files.copy(path, into / SOURCES / path.name)
+    _files.write_text(into / FILE, text(packages, python=_python(build)))
+    return packages
+
+
 def install(lock: Path, *, python: Path, installer: WheelInstaller) -> None:
     """Install exactly what a lock says, by its hashes. Raises HashMismatchError for a file that is another one."""
     packages = read((_files.content(lock) or b"").decode(), path=lock)
-    _require_kept(lock, packages)
+    _require_bundled(lock, packages)
     for is_hashed in (True, False):  # pip takes either all with hashes or none
-        listed = [each for each in packages if each.is_hashed is is_hashed]
+        listed = [package for package in packages if package.is_hashed is is_hashed]
         if not listed:
             continue
-        are_kept = [each.is_kept for each in listed]
+        are_bundled = [package.is_bundled for package in listed]
         how = ["--require-hashes"] if is_hashed else []
-        how += ["--find-links", str(lock.parent / SOURCES)] if any(are_kept) else []
-        how += ["--no-index"] if all(are_kept) else []
+        how += ["--find-links", str(lock.parent / SOURCES)] if any(are_bundled) else []
+        how += ["--no-index"] if all(are_bundled) else []
         with _files.private_directory(python.parent.parent) as scratch:
-            wanted = scratch / "requirements.txt"
-            _files.write_text(wanted, "".join(f"{each.requirement}\n" for each in listed))
+            requirements = scratch / "requirements.txt"
+            _files.write_text(requirements, "".join(f"{package.requirement}\n" for package in listed))
             try:
-                installer.install([*how, "-r", str(wanted)], python=python, alone=True)
+                installer.install([*how, "-r", str(requirements)], python=python, alone=True)
             except ColabEnvError as error:
                 raise _translated(error, lock) from error
 
 
-def _require_kept(lock: Path, packages: Iterable[LockedPackage]) -> None:
+def _require_bundled(lock: Path, packages: Iterable[LockedPackage]) -> None:
     """Raise HashMismatchError for a file beside the lock that is not what the lock promises."""
-    for each in packages:
-        for file in (file for file in each.files.get("wheels", []) if "path" in file):
-            found = hashlib.sha256(_files.content(lock.parent / file["path"], largest=_LARGEST) or b"").hexdigest()
-            if found != file["hashes"].get("sha256"):
-                msg = f"{each.name} is not what its lock promises: {file['path']} has the SHA-256 {found}"
+    for package in packages:
+        for file in (file for file in package.files.get("wheels", []) if "path" in file):
+            digest = hashlib.sha256(_files.content(lock.parent / file["path"], largest=_LARGEST) or b"").hexdigest()
+            if digest != file["hashes"].get("sha256"):
+                msg = f"{package.name} is not what its lock promises: {file['path']} has the SHA-256 {digest}"
                 raise HashMismatchError(
                     msg, hint="nothing was changed; do not use this file: it is not the one that was locked"
                 )
@@ -182,10 +200,12 @@ def require_same(lock: Path, survey: content.Survey) -> None:
 
     What is built on the machine where it is installed may differ: the lock has no wheel of it.
     """
-    there = {_pin(info)[0]: repacking.content_hash(info, survey) for info in survey.records}
+    installed = {pinned(info)[0]: repacking.content_hash(info, survey) for info in survey.records}
     packages = read((_files.content(lock) or b"").decode(), path=lock)
     wrong = [
-        each.name for each in packages if "wheels" in each.files and each.content not in (None, there.get(each.name))
+        package.name
+        for package in packages
+        if "wheels" in package.files and package.content not in (None, installed.get(package.name))
     ]
     if wrong:
         msg = f"what was installed is not what {short(lock)} promises: {', '.join(sorted(wrong))}"
@@ -194,27 +214,27 @@ def require_same(lock: Path, survey: content.Survey) -> None:
 
 def index_options(requirements: str) -> list[str]:
     """Return the lines of a requirements file that say where packages come from, as options."""
-    found = _OPTION.findall(requirements)
-    return [word for option, value in found for word in ([option, value.strip()] if value.strip() else [option])]
+    lines = _OPTION.findall(requirements)
+    return [word for option, value in lines for word in ([option, value.strip()] if value.strip() else [option])]
 
 
 def _translated(error: ColabEnvError, lock: Path) -> ColabEnvError:
-    said = error if isinstance(error, CommandError) else error.__cause__
-    lines = "\n".join(said.lines) if isinstance(said, CommandError) else ""
-    if found := re.search(r"Hash mismatch for `([^`]+)`|hashes are required.*|DO NOT MATCH THE HASHES", lines):
-        msg = f"{found[1] or 'a package'} is not what {short(lock)} promises:\n{lines[found.start() :][:600]}"
+    cause = error if isinstance(error, CommandError) else error.__cause__
+    lines = "\n".join(cause.lines) if isinstance(cause, CommandError) else ""
+    if mismatch := re.search(r"Hash mismatch for `([^`]+)`|hashes are required.*|DO NOT MATCH THE HASHES", lines):
+        msg = f"{mismatch[1] or 'a package'} is not what {short(lock)} promises:\n{lines[mismatch.start() :][:600]}"
         return HashMismatchError(
             msg, hint="nothing was changed; do not use this file: it is not the one that was locked"
         )
     return error
 
 
-def _package(said: Mapping[str, Any]) -> LockedPackage:
-    own = said.get("tool", {}).get(_OWN, {})
-    name, version, hashes = str(said["name"]), str(said["version"]), tuple(map(str, own.get("hashes", ())))
-    files = {key: said[key] for key in ("index", "wheels", "sdist", "archive", "vcs", "directory") if key in said}
+def _package(table: Mapping[str, Any]) -> LockedPackage:
+    own = table.get("tool", {}).get(_OWN, {})
+    name, version, hashes = str(table["name"]), str(table["version"]), tuple(map(str, own.get("hashes", ())))
+    files = {key: table[key] for key in ("index", "wheels", "sdist", "archive", "vcs", "directory") if key in table}
     package = LockedPackage(name=name, version=version, files=files, content=own.get("content"), hashes=hashes)
-    paths = [each["path"] for key, each in _listed(files) if key == "wheels" and "path" in each]
+    paths = [file["path"] for key, file in _listed(files) if key == "wheels" and "path" in file]
     # They become a line of a file in pip's format, and files below the lock.
     if any(Path(path).parent != Path(SOURCES) for path in paths) or not _LINE.fullmatch(package.requirement):
         msg = f"{name} {version} is no package that an environment has"
@@ -225,87 +245,37 @@ def _package(said: Mapping[str, Any]) -> LockedPackage:
 def _listed(files: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for key, value in files.items():
         if key != "index":
-            yield from ((key, each) for each in (value if key == "wheels" else [value]))
+            yield from ((key, file) for file in (value if key == "wheels" else [value]))
 
 
 def _hashes(files: Mapping[str, Any]) -> list[str]:
-    return [f"{name}:{value}" for _, each in _listed(files) for name, value in each.get("hashes", {}).items()]
-
-
-@dataclass(frozen=True)
-class _House:
-    """The environment in a `directory`, and what is kept of it `into` another, or the same."""
-
-    directory: Path
-    into: Path
-
-    def files(self, info: str, promised: Mapping[str, str], wheelhouses: Sequence[Path]) -> dict[str, Any] | None:
-        """Return the files of a package that no index has, which are kept now, or None."""
-        said = _files.read_json(self.directory / info / "direct_url.json")
-        url = said.get("url") if isinstance(said, dict) else None
-        if not isinstance(url, str):
-            found = next(filter(None, (_in_wheelhouse(info, each) for each in wheelhouses)), [])
-            return {"wheels": [self.keep(path.name, path.read_bytes()) for path in found]} if found else None
-        if urlsplit(url).scheme != "file":
-            return _of_address(said, without_secrets(url))
-        path = Path(unquote(urlsplit(url).path))
-        if said.get("dir_info", {}).get("editable"):
-            return {"directory": {"path": str(path), "editable": True}}
-        is_wheel = path.suffix == ".whl" and path.is_file()
-        return {"wheels": [self.keep(path.name, path.read_bytes()) if is_wheel else self.repack(info, promised)]}
-
-    def repack(self, info: str, promised: Mapping[str, str]) -> dict[str, Any]:
-        return self.keep(*repacking.wheel(self.directory, info, promised))
-
-    def keep(self, name: str, wheel: bytes) -> dict[str, Any]:
-        _files.put_back(self.into / SOURCES / name, wheel, mode=0o644, mtime_ns=0)
-        return {"path": f"{SOURCES}/{name}", "hashes": {"sha256": hashlib.sha256(wheel).hexdigest()}}
-
-
-def _of_address(said: Mapping[str, Any], url: str) -> dict[str, Any] | None:
-    vcs, archive = said.get("vcs_info"), said.get("archive_info", {})
-    if isinstance(vcs, dict):
-        return {"vcs": {"type": vcs.get("vcs", "git"), "url": url, "commit-id": vcs.get("commit_id", "")}}
-    hashes = archive.get("hashes") or dict([str(archive["hash"]).split("=", 1)] if "hash" in archive else [])
-    return {"archive": {"url": url, "hashes": hashes}}
-
-
-def _in_wheelhouse(info: str, wheelhouse: Path) -> list[Path]:
-    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
-    found = []
-    for path in sorted(wheelhouse.glob("*.whl")):
-        try:
-            name, version, _, _ = parse_wheel_filename(path.name)
-        except InvalidWheelFilename:
-            continue
-        if (name, str(version)) == _pin(info):
-            found.append(path)
-    return found
+    return [f"{name}:{value}" for _, file in _listed(files) for name, value in file.get("hashes", {}).items()]
 
 
 def _published(
-    house: _House, pins: Iterable[tuple[str, str]], *, installer: WheelInstaller, options: Sequence[str]
+    house: KeptWheels, pins: Iterable[tuple[str, str]], *, installer: WheelInstaller, options: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the files that an index has of packages, by name, with their hashes; none for what it does not know."""
-    wanted = dict(pins)
-    if not wanted:
+    versions = dict(pins)
+    if not versions:
         return {}
     try:
-        return _ask(house, wanted, installer=installer, options=options)
+        return _ask(house, versions, installer=installer, options=options)
     except CommandError as error:
         lines = "\n".join(error.lines)
-        unknown = {normalized(found[1]) for each in (wheels.UNKNOWN, _NO_VERSION) for found in each.finditer(lines)}
-        if not unknown & wanted.keys():
+        unknown = {
+            normalized(match[1]) for pattern in (wheels.UNKNOWN, _NO_VERSION) for match in pattern.finditer(lines)
+        }
+        if not unknown & versions.keys():
             return {}
-        rest = [(name, version) for name, version in wanted.items() if name not in unknown]
+        rest = [(name, version) for name, version in versions.items() if name not in unknown]
         return _published(house, rest, installer=installer, options=options)
 
 
 def _ask(
-    house: _House, wanted: Mapping[str, str], *, installer: WheelInstaller, options: Sequence[str]
+    house: KeptWheels, versions: Mapping[str, str], *, installer: WheelInstaller, options: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    lines = "".join(f"{name}=={version}\n" for name, version in wanted.items())
+    lines = "".join(f"{name}=={version}\n" for name, version in versions.items())
     python = house.directory / "bin/python"
     with _files.private_directory(house.into) as scratch:
         if installer.uv is None:
@@ -329,41 +299,36 @@ def _ask(
             if not finished.returncode:
                 break
         listed = toml_text.parsed(answer.read_text(encoding="utf-8")).get("packages", [])
-        return {normalized(each["name"]): _plain(each, house, scratch) for each in listed}
+        return {normalized(package["name"]): _plain(package, house, scratch) for package in listed}
 
 
-def _plain(package: Mapping[str, Any], house: _House, scratch: Path) -> dict[str, Any]:
+def _plain(package: Mapping[str, Any], house: KeptWheels, scratch: Path) -> dict[str, Any]:
     files: dict[str, Any] = {}
     if "index" in package:
         files["index"] = without_secrets(package["index"])
     if "wheels" in package:
-        files["wheels"] = [_file(each, house, scratch) for each in package["wheels"]]
+        files["wheels"] = [_file(wheel, house, scratch) for wheel in package["wheels"]]
     if "sdist" in package:
         files["sdist"] = _file(package["sdist"], house, scratch)
     return files
 
 
-def _file(said: Mapping[str, Any], house: _House, scratch: Path) -> dict[str, Any]:
-    url = str(said.get("url", ""))
-    path = scratch / said["path"] if "path" in said else Path(unquote(urlsplit(url).path))
-    if ("path" in said or url.startswith("file:")) and path.suffix == ".whl" and path.is_file():
+def _file(file: Mapping[str, Any], house: KeptWheels, scratch: Path) -> dict[str, Any]:
+    url = str(file.get("url", ""))
+    path = scratch / file["path"] if "path" in file else Path(unquote(urlsplit(url).path))
+    if ("path" in file or url.startswith("file:")) and path.suffix == ".whl" and path.is_file():
         return house.keep(path.name, path.read_bytes())
-    return {"url": without_secrets(url) or path.as_uri(), "hashes": dict(said.get("hashes", {}))}
+    return {"url": without_secrets(url) or path.as_uri(), "hashes": dict(file.get("hashes", {}))}
 
 
 def _reported(report: Any) -> dict[str, dict[str, Any]]:
-    found = {}
-    for each in report.get("install", []) if isinstance(report, dict) else ():
-        source = each["download_info"]
+    files = {}
+    for installed in report.get("install", []) if isinstance(report, dict) else ():
+        source = installed["download_info"]
         file = {"url": without_secrets(source["url"]), "hashes": source.get("archive_info", {}).get("hashes", {})}
         is_wheel = source["url"].endswith(".whl")
-        found[normalized(each["metadata"]["name"])] = {"wheels": [file]} if is_wheel else {"sdist": file}
-    return found
-
-
-def _pin(info: str) -> tuple[str, str]:
-    name, _, version = os.path.basename(info).removesuffix(".dist-info").rpartition("-")  # noqa: PTH119
-    return normalized(name), version
+        files[normalized(installed["metadata"]["name"])] = {"wheels": [file]} if is_wheel else {"sdist": file}
+    return files
 
 
 def _python(directory: Path) -> str:
@@ -372,7 +337,7 @@ def _python(directory: Path) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # a string of JSON is one of TOML

@@ -1,32 +1,40 @@
-"""Give an environment another place: its directory is renamed, and what it says of itself with it."""
+"""Give an environment another name or place, or remove it: the only module that deletes one, and only one that is ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _state, content, system
-from colab_env.errors import BrokenEnvironmentError, EnvironmentExistsError, NotAnEnvironmentError
-from colab_env.named_env import building, builds, exposing, inventory, kernels
-from colab_env.named_env.inventory import Receipt
+from colab_env import _files, _process, _state, content, system
+from colab_env.errors import (
+    BrokenEnvironmentError,
+    EnvironmentExistsError,
+    NoSuchEnvironmentError,
+    NotAnEnvironmentError,
+)
+from colab_env.named_env import building, builds, inventory, programs
+from colab_env.named_env.base_dirs import check_environment_name
+from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
-from colab_env.results import short
+from colab_env.results import StepResult, short, suggest
+from colab_env.step import RUNNING
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
-    from colab_env.named_env.inventory import NamedEnvironment
 
 # What a build has that no environment of somebody else's has.
 _OWN = {_files.RECEIPT, content.FILE, content.BUILD, content.PURGED}
 
 
-def require_free(place: NamedEnvironment) -> None:
+def require_free(env: NamedEnvironment) -> None:
     """Raise EnvironmentExistsError when anything has that place."""
-    if place.path.is_symlink() or place.path.exists() or place.is_lost:
-        msg = f"there is a {place.name!r} already: {short(place.path)}"
-        raise EnvironmentExistsError(msg, hint=f"take another name, or first: colab-env env purge {place.name}")
+    if env.path.is_symlink() or env.path.exists() or env.is_lost:
+        msg = f"there is a {env.name!r} already: {short(env.path)}"
+        raise EnvironmentExistsError(msg, hint=f"take another name, or first: colab-env env purge {env.name}")
 
 
 def require_environment(path: Path) -> None:
@@ -36,52 +44,52 @@ def require_environment(path: Path) -> None:
         raise NotAnEnvironmentError(msg, hint="give the directory that holds pyvenv.cfg, not a link to it")
 
 
-def adopt(source: Path, place: NamedEnvironment, *, machine: Machine) -> None:
+def adopt(source: Path, env: NamedEnvironment, *, machine: Machine) -> None:
     """Move somebody else's environment to its place, and write the receipt that makes it ours."""
     python = system.at_path(source / "bin/python", machine=machine)
     building.verify(source, machine=machine, alone=False)
-    pinned = tuple(each.replace("-", "==", 1) for each in map(_pinned, inventory.packages(source)))
+    pinned = tuple(package.replace("-", "==", 1) for package in map(_pinned, inventory.packages(source)))
     recipe = Recipe(python=python.short_version, packages=pinned)
-    number = builds.next_number(place)
-    builds.copy_in(source, place, number, prompt=(source.name, place.name))
+    number = builds.next_number(env)
+    builds.copy_in(source, env, number, prompt=(source.name, env.name))
     try:
-        building.write_receipt(place.build(number), recipe, python=python, number=number)
-        if source == place.path:
-            builds.exchange(place, number)
+        building.write_receipt(env.build(number), recipe, python=python, number=number, machine=machine)
+        if source == env.path:
+            builds.exchange(env, number)
         else:
-            _arrive(source, place, number)
+            _arrive(source, env, number)
     except BaseException:
-        builds.drop(place, [number])
+        builds.drop(env, [number])
         raise
 
 
-def rename(place: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) -> None:
+def rename(env: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) -> None:
     """Give an environment of ours another name, and its kernel with it. What runs goes on where it was started from."""
-    builds.take_in(place)
-    current = place.current
+    builds.take_in(env)
+    current = env.current
     if current is None:
         return
-    names, there = (place.name, new.name), builds.numbers(place)
+    names, present = (env.name, new.name), builds.numbers(env)
     shift = max(builds.numbers(new), default=0)  # of one that had the name before, while something runs from it
 
     def then() -> None:
-        kernels.register(new, machine=machine)
-        kernels.remove(place, machine=machine)
-        for link in exposing.links(place, exposing.directory(machine)):
+        building.register_kernel(new, machine=machine)
+        building.remove_kernel(env, machine=machine)
+        for link in programs.links(env, programs.link_directory(machine)):
             _files.put_back_link(link, str(new.path / "bin" / link.name))
-        builds.doom(place, there)
+        builds.doom(env, present)
 
-    moved = [each for each in [*reversed(builds.earlier(place)), current] if each in there]
+    moved = [number for number in [*reversed(builds.earlier(env)), current] if number in present]
     try:
         for number in moved:
-            builds.copy_in(place.build(number), new, number + shift, prompt=names, also={place.path: new.path})
+            builds.copy_in(env.build(number), new, number + shift, prompt=names, also={env.path: new.path})
             _mark(new.build(number + shift), None, shift=shift)
-        _arrive(place.path, new, current + shift, then=then)
+        _arrive(env.path, new, current + shift, then=then)
     except BaseException:
         builds.drop(new, (number + shift for number in moved))
         raise
     builds.spare(new, (number + shift for number in moved))
-    builds.collect(place, keep=0)
+    builds.collect(env, keep=0)
 
 
 def _arrive(before: Path, new: NamedEnvironment, number: int, *, then: Callable[[], object] = lambda: None) -> None:
@@ -111,19 +119,19 @@ def _mark(path: Path, before: Path | None, *, shift: int = 0) -> None:
 def _identity(directory: Path) -> str | None:
     """Return what tells this directory, or link, from another one at the same path, or None when there is none."""
     try:
-        found = directory.lstat()
+        status = directory.lstat()
     except OSError:
         return None
-    return f"{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}"
+    return f"{status.st_dev}:{status.st_ino}:{status.st_mtime_ns}"
 
 
 def _files_in(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.suffix != ".pyc"}
 
 
-def has_moved(source: Path, place: NamedEnvironment) -> bool:
+def has_moved(source: Path, env: NamedEnvironment) -> bool:
     """Say whether a move that is asked for was killed after it had come to its end."""
-    receipt = place.receipt
+    receipt = env.receipt
     return receipt is not None and receipt.moved_from == source and _identity(source) is None
 
 
@@ -138,44 +146,99 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
         for path in list(directory.iterdir()) if directory.is_dir() else ():
             if (named := _files.beside_of(path)) is not None:
                 _files.recover(named, wait=False)
-    for place in list(inventory.everything([base])):
-        if place.is_lost:
+    for env in list(inventory.everything([base])):
+        if env.is_lost:
             continue
-        _files.recover(place.path / _files.RECEIPT, wait=False)
-        if place.receipt is not None and place.receipt.moved_from is not None:
-            with _files.locked(place.lock, wait=False) as is_free:
+        _files.recover(env.path / _files.RECEIPT, wait=False)
+        if env.receipt is not None and env.receipt.moved_from is not None:
+            with _files.locked(env.lock, wait=False) as is_free:
                 if is_free:
-                    _end_move(place)
+                    _end_move(env)
     for name in names:
         _clear_builds(inventory.NamedEnvironment(name=name, base=base), machine=machine)
 
 
-def _clear_builds(place: NamedEnvironment, *, machine: Machine) -> None:
-    keep = builds.kept(place, machine=machine)
-    is_cut_short = place.current is not None and any(map(place.is_purged, builds.numbers(place)))
-    if is_cut_short or builds.superfluous(place, keep=keep):
-        with _files.locked(place.lock, wait=False) as is_free:
+def _clear_builds(env: NamedEnvironment, *, machine: Machine) -> None:
+    keep = builds.keep_count(env, machine=machine)
+    is_cut_short = env.current is not None and any(map(env.is_purged, builds.numbers(env)))
+    if is_cut_short or builds.superfluous(env, keep=keep):
+        with _files.locked(env.lock, wait=False) as is_free:
             if is_free:
-                builds.collect(place, keep=keep)
-    builds.remove_if_empty(place)
+                builds.collect(env, keep=keep)
+    builds.remove_if_empty(env)
 
 
-def _end_move(place: NamedEnvironment) -> None:
+def _end_move(env: NamedEnvironment) -> None:
     """Delete the copy that a move made while what it copied is still there; else the move has come to its end."""
-    receipt = place.receipt
+    receipt = env.receipt
     if receipt is None or receipt.moved_from is None:
         return
     if receipt.moved_id is not None and _identity(receipt.moved_from) == receipt.moved_id:
-        if _files_in(place.directory) <= _files_in(receipt.moved_from) | _OWN:
-            builds.doom(place, [number for number in (place.current, *builds.earlier(place)) if number])
-            _files.remove(place.path)
-            builds.collect(place, keep=0)
+        if _files_in(env.directory) <= _files_in(receipt.moved_from) | _OWN:
+            builds.doom(env, [number for number in (env.current, *builds.earlier(env)) if number])
+            _files.remove(env.path)
+            builds.collect(env, keep=0)
         else:
-            _mark(place.directory, None)  # somebody works in it already
+            _mark(env.directory, None)  # somebody works in it already
     elif _identity(receipt.moved_from) is not None:
-        _mark(place.directory, None)  # another one has its place by now
+        _mark(env.directory, None)  # another one has its place by now
 
 
 def _pinned(package: str) -> str:
     name, _, version = package.rpartition("-")
     return f"{name.replace('-', '_')}-{version}"
+
+
+def find_removable(name: str, bases: Sequence[Path], *, if_exists: bool) -> NamedEnvironment | None:
+    """Return what is to be removed. Raises NotAnEnvironmentError for anything that is not an environment of ours.
+
+    What an interrupted `create` has left counts as one: its mark lies beside.
+    """
+    check_environment_name(name)
+    candidates = [NamedEnvironment(name=name, base=base) for base in bases]
+    present = [env for env in candidates if os.path.lexists(env.path) or env.is_unfinished() or env.is_lost]
+    if present:
+        _require_ours(present[0])
+        return present[0]
+    if if_exists:
+        return None
+    msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
+    raise NoSuchEnvironmentError(msg, hint=suggest(name, (env.name for env in inventory.everything(bases))))
+
+
+def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> StepResult:
+    """Remove it, its kernel, and the links on PATH to its programs.
+
+    It loses its name first, so that nothing can start from what is half gone. A build that somebody
+    else runs a program from stays until that ends, unless `force`.
+    """
+    began = time.monotonic()
+    with _process.stoppable(), _files.locked(env.lock, meanwhile=_process.stop_if_asked):
+        _process.end_orphans(machine.data / RUNNING)
+        _require_ours(env)
+        building.remove_kernel(env, machine=machine)
+        for link in programs.links(env, programs.link_directory(machine)):
+            _files.unlink(link)
+        _files.recover(env.path)
+        builds.doom(env, builds.numbers(env))
+        _files.remove(env.path)
+        if force:
+            _files.remove(env.builds)
+        builds.collect(env, keep=0)
+        left = builds.numbers(env)
+    notes = [f"{short(env.build(number))} goes when the programs that run from it have ended" for number in left]
+    what, seconds = f"Environment {env.name!r} removed", time.monotonic() - began
+    return StepResult(step="purge", what=what, where=env.base, action="done", seconds=seconds, notes=tuple(notes))
+
+
+def _require_ours(env: NamedEnvironment) -> None:
+    if env.is_foreign_link:
+        msg = f"{short(env.path)} is a link to {short(env.path.readlink())}"
+        raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
+    if env.is_lost:
+        return
+    if env.is_unfinished() and (not env.path.exists() or _files.is_unfinished(env.path)):
+        return
+    if not env.is_ours():
+        msg = f"{short(env.path)} is not an environment that colab-env made"
+        raise NotAnEnvironmentError(msg, hint="nothing was removed; it has no receipt or no pyvenv.cfg")

@@ -15,7 +15,9 @@ from colab_env import _files, content
 from colab_env.errors import UsageError
 from colab_env.locks import registry, script_block
 from colab_env.locks.lock_format import LockFile
+from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
+from colab_env.request import InstallOptions, Request
 from colab_env.results import short
 
 _SECRET = re.compile(r"(?<=://)[^/\s]+@|(?<=\S)\?[^\s#]*(?=$|[\s#])")
@@ -41,17 +43,17 @@ class Recipe:
     script: Path | None = None
     export: str | None = None
 
-    def checked(self, *, kept: Path | None = None) -> Recipe:
+    def checked(self, *, copy: Path | None = None) -> Recipe:
         """Return the recipe with absolute paths. Raises UsageError for what is not there or does not go together.
 
-        A requirements file need not be there any more where a copy of it was `kept`.
+        A requirements file need not be there any more where there is a `copy` of it.
         """
-        if kept is not None and self.requirements is not None and not self.requirements.exists():
+        if copy is not None and self.requirements is not None and not self.requirements.exists():
             return replace(replace(self, requirements=None).checked(), requirements=self.requirements)
         if sum(map(bool, (self.packages, self.project, self.requirements))) > 1:
             msg = "a project, a requirements file and packages do not go together"
             raise UsageError(msg, hint="give one of them")
-        if bad := [each for each in self.packages if not each or each.startswith("-")]:
+        if bad := [package for package in self.packages if not package or package.startswith("-")]:
             msg = f"{bad[0]!r} is not a package"
             raise UsageError(msg, hint="write a name, with a version if need be such as 'flask==3.1', or a wheel")
         return replace(
@@ -62,46 +64,61 @@ class Recipe:
             wheels=_absolute(self.wheels, is_directory=True),
         )
 
-    @property
-    def lock(self) -> LockFile | None:
+    def request(self, machine: Machine) -> Request | None:
+        """Return what `setup` would ask of the same project, requirements file or script, or None for packages by name.
+
+        So both refuse the same files, and take the same lock and the same Python. Raises UsageError, ProjectFileError.
+        """
+        lock = self.script or self.requirements
+        project = lock.parent if lock else self.project
+        if project is None or not (lock or project).exists():
+            return None  # what has gone since: the build has a copy, or its lock
+        options = InstallOptions.from_arguments(lock=lock)
+        request = Request.read(project, machine, options=options, python=self.python, defaults=True)
+        # The project's own environment has no say in this one, which also outlives the notebook and the blocks of its cells.
+        request = replace(request, receipt=None)
+        return replace(request, lock=registry.find(project)) if request.is_notebooks_block else request
+
+    def lock(self, request: Request | None) -> LockFile | None:
         """Return the lock file of the project, or of the script, or None.
 
         The requirements.txt of a package is none: its metadata counts.
         """
-        if self.script is not None:
-            return registry.find(self.script.parent, self.script)
-        found = registry.find(self.project) if self.project else None
-        if found is None or not (found.is_there and found.format.is_lock):
+        if request is None or self.requirements is not None:
             return None
-        is_package = any((found.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
-        return None if found.format.is_loose and is_package else found
+        lock = request.lock
+        if self.script is not None:
+            return lock
+        is_package = any((lock.directory / name).is_file() for name in ("setup.py", "setup.cfg"))
+        is_lock = lock.is_there and lock.format.is_lock and not (lock.format.is_loose and is_package)
+        return lock if is_lock else None
 
     def recorded(self) -> Recipe:
         """Return it as a receipt has it, which everybody may read: without the names, passwords and queries in addresses."""
         return replace(self, packages=tuple(map(without_secrets, self.packages)))
 
-    def specifier(self) -> str:
+    def specifier(self, machine: Machine) -> str:
         """Return which Python is asked for, here or in the project."""
-        if self.python or self.project is None:
-            return self.python or "*"
-        lock = self.lock
-        return (lock.requires_python if lock else None) or Pyproject.read(self.project).requires_python or "*"
+        request = None if self.python else self.request(machine)
+        return self.python or (request.requested_python if request else None) or "*"
 
-    def digest(self) -> str:
+    def digest(self, machine: Machine) -> str:
         """Return a checksum of the recipe and of the files it names."""
+        request = self.request(machine)
+        lock = self.lock(request)
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode())
         named = [self.project / name for name in _PROJECT_FILES] if self.project else []
         for path in named:
             digest.update(f"{path.name}\0".encode() + (_files.content(path) or b"") + b"\0")
-        if self.requirements and self.requirements.is_file():
-            digest.update(registry.find(self.requirements.parent, self.requirements).digest.encode())
-        if lock := self.lock:
+        if request and self.requirements:
+            digest.update(request.lock.digest.encode())
+        if lock:
             digest.update(f"{lock.format.name}\0{lock.digest}".encode())
         if self.script:
             digest.update(_files.content(self.script.with_name(f"{self.script.name}.lock")) or b"")
         for path in filter(Path.is_file, sorted(self.wheels.iterdir()) if self.wheels and self.wheels.is_dir() else ()):
             digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
-        for source in self._sources():
+        for source in self._sources(lock):
             for path in [source] if source.is_file() else _source_files(source):
                 digest.update(f"{path}\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
@@ -113,42 +130,42 @@ class Recipe:
 
     def local_names(self) -> list[str]:
         """Return the names of packages that are built from sources on this machine, as far as they are known."""
-        found = list(_paths_in_block(self.script)) if self.script else []
+        names = list(_paths_in_block(self.script)) if self.script else []
         if self.project:
             pyproject = Pyproject.read(self.project)
             name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
-            found += [name] if isinstance(name, str) and name else []
-        return found
+            names += [name] if isinstance(name, str) and name else []
+        return names
 
-    def _sources(self) -> list[Path]:
+    def _sources(self, lock: LockFile | None) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
-        named, lock = self._named_paths(), self.lock
+        named = self._named_paths()
         is_installed = self.project and not (lock and lock.format.is_loose)
         own = [self.project] if is_installed and self.project else []
         named += _paths_in_block(self.script).values() if self.script else ()
-        return [*own, *(each for each in named if each.exists())]
+        return [*own, *(path for path in named if path.exists())]
 
     def _named_paths(self) -> list[Path]:
-        words = (each.partition("[")[0] for each in self.packages if "://" not in each)
-        return [Path(each) for each in words if "/" in each or each.endswith(".whl")]
+        names = (package.partition("[")[0] for package in self.packages if "://" not in package)
+        return [Path(package) for package in names if "/" in package or package.endswith(".whl")]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
-        said = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        values = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
         # Without those two, as it was before there were any.
-        return {key: value for key, value in said.items() if value is not None or key not in ("script", "export")}
+        return {key: value for key, value in values.items() if value is not None or key not in ("script", "export")}
 
 
 def _paths_in_block(script: Path) -> dict[str, Path]:
     """Return which directories and files of this machine a script's block names as sources, by package."""
-    found: Any = script_block.settings(script_block.block(script))
+    table: Any = script_block.settings(script_block.block(script))
     for name in ("uv", "sources"):
-        found = found.get(name) if isinstance(found, dict) else None
+        table = table.get(name) if isinstance(table, dict) else None
     paths: dict[str, Path] = {}
-    for name, said in found.items() if isinstance(found, dict) else ():
-        for each in said if isinstance(said, list) else [said]:
-            if isinstance(each, dict) and isinstance(each.get("path"), str):
-                paths[name] = script.parent / each["path"]
+    for name, value in table.items() if isinstance(table, dict) else ():
+        for source in value if isinstance(value, list) else [value]:
+            if isinstance(source, dict) and isinstance(source.get("path"), str):
+                paths[name] = script.parent / source["path"]
     return paths
 
 
@@ -160,13 +177,13 @@ def without_secrets(requirement: str) -> str:
 def _source_files(directory: Path) -> Iterator[Path]:
     """Give the files of a project that something may be built from, but for what tools leave there."""
     for parent, directories, names in os.walk(directory):
-        directories[:] = sorted(each for each in directories if not (each.startswith(".") or each in _OF_TOOLS))
-        directories[:] = [each for each in directories if not each.endswith(".egg-info")]
+        directories[:] = sorted(name for name in directories if not (name.startswith(".") or name in _OF_TOOLS))
+        directories[:] = [name for name in directories if not name.endswith(".egg-info")]
         if "pyvenv.cfg" in names and Path(parent) != directory:
             directories.clear()
             continue
-        found = (Path(parent, name) for name in sorted(names) if not name.endswith((".pyc", ".ipynb")))
-        yield from filter(Path.is_file, found)
+        files = (Path(parent, name) for name in sorted(names) if not name.endswith((".pyc", ".ipynb")))
+        yield from filter(Path.is_file, files)
 
 
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:

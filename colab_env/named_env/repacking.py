@@ -1,4 +1,4 @@
-"""Make a wheel again of what was installed from it: for packages whose source may be gone tomorrow. Pure, but for reading."""
+"""Wheels of what no index has, kept beside a lock: as they came, or made again of what was installed from them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from colab_env import _files, content
+from colab_env.locks.requirements_text import normalized
+from colab_env.named_env.recipe import without_secrets
 
 if TYPE_CHECKING:
-    from colab_env import content
+    pass
 
 # What an installer adds to a .dist-info directory.
 INSTALLERS_OWN = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
 _SHEBANG = re.compile(rb"#!.*python[^\n]*|#!/bin/sh\n'''exec' .*\n' '''")
 _WRITTEN = (1980, 1, 1, 0, 0, 0)  # the same files are the same wheel, whenever it is made
+SOURCES = "colab-env-sources"  # beside it: wheels that no index has
 
 
 def content_hash(info: str, survey: content.Survey) -> str:
@@ -88,16 +95,73 @@ def _entry_points(path: Path) -> set[str]:
         parser.read(path, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
         return set()
-    sections = (each for each in ("console_scripts", "gui_scripts") if parser.has_section(each))
-    return set(itertools.chain.from_iterable(parser.options(each) for each in sections))
+    sections = (section for section in ("console_scripts", "gui_scripts") if parser.has_section(section))
+    return set(itertools.chain.from_iterable(parser.options(section) for section in sections))
 
 
 def _tags(path: Path) -> str:
     """Return the tags of a wheel's file name, such as "py2.py3-none-any"; its WHEEL has them one by one."""
-    found = re.findall(r"(?m)^Tag:\s*([\w.]+)-([\w.]+)-([\w.]+)\s*$", path.read_text(encoding="utf-8"))
-    columns = zip(*found, strict=True) if found else (("py3",), ("none",), ("any",))
+    tags = re.findall(r"(?m)^Tag:\s*([\w.]+)-([\w.]+)-([\w.]+)\s*$", path.read_text(encoding="utf-8"))
+    columns = zip(*tags, strict=True) if tags else (("py3",), ("none",), ("any",))
     return "-".join(".".join(dict.fromkeys(column)) for column in columns)
 
 
 def _digest(content: bytes) -> str:
     return f"sha256={base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b'=').decode()}"
+
+
+@dataclass(frozen=True)
+class KeptWheels:
+    """The environment in a `directory`, and what is kept of it `into` another, or the same."""
+
+    directory: Path
+    into: Path
+
+    def files(self, info: str, promised: Mapping[str, str], wheelhouses: Sequence[Path]) -> dict[str, Any] | None:
+        """Return the files of a package that no index has, which are kept now, or None."""
+        origin = _files.read_json(self.directory / info / "direct_url.json")
+        url = origin.get("url") if isinstance(origin, dict) else None
+        if not isinstance(url, str):
+            wheels = next(filter(None, (_in_wheelhouse(info, directory) for directory in wheelhouses)), [])
+            return {"wheels": [self.keep(path.name, path.read_bytes()) for path in wheels]} if wheels else None
+        if urlsplit(url).scheme != "file":
+            return address_files(origin, without_secrets(url))
+        path = Path(unquote(urlsplit(url).path))
+        if origin.get("dir_info", {}).get("editable"):
+            return {"directory": {"path": str(path), "editable": True}}
+        is_wheel = path.suffix == ".whl" and path.is_file()
+        return {"wheels": [self.keep(path.name, path.read_bytes()) if is_wheel else self.repack(info, promised)]}
+
+    def repack(self, info: str, promised: Mapping[str, str]) -> dict[str, Any]:
+        return self.keep(*wheel(self.directory, info, promised))
+
+    def keep(self, name: str, wheel: bytes) -> dict[str, Any]:
+        _files.put_back(self.into / SOURCES / name, wheel, mode=0o644, mtime_ns=0)
+        return {"path": f"{SOURCES}/{name}", "hashes": {"sha256": hashlib.sha256(wheel).hexdigest()}}
+
+
+def address_files(origin: Mapping[str, Any], url: str) -> dict[str, Any] | None:
+    vcs, archive = origin.get("vcs_info"), origin.get("archive_info", {})
+    if isinstance(vcs, dict):
+        return {"vcs": {"type": vcs.get("vcs", "git"), "url": url, "commit-id": vcs.get("commit_id", "")}}
+    hashes = archive.get("hashes") or dict([str(archive["hash"]).split("=", 1)] if "hash" in archive else [])
+    return {"archive": {"url": url, "hashes": hashes}}
+
+
+def _in_wheelhouse(info: str, wheelhouse: Path) -> list[Path]:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    wheels = []
+    for path in sorted(wheelhouse.glob("*.whl")):
+        try:
+            name, version, _, _ = parse_wheel_filename(path.name)
+        except InvalidWheelFilename:
+            continue
+        if (name, str(version)) == pinned(info):
+            wheels.append(path)
+    return wheels
+
+
+def pinned(info: str) -> tuple[str, str]:
+    name, _, version = os.path.basename(info).removesuffix(".dist-info").rpartition("-")  # noqa: PTH119
+    return normalized(name), version

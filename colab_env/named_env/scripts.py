@@ -39,19 +39,19 @@ def recipe(script: Path) -> Recipe | None:
         return None
     block = script_block.block(script)
     values = script_block.read(block, script)
-    asked = Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
+    recipe_ = Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
     if not script_block.settings(block) and not _lock_of(script).is_file():
-        return asked
+        return recipe_
     if script.suffix != ".py":
         msg = f"{short(script)} has settings of uv in its block, or a lock beside it, and no name that ends in .py"
         raise ScriptError(msg, hint="give it such a name: uv reads these settings, and takes no other for a script")
-    return replace(asked, script=script.absolute())
+    return replace(recipe_, script=script.absolute())
 
 
-def environment_name(asked: Recipe) -> str:
+def environment_name(recipe: Recipe, *, machine: Machine) -> str:
     """Return the name for an environment with this content: scripts that ask for the same share one."""
-    said = repr((asked.python, asked.packages)) if asked.script is None else asked.digest()
-    return f"{PREFIX}{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    text = repr((recipe.python, recipe.packages)) if recipe.script is None else recipe.digest(machine)
+    return f"{PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def stamp(script: Path, *, machine: Machine) -> str | None:
@@ -67,10 +67,10 @@ def stamp(script: Path, *, machine: Machine) -> str | None:
         return f"= {lines}\n{head}"
     environ = {**_process.child_environ(machine.environ), "TZ": "UTC0"}
     try:
-        said = _process.run(["stat", "-L", "-c", _STAT, "--", script], environ=environ).lines[-1].strip()
+        line = _process.run(["stat", "-L", "-c", _STAT, "--", script], environ=environ).lines[-1].strip()
     except (CommandError, IndexError):
         return None
-    return f"{said}\n"
+    return f"{line}\n"
 
 
 def remember(script: Path, name: str, *, stamp: str | None, base: Path) -> None:
@@ -111,11 +111,11 @@ def _lock_of(script: Path) -> Path:
 def command() -> Path:
     """Return the command `colab-env` of this installation, or the one on PATH. Raises MissingStepError."""
     here = Path(sysconfig.get_path("scripts")) / "colab-env"
-    found = shutil.which("colab-env") or (str(here) if here.is_file() else None)
-    if found is None:
+    path = shutil.which("colab-env") or (str(here) if here.is_file() else None)
+    if path is None:
         msg = "the command colab-env is not installed"
         raise MissingStepError(msg, hint="install this package with pip, pipx or uv")
-    return Path(found).absolute()
+    return Path(path).absolute()
 
 
 def first_line(name: str | None, program: str, *, command: str | None = None, base: Path | None = None) -> str:
@@ -144,11 +144,11 @@ def write_first_line(script: Path, line: str) -> bool:
     text = _text(script)
     rest = text.partition("\n")[2] if text.startswith("#!") else text
     mode = script.stat().st_mode
-    wanted = mode | (mode & 0o444) >> 2
-    if text == f"{line}\n{rest}" and mode == wanted:
+    executable = mode | (mode & 0o444) >> 2
+    if text == f"{line}\n{rest}" and mode == executable:
         return False
     _files.write_text(script, f"{line}\n{rest}")
-    _files.chmod(script, wanted)
+    _files.chmod(script, executable)
     return True
 
 

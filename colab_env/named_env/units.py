@@ -1,12 +1,19 @@
-"""The systemd service file for a program of an environment. Pure text."""
+"""The systemd service file for a program of an environment: its text, and a trial of it under the systemd that runs here."""
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from colab_env.errors import UsageError
+from colab_env import _files, _process
+from colab_env.errors import PreflightError, UsageError
+
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
 
 _UNIT = """\
 # Made by `colab-env unit`. Save it as /etc/systemd/system/{unit}.service, then: systemctl {start}
@@ -70,6 +77,10 @@ Persistent=yes
 [Install]
 WantedBy=timers.target
 """
+# Stronger than /etc/systemd/system, so that an older file of that name is not the one that is tried; gone with the next boot.
+_TRIAL_DIRECTORY = Path("/run/systemd/system.control")
+_TRIAL_SECONDS = 5.0  # on two busy cores, celery needs three to fail
+_SHOWN_LINES = 12
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 
 
@@ -98,7 +109,7 @@ def unit_text(
     `is_timed` is started by its timer alone, and ends.
     """
     words, unit = [str(command), "run", name, program, *arguments], unit_name(name, program, arguments)
-    in_home = any(path.is_relative_to(place) for place in ("/home", "/root", "/run/user"))
+    in_home = any(path.is_relative_to(env) for env in ("/home", "/root", "/run/user"))
     return _UNIT.format(
         unit=unit,
         start=f"enable --now {unit}.timer" if is_timed else f"enable --now {unit}",
@@ -112,6 +123,74 @@ def unit_text(
         user=f"User={user}" if user else "DynamicUser=yes",
         home="read-only" if in_home else "yes",
     ) + ("" if is_timed else _INSTALL)
+
+
+def try_unit(text: str, unit: str, *, machine: Machine, seconds: float = _TRIAL_SECONDS) -> None:
+    """Start a service as its file says, see that it stays for so many seconds, stop it, and take its file away again.
+
+    One for a timer is to end well instead. Its state directory goes too, unless it was there before. Raises UsageError where
+    no systemd runs, this account may not start services, or a service of that name runs already; PreflightError, with what
+    the program printed, where it does not start or stay.
+    """
+    if os.geteuid() != 0 or not Path("/run/systemd/system").is_dir():
+        msg = "a service is tried by root, on a machine where systemd runs"
+        raise UsageError(msg, hint="leave --try out, or run it there")
+    service = _Service(unit, machine)
+    if service.state().get("ActiveState") not in ("inactive", "failed"):
+        msg = f"{unit}.service runs already"
+        raise UsageError(msg, hint=f"stop it first: systemctl stop {unit}")
+    file, log = _TRIAL_DIRECTORY / f"{unit}.service", Path("/run") / f"colab-env-try-{unit}.log"
+    # The second is where the state of an account that systemd invents is; the first is a link to it then.
+    state = [path for path in (Path("/var/lib", unit), Path("/var/lib/private", unit)) if not os.path.lexists(path)]
+    output = f"[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\n"
+    try:
+        _files.write_text(file, text.replace("[Service]\n", output, 1), mode=0o644)
+        service.run("daemon-reload")
+        fault = service.fault(stays="Type=oneshot" not in text, seconds=seconds)
+        if fault:
+            printed = (_files.content(log) or b"").decode("utf-8", "replace").splitlines()[-_SHOWN_LINES:]
+            msg = "\n".join([f"{unit}.service does not run: {fault}", *printed])
+            raise PreflightError(msg, hint="nothing was changed; `systemd.exec(5)` explains the settings in the file")
+    finally:
+        service.run("stop", unit)
+        for path in (file, log, *(state if len(state) == 2 else ())):
+            _files.discard(path)
+        service.run("daemon-reload")
+        service.run("reset-failed", unit)
+
+
+class _Service:
+    """A service of the machine, and what systemctl does with it."""
+
+    def __init__(self, unit: str, machine: Machine) -> None:
+        self._unit = unit
+        self._environ = _process.child_environ(machine.environ)
+
+    def run(self, *words: str) -> _process.Finished:
+        return _process.run(["systemctl", *words], environ=self._environ, check=False)
+
+    def state(self) -> dict[str, str]:
+        """Return what systemd says of it, by the names of its properties."""
+        names = "ActiveState,SubState,Result,ExecMainStatus,NRestarts"
+        lines = self.run("show", f"--property={names}", self._unit).lines
+        return dict(line.strip().split("=", 1) for line in lines if "=" in line)
+
+    def fault(self, *, stays: bool, seconds: float) -> str | None:
+        """Start it, and return why it did not start, or did not stay for so many seconds, or None."""
+        started = self.run("start", self._unit)
+        end = time.monotonic() + seconds
+        while True:
+            state = self.state()
+            status = f"{state.get('Result')}, status {state.get('ExecMainStatus')}"
+            if started.returncode or state.get("ActiveState") == "failed" or state.get("NRestarts", "0") != "0":
+                return f"it fails ({status})"
+            if not stays:
+                return None
+            if state.get("ActiveState") != "active":
+                return f"it has ended at once ({status})"
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.2)
 
 
 def timer_text(*, name: str, program: str, arguments: Sequence[str], calendar: str) -> str:

@@ -148,7 +148,15 @@ class Apt:
             return frozenset()
         return frozenset(_INSTALLED.findall(text))
 
-    # --- the index
+    def version(self, package: str) -> str | None:
+        """Return the upstream version of an installed package, as "3.6.2" of "1:3.6.2+dfsg-1+b2", or None."""
+        try:
+            stanzas = self.status.read_text(errors="replace").split("\n\n")
+        except OSError:
+            return None
+        stanza = next((text for text in stanzas if text.startswith(f"Package: {package}\n")), "")
+        match = re.search(r"(?m)^Version: (?:\d+:)?([\d.]+\d)", stanza)
+        return match[1] if match and " ok installed\n" in stanza else None
 
     def absent(self, packages: Iterable[str]) -> list[str]:
         """Return those of the packages, such as "libpq-dev" or "libpq-dev=15.8-0", that are not installed."""
@@ -245,8 +253,8 @@ class Apt:
     def _lists(self) -> list[tuple[str, Path]]:
         finished = self._apt("indextargets", "--format", "$(IDENTIFIER) $(FILENAME)", quiet=True)
         pairs = [line.split(" ", 1) for line in finished.lines if line.count(" ") >= 1]
-        wanted = [(name, Path(file)) for name, file in pairs if name in {"colab-env-contents", "Packages"}]
-        return [(name, file) for name, file in dict.fromkeys(wanted) if file.is_file()]
+        lists = [(name, Path(file)) for name, file in pairs if name in {"colab-env-contents", "Packages"}]
+        return [(name, file) for name, file in dict.fromkeys(lists) if file.is_file()]
 
     def _text(self, file: Path) -> Iterator[bytes]:
         return _process.output_chunks([HELPER, "cat-file", file], environ=self._environ())
@@ -311,11 +319,11 @@ class Apt:
     def _problem(self, finished: _process.Finished, packages: Iterable[str]) -> ColabEnvError:
         line = shlex.join(["apt-get", *_INSTALL, *packages])
         for pattern, kind, message, hint in _PROBLEMS:
-            if found := re.search(pattern, finished.output):
-                said = message.format(*(found.groups() or ("",)))
+            if match := re.search(pattern, finished.output):
+                text = message.format(*(match.groups() or ("",)))
                 if issubclass(kind, CommandError):
-                    return kind(said, hint=hint.format(line), returncode=finished.returncode, lines=finished.lines)
-                return kind(said, hint=hint.format(line))
+                    return kind(text, hint=hint.format(line), returncode=finished.returncode, lines=finished.lines)
+                return kind(text, hint=hint.format(line))
         return _process.failed(finished, kind=AptError, hint=f"try it yourself: {line}")
 
     def _configure(self, *, contents: bool = False) -> None:
@@ -378,18 +386,18 @@ def check_name(name: str) -> None:
 
 def _listed(text: str, title: str) -> tuple[str, ...]:
     """Return the names of the indented lines below a title of apt's."""
-    found = re.search(rf"^{re.escape(title)}\n((?: .*\n?)+)", text, re.MULTILINE)
-    return tuple(name.partition(":")[0].rstrip("*") for name in found[1].split()) if found else ()
+    match = re.search(rf"^{re.escape(title)}\n((?: .*\n?)+)", text, re.MULTILINE)
+    return tuple(name.partition(":")[0].rstrip("*") for name in match[1].split()) if match else ()
 
 
 def _disk(text: str) -> int:
-    found = re.search(
+    match = re.search(
         r"After this operation, ([\d,.]+) ?([kMGT]?)B (?:of additional disk space will be used|disk)", text
     )
-    if found is None:
+    if match is None:
         return 0
-    size = int(float(found[1].replace(",", "")) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]])
-    return size if "additional" in found[0] else -size
+    size = int(float(match[1].replace(",", "")) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[match[2]])
+    return size if "additional" in match[0] else -size
 
 
 def _opened(path: Path) -> Index | None:

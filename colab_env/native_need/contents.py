@@ -204,9 +204,9 @@ def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> 
         (name, " ".join(str(numbers[number]) for number in contents.names[name]).encode())
         for name in sorted(contents.names, key=lambda name: name.decode(errors="replace"))
     )
-    known = (
+    lines = (
         f"{name}\t{packages.weight(name)}\t{'d' if name in packages.defaults else '-'}"
         f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}".encode()
         for name in sorted(contents.package_names())
     )
-    return pack(facts, names, (b"%s\t%s" % location for location in order), known)
+    return pack(facts, names, (b"%s\t%s" % location for location in order), lines)

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from colab_env.native_need import log_lines, other_causes, passed_over, rules, subjects
+from colab_env.native_need import log_lines, other_causes, rules
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind
-from colab_env.native_need.other_causes import ADVICE, OtherHit
-from colab_env.native_need.rules import FATAL, HINT, TRIED, Hit
+from colab_env.native_need.other_causes import OtherHit
+from colab_env.native_need.rules import DRIVERS, FATAL, HINT, TRIED, Hit, is_error, is_name
 
-_NEAR = 5  # lines
+if TYPE_CHECKING:
+    from colab_env.native_need.packed_index import Index
+
+_NEAR = 6  # lines after a hit that tell whether its tool gave up
 _ENDS = re.compile(
     r"error: command |Command '|ninja: |make(?:\[\d+\])?: \*\*\*|could not compile|non-zero exit|^FAILED|Error 1\b"
 )
@@ -33,8 +37,11 @@ _DISTRIBUTION = re.compile(
     r" |error originates from the build backend, and is likely not a problem with poetry but one of the following issues with |Collecting "
     r"|Building (?!wheel)|Installing (?=[\w.-]+ \([\d.]+\): )|provides `[^`]+` for )[`'\"]?([A-Za-z][\w.-]*?)(?=[=<>~!@`'\" \[(;]|$)"
 )
+_BUILT_FOR = re.compile(r"(?:cpython-|-cp|include/python|lib/python)3(?:\.(\d{1,2})|(\d{1,2}))(?!\d)")
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)")
+_EXCEPTION = re.compile(
+    r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)"
+)
 # At a build, what Python raises by itself; any other exception is a message of the package's own.
 _MISMATCHES = (
     "AttributeError",
@@ -45,11 +52,6 @@ _MISMATCHES = (
     "IndexError",
     "AssertionError",
     "FileNotFoundError",
-)
-# NVIDIA's and AMD's: the driver's own, and the toolkit's, which wheels such as nvidia-cublas-cu12 bring.
-_DRIVERS = re.compile(
-    r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
-    r"|nvidia[\w-]*|nvcuvid|nvparsers|nvonnxparser|amdhip64|hip\w+|rocblas|roc\w+|hsa-runtime64|MIOpen|tpu|cufile|nvvm)\.so[\w.]*"
 )
 # pkg-config would have answered for these; a header that is missing was looked for without it.
 _BY_PKG_CONFIG = frozenset({"pkg-config", "shared-object", "words"})
@@ -65,10 +67,11 @@ def extract(text: str) -> Explanation:
     lines = log_lines.read(text)
     is_build = any(_BUILDS.search(line.text) for line in lines)
     named = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
-    others = [*_drivers(named), *other_causes.hits(lines, is_build=is_build)]
-    named = [hit for hit in named if not _DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
+    others = [OtherHit("driver", hit.line, hit.degree) for hit in named if DRIVERS.fullmatch(hit.name)]
+    others += other_causes.hits(lines, is_build=is_build)
+    named = [hit for hit in named if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
-    chosen = _chosen([hit for hit in named if passed_over.is_cause(hit, lines, is_build=is_build)], is_build=is_build)
+    chosen = _chosen([hit for hit in named if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
     raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
     other = _other(chosen, others, ends_with_module=bool(raised) and "No module named" in raised[-1])
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
@@ -76,16 +79,25 @@ def extract(text: str) -> Explanation:
     if not findings and other is None and raised and _UNNAMED.search(raised[-1]):
         notes += ("a shared library was not found, and its name is not in the text: explain the command itself",)
     is_open = not findings and (other is None or other.kind == "own-code")
-    unconfirmed = subjects.named(lines, is_build=is_build) if is_open else ()
-    return Explanation(findings=findings[:_MOST_FINDINGS], other=other, not_concluded=notes, unconfirmed=unconfirmed)
+    unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
+    at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)
+    requirement, python = _requirement(at, lines) if at and is_build else (None, None)
+    return Explanation(
+        findings=findings[:_MOST_FINDINGS],
+        other=other,
+        not_concluded=notes,
+        unconfirmed=unconfirmed,
+        requirement=requirement,
+        python=python,
+    )
 
 
 def _few(hits: Iterable[Hit]) -> list[Hit]:
     """Return each hit of a line once, and of very many the first and the last: each is compared with all lines."""
-    seen: dict[tuple[str, str, int, int], Hit] = {}
+    first: dict[tuple[str, str, int, int], Hit] = {}
     for hit in hits:
-        seen.setdefault((hit.kind, hit.name, hit.line.number, hit.degree), hit)
-    few = list(seen.values())
+        first.setdefault((hit.kind, hit.name, hit.line.number, hit.degree), hit)
+    few = list(first.values())
     return few if len(few) <= 2 * _MOST else [*few[:_MOST], *few[-_MOST:]]
 
 
@@ -108,27 +120,23 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
 
 
 def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
-    if rules.is_error(line.text):
+    if is_error(line.text):
         return True
-    before = [each.text for each in lines if line.number - 12 <= each.number < line.number]
+    before = [other.text for other in lines if line.number - 12 <= other.number < line.number]
     starts = [text for text in before if text.startswith(("CMake Error", "CMake Warning", "-- "))]
     return bool(starts) and starts[-1].startswith("CMake Error")
-
-
-def _drivers(named: Sequence[Hit]) -> list[OtherHit]:
-    return [OtherHit("driver", hit.line, hit.degree) for hit in named if _DRIVERS.fullmatch(hit.name)]
 
 
 def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
     if not is_build and hit.is_phrase:
-        frames = [each.text for each in lines if each.number <= hit.line.number and each.text.startswith('File "')]
+        frames = [line.text for line in lines if line.number <= hit.line.number and line.text.startswith('File "')]
         return bool(frames) and not _FRAME.search(frames[-1])
     if "Errno 2]" not in hit.line.text or "bin/" in hit.line.text:
         return hit.name in ("nvcc", "nvidia-smi")
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
         return False
-    before = [each.text for each in lines if hit.line.number - 12 <= each.number < hit.line.number]
+    before = [line.text for line in lines if hit.line.number - 12 <= line.number < hit.line.number]
     is_started = any("_execute_child" in text or "subprocess.py" in text for text in before)
     has_ending = re.search(r"\.[A-Za-z]\w{0,4}$", hit.name) is not None
     return not is_started and (not is_build or has_ending)
@@ -157,20 +165,16 @@ def _chosen(named: Sequence[Hit], *, is_build: bool) -> list[Hit]:
         best = [hit for hit in best if hit.kind != "words"]
     elif earlier := [hit for hit in named if hit.degree == TRIED and hit.kind != "words"]:
         best = earlier  # free words explain what was tried
-    best = _without_echoes(best)
+    # A program and a pkg-config module of one name are one thing, said twice.
+    programs = {hit.name for hit in best if hit.kind in ("command", "config-program")}
+    best = [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
     tool = next((hit for hit in named if hit.name == "pkg-config"), None)
     if is_build and tool and best and best[0].kind in _BY_PKG_CONFIG:
         best = [tool, *best]
-    seen: dict[tuple[str, str], Hit] = {}
+    first: dict[str, Hit] = {}
     for hit in best:
-        seen.setdefault(("", hit.name.lower()), hit)
-    return list(seen.values())
-
-
-def _without_echoes(best: list[Hit]) -> list[Hit]:
-    """Leave out what a later line says of the same thing in other words, such as a linker's after its compiler's."""
-    programs = {hit.name for hit in best if hit.kind in ("command", "config-program")}
-    return [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
+        first.setdefault(hit.name.lower(), hit)
+    return list(first.values())
 
 
 def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_module: bool) -> OtherCause | None:
@@ -182,11 +186,12 @@ def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_modul
     degree = chosen[0].degree if chosen else 0
     if highest < degree or (highest == degree and not _outweighs(best, chosen, ends_with_module=ends_with_module)):
         return None
-    hit = _decisive(best)
-    network = next((each for each in others if each.kind == "network"), None)
+    # The one that explains the others: a full disk the failed build, a refused key the failed download.
+    hit = min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
+    network = next((other for other in others if other.kind == "network"), None)
     if hit.kind == "no-wheel" and network:  # nothing was found because nothing could be asked
         hit = network
-    return OtherCause(kind=hit.kind, evidence=hit.line.text, line=hit.line.number, advice=ADVICE[hit.kind])
+    return OtherCause(kind=hit.kind, evidence=hit.line.text, line=hit.line.number, advice=other_causes.advice(hit))
 
 
 _STRONGEST: tuple[OtherKind, ...] = ("disk", "memory", "hash", "driver")
@@ -215,11 +220,6 @@ def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_mod
     return any(hit.line.number > last and hit.kind not in weaker for hit in best)
 
 
-def _decisive(best: Sequence[OtherHit]) -> OtherHit:
-    """Return the hit that explains the others: a full disk the failed build, a refused key the failed download."""
-    return min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
-
-
 def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
     return Missing(
         kind=hit.kind,
@@ -240,25 +240,24 @@ def _distribution(at: Line, lines: Sequence[Line], *, is_build: bool) -> str | N
     return before[-1] if before else (after[0] if after else None)
 
 
+def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | None]:
+    """Return the distribution that was being built at a line, "fiona==1.9.5" where its version is known, and the Python for it."""
+    python = next((match for line in lines if (match := _BUILT_FOR.search(line.text))), None)
+    name = _distribution(at, lines, is_build=True)
+    if name is None:
+        return None, None
+    spelling = re.sub(r"[-_.]+", "[-_.]+", name)
+    versioned = re.compile(rf"(?<![\w-]){spelling}(?:==|-| v?)(\d+(?:\.\w+)*)(?![\w.]*\.whl)", re.IGNORECASE)
+    match = next((match for line in lines if (match := versioned.search(line.text))), None)
+    version = re.sub(r"\.(?:tar|zip|tgz).*$", "", match[1]) if match else ""
+    return f"{name}=={version}" if version else name, f"3.{python[1] or python[2]}" if python else None
+
+
 # Words of pip, and who carries a call for another.
-_NOT_NAMES = frozenset(
-    {
-        "ipython",
-        "ipykernel",
-        "cffi",
-        "pip",
-        "traitlets",
-        "installable",
-        "wheel",
-        "wheels",
-        "for",
-        "collected",
-        "editable",
-        "extension",
-        "c",
-        "ext",
-    }
-)
+_NOT_NAMES_TEXT = """
+ipython ipykernel cffi pip traitlets installable wheel wheels for collected editable extension c ext
+"""
+_NOT_NAMES = frozenset(_NOT_NAMES_TEXT.split())
 
 
 def _passed_over(named: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause | None) -> tuple[str, ...]:
@@ -269,4 +268,122 @@ def _passed_over(named: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause 
             rest.setdefault(hit.name, hit)
     return tuple(
         f"line {hit.line.number} names {name}, which is not what it ended with" for name, hit in [*rest.items()][:5]
+    )
+
+
+# --- what was tried and not there: why it ended, or passed over, and something else ended it
+
+_FEW = 2  # lines after it, where a log is cut
+_GAVE_UP = re.compile(r"error: command |make(?:\[\d+\])?: \*\*\*|ld returned")
+_NO_PROGRAM = re.compile(r"(?:status|code|Error):? 127\b")
+_DONE_WITHOUT = re.compile(
+    r"optional|disabl|falling back|fall back|without (?:it|them)\b|skipp|ignor|will not be (?:built|used|available)",
+    re.IGNORECASE,
+)
+_CONFIGURING = re.compile(
+    r"CMake Error|Configuring incomplete|^(?:.{0,80}:\d+:\d+: )ERROR: |^ERROR: (?:Dep|Prog|C |Could not (?!find a v|build|inst))"
+)
+# What wraps the message of another program, and has none of its own.
+_WRAPPER = re.compile(
+    r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy)"
+    r"|ERROR: (?:Failed|Could not build|Command errored)|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
+)
+_ABSENCE = re.compile(
+    r"not find|not found|n't find|cannot find|annot locate|missing|equired|equires|not installed|to install (?!\")|ease install|must |unavailable|not available"
+    r"|need|127|unable to|specify",
+    re.IGNORECASE,
+)
+# An error of this kind speaks of a file of its own.
+_OF_ITS_OWN = re.compile(r"cannot open shared object|No such file|No module named|version|required positional|DISPLAY")
+# Python's own, as where the answer of a program was empty.
+_EMPTY_ANSWER = re.compile(r"(?:Index|Value|Type|Key|Attribute|Name|Syntax|Unicode\w*|Assertion)Error\b")
+
+
+def _is_cause(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
+    """Say whether what a line names can have ended it: the line says so, or nothing else that is fatal comes after it."""
+    is_last_word = is_error(hit.line.text)
+    if hit.degree == FATAL and (is_build or is_last_word):
+        return True
+    if not is_last_word and _DONE_WITHOUT.search(hit.line.text):
+        return False
+    # Advice counts only where nothing else does: see `_chosen`.
+    is_advice = is_build and hit.degree < TRIED and "WARNING" not in hit.line.text
+    return is_advice or _is_met_later(hit, lines, is_build=is_build)
+
+
+def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
+    """Say whether the lines after it speak of it, or show what the lack of it leads to, and not another error."""
+    later = [line.text for line in lines if line.number > hit.line.number]
+    if hit.line.text.startswith(("-- ", "Run-time dependency")):
+        return len(later) < 2 or any(_CONFIGURING.search(text) for text in later)
+    stem = re.sub(r"[-_]config$", "", hit.name)
+    name = re.compile(rf"(?<![\w-]){re.escape(stem)}(?![\w])", re.IGNORECASE)
+    if any(name.search(text) or _NO_PROGRAM.search(text) for text in later):
+        return True
+    if any(_GAVE_UP.search(text) for text in later[:_NEAR]):
+        return True
+    errors = [text for text in later if is_error(text) and not _WRAPPER.match(text)]
+    if not errors:
+        # What pip shows of a tool ends here: what stands right before it is the tool's last word.
+        last_words = later[: later.index("[end of output]")] if "[end of output]" in later else later
+        return hit.degree == FATAL or len(last_words) < _FEW
+    last = errors[-1]
+    if _ABSENCE.search(last) and not _OF_ITS_OWN.search(last):
+        return True
+    # A build that took the empty answer of gdal-config or pkg-config for options fails in its own Python code.
+    is_queried = hit.kind in ("config-program", "pkg-config") or hit.name == "pkg-config"
+    return is_build and is_queried and _EMPTY_ANSWER.match(last) is not None
+
+
+# --- the one-word subject of an error in free words
+
+_LOOKED_FOR_DATA = re.compile(r"(?:Key|Value|Index|Lookup|Attribute|Type|Name|Module\w*)Error: ")
+_ADVICE = r"(?:please|you|install|see|make sure|try|is it|are you sure|check|did|do you|have you|in path|on path)"
+_SUBJECT = re.compile(
+    r"^(?:[\w.]{0,80}(?:Error|Exception|Exit|NotFound|NotInstalled)\w{0,20}: |(?:fatal )?error: |\*+ ?)?"
+    r"(?:(?:the )?['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]? "
+    r"(?:(?:is |was )?not installed|(?:is )?unavailable|is required|is missing|(?:does not|doesn't) (?:seem|appear) to be installed"
+    rf"|(?:is |was |could )?not (?:be )?found[.,;:!]? {_ADVICE})"
+    # "Cannot determine path to ghostscript, is it installed?"
+    r"|(?:could|can|was|did|is)? ?(?:not|n't|unable to|failed to)(?: able to)? (?:find|locate|detect|load|start|launch|run|execute"
+    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your |real |working |installation of )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
+    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b| \(|[.!]?$))",
+    re.IGNORECASE,
+)
+
+
+def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...]:
+    """Return what the last lines of a log call absent, "X is not installed", the last one first: a need only where `confirmed`."""
+    subjects: dict[str, Missing] = {}
+    for line in reversed(lines[-40:]):
+        match = None if _LOOKED_FOR_DATA.match(line.text) else _SUBJECT.match(line.text)
+        if match and is_name(name := (match[1] or match[2]).rstrip(".,")):
+            phase = "build" if is_build else "run"
+            missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)  # type: ignore[arg-type]
+            subjects.setdefault(name.lower(), missing)
+    return tuple(subjects.values())
+
+
+def confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:
+    """Yield those that the index has as a program or a library of that very name, outside Python's own packages."""
+    for missing in subjects:
+        name = missing.name
+        for word in dict.fromkeys((name, name.lower())):
+            library = word if word.startswith("lib") else f"lib{word}"
+            if _has_file(word, index, r"(?:usr/)?(?:s?bin|games)$"):
+                yield Missing(**{**vars(missing), "kind": "command", "name": word})
+            elif _has_file(f"{library}.so", index, r"usr/lib"):
+                yield Missing(**{**vars(missing), "kind": "shared-object", "name": f"{library}.so"})
+            elif index.package(word) is not None:
+                yield missing
+            else:
+                continue
+            break
+
+
+def _has_file(file: str, index: Index, directory: str) -> bool:
+    pattern = re.compile(directory)
+    return any(
+        pattern.match(location.directory) and not all(name.startswith("python") for name in location.packages)
+        for location in index.locations(file)
     )

@@ -14,7 +14,7 @@ _PIECE = 1 << 19  # characters looked through at once
 _SHORT = 1 << 17  # characters: every line of a log like that is looked at
 _WIDTH = 600  # characters that are left of a line, around the word that was found
 _AROUND = 4  # lines before and after such a word
-_MOST = 400  # lines, from the start and from the end of a log
+_MOST = 300  # lines, from the start and from the end of a log: what a log made against the patterns takes a second for
 # Parts of words, so that "Error" and "error" are one search; how many of each count in a piece, from its start and its end.
 _STRONG = 12
 _STRONG_WORDS = (
@@ -99,10 +99,10 @@ def _around(text: str, hit: int) -> Iterator[tuple[int, int]]:
     """Yield start and end of the line at a place, and of its neighbours; of a line without end, what is around the word."""
     low = hit
     for _ in range(_AROUND + 1):
-        found = text.rfind("\n", max(0, low - _WIDTH), low)
-        if found < 0:
+        feed = text.rfind("\n", max(0, low - _WIDTH), low)
+        if feed < 0:
             break
-        low = found
+        low = feed
     if low == hit and hit > _WIDTH and text.find("\n", hit, hit + _WIDTH) < 0:
         yield _window(hit, 0, len(text))
         return

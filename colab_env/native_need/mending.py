@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ class MendResult:
     """What `mend` did: `installed` in order, `ok` once the command worked, `proven` the modules that were imported.
 
     `stopped` says why it went no further, `proposed` is the line that would go on, `written` the files that now name the
-    packages.
+    packages. `is_of_log` says that a log was mended and not a command: then `ok` says that all it names is installed.
     """
 
     command: tuple[str, ...]
+    is_of_log: bool = False
     installed: tuple[Mended, ...] = ()
     ok: bool = False
     proven: tuple[str, ...] = ()
@@ -74,12 +75,16 @@ class MendResult:
 
     def __repr__(self) -> str:
         lines = [
-            f"✓ {', '.join(mended.plan.packages)}: {mended.answer if self.command else 'installed'!s}"
+            f"✓ {', '.join(mended.plan.packages)}: {mended.answer if self.command or self.is_of_log else 'installed'!s}"
             for mended in self.installed
         ]
         if self.ok and self.command:
             proof = f", and imports {', '.join(self.proven)}" if self.proven else ""
             lines.append(f"✓ it works{proof}")
+        elif self.ok and self.is_of_log:
+            lines.append(
+                f"✓ imports {', '.join(self.proven)}" if self.proven else "✓ all that the log names is installed"
+            )
         elif self.ok and not lines:
             lines.append("✓ every system package that the project asks for is there")
         if self.written:
@@ -110,14 +115,20 @@ class Mender:
     def __post_init__(self) -> None:
         self.apt = Apt(machine=self.machine)
 
-    def run(self, command: Sequence[str]) -> MendResult:
-        """Run the command, mend, and run it again, as long as each round makes progress."""
+    def run(self, command: Sequence[str], *, log: Explanation | None = None) -> MendResult:
+        """Run the command, mend, and run it again, as long as each round makes progress.
+
+        With a `log`, what that names is installed first, and in the place of a command stands the proof by import.
+        """
         stopped = proposed = None
-        proof: list[str] | None = None
+        proof = None if log is None else import_proof((), self.imports or _failed_imports(log), self.machine.environ)
         is_proven = False
         with _files.locked(machine_lock(self.machine), shared=True), _ledger.recording(STEP, self.machine):
             try:
-                for _ in range(_MOST_ROUNDS):
+                if log is not None:
+                    stopped, proposed = self._install_named(log)
+                    is_proven = stopped is None and proof is None
+                for _ in range(_MOST_ROUNDS if not (stopped or is_proven) else 0):
                     explanation = self.explain(proof or command)
                     if explanation.returncode == 0:
                         if proof is None and (proof := import_proof(command, self.imports, self.machine.environ)):
@@ -128,11 +139,16 @@ class Mender:
                     if stopped is not None:
                         break
                 else:
-                    stopped = f"something is still missing after {_MOST_ROUNDS} rounds"
+                    if not (stopped or is_proven):
+                        stopped = f"something is still missing after {_MOST_ROUNDS} rounds"
             finally:
-                written = self._write_down()
+                names = [name for mended in self.installed for name in mended.plan.packages]
+                written = pyproject.add_apt(self.project, names) if names else []
+        if log is not None and is_proven and proof is None:
+            self.notes.append("a log cannot be tried: run again what failed")
         return MendResult(
             command=tuple(command),
+            is_of_log=log is not None,
             installed=tuple(self.installed),
             ok=is_proven,
             proven=tuple(proof[2:]) if proof and is_proven else (),
@@ -159,11 +175,25 @@ class Mender:
             command=(), installed=tuple(self.installed), ok=stopped is None, stopped=stopped, proposed=proposed
         )
 
+    def _install_named(self, log: Explanation) -> tuple[str | None, str | None]:
+        """Install a package for each thing that a log names; return why not, and the line that might help."""
+        if not log.findings:
+            return self._round(log)
+        for finding in log.findings:
+            answer = self._answer(replace(log, findings=(finding,)))
+            if answer is not None and answer.package is None and "is installed" in (answer.note or ""):
+                continue  # since the log was written, or by a package of this very run
+            stopped, proposed = self._round(replace(log, findings=(finding,)))
+            if stopped is not None:
+                return stopped, proposed
+        return None, None
+
     def _round(self, explanation: Explanation) -> tuple[str | None, str | None]:
         """Mend the first thing that can be mended; otherwise say why not, and the line that might help."""
         answer = self._answer(explanation)
         if answer is None or answer.package is None:
             why = answer or explanation.other or "what it printed names no missing thing"
+            self.notes += [f"or: {sentence}" for sentence in explanation.advice]
             return (why if isinstance(why, str) else repr(why)), None
         self._refresh()
         plan = self.apt.plan([answer.package])
@@ -223,10 +253,6 @@ class Mender:
                 self.apt.install(mended.plan)
         self.installed.append(mended)
 
-    def _write_down(self) -> list[str]:
-        packages = [name for mended in self.installed for name in mended.plan.packages]
-        return pyproject.add_apt(self.project, packages) if packages else []
-
 
 def import_proof(command: Sequence[str], imports: Sequence[str], environ: Mapping[str, str]) -> list[str] | None:
     """Return the command that imports what a command has installed, in the Python that it installed for, or None.
@@ -236,6 +262,12 @@ def import_proof(command: Sequence[str], imports: Sequence[str], environ: Mappin
     names = [f"module:{name}" for name in imports] or list(_distributions(command))
     python = _python_of(command, environ)
     return [str(python), str(_PROOF), *names] if names and python is not None else None
+
+
+def _failed_imports(log: Explanation) -> list[str]:
+    """Return the modules that a log shows failing at run time: what was built is not installed, and cannot be imported."""
+    names = (finding.distribution for finding in log.findings if finding.phase == "run")
+    return list(dict.fromkeys(name for name in names if name is not None))
 
 
 def _distributions(command: Sequence[str]) -> Iterator[str]:
@@ -256,12 +288,12 @@ def _python_of(command: Sequence[str], environ: Mapping[str, str]) -> Path | Non
     for number, word in enumerate(words[:-1]):
         if word in {"--python", "-p"} and Path(words[number + 1]).is_file():
             return Path(words[number + 1])
-    program = shutil.which(words[0], path=environ.get("PATH"))
+    environment = environ.get("VIRTUAL_ENV") or ".venv"
+    program = shutil.which(words[0] if words else f"{environment}/bin/python", path=environ.get("PATH"))
     if program is None:
         return None
     path = Path(program)
     if re.fullmatch(r"python[\d.]*", path.name):
         return path
-    environment = environ.get("VIRTUAL_ENV") or ".venv"
     own = [path.with_name("python"), path.with_name("python3")] if path.name.startswith("pip") else []
-    return next((each for each in (*own, Path(environment) / "bin" / "python") if each.is_file()), None)
+    return next((python for python in (*own, Path(environment) / "bin" / "python") if python.is_file()), None)

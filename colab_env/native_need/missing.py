@@ -38,6 +38,13 @@ OtherKind = Literal[
 ]
 
 
+@dataclass(frozen=True)
+class _Json:
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Missing:
     """One thing that was looked for and is not there.
@@ -84,7 +91,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(_Json):
     """The packages for one missing thing, best first; `note` says what a reader should know, such as why there is none.
 
     `is_choice` says that several bring the very same file and that nothing but preference decides.
@@ -112,19 +119,17 @@ class Answer:
     def __repr__(self) -> str:
         return f"{self.missing!r}: {self.summary}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Explanation:
+class Explanation(_Json):
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
 
     `not_concluded` are sentences about lines that look like a cause and were passed over; `returncode` is how a command
     that was run for it ended, or None; `answers` are the packages for the findings, one
     for each, where the distribution's index could be asked. `unconfirmed` are words that the text says to be absent, and
-    that become a finding where the index has a program or a library of that name.
+    that become a finding where the index has a program or a library of that name. `requirement` is the distribution whose
+    build failed, with its version where the text has it ("fiona==1.9.5"), `python` the version it was built for, if the text
+    names one, and `advice` what the package index has that needs no build.
     """
 
     findings: tuple[Missing, ...] = ()
@@ -133,21 +138,21 @@ class Explanation:
     returncode: int | None = None
     answers: tuple[Any, ...] = ()
     unconfirmed: tuple[Missing, ...] = ()
+    requirement: str | None = None
+    python: str | None = None
+    advice: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if self.returncode == 0:
             return "✓ it did not fail"
-        lines = [f"{each}\n  line {each.line}: {each.evidence[:_SHOWN]}" for each in self.findings]
+        lines = [f"{need}\n  line {need.line}: {need.evidence[:_SHOWN]}" for need in self.findings]
         lines = [f"{line}\n  → {answer.summary}" for line, answer in zip(lines, self.answers, strict=False)] or lines
         if install := list(dict.fromkeys(answer.package for answer in self.answers if answer.package)):
             lines.append(f"→ apt-get install {' '.join(install)}")
         lines += [repr(self.other)] if self.other else []
+        lines += [f"→ or: {sentence}" for sentence in self.advice]
         notes = (f"  not concluded: {note}" for note in self.not_concluded)
         return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +160,7 @@ class BuiltPackage:
     """One locked package that has no wheel for a target, so that it is built there.
 
     `elsewhere` are the Pythons that this version has a wheel for, such as "3.12"; `needs` is what its source archive asks
-    the system for, where that was read; `note` says why it was not.
+    the system for, where that was read; `note` says why it was not; `advice` is what the package index has that needs no build.
     """
 
     name: str
@@ -163,17 +168,18 @@ class BuiltPackage:
     elsewhere: tuple[str, ...] = ()
     needs: tuple[Missing, ...] = ()
     note: str | None = None
+    advice: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         wheels = f"; there is a wheel for Python {', '.join(self.elsewhere)}" if self.elsewhere else ""
-        needs = [f"  needs {_WORDS[each.kind].format(each.name)} ({each.evidence[:_SHOWN]})" for each in self.needs]
-        return "\n".join(
-            [f"{self.name} {self.version} is built{wheels}", *needs, *([f"  {self.note}"] if self.note else ())]
-        )
+        lines = [f"{self.name} {self.version} is built{wheels}"]
+        lines += [f"  needs {_WORDS[need.kind].format(need.name)} ({need.evidence[:_SHOWN]})" for need in self.needs]
+        lines += [f"  {sentence}" for sentence in (self.note, *self.advice) if sentence]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(_Json):
     """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there."""
 
     lock: str
@@ -186,10 +192,6 @@ class Check:
             return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
         head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
         return "\n".join([head, *map(repr, self.built)])
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 _SHOWN = 200  # characters of a line

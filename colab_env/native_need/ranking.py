@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from colab_env.native_need import specials
 from colab_env.native_need.missing import Answer, Candidate, Missing
 from colab_env.native_need.packed_index import Index, Location, Package
+from colab_env.native_need.rules import DRIVERS
 
 _TRIPLET = re.compile(r"[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*$")
 _INCLUDE = re.compile(r"(?:^usr/include|^usr/lib/.*?/include|^usr/share/R/include)(?=/|$)")
@@ -24,87 +24,82 @@ _HAS_HEADERS = re.compile(r"-headers$|-sdk$|-jdk|^r-base-core$")  # without that
 # What update-alternatives makes has no package of its own: mpicc is mpicc.openmpi, convert is convert-im6.q16.
 _ALTERNATIVE = re.compile(r"\.[a-z]+[0-9]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[0-9]+)")
 # Words that messages are made of; what is left is the name of a library.
-_NOT_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "any",
-        "are",
-        "available",
-        "backend",
-        "be",
-        "been",
-        "build",
-        "c",
-        "can",
-        "cannot",
-        "check",
-        "client",
-        "compile",
-        "compiler",
-        "could",
-        "dev",
-        "devel",
-        "development",
-        "error",
-        "file",
-        "files",
-        "find",
-        "for",
-        "found",
-        "from",
-        "have",
-        "header",
-        "headers",
-        "if",
-        "in",
-        "install",
-        "installed",
-        "is",
-        "it",
-        "least",
-        "libraries",
-        "library",
-        "libs",
-        "make",
-        "missing",
-        "must",
-        "need",
-        "needed",
-        "needs",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "package",
-        "packages",
-        "please",
-        "program",
-        "properly",
-        "python",
-        "required",
-        "requires",
-        "server",
-        "support",
-        "sure",
-        "system",
-        "that",
-        "the",
-        "then",
-        "this",
-        "to",
-        "try",
-        "unable",
-        "version",
-        "via",
-        "with",
-        "you",
-        "your",
-        "either",
-    ]
-)
+_NOT_WORDS_TEXT = """
+a an and any are available backend be been build c can cannot check client compile compiler could dev devel
+development error file files find for found from have header headers if in install installed is it least libraries
+library libs make missing must need needed needs no not of on or package packages please program properly python
+required requires server support sure system that the then this to try unable version via with you your either
+"""
+_NOT_WORDS = frozenset(_NOT_WORDS_TEXT.split())
+
+
+# The few needs that no file name answers, reviewed by hand, with a source each: the name of a language (kind "compiler") or
+# of a command. What lies in a package under its own name is found in the distribution's index, and has no place here.
+# Debian's build-essential is what building from source takes for granted: Debian policy 4.2, "Package relationships".
+_BUILD_ESSENTIAL = "build-essential"
+_SPECIAL_AT_BUILD: dict[str, tuple[str, ...]] = {
+    "c": (_BUILD_ESSENTIAL,),
+    "c++": (_BUILD_ESSENTIAL,),
+    # update-alternatives names of gcc-defaults: gcc(1) and g++(1) of Debian's packages gcc and g++, postinst.
+    "cc": (_BUILD_ESSENTIAL,),
+    "c99": (_BUILD_ESSENTIAL,),
+    "c89": (_BUILD_ESSENTIAL,),
+    "gcc": (_BUILD_ESSENTIAL,),
+    "g++": (_BUILD_ESSENTIAL,),
+    "cpp": (_BUILD_ESSENTIAL,),
+    "make": (_BUILD_ESSENTIAL,),
+    "fortran": ("gfortran",),  # packages.debian.org/gfortran; f77 and f95 are its update-alternatives names
+    "f77": ("gfortran",),
+    "f95": ("gfortran",),
+    # rustc and cargo are of one version in a release; PyO3 and setuptools-rust need both. cargo depends on rustc.
+    "rust": ("cargo",),
+    "rustc": ("rustc",),
+    "cargo": ("cargo",),
+    # Debian Java policy 2.2: programs and builds depend on the default-* packages.
+    "java": ("default-jdk-headless",),
+    "javac": ("default-jdk-headless",),
+    "jni": ("default-jdk-headless",),
+    "jni.h": ("default-jdk-headless",),
+    "mpi": ("libopenmpi-dev", "mpich"),  # mpi-default-dev depends on the first, debian/README of mpi-defaults
+    # pkgconf has provided pkg-config's program since Debian 12 and Ubuntu 23.04: release notes, "pkg-config".
+    "pkg-config": ("pkgconf", "pkg-config"),
+}
+_SPECIAL_AT_RUN: dict[str, tuple[str, ...]] = {
+    "java": ("default-jre-headless",),  # Debian Java policy 2.2
+    "libjvm.so": ("default-jre-headless",),
+    "fortran": ("libgfortran5",),  # gcc's manual, "Fortran ABI": libgfortran.so.5 since gcc 8
+}
+# CMake's Find modules whose name is neither a pkg-config module nor a library's: cmake-modules(7).
+_CMAKE_MODULES: dict[str, str] = {
+    "pkgconfig": "pkg-config",
+    "pythonlibs": "python",
+    "java": "java",
+    "jni": "jni",
+    "mpi": "mpi",
+    "threads": "c",
+    "openmp": "c",
+    "fortran": "fortran",
+    "rust": "rust",
+}
+# What a message or a CMake module calls by another name than its library has: the library's own documentation.
+_ALIASES: dict[str, str] = {
+    "bzip2": "bz2",
+    "postgresql": "pq",
+    "postgres": "pq",
+    "mysql": "mysqlclient",
+    "mariadb": "libmariadb",
+    "ffmpeg": "libavcodec",
+    "kerberos": "krb5",
+    "rabbitmq-c": "rabbitmq",
+    "xz": "lzma",
+    "liblzma": "lzma",
+    "libusb": "usb-1.0",
+    "imagemagick": "MagickWand",
+    "berkeley": "db",
+    "berkeleydb": "db",
+    "firebird": "fbclient",
+    "swi-prolog": "swipl",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +126,7 @@ def packages_for(
     if (named := (own or {}).get(missing.name)) is not None:
         chosen = Candidate(package=named, file="", reason="the project names it in [tool.colab-env.native]")
         return Answer(missing=missing, candidates=(chosen,))
-    if any(missing.name.startswith(driver) for driver in specials.DRIVERS):
+    if DRIVERS.fullmatch(missing.name):
         return Answer(missing=missing, note="it belongs to a driver, and comes with that alone")
     if (special := _special(missing)) is not None:
         return _special_answer(missing, special, installed)
@@ -140,8 +135,11 @@ def packages_for(
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
     new = [hit for hit in best if hit.package.name not in installed]
     if best and best[0] not in new and (not new or (best[0].rank, best[0].extra) == (0, 0)):
-        there = best[0].package.name
-        return Answer(missing=missing, note=f"{there} has it, and is installed: the cause is another one")
+        # A tool that asks for a module says the same where it could not start pkg-config at all.
+        if missing.kind == "pkg-config" and set(installed).isdisjoint(_SPECIAL_AT_BUILD["pkg-config"]):
+            return _special_answer(missing, _SPECIAL_AT_BUILD["pkg-config"], installed)
+        name = best[0].package.name
+        return Answer(missing=missing, note=f"{name} has it, and is installed: the cause is another one")
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file
     note = f"{_choice_note(new, installed)}" if is_choice else None
@@ -164,11 +162,11 @@ def _special(missing: Missing) -> tuple[str, ...] | None:
     if missing.kind == "header" and re.search(r"(?:^|/)Python\.h$", missing.name):
         return ()  # which one depends on the interpreter: `python_header`
     if missing.kind == "cmake":
-        return specials.BUILD.get(specials.CMAKE.get(name, ""))
+        return _SPECIAL_AT_BUILD.get(_CMAKE_MODULES.get(name, ""))
     if missing.kind not in {"compiler", "command", "config-program", "shared-object"} and name != "jni.h":
         return None
-    run = specials.RUN.get(name) if missing.phase == "run" else None
-    return run or (specials.BUILD.get(name) if missing.kind != "shared-object" else None)
+    run = _SPECIAL_AT_RUN.get(name) if missing.phase == "run" else None
+    return run or (_SPECIAL_AT_BUILD.get(name) if missing.kind != "shared-object" else None)
 
 
 def _special_answer(missing: Missing, special: tuple[str, ...], installed: Collection[str]) -> Answer:
@@ -223,8 +221,8 @@ def _hits(missing: Missing, index: Index) -> Iterator[_Hit]:
 
 def _made(index: Index, name: str, location: Location, extra: int, rank: int = 0) -> Iterator[_Hit]:
     for package in location.packages:
-        known = index.package(package) or Package(name=package)
-        yield _Hit(package=known, file=f"{location.directory}/{name}", extra=extra, rank=rank)
+        entry = index.package(package) or Package(name=package)
+        yield _Hit(package=entry, file=f"{location.directory}/{name}", extra=extra, rank=rank)
 
 
 def _headers(name: str, index: Index) -> Iterator[_Hit]:
@@ -278,13 +276,13 @@ def _shared_objects(name: str, index: Index, phase: str) -> Iterator[_Hit]:
     exact = re.fullmatch(r"(.+)-(\d+)", stem)
     names = [f"lib{stem}.so{version}"] if version else []
     names += [f"lib{exact[1]}.so.{exact[2]}"] if exact and not dot and not version else []
-    hits = [hit for each in names for hit in _exact_objects(each, index)]
+    hits = [hit for soname in names for hit in _exact_objects(soname, index)]
     if not hits and version.count(".") > 1:  # libz.so.1.2.13: the index has libz.so.1
         hits = list(_exact_objects(f"lib{stem}.so.{version.split('.')[1]}", index))
     if not hits and not version:
-        for each, location in index.starting(f"lib{stem}.so."):
+        for soname, location in index.starting(f"lib{stem}.so."):
             if (extra := _is_library_directory(location.directory)) is not None:
-                hits += _made(index, each, location, extra)
+                hits += _made(index, soname, location, extra)
         hits = hits or list(_flavoured_objects(stem, index)) or list(_exact_objects(f"lib{stem}.so", index))
     yield from hits
 
@@ -305,6 +303,8 @@ def _flavoured_objects(stem: str, index: Index) -> Iterator[_Hit]:
 
 def _commands(name: str, index: Index) -> Iterator[_Hit]:
     base = name.rpartition("/")[2]
+    if not index.locations(base):  # "The Vagrant executable": messages write a program as its product
+        base = base.lower()
     for location in index.locations(base):
         if _BIN.match(location.directory):
             yield from _made(index, base, location, 0)
@@ -371,9 +371,7 @@ def _words(text: str, index: Index, phase: str) -> Iterator[_Hit]:
 def _word(word: str, index: Index, phase: str) -> Iterator[_Hit]:
     plain = word.casefold()
     bare = re.sub(r"[^a-z0-9+]", "", plain)
-    stems = dict.fromkeys(
-        [word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, specials.ALIASES.get(plain, plain)]
-    )
+    stems = dict.fromkeys([word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, _ALIASES.get(plain, plain)])
     for stem in stems:
         if phase == "run":
             yield from _shared_objects(stem, index, phase)
@@ -435,7 +433,7 @@ def _chosen(ranked: list[_Hit], installed: Collection[str]) -> list[_Hit]:
 
     def preference(hit: _Hit) -> int:
         name = hit.package.name
-        return 0 if any(each in installed for each in hit.package.libraries) else 1 if "openssl" in name else 2
+        return 0 if any(library in installed for library in hit.package.libraries) else 1 if "openssl" in name else 2
 
     same = [hit for hit in ranked if hit.file and hit.file == ranked[0].file]
     return [*sorted(same, key=preference), *(hit for hit in ranked if hit not in same)]
@@ -451,6 +449,6 @@ def _reason(hit: _Hit) -> str:
 
 def _choice_note(hits: list[_Hit], installed: Collection[str]) -> str:
     names = [hit.package.name for hit in hits if hit.file == hits[0].file]
-    there = next((library for library in hits[0].package.libraries if library in installed), None)
-    why = f"{there} is installed" if there else _reason(hits[0])
+    present = next((library for library in hits[0].package.libraries if library in installed), None)
+    why = f"{present} is installed" if present else _reason(hits[0])
     return f"a choice between {', '.join(names)}: {names[0]}, as {why}"

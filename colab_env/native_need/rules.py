@@ -17,11 +17,11 @@ from colab_env.native_need.missing import Kind
 
 FATAL, TRIED, HINT = 3, 2, 1
 _Q = r"""['"`‘’“”]*"""
-_T = r"(?<![\w.+/-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
+_T = r"(?<![\w.+/%-])([A-Za-z_][\w.+/-]*)"  # a token, from its start
 _NOT = r"(?:could not|could ?n[o']?t|cannot|can ?not|can't|unable to|failed to|did not|didn't|was not able to)"
-_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located)|not found|(?:is|are) missing|wasn't found|not installed)"
+_GONE = r"(?:(?:is|are|was|were|has|have|could|can) ?(?:not|n't) (?:been |be )?(?:found|installed|available|present|located|resolved|determined|detected)|not found|(?:is|are) missing|wasn't found|not installed|(?:appears?|seems?) (?:not to be|to be not|to be) (?:installed|missing|available)|(?:do|does)(?: not|n't) (?:appear|seem) to be (?:installed|available|present))"
 _PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utility)s?"
-_LIBRARY = r"(?:shared |dynamic |native |system |C |development )*librar(?:y|ies)(?: files?)?"
+_LIBRARY = r"(?:shared |dynamic |native |system |client |C |development )*(?:librar(?:y|ies)(?: files?)?|dll)"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ _RULES = (
     _rule("Unable to find", rf": Error: Unable to find {_Q}([\w./+-]+\.h(?:pp)?){_Q}", "header"),
     _rule("include", rf"Can't open included file {_Q}([\w./+-]+){_Q}", "header"),
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
+    _rule("header files [", r"(?:header files \[|(?<=\.h', ))'([\w./+-]+\.h(?:pp)?)'", "header"),
     _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
     _rule(".h", rf"{_NOT} (?:find|locate|open|include)[^'\"<:]{{0,50}} {_Q}<?([\w./+-]+\.h(?:pp)?)>?{_Q}(?![\w/])", "header"),
     _rule(".h", rf"(?<![\w./+-])([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
@@ -77,6 +78,7 @@ _RULES = (
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
     _rule("ava", r"(?:rror finding|find|locate|determine) (?:the )?java_?home", "compiler", name="java"),
+    _rule("JDK", r"(?:Java JDK|JDK)(?: directory)? [^.]{0,80}(?:does not exist|not found|could not be found|is missing)|No JDK (?:was )?found", "compiler", name="java"),
     _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
     _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
     # Linkers and loaders.
@@ -100,7 +102,7 @@ _RULES = (
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
     _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
@@ -120,7 +122,9 @@ _RULES = (
     _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
     # Programs.
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
-    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)([\w.+-]+): command not found", "command", TRIED),
+    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED),
+    # zsh and many a Python package say it the other way round.
+    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command", TRIED),
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
@@ -129,12 +133,17 @@ _RULES = (
     _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
+    _rule("No such file", rf"{_NOT} (?:execute|run|start|spawn|launch|invoke) {_Q}(?!cc1|f951|collect2)([\w.+/-]+){_Q}:.{{0,40}} No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
+    _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
+    _rule("PATH", rf"(?:make sure|ensure|check|verify)(?: that)? (?:the )?{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|can be)[^.]{{0,30}} (?:in|on) (?:your |the )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
+    _rule("command", rf"{_Q}{_T}{_Q} command {_GONE}", "command"),
+    _rule("program", rf"{_Q}{_T}{_Q} program {_GONE}", "command"),
     _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule(" could not be found", rf"because {_T} could not be found", "command"),
@@ -143,6 +152,7 @@ _RULES = (
     _rule("xecutable", rf"executable {_Q}{_T}{_Q} (?:{_GONE}|(?:could|can)(?: ?not|n't) be found)", "command"),
     _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
     _rule("path", rf"{_Q}{_T}{_Q} (?:is |was )?not found,? (?:on|in) (?:your |the )?path(?!\w)", "command"),
+    _rule(" be ", rf"{_PROGRAM} {_Q}{_T}{_Q} (?:cannot|could not|can't|couldn't) be (?:run|found|executed|started)", "command"),
     _rule("missing from", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|was) missing from", "command"),
     _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
     _rule(" is ", r"(?<![\w.+/-])([A-Za-z_][\w.+-]*) (?:binary|executable|program|command) is (?:required|needed)", "command"),
@@ -155,9 +165,10 @@ _PHRASES = (
     re.compile(rf"The {_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|installation|header|development|runtime)", re.IGNORECASE),
+    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|dll|installation|header|development|runtime)", re.IGNORECASE),
     re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
+    re.compile(rf"(?:path|location) (?:to|of) (?:the )?{_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
     re.compile(r"(?:rror|ailed) (?:loading|to load|to open) (lib[a-z][\w.+-]*)", re.IGNORECASE),
     re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
     re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
@@ -171,106 +182,22 @@ _BUILD_PHRASES = (
     re.compile(rf"^[* ]*(?:configure: )?(?:[\w.]{{0,60}}(?:error|exception): )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
+    re.compile(r"(?:Debian|Ubuntu)[^:]{0,30}: +([a-z0-9][a-z0-9+.-]+-dev)(?![\w.+-])"),
 )  # fmt: skip
-_PKG_CONFIG_ASKED = re.compile(
+_PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
+    r"|(?:[Ff]ailed to|[Cc]ould not|[Cc]annot|[Uu]nable to|[Ee]rror) (?:query|querying|run|running|call|calling) pkg-config ((?:--?[\w-]+ )[^\n]{1,300})"
 )
-_NO_NAMES = frozenset(
-    [
-        "a",
-        "all",
-        "an",
-        "binary",
-        "branch",
-        "tag",
-        "and",
-        "any",
-        "are",
-        "at",
-        "be",
-        "command",
-        "compiler",
-        "correct",
-        "dependencies",
-        "dependency",
-        "development",
-        "directory",
-        "environment",
-        "executable",
-        "file",
-        "files",
-        "following",
-        "for",
-        "from",
-        "has",
-        "have",
-        "header",
-        "headers",
-        "if",
-        "in",
-        "input",
-        "install",
-        "installed",
-        "is",
-        "it",
-        "its",
-        "library",
-        "libraries",
-        "libs",
-        "lib",
-        "local",
-        "module",
-        "modules",
-        "name",
-        "no",
-        "not",
-        "of",
-        "on",
-        "one",
-        "option",
-        "or",
-        "output",
-        "package",
-        "packages",
-        "path",
-        "pip",
-        "pip3",
-        "platform",
-        "program",
-        "python",
-        "python3",
-        "required",
-        "requirements",
-        "script",
-        "setup",
-        "setuptools",
-        "shared",
-        "source",
-        "specified",
-        "suitable",
-        "system",
-        "that",
-        "the",
-        "them",
-        "these",
-        "this",
-        "to",
-        "tool",
-        "valid",
-        "version",
-        "wheel",
-        "with",
-        "you",
-        "your",
-        "conda",
-        "cython",
-        "numpy",
-        "pyproject.toml",
-        "setup.py",
-        "requirement",
-        "distribution",
-    ]
-)
+_NO_NAMES_TEXT = """
+a all an binary branch tag and any are at be command compiler correct dependencies dependency development directory
+environment executable file files following for from has have header headers if in input install installed is it its
+library libraries libs lib local module modules name no not of on one option or output package packages path pip
+pip3 platform program python python3 required requirements script setup setuptools shared source specified suitable
+system that the them these this to tool valid version wheel with you your conda cython numpy pyproject.toml setup.py
+requirement distribution
+include includes installation installations proto directory directories existing working proper recent newer
+"""
+_NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
@@ -286,13 +213,13 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
     for rule in _RULES:
         if rule.needle not in line.text:
             continue
-        for found in rule.pattern.finditer(line.text):
-            groups = [group for group in found.groups() if group]
+        for match in rule.pattern.finditer(line.text):
+            groups = [group for group in match.groups() if group]
             name = rule.name or "-".join(groups if rule.kind == "typelib" else groups[-1:])
             if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build):
                 yield hit
-    if "pkg-config" in line.text and (match := _PKG_CONFIG_ASKED.search(line.text)):
-        for word in re.split(r"[\s'\",]+", match[1]):
+    if "pkg-config" in line.text and (query := _PKG_CONFIG_QUERY.search(line.text)):
+        for word in re.split(r"[\s'\",]+", query[1] or query[2]):
             if re.fullmatch(r"[A-Za-z][\w.+-]*", word):
                 yield Hit("pkg-config", word, line, TRIED)
 
@@ -317,6 +244,14 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
+    if (
+        kind == "shared-object"
+        and is_build
+        and "cannot open shared object" not in line.text
+        and re.match(r"lib.+\.so\.", name)
+    ):
+        # What a build looks for itself it links; what a loader misses there is a program's that the build started.
+        kind, name = "library", re.sub(r"^lib|\.so.*$", "", name)
     if kind == "shared-object":
         return _shared_object(name, line, degree)
     if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
@@ -325,7 +260,7 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         degree = TRIED  # caught, and written down
     if kind == "header" and name.startswith(PYTHONS_HEADERS):
         return None  # NumPy's, or what newer Pythons have no longer: see `other_causes`
-    if kind == "header" and _is_trial(line.text):
+    if kind == "header" and _TRIALS.search(line.text[:300]):  # a test of a configuration
         degree = TRIED
     if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
         degree = TRIED
@@ -388,6 +323,14 @@ def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
     return Hit("shared-object", windows[1] if windows else base, line, degree)
 
 
+# NVIDIA's and AMD's: the driver's own, whose part in the kernel Debian's copy would not fit (NVIDIA's installation guide),
+# and the toolkit's, which wheels such as nvidia-cublas-cu12 bring.
+DRIVERS = re.compile(
+    r"lib(?:cuda|cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse\w*|cupti|nccl|nvrtc\S*|nvToolsExt|nvinfer\w*|nvJitLink"
+    r"|nvidia[\w-]*|nvcuvid|nvparsers|nvonnxparser|amdhip64|hip\w+|rocblas|roc\w+|hsa-runtime64|MIOpen|tpu|cufile|nvvm)\.so[\w.]*"
+)
+
+
 def is_error(text: str) -> bool:
     """Say whether a line is the last word of a tool or an exception's own, not one of its steps."""
     return _ERROR.match(text) is not None
@@ -401,7 +344,3 @@ _ERROR = re.compile(
 _TRIALS = re.compile(
     r"(?:^|/)(?:conftest|_configtest|None|testfile|\w{0,40}_?configtest|tmp\w{0,20}|test_?\w{0,20})\.\w{1,4}:\d"
 )
-
-
-def _is_trial(text: str) -> bool:
-    return _TRIALS.search(text[:300]) is not None

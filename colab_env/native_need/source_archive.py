@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from colab_env.errors import ProjectFileError
-from colab_env.native_need import headers
 from colab_env.native_need.missing import Kind, Missing
 from colab_env.results import short
 
@@ -64,20 +63,11 @@ def read(path: Path) -> dict[str, str]:
             clean = posixpath.normpath(name)
             if clean.startswith(("/", "..")):
                 continue
-            wanted = clean.endswith((*_C, *_CXX, *_CYTHON)) or posixpath.basename(clean) in _SETTINGS
-            is_read = wanted and size <= _LARGEST and read_bytes < _MOST_READ and not _ASIDE.search(clean)
+            is_source = clean.endswith((*_C, *_CXX, *_CYTHON)) or posixpath.basename(clean) in _SETTINGS
+            is_read = is_source and size <= _LARGEST and read_bytes < _MOST_READ and not _ASIDE.search(clean)
             texts[clean] = content().decode("utf-8", "replace") if is_read else ""
             read_bytes += size if is_read else 0
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except _DAMAGES as error:
         raise _refusal(path, f"it cannot be read as an archive: {error}") from error
     return texts
 
@@ -117,17 +107,13 @@ def _refusal(path: Path, reason: str) -> ProjectFileError:
 
 def needs(texts: dict[str, str], distribution: str) -> list[Missing]:
     """Return what the files of an archive ask the system for: tools first, then what is looked for and what is included."""
-    top = _without_first(texts)
-    found: dict[tuple[str, str], tuple[Kind, str, str]] = {}
+    top = {path.partition("/")[2] or path: text for path, text in texts.items()}  # without NAME-VERSION/
+    first: dict[tuple[str, str], tuple[Kind, str, str]] = {}
     for kind, name, path in [*_declared(top), *_compilers(top), *_settings(top), *_includes(top)]:
-        found.setdefault((kind, name.lower()), (kind, name, path))
+        first.setdefault((kind, name.lower()), (kind, name, path))
     return [
-        Missing(kind=kind, name=name, evidence=path, distribution=distribution) for kind, name, path in found.values()
+        Missing(kind=kind, name=name, evidence=path, distribution=distribution) for kind, name, path in first.values()
     ]
-
-
-def _without_first(texts: dict[str, str]) -> dict[str, str]:
-    return {path.partition("/")[2] or path: text for path, text in texts.items()}
 
 
 _EXTERNAL = "pyproject.toml [external]"
@@ -143,7 +129,7 @@ def _declared(texts: dict[str, str]) -> Iterator[_Need]:
     except ValueError:
         return
     listed = [external.get(key) for key in ("build-requires", "host-requires")] if isinstance(external, dict) else []
-    for url in (url for each in listed if isinstance(each, list) for url in each if isinstance(url, str)):
+    for url in (url for urls in listed if isinstance(urls, list) for url in urls if isinstance(url, str)):
         match = re.match(
             r"(?:dep|pkg|virtual):(?:virtual/)?(compiler|interface|generic|github|\w+)/(?:[\w.-]+/)*([\w.+-]+)", url
         )
@@ -189,23 +175,11 @@ _PARTS = frozenset({"m", "c", "dl", "rt", "pthread", "util", "stdc++", "gcc", "g
 _WINDOWS = re.compile(
     r"32$|^lib|[A-Z]\w*Api$|^\w+\.lib$|^(?:winscard|user|gdi|kernel|advapi|ole|shell|uuid|iphlpapi|psapi|bcrypt|crypt32)\w*$"
 )
-_OWN = frozenset(
-    {
-        *(
-            "python",
-            "python3",
-            "pythoninterp",
-            "pythonlibs",
-            "pythonextensions",
-            "py",
-            "pybind11",
-            "nanobind",
-            "cython",
-            "numpy",
-        ),
-        *("scikitbuild", "skbuild", "f2py", "threads", "openmp", "m", "dl", "git", "doxygen", "sphinx", "gtest"),
-    }
-)
+_OWN_TEXT = """
+python python3 pythoninterp pythonlibs pythonextensions py pybind11 nanobind cython numpy scikitbuild skbuild f2py
+threads openmp m dl git doxygen sphinx gtest
+"""
+_OWN = frozenset(_OWN_TEXT.split())
 
 
 def _settings(texts: dict[str, str]) -> Iterator[_Need]:
@@ -213,15 +187,15 @@ def _settings(texts: dict[str, str]) -> Iterator[_Need]:
         name = posixpath.basename(path)
         if not text or path.count("/") > 3 or name not in _SETTINGS:
             continue
-        found = list(_asked_of(name, text))
-        if any(kind == "pkg-config" for kind, _ in found) or (name == "setup.py" and _PKG_CONFIG.search(text)):
+        requests = list(_requests(name, text))
+        if any(kind == "pkg-config" for kind, _ in requests) or (name == "setup.py" and _PKG_CONFIG.search(text)):
             yield "command", "pkg-config", path
-        for kind, asked in found:
-            if asked.lower() not in _OWN and not _is_vendored(asked, texts):
-                yield kind, asked, path
+        for kind, request in requests:
+            if request.lower() not in _OWN and not _is_vendored(request, texts):
+                yield kind, request, path
 
 
-def _asked_of(name: str, text: str) -> Iterator[tuple[Kind, str]]:
+def _requests(name: str, text: str) -> Iterator[tuple[Kind, str]]:
     if name == "meson.build":
         required = (match for match in _MESON.finditer(text) if not _OPTIONAL.search(match[2]))
         yield from (("pkg-config", match[1]) for match in required)
@@ -229,7 +203,7 @@ def _asked_of(name: str, text: str) -> Iterator[tuple[Kind, str]]:
         yield from (("cmake", match[1]) for match in _CMAKE.finditer(text) if "REQUIRED" in match[2])
         words = (word for match in _CMAKE_PKG.finditer(text) if "REQUIRED" in match[1] for word in match[1].split())
         names = (re.split(r"[<>=]", word)[0] for word in words)
-        yield from (("pkg-config", each) for each in names if re.fullmatch(r"[a-z][\w.+-]*", each))
+        yield from (("pkg-config", module) for module in names if re.fullmatch(r"[a-z][\w.+-]*", module))
     elif name == "setup.py":
         plain = _TRIPLE.sub("", re.sub(r"(?m)^[ \t]*#.*$", "", text))
         yield from (("pkg-config", match[1]) for match in [*_ASKED.finditer(plain), *_PKGCONFIG.finditer(plain)])
@@ -266,7 +240,7 @@ def _includes(texts: dict[str, str]) -> Iterator[_Need]:
             continue
         included = _EXTERN.findall(text) if path.endswith(_CYTHON) else _unguarded(text)
         for name in included:
-            if posixpath.normpath(name) in own or posixpath.basename(name) in own or headers.is_systems(name):
+            if posixpath.normpath(name) in own or posixpath.basename(name) in own or _is_system_header(name):
                 continue
             directory, slash, _ = name.partition("/")
             if directory not in directories:  # one header stands for all of openssl/
@@ -295,3 +269,50 @@ def _unguarded(text: str) -> Iterator[str]:
             match = _INCLUDE.match(f"include{rest}")
             if match:
                 yield match[1]
+
+
+# --- which headers come with a compiler, the C library, Python, or another system than Linux: nobody's need
+
+# ISO C, POSIX and glibc, without the directories below.
+_SYSTEM_NAMES = """
+assert ctype errno fenv float inttypes iso646 limits locale math complex setjmp signal stdalign stdarg stdatomic
+stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype aio cpio dirent dlfcn
+fcntl fmtmsg fnmatch ftw glob grp iconv langinfo libgen monetary mqueue ndbm netdb nl_types poll pthread pwd regex
+sched search semaphore spawn strings stropts syslog tar termios trace ulimit unistd utime utmpx wordexp alloca ar
+argp argz byteswap elf endian envz err error execinfo features fstab getopt gnu-versions gshadow ifaddrs malloc
+mcheck memory mntent obstack paths printf pty resolv shadow stab stdio_ext sysexits termio thread_db ttyent ucontext
+unwind utmp values wait xlocale link libintl crypt sgtty lastlog re_comp regexp nss cpuid omp mm_malloc tmmintrin
+emmintrin immintrin smmintrin xmmintrin pmmintrin nmmintrin wmmintrin x86intrin arm_neon arm_sve arm_acle quadmath
+varargs dispatch
+"""
+_SYSTEM_HEADERS = frozenset(_SYSTEM_NAMES.split())
+_SYSTEM_DIRECTORIES = (
+    *("sys/", "linux/", "asm/", "asm-generic/", "net/", "netinet/", "arpa/"),
+    *("bits/", "gnu/", "netpacket/", "netipx/", "scsi/", "rpc/", "numpy/"),
+    *("ext/", "tr1/", "experimental/", "cython/", "internal/pycore", "cpython/", "pybind11/"),
+    *("nanobind/", "netatalk/", "mach/", "mach-o/", "CoreFoundation/", "Carbon/", "IOKit/"),
+    *("Security/", "Availability", "libkern/", "Foundation/", "AppKit/", "CoreServices/", "ApplicationServices/"),
+    *("machine/", "os/", "Accelerate/", "vecLib/", "Cocoa/", "SystemConfiguration/", "AudioToolbox/"),
+)
+_PYTHON_HEADERS = re.compile(
+    r"(?:Python|structmember|structseq|pythread|\w*object|py3cairo|etree\w*|lxml-version|pygobject|config|\w+[-_]config|code|compile|eval|datetime|pyconfig|node|marshal|bytesobject|unicodeobject"
+    r"|longintrepr|patchlevel|modsupport|opcode|pymem|pyport|object|pycore_\w+|greenlet/\w+|methodobject|import|ceval|tupleobject)\.h"
+)
+_WINDOWS_HEADERS = re.compile(
+    r"(?:win\w*|ws2\w*|mswsock|io|direct|process|conio|tchar|crtdbg|intrin|shlobj|shlwapi|psapi|tlhelp32|iphlpapi|mmsystem|objbase|share"
+    r"|sdkddkver|versionhelpers|ntstatus|bcrypt|wincrypt|wtypes|ole2|dbghelp|rpc|basetsd|TargetConditionals|AvailabilityMacros|libproc|kvm"
+    r"|unixlib|OS|be\w+|synch|atlbase|comdef|oleauto|ocidl|dsound|dshow|d3d\w*|setupapi|hidsdi|initguid|malloc_np|pthread_np|stdbool_compat)\.h",
+    re.IGNORECASE,
+)
+
+
+def _is_system_header(name: str) -> bool:
+    """Say whether a header is there wherever something can be compiled, or is nowhere on Linux."""
+    if name.startswith(_SYSTEM_DIRECTORIES) or _PYTHON_HEADERS.fullmatch(name) or _WINDOWS_HEADERS.fullmatch(name):
+        return True
+    if "." not in name:
+        return "/" not in name  # <vector>; but not <Eigen/Dense>
+    return (
+        name.endswith((".c", ".cpp", ".inc", ".cc", ".def", ".inl", ".tpp", ".ipp", ".pxi", ".i"))
+        or name.removesuffix(".h") in _SYSTEM_HEADERS
+    )

@@ -19,42 +19,11 @@ _HEADER = re.compile(r"\.(?:h|hh|hpp|hxx)$")
 _PROGRAM = re.compile(r"/s?bin/(?!python|pyvenv|pip)[\w.+-]+$")
 _PYTHON = re.compile(r"(?:^|/)python[\d.]*$")
 # Asked for by Python itself, by packaging tools, or by compilers of each other: nobody's need.
-_USUAL = frozenset(
-    {
-        *(
-            "gcc",
-            "cc",
-            "ld",
-            "ldconfig",
-            "objdump",
-            "as",
-            "collect2",
-            "git",
-            "hg",
-            "svn",
-            "lsb_release",
-            "uname",
-            "pip",
-            "file",
-        ),
-        *(
-            "ccache",
-            "sccache",
-            "env",
-            "sh",
-            "bash",
-            "python",
-            "python3",
-            "which",
-            "locale",
-            "tput",
-            "stty",
-            "nproc",
-            "cc1",
-            "lto-wrapper",
-        ),
-    }
-)
+_USUAL_TEXT = """
+gcc cc ld ldconfig objdump as collect2 git hg svn lsb_release uname pip file ccache sccache env sh bash python
+python3 which locale tput stty nproc cc1 lto-wrapper
+"""
+_USUAL = frozenset(_USUAL_TEXT.split())
 
 
 def watched_argv(argv: Sequence[str], log: Path, *, environ: Mapping[str, str]) -> list[str] | None:
@@ -62,7 +31,11 @@ def watched_argv(argv: Sequence[str], log: Path, *, environ: Mapping[str, str]) 
 
     A Python program that imports is watched from the inside, anything else by strace.
     """
-    if _PYTHON.search(argv[0]) and _runs_code(argv[1:]):
+    words = argv[1:]
+    runs_code = bool(words) and (
+        words[0] == "-c" or not words[0].startswith("-") or (words[0] == "-m" and words[1:2] != ["pip"])
+    )
+    if _PYTHON.search(argv[0]) and runs_code:
         script = Path(__file__).parent.parent / "standalone" / "_seek.py"
         return [argv[0], str(script), str(log), *argv[1:]]
     strace = shutil.which("strace", path=environ.get("PATH"))
@@ -70,30 +43,24 @@ def watched_argv(argv: Sequence[str], log: Path, *, environ: Mapping[str, str]) 
     return [strace, *options, *argv] if strace else None
 
 
-def _runs_code(words: Sequence[str]) -> bool:
-    return bool(words) and (
-        words[0] == "-c" or not words[0].startswith("-") or (words[0] == "-m" and words[1:2] != ["pip"])
-    )
-
-
 def looked_for(trace: Iterable[str], text: str, *, phase: str) -> list[Missing]:
     """Return what a trace shows as looked for and not found, the likeliest first; `text` is what the program printed.
 
     What the text speaks of comes first; then what was looked for last.
     """
-    found = map(_of_line, trace) if phase == "run" else _of_strace(trace)
-    seen: dict[tuple[str, str], Missing] = {}
-    for each in filter(None, found):
-        seen.pop((each.kind, each.name), None)  # what is looked for again is looked for last
-        seen[each.kind, each.name] = each
+    by_name: dict[tuple[str, str], Missing] = {}
+    for need in filter(None, map(_of_line, trace) if phase == "run" else _of_strace(trace)):
+        by_name.pop((need.kind, need.name), None)  # what is looked for again is looked for last
+        by_name[need.kind, need.name] = need
     words = set(re.findall(r"[a-z][a-z\d]{2,}", text.lower()))
-    last_first = list(reversed(list(seen.values())))
-    # What pkg-config itself would have looked for comes after it.
-    return sorted(last_first, key=lambda each: (each.name != "pkg-config", not _is_spoken_of(each.name, words)))
 
+    def key(need: Missing) -> tuple[bool, bool]:
+        parts = re.findall(r"[a-z][a-z\d]{2,}", need.name.lower().removeprefix("lib"))
+        # What pkg-config itself would have looked for comes after it.
+        return need.name != "pkg-config", words.isdisjoint(parts)
 
-def _is_spoken_of(name: str, words: set[str]) -> bool:
-    return any(part in words for part in re.findall(r"[a-z][a-z\d]{2,}", name.lower().removeprefix("lib")))
+    last_first = reversed(by_name.values())
+    return sorted(last_first, key=key)
 
 
 def _of_line(line: str) -> Missing | None:
@@ -136,9 +103,9 @@ class _Trace:
     def __init__(self) -> None:
         self._absent: dict[str, str] = {}  # programs, by their name
         self._present: set[str] = set()
-        self._asked: dict[str, list[str]] = {}  # of a pkg-config
+        self._queries: dict[str, list[str]] = {}  # of a pkg-config
         self._tried: dict[str, list[str]] = {}  # the paths of one header, one after the other
-        self._found: list[Missing] = []
+        self._needs: list[Missing] = []
 
     def started(self, process: str, paths: Sequence[str], *, is_absent: bool) -> None:
         name = posixpath.basename(paths[0])
@@ -147,13 +114,13 @@ class _Trace:
             return
         self._present.add(name)
         if name in ("pkg-config", "pkgconf") and len(paths) > 1:
-            self._asked[process] = [word for word in paths[2:] if re.fullmatch(r"[A-Za-z][\w.+-]*", word)]
+            self._queries[process] = [word for word in paths[2:] if re.fullmatch(r"[A-Za-z][\w.+-]*", word)]
 
     def ended(self, process: str, code: str) -> None:
         self._settle(process)
-        for name in self._asked.pop(process, ()) if code != "0" else ():
+        for name in self._queries.pop(process, ()) if code != "0" else ():
             evidence = f"pkg-config was asked for {name}, and has none"
-            self._found.append(Missing(kind="pkg-config", name=name, evidence=evidence))
+            self._needs.append(Missing(kind="pkg-config", name=name, evidence=evidence))
 
     def included(self, process: str, path: str, *, is_absent: bool) -> None:
         tried = self._tried.setdefault(process, [])
@@ -165,7 +132,7 @@ class _Trace:
             self._tried.pop(process, None)
 
     def _settle(self, process: str) -> None:
-        self._found += _nowhere(self._tried.pop(process, ()))
+        self._needs += _nowhere(self._tried.pop(process, ()))
 
     def missing(self) -> list[Missing]:
         for process in list(self._tried):
@@ -174,7 +141,7 @@ class _Trace:
         for name in self._absent.keys() - self._present - _USUAL:
             kind, program = kind_of_program(name)
             programs.append(Missing(kind=kind, name=program, evidence=f"it could not start {name}"))
-        return [*sorted(programs, key=lambda each: each.name), *self._found]
+        return [*sorted(programs, key=lambda program: program.name), *self._needs]
 
 
 def _nowhere(tried: Sequence[str]) -> list[Missing]:

@@ -1,19 +1,28 @@
-"""Use packages as the machine has them: choose what can be kept, and check that it fits what is installed."""
+"""Use packages as the machine has them: choose what can be kept, check that it fits what is installed, and link it.
+
+A symbolic link instead of a copy, and nothing of the machine is touched. Commands in `bin` are not linked. Whole
+directories are linked where they belong to one package alone. The metadata is a directory of the environment's own whose
+RECORD lists the links, so that a tool that uninstalls such a package takes away the links and not what they name: a tool
+that found the machine's RECORD here would follow it through a link and delete the machine's files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, is_normalized_name
 
-from colab_env import _report, system
+from colab_env import _files, _report, system
 from colab_env.errors import KeepError, UsageError
 from colab_env.locks import requirements_text
-from colab_env.plans import comparison, distributions, linking, project_needs
+from colab_env.plans import distributions
 from colab_env.plans.distributions import Distribution, accepts, is_same
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -21,8 +30,78 @@ if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
     from colab_env.locks.requirements_text import RequiredVersion
     from colab_env.machine import Machine
-    from colab_env.plans.project_needs import Need
+    from colab_env.plans.distributions import Need
     from colab_env.pyproject import Pyproject
+
+_RECORD, _INSTALLER = "RECORD", "INSTALLER"
+_OWN = (_RECORD, _INSTALLER, "REQUESTED", "RECORD.jws", "direct_url.json")
+
+
+def link_packages(packages: Iterable[Distribution], site: Path) -> None:
+    """Link packages into the directory `site`. Raises KeepError when something of another package is in the way."""
+    for package, paths in _link_paths(list(packages), site):
+        links = [path for path in paths if _link(package.site / path, site / path)]
+        info = {Path(_info_name(package), name): target for name, target in _metadata(package).items()}
+        links += [path for path, target in info.items() if _link(target, site / path)]
+        _write_record(site / _info_name(package), links)
+
+
+def _link_paths(packages: list[Distribution], site: Path) -> Iterator[tuple[Distribution, list[Path]]]:
+    files = {package.name: package.files() for package in packages}
+    owners = Counter(parent for paths in files.values() for parent in {p for parts in paths for p in _parents(parts)})
+    for package in packages:
+        modules = (parts for parts in files[package.name] if parts[0] != package.info.name)
+        yield package, sorted({_link_path(parts, package, owners, site) for parts in modules})
+
+
+def _parents(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    return (parts[:depth] for depth in range(1, len(parts)))
+
+
+def _link_path(parts: tuple[str, ...], package: Distribution, owners: Counter[tuple[str, ...]], site: Path) -> Path:
+    for parent in _parents(parts):
+        alone = owners[parent] == 1 and not (site / Path(*parent)).is_dir()
+        if alone and not _is_namespace(package.site / Path(*parent)):
+            return Path(*parent)
+    return Path(*parts)
+
+
+def _is_namespace(directory: Path) -> bool:
+    # Packages that nobody has thought of may have a part of it. A name such as numpy.libs is no module's.
+    return directory.name.isidentifier() and not (directory / "__init__.py").exists()
+
+
+def _link(target: Path, path: Path) -> bool:
+    if not os.path.lexists(path):
+        _files.link(path, target)
+        return True
+    if path.is_file() and target.is_file() and path.read_bytes() == target.read_bytes():
+        return False  # such as the __init__.py that packages of one family share
+    msg = f"{short(target)} cannot be kept: the environment has another {short(path)}"
+    raise KeepError(msg, hint="leave the package out of keep=; nothing was changed")
+
+
+def _info_name(package: Distribution) -> str:
+    modern = package.info.suffix == ".dist-info"
+    return package.info.name if modern else f"{package.name.replace('-', '_')}-{package.version}.dist-info"
+
+
+def _metadata(package: Distribution) -> dict[str, Path]:
+    if package.info.is_file():  # Debian has some of the oldest form
+        return {"METADATA": package.info}
+    files = {path.name: path for path in sorted(package.info.iterdir()) if path.name not in _OWN}
+    return {"METADATA" if name == "PKG-INFO" else name: path for name, path in files.items()}
+
+
+def _write_record(info: Path, paths: Iterable[Path]) -> None:
+    own = [Path(info.name, name) for name in (_INSTALLER, _RECORD)]
+    _files.write_text(info / _INSTALLER, "colab-env\n")
+    _files.write_text(info / _RECORD, "".join(f"{_quoted(path)},,\n" for path in (*paths, *own)))
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace('"', '""')
+    return f'"{text}"' if "," in text or '"' in text else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +135,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
 
     Starts it once or twice, for a moment.
     """
+    # On Colab the machine's packages are those of its own Python, whichever one was chosen.
     own = chosen.source == "system" and not machine.is_colab
     python = chosen if own else system.machine_python(machine)
     if python is None:
@@ -71,6 +151,7 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
 
 def names(keep: Iterable[str]) -> tuple[str, ...]:
     """Return the normalized names. Raises UsageError for what is no name, a single text among them."""
+    # A text would be read as a list of its letters.
     if isinstance(keep, str):
         msg = f"keep takes a list of names, not the text {keep!r}"
         raise UsageError(msg, hint=f"write keep=[{keep!r}]")
@@ -99,7 +180,7 @@ class Keeper:
         self.machine = machine
         self.present = system_packages(machine, chosen=python)
         markers = self.present.markers
-        self.needs = project_needs.read(project, markers, extras=extras) if markers else []
+        self.needs = distributions.project_needs(project, markers, extras=extras) if markers else []
         self.kept = Kept()
 
     def left_out(self, text: str) -> Collection[str]:
@@ -114,7 +195,7 @@ class Keeper:
             return
         check(self.kept, site, self.present.markers)
         directories = system.query_interpreter(self.python, machine=self.machine).directories if visible else ()
-        linking.link((package for package in self.kept.packages.values() if package.site not in directories), site)
+        link_packages((package for package in self.kept.packages.values() if package.site not in directories), site)
 
     def origins(self) -> list[str]:
         """Return where the metadata of everything kept is: when one of these is gone, so is the package."""
@@ -145,8 +226,8 @@ def check(chosen: Kept, site: Path, markers: Mapping[str, str]) -> None:
     versions = {name: package.version for name, package in chosen.packages.items()}
     beside = {name: package.version for name, package in installed.items()}
     conflicts = [
-        *comparison.broken(installed.values(), versions, markers),
-        *comparison.broken(chosen.packages.values(), beside, markers),
+        *distributions.broken(installed.values(), versions, markers),
+        *distributions.broken(chosen.packages.values(), beside, markers),
     ]
     if conflicts:
         msg = "what is kept of this machine does not fit: " + "; ".join(map(str, conflicts))
@@ -187,7 +268,7 @@ def _refusal(
     if has != python.short_version:
         return f"the machine has it for Python {has}, the environment's is {python.short_version}"
     for package in closure.values():
-        if need := project_needs.refusal(lock.needs, package.name, package.version):
+        if need := distributions.needs_refusal(lock.needs, package.name, package.version):
             why = "" if package.name == name else f" and {name} needs that"
             requested = f"{package.name} {_report.address(need)}"
             return f"the project asks for {requested}, the machine has {package.version}{why}"

@@ -1,25 +1,113 @@
-"""Caches of snapshots: a directory, or what fsspec opens. The only module that writes into one.
+"""Caches of snapshots: a directory, any web server, or what fsspec opens. The only module that writes into one.
 
 Drive keeps one large sequential file well, and little else: no links, no locks, and it can go away at any moment. A
 file appears under its final name when all of it is written; what a killed save leaves is known by its name.
+A web server has its files listed in `index.json`, which a save writes, or on a page of its own. It need not know ranges:
+a file is then downloaded whole, and what was interrupted goes on where the server can.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from colab_env.errors import CacheError, ColabEnvError, DiskFullError, UsageError
+from colab_env import _download, _files, _report
+from colab_env.errors import CacheError, ColabEnvError, DiskFullError, NetworkError, UsageError
 from colab_env.results import short
-from colab_env.snapshot._web import INDEX, WebStore
 from colab_env.snapshot.manifest import Entry, Name, entries_of_index
+
+INDEX = "index.json"
+_LINK = re.compile(r"""href\s*=\s*["']?(?:\./)?([A-Za-z0-9._-]+\.tar\.zst)["'?#>\s]""", re.IGNORECASE)
+
+
+class WebStore:
+    """A directory of a web server: it is read, and nothing is ever saved there."""
+
+    is_read_only = True
+
+    def __init__(self, url: str, downloads: Path) -> None:
+        self._url = urlsplit(url)
+        self._downloads = downloads
+        self.where = _report.clean(url)
+
+    def entries(self, *, required: bool) -> list[Entry]:
+        """Return the files that the index, or the server's own list of them, names. A server that has none is an error."""
+        del required
+        with contextlib.suppress(NetworkError, ValueError, RecursionError):
+            return entries_of_index(json.loads(_download.read_text(self._at(INDEX))))
+        page = _download.read_text(self._at(""))
+        return entries_of_index([{"name": name} for name in dict.fromkeys(_LINK.findall(page))])
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading: in ranges as far as that goes."""
+        return cast("BinaryIO", _WebFile(self._at(name), self._downloads / f"snapshot-{name}"))
+
+    def create(self, name: str) -> BinaryIO:
+        """Refuse: see `is_read_only`."""
+        raise NotImplementedError
+
+    def publish(self, file: BinaryIO, partial: str, name: str) -> None:
+        """Refuse: see `is_read_only`."""
+        raise NotImplementedError
+
+    def remove(self, name: str) -> None:
+        """Refuse: see `is_read_only`."""
+        raise NotImplementedError
+
+    def _at(self, name: str) -> str:
+        return urlunsplit(self._url._replace(path=f"{self._url.path.rstrip('/')}/{quote(name)}"))
+
+
+class _WebFile(io.RawIOBase):
+    """A file at an address: its end in one range, all of it by a download that lasts as long as this is open."""
+
+    def __init__(self, url: str, target: Path) -> None:
+        self._url = url
+        self._target = target
+        self._local: BinaryIO | None = None
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if self._local is not None:
+            return self._local.seek(offset, whence)
+        size = _download.size(self._url) if whence == os.SEEK_END else 0
+        if size is None:
+            return self._downloaded().seek(offset, whence)
+        self._position = offset + size
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = None
+        if self._local is None and self._position:
+            chunk = _download.read_range(self._url, self._position, size)
+        if chunk is None:
+            return self._downloaded().read(size)
+        self._position += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        if self._local is not None:
+            self._local.close()
+            _files.unlink(self._target)
+        super().close()
+
+    def _downloaded(self) -> BinaryIO:
+        if self._local is None:
+            _download.fetch(self._url, self._target, sha256=None)  # a snapshot has its own checksum and signature
+            self._local = self._target.open("rb", buffering=0)
+            self._local.seek(self._position)
+        return self._local
+
 
 _LARGEST_INDEX = 1 << 22  # bytes
 _GONE = (errno.ENOTCONN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
@@ -59,68 +147,69 @@ def store(where: str | Path, *, downloads: Path) -> Store:
     return _Directory(Path(where).expanduser().absolute())
 
 
-def entries(place: Store, *, required: bool = False) -> list[Entry]:
+def entries(store: Store, *, required: bool = False) -> list[Entry]:
     """Return the files of a cache, by name. Raises CacheError, also where there is none and one is `required`."""
-    with _explaining(place.where):
-        return sorted(place.entries(required=required), key=lambda entry: entry.name)
+    with _explaining(store.where):
+        return sorted(store.entries(required=required), key=lambda entry: entry.name)
 
 
 @contextlib.contextmanager
-def reading(place: Store, name: str) -> Iterator[BinaryIO]:
+def reading(store: Store, name: str) -> Iterator[BinaryIO]:
     """Open a file of the cache. Raises CacheError; so does every reading inside the block."""
-    with _explaining(place.where):
-        file = place.open(name)
+    with _explaining(store.where):
+        file = store.open(name)
     with file:
-        yield cast("BinaryIO", _Explained(file, place.where))
+        yield cast("BinaryIO", _Explained(file, store.where))
 
 
 @contextlib.contextmanager
-def writing(place: Store, name: str) -> Iterator[BinaryIO]:
+def writing(store: Store, name: str) -> Iterator[BinaryIO]:
     """Write a file that gets its name when the block ends well; otherwise nothing is left. Raises CacheError."""
     partial = f".{name}.{secrets.token_hex(4)}.partial"  # two sessions may save the same snapshot
-    with _explaining(place.where):
-        file = place.create(partial)
+    with _explaining(store.where):
+        file = store.create(partial)
     try:
-        yield cast("BinaryIO", _Explained(file, place.where))
-        with _explaining(place.where):
-            place.publish(file, partial, name)
+        yield cast("BinaryIO", _Explained(file, store.where))
+        with _explaining(store.where):
+            store.publish(file, partial, name)
     except BaseException:
         with contextlib.suppress(Exception):
             file.close()
         with contextlib.suppress(Exception):
-            place.remove(partial)
+            store.remove(partial)
         raise
 
 
-def write_index(place: Store) -> None:
+def write_index(store: Store) -> None:
     """Write which snapshots a cache has, for web servers that list nothing. Raises CacheError.
 
     An index.json that is somebody else's stays.
     """
-    there = entries(place)
-    listed = [asdict(entry) for entry in there if Name.parsed(entry.name)]
-    has_one = any(entry.name == INDEX for entry in there)
-    if has_one and not _is_index(place):
+    listing = entries(store)
+    listed = [asdict(entry) for entry in listing if Name.parsed(entry.name)]
+    has_one = any(entry.name == INDEX for entry in listing)
+    # A directory that a web server shows may well have an index.json of somebody else's.
+    if has_one and not _is_index(store):
         return
     if listed:
-        with writing(place, INDEX) as out:
+        with writing(store, INDEX) as out:
             out.write(json.dumps(listed, indent=1).encode() + b"\n")
     elif has_one:
-        remove(place, INDEX)
+        remove(store, INDEX)
 
 
-def _is_index(place: Store) -> bool:
-    with reading(place, INDEX) as file:
+def _is_index(store: Store) -> bool:
+    with reading(store, INDEX) as file:
         try:
             return all(Name.parsed(entry.name) for entry in entries_of_index(json.loads(file.read(_LARGEST_INDEX))))
         except (ValueError, RecursionError):
             return False
 
 
-def remove(place: Store, name: str) -> None:
+def remove(store: Store, name: str) -> None:
     """Delete a file of the cache. Raises CacheError."""
-    with _explaining(place.where):
-        place.remove(name)
+    with _explaining(store.where):
+        store.remove(name)
 
 
 class _Directory:
@@ -132,14 +221,14 @@ class _Directory:
         self._path = path
 
     def entries(self, *, required: bool) -> list[Entry]:
-        found = []
+        files = []
         with contextlib.suppress(*([] if required else [FileNotFoundError])), os.scandir(self._path) as listed:
             for entry in listed:
                 # It may go between the listing and the look.
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
-                    found.append(Entry(name=entry.name, size=status.st_size, modified=status.st_mtime))
-        return found
+                    files.append(Entry(name=entry.name, size=status.st_size, modified=status.st_mtime))
+        return files
 
     def open(self, name: str) -> BinaryIO:
         return (self._path / name).open("rb", buffering=0)
@@ -183,7 +272,7 @@ class _Remote:
             if required and self._is_on_disk:  # a bucket has no directories: what is not there is empty
                 raise
             return []
-        return [_remote_entry(each) for each in listed if each["type"] == "file"]
+        return [_remote_entry(item) for item in listed if item["type"] == "file"]
 
     def open(self, name: str) -> BinaryIO:
         return cast("BinaryIO", self._files.open(self._at(name), "rb"))

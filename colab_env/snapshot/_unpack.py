@@ -1,27 +1,193 @@
-"""Make files from the members of a snapshot, never outside its places.
+"""Read a snapshot as a stream of members, and make files from them, never outside its targets.
+
+It is decompressed and hashed in one thread and read by its members in another.
 
 Reading to verify is the same reading: only what touches the disk is left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from colab_env import _files
+from colab_env import _files, _report
 from colab_env.errors import SnapshotError
 from colab_env.jupyter import kernelspec
-from colab_env.snapshot import moving
-from colab_env.snapshot._archive import FILES, MANIFEST, LinkCheck
-from colab_env.snapshot._footer import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
-from colab_env.snapshot._stream import Stream, reading
-from colab_env.snapshot._tar import DIRECTORY, FILE, LINK, LONGEST_NAME, LONGEST_PATH, Member
+from colab_env.snapshot import _archive, moving
+from colab_env.snapshot._archive import (
+    BLOCK,
+    DIRECTORY,
+    FILE,
+    FILES,
+    LINK,
+    LONGEST_NAME,
+    LONGEST_PATH,
+    MANIFEST,
+    Hashing,
+    LinkCheck,
+    Member,
+)
+from colab_env.snapshot.manifest import MOST_DESCRIPTION, MOST_FILES, Footer, damaged
 from colab_env.snapshot.moving import Move
+
+_CHUNK = 1 << 20  # bytes
+_WAITING = 6  # chunks between the thread that decompresses and the one that writes
+_WINDOW = 1 << 23  # bytes of memory that a frame may ask for: four times what ours do
+
+
+class Stream:
+    """The decompressed archive, in chunks that another thread has made ready."""
+
+    def __init__(self, full: queue.Queue[Any], free: queue.Queue[bytearray]) -> None:
+        self._full = full
+        self._free = free
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._position = 0
+
+    def next_member(self) -> Member | None:
+        """Return the next header, or None at the end of the archive."""
+        blocks = self._view[self._position : self._position + 3 * BLOCK].tobytes()
+        size = _archive.extended_size(blocks) if len(blocks) == 3 * BLOCK else None
+        if size is not None and size <= BLOCK:  # nearly all of them: an extended header of one block, all in this chunk
+            self._position += 3 * BLOCK
+            return _archive.parse(blocks[2 * BLOCK :], blocks[BLOCK : BLOCK + size])
+        block = self._take(BLOCK)
+        if block.count(0) == BLOCK:
+            self.drain()
+            return None
+        size = _archive.extended_size(block)
+        if size is None:
+            return _archive.parse(block)
+        extended = self._take(size + -size % BLOCK)[:size]
+        return _archive.parse(self._take(BLOCK), extended)
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """Return a member's content; each piece has to be used before the next is asked for."""
+        left = size
+        while left:
+            if self._position == len(self._view):
+                self._next_chunk()
+            end = min(self._position + left, len(self._view))
+            piece = self._view[self._position : end]
+            self._position = end
+            left -= len(piece)
+            yield piece
+        # A member is filled up to a whole block.
+        rest = -size % BLOCK
+        if self._position + rest <= len(self._view):
+            self._position += rest
+        else:
+            self._take(rest)
+
+    def skip(self, size: int) -> None:
+        """Pass over a member's content."""
+        for _piece in self.pieces(size):
+            pass
+
+    def drain(self) -> None:
+        """Read to the end."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._next_chunk()
+
+    def _take(self, size: int) -> bytes:
+        end = self._position + size
+        if end <= len(self._view):
+            start, self._position = self._position, end
+            return bytes(self._view[start:end])
+        parts, left = [], size
+        while left:
+            if self._position == len(self._view):
+                self._next_chunk()
+            end = min(self._position + left, len(self._view))
+            parts.append(bytes(self._view[self._position : end]))
+            left -= end - self._position
+            self._position = end
+        return b"".join(parts)
+
+    def _next_chunk(self) -> None:
+        self._view.release()
+        # Given back to be filled again: memory stays the same, however large the snapshot is.
+        self._free.put(self._buffer)
+        self._buffer, self._view, self._position = bytearray(), memoryview(b""), 0
+        ready = self._full.get()
+        if isinstance(ready, BaseException):
+            raise ready
+        self._buffer, length = ready
+        self._view = memoryview(self._buffer)[:length]
+
+
+@contextlib.contextmanager
+def reading(file: BinaryIO, footer: Footer) -> Iterator[Stream]:
+    """Decompress and hash in a second thread; both let go of Python's lock. At the end of the block, all must hold."""
+    began = time.monotonic()
+    body = Hashing(
+        file, limit=footer.size, on_size=lambda size: _report.progress(size, footer.size, time.monotonic() - began)
+    )
+    file.seek(0)
+    # Bounded: the thread that decompresses waits for the one that writes, so memory stays the same.
+    full: queue.Queue[Any] = queue.Queue(_WAITING)
+    free: queue.Queue[bytearray] = queue.Queue()
+    stopped = threading.Event()
+    pump = threading.Thread(target=_pump, args=(body, footer.most_unpacked, full, free, stopped), daemon=True)
+    pump.start()
+    try:
+        yield Stream(full, free)
+    except EOFError as error:
+        raise damaged("it is cut off") from error
+    finally:
+        stopped.set()
+        # The other thread may wait for room in the queue, and would never see that it is to stop.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                full.get_nowait()
+        pump.join()
+    if body.size != footer.size or body.sha256.hexdigest() != footer.sha256:
+        raise damaged("its checksum does not hold")
+
+
+def _pump(
+    body: Hashing, most: int, full: queue.Queue[Any], free: queue.Queue[bytearray], stopped: threading.Event
+) -> None:
+    ended: BaseException = EOFError()
+    try:
+        import zstandard
+
+        reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(cast("Any", body), read_size=_CHUNK)
+        while not stopped.is_set():
+            buffer = _recycled(free)
+            length = reader.readinto(buffer)
+            if not length:
+                break
+            most -= length
+            if most < 0:
+                raise damaged("it unpacks to more than it says, or than is usual")  # noqa: TRY301
+            full.put((buffer, length))
+        while not stopped.is_set() and body.read(_CHUNK):
+            pass
+    except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
+        ended = damaged(str(error)) if type(error).__name__ == "ZstdError" else error
+    full.put(ended)
+
+
+def _recycled(free: queue.Queue[bytearray]) -> bytearray:
+    # New memory for every chunk costs as much as filling it.
+    with contextlib.suppress(queue.Empty):
+        while True:
+            buffer = free.get_nowait()
+            if len(buffer) == _CHUNK:
+                return buffer
+    return bytearray(_CHUNK)
+
 
 _DIRECTORY_NAMES = 1 << 24  # bytes of the names of all directories, which are kept in memory
 _OURS = (_files.RECEIPT, kernelspec.UNTRIED, "pyvenv.cfg")  # at a tree's top: later steps write them, and follow links
@@ -40,19 +206,19 @@ def unpack(
     file: BinaryIO,
     footer: Footer,
     *,
-    places: Mapping[str, Path | None],
+    targets: Mapping[str, Path | None],
     check: LinkCheck,
     texts: Texts = Texts(),
     is_rehearsal: bool = False,
 ) -> dict[str, bytes]:
-    """Unpack the trees into empty `places`, by the tree's name, and return the small files.
+    """Unpack the trees into empty `targets`, by the tree's name, and return the small files.
 
-    A tree whose place is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
+    A tree whose target is None is read and not written, and in a rehearsal none is. Where `texts` move, they are written last,
     and links name what is here. Nothing may be trusted before this
     has returned: the checksum is known at the end only. Raises SnapshotError for what is damaged, is larger than it
-    says or than a snapshot may be, or for a member that would leave its place.
+    says or than a snapshot may be, or for a member that would leave its target.
     """
-    writer = _Writer(footer, places, check, texts, is_rehearsal=is_rehearsal)
+    writer = _Writer(footer, targets, check, texts, is_rehearsal=is_rehearsal)
     with reading(file, footer) as stream:
         while (member := stream.next_member()) is not None:
             writer.add(member, stream)
@@ -70,19 +236,19 @@ def _says(text: bytes, manifest: Mapping[str, Any]) -> bool:
 
 
 class _Writer:
-    """Makes files from members, in their places only."""
+    """Makes files from members, in their targets only."""
 
     def __init__(
         self,
         footer: Footer,
-        places: Mapping[str, Path | None],
+        targets: Mapping[str, Path | None],
         check: LinkCheck,
         texts: Texts,
         *,
         is_rehearsal: bool,
     ) -> None:
         self.files: dict[str, bytes] = {}
-        self._places = places
+        self._targets = targets
         self._check = check
         self._is_rehearsal = is_rehearsal
         self._move = texts.move
@@ -109,7 +275,14 @@ class _Writer:
         if member.kind == FILE and (not slash or parent == FILES):
             self.files[member.name] = self._small(member, stream)
         elif not slash:
-            self._add_tree(member)
+            if member.kind != DIRECTORY or member.name not in self._targets:
+                raise _leaving(member)
+            target = self._targets[member.name]
+            self._directories[member.name] = str(target or "")
+            if target is not None and not self._is_rehearsal:
+                target.mkdir(parents=True)
+                # Its owner has to write there: what a restore adds, and what takes it away again.
+                self._times.append((str(target), member.mode | 0o700, member.mtime_ns))
         elif (directory := self._directories.get(parent)) is None:
             raise _leaving(member)
         else:
@@ -118,7 +291,7 @@ class _Writer:
     def finish(self) -> None:
         """Give the directories their modes and times, which writing into them changed. Raises SnapshotError."""
         is_short = self._is_counted and self._members_left > 0
-        if is_short or self._places.keys() - self._directories.keys() or self._listed:
+        if is_short or self._targets.keys() - self._directories.keys() or self._listed:
             raise damaged("a part of it is missing")
         moved = self._move.texts({name: content for name, (_, _, content) in self._texts.items()})
         for name, (path, member, _) in self._texts.items():
@@ -133,6 +306,7 @@ class _Writer:
         self._members_left -= 1
         if self._members_left < 0:
             raise damaged("it has more members than it says, or than a snapshot may have")
+        # The hash alone is kept: a snapshot may have half a million names.
         name = hash(member.name)
         if name in self._regular or name in self._others:
             msg = f"the snapshot has two members {member.name!r}"
@@ -144,16 +318,6 @@ class _Writer:
         if self._files_left < 0:
             raise _leaving(member)
         return b"".join(bytes(piece) for piece in stream.pieces(member.size))
-
-    def _add_tree(self, member: Member) -> None:
-        if member.kind != DIRECTORY or member.name not in self._places:
-            raise _leaving(member)
-        place = self._places[member.name]
-        self._directories[member.name] = str(place or "")
-        if place is not None and not self._is_rehearsal:
-            place.mkdir(parents=True)
-            # Its owner has to write there: what a restore adds, and what takes it away again.
-            self._times.append((str(place), member.mode | 0o700, member.mtime_ns))
 
     def _add_below(self, directory: str, name: str, member: Member, stream: Stream) -> None:
         path = f"{directory}/{name}" if directory else ""
@@ -171,7 +335,13 @@ class _Writer:
         if member.kind == FILE:
             self._add_file(path, member, stream)
         elif member.kind == DIRECTORY:
-            self._add_directory(path, member)
+            self._names_left -= len(member.name)
+            if self._names_left < 0:
+                raise damaged("its directories have more names than a snapshot may have")
+            self._directories[member.name] = path
+            if path and not self._is_rehearsal:
+                os.mkdir(path, 0o700)  # noqa: PTH102
+                self._times.append((path, member.mode | 0o500, member.mtime_ns))
         else:
             self._add_link(path, member)
 
@@ -184,7 +354,11 @@ class _Writer:
             self._regular.discard(hash(member.name))  # no link is made to what is written last
             self._others.add(hash(member.name))
             if path and self._move.pairs:
-                self._texts[member.name] = (path, member, b"".join(bytes(each) for each in stream.pieces(member.size)))
+                self._texts[member.name] = (
+                    path,
+                    member,
+                    b"".join(bytes(piece) for piece in stream.pieces(member.size)),
+                )
                 return
         if not path:
             stream.skip(member.size)
@@ -197,20 +371,12 @@ class _Writer:
         try:
             for piece in pieces:
                 _write_all(descriptor, piece)
+            # open() has taken the mask off; a snapshot's modes come back as they were.
             if mode & self._umask:
                 os.fchmod(descriptor, mode)
             os.utime(descriptor, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             os.close(descriptor)
-
-    def _add_directory(self, path: str, member: Member) -> None:
-        self._names_left -= len(member.name)
-        if self._names_left < 0:
-            raise damaged("its directories have more names than a snapshot may have")
-        self._directories[member.name] = path
-        if path and not self._is_rehearsal:
-            os.mkdir(path, 0o700)  # noqa: PTH102
-            self._times.append((path, member.mode | 0o500, member.mtime_ns))
 
     def _add_link(self, path: str, member: Member) -> None:
         if member.kind == LINK:

@@ -65,25 +65,15 @@ def inputs(request: Request, *, options_digest: str | None = None, starting: boo
     )
 
 
-def identity(known: Inputs) -> dict[str, Any]:
+def identity(inputs: Inputs) -> dict[str, Any]:
     """Return what of these inputs a snapshot is found by: all but paths, which may be others where it moves."""
-    return {name: value for name, value in asdict(known).items() if name not in moving.PLACES}
+    return {name: value for name, value in asdict(inputs).items() if name not in moving.PLACES}
 
 
-def identities(known: Inputs) -> list[dict[str, Any]]:
+def identities(inputs: Inputs) -> list[dict[str, Any]]:
     """Return what a snapshot may be found by: one of this format, and one of the first, which stays at its paths."""
-    first = {**{name: value for name, value in asdict(known).items() if name != "pythons"}, "format": 1}
-    return [identity(known), first]
-
-
-def build_key(machine: Machine, python: Interpreter, build: str) -> str:
-    """Return the hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits.
-
-    A Python of uv's is the same in another home.
-    """
-    if python.path.is_relative_to(machine.uv_pythons):
-        python = replace(python, path=python.path.relative_to(machine.uv_pythons))
-    return hashed([str(python.path), python.source, build, colab_layer.directory(machine, python).name], 8)
+    first = {**{name: value for name, value in asdict(inputs).items() if name != "pythons"}, "format": 1}
+    return [identity(inputs), first]
 
 
 def files_now(project: Path) -> Files:
@@ -91,14 +81,15 @@ def files_now(project: Path) -> Files:
     return {name: _sha256(project / name) for name in PROJECT_FILES}
 
 
-def files_given(machine: Machine, project: Path) -> Files:
+def original_files(machine: Machine, project: Path) -> Files:
     """Return the project's files as they were before colab-env changed them, as far as nobody else did since."""
     entries = _ledger.Ledger(machine.data).read().entries
-    return {name: _given(project / name, entries) for name in PROJECT_FILES}
+    return {name: _original_digest(project / name, entries) for name in PROJECT_FILES}
 
 
 def build_of(python: Path, machine: Machine) -> str:
     """Return the build of a Python, as `sys.version` has it, or "" when it does not start."""
+    # No process for what is known already.
     if _is_this(python):
         return sys.version
     try:
@@ -116,15 +107,15 @@ def _is_this(python: Path) -> bool:
 def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
     """Describe the snapshot of a project that is set up: what it depends on, what it holds."""
     machine, project = request.machine, request.project
-    known = inputs(request)
+    current = inputs(request)
     build = build_of(python.path, machine)
-    kernels = [each.name for each in kernelspec.registered(machine) if each.ours and each.project == project]
-    found = trees(machine, project, python)
+    kernels = [kernel.name for kernel in kernelspec.registered(machine) if kernel.ours and kernel.project == project]
+    included = trees(machine, project, python)
     links = source_of(python, machine).links(python)
-    texts, fixed = _moving_parts(found, known, python)
+    texts, fixed = _moving_parts(included, current, python)
     return {
-        "inputs": {**asdict(known), "machine_python": list(known.machine_python)},
-        "given": files_given(machine, project),
+        "inputs": {**asdict(current), "machine_python": list(current.machine_python)},
+        "given": original_files(machine, project),
         "left": files_now(project),
         "python": {**asdict(python), "path": str(python.path)},
         "build": build,
@@ -133,8 +124,8 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
         "kernel": kernels[0] if kernels else None,
         "packages": venv.packages(project),
         "cpu": cpu_level() if _built_here(project) else None,
-        "trees": {tree.name: str(tree.place) for tree in found},
-        "links": {str(link): str(link.readlink()) for link in links} if _holds_python(found) else {},
+        "trees": {tree.name: str(tree.directory) for tree in included},
+        "links": {str(link): str(link.readlink()) for link in links} if _holds_python(included) else {},
         "texts": {name: [*listed] for name, listed in texts.items()},
         "fixed": fixed,
         "made": time.time(),
@@ -142,24 +133,32 @@ def manifest(request: Request, python: Interpreter) -> dict[str, Any]:
 
 
 def _moving_parts(
-    found: list[Tree], known: Inputs, python: Interpreter
+    included: list[Tree], current: Inputs, python: Interpreter
 ) -> tuple[dict[str, tuple[str, ...]], str | None]:
     """Return which files name their paths, and why a snapshot of these trees does not move, or None."""
-    if _holds_python(found) and not python.path.is_relative_to(known.pythons):
+    if _holds_python(included) and not python.path.is_relative_to(current.pythons):
         return {}, "what conda installs names its paths in programs too"
-    fixed = moving.outside(found, known)
-    return ({}, fixed) if fixed else moving.texts_of(found, known)
+    fixed = moving.outside(included, current)
+    return ({}, fixed) if fixed else moving.texts_of(included, current)
 
 
 def name_of(machine: Machine, described: Manifest) -> Name:
     """Return the name for a snapshot with this manifest."""
-    known, build = identity(described.inputs), build_key(machine, described.python, described.build)
+    # The hash for a Python, its build and the kernel layer that belongs to it: 8 hexadecimal digits. A
+    # Python of uv's is the same in another home.
+    python = described.python
+    if python.path.is_relative_to(machine.uv_pythons):
+        python = replace(python, path=python.path.relative_to(machine.uv_pythons))
+    identified, build = (
+        identity(described.inputs),
+        hashed([str(python.path), python.source, described.build, colab_layer.directory(machine, python).name], 8),
+    )
     if described.fixed is not None:  # one of each place
         build = hashed([build, [getattr(described.inputs, name) for name in moving.PLACES]], 8)
     return Name(
         label=re.sub(r"[^A-Za-z0-9._]+", "-", Path(described.inputs.project).name).strip("-.") or "root",
-        given=key(known, described.given),
-        left=key(known, described.left),
+        given=key(identified, described.given),
+        left=key(identified, described.left),
         build=build,
     )
 
@@ -168,12 +167,12 @@ def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
     own = source_of(python, machine).own_prefix(python, machine)
     layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
-    places = {**own_places(machine, project, layer=layer), **({"python": own} if own else {})}
+    directories = {**own_directories(machine, project, layer=layer), **({"python": own} if own else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
-        Tree(name=name, place=place, without=without.get(name, frozenset()))
-        for name, place in places.items()
-        if not place.is_symlink() and (name == "python" or _state.receipt(place, _RECEIPTS[name]) is not None)
+        Tree(name=name, directory=directory, without=without.get(name, frozenset()))
+        for name, directory in directories.items()
+        if not directory.is_symlink() and (name == "python" or _state.receipt(directory, _RECEIPTS[name]) is not None)
     ]
 
 
@@ -185,7 +184,7 @@ _RECEIPTS: dict[str, type[_state.State]] = {
 }
 
 
-def own_places(machine: Machine, project: Path, *, layer: Path) -> dict[str, Path]:
+def own_directories(machine: Machine, project: Path, *, layer: Path) -> dict[str, Path]:
     """Return where this machine has the parts of a snapshot but for Python, by the name that they have in it."""
     return {
         "venv": project / venv.NAME,
@@ -203,8 +202,9 @@ def cpu_level() -> int:
         return 1
     flags = next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
     level = 1
-    for wanted in _LEVELS:
-        if not flags.issuperset(wanted):
+    # The x86-64 levels of the psABI: each holds all of the one before.
+    for level_flags in _LEVELS:
+        if not flags.issuperset(level_flags):
             break
         level += 1
     return level
@@ -218,11 +218,11 @@ def _built_here(project: Path) -> bool:
     return False
 
 
-def _holds_python(found: list[Tree]) -> bool:
-    return any(tree.name == "python" for tree in found)
+def _holds_python(included: list[Tree]) -> bool:
+    return any(tree.name == "python" for tree in included)
 
 
-def _given(path: Path, entries: Sequence[Entry]) -> str | None:
+def _original_digest(path: Path, entries: Sequence[Entry]) -> str | None:
     # A change that the ledger does not know is somebody else's, and what the next entry found is what was given.
     given: str | None = None
     expected: str | None = "nothing"

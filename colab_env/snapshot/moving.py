@@ -53,12 +53,13 @@ class Move:
         after: dict[str, bytes] = {}
         digests: dict[bytes, bytes] = {}
         new = {old.encode(): new.encode() for old, new in self.pairs}
+        # Files before the RECORDs that name them, RECORDs before the content file: sums are known when they are needed.
         for name in sorted(before, key=_rank):
-            text = self._pattern(name.partition("/")[0]).sub(lambda found: new[found[0]], before[name])
+            text = self._pattern(name.partition("/")[0]).sub(lambda match: new[match[0]], before[name])
             if _rank(name):
-                text = _DIGEST.sub(lambda found: digests.get(found[0], found[0]), text)
+                text = _DIGEST.sub(lambda match: digests.get(match[0], match[0]), text)
             after[name] = text = _state.resealed(before[name], text)
-            was, now = (content.digest_of(each).encode() for each in (before[name], text))
+            was, now = (content.digest_of(version).encode() for version in (before[name], text))
             digests.update({was: now, b"%b,%d" % (was, len(before[name])): b"%b,%d" % (now, len(text))})
         return after
 
@@ -82,17 +83,17 @@ def _rank(name: str) -> int:
     return 2 if below == content.FILE else int(below.endswith(".dist-info/RECORD"))
 
 
-def relocated(manifest: Manifest, wanted: Inputs, machine: Machine) -> tuple[Manifest, Move]:
+def relocated(manifest: Manifest, current: Inputs, machine: Machine) -> tuple[Manifest, Move]:
     """Return what a snapshot's description would say if it had been made here, and how its paths become those of here.
 
     One that cannot move stays as it is.
     """
-    if unmoved(manifest, wanted):
+    if unmoved(manifest, current):
         return manifest, STAYS
-    pairs = {getattr(manifest.inputs, name): getattr(wanted, name) for name in PLACES}
+    pairs = {getattr(manifest.inputs, name): getattr(current, name) for name in PLACES}
     if not manifest.holds_its_python:
         pairs.pop(manifest.inputs.pythons, None)
-    project = (manifest.inputs.project, wanted.project)
+    project = (manifest.inputs.project, current.project)
     python = replace(manifest.python, path=Path(_move(pairs, project).path(str(manifest.python.path))))
     layer = colab_layer.renamed(manifest.layer, machine, manifest.python, python)
     if layer != manifest.layer and (here := manifest.trees.get("layer")) is not None:
@@ -100,7 +101,7 @@ def relocated(manifest: Manifest, wanted: Inputs, machine: Machine) -> tuple[Man
     move = _move(pairs, project)
     moved = replace(
         manifest,
-        inputs=replace(manifest.inputs, **{name: getattr(wanted, name) for name in PLACES}),
+        inputs=replace(manifest.inputs, **{name: getattr(current, name) for name in PLACES}),
         python=python,
         layer=layer,
         trees={name: Path(move.path(str(path))) for name, path in manifest.trees.items()},
@@ -109,16 +110,17 @@ def relocated(manifest: Manifest, wanted: Inputs, machine: Machine) -> tuple[Man
     return moved, move
 
 
-def unmoved(manifest: Manifest, wanted: Inputs) -> str | None:
+def unmoved(manifest: Manifest, here: Inputs) -> str | None:
     """Return why a snapshot is for the paths only that it was made at; nothing where they are those of here."""
-    known = manifest.inputs
-    if all(getattr(known, name) == getattr(wanted, name) for name in PLACES):
+    saved = manifest.inputs
+    if all(getattr(saved, name) == getattr(here, name) for name in PLACES):
         return "it is where it was made"
-    if known.format < wanted.format:
+    if saved.format < here.format:
         return "an older colab-env made it, and it does not move"
     if manifest.fixed is not None:
         return f"it does not move: {manifest.fixed}"
-    paths = (getattr(each, name) for each in (known, wanted) for name in PLACES)
+    paths = (getattr(inputs, name) for inputs in (saved, here) for name in PLACES)
+    # A blank or a quote in a path stands in a script in a way that a replacement cannot keep.
     odd = next((path for path in paths if not _PLAIN.fullmatch(path)), None)
     return f"{odd!r} is a path that scripts cannot name" if odd is not None else None
 
@@ -136,36 +138,41 @@ def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str
     odd = next((path for path, _ in named.pairs if not _PLAIN.fullmatch(path)), None)
     if odd is not None:
         return {}, f"{odd} is a path that scripts cannot name"
-    found, size = {}, 0
+    by_name, size = {}, 0
     for tree in trees:
-        seen: set[int] = set()
+        inodes: set[int] = set()
         texts = []
         for below, text, inode in _texts(tree, named, inputs):
             if b"\0" in text:
                 return {}, f"{tree.name}/{below} names {inputs.project} or {inputs.data}, and is no text"
-            if inode in seen:
+            # Changing one name of a file with several would change, or part, the others.
+            if inode in inodes:
                 return {}, f"{tree.name}/{below} is another file too"
-            seen.add(inode)
+            inodes.add(inode)
             texts.append(below)
             size += len(text)
-        found[tree.name] = tuple(texts)
-    if size > MOST_TEXT or sum(map(len, found.values())) > MOST_TEXTS:
+        by_name[tree.name] = tuple(texts)
+    if size > MOST_TEXT or sum(map(len, by_name.values())) > MOST_TEXTS:
         return {}, "more of its files name their paths than can be rewritten"
-    return {name: texts for name, texts in found.items() if texts}, None
+    return {name: texts for name, texts in by_name.items() if texts}, None
 
 
 def outside(trees: Sequence[Tree], inputs: Inputs) -> str | None:
     """Return what in these trees belongs to paths that no snapshot holds, or None."""
     for tree in trees:
-        known = content.read(tree.place)
-        if known is None:
+        installed = content.read(tree.directory)
+        if installed is None:
             if tree.name in ("venv", "layer", "poetry"):
-                return f"an older colab-env made {tree.place}"
+                return f"an older colab-env made {tree.directory}"
             continue
         own = Path(inputs.project).as_uri()
-        for info, each in known.distributions.items():
-            if each.source and each.source.startswith("file:") and not f"{each.source}/".startswith(f"{own}/"):
-                return f"{os.path.basename(info)} is from {each.source}"  # noqa: PTH119
+        for info, distribution in installed.distributions.items():
+            if (
+                distribution.source
+                and distribution.source.startswith("file:")
+                and not f"{distribution.source}/".startswith(f"{own}/")
+            ):
+                return f"{os.path.basename(info)} is from {distribution.source}"  # noqa: PTH119
     return None
 
 
@@ -173,41 +180,40 @@ def _texts(tree: Tree, named: Move, inputs: Inputs) -> Iterator[tuple[str, bytes
     """Yield the path, content and inode of the files that name a path, then of those that hold checksums of them."""
     digests = set()
     for below in sorted(_candidates(tree, inputs)):
-        text = _read(tree.place / below)
+        text = _read(tree.directory / below)
         if text is not None and named.concerns(tree.name, text) and not (below.startswith("bin/") and b"\0" in text):
             digests.add(content.digest_of(text).encode())
-            yield below, text, (tree.place / below).stat().st_ino
-    for path in (*_records(tree.place), tree.place / content.FILE):
+            yield below, text, (tree.directory / below).stat().st_ino
+    for path in (*_records(tree.directory), tree.directory / content.FILE):
         text = _read(path)
         if text is not None and (
-            named.concerns(tree.name, text) or (digests and not digests.isdisjoint(_plain_digests(text)))
+            named.concerns(tree.name, text)
+            or (digests and not digests.isdisjoint(match.partition(b",")[0] for match in _DIGEST.findall(text)))
         ):
             digests.add(content.digest_of(text).encode())
-            yield str(path.relative_to(tree.place)), text, path.stat().st_ino
+            yield str(path.relative_to(tree.directory)), text, path.stat().st_ino
 
 
 def _candidates(tree: Tree, inputs: Inputs) -> set[str]:
     """Return the files that an installer, Python or colab-env wrote, not those that came out of a wheel as they are."""
-    known, place = content.read(tree.place), tree.place
-    if known is None:  # a Python: no package is in it but what came with it
-        found = (path for path in place.rglob("*") if path.suffix != ".pyc")
-        return {str(path.relative_to(place)) for path in found} if tree.name == "python" else {_files.RECEIPT}
-    written = [_files.RECEIPT, *(path for path in known.others if not path.endswith(".pyc"))]
+    installed, directory = content.read(tree.directory), tree.directory
+    if installed is None:  # a Python: no package is in it but what came with it
+        files = (path for path in directory.rglob("*") if path.suffix != ".pyc")
+        return {str(path.relative_to(directory)) for path in files} if tree.name == "python" else {_files.RECEIPT}
+    written = [_files.RECEIPT, *(path for path in installed.others if not path.endswith(".pyc"))]
     patterns = ["bin/*", *(f"{site}/{name}" for site in _SITES for name in ("*.pth", "*.dist-info/direct_url.json"))]
-    written += [str(path.relative_to(place)) for pattern in patterns for path in place.glob(pattern)]
+    written += [str(path.relative_to(directory)) for pattern in patterns for path in directory.glob(pattern)]
     own = Path(inputs.project).as_uri()
-    local = [info for info, each in known.distributions.items() if (each.source or "").startswith(own)]
+    local = [
+        info for info, distribution in installed.distributions.items() if (distribution.source or "").startswith(own)
+    ]
     for info in local:
-        written += [path for path in content.promised(place, info) if not path.endswith(".pyc")]
+        written += [path for path in content.promised(directory, info) if not path.endswith(".pyc")]
     return set(written)
 
 
-def _plain_digests(text: bytes) -> Iterator[bytes]:
-    return (found.partition(b",")[0] for found in _DIGEST.findall(text))
-
-
-def _records(place: Path) -> list[Path]:
-    return sorted(path for site in _SITES for path in place.glob(f"{site}/*.dist-info/RECORD"))
+def _records(directory: Path) -> list[Path]:
+    return sorted(path for site in _SITES for path in directory.glob(f"{site}/*.dist-info/RECORD"))
 
 
 def _read(path: Path) -> bytes | None:

@@ -1,25 +1,190 @@
-"""Bring a snapshot back: unpacked beside the targets, checked to its last byte, then swapped in, all of it or nothing."""
+"""Say whether a snapshot fits this machine and where its parts go here, and bring it back.
+
+Where they go is computed from the request, not read from the file. A snapshot is unpacked beside the targets, checked
+to its last byte, then swapped in, all of it or nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from colab_env import _files, _state, choice, poetry
-from colab_env.errors import NotOursError
-from colab_env.jupyter import kernelspec
+from colab_env.errors import NotOursError, SnapshotError
+from colab_env.interpreter_sources import source_of
+from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.results import short
-from colab_env.snapshot import _archive, _unpack, fitting
-from colab_env.snapshot._footer import Footer, damaged
-from colab_env.snapshot.manifest import PROJECT_FILES, Manifest
+from colab_env.snapshot import _archive, _unpack, contents, moving
+from colab_env.snapshot.manifest import PROJECT_FILES, Footer, Manifest, damaged
+from colab_env.snapshot.moving import Move
 
 if TYPE_CHECKING:
+    from colab_env.interpreter import Interpreter
     from colab_env.machine import Machine
-    from colab_env.snapshot.fitting import Destination
+    from colab_env.request import Request
+    from colab_env.snapshot.manifest import Inputs
+
+
+_INTERPRETER = re.compile(r"(.+/)?bin/python[\d.]*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where a snapshot's parts go, by the name that they have in it, and the links that a source makes beside its Python.
+
+    `move` says what their files have to say here.
+    """
+
+    python: Interpreter
+    trees: Mapping[str, Path]
+    links: Mapping[Path, str]
+    move: Move = moving.STAYS
+
+    @classmethod
+    def of(cls, manifest: Manifest, request: Request, move: Move = moving.STAYS) -> Destination:
+        """Return where all of a snapshot, as `moving.relocated` gives it, would go. It has to fit: see `mismatch`."""
+        python, source = manifest.python, source_of(manifest.python, request.machine)
+        layer = colab_layer.directory(request.machine, python).with_name(manifest.layer)
+        expected: dict[str, Path | None] = {**contents.own_directories(request.machine, request.project, layer=layer)}
+        if manifest.holds_its_python:
+            expected["python"] = source.snapshot_prefix(python, request)
+        trees = {name: directory for name in manifest.trees if (directory := expected.get(name)) is not None}
+        prefix = trees.get("python")
+        links = source.snapshot_links(python, prefix) if prefix else {}
+        return cls(python=python, trees=trees, links=links, move=move)
+
+
+def mismatch(
+    manifest: Manifest, request: Request, *, options_digest: str | None = None, starting: bool = True
+) -> str | None:
+    """Return why a snapshot, as `moving.relocated` gives it, cannot be used for a request, or None.
+
+    Without `starting`, no program is.
+    """
+    inputs = contents.inputs(request, options_digest=options_digest, starting=starting)
+    reason = (
+        _input_mismatch(manifest, inputs)
+        or _file_mismatch(manifest, request)
+        or _python_mismatch(manifest, request)
+        or _path_mismatch(manifest, Destination.of(manifest, request))
+    )
+    # Only now may its Python be started: it is where this machine has one.
+    return reason or (_build_mismatch(manifest, request.machine) if starting else None)
+
+
+def _input_mismatch(manifest: Manifest, inputs: Inputs) -> str | None:
+    saved, here = asdict(manifest.inputs), asdict(inputs)
+    saved["machine_python"] = saved["machine_python"][: len(here["machine_python"])]
+    is_older = manifest.inputs.format == 1  # its paths are compared, and uv's Pythons among its parts
+    passed = {"pythons", *(["format"] if is_older else [])}
+    other = [name for name, value in here.items() if saved[name] != value and name not in passed]
+    if not other:
+        return None
+    why = moving.unmoved(manifest, inputs) if {*other} & {*moving.PLACES} else None
+    return (
+        "it was made for "
+        + ", ".join(f"{_WORDS[name]} {_shortened(saved[name])}" for name in other)
+        + (f"; {why}" if why else "")
+    )
+
+
+def _file_mismatch(manifest: Manifest, request: Request) -> str | None:
+    if contents.files_now(request.project) not in (manifest.given, manifest.left):
+        return "it was made from other project files"
+    if manifest.cpu is not None and manifest.cpu > contents.cpu_level():
+        return f"packages in it were compiled for a newer processor (x86-64-v{manifest.cpu})"
+    return None
+
+
+def _python_mismatch(manifest: Manifest, request: Request) -> str | None:
+    python, path = manifest.python, request.python_path
+    if request.source is not None and python.source != request.source:
+        return f"its Python is of {python.source}, and {request.source} is asked for"
+    if not request.specifier.contains(python.version):
+        return f"its Python is {python.version}, and {request.specifier} is asked for"
+    if path is not None and os.path.realpath(path) != os.path.realpath(python.path):
+        return f"its Python is {python.path}"
+    if not colab_layer.is_name_of(manifest.layer, request.machine, python):
+        return "it holds other kernel packages"
+    if not source_of(python, request.machine).would_take(python, request):
+        return f"its Python is {python.path}, which is not where this call would take one from"
+    return None
+
+
+def _path_mismatch(manifest: Manifest, here: Destination) -> str | None:
+    if "python" in manifest.trees.keys() - here.trees.keys():
+        return "its Python belongs to another place"
+    if here.trees != manifest.trees:
+        return "its parts belong to other places"
+    # Compared by what they lead to: the same link may be written in several ways.
+    links = {Path(link): Path(link).parent / target for link, target in manifest.links.items()}
+    if links != {link: link.parent / target for link, target in here.links.items()}:
+        return "a link beside its Python leads elsewhere"
+    return None
+
+
+def _build_mismatch(manifest: Manifest, machine: Machine) -> str | None:
+    python = manifest.python
+    is_available = python.path.is_file() or source_of(python, machine).is_lasting
+    if is_available and not manifest.holds_its_python and contents.build_of(python.path, machine) != manifest.build:
+        return f"{python.path} is of another build, or is gone"
+    return None
+
+
+def link_check(trees: Mapping[str, Path], links: Mapping[Path, str], pythons: list[Path]) -> Callable[..., None]:
+    """Return the test for symbolic links: they stay in their tree, or are an interpreter that is one of these `pythons`.
+
+    Steps that follow write into a tree by its paths: no link in it may lead them to anything else.
+    """
+    named = {str(path) for path in pythons}
+    real = {os.path.realpath(path) for path in pythons}
+    homes = {os.path.dirname(path) for path in (*map(str, pythons), *real)}  # noqa: PTH120
+    of_python = [str(top) for top in (*([trees["python"]] if "python" in trees else []), *links)]
+
+    def is_python(path: str) -> bool:
+        if any(path.startswith(f"{prefix}/") for prefix in of_python) or path in named:
+            return True
+        # Another name of one of them, in the same directory.
+        return os.path.dirname(path) in homes and os.path.realpath(path) in real  # noqa: PTH120
+
+    def check(tree: str, below: str, target: str) -> None:
+        top = str(trees[tree])
+        # Where the link leads by its letters; members are never written through one.
+        path = os.path.normpath(os.path.join(top, os.path.dirname(below), target))  # noqa: PTH118, PTH120
+        if path == top or path.startswith(f"{top}/"):
+            return
+        if _INTERPRETER.fullmatch(below) and is_python(path):
+            return
+        msg = f"the link {top}/{below} leads to {target}, which is outside of what a snapshot holds"
+        raise SnapshotError(
+            msg, hint="a snapshot holds links within each of its parts, and from bin/python to its Python"
+        )
+
+    return check
+
+
+_WORDS = {
+    "format": "another version of colab-env: format",
+    "machine": "a machine of kind",
+    "libc": "the C library",
+    "machine_python": "a machine whose own Python is",
+    "package": "a machine with colab_env in",
+    "colab": "Colab:",
+    "data": "the data directory",
+    "project": "the project",
+    "system_site_packages": "system_site_packages =",
+    "wanted": "another lock file, or other options:",
+}
+
+
+def _shortened(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine: Machine, project: Path) -> list[Path]:
@@ -28,19 +193,21 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
     What is there and complete stays as it is, but for the project's environment. Raises SnapshotError, NotOursError,
     DiskFullError, NotWritableError or CacheError; then everything is as before.
     """
-    wanted, manifest = _wanted(destination.trees), Manifest.read(footer.manifest)
-    check = fitting.link_check(destination.trees, destination.links, [destination.python.path, machine.machine_python])
-    with _files.staging(*wanted.values()) as scratch:
-        staged = dict(zip(wanted, scratch, strict=True))
-        places = {name: staged.get(name) for name in destination.trees}
+    missing, manifest = _missing_trees(destination.trees), Manifest.read(footer.manifest)
+    check = link_check(destination.trees, destination.links, [destination.python.path, machine.machine_python])
+    with _files.staging(*missing.values()) as scratch:
+        staged = dict(zip(missing, scratch, strict=True))
+        targets = {name: staged.get(name) for name in destination.trees}
         with _files.translate_os_errors(project):
             texts = _unpack.Texts(listed=manifest.texts, move=destination.move)
-            files = _unpack.unpack(file, footer, places=places, check=check, texts=texts)
+            files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts)
+        # Checked against the signed description before anything is swapped in.
         project_texts = _project_texts(files, manifest)
+        # Until a kernel has answered here, this environment is not saved and not called fine.
         _files.write_text(staged["venv"] / kernelspec.UNTRIED, "")
-        with _brought_in({wanted[name]: staged[name] for name in wanted}, destination.links):
+        with _brought_in({missing[name]: staged[name] for name in missing}, destination.links):
             _settle(project_texts, destination, machine=machine, project=project)
-    return list(wanted.values())
+    return list(missing.values())
 
 
 def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
@@ -48,32 +215,34 @@ def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
     manifest = Manifest.read(footer.manifest)
     links = {Path(link): target for link, target in manifest.links.items()}
     pythons = [manifest.python.path, machine.machine_python, *map(Path, manifest.inputs.machine_python[:1])]
-    places: dict[str, Path | None] = {name: _files.staged_name(place) for name, place in manifest.trees.items()}
-    check = fitting.link_check(manifest.trees, links, pythons)
+    targets: dict[str, Path | None] = {
+        name: _files.staged_name(directory) for name, directory in manifest.trees.items()
+    }
+    check = link_check(manifest.trees, links, pythons)
     texts = _unpack.Texts(listed=manifest.texts)
-    files = _unpack.unpack(file, footer, places=places, check=check, texts=texts, is_rehearsal=True)
+    files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts, is_rehearsal=True)
     _project_texts(files, manifest)
 
 
-def _wanted(trees: Mapping[str, Path]) -> dict[str, Path]:
+def _missing_trees(trees: Mapping[str, Path]) -> dict[str, Path]:
     """Return the parts that are not there yet, and the environment. Raises NotOursError for what is in the way."""
-    wanted = {}
-    for name, place in trees.items():
-        _files.recover(place)
-        there = os.path.lexists(place)
-        is_ours = _state.is_marked(place)
-        if there and not is_ours and name != "python":
-            msg = f"{short(place)} exists, and colab-env did not make it"
+    missing = {}
+    for name, directory in trees.items():
+        _files.recover(directory)
+        exists = os.path.lexists(directory)
+        is_ours = _state.is_marked(directory)
+        if exists and not is_ours and name != "python":
+            msg = f"{short(directory)} exists, and colab-env did not make it"
             raise NotOursError(msg, hint="move it away, or go on without the snapshot; nothing was changed")
-        if not there or name == "venv":
-            wanted[name] = place
-    return wanted
+        if not exists or name == "venv":
+            missing[name] = directory
+    return missing
 
 
 def _project_texts(files: Mapping[str, bytes], manifest: Manifest) -> dict[str, str]:
     """Return the texts of the project's files. Raises SnapshotError for any other file, or another content."""
-    found = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    if found != {f"{_archive.FILES}/{name}": digest for name, digest in manifest.left.items() if digest is not None}:
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    if digests != {f"{_archive.FILES}/{name}": digest for name, digest in manifest.left.items() if digest is not None}:
         raise damaged("its project files are not those of its description")
     try:
         return {
@@ -89,16 +258,16 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[Path, str]) -> Itera
     made: list[Path] = []
     try:
         with contextlib.ExitStack() as swaps:
-            for place, staging in staged.items():
-                swaps.enter_context(_files.adopting(place, staging))
+            for tree, staging in staged.items():
+                swaps.enter_context(_files.adopting(tree, staging))
             for link, target in links.items():
                 if not os.path.lexists(link):
                     _files.link(link, target)
                     made.append(link)
             yield
     except BaseException:
-        for each in made:
-            _files.unlink(each)
+        for made_link in made:
+            _files.unlink(made_link)
         raise
 
 
@@ -114,7 +283,7 @@ def _settle(texts: Mapping[str, str], destination: Destination, *, machine: Mach
         choice.remember(machine, destination.python, project=project)
 
 
-def forget(places: list[Path]) -> None:
+def forget(directories: list[Path]) -> None:
     """Take away what a snapshot brought and what turned out not to work."""
-    for place in places:
-        _files.remove(place)
+    for directory in directories:
+        _files.remove(directory)

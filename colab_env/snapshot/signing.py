@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from colab_env.machine import Machine
-    from colab_env.snapshot._footer import Footer
+    from colab_env.snapshot.manifest import Footer
 
 VARIABLE = "COLAB_ENV_SNAPSHOT_KEY"  # in the environment, and the name of the secret in Colab
 _LENGTH = 32  # bytes of a key
@@ -96,8 +96,8 @@ class Keyring:
         if self._here:
             return self._here[0], False
         with changing("save", self._machine, self._machine.data / "locks" / "snapshot-key"):
-            if (kept := _kept(self._machine)) is not None:  # another run has made it meanwhile
-                return kept, False
+            if (own_key := _stored_key(self._machine)) is not None:  # another run has made it meanwhile
+                return own_key, False
             key = self._colabs or Key(secret=secrets.token_bytes(_LENGTH))
             # What Colab's secrets hold is kept too: a command in a shell cannot ask the page.
             _state.write(_file(self._machine), KeyFile(key=key.secret.hex()), mode=0o600)
@@ -107,8 +107,8 @@ class Keyring:
     @cached_property
     def _here(self) -> list[Key]:
         named = self._machine.environ.get(VARIABLE)
-        given = Key.parsed(named, origin=f"the variable {VARIABLE}") if named else None
-        return [key for key in (given, _kept(self._machine)) if key is not None]
+        named_key = Key.parsed(named, origin=f"the variable {VARIABLE}") if named else None
+        return [key for key in (named_key, _stored_key(self._machine)) if key is not None]
 
     @cached_property
     def _colabs(self) -> Key | None:
@@ -128,8 +128,8 @@ class Trust:
         """Read what a person wrote. Raises UsageError."""
         if text is None:
             return cls()
-        if found := _SHA256.fullmatch(text.strip()):
-            return cls(sha256=found[1].lower())
+        if match := _SHA256.fullmatch(text.strip()):
+            return cls(sha256=match[1].lower())
         if text.endswith(".tar.zst") and "/" not in text:
             return cls(name=text)
         msg = f"{text!r} is neither the name of a snapshot nor a SHA-256"
@@ -158,9 +158,9 @@ def _file(machine: Machine) -> Path:
     return machine.data / "snapshot-key.json"
 
 
-def _kept(machine: Machine) -> Key | None:
-    found = _state.read(_file(machine), KeyFile)
-    return Key(secret=bytes.fromhex(found.key)) if found else None
+def _stored_key(machine: Machine) -> Key | None:
+    file = _state.read(_file(machine), KeyFile)
+    return Key(secret=bytes.fromhex(file.key)) if file else None
 
 
 def _colab_secret() -> str | None:
@@ -174,6 +174,6 @@ def _colab_secret() -> str | None:
         answer = _message.blocking_request("GetSecret", request={"key": VARIABLE}, timeout_sec=PATIENCE)
     except Exception:  # noqa: BLE001  (whatever is wrong with the page: there is no key)
         return None
-    is_given = isinstance(answer, dict) and answer.get("exists") and answer.get("access")
-    text = answer.get("payload") if is_given else None
+    is_granted = isinstance(answer, dict) and answer.get("exists") and answer.get("access")
+    text = answer.get("payload") if is_granted else None
     return text if isinstance(text, str) else None

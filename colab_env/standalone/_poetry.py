@@ -72,7 +72,13 @@ def _run(memory: Path, words: list[str], verb: str) -> int:
     sys.argv = ["poetry", *words]
     if os.environ.get(SIMPLE_URL) or verb in _OTHERS or not verb or not _PLAIN.isdisjoint(words):
         return _poetry()
-    index = _built_in()
+    # The address of Poetry's built-in source, without /simple.
+    import inspect
+
+    from poetry.repositories.pypi_repository import PyPiRepository
+
+    # Not from a repository, which would read Poetry's settings: whatever is wrong there, Poetry says better.
+    index = str(inspect.signature(PyPiRepository).parameters["url"].default).rstrip("/")
     # An export from a lock file that exists asks nobody.
     is_locked = "export" in words and Path("poetry.lock").exists()
     resolves = not _RESOLVING.isdisjoint(words) and not is_locked
@@ -90,16 +96,6 @@ def _poetry() -> int:
         return int(run() or 0)
     except SystemExit as ended:  # cleo's way to end
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-
-
-def _built_in() -> str:
-    """Return the address of Poetry's built-in source, without /simple."""
-    import inspect
-
-    from poetry.repositories.pypi_repository import PyPiRepository
-
-    # Not from a repository, which would read Poetry's settings: whatever is wrong there, Poetry says better.
-    return str(inspect.signature(PyPiRepository).parameters["url"].default).rstrip("/")
 
 
 def _use_simple_pages(index: str) -> None:

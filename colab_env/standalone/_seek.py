@@ -48,12 +48,12 @@ def watch_libraries(note: Note) -> None:
     def finding(name: str) -> Any:
         asking.append(name)
         try:
-            found = find_library(name)
+            path = find_library(name)
         finally:
             asking.pop()
-        if found is None:
+        if path is None:
             note("find_library", name)
-        return found
+        return path
 
     def opening(name: Any, *args: Any) -> Any:
         try:
@@ -71,10 +71,10 @@ def watch_programs(note: Note) -> None:
     which = shutil.which
 
     def locating(cmd: Any, *args: Any, **kwargs: Any) -> Any:
-        found = which(cmd, *args, **kwargs)
-        if found is None and not asking:
+        path = which(cmd, *args, **kwargs)
+        if path is None and not asking:
             note("which", cmd)
-        return found
+        return path
 
     def hook(event: str, args: Any) -> None:
         if event == "subprocess.Popen" and not asking:

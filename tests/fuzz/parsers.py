@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,32 +27,34 @@ from colab_env import (
     _state,
     choice,
     index,
+    kernel,
     native,
     notebook,
     open_in_colab,
     planning,
     poetry,
     pyproject,
+    switching,
     system,
     uv,
     venv,
     wheels,
 )
 from colab_env._process import Finished
-from colab_env.errors import CommandError
-from colab_env.image import base, base_python, logins, reference
+from colab_env.errors import ColabEnvError, CommandError
+from colab_env.image import _registry, base, base_python, reference
 from colab_env.image.rootfs import RootFS
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier, unsupported_python_message
 from colab_env.interpreter_sources import ResolvedPython
 from colab_env.interpreters import uv as uv_source
-from colab_env.jupyter import colab_layer, kernelspec, preflight, sessions
-from colab_env.locks import registry, requirements_text, uv_install, uv_progress, uv_workspace
+from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.locks import registry, requirements_text, uv_install
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
-from colab_env.named_env import base_dirs, inventory, names, processes, scripts, units
+from colab_env.named_env import base_dirs, exporting, inventory, locking, programs, scripts, units
 from colab_env.native_need import extract, source_archive, watching
-from colab_env.plans import distributions, keeping, project_needs
+from colab_env.plans import distributions, keeping
 from colab_env.plans.keeping import SystemPackages
 from colab_env.request import InstallOptions, Request
 from colab_env.standalone import _poetry
@@ -71,6 +74,32 @@ _BASE_TEXTS = [
     "Name: pip\nVersion: 24.0\n\ntext",
     "pip/__init__.py,sha256=x,3\n../../../bin/pip,,\n",
     '#define PY_VERSION "3.12.7"',
+]
+_OWN_LOCKS = [
+    {
+        "lock-version": "1.0",
+        "requires-python": "==3.12.*",
+        "packages": [
+            {
+                "name": "six",
+                "version": "1.16.0",
+                "index": "https://pypi.org/simple",
+                "wheels": [{"url": "https://x.org/six-1.16.0-py2.py3-none-any.whl", "hashes": {"sha256": "0" * 64}}],
+                "tool": {"colab-env": {"content": "sha256:0", "hashes": ["sha256:0"]}},
+            },
+            {"name": "a", "version": "1", "wheels": [{"path": "colab-env-sources/a.whl", "hashes": {"sha256": "0"}}]},
+            {"name": "b", "version": "1", "vcs": {"type": "git", "url": "https://x.org/b", "commit-id": "0"}},
+            {"name": "c", "version": "1", "archive": {"url": "https://x.org/c.zip", "hashes": {"sha256": "0"}}},
+            {"name": "d", "version": "1", "directory": {"path": "/srv/d", "editable": True}},
+        ],
+    }
+]
+_EXPORTS = [
+    {"version": 1, "name": "web", "python": "3.12.4", "packages": ["six"], "kernel": False, "keep": 2, "added": []}
+]
+_ENV_MANIFESTS = [
+    {"environments": {"web": {"packages": ["flask", "./a.whl"], "python": ">=3.11", "keep": 3}}},
+    {"environments": {"a": {"project": "~/x", "kernel": True}, "b": {"export": "b.env.zip"}}},
 ]
 _damaged_layers = st.builds(
     lambda content, at, byte: content[: at % len(content)] + byte + content[at % len(content) + 1 :],
@@ -98,7 +127,7 @@ def _planned(world: World, **files: bytes) -> None:
     specifier = request.specifier
     unsupported_python_message("3.12.4", specifier, asking="x", is_colab=False)
     planning._locked_versions(request, ABSENT, SystemPackages(), seeds.MARKERS)
-    project_needs.read(request.pyproject, seeds.MARKERS, extras=["plot"])
+    distributions.project_needs(request.pyproject, seeds.MARKERS, extras=["plot"])
     if request.lock.is_there:
         request.lock.format.sources(request.lock)
     _ = request.inputs, request.options_digest
@@ -169,9 +198,9 @@ def _script(name: str) -> Callable[[World, bytes], None]:
 def _recipe(world: World, content: bytes) -> None:
     asked = scripts.recipe(world.put("script.py", content))
     if asked is not None:
-        scripts.environment_name(asked)
+        scripts.environment_name(asked, machine=world.machine)
         asked.checked()
-        parse_specifier(asked.specifier())
+        parse_specifier(asked.specifier(world.machine))
 
 
 def _requirements(world: World, content: bytes) -> None:
@@ -201,7 +230,7 @@ def _pyproject(world: World, content: bytes) -> None:
     inner = world.directory / "project/packages/one"
     inner.mkdir(parents=True, exist_ok=True)
     (inner / "pyproject.toml").write_text('[project]\nname = "one"\n')
-    uv_workspace.root(inner, pyproject.Pyproject.read(inner))
+    pyproject.uv_workspace_root(inner, pyproject.Pyproject.read(inner))
     lock = registry.find(world.directory / "project")
     if not lock.format.is_lock:
         with _answered(1, "error: no"), contextlib.suppress(CommandError):
@@ -222,7 +251,7 @@ def _specifier(_world: World, text: str) -> None:
 
 def _python_option(world: World, text: str) -> None:
     request = Request.read(_project(world), world.machine, python=text)
-    _ = request.specifier, request.asked_python
+    _ = request.specifier, request.requested_python
     if path := request.python_path:
         with _answered(1, "no Python"):
             system.at_path(path, machine=world.machine)
@@ -232,7 +261,7 @@ def _named(_world: World, text: str) -> None:
     keeping.names([text])
     InstallOptions.from_arguments(lock=text, keep=[text], extras=[text])
     kernelspec.check_kernel_name(text)
-    names.check_environment_name(text)
+    base_dirs.check_environment_name(text)
 
 
 def _lock_option(world: World, text: str) -> None:
@@ -404,7 +433,7 @@ def _login_file(world: World, content: bytes) -> None:
     (world.machine.home / ".docker").mkdir(parents=True, exist_ok=True)
     (world.machine.home / ".docker/config.json").write_bytes(content)
     for name in ("python:3", "ghcr.io/me/app"):
-        repr(logins.find(reference.ImageReference.parsed(name), world.machine))
+        repr(_registry.find_login(reference.ImageReference.parsed(name), world.machine))
 
 
 def _base_variable(world: World, text: str) -> None:
@@ -428,12 +457,12 @@ def _listed(world: World, text: str) -> None:
 
 
 def _preflight(_world: World, text: str) -> None:
-    preflight._outcome(Finished(argv=("x",), returncode=1, lines=tuple(text.splitlines())))
+    kernel._outcome(Finished(argv=("x",), returncode=1, lines=tuple(text.splitlines())))
 
 
 def _uv_output(world: World, text: str) -> None:
     printed = tuple(text.splitlines()[-400:])  # as many as are kept
-    follower, added = uv_progress.Follower(world.directory), uv_install._Added()
+    follower, added = uv_install.Follower(world.directory), uv_install._Added()
     for line in printed:
         follower.on_line(line)
         added.on_line(line)
@@ -548,7 +577,7 @@ def _server_note(world: World, value: tuple[bytes, Any]) -> None:
         mock.patch("colab_env.standalone._leave.call", lambda *_arguments, **_options: listed),
         mock.patch("colab_env.standalone._leave.cookie", lambda *_arguments: {}),
     ):
-        list(sessions.running(world.machine))
+        list(switching.running(world.machine))
 
 
 def _mark(_world: World, text: str) -> None:
@@ -572,8 +601,40 @@ def _proc(world: World, content: bytes) -> None:
     entry.mkdir(parents=True, exist_ok=True)
     for name in ("cmdline", "environ", "maps"):
         (entry / name).write_bytes(content)
-    list(processes._traces(entry))
-    processes._process(entry).command.encode()
+    list(programs._traces(entry))
+    programs._process(entry).command.encode()
+
+
+def _own_lock(world: World, content: bytes) -> None:
+    lock = world.put("pylock.toml", content)
+    for package in locking.read(content.decode("utf-8", "replace"), path=lock):
+        _ = package.requirement, package.is_hashed, package.is_bundled
+
+
+def _export(world: World, contents: tuple[bytes, bytes, bytes]) -> None:
+    """Read an archive of these two texts, and one whose bytes are damaged."""
+    description, lock, damage = contents
+    target, file = world.directory / "unpacked", world.put("web.env.zip", b"")
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (
+            ("environment.json", description),
+            ("pylock.toml", lock),
+            ("colab-env-sources/a.whl", b""),
+        ):
+            archive.writestr(name, content)
+    archives = (file.read_bytes(), file.read_bytes()[: len(damage)] + damage + file.read_bytes()[len(damage) :], damage)
+    for content in archives:
+        shutil.rmtree(target, ignore_errors=True)
+        file.write_bytes(content)
+        with contextlib.suppress(ColabEnvError):
+            exported, own_lock = exporting.unpack(file, target)
+            exported.recipe(own_lock)
+
+
+def _env_manifest(world: World, content: bytes) -> None:
+    for entry in exporting.read_manifest(world.put("envs.toml", content)):
+        if "export" not in entry.options:
+            entry.contents(world.directory)
 
 
 def _unit(_world: World, text: str) -> None:
@@ -905,6 +966,13 @@ PARSERS = (
     Parser(name="a layer", inputs=st.binary(max_size=600) | _damaged_layers, call=_base_layer),
     Parser(name="files of a base image", inputs=lines(_BASE_TEXTS), call=_base_file),
     Parser(name="a login file", inputs=written(_LOGINS, as_json), call=_login_file),
+    Parser(name="an environment's lock", inputs=written(_OWN_LOCKS, as_toml), call=_own_lock),
+    Parser(
+        name="an exported environment",
+        inputs=st.tuples(written(_EXPORTS, as_json), written(_OWN_LOCKS, as_toml), st.binary(max_size=60)),
+        call=_export,
+    ),
+    Parser(name="a manifest of environments", inputs=written(_ENV_MANIFESTS, as_toml), call=_env_manifest),
     Parser(name="colab-env.toml", inputs=written([{"base": "/envs"}, {"base": ["/a", "~/b"]}], as_toml), call=_base),
     Parser(
         name="COLAB_ENV_BASE",
