@@ -44,22 +44,25 @@ def _run(words: Sequence[str]) -> int:
         return 0
     # What is wrong with the words themselves is said as they ask for it, too.
     arguments = argparse.Namespace(json="--json" in own, quiet=False)
-    from colab_env import _screens
-    from colab_env.errors import ColabEnvError
-
-    _screens.with_marks(sys.stdout)
-    _screens.with_marks(sys.stderr)
-
     try:
         arguments = parser.parse_args(own)
         arguments.rest = rest
         # Not before: `--help` does without.
-        from colab_env import _files, _process
+        from colab_env import _files, _process, _screens
 
+        _screens.with_marks(sys.stdout)
+        _screens.with_marks(sys.stderr)
         with _files.translate_os_errors(Path.home()), _process.stoppable():
             code = _in_screen(arguments)
         sys.stdout.flush()
-    except ColabEnvError as error:
+    except Exception as error:
+        from colab_env import _screens
+        from colab_env.errors import ColabEnvError
+
+        if not isinstance(error, ColabEnvError):
+            raise
+        _screens.with_marks(sys.stdout)  # again: the words may have been wrong before the first time
+        _screens.with_marks(sys.stderr)
         _show_error(error, arguments)
         return error.exit_code
     else:

@@ -158,6 +158,10 @@ def read(path: str | Path) -> NotebookFile:
     except (ValueError, RecursionError) as error:
         msg = f"{short(path)} is not a notebook: it is not JSON ({error})"
         hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
+        if text.endswith("}\\n"):  # `juv run` of a locked notebook, in juv 0.5.0
+            hint = (
+                f"it ends with a backslash and an n, as juv 0.5.0 leaves it: delete these two characters; {_UNCHANGED}"
+            )
         raise NotebookError(msg, hint=hint) from error
     _require_version_4(path, content)
     return NotebookFile(path=target, text=text, content=content, signature=signature)

@@ -29,6 +29,9 @@ class Server:
     process: subprocess.Popen[str]
     url: str
     notebook: Path
+    content: (
+        Any  # of the notebook, as it was before the command: juv 0.5.0 writes into one that is locked, and breaks it
+    )
 
     def get(self, path: str) -> Any:
         answer = requests.get(f"{self.url}/api/{path}", params={"token": TOKEN}, timeout=20)
@@ -37,8 +40,7 @@ class Server:
 
     def run_notebook(self) -> list[str]:
         """Run every code cell of the notebook in a session of its own, as opening it and "Run all" do; return what they print."""
-        content = self.get(f"contents/{self.notebook.name}")["content"]
-        spec = content["metadata"].get("kernelspec") or {"name": self.get("kernelspecs")["default"]}
+        spec = self.content["metadata"].get("kernelspec") or {"name": self.get("kernelspecs")["default"]}
         body = {
             "path": self.notebook.name,
             "name": self.notebook.name,
@@ -51,7 +53,7 @@ class Server:
         address = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels?token={TOKEN}"
         connection = websocket.create_connection(address, timeout=60)
         try:
-            cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+            cells = [cell for cell in self.content["cells"] if cell["cell_type"] == "code"]
             return [_run_cell(connection, "".join(cell["source"])) for cell in cells]
         finally:
             connection.close()
@@ -91,6 +93,7 @@ def _run_cell(connection: websocket.WebSocket, code: str) -> str:
 @contextlib.contextmanager
 def serving(argv: Sequence[str | Path], notebook: Path, *, environ: Mapping[str, str], port: int) -> Iterator[Server]:
     """Run a command that becomes a server for a notebook, until the server answers; end it as Ctrl-C does, twice."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
     process = subprocess.Popen(
         [str(word) for word in argv],
         env=dict(environ),
@@ -104,7 +107,7 @@ def serving(argv: Sequence[str | Path], notebook: Path, *, environ: Mapping[str,
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(process, url)
-        yield Server(process=process, url=url, notebook=notebook)
+        yield Server(process=process, url=url, notebook=notebook, content=content)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

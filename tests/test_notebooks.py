@@ -461,3 +461,10 @@ def test_the_lock_of_the_open_notebook_is_what_a_project_without_files_is_made_f
     lock = find_lock(project, InstallOptions(), Machine.detect())
     assert lock.format.name == "script"
     assert lock.path.with_name(f"{lock.path.name}.lock").read_text() == "locked"
+
+
+def test_a_notebook_that_juv_has_left_broken_says_which_two_characters_to_delete(lesson, home):
+    lesson.write_text(lesson.read_text().rstrip() + "\\n")
+    with pytest.raises(NotebookError, match="is not JSON") as caught:
+        notebooks.lock(lesson)
+    assert "delete these two characters" in str(caught.value.hint)
