@@ -86,7 +86,7 @@ def test_create_asks_for_the_python_that_setup_asks_for(tmp_path, text, pinned, 
     (place / "pyproject.toml").write_text(f"{LIBRARY}[tool.uv]\n")
     (place / ".python-version").write_text(text)
     request = Request.read(place, machine)
-    assert request.asked_python == Recipe(project=place).specifier(machine) == pinned
+    assert request.requested_python == Recipe(project=place).specifier(machine) == pinned
     assert [note for line in request.notes() if note and ".python-version" in line and note in line] == [note] * bool(
         note
     )
