@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from colab_env import pins, uv  # noqa: E402
+from colab_env import pins, system, uv  # noqa: E402
+from colab_env.interpreter import parse_specifier  # noqa: E402
 from colab_env.machine import Machine  # noqa: E402
 
 LOCKS = ROOT / "benchmarks/locks"
@@ -49,7 +51,7 @@ CHANGED = "urllib3<2.6"  # all three locks have a newer one
 _CA = Path("/etc/ssl/certs/ca-certificates.crt")
 _RECIPE = """\
 FROM {base} AS builder
-RUN pip install poetry=={poetry}
+RUN pip install {poetry}
 ENV POETRY_NO_INTERACTION=1 POETRY_VIRTUALENVS_IN_PROJECT=1 POETRY_VIRTUALENVS_CREATE=1 POETRY_CACHE_DIR=/tmp/poetry_cache
 WORKDIR /app
 COPY pyproject.toml poetry.lock ./
@@ -168,13 +170,23 @@ class Bench:
         self.results_file = work / "results.json"
         work.mkdir(parents=True, exist_ok=True)
         self.results: dict[str, Any] = json.loads(self.results_file.read_text()) if self.results_file.is_file() else {}
-        self.uv = uv.ensure(Machine.detect())
+        machine = Machine.detect()
+        self.uv = uv.ensure(machine)
+        self.python = system.find(parse_specifier("==3.12.*"), machine=machine).path
         if BUILDER not in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
-            self.buildah("pull", base)
+            self.load_base()
             (self.work / "builder").mkdir(exist_ok=True)
             text = f"FROM {BASE}\nRUN pip install --no-cache-dir uv=={pins.UV}\n"
             (self.work / "builder/Dockerfile").write_text(text)
             self.bud(self.work / "builder", BUILDER, cached=False)
+
+    def load_base(self) -> None:
+        """Take the base under the name that all Dockerfiles have; where this machine has certificates, Poetry is told so."""
+        image = self.buildah("pull", "--quiet", self.base).strip()
+        name = self.buildah("from", "--pull-never", image).strip()
+        if _CA.is_file():
+            self.buildah("config", "--env", f"REQUESTS_CA_BUNDLE={_CA}", name)
+        self.buildah("commit", "--quiet", "--format", "docker", "--rm", name, BASE)
 
     # --- the engine
 
@@ -201,28 +213,34 @@ class Bench:
         return text, seconds, usage.ru_utime + usage.ru_stime
 
     def bud(self, context: Path, tag: str, *options: str, cached: bool) -> Built:
-        """Build a Dockerfile. The index and the certificates of this machine are mounted, the same for every way."""
+        """Build a Dockerfile. The index and the certificates of this machine are told to it, the same to every way."""
         settings = self.work / "settings"
         settings.mkdir(exist_ok=True)
-        told = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
-            capture_output=True, text=True, check=False,
-        ).stdout.strip()  # fmt: skip
-        url = os.environ.get("PIP_INDEX_URL") or told
+        url = os.environ.get("PIP_INDEX_URL") or self.pip_index()
+        cert = f"cert = {_CA}\n" if _CA.is_file() else ""
         index = f'[[index]]\nurl = "{url}"\ndefault = true\n' if url else ""
-        (settings / "pip.conf").write_text(f"[global]\ncert = {_CA}\n" + (f"index-url = {url}\n" if url else ""))
+        (settings / "pip.conf").write_text(f"[global]\n{cert}" + (f"index-url = {url}\n" if url else ""))
         (settings / "uv.toml").write_text(f"system-certs = true\n{index}")
-        mounts = {
-            settings / "pip.conf": "/etc/pip.conf",
-            settings / "uv.toml": "/etc/uv/uv.toml",
-            _CA: str(_CA),
-        }
+        mounts = {settings / "pip.conf": "/etc/pip.conf", settings / "uv.toml": "/etc/uv/uv.toml"}
         words = [word for source, target in mounts.items() for word in ("-v", f"{source}:{target}:ro")]
+        words += ["-v", f"{_CA}:{_CA}:ro"] if cert else []
         how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *options]
         argv = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
         _, seconds, processor = self.timed("buildah", *self.storage(), *argv)
         layers, image = self.layers_of(tag)
         return Built(seconds=seconds, processor=processor, layers=layers, image=image)
+
+    def pip_index(self) -> str:
+        words = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    def poetry(self) -> str:
+        """Return what the recipe installs: with a plugin where the index lacks what Poetry's own source asks for."""
+        try:
+            urllib.request.urlopen("https://pypi.org/pypi/six/1.17.0/json", timeout=30).close()
+        except OSError:
+            return f"poetry=={pins.POETRY} {pins.POETRY_MIRROR_PLUGIN}\nENV POETRY_PYPI_MIRROR_URL=https://pypi.org/simple/"
+        return f"poetry=={pins.POETRY}"
 
     def layers_of(self, tag: str) -> tuple[dict[str, int], str]:
         """Return the layers of an image above the base by digest, with their sizes in bytes, and its id."""
@@ -244,12 +262,12 @@ class Bench:
             self.buildah("rm", name)
 
     def clean(self) -> None:
-        """Forget all images but the base and uv's, and all that builds have kept."""
-        for line in self.buildah("images", "--all", "--format", "{{.ID}} {{.Name}}:{{.Tag}}").splitlines():
-            image, _, name = line.partition(" ")
-            if name not in (BASE, BUILDER):
-                subprocess.run(["buildah", *self.storage(), "rmi", "--force", image], capture_output=True, check=False)
-        for path in (self.work / "tmp", self.work / "data"):
+        """Forget all images but the base and uv's, all layers that builds have kept, cache mounts and downloads."""
+        for name in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+            if name not in (BASE, BUILDER) and "<none>" not in name:
+                self.buildah("rmi", name)
+        self.buildah("rmi", "--prune")
+        for path in (self.work / "tmp", self.work / "data", self.work / "downloads"):
             shutil.rmtree(path, ignore_errors=True)
 
     # --- one way of one round
@@ -312,7 +330,11 @@ class Bench:
             "-o",
             self.work / "img.tar",
         ]
-        variables = {"COLAB_ENV_HOME": str(data), "UV_CACHE_DIR": str(data / "uv"), "PYTHONPATH": str(ROOT)}
+        variables = {
+            "COLAB_ENV_HOME": str(data),
+            "UV_CACHE_DIR": str(data.with_name("downloads")),
+            "PYTHONPATH": str(ROOT),
+        }
         text, seconds, processor = self.timed(sys.executable, "-m", "colab_env", *words, **variables)
         result = json.loads(text)
         layers = {layer["digest"]: layer["size"] for layer in result["layers"]}
@@ -336,7 +358,8 @@ class Bench:
                 directory = self.prepared(
                     project, way, name=f"other {number}" if way == "direct" else f"other-{number}"
                 )
-                shutil.rmtree(self.work / "data", ignore_errors=True)
+                for path in (self.work / "data", self.work / "downloads"):
+                    shutil.rmtree(path, ignore_errors=True)
                 if way == "direct":
                     built = self.built(directory, self.work / "data")
                     tag = self.buildah("pull", "-q", f"docker-archive:{self.work / 'img.tar'}").strip()
@@ -378,7 +401,7 @@ class Bench:
         if way in ("recipe", "uv"):
             own = "COPY . ./\nRUN poetry install --only main\n" if project.sdist else ""
             text = (_RECIPE if way == "recipe" else _UV).format(
-                base=BASE, builder=BUILDER, poetry=pins.POETRY, project=own
+                base=BASE, builder=BUILDER, poetry=self.poetry(), project=own
             )
             (directory / "Dockerfile").write_text(text)
         elif way != "direct":
@@ -421,7 +444,7 @@ class Bench:
         listed = ", ".join(json.dumps(line) for line in constraints)
         pyproject.write_text(f"{text}\n[tool.uv]\nconstraint-dependencies = [{listed}]\n")
         (directory / "uv.lock").unlink(missing_ok=True)
-        self.timed(self.uv, "lock", "--quiet", "--python", sys.executable, "--project", directory)
+        self.timed(self.uv, "lock", "--quiet", "--python", self.python, "--project", directory)
         # uv writes the constraints into the lock: without them in the project, `--locked` would refuse it.
         lock = directory / "uv.lock"
         lock.write_text(re.sub(r"(?ms)^\[manifest\]\n.*?^\]\n\n", "", lock.read_text()))
@@ -490,7 +513,8 @@ def reason_of(error: subprocess.CalledProcessError) -> str:
     text = f"{error.stderr}\n{error.stdout}"
     lines = [line for line in text.splitlines() if line.strip()]
     print(f"{shlex.join(map(str, error.cmd))}\n" + "\n".join(lines[-20:]), file=sys.stderr)
-    return next((line for line in lines if "would have to be built" in line), lines[-1] if lines else "no reason")
+    named = [line for line in lines if line.lstrip().startswith(('"message"', "Error:"))]
+    return (named or lines or ["no reason"])[0].strip()
 
 
 def unpack(archive: Path, directory: Path) -> None:

@@ -88,7 +88,8 @@ def findings(source: Source, mirrors: Path) -> list[tuple[str, Finding]]:
     with tempfile.TemporaryDirectory() as scratch:  # what a rule asks of the project beside it
         for name in ("pyproject.toml", ".dockerignore"):
             above = [str(PurePosixPath(source.path).parent / name), name]
-            beside = next((said for path in above if (said := content(source, path, mirrors)) is not None), None)
+            texts = (content(source, path, mirrors) for path in above)
+            beside = next((text for text in texts if text is not None), None)
             if beside is not None:
                 (Path(scratch) / name).write_text(beside)
         try:
@@ -119,7 +120,7 @@ def drawn(mirrors: Path) -> list[Source]:
         for path in filter(_NAME.search, names.splitlines()):
             source = Source(name=mirror.name.replace("+", "/"), commit=commit, path=path)
             text = content(source, path, mirrors) or ""
-            if not path.endswith("ignore") and _MENTIONS.search(text) and re.search(r"(?mi)^FROM ", text):
+            if not path.endswith("ignore") and _MENTIONS.search(text) and reading.read(text).stages:
                 of_one.append(source)
         chosen += of_one[:3]
     return chosen

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Notebook", "Plain", "Screen", "Silent", "Terminal", "Work", "bar"]
 
 _INTERVAL = 0.1  # seconds between two drawings of the moving line
+_NOTEBOOK_INTERVAL = 0.4  # a page draws a card anew, which takes a browser more than a line takes a terminal
 _TICK = 1.0  # seconds between two drawings of work that says nothing: its elapsed time goes on
 VERBOSE = "COLAB_ENV_VERBOSE"
 # What a tool prints for other programs, or about itself: it goes to the log, and to nobody's screen.
@@ -70,6 +71,7 @@ class _Activity:
         self.is_verbose = is_verbose
         self.failure: tuple[BaseException, str] | None = None
         self._tasks: list[_Task] = []
+        self._interval = _NOTEBOOK_INTERVAL if isinstance(screen, Notebook) else _INTERVAL
         self._drawn = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -95,7 +97,7 @@ class _Activity:
         """Show one of the tasks that go on side by side: one that has a bar, else the last that began."""
         now = time.monotonic()
         with self._lock:
-            if self._tasks and now - self._drawn >= _INTERVAL:
+            if self._tasks and now - self._drawn >= self._interval:
                 self._drawn = now
                 front = next((task for task in reversed(self._tasks) if task.fraction is not None), self._tasks[-1])
                 self.screen.show(front.work())

@@ -30,10 +30,12 @@ _ASCII = {
     "≤": "<=",
 }
 ASCII_MARKS = "colab_env_marks"  # the name of the error handler
-_GREEN, _RED, _CYAN, _DIM, _BOLD, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_GREEN, _RED, _CYAN, _BLUE = "\x1b[32m", "\x1b[31m", "\x1b[36m", "\x1b[34m"
+_DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _COLOURS = {"✓": _GREEN, "✗": _RED, "→": _CYAN}
 _NARROW = 70  # columns; below, bars are short
 _SHORTEST_TITLE = 10  # columns that a title keeps beside a tool's last line
+_BAR = re.compile("█+")
 _ASIDE = re.compile(r" (\((?:[^()]*)\))$")
 
 
@@ -177,7 +179,7 @@ class Notebook:
         text = "\n".join([*self._lines, *([f"… {work.fitted(98)}"] if work else [])])
         now = None
         if work is not None:
-            elapsed, facts = duration(work.seconds) if work.seconds >= 1 else "", "  ".join(work.facts)
+            elapsed, facts = duration(work.seconds) if work.seconds >= 1 else "", " · ".join(work.facts)
             now = cards.Row(mark="…", name=work.title, text=facts, aside=elapsed, share=work.fraction)
         bundle = {"text/plain": text, "text/html": cards.progress(self._lines, now)}
         if self._handle is None:
@@ -223,11 +225,17 @@ def folded(line: str, columns: int) -> list[str]:
         return [line]
     import textwrap
 
-    start = len(line) - len(line.lstrip())
+    start, width, aside = len(line) - len(line.lstrip()), max(columns, 20), _ASIDE.search(line)
     indent = " " * min(start + 2, columns // 4)
     # Not at hyphens: a path or a version that is broken cannot be copied.
-    options = {"subsequent_indent": indent, "break_on_hyphens": False, "break_long_words": False}
-    return textwrap.wrap(line, max(columns, 20), initial_indent="", drop_whitespace=True, **options)  # type: ignore[arg-type]
+    wrapper = textwrap.TextWrapper(width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    parts = wrapper.wrap(line[: aside.start()] if aside else line)
+    if aside and _cells(parts[-1]) + 1 + _cells(aside[1]) <= width:
+        parts[-1] += f" {aside[1]}"
+    elif aside:  # what stands in brackets stays together, where it can
+        wrapper.initial_indent = indent
+        parts += wrapper.wrap(aside[1])
+    return parts
 
 
 def _coloured(line: str) -> str:
@@ -237,6 +245,8 @@ def _coloured(line: str) -> str:
         start = line[: len(line) - len(text)]
         rest = _ASIDE.sub(rf" {_DIM}\1{_PLAIN}", text[1:])
         return f"{start}{_COLOURS[mark]}{mark}{_PLAIN}{rest}"
+    if "█" in line:
+        return _BAR.sub(rf"{_BLUE}\g<0>{_PLAIN}", line)
     return f"{_DIM}{line}{_PLAIN}" if line.startswith("  ") else line
 
 

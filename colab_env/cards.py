@@ -22,6 +22,7 @@ color:var(--jp-content-font-color1,var(--colab-primary-text-color,var(--vscode-e
 .cenv small,.cenv .cenv-d{opacity:.72}.cenv .cenv-ok{color:#2c974b}.cenv .cenv-no{color:#e5534b}
 .cenv .cenv-r{display:grid;grid-template-columns:1.4em minmax(6em,9em) 1fr auto;gap:0 8px;padding:2px 0;
 border-top:1px solid rgba(127,127,127,.15);cursor:default}
+.cenv .cenv-r.cenv-w{grid-template-columns:1.4em 1fr auto}
 .cenv summary.cenv-r{cursor:pointer;list-style:none}.cenv summary::-webkit-details-marker{display:none}
 .cenv summary .cenv-n::after{content:" \\25B8";opacity:.5}.cenv details[open]>summary .cenv-n::after{content:" \\25BE"}
 .cenv .cenv-t{opacity:.72;font-variant-numeric:tabular-nums;white-space:nowrap}
@@ -56,15 +57,17 @@ class Row:
     def html(self) -> str:
         """Return the row, with its details folded away."""
         drawn = "" if self.share is None else f"<div>{_bar(self.share)}</div>"
+        # A row without a name is all text.
+        name, kind = (f"<b class=cenv-n>{escape(self.name)}</b> ", "cenv-r") if self.name else ("", "'cenv-r cenv-w'")
         cells = (
-            f"{_mark(self.mark)} <b class=cenv-n>{escape(self.name)}</b> "
+            f"{_mark(self.mark)} {name}"
             f"<span class=cenv-v>{escape(self.text)}{drawn}</span> <span class=cenv-t>{escape(self.aside)}</span>"
         )
         notes = f"<div class=cenv-m>{''.join(map(_paragraph, self.notes))}</div>" if self.notes else ""
         if not self.details:
-            return f"<div class=cenv-r>{cells}</div>{notes}"
+            return f"<div class={kind}>{cells}</div>{notes}"
         inside = "".join(f"<p><code>{escape(line)}</code></p>" for line in self.details)
-        return f"<details><summary class=cenv-r>{cells}</summary><div class='cenv-m cenv-d'>{inside}</div></details>{notes}"
+        return f"<details><summary class={kind}>{cells}</summary><div class='cenv-m cenv-d'>{inside}</div></details>{notes}"
 
 
 def card(
@@ -100,7 +103,9 @@ def page(title: str, body: str) -> str:
 def progress(lines: Iterable[str], now: Row | None) -> str:
     """Return the card of a call that goes on: the lines that stay, and what is done at this moment."""
     rows = [
-        Row(mark=line[0], name="", text=line[2:]).html() if line[:2] in ("✓ ", "✗ ") else _paragraph(line)
+        Row(mark=line[0], name="", text=line[2:]).html()
+        if line[:2] in ("✓ ", "✗ ")
+        else f"<div class=cenv-m>{_paragraph(line)}</div>"
         for line in lines
     ]
     if now is not None:
@@ -108,11 +113,9 @@ def progress(lines: Iterable[str], now: Row | None) -> str:
         # A line for what the tool says, also while it says nothing: a card that jumps is hard to read.
         words = f"<b>{escape(now.name)}</b>{drawn}<div><small>{escape(now.text) or '&nbsp;'}</small></div>"
         rows.append(
-            f"<div class=cenv-r>{_mark(now.mark)} <div>{words}</div> <span class=cenv-t>{escape(now.aside)}</span></div>"
+            f"<div class='cenv-r cenv-w'>{_mark(now.mark)} <div>{words}</div> <span class=cenv-t>{escape(now.aside)}</span></div>"
         )
-    # Lines have no name of their own, so that their text takes its column too.
-    wide = "<style>.cenv-p .cenv-r{grid-template-columns:1.4em 1fr auto}.cenv-p .cenv-n{display:none}</style>"
-    return f"<div class='cenv cenv-p'>{_STYLE}{wide}{''.join(rows)}</div>"
+    return f"<div class=cenv>{_STYLE}{''.join(rows)}</div>"
 
 
 def _mark(mark: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from colab_env import container_cli, env_cli, native_cli, notebooks_cli, step_cli
+from colab_env import container_cli, env_cli, native_cli, notebooks_cli, step_cli, usage
 
 _EPILOG = """\
 examples:
@@ -18,7 +18,6 @@ examples:
   colab-env setup --interpreter uv --kernel lab a small Python instead of Miniconda
   colab-env setup --lock requirements.txt       the packages of another lock file
   colab-env plan --keep torch                   what it would bring, hide and clash with
-  colab-env status                              what is there, and whether it is healthy
   colab-env notebook set-kernel lesson.ipynb py312
   colab-env COMMAND --help                      what COMMAND takes
 """
@@ -39,16 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     own, rest = env_cli.split_command_line(words)
-    arguments = _parser().parse_args(own)
-    arguments.rest = rest
-    # Not before: `--help` and a misspelt command do without.
-    from colab_env import _files, _process, _screens
+    parser = _parser()
+    if not own:
+        print(parser.first_words(), end="")
+        return 0
+    # What is wrong with the words themselves is said as they ask for it, too.
+    arguments = argparse.Namespace(json="--json" in own, quiet=False)
+    from colab_env import _screens
     from colab_env.errors import ColabEnvError
 
     _screens.with_marks(sys.stdout)
     _screens.with_marks(sys.stderr)
 
     try:
+        arguments = parser.parse_args(own)
+        arguments.rest = rest
+        # Not before: `--help` does without.
+        from colab_env import _files, _process
+
         with _files.translate_os_errors(Path.home()), _process.stoppable():
             code = _in_screen(arguments)
         sys.stdout.flush()
@@ -70,15 +77,16 @@ def _in_screen(arguments: argparse.Namespace) -> int:
 
 
 def _show_error(error: Any, arguments: argparse.Namespace) -> None:
+    message, hint = usage.in_shell(error.message), usage.in_shell(error.hint) if error.hint else None
     if arguments.json:
         log = {"log": str(error.log)} if error.log else {}
-        _print_json({"error": type(error).__name__, "message": error.message, "hint": error.hint, **log})
+        _print_json({"error": type(error).__name__, "message": message, "hint": hint, **log})
     else:
         from colab_env import _screens
 
         # Its first line is red where there are colours; none of it is folded, so that what it quotes stays as it is.
-        text, colour = f"colab-env: {error}", _screens.has_colour(sys.stderr)
-        print(_screens.painted_error(text) if colour else text, file=sys.stderr)
+        text = usage.in_shell(f"colab-env: {error}")
+        print(_screens.painted_error(text) if _screens.has_colour(sys.stderr) else text, file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -89,15 +97,15 @@ def _print_json(value: Any) -> None:
     print(_report.clean(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> usage.Overview:
+    parser = usage.Overview(
         prog="colab-env",
         description="Give a notebook its own Python and its own locked packages, as a real kernel.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=usage.Parser)
     notebooks_cli.add_commands(commands, _command, shown=_shown)
     step_cli.add_commands(commands, _command, shown=_shown)
     _add_status(commands)
@@ -140,7 +148,7 @@ def _command(group: Any, name: str, text: str, run: Callable[[argparse.Namespace
     parser.add_argument("--json", action="store_true", help="print one JSON value, for programs")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors")
     parser.add_argument("--verbose", "-v", action="store_true", help="print what the tools print, too")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, content, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import context, dockerfile, jupyter, reading, rules, surroundings, tools, writing
+from colab_env.image import context, dockerfile, jupyter, reading, rules, shared_libraries, surroundings, tools, writing
 from colab_env.image import project as image_project
+from colab_env.image.reference import ARCHITECTURES, Platform
 from colab_env.image.rules import CheckedFile, CheckResult
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request, project_directory
@@ -363,12 +364,33 @@ def _what(image: dockerfile.Image) -> str:
     )
 
 
+def _absent_libraries(model: image_project.ImageProject) -> list[str]:
+    """Return a note about what the project's environment loads and the official slim image lacks, or none.
+
+    Without an environment nobody knows; for the image that is named with --base, the one who names it does.
+    """
+    machine = ARCHITECTURES[Platform.parsed(None).architecture][1]
+    sites = (model.request.project / ".venv").glob("lib/python3*/site-packages")
+    absent: dict[str, list[str]] = {}
+    for site in sites if model.base == image_project.official_base(model.python) else ():
+        for one in shared_libraries.missing_in_slim(site, machine):
+            package = shared_libraries.SLIM_LACKS[one.library]
+            if package not in {name.partition("=")[0] for name in model.apt}:
+                absent.setdefault(package, []).append(f"{one.distribution} ({one.library})")
+    if not absent or any(map(dockerfile.is_for_building, model.apt)):  # then what runs is derived in the build
+        return []
+    users = ", ".join(dict.fromkeys(user for names in absent.values() for user in names))
+    listed = ", ".join(f'"{package}"' for package in absent)
+    return [f"{users} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
+
+
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
     notes = []
     rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
         names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
         notes.append(f"without a hash in the lock file, and installed after the others: {names}")
+    notes += _absent_libraries(model)
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
     if len(model.scripts) > 1:

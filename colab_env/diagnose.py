@@ -34,7 +34,14 @@ class Status:
         return all(part.problem is None for part in self.parts)
 
     def __repr__(self) -> str:
-        return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts)])
+        sizes = {part.name: part.size for part in self.parts if part.size}
+        largest = max(sizes.values(), default=0)
+        drawn = [
+            f"  {name:<12} {_report.bar(size / largest, 20)} {_report.megabytes(size):>10}"
+            for name, size in sizes.items()
+        ]
+        picture = ["On the disk:", *drawn] if len(drawn) > 1 else []
+        return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts), *picture])
 
     def _repr_html_(self) -> str:
         from colab_env import cards
@@ -126,8 +133,14 @@ class KernelHealth:
 
 
 def status(project: str | Path = ".") -> Status:
-    """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second."""
+    """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second.
+
+    Raises UsageError where there is no such directory.
+    """
     machine, directory = Machine.detect(), _files.named_path(project).resolve()
+    if not directory.is_dir():
+        msg = f"there is no directory {short(directory)}"
+        raise UsageError(msg, hint="name the project's directory; nothing was changed")
     parts = [
         *_python_parts(machine, directory),
         _poetry(machine, directory),

@@ -25,6 +25,8 @@ Base = str | Path | None
 def export(name: str, output: str | Path | None = None, *, base: Base = None) -> ExportedEnvironment:
     """Write an environment as one file, by default NAME.env.zip: its lock with hashes, and the wheels that no index has.
 
+    Among these are wheels of what came from an address of its own, which may be gone when the file is imported.
+
     What somebody has added with pip is in it. The file is a ZIP archive with a pylock.toml (PEP 751) and what that names by a
     path. Raises UsageError for a package that is installed in place; BrokenEnvironmentError.
     """
@@ -36,10 +38,13 @@ def export(name: str, output: str | Path | None = None, *, base: Base = None) ->
         msg = f"the environment {name!r} in {short(env.path)} does not work: {reason}"
         raise BrokenEnvironmentError(msg, hint=f"make it anew: colab-env env upgrade {name}")
     receipt, target = making.require_receipt(env), _files.output_path(output or f"{name}{exporting.SUFFIX}")
-    with _files.private_directory(machine.data) as scratch, _current_lock(env, scratch, machine=machine) as directory:
-        lock = directory / locking.FILE
+    with _files.private_directory(machine.data) as scratch, _current_lock(env, scratch, machine=machine) as current:
+        directory, lock = current, current / locking.FILE
         packages = locking.read(lock.read_text(encoding="utf-8"), path=lock)
         exporting.require_whole(packages)
+        if any("archive" in package.files for package in packages):
+            packages = locking.bundle_archives(env.directory, directory, into=scratch)
+            directory = scratch
         exporting.write(target, exporting.Exported.of(name, receipt, env.directory), directory)
     by_version = [package.name for package in packages if not package.is_hashed and "vcs" not in package.files]
     notes = (

@@ -36,8 +36,7 @@ def shell(name: str, *, base: Base = None) -> NoReturn:
         msg = f"SHELL names {program}, which cannot be run"
         raise UsageError(msg, hint="set SHELL to a shell, such as /bin/bash")
     directory = env.directory  # read once: the name may stand for another build a moment later
-    environ = programs.activated_environ(directory, name, machine.environ)
-    arguments = programs.shell_arguments(program.name, directory=directory, name=name)
+    arguments, environ = programs.shell_start(program.name, machine.environ, directory=directory, name=name)
     _process.become(program, arguments, environ)
 
 

@@ -18,6 +18,7 @@ from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import OLDEST_OF_COLAB, Interpreter
 from colab_env.jupyter import colab_layer, diversion, kernelspec
 from colab_env.miniconda import environment_yml
+from colab_env.results import suggest
 from colab_env.step import Artifact
 
 if TYPE_CHECKING:
@@ -230,9 +231,9 @@ def try_registered(machine: Machine, name: str) -> Outcome:
     """Start a registered kernel as the notebook server would. Raises MissingStepError when it is not one of ours."""
     spec = kernelspec.read(machine, name)
     if spec is None:
-        names = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
+        names = [kernel.name for kernel in kernelspec.registered(machine) if kernel.ours]
         msg = f"colab-env has registered no kernel {name!r}"
-        raise MissingStepError(msg, hint=f"registered kernels: {names}")
+        raise MissingStepError(msg, hint=suggest(name, names))
     return _try(machine, spec, _tier(spec))
 
 

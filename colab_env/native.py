@@ -222,15 +222,12 @@ def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Ex
     output = _Output(show)
     finished = _process.run(list(argv), environ=dict(os.environ), check=False, follow=output)
     explanation = extract.extract(output.text) if finished.returncode else Explanation()
-    if finished.returncode and not explanation.findings and _is_open(explanation):
+    # A text that names no cause, or only that some code raised an error, leaves it open what was missing.
+    is_open = explanation.other is None or explanation.other.kind == "own-code"
+    if finished.returncode and not explanation.findings and is_open:
         findings = _watch(argv, output.text)
         explanation = replace(explanation, findings=findings, other=None if findings else explanation.other)
     return replace(explanation, returncode=finished.returncode)
-
-
-def _is_open(explanation: Explanation) -> bool:
-    """Say whether a text named no cause, or only that some code raised an error."""
-    return explanation.other is None or explanation.other.kind == "own-code"
 
 
 def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
@@ -353,18 +350,23 @@ def mend(
     if command and log is not None:
         msg = "a command and a log are two things to mend"
         raise UsageError(msg, hint="give one of them")
-    explanation = extract.extract(_read(Path(log))) if log is not None else None
+    from_log = with_advice(extract.extract(_read(Path(log)))) if log is not None else None
+
+    def explained(argv: Sequence[str]) -> Explanation:
+        explanation = explain_command(argv, show=show)
+        return with_advice(explanation) if explanation.other else explanation  # where no package helps, a wheel may
+
     directory = _files.named_path(project)
     mender = Mender(
         machine=Machine.detect(),
         project=directory,
-        explain=lambda argv: explain_command(argv, show=show),
+        explain=explained,
         confirm=(lambda _: True) if yes else confirm,
         own=_own_packages(Pyproject.read(directory)),
         imports=tuple(imports),
     )
-    if explanation is not None:
-        return mender.run((), log=explanation)
+    if from_log is not None:
+        return mender.run((), log=from_log)
     return mender.run(command) if command else mender.install(apt_packages(Pyproject.read(directory)))
 
 

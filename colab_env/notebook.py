@@ -15,9 +15,9 @@ from typing import Any, Literal
 from colab_env import _files
 from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionError, NotWritableError
 from colab_env.json_text import with_value
-from colab_env.jupyter.kernelspec import check_kernel_name
+from colab_env.jupyter.kernelspec import check_kernel_name, registered
 from colab_env.machine import Machine
-from colab_env.results import short
+from colab_env.results import short, suggest
 
 _UNCHANGED = "nothing was changed"
 BOM = "\ufeff"  # some editors write it, and json refuses it
@@ -94,7 +94,8 @@ def set_notebook_kernel(
     Sets `name` (in lower case, as Jupyter lists kernels), `display_name` and `language` of the top-level
     `metadata.kernelspec`, which Colab and Jupyter read. `display_name` is by default that of the registered kernel,
     else the name. A notebook that asks for `name` already is left alone, unless another `display_name` is given. Of a
-    symbolic link, the file it names is changed.
+    symbolic link, the file it names is changed. A kernel that this machine does not have is a note of the result: the notebook
+    may be meant for another one.
 
     The notebook as it was is kept beside it as `NAME.ipynb.bak`. A backup is never overwritten: the newest one is kept
     if it differs from the notebook in its kernel only (it is the original then), else another is made, with the next
@@ -110,7 +111,7 @@ def set_notebook_kernel(
         return NotebookChange(path=Path(path), name=name, before=before, action="already there")
     spec = {"display_name": display_name or _registered_display_name(name) or name, "language": language, "name": name}
     text = _with_kernelspec(notebook, spec)
-    notes = _notes(parse(text))
+    notes = (*_notes(parse(text)), *_unregistered(name))
     backup = _replace(notebook, text)
     return NotebookChange(path=Path(path), name=name, before=before, action="changed", backup=backup, notes=notes)
 
@@ -215,6 +216,12 @@ def _registered_display_name(name: str) -> str | None:
         if isinstance(spec, dict) and isinstance(spec.get("display_name"), str):
             return str(spec["display_name"])
     return None
+
+
+def _unregistered(name: str) -> tuple[str, ...]:
+    """Return the note on a kernel that this machine does not have: it may be meant for another one, or misspelt."""
+    names = [kernel.name for kernel in registered(Machine.detect())]
+    return () if name in names else (f"no kernel {name!r} is registered on this machine; {suggest(name, names)}",)
 
 
 def _notes(content: dict[str, Any]) -> tuple[str, ...]:

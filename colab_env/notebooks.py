@@ -18,7 +18,7 @@ from colab_env.named_env import base_dirs
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.recipe import Recipe
 from colab_env.notebook_file import block_cell, install_lines, packages
-from colab_env.results import short
+from colab_env.results import short, suggest
 from colab_env.step import changing
 
 if TYPE_CHECKING:
@@ -122,8 +122,6 @@ def remove(path: str | Path, *names: str) -> NotebookDependencies:
         raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {short(path)} PACKAGE makes one")
     asked = {install_lines.name_of(text) for text in script_block.read(before.block, file.path).dependencies}
     if unknown := [name for name in names if install_lines.name_of(name) not in asked]:
-        from colab_env.named_env.base_dirs import suggest
-
         msg = f"{short(path)} does not ask for {', '.join(unknown)}"
         raise UsageError(msg, hint=suggest(install_lines.name_of(unknown[0]), asked))
     return _edit(path, file, block=before.block, arguments=["remove", *names], machine=machine)

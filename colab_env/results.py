@@ -1,7 +1,8 @@
-"""What a step returns: frozen values whose repr is the line that a notebook cell shows."""
+"""What a step returns: frozen values whose repr is the line that a notebook cell shows; and words that many messages share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,18 @@ _NAMES = {
     "register_kernel": "Kernel",
     "restore": "Snapshot",
 }
+
+
+def suggest(word: str, names: Iterable[str]) -> str:
+    """Return the hint that names near matches, or that there are none."""
+    import difflib
+
+    names = sorted(set(names))
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"there is: {few or 'none'}"
 
 
 @dataclass(frozen=True, kw_only=True)

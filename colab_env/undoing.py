@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.named_env.base_dirs import suggest
-from colab_env.results import short
+from colab_env.results import short, suggest
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
@@ -36,15 +35,20 @@ _NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """One path: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left."""
+    """One path: `action` is "put back", "removed", "kept" or "left"; `reason` says why it was left.
+
+    Where apt installed something, the path is dpkg's list of the files of the first of the `packages`.
+    """
 
     path: Path
     step: str
     action: str
     reason: str | None = None
+    packages: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        line = f"{'✗' if self.reason else '✓'} {short(self.path)}: {self.action}"
+        subject = ", ".join(self.packages) or short(self.path)
+        line = f"{'✗' if self.reason else '✓'} {subject}: {self.action}"
         return f"{line}, {self.reason}" if self.reason else line
 
 
@@ -287,11 +291,11 @@ def _without_packages(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iter
     left = [name for name in change.packages if name in apt.installed()]
     if left:
         if (reason := apt.removal_obstacle(left)) is not None:
-            yield _left(change, change.path, reason)
+            yield replace(_left(change, change.path, reason), packages=tuple(left))
             return
         if not dry_run:
             apt.remove(left)
-        yield Undone(path=change.path, step=change.first.step, action="removed")
+        yield Undone(path=change.path, step=change.first.step, action="removed", packages=tuple(left))
     if not dry_run:
         ledger.undone(change.path)
 

@@ -40,6 +40,7 @@ _WHY = (
     ("timed? ?out", "it does not answer in time"),
 )
 _GIT = "Git operation failed"
+_AT_ADDRESS = re.compile(r"Failed to (?:download|fetch)[^`\n]*`([\w.-]+) @ https?://[^`\s]+`")
 _GIT_HOST = re.compile(r"\bgit\+\w+://(?:[^/@\s`]*@)?([^/:\s`]+)")
 
 
@@ -193,8 +194,10 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
         return CommandError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if any(_UNREACHED.search(line) for line in error.lines):
-        msg = f"the package index cannot be reached: {_why_unreached(text)}"
-        return NetworkError(msg, hint="check the network or proxy, then run it again")
+        match = _AT_ADDRESS.search(text)  # no index has any part in that
+        what = f"{match[1]} cannot be fetched from its address" if match else "the package index cannot be reached"
+        hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
+        return NetworkError(f"{what}: {_why_unreached(text)}", hint=hint)
     return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or _in_one_sentence(error) or error
 
 

@@ -33,16 +33,17 @@ CELLS = {
     "setup": ("import colab_env\ncolab_env.setup(interpreter='system')", "Ready in"),
     "status": ("colab_env.status()", "healthy"),
     "check-kernel": ("colab_env.check_kernel()", "works"),
-    "plan": ("colab_env.plan(interpreter='system', keep=['packaging'])", "nothing was changed"),
+    "plan": ("colab_env.plan(interpreter='system', keep=['pyyaml', 'pygments'])", "nothing was changed"),
     "undo": ("colab_env.undo(dry_run=True)", "would take back"),
 }
-LOCK = "attrs==24.2.0\nidna==3.7\npackaging==24.1\nsix==1.17.0\ntyping-extensions==4.12.2\n"
+LOCK = "attrs==24.2.0\nidna==3.7\npygments==2.18.0\npyyaml==6.0\nsix==1.17.0\ntyping-extensions==4.12.2\n"
 _STYLES = {
     "1": "font-weight:bold",
     "2": "opacity:.6",
     "31": "color:#ff7b72",
     "32": "color:#56d364",
     "36": "color:#79c0ff",
+    "34": "color:#3d8bd4",
 }
 
 
@@ -75,14 +76,12 @@ def take_terminal(home: Path) -> None:
     )
     lines = "".join(f"<div>{to_html(line)}</div>" for line in re.split(r"\r?\n", text.strip()))
     page = home / "terminal.html"
-    style = (
-        "body{margin:0;background:#0d1117;color:#e6edf3}pre{font:14px/1.45 'DejaVu Sans Mono',monospace;margin:16px}"
-    )
+    style = "body{margin:0;background:#0d1117;color:#e6edf3}pre{font:14px/1.45 'DejaVu Sans Mono',monospace;margin:0;padding:12px}"
     page.write_text(f"<meta charset=utf-8><style>{style}div{{min-height:1.45em}}</style><pre id=all>{lines}</pre>")
     with browser.chromium(home / "profile") as driver:
         driver.set_window_size(760, 1200)
         driver.get(page.as_uri())
-        save(driver.find_element("css selector", "body"), "terminal")
+        save(driver.find_element("css selector", "pre"), "terminal")
 
 
 def take_notebook(home: Path, theme: str, names: list[str]) -> None:

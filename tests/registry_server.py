@@ -226,6 +226,10 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         if content is not None and self.registry.fault == "truncated":
             content = content[: len(content) // 2]
+        if content is not None and self.registry.fault == "breaks off":
+            self.answer(200, content[: len(content) // 2], length=len(content))
+            self.close_connection = True
+            return
         if content is not None and self.registry.fault == "endless":
             self.answer(200, content, length=2**40)  # and more, until the other side goes
             with contextlib.suppress(OSError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from colab_env import cli, steps
+from colab_env import cli, steps, usage
 from colab_env.errors import CommandError
 
 
@@ -64,12 +66,114 @@ def test_the_overview_names_every_group(capsys):
     assert all(words[0] in text for words in COMMANDS)
 
 
-@pytest.mark.parametrize("words", [[], ["kernel"], ["banana"], ["setup", "--banana"]])
-def test_what_is_no_command_is_explained_in_two_lines(words, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(words)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage:")
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["setpu"], "colab-env has no command 'setpu'", "did you mean setup?"),
+        (["kernel"], "colab-env kernel needs a command", "one of list, register, remove, check"),
+        (["kernel", "lst"], "colab-env kernel has no command 'lst'", "did you mean list?"),
+        (["quux"], "colab-env has no command 'quux'", "see `colab-env --help`"),
+        (["install", "six"], "colab-env has no command 'install'", "`colab-env setup` for a project"),
+        (["setup", "--pyhton", "3.12"], "colab-env setup has no option --pyhton", "did you mean --python?"),
+        (["status", "frob"], "colab-env status has no use for 'frob'", "see `colab-env status --help`"),
+        (["completion", "basch"], "shell cannot be 'basch'", "did you mean bash?"),
+        (["kernel", "check"], "colab-env kernel check: it needs NAME", "see `colab-env kernel check --help`"),
+        (["cache", "prune", "x", "--keep", "two"], "--keep: invalid int value: 'two'", "see `colab-env cache prune"),
+        (["setup", "--python"], "--python: expected one argument", "see `colab-env setup --help`"),
+    ],
+)
+def test_what_is_no_command_line_is_answered_in_two_lines_with_what_was_meant(words, message, hint, capsys):
+    assert cli.main(words) == 2
+    said = capsys.readouterr()
+    first, second = said.err.splitlines()
+    assert first.startswith("colab-env: ")
+    assert message in first
+    assert second.startswith("→ ")
+    assert hint in second
+    assert said.out == ""
+    assert cli.main([*words, "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["error"] == "UsageError"
+    assert message in answer["message"] or words[-1] == "--python"  # which takes `--json` for its value, and says so
+
+
+def test_the_command_alone_says_what_to_do_first_and_then_every_command_by_group(capsys):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[1] for line in text.splitlines()[2:5]] == ["open", "setup", "status"]
+    listed = [line.split()[0] for line in text.splitlines() if re.match(r"  [a-z]", line)]
+    assert [*dict.fromkeys(words[0] for words in COMMANDS)] == [name for name in listed if name != "colab-env"] or (
+        {words[0] for words in COMMANDS} == {name for name in listed if name != "colab-env"}
+    )
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_every_command_is_in_one_group():
+    grouped = [name for _, names in usage.GROUPS for name in names]
+    assert sorted(grouped) == sorted({words[0] for words in COMMANDS})
+
+
+@pytest.mark.parametrize(
+    ("python", "shell"),
+    [
+        ("run setup() first", "run `colab-env setup` first"),
+        (
+            "run install_miniconda() or install_python() first",
+            "run `colab-env install-miniconda` or `colab-env install-python` first",
+        ),
+        (
+            "run setup(interpreter='miniconda'), or name another lock file with lock=...",
+            "run `colab-env setup --interpreter miniconda`, or name another lock file with --lock ...",
+        ),
+        ("; use python='3.12' or interpreter='uv'", "; use --python 3.12 or --interpreter uv"),
+        ("use python='>=3.11,<3.13'", "use --python '>=3.11,<3.13'"),
+        ("(--exact, or exact=True, removes it)", "(--exact removes it)"),
+        (
+            "forget it with --defaults, defaults=True; nothing was changed",
+            "forget it with --defaults; nothing was changed",
+        ),
+        (
+            "write elsewhere with --output DIR, output=DIR; or over it with --overwrite, overwrite=True; nothing was written",
+            "write elsewhere with --output DIR; or over it with --overwrite; nothing was written",
+        ),
+        ("take kind='packages', --kind packages: the files", "take --kind packages: the files"),
+        (
+            "give names alone, such as keep=['torch']: the version is the machine's",
+            "give names alone, such as --keep torch: the version is the machine's",
+        ),
+        ("pass repository='OWNER/NAME', or `git remote add`", "pass --repository OWNER/NAME, or `git remote add`"),
+        ("run configure_venv() first", "run `colab-env configure-venv` first"),
+        ("run register_kernel() first, or name a kernel", "run `colab-env kernel register` first, or name a kernel"),
+        ("x = y; print() showed it; a==1", "x = y; print() showed it; a==1"),
+    ],
+)
+def test_the_command_speaks_as_a_shell_does(python, shell):
+    assert usage.in_shell(python) == shell
+
+
+# They are run in a notebook only, or are no words for people.
+OF_NOTEBOOKS = {"magics", "switching", "live_proof", "jupyter.background", "jupyter.sessions", "jupyter.guard"}
+
+
+def test_no_message_or_hint_speaks_python_to_a_shell():
+    python = re.compile(r"\b[a-z_]+=(?:'[^']|True\b|False\b)|\b(?!print\b)[a-z]+_?[a-z_]*\(\)")
+    left = []
+    for path in (ROOT / "colab_env").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT / "colab_env").with_suffix("").parts)
+        if module in OF_NOTEBOOKS or module.startswith("standalone."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_hint = isinstance(node, ast.keyword) and node.arg == "hint"
+            is_message = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("msg", "hint")
+            parts = ast.walk(node.value) if is_hint or is_message else ()
+            texts = [part.value for part in parts if isinstance(part, ast.Constant)]
+            shown = [usage.in_shell(text) for text in texts if isinstance(text, str) and " " in text]
+            left += [
+                f"{module}, line {node.lineno if hasattr(node, 'lineno') else '?'}: {text}"
+                for text in shown
+                if python.search(text)
+            ]
+    assert left == []
 
 
 def test_a_source_that_nobody_has_is_answered_with_those_there_are(project, home, capsys):

@@ -15,6 +15,7 @@ from pathlib import Path
 import container_golden
 import container_projects
 import pytest
+from test_image import elf
 
 from colab_env import container, undoing
 from colab_env.errors import (
@@ -27,6 +28,7 @@ from colab_env.errors import (
 )
 from colab_env.image import context, writing
 from colab_env.image import project as image_project
+from colab_env.image.reference import ARCHITECTURES, Platform
 
 HASH = container_projects.HASH
 
@@ -213,7 +215,7 @@ def unmade_path(project: Path) -> None:
         (conda, UsageError, "is conda's", "micromamba"),
         (outside, UsageError, "outside of", "move it into the project"),
         (unmade_path, UsageError, "is not there", "get it"),
-        (no_image, NoSuchPythonError, "no official image", "name a base image"),
+        (no_image, NoSuchPythonError, "no Python that images are written for", "name another image"),
         (hidden, UsageError, "hides pyproject.toml", "add the line !pyproject.toml"),
         (own_ignore_with_secrets, UsageError, "config/.env", "add to it a line"),
         (no_sources, UsageError, "its sources are missing", "hello_app"),
@@ -291,6 +293,33 @@ def test_companions_of_a_workspace_member_are_refused_in_its_own_words(tmp_path)
     with pytest.raises(UsageError, match="member of the workspace") as raised:
         container._target(None, replace(model, context=model.context.parent), ["compose"])
     assert "--output" in str(raised.value.hint)
+
+
+# --- what the environment tells
+
+
+def environment_with(project, **libraries):
+    """Write a .venv whose distributions have a compiled file each, which loads these libraries."""
+    site = project / ".venv/lib/python3.12/site-packages"
+    for name, needed in libraries.items():
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"{name}/native.so,,\n")
+        (site / name).mkdir()
+        (site / name / "native.so").write_bytes(
+            elf(*needed, machine=ARCHITECTURES[Platform.parsed(None).architecture][1])
+        )
+
+
+def test_a_library_that_the_slim_image_lacks_is_named_with_its_package(hello):
+    environment_with(hello, lightgbm=["libgomp.so.1", "libc.so.6"], other=["libz.so.1"])
+    (note,) = [note for note in write(hello).notes if "would not load" in note]
+    assert note.startswith('lightgbm (libgomp.so.1) would not load in python:3.12-slim-bookworm: add "libgomp1" to apt')
+    assert not [note for note in write(hello, base="debian:12", overwrite=True).notes if "would not load" in note]
+    with (hello / "pyproject.toml").open("a") as file:
+        file.write('[tool.colab-env]\napt = ["libgomp1"]\n')
+    assert not [note for note in write(hello).notes if "would not load" in note]
 
 
 # --- secrets, links, sockets
@@ -555,10 +584,16 @@ def test_binder_and_apptainer_need_no_dockerfile(hello):
 
 def test_secrets_are_not_copied_by_apptainer_either(hello):
     (hello / ".env").write_text("PASSWORD=1\n")
+    (hello / "config/deep").mkdir(parents=True)
+    for name in ("config/.env", "config/app.toml", "config/deep/more.toml"):
+        (hello / name).write_text("")
     write(hello, also=["apptainer"])
     text = (hello / "apptainer.def").read_text()
     assert "hello_app /build/src/" in text
+    assert "config/app.toml /build/src/config/" in text
+    assert "config/deep /build/src/config/" in text
     assert ".env" not in text
+    assert "config /build" not in text
 
 
 def test_a_dev_container_and_compose_are_beside_the_dockerfile(hello):

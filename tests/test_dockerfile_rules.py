@@ -136,6 +136,9 @@ CASES = [
         None,
     ),
     ("copied-before-install", f"{PY}COPY --from=x . .\nRUN uv sync\n", None),
+    ("copied-before-install", f"{PY}COPY . .\nRUN poetry install\n", 2),
+    ("copied-before-install", f"{PY}COPY . .\nRUN pip install .\n", None),
+    ("copied-before-install", f"{PY}COPY . .\nRUN uv pip install -e .[web]\n", None),
     ("environment-in-context", f"{PY}COPY . .\n", 2),
     ("environment-in-context", f"{PY}COPY src .\n", None),
 ]

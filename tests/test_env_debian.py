@@ -6,6 +6,7 @@ The machine is an overlay over this one: dpkg and apt are the real ones, and wha
 # ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import systemd_machine
 from colab_standin.namespace import Namespace, scratch_directory, unavailable
 from env_fixtures import DEMO, ROOT, base, command, web, wheels  # noqa: F401
 from small_wheels import write_wheel
@@ -323,6 +325,38 @@ def test_a_timer_and_its_service_are_written_for_systemd(web, command, tmp_path)
 )
 def test_words_are_written_as_systemd_reads_them(word, written):
     assert units.quoted(word) == written
+
+
+def test_a_unit_is_tried_only_where_systemd_runs(web, command):
+    if os.geteuid() == 0 and Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here")
+    answer = command("unit", "--try", "web", "demo")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "on a machine where systemd runs" in answer.stderr
+
+
+@pytest.mark.machine
+def test_a_unit_is_tried_before_it_is_printed(packages):
+    if reason := systemd_machine.reason_to_skip():
+        pytest.skip(reason)
+    with systemd_machine.started({}) as machine:
+        machine("dpkg", "--install", str(packages["colab-env"]), str(packages["1.0"]))
+        tried = ("colab-env", "unit", "--try", NAME)
+        answer = machine(*tried, "python", "-c", "import time; time.sleep(600)")
+        assert "DynamicUser=yes" in answer.stdout
+        assert "StandardOutput" not in answer.stdout
+        ended = machine(*tried, "demo", check=False)
+        assert (ended.returncode, "it has ended at once" in ended.stderr) == (21, True), ended.stderr
+        broken = machine(*tried, "python", "-c", "import nothing", check=False)
+        assert (broken.returncode, "No module named 'nothing'" in broken.stderr) == (21, True), broken.stderr
+        written = machine(
+            "colab-env", "unit", "--try", "--on-calendar", "daily", "-o", "/etc/systemd/system", NAME, "demo"
+        )
+        assert len(written.stdout.split()) == 2
+        left = machine(
+            "sh", "-c", "ls -A /run/systemd/system.control /var/lib/private; ls /run | grep colab-env-try || true"
+        )
+        assert NAME not in left.stdout
 
 
 # cron

@@ -21,6 +21,7 @@ from colab_env.errors import (
     CommandError,
     EnvironmentInUseError,
     HashMismatchError,
+    NetworkError,
     NotWritableError,
     ProjectFileError,
     UsageError,
@@ -145,6 +146,24 @@ def test_an_import_takes_from_an_index_what_was_locked_and_nothing_newer(base, s
     shutil.rmtree(tmp_path / "uv-cache")
     with pytest.raises(HashMismatchError, match="demo"):
         env_files.import_environment(file, name="third")
+
+
+def test_an_export_holds_what_came_from_an_address_of_its_own(base, server, wheels, tmp_path):
+    url = lock_of(envs.create("web", "demo").where)["demo"]["wheels"][0]["url"]
+    locked = lock_of(envs.create("direct", f"demo @ {url}").where)["demo"]
+    assert locked["archive"]["url"] == url
+    result = env_files.export("direct", tmp_path / "direct.env.zip")
+    assert result.kept == 1
+    (wheels / "demo-1.0-py3-none-any.whl").unlink()
+    shutil.rmtree(tmp_path / "uv-cache")
+    place = env_files.import_environment(result.file, name="copy").where
+    assert output(place / "bin/demo") == "1.0"
+    assert lock_of(place)["demo"]["tool"]["colab-env"]["content"] == locked["tool"]["colab-env"]["content"]
+
+
+def test_an_address_that_is_gone_is_not_the_index(base, server):
+    with pytest.raises(NetworkError, match="demo cannot be fetched from its address"):
+        envs.create("direct", "demo @ http://127.0.0.1:9/demo-1.0-py3-none-any.whl")
 
 
 def test_what_was_added_stays_asked_for_after_an_import(base, server, tmp_path):

@@ -33,14 +33,30 @@ def test_a_shell_has_the_programs_first_whatever_its_settings_say(web, command, 
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"there is no {shell} here")
-    (tmp_path / ".bashrc").write_text("PATH=/usr/bin:/bin; echo settings were read\n")
+    for name in (".bashrc", ".zshrc"):
+        (tmp_path / name).write_text("PATH=/usr/bin:/bin; echo settings were read\n")
     environ = {**os.environ, "SHELL": program, "HOME": str(tmp_path), "PYTHONPATH": "/nonsense"}
     words = 'command -v demo\necho "pythonpath=$PYTHONPATH" "$VIRTUAL_ENV_PROMPT"\nexit 3\n'
     answer = command("env", "shell", "web", input=words, env=environ)
     assert answer.returncode == 3
     assert f"{web.resolve()}/bin/demo" in answer.stdout
     assert "pythonpath= web" in answer.stdout
-    assert shell != "bash" or "settings were read" in answer.stdout
+    assert shell not in ("bash", "zsh") or "settings were read" in answer.stdout
+
+
+def test_zsh_reads_the_files_that_its_own_zshenv_points_to(web, command, tmp_path):
+    program = shutil.which("zsh")
+    if program is None:
+        pytest.skip("there is no zsh here")
+    (tmp_path / "z").mkdir()
+    (tmp_path / ".zshenv").write_text("ZDOTDIR=~/z\n")
+    (tmp_path / "z/.zshrc").write_text("PATH=/usr/bin:/bin; echo settings were read\n")
+    environ = {name: value for name, value in os.environ.items() if name != "ZDOTDIR"}
+    environ |= {"SHELL": program, "HOME": str(tmp_path)}
+    answer = command("env", "shell", "web", input='command -v demo\necho "<$ZDOTDIR>"\nexit 3\n', env=environ)
+    assert f"{web.resolve()}/bin/demo" in answer.stdout
+    assert "settings were read" in answer.stdout
+    assert f"<{tmp_path}/z>" in answer.stdout
 
 
 def test_a_shell_that_cannot_be_run_is_named(web, monkeypatch):

@@ -21,7 +21,7 @@ from index_server import Behaviour, IndexServer
 from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
-from colab_env import _files, container, errors
+from colab_env import _download, _files, container, errors
 from colab_env.image import _registry, _wheelhouse, base_python, shared_libraries
 from colab_env.image._layers import LayerCache
 from colab_env.image._wheelhouse import LockedWheel
@@ -402,6 +402,19 @@ def test_what_is_wrong_with_a_registry_is_said(fault: str, error: type[Exception
         with pytest.raises(error, match=reason):
             registry_base(server, cache)
     assert [path.name for path in (cache.directory / "blobs").iterdir()] == []
+
+
+def test_a_layer_that_always_breaks_off_is_given_up_and_has_no_name(cache, monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(_download.fetch, "__kwdefaults__", {**_download.fetch.__kwdefaults__, "sleep": waits.append})
+    with RegistryServer(fault="breaks off") as server:
+        server.add("base", "1", [Image()])
+        with pytest.raises(errors.NetworkError, match="cannot download"):
+            registry_base(server, cache)
+        assert 2 <= len([one for one in server.asked if one.startswith("GET") and "/blobs/" in one]) < 10
+    assert waits == [1, 2, 4, 8]
+    # What has come stays, for the next attempt to go on with; under the name of the layer there is nothing.
+    assert {path.suffix for path in (cache.directory / "blobs").iterdir()} <= {".part"}
 
 
 @pytest.mark.parametrize("fault", ["realm", "token"])

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "colab_env"
 # From the roof to the ground; a name that ends with a dot is a sub-package, which is one room. Imports point down, or to a
 # neighbour on the same floor, and nowhere in a circle.
 FLOORS: list[tuple[str, str]] = [
-    ("doors", "__main__ cli container_cli env_cli env_commands completion native_cli notebooks_cli step_cli magics __init__"),
+    ("doors", "__main__ cli container_cli env_cli env_commands completion native_cli notebooks_cli step_cli usage magics __init__"),
     ("verbs", "setting_up steps planning diagnose machine_report live_proof snapshots caches container env_files env_programs envs native notebooks switching undoing verifying"),  # noqa: E501
     ("parts", "environment interpreter_sources interpreters. image. kernel named_env. notebook_file. snapshot."),
     ("request", "request"),

@@ -245,12 +245,16 @@ def test_sources_are_downloaded_by_their_locked_hash(tmp_path: Path, monkeypatch
         path.parent.mkdir(parents=True)
         path.write_bytes(made.read_bytes())
 
+    page = '<a href="../built-2-cp312-cp312-manylinux2014_x86_64.whl">built-2-cp312-cp312-manylinux2014_x86_64.whl</a>'
     monkeypatch.setattr("colab_env._download.fetch", fetch)  # the network: the outermost edge
+    monkeypatch.setattr("colab_env._download.read_once", lambda url, **_: page)
     text = uv_lock().replace(f'built-1.tar.gz", hash = "sha256:{"0" * 64}', f'built-1.tar.gz", hash = "sha256:{digest}')
     (tmp_path / "uv.lock").write_text(text)
     (built,) = native.check(tmp_path, platform="linux/amd64", python="3.12", sources=True).built
     assert [each.name for each in built.needs] == ["ffi.h"]
     assert asked == [("https://host/built-1.tar.gz", digest)]
+    assert built.advice[:1] == ("built 2 has a wheel for Python 3.12",)
+    assert "built 2 has a wheel" in repr(built)
 
 
 def test_setup_says_in_two_lines_what_it_will_build(tmp_path: Path) -> None:

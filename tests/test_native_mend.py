@@ -342,7 +342,10 @@ def test_undo_removes_what_came_and_only_that(machine, tmp_path, monkeypatch):
         Apt, "removal_obstacle", lambda self, names: "mine needs it and was there before, or came since"
     )
     monkeypatch.setattr(Apt, "remove", lambda self, names: removed.append(sorted(names)))
-    assert not undoing.undo("mend").complete
+    left = undoing.undo("mend")
+    assert not left.complete
+    assert "libfoo-dev" in repr(left)
+    assert "/var/lib/dpkg" not in repr(left)
     assert removed == []
     monkeypatch.setattr(Apt, "removal_obstacle", lambda self, names: None)
     assert undoing.undo("mend").complete

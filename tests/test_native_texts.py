@@ -28,6 +28,7 @@ NAMED = {
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",
+    ("ethtool", "pkg-config"): "the module is named; that pkg-config itself is not there shows only on the machine",
     ("fasttext", "g++"): "it names a standard of C++ and no compiler",
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
@@ -64,7 +65,8 @@ def test_a_recorded_failure_names_first_what_was_missing(row: dict[str, Any]) ->
     needed = row["needed_in_order"][0]["name"]
     if (reason := NAMED.get((row["package"], needed))) is not None:
         pytest.skip(reason)
-    names = [plain(finding.name) for finding in extract(row["log"]).findings]
+    explanation = extract(row["log"])
+    names = [plain(finding.name) for finding in (*explanation.findings, *explanation.unconfirmed)]
     assert names[:1] == [plain(needed)]
 
 
@@ -95,6 +97,19 @@ SENTENCES = [
     ("running build_ext\nCan't find a local Berkeley DB installation.", "words Berkeley DB"),
     ("running build_ext\ngcc: error: krb5-config:: linker input file not found", "config-program krb5-config"),
     ("Building wheel for x\nerror: can't find Rust compiler\n\nTo update pip, run:\n\n    pip install --upgrade pip\n", "compiler rust"),
+    ("running build_ext\nRuntimeError: The 'apxs' command appears not to be installed or is not executable.", "command apxs"),
+    ("running build_ext\nFailed to query pkg-config --cflags-only-I libnl-3.0\n[end of output]\nnote: a\nerror: legacy-install-failure", "pkg-config libnl-3.0"),
+    (f"{RUN}RuntimeError: Could not locate METIS dll. Please set the METIS_DLL environment variable.", "shared-object METIS"),
+    (f"{RUN}Exception: The location of Firebird Client Library could not be determined.", "shared-object Firebird"),
+    (f"{RUN}RuntimeError: command not found: initdb", "command initdb"),
+    (f'{RUN}ValueError: gdb executable could not be resolved from "gdb"', "command gdb"),
+    (f"{RUN}RuntimeError: The Vagrant executable cannot be found. Please check the path.", "command Vagrant"),
+    ("setup.py\nValueError: unable to locate include directory containing header files ['nss.h', 'pk11pub.h']", "header nss.h"),
+    ("running build_ext\ncannot execute pkg-config: No such file or directory\nerror: cannot determine DjVuLibre version", "command pkg-config"),
+    ("setup.py\nerror: cannot find an installation of PARI/GP: make sure that the 'gp' program is in your $PATH", "command gp"),
+    ("running build_ext\n*** Can not locate liberasurecode.so.1\n***   Debian/Ubuntu variants: liberasurecode-dev", "library erasurecode"),
+    ("running build\nRuntimeError: Please install the proto buffer compiler.", "command protoc"),
+    ("setup.py\nRuntimeError:\n\nJava JDK directory '/usr/lib/jvm/temurin-17-jdk-amd64' does not exist.", "compiler java"),
     ("setup.py\nno version: [Errno 2] No such file or directory: 'tesseract'\na.c:1:1: fatal error: b/all.h: No such file or directory\nerror: command 'gcc' failed", "header b/all.h"),
 ]  # fmt: skip
 
@@ -172,6 +187,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         ("RuntimeError: sox unavailable, build terminated", ["command sox"]),
         ("OSError: usb not installed on your system", ["shared-object libusb.so"]),
         ("OSError: ghostscript is not installed", ["words ghostscript"]),
+        ("RuntimeError: Cannot determine path to sox, is it installed?", ["command sox"]),
+        ("AssertionError: Cannot find installation of real SoX (which comes with play).", ["command sox"]),
         ("ImportError: black is not installed", []),
         ("ImportError: pandas is not installed", []),
         ("KeyError: sox is required", []),

@@ -154,13 +154,15 @@ def test_a_missing_kernelspec_only_adds_lines(path):
     ]
 
 
-def test_the_result_is_one_line_that_names_both_kernels_and_the_backup(path):
+def test_the_result_is_one_line_that_names_both_kernels_and_the_backup(path, jupyter):
+    register(jupyter, "py312", {"display_name": "Own"})
     change = set_notebook_kernel(written(path, COLAB), "py312")
     assert repr(change) == f"✓ {path} now asks for kernel py312 (was python3; the old file is analysis.ipynb.bak)"
     assert (change.changed, change.needed, change.backup) == (True, False, path.with_name("analysis.ipynb.bak"))
 
 
-def test_the_result_has_plain_values_for_json(path):
+def test_the_result_has_plain_values_for_json(path, jupyter):
+    register(jupyter, "py312", {"display_name": "Own"})
     change = set_notebook_kernel(written(path, COLAB), "py312")
     assert json.loads(json.dumps(change.as_dict())) == {
         "path": str(path),
@@ -174,11 +176,18 @@ def test_the_result_has_plain_values_for_json(path):
     }
 
 
-def test_a_relative_path_is_shown_as_given(path, monkeypatch):
+def test_a_relative_path_is_shown_as_given(path, jupyter, monkeypatch):
+    register(jupyter, "py312", {"display_name": "Own"})
     written(path, COLAB)
     monkeypatch.chdir(path.parent)
     shown = "✓ analysis.ipynb now asks for kernel py312 (was python3; the old file is analysis.ipynb.bak)"
     assert repr(set_notebook_kernel("analysis.ipynb", "py312")) == shown
+
+
+def test_a_kernel_that_this_machine_does_not_have_is_a_note_with_those_near_it(path, jupyter):
+    register(jupyter, "py312", {"display_name": "Own"})
+    (note,) = set_notebook_kernel(written(path, COLAB), "py321").notes
+    assert note.startswith("no kernel 'py321' is registered on this machine; did you mean py312")
 
 
 def test_the_registered_kernel_gives_the_display_name(path, jupyter):

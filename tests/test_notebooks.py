@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -19,12 +20,13 @@ from env_fixtures import base  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
 
-from colab_env import cli, json_text, notebook, notebooks
+from colab_env import _report, cli, json_text, notebook, notebooks
 from colab_env.errors import LockMismatchError, NotebookError, NotWritableError, ScriptError, UsageError
 from colab_env.formats import script
 from colab_env.locks import script_block
 from colab_env.machine import Machine
 from colab_env.notebook_file import block_cell, install_lines, jupyter_server, packages
+from colab_env.request import InstallOptions, find_lock
 
 BLOCK = '# /// script\n# requires-python = ">=3.8"\n# dependencies = [\n#     "lessondemo",\n# ]\n# ///'
 PYTHON3 = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -411,3 +413,51 @@ def test_a_notebook_that_may_not_be_written_is_refused_before_uv_is_asked(lesson
     lesson.chmod(0o444)
     with pytest.raises(NotWritableError):
         notebooks.add(lesson, "lessondemo")
+
+
+# --- on Colab, where the page has the notebook
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Colab's page (the edge, a fake): `answer` is what it says of its notebook, `cells` are those that have run."""
+    state = SimpleNamespace(answer=None, cells=[""])
+
+    def blocking_request(kind: str, *, request: object, timeout_sec: float) -> object:
+        assert (kind, request, timeout_sec < 5) == ("get_ipynb", "", True)
+        if isinstance(state.answer, Exception):
+            raise state.answer
+        return state.answer
+
+    google, colab, message = (ModuleType(name) for name in ("google", "google.colab", "google.colab._message"))
+    message.blocking_request = blocking_request
+    google.colab, colab._message = colab, message
+    for module in (google, colab, message):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(_report, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"In": state.cells}))
+    return state
+
+
+def test_the_first_cell_on_colab_finds_the_block_and_the_lock_of_the_open_notebook(page):
+    page.answer = {"ipynb": content("import colab_env; colab_env.setup()", BLOCK, **{"uv.lock": "locked"})}
+    assert script_block.of_notebook() == (f"{BLOCK}\n", "locked")
+    page.cells = ["", BLOCK]
+    assert script_block.of_notebook() == (f"{BLOCK}\n", "locked"), "a cell that has run is the same one"
+    page.cells = ["", BLOCK.replace("lessondemo", "six")]
+    assert script_block.of_notebook() == (page.cells[1] + "\n", None), "the lock is another block's"
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"ipynb": {"cells": [1]}}, {"ipynb": []}, TimeoutError()], ids=repr)
+def test_where_no_page_answers_the_cells_that_have_run_count(page, answer):
+    page.answer = answer
+    assert script_block.of_notebook() is None
+    page.cells = ["", BLOCK]
+    assert script_block.of_notebook() == (f"{BLOCK}\n", None)
+
+
+def test_the_lock_of_the_open_notebook_is_what_a_project_without_files_is_made_from(page, project, home):
+    page.answer = {"ipynb": content(BLOCK, **{"uv.lock": "locked"})}
+    lock = find_lock(project, InstallOptions(), Machine.detect())
+    assert lock.format.name == "script"
+    assert lock.path.with_name(f"{lock.path.name}.lock").read_text() == "locked"

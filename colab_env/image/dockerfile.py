@@ -260,7 +260,7 @@ def apptainer(image: Image) -> dict[str, str]:
     """Return a definition file, and the requirements that it installs."""
     project = image.project
     unhashed = project.packages.unhashed_requirements
-    sources = [f"{name} /build/src/" for name in sorted(_sent(image))]
+    sources = [f"{name} /build/src/{name.rpartition('/')[0]}".rstrip("/") + "/" for name in sorted(_sent(image))]
     copied = [f"{HASHED} /build/", *([f"{UNHASHED} /build/"] if unhashed else []), *sources]
     uv = "/opt/tools/bin/uv pip install --python /opt/venv --no-deps"
     apt = sorted({*project.apt, *needed_to_build(project)})
@@ -333,9 +333,20 @@ NEED_NO_DOCKERFILE = frozenset({"binder", "apptainer"})
 
 
 def _sent(image: Image) -> list[str]:
-    """Return the names in the build context that go into an image: Apptainer reads no .dockerignore, and splits at spaces."""
-    directory = image.project.context
-    own = [line for line in context.text(context.survey(directory)).splitlines() if line and not line.startswith("#")]
+    """Return the names in the build context that go into an image: Apptainer reads no .dockerignore, and splits at spaces.
+
+    A directory with a secret somewhere in it is named by its parts, without the secret.
+    """
+    directory, survey = image.project.context, context.survey(image.project.context)
+    own = [line for line in context.text(survey).splitlines() if line and not line.startswith("#")]
     patterns = [*(context.read_ignored(directory / ".dockerignore") or []), *own]
-    names = [path.name for path in directory.iterdir() if " " not in path.name and path.name not in (HASHED, UNHASHED)]
-    return [name for name in names if not context.is_ignored(name, patterns)]
+    names, waiting = list[str](), [path.name for path in directory.iterdir() if path.name not in (HASHED, UNHASHED)]
+    while waiting:
+        name = waiting.pop()
+        if " " in name or context.is_ignored(name, patterns):
+            continue
+        if any(secret.startswith(f"{name}/") for secret in survey.secrets):
+            waiting += [f"{name}/{path.name}" for path in (directory / name).iterdir()]
+        else:
+            names.append(name)
+    return names

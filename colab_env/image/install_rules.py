@@ -281,7 +281,7 @@ def _what_runs(file: Dockerfile) -> Iterator[str]:
 def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:
     for stage in file.stages:
         commands = surroundings.commands_of(file, stage)
-        installs = [command.instruction for command in commands if surroundings.installs_dependencies(command)]
+        installs = [command for command in commands if surroundings.installs_dependencies(command)]
         above = [parent for parent in file.chain(stage) if parent is not stage]
         if not installs or any(
             surroundings.installs_dependencies(command)
@@ -289,12 +289,14 @@ def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:
             for command in surroundings.commands_of(file, parent)
         ):
             continue
+        if not surroundings.reads_list(installs[0]):
+            continue  # nothing to copy first: what is needed stands in the project alone
         for instruction in stage.instructions:
-            if instruction is installs[0]:
+            if instruction is installs[0].instruction:
                 break
             words = instruction.words if instruction.name in ("COPY", "ADD") and "from" not in instruction.flags else []
             if len(words) == 2 and words[0] in (".", "./"):
-                yield instruction.start, {"install": str(installs[0].start)}, None
+                yield instruction.start, {"install": str(installs[0].instruction.start)}, None
 
 
 def environment_in_context(file: Dockerfile, project: Project) -> Iterator[Place]:

@@ -162,7 +162,7 @@ def python_for_lock(request: Request) -> Path:
         return request.machine.machine_python
 
 
-# Minor versions of Python that Docker's official images have for Debian 12.
+# Minor versions of Python that uv installs for, of those that Docker's official images have for Debian 12.
 _IMAGES = range(8, 15)
 _USUAL = "3.12"  # Colab's own, as of 2026
 _APT_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[\w.+:~-]+)?")
@@ -249,11 +249,16 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
         is_package=is_package,
         scripts=tuple(scripts) if is_package else (),
         python=python,
-        base=base or f"python:{python}-slim-bookworm",
+        base=base or official_base(python),
         packages=read_packages(request, context),
         apt=apt_packages(request.pyproject),
         digest=digest(request),
     )
+
+
+def official_base(python: str) -> str:
+    """Return the name of the image that is taken where nobody names one."""
+    return f"python:{python}-slim-bookworm"
 
 
 def asks_git_for_version(pyproject: Pyproject) -> bool:
@@ -375,8 +380,8 @@ def _python(request: Request, base: str | None) -> str:
         return minor[1]
     fitting = [f"3.{minor}" for minor in _IMAGES if fits_short_version(specifier, f"3.{minor}")]
     if not fitting:
-        msg = f"no official image has a Python that fits {format_specifier(specifier)!r}"
-        hint = f"there are 3.{_IMAGES[0]} to 3.{_IMAGES[-1]}: name a base image, or relax requires-python; nothing was written"
+        msg = f"no Python that images are written for fits {format_specifier(specifier)!r}"
+        hint = f"they are 3.{_IMAGES[0]} to 3.{_IMAGES[-1]}: name another image, or relax requires-python; nothing was written"
         raise NoSuchPythonError(msg, hint=hint)
     recorded = request.recorded_python.short_version if request.recorded_python else None
     preferred = (recorded, _python_version_file(request.project), _USUAL)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import posixpath
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import IO
 
+from colab_env.image._layers import LayerFile
 from colab_env.image.rootfs import RootFS
-
-if TYPE_CHECKING:
-    from colab_env.image._layers import LayerFile
 
 _LIBRARY = re.compile(r".+\.so(?:\.[\w.-]+)?")
 _LITTLE_64 = b"\x7fELF\x02\x01"  # what amd64 and arm64 have
@@ -25,6 +25,25 @@ _DIRECTORIES = ("lib", "usr/lib", "lib64", "usr/lib64", "usr/local/lib")
 # The Python that loads a file has its libpython already; a driver's libraries come from the machine that runs the container.
 _NEVER_MISSING = re.compile(r"libpython3.*|lib(?:cuda|nvidia-[\w-]+|nvcuvid)\.so\..*")
 _MUSL = re.compile(r"(?:libc\.musl|ld-musl)-.*")
+
+
+# Which package of Debian 12 has what wheels often load and python:X.Y-slim-bookworm lacks: OpenMP, and of what PEP 600 lets
+# a wheel expect of a machine, the parts for screens. Asked of apt's Contents of that release.
+SLIM_LACKS = {
+    "libgomp.so.1": "libgomp1",
+    "libGL.so.1": "libgl1",
+    "libEGL.so.1": "libegl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgobject-2.0.so.0": "libglib2.0-0",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libX11.so.6": "libx11-6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+    "libSM.so.6": "libsm6",
+    "libICE.so.6": "libice6",
+    "libatomic.so.1": "libatomic1",
+    "libsndfile.so.1": "libsndfile1",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +151,18 @@ def missing(distributions: Mapping[str, Mapping[str, list[str]]], base: Iterable
         for library in distributions[name]["needed"]:
             if library not in provided and not _NEVER_MISSING.fullmatch(library):
                 yield MissingLibrary(distribution=name, library=library)
+
+
+def missing_in_slim(site: Path, machine: int) -> Iterator[MissingLibrary]:
+    """Yield what the distributions in a site-packages directory load of `SLIM_LACKS`, read from their compiled files."""
+    distributions = {}
+    for distribution in importlib.metadata.distributions(path=[str(site)]):
+        paths = {str(file): Path(str(distribution.locate_file(file))) for file in distribution.files or ()}
+        compiled = {name: path for name, path in paths.items() if _LIBRARY.fullmatch(path.name) and path.is_file()}
+        if compiled:
+            files = {name: LayerFile(source=path) for name, path in compiled.items()}
+            distributions[distribution.metadata["Name"]] = of_files(files, machine)
+    yield from (one for one in missing(distributions, ()) if one.library in SLIM_LACKS)
 
 
 def notes(missing: Sequence[MissingLibrary]) -> list[str]:

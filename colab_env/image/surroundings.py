@@ -204,11 +204,19 @@ def installs_dependencies(command: Command) -> bool:
     return bool(re.fullmatch(r"pip[\d.]*", command.program)) and arguments[:1] == ["install"] and _names_files(words)
 
 
+def reads_list(command: Command) -> bool:
+    """Say whether what a command installs stands in a file of its own, and not in the project: `pip install .` has none."""
+    return command.program == "poetry" or command.arguments[:1] == ["sync"] or _names_requirements(command.words)
+
+
 def _names_files(words: Sequence[str]) -> bool:
-    return any(
-        word in ("-r", "--requirement", ".", "-e", "--editable") or word.startswith(("--requirement=", ".["))
-        for word in words
+    return _names_requirements(words) or any(
+        word in (".", "-e", "--editable") or word.startswith(".[") for word in words
     )
+
+
+def _names_requirements(words: Sequence[str]) -> bool:
+    return any(word in ("-r", "--requirement") or word.startswith(("-r", "--requirement=")) for word in words)
 
 
 def absolute(path: str, directory: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from colab_env import _files, _state
 from colab_env.errors import KernelNameError, KernelTakenError, UsageError
 from colab_env.jupyter import diversion
-from colab_env.results import short
+from colab_env.results import short, suggest
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
@@ -248,15 +248,20 @@ def write(machine: Machine, name: str, spec: Mapping[str, Any]) -> None:
 
 def remove(machine: Machine, name: str) -> Path:
     """Take away a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
+    target = removable(machine, name)
+    _files.remove(target)
+    return target
+
+
+def removable(machine: Machine, name: str) -> Path:
+    """Return the directory of a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
     target = directory(machine, check_kernel_name(name))
     if not target.is_dir():
-        names = ", ".join(kernel.name for kernel in registered(machine) if kernel.ours) or "none"
         msg = f"no kernel {name!r} is registered in {short(target.parent)}"
-        raise KernelNameError(msg, hint=f"kernels made by colab-env: {names}")
+        raise KernelNameError(msg, hint=suggest(name, (kernel.name for kernel in registered(machine) if kernel.ours)))
     if not is_ours(target):
         msg = f"the kernel {name!r} in {short(target)} belongs to somebody else"
         raise KernelTakenError(msg, hint="remove it with `jupyter kernelspec remove`")
-    _files.remove(target)
     return target
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, toml_text
+from colab_env import _files, _report, toml_text
 from colab_env.errors import ScriptError
 from colab_env.results import short
 
 _OPENING = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _CLOSING = "# ///"
 LOCK_KEY = "uv.lock"  # in a notebook's metadata: what `uv lock --script` says of its block, as juv 0.5 keeps it
+_PATIENCE = 2  # seconds for Colab's page, which is there or is not
 _HINT = "`dependencies` is a list of strings, `requires-python` a string (PEP 723)"
 
 
@@ -60,13 +61,45 @@ def lock(path: Path) -> str | None:
     return inside if isinstance(inside, str) else None if beside is None else beside.decode("utf-8", "replace")
 
 
-def of_notebook() -> str | None:
-    """Return the block of the last cell that has one, in the notebook that runs this; None elsewhere."""
+def of_notebook() -> tuple[str, str | None] | None:
+    """Return the block of the notebook that runs this, with its lock, if it has one; None elsewhere.
+
+    It is that of the last cell that has run and has one. Colab's page is asked for the notebook as it stands there: for its
+    lock, and for a block in a cell that has not run.
+    """
     ipython = sys.modules.get("IPython")
     shell = ipython and ipython.get_ipython()
-    cells = shell.user_ns.get("In", ()) if shell else ()
-    texts = [cell_block for cell in cells for cell_block in blocks(f"{cell}\n")]
-    return texts[-1] + "\n" if texts else None
+    if not shell:
+        return None
+    page = _colab_page()
+    in_page = _blocks_of(page)
+    texts = [cell_block for cell in shell.user_ns.get("In", ()) for cell_block in blocks(f"{cell}\n")] or in_page
+    if not texts:
+        return None
+    lock = page.get("metadata", {}).get(LOCK_KEY)
+    return texts[-1] + "\n", lock if isinstance(lock, str) and texts[-1] in in_page else None
+
+
+def _colab_page() -> dict[str, Any]:
+    """Return the notebook that Colab's page shows, or nothing where no page answers, as in a run by papermill."""
+    if "google.colab" not in sys.modules or not _report.in_notebook():
+        return {}
+    try:
+        from google.colab import _message  # type: ignore[import-not-found]
+
+        answer = _message.blocking_request("get_ipynb", request="", timeout_sec=_PATIENCE)
+        notebook = answer["ipynb"]
+        _blocks_of(notebook)
+        notebook.get("metadata", {}).get(LOCK_KEY)
+    except Exception:  # noqa: BLE001  (whatever is wrong with the page: the cells that have run count)
+        return {}
+    page: dict[str, Any] = notebook
+    return page
+
+
+def _blocks_of(notebook: dict[str, Any]) -> list[str]:
+    code = [cell for cell in notebook.get("cells", []) if cell.get("cell_type") == "code"]
+    return [text for cell in code for text in blocks("".join(cell.get("source", [])) + "\n")]
 
 
 def read(block: str, path: Path) -> Values:

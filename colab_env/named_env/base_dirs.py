@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,16 +128,6 @@ def check_environment_name(name: str) -> str:
     msg = f"{quoted} is not a name for an environment: {_fault(name)}"
     hint = "take letters a-z, digits, dots, dashes and underscores, such as 'web-1'"
     raise EnvironmentNameError(msg, hint=hint)
-
-
-def suggest(word: str, choices: Iterable[str]) -> str:
-    """Return the hint that names near matches, or that there are none."""
-    names = sorted(set(choices))
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"there is: {few or 'none'}"
 
 
 def _fault(name: str) -> str:

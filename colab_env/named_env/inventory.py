@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, ClassVar
 from colab_env import _files, _process, _state, content
 from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
-from colab_env.named_env.base_dirs import check_environment_name, suggest
+from colab_env.named_env.base_dirs import check_environment_name
 from colab_env.named_env.recipe import Recipe, without_secrets
 from colab_env.named_env.reports import CheckedEnvironment, EnvironmentInfo, Process, VersionChange, account
-from colab_env.results import short
+from colab_env.results import short, suggest
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,25 @@ def text(packages: Iterable[LockedPackage], *, python: str) -> str:
         lines += [f"[packages.tool.{_OWN}]", *(f"{key} = {_toml(value)}" for key, value in own.items() if value)]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
+
+
+def bundle_archives(build: Path, locked: Path, *, into: Path) -> list[LockedPackage]:
+    """Write the lock in the directory `locked` into another, with wheels of what came to a build from addresses of its own.
+
+    Return its packages. Those wheels are made of what is installed, so what they install has the same contents.
+    """
+    house, survey = KeptWheels(build, into), content.Survey(build)
+    infos = {pinned(info)[0]: info for info in survey.records}
+    packages = []
+    for package in read((locked / FILE).read_text(encoding="utf-8"), path=locked / FILE):
+        if "archive" in package.files:
+            wheel = house.repack(infos[package.name], survey.records[infos[package.name]])
+            package = replace(package, files={"wheels": [wheel]}, hashes=())  # noqa: PLW2901
+        packages.append(package)
+    for path in (locked / SOURCES).iterdir() if locked != into and (locked / SOURCES).is_dir() else ():
+        _files.copy(path, into / SOURCES / path.name)
+    _files.write_text(into / FILE, text(packages, python=_python(build)))
+    return packages
 
 
 def install(lock: Path, *, python: Path, installer: WheelInstaller) -> None:

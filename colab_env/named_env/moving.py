@@ -17,10 +17,10 @@ from colab_env.errors import (
     NotAnEnvironmentError,
 )
 from colab_env.named_env import building, builds, inventory, programs
-from colab_env.named_env.base_dirs import check_environment_name, suggest
+from colab_env.named_env.base_dirs import check_environment_name
 from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
-from colab_env.results import StepResult, short
+from colab_env.results import StepResult, short, suggest
 from colab_env.step import RUNNING
 
 if TYPE_CHECKING:

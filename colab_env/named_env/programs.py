@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from colab_env.named_env.inventory import NamedEnvironment
 
 _SHOWN = 4  # processes that a message names
+_ZSH_FILES = Path(__file__).parents[1] / "zsh"
 _PYTHONS = re.compile(r"(?:python|pip|pydoc|idle)[0-9.]*|activate.*|Activate.*|deactivate.*")
 
 
@@ -137,15 +138,21 @@ def offered(env: NamedEnvironment) -> list[str]:
     return sorted({program for program in requested or every if program in present and not is_pythons(program)})
 
 
-def shell_arguments(shell: str, *, directory: Path, name: str) -> list[str]:
-    """Return the arguments with which a shell has an environment's programs first, whatever its own settings do to PATH."""
+def shell_start(
+    shell: str, environ: Mapping[str, str], *, directory: Path, name: str
+) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments and variables with which a shell has a build's programs first, whatever its settings do to PATH."""
+    activated = activated_environ(directory, name, environ)
     commands = shlex.quote(str(directory / "bin"))
     if shell == "bash":
         lines = ["[ ! -r ~/.bashrc ] || . ~/.bashrc", f"PATH={commands}:$PATH", f'PS1="({name}) ${{PS1-}}"', "hash -r"]
-        return ["--rcfile", f"/dev/fd/{_readable(lines)}", "-i"]
+        return ["--rcfile", f"/dev/fd/{_readable(lines)}", "-i"], activated
     if shell == "fish":
-        return ["--init-command", f"set -gx PATH {commands} $PATH"]
-    return ["-i"]
+        return ["--init-command", f"set -gx PATH {commands} $PATH"], activated
+    if shell == "zsh":  # it takes no file in the place of .zshrc, but another directory for all of them
+        own = {"COLAB_ENV_ZDOTDIR": environ.get("ZDOTDIR", ""), "ZDOTDIR": str(_ZSH_FILES)}
+        return ["-i"], {**activated, **own}
+    return ["-i"], activated
 
 
 def _readable(lines: list[str]) -> int:

@@ -386,18 +386,18 @@ def check_name(name: str) -> None:
 
 def _listed(text: str, title: str) -> tuple[str, ...]:
     """Return the names of the indented lines below a title of apt's."""
-    found = re.search(rf"^{re.escape(title)}\n((?: .*\n?)+)", text, re.MULTILINE)
-    return tuple(name.partition(":")[0].rstrip("*") for name in found[1].split()) if found else ()
+    match = re.search(rf"^{re.escape(title)}\n((?: .*\n?)+)", text, re.MULTILINE)
+    return tuple(name.partition(":")[0].rstrip("*") for name in match[1].split()) if match else ()
 
 
 def _disk(text: str) -> int:
-    found = re.search(
+    match = re.search(
         r"After this operation, ([\d,.]+) ?([kMGT]?)B (?:of additional disk space will be used|disk)", text
     )
-    if found is None:
+    if match is None:
         return 0
-    size = int(float(found[1].replace(",", "")) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]])
-    return size if "additional" in found[0] else -size
+    size = int(float(match[1].replace(",", "")) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[match[2]])
+    return size if "additional" in match[0] else -size
 
 
 def _opened(path: Path) -> Index | None:

@@ -67,7 +67,8 @@ def extract(text: str) -> Explanation:
     lines = log_lines.read(text)
     is_build = any(_BUILDS.search(line.text) for line in lines)
     named = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
-    others = [*_drivers(named), *other_causes.hits(lines, is_build=is_build)]
+    others = [OtherHit("driver", hit.line, hit.degree) for hit in named if DRIVERS.fullmatch(hit.name)]
+    others += other_causes.hits(lines, is_build=is_build)
     named = [hit for hit in named if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
     chosen = _chosen([hit for hit in named if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
@@ -126,10 +127,6 @@ def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
     return bool(starts) and starts[-1].startswith("CMake Error")
 
 
-def _drivers(named: Sequence[Hit]) -> list[OtherHit]:
-    return [OtherHit("driver", hit.line, hit.degree) for hit in named if DRIVERS.fullmatch(hit.name)]
-
-
 def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
     if not is_build and hit.is_phrase:
@@ -168,7 +165,9 @@ def _chosen(named: Sequence[Hit], *, is_build: bool) -> list[Hit]:
         best = [hit for hit in best if hit.kind != "words"]
     elif earlier := [hit for hit in named if hit.degree == TRIED and hit.kind != "words"]:
         best = earlier  # free words explain what was tried
-    best = _without_echoes(best)
+    # A program and a pkg-config module of one name are one thing, said twice.
+    programs = {hit.name for hit in best if hit.kind in ("command", "config-program")}
+    best = [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
     tool = next((hit for hit in named if hit.name == "pkg-config"), None)
     if is_build and tool and best and best[0].kind in _BY_PKG_CONFIG:
         best = [tool, *best]
@@ -176,12 +175,6 @@ def _chosen(named: Sequence[Hit], *, is_build: bool) -> list[Hit]:
     for hit in best:
         first.setdefault(hit.name.lower(), hit)
     return list(first.values())
-
-
-def _without_echoes(best: list[Hit]) -> list[Hit]:
-    """Leave out what a later line says of the same thing in other words, such as a linker's after its compiler's."""
-    programs = {hit.name for hit in best if hit.kind in ("command", "config-program")}
-    return [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
 
 
 def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_module: bool) -> OtherCause | None:
@@ -193,7 +186,8 @@ def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_modul
     degree = chosen[0].degree if chosen else 0
     if highest < degree or (highest == degree and not _outweighs(best, chosen, ends_with_module=ends_with_module)):
         return None
-    hit = _decisive(best)
+    # The one that explains the others: a full disk the failed build, a refused key the failed download.
+    hit = min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
     network = next((other for other in others if other.kind == "network"), None)
     if hit.kind == "no-wheel" and network:  # nothing was found because nothing could be asked
         hit = network
@@ -224,11 +218,6 @@ def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_mod
         return True
     weaker |= set() if ends_with_module else {"python-module", "build-requirement"}
     return any(hit.line.number > last and hit.kind not in weaker for hit in best)
-
-
-def _decisive(best: Sequence[OtherHit]) -> OtherHit:
-    """Return the hit that explains the others: a full disk the failed build, a refused key the failed download."""
-    return min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
 
 
 def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
@@ -357,8 +346,8 @@ _SUBJECT = re.compile(
     rf"|(?:is |was |could )?not (?:be )?found[.,;:!]? {_ADVICE})"
     # "Cannot determine path to ghostscript, is it installed?"
     r"|(?:could|can|was|did|is)? ?(?:not|n't|unable to|failed to)(?: able to)? (?:find|locate|detect|load|start|launch|run|execute"
-    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
-    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b|[.!]?$))",
+    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your |real |working |installation of )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
+    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b| \(|[.!]?$))",
     re.IGNORECASE,
 )
 

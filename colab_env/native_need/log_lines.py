@@ -14,7 +14,7 @@ _PIECE = 1 << 19  # characters looked through at once
 _SHORT = 1 << 17  # characters: every line of a log like that is looked at
 _WIDTH = 600  # characters that are left of a line, around the word that was found
 _AROUND = 4  # lines before and after such a word
-_MOST = 400  # lines, from the start and from the end of a log
+_MOST = 300  # lines, from the start and from the end of a log: what a log made against the patterns takes a second for
 # Parts of words, so that "Error" and "error" are one search; how many of each count in a piece, from its start and its end.
 _STRONG = 12
 _STRONG_WORDS = (

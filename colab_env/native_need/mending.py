@@ -142,7 +142,8 @@ class Mender:
                     if not (stopped or is_proven):
                         stopped = f"something is still missing after {_MOST_ROUNDS} rounds"
             finally:
-                written = self._write_down()
+                names = [name for mended in self.installed for name in mended.plan.packages]
+                written = pyproject.add_apt(self.project, names) if names else []
         if log is not None and is_proven and proof is None:
             self.notes.append("a log cannot be tried: run again what failed")
         return MendResult(
@@ -192,6 +193,7 @@ class Mender:
         answer = self._answer(explanation)
         if answer is None or answer.package is None:
             why = answer or explanation.other or "what it printed names no missing thing"
+            self.notes += [f"or: {sentence}" for sentence in explanation.advice]
             return (why if isinstance(why, str) else repr(why)), None
         self._refresh()
         plan = self.apt.plan([answer.package])
@@ -250,10 +252,6 @@ class Mender:
                 self.apt.update()  # a newer version has taken the place of the one in our lists
                 self.apt.install(mended.plan)
         self.installed.append(mended)
-
-    def _write_down(self) -> list[str]:
-        packages = [name for mended in self.installed for name in mended.plan.packages]
-        return pyproject.add_apt(self.project, packages) if packages else []
 
 
 def import_proof(command: Sequence[str], imports: Sequence[str], environ: Mapping[str, str]) -> list[str] | None:

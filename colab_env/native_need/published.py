@@ -97,14 +97,10 @@ def wheel_advice(files: Sequence[PublishedFile], name: str, version: str | None,
     pythons = [
         f"3.{minor}"
         for minor in range(_OLDEST_PYTHON, _NEWEST_PYTHON + 1)
-        if _has_wheel(files, failed, replace(target, python=(3, minor)))
+        if any(file.version == failed and file.installs(replace(target, python=(3, minor))) for file in files)
     ]
     if pythons:
         yield f"{name} {failed} has a wheel for Python {', '.join(pythons)}"
-
-
-def _has_wheel(files: Iterable[PublishedFile], version: Version | None, target: Target) -> bool:
-    return any(file.version == version and file.installs(target) for file in files)
 
 
 def fitting_version(files: Iterable[PublishedFile], library_version: str) -> str | None:

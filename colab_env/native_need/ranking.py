@@ -303,6 +303,8 @@ def _flavoured_objects(stem: str, index: Index) -> Iterator[_Hit]:
 
 def _commands(name: str, index: Index) -> Iterator[_Hit]:
     base = name.rpartition("/")[2]
+    if not index.locations(base):  # "The Vagrant executable": messages write a program as its product
+        base = base.lower()
     for location in index.locations(base):
         if _BIN.match(location.directory):
             yield from _made(index, base, location, 0)

@@ -55,6 +55,7 @@ _RULES = (
     _rule("Unable to find", rf": Error: Unable to find {_Q}([\w./+-]+\.h(?:pp)?){_Q}", "header"),
     _rule("include", rf"Can't open included file {_Q}([\w./+-]+){_Q}", "header"),
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
+    _rule("header files [", r"(?:header files \[|(?<=\.h', ))'([\w./+-]+\.h(?:pp)?)'", "header"),
     _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
     _rule(".h", rf"{_NOT} (?:find|locate|open|include)[^'\"<:]{{0,50}} {_Q}<?([\w./+-]+\.h(?:pp)?)>?{_Q}(?![\w/])", "header"),
     _rule(".h", rf"(?<![\w./+-])([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
@@ -77,6 +78,7 @@ _RULES = (
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
     _rule("ava", r"(?:rror finding|find|locate|determine) (?:the )?java_?home", "compiler", name="java"),
+    _rule("JDK", r"(?:Java JDK|JDK)(?: directory)? [^.]{0,80}(?:does not exist|not found|could not be found|is missing)|No JDK (?:was )?found", "compiler", name="java"),
     _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
     _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
     # Linkers and loaders.
@@ -100,7 +102,7 @@ _RULES = (
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to (?:invoke|run|find|locate|execute)|could not (?:run|find|execute|locate)|cannot find|failed to (?:run|find|execute)|did not find) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
     _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
@@ -122,7 +124,7 @@ _RULES = (
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED),
     # zsh and many a Python package say it the other way round.
-    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command"),
+    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command", TRIED),
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
@@ -131,11 +133,14 @@ _RULES = (
     _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
+    _rule("No such file", rf"{_NOT} (?:execute|run|start|spawn|launch|invoke) {_Q}(?!cc1|f951|collect2)([\w.+/-]+){_Q}:.{{0,40}} No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
+    _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
+    _rule("PATH", rf"(?:make sure|ensure|check|verify)(?: that)? (?:the )?{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|can be)[^.]{{0,30}} (?:in|on) (?:your |the )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("command", rf"{_Q}{_T}{_Q} command {_GONE}", "command"),
     _rule("program", rf"{_Q}{_T}{_Q} program {_GONE}", "command"),
@@ -147,6 +152,7 @@ _RULES = (
     _rule("xecutable", rf"executable {_Q}{_T}{_Q} (?:{_GONE}|(?:could|can)(?: ?not|n't) be found)", "command"),
     _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
     _rule("path", rf"{_Q}{_T}{_Q} (?:is |was )?not found,? (?:on|in) (?:your |the )?path(?!\w)", "command"),
+    _rule(" be ", rf"{_PROGRAM} {_Q}{_T}{_Q} (?:cannot|could not|can't|couldn't) be (?:run|found|executed|started)", "command"),
     _rule("missing from", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|was) missing from", "command"),
     _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
     _rule(" is ", r"(?<![\w.+/-])([A-Za-z_][\w.+-]*) (?:binary|executable|program|command) is (?:required|needed)", "command"),
@@ -176,6 +182,7 @@ _BUILD_PHRASES = (
     re.compile(rf"^[* ]*(?:configure: )?(?:[\w.]{{0,60}}(?:error|exception): )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
     re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
     re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
+    re.compile(r"(?:Debian|Ubuntu)[^:]{0,30}: +([a-z0-9][a-z0-9+.-]+-dev)(?![\w.+-])"),
 )  # fmt: skip
 _PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
@@ -188,6 +195,7 @@ library libraries libs lib local module modules name no not of on one option or 
 pip3 platform program python python3 required requirements script setup setuptools shared source specified suitable
 system that the them these this to tool valid version wheel with you your conda cython numpy pyproject.toml setup.py
 requirement distribution
+include includes installation installations proto directory directories existing working proper recent newer
 """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 
@@ -236,6 +244,14 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
+    if (
+        kind == "shared-object"
+        and is_build
+        and "cannot open shared object" not in line.text
+        and re.match(r"lib.+\.so\.", name)
+    ):
+        # What a build looks for itself it links; what a loader misses there is a program's that the build started.
+        kind, name = "library", re.sub(r"^lib|\.so.*$", "", name)
     if kind == "shared-object":
         return _shared_object(name, line, degree)
     if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
@@ -244,7 +260,7 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
         degree = TRIED  # caught, and written down
     if kind == "header" and name.startswith(PYTHONS_HEADERS):
         return None  # NumPy's, or what newer Pythons have no longer: see `other_causes`
-    if kind == "header" and _is_trial(line.text):
+    if kind == "header" and _TRIALS.search(line.text[:300]):  # a test of a configuration
         degree = TRIED
     if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
         degree = TRIED
@@ -328,7 +344,3 @@ _ERROR = re.compile(
 _TRIALS = re.compile(
     r"(?:^|/)(?:conftest|_configtest|None|testfile|\w{0,40}_?configtest|tmp\w{0,20}|test_?\w{0,20})\.\w{1,4}:\d"
 )
-
-
-def _is_trial(text: str) -> bool:
-    return _TRIALS.search(text[:300]) is not None

@@ -107,17 +107,13 @@ def _refusal(path: Path, reason: str) -> ProjectFileError:
 
 def needs(texts: dict[str, str], distribution: str) -> list[Missing]:
     """Return what the files of an archive ask the system for: tools first, then what is looked for and what is included."""
-    top = _without_first(texts)
+    top = {path.partition("/")[2] or path: text for path, text in texts.items()}  # without NAME-VERSION/
     first: dict[tuple[str, str], tuple[Kind, str, str]] = {}
     for kind, name, path in [*_declared(top), *_compilers(top), *_settings(top), *_includes(top)]:
         first.setdefault((kind, name.lower()), (kind, name, path))
     return [
         Missing(kind=kind, name=name, evidence=path, distribution=distribution) for kind, name, path in first.values()
     ]
-
-
-def _without_first(texts: dict[str, str]) -> dict[str, str]:
-    return {path.partition("/")[2] or path: text for path, text in texts.items()}
 
 
 _EXTERNAL = "pyproject.toml [external]"

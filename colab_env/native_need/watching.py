@@ -31,18 +31,16 @@ def watched_argv(argv: Sequence[str], log: Path, *, environ: Mapping[str, str]) 
 
     A Python program that imports is watched from the inside, anything else by strace.
     """
-    if _PYTHON.search(argv[0]) and _runs_code(argv[1:]):
+    words = argv[1:]
+    runs_code = bool(words) and (
+        words[0] == "-c" or not words[0].startswith("-") or (words[0] == "-m" and words[1:2] != ["pip"])
+    )
+    if _PYTHON.search(argv[0]) and runs_code:
         script = Path(__file__).parent.parent / "standalone" / "_seek.py"
         return [argv[0], str(script), str(log), *argv[1:]]
     strace = shutil.which("strace", path=environ.get("PATH"))
     options = ["-f", "-q", "-s", "500", "-e", f"trace={_CALLS}", "-e", "signal=none", "-o", str(log)]
     return [strace, *options, *argv] if strace else None
-
-
-def _runs_code(words: Sequence[str]) -> bool:
-    return bool(words) and (
-        words[0] == "-c" or not words[0].startswith("-") or (words[0] == "-m" and words[1:2] != ["pip"])
-    )
 
 
 def looked_for(trace: Iterable[str], text: str, *, phase: str) -> list[Missing]:

@@ -18,9 +18,9 @@ from tests.faults import standins
 BASE_PYTHON = Path(os.path.realpath(sys.executable))
 MARKER = "FAULTS_RUN"
 _NOTEBOOK = {"cells": [], "metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
-# What is not compared: download caches, the directory for temporary files (which outlives no machine), snapshots, and
-# the lock files of named environments, which nobody can delete without a race.
-_PASSED_OVER = ("home/.cache", "tmp", "drive", "envs/.locks")
+# What is not compared: download caches, the directory for temporary files (which outlives no machine), snapshots, the
+# lock files of named environments, which nobody can delete without a race, and the log of what happened.
+_PASSED_OVER = ("home/.cache", "tmp", "drive", "envs/.locks", "home/.local/share/colab-env/logs")
 _LEFTOVER = re.compile(r"\..+\.colab-env-.+|.+\.colab-env-(?!original).+|\..+\.(?:[a-z0-9_]{8}|new)|\.passing-.+")
 
 

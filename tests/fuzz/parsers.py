@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from colab_env import (
     wheels,
 )
 from colab_env._process import Finished
-from colab_env.errors import CommandError
+from colab_env.errors import ColabEnvError, CommandError
 from colab_env.image import _registry, base, base_python, reference
 from colab_env.image.rootfs import RootFS
 from colab_env.interpreter import Interpreter, format_specifier, parse_specifier, unsupported_python_message
@@ -51,7 +52,7 @@ from colab_env.locks import registry, requirements_text, uv_install
 from colab_env.locks.installing import Selection, trusting
 from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
-from colab_env.named_env import base_dirs, inventory, programs, scripts, units
+from colab_env.named_env import base_dirs, exporting, inventory, locking, programs, scripts, units
 from colab_env.native_need import extract, source_archive, watching
 from colab_env.plans import distributions, keeping
 from colab_env.plans.keeping import SystemPackages
@@ -73,6 +74,32 @@ _BASE_TEXTS = [
     "Name: pip\nVersion: 24.0\n\ntext",
     "pip/__init__.py,sha256=x,3\n../../../bin/pip,,\n",
     '#define PY_VERSION "3.12.7"',
+]
+_OWN_LOCKS = [
+    {
+        "lock-version": "1.0",
+        "requires-python": "==3.12.*",
+        "packages": [
+            {
+                "name": "six",
+                "version": "1.16.0",
+                "index": "https://pypi.org/simple",
+                "wheels": [{"url": "https://x.org/six-1.16.0-py2.py3-none-any.whl", "hashes": {"sha256": "0" * 64}}],
+                "tool": {"colab-env": {"content": "sha256:0", "hashes": ["sha256:0"]}},
+            },
+            {"name": "a", "version": "1", "wheels": [{"path": "colab-env-sources/a.whl", "hashes": {"sha256": "0"}}]},
+            {"name": "b", "version": "1", "vcs": {"type": "git", "url": "https://x.org/b", "commit-id": "0"}},
+            {"name": "c", "version": "1", "archive": {"url": "https://x.org/c.zip", "hashes": {"sha256": "0"}}},
+            {"name": "d", "version": "1", "directory": {"path": "/srv/d", "editable": True}},
+        ],
+    }
+]
+_EXPORTS = [
+    {"version": 1, "name": "web", "python": "3.12.4", "packages": ["six"], "kernel": False, "keep": 2, "added": []}
+]
+_ENV_MANIFESTS = [
+    {"environments": {"web": {"packages": ["flask", "./a.whl"], "python": ">=3.11", "keep": 3}}},
+    {"environments": {"a": {"project": "~/x", "kernel": True}, "b": {"export": "b.env.zip"}}},
 ]
 _damaged_layers = st.builds(
     lambda content, at, byte: content[: at % len(content)] + byte + content[at % len(content) + 1 :],
@@ -578,6 +605,38 @@ def _proc(world: World, content: bytes) -> None:
     programs._process(entry).command.encode()
 
 
+def _own_lock(world: World, content: bytes) -> None:
+    lock = world.put("pylock.toml", content)
+    for package in locking.read(content.decode("utf-8", "replace"), path=lock):
+        _ = package.requirement, package.is_hashed, package.is_bundled
+
+
+def _export(world: World, contents: tuple[bytes, bytes, bytes]) -> None:
+    """Read an archive of these two texts, and one whose bytes are damaged."""
+    description, lock, damage = contents
+    target, file = world.directory / "unpacked", world.put("web.env.zip", b"")
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (
+            ("environment.json", description),
+            ("pylock.toml", lock),
+            ("colab-env-sources/a.whl", b""),
+        ):
+            archive.writestr(name, content)
+    archives = (file.read_bytes(), file.read_bytes()[: len(damage)] + damage + file.read_bytes()[len(damage) :], damage)
+    for content in archives:
+        shutil.rmtree(target, ignore_errors=True)
+        file.write_bytes(content)
+        with contextlib.suppress(ColabEnvError):
+            exported, own_lock = exporting.unpack(file, target)
+            exported.recipe(own_lock)
+
+
+def _env_manifest(world: World, content: bytes) -> None:
+    for entry in exporting.read_manifest(world.put("envs.toml", content)):
+        if "export" not in entry.options:
+            entry.contents(world.directory)
+
+
 def _unit(_world: World, text: str) -> None:
     units.unit_text(name="x", program=text, arguments=[text], path=Path("/base/x"), command=Path("/usr/bin/colab-env"))
 
@@ -907,6 +966,13 @@ PARSERS = (
     Parser(name="a layer", inputs=st.binary(max_size=600) | _damaged_layers, call=_base_layer),
     Parser(name="files of a base image", inputs=lines(_BASE_TEXTS), call=_base_file),
     Parser(name="a login file", inputs=written(_LOGINS, as_json), call=_login_file),
+    Parser(name="an environment's lock", inputs=written(_OWN_LOCKS, as_toml), call=_own_lock),
+    Parser(
+        name="an exported environment",
+        inputs=st.tuples(written(_EXPORTS, as_json), written(_OWN_LOCKS, as_toml), st.binary(max_size=60)),
+        call=_export,
+    ),
+    Parser(name="a manifest of environments", inputs=written(_ENV_MANIFESTS, as_toml), call=_env_manifest),
     Parser(name="colab-env.toml", inputs=written([{"base": "/envs"}, {"base": ["/a", "~/b"]}], as_toml), call=_base),
     Parser(
         name="COLAB_ENV_BASE",

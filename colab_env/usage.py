@@ -1,0 +1,184 @@
+"""What the command says of itself, and of a command line that is not one: overview, near matches, hints as a shell types them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+# Every command is in one of them, which a test holds.
+GROUPS = (
+    ("a notebook file", ("open", "add", "remove", "lock", "notebook", "badge")),
+    ("a project", ("setup", "plan", "status", "verify", "kernel", "switch", "undo")),
+    (
+        "its steps",
+        ("install-python", "install-miniconda", "install-colab-packages", "install-poetry", "configure-venv"),
+    ),
+    ("named environments", ("env", "run", "which", "script", "unit")),
+    ("moving on", ("save", "cache", "container")),
+    ("when something is wrong", ("doctor", "native")),
+    ("the command itself", ("completion",)),
+)
+FIRST = """\
+  colab-env open lesson.ipynb     open a notebook, on its own Python with its own packages
+  colab-env setup --python 3.12   give the project in this directory its own Python and a kernel
+  colab-env status                show what is there, and whether it is healthy"""
+# What people type who know other tools; the commands are those that do what these do there.
+_ELSEWHERE = {
+    "install": "`colab-env add FILE PACKAGE` for a notebook, `colab-env setup` for a project",
+    "sync": "`colab-env setup`",
+    "init": "`colab-env setup` for a project, `colab-env add FILE PACKAGE` for a notebook",
+    "create": "`colab-env env create NAME`",
+    "list": "`colab-env env list`, or `colab-env kernel list`",
+    "update": "`colab-env env upgrade NAME`, or `colab-env lock FILE --upgrade`",
+    "upgrade": "`colab-env env upgrade NAME`, or `colab-env lock FILE --upgrade`",
+    "uninstall": "`colab-env undo`, or `colab-env env remove NAME`",
+    "activate": "nothing has to be activated: `colab-env run NAME PROGRAM`",
+    "jupyter": "`colab-env open FILE`",
+    "lab": "`colab-env open FILE --lab`",
+    "help": "`colab-env --help`",
+}
+_SURE = 0.75  # how alike two words are, from 0 to 1, when one is a slip of the other: "setpu" and "setup" are 0.8
+_LISTED = 8  # commands that a hint names when none is near
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError: what is wrong in one line, and what may have been meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  (argparse shows it nowhere else)
+            elsewhere = _ELSEWHERE.get(value) if self.prog == "colab-env" else None
+            self._refuse(f"{self.prog} has no command {value!r}", elsewhere or self._near(value, names))
+        option = "/".join(action.option_strings) or action.metavar or action.dest
+        self._refuse(f"{self.prog}: {option} cannot be {value!r}", self._near(str(value), names))
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError for what argparse calls wrong, in its own words where they are plain."""
+        commands = next((action for action in self._actions if isinstance(action, argparse._SubParsersAction)), None)  # noqa: SLF001
+        if commands is not None and "required: COMMAND" in message:
+            self._refuse(f"{self.prog} needs a command", f"one of {', '.join(commands.choices)}")
+        message = message.replace("the following arguments are required: ", "it needs ").removeprefix("argument ")
+        self._refuse(f"{self.prog}: {message}", f"see `{self.prog} --help`")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse a whole command line. Raises UsageError for an option or a word that nobody knows."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        parser: Parser = getattr(parsed, "parser", self)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            if word.startswith("-"):
+                options = [name for name in parser._option_string_actions if name.startswith("--")]
+                parser._refuse(f"{parser.prog} has no option {word}", parser._near(word, options))
+            parser._refuse(f"{parser.prog} has no use for {unknown[0]!r}", f"see `{parser.prog} --help`")
+        return parsed
+
+    def _near(self, word: str, names: Iterable[str]) -> str:
+        import difflib
+
+        names = sorted(names)
+        if near := difflib.get_close_matches(word, names, n=1, cutoff=_SURE):
+            return f"did you mean {near[0]}?"
+        if near := difflib.get_close_matches(word, names, n=2, cutoff=0.6):
+            return f"did you mean {' or '.join(near)}?"
+        return f"there is: {', '.join(names)}" if len(names) <= _LISTED else f"see `{self.prog} --help`"
+
+    def _refuse(self, message: str, hint: str) -> NoReturn:
+        from colab_env.errors import UsageError
+
+        raise UsageError(message, hint=hint)
+
+
+class Overview(Parser):
+    """The parser of the command itself, whose help has the commands by what they are about."""
+
+    def format_help(self) -> str:
+        """Return the help: what to do first, the commands by group, the options, examples."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        self._add_groups(formatter)
+        formatter.start_section("options")
+        formatter.add_arguments([action for action in self._actions if action.option_strings])
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def first_words(self) -> str:
+        """Return what the command says where nothing was asked of it."""
+        formatter = self._get_formatter()
+        self._add_groups(formatter)
+        about = "`colab-env COMMAND --help` says what a command takes."
+        return f"{self.description}\n\n{FIRST}\n\n{formatter.format_help()}\n{about}\n"
+
+    def _add_groups(self, formatter: argparse.HelpFormatter) -> None:
+        (commands,) = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+        by_name = {action.dest: action for action in commands._choices_actions}  # noqa: SLF001
+        for title, names in GROUPS:
+            formatter.start_section(title)
+            formatter.add_arguments([by_name[name] for name in names])
+            formatter.end_section()
+
+
+# The functions that are commands under another name than their own with dashes.
+_COMMANDS = {
+    "register_kernel": "kernel register",
+    "remove_kernel": "kernel remove",
+    "check_kernel": "kernel check",
+    "set_notebook_kernel": "notebook set-kernel",
+    "restore_notebook": "notebook restore",
+}
+_FUNCTIONS = (
+    *("setup", "plan", "status", "verify", "undo", "save", "switch", "badge", "doctor", "install_python"),
+    *("install_miniconda", "install_colab_packages", "install_poetry", "configure_venv", *_COMMANDS),
+)
+_CALL = re.compile(rf"`?(?:\bcolab_env\.|\b)({'|'.join(_FUNCTIONS)})\(([^()]*)\)`?")
+_OPTIONS = (
+    *(
+        "python",
+        "interpreter",
+        "installer",
+        "lock",
+        "extras",
+        "groups",
+        "keep",
+        "repository",
+        "branch",
+        "trust",
+        "tool",
+    ),
+    *("kind", "write", "fix", "output", "overwrite", "defaults", "exact", "project", "kernel", "cache", "prefix"),
+    *("system_site_packages", "base"),
+)
+_ARGUMENT = re.compile(
+    rf"\b({'|'.join(_OPTIONS)})=(?:'([^']*)'|\"([^\"]*)\"|\['([^']*)'\]|(True|False|[A-Z]+\b|\.\.\.))"
+)
+_SAID_TWICE = re.compile(r"(--[\w-]+(?: [\w./>=<~*-]+)?),(?: or)? \1(?=\W|$),?")
+
+
+def in_shell(text: str) -> str:
+    """Return a message or a hint as somebody at a shell reads it: `colab-env setup` for `setup()`, `--lock F` for `lock='F'`.
+
+    The functions raise errors that speak to whoever called them in Python; the command shows the same errors.
+    """
+    text = _ARGUMENT.sub(_option, _CALL.sub(_command, text))
+    return _SAID_TWICE.sub(r"\1", text)
+
+
+def _command(match: re.Match[str]) -> str:
+    name = match[1]
+    words = f"colab-env {_COMMANDS.get(name) or name.replace('_', '-')} {_ARGUMENT.sub(_option, match[2])}"
+    return f"`{words.strip()}`"
+
+
+def _option(match: re.Match[str]) -> str:
+    name, single, double, item, plain = match.groups()
+    # `--extra NAME` is said once for each of `extras`.
+    option = {"extras": "extra", "groups": "group"}.get(name, name).replace("_", "-")
+    value = next((text for text in (single, double, item, plain) if text is not None), "")
+    if value in ("True", "False"):
+        return f"--{option}" if value == "True" else f"--no-{option}"
+    return f"--{option} '{value}'" if re.search(r"[<>*~ ,;|&$!]", value) else f"--{option} {value}"
