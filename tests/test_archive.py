@@ -230,8 +230,8 @@ def test_a_file_that_shrinks_while_it_is_saved_is_an_error(tree: Path, tmp_path:
             os.truncate(tree / "big", 5)
         return header(member)
 
-    header = _archive._tar.header
-    monkeypatch.setattr(_archive._tar, "header", shrink)
+    header = _archive.header
+    monkeypatch.setattr(_archive, "header", shrink)
     with pytest.raises(SnapshotError, match="became shorter"):
         pack(tmp_path / "a", tree)
 
