@@ -276,3 +276,27 @@ def test_a_source_made_to_cost_time_does_not(text: str) -> None:
         {f"p/{name}": text for name in ("setup.py", "a.c", "b.pyx", "meson.build", "CMakeLists.txt")}, "p"
     )
     assert time.process_time() - began < 2  # about 0.1; a pattern that is not linear takes minutes
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"x-1/setup.py": "subprocess.run(['cmake', '..'])", "x-1/CMakeLists.txt": "project(x)"}, ["command cmake"]),
+        (
+            {
+                "x-1/setup.py": "subprocess.run(['cmake', '..'])",
+                "x-1/CMakeLists.txt": "",
+                "x-1/pyproject.toml": "[build-system]\nrequires = ['cmake>=3.20']\n",
+            },
+            [],
+        ),
+        (
+            {"x-1/x/_build.py": 'ffi.set_source("x._c", """\n#include <srtp2/srtp.h>\n#include <stdlib.h>\n""")'},
+            ["header srtp2/srtp.h"],
+        ),
+        ({"x-1/x/build.py": "# no such call\n#include <a.h>"}, []),
+    ],
+)
+def test_a_source_asks_for_cmake_and_for_what_cffi_compiles(files, expected, tmp_path: Path) -> None:
+    needs = source_archive.needs(source_archive.read(archive(tmp_path / "x-1.tar.gz", files)), "x")
+    assert [f"{need.kind} {need.name}" for need in needs if need.kind != "compiler"] == expected

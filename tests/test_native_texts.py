@@ -34,6 +34,7 @@ NAMED = {
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
     ("python-vlc", "vlc"): "as for file-magic",
     ("konlpy", "libjvm.so"): "the Java virtual machine is named as what it is: java",
+    ("openbabel", "swig"): "it says that swig failed, not that it is not there, and asks for Open Babel",
     ("pyperclip", "xclip"): "any of several programs would do, and none is named",
     ("pyswip", "swipl"): "it names the product, SWI-Prolog",
     ("python-lzo", "lzo/lzo1x.h"): "the compiler names lzo/lzo1.h, of the same package",

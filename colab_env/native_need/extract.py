@@ -187,7 +187,7 @@ def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_modul
     if highest < degree or (highest == degree and not _outweighs(best, chosen, ends_with_module=ends_with_module)):
         return None
     # The one that explains the others: a full disk the failed build, a refused key the failed download.
-    hit = min(best, key=lambda hit: (_RANK.get(hit.kind, len(_STRONGEST)), hit.line.number))
+    hit = min(best, key=lambda hit: (_RANK.get(hit.kind, _MIDDLE), hit.line.number))
     network = next((other for other in others if other.kind == "network"), None)
     if hit.kind == "no-wheel" and network:  # nothing was found because nothing could be asked
         hit = network
@@ -197,13 +197,14 @@ def _other(chosen: Sequence[Hit], others: Sequence[OtherHit], *, ends_with_modul
 _STRONGEST: tuple[OtherKind, ...] = ("disk", "memory", "hash", "driver")
 
 
-# The rest stand between, the first line first.
+_MIDDLE = 5  # of _RANK: what has no rank of its own, the first line first
 _RANK: dict[str, int] = {
     "disk": 0,
     "memory": 1,
     "hash": 2,
     "driver": 3,
     "credentials": 3,
+    "network": 4,
     "conflict": 7,
     "permission": 8,
 }

@@ -113,7 +113,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "has an invalid wheel", "corrupt",
     ),
     "network": (
-        "CondaHTTPError", "CondaSSLError", "UnavailableInvalidChannel", "CONNECTION FAILED for url",
+        "without a reply from the server", "connected to the Internet", "CondaHTTPError", "CondaSSLError", "UnavailableInvalidChannel", "CONNECTION FAILED for url",
         "Temporary failure in name resolution", "Name or service not known", "Could not resolve host",
         "Connection refused", "Network is unreachable", "Max retries exceeded",
         "Failed to establish a new connection", "CERTIFICATE_VERIFY_FAILED", "Failed to fetch",

@@ -44,6 +44,8 @@ _DAMAGES = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, NotImplementedError, ValueError, RuntimeError),
 )
+# Where cffi's users by habit write the C code of a module, with its includes: _build.py, build_srtp.py, curve_ffi.py.
+_CFFI = re.compile(r"(?:\w*_)?(?:build|cffi|ffi)(?:_\w+)?\.py")
 _TRIPLE = re.compile(r'""".*?"""|\'\'\'.*?\'\'\'', re.DOTALL)
 
 
@@ -63,7 +65,8 @@ def read(path: Path) -> dict[str, str]:
             clean = posixpath.normpath(name)
             if clean.startswith(("/", "..")):
                 continue
-            is_source = clean.endswith((*_C, *_CXX, *_CYTHON)) or posixpath.basename(clean) in _SETTINGS
+            base = posixpath.basename(clean)
+            is_source = clean.endswith((*_C, *_CXX, *_CYTHON)) or base in _SETTINGS or _CFFI.fullmatch(base) is not None
             is_read = is_source and size <= _LARGEST and read_bytes < _MOST_READ and not _ASIDE.search(clean)
             texts[clean] = content().decode("utf-8", "replace") if is_read else ""
             read_bytes += size if is_read else 0
@@ -116,6 +119,7 @@ def needs(texts: dict[str, str], distribution: str) -> list[Missing]:
     ]
 
 
+_CMAKE_REQUIRED = re.compile(r"['\"](?:cmake|scikit[-_]build(?:[-_]core)?)\b")  # a wheel of the package index has it
 _EXTERNAL = "pyproject.toml [external]"
 _Need = tuple[Kind, str, str]
 
@@ -149,6 +153,13 @@ def _compilers(texts: dict[str, str]) -> Iterator[_Need]:
         for language, suffixes in (("c", (".c", ".pyx")), ("c++", _CXX[:4]), ("fortran", _FORTRAN)):
             if path := next((path for path in built if path.lower().endswith(suffixes)), None):
                 yield "compiler", language, path
+    listing = next((path for path in built if path.endswith("CMakeLists.txt")), None)
+    if (
+        listing
+        and re.search(r"['\"]cmake['\"]", texts.get("setup.py", ""))
+        and not _CMAKE_REQUIRED.search(texts.get("pyproject.toml", ""))
+    ):
+        yield "command", "cmake", listing
     if "swig" in setup.lower() and (path := next((path for path in built if path.endswith(".i")), None)):
         yield "command", "swig", path
     crate = next((path for path in built if path.endswith("Cargo.toml")), None)
@@ -236,9 +247,13 @@ def _includes(texts: dict[str, str]) -> Iterator[_Need]:
     own = {ending for path in texts if not _ASIDE.search(path) for ending in _endings(path)}
     directories: set[str] = set()
     for path, text in texts.items():
-        if not text or not path.lower().endswith((*_C, *_CXX, *_CYTHON)):
+        is_cffi = "set_source" in text and _CFFI.fullmatch(posixpath.basename(path)) is not None
+        if not text or not (is_cffi or path.lower().endswith((*_C, *_CXX, *_CYTHON))):
             continue
-        included = _EXTERN.findall(text) if path.endswith(_CYTHON) else _unguarded(text)
+        if is_cffi:  # C in a string: a comment of Python would be a directive of it
+            included: Iterable[str] = re.findall(r"#[ \t]*include[ \t]*<([\w./+-]{1,200})>", text)
+        else:
+            included = _EXTERN.findall(text) if path.endswith(_CYTHON) else _unguarded(text)
         for name in included:
             if posixpath.normpath(name) in own or posixpath.basename(name) in own or _is_system_header(name):
                 continue
