@@ -23,7 +23,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -86,7 +85,8 @@ CMD ["python"]
 _INSIDE = (
     "import glob, importlib.util as u, os, shutil; have = [n for n in ('poetry', 'uv', 'gcc', 'git') if shutil.which(n)];"
     "own = [n for n in ('pip', 'pytest') if (s := u.find_spec(n)) and 'venv' in (s.origin or '')];"
-    "print(os.getuid(), ', '.join([*have, *own, *(['apt lists'] if os.listdir('/var/lib/apt/lists') else [])]) or 'none')"
+    "lists = {*os.listdir('/var/lib/apt/lists')} - {'lock', 'partial', 'auxfiles'};"
+    "print(os.getuid(), ', '.join([*have, *own, *(['apt lists'] if lists else [])]) or 'none')"
 )
 
 
@@ -263,6 +263,7 @@ class Bench:
 
     def clean(self) -> None:
         """Forget all images but the base and uv's, all layers that builds have kept, cache mounts and downloads."""
+        self.buildah("rm", "--all")
         for name in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
             if name not in (BASE, BUILDER) and "<none>" not in name:
                 self.buildah("rmi", name)
@@ -283,7 +284,10 @@ class Bench:
         try:
             cells = self.direct(project, directory) if way == "direct" else self.by_engine(project, directory, way)
         except subprocess.CalledProcessError as error:
-            cells = {"refused": reason_of(error)}
+            print("\n".join([*error.stdout.splitlines()[-5:], *error.stderr.splitlines()[-20:]]), file=sys.stderr)
+            if '"NoWheelError"' not in error.stdout:
+                raise
+            cells = {"refused": " ".join(json.loads(error.stdout)["message"].split())}
         self.results[key] = cells
         part = self.results_file.with_suffix(".part")
         part.write_text(json.dumps(self.results, indent=1))
@@ -506,15 +510,6 @@ class Bench:
             f"{way}: {cells['refused']}" for way in ways if "refused" in (cells := self.results[f"{name}/{way}/0"])
         )
         return "\n".join([*rows, "", *refused, ""])
-
-
-def reason_of(error: subprocess.CalledProcessError) -> str:
-    """Return the line that says why a build was refused; print all of it."""
-    text = f"{error.stderr}\n{error.stdout}"
-    lines = [line for line in text.splitlines() if line.strip()]
-    print(f"{shlex.join(map(str, error.cmd))}\n" + "\n".join(lines[-20:]), file=sys.stderr)
-    named = [line for line in lines if line.lstrip().startswith(('"message"', "Error:"))]
-    return (named or lines or ["no reason"])[0].strip()
 
 
 def unpack(archive: Path, directory: Path) -> None:
