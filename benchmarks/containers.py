@@ -152,7 +152,7 @@ def main() -> None:
             for way in [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]:
                 if way in (arguments.way or WAYS) and (way != "plain" or name == "science"):
                     bench.measure(PROJECTS[name], way, number)
-        if name != "science" and not arguments.way:
+        if name == "audit" and not arguments.way:
             bench.compare_two_builds(PROJECTS[name])
     print(
         f"\n{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.0f}, "
@@ -225,7 +225,7 @@ class Bench:
         words = [word for source, target in mounts.items() for word in ("-v", f"{source}:{target}:ro")]
         words += ["-v", f"{_CA}:{_CA}:ro"] if cert else []
         how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *options]
-        argv = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
+        argv: list[str | Path] = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
         _, seconds, processor = self.timed("buildah", *self.storage(), *argv)
         layers, image = self.layers_of(tag)
         return Built(seconds=seconds, processor=processor, layers=layers, image=image)
@@ -297,7 +297,7 @@ class Bench:
     def by_engine(self, project: Project, directory: Path, way: str) -> dict[str, Any]:
         tag = "localhost/bench"
         cold = self.bud(directory, tag, cached=False)
-        cells: dict[str, Any] = {"cold": cold.cell(None), **self.seen_inside(project, tag)}
+        cells: dict[str, Any] = {"cold": cold.cell(None), **self.facts_inside(project, tag)}
         if way == "plain":
             return cells
         for step in ("source", "lock"):
@@ -317,13 +317,13 @@ class Bench:
             cells[step] = built.cell(before)
             if before is None:
                 tag = self.buildah("pull", "-q", f"docker-archive:{self.work / 'img.tar'}").strip()
-                cells |= self.seen_inside(project, tag)
+                cells |= self.facts_inside(project, tag)
             before = built
         return cells
 
     def built(self, directory: Path, data: Path) -> Built:
         """Build without an engine, with downloads and layers kept in a directory."""
-        words = [
+        words: list[str | Path] = [
             "container",
             "build",
             "--json",
@@ -344,7 +344,7 @@ class Bench:
         layers = {layer["digest"]: layer["size"] for layer in result["layers"]}
         return Built(seconds=seconds, processor=processor, layers=layers, image=result["image"])
 
-    def seen_inside(self, project: Project, tag: str) -> dict[str, Any]:
+    def facts_inside(self, project: Project, tag: str) -> dict[str, Any]:
         """Return who runs, what it ships, and the seconds of the first import and of the next one."""
         user, _, ships = self.run(tag, _INSIDE).partition(" ")
         code = f"import time; began = time.perf_counter(); import {project.imports}; print(time.perf_counter() - began)"
@@ -413,7 +413,13 @@ class Bench:
         return directory
 
     def write(self, directory: Path, way: str) -> None:
-        words = ["container", "write", "--project", directory, *(["--no-compile"] if way == "plain" else [])]
+        words: list[str | Path] = [
+            "container",
+            "write",
+            "--project",
+            directory,
+            *(["--no-compile"] if way == "plain" else []),
+        ]
         variables = {"COLAB_ENV_HOME": str(self.work / "home"), "PYTHONPATH": str(ROOT)}
         self.timed(sys.executable, "-m", "colab_env", *words, **variables)
 
@@ -456,7 +462,16 @@ class Bench:
 
     def downloaded(self, requirement: str, sha256: str) -> Path:
         target = self.work / "sdists"
-        words = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", target, requirement]
+        words: list[str | Path] = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            target,
+            requirement,
+        ]
         self.timed(sys.executable, "-m", "pip", *words)
         path = next(target.glob(f"{requirement.partition('==')[0].replace('-', '[-_]')}-*.tar.gz"))
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, path
@@ -504,8 +519,8 @@ class Bench:
         ]
         rows.append(f"| user; what nobody needs there | {' | '.join(fact for (fact,) in facts)} |")
         twice = [self.results.get(f"{name}/{way}/twice") for way in ways]
-        said = ["-" if t is None else "the same image" if t["same"] else f"{t['count']} files differ" for t in twice]
-        rows.append(f"| two builds from two directories | {' | '.join(said)} |")
+        answers = ["-" if t is None else "the same image" if t["same"] else f"{t['count']} files differ" for t in twice]
+        rows.append(f"| two builds from two directories | {' | '.join(answers)} |")
         refused = (
             f"{way}: {cells['refused']}" for way in ways if "refused" in (cells := self.results[f"{name}/{way}/0"])
         )
