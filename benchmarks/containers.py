@@ -23,7 +23,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -86,7 +85,8 @@ CMD ["python"]
 _INSIDE = (
     "import glob, importlib.util as u, os, shutil; have = [n for n in ('poetry', 'uv', 'gcc', 'git') if shutil.which(n)];"
     "own = [n for n in ('pip', 'pytest') if (s := u.find_spec(n)) and 'venv' in (s.origin or '')];"
-    "print(os.getuid(), ', '.join([*have, *own, *(['apt lists'] if os.listdir('/var/lib/apt/lists') else [])]) or 'none')"
+    "lists = {*os.listdir('/var/lib/apt/lists')} - {'lock', 'partial', 'auxfiles'};"
+    "print(os.getuid(), ', '.join([*have, *own, *(['apt lists'] if lists else [])]) or 'none')"
 )
 
 
@@ -152,7 +152,7 @@ def main() -> None:
             for way in [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]:
                 if way in (arguments.way or WAYS) and (way != "plain" or name == "science"):
                     bench.measure(PROJECTS[name], way, number)
-        if name != "science" and not arguments.way:
+        if name == "audit" and not arguments.way:
             bench.compare_two_builds(PROJECTS[name])
     print(
         f"\n{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.0f}, "
@@ -225,7 +225,7 @@ class Bench:
         words = [word for source, target in mounts.items() for word in ("-v", f"{source}:{target}:ro")]
         words += ["-v", f"{_CA}:{_CA}:ro"] if cert else []
         how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *options]
-        argv = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
+        argv: list[str | Path] = ["bud", *how, *([] if cached else ["--no-cache"]), *words, "-t", tag, context]
         _, seconds, processor = self.timed("buildah", *self.storage(), *argv)
         layers, image = self.layers_of(tag)
         return Built(seconds=seconds, processor=processor, layers=layers, image=image)
@@ -263,6 +263,7 @@ class Bench:
 
     def clean(self) -> None:
         """Forget all images but the base and uv's, all layers that builds have kept, cache mounts and downloads."""
+        self.buildah("rm", "--all")
         for name in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
             if name not in (BASE, BUILDER) and "<none>" not in name:
                 self.buildah("rmi", name)
@@ -283,7 +284,10 @@ class Bench:
         try:
             cells = self.direct(project, directory) if way == "direct" else self.by_engine(project, directory, way)
         except subprocess.CalledProcessError as error:
-            cells = {"refused": reason_of(error)}
+            print("\n".join([*error.stdout.splitlines()[-5:], *error.stderr.splitlines()[-20:]]), file=sys.stderr)
+            if '"NoWheelError"' not in error.stdout:
+                raise
+            cells = {"refused": " ".join(json.loads(error.stdout)["message"].split())}
         self.results[key] = cells
         part = self.results_file.with_suffix(".part")
         part.write_text(json.dumps(self.results, indent=1))
@@ -293,7 +297,7 @@ class Bench:
     def by_engine(self, project: Project, directory: Path, way: str) -> dict[str, Any]:
         tag = "localhost/bench"
         cold = self.bud(directory, tag, cached=False)
-        cells: dict[str, Any] = {"cold": cold.cell(None), **self.seen_inside(project, tag)}
+        cells: dict[str, Any] = {"cold": cold.cell(None), **self.facts_inside(project, tag)}
         if way == "plain":
             return cells
         for step in ("source", "lock"):
@@ -313,13 +317,13 @@ class Bench:
             cells[step] = built.cell(before)
             if before is None:
                 tag = self.buildah("pull", "-q", f"docker-archive:{self.work / 'img.tar'}").strip()
-                cells |= self.seen_inside(project, tag)
+                cells |= self.facts_inside(project, tag)
             before = built
         return cells
 
     def built(self, directory: Path, data: Path) -> Built:
         """Build without an engine, with downloads and layers kept in a directory."""
-        words = [
+        words: list[str | Path] = [
             "container",
             "build",
             "--json",
@@ -340,7 +344,7 @@ class Bench:
         layers = {layer["digest"]: layer["size"] for layer in result["layers"]}
         return Built(seconds=seconds, processor=processor, layers=layers, image=result["image"])
 
-    def seen_inside(self, project: Project, tag: str) -> dict[str, Any]:
+    def facts_inside(self, project: Project, tag: str) -> dict[str, Any]:
         """Return who runs, what it ships, and the seconds of the first import and of the next one."""
         user, _, ships = self.run(tag, _INSIDE).partition(" ")
         code = f"import time; began = time.perf_counter(); import {project.imports}; print(time.perf_counter() - began)"
@@ -409,7 +413,13 @@ class Bench:
         return directory
 
     def write(self, directory: Path, way: str) -> None:
-        words = ["container", "write", "--project", directory, *(["--no-compile"] if way == "plain" else [])]
+        words: list[str | Path] = [
+            "container",
+            "write",
+            "--project",
+            directory,
+            *(["--no-compile"] if way == "plain" else []),
+        ]
         variables = {"COLAB_ENV_HOME": str(self.work / "home"), "PYTHONPATH": str(ROOT)}
         self.timed(sys.executable, "-m", "colab_env", *words, **variables)
 
@@ -452,7 +462,16 @@ class Bench:
 
     def downloaded(self, requirement: str, sha256: str) -> Path:
         target = self.work / "sdists"
-        words = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", target, requirement]
+        words: list[str | Path] = [
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            target,
+            requirement,
+        ]
         self.timed(sys.executable, "-m", "pip", *words)
         path = next(target.glob(f"{requirement.partition('==')[0].replace('-', '[-_]')}-*.tar.gz"))
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, path
@@ -500,21 +519,12 @@ class Bench:
         ]
         rows.append(f"| user; what nobody needs there | {' | '.join(fact for (fact,) in facts)} |")
         twice = [self.results.get(f"{name}/{way}/twice") for way in ways]
-        said = ["-" if t is None else "the same image" if t["same"] else f"{t['count']} files differ" for t in twice]
-        rows.append(f"| two builds from two directories | {' | '.join(said)} |")
+        answers = ["-" if t is None else "the same image" if t["same"] else f"{t['count']} files differ" for t in twice]
+        rows.append(f"| two builds from two directories | {' | '.join(answers)} |")
         refused = (
             f"{way}: {cells['refused']}" for way in ways if "refused" in (cells := self.results[f"{name}/{way}/0"])
         )
         return "\n".join([*rows, "", *refused, ""])
-
-
-def reason_of(error: subprocess.CalledProcessError) -> str:
-    """Return the line that says why a build was refused; print all of it."""
-    text = f"{error.stderr}\n{error.stdout}"
-    lines = [line for line in text.splitlines() if line.strip()]
-    print(f"{shlex.join(map(str, error.cmd))}\n" + "\n".join(lines[-20:]), file=sys.stderr)
-    named = [line for line in lines if line.lstrip().startswith(('"message"', "Error:"))]
-    return (named or lines or ["no reason"])[0].strip()
 
 
 def unpack(archive: Path, directory: Path) -> None:

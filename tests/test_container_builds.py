@@ -229,7 +229,7 @@ def test_poetry_builds_an_app_and_is_not_in_it(machine, storage, tmp_path):
     answer = json.loads(run(storage, "poetry", "python", "-c", _DISTRIBUTIONS))
     version = re.search(r'name = "six"\nversion = "([^"]+)"', (project / "poetry.lock").read_text())
     assert version is not None
-    assert answer == {"names": [["hello-app", "1.2"], ["six", version[1]]], "user": 1000, "pyc": True, "network": 1}
+    assert answer == {"names": [["Hello_App", "1.2"], ["six", version[1]]], "user": 1000, "pyc": True, "network": 1}
     (tmp_path / "layers").mkdir()
     names = [name for layer in layers(storage, "poetry", tmp_path / "layers") for name in layer]
     assert not [name for name in names if re.search("bin/poetry$|opt/poetry/", name)]

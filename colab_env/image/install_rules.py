@@ -105,8 +105,8 @@ def option_to_come(file: Dockerfile, _: Project) -> Iterator[Place]:
                 fix,
             )
         for option in ("--only", "--with", "--without"):
-            is_given = any(word == option or word.startswith(f"{option}=") for word in command.words)
-            if arguments[0] == "install" and is_given and surroundings.is_older(version, (1, 2)):
+            is_used = any(word == option or word.startswith(f"{option}=") for word in command.words)
+            if arguments[0] == "install" and is_used and surroundings.is_older(version, (1, 2)):
                 names = {"what": f"install {option}", "version": version, "since": "1.2"}
                 yield surroundings.line_of(file, command.instruction, option), names, None
 
