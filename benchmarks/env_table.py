@@ -1,0 +1,138 @@
+"""The figures of named environments in one table, side by side with pipx and `uv tool`: `python benchmarks/env_table.py`.
+
+The ways take turns, so that a busy machine is busy for all of them. Needs a package index (pipx, flask, numpy). Processor time is
+that of the command and all its children; a download cache is warm, since each has run once before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from colab_env import uv  # noqa: E402
+from colab_env.machine import Machine  # noqa: E402
+
+SCRIPT = "# /// script\n# dependencies = []\n# ///\n"
+Commands = Sequence[Sequence[str | Path]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, value in rows(Path(scratch), rounds):
+            print(f"| {name} | {value} |", flush=True)
+
+
+def rows(scratch: Path, rounds: int) -> Iterator[tuple[str, str]]:
+    """Give the rows of the table, each as it is measured."""
+    program = uv.find(Machine.detect()) or shutil.which("uv")
+    environ = {"HOME": str(scratch), "COLAB_ENV_BASE": str(scratch / "envs"), "PIPX_HOME": str(scratch / "pipx")}
+    environ |= {"PIPX_BIN_DIR": str(scratch / "bin"), "UV_TOOL_BIN_DIR": str(scratch / "bin")}
+    os.environ.update(environ)
+    for name in ("PYTHONDONTWRITEBYTECODE", "CI", "VIRTUAL_ENV"):
+        os.environ.pop(name, None)
+    tools = scratch / "tools/bin"
+    subprocess.run([sys.executable, "-m", "venv", scratch / "tools"], check=True)
+    subprocess.run([tools / "pip", "install", "--quiet", "pipx", str(ROOT)], check=True)
+    if program:  # what is on the machine counts for all of them
+        (tools / "uv").symlink_to(program)
+        os.environ["PATH"] = f"{tools}:{os.environ['PATH']}"
+    colab = tools / "colab-env"
+    ways: dict[str, Commands] = {
+        "colab-env": ([colab, "env", "create", "flask", "flask", "-q"], [colab, "env", "purge", "flask", "-q"]),
+        "pipx": ([tools / "pipx", "install", "--quiet", "flask"], [tools / "pipx", "uninstall", "--quiet", "flask"]),
+    }
+    if program:
+        ways["uv tool"] = ([program, "tool", "install", "-q", "flask"], [program, "tool", "uninstall", "-q", "flask"])
+    for name, seconds in turns(ways, rounds, processor_time).items():
+        yield f"create and remove flask, processor time: {name}", f"{statistics.median(seconds):.2f} s"
+
+    run([colab, "env", "create", "web", "-q"])
+    (scratch / "script.py").write_text(SCRIPT)
+    starts: dict[str, Commands] = {
+        "the program itself": ([scratch / "envs/web/bin/python", "-c", "pass"],),
+        "colab-env run": ([colab, "run", "web", "python", "-c", "pass"],),
+        "colab-env run --script": ([colab, "run", "--script", scratch / "script.py"],),
+    }
+    if program:
+        starts["uv run --script"] = ([program, "run", "-q", "--script", scratch / "script.py"],)
+    for name, seconds in turns(starts, 4 * rounds, wall_time).items():
+        yield f"start: {name}", f"{1000 * statistics.median(seconds):.1f} ms"
+
+    yield "one more numpy environment on the disk", f"{another_numpy(colab, scratch):.1f} MB"
+    run([colab, "env", "upgrade", "web", "-q"])
+    back = turns(
+        {"rollback": ([colab, "env", "rollback", "web", "1", "-q"], [colab, "env", "rollback", "web", "2", "-q"])},
+        rounds,
+        wall_time,
+    )
+    yield "rollback", f"{1000 * statistics.median(back['rollback']) / 2:.0f} ms"
+    for number in range(200):
+        build = scratch / f"many/.builds/e{number}/1"
+        shutil.copytree(scratch / "envs/.builds/web/1", build, symlinks=True)
+        (scratch / f"many/e{number}").symlink_to(f".builds/e{number}/1")
+    listed = turns({"list": ([colab, "env", "list", "--base", scratch / "many"],)}, rounds, wall_time)
+    yield "list 200 environments", f"{statistics.median(listed['list']):.2f} s"
+
+
+def turns(ways: Mapping[str, Commands], rounds: int, measure: Callable[[Commands], float]) -> dict[str, list[float]]:
+    """Measure each way once in each round, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, commands in ways.items():
+            value = measure(commands)
+            if number:
+                seconds[name].append(value)
+    return seconds
+
+
+def wall_time(commands: Commands) -> float:
+    began = time.perf_counter()
+    for words in commands:
+        run(words)
+    return time.perf_counter() - began
+
+
+def processor_time(commands: Commands) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for words in commands:
+        run(words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def another_numpy(colab: Path, scratch: Path) -> float:
+    """Return how many MB a second environment with numpy adds; a file with several names counts once, a reflink in full."""
+    run([colab, "env", "create", "numpy1", "numpy", "-q"])
+    before = used(scratch)
+    run([colab, "env", "create", "numpy2", "numpy", "-q"])
+    return (used(scratch) - before) / 1e6
+
+
+def used(directory: Path) -> int:
+    done = subprocess.run(["du", "-s", "-B1", directory], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[0])
+
+
+def run(words: Sequence[str | Path]) -> None:
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 28):  # `list` says with 28 that there are some that are not healthy: copies are moved
+        sys.exit(f"{words}: {done.stdout}{done.stderr}")
+
+
+if __name__ == "__main__":
+    main()
