@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env.errors import UsageError
+from colab_env.errors import ProjectFileError, UsageError
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -18,11 +17,16 @@ OLDEST_OF_UV = (3, 8)
 OLDEST_OF_MINICONDA = (3, 7)
 OLDEST_OF_COLAB = (3, 8)  # the oldest that reads the syntax of google.colab
 _VERSION = re.compile(r"\d+(\.\d+)+((a|b|rc)\d+)?(\+[a-z0-9.]*)?")  # as Python and uv write it
-_PLAIN_VERSION = re.compile(r"\d+(\.\d+){0,2}|\d+(\.\d+)?\.\*")
-_NEWEST = 40  # Python 3.X beyond which nobody asks
-_CARET = re.compile(r"(?P<operator>\^|~(?!=))\s*(?P<version>\d{1,9}(?:\.\d{1,9}){0,2})")
 _OR = re.compile(r"\|\|?")
-_AND = re.compile(r"\s*,\s*|\s+(?=[<>=!^~])")
+_AND = re.compile(r"\s*,\s*|(?<=[\w*])\s+(?=[<>=!^~])", re.ASCII)
+# What uv, conda, Heroku and people write in front of a version: python3.12, cpython@3.12, py312, v3.12.
+_NAME = re.compile(r"(?:c?python|py|cp|v)[\s@-]*(?=[\d<>=!^~])", re.ASCII | re.IGNORECASE)
+_PART = re.compile(
+    r"(?P<operator>===?|~=|!=|<=?|>=?|[=^~]|)\s*"
+    r"(?P<version>\d{1,9}(?:\.\d{1,9})*(?:\.?(?:a|b|rc|dev|post)\d+)?)(?P<star>\.?\*|\.[xX]|)",
+    re.ASCII,
+)
+_NEWEST = 40  # Python 3.X beyond which nobody asks
 _LONGEST, _MOST = 500, 20  # characters of a specifier, alternatives in one: nobody writes more
 
 
@@ -58,36 +62,90 @@ def require_version(text: str) -> None:
         raise ValueError(msg)
 
 
-def parse_specifier(text: str) -> SpecifierSet:
-    """Read which Python is asked for: "3.12", "3.12.4", a PEP 440 specifier such as ">=3.11,<3.13", or Poetry's forms.
+def parse_specifier(text: str, *, source: str = "") -> SpecifierSet:
+    """Read which Python is asked for, in any form that pip, Poetry, uv or conda takes. Raises UsageError.
 
-    Those are "^3.11", "~3.11", "3.*", "*", ">=3.9 <3.13" and "~3.9 || 3.11" (of alternatives, only X.Y counts). Raises
-    UsageError.
+    "3.12", "3.12.4", PEP 440's ">=3.11,<3.13" and "~=3.11", Poetry's "^3.11", "~3.11", "3.*", ">=3.9 <3.13" and
+    "~3.9 || 3.11" (of alternatives, only X.Y counts), conda's "=3.11" and "3.11|3.12", uv's "312" and "cpython@3.12".
+    With `source`, which says where the text stands, it is that file's mistake: ProjectFileError.
     """
+    try:
+        return _specifier(text)
+    except ValueError as error:
+        msg = f"{source}{text!r} is not a Python version"
+        hint = _correction(text)
+        if source:
+            raise ProjectFileError(msg, hint=f"{hint}; nothing was changed") from error
+        raise UsageError(msg, hint=hint) from error
+
+
+def _specifier(text: str) -> SpecifierSet:
     from packaging.specifiers import SpecifierSet
 
-    try:
-        specifiers = [SpecifierSet(",".join(_pep440_parts(alternative))) for alternative in _alternatives(text)]
-    except ValueError as error:
-        msg = f"{text!r} is not a Python version"
-        raise UsageError(msg, hint="write a version such as 3.12 or a range such as '>=3.11,<3.13'") from error
+    alternatives = [alternative.strip() for alternative in _OR.split(text[: _LONGEST + 1])]
+    if len(text) > _LONGEST or len(alternatives) > _MOST or (not all(alternatives) and len(alternatives) > 1):
+        raise ValueError(text)
+    specifiers = [SpecifierSet(",".join(_pep440_parts(alternative))) for alternative in alternatives]
     return specifiers[0] if len(specifiers) == 1 else SpecifierSet(_joined(specifiers))
 
 
-def _alternatives(text: str) -> list[str]:
-    alternatives = [alternative.strip() for alternative in _OR.split(text[: _LONGEST + 1])]
-    if len(text) > _LONGEST or len(alternatives) > _MOST:
+def _pep440_parts(text: str) -> list[str]:
+    """Return the parts of a specifier as PEP 440 has them. Poetry takes a space for the comma between two."""
+    key = re.fullmatch(r"cpython-(\d+\.\d+(?:\.\d+)?)(?:-\w+)+", text, re.ASCII)  # as `uv python list` shows them
+    parts = [part for part in _AND.split(key[1] if key else text) if part not in ("", "*")]
+    if len(parts) > 1 and sum(part[0].isdigit() for part in parts) > 0:
+        raise ValueError(text)  # "3,12" is no two versions
+    return [_pep440_part(part) for part in parts]
+
+
+def _pep440_part(text: str) -> str:
+    match = _PART.fullmatch(_NAME.sub("", text, count=1) if _NAME.match(text) else text)
+    if match is None:
         raise ValueError(text)
-    return alternatives
+    operator, version, star = match["operator"], match["version"], ".*" if match["star"] else ""
+    if operator in ("", "="):  # conda's = is "that and all below it", as a version without any operator
+        if re.fullmatch(r"3\d{1,2}", version) and not star:
+            version = f"3.{version[1:]}"  # uv: 312 is 3.12
+        return f"=={version}" if version.count(".") >= 2 and not star else f"=={version}.*"
+    if operator in ("^", "~") and not star:
+        return _spell_out(operator, version)
+    if star and operator in ("<", ">="):
+        star = ""  # conda takes it, and so did pip: the star says nothing there
+    if star and operator not in ("==", "!="):
+        raise ValueError(text)
+    return f"{operator}{version}{star}"
 
 
-def _pep440_parts(text: str) -> Iterator[str]:
-    """Give the parts of a specifier as PEP 440 has them. Poetry takes a space for the comma between two."""
-    for part in _AND.split(text):
-        if _PLAIN_VERSION.fullmatch(part):
-            yield f"=={part}" if part.endswith(".*") or part.count(".") == 2 else f"=={part}.*"
-        elif part != "*":
-            yield _CARET.sub(_spell_out, part)
+def _correction(text: str) -> str:
+    """Return the hint for what is no version: the one thing that it can mean, or the forms that there are."""
+    import unicodedata
+
+    if re.search(r"pypy|graal|jython|\d\s*t$", text, re.IGNORECASE):
+        return "colab-env uses the usual CPython only: write a version such as 3.12 or a range such as '>=3.11,<3.13'"
+    meant = unicodedata.normalize("NFKC", text[:_LONGEST]).strip()
+    for pattern, replacement in (
+        (r"[\u2010-\u2015\u2212]", "-"),
+        ("≥", ">="),
+        ("≤", "<="),
+        ("≠", "!="),
+        ("['\"`\u2018\u2019\u201c\u201d\u300c\u300d]", ""),
+        (r"=\s*([<>])", r"\1="),
+        (r"\s*&&?\s*|\s+and\s+", ","),
+        (r"^(\d)\s*,\s*(\d+)$", r"\1.\2"),
+        (r"^([\d.]+)\s*(?:\+|or (?:newer|later|higher|above|up))$", r">=\1"),
+        (r"\s+or\s+", " || "),
+        (r"(-dev|\.)$", ""),
+    ):
+        meant = re.sub(pattern, replacement, meant)
+    if between := re.fullmatch(r"3\.(\d{1,2})\s*(?:-|to|\.\.\.?)\s*3\.(\d{1,2})", meant):
+        meant = f">=3.{between[1]},<3.{int(between[2]) + 1}"
+    try:
+        if meant and meant != text:
+            _specifier(meant)
+            return f"did you mean '{meant}'? A range is written such as '>=3.11,<3.13'"
+    except ValueError:
+        pass
+    return "write a version such as 3.12 or a range such as '>=3.11,<3.13'"
 
 
 def format_specifier(specifier: SpecifierSet) -> str:
@@ -142,9 +200,9 @@ def _joined(alternatives: list[SpecifierSet]) -> str:
     return ",".join([f">=3.{low}", *([f"<3.{high}"] if high < _NEWEST else []), *gaps])
 
 
-def _spell_out(match: re.Match[str]) -> str:
+def _spell_out(operator: str, version: str) -> str:
     # Poetry: ^1.2.3 allows changes that keep the first non-zero part, ~1.2.3 those that keep the second.
-    parts = [int(part) for part in match["version"].split(".")]
-    keep = 1 if match["operator"] == "^" or len(parts) == 1 else 2
+    parts = [int(part) for part in version.split(".")]
+    keep = 1 if operator == "^" or len(parts) == 1 else 2
     upper = [*parts[: keep - 1], parts[keep - 1] + 1]
-    return f">={match['version']},<{'.'.join(map(str, upper))}"
+    return f">={version},<{'.'.join(map(str, upper))}"

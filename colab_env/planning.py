@@ -201,6 +201,7 @@ def plan(
         system_site_packages=system_site_packages,
         defaults=defaults,
     )
+    _ = request.specifier  # whatever is wrong in it is said before a Python is looked for
     resolved = interpreter_sources.source_for(request).resolve(request)
     # The same refusal as `setup` gives, and nothing has been installed for it.
     require_python(request, resolved.python)

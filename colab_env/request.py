@@ -252,16 +252,28 @@ class Request:
     @cached_property
     def _pinned_python(self) -> str | None:
         """Return the X.Y that the project's own tool would take: pinned in a file, or that of its environment."""
-        requirement, pinned = self.requires_python, self.lock.format.pinned_python(self.lock)
+        pinned, required = self.lock.format.pinned_python(self.lock), self._required_python
         if self.lock.format.is_python_advice and self.receipt is not None:
             return self.receipt.python.short_version
-        fits = pinned is not None and fits_short_version(parse_specifier(requirement or "*"), pinned)
-        return (f"=={pinned}.*,{requirement}" if requirement else pinned) if fits else None
+        fits = pinned is not None and fits_short_version(required, pinned)
+        return (f"=={pinned}.*,{required}" if self.requires_python else pinned) if fits else None
 
     @property
     def specifier(self) -> SpecifierSet:
-        """Return which versions of Python fit. Raises UsageError."""
-        return parse_specifier("*" if self.python_path else self.requested_python or "*")
+        """Return which versions of Python fit. Raises UsageError, ProjectFileError."""
+        if self.python_path:
+            return parse_specifier("*")
+        if self.python is None:
+            _ = self._required_python  # which names the file, and is the reason of what is wrong in the next line
+        return parse_specifier(self.requested_python or "*")
+
+    @property
+    def _required_python(self) -> SpecifierSet:
+        """Return which versions the project's files ask for. Raises ProjectFileError."""
+        text, path = self.requires_python or "*", self.lock.asks_for_python
+        lines = (_files.content(path) or b"").decode("utf-8", "replace").splitlines()
+        line = next((number for number, line in enumerate(lines, 1) if text in line and "python" in line.lower()), None)
+        return parse_specifier(text, source=f"{short(path)}{f', line {line}' if line else ''}: ")
 
     @property
     def recorded_python(self) -> Interpreter | None:

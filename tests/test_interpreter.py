@@ -48,7 +48,7 @@ def test_poetrys_stars_and_alternatives_are_read(asked, fitting, other):
     assert not parse_specifier(asked).contains(other)
 
 
-@pytest.mark.parametrize("asked", ["banana", "3.x", ">=", "3.12-dev", "python3.12", "^", "3..1", "^banana"])
+@pytest.mark.parametrize("asked", ["banana", "3.y", ">=", "3.12-dev", "pypy3.10", "^", "3..1", "^banana"])
 def test_what_is_no_version_is_refused_with_an_example(asked):
     with pytest.raises(UsageError, match="is not a Python version") as caught:
         parse_specifier(asked)
