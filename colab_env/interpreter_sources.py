@@ -57,6 +57,9 @@ class InterpreterSource:
             return python.path.parents[1].parent == machine.data / self.home
         return python.source in self.names
 
+    def require(self, request: Request) -> None:
+        """Raise for what it can never bring, before anything is written."""
+
     def ensure(self, request: Request) -> StepResult:
         """Install the interpreter that fits where there is none, remember it, and return the step's result."""
         raise NotImplementedError
@@ -126,6 +129,11 @@ def named(
     if interpreter not in ("auto", *names):
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")
+    if python is not None and "/" in python:
+        if interpreter not in ("auto", "system"):
+            msg = f"{python} is a path, and {interpreter} brings a Python of its own"
+            raise UsageError(msg, hint="choose system as the interpreter: it takes the Python at a path")
+        return "system", prefix
     if interpreter != "auto":
         return interpreter, prefix
     receipt = None if python or defaults else venv.read_receipt(project_directory(project))

@@ -250,8 +250,14 @@ def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _
         msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
         raise ProjectFileError(msg, hint="resolve the conflict; nothing was changed")
     try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        msg = f"{short(path)}, line {line}: it is not UTF-8 text"
+        raise ProjectFileError(msg, hint="save it as UTF-8; nothing was changed") from error
+    try:
         # Lines end as Python's text files end them: the line ends of the file itself are kept by whoever writes it.
-        document = parse(content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n"))
+        document = parse(text.replace("\r\n", "\n").replace("\r", "\n"))
     except ValueError as error:
         is_placed = str(error).startswith("line ")
         msg = f"{short(path)}{', ' if is_placed else ' cannot be read as TOML: '}{error}"

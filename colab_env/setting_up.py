@@ -82,6 +82,8 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
         )
         _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
         snapshots = _open_cache(cache, request, trust=trust)
+        if snapshots is None:  # a snapshot may bring the Python that the machine does not have
+            interpreter_sources.source_for(request).require(request)
         with _undo_waits(machine):
             restored = snapshots.restore() if snapshots else None
             # A snapshot brings files that the request has read already, the environment's receipt above all.

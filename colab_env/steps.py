@@ -43,7 +43,9 @@ def install_python(
     source, prefix = interpreter_sources.named(interpreter, machine, project=project, python=python, prefix=prefix)
     options = InstallOptions.from_arguments(lock=lock)
     request = Request.read(project, machine, options=options, python=python, source=source, prefix=prefix)
-    return interpreter_sources.source_for(request).ensure(request)
+    interpreter_source = interpreter_sources.source_for(request)
+    interpreter_source.require(request)
+    return interpreter_source.ensure(request)
 
 
 def install_miniconda(
@@ -298,6 +300,7 @@ def remove_kernel(name: str) -> StepResult:
     """
     machine = Machine.detect()
     began = time.monotonic()
+    kernelspec.removable(machine, name)  # refused before anything is written
     with changing("remove_kernel", machine, _lock(machine, "kernels")):
         where = kernelspec.remove(machine, name)
     seconds = time.monotonic() - began

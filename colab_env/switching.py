@@ -208,6 +208,8 @@ def planned(name: str | None, *, how: str | None = None, default: bool = False) 
     if default and diversion.usable_file(origin.machine) is None:
         msg = "a default for all notebooks is Colab's only: there they start in one way that can be diverted"
         raise UsageError(msg, hint="choose the kernel in each notebook; nothing was changed")
+    if name is not None:
+        _spec(origin.machine, name)  # refused before anything is written
     # Kernels are locked, so that none is removed between its trial and the switch.
     with changing("switch", origin.machine, origin.machine.data / "locks" / "kernels"):
         return _back(origin, default=default) if name is None else _forth(origin, name, how=how, default=default)

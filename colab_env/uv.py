@@ -128,17 +128,21 @@ def tool_installer(machine: Machine, index: Index) -> WheelInstaller:
     return WheelInstaller(uv=find(machine), machine_python=machine.machine_python, environ=variables)
 
 
+def require_offered(specifier: SpecifierSet) -> None:
+    """Raise NoSuchPythonError where no Python of uv's can fit; nothing is started."""
+    if "'uv'" not in (hint := installing_hint(specifier)):
+        msg = f"uv has no Python that fits {format_specifier(specifier)!r}"
+        older = f"an older one: {hint}" if hint else "ask for one of these, such as 3.12"
+        raise NoSuchPythonError(msg, hint=f"its oldest is {'.'.join(map(str, OLDEST_OF_UV))}; {older}")
+
+
 def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index: Index) -> Interpreter:
     """Install a uv-managed CPython (about 30 MB) that fits, or return the one that is there.
 
     Raises NoSuchPythonError when uv offers none that fits, NetworkError when its download site is not reached.
     """
     request, children = str(specifier) or "3", environ(machine, index)
-    if "'uv'" not in (hint := installing_hint(specifier)):
-        msg = f"uv has no Python that fits {format_specifier(specifier)!r}"
-        raise NoSuchPythonError(
-            msg, hint=f"its oldest is {'.'.join(map(str, OLDEST_OF_UV))}" + (f"; an older one: {hint}" if hint else "")
-        )
+    require_offered(specifier)
     try:
         # uv's directory is everybody's: `undo` takes away only what this step added.
         with _files.noting_new(machine.uv_pythons):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, index, uv
-from colab_env.errors import UsageError
+from colab_env.errors import ProjectFileError, UsageError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat
 from colab_env.results import short
@@ -29,6 +29,13 @@ class RequirementsTxt(LockFormat):
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return requirements_text.with_included(lock.path, lock.content)
+
+    def check_content(self, lock: LockFile) -> None:
+        super().check_content(lock)
+        if missing := requirements_text.missing_include(lock.path, lock.content):
+            line, name = missing
+            msg = f"{short(lock.path)}, line {line}: it includes {name}, which is not there"
+            raise ProjectFileError(msg, hint="check the path, which is relative to that file; nothing was changed")
 
     def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         return None if has_python else lock.text

@@ -29,12 +29,11 @@ class Conda(InterpreterSource):
     is_lasting = False
     is_in_prefix = True
 
+    def require(self, request: Request) -> None:
+        require_installable(_source(request), request.specifier, prefix=request.prefix, machine=request.machine)
+
     def ensure(self, request: Request) -> StepResult:
-        source = conda.Source(
-            distribution=str(request.source), installer=request.conda_installer, sha256=request.conda_sha256
-        )
-        specifier = parse_specifier(request.requested_python or "*")
-        return install(source, specifier, prefix=request.prefix, machine=request.machine)
+        return install(_source(request), request.specifier, prefix=request.prefix, machine=request.machine)
 
     def resolve(self, request: Request) -> ResolvedPython:
         prefix, distribution = request.prefix, str(request.source)
@@ -64,9 +63,21 @@ class Conda(InterpreterSource):
         return python.path.parents[1]
 
 
+def _source(request: Request) -> conda.Source:
+    installer, sha256 = request.conda_installer, request.conda_sha256
+    return conda.Source(distribution=str(request.source), installer=installer, sha256=sha256)
+
+
+def require_installable(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> None:
+    """Raise for an installation that cannot be, before anything is written; what is there and healthy may be anything."""
+    if conda.health_check(prefix, specifier=specifier) is not None:
+        conda.require_installable(source, specifier, prefix=prefix, machine=machine)
+
+
 def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> StepResult:
     """Install conda into a prefix where it is not there and healthy, and choose its Python for the next steps."""
     distribution = source.distribution
+    require_installable(source, specifier, prefix=prefix, machine=machine)
 
     def build() -> None:
         conda.install(source, prefix=prefix, specifier=specifier, machine=machine)

@@ -38,6 +38,10 @@ class System(InterpreterSource):
             describe=describe,
         ).run()
 
+    def require(self, request: Request) -> None:
+        if self._check(request) is not None:
+            self.find(request)
+
     def resolve(self, request: Request) -> ResolvedPython:
         if request.python_path is None and (previous := self.previous(request)):
             return ResolvedPython(python=previous, is_installed=True)

@@ -28,6 +28,9 @@ class Uv(System):
 
     names = ("uv",)
 
+    def require(self, request: Request) -> None:
+        uv.require_offered(request.specifier)
+
     def find(self, request: Request) -> Interpreter:
         machine = request.machine
         return uv.install_python(uv.ensure(machine), request.specifier, machine=machine, index=index.settings(machine))

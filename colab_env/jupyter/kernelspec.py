@@ -248,6 +248,13 @@ def write(machine: Machine, name: str, spec: Mapping[str, Any]) -> None:
 
 def remove(machine: Machine, name: str) -> Path:
     """Take away a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
+    target = removable(machine, name)
+    _files.remove(target)
+    return target
+
+
+def removable(machine: Machine, name: str) -> Path:
+    """Return the directory of a kernel that colab-env registered. Raises KernelNameError or KernelTakenError."""
     target = directory(machine, check_kernel_name(name))
     if not target.is_dir():
         msg = f"no kernel {name!r} is registered in {short(target.parent)}"
@@ -255,7 +262,6 @@ def remove(machine: Machine, name: str) -> Path:
     if not is_ours(target):
         msg = f"the kernel {name!r} in {short(target)} belongs to somebody else"
         raise KernelTakenError(msg, hint="remove it with `jupyter kernelspec remove`")
-    _files.remove(target)
     return target
 
 

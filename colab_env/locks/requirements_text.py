@@ -71,6 +71,17 @@ def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, b
     return files
 
 
+def missing_include(path: Path, content: bytes) -> tuple[int, str] | None:
+    """Return line and name of the first file that a requirements file includes and that is not there, or None."""
+    text = content.decode("utf-8", errors="replace")
+    for match in _INCLUDE.finditer(text):
+        name = match[1]
+        is_local = "://" not in name and "$" not in name  # pip puts variables in: ${HOME}/base.txt
+        if is_local and not (path.parent / name).exists():
+            return text.count("\n", 0, match.start(1)) + 1, name
+    return None
+
+
 def requirements(text: str) -> list[tuple[str, Requirement]]:
     """Return the lines that name a distribution, each with what it asks for."""
     lines = [(line, _requirement(_plain(line))) for line in logical_lines(text) if line.strip()]

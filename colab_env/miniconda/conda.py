@@ -131,8 +131,7 @@ def install(
     NotWritableError or DiskFullError.
     """
     specifier = specifier or SpecifierSet()
-    installer = source.choose(specifier, environ=machine.environ)
-    _check_prefix(prefix, installer, machine=machine)
+    installer = require_installable(source, specifier, prefix=prefix, machine=machine)
     with _files.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
@@ -325,7 +324,9 @@ def saved_directory(prefix: Path, machine: Machine) -> Path:
     return machine.data / "saved" / _key(prefix)
 
 
-def _check_prefix(prefix: Path, installer: Installer, *, machine: Machine) -> None:
+def require_installable(source: Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> Installer:
+    """Return the installer that fits, for a prefix that can take it. Raises what `install` raises before it writes."""
+    installer = source.choose(specifier, environ=machine.environ)
     if re.search(r"\s", str(prefix)):
         msg = f"the prefix {str(prefix)!r} has a space in it, which the installer does not take"
         raise UsageError(msg, hint="choose a prefix without spaces")
@@ -338,6 +339,7 @@ def _check_prefix(prefix: Path, installer: Installer, *, machine: Machine) -> No
         msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
         raise NotOursError(msg, hint="choose another prefix; nothing was changed")
     _files.check_writable(prefix)
+    return installer
 
 
 def _is_unfinished(prefix: Path, machine: Machine) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import versions
+from . import commands, files, versions
 from .mistake import Mistake
 
-MISTAKES: tuple[Mistake, ...] = (*versions.MISTAKES,)
+MISTAKES: tuple[Mistake, ...] = (*versions.MISTAKES, *files.MISTAKES, *commands.MISTAKES)

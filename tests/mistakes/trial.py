@@ -105,7 +105,7 @@ def _judge_words(verdict: Verdict) -> None:
         faults.append(f"ends with {outcome.code}, not {mistake.code}")
     if mistake.code and len(text) > _LONGEST:
         faults.append(f"{len(text)} characters")
-    if mistake.code and "→" not in text and "--help" not in text:
+    if mistake.code and "→" not in text and "--help" not in text and not mistake.hint:
         faults.append("no hint")
     if faults:
         verdict.problems[WORDS] = "; ".join(faults)
@@ -195,7 +195,10 @@ def _guarded(programs: Sequence[str]) -> Iterator[None]:
     def connect(_socket: Any, address: Any) -> None:
         raise WentAhead(str(address))
 
-    with mock.patch.object(subprocess.Popen, "__init__", guarded), mock.patch.object(socket.socket, "connect", connect):
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(mock.patch.object(subprocess.Popen, "__init__", guarded))
+        patches.enter_context(mock.patch.object(socket.socket, "connect", connect))
+        patches.enter_context(mock.patch.object(socket, "getaddrinfo", lambda host, *_, **__: connect(None, host)))
         yield
 
 
