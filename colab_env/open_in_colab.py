@@ -59,7 +59,8 @@ def badge_markdown(repository: str, *, branch: str, path: str) -> str:
 def _path_in_repository(notebook: Path, *, environ: Mapping[str, str]) -> str:
     finished = _git(notebook.parent, "rev-parse", "--show-toplevel", environ=environ)
     if finished.returncode:
-        msg = f"{short(notebook.parent.absolute())} is not in a git repository"
+        directory = notebook.parent.absolute()
+        msg = f"{short(directory)} is {'not in a git repository' if directory.is_dir() else 'not there'}"
         raise NoRemoteError(msg, hint="name a notebook that is inside a clone of its repository on GitHub")
     top = Path(_last_line(finished)).resolve()
     return (notebook.parent.resolve() / notebook.name).relative_to(top).as_posix()

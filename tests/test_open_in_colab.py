@@ -129,7 +129,7 @@ def test_a_notebook_outside_any_repository_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_directory_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(NoRemoteError, match="No such file or directory"):
+    with pytest.raises(NoRemoteError, match="missing is not there"):
         badge(tmp_path / "missing" / "a.ipynb")
 
 
