@@ -168,7 +168,7 @@ def test_what_is_no_toml_names_its_place_and_nothing_is_written(project, text, p
 
 def test_what_is_no_text_is_refused(project):
     (project / "pyproject.toml").write_bytes(b'[project]\nname = "\xff"\n')
-    with pytest.raises(ProjectFileError, match=r"pyproject\.toml cannot be read as TOML"):
+    with pytest.raises(ProjectFileError, match=r"pyproject\.toml, line 2: it is not UTF-8 text"):
         complete(project)
 
 
