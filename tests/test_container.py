@@ -654,6 +654,7 @@ def test_old_builders_can_read_it(path):
 def test_no_installer_compiler_or_apt_list_is_in_the_last_stage(path):
     last = path.read_text().partition(" AS runtime\n")[2]
     assert set(re.findall(r"(?m)^COPY .*--from=(\S+) (\S+)", last)) <= {
+        ("project", "/wheels.sha256"),
         ("packages", "/opt/venv"),
         ("packages", "/opt/kernel"),
         ("packages", "/opt/jupyter/share/jupyter/kernels"),

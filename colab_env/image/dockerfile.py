@@ -103,6 +103,13 @@ def _wheels(image: Image) -> list[str]:
     ]
 
 
+# Seen with buildah 1.28: `--layers` takes the layer of a RUN from the cache whatever is in its mounts, so the old project.
+_WHEELS_SUM = (
+    comment("A change of the wheels changes this file: buildah and podman do not look into what is mounted below."),
+    copy("/wheels.sha256", "/opt/", "--from=project"),
+)
+
+
 def _runtime(image: Image) -> list[str]:
     create = f"useradd --uid {USER} --gid {USER} --create-home --no-log-init app"
     return [
@@ -118,7 +125,7 @@ def _runtime(image: Image) -> list[str]:
         env("PATH", f"{VENV}/bin:$PATH"),
         comment("Without it, a process that is killed loses what it has printed."),
         env("PYTHONUNBUFFERED", "1"),
-        *(image.tool.install_wheels(image.recipe) if image.has_wheels else []),
+        *([*_WHEELS_SUM, *image.tool.install_wheels(image.recipe)] if image.has_wheels else []),
         *_last(image),
     ]
 

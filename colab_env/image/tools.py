@@ -58,6 +58,7 @@ def exec_form(instruction: str, words: Sequence[str]) -> str:
 
 
 VENV = "/opt/venv"
+_SUM = "sha256sum /wheels/*.whl > /wheels.sha256"
 HASHED = "container-requirements.txt"
 UNHASHED = "container-unhashed.txt"
 _PIP_CACHE = Run(
@@ -203,7 +204,7 @@ class Uv:
             comment(
                 "uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build."
             ),
-            run([*built, "touch --date=@0 /wheels/*.whl"], UV_CACHE),
+            run([*built, "touch --date=@0 /wheels/*.whl", _SUM], UV_CACHE),
         ]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
@@ -257,7 +258,7 @@ class Pip:
         words = " ".join(
             shlex.quote(f"./{directory}" if directory != "." else directory) for directory in recipe.wheels
         )
-        return [run([f"pip wheel --no-deps --wheel-dir /wheels {words}"], _PIP_CACHE)]
+        return [run([f"pip wheel --no-deps --wheel-dir /wheels {words}", _SUM], _PIP_CACHE)]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
         return by_pip(recipe)
@@ -302,7 +303,7 @@ class Poetry:
 
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "/opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels"
-        return [run([f"{build} --directory {shlex.quote(directory)}" for directory in recipe.wheels])]
+        return [run([*(f"{build} --directory {shlex.quote(directory)}" for directory in recipe.wheels), _SUM])]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
         return by_pip(recipe)

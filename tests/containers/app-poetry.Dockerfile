@@ -20,7 +20,8 @@ RUN --mount=type=cache,target=/root/.cache/pypoetry \
 FROM tools AS project
 WORKDIR /src
 COPY . ./
-RUN /opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels --directory .
+RUN /opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels --directory . \
+    && sha256sum /wheels/*.whl > /wheels.sha256
 
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
@@ -31,6 +32,8 @@ COPY --from=packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # Without it, a process that is killed loses what it has printed.
 ENV PYTHONUNBUFFERED=1
+# A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
+COPY --from=project /wheels.sha256 /opt/
 # pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone.
 RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -43,7 +43,8 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv build --wheel --out-dir /wheels . \
-    && touch --date=@0 /wheels/*.whl
+    && touch --date=@0 /wheels/*.whl \
+    && sha256sum /wheels/*.whl > /wheels.sha256
 
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
@@ -54,6 +55,8 @@ COPY --from=packages /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # Without it, a process that is killed loses what it has printed.
 ENV PYTHONUNBUFFERED=1
+# A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
+COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
 RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
