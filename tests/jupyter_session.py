@@ -92,7 +92,7 @@ def _run_cell(connection: websocket.WebSocket, code: str) -> str:
 
 @contextlib.contextmanager
 def serving(argv: Sequence[str | Path], notebook: Path, *, environ: Mapping[str, str], port: int) -> Iterator[Server]:
-    """Run a command that becomes a server for a notebook, until the server answers; end it as Ctrl-C does, twice."""
+    """Run a command that becomes a server for a notebook, until the server answers; end it after the block."""
     content = json.loads(notebook.read_text(encoding="utf-8"))
     process = subprocess.Popen(
         [str(word) for word in argv],
@@ -109,6 +109,9 @@ def serving(argv: Sequence[str | Path], notebook: Path, *, environ: Mapping[str,
         _wait(process, url)
         yield Server(process=process, url=url, notebook=notebook, content=content)
     finally:
+        # juv's server is in a session of its own, and outlives the command that started it.
+        with contextlib.suppress(requests.RequestException):
+            requests.post(f"{url}/api/shutdown", params={"token": TOKEN}, timeout=10)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

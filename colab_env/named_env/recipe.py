@@ -77,7 +77,8 @@ class Recipe:
         request = Request.read(project, machine, options=options, python=self.python, defaults=True)
         # The project's own environment has no say in this one, which also outlives the notebook and the blocks of its cells.
         request = replace(request, receipt=None)
-        return replace(request, lock=registry.find(project)) if request.is_notebooks_block else request
+        is_cells_block = lock is None and request.is_notebooks_block  # a notebook that is opened names its block itself
+        return replace(request, lock=registry.find(project)) if is_cells_block else request
 
     def lock(self, request: Request | None) -> LockFile | None:
         """Return the lock file of the project, or of the script, or None.
