@@ -130,14 +130,14 @@ MISTAKES = (
         cure="env create web --python '>=3.12'",
     ),
     Mistake(
-        name="the path of a Python that is not there",
+        name="an environment on the path of a Python that is not there",
         typed="env create web --python /opt/nothere/bin/python",
         says=("/opt/nothere/bin/python",),
         code=3,
         cure="env create web --python 3.12",
     ),
     Mistake(
-        name="a script that is not there",
+        name="a script to run that is not there",
         typed="run --script nothere.py",
         starts=("stat",),
         says=("nothere.py",),
