@@ -87,6 +87,7 @@ def import_environment(file: str | Path, *, name: str | None = None, base: Base 
     from colab_env.named_env import exporting
 
     machine = Machine.detect()
+    exporting.require_export(_files.named_path(file))
     with _files.private_directory(machine.data) as scratch:
         exported, lock = exporting.unpack(_files.named_path(file), scratch)
         env = _environment(name or exported.name, base, machine)

@@ -69,6 +69,7 @@ def parse_specifier(text: str, *, source: str = "") -> SpecifierSet:
     "~3.9 || 3.11" (of alternatives, only X.Y counts), conda's "=3.11" and "3.11|3.12", uv's "312" and "cpython@3.12".
     With `source`, which says where the text stands, it is that file's mistake: ProjectFileError.
     """
+    require_text(text)
     try:
         return _specifier(text)
     except ValueError as error:
@@ -77,6 +78,14 @@ def parse_specifier(text: str, *, source: str = "") -> SpecifierSet:
         if source:
             raise ProjectFileError(msg, hint=f"{hint}; nothing was changed") from error
         raise UsageError(msg, hint=hint) from error
+
+
+def require_text(version: object, *, name: str = "python") -> None:
+    """Raise UsageError for a version that is no text: as a number, 3.10 is 3.1."""
+    if version is not None and not isinstance(version, str):
+        parts = version if isinstance(version, tuple) else (version,)
+        msg = f"{name}={version!r} is not a text"
+        raise UsageError(msg, hint=f'put it in quotes: {name}="{".".join(map(str, parts))}" (as a number, 3.10 is 3.1)')
 
 
 def _specifier(text: str) -> SpecifierSet:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from colab_env import choice, interpreters, venv
 from colab_env.errors import UsageError
+from colab_env.interpreter import require_text
 from colab_env.part import Part
 from colab_env.request import PREFIX, project_directory
 from colab_env.results import StepResult
@@ -129,6 +130,7 @@ def named(
     if interpreter not in ("auto", *names):
         msg = f"there is no interpreter source {interpreter!r}"
         raise UsageError(msg, hint=f"choose one of auto, {', '.join(names)}")
+    require_text(python)
     if python is not None and "/" in python:
         if interpreter not in ("auto", "system"):
             msg = f"{python} is a path, and {interpreter} brings a Python of its own"

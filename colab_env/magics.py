@@ -41,7 +41,11 @@ class ColabEnvMagics(Magics):
         %%colab_env [NAME] [--push x,y] [--pull x,y]
         %colab_env status | switch [NAME] | add PACKAGE...
         """
-        words = shlex.split(line)
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            msg = f"{line!r} has a quote that is not closed"
+            raise UsageError(msg, hint=_HINT) from error
         return self._command(words) if cell is None else self._run(words, cell)
 
     def close(self) -> None:
@@ -59,6 +63,8 @@ class ColabEnvMagics(Magics):
             space.update(kernel.pull(options.pull))
 
     def _kernel(self, name: str) -> BackgroundKernel:
+        if name not in self._kernels:
+            _require_kernel(name)
         kernel = self._kernels.setdefault(name, BackgroundKernel(name, self.shell))
         if not kernel.is_alive:
             with _report.activity(f"Starting kernel {name}"):
@@ -183,6 +189,18 @@ def _looked_up(space: dict[str, Any], name: str) -> Any:
         msg = f"there is no {name} in this notebook"
         raise UsageError(msg, hint="run the cell that defines it first")
     return space[name]
+
+
+def _require_kernel(name: str) -> None:
+    """Raise MissingStepError for a kernel that Jupyter does not find."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        KernelSpecManager().get_kernel_spec(name)
+    except NoSuchKernel as error:
+        names = ", ".join(kernel.name for kernel in kernelspec.registered(Machine.detect()) if kernel.ours) or "none"
+        msg = f"there is no kernel {name!r}"
+        raise MissingStepError(msg, hint=f"registered kernels: {names}; setup() registers one") from error
 
 
 def _only_kernel() -> str:

@@ -19,6 +19,7 @@ from colab_env.errors import (
     PoetryError,
     UsageError,
 )
+from colab_env.interpreter import require_text
 from colab_env.results import short
 from colab_env.standalone._poetry import NOTE as INDEX_NOTE
 
@@ -113,6 +114,7 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
 
 def require_version(version: str | None) -> None:
     """Raise UsageError for a version that cannot be installed: what is none, or one without the plugins that are needed."""
+    require_text(version, name="poetry_version")
     match = re.fullmatch(r"(\d+)\.(\d+)[\w.]*", version or pins.POETRY)
     if match is None:
         msg = f"{version!r} is not a version of Poetry"

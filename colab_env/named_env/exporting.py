@@ -113,6 +113,16 @@ def write(output: Path, exported: Exported, directory: Path) -> None:
         _files.move(scratch, output)
 
 
+def require_export(file: Path) -> None:
+    """Raise UsageError or ProjectFileError for what is no export at first sight, before anything is written."""
+    if not file.is_file():
+        msg = f"there is no file {short(file)}"
+        raise UsageError(msg, hint="check the path; nothing was changed")
+    if not zipfile.is_zipfile(file):
+        msg = f"{short(file)} is not an exported environment"
+        raise ProjectFileError(msg, hint="make one with colab-env env export NAME; nothing was changed")
+
+
 def unpack(file: Path, into: Path) -> tuple[Exported, bytes]:
     """Put the lock of an export and the files beside it into a directory, and return what it says, and its lock.
 

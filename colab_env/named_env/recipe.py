@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from colab_env import _files, content
-from colab_env.errors import UsageError
+from colab_env.errors import NoSuchPythonError, UsageError
+from colab_env.interpreter import parse_specifier
 from colab_env.locks import registry, script_block
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
@@ -53,9 +54,12 @@ class Recipe:
         if sum(map(bool, (self.packages, self.project, self.requirements))) > 1:
             msg = "a project, a requirements file and packages do not go together"
             raise UsageError(msg, hint="give one of them")
-        if bad := [package for package in self.packages if not package or package.startswith("-")]:
-            msg = f"{bad[0]!r} is not a package"
-            raise UsageError(msg, hint="write a name, with a version if need be such as 'flask==3.1', or a wheel")
+        _require_packages(self.packages)
+        if self.python is not None and "/" not in self.python:
+            parse_specifier(self.python)
+        elif self.python is not None and not _files.named_path(self.python).exists():
+            msg = f"there is no {self.python}"
+            raise NoSuchPythonError(msg, hint="give the path of a python program, or a version such as 3.12")
         return replace(
             self,
             project=_absolute(self.project, is_directory=True),
@@ -101,6 +105,8 @@ class Recipe:
     def specifier(self, machine: Machine) -> str:
         """Return which Python is asked for, here or in the project."""
         request = None if self.python else self.request(machine)
+        if request is not None:
+            _ = request.specifier  # names the file and the line of one that cannot be read
         return self.python or (request.requested_python if request else None) or "*"
 
     def digest(self, machine: Machine) -> str:
@@ -185,6 +191,31 @@ def _source_files(directory: Path) -> Iterator[Path]:
             continue
         files = (Path(parent, name) for name in sorted(names) if not name.endswith((".pyc", ".ipynb")))
         yield from filter(Path.is_file, files)
+
+
+def _require_packages(packages: Sequence[str]) -> None:
+    """Raise UsageError for the first that is no requirement, no address and no path of something that is there."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for package in packages:
+        try:
+            requirement = Requirement(package)
+            # PEP 508 takes anything behind an @ for an address, npm a version.
+            is_package = requirement.url is None or ":" in requirement.url or "/" in requirement.url
+        except InvalidRequirement:
+            is_package = "/" in package or package == "." or package.endswith((".whl", ".tar.gz", ".zip"))
+            if is_package and ":" not in package and not _files.named_path(package.partition("[")[0]).exists():
+                msg = f"there is no {package}"
+                raise UsageError(msg, hint="check the path, which is relative to the working directory") from None
+        if not is_package or package.startswith("-"):
+            close = re.fullmatch(r"([A-Za-z0-9][\w.\[\],-]*)(?:\s*[@=]\s*|\s+)(\d[\w.]*)", package)
+            hint = (
+                f"did you mean '{close[1]}=={close[2]}'?"
+                if close
+                else "write a name, with a version if need be such as 'flask==3.1', or a wheel"
+            )
+            msg = f"{package!r} is not a package"
+            raise UsageError(msg, hint=hint)
 
 
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:

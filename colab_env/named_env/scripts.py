@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _process
 from colab_env.errors import CommandError, DiskFullError, MissingStepError, NotWritableError, ScriptError
+from colab_env.interpreter import parse_specifier
 from colab_env.locks import script_block
 from colab_env.named_env.recipe import Recipe
 from colab_env.results import short
@@ -39,6 +40,8 @@ def recipe(script: Path) -> Recipe | None:
         return None
     block = script_block.block(script)
     values = script_block.read(block, script)
+    if values.requires_python is not None:
+        parse_specifier(values.requires_python, source=f"the block `# /// script` in {short(script)}: requires-python ")
     recipe_ = Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
     if not script_block.settings(block) and not _lock_of(script).is_file():
         return recipe_

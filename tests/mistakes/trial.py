@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import io
 import os
 import re
@@ -128,7 +129,7 @@ def _type(mistake: Mistake, text: str) -> Outcome:
         return Outcome(code=_WENT_AHEAD, shown=f"{shown.getvalue()}\n({reached})")
     except Exception:  # noqa: BLE001 - whatever gets here is a traceback for whoever typed it
         return Outcome(code=1, shown=shown.getvalue(), traceback=traceback.format_exc()[-800:])
-    return Outcome(code=code, shown=shown.getvalue())
+    return Outcome(code=code, shown=re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()))
 
 
 def _command(text: str) -> int:
@@ -154,7 +155,13 @@ def _expression(text: str) -> int:
 def _cell(text: str) -> int:
     import colab_env
 
-    result = _shell().run_cell(text)
+    shell = _shell()
+    for kind in type(shell)._walk_mro():
+        kind._instance = shell
+    try:
+        result = shell.run_cell(text)
+    finally:
+        type(shell).clear_instance()  # nothing else in this process is in a notebook
     error = result.error_before_exec or result.error_in_exec
     if isinstance(error, WentAhead):
         raise error
@@ -166,16 +173,18 @@ def _cell(text: str) -> int:
 _DOORS = {CLI: _command, API: _expression, MAGIC: _cell, PAGE: _cell}
 
 
+@functools.cache
 def _shell() -> Any:
     """Return a notebook's shell with the magics, one for all cells: it takes half a second to make."""
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
-    if not InteractiveShell.initialized():
-        config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "NoColor"}})
-        shell = InteractiveShell.instance(config=config)
-        shell.run_line_magic("load_ext", "colab_env")
-    return InteractiveShell.instance()
+    main = sys.modules["__main__"]
+    config = Config({"HistoryManager": {"enabled": False}})
+    shell = InteractiveShell.instance(config=config)
+    sys.modules["__main__"] = main  # a shell puts its own there
+    shell.run_line_magic("load_ext", "colab_env")
+    return shell
 
 
 @contextlib.contextmanager
