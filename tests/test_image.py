@@ -885,7 +885,7 @@ def test_a_push_that_fails_leaves_the_complete_file_and_says_so(
         log_in(home, server, "wrong")
         with pytest.raises(errors.RegistryLoginError) as caught:
             built(app, base, output=output, sbom=sbom, push=f"{server.host}/me/app:1")
-    assert str(caught.value).endswith(f"written all the same, and complete: {output}, {sbom}")
+    assert caught.value.hint.endswith(f"written all the same, and complete: {output}, {sbom}")
     assert "usr/local/bin/app" in contents(output)
     assert json.loads(sbom.read_text())["bomFormat"] == "CycloneDX"
 
