@@ -129,7 +129,7 @@ def main() -> int:
 def prepare(machine: systemd_machine.SystemdMachine, scratch: Path) -> None:
     """Install the Debian package, and make the environments. What the overlay lies over is seen inside, below /tmp too."""
     built = subprocess.run(
-        [sys.executable, ROOT / "debian/build.py", scratch], check=True, capture_output=True, text=True
+        [sys.executable, ROOT / "packaging/debian/build.py", scratch], check=True, capture_output=True, text=True
     ).stdout.strip()
     machine("dpkg", "--install", built)
     wheel = write_wheel(scratch, "daemons", "1.0", code=CODE, programs=["daemons"])

@@ -39,6 +39,25 @@ _ELSEWHERE = {
     "lab": "`colab-env open FILE --lab`",
     "help": "`colab-env --help`",
 }
+# Inside a group: what other tools call the same thing.
+_WORDS = {
+    "delete": "purge",
+    "del": "purge",
+    "rm": "remove",
+    "uninstall": "remove",
+    "ls": "list",
+    "new": "create",
+    "update": "upgrade",
+}
+_SHORT = {
+    "-p": "--python",
+    "-l": "--lock",
+    "-k": "--kernel",
+    "-i": "--interpreter",
+    "-o": "--output",
+    "-e": "--extra",
+    "-g": "--group",
+}
 _SURE = 0.75  # how alike two words are, from 0 to 1, when one is a slip of the other: "setpu" and "setup" are 0.8
 _LISTED = 8  # commands that a hint names when none is near
 
@@ -52,7 +71,9 @@ class Parser(argparse.ArgumentParser):
         names = [str(choice) for choice in action.choices]
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  (argparse shows it nowhere else)
             elsewhere = _ELSEWHERE.get(value) if self.prog == "colab-env" else None
-            self._refuse(f"{self.prog} has no command {value!r}", elsewhere or self._near(value, names))
+            other = value.lower() if value.lower() in names else _WORDS.get(value)
+            hint = f"did you mean {other}?" if other in names else elsewhere or self._near(value, names)
+            self._refuse(f"{self.prog} has no command {value!r}", hint)
         option = "/".join(action.option_strings) or action.metavar or action.dest
         self._refuse(f"{self.prog}: {option} cannot be {value!r}", self._near(str(value), names))
 
@@ -72,8 +93,11 @@ class Parser(argparse.ArgumentParser):
             word = unknown[0].partition("=")[0]
             if word.startswith("-"):
                 options = [name for name in parser._option_string_actions if name.startswith("--")]
-                parser._refuse(f"{parser.prog} has no option {word}", parser._near(word, options))
-            parser._refuse(f"{parser.prog} has no use for {unknown[0]!r}", f"see `{parser.prog} --help`")
+                near = f"did you mean {_SHORT[word]}?" if _SHORT.get(word) in options else parser._near(word, options)
+                parser._refuse(f"{parser.prog} has no option {word}", near)
+            is_python = "--python" in parser._option_string_actions and re.fullmatch(r"\d+(\.\d+)*", word)
+            hint = f"did you mean --python {word}?" if is_python else f"see `{parser.prog} --help`"
+            parser._refuse(f"{parser.prog} has no use for {unknown[0]!r}", hint)
         return parsed
 
     def _near(self, word: str, names: Iterable[str]) -> str:

@@ -113,7 +113,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def build_colab_env(place: Path) -> Path:
-    words = [sys.executable, ROOT / "debian/build.py", place]
+    words = [sys.executable, ROOT / "packaging/debian/build.py", place]
     return Path(subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip())
 
 

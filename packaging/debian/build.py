@@ -1,4 +1,4 @@
-"""Build the Debian package of the command: `python debian/build.py [DIRECTORY]` prints the path of the .deb.
+"""Build the Debian package of the command: `python packaging/debian/build.py [DIRECTORY]` prints the path of the .deb.
 
 What runs is Python text that fits every CPython from 3.10 on, so the package stands in /usr/share/colab-env, where the
 distribution's next Python finds it as this one does. tomlkit and packaging come along, from the Python that runs this
@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 SHARE = "usr/share/colab-env"
 BUNDLED = ("tomlkit", "packaging")
 MAIN = """\
@@ -34,7 +35,7 @@ COMPLETIONS = {
 
 def main(directory: Path) -> Path:
     """Build the package into a directory, and return its path."""
-    project = (HERE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     version = re.search(r'(?m)^version = "([^"]+)"', project)
     if version is None or shutil.which("dpkg-deb") is None:
         sys.exit("dpkg-deb is not installed" if version else "pyproject.toml says no version")
@@ -57,14 +58,14 @@ def main(directory: Path) -> Path:
 
 def put_programs(tree: Path) -> None:
     """Put the two commands and the packages that they import into a tree."""
-    shutil.copytree(HERE.parent / "colab_env", tree / SHARE / "colab_env", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "colab_env", tree / SHARE / "colab_env", ignore=shutil.ignore_patterns("__pycache__"))
     for name in BUNDLED:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             sys.exit(f"{name} is not installed in {sys.executable}")
         source = Path(spec.origin).parent
         shutil.copytree(source, tree / SHARE / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    write(tree / "usr/bin/colab-env", (HERE.parent / "colab_env/front.sh").read_text(encoding="utf-8"), mode=0o755)
+    write(tree / "usr/bin/colab-env", (ROOT / "colab_env/front.sh").read_text(encoding="utf-8"), mode=0o755)
     write(tree / "usr/bin/colab-env-main", MAIN, mode=0o755)
 
 
@@ -77,7 +78,7 @@ def put_documents(tree: Path) -> None:
         write(tree / path, done.stdout)
     for name in ("postinst", "prerm"):
         write(tree / SHARE / "maintscript" / name, (HERE / "maintscript" / name).read_text(encoding="utf-8"))
-    write(tree / "usr/share/doc/colab-env/copyright", (HERE.parent / "LICENSE").read_text(encoding="utf-8"))
+    write(tree / "usr/share/doc/colab-env/copyright", (ROOT / "LICENSE").read_text(encoding="utf-8"))
     write(tree / "usr/share/doc/colab-env/examples/cron", (HERE / "cron").read_text(encoding="utf-8"))
 
 
