@@ -62,6 +62,8 @@ _EXPORTS = {
     ),
 }
 
+_VALUES = ("errors", "results")  # modules of classes, which are used by these names too
+
 __all__ = [
     "ColabEnvError",
     "Plan",
@@ -120,11 +122,11 @@ def __getattr__(name: str) -> Any:
     for room, names in _EXPORTS.items():
         if name in names:
             return getattr(import_module(f"colab_env.{room}"), name)
-        if name == room and not names:
+        if name == room and (not names or name in _VALUES):
             return import_module(f"colab_env.{room}")
     msg = f"module 'colab_env' has no attribute {name!r}"
     raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *(module for module, names in _EXPORTS.items() if not names), *_VALUES])

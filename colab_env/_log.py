@@ -64,6 +64,7 @@ class Log:
             self._descriptor = None
         self.path.parent.mkdir(mode=0o700, exist_ok=True)
         if self.path.is_file() and self.path.stat().st_size > _LARGEST:
+            self.path.chmod(0o600)
             self.path.replace(self.path.with_name(f"{self.path.name}.1"))
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self.path, flags, 0o600)

@@ -30,10 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was there before is still there", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except OSError as error:  # of standard output itself: all others have been translated
         # Nobody reads what is left: without this, Python complains about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"colab-env: cannot write to the standard output: {error.strerror}", file=sys.stderr)
+        return 7
 
 
 def _run(words: Sequence[str]) -> int:
@@ -61,6 +64,7 @@ def _run(words: Sequence[str]) -> int:
 
         if not isinstance(error, ColabEnvError):
             raise
+        sys.stdout.flush()  # a full disk behind it is no fault of what was being done
         _screens.with_marks(sys.stdout)  # again: the words may have been wrong before the first time
         _screens.with_marks(sys.stderr)
         _show_error(error, arguments)

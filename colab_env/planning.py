@@ -237,10 +237,14 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         rows=tuple(distributions.version_rows(sides)),
         only_on_machine=distributions.only_on_machine(sides),
         conflicts=tuple(distributions.conflicts(sides)),
-        notes=(*request.notes(), *chosen.notes, *_going(request, brought.required)),
+        notes=(*_absent(request.project), *request.notes(), *chosen.notes, *_going(request, brought.required)),
         outgrown=_unsupported_python(request),
         saved=sum(package.size() for package in chosen.packages.values()),
     )
+
+
+def _absent(project: Path) -> tuple[str, ...]:
+    return () if project.is_dir() else (f"there is no directory {short(project)} yet; a set-up would make it",)
 
 
 def _locked_versions(

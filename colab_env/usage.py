@@ -70,9 +70,13 @@ class Parser(argparse.ArgumentParser):
             return
         names = [str(choice) for choice in action.choices]
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  (argparse shows it nowhere else)
-            elsewhere = _ELSEWHERE.get(value) if self.prog == "colab-env" else None
-            other = value.lower() if value.lower() in names else _WORDS.get(value)
-            hint = f"did you mean {other}?" if other in names else elsewhere or self._near(value, names)
+            words = (
+                _ELSEWHERE
+                if self.prog == "colab-env"
+                else {typed: f"did you mean {meant}?" for typed, meant in _WORDS.items() if meant in names}
+            )
+            small = f"did you mean {value.lower()}?" if value.lower() in names else None
+            hint = small or words.get(value) or self._near(value, names)
             self._refuse(f"{self.prog} has no command {value!r}", hint)
         option = "/".join(action.option_strings) or action.metavar or action.dest
         self._refuse(f"{self.prog}: {option} cannot be {value!r}", self._near(str(value), names))

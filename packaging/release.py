@@ -52,6 +52,8 @@ def changed_files(version: str, repository: str | None, today: str) -> dict[str,
     if "## [Unreleased]\n" not in texts["CHANGELOG.md"]:
         sys.exit("CHANGELOG.md has no section [Unreleased]")
     section = f"## [Unreleased]\n\n## [{version}] - {today}\n"
+    # Written until there is a first release.
+    texts["README.md"] = re.sub(r"^Not on PyPI yet: .*\n\n", "", texts["README.md"], flags=re.MULTILINE)
     after = {
         **{name: texts[name].replace(PLACEHOLDER, repository or PLACEHOLDER) for name in WITH_ADDRESS},
         "pyproject.toml": re.sub(
@@ -61,7 +63,7 @@ def changed_files(version: str, repository: str | None, today: str) -> dict[str,
     }
     if repository is None and (open_ones := [name for name in WITH_ADDRESS if PLACEHOLDER in texts[name]]):
         sys.exit(f"{', '.join(open_ones)} name no repository yet; add --repository OWNER/NAME")
-    return {name: text for name, text in after.items() if text != texts[name]}
+    return {name: text for name, text in after.items() if text != (ROOT / name).read_text(encoding="utf-8")}
 
 
 def main() -> None:

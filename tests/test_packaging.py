@@ -127,3 +127,20 @@ def test_one_command_makes_a_release_and_nothing_is_left_half_changed(tmp_path):
     )
     assert [name for name in tracked.stdout.split() if not name.startswith(("tests/", "packaging/"))] == []
     assert "is not newer than 0.1.0" in release("0.1.0", "--no-checks").stderr
+
+
+def test_every_name_that_tab_offers_is_there():
+    code = "import colab_env; assert 'native' in dir(colab_env); [getattr(colab_env, name) for name in dir(colab_env)]"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    "words", [["status", "--json"], ["lock", "nowhere.ipynb", "--json"], ["plan", "--python", "x"]]
+)
+def test_a_full_disk_behind_the_output_is_said_in_one_line(words, tmp_path):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        argv = [sys.executable, "-m", "colab_env", *words, "--json"]
+        done = subprocess.run(argv, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 7
+    assert done.stderr == "colab-env: cannot write to the standard output: No space left on device\n"
