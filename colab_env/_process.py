@@ -242,9 +242,11 @@ def stop_if_asked() -> None:
 
 @contextlib.contextmanager
 def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | None, stdin: str | None) -> Any:
-    with _stop_deferred() as pressed:
-        child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
+    child: subprocess.Popen[str] | None = None
     try:
+        # Inside: the stop button may be pressed just when its handler is put back.
+        with _stop_deferred() as pressed:
+            child = _start(words, environ=environ, cwd=cwd, has_input=stdin is not None)
         if pressed:
             signal.raise_signal(pressed[0])  # its own handler raises, and what follows ends the program, too
         stop_if_asked()
@@ -254,12 +256,13 @@ def _started(words: tuple[str, ...], *, environ: Mapping[str, str], cwd: Path | 
                 child.stdin.write(stdin)
         yield child
     except BaseException:
-        _end_group(child)
+        if child is not None:
+            _end_group(child)
         raise
     finally:
-        if child.stdout is not None:
+        if child is not None and child.stdout is not None:
             child.stdout.close()
-        if tasks := _task_group.get():
+        if child is not None and (tasks := _task_group.get()):
             tasks.children.remove(child)
 
 
