@@ -206,7 +206,7 @@ _PARSERS: Mapping[str, _Parser] = {
         ),
     ),
     "run": _Parser(
-        text="become a program of an environment",
+        text="run a program from an environment",
         example="run web gunicorn --workers 2 shop:app",
         run=env_commands.run,
         usage="colab-env run [--base DIR] [--keep-pythonpath] (NAME PROGRAM | --script FILE) [ARGUMENT...]",
