@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from colab_env import _files, content, notebook
-from colab_env.errors import LockMismatchError, ScriptError, UsageError
+from colab_env.errors import BuildError, LockMismatchError, ScriptError, UsageError
 from colab_env.locks import registry, script_block
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs
@@ -220,6 +220,9 @@ def _environment(
             raise LockMismatchError(
                 msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
             ) from error
+        except BuildError as error:
+            hint = f"{packages.unbuilt_hint(error.lines, machine)}; or build it: {error.hint}"
+            raise BuildError(error.message, hint=hint, returncode=error.returncode, lines=error.lines) from error
     return environment.path, making.require_receipt(environment).python
 
 

@@ -6,6 +6,7 @@ import copy
 import difflib
 import json
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterator
@@ -20,10 +21,10 @@ from env_fixtures import base  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
 
-from colab_env import _report, cli, env_cli, json_text, notebook, notebooks, undoing
-from colab_env.errors import LockMismatchError, NotebookError, NotWritableError, ScriptError, UsageError
+from colab_env import _download, _report, cli, env_cli, json_text, notebook, notebooks, undoing, wheels
+from colab_env.errors import CommandError, LockMismatchError, NotebookError, NotWritableError, ScriptError, UsageError
 from colab_env.formats import script
-from colab_env.locks import script_block
+from colab_env.locks import script_block, uv_install
 from colab_env.machine import Machine
 from colab_env.notebook_file import block_cell, install_lines, jupyter_server, packages
 from colab_env.request import InstallOptions, find_lock
@@ -458,7 +459,8 @@ def test_the_hint_of_a_mixed_undo_names_the_command_that_was_typed(tmp_path, hom
     assert f"colab-env lock {path} --undo" in capsys.readouterr().err
 
 
-def test_a_notebook_that_is_moved_takes_its_history_along(tmp_path, home, machine):
+def test_a_notebook_that_is_moved_takes_its_history_along(tmp_path, home):
+    machine = Machine.detect()
     path = write(tmp_path / "a.ipynb", content("x"))
     texts = [path.read_bytes()]
     for name in ("y", "z"):
@@ -480,6 +482,46 @@ def test_the_undo_of_the_machine_leaves_what_the_undo_of_a_notebook_needs(lesson
     assert any("--undo` needs it" in undone.action for undone in result.places)
     assert notebooks.undo(lesson).action == "restored"
     assert lesson.read_bytes() == before
+
+
+UNBUILT = [
+    "error: Failed to add dependencies",
+    "  cause: Failed to build `brokenpkg==1.0`",
+    "  cause: The build backend returned an error",
+    "hint: This error likely indicates that `brokenpkg@1.0` depends on `x`. Otherwise, add it under:",
+    "",
+    "[tool.uv.extra-build-dependencies]",
+    'brokenpkg = ["x"]',
+    "",
+    "or `uv pip install x` into the environment and re-run with `--no-build-isolation`.",
+    "",
+    "hint: If you want to add the package regardless of the failed resolution, provide the `--frozen` flag",
+    "hint: `brokenpkg` has wheels for cp38",
+]  # uv 0.13's own lines, shortened
+
+
+def test_the_advice_about_uvs_own_command_line_is_not_passed_on():
+    assert wheels.without_advice(UNBUILT) == (*UNBUILT[:3], UNBUILT[-1])
+    one = CommandError("uv", lines=("error: it fails", "hint: provide the `--frozen` flag to skip"))
+    assert "--frozen" not in str(wheels.translate_error(one, {}))
+    assert "--no-build" not in str(uv_install.translate_error(CommandError("uv", lines=tuple(UNBUILT)), {}))
+
+
+@pytest.mark.parametrize(
+    ("page", "hint"),
+    [
+        ("brokenpkg-1.0-cp37-cp37m-{} brokenpkg-1.0-cp39-cp39-{} brokenpkg-1.0.1-cp312-cp312-{}", '"==3.9.*"'),
+        ("brokenpkg-1.0.tar.gz", "no wheel for this kind of machine"),
+        (None, "change what is asked for"),
+    ],
+)
+def test_a_package_that_cannot_be_built_names_the_python_that_has_its_wheels(home, monkeypatch, page, hint):
+    file = f"manylinux_2_17_{platform.machine()}.manylinux2014_{platform.machine()}.whl"
+    text = page and page.replace("{}", file)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://a.example/simple")
+    # The edge: the page that an index has of one package.
+    monkeypatch.setattr(_download, "read_once", lambda url: text if url.endswith("/brokenpkg/") else None)
+    assert hint in packages.unbuilt_hint(UNBUILT, Machine.detect())
 
 
 def test_the_project_is_the_notebooks_directory_or_one_above_it_in_its_repository(tmp_path):
