@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import difflib
+import io
 import json
 import os
 import platform
 import re
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -22,7 +24,15 @@ from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
 
 from colab_env import _download, _report, cli, env_cli, json_text, notebook, notebooks, undoing, wheels
-from colab_env.errors import CommandError, LockMismatchError, NotebookError, NotWritableError, ScriptError, UsageError
+from colab_env.errors import (
+    BuildError,
+    CommandError,
+    LockMismatchError,
+    NotebookError,
+    NotWritableError,
+    ScriptError,
+    UsageError,
+)
 from colab_env.formats import script
 from colab_env.locks import script_block, uv_install
 from colab_env.machine import Machine
@@ -505,6 +515,21 @@ def test_the_advice_about_uvs_own_command_line_is_not_passed_on():
     one = CommandError("uv", lines=("error: it fails", "hint: provide the `--frozen` flag to skip"))
     assert "--frozen" not in str(wheels.translate_error(one, {}))
     assert "--no-build" not in str(uv_install.translate_error(CommandError("uv", lines=tuple(UNBUILT)), {}))
+
+
+def test_a_package_that_cannot_be_built_is_named_without_uvs_advice(lesson, index, monkeypatch):
+    monkeypatch.setattr(_download, "read_once", lambda _url: None)  # the edge: no index answers
+    with tarfile.open(index / "brokenpkg-1.0.tar.gz", "w:gz") as archive:
+        for name, text in (("setup.py", b"import nosuch"), ("PKG-INFO", b"Name: brokenpkg\nVersion: 1.0\n")):
+            member = tarfile.TarInfo(f"brokenpkg-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    before = lesson.read_bytes()
+    with pytest.raises(BuildError, match="uv could not build brokenpkg") as caught:
+        notebooks.add(lesson, "brokenpkg==1.0")
+    assert caught.value.hint == "change what is asked for; nothing was changed"
+    assert "--frozen" not in str(caught.value)
+    assert lesson.read_bytes() == before
 
 
 @pytest.mark.parametrize(

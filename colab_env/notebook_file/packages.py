@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _download, _files, _process, _report, index, system, wheels
-from colab_env.errors import CommandError, NoSuchPythonError, UsageError
+from colab_env.errors import BuildError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import parse_specifier
-from colab_env.locks import installing, script_block
+from colab_env.locks import installing, script_block, uv_install
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -96,13 +96,17 @@ def _run_uv(
         except CommandError as error:
             own = wheels.without_advice(error.lines)
             plain = CommandError(error.message, hint=error.hint, returncode=error.returncode, lines=own)
-            translated = wheels.translate_error(plain, uv.environ)
+            translated = uv_install.translate_error(plain, uv.environ)
+            if isinstance(translated, BuildError):
+                msg = translated.message.replace(str(script), str(notebook))
+                hint = f"{unbuilt_hint(own, machine)}; nothing was changed"
+                raise BuildError(msg, hint=hint, returncode=error.returncode, lines=own) from error
             if translated is not plain:
                 raise translated from error
             # The name of the file between us and uv is nobody's business.
             lines = [line.replace(str(script), str(notebook)) for line in _process.decisive_lines(own)]
             msg = f"uv cannot {verb} for {short(notebook)}: " + " ".join(line.strip() for line in lines)
-            hint = f"{unbuilt_hint(own, machine)}; nothing was changed"
+            hint = "change what is asked for; nothing was changed"
             raise CommandError(msg, hint=hint, returncode=error.returncode, lines=own) from error
         text = script_block.block(script).rstrip("\n")
         written = _files.content(lock_file)
