@@ -46,6 +46,8 @@ def split_command_line(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     if words[:1] == ["open"] and "--" in words:
         end = words.index("--")
         return words[:end], words[end + 1 :]
+    if words[:1] in (["add"], ["remove"]):
+        return [*words[:1], *_options_first(words[1:])], []
     start = 1 if words[:1] == ["env"] else 0
     verb = words[start : start + 1]
     if words[:1] == ["env"] and verb in (["create"], ["purge"], ["remove"], ["add"], ["expose"]):

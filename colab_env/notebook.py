@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import signal
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,7 +156,10 @@ def read(path: str | Path) -> NotebookFile:
     except UnicodeDecodeError as error:
         msg = f"{short(path)} is not a notebook: its text is not UTF-8 (byte {error.start})"
         raise NotebookError(msg, hint=f"save it as UTF-8; {_UNCHANGED}") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        msg = f"{short(path)} is not a notebook: its JSON is nested too deeply to be read"
+        raise NotebookError(msg, hint=f"check the path, or fetch the file anew; {_UNCHANGED}") from error
+    except ValueError as error:
         msg = f"{short(path)} is not a notebook: it is not JSON ({error})"
         hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
         if text.endswith("}\\n"):  # `juv run` of a locked notebook, in juv 0.5.0
@@ -169,6 +173,10 @@ def read(path: str | Path) -> NotebookFile:
 
 def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
     try:
+        mode = Path(path).stat().st_mode  # before it is opened, for that would wait for whoever writes into a FIFO
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            msg = f"{short(path)} is no regular file"
+            raise NotebookError(msg, hint=f"a notebook is a file that ends in .ipynb; {_UNCHANGED}")
         with Path(path).open("rb") as handle:
             return handle.read(), _signature(os.fstat(handle.fileno()))
     except OSError as error:

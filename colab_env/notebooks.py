@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from colab_env import _files, notebook
-from colab_env.errors import LockMismatchError, ScriptError, UsageError
+from colab_env import _files, content, notebook
+from colab_env.errors import BuildError, LockMismatchError, ScriptError, UsageError
 from colab_env.locks import registry, script_block
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs
@@ -42,7 +42,7 @@ class NotebookDependencies:
 
     def __repr__(self) -> str:
         what = ", ".join(self.dependencies) or "no package"
-        lock = f", {self.locked} packages locked in it" if self.locked is not None else ""
+        lock = f", {content.pluralize(self.locked, 'package')} locked in it" if self.locked is not None else ""
         python = f" (Python {self.requires_python}{lock})" if self.requires_python else f" ({lock[2:]})" if lock else ""
         verb = {"changed": "asks for", "already there": "already asks for", "restored": "is as it was, and asks for"}
         return "\n".join(
@@ -81,13 +81,16 @@ def add(
     `undo` puts it back. uv edits the block. Raises NotebookError, ScriptError, UsageError, CommandError or NetworkError; then
     nothing was changed.
     """
-    machine, file = Machine.detect(), notebook.read(path)
+    machine, file = Machine.detect(), _read(path)
     packages.check_requirements(requirements)
     listed = None if requirements_file is None else _files.named_path(requirements_file).absolute()
     if listed is not None and not listed.is_file():
         msg = f"there is no file {short(listed)}"
         raise UsageError(msg, hint="check the path; nothing was changed")
-    lines = install_lines.read(block_cell.code_cells(file)) if from_cells else install_lines.InstallLines()
+    before, lines = block_cell.read(file), install_lines.InstallLines()
+    if from_cells:
+        is_alone = before.block is None and not requirements and listed is None
+        lines = install_lines.read(block_cell.code_cells(file), is_alone=is_alone)
     wanted = [*lines.requirements, *requirements]
     if not wanted and listed is None and python is None:
         if from_cells:
@@ -96,7 +99,6 @@ def add(
         raise UsageError(
             msg, hint=f"name packages: colab-env add {short(path)} pandas; or take those of its cells: --from-cells"
         )
-    before = block_cell.read(file)
     if before.block is not None and python is not None:
         msg = f"{short(path)} has a block, which says its Python itself"
         raise UsageError(msg, hint="change `requires-python` in that cell; nothing was changed")
@@ -115,7 +117,7 @@ def add(
 
 def remove(path: str | Path, *names: str) -> NotebookDependencies:
     """Take packages out of the block of a notebook. Raises UsageError, with near matches, for one that is not in it."""
-    machine, file = Machine.detect(), notebook.read(path)
+    machine, file = Machine.detect(), _read(path)
     before = block_cell.read(file)
     if before.block is None:
         msg = f"{short(path)} has no block `# /// script`"
@@ -132,7 +134,7 @@ def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
 
     Versions that are locked and still fit stay, unless `upgrade`. Raises ScriptError where there is no block.
     """
-    machine, file = Machine.detect(), notebook.read(path)
+    machine, file = Machine.detect(), _read(path)
     before = block_cell.read(file)
     if before.block is None:
         msg = f"{short(path)} has no block `# /// script` that says what to lock"
@@ -187,6 +189,12 @@ def open(  # noqa: A001  (used as `notebooks.open`)
     _process.become(program, words, environ)
 
 
+def _read(path: str | Path) -> NotebookFile:
+    file = notebook.read(path)
+    block_cell.require_python(file.content, Path(path))
+    return file
+
+
 def _environment(
     path: str | Path, file: NotebookFile, *, ask: Callable[[str], str] | None, machine: Machine
 ) -> tuple[Path, Interpreter]:
@@ -212,6 +220,9 @@ def _environment(
             raise LockMismatchError(
                 msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
             ) from error
+        except BuildError as error:
+            hint = f"{packages.unbuilt_hint(error.lines, machine)}; or build it: {error.hint}"
+            raise BuildError(error.message, hint=hint, returncode=error.returncode, lines=error.lines) from error
     return environment.path, making.require_receipt(environment).python
 
 

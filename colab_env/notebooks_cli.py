@@ -120,5 +120,5 @@ def _undo(arguments: argparse.Namespace) -> Any:
     given = ("packages", "requirements", "from_cells", "python", "upgrade")
     if any(getattr(arguments, name, None) for name in given):
         msg = "--undo takes the last change back, and goes with nothing else"
-        raise UsageError(msg, hint=f"colab-env add {arguments.notebook} --undo")
+        raise UsageError(msg, hint=f"{arguments.parser.prog} {arguments.notebook} --undo")
     return notebooks.undo(arguments.notebook)

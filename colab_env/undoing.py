@@ -133,9 +133,9 @@ def undo(
     `steps` are verbs' names, such as "register_kernel" or "switch"; with `project`, only that project's files and
     kernels. Files that colab-env replaced come back with their content, mode and time; what it made goes. What somebody
     changed since is left as it is, and the result says so. Download caches of uv, pip, Poetry and conda, and named
-    environments (see `env purge`), are not touched, nor are notebooks: see `restore_notebook`. Waits for steps that run,
-    and can be called again after it was interrupted. The data directory goes last, once nothing is left. Raises
-    UsageError for a name that no step has.
+    environments (see `env purge`), are not touched, nor are notebooks (see `restore_notebook`) and what their own undo
+    needs. Waits for steps that run, and can be called again after it was interrupted. The data directory goes last, once
+    nothing is left. Raises UsageError for a name that no step has.
     """
     machine, chosen = Machine.detect(), _checked(steps)
     only = None if project is None else Path(os.path.realpath(_files.named_path(project)))
@@ -458,6 +458,8 @@ def _needed(machine: Machine, gone: set[Path]) -> Iterator[tuple[str, str]]:
     environments = machine.data / "envs"
     if environments.is_dir() and any(not path.name.startswith(".") for path in environments.iterdir()):
         yield "envs", "its environments go by `colab-env env purge`"
+    if any((machine.data / "notebooks").glob("*/*.ipynb")):
+        yield "notebooks", "`colab-env add FILE --undo` needs it"
     kernels = [kernel.name for kernel in kernelspec.registered(machine) if kernel.ours and kernel.directory not in gone]
     for name in ("layers", "guard") if kernels else ():
         if (machine.data / name).is_dir():

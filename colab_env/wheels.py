@@ -39,6 +39,7 @@ _WHY = (
     ("unreachable", "there is no way to it"),
     ("timed? ?out", "it does not answer in time"),
 )
+_OF_UVS_COMMAND_LINE = re.compile(r"`--\w|\[tool\.uv|no-build-isolation|`uv ")  # what nobody can type here
 _GIT = "Git operation failed"
 _AT_ADDRESS = re.compile(r"Failed to (?:download|fetch)[^`\n]*`([\w.-]+) @ https?://[^`\s]+`")
 _GIT_HOST = re.compile(r"\bgit\+\w+://(?:[^/@\s`]*@)?([^/:\s`]+)")
@@ -201,6 +202,13 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
     return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or _in_one_sentence(error) or error
 
 
+def without_advice(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return a tool's lines without its hints about its own command line, such as "provide the `--frozen` flag"."""
+    text = "".join(f"{line}\n" for line in lines)
+    message, *hints = re.split(r"^(?=[ \t]*(?:hint|help): )", text, flags=re.MULTILINE)  # uv prints them last
+    return tuple("".join([message, *(hint for hint in hints if not _OF_UVS_COMMAND_LINE.search(hint))]).splitlines())
+
+
 def _in_one_sentence(error: CommandError) -> CommandError | None:
     """Return what a tool says in its only sentence, without the words that it was called with: nobody typed these.
 
@@ -210,7 +218,11 @@ def _in_one_sentence(error: CommandError) -> CommandError | None:
     message, *more = " ".join(sentences).split(" hint: ")
     if not message.startswith("error: ") or len(more) > 1 or (len(sentences) != 1 and not more):
         return None
-    hint = next(iter(more), None) or error.hint or "change what is asked for; nothing was changed"
+    hint = (
+        next((hint for hint in more if not _OF_UVS_COMMAND_LINE.search(hint)), None)
+        or error.hint
+        or "change what is asked for; nothing was changed"
+    )
     return CommandError(message.removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 

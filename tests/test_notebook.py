@@ -476,7 +476,7 @@ def test_a_name_that_jupyter_takes_passes(name):
         ('{"cells": [],\n  <<<<<<< HEAD\n}', "it is not JSON .*line 2 column 3"),
         (COLAB[:-9], "it is not JSON .*line 4"),
         (COLAB + "}", "it is not JSON .*Extra data"),
-        ("[" * 100_000, "it is not JSON"),
+        ("[" * 100_000, "its JSON is nested too deeply"),
         (COLAB.encode("utf-16"), "its text is not UTF-8"),
         ("[]", "it has no nbformat"),
         ('{"name": "python3"}', "it has no nbformat"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import difflib
+import io
 import json
 import os
+import platform
 import re
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,10 +23,18 @@ from env_fixtures import base  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
 
-from colab_env import _report, cli, json_text, notebook, notebooks
-from colab_env.errors import LockMismatchError, NotebookError, NotWritableError, ScriptError, UsageError
+from colab_env import _download, _report, cli, env_cli, json_text, notebook, notebooks, undoing, wheels
+from colab_env.errors import (
+    BuildError,
+    CommandError,
+    LockMismatchError,
+    NotebookError,
+    NotWritableError,
+    ScriptError,
+    UsageError,
+)
 from colab_env.formats import script
-from colab_env.locks import script_block
+from colab_env.locks import script_block, uv_install
 from colab_env.machine import Machine
 from colab_env.notebook_file import block_cell, install_lines, jupyter_server, packages
 from colab_env.request import InstallOptions, find_lock
@@ -107,7 +118,21 @@ def index(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         ("!pip install 'six", None, None),
         ("!pip install", None, None),
         ("!pip list", None, None),
-        ("%%bash\npip install six", None, None),
+        ("%%bash\npip install six", ["six"], "%%bash\n# pip install six"),
+        ("%%capture\n%%sh\npip install six\nls", ["six"], "%%capture\n%%sh\n# pip install six\nls"),
+        ("%%bash\nif x; then\npip install six\nfi", None, None),
+        ("%%bash\ncat > f <<E\npip install six\nE", None, None),
+        ("%%bash\necho 'a\npip install six\n'", None, None),
+        ("pip install six", ["six"], "# pip install six"),
+        ("!pip -q install six", ["six"], "# !pip -q install six"),
+        ("!pip install -qU --progress-bar off six", ["six"], "# !pip install -qU --progress-bar off six"),
+        ("!pip install unilm/layoutlm", None, None),
+        ("!pip install git+git@host.example:a/b.git", None, None),
+        ("!pip install git+https://user:secret@host.example/a", None, None),
+        ("!pip install -i https://user:secret@host.example/simple six", None, None),
+        ('x = """\n!pip install six\n"""', None, None),
+        ("x = r'''# \"\n%pip install six\n'''\n!pip install rich", ["rich"], None),
+        ("# it's\n!echo it's\n!pip install six", ["six"], "# it's\n!echo it's\n# !pip install six"),
         ("%%bash\n!pip install six", None, None),
         ("print('!pip install six')", None, None),
         ("# !pip install six", None, None),
@@ -132,6 +157,55 @@ def test_an_index_that_a_line_names_goes_to_uv_too():
     )
     assert lines.options == ("--default-index=https://a.example/simple", "--index=https://b.example/s")
     assert lines.requirements == ("x",)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "!conda install -y six",
+        "!mamba install six",
+        "%conda install six",
+        "!time pip install six",
+        "!PIP=1 pip install six",
+        "!uv add six",
+        "x = !pip install six",
+        "!cd a && pip install .",
+        "!pip install",
+        "%%bash\nif x; then\n  pip install six\nfi",
+        "%%bash\nsudo apt-get update && pip install six",
+        'import os\nos.system("pip install six")',
+        'subprocess.check_call([sys.executable, "-m", "pip", "install", "six"])',
+        "!pip install --pre six",
+    ],
+)
+def test_a_line_that_stays_is_named_with_its_cell(source):
+    lines = install_lines.read([(3, source)])
+    assert (lines.requirements, lines.sources) == ((), {})
+    (note,) = lines.notes
+    assert note.startswith("cell 4: `")
+    assert "` stays: " in note
+
+
+@pytest.mark.parametrize("source", ["s = 'os.system(\"pip install six\")'", "# !conda install x", "!pip list", "!ls"])
+def test_what_installs_nothing_is_not_named(source):
+    assert install_lines.read([(3, source)]) == install_lines.InstallLines()
+
+
+def test_an_index_of_one_line_does_not_become_that_of_all():
+    one, other = "!pip install -i https://a.example/simple x", "!pip install y"
+    lines = install_lines.read([(0, one), (1, other)])
+    assert (lines.requirements, lines.options, lines.sources) == (("y",), (), {1: "# !pip install y"})
+    assert "its index would be asked for all packages" in lines.notes[0]
+    assert install_lines.read([(0, one)], is_alone=False).requirements == ()
+    both = install_lines.read([(0, one), (1, "!pip install -i https://a.example/simple y")])
+    assert (both.options, both.notes) == (("--default-index=https://a.example/simple",), ())
+
+
+def test_a_password_is_neither_taken_over_nor_shown():
+    (note,) = install_lines.read([(0, "!pip install -i https://me:secret@a.example/simple x")]).notes
+    assert "user or a password" in note
+    assert "https://***@a.example" in note
+    assert "secret" not in note
 
 
 STYLES = {
@@ -328,6 +402,151 @@ def test_a_notebook_of_another_language_is_refused():
     spec = {"name": "ir", "language": "R"}
     with pytest.raises(UsageError, match="is a notebook for R"):
         jupyter_server.kernel_name({"metadata": {"kernelspec": spec}}, Path("a.ipynb"))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "language"),
+    [
+        ({"kernelspec": {"name": "ir", "language": "R"}}, "R"),
+        ({"kernelspec": {"name": "ir"}}, "R"),
+        ({"kernelspec": {"name": "julia-1.10"}}, "Julia"),
+        ({"kernelspec": {"name": "x"}, "language_info": {"name": "julia"}}, "julia"),
+    ],
+)
+def test_nothing_is_written_into_a_notebook_of_another_language(tmp_path, home, metadata, language):
+    path = write(tmp_path / "a.ipynb", {**content(BLOCK), "metadata": metadata})
+    before = path.read_bytes()
+    for call in (lambda: notebooks.add(path, "six"), lambda: notebooks.lock(path), lambda: notebooks.remove(path, "x")):
+        with pytest.raises(UsageError, match=f"is a notebook for {language}"):
+            call()
+    with pytest.raises(UsageError, match=f"is a notebook for {language}"):
+        jupyter_server.kernel_name({"metadata": metadata}, path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("source", [[1, 2], 5, {"a": 1}])
+def test_a_cell_whose_source_is_no_text_is_named(tmp_path, home, source):
+    path = write(tmp_path / "a.ipynb", content("x", source))
+    with pytest.raises(NotebookError, match="the source of cell 2 is no text"):
+        notebooks.add(path, "six")
+
+
+def test_a_fifo_is_refused_at_once(tmp_path, home):
+    os.mkfifo(tmp_path / "a.ipynb")
+    with pytest.raises(NotebookError, match="is no regular file"):
+        notebooks.add(tmp_path / "a.ipynb", "six")
+
+
+def test_json_that_is_nested_too_deeply_is_called_so(tmp_path, home):
+    path = tmp_path / "a.ipynb"
+    path.write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(NotebookError, match="nested too deeply"):
+        notebooks.add(path, "six")
+
+
+def test_one_package_is_counted_as_one():
+    result = notebooks.NotebookDependencies(
+        path=Path("a.ipynb"), dependencies=("x",), requires_python=None, locked=1, action="changed"
+    )
+    assert "(1 package locked in it)" in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["add", "i.ipynb", "--python", "3.11", "six"], ["add", "--python", "3.11", "i.ipynb", "six"]),
+        (["add", "i.ipynb", "-r", "f", "six"], ["add", "-r", "f", "i.ipynb", "six"]),
+        (["remove", "i.ipynb", "-q", "six"], ["remove", "-q", "i.ipynb", "six"]),
+    ],
+)
+def test_options_may_stand_between_the_notebook_and_the_packages(words, expected):
+    assert env_cli.split_command_line(words) == (expected, [])
+
+
+def test_the_hint_of_a_mixed_undo_names_the_command_that_was_typed(tmp_path, home, capsys):
+    path = write(tmp_path / "a.ipynb", content(BLOCK))
+    assert cli.main(["lock", str(path), "--undo", "--upgrade"]) == 2
+    assert f"colab-env lock {path} --undo" in capsys.readouterr().err
+
+
+def test_a_notebook_that_is_moved_takes_its_history_along(tmp_path, home):
+    machine = Machine.detect()
+    path = write(tmp_path / "a.ipynb", content("x"))
+    texts = [path.read_bytes()]
+    for name in ("y", "z"):
+        file = notebook.read(path)
+        block_cell.write(file, file.text.replace('"source": "', f'"source": "{name}'), machine=machine)
+        texts.append(path.read_bytes())
+    path = path.rename(tmp_path / "b.ipynb")
+    for text in (texts[1], texts[0]):
+        block_cell.put_back(notebook.read(path), machine=machine)
+        assert path.read_bytes() == text
+    with pytest.raises(NotebookError, match="to take back"):
+        block_cell.put_back(notebook.read(path), machine=machine)
+
+
+def test_the_undo_of_the_machine_leaves_what_the_undo_of_a_notebook_needs(lesson, index):
+    before = lesson.read_bytes()
+    notebooks.add(lesson, "lessondemo")
+    result = undoing.undo()
+    assert any("--undo` needs it" in undone.action for undone in result.places)
+    assert notebooks.undo(lesson).action == "restored"
+    assert lesson.read_bytes() == before
+
+
+UNBUILT = [
+    "error: Failed to add dependencies",
+    "  cause: Failed to build `brokenpkg==1.0`",
+    "  cause: The build backend returned an error",
+    "hint: This error likely indicates that `brokenpkg@1.0` depends on `x`. Otherwise, add it under:",
+    "",
+    "[tool.uv.extra-build-dependencies]",
+    'brokenpkg = ["x"]',
+    "",
+    "or `uv pip install x` into the environment and re-run with `--no-build-isolation`.",
+    "",
+    "hint: If you want to add the package regardless of the failed resolution, provide the `--frozen` flag",
+    "hint: `brokenpkg` has wheels for cp38",
+]  # uv 0.13's own lines, shortened
+
+
+def test_the_advice_about_uvs_own_command_line_is_not_passed_on():
+    assert wheels.without_advice(UNBUILT) == (*UNBUILT[:3], UNBUILT[-1])
+    one = CommandError("uv", lines=("error: it fails", "hint: provide the `--frozen` flag to skip"))
+    assert "--frozen" not in str(wheels.translate_error(one, {}))
+    assert "--no-build" not in str(uv_install.translate_error(CommandError("uv", lines=tuple(UNBUILT)), {}))
+
+
+def test_a_package_that_cannot_be_built_is_named_without_uvs_advice(lesson, index, monkeypatch):
+    monkeypatch.setattr(_download, "read_once", lambda _url: None)  # the edge: no index answers
+    with tarfile.open(index / "brokenpkg-1.0.tar.gz", "w:gz") as archive:
+        for name, text in (("setup.py", b"import nosuch"), ("PKG-INFO", b"Name: brokenpkg\nVersion: 1.0\n")):
+            member = tarfile.TarInfo(f"brokenpkg-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    before = lesson.read_bytes()
+    with pytest.raises(BuildError, match="uv could not build brokenpkg") as caught:
+        notebooks.add(lesson, "brokenpkg==1.0")
+    assert caught.value.hint == "change what is asked for; nothing was changed"
+    assert "--frozen" not in str(caught.value)
+    assert lesson.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("page", "hint"),
+    [
+        ("brokenpkg-1.0-cp37-cp37m-{} brokenpkg-1.0-cp39-cp39-{} brokenpkg-1.0.1-cp312-cp312-{}", '"==3.9.*"'),
+        ("brokenpkg-1.0.tar.gz", "no wheel for this kind of machine"),
+        (None, "change what is asked for"),
+    ],
+)
+def test_a_package_that_cannot_be_built_names_the_python_that_has_its_wheels(home, monkeypatch, page, hint):
+    file = f"manylinux_2_17_{platform.machine()}.manylinux2014_{platform.machine()}.whl"
+    text = page and page.replace("{}", file)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://a.example/simple")
+    # The edge: the page that an index has of one package.
+    monkeypatch.setattr(_download, "read_once", lambda url: text if url.endswith("/brokenpkg/") else None)
+    assert hint in packages.unbuilt_hint(UNBUILT, Machine.detect())
 
 
 def test_the_project_is_the_notebooks_directory_or_one_above_it_in_its_repository(tmp_path):

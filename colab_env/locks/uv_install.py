@@ -334,7 +334,7 @@ class _Added:
 
 def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
     """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words."""
-    text = "\n".join(error.lines)
+    text = "\n".join(wheels.without_advice(error.lines))
     if mismatch := re.search(r"Hash mismatch for `([^`]+)`", text):
         msg = f"{mismatch[1]} is not what the lock file promises:\n{_tail(text, mismatch.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"

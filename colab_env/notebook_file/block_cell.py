@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, json_text, notebook
-from colab_env.errors import NotebookError, ScriptError
+from colab_env.errors import NotebookError, ScriptError, UsageError
 from colab_env.locks import script_block
 from colab_env.results import short
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 LOCK_KEY = script_block.LOCK_KEY
 _EDITS = 20  # of one notebook that can be taken back
+# Kernels that are named for their language, with a version perhaps: `ir`, `julia-1.10`.
+_LANGUAGES = {"ir": "R", "julia": "Julia", "bash": "Bash", "octave": "Octave", "scala": "Scala", "deno": "JavaScript"}
+_OTHER_KERNELS = re.compile(rf"({'|'.join(_LANGUAGES)})(?:-?\d[\w.-]*)?")
 _ID = "colab-env-block"  # of the cell: nbformat 4.5 wants one, unique in the notebook
 
 
@@ -53,7 +57,25 @@ def code_cells(file: NotebookFile) -> list[tuple[int, str]]:
     """Return the text of each code cell with its number from 0."""
     numbered = enumerate(file.content["cells"])
     code = [(number, cell) for number, cell in numbered if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+    for number, cell in code:
+        source = cell.get("source") or []
+        if not isinstance(source, str) and not (isinstance(source, list) and all(isinstance(s, str) for s in source)):
+            msg = f"{short(file.path)} says that it is a notebook, but the source of cell {number + 1} is no text"
+            raise NotebookError(msg, hint="open it in Jupyter or Colab and save it again; nothing was changed")
     return [(number, "".join(cell.get("source") or [])) for number, cell in code]
+
+
+def require_python(content: Mapping[str, Any], path: Path) -> None:
+    """Raise UsageError for a notebook of another language, by its kernelspec, its language_info, or its kernel's name."""
+    metadata = content.get("metadata", {})
+    spec, info = (
+        value if isinstance(value := metadata.get(key), dict) else {} for key in ("kernelspec", "language_info")
+    )
+    by_kernel = _OTHER_KERNELS.fullmatch(str(spec.get("name") or "").lower())
+    language = spec.get("language") or info.get("name") or (_LANGUAGES.get(by_kernel[1]) if by_kernel else "python")
+    if str(language).lower() not in ("python", "python2", "python3", "ipython"):
+        msg = f"{short(path)} is a notebook for {language}, and this works on those for Python"
+        raise UsageError(msg, hint="open it with the Jupyter that has its kernel; nothing was changed")
 
 
 def edited(
@@ -97,7 +119,7 @@ def write(file: NotebookFile, text: str, *, machine: Machine) -> None:
     if text == file.text:
         return
     notebook.require_writable(file)
-    history = _history(file.path, machine)
+    history = _history(file, machine)
     number = int(history[-1].name.partition("-")[0]) + 1 if history else 1
     after = hashlib.sha256(text.encode()).hexdigest()
     kept = _directory(file.path, machine) / f"{number:06}-{after}.ipynb"
@@ -114,7 +136,7 @@ def write(file: NotebookFile, text: str, *, machine: Machine) -> None:
 
 def put_back(file: NotebookFile, *, machine: Machine) -> None:
     """Put the notebook back as it was before the last `write`, byte for byte. Raises NotebookError where that would lose more."""
-    history = _history(file.path, machine)
+    history = _history(file, machine)
     if not history:
         msg = f"there is no change of {short(file.path)} to take back"
         raise NotebookError(
@@ -127,8 +149,17 @@ def put_back(file: NotebookFile, *, machine: Machine) -> None:
     _files.unlink(history[-1])
 
 
-def _history(path: Path, machine: Machine) -> list[Path]:
-    return sorted(_directory(path, machine).glob("*-*.ipynb"))
+def _history(file: NotebookFile, machine: Machine) -> list[Path]:
+    """Return the earlier texts of a notebook, the oldest first; one that was moved or copied takes its history along."""
+    own = _directory(file.path, machine)
+    if not own.is_dir():
+        digest = hashlib.sha256(file.text.encode()).hexdigest()
+        last = max(own.parent.glob(f"*/*-{digest}.ipynb"), key=lambda path: path.stat().st_mtime_ns, default=None)
+        # Copied, for a file of the same content may still be at the old path, with a history of its own.
+        for earlier in sorted(last.parent.glob("*-*.ipynb")) if last else ():
+            if last is not None and earlier.name <= last.name:
+                _files.write_text(own / earlier.name, (_files.content(earlier) or b"").decode(), mode=0o600)
+    return sorted(own.glob("*-*.ipynb"))
 
 
 def _directory(path: Path, machine: Machine) -> Path:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from colab_env import _files, _process, _report, _state, index, uv, venv
-from colab_env.errors import KernelNameError, MissingStepError, UsageError
+from colab_env.errors import KernelNameError, MissingStepError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
+from colab_env.notebook_file import block_cell
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def kernel_name(content: Mapping[str, Any], path: Path) -> str:
     """Return the name by which the notebook asks for its kernel. Raises UsageError for a notebook of another language."""
     spec = content.get("metadata", {}).get("kernelspec")
     spec = spec if isinstance(spec, dict) else {}
-    language = spec.get("language") or "python"
-    if str(language).lower() not in ("python", "python3", "ipython"):
-        msg = f"{short(path)} is a notebook for {language}, and this gives it a Python"
-        raise UsageError(msg, hint="open it with the Jupyter that has its kernel; nothing was changed")
+    block_cell.require_python(content, path)
     try:
         return kernelspec.check_kernel_name(str(spec.get("name") or _NATIVE)).lower()
     except KernelNameError:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _report, system, wheels
-from colab_env.errors import CommandError, NoSuchPythonError, UsageError
+from colab_env import _download, _files, _process, _report, index, system, wheels
+from colab_env.errors import BuildError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import parse_specifier
-from colab_env.locks import installing, script_block
+from colab_env.locks import installing, script_block, uv_install
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -92,18 +94,41 @@ def _run_uv(
             ]
             _process.run(argv, environ=uv.environ, cwd=notebook.parent)
         except CommandError as error:
-            translated = wheels.translate_error(error, uv.environ)
-            if translated is not error:
+            own = wheels.without_advice(error.lines)
+            plain = CommandError(error.message, hint=error.hint, returncode=error.returncode, lines=own)
+            translated = uv_install.translate_error(plain, uv.environ)
+            if isinstance(translated, BuildError):
+                msg = translated.message.replace(str(script), str(notebook))
+                hint = f"{unbuilt_hint(own, machine)}; nothing was changed"
+                raise BuildError(msg, hint=hint, returncode=error.returncode, lines=own) from error
+            if translated is not plain:
                 raise translated from error
             # The name of the file between us and uv is nobody's business.
-            lines = [line.replace(str(script), str(notebook)) for line in _process.decisive_lines(error.lines)]
+            lines = [line.replace(str(script), str(notebook)) for line in _process.decisive_lines(own)]
             msg = f"uv cannot {verb} for {short(notebook)}: " + " ".join(line.strip() for line in lines)
-            raise CommandError(
-                msg, hint="nothing was changed", returncode=error.returncode, lines=error.lines
-            ) from error
+            hint = "change what is asked for; nothing was changed"
+            raise CommandError(msg, hint=hint, returncode=error.returncode, lines=own) from error
         text = script_block.block(script).rstrip("\n")
         written = _files.content(lock_file)
     return text, None if written is None else written.decode()
+
+
+def unbuilt_hint(lines: Sequence[str], machine: Machine) -> str:
+    """Return what to do about a package that could not be built: another Python, where the index has wheels for one."""
+    from packaging.utils import canonicalize_name
+
+    match = re.search(r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]+)", "\n".join(lines))
+    address = index.settings(machine).url or index.default_url()
+    page = _download.read_once(f"{address.rstrip('/')}/{canonicalize_name(match[1])}/") if match and address else None
+    if match is None or page is None:
+        return "change what is asked for"
+    name = re.sub("[-_.]+", "[-_.]+", match[1])
+    files = rf"\b{name}-{re.escape(match[2])}-cp3(\d+)-[\w.]+-manylinux[\w.]*_{platform.machine()}\.whl"
+    tags = re.findall(files, page, re.IGNORECASE)
+    if not tags:
+        return f"{match[1]} {match[2]} has no wheel for this kind of machine: ask for another version"
+    newest = max(map(int, tags))
+    return f'wheels of {match[1]} {match[2]} go up to Python 3.{newest}: write `requires-python = "==3.{newest}.*"` into the block'
 
 
 def _python(asked: str | None, machine: Machine) -> Path | None:
