@@ -210,4 +210,7 @@ def _load_magics() -> None:
     if _report.in_notebook():
         from IPython import get_ipython
 
-        get_ipython().extension_manager.load_extension("colab_env")
+        manager = get_ipython().extension_manager
+        manager.load_extension("colab_env")
+        # A later `%load_ext colab_env` is in the README's words, and would be answered with advice to reload it.
+        manager.loaded.discard("colab_env")
