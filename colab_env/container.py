@@ -395,6 +395,10 @@ def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_fil
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
     if len(model.scripts) > 1:
         notes.append(f"it has more console scripts: {', '.join(model.scripts)}")
+    elif model.scripts and model.name not in model.scripts:
+        notes.append(
+            f"it starts {model.scripts[0]}, the project's only script: if that is no more than a helper, change ENTRYPOINT"
+        )
     if survey.secrets:
         notes.append(f"left out, since it looks like secrets: {', '.join(survey.secrets[:5])}")
     if ignore_file and (sent := context.unneeded(model.context, context.read_ignored(ignore_file) or [])):

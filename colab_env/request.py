@@ -19,7 +19,7 @@ from colab_env.jupyter import kernelspec
 from colab_env.locks import registry, script_block
 from colab_env.locks.installing import Selection
 from colab_env.locks.lock_format import LockFile
-from colab_env.pyproject import Pyproject
+from colab_env.pyproject import Pyproject, pinned_python
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -318,7 +318,18 @@ class Request:
             pinned = self.lock.format.pinned_python(self.lock)
             why = f"{self.requires_python} leaves it out" if pinned else "it is no X.Y of CPython"
             notes.append(f".python-version says {pin!r}, which does not count: {why}")
+        elif not pin and not self.python:
+            notes += self._unread_pin()
         return notes
+
+    def _unread_pin(self) -> list[str]:
+        """Return a note on a `.python-version` that the lock's own tool does not read, but pyenv, which people have it for."""
+        pinned = pinned_python(self.project)
+        if pinned is None or (self.recorded_python and self.recorded_python.short_version == pinned):
+            return []
+        return [
+            f".python-version says {pinned}, which {self.lock.path.name} does not go by (--python {pinned}, or python='{pinned}', does)"
+        ]
 
     def described_lock(self) -> str:
         """Return what a note calls the lock file."""

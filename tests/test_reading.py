@@ -168,3 +168,15 @@ def test_every_error_can_be_shown():
     error = ColabEnvError("\ud800\x1b[31m" + "x" * 100_000, hint="\udcff")
     assert len(str(error).encode()) < 20_000
     assert "\x1b" not in str(error)
+
+
+def test_a_pin_for_pyenv_beside_a_requirements_file_is_a_note(tmp_path):
+    (tmp_path / "requirements.txt").write_text("-e .\nsix==1.16.0\n")
+    (tmp_path / ".python-version").write_text("3.12.4\n")
+    notes = Request.read(tmp_path, Machine.detect()).notes()
+    assert [note for note in notes if ".python-version says 3.12" in note]
+    assert not Request.read(tmp_path, Machine.detect(), python="3.12").notes()
+
+
+def test_the_project_itself_is_no_row_of_what_its_requirements_ask_for():
+    assert set(requirements_text.read("-e .\n./\n../other/\nsix==1.16\n", {})) == {"other", "six"}

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from colab_env import _files, system
+from colab_env import system
 from colab_env.errors import MissingStepError, NoSuchPythonError, ProjectFileError, UsageError
 from colab_env.interpreter import fits_short_version, format_specifier
 from colab_env.locks import requirements_text
 from colab_env.locks.requirements_text import normalized
-from colab_env.pyproject import Pyproject
+from colab_env.pyproject import Pyproject, pinned_python
 from colab_env.request import Request
 from colab_env.results import short
 
@@ -384,11 +384,5 @@ def _python(request: Request, base: str | None) -> str:
         hint = f"they are 3.{_IMAGES[0]} to 3.{_IMAGES[-1]}: name another image, or relax requires-python; nothing was written"
         raise NoSuchPythonError(msg, hint=hint)
     recorded = request.recorded_python.short_version if request.recorded_python else None
-    preferred = (recorded, _python_version_file(request.project), _USUAL)
+    preferred = (recorded, pinned_python(request.project), _USUAL)
     return next((version for version in preferred if version in fitting), fitting[-1])
-
-
-def _python_version_file(project: Path) -> str | None:
-    text = (_files.content(project / ".python-version") or b"").decode("utf-8", "replace")
-    version = re.match(r"\s*(3\.\d+)", text)
-    return version[1] if version else None

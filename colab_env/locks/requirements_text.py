@@ -165,7 +165,9 @@ def _parse(line: str, markers: Mapping[str, str]) -> RequiredVersion | None:
         path, _, fragment = reference.partition("#")
         egg = re.search(r"egg=([\w.-]+)", fragment)
         last = re.sub(r"(-\d[^/]*)?(\.whl|\.tar\.gz|\.zip|\.git)?(@[^/]*)?$", "", path.rstrip("/").rpartition("/")[2])
-        return RequiredVersion(name=normalized(egg[1] if egg else last or "."), version=reference, exact=False)
+        if egg is None and last in ("", ".", ".."):
+            return None  # the project itself, or one beside it: nothing says its name here
+        return RequiredVersion(name=normalized(egg[1] if egg else last), version=reference, exact=False)
     if not _holds(requirement.marker, markers):
         return None
     name = normalized(requirement.name)
