@@ -327,8 +327,9 @@ class Request:
         pinned = pinned_python(self.project)
         if pinned is None or (self.recorded_python and self.recorded_python.short_version == pinned):
             return []
+        name = self.lock.path.name
         return [
-            f".python-version says {pinned}, which {self.lock.path.name} does not go by (--python {pinned}, or python='{pinned}', does)"
+            f".python-version says {pinned}, which {name} does not go by (--python {pinned}, or python='{pinned}', does)"
         ]
 
     def described_lock(self) -> str:
