@@ -177,6 +177,8 @@ usr/include/liblognorm/parser.h  libdevel/liblognorm-dev
 usr/include/dolfin/common/utils.h  libdevel/libdolfin-dev-common
 usr/include/pcl-1.13/pcl/common/utils.h  libdevel/libpcl-dev
 usr/include/stxxl/bits/common/utils.h  libdevel/libstxxl-dev
+usr/include/node/src/util.h  libdevel/libnode-dev
+usr/include/mariadb/mysql.h  libdevel/libmariadb-dev
 usr/include/OpenImageIO/argparse.h  libdevel/libopenimageio-dev
 usr/bin/celery  python/celery
 usr/bin/black  python/black
@@ -214,7 +216,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return Index(path)
 
 
-@pytest.mark.parametrize("name", ["mylib/parser.h", "mycore/config.h", "../vendor/utils.h", "common/utils.h"])
+@pytest.mark.parametrize("name", ["mylib/parser.h", "../vendor/utils.h", "common/utils.h", "src/util.h"])
 def test_a_header_in_another_directory_is_another_header(small, name):
     assert packages_for(Missing(kind="header", name=name), small).candidates == ()
 
@@ -225,6 +227,10 @@ def test_a_header_whose_package_is_installed_is_not_looked_for_elsewhere(small):
     answer = packages_for(missing, small, installed={"libxml2-dev"})
     assert answer.candidates == ()
     assert answer.note == "libxml2-dev has it, and is installed: the cause is another one"
+
+
+def test_a_header_below_a_link_is_found_by_the_name_of_its_library(small):
+    assert packages_for(Missing(kind="header", name="mysql/mysql.h"), small).package == "libmariadb-dev"
 
 
 @pytest.mark.parametrize("kind", ["pkg-config", "cmake"])

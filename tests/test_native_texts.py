@@ -257,8 +257,15 @@ def test_a_pasted_line_of_a_build_names_what_is_needed_for_building(text: str, e
     assert (f"{finding.kind} {finding.name}", finding.phase, explanation.other) == (expected, "build", None)
 
 
-def test_a_program_that_pip_starts_is_needed_for_running() -> None:
-    (finding,) = extract("ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?").findings
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?",
+        'docker: failed to create task for container: exec: "git": executable file not found in $PATH: unknown.',
+    ],
+)
+def test_a_program_that_is_started_is_needed_for_running(text: str) -> None:
+    (finding,) = extract(text).findings
     assert (finding.kind, finding.name, finding.phase) == ("command", "git", "run")
 
 

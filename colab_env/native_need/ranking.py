@@ -30,6 +30,7 @@ development error file files find for found from have header headers if in insta
 library libs make missing must need needed needs no not of on or package packages please program properly python
 required requires server support sure system that the then this to try unable version via with you your either
 """
+_SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
 _MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
 _NOT_WORDS = frozenset(_NOT_WORDS_TEXT.split())
 
@@ -257,6 +258,7 @@ def _headers(name: str, index: Index) -> Iterator[_Hit]:
     name = re.sub(r"^(?:\.{1,2}/)+", "", name)
     sub, _, base = name.rpartition("/")
     hits: list[_Hit] = []
+    links: list[_Hit] = []
     owners: set[str] = set()
     for location in index.locations(base):
         root = _INCLUDE.search(location.directory)
@@ -267,13 +269,18 @@ def _headers(name: str, index: Index) -> Iterator[_Hit]:
         parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
         depth = len(parts) - len(sub.split("/")) if sub else len(parts)
         if sub and not f"/{inner}".endswith(f"/{sub}"):
-            continue  # every library has its config.h: without its directory that is another file
+            # Every library has its config.h: without its directory that is another file. mysql/mysql.h names the library
+            # itself, and Debian's usr/include/mysql is a link, which Contents does not follow.
+            links += _made(index, base, location, len(parts), rank=3) if sub == base.rpartition(".")[0] else ()
+            continue
         extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
-        owners.add(parts[0] if depth > 0 else "")
+        if depth > 0 and sub.partition("/")[0] in _SOURCE_TREE:
+            continue
+        owners.add(re.sub(r"[-\d.]+$", "", parts[0]) if depth > 0 else "")  # lua5.1 and lua5.4 are one library
         hits += _made(index, base, location, max(extra, 0))
     # common/utils.h lies in the own directories of dolfin, pcl and stxxl: who includes it so means a file beside it.
     if not sub or "" in owners or len(owners) <= _MOST_OWNERS:
-        yield from hits
+        yield from hits or links
 
 
 def _is_library_directory(directory: str) -> int | None:
