@@ -229,8 +229,11 @@ def test_a_header_whose_package_is_installed_is_not_looked_for_elsewhere(small):
     assert answer.note == "libxml2-dev has it, and is installed: the cause is another one"
 
 
-def test_a_header_below_a_link_is_found_by_the_name_of_its_library(small):
-    assert packages_for(Missing(kind="header", name="mysql/mysql.h"), small).package == "libmariadb-dev"
+@pytest.mark.parametrize(
+    ("name", "package"), [("mysql/mysql.h", "libmariadb-dev"), ("libxml/libxml/parser.h", "libxml2-dev")]
+)
+def test_a_directory_may_be_a_link_or_of_another_version(small, name, package):
+    assert packages_for(Missing(kind="header", name=name), small).package == package
 
 
 @pytest.mark.parametrize("kind", ["pkg-config", "cmake"])

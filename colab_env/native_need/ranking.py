@@ -30,6 +30,7 @@ development error file files find for found from have header headers if in insta
 library libs make missing must need needed needs no not of on or package packages please program properly python
 required requires server support sure system that the then this to try unable version via with you your either
 """
+_DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1.0, vtk-9.1
 _SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
 _MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
 _NOT_WORDS = frozenset(_NOT_WORDS_TEXT.split())
@@ -269,9 +270,11 @@ def _headers(name: str, index: Index) -> Iterator[_Hit]:
         parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
         depth = len(parts) - len(sub.split("/")) if sub else len(parts)
         if sub and not f"/{inner}".endswith(f"/{sub}"):
-            # Every library has its config.h: without its directory that is another file. mysql/mysql.h names the library
-            # itself, and Debian's usr/include/mysql is a link, which Contents does not follow.
-            links += _made(index, base, location, len(parts), rank=3) if sub == base.rpartition(".")[0] else ()
+            # Every library has its config.h: without its directory that is another file. But releases differ in the version
+            # of a directory, and Debian's usr/include/mysql of mysql/mysql.h is a link, which Contents does not follow.
+            is_versioned = f"/{_DIRECTORY_VERSION.sub('', inner)}".endswith(f"/{_DIRECTORY_VERSION.sub('', sub)}")
+            if is_versioned or sub == base.rpartition(".")[0]:
+                links += _made(index, base, location, len(parts), rank=3)
             continue
         extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
         if depth > 0 and sub.partition("/")[0] in _SOURCE_TREE:
