@@ -168,3 +168,88 @@ def test_lists_of_strange_lines_make_an_index_all_the_same(tmp_path):
     path = tmp_path / "strange.index"
     path.write_bytes(packed(contents, packages, {}))
     assert packages_for(Missing(kind="header", name="a b.h"), Index(path)).package == "liba-dev"
+
+
+# Lines of Debian 12's Contents and Packages, as they are there.
+OWN_CONTENTS = b"""\
+usr/include/libxml2/libxml/parser.h  libdevel/libxml2-dev
+usr/include/liblognorm/parser.h  libdevel/liblognorm-dev
+usr/include/dolfin/common/utils.h  libdevel/libdolfin-dev-common
+usr/include/pcl-1.13/pcl/common/utils.h  libdevel/libpcl-dev
+usr/include/stxxl/bits/common/utils.h  libdevel/libstxxl-dev
+usr/include/node/src/util.h  libdevel/libnode-dev
+usr/include/mariadb/mysql.h  libdevel/libmariadb-dev
+usr/include/OpenImageIO/argparse.h  libdevel/libopenimageio-dev
+usr/bin/celery  python/celery
+usr/bin/black  python/black
+usr/bin/pytest  python/python3-pytest
+usr/bin/add-apt-repository  admin/software-properties-common
+usr/bin/inkscape  graphics/inkscape
+"""
+OWN_PACKAGES = b"""\
+Package: celery
+Source: celery
+Depends: python3-celery, python3:any
+
+Package: python3-celery
+Source: celery
+Depends: python3:any
+
+Package: black
+Depends: python3-click (>= 8.0.0), python3:any
+
+Package: software-properties-common
+Depends: python3:any, python3-software-properties (= 0.99.30)
+
+Package: inkscape
+Depends: python3:any, libc6 (>= 2.34)
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    contents, packages = Contents(), Packages()
+    contents.read([OWN_CONTENTS])
+    packages.read([OWN_PACKAGES])
+    path = tmp_path_factory.mktemp("small") / "small.index"
+    path.write_bytes(packed(contents, packages, {}))
+    return Index(path)
+
+
+@pytest.mark.parametrize("name", ["mylib/parser.h", "../vendor/utils.h", "common/utils.h", "src/util.h"])
+def test_a_header_in_another_directory_is_another_header(small, name):
+    assert packages_for(Missing(kind="header", name=name), small).candidates == ()
+
+
+def test_a_header_whose_package_is_installed_is_not_looked_for_elsewhere(small):
+    missing = Missing(kind="header", name="libxml/parser.h")
+    assert packages_for(missing, small).package == "libxml2-dev"
+    answer = packages_for(missing, small, installed={"libxml2-dev"})
+    assert answer.candidates == ()
+    assert answer.note == "libxml2-dev has it, and is installed: the cause is another one"
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("mysql/mysql.h", "libmariadb-dev"), ("libxml/libxml/parser.h", "libxml2-dev")]
+)
+def test_a_directory_may_be_a_link_or_of_another_version(small, name, package):
+    assert packages_for(Missing(kind="header", name=name), small).package == package
+
+
+@pytest.mark.parametrize("kind", ["pkg-config", "cmake"])
+def test_a_module_is_not_a_header_of_that_name_in_another_library(small, kind):
+    assert packages_for(Missing(kind=kind, name="argparse"), small).candidates == ()
+
+
+@pytest.mark.parametrize("name", ["celery", "black", "pytest"])
+def test_a_program_of_a_python_package_is_the_projects_own(small, name):
+    answer = packages_for(Missing(kind="command", name=name, phase="run"), small)
+    assert answer.candidates == ()
+    assert "put that into the project's dependencies" in str(answer.note)
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("add-apt-repository", "software-properties-common"), ("inkscape", "inkscape")]
+)
+def test_a_program_that_only_runs_python_is_the_distributions(small, name, package):
+    assert packages_for(Missing(kind="command", name=name, phase="run"), small).package == package

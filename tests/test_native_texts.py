@@ -235,3 +235,69 @@ def test_what_failed_to_build_is_named_with_its_version_and_python() -> None:
     log = "Collecting fiona==1.9.5\n  Building wheel for fiona (pyproject.toml): started\n  gcc -I/usr/include/python3.12 -c x.c\n  x.c:1:10: fatal error: gdal.h: No such file or directory\nerror: command 'gcc' failed"
     explanation = extract(log)
     assert (explanation.requirement, explanation.python) == ("fiona==1.9.5", "3.12")
+
+
+EXCERPTS = [
+    ("Package libavformat was not found in the pkg-config search path.", "pkg-config libavformat"),
+    ("Could not run curl-config: [Errno 2] No such file or directory: 'curl-config'", "config-program curl-config"),
+    ("mysql_config: not found", "config-program mysql_config"),
+    ("Could NOT find Boost (missing: Boost_INCLUDE_DIR)", "cmake Boost"),
+    ('CMake Error at x:230 (message):\n  Could NOT find ZLIB (missing: ZLIB_LIBRARY) (Required is at least version "1.2")', "cmake ZLIB"),
+    ("A GDAL API version must be specified. Provide a path to gdal-config using a GDAL_CONFIG environment variable or use a GDAL_VERSION environment variable.", "config-program gdal-config"),
+    ("../meson.build:10:0: ERROR: Python dependency not found", "header Python.h"),
+    ("__main__.RequiredDependencyException: jpeg", "words jpeg"),
+    ("Package cairo was not found in the pkg-config search path.\nNo package 'cairo' found\nerror: subprocess-exited-with-error\n  31 | >>> RUN pip install --no-cache-dir -r requirements.txt", "pkg-config cairo"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), EXCERPTS)
+def test_a_pasted_line_of_a_build_names_what_is_needed_for_building(text: str, expected: str) -> None:
+    explanation = extract(text)
+    (finding,) = explanation.findings
+    assert (f"{finding.kind} {finding.name}", finding.phase, explanation.other) == (expected, "build", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ERROR: Cannot find command 'git' - do you have 'git' installed and in your PATH?",
+        'docker: failed to create task for container: exec: "git": executable file not found in $PATH: unknown.',
+    ],
+)
+def test_a_program_that_is_started_is_needed_for_running(text: str) -> None:
+    (finding,) = extract(text).findings
+    assert (finding.kind, finding.name, finding.phase) == ("command", "git", "run")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Getting requirements to build wheel did not run successfully.\nModuleNotFoundError: No module named 'torch'",
+        "Failed to import the 'pkg_resources' Python module",
+    ],
+)
+def test_a_python_package_that_a_build_lacks_is_a_requirement_of_the_build(text: str) -> None:
+    explanation = extract(text)
+    assert explanation.other is not None
+    assert explanation.other.kind == "build-requirement"
+
+
+def test_a_sentence_about_the_build_names_no_distribution() -> None:
+    text = "Building without Cython.\na.c:1:10: fatal error: zlib.h: No such file or directory\nerror: command 'gcc' failed"
+    assert extract(text).requirement is None
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("OSError: cannot load library 'libcairo.so.2': error 0x7e", "line 1 is an error of Windows"),
+        (
+            "a.c:1:10: fatal error: ffi.h: No such file or directory\nSuccessfully installed x-1\n[notice] A new release of pip",
+            "line 2 says that it ended well",
+        ),
+    ],
+)
+def test_what_did_not_fail_on_linux_has_no_finding(text: str, note: str) -> None:
+    explanation = extract(text)
+    assert (explanation.findings, explanation.other) == ((), None)
+    assert explanation.not_concluded[0].startswith(note)

@@ -185,6 +185,12 @@ class Packages:
         """Return how many packages depend on this one, and on its own libraries."""
         return self.dependants[name] + sum(self.dependants[library] for library in self.libraries(name))
 
+    def flags(self, name: str) -> str:
+        """Return "d" for a package that a default package takes, "p" for one of Python alone, "-" for neither."""
+        needs = self.needs.get(name, ())
+        is_python = "python3" in needs and "libc6" not in needs
+        return ("d" if name in self.defaults else "") + ("p" if is_python else "") or "-"
+
 
 def _names(*fields: str) -> tuple[str, ...]:
     """Return the first alternative of every dependency, without versions."""
@@ -205,7 +211,7 @@ def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> 
         for name in sorted(contents.names, key=lambda name: name.decode(errors="replace"))
     )
     lines = (
-        f"{name}\t{packages.weight(name)}\t{'d' if name in packages.defaults else '-'}"
+        f"{name}\t{packages.weight(name)}\t{packages.flags(name)}"
         f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}".encode()
         for name in sorted(contents.package_names())
     )

@@ -29,7 +29,7 @@ _UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: |NameError: no function
 _CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
-    r"|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
+    r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|collect2: error|CMake Error|Preparing metadata|build dependencies"
 )
 _DISTRIBUTION = re.compile(
@@ -54,6 +54,7 @@ _MISMATCHES = (
     "FileNotFoundError",
 )
 # pkg-config would have answered for these; a header that is missing was looked for without it.
+_FOR_LINKING = frozenset({"pkg-config", "cmake", "config-program"})
 _BY_PKG_CONFIG = frozenset({"pkg-config", "shared-object", "words"})
 
 
@@ -65,6 +66,8 @@ def extract(text: str) -> Explanation:
     if text[:_START].count("\0") * 10 > min(len(text), _START):
         return Explanation(not_concluded=("this is no text",))
     lines = log_lines.read(text)
+    if reason := _no_failure_here(lines):
+        return Explanation(not_concluded=(reason,))
     is_build = any(_BUILDS.search(line.text) for line in lines)
     named = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
     others = [OtherHit("driver", hit.line, hit.degree) for hit in named if DRIVERS.fullmatch(hit.name)]
@@ -90,6 +93,26 @@ def extract(text: str) -> Explanation:
         requirement=requirement,
         python=python,
     )
+
+
+_SUCCESS = re.compile(r"Successfully installed \S")
+_AFTER_SUCCESS = re.compile(
+    r"\[notice\]|WARNING: |$"
+)  # pip's own advertisement of a newer pip, "Running pip as the 'root' user"
+# How cffi writes an error of LoadLibrary; 0x7e is ERROR_MOD_NOT_FOUND, dlopen has sentences.
+_WINDOWS = re.compile(r"cannot load library .{1,300}: error 0x[0-9a-f]+")
+
+
+def _no_failure_here(lines: Sequence[Line]) -> str | None:
+    """Return why a log has nothing to explain: pip ended well, or it failed on Windows."""
+    end = next((line for line in reversed(lines) if not _AFTER_SUCCESS.match(line.text)), None)
+    if end and _SUCCESS.match(end.text):
+        return f"line {end.number} says that it ended well: {end.text[:80]}"
+    if windows := next((line for line in lines if _WINDOWS.search(line.text)), None):
+        return (
+            f"line {windows.number} is an error of Windows, where no package of a Linux distribution brings a library"
+        )
+    return None
 
 
 def _few(hits: Iterable[Hit]) -> list[Hit]:
@@ -222,13 +245,15 @@ def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_mod
 
 
 def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
+    # Only who links asks pkg-config, CMake or x-config, also where no other line shows a build; a package may ask at import.
+    is_linking = hit.kind in _FOR_LINKING and not any(_FRAME.search(line.text) for line in lines)
     return Missing(
         kind=hit.kind,
         name=hit.name,
         evidence=hit.line.text,
         line=hit.line.number,
         distribution=_distribution(hit.line, lines, is_build=is_build),
-        phase="build" if is_build else "run",
+        phase="build" if is_build or is_linking else "run",
     )
 
 
@@ -256,7 +281,7 @@ def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | Non
 
 # Words of pip, and who carries a call for another.
 _NOT_NAMES_TEXT = """
-ipython ipykernel cffi pip traitlets installable wheel wheels for collected editable extension c ext
+ipython ipykernel cffi pip traitlets installable wheel wheels for collected editable extension c ext extensions with without
 """
 _NOT_NAMES = frozenset(_NOT_NAMES_TEXT.split())
 

@@ -160,6 +160,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "invalid command 'bdist_wheel'", "Missing build dependencies", "build dependencies for",
         "No module named pip", "could not import build backend", "Failed to resolve requirements from",
         "Failed to install requirements from `build-system", "Cannot import `",
+        "Failed to import the 'pkg_resources' Python module",
     ),
     "source-mismatch": (
         "Cython.Compiler", "Error compiling Cython file", "has no member named", "implicit declaration of function",
@@ -191,10 +192,12 @@ _UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
     r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|(?:pip|conda) install "
 )
+# A command that is shown as it is run gives no advice: of a Dockerfile, of a shell with -x, of a step of GitHub's.
+_QUOTED = re.compile(r"(?:^|[\s>\]])RUN |^[$+] |^##\[group\]Run |process \"/bin/sh -c ")
 _ONLY_AT_BUILD = frozenset({"source-mismatch", "build-requirement"})
 _RETRIED = frozenset({"network", "no-wheel", "conflict", "memory", "disk", "tests", "damaged"})
 _ANYWHERE = re.compile(
-    r"numpy|undefined symbol|NumPy|_ARRAY_API|cannot import name|dtype size|setuptools|Cython|rustc|binary incomp"
+    r"numpy|undefined symbol|NumPy|_ARRAY_API|cannot import name|dtype size|setuptools|pkg_resources|Cython|rustc|binary incomp"
 )
 _MILD = re.compile(
     r"^(?:WARNING|warning|INFO|DEBUG|note|hint|Retrying|Could not fetch URL)|DeprecationWarning|: warning: |UserWarning|retrying|Retrying"
@@ -226,9 +229,11 @@ def _hit(line: Line, *, is_build: bool) -> OtherHit | None:
             "build-requirement",
         ):
             continue
+        if kind == "library-version" and "(missing:" in line.text:
+            continue  # CMake's "(Required is at least version "1.2")" of a library that is not there at all
         if not is_build and kind in _ONLY_AT_BUILD and not _ANYWHERE.search(line.text):
             continue
         return OtherHit(kind, line, TRIED if is_mild and kind in _RETRIED else FATAL)
-    if _NO_MODULE.search(line.text) and not is_mild:
+    if _NO_MODULE.search(line.text) and not is_mild and not _QUOTED.search(line.text):
         return OtherHit("build-requirement" if is_build else "python-module", line, FATAL)
     return None

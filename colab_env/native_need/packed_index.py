@@ -47,7 +47,8 @@ class Package:
 
     `weight` is how many packages depend on it and on its own libraries, `libraries` are those, `is_default` says that a
     package such as `mpi-default-dev` depends on it, `wrapper` names the package that stands for it under a name without
-    a version, as `libboost-dev` does for `libboost1.74-dev`, or that adds the library to headers alone.
+    a version, as `libboost-dev` does for `libboost1.74-dev`, or that adds the library to headers alone; `is_python` says
+    that it runs on the distribution's Python and on no C library of its own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Package:
     is_default: bool = False
     libraries: tuple[str, ...] = ()
     wrapper: str | None = None
+    is_python: bool = False
 
 
 def pack(
@@ -165,6 +167,7 @@ class Index:
             is_default="d" in flags,
             libraries=tuple(libraries.split()),
             wrapper=wrapper or None,
+            is_python="p" in flags,  # an index from before that flag has none
         )
 
     def package_names(self, prefix: str) -> list[str]:

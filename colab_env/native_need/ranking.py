@@ -30,6 +30,9 @@ development error file files find for found from have header headers if in insta
 library libs make missing must need needed needs no not of on or package packages please program properly python
 required requires server support sure system that the then this to try unable version via with you your either
 """
+_DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1.0, vtk-9.1
+_SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
+_MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
 _NOT_WORDS = frozenset(_NOT_WORDS_TEXT.split())
 
 
@@ -134,16 +137,43 @@ def packages_for(
     fitting = [hit for hit in hits if _fits(hit, missing)]
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
     new = [hit for hit in best if hit.package.name not in installed]
-    if best and best[0] not in new and (not new or (best[0].rank, best[0].extra) == (0, 0)):
-        # A tool that asks for a module says the same where it could not start pkg-config at all.
-        if missing.kind == "pkg-config" and set(installed).isdisjoint(_SPECIAL_AT_BUILD["pkg-config"]):
-            return _special_answer(missing, _SPECIAL_AT_BUILD["pkg-config"], installed)
-        name = best[0].package.name
-        return Answer(missing=missing, note=f"{name} has it, and is installed: the cause is another one")
+    if best and (answer := _none_to_install(best[0], missing, installed, has_others=bool(new))) is not None:
+        return answer
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file
     note = f"{_choice_note(new, installed)}" if is_choice else None
     return Answer(missing=missing, candidates=candidates, is_choice=is_choice, note=note)
+
+
+def _none_to_install(best: _Hit, missing: Missing, installed: Collection[str], *, has_others: bool) -> Answer | None:
+    """Return the answer where the best package is not to be installed: it is there, or the project's Python needs its own."""
+    name = best.package.name
+    if missing.kind == "command" and missing.phase == "run" and _is_python_program(missing.name, best.package):
+        note = (
+            "a program of a Python package: put that into the project's dependencies, and its environment's bin on PATH"
+        )
+        return Answer(missing=missing, note=f"{note} ({name} is for the system's own Python)")
+    # Of a header with its directory, libxml/parser.h, the best is the one that is meant, below usr/include/libxml2 too.
+    is_whole_path = missing.kind == "header" and "/" in missing.name
+    is_certain = best.rank == 0 and (best.extra == 0 or is_whole_path)
+    if name not in installed or (has_others and not is_certain):
+        return None
+    # A tool that asks for a module says the same where it could not start pkg-config at all.
+    if missing.kind == "pkg-config" and set(installed).isdisjoint(_SPECIAL_AT_BUILD["pkg-config"]):
+        return _special_answer(missing, _SPECIAL_AT_BUILD["pkg-config"], installed)
+    return Answer(missing=missing, note=f"{name} has it, and is installed: the cause is another one")
+
+
+def _is_python_program(name: str, package: Package) -> bool:
+    """Say whether a program is a Python distribution's, as uvicorn: the distribution's copy sees no package of a project.
+
+    add-apt-repository of software-properties-common runs on Python too, and is in no index of Python packages: where the
+    package is not named as a Python module, the program's name has to begin it.
+    """
+    if package.name.startswith("python3-"):
+        return True
+    is_python = package.is_python or any(library.startswith("python3-") for library in package.libraries)
+    return is_python and re.match(rf"{re.escape(name)}(?:-|$)", package.name) is not None
 
 
 def _candidates(hits: list[_Hit], installed: Collection[str]) -> Iterator[Candidate]:
@@ -228,7 +258,9 @@ def _made(index: Index, name: str, location: Location, extra: int, rank: int = 0
 def _headers(name: str, index: Index) -> Iterator[_Hit]:
     name = re.sub(r"^(?:\.{1,2}/)+", "", name)
     sub, _, base = name.rpartition("/")
-    others: list[_Hit] = []
+    hits: list[_Hit] = []
+    links: list[_Hit] = []
+    owners: set[str] = set()
     for location in index.locations(base):
         root = _INCLUDE.search(location.directory)
         # Headers of one Python's own are no answer: a source that asks for others was written for another Python.
@@ -238,12 +270,20 @@ def _headers(name: str, index: Index) -> Iterator[_Hit]:
         parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
         depth = len(parts) - len(sub.split("/")) if sub else len(parts)
         if sub and not f"/{inner}".endswith(f"/{sub}"):
-            # The message may say more of the path than there is: freetype2/ft2build.h
-            others += _made(index, base, location, len(parts), rank=3)
+            # Every library has its config.h: without its directory that is another file. But releases differ in the version
+            # of a directory, and Debian's usr/include/mysql of mysql/mysql.h is a link, which Contents does not follow.
+            is_versioned = f"/{_DIRECTORY_VERSION.sub('', inner)}".endswith(f"/{_DIRECTORY_VERSION.sub('', sub)}")
+            if is_versioned or sub == base.rpartition(".")[0]:
+                links += _made(index, base, location, len(parts), rank=3)
             continue
         extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
-        yield from _made(index, base, location, max(extra, 0))
-    yield from others
+        if depth > 0 and sub.partition("/")[0] in _SOURCE_TREE:
+            continue
+        owners.add(re.sub(r"[-\d.]+$", "", parts[0]) if depth > 0 else "")  # lua5.1 and lua5.4 are one library
+        hits += _made(index, base, location, max(extra, 0))
+    # common/utils.h lies in the own directories of dolfin, pcl and stxxl: who includes it so means a file beside it.
+    if not sub or "" in owners or len(owners) <= _MOST_OWNERS:
+        yield from hits or links
 
 
 def _is_library_directory(directory: str) -> int | None:
@@ -378,7 +418,11 @@ def _word(word: str, index: Index, phase: str) -> Iterator[_Hit]:
         else:
             yield from _pc(stem, index)
             yield from _libraries(stem, index, phase)
-            yield from (replace(hit, rank=1) for hit in _headers(f"{stem}.h", index) if hit.extra < 2 and not hit.rank)
+            yield from (
+                replace(hit, rank=1)
+                for hit in _headers(f"{stem}.h", index)
+                if not hit.extra or (hit.extra < 2 and bare in hit.package.name)
+            )
         names = [f"{stem}-dev", stem] if phase == "build" else [stem]
         packages = [package for name in names if (package := index.package(name)) is not None]
         yield from (_Hit(package=package, file="", extra=0, rank=1) for package in packages)

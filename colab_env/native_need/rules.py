@@ -100,6 +100,10 @@ _RULES = (
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
+    _rule("config", r"^(?:(?:OSError|EnvironmentError|error): (?!pkg-)([\w.+-]{1,60}[-_]config)|(?!pkg-)([\w.+-]{1,60}[-_]config):(?: command)?) (?:was |is )?not found", "config-program", TRIED),
+    _rule("ath to ", r"provide (?:a |the )?path to ([\w.+-]{1,60}[-_]config)", "config-program"),
+    _rule("RequiredDependency", r"RequiredDependencyException: ([\w-]+)$", "words"),  # Pillow's setup.py
+    _rule("Python dependency", r"ERROR: Python dependency not found", "header", name="Python.h"),  # Meson's extension_module
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
     _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
@@ -154,6 +158,8 @@ _RULES = (
     _rule("path", rf"{_Q}{_T}{_Q} (?:is |was )?not found,? (?:on|in) (?:your |the )?path(?!\w)", "command"),
     _rule(" be ", rf"{_PROGRAM} {_Q}{_T}{_Q} (?:cannot|could not|can't|couldn't) be (?:run|found|executed|started)", "command"),
     _rule("missing from", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|was) missing from", "command"),
+    _rule("executable file not found", r"exec: ['\"]([\w.+-]+)['\"]: executable file not found", "command"),  # Docker's runc
+    _rule("annot find command", rf"annot find command {_Q}([\w.+-]+)", "command"),
     _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
     _rule(" is ", r"(?<![\w.+/-])([A-Za-z_][\w.+-]*) (?:binary|executable|program|command) is (?:required|needed)", "command"),
     _rule("installation", rf"(?:{_NOT}|can't) find a local (?:\([^)]{{0,20}}\) )?([A-Za-z][\w+-]*(?: [\w+-]+){{0,2}}) installation", "words"),
