@@ -300,6 +300,8 @@ def remove_kernel(name: str) -> StepResult:
     """
     machine = Machine.detect()
     began = time.monotonic()
+    # What an earlier run was stopped in deleting goes, also where there is nothing to remove any more.
+    _files.recover(kernelspec.directory(machine, kernelspec.check_kernel_name(name)), wait=False)
     kernelspec.removable(machine, name)  # refused before anything is written
     with changing("remove_kernel", machine, _lock(machine, "kernels")):
         where = kernelspec.remove(machine, name)
