@@ -94,7 +94,7 @@ def write(
         what=_what(image),
         build=build_command,
         run=run_command,
-        notes=(*request.notes(), *request.selection.notes, *_notes(model, survey, ignore_file)),
+        notes=(*request.notes(model.python), *request.selection.notes, *_notes(model, survey, ignore_file)),
     )
     _report.keep(repr(result))
     return result
@@ -371,17 +371,19 @@ def _absent_libraries(model: image_project.ImageProject) -> list[str]:
     """
     machine = ARCHITECTURES[Platform.parsed(None).architecture][1]
     sites = (model.request.project / ".venv").glob("lib/python3*/site-packages")
-    absent: dict[str, list[str]] = {}
+    absent: dict[str, None] = {}
+    users: dict[str, dict[str, None]] = {}
     for site in sites if model.base == image_project.official_base(model.python) else ():
         for one in shared_libraries.missing_in_slim(site, machine):
             package = shared_libraries.SLIM_LACKS[one.library]
             if package not in {name.partition("=")[0] for name in model.apt}:
-                absent.setdefault(package, []).append(f"{one.distribution} ({one.library})")
+                absent[package] = None
+                users.setdefault(one.distribution, {})[one.library] = None
     if not absent or any(map(dockerfile.is_for_building, model.apt)):  # then what runs is derived in the build
         return []
-    users = ", ".join(dict.fromkeys(user for names in absent.values() for user in names))
+    named = ", ".join(f"{distribution} ({', '.join(libraries)})" for distribution, libraries in users.items())
     listed = ", ".join(f'"{package}"' for package in absent)
-    return [f"{users} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
+    return [f"{named} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
 
 
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:

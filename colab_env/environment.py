@@ -85,7 +85,7 @@ class Environment:
         self.request = request
         self.python = python
         self.ready = ready
-        self.notes: list[str] = request.notes()
+        self.notes: list[str] = request.notes(python.short_version)
         self._is_checked = False
 
     def check(self) -> str | None:
@@ -99,7 +99,10 @@ class Environment:
             return reason
         named = f"installed by hand: {', '.join(added)}"
         if not self.request.exact:
-            self.notes[:] = [*self.request.notes(), f"{named} (--exact, or exact=True, removes it)"]
+            self.notes[:] = [
+                *self.request.notes(self.python.short_version),
+                f"{named} (--exact, or exact=True, removes it)",
+            ]
         return named if self.request.exact else None
 
     def build(self) -> None:

@@ -237,7 +237,12 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         rows=tuple(distributions.version_rows(sides)),
         only_on_machine=distributions.only_on_machine(sides),
         conflicts=tuple(distributions.conflicts(sides)),
-        notes=(*_absent(request.project), *request.notes(), *chosen.notes, *_going(request, brought.required)),
+        notes=(
+            *_absent(request.project),
+            *request.notes(resolved.python.short_version),
+            *chosen.notes,
+            *_going(request, brought.required),
+        ),
         outgrown=_unsupported_python(request),
         saved=sum(package.size() for package in chosen.packages.values()),
     )

@@ -310,8 +310,8 @@ class Request:
         """Say whether the lock file is the block of a cell that has run."""
         return self.machine.data in self.lock.path.parents
 
-    def notes(self) -> list[str]:
-        """Return what a person should know of the options before anything is done."""
+    def notes(self, chosen: str | None = None) -> list[str]:
+        """Return what a person should know of the options before anything is done; `chosen` is the X.Y that is taken."""
         notes = [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
         pin = "" if self.python else self.lock.format.pinned_text(self.lock)
         if pin and self._pinned_python is None:
@@ -319,13 +319,13 @@ class Request:
             why = f"{self.requires_python} leaves it out" if pinned else "it is no X.Y of CPython"
             notes.append(f".python-version says {pin!r}, which does not count: {why}")
         elif not pin and not self.python:
-            notes += self._unread_pin()
+            notes += self._unread_pin(chosen)
         return notes
 
-    def _unread_pin(self) -> list[str]:
+    def _unread_pin(self, chosen: str | None) -> list[str]:
         """Return a note on a `.python-version` that the lock's own tool does not read, but pyenv, which people have it for."""
         pinned = pinned_python(self.project)
-        if pinned is None or (self.recorded_python and self.recorded_python.short_version == pinned):
+        if pinned is None or pinned == (chosen or (self.recorded_python and self.recorded_python.short_version)):
             return []
         name = self.lock.path.name
         return [
