@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was there before is still there", file=sys.stderr)
         return 130
-    except OSError as error:  # of standard output itself: all others have been translated
+    except OSError as error:
+        if error.filename is not None:
+            raise  # of a file: what is written to the standard output has no name
         # Nobody reads what is left: without this, Python complains about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):

@@ -84,7 +84,7 @@ class Plan:
         return cards.card(
             f"Python {self.python.version}",
             [*groups, *conflicts],
-            mark="✗" if self.conflicts else "✓",
+            mark="✗" if self.conflicts else "·",  # nothing was tried yet that a check mark could promise
             aside="what a set-up would bring; nothing was changed",
             notes=[*rest, first, *self._notes()],
             more=more if self.rows else "",

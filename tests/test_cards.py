@@ -200,7 +200,7 @@ _screens.with_marks(sys.stdout); _screens.with_marks(sys.stderr)
 with _report.screen(_report.choose_screen(keep_to=sys.stdout)):
     with _report.activity("Setting up the virtual environment: there is none"):
         _report.line("Resolved 120 packages in 1.2 s, and now they are prepared, one after the other")
-    _report.keep("✓ Python 3.12.4, system in ~/work/analysis/2024/lesson-one/.venv/bin/python3.12 (already there, 0.0 s)")
+    _report.keep("✓ Python 3.12.4, system in ~/courses/analysis/2024/lesson-one/.venv/bin/python3.12 (already there, 0.0 s)")
 _report.tell("✗ Kernel “py312”: it is gone\\n→ run colab-env setup")
 """
 
@@ -234,7 +234,7 @@ def test_lines_are_folded_at_words_to_the_width_of_a_terminal(columns):
     lines = [re.sub(r"\x1b\[[0-9;]*[mK]", "", line).rpartition("\r")[2] for line in re.split(r"\r?\n", shown)]
     assert "\x1b[32m✓" in shown
     assert "\x1b[31m✗" in shown
-    path = "~/work/analysis/2024/lesson-one/.venv/bin/python3.12"
+    path = "~/courses/analysis/2024/lesson-one/.venv/bin/python3.12"
     assert max(map(_screens._cells, lines)) <= max(columns, len(path) + 4)
     assert any(path in line for line in lines)  # a path that is broken cannot be copied
 
