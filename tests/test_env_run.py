@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from env_fixtures import Command, base, command, install_command, shell_and_python, web, wheels  # noqa: F401
+from env_fixtures import Command, base, command, install_command, shell_and_python, stable, web, wheels  # noqa: F401
 
 from colab_env import envs
 from colab_env.errors import NoSuchProgramError, ScriptError

@@ -6,48 +6,60 @@ import argparse
 import csv
 import json
 import os
-import queue
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import ChainMap, Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
 
 from tests.mutation import tracing
 from tests.mutation.mutants import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.tsv")
-# Each core room, and the files whose tests are its own.
-ROOMS = {
-    "_download": ["download"],
-    "_files": ["files", "undo"],
-    "_ledger": ["ledger", "undo"],
-    "_process": ["process"],
-    "_state": ["state", "snapshots_moved"],
-    "content": ["content"],
-    "index": ["index", "indexes", "user_settings"],
-    "interpreter": ["interpreter", "system"],
-    "json_text": ["notebooks", "lock_formats"],
-    "locks/pdm": ["lock_formats", "lockfiles"],
-    "locks/pipfile": ["lock_formats", "lockfiles"],
-    "locks/requirements_text": ["reading", "lock_formats", "plan"],
-    "locks/script_block": ["reading", "lockfiles", "notebooks"],
-    "plans/distributions": ["plan", "user_settings"],
-    "pyproject": ["pyproject", "lockfiles", "plan"],
-    "request": ["options", "reading", "lockfiles", "lock_formats"],
-    "snapshot/_archive": ["archive", "trust", "snapshots"],
-    "snapshot/_unpack": ["archive", "trust", "snapshots"],
-    "snapshot/manifest": ["archive", "trust", "snapshots"],
-    "snapshot/signing": ["trust", "snapshots"],
-    "toml_text": ["env_exports", "lock_formats"],
-}
+Result = TypeVar("Result")
+ROOMS = (
+    *("_download", "_files", "_ledger", "_process", "_state", "content", "index", "interpreter", "json_text"),
+    *("locks/pdm", "locks/pipfile", "locks/requirements_text", "locks/script_block", "plans/distributions"),
+    *(
+        "pyproject",
+        "request",
+        "snapshot/_archive",
+        "snapshot/_unpack",
+        "snapshot/manifest",
+        "snapshot/signing",
+        "toml_text",
+    ),
+)
+# The files that have the tests of these rooms.
+TESTS = (
+    *(
+        "archive",
+        "content",
+        "download",
+        "env_exports",
+        "files",
+        "index",
+        "indexes",
+        "interpreter",
+        "ledger",
+        "lock_formats",
+    ),
+    *("lockfiles", "notebooks", "options", "plan", "process", "pyproject", "reading", "snapshots", "state", "system"),
+    *("trust", "undo", "user_settings"),
+)
 _FIRST = 25  # tests that run a changed line, the quickest ones: most mutants die in them
-_SELECTION = ["-m", "not (machine or browser or faults)"]
+_QUICK = "not (machine or browser or faults or network)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +68,38 @@ class Verdict:
     killer: str | None  # the first test that failed, or what else ended the run
 
 
-class Copy:
-    """A copy of the repository, in which one mutant after the other is tried."""
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """Which tests run which line of a room, how many seconds each takes, and which fail without any change."""
 
-    def __init__(self, directory: Path) -> None:
+    lines: dict[tuple[str, int], list[str]]
+    seconds: dict[str, float]
+    failed: list[str]
+
+    @classmethod
+    def union(cls, traces: Sequence[Trace]) -> Trace:
+        lines: dict[tuple[str, int], list[str]] = {}
+        for line, tests in chain.from_iterable(trace.lines.items() for trace in traces):
+            lines.setdefault(line, []).extend(tests)
+        seconds = dict(ChainMap(*(trace.seconds for trace in traces)))
+        return cls(lines=lines, seconds=seconds, failed=[test for trace in traces for test in trace.failed])
+
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """Return the tests of a changed line: the quickest case of every function, then the second ones, and so on."""
+        tests = {test for line in mutant.lines for test in self.lines.get((mutant.room, line), []) if test}
+        cases: Counter[str] = Counter()
+        ranked = []
+        for test in sorted(tests - {*self.failed}, key=self.seconds.__getitem__):
+            cases[test.partition("[")[0]] += 1
+            ranked.append((cases[test.partition("[")[0]], test))
+        return [test for _, test in sorted(ranked, key=itemgetter(0))]
+
+
+class Copy:
+    """A copy of the repository, in which one mutant after the other is tried by the tests that a marker expression selects."""
+
+    def __init__(self, directory: Path, selection: str) -> None:
+        self.selection = ["-m", selection]
         ignored = shutil.ignore_patterns(".git", ".venv", "build", "dist", "site", "__pycache__", ".*_cache")
         self.directory = directory / "copy"
         shutil.copytree(ROOT, self.directory, ignore=ignored, symlinks=True)
@@ -74,38 +114,41 @@ class Copy:
             text=True,
             check=False,
             timeout=seconds,
+            start_new_session=True,
         )
 
-    def trace(self, room: str) -> dict[str, dict]:
-        """Run the tests of a room as it is: which of them runs which line?"""
+    def trace(self, rooms: Collection[str], names: Sequence[str]) -> Trace:
+        """Run some tests on the rooms as they are: which of them runs which line?"""
         result = self.directory.parent / "trace.json"
-        wanted = {tracing.RESULT: f"{result}{os.pathsep}{self._path(room)}"}
-        done = self.pytest("-p", "tests.mutation.tracing", *_SELECTION, *_test_files(room), **wanted)
+        wanted = os.pathsep.join([str(result), *(str(self._path(room)) for room in rooms)])
+        files = [f"tests/test_{name}.py" for name in names]
+        done = self.pytest("-p", "tests.mutation.tracing", *self.selection, *files, **{tracing.RESULT: wanted})
         if not result.is_file():
             raise SystemExit(done.stdout + done.stderr)
-        trace = json.loads(result.read_text(encoding="utf-8"))
-        return {**trace, "lines": next(iter(trace["lines"].values()), {})}
+        content = json.loads(result.read_text(encoding="utf-8"))
+        lines = {
+            (room, int(line)): tests
+            for room in rooms
+            for line, tests in content["lines"].get(str(self._path(room)), {}).items()
+        }
+        return Trace(lines=lines, seconds=content["seconds"], failed=content["failed"])
 
-    def attempt(self, mutant: Mutant, trace: dict[str, dict]) -> Verdict:
-        """Run the quick tests of the changed line, then the others of it, then all of the room's."""
+    def attempt(self, mutant: Mutant, trace: Trace) -> Verdict:
+        """Run the tests that run the changed line: a few quick ones, then the others."""
         path = self._path(mutant.room)
         original = path.read_text(encoding="utf-8")
         path.write_text(mutant.text, encoding="utf-8")
         try:
-            tests = {test for line in mutant.lines for test in trace["lines"].get(str(line), []) if test}
-            ordered = sorted(tests - set(trace["failed"]), key=trace["seconds"].__getitem__)
-            for chosen in (ordered[:_FIRST], ordered[_FIRST:], _test_files(mutant.room)):
-                if chosen and (killer := self._killer(chosen, trace)):
-                    return Verdict(mutant=mutant, killer=killer)
-            return Verdict(mutant=mutant, killer=None)
+            tests = trace.tests_of(mutant)
+            killers = (self._killer(chosen, trace) for chosen in (tests[:_FIRST], tests[_FIRST:]) if chosen)
+            return Verdict(mutant=mutant, killer=next(filter(None, killers), None))
         finally:
             path.write_text(original, encoding="utf-8")
 
-    def _killer(self, tests: list[str], trace: dict[str, dict]) -> str | None:
-        ignored = [f"--deselect={test}" for test in trace["failed"]]
-        limit = 120 + 5 * sum(trace["seconds"].values())
+    def _killer(self, tests: list[str], trace: Trace) -> str | None:
+        limit = 120 + 5 * sum(trace.seconds[test] for test in tests)
         try:
-            done = self.pytest("-x", *_SELECTION, *ignored, *tests, seconds=limit)
+            done = self.pytest("-x", *self.selection, *tests, seconds=limit)
         except subprocess.TimeoutExpired:
             return "it never ends"
         if done.returncode == 0:
@@ -129,12 +172,12 @@ def main() -> int:
         ),
         arguments.count,
     )
-    by_room: dict[str, list[Mutant]] = {}
-    for mutant in drawn:
-        if mutant.key not in argued:
-            by_room.setdefault(mutant.room, []).append(mutant)
+    verdicts = []
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
-        verdicts = _tried(by_room, Path(directory), arguments)
+        for verdict in _tried([each for each in drawn if each.key not in argued], Path(directory), arguments):
+            verdicts.append(verdict)
+            if arguments.verbose:
+                print(f"{verdict.mutant.room}:{verdict.mutant.lines[0]}: {verdict.killer or 'SURVIVED'}", flush=True)
     alive = [each.mutant for each in verdicts if each.killer is None]
     for mutant in sorted(alive, key=lambda each: each.key):
         print(f"{mutant.room}, {mutant.function}, line {mutant.lines[0]}\n  - {mutant.before}\n  + {mutant.after}")
@@ -145,26 +188,26 @@ def main() -> int:
     return 1 if alive else 0
 
 
-def _tried(by_room: dict[str, list[Mutant]], directory: Path, arguments: argparse.Namespace) -> list[Verdict]:
-    copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+def _tried(drawn: Sequence[Mutant], directory: Path, arguments: argparse.Namespace) -> Iterator[Verdict]:
+    selection = _QUICK.replace(" or network", "") if arguments.network else _QUICK
+    copies: SimpleQueue[Copy] = SimpleQueue()
     for number in range(arguments.jobs):
-        copies.put(Copy(directory / str(number)))
+        copies.put(Copy(directory / str(number), selection))
 
-    def attempt(room: str) -> list[Verdict]:
-        copy, verdicts = copies.get(), []
+    def with_a_copy(call: Callable[[Copy], Result]) -> Result:
+        copy = copies.get()
         try:
-            trace = copy.trace(room)
-            for mutant in by_room[room]:
-                verdicts.append(copy.attempt(mutant, trace))
-                if arguments.verbose:
-                    print(f"{room}:{mutant.lines[0]}: {verdicts[-1].killer or 'SURVIVED'}", flush=True)
+            return call(copy)
         finally:
             copies.put(copy)
-        return verdicts
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        futures = [pool.submit(attempt, room) for room in sorted(by_room, key=lambda each: -len(by_room[each]))]
-        return [verdict for future in as_completed(futures) for verdict in future.result()]
+        rooms = sorted({mutant.room for mutant in drawn})
+        shares = [TESTS[start :: arguments.jobs] for start in range(arguments.jobs)]
+        traces = list(pool.map(lambda share: with_a_copy(lambda copy: copy.trace(rooms, share)), shares))
+        trace = Trace.union(traces)
+        futures = [pool.submit(with_a_copy, lambda copy, each=mutant: copy.attempt(each, trace)) for mutant in drawn]
+        yield from (future.result() for future in as_completed(futures))
 
 
 def equivalents() -> dict[tuple[str, str, str, str], str]:
@@ -174,16 +217,15 @@ def equivalents() -> dict[tuple[str, str, str, str], str]:
         return {(room, function, before, after): reason for room, function, before, after, reason in rows}
 
 
-def _test_files(room: str) -> list[str]:
-    return [f"tests/test_{name}.py" for name in ROOMS[room]]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("rooms", nargs="*", metavar="ROOM", choices=[*ROOMS, []], help=f"of: {', '.join(ROOMS)}")
     parser.add_argument("--count", type=int, default=64, metavar="N", help="how many are drawn (default: 64)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="which ones (default: 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="copies that work side by side")
+    parser.add_argument(
+        "--network", action="store_true", help="with the tests that need a package index, which take long"
+    )
     parser.add_argument("--verbose", "-v", action="store_true", help="a line for each, as it is tried")
     return parser
 
