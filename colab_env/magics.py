@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from colab_env import _files, _process, _report, choice, diagnose, switching
+from colab_env import _process, _report, _transactions, choice, diagnose, switching
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
@@ -226,7 +226,7 @@ def _add(packages: list[str]) -> None:
     argv: list[str | Path] = [machine.bin / "poetry", "add", "--no-interaction", *packages]
     with (
         changing("add", machine, project_lock(machine, project)),
-        _files.restoring(*files),
+        _transactions.restoring(*files),
         _report.activity(f"Adding {' '.join(packages)}"),
     ):
         _process.run(argv, environ=_process.child_environ(machine.environ), cwd=project)
