@@ -17,6 +17,7 @@ from colab_env import _files, _process, _state, venv
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import OLDEST_OF_COLAB, Interpreter
 from colab_env.jupyter import colab_layer, diversion, kernelspec
+from colab_env.locks import registry
 from colab_env.miniconda import environment_yml
 from colab_env.results import suggest
 from colab_env.step import Artifact
@@ -258,8 +259,12 @@ def _advice(lack: Lack, project: Path) -> list[str]:
     if not lack.packages:
         return failed
     packages, names = " ".join(lack.packages), [name for name, why in lack.missing.items() if why.startswith(_NEEDS)]
-    tool = "uv add" if (project / "uv.lock").is_file() else "poetry add"
-    how = f"{tool} {packages}" if (project / "pyproject.toml").is_file() else f"lines in requirements.txt: {packages}"
+    if (project / "pyvenv.cfg").is_file():  # a named environment
+        how = f"colab-env env add {project.name} {packages}"
+    else:
+        receipt = venv.read_receipt(project)
+        lock = registry.find(project, receipt.wanted.lock if receipt else None)
+        how = f"{lock.format.adding} {packages}" if lock.format.adding else f"lines in {lock.path.name}: {packages}"
     return [*failed, f"what adds {', '.join(names)}: {how}"]
 
 

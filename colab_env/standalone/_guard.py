@@ -7,7 +7,8 @@ the kernelspec, so that no deleted file keeps the machine's own kernel from comi
 and becomes it (same process id, so whoever started it notices nothing) with the variables set. A file in one of DIRECTORIES
 notes the start and receives what the kernel prints until it has answered for the first time; then `_launch.py` removes
 it. A start that finds such a file knows that the last one failed, and does not try again; only after one that ended
-without a word it tries once more, for somebody else may have ended that.
+without a word it tries once more, for somebody else may have ended that. Where that start still runs it has not failed: a
+server that is asked for several restarts at once starts several kernels.
 """
 
 import _signal as signal  # type: ignore[import-not-found] # not `signal`: its enumerations take milliseconds
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
+# Seconds in which several restarts that somebody asked for start their kernels. A server starts one that died by itself
+# about three seconds later; a process that such a kernel has left behind must not pass for it again and again.
+AT_ONCE = 2
 # Memory first: a full disk must not look like a broken kernel. None of them is the data directory, which may be deleted.
 DIRECTORIES = tuple(f"{parent}/colab-env-{os.getuid()}" for parent in ("/dev/shm", "/tmp", "/var/tmp"))  # noqa: S108
 SOURCE = ""  # this text, where it was not given to `-c`: see `_divert.py`
@@ -50,17 +54,21 @@ def tried(
 ) -> "tuple[str, list[str]]":
     """Become the environment's kernel; return only where that cannot be, with the reason and what was printed."""
     name = os.path.basename(connection_file)
-    failed = next((path for path in records(name) if os.path.lexists(path)), None)
-    if failed and not is_first_silence(failed):
-        return what_failed(failed), printed(failed)
-    if not failed:
+    earlier = next((path for path in records(name) if os.path.lexists(path)), None)
+    if earlier and goes_on(earlier, name):
+        return obstacle(command, connection_file) or start(argv, environ, name, record=earlier), []
+    if earlier and not is_first_silence(earlier):
+        return what_failed(earlier), printed(earlier)
+    if not earlier:
         forget(name + ".log.again")
-    return obstacle(command, connection_file) or (failed and dies(argv[0])) or start(argv, environ, name), []
+    return obstacle(command, connection_file) or (earlier and dies(argv[0])) or start(argv, environ, name), []
 
 
 def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
     """Split NAME=VALUE words from the program, as env(1) does; `${...}` in a value is the variable of now."""
     environ, argv = dict(os.environ), list(command)
+    # With the home of the server's Python no other one starts; an empty one stops Python 3.6, so it cannot be one of the words.
+    environ.pop("PYTHONHOME", None)
     while not argv[0].startswith("/"):
         name, _, value = argv.pop(0).partition("=")
         environ[name] = expanded(value)
@@ -96,6 +104,22 @@ def forget(file: str) -> None:
                 os.unlink(os.path.join(directory, file))
         except OSError:  # noqa: PERF203 - three directories
             continue
+
+
+def goes_on(record: str, name: str) -> bool:
+    """Say whether another process is still coming up with this connection file, since a moment ago."""
+    if not 0 <= age(record) < AT_ONCE:
+        return False
+    for process in os.listdir("/proc"):
+        try:
+            if process.isdigit() and int(process) != os.getpid():
+                # A process that has ended, and that nobody has asked about yet, has no words any more.
+                with open("/proc/" + process + "/cmdline", "rb") as words:
+                    if os.fsencode("/" + name + "\0") in words.read():
+                        return True
+        except OSError:  # noqa: PERF203 - it has ended
+            continue
+    return False
 
 
 def is_first_silence(record: str) -> bool:
@@ -155,10 +179,10 @@ def dies(python: str) -> "str | None":
     return f"{python} itself ends with code {code}" if code else None
 
 
-def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
-    """Note the start and become the kernel; return only when that is impossible, with the reason."""
+def start(argv: "list[str]", environ: "dict[str, str]", name: str, record: str = "") -> str:
+    """Note the start, in a `record` that goes on if there is one, and become the kernel; return only why that cannot be."""
     try:
-        path, log = noted(name)
+        path, log = (record, os.open(record, os.O_WRONLY | os.O_APPEND)) if record else noted(name)
     except OSError as error:
         return f"its start could not be noted: {error.strerror}"
     stderr = os.dup(2)
