@@ -99,8 +99,9 @@ def boots(prepared: PreparedMachine, wanted: Sequence[Case]) -> Iterator[Boot]:
             yield boot
             if boot.is_bricked:
                 return
-            page.api("POST", f"kernels/{page.kernel_id}/restart")
-            next_cell(page, on=ENVIRONMENT)
+        # Whatever a start fell back to, the next one is the environment's again, without a switch.
+        page.api("POST", f"kernels/{page.kernel_id}/restart")
+        next_cell(page, on=ENVIRONMENT)
 
 
 def shell(prepared: PreparedMachine, case: Case, script: str) -> None:
