@@ -210,7 +210,8 @@ def feature_rows(python: str) -> Iterator[str]:
     with colab() as root:
         furnish(root)
         for ipython in IPYTHONS[python]:
-            for age, packages in PACKAGES.items():
+            # A project without packages has no IPython of its own either.
+            for age, packages in PACKAGES.items() if ipython is None else list(PACKAGES.items())[:-1]:
                 kernel = prepare(root, python, ipython, packages)
                 with serving(root) as server, Page(server.url) as page:
                     page.open()

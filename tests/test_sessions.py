@@ -9,14 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from colab_env import diagnose, switching
+from colab_env import diagnose, kernel, switching
 from colab_env.errors import PreflightError
-from colab_env.jupyter import kernelspec
+from colab_env.jupyter import diversion, kernelspec
 from colab_env.machine import Machine
 from colab_env.standalone import _leave
 
@@ -53,6 +54,14 @@ def test_a_server_without_a_token_is_asked_with_its_cookie(server: str, monkeypa
     assert (session.name, session.kernel_name) == ("a.ipynb", "python3")
     session.require_consent()
     _leave.call(**session.restart())
+
+
+SPEC = {"display_name": "Python 3.12 (lesson)"}
+
+
+def on_stock(origin: switching._Origin) -> switching.Session:
+    assert origin.session is not None
+    return replace(origin.session, kernel_name=switching.STOCK)
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -108,3 +117,20 @@ def test_status_names_the_notebooks_that_are_on_kernels_of_ours(project: Path, m
     monkeypatch.setattr(kernelspec, "registered", lambda _: kernels)
     whose = [part.what for part in diagnose.notebooks(Machine.detect())]
     assert whose == ["a.ipynb: lesson"]
+
+
+@pytest.mark.usefixtures("refusing")
+@pytest.mark.parametrize("name", ["a.ipynb", None])
+def test_a_server_that_does_not_name_its_notebooks_is_said_before_the_restart(
+    name: str | None, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switching.Session, "require_consent", lambda _: None)
+    monkeypatch.setattr(kernel, "try_argv", lambda *_, **__: kernel.Outcome(failure=None, seconds={}))
+    monkeypatch.setattr(diversion, "usable_file", lambda _: project / "usercustomize.py")
+    monkeypatch.setattr(diversion, "own_file", lambda _: project / "lib/python3.11/usercustomize.py")
+    monkeypatch.setenv("JPY_SESSION_NAME", name or "")
+    origin = switching._Origin.here()
+    plan = switching._by_restart(replace(origin, session=on_stock(origin)), "lesson", SPEC, default=False)
+    assert (switching.NAMELESS in plan["message"]) is (name is None)
+    (choice,) = diversion.read(origin.machine).notebooks
+    assert (choice.kernel_id, choice.session) == ("7", name)
