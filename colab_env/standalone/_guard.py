@@ -40,9 +40,11 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
         environ.pop("COLAB_ENV_TRIAL", None)
         os.execve(argv[0], argv, environ)
     try:
-        text = message(kernel, *tried(environ, argv, command, connection_file))
+        reason, lines = tried(environ, argv, command, connection_file)
     except Exception as error:  # whatever it is, the machine's own kernel comes up
-        text = message(kernel, f"{type(error).__name__}: {error}", [])
+        reason, lines = f"{type(error).__name__}: {error}", []
+    later()
+    text = message(kernel, reason, lines)
     if "COLAB_ENV_CELL" in os.environ:
         # A running cell waits for this kernel's answer (see `_leave.py`), which the machine's own would not give.
         sys.exit(text)
@@ -55,6 +57,8 @@ def tried(
     """Become the environment's kernel; return only where that cannot be, with the reason and what was printed."""
     name = os.path.basename(connection_file)
     earlier = next((path for path in records(name) if os.path.lexists(path)), None)
+    if earlier:
+        later()
     if earlier and goes_on(earlier, name):
         return obstacle(command, connection_file) or start(argv, environ, name, record=earlier), []
     if earlier and not is_first_silence(earlier):
@@ -106,39 +110,6 @@ def forget(file: str) -> None:
             continue
 
 
-def goes_on(record: str, name: str) -> bool:
-    """Say whether another process is still coming up with this connection file, since a moment ago."""
-    if not 0 <= age(record) < AT_ONCE:
-        return False
-    for process in os.listdir("/proc"):
-        try:
-            if process.isdigit() and int(process) != os.getpid():
-                # A process that has ended, and that nobody has asked about yet, has no words any more.
-                with open("/proc/" + process + "/cmdline", "rb") as words:
-                    if os.fsencode("/" + name + "\0") in words.read():
-                        return True
-        except OSError:  # noqa: PERF203 - it has ended
-            continue
-    return False
-
-
-def is_first_silence(record: str) -> bool:
-    """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
-    again = record + ".again"
-    try:
-        if os.path.getsize(record) or age(record) >= LIMIT or os.path.lexists(again):
-            return False
-        os.rename(record, again)
-    except OSError:
-        return False
-    return True
-
-
-def age(record: str) -> float:
-    """Return how many seconds ago a start was noted: by the clock that nobody sets (see `noted`)."""
-    return time.monotonic() - os.path.getmtime(record)
-
-
 def obstacle(command: "tuple[str, ...]", connection_file: str) -> "str | None":
     """Return what is wrong with the files of a kernel that `command` starts, or None."""
     for word in command:
@@ -167,16 +138,6 @@ def damage(file: str, part: bytes) -> "str | None":
     except OSError as error:
         return f"{file}: {error.strerror}"
     return None if whole else f"{file} is damaged"
-
-
-def dies(python: str) -> "str | None":
-    """Return why this Python does not even start, or None."""
-    try:
-        child = os.posix_spawn(python, [python, "-IS", "-c", ""], os.environ)
-    except OSError as error:
-        return f"{python}: {error.strerror}"
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return f"{python} itself ends with code {code}" if code else None
 
 
 def start(argv: "list[str]", environ: "dict[str, str]", name: str, record: str = "") -> str:
@@ -214,6 +175,61 @@ def noted(name: str) -> "tuple[str, int]":
         except OSError as error:
             problem = error
     raise problem
+
+
+def later() -> None:
+    """Have the rest of this text: where it is embedded, it is compiled only when a start goes wrong.
+
+    Compiling is the half of what the guard takes, and most starts need the first part alone.
+    """
+    text = globals().pop("LATER", "")
+    exec(compile(text, "colab_env_guard", "exec"), globals())  # noqa: S102 - our own text, see `diversion.guard_source`
+
+
+# Later: what follows is for starts that go wrong.
+
+
+def goes_on(record: str, name: str) -> bool:
+    """Say whether another process is still coming up with this connection file, since a moment ago."""
+    if not 0 <= age(record) < AT_ONCE:
+        return False
+    for process in os.listdir("/proc"):
+        try:
+            if process.isdigit() and int(process) != os.getpid():
+                # A process that has ended, and that nobody has asked about yet, has no words any more.
+                with open("/proc/" + process + "/cmdline", "rb") as words:
+                    if os.fsencode("/" + name + "\0") in words.read():
+                        return True
+        except OSError:  # noqa: PERF203 - it has ended
+            continue
+    return False
+
+
+def is_first_silence(record: str) -> bool:
+    """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
+    again = record + ".again"
+    try:
+        if os.path.getsize(record) or age(record) >= LIMIT or os.path.lexists(again):
+            return False
+        os.rename(record, again)
+    except OSError:
+        return False
+    return True
+
+
+def age(record: str) -> float:
+    """Return how many seconds ago a start was noted: by the clock that nobody sets (see `noted`)."""
+    return time.monotonic() - os.path.getmtime(record)
+
+
+def dies(python: str) -> "str | None":
+    """Return why this Python does not even start, or None."""
+    try:
+        child = os.posix_spawn(python, [python, "-IS", "-c", ""], os.environ)
+    except OSError as error:
+        return f"{python}: {error.strerror}"
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return f"{python} itself ends with code {code}" if code else None
 
 
 def what_failed(record: str) -> str:
@@ -338,4 +354,8 @@ def show_once(text: str, shell: "Any") -> None:
 
 
 if __name__ == "__main__":
-    tell(*sys.argv[2:]) if sys.argv[1:2] == ["--tell"] else main(*sys.argv[1:])
+    if sys.argv[1:2] == ["--tell"]:
+        later()
+        tell(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])
