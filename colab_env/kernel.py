@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _SCRIPT = Path(__file__).parent / "standalone" / "_preflight.py"
 _CELL = _SCRIPT.with_name("_features.py")
 _TIMEOUT = 30.0  # seconds for one check; a cold machine reads IPython from a slow disk
+_FEATURES_TIMEOUT = 120.0  # pandas, matplotlib and Altair come from that disk too, all in one cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,8 @@ def try_kernel(
 def ask_features(spec: Mapping[str, Any], *, environ: Mapping[str, str], machine: Machine, site: Path) -> Lack:
     """Start the kernel of a kernelspec as `try_kernel` does, and return which of Colab's features it lacks."""
     cell = _CELL.read_text(encoding="utf-8")
-    finished = _answer(spec, environ, machine, site, checks=["kernel_info", "features"], cell=cell)
+    checks = ["kernel_info", "features"]
+    finished = _answer(spec, environ, machine, site, checks=checks, cell=cell, timeout=_FEATURES_TIMEOUT)
     try:
         # The answer is the last line; what comes before may be anybody's output.
         answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
