@@ -28,7 +28,9 @@ def main() -> None:
     for name, times in (("direct", direct), ("through the guard", guarded)):
         print(f"| {name} | {statistics.median(times):.1f} | {min(times):.1f} | {max(times):.1f} |")
     middle = statistics.median(guarded) - statistics.median(direct)
-    print(f"\nThe guard costs {middle:.1f} ms (median); the quickest starts differ by {min(guarded) - min(direct):.1f} ms.")
+    print(
+        f"\nThe guard costs {middle:.1f} ms (median); the quickest starts differ by {min(guarded) - min(direct):.1f} ms."
+    )
 
 
 def measure(scratch: Path, rounds: int) -> tuple[list[float], list[float]]:
