@@ -650,6 +650,19 @@ def test_a_pdm_lock_that_says_no_groups_needs_its_project(project):
         text_of(project, "pdm.lock", groups=())
 
 
+@pytest.mark.parametrize("line", ["-e file:///${PROJECT_ROOT}/libs/one", "./libs/one"])
+def test_a_local_package_that_has_no_name_is_the_one_at_its_path(project, line):
+    entry = '[[package]]\nname = "{0}"\nversion = "1"\npath = "./libs/{0}"\neditable = true\n'
+    metadata = '[metadata]\ngroups = ["default", "dev"]\nlock_version = "4.3"\n'
+    (project / "pdm.lock").write_text(metadata + entry.format("one") + entry.format("two"))
+    (project / "pyproject.toml").write_text(
+        f'[project]\nname = "x"\nversion = "1"\n[tool.pdm.dev-dependencies]\ndev = ["{line}"]\n'
+    )
+    text = text_of(project, "pdm.lock", groups=("dev",))
+    assert f"-e file://{project}/libs/one" in text
+    assert "libs/two" not in text
+
+
 def test_more_conditions_than_can_be_followed_end_soon_and_are_said(project):
     count = 40
     needs = "".join(
