@@ -67,6 +67,17 @@ def test_a_change_that_succeeds_leaves_the_new_one_alone(thing, change):
     assert content(thing.parent) == whole("new")
 
 
+def test_the_old_one_stays_beside_what_somebody_put_in_its_place(thing):
+    """A run was killed between its two renames, and then somebody made a directory of that name."""
+    old = _files.scratch_name(thing, "old")
+    thing.rename(old)
+    thing.mkdir()
+    (thing / "mine").write_text("mine")
+    _transactions.recover(thing)
+    assert content(thing) == {"mine": "mine"}
+    assert {f"thing/{name}": text for name, text in content(old).items()} == whole("old")
+
+
 def test_something_new_may_be_built_where_nothing_was(tmp_path):
     replace(tmp_path / "parent" / "thing")
     assert content(tmp_path / "parent") == whole("new")

@@ -367,6 +367,13 @@ def test_an_entry_of_pipenv_becomes_a_line_of_pips(project, entry, line):
     assert text_of(project, "Pipfile.lock").strip() == line.replace("{here}", str(project))
 
 
+@pytest.mark.parametrize("name", ["demo-1.0.tar.gz", "demo-1.0.zip", "demo-1.0.tar.bz2", "demo-1.0-py3-none-any.whl"])
+def test_the_hash_of_every_kind_of_archive_is_kept(project, name):
+    address = f"https://files.example.org/{name}"
+    write_pipfile_lock(project, default={"demo": {"file": address, "hashes": [SIX]}})
+    assert text_of(project, "Pipfile.lock").split() == ["demo", "@", address, "\\", f"--hash={SIX}"]
+
+
 def test_a_package_of_two_categories_is_installed_where_either_wants_it(project):
     on_windows = {"version": "==1.0", "markers": "sys_platform == 'win32'"}
     write_pipfile_lock(project, default={"demo": on_windows, "six": PINNED_SIX}, develop={"Demo": {"version": "==1.0"}})

@@ -70,6 +70,9 @@ class Trace:
     def tests_of(self, mutant: Mutant) -> list[str]:
         """Return the tests of a changed line: the quickest case of every function, then the second ones, and so on."""
         tests = {test for line in mutant.lines for test in self.lines.get((mutant.room, line), []) if test}
+        if not tests:  # it runs at the import, as a default value does, or in another process
+            own = (found for (room, _), found in self.lines.items() if room == mutant.room)
+            tests = {test for test in chain.from_iterable(own) if test}
         cases: Counter[str] = Counter()
         ranked = []
         for test in sorted(tests - {*self.failed}, key=self.seconds.__getitem__):
