@@ -280,11 +280,6 @@ def beside_of(path: Path) -> Path | None:
     return path.with_name(match[1]) if match else None
 
 
-def replaced_name(path: Path) -> Path:
-    """Return where the old directory is while `replacing` builds a new one at a path."""
-    return _files.scratch_name(path, "old")
-
-
 def staged_name(path: Path) -> Path:
     """Return where `staging` builds what is to come to a path."""
     return _files.scratch_name(path, "restoring")

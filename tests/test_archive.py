@@ -37,6 +37,15 @@ def pack(path: Path, place: Path, **options) -> Footer:
         return _archive.write(out, packed, sign=None)
 
 
+def test_the_members_are_counted_before_any_is_written(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/file").touch()
+    trees = [Tree(name=name, directory=tmp_path) for name in ("one", "two")]
+    contents = Contents(manifest=MANIFEST, files={"files/a": b"A"}, trees=trees, check=anything)
+    names = ["the description", "files/a", "one", "one/below", "one/below/file", "two", "two/below", "two/below/file"]
+    assert _archive._measure(contents)[1] == len(names)
+
+
 def unpack(path: Path, place: Path | None, check=anything, **options) -> dict[str, bytes]:
     with path.open("rb") as file:
         return _unpack.unpack(file, read_footer(file), targets={"tree": place}, check=check, **options)

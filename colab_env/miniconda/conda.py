@@ -390,7 +390,7 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
 
 def _keep_environments(prefix: Path) -> None:
     """Give an installation that replaces another one the environments that the user made in that one."""
-    old, new = _transactions.replaced_name(prefix) / "envs", prefix / "envs"
+    old, new = _files.scratch_name(prefix, "old") / "envs", prefix / "envs"
     for environment in old.iterdir() if old.is_dir() else ():
         if environment.is_dir() and not os.path.lexists(new / environment.name):
             # Links: the old directory stays whole until the new one has its receipt.
