@@ -269,18 +269,13 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
     name = name or kernelspec.default_name(machine, project, python)
-    kernelspec.check_free(machine, name)
-    # Read before it is replaced: whose kernel it was is worth a note.
-    before = kernelspec.read(machine, name)
+    kernelspec.check_free(machine, name, project)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
         if not around:
             raise MissingStepError(reason, hint="run install_colab_packages() first")
         work.notes.extend(kernel_packages(python, machine, around=around).notes)
-    other = kernelspec.own(before).project if before else project
-    if other != project and other.is_dir():
-        work.notes.append(f"the kernel {name!r} was that of {short(other)}")
     return Step(
         name="register_kernel",
         title="Trying the kernel",
