@@ -72,7 +72,7 @@ def foretell(lock: LockFile, python: str) -> list[str]:
     """
     from colab_env.native_need.locked_files import parse_target
 
-    if sys.version_info < (3, 11) and len(lock.content) > _SMALL:  # reading TOML takes seconds there
+    if not is_quickly_read(lock):
         return []
     try:
         target = parse_target(None, python)
@@ -116,6 +116,11 @@ def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
     direct = set(map(locked_files.normalized, names))
     with reading(lock):
         return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, direct=direct)
+
+
+def is_quickly_read(lock: LockFile) -> bool:
+    """Say whether a lock file takes less than seconds to read: Python's own parser of TOML came with 3.11."""
+    return sys.version_info >= (3, 11) or len(lock.content) <= _SMALL
 
 
 def _python_of(lock: LockFile) -> str:
