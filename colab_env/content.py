@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
-from colab_env import _files, _process, _state
+from colab_env import _files, _process, _report, _state
 from colab_env.errors import CommandError, HashMismatchError
 from colab_env.results import short
 
@@ -48,7 +48,7 @@ _NAMED = 3  # files that a message names
 class Installed:
     """One distribution: the digest of its RECORD, its `source` where that is no index, and the `hashes` it was locked by.
 
-    A source is an address without its user and query, as direct_url.json has it. A hash is such as "sha256:9f86...".
+    A source is an address, host and last part only: elsewhere in it services put tokens. A hash is such as "sha256:9f86...".
     """
 
     record: str
@@ -162,7 +162,7 @@ class Survey:
             url = origin.get("url") if isinstance(origin, dict) else None
             distributions[info] = Installed(
                 record=record,
-                source=re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None,
+                source=_report.address(url.partition("#")[0]) if isinstance(url, str) else None,
                 hashes=locked,
             )
         others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}
@@ -326,7 +326,11 @@ def _settled(
         if (left := [damage for damage in damages if damage.path not in changed])
     }
     names = sorted(changed)
-    notes = [f"something on this machine changes {', '.join(names[:_NAMED])} whenever Python starts"] if names else []
+    shown = ", ".join(names[:_NAMED])
+    # Most often a company's certificate that is added to certifi's.
+    notes = (
+        [f"this machine's own start-up of Python changes {shown}: that is allowed, and needs nothing"] if names else []
+    )
     return again, torn, notes
 
 
