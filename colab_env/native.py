@@ -453,6 +453,22 @@ def with_advice(explanation: Explanation) -> Explanation:
     return replace(explanation, advice=_advice(name, version or None, target, machine=Machine.detect()))
 
 
+def build_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
+    """Return what would need no build, of a build that failed with these lines for a Python such as "3.12.4".
+
+    It is such as "numpy 1.26.4 has a wheel for Python 3.12", as the package index says, or "" where nothing is known.
+    """
+    from colab_env.native_need.locked_files import parse_target
+
+    match = re.search(r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]+)", "\n".join(lines))
+    if match is None:
+        return ""
+    try:
+        return "; ".join(_advice(match[1], match[2], parse_target(None, python), machine=machine))
+    except ColabEnvError:  # a machine for which there are no wheels, or an index that is not reached
+        return ""
+
+
 def _advice(name: str, version: str | None, target: Target, *, machine: Machine) -> tuple[str, ...]:
     from colab_env.native_need import published
     from colab_env.native_need.apt import Apt

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
-from colab_env.errors import MissingStepError
+from colab_env.errors import BuildError, MissingStepError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreters import conda as conda_source
@@ -228,7 +228,7 @@ def virtual_environment(
     `anew` is the reason for which it is made anew in any case.
     """
     machine, work = request.machine, Environment(request, python, ready=ready, anew=anew)
-    result = Step(
+    step = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
         machine=machine,
@@ -237,7 +237,15 @@ def virtual_environment(
         build=work.build,
         describe=work.describe,
         notes=work.notes,
-    ).run()
+    )
+    try:
+        result = step.run()
+    except BuildError as error:
+        from colab_env import native
+
+        advice = native.build_advice(error.lines, python.version, machine)
+        error.hint = "; ".join(filter(None, (error.hint, advice)))
+        raise
     if result.action == "done":
         # In the background, so that the first imports need not compile what is new.
         venv.start_compiling(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))

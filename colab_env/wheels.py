@@ -32,6 +32,11 @@ _COMPILER = re.compile(
     r"|\w-config\b|\.h\b|cannot find -l|error: command ",
     re.IGNORECASE,
 )
+# What newer Pythons and setuptools have done away with: no library of the system would help.
+_OLDER_PYTHON = re.compile(
+    r"longintrepr\.h|has no member named|cython_sources|'CCompiler'|customized_ccompiler|use_2to3|ImpImporter"
+    r"|No module named '(?:imp|distutils|pipes|asynchat|asyncore)|meant only for Python 2|Missing parentheses in call to 'print'"
+)
 _LONGEST = 600  # characters of a cause
 _SHOWN_NEEDS = 3
 _NEAR = 0.8  # of two names: skikit-learn and scikit-learn have 0.92, panda and pandas 0.91, nunpy and numpy 0.8
@@ -175,6 +180,8 @@ def build_hint(text: str) -> str:
         return f"{needs}: a package of the system, see `colab-env native`; a wheel for this Python avoids building"
     if explanation.other and explanation.other.kind in _PLAIN_CAUSES:
         return explanation.other.advice
+    if _OLDER_PYTHON.search(text):
+        return "it was written for an older Python, or older build tools: another version, or another Python, may have a wheel"
     if _COMPILER.search(text):
         return "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
     return "its own build failed, see above: another version, or another Python, may have a wheel"

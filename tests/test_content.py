@@ -388,7 +388,7 @@ def test_a_token_in_a_source_is_not_written_down(tmp_path):
     address = "https://me:word@files.example/t0k3n-in-the-path/x-1-py3-none-any.whl?sig=s1gn4ture#sha256=0"
     (info / "direct_url.json").write_text(json.dumps({"url": address, "archive_info": {}}))
     (installed,) = content.Survey(tmp_path).content({}).distributions.values()
-    assert installed.source == "https://files.example/***/x-1-py3-none-any.whl"
+    assert installed.source == "https://***@files.example/***/x-1-py3-none-any.whl"
 
 
 def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheels, tmp_path):
