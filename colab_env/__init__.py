@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from os.path import dirname, exists
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in typing, whose import would double that of this package
 if TYPE_CHECKING:
+    from typing import Any
+
     from colab_env.caches import cache_key, cache_list, cache_prune, cache_verify
     from colab_env.diagnose import check_kernel, kernels, status
     from colab_env.errors import ColabEnvError

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import json
 import os
+import re
+import shlex
 import signal
 import stat
 from collections.abc import Iterator, Mapping
@@ -161,6 +164,10 @@ def read(path: str | Path) -> NotebookFile:
         raise NotebookError(msg, hint=f"check the path, or fetch the file anew; {_UNCHANGED}") from error
     except ValueError as error:
         msg = f"{short(path)} is not a notebook: it is not JSON ({error})"
+        if Path(path).suffix == ".py":
+            msg = f"{short(path)} is a Python script, not a notebook"
+            hint = f"run it with the packages that its block names: `colab-env run --script {shlex.quote(str(path))}`"
+            raise NotebookError(msg, hint=hint) from error
         hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
         if text.endswith("}\\n"):  # `juv run` of a locked notebook, in juv 0.5.0
             hint = (
@@ -180,8 +187,30 @@ def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
         with Path(path).open("rb") as handle:
             return handle.read(), _signature(os.fstat(handle.fileno()))
     except OSError as error:
-        msg = f"cannot read {short(path)}: {error.strerror}"
-        raise NotebookError(msg, hint="check the path; a notebook is a file that ends in .ipynb") from error
+        raise _unreadable(str(path), error) from error
+
+
+def _unreadable(path: str, error: OSError) -> NotebookError:
+    """Return the error for a path at which no notebook can be read, with the names that may have been meant."""
+    if "://" in path:
+        raw = re.sub(r"//github\.com/([^/]+/[^/]+)/blob/", r"//raw.githubusercontent.com/\1/", path).replace(" ", "%20")
+        hint = f"download it first: `curl -LO {shlex.quote(raw)}`; then name the file"
+        return NotebookError(f"{path} is an address, not a file", hint=hint)
+    where = Path(path) if isinstance(error, IsADirectoryError) else Path(path).parent
+    names = sorted(file.name for file in where.glob("*.ipynb")) if where.is_dir() and os.access(where, os.R_OK) else []
+    if isinstance(error, IsADirectoryError):
+        listed = " or ".join(shlex.quote(short(where / name)) for name in names[:2])
+        hint = (
+            f"name a notebook in it: {listed}"
+            if names
+            else "there is no notebook in it; name a file that ends in .ipynb"
+        )
+        return NotebookError(f"{short(path)} is a directory, not a notebook", hint=f"{hint}; {_UNCHANGED}")
+    if isinstance(error, FileNotFoundError):
+        near = difflib.get_close_matches(Path(path).name, names, n=1)
+        hint = f"did you mean {shlex.quote(short(where / near[0]))}?" if near else f"check the path; {_UNCHANGED}"
+        return NotebookError(f"there is no notebook {short(path)}", hint=hint)
+    return NotebookError(f"cannot read {short(path)}: {error.strerror}", hint=f"check who may read it; {_UNCHANGED}")
 
 
 def parse(text: str) -> Any:

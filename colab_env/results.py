@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env._report import short
+from colab_env._report import is_on_page, short
 from colab_env.interpreter import Interpreter
 
 if TYPE_CHECKING:
@@ -38,8 +38,16 @@ def suggest(word: str, names: Iterable[str]) -> str:
     return f"there is: {few or 'none'}"
 
 
+class CardResult:
+    """What a call returns that has put its card into the cell: as the cell's last value it does not come a second time."""
+
+    def _ipython_display_(self) -> None:
+        if not is_on_page(self):
+            raise NotImplementedError  # IPython then shows it as any value that has `_repr_html_`
+
+
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
+class StepResult(CardResult):
     """One finished step.
 
     `step` is the verb's name, `what` the thing with its version, `where` its path, `action` "done" or "already there";
@@ -92,7 +100,7 @@ class StepResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetupResult:
+class SetupResult(CardResult):
     """All steps of one `setup()`, in order; `kernel` is the name to pick in Jupyter, `notes` are about the cache."""
 
     steps: tuple[StepResult, ...]

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process, _state, venv
+from colab_env import _files, _ledger, _process, _report, _state, venv
 from colab_env._ledger import Entry, File, Installed, Ledger, Link, MovedTo, Overlaid
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.results import short, suggest
+from colab_env.results import CardResult, short, suggest
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 
 STEPS = (
@@ -53,7 +53,7 @@ class Undone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndoResult:
+class UndoResult(CardResult):
     """Everything that `undo` did, or with `dry_run` would do, the newest change first."""
 
     places: tuple[Undone, ...]
@@ -125,6 +125,7 @@ class _Change:
         return self.first.after.path if isinstance(self.first.after, MovedTo) else None
 
 
+@_report.ends_in_card
 def undo(
     steps: str | Iterable[str] | None = None, *, project: str | Path | None = None, dry_run: bool = False
 ) -> UndoResult:

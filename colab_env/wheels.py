@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _process, content, index
+from colab_env import _process, content, index, package_names
 from colab_env.errors import CommandError, DiskFullError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
@@ -189,7 +189,7 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
     if match := UNKNOWN.search(text):
         msg = f"the package index has no package {match[1]!r}"
-        return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
+        return CommandError(msg, hint=package_names.hint(match[1]), lines=error.lines)
     if match := _TOO_OLD.search(text):
         msg = f"the uv that is on PATH is too old: it does not know {match[1]}"
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
