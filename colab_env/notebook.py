@@ -208,7 +208,11 @@ def _unreadable(path: str, error: OSError) -> NotebookError:
         return NotebookError(f"{short(path)} is a directory, not a notebook", hint=f"{hint}; {_UNCHANGED}")
     if isinstance(error, FileNotFoundError):
         near = difflib.get_close_matches(Path(path).name, names, n=1)
-        hint = f"did you mean {shlex.quote(short(where / near[0]))}?" if near else f"check the path; {_UNCHANGED}"
+        hint = (
+            f"did you mean {shlex.quote(short(where / near[0]))}?"
+            if near
+            else f"check the path: a notebook is a file that ends in .ipynb; {_UNCHANGED}"
+        )
         return NotebookError(f"there is no notebook {short(path)}", hint=hint)
     return NotebookError(f"cannot read {short(path)}: {error.strerror}", hint=f"check who may read it; {_UNCHANGED}")
 

@@ -238,7 +238,7 @@ _OPTIONS = (
 _ARGUMENT = re.compile(
     rf"\b({'|'.join(_OPTIONS)})=(?:'([^']*)'|\"([^\"]*)\"|\['([^']*)'\]|(True|False|[A-Z]+\b|\d+\b|\.\.\.))"
 )
-_SAID_TWICE = re.compile(r"(--[\w-]+(?: [\w./>=<~*-]+)?),(?: or)? \1(?=\W|$),?")
+_SAID_TWICE = re.compile(r"(--[\w-]+(?: [\w./>=<~*-]+)?),(?: or)? \1(?=\W|$),?|(--[\w-]+) \.\.\., (?=\2 )")
 
 
 def in_shell(text: str) -> str:
@@ -247,7 +247,7 @@ def in_shell(text: str) -> str:
     The functions raise errors that speak to whoever called them in Python; the command shows the same errors.
     """
     text = _ARGUMENT.sub(_option, _CALL.sub(_command, text))
-    return _SAID_TWICE.sub(r"\1", text)
+    return _SAID_TWICE.sub(lambda match: match[1] or "", text)
 
 
 def _command(match: re.Match[str]) -> str:

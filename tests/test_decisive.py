@@ -111,3 +111,19 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
 )
 def test_a_compiler_is_named_where_one_was_looked_for(text: str, named: str) -> None:
     assert wheels.build_hint(f"error: Failed to build `x==1`\n{text}").startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("pnadas", "did you mean pandas?"),
+        ("scikit_lern", "did you mean scikit-learn?"),
+        ("cv2", "did you mean opencv-python? cv2 is what it is imported as"),
+        ("PIL", "did you mean pillow? PIL is what it is imported as"),
+        ("our-own-thing", "check how it is spelled, or which index has it"),
+    ],
+)
+def test_a_package_that_no_index_has_is_answered_with_what_was_meant(name, hint):
+    lines = [f"  \u00d7 No solution found: Because {name} was not found in the package registry and you require it"]
+    error = wheels.translate_error(CommandError("uv failed", lines=lines), {})
+    assert (error.message, error.hint) == (f"the package index has no package {name!r}", hint)
