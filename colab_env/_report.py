@@ -370,3 +370,11 @@ def short(path: Path | str) -> str:
     home = os.path.expanduser("~")  # noqa: PTH111 - as Path.home() does, for half of its time
     text = str(path)
     return "~" + text[len(home) :] if text == home or text.startswith(home + "/") else text
+
+
+def as_word(path: Path | str) -> str:
+    """Write a path as a shell takes it, in a command that somebody is to type."""
+    import shlex
+
+    text = short(path)
+    return text if re.fullmatch(r"[\w@%+=:,./~-]+", text) else shlex.quote(str(path))

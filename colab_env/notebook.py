@@ -21,7 +21,7 @@ from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionEr
 from colab_env.json_text import with_value
 from colab_env.jupyter.kernelspec import check_kernel_name, registered
 from colab_env.machine import Machine
-from colab_env.results import short, suggest
+from colab_env.results import as_word, short, suggest
 
 _UNCHANGED = "nothing was changed"
 BOM = "\ufeff"  # some editors write it, and json refuses it
@@ -163,17 +163,7 @@ def read(path: str | Path) -> NotebookFile:
         msg = f"{short(path)} is not a notebook: its JSON is nested too deeply to be read"
         raise NotebookError(msg, hint=f"check the path, or fetch the file anew; {_UNCHANGED}") from error
     except ValueError as error:
-        msg = f"{short(path)} is not a notebook: it is not JSON ({error})"
-        if Path(path).suffix == ".py":
-            msg = f"{short(path)} is a Python script, not a notebook"
-            hint = f"run it with the packages that its block names: `colab-env run --script {shlex.quote(str(path))}`"
-            raise NotebookError(msg, hint=hint) from error
-        hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
-        if text.endswith("}\\n"):  # `juv run` of a locked notebook, in juv 0.5.0
-            hint = (
-                f"it ends with a backslash and an n, as juv 0.5.0 leaves it: delete these two characters; {_UNCHANGED}"
-            )
-        raise NotebookError(msg, hint=hint) from error
+        raise _not_json(path, text, error) from error
     _require_version_4(path, content)
     return NotebookFile(path=target, text=text, content=content, signature=signature)
 
@@ -190,6 +180,21 @@ def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
         raise _unreadable(str(path), error) from error
 
 
+def _not_json(path: str | Path, text: str, error: ValueError) -> NotebookError:
+    """Return the error for a file that is no notebook, with what it may be instead."""
+    if Path(path).suffix == ".py":
+        hint = f"run it with the packages that its block names: `colab-env run --script {as_word(path)}`"
+        return NotebookError(f"{short(path)} is a Python script, not a notebook", hint=hint)
+    if text.lstrip()[:1] in ("", "<"):
+        what = "a web page" if text.strip() else "empty"
+        hint = f"download the notebook itself (on GitHub: the button Raw, or Download); {_UNCHANGED}"
+        return NotebookError(f"{short(path)} is {what}, not a notebook", hint=hint)
+    hint = "open it in a text editor at that place (marks of a git conflict?), or fetch it anew"
+    if text.endswith("}\\n"):  # `juv run` of a locked notebook, in juv 0.5.0
+        hint = "it ends with a backslash and an n, as juv 0.5.0 leaves it: delete these two characters"
+    return NotebookError(f"{short(path)} is not a notebook: it is not JSON ({error})", hint=f"{hint}; {_UNCHANGED}")
+
+
 def _unreadable(path: str, error: OSError) -> NotebookError:
     """Return the error for a path at which no notebook can be read, with the names that may have been meant."""
     if "://" in path:
@@ -199,17 +204,22 @@ def _unreadable(path: str, error: OSError) -> NotebookError:
     where = Path(path) if isinstance(error, IsADirectoryError) else Path(path).parent
     names = sorted(file.name for file in where.glob("*.ipynb")) if where.is_dir() and os.access(where, os.R_OK) else []
     if isinstance(error, IsADirectoryError):
-        listed = " or ".join(shlex.quote(short(where / name)) for name in names[:2])
+        listed = " or ".join(as_word(where / name) for name in names[:2])
         hint = (
             f"name a notebook in it: {listed}"
             if names
             else "there is no notebook in it; name a file that ends in .ipynb"
         )
         return NotebookError(f"{short(path)} is a directory, not a notebook", hint=f"{hint}; {_UNCHANGED}")
+    if Path(path).is_symlink():
+        return NotebookError(
+            f"{short(path)} is a link to {Path(path).readlink()}, which is not there",
+            hint=f"mend the link; {_UNCHANGED}",
+        )
     if isinstance(error, FileNotFoundError):
         near = difflib.get_close_matches(Path(path).name, names, n=1)
         hint = (
-            f"did you mean {shlex.quote(short(where / near[0]))}?"
+            f"did you mean {as_word(where / near[0])}?"
             if near
             else f"check the path: a notebook is a file that ends in .ipynb; {_UNCHANGED}"
         )
@@ -234,14 +244,14 @@ def _require_version_4(path: str | Path, content: Any) -> None:
     version = content["nbformat"]
     if version != 4:
         msg = f"{short(path)} is a notebook of format {version!r}, and this works on format 4"
-        convert = f"jupyter nbconvert --to notebook --nbformat 4 --inplace {short(path)}"
+        convert = f"jupyter nbconvert --to notebook --nbformat 4 --inplace {as_word(path)}"
         hint = f"convert it: {convert}" if version in (1, 2, 3) else "save it in format 4"
         raise NotebookVersionError(msg, hint=f"{hint}; {_UNCHANGED}")
     if type(content.get("nbformat_minor", 0)) is not int:
         msg = f"{short(path)} says that it is a notebook, but its nbformat_minor is no whole number"
         raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")
     if not isinstance(content.get("cells"), list) or not isinstance(content.get("metadata", {}), dict):
-        msg = f"{short(path)} says that it is a notebook, but its cells are no list or its metadata is no object"
+        msg = f"{short(path)} says that it is a notebook, but its `cells` are not a list, or its `metadata` is not an object"
         raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")
 
 

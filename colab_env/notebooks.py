@@ -18,7 +18,7 @@ from colab_env.named_env import base_dirs
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.recipe import Recipe
 from colab_env.notebook_file import block_cell, install_lines, packages
-from colab_env.results import short, suggest
+from colab_env.results import as_word, short, suggest
 from colab_env.step import changing
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def add(
             return _result(path, "already there", (*lines.notes, "no cell has a line such as `!pip install pandas`"))
         msg = f"nothing to add to {short(path)}"
         raise UsageError(
-            msg, hint=f"name packages: colab-env add {short(path)} pandas; or take those of its cells: --from-cells"
+            msg, hint=f"name packages: colab-env add {as_word(path)} pandas; or take those of its cells: --from-cells"
         )
     if before.block is not None and python is not None:
         msg = f"{short(path)} has a block, which says its Python itself"
@@ -121,7 +121,7 @@ def remove(path: str | Path, *names: str) -> NotebookDependencies:
     before = block_cell.read(file)
     if before.block is None:
         msg = f"{short(path)} has no block `# /// script`"
-        raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {short(path)} PACKAGE makes one")
+        raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {as_word(path)} PACKAGE makes one")
     asked = {install_lines.name_of(text) for text in script_block.read(before.block, file.path).dependencies}
     if unknown := [name for name in names if install_lines.name_of(name) not in asked]:
         msg = f"{short(path)} does not ask for {', '.join(unknown)}"
@@ -138,7 +138,7 @@ def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
     before = block_cell.read(file)
     if before.block is None:
         msg = f"{short(path)} has no block `# /// script` that says what to lock"
-        raise ScriptError(msg, hint=f"write one: colab-env add {short(path)} PACKAGE, or --from-cells")
+        raise ScriptError(msg, hint=f"write one: colab-env add {as_word(path)} PACKAGE, or --from-cells")
     script_block.read(before.block, file.path)
     notebook.require_writable(file)
     with changing("lock", machine, recorded=False):
@@ -218,7 +218,7 @@ def _environment(
         except LockMismatchError as error:
             msg = f"the lock in {short(path)} does not fit its block"
             raise LockMismatchError(
-                msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
+                msg, hint=f"lock it anew: colab-env lock {as_word(path)}", lines=error.lines
             ) from error
         except BuildError as error:
             hint = f"{packages.unbuilt_hint(error.lines, machine)}; or build it: {error.hint}"
@@ -231,7 +231,7 @@ def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str]
     if ask is None:
         named = "--from-cells" if lines.requirements else "PACKAGE ..."
         msg = f"{short(path)} does not say which packages it needs, and there is no project around it"
-        raise ScriptError(msg, hint=f"write them into it: colab-env add {short(path)} {named}; then open it again")
+        raise ScriptError(msg, hint=f"write them into it: colab-env add {as_word(path)} {named}; then open it again")
     offered = f" (Enter: {' '.join(lines.requirements)}, from its cells)" if lines.requirements else " (Enter: none)"
     answer = ask(
         f"{short(path)} does not say which packages it needs. Write them into it, divided by spaces{offered}: "

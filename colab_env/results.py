@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env._report import is_on_page, short
+from colab_env._report import as_word, is_on_page, short
 from colab_env.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from colab_env.cards import Row
 
-__all__ = ["SetupResult", "StepResult", "short"]
+__all__ = ["SetupResult", "StepResult", "as_word", "short"]
 # What a step is about, on a card.
 _NAMES = {
     "install_python": "Python",
