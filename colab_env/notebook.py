@@ -185,7 +185,7 @@ def _not_json(path: str | Path, text: str, error: ValueError) -> NotebookError:
     if Path(path).suffix == ".py":
         hint = f"run it with the packages that its block names: `colab-env run --script {as_word(path)}`"
         return NotebookError(f"{short(path)} is a Python script, not a notebook", hint=hint)
-    if text.lstrip()[:1] in ("", "<"):
+    if not text.strip() or text.lstrip()[:5].lower() in ("<html", "<!doc"):
         what = "a web page" if text.strip() else "empty"
         hint = f"download the notebook itself (on GitHub: the button Raw, or Download); {_UNCHANGED}"
         return NotebookError(f"{short(path)} is {what}, not a notebook", hint=hint)
