@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from colab_env import _files, content, notebook
+from colab_env import _files, content, ipynb
 from colab_env.errors import BuildError, LockMismatchError, ScriptError, UsageError
 from colab_env.locks import registry, script_block
 from colab_env.machine import Machine
@@ -23,7 +23,7 @@ from colab_env.step import changing
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
-    from colab_env.notebook import NotebookFile
+    from colab_env.ipynb import NotebookFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
         msg = f"{short(path)} has no block `# /// script` that says what to lock"
         raise ScriptError(msg, hint=f"write one: colab-env add {as_word(path)} PACKAGE, or --from-cells")
     script_block.read(before.block, file.path)
-    notebook.require_writable(file)
+    ipynb.require_writable(file)
     with changing("lock", machine, recorded=False):
         text = packages.locked(before.block, lock=before.lock, notebook=file.path, machine=machine, upgrade=upgrade)
         block_cell.write(file, block_cell.edited(file, lock=text), machine=machine)
@@ -152,7 +152,7 @@ def undo(path: str | Path) -> NotebookDependencies:
 
     Raises NotebookError where it has been edited since, which would be lost.
     """
-    block_cell.put_back(notebook.read(path), machine=Machine.detect())
+    block_cell.put_back(ipynb.read(path), machine=Machine.detect())
     return _result(path, "restored")
 
 
@@ -174,7 +174,7 @@ def open(  # noqa: A001  (used as `notebooks.open`)
     from colab_env import _process
     from colab_env.notebook_file import jupyter_server
 
-    machine, file = Machine.detect(), notebook.read(path)
+    machine, file = Machine.detect(), ipynb.read(path)
     kernel = jupyter_server.kernel_name(file.content, Path(path))
     with changing("open", machine, recorded=False):  # not longer: what this process becomes holds no lock
         environment, python = _environment(path, file, ask=ask, machine=machine)
@@ -190,7 +190,7 @@ def open(  # noqa: A001  (used as `notebooks.open`)
 
 
 def _read(path: str | Path) -> NotebookFile:
-    file = notebook.read(path)
+    file = ipynb.read(path)
     block_cell.require_python(file.content, Path(path))
     return file
 
@@ -270,7 +270,7 @@ def _edit(
 ) -> NotebookDependencies:
     before = block_cell.read(file)
     script_block.read(block, file.path)  # what is wrong in it is said before uv sees it
-    notebook.require_writable(file)
+    ipynb.require_writable(file)
     locked = before.lock
     with changing("add", machine, recorded=False):
         if arguments is not None:
@@ -284,7 +284,7 @@ def _edit(
 
 
 def _result(path: str | Path, action: str, notes: Sequence[str] = ()) -> NotebookDependencies:
-    dependencies = block_cell.read(notebook.read(path))
+    dependencies = block_cell.read(ipynb.read(path))
     values = script_block.read(dependencies.block, Path(path)) if dependencies.block else None
     return NotebookDependencies(
         path=Path(path),

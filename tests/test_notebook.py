@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from colab_env import _files
+from colab_env import _files, ipynb
 from colab_env import notebook as module
 from colab_env.errors import (
     DiskFullError,
@@ -361,7 +361,7 @@ def test_what_it_writes_is_valid_to_nbformat(path):
 
 
 def test_a_change_that_would_touch_more_is_refused(path):
-    notebook = module.read(written(path, COLAB))
+    notebook = ipynb.read(written(path, COLAB))
     with pytest.raises(NotebookError, match="without touching more than the kernel"):
         module._require_only_kernelspec_changed(notebook, {**notebook.content, "cells": []}, {})
 
@@ -567,7 +567,7 @@ def test_a_file_system_without_leases_is_no_obstacle(path, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(module.fcntl, "fcntl", unsupported)
+    monkeypatch.setattr(ipynb.fcntl, "fcntl", unsupported)
     assert set_notebook_kernel(written(path, COLAB), "py312").changed
 
 
