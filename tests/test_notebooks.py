@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from bundled import PreparedMachine, build_wheel
 from conftest import ROOT
 from env_fixtures import base  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
@@ -616,6 +618,38 @@ def test_one_command_leads_from_a_file_to_its_first_cell_on_its_own_python(machi
     assert shown == f"Python {machine.python.short_version} (lesson.ipynb)"
     assert lesson.read_bytes() == before, "opening writes nothing into a notebook"
     assert files(lesson) in (["lesson.ipynb"], [".ipynb_checkpoints", "lesson.ipynb"])
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_a_notebook_in_a_project_opens_on_the_projects_environment(machine, index, lesson, base):  # noqa: F811
+    project = lesson.parent
+    (project / "requirements.txt").write_text("lessondemo==1.0\n")
+    write(lesson, content("import lessondemo, sys; print(lessondemo.version, sys.prefix)"))
+    port, environ = free_port(), {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "colab_env", "open", lesson, "--no-browser", "--port", port]
+    with serving([*argv, "--", f"--IdentityProvider.token={TOKEN}"], lesson, environ=environ, port=port) as server:
+        assert server.run_notebook() == [f"1.0 {project / '.venv'}\n"]
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_where_there_is_no_jupyter_open_gets_one_of_its_own_once(tmp_path):
+    bare = PreparedMachine.make(tmp_path)
+    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", bare.python]
+    subprocess.run([*uv, build_wheel(tmp_path / "wheel")], check=True)
+    lesson = write(
+        tmp_path / "lesson.ipynb", content(BLOCK.replace("lessondemo", "six"), "import six, sys; print(sys.prefix)")
+    )
+    environments = tmp_path / "envs"
+    environ = {**bare.environ(), "PATH": f"{bare.python.parent}:/usr/bin:/bin", "COLAB_ENV_BASE": str(environments)}
+    for _ in range(2):
+        port = free_port()
+        argv = [bare.python.parent / "colab-env", "open", lesson, "--no-browser", "--port", port]
+        with serving([*argv, "--", f"--IdentityProvider.token={TOKEN}"], lesson, environ=environ, port=port) as server:
+            assert server.run_notebook()[1].startswith(str(environments))
+            program = Path(f"/proc/{server.process.pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        assert program == str(bare.home / ".local/share/colab-env/jupyter/lab/bin/python")
 
 
 def test_a_lock_that_does_not_fit_its_block_says_what_to_type(machine, index, lesson, base):  # noqa: F811
