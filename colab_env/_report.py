@@ -141,8 +141,8 @@ def in_notebook() -> bool:
 def _cell_number() -> int | None:
     """Return the number of the cell that runs, or None where this process is no Jupyter kernel."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return None if getattr(shell, "kernel", None) is None else shell.execution_count
+    shell: Any = None if ipython is None else ipython.get_ipython()
+    return None if getattr(shell, "kernel", None) is None else int(shell.execution_count)
 
 
 def is_on_page(value: object) -> bool:

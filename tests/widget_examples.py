@@ -32,7 +32,7 @@ import browser
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERFACES = {"JupyterLab": ("jupyterlab", "lab/tree"), "Notebook 7": ("notebook", "notebooks")}
-_JUPYTER = ("jupyterlab>=4.2,<5", "notebook>=7.2,<8", "ipywidgets>=8,<9", "ipykernel")
+_JUPYTER = ("jupyterlab>=4.2,<5", "notebook>=7.2,<8", "ipywidgets>=8,<9", "ipykernel", "uv")
 _PROJECT = (
     *("ipywidgets>=8,<9", "matplotlib", "networkx", "sympy", "scikit-learn", "scikit-image", "scipy", "pandas"),
     *("bqplot", "ipyleaflet", "pip"),
@@ -54,15 +54,15 @@ return session && session.kernel ? [session.kernel.name, session.kernel.status, 
 _CELLS = """
 const panel = window.jupyterapp.shell.currentWidget;
 return panel.content.widgets.filter(cell => cell.model.type === 'code').map(cell => {
-  const output = cell.outputArea.node, all = selector => [...output.querySelectorAll(selector)];
+  const all = selector => [...cell.outputArea.node.querySelectorAll(selector)];
   const kinds = element => [...element.classList].filter(name => /^(widget|jupyter)-/.test(name)).sort().join(' ');
   return {
     source: cell.model.sharedModel.getSource(),
     waits: (cell.promptNode || cell.node).innerText.includes('*'),
-    text: output.innerText,
+    text: all('.jp-OutputArea-output').map(element => element.innerText).join('\\n'),
     widgets: all('.jupyter-widgets').map(kinds),
     values: all('input, textarea, select').map(element => element.type === 'checkbox' ? element.checked : element.value),
-    pictures: all('img, canvas, svg, video, audio').length,
+    pictures: all('.jp-OutputArea-output :is(img, canvas, svg, video, audio)').length,
     errors: all('[data-mime-type*="stderr"], [data-mime-type*="jupyter.error"]').length,
   };
 });
@@ -119,12 +119,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.widget_examples", description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--only", metavar="TEXT", default="", help="notebooks whose names have TEXT")
+    parser.add_argument(
+        "--workspace", type=Path, help="a directory that keeps the Jupyter and the project for another run"
+    )
     parser.add_argument("--pictures", type=Path, help="where pictures of pages that differ go")
     arguments = parser.parse_args()
     files = [path for path in sorted(arguments.directory.glob("*.ipynb")) if arguments.only in path.name]
     files = [path for path in files if any(cell.cell_type == "code" for cell in nbformat.read(path, 4).cells)]
     with tempfile.TemporaryDirectory() as directory:
-        outcomes = list(_outcomes(files, Path(directory), arguments.pictures))
+        outcomes = list(_outcomes(files, arguments.workspace or Path(directory), arguments.pictures))
     for interface in INTERFACES:
         mine = [outcome for outcome in outcomes if outcome.interface == interface]
         same, used = sum(not outcome.differences for outcome in mine), sum(outcome.used for outcome in mine)
@@ -134,8 +137,10 @@ def main() -> int:
 
 def _outcomes(files: list[Path], directory: Path, pictures: Path | None) -> Iterator[Outcome]:
     home, project = directory / "home", directory / "lesson"
-    project.mkdir()
-    python = _prepare(directory, home, project)
+    project.mkdir(exist_ok=True, parents=True)
+    python = directory / "jupyter/bin/python"
+    if not (project / ".venv").exists():
+        _prepare(python, home, project)
     for path in files:
         for way in ("native", "magic"):
             _write(path, project / f"{way} {path.name}", way)
@@ -164,9 +169,9 @@ def _outcomes(files: list[Path], directory: Path, pictures: Path | None) -> Iter
                 yield outcome
 
 
-def _prepare(directory: Path, home: Path, project: Path) -> Path:
-    """Install a Jupyter, and set a project up with this package; return the Jupyter's Python."""
-    uv, python = [sys.executable, "-m", "uv"], directory / "jupyter/bin/python"
+def _prepare(python: Path, home: Path, project: Path) -> None:
+    """Install a Jupyter for that Python, and set a project up with this package."""
+    uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "-q", "--python", sys.executable, python.parents[1]], check=True)
     subprocess.run([*uv, "pip", "install", "-q", "--python", python, *_JUPYTER, ROOT], check=True)
     settings = home / ".jupyter/lab/user-settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
@@ -175,7 +180,6 @@ def _prepare(directory: Path, home: Path, project: Path) -> Path:
     (project / "requirements.txt").write_text("\n".join(_PROJECT))
     argv = [python, "-m", "colab_env", "setup", "--interpreter", "system", "--kernel", "mine", "--quiet"]
     subprocess.run(argv, check=True, cwd=project, env=_environ(home))
-    return python
 
 
 def _environ(home: Path) -> dict[str, str]:
@@ -189,7 +193,7 @@ def _write(path: Path, target: Path, way: str) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-            if way == "magic":
+            if way == "magic" and cell.source.strip():
                 cell.source = f"%%colab_env mine\n{cell.source}"
     name = {"native": "mine", "magic": "python3"}[way]
     notebook.metadata = {"kernelspec": {"name": name, "display_name": name, "language": "python"}}

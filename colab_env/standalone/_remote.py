@@ -50,10 +50,11 @@ class Answer(str):
     """The text that the package's own result would show, and its card, or None."""
 
     __slots__ = ("html",)
+    html: Any
 
     __repr__ = str.__str__
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> Any:
         return self.html
 
 
@@ -140,11 +141,12 @@ def _run(argv: list[str]) -> str:
         universal_newlines=True,
     )
     line = ""
-    for text in child.stdout or ():
-        if line:
-            print(line, end="", flush=True)
-        line = text
-    if child.wait() != 0:
+    with child:
+        for text in child.stdout or ():
+            if line:
+                print(line, end="", flush=True)
+            line = text
+    if child.returncode != 0:
         raise ColabEnvError("the machine's own Python could not do it:\n" + line)
     return line
 
