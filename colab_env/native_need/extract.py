@@ -37,6 +37,7 @@ _DISTRIBUTION = re.compile(
 _OF_DIRECTORY = re.compile(r"^(?:Processing (?:\.|/)|Obtaining file:)| @ file:|[Bb]uild(?:ing)? editable|'file:/")
 _BUILT_FOR = re.compile(r"(?:cpython-|-cp|include/python|lib/python)3(?:\.(\d{1,2})|(\d{1,2}))(?!\d)")
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
+_STANDARD = re.compile(r"/lib(?:64)?/python3[\d.]*/(?!(?:site|dist)-packages)")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)"
 )
@@ -341,7 +342,7 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     if hit.line.text.startswith(("-- ", "Run-time dependency")):
         return len(later) < 2 or any(_CONFIGURING.search(text) for text in later)
     stem = re.sub(r"[-_]config$", "", hit.name)
-    name = re.compile(rf"(?<![\w-]){re.escape(stem)}(?![\w])", re.IGNORECASE)
+    name = re.compile(rf"(?<![\w-])(?:lib)?{re.escape(stem)}(?![\w])", re.IGNORECASE)
     if any(name.search(text) or _NO_PROGRAM.search(text) for text in later):
         return True
     if any(_GAVE_UP.search(text) for text in later[:_NEAR]):
@@ -366,8 +367,8 @@ _LAST = 40  # lines of a log
 
 def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...]:
     """Return what the last lines of a log call absent, "X is not installed", the last one first: a need only where `confirmed`."""
-    frames = [line for line in lines if line.text.startswith('File "')]
-    if not is_build and frames and not _FRAME.search(frames[-1].text):
+    frames = [line.text for line in lines if line.text.startswith('File "') and not _STANDARD.search(line.text)]
+    if not is_build and frames and not _FRAME.search(frames[-1]):
         return ()  # a user's own code looks for something of its own
     subjects: dict[str, Missing] = {}
     for line in reversed(lines[-_LAST:]):

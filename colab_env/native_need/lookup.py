@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from colab_env.native_need.missing import Explanation, Missing
@@ -153,7 +153,9 @@ def _shared_objects(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
         for soname, location in index.starting(f"lib{stem}.so."):
             if (extra := _is_library_directory(location.directory)) is not None:
                 hits += _made(index, soname, location, extra)
-        hits = hits or list(_flavoured_objects(stem, index)) or list(_exact_objects(f"lib{stem}.so", index))
+        hits = hits or list(_flavoured_objects(stem, index))
+        # A plugin in a directory of a program's own may have a library's name, as compiz/libpng.so.
+        hits = hits or [hit for hit in _exact_objects(f"lib{stem}.so", index) if hit.extra == 0]
     yield from hits
 
 
@@ -275,8 +277,8 @@ def _confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:
         joined = missing.name.replace(" ", "")  # Open Babel is openbabel
         for word in dict.fromkeys((joined, joined.lower())):
             library = word if word.startswith("lib") else f"lib{word}"
-            is_program = _has_file(word, index, r"(?:usr/)?(?:s?bin|games)$")
-            is_library = _has_file(f"{library}.so", index, r"usr/lib")
+            is_program = _has_file(word, index, lambda directory: _BIN.match(directory) is not None)
+            is_library = _has_file(f"{library}.so", index, lambda directory: _is_library_directory(directory) == 0)
             if is_library and missing.phase == "build":
                 yield replace(missing, name=library)
             elif is_program:
@@ -290,12 +292,11 @@ def _confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:
             break
 
 
-def _has_file(file: str, index: Index, directory: str) -> bool:
-    """Say whether a package that is not Python's has a file of this name in a directory that matches."""
-    for location in index.locations(file):
-        packages = [package for name in location.packages if (package := index.package(name))]
-        if re.match(directory, location.directory) and not all(
-            package.is_python or package.name.startswith("python") for package in packages
-        ):
+def _has_file(file: str, index: Index, is_fitting: Callable[[str], bool]) -> bool:
+    """Say whether a package that is not Python's has a file of this name in a fitting directory."""
+    for location in index.locations(file) if file else ():
+        packages = (index.package(name) or Package(name=name) for name in location.packages)
+        is_python = all(package.is_python or package.name.startswith("python") for package in packages)
+        if is_fitting(location.directory) and not is_python:
             return True
     return False

@@ -42,8 +42,8 @@ _ADVICE_BEFORE_NAME = (
 )
 _ADVICE_AFTER_NAME = rf"(?:must|needs? to|has to|have to|should) be {_STATE}"
 _PHRASE = re.compile(
-    rf"(?<![\w-])(?:(?P<strong_after>{_BEFORE_NAME})|(?P<strong_before>{_AFTER_NAME})|(?P<before>{_ADVICE_AFTER_NAME})"
-    rf"|(?P<after>{_ADVICE_BEFORE_NAME}))(?![\w-])",
+    rf"(?<![\w./-])(?:(?P<strong_after>{_BEFORE_NAME})|(?P<strong_before>{_AFTER_NAME})|(?P<before>{_ADVICE_AFTER_NAME})"
+    rf"|(?P<after>{_ADVICE_BEFORE_NAME}))(?![\w/-]|\.\w)",
     re.IGNORECASE,
 )
 _ON_PATH = re.compile(r"(?<![\w-])[io]n (?:\w+ )?(?:system )?\$?path(?![\w-])", re.IGNORECASE)
@@ -57,7 +57,7 @@ _QUOTES = ("'", '"', "`")
 _JOINING = frozenset({"and", "or", ",", "(", ")"})
 _ENDING = frozenset({";", "?", "!", "=", "found"})
 _OTHER_FILE = re.compile(r"/|\.(?!so$|hp?p?$|pc$|js$)[a-z][a-z0-9]{1,4}$")  # of data, of a host
-_MOST = 6  # phrases of a sentence
+_MOST = 4  # phrases of a sentence
 _AROUND = 120  # characters before or after one
 _REACH = 7  # words between a phrase and the name
 _LONGEST_NAME = 3  # words: "Oracle Berkeley DB"
