@@ -93,8 +93,9 @@ def _headers(name: str, index: Index) -> Iterator[OwnedFile]:
     owners: set[str] = set()
     for location in index.locations(base):
         root = _INCLUDE.search(location.directory)
-        # Headers of one Python's own are no answer: a source that asks for others was written for another Python.
-        if root is None or re.search(r"/(?:python\d|pypy)", location.directory):
+        # Headers of one Python's own are no answer: a source that asks for others was written for another Python. Nor are
+        # those for plugins of GCC.
+        if root is None or re.search(r"/(?:python\d|pypy|plugin/)", location.directory):
             continue
         inner = location.directory[root.end() :].strip("/")
         parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
@@ -109,10 +110,12 @@ def _headers(name: str, index: Index) -> Iterator[OwnedFile]:
         extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
         if depth > 0 and sub.partition("/")[0] in _SOURCE_TREE:
             continue
-        owners.add(re.sub(r"[-\d.]+$", "", parts[0]) if depth > 0 else "")  # lua5.1 and lua5.4 are one library
+        owner = re.sub(r"[-\d.]+$", "", parts[0]) if depth > 0 else ""  # lua5.1 and lua5.4 are one library
+        owners.add(owner)
         hits += _made(index, base, location, max(extra, 0))
-    # common/utils.h lies in the own directories of dolfin, pcl and stxxl: who includes it so means a file beside it.
-    if not sub or "" in owners or len(owners) <= _MOST_OWNERS:
+    # config.h, common/utils.h lie in the own directories of many: who includes it so means a file beside it.
+    is_common = base.partition(".")[0] in MESSAGE_WORDS if not sub else "" not in owners and len(owners) > _MOST_OWNERS
+    if not is_common:
         yield from hits or links
 
 

@@ -96,7 +96,9 @@ def packages_for(
         return answer
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file
-    note = f"{_choice_note(new, installed)}" if is_choice else None
+    note = _choice_note(new, installed) if is_choice else None
+    if not hits and missing.kind == "header" and index.locations(missing.name.rpartition("/")[2]):
+        note = "several libraries have a file of that name in directories of their own: it is the project's own, most likely"
     return Answer(missing=missing, candidates=candidates, is_choice=is_choice, note=note)
 
 

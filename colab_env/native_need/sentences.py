@@ -77,34 +77,35 @@ _WORDS_TEXT = """
 a able about acceptable access accessible add additional after again all already also although an and another any anything
 application appropriate apt apt-get archive are aren't argument arguments as ask at attribute automatically available backend
 backends base based be because been before below both branch brew browser build builder building built bundled but by c call
-called can can't cannot case cause change check class cli client clone code column com command compatible compilation compile
-compiler compilers component conda conf config configuration configure configured confirm connection contact content context
-copy correct correctly could couldn't cpu credentials critical current currently custom cython data database debian default
-define defined dependencies dependency dev device devices did didn't different directories directory display distribution
-distro dnf do docker docs documentation does doesn't don't done download driver drivers due during e.g each either element
-else empty enable enabled end engine ensure entry env environment errno error errors etc even exception exist existing exists
-exit expected export extension extensions external extra failed fatal feature features fedora field file filename files find
-first fix folder follow following font fonts for format found framework from full function functionality generate get github
-given go gpu group guide has hasn't have having he help here hint home homebrew host how http https i i.e id if image images
-implementation import important imports in index info information init initialize input inside install installation
-installations installed installing instance instead instructions interface internet interpreter into is isn't issue it item
-its itself job just kernel key known language languages later latest least libs like line link linux list load local locate
-location locations lock log look machine macos main make manager mandatory manually many match matching may me memory menu
-method minimum missing mode model modified module modules more most move must my name named names native necessary need needed
-needs network new newer no node none not note nothing null number numpy object objects of off official ok old on one only open
-openable operating option optional options or order org os other otherwise our out output own package packages pacman page
-parameter parameters parent part particular pass path paths perhaps permission pip pip3 place platform platforms please plugin
-plugins point port possible prefix present previous print problem process program project proper properly property proto
-provide provided provider pyproject.toml python python2 python3 query read readme readme.md real reason recent recommended
-record refer reference regular release remote remove repository request require required requirement requirements requires
-resolve resource result return root row run running runtime same save script search second section see selected server service
-session set setting settings setup setup.py setuptools several shared shell should shouldn't show similar single site so
-software some something source sources specific specified specify standard start state still string such sudo suitable support
-supported sure system systems table tag target terminated test tests than that the their them then there these they this those
-through time to token too tool toolkit tools top try type typically ubuntu unable undefined unknown unless unsupported until
-update upgrade url usable use used user using usr usual usually valid value values variable variables vendor version versions
-via visit warning was wasn't we web website well were what wheel when where whether which while whole will windows with within
-without won't work working would write wrong yet you your yourself yum
+called can can't cannot case cause change check class cli client clone code column com command common compatible compilation
+compile compiler compilers component conda conf config configuration configure configured confirm connection contact content
+context copy correct correctly could couldn't cpu credentials critical current currently custom cython data database debian
+default define defined defs dependencies dependency dev device devices did didn't different directories directory display
+distribution distro dnf do docker docs documentation does doesn't don't done download driver drivers due during e.g each
+either element else empty enable enabled end engine ensure entry env environment errno error errors etc even exception exist
+existing exists exit expected export extension extensions external extra failed fatal feature features fedora field file
+filename files find first fix folder follow following font fonts for format found framework from full function functionality
+generate get github given global globals go gpu group guide has hasn't have having he help helper helpers here hint home
+homebrew host how http https i i.e id if image images implementation import important imports in index info information init
+initialize input inside install installation installations installed installing instance instead instructions interface
+internet interpreter into is isn't issue it item its itself job just kernel key known language languages later latest least
+libs like line link linux list load local locate location locations lock log look machine macos main make manager mandatory
+manually many match matching may me memory menu method minimum missing mode model modified module modules more most move must
+my name named names native necessary need needed needs network new newer no node none not note nothing null number numpy
+object objects of off official ok old on one only open openable operating option optional options or order org os other
+otherwise our out output own package packages pacman page parameter parameters parent part particular pass path paths perhaps
+permission pip pip3 place platform platforms please plugin plugins point port possible prefix present previous print problem
+process program project proper properly property proto provide provided provider pyproject.toml python python2 python3 query
+read readme readme.md real reason recent recommended record refer reference regular release remote remove repository request
+require required requirement requirements requires resolve resource result return root row run running runtime same save
+script search second section see selected server service session set setting settings setup setup.py setuptools several shared
+shell should shouldn't show similar single site so software some something source sources specific specified specify standard
+start state still string such sudo suitable support supported sure system systems table tag target terminated test tests than
+that the their them then there these they this those through time to token too tool toolkit tools top try type types typically
+ubuntu unable undefined unknown unless unsupported until update upgrade url usable use used user using usr usual usually util
+utils valid value values variable variables vendor version versions via visit warning was wasn't we web website well were what
+wheel when where whether which while whole will windows with within without won't work working would write wrong yet you your
+yourself yum
 """
 MESSAGE_WORDS = frozenset(_WORDS_TEXT.split()) | _NOUNS.keys()
 
