@@ -43,6 +43,10 @@ class HashingFile:
     def flush(self) -> None:
         """Do nothing: the file is flushed when it is complete."""
 
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self.size
+
     @property
     def digest(self) -> str:
         """Return the digest of what was written."""
@@ -140,7 +144,6 @@ def key_of(kind: str, *parts: Any) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
 
 
-_BUFFER = 1 << 18  # bytes
 _MODES = (0o644, 0o755)
 Owner = tuple[int, int, int]
 
@@ -170,7 +173,8 @@ def write_layer(out: Any, files: Mapping[str, LayerFile], *, directories: Mappin
     Every directory above a file is in it, with mode and owner as in `directories`, those of the base: engines make one that
     is left out in their own way.
     """
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
+    # Not as a stream ("w|"): that copies what it has buffered once more for every 16 kB.
+    with tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK) as archive:
         made: set[str] = {"/"}
         for path in sorted(files):
             for parent in [*_above(path), *([path] if files[path].is_directory else [])]:
