@@ -124,6 +124,8 @@ def _runtime(image: Image) -> list[str]:
             ("PATH", f"{VENV}/bin:$PATH", ""),
             ("PYTHONUNBUFFERED", "1", "Without it, a process that is killed loses what it has printed."),
         ),
+        # Before what changes: BuildKit makes a layer of it.
+        *(["WORKDIR /home/app"] if image.kind == "app" else []),
         comment("At the path it was made for: the first lines of its programs name that path."),
         copy(VENV, VENV, "--from=packages"),
         *(jupyter.copies() if image.server else []),
@@ -150,7 +152,7 @@ def _last(image: Image) -> list[str]:
         ]
         return [*lines, *_identity(image.project), exec_form("CMD", image.command)]
     begins = "ENTRYPOINT" if image.project.scripts else "CMD"
-    return ["WORKDIR /home/app", *_identity(image.project), exec_form(begins, image.command)]
+    return [*_identity(image.project), exec_form(begins, image.command)]
 
 
 def _identity(project: ImageProject) -> list[str]:

@@ -29,6 +29,7 @@ RUN groupadd --gid 1000 app \
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1
+WORKDIR /home/app
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
@@ -37,7 +38,6 @@ COPY --from=project /wheels.sha256 /opt/
 RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 \
     pip --python /opt/venv/bin/python install --compile --disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index --find-links /wheels hello-app
-WORKDIR /home/app
 USER 1000:1000
 LABEL org.opencontainers.image.title="hello-app" \
     org.opencontainers.image.version="1.2" \

@@ -42,6 +42,7 @@ RUN groupadd --gid 1000 app \
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1
+WORKDIR /home/app
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
@@ -51,7 +52,6 @@ RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app
-WORKDIR /home/app
 USER 1000:1000
 LABEL org.opencontainers.image.title="hello-app" \
     org.opencontainers.image.version="1.2" \
