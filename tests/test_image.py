@@ -22,8 +22,8 @@ from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
 from colab_env import _download, _files, container, errors
-from colab_env.image import _registry, _wheelhouse, base_python, shared_libraries
-from colab_env.image._layers import LayerCache
+from colab_env.image import _layers, _registry, _wheelhouse, base_python, shared_libraries
+from colab_env.image._layers import LayerCache, LayerFile
 from colab_env.image._wheelhouse import LockedWheel
 from colab_env.image.base import open_base
 from colab_env.image.image import MOST, BuiltImage, grouped, home_files, replaced_files
@@ -501,6 +501,16 @@ def test_every_package_without_a_wheel_is_named_with_what_it_needs():
 
 def wheel(name: str, size: int) -> LockedWheel:
     return LockedWheel(name=name, version="1", file="", url="", sha256="", size=size)
+
+
+def test_a_layer_is_its_files_and_little_more():
+    out = io.BytesIO()
+    files = {"/a/one": LayerFile(content=b"1"), "/a/two": LayerFile(content=bytes(600))}
+    _layers.write_layer(out, files, directories={}, epoch=0)
+    headers, contents, end = 3 * 512, 512 + 1024, 2 * 512
+    assert len(out.getvalue()) == headers + contents + end
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+        assert archive.getnames() == ["a", "a/one", "a/two"]
 
 
 def test_large_packages_are_alone_and_no_image_has_too_many_layers():

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
     from colab_env.machine import Machine
 
-_FORMAT = 2  # of layers and their records: one that is made in another way has another key
+_FORMAT = 3  # of layers and their records: one that is made in another way has another key
 # Their wheels are made of the sources alone; others leave files beside them, and are built from an sdist.
 _CLEAN_BACKENDS = ("poetry", "hatchling", "uv_build", "flit_core")
 _EPOCH = "SOURCE_DATE_EPOCH"
