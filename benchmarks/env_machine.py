@@ -122,14 +122,16 @@ def upgrades(machine: SystemdMachine, scratch: Path, count: int) -> int:
     for thread in threads:
         thread.start()
     failed, began = 0, time.monotonic()
-    for version in range(2, count + 2):
-        package = demo_package(scratch, f"{version}.0")
-        failed += machine("dpkg", "--install", package, check=False).returncode != 0
-        package.unlink()
-    seconds = time.monotonic() - began
-    is_over.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for version in range(2, count + 2):
+            package = demo_package(scratch, f"{version}.0")
+            failed += machine("dpkg", "--install", package, check=False).returncode != 0
+            package.unlink()
+        seconds = time.monotonic() - began
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
     is_same = machine("systemctl", "show", "--property=MainPID", f"{name}-demo").stdout == pid
     machine("systemctl", "restart", f"{name}-demo")
     newest = machine("colab-env", "run", name, "demo").stdout.strip()
