@@ -9,7 +9,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _report, _state, content, index, system, uv
+from colab_env import (
+    _files,
+    _process,
+    _report,
+    _state,
+    _transactions,
+    content,
+    index,
+    proving,
+    system,
+    uv,
+)
 from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
@@ -61,7 +72,7 @@ def build(
     follows = before or next(iter(env.whole_builds()), None)  # whose link is gone
     path = env.build(number)
     try:
-        with _files.replacing(path):
+        with _transactions.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
                 survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=added)
@@ -220,7 +231,7 @@ def _fill(
             installer.install([*source, *requirements, *added], python=path / "bin/python")
         bytecode.date_sources(path)
 
-    survey, _ = content.prove(path, install, unpacked=installer)
+    survey, _ = proving.prove(path, install, unpacked=installer)
     survey = bytecode.fill(path, survey, python=python, machine=machine)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
@@ -258,7 +269,7 @@ def _fill_from_lock(
             installer.install([*source, *missing], python=path / "bin/python")
         bytecode.date_sources(path)
 
-    survey, _ = content.prove(path, install, unpacked=installer)
+    survey, _ = proving.prove(path, install, unpacked=installer)
     survey = bytecode.fill(path, survey, python=python, machine=machine)
     if not missing:
         locking.require_same(lock, survey)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import _files, _process, _state, content
+from colab_env import _file_locks, _files, _process, _state, content
 from colab_env.errors import DiskFullError, NotWritableError
 from colab_env.named_env import repacking
 
@@ -104,7 +104,7 @@ def _store(survey: content.Survey, paths: list[str], entry: Path) -> None:
     # Another run may have stored it meanwhile, and where the disk is full it is done without.
     with (
         contextlib.suppress(OSError, NotWritableError, DiskFullError),
-        _files.private_directory(entry.parent) as scratch,
+        _file_locks.private_directory(entry.parent) as scratch,
     ):
         filled = scratch / "filled"
         _files.make_directory(filled)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from colab_env import _files
+from colab_env import _file_locks
 from colab_env.errors import KernelNameError, KernelTakenError
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ def register(env: NamedEnvironment, *, machine: Machine) -> None:
     from colab_env import index, uv, venv
     from colab_env.jupyter import colab_layer, kernelspec
 
-    kernelspec.check_free(machine, env.name)
-    with _files.locked(machine.data / "locks" / "conda"):
+    kernelspec.check_free(machine, env.name, env.path)
+    with _file_locks.locked(machine.data / "locks" / "conda"):
         if colab_layer.health_check(work.layer):
             installer = uv.tool_installer(machine, index.settings(machine))
             around = colab_layer.unfit(venv.versions(work.environment), python=work.python, machine=machine)
             colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer, around=around)
-    with _files.locked(machine.data / "locks" / "kernels"):
+    with _file_locks.locked(machine.data / "locks" / "kernels"):
         if work.check():
             work.build()
 
