@@ -199,14 +199,14 @@ def rights(machine: SystemdMachine, scratch: Path) -> int:
     machine("useradd", "--create-home", "worker")
     write_wheel(scratch / "wheels", "demo", "1.0", code=debian.DEMO, programs=["demo"])
     if (program := uv.find(Machine.detect())) is not None:
-        machine("install", "-m", "755", program, "/usr/local/bin/uv")
+        machine("install", "-m", "755", program, "/usr/bin/uv")
     # Where everybody may read it: DynamicUser has a /tmp of its own, and this Python may be in root's home.
     machine("cp", "-r", scratch / "wheels", "/srv/wheels")
     machine("cp", "-r", other.path.resolve().parents[1], "/srv/python")
     # uv's Pythons need no library of their own; this one may, and names it by where it was built.
     machine("sh", "-c", "cp /srv/python/lib/libpython*.so* /usr/local/lib && ldconfig", check=False)
     debian.write(scratch / "dynamic", DYNAMIC_USER, mode=0o755)
-    machine("cp", scratch / "dynamic", "/usr/local/bin/dynamic")
+    machine("cp", scratch / "dynamic", "/usr/bin/dynamic")
     accounts: dict[str, tuple[list[str], str]] = {  # how to become it, and where uv puts its Pythons
         "root": (["sh", "-c"], "/var/lib/python3/pythons"),
         "user": (["runuser", "--login", "worker", "--command"], "/home/worker/.local/share/uv/python"),
