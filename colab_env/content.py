@@ -10,7 +10,6 @@ import binascii
 import errno
 import hashlib
 import os
-import re
 import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from colab_env import _files, _state
+from colab_env import _files, _report, _state
 from colab_env.results import short
 
 FILE = "colab-env-content.json"
@@ -44,7 +43,7 @@ NAMED = 3  # files that a message names
 class Installed:
     """One distribution: the digest of its RECORD, its `source` where that is no index, and the `hashes` it was locked by.
 
-    A source is an address without its user and query, as direct_url.json has it. A hash is such as "sha256:9f86...".
+    A source is an address, host and last part only: elsewhere in it services put tokens. A hash is such as "sha256:9f86...".
     """
 
     record: str
@@ -148,7 +147,7 @@ class Survey:
             url = origin.get("url") if isinstance(origin, dict) else None
             distributions[info] = Installed(
                 record=record,
-                source=re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None,
+                source=_report.address(url.partition("#")[0]) if isinstance(url, str) else None,
                 hashes=locked,
             )
         others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}

@@ -72,7 +72,7 @@ def foretell(lock: LockFile, python: str) -> list[str]:
     """
     from colab_env.native_need.locked_files import parse_target
 
-    if sys.version_info < (3, 11) and len(lock.content) > _SMALL:  # reading TOML takes seconds there
+    if not is_quickly_read(lock):
         return []
     try:
         target = parse_target(None, python)
@@ -116,6 +116,11 @@ def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
     direct = set(map(locked_files.normalized, names))
     with reading(lock):
         return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, direct=direct)
+
+
+def is_quickly_read(lock: LockFile) -> bool:
+    """Say whether a lock file takes less than seconds to read: Python's own parser of TOML came with 3.11."""
+    return sys.version_info >= (3, 11) or len(lock.content) <= _SMALL
 
 
 def _python_of(lock: LockFile) -> str:
@@ -446,6 +451,22 @@ def with_advice(explanation: Explanation) -> Explanation:
     name, _, version = explanation.requirement.partition("==")
     target = parse_target(None, explanation.python or f"{sys.version_info[0]}.{sys.version_info[1]}")
     return replace(explanation, advice=_advice(name, version or None, target, machine=Machine.detect()))
+
+
+def build_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
+    """Return what would need no build, of a build that failed with these lines for a Python such as "3.12.4".
+
+    It is such as "numpy 1.26.4 has a wheel for Python 3.12", as the package index says, or "" where nothing is known.
+    """
+    from colab_env.native_need.locked_files import parse_target
+
+    match = re.search(r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]+)", "\n".join(lines))
+    if match is None:
+        return ""
+    try:
+        return "; ".join(_advice(match[1], match[2], parse_target(None, python), machine=machine))
+    except ColabEnvError:  # a machine for which there are no wheels, or an index that is not reached
+        return ""
 
 
 def _advice(name: str, version: str | None, target: Target, *, machine: Machine) -> tuple[str, ...]:

@@ -141,6 +141,11 @@ class Pyproject:
         return isinstance(self.at("project", "name"), str) or isinstance(self.at("tool", "uv"), Mapping)
 
     @property
+    def has_only_settings(self) -> bool:
+        """Say whether it describes no project: settings of tools such as ruff, and dependency groups, are all that it has."""
+        return bool((self.content or b"").strip()) and self.values.keys().isdisjoint(("project", "build-system"))
+
+    @property
     def names_poetry(self) -> bool:
         """Say whether it is written for Poetry."""
         is_backend = str(self.at("build-system", "build-backend") or "").startswith("poetry")

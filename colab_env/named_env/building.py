@@ -379,7 +379,7 @@ def register_kernel(env: NamedEnvironment, *, machine: Machine) -> None:
     work = _kernel_step(env, machine)
     if work is None or work.check() is None:
         return
-    kernelspec.check_free(machine, env.name)
+    kernelspec.check_free(machine, env.name, env.path)
     with _file_locks.locked(machine.data / "locks" / "conda"):
         if colab_layer.health_check(work.layer):
             installer = uv.tool_installer(machine, index.settings(machine))
