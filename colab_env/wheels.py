@@ -28,7 +28,7 @@ _NO_VERSION = re.compile(
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
-    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler|headers)\b"
+    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler(?!\s*[=(.,)])|headers)\b"
     r"|\w-config\b|\.h\b|cannot find -l|error: command ",
     re.IGNORECASE,
 )

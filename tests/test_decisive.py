@@ -166,6 +166,10 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
         ("ModuleNotFoundError: No module named 'imp'", "it was written for an older"),
         ("configparser.NoSectionError: No section: 'versioneer'", "its own build"),
         (
+            "self.compiler = new_compiler(compiler=self.compiler,\nTypeError: new_compiler() got an unexpected",
+            "its own build",
+        ),
+        (
             "src/lxml/etree.c:274:12: fatal error: longintrepr.h: No such file or directory",
             "it was written for an older",
         ),
