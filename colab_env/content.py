@@ -10,6 +10,7 @@ import binascii
 import errno
 import hashlib
 import os
+import re
 import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -95,6 +96,11 @@ class Survey:
         self._measured: dict[str, _Measured] = _measured(str(directory), measured_before)
         self.digests = {path: measured.digest for path, measured in self._measured.items()}
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files, but for links and what colab-env wrote down itself."""
+        return sum(file.status[1] for file in self._measured.values() if not file.digest.startswith(_LINK))
+
     @cached_property
     def records(self) -> dict[str, dict[str, str]]:
         """Return, for each .dist-info directory, the digests that its RECORD promises, by path."""
@@ -104,6 +110,16 @@ class Survey:
         tops = {parent for parent in parents if not any(_is_below(parent, other) for other in parents)}
         infos = (path for path in records if os.path.dirname(path) in tops)  # noqa: PTH120
         return {info: dict(self._promised(info)) for info in sorted(infos)}
+
+    @cached_property
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """Return the digests of what is in each .dist-info directory, by path."""
+        metadata: dict[str, dict[str, str]] = {info: {} for info in self.records}
+        for path, digest in self.digests.items():
+            info, is_inside, _ = path.partition(".dist-info/")
+            if is_inside and f"{info}.dist-info" in metadata:
+                metadata[f"{info}.dist-info"][path] = digest
+        return metadata
 
     @cached_property
     def owners(self) -> dict[str, list[str]]:
@@ -300,9 +316,7 @@ def pluralize(number: int, noun: str) -> str:
 
 def name_of(info: str) -> str:
     """Return the normalized name of the distribution whose .dist-info directory this is."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(_displayed(info).partition(" ")[0])
+    return re.sub(r"[-_.]+", "-", _displayed(info).partition(" ")[0]).lower()
 
 
 def _displayed(info: str) -> str:
