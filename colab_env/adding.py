@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from colab_env import _files, _process, _report, choice, uv
+from colab_env import _files, _process, _report, _transactions, choice, uv
 from colab_env.errors import UsageError
 from colab_env.index import settings
 from colab_env.machine import Machine
@@ -28,7 +28,7 @@ def add(packages: Sequence[str], project: Path | None = None) -> None:
     files = {project / name for name in ("pyproject.toml", *lock.format.project_files)} | {lock.path}
     with (
         changing("add", machine),
-        _files.restoring(*sorted(files)),
+        _transactions.restoring(*sorted(files)),
         _report.activity(f"Adding {' '.join(packages)}"),
     ):
         if lock.format.adding == "poetry add":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _process, _state, venv
+from colab_env import _files, _orphans, _process, _state, venv
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import OLDEST_OF_COLAB, Interpreter
 from colab_env.jupyter import colab_layer, diversion, kernelspec
@@ -102,7 +102,7 @@ def _answer(
 ) -> _process.Finished:
     question = {
         "argv": list(spec["argv"]),
-        "env": _process.owned(environ),
+        "env": _orphans.owned(environ),
         "cwd": spec["metadata"]["colab_env"]["project"],
         "transport": "ipc",
         "timeout": _TIMEOUT,

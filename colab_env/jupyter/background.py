@@ -438,7 +438,12 @@ def _answer(request: Mapping[str, Any]) -> str:
 def _aside(task: Callable[[], Any]) -> None:
     # In a thread without an event loop: jupyter_client would change the one that the notebook's kernel runs on.
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(task).result()
+        try:
+            future = pool.submit(task)
+        except RuntimeError:  # Python ends: no thread starts any more, and no loop runs that could be changed
+            task()
+        else:
+            future.result()
 
 
 def _show_nothing(_message: Mapping[str, Any]) -> None:
