@@ -59,7 +59,7 @@ class Image:
 
 def render(image: Image) -> str:
     """Return the text of the Dockerfile, without the line that says who wrote it."""
-    servers = jupyter.stages(image.recipe) if image.server else []
+    servers = jupyter.stages(image.recipe, image.tool) if image.server else []
     wheels = [_wheels(image)] if image.has_wheels else []
     stages = [_tools(image), *servers, _packages(image), *wheels, _runtime(image)]
     return "\n\n".join("\n".join(lines) for lines in stages) + "\n"
@@ -79,7 +79,7 @@ def _packages(image: Image) -> list[str]:
         stage("tools", "packages"),
         "WORKDIR /build",
         *image.tool.packages(image.recipe),
-        *(jupyter.install(image.server, image.recipe) if image.server else []),
+        *(jupyter.install(image.server, image.recipe, image.tool) if image.server else []),
         *find_needed_to_run(image.project),
     ]
 
