@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, pins
-from colab_env.image.tools import VENV, BuildTool, Recipe, comment, copy, exec_form, run, stage
+from colab_env.image.instructions import comment, copy, exec_form, run, stage
+from colab_env.image.tools import VENV, BuildTool, Recipe
 from colab_env.locks import installing, requirements_text
 
 if TYPE_CHECKING:
