@@ -200,7 +200,7 @@ def _joined(words: list[_Word]) -> str:
 def is_name(word: str) -> bool:
     """Say whether a word can be the name of a thing, not one that messages are made of."""
     bare = word.strip("._-/+,").casefold()
-    if not 1 < len(bare) <= 100 or bare[0].isdigit() or bare in MESSAGE_WORDS or bare.endswith("ly"):
+    if not 1 < len(bare) <= 100 or bare[0].isdigit() or "'" in bare or bare in MESSAGE_WORDS or bare.endswith("ly"):
         return False
     return _EXCEPTION.fullmatch(word) is None and not _is_other_file(bare)
 
