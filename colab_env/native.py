@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _download, _files
+from colab_env import _download, _file_locks, _files
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.results import short
 
@@ -73,7 +73,7 @@ def foretell(lock: LockFile, python: str) -> list[str]:
     from colab_env.machine import Machine
     from colab_env.native_need.locked_files import parse_target
 
-    if sys.version_info < (3, 11) and len(lock.content) > _SMALL:  # reading TOML takes seconds there
+    if not is_quickly_read(lock):
         return []
     try:
         target = parse_target(None, python)
@@ -146,6 +146,11 @@ def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
         return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, direct=direct)
 
 
+def is_quickly_read(lock: LockFile) -> bool:
+    """Say whether a lock file takes less than seconds to read: Python's own parser of TOML came with 3.11."""
+    return sys.version_info >= (3, 11) or len(lock.content) <= _SMALL
+
+
 def _python_of(lock: LockFile) -> str:
     """Return the version of the project's environment; else this Python's, or the newest one that the project takes."""
     from colab_env.interpreter import fits_short_version, parse_specifier
@@ -182,7 +187,7 @@ def _built_package(
     if package.sdist is None:
         return replace(built, note="it has no source archive either: it cannot be installed there")
     try:
-        with _files.private_directory(machine.data) as directory:
+        with _file_locks.private_directory(machine.data) as directory:
             archive = directory / "source" / package.sdist.rpartition("/")[2]
             _download.fetch(published.archive_url(package, machine), archive, sha256=package.sha256)
             needs = source_archive.needs(source_archive.read(archive), package.name)
@@ -239,7 +244,7 @@ def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
     from colab_env.machine import Machine
     from colab_env.native_need import watching
 
-    with _files.private_directory(Machine.detect().data) as directory:
+    with _file_locks.private_directory(Machine.detect().data) as directory:
         log = directory / "looked-for"
         watched = watching.watched_argv(argv, log, environ=os.environ)
         if watched is None:
@@ -384,6 +389,23 @@ def with_advice(explanation: Explanation) -> Explanation:
     name, _, version = explanation.requirement.partition("==")
     target = parse_target(None, explanation.python or f"{sys.version_info[0]}.{sys.version_info[1]}")
     return replace(explanation, advice=published.advice(name, version or None, target, machine=Machine.detect()))
+
+
+def build_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
+    """Return what would need no build, of a build that failed with these lines for a Python such as "3.12.4".
+
+    It is such as "numpy 1.26.4 has a wheel for Python 3.12", as the package index says, or "" where nothing is known.
+    """
+    from colab_env.native_need import published
+    from colab_env.native_need.locked_files import parse_target
+
+    match = re.search(r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]+)", "\n".join(lines))
+    if match is None:
+        return ""
+    try:
+        return "; ".join(published.advice(match[1], match[2], parse_target(None, python), machine=machine))
+    except ColabEnvError:  # a machine for which there are no wheels, or an index that is not reached
+        return ""
 
 
 def _own_packages(pyproject: Pyproject) -> dict[str, str]:

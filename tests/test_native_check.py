@@ -142,6 +142,26 @@ def test_a_lock_file_that_names_no_files_is_said(tmp_path: Path) -> None:
         native.check(tmp_path / "nothing")
 
 
+def test_a_download_is_as_large_as_the_wheel_that_fits(tmp_path: Path) -> None:
+    sizes = {
+        "cp312-cp312-musllinux_1_2_x86_64": 9,
+        "cp312-cp312-manylinux_2_17_x86_64": 5,
+        "cp311-cp311-manylinux_2_17_x86_64": 8,
+        "cp312-cp312-win_amd64": 7,
+    }
+    files = "".join(
+        f'    {{ url = "https://x.example/a-1-{tags}.whl", hash = "sha256:00", size = {size} }},\n'
+        for tags, size in sizes.items()
+    )
+    text = f'[[package]]\nname = "a"\nversion = "1"\nsource = {{ registry = "r" }}\nwheels = [\n{files}]\n'
+    (tmp_path / "uv.lock").write_text(f"version = 1\n{text}")
+    target = parse_target("linux/amd64", "3.12.4")
+    (package,) = native.locked_packages(registry.find(tmp_path), target)
+    assert package.download(target) == 5
+    assert package.download(parse_target("linux/amd64-musl", "3.12")) == 9
+    assert package.download(parse_target("linux/arm64", "3.12")) is None
+
+
 def test_a_damaged_lock_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "uv.lock").write_text("package = 3\n")
     with pytest.raises(ProjectFileError, match="cannot be read as"):
