@@ -8,7 +8,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
+from colab_env import (
+    _files,
+    _report,
+    choice,
+    content,
+    environment,
+    interpreter_sources,
+    kernel,
+    poetry,
+    switching,
+    uv,
+    venv,
+)
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import colab_layer, diversion, kernelspec
 from colab_env.locks import registry
@@ -196,7 +208,7 @@ def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
 def _poetry(machine: Machine, project: Path) -> Part:
     version, tool = poetry.installed_version(machine), f"{'with' if uv.find(machine) else 'without'} uv"
     if version is None and not _needs_poetry(machine, project):
-        return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None, problem=None)
+        return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None)
     problem, home = poetry.health_check(machine, version=None), poetry.home(machine)
     return Part.of_directory("Poetry", f"{version or 'none'}, {tool}", home, problem, proven=content.proven(home))
 
@@ -212,7 +224,7 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
 
 
 def notebooks(machine: Machine) -> Iterator[Part]:
-    """Say which notebooks start on which kernel: only what a restart on Colab looks at, for the rest is the page's own."""
+    """Say which notebooks are on which kernel: what a restart on Colab looks at; elsewhere what the servers answer."""
     choices, file = diversion.read(machine), diversion.own_file(machine)
     for chosen in (*choices.notebooks, *([choices.default] if choices.default else ())):
         whose = Path(chosen.session).name if chosen.session else chosen.kernel_id or "every other one"
@@ -223,6 +235,11 @@ def notebooks(machine: Machine) -> Iterator[Part]:
     if file is not None and file.exists() and choices == diversion.Choices():
         damaged = f"{short(file)} is damaged: switching once more in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
+    if diversion.usable_file(machine) is None:
+        ours = {kernel.name for kernel in kernelspec.registered(machine) if kernel.ours}
+        for session in switching.running(machine) if ours else ():
+            if session.kernel_name in ours:
+                yield Part(name="Notebook", what=f"{session.name}: {session.kernel_name}", where=None)
 
 
 def _named_environments(machine: Machine) -> Iterator[Part]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from colab_env import _files, _process, _state
+from colab_env import _file_locks, _files, _orphans, _process, _state, _transactions
 from colab_env.env_programs import script, unit, write_unit
 from colab_env.errors import (
     BrokenEnvironmentError,
@@ -212,7 +212,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     machine, env = _named(name, base)
     source = _files.named_path(directory).absolute()
     moving.clear_leftovers(env.base, machine=machine)
-    _files.recover(source, wait=False)
+    _transactions.recover(source, wait=False)
     if moving.has_moved(source, env):
         return making.run_step("adopt", env, machine=machine)
     moving.require_environment(source)
@@ -246,7 +246,7 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
     moving.require_free(new)
 
     def build() -> None:
-        with _files.locked(env.lock):
+        with _file_locks.locked(env.lock):
             moving.rename(env, new, machine=machine)
 
     return making.run_step("rename", new, machine=machine, check=lambda: f"from {name!r}", build=build)
@@ -389,7 +389,7 @@ def diff(name: str, first: int | None = None, second: int | None = None, *, base
 
 def _require_unused(env: NamedEnvironment, machine: Machine) -> None:
     """Raise EnvironmentInUseError while programs run from an environment, but for those that a killed run has left."""
-    _process.end_orphans(machine.data / RUNNING)
+    _orphans.end_orphans(machine.data / RUNNING)
     programs.require_unused(env)
 
 

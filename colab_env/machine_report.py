@@ -281,7 +281,7 @@ def _masked(text: str, directory: Path) -> str:
     """Return what a kernel printed without what may be a secret: a value that its kernelspec sets, or what looks like one."""
     try:
         values = json.loads((directory / "kernel.json").read_text(encoding="utf-8"))["env"].values()
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
         values = ()
     # The longest first: a short value may be a part of a long one.
     for value in sorted((item for item in values if isinstance(item, str)), key=len, reverse=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _download, _files
+from colab_env import _download, _file_locks, _files
 from colab_env import index as package_index
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.results import short
@@ -151,7 +151,7 @@ def _built_package(package: LockedPackage, target: Target, *, machine: Machine |
     if package.sdist is None:
         return replace(built, note="it has no source archive either: it cannot be installed there")
     try:
-        with _files.private_directory(machine.data) as directory:
+        with _file_locks.private_directory(machine.data) as directory:
             archive = directory / "source" / package.sdist.rpartition("/")[2]
             _download.fetch(_address(package, machine), archive, sha256=package.sha256)
             needs = source_archive.needs(source_archive.read(archive), package.name)
@@ -236,7 +236,7 @@ def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
     from colab_env.machine import Machine
     from colab_env.native_need import watching
 
-    with _files.private_directory(Machine.detect().data) as directory:
+    with _file_locks.private_directory(Machine.detect().data) as directory:
         log = directory / "looked-for"
         watched = watching.watched_argv(argv, log, environ=os.environ)
         if watched is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _state, index, pins, wheels
+from colab_env import _file_locks, _files, _process, _state, _transactions, index, pins, proving, wheels
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -96,14 +96,14 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
     from colab_env import content
 
     requested = version or pins.POETRY
-    with _files.replacing(home(machine)):
+    with _transactions.replacing(home(machine)):
 
         def fill() -> None:
             _files.empty(home(machine))
             installer.make_venv(home(machine) / "venv", machine.machine_python)
             installer.install([f"poetry=={requested}", *_plugins(requested)], python=_python(machine))
 
-        survey, _ = content.prove(home(machine), fill, unpacked=installer)
+        survey, _ = proving.prove(home(machine), fill, unpacked=installer)
         write_command(machine)
         # Asked once here, inside the transaction: it proves that Poetry starts, and takes 1.8 seconds.
         answer = _process.run([*_argv(machine), "--version", "--no-ansi"], environ=_environ(machine))
@@ -134,7 +134,8 @@ def _plugins(version: str) -> list[str]:
 def write_command(machine: Machine) -> None:
     """Write the command `poetry`, which never waits for a keyring and knows the machine's package index."""
     _files.write_text(_launcher(machine), _LAUNCHER.read_text(encoding="utf-8"))
-    _files.write_program(machine.bin / "poetry", _command_text(machine))
+    # For its owner alone: it may hold the address of a private index.
+    _files.write_text(machine.bin / "poetry", _command_text(machine), mode=0o700)
 
 
 def _command_text(machine: Machine) -> str:
@@ -205,7 +206,7 @@ def export(
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)
     # To a file that only we read: with credentials, it must not pass over the screen.
-    with _files.private_directory(machine.data) as directory:
+    with _file_locks.private_directory(machine.data) as directory:
         target = directory / "requirements.txt"
         argv = ["export", "--output", str(target)]
         notes = _run(argv, *options, project=project, machine=machine, environ=environ)

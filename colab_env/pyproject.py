@@ -388,8 +388,10 @@ def _is_listed(parts: Sequence[str], patterns: Any) -> bool:
 
 
 def _matches_pattern(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern or not parts:
-        return not parts and all(part == "**" for part in pattern)
-    if pattern[0] == "**":
-        return _matches_pattern(parts, pattern[1:]) or _matches_pattern(parts[1:], pattern)
-    return fnmatchcase(parts[0], pattern[0]) and _matches_pattern(parts[1:], pattern[1:])
+    reached = {0}  # how many parts the pattern so far may stand for: to try them one by one takes 2**n attempts
+    for name in pattern:
+        if name == "**":
+            reached = set(range(min(reached, default=len(parts) + 1), len(parts) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(parts) and fnmatchcase(parts[at], name)}
+    return len(parts) in reached

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from colab_env.cards import Row
 
 __all__ = ["SetupResult", "StepResult", "as_word", "short"]
+# How alike two words are, from 0 to 1: "setpu" and "setup", a slip, are 0.8.
+_SURE, _NEAR = 0.75, 0.6
+_LISTED = 8  # names in a hint when none is near
 # What a step is about, on a card.
 _NAMES = {
     "install_python": "Python",
@@ -26,15 +29,18 @@ _NAMES = {
 }
 
 
-def suggest(word: str, names: Iterable[str]) -> str:
-    """Return the hint that names near matches, or that there are none."""
+def suggest(word: str, names: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Return the hint that names what was probably meant, else what there is, or `otherwise` where that is too much to list."""
     import difflib
 
     names = sorted(set(names))
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
+    near = difflib.get_close_matches(word, names, n=1, cutoff=_SURE)
+    if near := near or difflib.get_close_matches(word, names, n=2, cutoff=_NEAR):
         return f"did you mean {' or '.join(near)}?"
-    few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    more = len(names) - _LISTED
+    if more > 0 and otherwise:
+        return otherwise
+    few = ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
     return f"there is: {few or 'none'}"
 
 

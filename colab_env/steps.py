@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, _report, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import MissingStepError
 from colab_env.formats import poetry_lock
@@ -308,7 +308,7 @@ def remove_kernel(name: str) -> StepResult:
     machine = Machine.detect()
     began = time.monotonic()
     # What an earlier run was stopped in deleting goes, also where there is nothing to remove any more.
-    _files.recover(kernelspec.directory(machine, kernelspec.check_kernel_name(name)), wait=False)
+    _transactions.recover(kernelspec.directory(machine, kernelspec.check_kernel_name(name)), wait=False)
     kernelspec.removable(machine, name)  # refused before anything is written
     with changing("remove_kernel", machine, _lock(machine, "kernels")):
         where = kernelspec.remove(machine, name)

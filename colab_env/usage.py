@@ -63,8 +63,6 @@ _SHORT = {
     "-e": "--extra",
     "-g": "--group",
 }
-_SURE = 0.75  # how alike two words are, from 0 to 1, when one is a slip of the other: "setpu" and "setup" are 0.8
-_LISTED = 8  # commands that a hint names when none is near
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -158,14 +156,9 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def _near(self, word: str, names: Iterable[str]) -> str:
-        import difflib
+        from colab_env.results import suggest
 
-        names = sorted(names)
-        if near := difflib.get_close_matches(word, names, n=1, cutoff=_SURE):
-            return f"did you mean {near[0]}?"
-        if near := difflib.get_close_matches(word, names, n=2, cutoff=0.6):
-            return f"did you mean {' or '.join(near)}?"
-        return f"there is: {', '.join(names)}" if len(names) <= _LISTED else f"see `{self.prog} --help`"
+        return suggest(word, names, otherwise=f"see `{self.prog} --help`")
 
     def _refuse(self, message: str, hint: str) -> NoReturn:
         from colab_env.errors import UsageError

@@ -10,7 +10,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _process, _report, _state, content, environment, poetry, steps, venv
+from colab_env import (
+    _files,
+    _process,
+    _report,
+    _state,
+    _transactions,
+    content,
+    environment,
+    poetry,
+    proving,
+    steps,
+    venv,
+)
 from colab_env.errors import DiskFullError, MissingStepError, NotWritableError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
@@ -217,7 +229,7 @@ def _look_at(tree: _Tree, machine: Machine) -> VerifiedPart:
 
 def _differences(tree: _Tree, survey: content.Survey, recorded: content.Content, machine: Machine) -> list[str]:
     environ = _process.child_environ(machine.environ)
-    wrong = content.wrong_bytecode(survey, recorded, python=tree.python, environ=environ)
+    wrong = proving.wrong_bytecode(survey, recorded, python=tree.python, environ=environ)
     problems = [str(problem) for problem in [*survey.differences(recorded), *wrong]]
     return problems if _state.is_sealed(tree.where / _files.RECEIPT) else [*problems, f"{_files.RECEIPT} has changed"]
 
@@ -230,7 +242,7 @@ def _waiting(where: Path, lock: Path, machine: Machine) -> Iterator[bool]:
         if may_write:
             try:
                 stack.enter_context(changing("verify", machine, lock, recorded=False))
-                _files.recover(where)
+                _transactions.recover(where)
             except (DiskFullError, NotWritableError):  # reading needs no room
                 may_write = False
         yield may_write

@@ -404,6 +404,27 @@ def test_a_directory_named_as_what_a_build_makes_is_left_out_unless_it_is_a_sour
     assert context.is_ignored(name, patterns) is ignored
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("**a**b**c**d", "xaybzcd"),
+        ("*/**/*/**/?.py", "a/b/c/d/e.py"),
+        ("*a*b*c*[!d]", "a/b/c/e"),
+        ("**/*/**/*/x", "a/x"),
+    ],
+)
+def test_many_wildcards_mean_what_few_mean(pattern, name):
+    expression = "".join(
+        context._WILD.get(piece) or context._character(piece) for piece in context._PIECE.findall(pattern)
+    )
+    assert context.is_ignored(name, [pattern]) is (re.fullmatch(expression, name) is not None)
+
+
+def test_many_wildcards_take_no_longer_than_few():
+    # A regular expression would try every one of some 10 ** 11 ways to divide the name.
+    assert not context.is_ignored("a" * 60, ["**a" * 12 + "b"])
+
+
 def test_a_dockerignore_that_lets_git_and_environments_in_is_named(hello):
     (hello / ".dockerignore").write_text("*.md\n")
     for name in (".git/config", ".venv/pyvenv.cfg"):

@@ -20,7 +20,7 @@ from small_wheels import write_archive, write_wheel
 from test_installers import fill
 
 import colab_env
-from colab_env import cli, content, diagnose, setting_up, steps, uv
+from colab_env import cli, content, diagnose, proving, setting_up, steps, uv
 from colab_env.errors import DamagedError, DiskFullError, HashMismatchError, MissingStepError
 from colab_env.machine import Machine
 
@@ -258,7 +258,7 @@ def judged(compiled, *, known: bool = True) -> list[str]:
     name = str(path.relative_to(tree))
     written = content.Content(proven=0, distributions={}, others={name: "sha256=other"} if known else {})
     survey = content.Survey(tree)
-    found = content.wrong_bytecode(survey, written, python=python, environ=os.environ)
+    found = proving.wrong_bytecode(survey, written, python=python, environ=os.environ)
     return [str(each) for each in found if each.path == name]
 
 
@@ -305,7 +305,7 @@ def test_every_damage_to_compiled_files_is_survived(compiled):
         paths[-1].write_bytes(data)
     names = {str(each.relative_to(tree)) for each in paths}
     known = content.Content(proven=0, distributions={}, others=dict.fromkeys(names, "sha256=other"))
-    found = content.wrong_bytecode(content.Survey(tree), known, python=python, environ=os.environ)
+    found = proving.wrong_bytecode(content.Survey(tree), known, python=python, environ=os.environ)
     assert {each.path for each in found} == names
 
 
@@ -633,7 +633,7 @@ def test_files_that_change_from_one_build_to_the_next_are_an_error(tmp_path):
         (site(tmp_path / "env", wheel) / "first.py").write_text("x" * len(builds))
 
     with pytest.raises(HashMismatchError) as caught:
-        content.prove(tmp_path / "env", build, unpacked=Torn())
+        proving.prove(tmp_path / "env", build, unpacked=Torn())
     assert "first is not what was published" in caught.value.message
     assert len(builds) == 2
 
@@ -679,8 +679,8 @@ def test_verify_brings_back_what_a_killed_repair_has_left(two):
     from colab_env import _files
 
     environment = two / ".venv"
-    environment.rename(_files._beside(environment, "old"))
-    _files._beside(environment, "building").touch()
+    environment.rename(_files.scratch_name(environment, "old"))
+    _files.scratch_name(environment, "building").touch()
     part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
     assert part.damaged == ()
     assert module(two, "first").is_file()

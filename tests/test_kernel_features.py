@@ -46,16 +46,10 @@ def test_features_that_could_not_be_tried_are_not_taken_for_there(answer: Any, f
     assert list(answer(finished).missing) == ["features that could not be tried"]
 
 
-def test_the_advice_is_one_line_in_the_projects_own_words(tmp_path: Path) -> None:
+def test_the_advice_is_one_line_for_all_packages_and_one_for_each_other_reason(tmp_path: Path) -> None:
     lack = kernel.Lack(missing=LACK["missing"], packages=("pandas",))
-    assert kernel._advice(lack, tmp_path) == [
-        "no ai: ImportError: no",
-        "what adds sheets: lines in requirements.txt: pandas",
-    ]
-    (tmp_path / "pyproject.toml").touch()
-    assert kernel._advice(lack, tmp_path)[-1] == "what adds sheets: poetry add pandas"
-    (tmp_path / "uv.lock").touch()
-    assert kernel._advice(lack, tmp_path)[-1] == "what adds sheets: uv add pandas"
+    # An empty directory becomes a project of Poetry's; of others see test_adding.py.
+    assert kernel._advice(lack, tmp_path) == ["no ai: ImportError: no", "what adds sheets: poetry add pandas"]
     assert kernel._advice(kernel.Lack(missing={}), tmp_path) == []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from colab_env.errors import DamagedError
+from colab_env.native_need import apt
 from colab_env.native_need.contents import Contents, Packages, packed
 from colab_env.native_need.missing import Missing
 from colab_env.native_need.packed_index import Index
@@ -253,3 +254,9 @@ def test_a_program_of_a_python_package_is_the_projects_own(small, name):
 )
 def test_a_program_that_only_runs_python_is_the_distributions(small, name, package):
     assert packages_for(Missing(kind="command", name=name, phase="run"), small).package == package
+
+
+def test_what_apt_says_of_sizes_is_read_or_left_out():
+    said = "After this operation, {} of additional disk space will be used."
+    sizes = ("1,234.5 kB", "12 MB", "1.2.3 MB", ", MB", "9" * 400 + " B")
+    assert [apt._disk(said.format(size)) for size in sizes] == [1_234_500, 12_000_000, 0, 0, 0]

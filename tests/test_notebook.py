@@ -484,7 +484,19 @@ def test_a_name_that_jupyter_takes_passes(name):
         ('{"nbformat": 4}', "its `cells` are not a list"),
         ('{"nbformat": 4, "cells": [], "metadata": null}', "its `metadata` is not an object"),
     ],
-    ids=["empty", "page", "conflict", "cut off", "too long", "deep", "utf-16", "list", "other", "no cells", "metadata null"],
+    ids=[
+        "empty",
+        "page",
+        "conflict",
+        "cut off",
+        "too long",
+        "deep",
+        "utf-16",
+        "list",
+        "other",
+        "no cells",
+        "metadata null",
+    ],
 )
 def test_what_is_not_a_notebook_is_refused(path, text, message):
     assert "nothing was changed" in refused(written(path, text), NotebookError, message)

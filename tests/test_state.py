@@ -22,7 +22,7 @@ from env_fixtures import base, web, wheels  # noqa: F401
 from test_overlay import install_like_conda
 
 import colab_env
-from colab_env import _files, choice, diagnose, envs, poetry, steps, switching, undoing, uv, venv
+from colab_env import _files, choice, diagnose, envs, poetry, steps, switching, undo_changes, uv, venv
 from colab_env.errors import KernelTakenError, MissingStepError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer, diversion, kernelspec
@@ -439,7 +439,7 @@ def test_a_kernel_that_somebody_wrote_over_ours_is_theirs(old):
     assert "no kernel is registered for this project" in problems(old)
     with pytest.raises(KernelTakenError):
         kernelspec.check_free(old.runtime, "py311")
-    assert not undoing._is_ours(old.kernel)
+    assert not undo_changes._is_ours(old.kernel)
 
 
 @pytest.mark.parametrize("how", DAMAGES)
@@ -447,8 +447,8 @@ def test_undo_knows_our_directories_by_damaged_marks_too(old, how):
     registered_by_this_release(old)
     DAMAGES[how](old.kernel / "kernel.json")
     DAMAGES[how](old.file("venv"))
-    assert undoing._is_ours(old.kernel)
-    assert undoing._is_ours(old.project / ".venv")
+    assert undo_changes._is_ours(old.kernel)
+    assert undo_changes._is_ours(old.project / ".venv")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"# Made by colab-env"])

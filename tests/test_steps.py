@@ -716,8 +716,8 @@ def test_the_stop_button_during_setup_leaves_the_project_as_before(machine, proj
 def test_the_stop_button_ends_a_setup_that_waits_for_another_run(machine, project, stop, tmp_path):
     mark = tmp_path / "held"
     lock = step.project_lock(Machine.detect(), project)
-    hold = "import time; from pathlib import Path; from colab_env import _files\n"
-    hold += f"with _files.locked(Path({str(lock)!r})): Path({str(mark)!r}).touch(); time.sleep(60)"
+    hold = "import time; from pathlib import Path; from colab_env import _file_locks\n"
+    hold += f"with _file_locks.locked(Path({str(lock)!r})): Path({str(mark)!r}).touch(); time.sleep(60)"
     holder = start_python(hold)
     while not mark.exists():
         time.sleep(0.01)

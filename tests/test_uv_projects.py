@@ -477,3 +477,10 @@ def test_constraints_count_beside_a_uv_toml_too(project, home, tmp_path):
     lock = registry.find(project)
     text = lock.format.export(lock, Selection(), python=Path(sys.executable), machine=Machine.detect())
     assert "six==1.15.0" in text
+
+
+def test_members_named_by_many_double_stars_are_told_in_no_time():
+    # Trying every way to divide the path would take some 10 ** 12 attempts.
+    assert not pyproject._matches_pattern(["a"] * 40, ["**"] * 20 + ["b"])
+    assert pyproject._matches_pattern(["a"] * 40, ["**"] * 2000)
+    assert not pyproject._matches_pattern(["a"], ["b", "**"])

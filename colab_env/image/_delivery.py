@@ -36,7 +36,7 @@ def require_free(path: Path) -> None:
     """Raise NotOursError where something is that is no image which colab-env wrote."""
     if not os.path.lexists(path):
         return
-    foreign = (OSError, ValueError, LookupError, TypeError, AttributeError, tarfile.TarError, EOFError)
+    foreign = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, tarfile.TarError, EOFError)
     with contextlib.suppress(*foreign), tarfile.open(path, "r:") as archive:
         member = archive.next()
         file = archive.extractfile(member) if member and member.name == _FIRST else None

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from colab_env import _files
+from colab_env import _file_locks, _files
 
 _CHUNK = 1 << 20  # bytes
 _WORK = "work-"
@@ -64,7 +64,7 @@ class LayerCache:
         with _files.translate_os_errors(self.directory):
             (self.directory / "blobs").mkdir(parents=True, exist_ok=True)
             (self.directory / "records").mkdir(exist_ok=True)
-        with _files.locked(self.directory / "lock"), _files.translate_os_errors(self.directory):
+        with _file_locks.locked(self.directory / "lock"), _files.translate_os_errors(self.directory):
             for leftover in self.directory.glob(f"{_WORK}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             work = Path(tempfile.mkdtemp(prefix=_WORK, dir=self.directory))

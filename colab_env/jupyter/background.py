@@ -302,10 +302,12 @@ class BackgroundKernel:
         import zmq
 
         for _ in range(_AT_ONCE):
-            message = self._manager.session.recv(socket, mode=zmq.NOBLOCK)[1]
+            message = self._manager.session.recv(socket, mode=zmq.NOBLOCK, content=False)[1]
             # Nothing is waiting any more.
             if message is None:
                 return
+            if message["msg_type"] != "stream":  # see `_show_text`
+                message["content"] = self._manager.session.unpack(message["content"])
             yield message
 
     def _hear_page(self, socket: Any) -> None:
@@ -351,7 +353,10 @@ class BackgroundKernel:
     def _show(self, message: Mapping[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
         if kind == "stream":
-            getattr(sys, content["name"]).write(content["text"])
+            self._show_text(message)
+        elif kind == "execute_result" and sys.displayhook is self.shell.displayhook:  # else something captures values
+            number = {"execution_count": self.shell.execution_count}
+            self._pass_on({**message, "content": {**content, **number}})
         elif kind in ("display_data", "execute_result", "update_display_data"):
             self.shell.display_pub.publish(
                 data=content["data"],
@@ -367,6 +372,16 @@ class BackgroundKernel:
                 self.shell.kernel.comm_manager.comms[comm.comm_id] = comm
             elif kind == "comm_close":
                 self.shell.kernel.comm_manager.comms.pop(content["comm_id"], None)
+
+    def _show_text(self, message: Mapping[str, Any]) -> None:
+        """Print what was printed there; unread where nothing here captures it: unpacking and packing take longer than printing."""
+        from ipykernel.iostream import OutStream
+
+        if isinstance(sys.stdout, OutStream) and isinstance(sys.stderr, OutStream):
+            self._pass_on(message)
+        else:
+            content = self._manager.session.unpack(message["content"])
+            getattr(sys, content["name"]).write(content["text"])
 
     def _pass_on(self, message: Mapping[str, Any]) -> None:
         """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page.

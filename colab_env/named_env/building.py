@@ -10,7 +10,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _report, _state, content, index, system, uv, venv
+from colab_env import (
+    _file_locks,
+    _files,
+    _process,
+    _report,
+    _state,
+    _transactions,
+    content,
+    index,
+    proving,
+    system,
+    uv,
+    venv,
+)
 from colab_env.errors import (
     BrokenEnvironmentError,
     CommandError,
@@ -70,7 +83,7 @@ def build(
     follows = before or next(iter(env.whole_builds()), None)  # whose link is gone
     path = env.build(number)
     try:
-        with _files.replacing(path):
+        with _transactions.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
                 survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=added)
@@ -225,7 +238,7 @@ def _fill(
         if requirements or added:
             installer.install([*source, *requirements, *added], python=path / "bin/python")
 
-    survey, _ = content.prove(path, install, unpacked=installer)
+    survey, _ = proving.prove(path, install, unpacked=installer)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
     return survey, hashes
@@ -261,7 +274,7 @@ def _fill_from_lock(
             locking.require_same(lock, content.Survey(path))
             installer.install([*source, *missing], python=path / "bin/python")
 
-    survey, _ = content.prove(path, install, unpacked=installer)
+    survey, _ = proving.prove(path, install, unpacked=installer)
     if not missing:
         locking.require_same(lock, survey)
     for name in (locking.FILE, SOURCES, REQUIREMENTS):
@@ -367,12 +380,12 @@ def register_kernel(env: NamedEnvironment, *, machine: Machine) -> None:
     if work is None or work.check() is None:
         return
     kernelspec.check_free(machine, env.name)
-    with _files.locked(machine.data / "locks" / "conda"):
+    with _file_locks.locked(machine.data / "locks" / "conda"):
         if colab_layer.health_check(work.layer):
             installer = uv.tool_installer(machine, index.settings(machine))
             around = colab_layer.unfit(venv.versions(work.environment), python=work.python, machine=machine)
             colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer, around=around)
-    with _files.locked(machine.data / "locks" / "kernels"):
+    with _file_locks.locked(machine.data / "locks" / "kernels"):
         if work.check():
             work.build()
 

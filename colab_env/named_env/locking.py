@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from colab_env import _files, _process, content, toml_text, wheels
+from colab_env import _file_locks, _files, _process, content, toml_text, wheels
 from colab_env.errors import ColabEnvError, CommandError, HashMismatchError, ProjectFileError
 from colab_env.locks.requirements_text import normalized
 from colab_env.named_env import repacking
@@ -174,7 +174,7 @@ def install(lock: Path, *, python: Path, installer: WheelInstaller) -> None:
         how = ["--require-hashes"] if is_hashed else []
         how += ["--find-links", str(lock.parent / SOURCES)] if any(are_bundled) else []
         how += ["--no-index"] if all(are_bundled) else []
-        with _files.private_directory(python.parent.parent) as scratch:
+        with _file_locks.private_directory(python.parent.parent) as scratch:
             requirements = scratch / "requirements.txt"
             _files.write_text(requirements, "".join(f"{package.requirement}\n" for package in listed))
             try:
@@ -277,7 +277,7 @@ def _ask(
 ) -> dict[str, dict[str, Any]]:
     lines = "".join(f"{name}=={version}\n" for name, version in versions.items())
     python = house.directory / "bin/python"
-    with _files.private_directory(house.into) as scratch:
+    with _file_locks.private_directory(house.into) as scratch:
         if installer.uv is None:
             answer = scratch / "report.json"
             argv: list[str | Path] = [

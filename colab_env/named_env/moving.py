@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _state, content, system
+from colab_env import _file_locks, _files, _orphans, _process, _state, _transactions, content, system
 from colab_env.errors import (
     BrokenEnvironmentError,
     EnvironmentExistsError,
@@ -144,14 +144,14 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
     names = [path.name for path in built.iterdir()] if built.is_dir() else []
     for directory in (base, *(built / name for name in names)):
         for path in list(directory.iterdir()) if directory.is_dir() else ():
-            if (named := _files.beside_of(path)) is not None:
-                _files.recover(named, wait=False)
+            if (named := _transactions.beside_of(path)) is not None:
+                _transactions.recover(named, wait=False)
     for env in list(inventory.everything([base])):
         if env.is_lost:
             continue
-        _files.recover(env.path / _files.RECEIPT, wait=False)
+        _transactions.recover(env.path / _files.RECEIPT, wait=False)
         if env.receipt is not None and env.receipt.moved_from is not None:
-            with _files.locked(env.lock, wait=False) as is_free:
+            with _file_locks.locked(env.lock, wait=False) as is_free:
                 if is_free:
                     _end_move(env)
     for name in names:
@@ -162,7 +162,7 @@ def _clear_builds(env: NamedEnvironment, *, machine: Machine) -> None:
     keep = builds.keep_count(env, machine=machine)
     is_cut_short = env.current is not None and any(map(env.is_purged, builds.numbers(env)))
     if is_cut_short or builds.superfluous(env, keep=keep):
-        with _files.locked(env.lock, wait=False) as is_free:
+        with _file_locks.locked(env.lock, wait=False) as is_free:
             if is_free:
                 builds.collect(env, keep=keep)
     builds.remove_if_empty(env)
@@ -213,13 +213,13 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
     else runs a program from stays until that ends, unless `force`.
     """
     began = time.monotonic()
-    with _process.stoppable(), _files.locked(env.lock, meanwhile=_process.stop_if_asked):
-        _process.end_orphans(machine.data / RUNNING)
+    with _process.stoppable(), _file_locks.locked(env.lock, meanwhile=_process.stop_if_asked):
+        _orphans.end_orphans(machine.data / RUNNING)
         _require_ours(env)
         building.remove_kernel(env, machine=machine)
         for link in programs.links(env, programs.link_directory(machine)):
             _files.unlink(link)
-        _files.recover(env.path)
+        _transactions.recover(env.path)
         builds.doom(env, builds.numbers(env))
         _files.remove(env.path)
         if force:
@@ -237,7 +237,7 @@ def _require_ours(env: NamedEnvironment) -> None:
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
     if env.is_lost:
         return
-    if env.is_unfinished() and (not env.path.exists() or _files.is_unfinished(env.path)):
+    if env.is_unfinished() and (not env.path.exists() or _transactions.is_unfinished(env.path)):
         return
     if not env.is_ours():
         msg = f"{short(env.path)} is not an environment that colab-env made"

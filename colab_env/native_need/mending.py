@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _report, pyproject
+from colab_env import _file_locks, _ledger, _report, pyproject
 from colab_env.errors import AptError, NetworkError
 from colab_env.machine import Machine
 from colab_env.native_need.apt import Apt, AptPlan
@@ -123,7 +123,7 @@ class Mender:
         stopped = proposed = None
         proof = None if log is None else import_proof((), self.imports or _failed_imports(log), self.machine.environ)
         is_proven = False
-        with _files.locked(machine_lock(self.machine), shared=True), _ledger.recording(STEP, self.machine):
+        with _file_locks.locked(machine_lock(self.machine), shared=True), _ledger.recording(STEP, self.machine):
             try:
                 if log is not None:
                     stopped, proposed = self._install_named(log)
@@ -161,7 +161,7 @@ class Mender:
     def install(self, packages: Sequence[str]) -> MendResult:
         """Install packages that the project names, as far as they are not there."""
         stopped = proposed = None
-        with _files.locked(machine_lock(self.machine), shared=True), _ledger.recording(STEP, self.machine):
+        with _file_locks.locked(machine_lock(self.machine), shared=True), _ledger.recording(STEP, self.machine):
             for package in self.apt.absent(packages):
                 reason = Candidate(package=package, file="", reason="the project asks for it")
                 self._refresh()

@@ -48,24 +48,28 @@ class PublishedFile:
 
 def read_page(page: str) -> list[PublishedFile]:
     """Return the files of a project's page, as PEP 691 (JSON) or PEP 503 (HTML) have it, without those that were withdrawn."""
-    from packaging.version import InvalidVersion, Version
-
     files = []
     for name, requires_python in _json_files(page) if page.lstrip().startswith("{") else _html_files(page):
         match = _WHEEL.fullmatch(name) or _SDIST.fullmatch(name)
-        try:
-            version = Version(match[match.lastindex or 1]) if match else None
-        except InvalidVersion:  # of before PEP 440: no installer takes it
-            continue
+        version = _version(match[match.lastindex or 1]) if match else None
         if version is not None and not version.is_prerelease:
             files.append(PublishedFile(name=name, version=version, requires_python=requires_python))
     return files
 
 
+def _version(text: str) -> Version | None:
+    from packaging.version import Version
+
+    try:
+        return Version(text)
+    except ValueError:  # of before PEP 440, or of thousands of digits: no installer takes it
+        return None
+
+
 def _json_files(page: str) -> Iterator[tuple[str, str]]:
     try:
         listed = json.loads(page).get("files", [])
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return
     for file in listed if isinstance(listed, list) else ():
         if isinstance(file, Mapping) and not file.get("yanked"):
@@ -84,11 +88,9 @@ def wheel_advice(files: Sequence[PublishedFile], name: str, version: str | None,
 
     Without a `version`, the newest that the Python may install is the one that failed.
     """
-    from packaging.version import Version
-
     python = f"Python {target.python[0]}.{target.python[1]}"
     allowed = {file.version for file in files if file.allows(target)}
-    failed = Version(version) if version else max(allowed, default=None)
+    failed = _version(version) if version else max(allowed, default=None)
     wheels = {file.version for file in files if file.installs(target)} - {failed}
     if wheels:
         # The next newer one is the smallest step; an older one is better than a build.
@@ -109,11 +111,9 @@ def fitting_version(files: Iterable[PublishedFile], library_version: str) -> str
     That is the library's own number, else the nearest older one of the same minor version.
     """
     number = re.match(r"\d+(?:\.\d+)+", library_version)
-    if number is None:
+    library = _version(number[0]) if number else None
+    if library is None:
         return None
-    from packaging.version import Version
-
-    library = Version(number[0])
     fitting = {file.version for file in files if file.version.release[:2] == library.release[:2]}
     return str(max(versions)) if (versions := [version for version in fitting if version <= library]) else None
 

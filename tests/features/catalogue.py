@@ -574,12 +574,9 @@ def _google(to: _Catalogue) -> None:
             then="SecretNotFoundError",
         ),
     )
-    to.add(
-        "SQL cells",
-        "from google.colab.sql import bigquery\nprint('sql', bigquery.run.__name__)",
-        "sql run",
-        needs=("google.colab.sql", "bigframes"),
-    )
+    to.add("SQL cell: checked", _SQL, "checked 7 bytes", needs=("google.colab.sql", "bigframes"))
+    to.add("SQL cell: its table", _SQL, "ran SELECT 7", needs=("google.colab.sql", "bigframes"))
+    to.add("`%%bqsql` is declared", _BQSQL, "declared True", needs=("google.colab.sql",))
 
 
 def _packages(to: _Catalogue) -> None:
@@ -629,6 +626,18 @@ print('now', reloaded.value)
 _INLINE = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])"
 _OWN_MAGIC = "from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef loud(line, cell):\n    print(cell.upper())\n# ---\n%%loud\nown"
 _BIGQUERY = "print('declared', 'bigquery' in get_ipython().magics_manager.magics['cell'])"
+# What the page calls before and when a SQL cell runs; the service itself needs an account, so it is answered here.
+_SQL = """\
+import bigframes.pandas
+def answer(sql, dry_run=False, pyformat_args=None):
+    return {'totalBytesProcessed': pyformat_args['limit']} if dry_run else 'ran ' + sql.format(**pyformat_args)
+bigframes.pandas._read_gbq_colab = answer
+limit = 7
+from google.colab.sql import bigquery
+print('checked', bigquery.validate('SELECT {limit}')['bytes_processed'], 'bytes')
+print(bigquery.run('SELECT {limit}'))
+"""
+_BQSQL = "print('declared', 'bqsql' in get_ipython().magics_manager.magics['cell'])"
 _RESTART = (
     "import zmq\nfrom google.colab import _pip\n_pip.print_previous_import_warning('Successfully installed pyzmq-1.0')"
 )
