@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     own, rest = env_cli.split_command_line(words)
-    parser = _parser()
+    parser = _parser(own)
     if not own:
         print(parser.first_words(), end="")
         return 0
@@ -108,7 +108,8 @@ def _print_json(value: Any) -> None:
     print(_report.clean(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def _parser() -> usage.Overview:
+def _parser(words: Sequence[str] = ()) -> usage.Overview:
+    """Return the parser of the whole command, or of the one command about environments that these words are."""
     parser = usage.Overview(
         prog="colab-env",
         description="Give a notebook its own Python and its own locked packages, as a real kernel.",
@@ -116,6 +117,11 @@ def _parser() -> usage.Overview:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=usage.Parser)
+    if verb := env_cli.verb(
+        words
+    ):  # a script of the machine's may call it often, and all parsers take as long as Python's start
+        env_cli.add_commands(commands, _command, show=_shown, verbs=[verb])
+        return parser
     notebooks_cli.add_commands(commands, _command, shown=_shown)
     step_cli.add_commands(commands, _command, shown=_shown)
     _add_status(commands)

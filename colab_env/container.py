@@ -130,8 +130,7 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     """
     from colab_env import caches
     from colab_env.image import _building
-    from colab_env.image.reference import ImageReference, Platform
-    from colab_env.step import changing
+    from colab_env.image.reference import ImageReference, archive_tag
 
     if output is None and push is None:
         msg = "an image has to go somewhere"
@@ -139,13 +138,14 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     machine = Machine.detect()
     chosen = Platform.parsed(platform)
     target = None if push is None else ImageReference.parsed(push)
+    name = None if tag is None else archive_tag(tag)
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
         steps.install_poetry()
     model = image_project.read(request, base=base)
     options = _building.BuildOptions(
         platform=chosen,
-        tag=tag or f"{model.name}:latest",
+        tag=name or f"{model.name}:latest",
         output=None if output is None else _files.output_path(output),
         push=target,
         sbom=None if sbom is None else _files.output_path(sbom),

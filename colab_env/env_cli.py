@@ -306,14 +306,20 @@ _PARSERS: Mapping[str, _Parser] = {
 }
 
 
-def add_commands(commands: Any, command: Command, *, show: Command) -> None:
+def verb(words: Sequence[str]) -> str | None:
+    """Return the command about environments that begins a command line, or None."""
+    first = words[1:2] if words[:1] == ["env"] else [word for word in words[:1] if word in _SHORT_FORMS]
+    return next((word for word in first if word in _PARSERS), None)
+
+
+def add_commands(commands: Any, command: Command, *, show: Command, verbs: Sequence[str] = tuple(_PARSERS)) -> None:
     """Add `env` with its commands, and the short forms; `command` makes a parser, `show` prints a value."""
     group = commands.add_parser("env", help="named environments: create, list, run, purge, ...")
     environments = group.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name in _PARSERS:
+    for name in verbs:
         _add(environments, name, command, show)
-    for name in _SHORT_FORMS:
-        _add(commands, name, command, show)
+        if name in _SHORT_FORMS:
+            _add(commands, name, command, show)
 
 
 def _add(group: Any, name: str, command: Command, show: Command) -> None:

@@ -7,7 +7,9 @@ machine's own packages and ones that notebooks use.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
+_NEAR = 0.8  # of two names: skikit-learn and scikit-learn have 0.92, panda and pandas 0.91, nunpy and numpy 0.8
 # Names of imports that are not those of their packages.
 _OF_IMPORTS = {
     "attr": "attrs",
@@ -56,17 +58,20 @@ _USUAL = frozenset(
 )
 
 
-def hint(name: str) -> str:
-    """Return what to do about a name that the package index does not have."""
+def hint(name: str, *, fetched: Iterable[str] = ()) -> str:
+    """Return what to do about a name that the index does not have; `fetched` are names that it was seen to have before."""
     import difflib
     from importlib.metadata import distributions
 
     wanted = _normalized(name)
-    if meant := _OF_IMPORTS.get(wanted):
-        return f"did you mean {meant}? {name} is what it is imported as"
-    installed = {_normalized(each.name) for each in distributions() if each.name}
-    near = difflib.get_close_matches(wanted, sorted(_USUAL | installed), n=2, cutoff=0.8)
-    return f"did you mean {' or '.join(near)}?" if near else "check how it is spelled, or which index has it"
+    if package := _OF_IMPORTS.get(wanted):
+        return f"did you mean {package}? {name} is what it is imported as"
+    # On Colab about six hundred are installed, which most projects take their packages from.
+    installed = (distribution.name for distribution in distributions() if distribution.name)
+    names = _USUAL.union(map(_normalized, (*installed, *fetched))) - {wanted}
+    near = difflib.get_close_matches(wanted, sorted(names), n=2, cutoff=_NEAR)
+    meant = f"did you mean {' or '.join(near)}? Else check" if near else "check"
+    return f"{meant} how it is spelled, or which index has it"
 
 
 def _normalized(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ def _require_sensible(request: Request, *, kernel: str | None, poetry_version: s
     if request.python is not None and re.fullmatch(r"3\.\d+(\.\d+)?", request.python, re.ASCII):
         require_python(request, Interpreter(path=Path("python"), version=request.python, source="system"))
     if kernel is not None:
-        kernelspec.check_free(request.machine, kernel)
+        kernelspec.check_free(request.machine, kernel, request.project)
     if request.receipt is None or request.receipt.inputs != request.inputs:
         # Only where it will be read: a set-up with nothing to do takes 0.2 seconds.
         request.lock.format.require_whole(request.lock)
@@ -183,17 +184,16 @@ def _poetry(request: Request, version: str | None) -> list[StepResult]:
 
 
 def _fill(request: Request, python: Interpreter, version: str | None) -> tuple[list[StepResult], StepResult]:
-    """Fill the environment while Poetry, where it is needed, is being installed."""
-    tool: list[StepResult] = []
+    """Fill the environment while Poetry, where it is needed, is being installed; few lock files wait for it."""
+    is_over = threading.Event()
 
-    def ready() -> None:
-        if not tool:
-            tool.extend(_poetry(request, version))
+    def tool() -> list[StepResult]:
+        try:
+            return _poetry(request, version)
+        finally:
+            is_over.set()  # also when it failed: whoever waits says then that Poetry is missing, and this says why
 
-    filled = steps.virtual_environment(request, python, ready=ready)
-    # Where the environment was there already, nothing has asked for it yet.
-    ready()
-    return tool, filled
+    return _process.run_parallel(tool, lambda: steps.virtual_environment(request, python, ready=is_over.wait))
 
 
 def _undo_waits(machine: Machine) -> contextlib.AbstractContextManager[object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
-from colab_env.errors import MissingStepError
+from colab_env.errors import BuildError, MissingStepError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreters import conda as conda_source
@@ -233,7 +233,7 @@ def virtual_environment(
     `anew` is the reason for which it is made anew in any case.
     """
     machine, work = request.machine, Environment(request, python, ready=ready, anew=anew)
-    result = Step(
+    step = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
         machine=machine,
@@ -242,7 +242,15 @@ def virtual_environment(
         build=work.build,
         describe=work.describe,
         notes=work.notes,
-    ).run()
+    )
+    try:
+        result = step.run()
+    except BuildError as error:
+        from colab_env import native
+
+        advice = native.build_advice(error.lines, python.version, machine)
+        error.hint = "; ".join(filter(None, (error.hint, advice)))
+        raise
     if result.action == "done":
         # In the background, so that the first imports need not compile what is new.
         venv.start_compiling(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
@@ -275,18 +283,13 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
     name = name or kernelspec.default_name(machine, project, python)
-    kernelspec.check_free(machine, name)
-    # Read before it is replaced: whose kernel it was is worth a note.
-    before = kernelspec.read(machine, name)
+    kernelspec.check_free(machine, name, project)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
         if not around:
             raise MissingStepError(reason, hint="run install_colab_packages() first")
         work.notes.extend(kernel_packages(python, machine, around=around).notes)
-    other = kernelspec.own(before).project if before else project
-    if other != project and other.is_dir():
-        work.notes.append(f"the kernel {name!r} was that of {short(other)}")
     return Step(
         name="register_kernel",
         title="Trying the kernel",

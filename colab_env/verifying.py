@@ -155,7 +155,12 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=project / venv.NAME,
             lock=project_lock(machine, project),
             python=venv.python_of(project),
-            problem=lambda: venv.mismatch(project, python=python, system_site_packages=venv.sees_system(project)),
+            problem=lambda: venv.mismatch(
+                project,
+                python=python,
+                system_site_packages=venv.sees_system(project),
+                receipt=venv.read_receipt(project),
+            ),
             stale=lambda: environment.recorded_health(project, python, machine),
             builds=environment_anew,
         ),

@@ -424,6 +424,7 @@ class Throttled(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.machine  # it takes the time that it is about; test_report has the arithmetic
 def test_the_time_left_is_true_within_a_quarter_at_half_way(tmp_path):
     seen: list[tuple[float, float, float]] = []
 
@@ -472,6 +473,7 @@ class ThrottledIndex(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.machine
 def test_an_installation_by_uv_is_half_done_when_half_of_its_bytes_have_come(tmp_path):
     program = uv.find(Machine.detect())
     if program is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from colab_env import _report, cli, steps, usage
+from colab_env import _report, cli, env_cli, steps, usage
 from colab_env.errors import CommandError
 
 
@@ -396,3 +396,10 @@ def test_the_stop_button_ends_a_command_with_130(machine, project):
     assert errors.splitlines()[-1] == "stopped; what was there before is still there"
     assert "Traceback" not in errors
     assert list(project.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if env_cli.verb(words)], ids=" ".join)
+def test_a_command_about_environments_is_parsed_without_the_parsers_of_all_others(words):
+    ((parsed, parser),) = [item for item in commands(cli._parser(words)) if item[0] == words]
+    assert len(dict(commands(cli._parser(words)))) <= 2
+    assert parser.format_help() == COMMANDS[parsed].format_help()

@@ -21,7 +21,7 @@ import nbformat
 import pytest
 from bundled import PreparedMachine, build_wheel
 from conftest import ROOT
-from env_fixtures import base  # noqa: F401
+from env_fixtures import base, stable  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from colab_env import pins
@@ -13,6 +13,7 @@ from colab_env.image import context, jupyter
 from colab_env.image.project import ImageProject
 from colab_env.image.tools import (
     HASHED,
+    NEXT_LINE,
     UNHASHED,
     VENV,
     BuildTool,
@@ -119,12 +120,15 @@ def _runtime(image: Image) -> list[str]:
             "Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings."
         ),
         run([f"groupadd --gid {USER} app", create]),
+        *env(
+            ("PATH", f"{VENV}/bin:$PATH", ""),
+            ("PYTHONUNBUFFERED", "1", "Without it, a process that is killed loses what it has printed."),
+        ),
+        # Before what changes: BuildKit makes a layer of it.
+        *(["WORKDIR /home/app"] if image.kind == "app" else []),
         comment("At the path it was made for: the first lines of its programs name that path."),
         copy(VENV, VENV, "--from=packages"),
         *(jupyter.copies() if image.server else []),
-        env("PATH", f"{VENV}/bin:$PATH"),
-        comment("Without it, a process that is killed loses what it has printed."),
-        env("PYTHONUNBUFFERED", "1"),
         *([*_WHEELS_SUM, *image.tool.install_wheels(image.recipe)] if image.has_wheels else []),
         *_last(image),
     ]
@@ -148,14 +152,11 @@ def _last(image: Image) -> list[str]:
         ]
         return [*lines, *_identity(image.project), exec_form("CMD", image.command)]
     begins = "ENTRYPOINT" if image.project.scripts else "CMD"
-    return ["WORKDIR /home/app", *_identity(image.project), exec_form(begins, image.command)]
+    return [*_identity(image.project), exec_form(begins, image.command)]
 
 
 def _identity(project: ImageProject) -> list[str]:
-    return [f"USER {USER}:{USER}", *_labels(project)]
-
-
-def _labels(project: ImageProject) -> Sequence[str]:
+    """Return who runs the image, and the labels that say what it is."""
     pyproject = project.request.pyproject
     described = pyproject.at("project", "description") or pyproject.at("tool", "poetry", "description")
     labels = {
@@ -164,12 +165,12 @@ def _labels(project: ImageProject) -> Sequence[str]:
         "description": described if isinstance(described, str) else None,
         "base.name": project.base,
     }
-    quoted = {
-        key: value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
-        for key, value in labels.items()
-        if value
-    }
-    return [f'LABEL org.opencontainers.image.{key}="{" ".join(value.split())}"' for key, value in quoted.items()]
+    pairs = list[str]()
+    for key, value in labels.items():
+        if value:
+            quoted = " ".join(value.split()).replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+            pairs.append(f'org.opencontainers.image.{key}="{quoted}"')
+    return [f"USER {USER}:{USER}", "LABEL " + NEXT_LINE.join(pairs)]
 
 
 _RUN_TIME_LIST = "/opt/run-time-packages.txt"

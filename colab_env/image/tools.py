@@ -14,7 +14,7 @@ from colab_env.errors import UsageError
 if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
 
-_NEXT = " \\\n    "
+NEXT_LINE = " \\\n    "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ def comment(text: str) -> str:
 def run(commands: Sequence[str], how: Run | None = None) -> str:
     """Return one RUN of commands that stop at the first failure."""
     mounts = [f"--mount={mount}" for mount in (how.mounts if how else ())]
-    return "RUN " + _NEXT.join([*mounts, f"{_NEXT}&& ".join(commands)])
+    return "RUN " + NEXT_LINE.join([*mounts, f"{NEXT_LINE}&& ".join(commands)])
 
 
 def copy(sources: str | Sequence[str], target: str, *options: str) -> str:
@@ -42,9 +42,17 @@ def copy(sources: str | Sequence[str], target: str, *options: str) -> str:
     return " ".join(["COPY", *options, plain])
 
 
-def env(name: str, value: str) -> str:
-    """Return an ENV of one variable."""
-    return f"ENV {name}={value if value.replace('$', '').isidentifier() or ' ' not in value else json.dumps(value)}"
+def env(*variables: tuple[str, str, str]) -> list[str]:
+    """Return the lines of one ENV: name, value and the reason of every variable; a reason may be empty.
+
+    One for all of them: buildah and podman commit an image after every instruction.
+    """
+    lines = list[str]()
+    for number, (name, value, reason) in enumerate(variables, start=1):
+        lines += [comment(reason)] if reason else []
+        pair = f"{name}={json.dumps(value) if ' ' in value else value}"
+        lines.append(("ENV " if number == 1 else "    ") + pair + (" \\" if number < len(variables) else ""))
+    return lines
 
 
 def stage(base: str, name: str) -> str:
@@ -146,23 +154,20 @@ class Uv:
         return {} if reads_lock(project) else exported(project)
 
     def tools(self, recipe: Recipe) -> list[str]:
-        compiled = [
-            comment("A user who is not root can never write bytecode into the environment: it is made once, here."),
-            env("UV_COMPILE_BYTECODE", "1"),
-            comment("By content, not by time: the same packages are the same bytes in every build."),
-            env("PYC_INVALIDATION_MODE", "UNCHECKED_HASH"),
-        ]
+        when = "A user who is not root can never write bytecode into the environment: it is made once, here."
+        how = "By content, not by time: the same packages are the same bytes in every build."
+        compiled = [("UV_COMPILE_BYTECODE", "1", when), ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH", how)]
         return [
             comment(
                 "Compilers and installers live in this stage and those on top of it: none of them is in the image."
             ),
             run([f"pip install --disable-pip-version-check --root-user-action=ignore uv=={pins.UV}"], _PIP_CACHE),
-            *(compiled if recipe.compile_bytecode else []),
-            comment("The cache is another file system, so nothing can be linked from it."),
-            env("UV_LINK_MODE", "copy"),
-            comment("The Python of the image counts, whatever .python-version says."),
-            env("UV_PYTHON", "python3"),
-            env("UV_PYTHON_DOWNLOADS", "never"),
+            *env(
+                *(compiled if recipe.compile_bytecode else []),
+                ("UV_LINK_MODE", "copy", "The cache is another file system, so nothing can be linked from it."),
+                ("UV_PYTHON", "python3", "The Python of the image counts, whatever .python-version says."),
+                ("UV_PYTHON_DOWNLOADS", "never", ""),
+            ),
         ]
 
     def packages(self, recipe: Recipe) -> list[str]:
@@ -185,15 +190,17 @@ class Uv:
     def _sync(self, recipe: Recipe) -> list[str]:
         options = recipe.project.request.options
         named = [*(f"--extra {name}" for name in options.extras), *(f"--group {name}" for name in options.groups or ())]
-        members = sorted({"", *(f"{directory}/" for directory in recipe.wheels if directory != ".")})
-        words = ["uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local"]
+        members = sorted(f"{directory}/" for directory in recipe.wheels if directory != ".")
+        words = [
+            f"UV_PROJECT_ENVIRONMENT={VENV} uv sync --frozen --no-default-groups",
+            "--no-install-project --no-install-workspace --no-install-local",
+        ]
         project = recipe.project.directory.as_posix()
         package = f"--package {recipe.project.name}" if project != "." else ""
         return [
             comment("uv.lock has a hash for every file; what is downloaded stays in the build's cache."),
+            copy(["pyproject.toml", "uv.lock"], "./"),
             *(copy(f"{directory}pyproject.toml", f"./{directory}") for directory in members),
-            copy("uv.lock", "./"),
-            env("UV_PROJECT_ENVIRONMENT", VENV),
             run([" ".join(filter(None, [*words, package, *named]))], UV_CACHE),
         ]
 
@@ -242,7 +249,7 @@ class Pip:
     def tools(self, recipe: Recipe) -> list[str]:
         return [
             comment("Compilers live in this stage and those on top of it; pip is the base image's own."),
-            env("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+            *env(("PIP_DISABLE_PIP_VERSION_CHECK", "1", "")),
         ]
 
     def packages(self, recipe: Recipe) -> list[str]:
@@ -288,7 +295,7 @@ class Poetry:
         options = recipe.project.request.options
         named = [*(f"--extras {name}" for name in options.extras), *(f"--with {name}" for name in options.groups or ())]
         compiled = ["--compile"] if recipe.compile_bytecode else []
-        words = ["/opt/poetry/bin/poetry sync --no-interaction --only main --no-root", *compiled]
+        words = [f"VIRTUAL_ENV={VENV} /opt/poetry/bin/poetry sync --no-interaction --only main --no-root", *compiled]
         if options.groups:
             words[0] = words[0].replace("--only main", "--only main," + ",".join(options.groups))
             named = [option for option in named if not option.startswith("--with")]
@@ -297,7 +304,6 @@ class Poetry:
             comment("Poetry fills the environment that is active, so that it is made at the path where it stays."),
             copy(["pyproject.toml", "poetry.lock"], "./"),
             *(copy(directory, f"./{directory}/") for directory in map(str, recipe.project.packages.directories)),
-            env("VIRTUAL_ENV", VENV),
             run([f"python3 -m venv --without-pip {VENV}", " ".join([*words, *named])], cache),
         ]
 

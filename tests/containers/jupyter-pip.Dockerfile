@@ -37,22 +37,22 @@ FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
     && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+ENV PATH=/opt/venv/bin:$PATH \
+# Without it, a process that is killed loses what it has printed.
+    PYTHONUNBUFFERED=1
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=server /opt/jupyter /opt/jupyter
 COPY --from=packages /opt/kernel /opt/kernel
 COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyter/kernels
-ENV PATH=/opt/venv/bin:$PATH
-# Without it, a process that is killed loses what it has printed.
-ENV PYTHONUNBUFFERED=1
 # Notebooks are saved where they stand, so they belong to the user.
 WORKDIR /work
 COPY --chown=1000:1000 . ./
 USER 1000:1000
-LABEL org.opencontainers.image.title="hello-app"
-LABEL org.opencontainers.image.version="1.2"
-LABEL org.opencontainers.image.description="Says \"hello\" for \$5"
-LABEL org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+LABEL org.opencontainers.image.title="hello-app" \
+    org.opencontainers.image.version="1.2" \
+    org.opencontainers.image.description="Says \"hello\" for \$5" \
+    org.opencontainers.image.base.name="python:3.12-slim-bookworm"
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["/opt/jupyter/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8888/api', timeout=3)"]
 # The token is made at the start and printed, or taken from JUPYTER_TOKEN; it is never empty.
