@@ -391,8 +391,7 @@ class BackgroundKernel:
         kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
         data = content["data"] if message["msg_type"] == "comm_msg" else None
-        state = data.get("state") if isinstance(data, dict) else None
-        if isinstance(state, dict) and state.get("msg_id"):
+        if isinstance(data, dict) and isinstance(state := data.get("state"), dict) and state.get("msg_id"):
             # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
             content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
