@@ -1,5 +1,7 @@
 """Set up public projects, and compare each with what its own tool makes of a fresh clone: `python benchmarks/corpus.py`.
 
+In a cell of its kernel, what the project's own files import is imported, and the same in the environment of its own tool.
+
 `benchmarks/corpus.tsv` names them: owner/name, commit and format. They were drawn with a fixed seed (`--draw FILE`: a list of
 owner/name and format, one a line, and how many of each), and none is dropped afterwards. A project is cloned from its
 public address, or from a directory of bare repositories, OWNER+NAME (`--mirrors DIR`). Its code runs when it is built: use
@@ -31,14 +33,52 @@ LIMIT = 600  # seconds for one program
 OWN = {
     "uv.lock": "uv sync --frozen --python {python}",
     "poetry.lock": "uv venv -q --seed --no-project --python {python} .venv; {poetry} sync --no-interaction",
-    "pdm.lock": "uv venv -q --no-project --python {python} .venv; uvx pdm use -f .venv; uvx pdm sync",
-    "Pipfile.lock": "uv venv -q --no-project --python {python} .venv; uvx --with setuptools pipenv sync",
+    "pdm.lock": "uv venv -q --no-project --python {python} .venv; {pdm} use -f .venv; {pdm} sync",
+    "Pipfile.lock": "uv venv -q --no-project --python {python} .venv; {pipenv} sync",
     "pylock.toml": "uv venv -q --no-project --python {python} .venv; uv pip sync pylock.toml",
     "requirements.txt": "uv venv -q --no-project --python {python} .venv; uv pip install -r requirements.txt",
     "pyproject.toml": "uv sync --python {python}",
     "setup.py": "uv venv -q --no-project --python {python} .venv; uv pip install -e .",
 }
-HEAD = "| project | of | locked by | its own tool | colab-env | kernel | git status | s |\n|---|---|---|---|---|---|---|---|"
+PDM = "uvx --with hishel<1 pdm"  # hishel 1.0 lacks what PDM asks it for
+# The pip inside a Pipenv does not install into older Pythons; the last one that does runs under that very Python.
+PIPENV = {6: "2021.11.23", 7: "2023.7.23", 8: "2023.12.1", 9: "2023.12.1"}
+HEAD = (
+    "| project | of | locked by | its own tool | colab-env | kernel | imports in a cell | git status, undo | s |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+# What tracked files import at any level, as far as it is installed: a module's name and what its import ends in.
+CELL = """\
+import ast, importlib, importlib.util, pathlib, subprocess, sys, warnings
+warnings.simplefilter("ignore")
+names = set()
+for path in subprocess.run(["git", "ls-files", "*.py"], capture_output=True, text=True).stdout.splitlines()[:400]:
+    try:
+        nodes = list(ast.walk(ast.parse(pathlib.Path(path).read_text(encoding="utf-8"))))
+    except (SyntaxError, ValueError, OSError):
+        continue
+    names |= {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+for name in sorted(names - set(sys.builtin_module_names)):
+    spec = importlib.util.find_spec(name)
+    if spec is None or "site-packages" not in str(spec.origin):
+        continue
+    try:
+        importlib.import_module(name)
+        print("imported", name, "ok")
+    except BaseException as error:
+        print("imported", name, type(error).__name__)
+"""
+# Starts a kernel as a notebook server does, runs the cell in it, and shows what it printed.
+KERNEL = """\
+import sys
+from jupyter_client.manager import start_new_kernel
+
+manager, client = start_new_kernel(kernel_name=sys.argv[1], startup_timeout=120)
+client.execute_interactive(sys.argv[2], timeout=300, store_history=False)
+client.stop_channels()
+manager.shutdown_kernel(now=True)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +146,13 @@ def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
         outcome = difference(found, expected) if own is None else f"{len(found)} packages"
         health = run([*TOOL, "kernel", "check", said["kernel"], "--quiet"], scratch, environ)
         kernel = "works" if health.returncode == 0 else first_line(health.stderr)
+    imports = compared_imports(ours, theirs, said["kernel"], environ, own) if kernel == "works" else "none"
     changed = ", ".join(sorted(status(ours) - before)) or "clean"
+    undone = run([*TOOL, "undo", "--quiet"], scratch, environ)
+    left = status(ours) - before or {path.name for path in ours.glob(".venv*")}
+    changed += ", as before" if undone.returncode == 0 and not left else f", left: {', '.join(sorted(left))}"
     what = f"{len(expected)} packages" if own is None else f"fails: {own}"
-    cells = (project.name, when, project.format, what, outcome, kernel, changed, f"{seconds:.0f}")
+    cells = (project.name, when, project.format, what, outcome, kernel, imports, changed, f"{seconds:.0f}")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -117,8 +161,12 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
     poetry = Path(environ["COLAB_ENV_HOME"]) / "bin/poetry"
     if project.format == "poetry.lock" and not poetry.is_file():
         run([*TOOL, "install-poetry", "--quiet"], place, environ)
+    chosen = python or Path(sys.executable)
+    minor = re.search(r"python3\.(\d+)", chosen.name)
+    old = PIPENV.get(int(minor[1])) if minor else None
+    pipenv = f"uvx --python {shlex.quote(str(chosen))} --with setuptools pipenv{f'=={old}' if old else ''}"
     commands = OWN[project.format].format(
-        python=shlex.quote(str(python or sys.executable)), poetry=shlex.quote(str(poetry))
+        python=shlex.quote(str(chosen)), poetry=shlex.quote(str(poetry)), pdm=PDM, pipenv=pipenv
     )
     environ = {
         **environ,
@@ -133,6 +181,23 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
         if done.returncode:
             return decisive(done.stdout + done.stderr)
     return None
+
+
+def compared_imports(ours: Path, theirs: Path, kernel: str, environ: dict[str, str], own: str | None) -> str:
+    """Say how many imports of the project's files end well in its kernel, and which end otherwise with its own tool."""
+    in_kernel = imported(run([sys.executable, "-c", KERNEL, kernel, CELL], ours, environ).stdout)
+    good = f"{sum(end == 'ok' for end in in_kernel.values())} of {len(in_kernel)}"
+    if own is not None:
+        return good
+    expected = imported(run([theirs / ".venv/bin/python", "-c", CELL], theirs, environ).stdout)
+    other = [
+        f"{name}: {in_kernel.get(name)}, not {end}" for name, end in expected.items() if in_kernel.get(name) != end
+    ]
+    return f"{good}, {'; '.join(other)}" if other else f"{good}, as there"
+
+
+def imported(text: str) -> dict[str, str]:
+    return {line.split()[1]: line.split()[2] for line in text.splitlines() if line.startswith("imported ")}
 
 
 def contents(place: Path) -> dict[str, str]:

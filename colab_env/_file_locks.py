@@ -55,7 +55,8 @@ def take(path: Path, how: int) -> IO[str] | None:
     for attempt in itertools.count():
         path.parent.mkdir(parents=True, exist_ok=True)  # `undo` may have deleted it while this one waited
         try:
-            handle = path.open("a+")
+            # For the owner's eyes only: whoever may open a file, for reading too, may lock it, and would stop its owner.
+            handle = open(path, "a+", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
         except FileNotFoundError:
             if attempt == 100:
                 raise
@@ -69,6 +70,8 @@ def take(path: Path, how: int) -> IO[str] | None:
             handle.close()
             raise
         if _files.is_at(handle.fileno(), path):
+            with contextlib.suppress(OSError):  # an earlier version let others read it; some file systems have no modes
+                os.fchmod(handle.fileno(), 0o600)
             return handle
         handle.close()  # it was deleted while this one waited, and locking it keeps nobody away
     return None

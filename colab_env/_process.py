@@ -146,7 +146,8 @@ def signal_group(pid: int, number: int) -> None:
 
 def decisive_lines(lines: Iterable[str]) -> list[str]:
     """Return at most about a dozen of a failed program's lines: its first and last errors, and how it ends."""
-    texts = [line for line in lines if line.strip() and not line.startswith("[notice]")]  # pip's word about itself
+    # Without frames of stars and carets, and pip's word about itself.
+    texts = [line for line in lines if re.search(r"\w", line) and not line.startswith("[notice]")]
     errors = [number for number, line in enumerate(texts) if _ERROR.search(line)]
     chosen = {*errors[:3], *errors[-3:]}
     last = range(len(texts) - 1, -1, -1)

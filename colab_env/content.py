@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from colab_env import _files, _state
+from colab_env import _files, _report, _state
 from colab_env.results import short
 
 FILE = "colab-env-content.json"
@@ -44,7 +44,7 @@ NAMED = 3  # files that a message names
 class Installed:
     """One distribution: the digest of its RECORD, its `source` where that is no index, and the `hashes` it was locked by.
 
-    A source is an address without its user and query, as direct_url.json has it. A hash is such as "sha256:9f86...".
+    A source is an address, host and last part only: elsewhere in it services put tokens. A hash is such as "sha256:9f86...".
     """
 
     record: str
@@ -96,6 +96,11 @@ class Survey:
         self._measured: dict[str, _Measured] = _measured(str(directory), measured_before)
         self.digests = {path: measured.digest for path, measured in self._measured.items()}
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files, but for links and what colab-env wrote down itself."""
+        return sum(file.status[1] for file in self._measured.values() if not file.digest.startswith(_LINK))
+
     @cached_property
     def records(self) -> dict[str, dict[str, str]]:
         """Return, for each .dist-info directory, the digests that its RECORD promises, by path."""
@@ -105,6 +110,16 @@ class Survey:
         tops = {parent for parent in parents if not any(_is_below(parent, other) for other in parents)}
         infos = (path for path in records if os.path.dirname(path) in tops)  # noqa: PTH120
         return {info: dict(self._promised(info)) for info in sorted(infos)}
+
+    @cached_property
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """Return the digests of what is in each .dist-info directory, by path."""
+        metadata: dict[str, dict[str, str]] = {info: {} for info in self.records}
+        for path, digest in self.digests.items():
+            info, is_inside, _ = path.partition(".dist-info/")
+            if is_inside and f"{info}.dist-info" in metadata:
+                metadata[f"{info}.dist-info"][path] = digest
+        return metadata
 
     @cached_property
     def owners(self) -> dict[str, list[str]]:
@@ -148,7 +163,7 @@ class Survey:
             url = origin.get("url") if isinstance(origin, dict) else None
             distributions[info] = Installed(
                 record=record,
-                source=re.sub(r"(?<=://)[^/@]*@|[?#].*", "", url) if isinstance(url, str) else None,
+                source=_report.address(url.partition("#")[0]) if isinstance(url, str) else None,
                 hashes=locked,
             )
         others = {path: digest for path, digest in self.digests.items() if not self._is_promised(path)}
@@ -301,9 +316,7 @@ def pluralize(number: int, noun: str) -> str:
 
 def name_of(info: str) -> str:
     """Return the normalized name of the distribution whose .dist-info directory this is."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(_displayed(info).partition(" ")[0])
+    return re.sub(r"[-_.]+", "-", _displayed(info).partition(" ")[0]).lower()
 
 
 def _displayed(info: str) -> str:

@@ -178,7 +178,10 @@ class Environment:
         if request.receipt is None or (target.uv is None and "poetry" not in request.lock.format.options):
             return False
         visible = request.system_site_packages
-        return venv.mismatch(request.project, python=self.python, system_site_packages=visible) is None
+        wrong = venv.mismatch(
+            request.project, python=self.python, system_site_packages=visible, receipt=request.receipt
+        )
+        return wrong is None
 
     def _update(self, target: Target, know_files: Callable[[], object]) -> bool:
         """Install into what is there, if that leaves nothing to doubt; else it is as before, and this returns False."""
@@ -241,11 +244,11 @@ class Environment:
         try:
             hashes = lock.format.install(lock, self._selection(keeper), target=target)
         except CommandError as error:
-            unknown = wheels.UNKNOWN.search("\n".join(error.lines))
-            if unknown is None or (where := lock.named_at(unknown[1])) is None:
+            name = wheels.blamed(error.lines)
+            if name is None or (where := lock.named_at(name)) is None:
                 raise
             msg = f"{where}: {error.message}"
-            raise CommandError(msg, hint=error.hint, lines=error.lines) from error
+            raise type(error)(msg, hint=error.hint, lines=error.lines) from error
         self.request = self.request.reread()  # Poetry may have made the lock file
         return keeper, hashes
 
@@ -290,6 +293,8 @@ class Environment:
         is_empty = venv.versions(request.project / venv.NAME).keys() <= {"pip", "setuptools", "wheel"}
         if is_empty and not (request.kept or request.lock.format.brings_python):
             self.notes.append("no packages: nothing that was read asks for any")
+        if unread := registry.unread(request.project, request.pyproject):
+            self.notes.append(f"not read: {', '.join(unread)}")
         if not request.lock.is_there:
             return
         candidates = registry.candidates(request.project, pyproject=request.pyproject)

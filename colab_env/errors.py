@@ -20,7 +20,7 @@ ColabEnvError                     1  anything below
 │   └── AptError                 37  apt, which cannot install what is missing
 ├── ProjectFileError             18  a pyproject.toml, environment.yml, lock or settings file that cannot be read
 ├── KernelNameError              19  a kernel name that Jupyter does not take
-├── KernelTakenError             20  a kernel of that name belongs to somebody else
+├── KernelTakenError             20  a kernel of that name belongs to somebody else, or to another project
 ├── PreflightError               21  a kernel or a service that was tried and does not work
 ├── NotebookError                22  a file that is not a notebook
 │   ├── NotebookVersionError     23  a notebook of another format version

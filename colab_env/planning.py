@@ -5,15 +5,16 @@ The answer is a value whose repr is a table.
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, interpreter_sources, system, venv
-from colab_env._report import bar, megabytes
+from colab_env import interpreter_sources, system, venv
+from colab_env._report import bar, ends_in_card, megabytes
 from colab_env.environment import require_python
+from colab_env.errors import ColabEnvError
 from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
 from colab_env.locks import requirements_text
 from colab_env.locks.lock_format import reading
@@ -22,14 +23,12 @@ from colab_env.machine import Machine
 from colab_env.plans import distributions, keeping
 from colab_env.plans.distributions import Conflict, Row, Sides
 from colab_env.request import PREFIX, InstallOptions, Request
-from colab_env.results import short
+from colab_env.results import CardResult, short
 
 if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
     from colab_env.plans.keeping import SystemPackages
 
-# A wheel's file name and size in one entry of a lock file's table.
-_WHEEL = re.compile(r'[/"]([^/"\n]{1,300})\.whl"[^{}\n]{0,400}?\bsize = (\d{1,15})\b')
 _TITLES = ("package", "wanted", "on this machine", "what happens")
 _SAYS = {
     distributions.KEPT: "kept as the machine has it",
@@ -40,7 +39,7 @@ _SAYS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(CardResult):
     """What a set-up will bring, beside what the machine has.
 
     `python` is what it will use, `there` whether that is installed already, `machine` the machine's own Python or None,
@@ -167,6 +166,7 @@ def _plain(python: Interpreter) -> dict[str, Any]:
     return {**asdict(python), "path": str(python.path)}
 
 
+@ends_in_card
 def plan(
     python: str | None = None,
     *,
@@ -268,21 +268,16 @@ def _locked_versions(
 
 
 def _download_sizes(request: Request, version: str) -> dict[str, int]:
-    """Return the bytes of the wheels that a uv.lock or a pylock.toml names for this platform, by the package's name."""
-    import platform
+    """Return the bytes of the wheels that a lock file names for this machine, by the package's name; few name sizes."""
+    from colab_env import native
+    from colab_env.native_need import locked_files
 
-    if request.lock.path.suffix not in (".lock", ".toml") or not request.lock.is_there:
-        return {}
-    text = (_files.content(request.lock.path) or b"").decode("utf-8", "replace")
-    tag, sizes = "cp" + "".join(version.split(".")[:2]), dict[str, int]()
-    for block in re.split(r"^\[\[packages?\]\]$", text, flags=re.MULTILINE)[1:]:
-        name = re.search(r'^name = "([\w.-]{1,200})"$', block, re.MULTILINE)
-        for filename, size in _WHEEL.findall(block):
-            _, _, *_, pythons, abi, platforms = filename.split("-") if filename.count("-") >= 4 else [""] * 5
-            is_pure = platforms == "any" and "3" in pythons
-            is_own = "linux" in platforms and "musl" not in platforms and platform.machine() in platforms
-            if name and (is_pure or (is_own and (tag in pythons or abi == "abi3"))):
-                sizes[name[1]] = max(sizes.get(name[1], 0), int(size))
+    sizes: dict[str, int] = {}
+    if request.lock.is_there and native.is_quickly_read(request.lock):
+        with contextlib.suppress(ColabEnvError):  # of a file that names no files, or a machine that no wheel is for
+            target = locked_files.parse_target(None, version)
+            packages = native.locked_packages(request.lock, target)
+            sizes = {package.name: size for package in packages if (size := package.download(target)) is not None}
     return sizes
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _file_locks, _files, _process, _state, _transactions, index, pins, proving, wheels
+from colab_env import _file_locks, _files, _process, _state, _transactions, index, package_names, pins, proving, wheels
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -105,11 +105,9 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
 
         survey, _ = proving.prove(home(machine), fill, unpacked=installer)
         write_command(machine)
-        # Asked once here, inside the transaction: it proves that Poetry starts, and takes 1.8 seconds.
-        answer = _process.run([*_argv(machine), "--version", "--no-ansi"], environ=_environ(machine))
-        match = re.search(r"\d+(\.\w+)+", answer.output)
-        content.write(home(machine), content.Survey(home(machine), earlier=survey).content({}))
-        _state.complete(home(machine), Receipt(poetry=match[0] if match else requested))
+        # That every file is as it was published is the proof: a first start takes 1.8 seconds, for which nobody shall wait.
+        content.write(home(machine), survey.content({}))
+        _state.complete(home(machine), Receipt(poetry=requested))
 
 
 def require_version(version: str | None) -> None:
@@ -267,7 +265,16 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         return NetworkError, f"git cannot fetch from {cloned[1]}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
-    return PoetryError, f"Poetry failed in {where}", "the lines above say why; nothing was changed"
+    if name := wheels.blamed(text.splitlines()):
+        message, hint = f"no version of {name} fits what is asked for", package_names.hint(name)
+    elif "version solving failed" in text:
+        message, hint = (
+            f"no versions fit what {where} asks for",
+            "change the versions that are asked for; nothing was changed",
+        )
+    else:
+        message, hint = f"Poetry failed in {where}", "the lines above say why; nothing was changed"
+    return PoetryError, message, hint
 
 
 def _after_build_of(line: str) -> str:

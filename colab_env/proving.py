@@ -85,7 +85,11 @@ def _settled(
         if (left := [damage for damage in damages if damage.path not in changed])
     }
     names = sorted(changed)
-    notes = [f"something on this machine changes {', '.join(names[:NAMED])} whenever Python starts"] if names else []
+    shown = ", ".join(names[:NAMED])
+    # Most often a company's certificate that is added to certifi's.
+    notes = (
+        [f"this machine's own start-up of Python changes {shown}: that is allowed, and needs nothing"] if names else []
+    )
     return again, torn, notes
 
 

@@ -141,6 +141,11 @@ class Pyproject:
         return isinstance(self.at("project", "name"), str) or isinstance(self.at("tool", "uv"), Mapping)
 
     @property
+    def has_only_settings(self) -> bool:
+        """Say whether it describes no project: settings of tools such as ruff, and dependency groups, are all that it has."""
+        return bool((self.content or b"").strip()) and self.values.keys().isdisjoint(("project", "build-system"))
+
+    @property
     def names_poetry(self) -> bool:
         """Say whether it is written for Poetry."""
         is_backend = str(self.at("build-system", "build-backend") or "").startswith("poetry")
@@ -342,8 +347,9 @@ def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
     workspace = uv_settings(pyproject).get("workspace")
     listed = workspace.get("members") if isinstance(workspace, Mapping) else None
     for pattern in listed if isinstance(listed, list) else ():
+        below = re.sub(r"(?:\*\*/)+", "**/", f"{pattern}/")  # each further ** would walk all directories once more
         with contextlib.suppress(ValueError, NotImplementedError, IndexError):  # no pattern, or an absolute one
-            yield from (path.parent for path in sorted(directory.glob(f"{pattern}/pyproject.toml")))
+            yield from (path.parent for path in sorted(directory.glob(f"{below}pyproject.toml")))
 
 
 def _path_sources(directory: Path, pyproject: Pyproject) -> Iterator[Path]:

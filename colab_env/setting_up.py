@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,42 +62,39 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
-    with _report.screen():
-        source, prefix = interpreter_sources.named(
-            interpreter, machine, project=project, python=python, prefix=prefix, defaults=defaults
-        )
-        request = Request.read(
-            project,
-            machine,
-            options=InstallOptions.from_arguments(
-                lock=lock, installer=installer, extras=extras, groups=groups, keep=keep
-            ),
-            python=python,
-            source=source,
-            prefix=prefix,
-            conda_installer=conda_installer,
-            conda_sha256=conda_sha256,
-            system_site_packages=system_site_packages,
-            defaults=defaults,
-            exact=exact,
-        )
-        _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
-        snapshots = _open_cache(cache, request, trust=trust)
-        if snapshots is None:  # a snapshot may bring the Python that the machine does not have
-            interpreter_sources.source_for(request).require(request)
-        with _undo_waits(machine):
-            restored = snapshots.restore() if snapshots else None
-            # A snapshot brings files that the request has read already, the environment's receipt above all.
-            request = request.reread() if restored else request
-            try:
-                done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
-            except PreflightError:
-                # What the kernel dies of may have come with the snapshot: once more, without it.
-                if snapshots is None or not snapshots.discard():
-                    raise
-                done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)
-            if snapshots:
-                snapshots.save()
+    source, prefix = interpreter_sources.named(
+        interpreter, machine, project=project, python=python, prefix=prefix, defaults=defaults
+    )
+    request = Request.read(
+        project,
+        machine,
+        options=InstallOptions.from_arguments(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep),
+        python=python,
+        source=source,
+        prefix=prefix,
+        conda_installer=conda_installer,
+        conda_sha256=conda_sha256,
+        system_site_packages=system_site_packages,
+        defaults=defaults,
+        exact=exact,
+    )
+    _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
+    snapshots = _open_cache(cache, request, trust=trust)
+    if snapshots is None:  # a snapshot may bring the Python that the machine does not have
+        interpreter_sources.source_for(request).require(request)
+    with _undo_waits(machine):
+        restored = snapshots.restore() if snapshots else None
+        # A snapshot brings files that the request has read already, the environment's receipt above all.
+        request = request.reread() if restored else request
+        try:
+            done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
+        except PreflightError:
+            # What the kernel dies of may have come with the snapshot: once more, without it.
+            if snapshots is None or not snapshots.discard():
+                raise
+            done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)
+        if snapshots:
+            snapshots.save()
     _load_magics()
     return SetupResult(
         steps=(*([restored] if restored else []), *done),
@@ -115,7 +113,7 @@ def _require_sensible(request: Request, *, kernel: str | None, poetry_version: s
     if request.python is not None and re.fullmatch(r"3\.\d+(\.\d+)?", request.python, re.ASCII):
         require_python(request, Interpreter(path=Path("python"), version=request.python, source="system"))
     if kernel is not None:
-        kernelspec.check_free(request.machine, kernel)
+        kernelspec.check_free(request.machine, kernel, request.project)
     if request.receipt is None or request.receipt.inputs != request.inputs:
         # Only where it will be read: a set-up with nothing to do takes 0.2 seconds.
         request.lock.format.require_whole(request.lock)
@@ -186,17 +184,16 @@ def _poetry(request: Request, version: str | None) -> list[StepResult]:
 
 
 def _fill(request: Request, python: Interpreter, version: str | None) -> tuple[list[StepResult], StepResult]:
-    """Fill the environment while Poetry, where it is needed, is being installed."""
-    tool: list[StepResult] = []
+    """Fill the environment while Poetry, where it is needed, is being installed; few lock files wait for it."""
+    is_over = threading.Event()
 
-    def ready() -> None:
-        if not tool:
-            tool.extend(_poetry(request, version))
+    def tool() -> list[StepResult]:
+        try:
+            return _poetry(request, version)
+        finally:
+            is_over.set()  # also when it failed: whoever waits says then that Poetry is missing, and this says why
 
-    filled = steps.virtual_environment(request, python, ready=ready)
-    # Where the environment was there already, nothing has asked for it yet.
-    ready()
-    return tool, filled
+    return _process.run_parallel(tool, lambda: steps.virtual_environment(request, python, ready=is_over.wait))
 
 
 def _undo_waits(machine: Machine) -> contextlib.AbstractContextManager[object]:

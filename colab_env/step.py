@@ -32,7 +32,7 @@ def machine_lock(machine: Machine) -> Path:
 
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
-    *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
+    *("bin", "chosen.json", "compiled", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
     *("journal", "jupyter", "layers", "locks", "logs", "notebooks", "opened", "poetry", "python", "resolved", "saved"),
     *("scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip

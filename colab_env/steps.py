@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
-from colab_env.errors import MissingStepError
+from colab_env.errors import CommandError, MissingStepError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreters import conda as conda_source
@@ -25,6 +25,7 @@ from colab_env.step import Artifact, Step, changing, project_lock
 from colab_env.wheels import WheelInstaller
 
 
+@_report.ends_in_card
 def install_python(
     python: str | None = None,
     *,
@@ -48,6 +49,7 @@ def install_python(
     return interpreter_source.ensure(request)
 
 
+@_report.ends_in_card
 def install_miniconda(
     python: str | None = None,
     *,
@@ -69,6 +71,7 @@ def install_miniconda(
     return conda_source.install(source, parse_specifier(python or "*"), prefix=target, machine=Machine.detect())
 
 
+@_report.ends_in_card
 def install_colab_packages(
     packages: Sequence[str] = ("jupyter", "google-colab"),
     *,
@@ -130,6 +133,7 @@ def kernel_packages(
     ).run()
 
 
+@_report.ends_in_card
 def install_poetry(*, version: str | None = None) -> StepResult:
     """Install Poetry, for this notebook too; `version` such as "2.5.1", by default the one that was tested.
 
@@ -158,6 +162,7 @@ def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | N
     return result
 
 
+@_report.ends_in_card
 def configure_venv(
     project: str | Path = ".",
     *,
@@ -228,7 +233,7 @@ def virtual_environment(
     `anew` is the reason for which it is made anew in any case.
     """
     machine, work = request.machine, Environment(request, python, ready=ready, anew=anew)
-    result = Step(
+    step = Step(
         name="configure_venv",
         title="Setting up the virtual environment",
         machine=machine,
@@ -237,7 +242,15 @@ def virtual_environment(
         build=work.build,
         describe=work.describe,
         notes=work.notes,
-    ).run()
+    )
+    try:
+        result = step.run()
+    except CommandError as error:
+        from colab_env import native
+
+        advice = native.wheel_advice(error.lines, python.version, machine)
+        error.hint = "; ".join(filter(None, (error.hint, advice)))
+        raise
     if result.action == "done":
         # In the background, so that the first imports need not compile what is new.
         venv.start_compiling(result.where, python.path, machine=machine, lock=project_lock(machine, request.project))
@@ -247,6 +260,7 @@ def virtual_environment(
     return result
 
 
+@_report.ends_in_card
 def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
     """Try the environment's kernel, then register it for Jupyter as `name`.
 
@@ -269,18 +283,13 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
     name = name or kernelspec.default_name(machine, project, python)
-    kernelspec.check_free(machine, name)
-    # Read before it is replaced: whose kernel it was is worth a note.
-    before = kernelspec.read(machine, name)
+    kernelspec.check_free(machine, name, project)
     work = ProjectKernel(name=name, project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
         if not around:
             raise MissingStepError(reason, hint="run install_colab_packages() first")
         work.notes.extend(kernel_packages(python, machine, around=around).notes)
-    other = kernelspec.own(before).project if before else project
-    if other != project and other.is_dir():
-        work.notes.append(f"the kernel {name!r} was that of {short(other)}")
     return Step(
         name="register_kernel",
         title="Trying the kernel",
@@ -293,6 +302,7 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     ).run()
 
 
+@_report.ends_in_card
 def remove_kernel(name: str) -> StepResult:
     """Take away a kernel that colab-env registered; its environment stays.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _process, content, index
+from colab_env import _process, content, index, package_names
 from colab_env.errors import CommandError, DiskFullError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
@@ -19,13 +19,23 @@ _UNREACHED = re.compile(
 
 _TOO_OLD = re.compile(r"^\s*error: (?:unexpected argument|unrecognized subcommand) '([^']+)'", re.MULTILINE)
 UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
+_NO_VERSION = re.compile(
+    r"Because\s+(?:there\s+(?:is\s+no\s+version|are\s+no\s+versions)\s+of|only(?:\s+the\s+following\s+versions\s+of)?)"
+    r"\s+([\w.-]*\w)"
+    r"|depends\s+on\s+([\w.-]+)\s+\([^)]*\)\s+which\s+doesn't\s+match\s+any\s+versions"  # Poetry's words
+)
 # The first sentence is the cause, those after it are what follows; each is wrapped.
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
-    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler|headers)\b"
+    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler(?!\s*[=(.,)])|headers)\b"
     r"|\w-config\b|\.h\b|cannot find -l|error: command ",
     re.IGNORECASE,
+)
+# What newer Pythons and setuptools have done away with: no library of the system would help.
+_OLDER_PYTHON = re.compile(
+    r"longintrepr\.h|has no member named|cython_sources|'CCompiler'|customized_ccompiler|use_2to3|ImpImporter"
+    r"|No module named '(?:imp|distutils|pipes|asynchat|asyncore)|meant only for Python 2|Missing parentheses in call to 'print'"
 )
 _LONGEST = 600  # characters of a cause
 _SHOWN_NEEDS = 3
@@ -169,6 +179,8 @@ def build_hint(text: str) -> str:
         return f"{needs}: a package of the system, see `colab-env native`; a wheel for this Python avoids building"
     if explanation.other and explanation.other.kind in _PLAIN_CAUSES:
         return explanation.other.advice
+    if _OLDER_PYTHON.search(text):
+        return "it was written for an older Python, or older build tools: another version, or another Python, may have a wheel"
     if _COMPILER.search(text):
         return "a compiler or a system library may be missing, see above; a wheel for this Python avoids building"
     return "its own build failed, see above: another version, or another Python, may have a wheel"
@@ -189,7 +201,13 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
     if match := UNKNOWN.search(text):
         msg = f"the package index has no package {match[1]!r}"
-        return CommandError(msg, hint="check how it is spelled, or which index has it", lines=error.lines)
+        return CommandError(
+            msg,
+            hint=package_names.hint(
+                match[1], fetched=(page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
+            ),
+            lines=error.lines,
+        )
     if match := _TOO_OLD.search(text):
         msg = f"the uv that is on PATH is too old: it does not know {match[1]}"
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
@@ -200,6 +218,13 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
         hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
         return NetworkError(f"{what}: {_why_unreached(text)}", hint=hint)
     return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or _in_one_sentence(error) or error
+
+
+def blamed(lines: Sequence[str]) -> str | None:
+    """Return the package that a resolver says is not there, or not in a version that is asked for, or None."""
+    text = "\n".join(lines)
+    match = UNKNOWN.search(text) or _NO_VERSION.search(text)
+    return match and next(filter(None, match.groups()))
 
 
 def without_advice(lines: Sequence[str]) -> tuple[str, ...]:

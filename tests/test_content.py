@@ -381,6 +381,16 @@ def test_a_build_writes_down_hash_and_record_of_each_distribution(two, wheels):
     assert wrong(two / ".venv") == []
 
 
+def test_a_token_in_a_source_is_not_written_down(tmp_path):
+    info = tmp_path / "lib/python3.12/site-packages/x-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "RECORD").write_text("x-1.dist-info/RECORD,,\n")
+    address = "https://me:word@files.example/t0k3n-in-the-path/x-1-py3-none-any.whl?sig=s1gn4ture#sha256=0"
+    (info / "direct_url.json").write_text(json.dumps({"url": address, "archive_info": {}}))
+    (installed,) = content.Survey(tmp_path).content({}).distributions.values()
+    assert installed.source == "https://***@files.example/***/x-1-py3-none-any.whl"
+
+
 def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheels, tmp_path):
     with module(two, "first").open("a") as file:
         file.write("\nraise SystemExit('infected')\n")

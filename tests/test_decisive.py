@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import PreparedMachine
 
-from colab_env import _process, steps, wheels
-from colab_env.errors import BuildError, CommandError, NetworkError
+from colab_env import _process, poetry, steps, wheels
+from colab_env.errors import BuildError, CommandError, NetworkError, PoetryError
 from colab_env.locks import registry, uv_install
 
 BUILD = (
@@ -44,6 +44,13 @@ def test_a_build_error_keeps_the_cause_and_the_end() -> None:
     assert len(found.message.splitlines()) <= 14
 
 
+def test_a_name_that_is_taken_for_another_is_met_with_that_one() -> None:
+    text = "error: Failed to build `sklearn==0.0`\n  The 'sklearn' PyPI package is deprecated\n"
+    text += "hint: `sklearn` is often confused for `scikit-learn`. Did you mean to install `scikit-learn` instead?\n"
+    hint = uv_install.translate_error(error_of(text), {}).hint
+    assert str(hint).startswith("`sklearn` is often confused for `scikit-learn`. Did you mean")
+
+
 def test_a_build_backend_that_fails_for_the_project_itself_is_a_build_error() -> None:
     text = "error: The build backend returned an error\n  Traceback (most recent call last):\n  ConfigError: no table\n"
     found = uv_install.translate_error(error_of(text), {})
@@ -75,6 +82,65 @@ def test_an_unknown_package_is_found_in_its_file(project: Path) -> None:
     assert lock.named_at("other") is None
 
 
+def test_a_misspelt_package_is_met_with_a_name_that_there_is(tmp_path: Path) -> None:
+    pages = tmp_path / "simple-v28" / "pypi"
+    pages.mkdir(parents=True)
+    for name in ("requests", "matplotlib-inline"):
+        (pages / f"{name}.rkyv").write_bytes(b"")
+
+    def hint(name: str) -> str:
+        text = f"  x Because {name} was not found in the package registry and you require it"
+        return str(wheels.translate_error(error_of(text), {"UV_CACHE_DIR": str(tmp_path)}).hint)
+
+    assert hint("reqeusts").startswith("did you mean requests? Else check how it is spelled")
+    assert hint("pytset").startswith("did you mean pytest")  # which runs this
+    assert hint("matplotlib-inlien").startswith("did you mean matplotlib-inline")  # as the index answered before
+    assert hint("scikit_lern").startswith("did you mean scikit-learn?")
+    assert hint("cv2") == "did you mean opencv-python? cv2 is what it is imported as"
+    assert hint("zzyzx-xyzzy").startswith("check how it is spelled")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Because requestss was not found in the\n      package registry and you require requestss", "requestss"),
+        ("Because there is no version of requests==99.0 and you require", "requests"),
+        ("Because there are no versions of six and you require six", "six"),
+        ("Because only the following versions of torch are available:", "torch"),
+        ("Because only tensorflow>=2.8 is available", "tensorflow"),
+        (
+            "Because lesson depends on numpyy (^1.0) which doesn't match any\nversions, version solving failed.",
+            "numpyy",
+        ),
+        ("Because flask==3.0.0 depends on werkzeug>=3.0.0 and you require", None),
+    ],
+)
+def test_the_package_that_is_not_there_is_read_from_what_a_resolver_says(text: str, name: str | None) -> None:
+    assert wheels.blamed(text.splitlines()) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            "Because x depends on numpyy (^1.0) which doesn't match any versions, version solving failed.",
+            "no version of numpyy",
+            "spelled",
+        ),
+        (
+            "Because x depends on both a (3) and b (1), version solving failed.",
+            "no versions fit what",
+            "change the versions",
+        ),
+    ],
+)
+def test_what_poetry_cannot_resolve_has_a_message_and_a_next_step(text: str, message: str, hint: str) -> None:
+    kind, said, next_step = poetry._cause(text, Path("lesson"))
+    assert kind is PoetryError
+    assert said.startswith(message)
+    assert hint in next_step
+
+
 @pytest.mark.network
 def test_an_unknown_package_is_said_with_file_and_line(machine: PreparedMachine, project: Path) -> None:
     (project / "requirements.txt").write_text("six\nno-such-package-as-this-xyz==1.0\n")
@@ -104,8 +170,20 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
         ("error: can't find Rust compiler", "x needs what compiles"),
         ("RuntimeError: gcc -E ended with return code 1", "a compiler"),
         ("FileNotFoundError: Readme path `/home/ada/lesson/README.md` does not exist.", "its own build"),
-        ("ModuleNotFoundError: No module named 'imp'", "its own build"),
+        ("ModuleNotFoundError: No module named 'imp'", "it was written for an older"),
         ("configparser.NoSectionError: No section: 'versioneer'", "its own build"),
+        (
+            "self.compiler = new_compiler(compiler=self.compiler,\nTypeError: new_compiler() got an unexpected",
+            "its own build",
+        ),
+        (
+            "src/lxml/etree.c:274:12: fatal error: longintrepr.h: No such file or directory",
+            "it was written for an older",
+        ),
+        (
+            "global_compiler = _customized_ccompiler()\nTypeError: Compiler.__init__() takes 1",
+            "it was written for an older",
+        ),
         ("flit_core.config.ConfigError: The [tool.flit.metadata] table is no longer supported.", "its own build"),
     ],
 )

@@ -90,9 +90,24 @@ def test_a_wrong_pythonhome_stops_no_command(web, command):
     assert command("run", "--keep-pythonpath", "web", "dmeo", env=wrong).returncode == 127
 
 
-def test_a_program_of_a_copied_base_never_changes_the_original(web, shell_and_python, monkeypatch):
+@pytest.mark.parametrize("verb", ["run", "which"])
+def test_a_program_of_a_base_that_was_moved_or_copied_is_put_right_on_the_spot(web, shell_and_python, verb):
     there = web.parent.with_name("copy")
     subprocess.run(["cp", "-a", web.parent, there], check=True)
+    printed = {"run": "1.0\n", "which": f"{there}/web/bin/demo\n"}[verb]
+    for run in shell_and_python:
+        answer = run(verb, "--base", str(there), "web", "demo")
+        assert (answer.returncode, answer.stdout, answer.stderr) == (0, printed, "")
+    assert (there / "web/bin/demo").read_text().startswith(f"#!{there}/.builds/web/1/bin/python\n")
+    assert (web / "bin/demo").read_text().startswith(f"#!{web.parent}/.builds/web/1/bin/python\n")
+
+
+def test_a_program_of_somebody_s_copied_base_never_changes_the_original(web, shell_and_python, monkeypatch):
+    if os.geteuid():
+        pytest.skip("only root can give a directory away")
+    there = web.parent.with_name("copy")
+    subprocess.run(["cp", "-a", web.parent, there], check=True)
+    os.chown(there, 65534, 65534)
     for run in shell_and_python:
         for verb in ("run", "which"):
             answer = run(verb, "--base", str(there), "web", "demo")
@@ -404,6 +419,12 @@ def test_settings_of_uv_or_a_lock_make_another_environment_and_need_a_name_that_
     assert len(names) == 4
     with pytest.raises(ScriptError, match=r"ends in \.py"):
         scripts.recipe(script(tmp_path / "report", SOURCES))
+
+
+def test_a_table_of_another_tool_makes_no_other_environment(tmp_path):
+    start, _, end = BLOCK.rpartition("# ///")
+    checked = script(tmp_path / "report", f'{start}#\n# [tool.ty.rules]\n# all = "error"\n# ///{end}')
+    assert scripts.recipe(checked) == scripts.recipe(script(tmp_path / "x.py", BLOCK))
 
 
 def test_another_block_is_another_environment(tmp_path):

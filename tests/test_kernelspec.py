@@ -16,6 +16,7 @@ from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3.12"), version="3.12.4", source="system")
+PROJECT = Path("/content")
 
 
 @pytest.fixture
@@ -23,13 +24,19 @@ def runtime(home: Path) -> Machine:
     return Machine.detect()
 
 
-def spec(tier: kernelspec.Tier = kernelspec.PLAIN, *, python: Interpreter = PYTHON, layer: str = "/layer") -> dict:
+def spec(
+    tier: kernelspec.Tier = kernelspec.PLAIN,
+    *,
+    python: Interpreter = PYTHON,
+    layer: str = "/layer",
+    project: Path = PROJECT,
+) -> dict:
     return kernelspec.spec_dict(
         tier=tier,
         python=python,
-        project=Path("/content"),
+        project=project,
         launcher=Path(layer) / "launch.py",
-        display_name=kernelspec.display_name(python, Path("/content")),
+        display_name=kernelspec.display_name(python, project),
         commands=[Path("/commands")],
         fingerprint={"layer": layer, "python": python.version},
     )
@@ -114,7 +121,7 @@ def test_a_damaged_spec_of_somebody_is_no_reason_to_die(runtime, text):
     place = somebodys(runtime)
     (place / "kernel.json").write_text(text)
     kernelspec.registered(runtime)
-    kernelspec.check_free(runtime, "other")
+    kernelspec.check_free(runtime, "other", PROJECT)
     assert kernelspec.health_check(runtime, "taken", spec()) is not None
 
 
@@ -122,12 +129,26 @@ def test_a_kernel_of_somebody_else_is_left_alone(runtime):
     place = somebodys(runtime)
     before = (place / "kernel.json").read_text()
     with pytest.raises(KernelTakenError):
-        kernelspec.check_free(runtime, "TAKEN")
+        kernelspec.check_free(runtime, "TAKEN", PROJECT)
     with pytest.raises(NotOursError):
         kernelspec.write(runtime, "taken", spec())
     with pytest.raises(KernelTakenError, match="belongs to somebody else"):
         kernelspec.remove(runtime, "taken")
     assert (place / "kernel.json").read_text() == before
+
+
+def test_a_name_is_not_taken_from_a_project_whose_environment_is_there(runtime, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    kernelspec.write(runtime, "work", spec(project=first))
+    kernelspec.check_free(runtime, "work", second)  # that project is gone: its kernel cannot start
+    (first / ".venv").mkdir(parents=True)
+    (first / ".venv" / "pyvenv.cfg").write_text("")
+    kernelspec.check_free(runtime, "work", first)
+    with pytest.raises(KernelTakenError, match=r"is that of .*first") as caught:
+        kernelspec.check_free(runtime, "work", second)
+    assert "colab-env kernel remove work" in str(caught.value.hint)
+    kernelspec.remove(runtime, "work")
+    kernelspec.check_free(runtime, "work", second)
 
 
 def test_a_kernel_of_jupyters_own_python_is_not_hidden(runtime, monkeypatch, tmp_path):
@@ -136,18 +157,18 @@ def test_a_kernel_of_jupyters_own_python_is_not_hidden(runtime, monkeypatch, tmp
     (place / "kernel.json").write_text('{"argv": ["python"], "display_name": "Python 3", "language": "python"}')
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(KernelTakenError):
-        kernelspec.check_free(runtime, "python3")
+        kernelspec.check_free(runtime, "python3", PROJECT)
 
 
 def test_a_kernel_on_jupyters_path_is_not_hidden(home, tmp_path):
     somebodys(Machine.detect({"HOME": str(home), "JUPYTER_DATA_DIR": str(tmp_path / "extra")}))
     with pytest.raises(KernelTakenError):
-        kernelspec.check_free(Machine.detect({**os.environ, "JUPYTER_PATH": str(tmp_path / "extra")}), "taken")
+        kernelspec.check_free(Machine.detect({**os.environ, "JUPYTER_PATH": str(tmp_path / "extra")}), "taken", PROJECT)
 
 
 def test_our_own_kernel_may_be_registered_again_and_removed(runtime):
     kernelspec.write(runtime, "lesson", spec())
-    kernelspec.check_free(runtime, "lesson")
+    kernelspec.check_free(runtime, "lesson", PROJECT)
     kernelspec.write(runtime, "lesson", spec(layer="/other"))
     assert kernelspec.read(runtime, "lesson")["metadata"]["colab_env"]["layer"] == "/other"
     removed = kernelspec.remove(runtime, "lesson")

@@ -244,6 +244,26 @@ def test_what_nobody_here_reads_is_refused_with_the_next_step_and_never_an_empty
     assert registry.find(project).path.name == "requirements.txt"
 
 
+@pytest.mark.parametrize(
+    ("beside", "text", "is_refused"),
+    [
+        ("pixi.lock", "", True),
+        ("conda-lock.yml", "", True),
+        ("", '[tool.pixi.dependencies]\npython = "3.12.*"\nnumpy = "*"\n', True),
+        ("", '[tool.pixi.pypi-dependencies]\nx = { path = ".", editable = true }\n', False),
+        ("pixi.lock", '[dependency-groups]\ndev = ["six"]\n', False),
+    ],
+)
+def test_a_project_whose_packages_only_pixi_or_conda_knows_is_no_empty_environment(project, beside, text, is_refused):
+    (project / "pyproject.toml").write_text(f'[project]\nname = "x"\nversion = "1"\ndependencies = []\n{text}')
+    if beside:
+        (project / beside).write_text("version = 1\n")
+    with pytest.raises(UsageError, match="is not read by colab-env") if is_refused else contextlib.nullcontext():
+        assert registry.find(project).format.name == "pyproject.toml"
+    (project / "uv.lock").write_text("version = 1\n")
+    assert registry.find(project).format.name == "uv.lock"
+
+
 def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
     (project / "setup.cfg").write_text("[flake8]\nmax-line-length = 100\n")
     assert registry.find(project).format.is_made_by_tool
@@ -259,7 +279,6 @@ def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
         ('[build-system]\nbuild-backend = "setuptools.build_meta"\n', False),
         ('[build-system]\nbuild-backend = "hatchling.build"\n[project]\nname = "x"\n', False),
         ('[build-system]\nbuild-backend = "poetry.core.masonry.api"\n[tool.poetry]\n', False),
-        ("[tool.ruff]\n", False),
     ],
 )
 def test_a_project_that_only_its_backend_knows_is_built(project, text, is_one):

@@ -1,20 +1,26 @@
-"""poetry.lock is guessed at while Poetry is being installed; Poetry's own answer decides."""
+"""A poetry.lock that can mean one thing only is read here; Poetry is asked about every other one."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from packaging.markers import default_environment
 
-from colab_env import pins, poetry, setting_up, steps
+from colab_env import pins, poetry, setting_up, steps, toml_text
 from colab_env.errors import LockMismatchError
 from colab_env.formats import poetry_lock
-from colab_env.locks import registry
+from colab_env.locks import registry, requirements_text
 from colab_env.locks.installing import Selection
+from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
+from colab_env.request import Request
 
 LOCKS = sorted((ROOT / "benchmarks/locks").iterdir())
 
@@ -28,14 +34,34 @@ def pinned(text: str) -> dict[str, set[str]]:
     return {re.sub(r"\[.*?\]", "", line.split()[0]): set(re.findall(r"--hash=(\S+)", line)) for line in named}
 
 
+ENVIRONMENTS = [
+    {"python_version": "3.12", "python_full_version": "3.12.4", "sys_platform": sys_platform, "platform_machine": arch}
+    for sys_platform in ("linux", "win32", "darwin")
+    for arch in ("x86_64", "arm64")
+]
+
+
 @pytest.mark.parametrize("place", LOCKS, ids=lambda path: path.name)
-def test_the_guess_is_what_poetry_says(machine, place, tmp_path):
+def test_what_is_read_alone_is_what_poetry_says(machine, place, tmp_path):
     shutil.copytree(place, tmp_path / "project")
     lock = registry.find(tmp_path / "project")
     said = lock.format.export(lock, Selection(), python=machine.python.path, machine=Machine.detect())
-    guessed = poetry_lock.guess(lock.path.read_text(), ())
+    alone = poetry_lock.read_alone(lock, Selection())
     assert len(pinned(said)) >= 10
-    assert pinned(guessed) == pinned(said)
+    assert pinned(alone) == pinned(said)
+    for few in ENVIRONMENTS:
+        markers = {**default_environment(), **few}
+        assert requirements_text.read(alone, markers) == requirements_text.read(said, markers)
+
+
+@pytest.mark.parametrize("place", LOCKS, ids=lambda path: path.name)
+def test_a_lock_file_that_its_project_has_moved_on_from_is_not_read_alone(place, tmp_path):
+    for name in ("pyproject.toml", "poetry.lock"):
+        shutil.copy(place / name, tmp_path)
+    assert poetry_lock.read_alone(registry.find(tmp_path), Selection())
+    path = tmp_path / "pyproject.toml"
+    path.write_text(path.read_text().replace(">=3.12", ">=3.11"))
+    assert poetry_lock.read_alone(registry.find(tmp_path), Selection()) is None
 
 
 LOCK = """\
@@ -56,32 +82,90 @@ files = []
 %s
 [metadata]
 lock-version = "%s"
+content-hash = "%s"
+"""
+PROJECT = """\
+[tool.poetry]
+name = "x"
+version = "1"
+[tool.poetry.dependencies]
+python = ">=3.8"
+one = "*"
+[tool.poetry.group.dev.dependencies]
+two = "*"
 """
 
 
-def test_groups_have_their_own_markers():
-    text = LOCK % ("", "2.1")
-    assert poetry_lock.guess(text, ()) == 'one==1.0 ; (sys_platform == "linux") --hash=sha256:aa\n'
+def locked(directory: Path, source: str = "", lock_version: str = "2.1", project: str = PROJECT) -> LockFile:
+    (directory / "pyproject.toml").write_text(project)
+    digest = poetry_lock.content_hash(toml_text.parsed(project))
+    (directory / "poetry.lock").write_text(LOCK % (source, lock_version, digest))
+    return registry.find(directory)
+
+
+def test_groups_have_their_own_markers(tmp_path):
+    lock = locked(tmp_path)
+    main = 'one==1.0 ; (sys_platform == "linux") --hash=sha256:aa\n'
+    assert poetry_lock.read_alone(lock, Selection(groups=())) == main
     both = 'one==1.0 ; (sys_platform == "linux") or (python_version < "3.9") --hash=sha256:aa\ntwo==2.0\n'
-    assert poetry_lock.guess(text, {"dev"}) == both
+    assert poetry_lock.read_alone(lock, Selection()) == both
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[", "package = 3", LOCK % ("", "2.0"), LOCK % ('[package.source]\ntype = "git"', "2.1")]
+    ("more", "selection"),
+    [
+        ({"lock_version": "2.0"}, Selection()),
+        ({"source": '[package.source]\ntype = "git"'}, Selection()),
+        ({"project": PROJECT + '[tool.poetry.requires-plugins]\nx = "*"\n'}, Selection()),
+        ({}, Selection(extras=("plots",))),
+    ],
 )
-def test_where_reading_is_not_plain_there_is_no_guess(text):
-    assert poetry_lock.guess(text, ()) is None
+def test_what_only_poetry_can_say_is_left_to_it(tmp_path, more, selection):
+    assert poetry_lock.read_alone(locked(tmp_path, **more), selection) is None
+
+
+@pytest.mark.parametrize("text", ["", "[", "package = 3", "[metadata]\npackage = 3"])
+def test_a_damaged_file_is_left_to_poetry(tmp_path, text):
+    lock = locked(tmp_path)
+    lock.path.write_text(text)
+    assert poetry_lock.read_alone(registry.find(tmp_path), Selection()) is None
+
+
+PROJECTS = [
+    PROJECT,
+    '[tool.poetry]\nname = "x"\n[tool.poetry.extras]\na = ["six"]\n[tool.poetry.dev-dependencies]\nsix = "*"\n',
+    '[project]\nname = "x"\nrequires-python = ">=3.9"\ndependencies = ["six"]\n',
+    '[project]\nname = "x"\nrequires-python = ">=3.9"\n[tool.poetry.dependencies]\nsix = { path = "../six" }\n',
+    '[dependency-groups]\ndev = ["six", { include-group = "x" }]\nx = []\n[tool.poetry]\npackage-mode = false\n',
+    '[project]\noptional-dependencies = { a = ["é"] }\n[[tool.poetry.source]]\nname = "a"\nurl = "https://x.example"\n',
+]
+ASK_POETRY = """\
+import json, sys
+from pathlib import Path
+from poetry.packages.locker import Locker
+from poetry.utils._compat import tomllib
+print(json.dumps([Locker(Path("none"), tomllib.loads(text))._content_hash for text in json.load(sys.stdin)]))
+"""
+
+
+def test_the_checksum_of_a_project_is_poetrys(machine):
+    python = machine.data / "poetry/venv/bin/python"
+    asked = subprocess.run(
+        [python, "-c", ASK_POETRY], input=json.dumps(PROJECTS), capture_output=True, text=True, check=True
+    )
+    assert [poetry_lock.content_hash(toml_text.parsed(text)) for text in PROJECTS] == json.loads(asked.stdout)
 
 
 @pytest.mark.network
-@pytest.mark.parametrize(
-    "guess", ["six==1.15.0\ncharset-normalizer==3.4.0\n", "idna==0.0\n", "six==1.16.0 --hash=sha256:00\n"]
-)
-def test_a_wrong_guess_is_put_right(machine, project, built_project, monkeypatch, guess):
+def test_a_lock_file_that_is_read_alone_waits_for_no_poetry(machine, project, built_project):
     for name in ("pyproject.toml", "poetry.lock"):
         shutil.copy(built_project / name, project)
-    monkeypatch.setattr(poetry_lock, "guess", lambda *_: guess)
-    steps.configure_venv(project, python=machine.python)
+
+    def never() -> None:
+        raise AssertionError
+
+    request = Request.read(project, Machine.detect())
+    steps.virtual_environment(request, machine.python, ready=never)
     there = {path.name.removesuffix(".dist-info") for path in project.glob(".venv/lib/*/site-packages/*.dist-info")}
     assert {name for name in there if not name.startswith("pip-")} == {"idna-3.6", "six-1.16.0"}
 
@@ -89,7 +173,7 @@ def test_a_wrong_guess_is_put_right(machine, project, built_project, monkeypatch
 @pytest.mark.machine
 @pytest.mark.network
 def test_poetry_is_installed_while_packages_are(home, machine, project, built_project, monkeypatch):
-    """On a machine without Poetry the guess is installed first, and what Poetry refuses is taken back."""
+    """On a machine without Poetry, what Poetry refuses is taken back."""
     (machine.data / "poetry").unlink()
     for name in ("pyproject.toml", "poetry.lock"):
         shutil.copy(built_project / name, project)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -30,7 +31,7 @@ class Recorder:
     def keep(self, text: str) -> None:
         self.kept.append(text)
 
-    def close(self, failure: str | None = None) -> None:
+    def close(self, failure: str | None = None, result: Any = None) -> None:
         self.closed += 1
 
 

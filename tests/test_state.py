@@ -428,7 +428,7 @@ def test_a_kernel_s_damaged_receipt_is_made_good_by_its_kernel_json(old, how):
 def test_a_truncated_kernel_of_the_first_release_is_ours(old):
     truncate(old.kernel / "kernel.json")
     assert "no kernel is registered for this project" in problems(old)
-    kernelspec.check_free(old.runtime, "py311")
+    kernelspec.check_free(old.runtime, "py311", old.project)
     kernelspec.write(old.runtime, "py311", json.loads(old.text("kernel")))
     assert problems(old) == ""
 
@@ -438,7 +438,7 @@ def test_a_kernel_that_somebody_wrote_over_ours_is_theirs(old):
     (old.kernel / "kernel.json").write_text('{"argv": ["mine"], "display_name": "Mine", "language": "python"}')
     assert "no kernel is registered for this project" in problems(old)
     with pytest.raises(KernelTakenError):
-        kernelspec.check_free(old.runtime, "py311")
+        kernelspec.check_free(old.runtime, "py311", old.project)
     assert not undo_changes._is_ours(old.kernel)
 
 

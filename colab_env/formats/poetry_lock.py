@@ -1,12 +1,13 @@
-"""poetry.lock: Poetry reads it, and makes it where a project has no lock file; uv installs what Poetry says.
+"""poetry.lock: Poetry makes it where a project has no lock file, and is asked what it means; uv installs that.
 
-While Poetry is being installed, or thinks, uv begins with what the file seems to say: Poetry's own answer is installed
-over that guess.
+A file of Poetry 2 that belongs to its pyproject.toml and names nothing but packages of the default index means one thing
+only: it is read here, and nobody waits for Poetry.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -14,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _process, poetry, toml_text
-from colab_env.errors import BuildError, ColabEnvError, MissingStepError, ProjectFileError
+from colab_env import poetry, toml_text
+from colab_env.errors import BuildError, MissingStepError, ProjectFileError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.pyproject import Pyproject
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _FORMAT = "2.1"  # as Poetry 2 writes it: groups and markers stand at each package
+# What its checksum of a pyproject.toml is made of (`Locker._get_content_hash` in Poetry 2.5.1), in [project] and [tool.poetry].
+_OF_PROJECT = ("requires-python", "dependencies", "optional-dependencies")
+_OF_POETRY = ("dependencies", "source", "extras", "dev-dependencies", "group")
+_FOR_POETRY = ("requires-poetry", "requires-plugins")  # whether its own version and plugins will do, Poetry says
 _METADATA = re.compile(rb"(?m)^[ \t]*\[[ \t]*metadata[ \t]*\]|^[ \t]*metadata[ \t]*[.=]")
 _TWICE = re.compile(r"://([^/@\s]+@)\1")  # how the export plugin writes a name and password that stand in the address
 
@@ -79,11 +84,10 @@ class PoetryLock(LockFormat):
         if target.uv is None or selection.installer == "poetry":
             return self._by_poetry(lock, selection, target=target)
 
-        def answer() -> str:
+        text = read_alone(lock, selection)
+        if text is None:
             target.ready()
-            return _exported(lock, selection, machine=target.machine, environment=target.environment)
-
-        text, _ = _process.run_parallel(answer, lambda: _install_guess(lock, selection, target=target))
+            text = _exported(lock, selection, machine=target.machine, environment=target.environment)
         # Of the machine's own indexes any may have the file: every version is exact and most have hashes.
         installer = target.installer(lock.pyproject, takes_best=True)
         environ = {name: value for name, value in installer.environ.items() if not name.startswith("UV_NO_SOURCES")}
@@ -152,38 +156,43 @@ def _groups(lock: LockFile, selection: Selection) -> list[str]:
     return lock.pyproject.poetry_groups if selection.groups is None else list(selection.groups)
 
 
-def _install_guess(lock: LockFile, selection: Selection, *, target: Target) -> None:
-    if selection.extras or selection.left_out or not lock.is_there:
-        return
-    if text := guess(lock.text, _groups(lock, selection)):
-        with contextlib.suppress(ColabEnvError):  # the answer's own install says what is wrong
-            argv = [*target.options, "--no-deps", "-r", "-"]
-            target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory, text=text)
-
-
 def read(text: str, groups: Collection[str]) -> str:
     """Return the packages of the main dependencies and of some groups in pip's format, without those of extras."""
     return _requirements(toml_text.parsed(text), groups)
 
 
-def guess(text: str, groups: Collection[str]) -> str | None:
-    """Return the same if that is certainly what Poetry means and quickly read, else None.
+def read_alone(lock: LockFile, selection: Selection) -> str | None:
+    """Return the same if that is certainly what Poetry would answer, and quickly read; else None.
 
-    Not so certain are older formats and packages of other sources than the default index. Quick is Python's own parser,
-    from 3.11 on; tomlkit takes seconds for a large file.
+    Not certain are a file that its project has moved on from, older formats, extras, and packages of other places than the
+    default index. Quick is Python's own parser, from 3.11 on; tomlkit takes seconds for a large file.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11) or selection.extras or not lock.is_there:
         return None
     try:
-        document = toml_text.parsed(text)
-        # Other versions write groups and markers in other ways; a wrong guess would install for nothing.
-        if document["metadata"]["lock-version"] != _FORMAT or any(
-            "source" in package for package in document["package"]
-        ):
-            return None
-        return _requirements(document, groups)
+        document, project = toml_text.parsed(lock.text), lock.pyproject.values
+        metadata, packages = document["metadata"], document["package"]
+        is_plain = metadata["lock-version"] == _FORMAT and not any("source" in package for package in packages)
+        is_own = metadata["content-hash"] == content_hash(project)
+        asks_poetry = any(lock.pyproject.at("tool", "poetry", key) for key in _FOR_POETRY)
+        return _requirements(document, _groups(lock, selection)) if is_plain and is_own and not asks_poetry else None
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def content_hash(project: Mapping[str, Any]) -> str:
+    """Return the checksum of a pyproject.toml that Poetry 2 writes into its poetry.lock: of what dependencies are taken from."""
+    tables, poetry_table = project.get("project", {}), project.get("tool", {}).get("poetry", {})
+    standard = {key: tables[key] for key in _OF_PROJECT if tables.get(key) is not None}
+    groups = project.get("dependency-groups", {})
+    content = {**({"project": standard} if standard else {}), **({"dependency-groups": groups} if groups else {})}
+    own = {key: poetry_table.get(key) for key in _OF_POETRY}
+    is_set = {key: value for key, value in own.items() if value is not None}
+    if content:
+        content["tool"] = {"poetry": is_set}
+    else:  # as before Poetry 2, which wrote null for all but groups
+        content = {**{key: value for key, value in own.items() if key != "group"}, **is_set}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:

@@ -44,8 +44,12 @@ class UvProject(LockFormat):
         return name in self.file_names
 
     def is_one(self, lock: LockFile) -> bool:
-        names_poetry = lock.pyproject.names_poetry or os.path.lexists(lock.directory / "poetry.toml")
-        return lock.pyproject.is_standard and not names_poetry
+        project = lock.pyproject
+        if project.names_poetry or os.path.lexists(lock.directory / "poetry.toml"):
+            return False
+        # The owner's settings of ruff are no project of Poetry's, which would be written into that file.
+        is_all = not any(os.path.lexists(lock.directory / name) for name in ("setup.py", "setup.cfg"))
+        return project.is_standard or (project.has_only_settings and is_all)
 
     def described(self, lock: LockFile) -> str:
         return f"{lock.path.name}, resolved by uv"
@@ -148,7 +152,8 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
         *(f"--extra={name}" for name in selection.extras),
         *(f"--group={name}" for name in groups if selection.groups is not None or name in all_groups),
     ]
-    source = [lock.path.name] if lock.pyproject.at("project", "name") else []
+    # uv wants something to resolve, and takes a file without lines.
+    source = [lock.path.name] if lock.pyproject.at("project", "name") else [] if options else [os.devnull]
     rules = _overshadowed_rules(lock)
     text = installer.resolve(
         [*options, *source], known=_last_resolution(lock, machine), python=python, cwd=lock.directory, rules=rules

@@ -216,13 +216,19 @@ def _is_in_use(kernel: Kernel) -> bool:
     return not kernel.ours or (project is not None and (environment_of(project) / "pyvenv.cfg").is_file())
 
 
-def check_free(machine: Machine, name: str) -> None:
-    """Raise KernelNameError or KernelTakenError unless `name` can be ours."""
+def check_free(machine: Machine, name: str, project: Path) -> None:
+    """Raise KernelNameError or KernelTakenError unless `name` can be that of a project's kernel."""
     check_kernel_name(name)
     for kernel in _all(machine):
-        if kernel.name == name.lower() and not kernel.ours:
+        if kernel.name != name.lower():
+            continue
+        if not kernel.ours:
             msg = f"the kernel {name!r} in {short(kernel.directory)} belongs to somebody else"
             raise KernelTakenError(msg, hint="choose another name; nothing was changed")
+        if kernel.project != project and _is_in_use(kernel):
+            msg = f"the kernel {name!r} is that of {short(kernel.project or kernel.directory)}"
+            hint = f"choose another name, or run `colab-env kernel remove {name}` first; nothing was changed"
+            raise KernelTakenError(msg, hint=hint)
 
 
 def health_check(machine: Machine, name: str, spec: Mapping[str, Any]) -> str | None:

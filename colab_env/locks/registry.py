@@ -25,6 +25,7 @@ _UNREAD = {
     "conda-lock.yml": "run `conda-lock render --kind env`, then give that file with lock=...",
     "pixi.lock": _PIXI,
     "pixi.toml": _PIXI,
+    "[tool.pixi]": _PIXI,
     "Pipfile": "run `pipenv lock` for it, and this call reads its Pipfile.lock",
 }
 
@@ -60,12 +61,24 @@ def find(
     pyproject = pyproject or Pyproject.read(project)
     if lock is not None:
         return _named(project / _files.named_path(lock), pyproject)
-    if locks := candidates(project, pyproject=pyproject):
-        return to_be_made(project, pyproject) if by_poetry and not locks[0].format.is_lock else locks[0]
+    locks = candidates(project, pyproject=pyproject)
+    is_locked = bool(locks) and locks[0].format.is_lock
+    counting = locks[0] if locks and (is_locked or not by_poetry) else to_be_made(project, pyproject)
     # Dependencies that stand in a file which nobody here reads would be an empty environment and a ✓.
-    if not pyproject.has_dependencies:
-        _require_read(*(name for name in _UNREAD if os.path.lexists(project / name)))
-    return to_be_made(project, pyproject)
+    if not is_locked and not pyproject.has_dependencies:
+        _require_read(*unread(project, pyproject))
+    return counting
+
+
+def unread(project: Path, pyproject: Pyproject) -> list[str]:
+    """Return what names packages in a project and nobody here reads: files, and "[tool.pixi]" of its pyproject.toml."""
+    names = [name for name in _UNREAD if os.path.lexists(project / name)]
+    if os.path.lexists(project / "Pipfile.lock"):  # which is read together with it
+        names = [name for name in names if name != "Pipfile"]
+    pixi = [pyproject.at("tool", "pixi", key) or {} for key in ("dependencies", "pypi-dependencies")]
+    # Often that is the Python, and the project itself.
+    of_pixi = {name for table in pixi for name in table} - {"python", pyproject.at("project", "name")}
+    return [*names, *(["[tool.pixi]"] if of_pixi else [])]
 
 
 def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[LockFile]:

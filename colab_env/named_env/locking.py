@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FILE = "pylock.toml"
 _OWN = "colab-env"
+_REQUIRES = 'requires-python = "=={}.*"'
 _LARGEST = 8 << 30  # bytes of a wheel
 _OPTION = re.compile(
     r"(?m)^[ \t]*(-(?:i|f)|--(?:index-url|extra-index-url|find-links|pre|no-binary|only-binary))\b[ =]*(.*)$"
@@ -88,6 +89,11 @@ def names(lock: Path) -> set[str]:
     return {package.name for package in read((_files.content(lock) or b"").decode(), path=lock)}
 
 
+def is_for(lock: Path, python: str) -> bool:
+    """Say whether a lock of ours was written for a version of Python, such as "3.12"."""
+    return _REQUIRES.format(python) in (_files.content(lock) or b"").decode()
+
+
 def name_of(requirement: str) -> str:
     """Return the name in a requirement such as "six" or "demo @ https://example.org/demo.whl"."""
     return normalized(re.split(r"[\s@\[<>=!~;]", requirement, maxsplit=1)[0])
@@ -133,7 +139,7 @@ def write(
 
 def text(packages: Iterable[LockedPackage], *, python: str) -> str:
     """Return the lock as TOML; `python` is the version, such as "3.12", that it is for."""
-    blocks = [f'lock-version = "1.0"\ncreated-by = "colab-env"\nrequires-python = "=={python}.*"\n']
+    blocks = [f'lock-version = "1.0"\ncreated-by = "colab-env"\n{_REQUIRES.format(python)}\n']
     for package in sorted(packages, key=lambda package: package.name):
         values = {"name": package.name, "version": package.version, **package.files}
         own = {"content": package.content, "hashes": list(package.hashes)}

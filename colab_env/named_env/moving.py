@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _file_locks, _files, _orphans, _process, _state, _transactions, content, system
+from colab_env import _file_locks, _files, _orphans, _process, _state, _transactions, content
 from colab_env.errors import (
     BrokenEnvironmentError,
     EnvironmentExistsError,
     NoSuchEnvironmentError,
     NotAnEnvironmentError,
 )
-from colab_env.named_env import building, builds, inventory, programs
+from colab_env.named_env import builds, inventory, kernels, programs
 from colab_env.named_env.base_dirs import check_environment_name
 from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
@@ -46,6 +46,9 @@ def require_environment(path: Path) -> None:
 
 def adopt(source: Path, env: NamedEnvironment, *, machine: Machine) -> None:
     """Move somebody else's environment to its place, and write the receipt that makes it ours."""
+    from colab_env import system
+    from colab_env.named_env import building
+
     python = system.at_path(source / "bin/python", machine=machine)
     building.verify(source, machine=machine, alone=False)
     pinned = tuple(package.replace("-", "==", 1) for package in map(_pinned, inventory.packages(source)))
@@ -73,8 +76,8 @@ def rename(env: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) ->
     shift = max(builds.numbers(new), default=0)  # of one that had the name before, while something runs from it
 
     def then() -> None:
-        building.register_kernel(new, machine=machine)
-        building.remove_kernel(env, machine=machine)
+        kernels.register(new, machine=machine)
+        kernels.remove(env, machine=machine)
         for link in programs.links(env, programs.link_directory(machine)):
             _files.put_back_link(link, str(new.path / "bin" / link.name))
         builds.doom(env, present)
@@ -216,7 +219,7 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
     with _process.stoppable(), _file_locks.locked(env.lock, meanwhile=_process.stop_if_asked):
         _orphans.end_orphans(machine.data / RUNNING)
         _require_ours(env)
-        building.remove_kernel(env, machine=machine)
+        kernels.remove(env, machine=machine)
         for link in programs.links(env, programs.link_directory(machine)):
             _files.unlink(link)
         _transactions.recover(env.path)

@@ -36,8 +36,7 @@ def content_hash(info: str, survey: content.Survey) -> str:
 
     Programs, which say the path of their Python, and what installers add do not count.
     """
-    own = {path: digest for path, digest in survey.digests.items() if path.startswith(f"{info}/")}
-    promised = {**own, **survey.records[info]}  # not every build backend lists its metadata
+    promised = {**survey.metadata[info], **survey.records[info]}  # not every build backend lists its metadata
     site = os.path.dirname(info)  # noqa: PTH120
     lines = [
         f"{os.path.relpath(path, site) if path.startswith(f'{site}/') else f'../{path}'}\0{digest}\n"

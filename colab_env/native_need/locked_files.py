@@ -101,14 +101,14 @@ def parse_target(platform: str | None, python: str) -> Target:
 
 @dataclass(frozen=True, kw_only=True)
 class LockedPackage:
-    """One package that a lock file wants on a target: its wheels' file names, and its source archive.
+    """One package that a lock file wants on a target: its wheels' file names with their bytes, and its source archive.
 
-    `url` and `sha256` are the archive's, where the lock file has them.
+    `url` and `sha256` are the archive's. What the lock file does not say is None.
     """
 
     name: str
     version: str
-    wheels: tuple[str, ...] = ()
+    wheels: Mapping[str, int | None] = field(default_factory=dict)
     sdist: str | None = None
     url: str | None = field(default=None, repr=False)
     sha256: str | None = field(default=None, repr=False)
@@ -116,6 +116,10 @@ class LockedPackage:
     def is_built(self, target: Target) -> bool:
         """Say whether nothing but its source fits there."""
         return not any(target.takes(wheel) for wheel in self.wheels)
+
+    def download(self, target: Target) -> int | None:
+        """Return the bytes of the largest wheel that fits there, or None where the lock file names no sizes."""
+        return max((size for wheel, size in self.wheels.items() if size and target.takes(wheel)), default=None)
 
 
 def read(
@@ -142,15 +146,17 @@ def _applies(marker: Any, target: Target) -> bool:
         return True
 
 
-def _package(name: str, version: str, files: Iterable[tuple[str, str | None, str | None]]) -> LockedPackage:
-    """Make one from file names with their addresses and hashes."""
+_File = tuple[str, "str | None", "str | None", "int | None"]  # its name, address, hash and bytes
+
+
+def _package(name: str, version: str, files: Iterable[_File]) -> LockedPackage:
     files = list(files)
-    archive = next((file for file in files if file[0].endswith(_SDISTS)), (None, None, None))
+    archive = next((file for file in files if file[0].endswith(_SDISTS)), (None, None, None, None))
     digest = (archive[2] or "").removeprefix("sha256:")
     return LockedPackage(
         name=normalized(name),
         version=version,
-        wheels=tuple(file for file, _, _ in files if file.endswith(".whl")),
+        wheels={file: size if isinstance(size, int) else None for file, _, _, size in files if file.endswith(".whl")},
         sdist=archive[0],
         url=archive[1],
         sha256=digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None,
@@ -189,7 +195,9 @@ def _uv(document: Mapping[str, Any], target: Target, _direct: frozenset[str]) ->
         if (id(package), "") in done and "registry" in package.get("source", {}):
             named = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
             urls = [file.get("url") or file.get("path") or file.get("filename") or "" for file in named]
-            files = [(_base(url), url, file.get("hash")) for url, file in zip(urls, named, strict=True)]
+            files = [
+                (_base(url), url, file.get("hash"), file.get("size")) for url, file in zip(urls, named, strict=True)
+            ]
             yield _package(package["name"], package["version"], files)
 
 
@@ -217,7 +225,7 @@ def _poetry(document: Mapping[str, Any], target: Target, direct: frozenset[str])
             continue
         if any(_applies(marker, target) for marker in markers) and is_reached:
             files = package.get("files") or files_before_1_3.get(package["name"], [])
-            yield _package(name, package["version"], [(file["file"], None, file.get("hash")) for file in files])
+            yield _package(name, package["version"], [(file["file"], None, file.get("hash"), None) for file in files])
 
 
 def _pdm(document: Mapping[str, Any], target: Target, _direct: frozenset[str]) -> Iterator[LockedPackage]:
@@ -228,7 +236,7 @@ def _pdm(document: Mapping[str, Any], target: Target, _direct: frozenset[str]) -
         if _applies(package.get("marker"), target) and _fits(package.get("requires_python"), target):
             files = package.get("files") or outside.get(f"{package['name']} {package['version']}", [])
             named = [(file.get("url") or file.get("file") or "", file.get("hash")) for file in files]
-            listed = [(_base(url), url if "://" in url else None, digest) for url, digest in named]
+            listed = [(_base(url), url if "://" in url else None, digest, None) for url, digest in named]
             yield _package(package["name"], package["version"], listed)
 
 
@@ -251,5 +259,6 @@ def _pylock(document: Mapping[str, Any], target: Target, _direct: frozenset[str]
             for file in named:
                 url = file.get("url") or file.get("path") or ""
                 digest = file.get("hashes", {}).get("sha256")
-                files.append((file.get("name") or _base(url), url if "://" in url else None, digest))
+                address = url if "://" in url else None
+                files.append((file.get("name") or _base(url), address, digest, file.get("size")))
             yield _package(package["name"], package["version"], files)

@@ -25,7 +25,7 @@ from typing import Any
 NOTE = "This package index answers Poetry only in part; Poetry now reads its simple pages, as pip does."
 UVS = (
     "This project names no Poetry, and uv resolves it: write the package into `dependencies` of [project] in pyproject.toml, "
-    "then run `colab-env setup`."
+    "beside a `name` and a `version`, then run `colab-env setup`."
 )
 SIMPLE_URL = "POETRY_PYPI_MIRROR_URL"  # the plugin reads the simple index of this address
 _AGAIN = "COLAB_ENV_POETRY_AGAIN"  # this is the second run, whatever could be remembered of the first
@@ -64,7 +64,7 @@ def _is_uvs() -> bool:
     with contextlib.suppress(OSError, UnicodeError):
         text = Path("pyproject.toml").read_text(encoding="utf-8")
         names_poetry = "[tool.poetry" in text or Path("poetry.lock").exists()
-        return Path(".venv/colab-env.json").exists() and "[project]" in text and not names_poetry
+        return Path(".venv/colab-env.json").exists() and not names_poetry
     return False
 
 
