@@ -68,3 +68,9 @@ def test_an_interpreter_has_the_names_that_kernels_and_wheels_use():
     python = Interpreter(path=Path("/usr/bin/python3.9"), version="3.9.18", source="system")
     assert (python.short_version, python.tag) == ("3.9", "cp39")
     assert Interpreter(path=Path("/x"), version="3.13.0", source="uv").tag == "cp313"
+
+
+def test_a_version_with_or_gets_the_form_that_is_read():
+    with pytest.raises(UsageError) as caught:
+        parse_specifier("3.10 or 3.12")
+    assert "did you mean '3.10 || 3.12'?" in caught.value.hint
