@@ -19,7 +19,7 @@ FLOORS: list[tuple[str, str]] = [
     ("parts", "environment interpreter_sources interpreters. image. kernel named_env. notebook_file. snapshot."),
     ("request", "request"),
     ("formats", "formats. locks. plans."),
-    ("tools", "choice content proving index jupyter. miniconda. native_need. notebook open_in_colab ipynb poetry pyproject step system uv venv wheels"),  # noqa: E501
+    ("tools", "choice content proving index ipynb jupyter. miniconda. native_need. notebook open_in_colab poetry pyproject step system uv venv wheels"),  # noqa: E501
     ("io", "_download _file_locks _files _ledger _orphans _process _state _transactions part"),
     ("facts", "_log _report _screens cards errors interpreter json_text machine package_names pins results toml_text"),
     ("copies", "standalone."),
