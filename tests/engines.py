@@ -24,7 +24,7 @@ BASE = "docker.io/library/python:3.12-slim-bookworm"
 TRUSTING = "localhost/python:3.12-slim-trusting"
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 _DEBS = ("docker.io", "containerd", "runc", "libdevmapper1.02.1")
-_START = 60.0  # seconds
+_START = 600.0  # seconds: on a machine with much else to do, JupyterLab takes minutes
 
 
 class Engine(Protocol):

@@ -42,15 +42,16 @@ def ask(path, method="GET", **headers):
     request = urllib.request.Request("http://127.0.0.1:8888" + path, method=method,
         headers={name.replace("_", "-"): value for name, value in headers.items()})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.status, dict(answer.headers), answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), ""
-for _ in range(300):
+while True:
     try:
         ask("/api")
         break
     except OSError:
+        assert server.poll() is None, "the server has ended"
         time.sleep(0.2)
 colab = "https://colab.research.google.com"
 preflight = ask("/api/kernels?token=t0ken", "OPTIONS", Origin=colab, Access_Control_Request_Private_Network="true")
@@ -63,11 +64,11 @@ manager = KernelManager(kernel_name=name, kernel_spec_manager=KernelSpecManager(
 manager.start_kernel()
 client = manager.client()
 client.start_channels()
-client.wait_for_ready(timeout=120)
+client.wait_for_ready(timeout=600)
 client.execute("import sys, hello_app; print(sys.executable)")
 text = ""
 while True:
-    message = client.get_iopub_msg(timeout=60)
+    message = client.get_iopub_msg(timeout=600)
     text += message["content"].get("text", "") + message["content"].get("evalue", "")
     if message["content"].get("execution_state") == "idle" and text:
         break
