@@ -34,7 +34,7 @@ class Trace:
 
     def __init__(self) -> None:
         self.calls: Counter[tuple[str, str]] = Counter()
-        self.opened: Counter[str] = Counter()
+        self.opened: Counter[Path] = Counter()
         self.depth = 0
         self._depths: dict[int, int] = {}
 
@@ -63,9 +63,9 @@ class Trace:
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str | os.PathLike):
-            self.opened[Path(arguments[0]).name] += 1
+            self.opened[Path(arguments[0])] += 1
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self, project: Path) -> dict[str, Any]:
         named = {
             what: sum(count for (file, name), count in self.calls.items() if (Path(file).name, name) in functions)
             for what, functions in ASKED.items()
@@ -74,8 +74,8 @@ class Trace:
             sys.exit(f"{missing[0]}: none of {ASKED[missing[0]]} was called; were they renamed?")
         return {
             **named,
-            "pyproject.toml opened": self.opened["pyproject.toml"],
-            "lock file opened": self.opened["requirements.txt"],
+            "pyproject.toml opened": self.opened[project / "pyproject.toml"],
+            "lock file opened": self.opened[project / "requirements.txt"],
             "functions entered": len(self.calls),
             "files entered": len({file for file, _ in self.calls}),
             "depth": self.depth,
@@ -93,7 +93,7 @@ def traced(project: str) -> None:
     trace.start()
     call(project=project, interpreter="system")
     trace.stop()
-    print(json.dumps(trace.figures()))
+    print(json.dumps(trace.figures(Path(project))))
 
 
 def measure(scratch: Path, *, first: bool) -> dict[str, Any]:

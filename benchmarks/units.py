@@ -34,7 +34,13 @@ def celery():
     from celery import Celery
     folder = {key: os.path.expanduser("~/queue") for key in ("data_folder_in", "data_folder_out")}
     pathlib.Path("~/queue").expanduser().mkdir(exist_ok=True)
-    return Celery("daemons", broker="memory://", broker_transport_options=folder)
+    app = Celery("daemons", broker="memory://", broker_transport_options=folder)
+    @app.task(name="slow")
+    def slow():
+        pathlib.Path("~/begun").expanduser().touch()
+        time.sleep(3)
+        pathlib.Path("~/ended").expanduser().touch()
+    return app
 def watch():
     import psutil
     figures = psutil.virtual_memory().total, psutil.cpu_percent(), len(psutil.net_io_counters(pernic=True)), psutil.boot_time()
@@ -58,13 +64,17 @@ CELERY = "from daemons import celery\napp = celery()\n"
 
 @dataclass(frozen=True)
 class Daemon:
-    """A program of the environment, how its unit is called, and a shell line that ends well once it works."""
+    """A program of the environment, how its unit is called, and a shell line that ends well once it works.
+
+    `after` is one that ends well after the service was stopped.
+    """
 
     title: str
     unit: str
     words: str
     proof: str
     options: str = ""
+    after: str = "true"
 
 
 def get(*options: str) -> str:
@@ -93,7 +103,10 @@ DAEMONS = (
         "celery, processes, files below ~",
         "files-celery",
         "files celery -b filesystem:// -A work worker --concurrency 2 --pidfile celery.pid",
-        "test -s /var/lib/files-celery/celery.pid -a -d /var/lib/files-celery/queue",
+        # A task is at work when the service is stopped, and comes to its end.
+        "cd /var/lib/private/files-celery && test -s celery.pid -a -d queue && { test -e begun || {"
+        " env HOME=$PWD colab-env run files celery -b filesystem:// -A work call slow; false; }; }",
+        after="test -e /var/lib/files-celery/ended",
     ),
     Daemon("psutil", "psutil-daemons", "psutil daemons watch", "test -e /var/lib/psutil-daemons/ready"),
     Daemon("writes below ~", "web-daemons", "web daemons diary", "grep -q written /var/lib/web-daemons/notes/today"),
@@ -156,6 +169,7 @@ def run(machine: systemd_machine.SystemdMachine, daemon: Daemon) -> str | None:
         ["sh", "-c", f"for turn in $(seq 50); do if {daemon.proof}; then exit 0; fi; sleep 0.2; done; exit 1"],
         *([] if options else [["systemctl", "is-active", *units]]),
         ["systemctl", "stop", *started],
+        ["sh", "-c", daemon.after],
     ]
     fault = None
     for words in steps:

@@ -1,9 +1,4 @@
-"""Write, replace, lock: the only module that changes files of the user's machine.
-
-Everything is built, replaced and deleted so that a run that ends anywhere leaves the old state or the new one, and
-beside it at most files whose names `recover` knows: what is being written (`new`), the mark of a transaction
-(`building`), the old directory (`old`, or `copying` while that is made), and what is being deleted (`doomed`).
-"""
+"""Read, write, move and delete single files and trees, each whole or not at all: see also `_transactions`."""
 
 from __future__ import annotations
 
@@ -11,21 +6,18 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import itertools
 import json
 import os
-import re
 import shutil
 import stat
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from colab_env import _ledger, _report
-from colab_env.errors import DiskFullError, NotOursError, NotWritableError, ProjectFileError, UsageError
+from colab_env.errors import DiskFullError, NotWritableError, ProjectFileError, UsageError
 from colab_env.results import short
 
 RECEIPT = "colab-env.json"
@@ -34,23 +26,17 @@ LARGEST = (
 )  # bytes of a file that people and their tools write; lock files of thousands of packages have a few million
 # The sticky bit, which has no use in a directory of one owner, marks a directory as ours while it has no receipt yet:
 # what somebody else puts at the path of a killed run does not carry it.
-_UNFINISHED = stat.S_ISVTX
+UNFINISHED = stat.S_ISVTX
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),  # something else in the way
 )
 _TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _FICLONE = 0x40049409
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what file systems without locks say
+_COPIED = 2**20  # bytes at once
 # Of directories: to another file system, or one that comes from below on an overlay, as in a container.
 _NO_RENAME = (errno.EXDEV,)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # renameat2(2)
-_BESIDE = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
-_BESIDE_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_BESIDE)})")
-_PRIVATE = ".passing-"
-_MARK = "running-"
-# Directories in the data directory.
-_SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "resolved", "conda-envs")
 
 
 @contextlib.contextmanager
@@ -83,73 +69,13 @@ def translate_error(error: OSError, path: Path | None = None) -> DiskFullError |
     return NotWritableError(msg, hint="see whether its disk or mount is well, then run the same call again")
 
 
-# --- locks
-
-
-@contextlib.contextmanager
-def locked(
-    path: Path, *, shared: bool = False, wait: bool = True, meanwhile: Callable[[], object] = lambda: None
-) -> Iterator[bool]:
-    """Hold a lock file; while another process holds it, say so and wait, calling `meanwhile` again and again.
-
-    Any number of holders may have it `shared`. Without `wait`, False says that another has it. The file names the process
-    that holds it alone: what another task of this one does is no other run.
-    """
-    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    with translate_os_errors(path):
-        handle = _taken(path, how | fcntl.LOCK_NB)
-        if handle is None and not wait:
-            yield False
-            return
-        if handle is None:
-            is_own = path.is_file() and path.read_text(errors="replace") == str(os.getpid())
-            message = "Waiting for another run of colab-env to finish"
-            with contextlib.nullcontext() if is_own else _report.activity(message):
-                while (handle := _taken(path, how | fcntl.LOCK_NB)) is None:
-                    meanwhile()
-                    time.sleep(0.1)
-    with handle:
-        if not shared:
-            with contextlib.suppress(OSError):  # a full disk shall not keep anybody from making room
-                os.ftruncate(handle.fileno(), 0)
-                os.write(handle.fileno(), str(os.getpid()).encode())
-        yield True
-
-
-def _taken(path: Path, how: int) -> IO[str] | None:
-    """Open and lock a file, or return None while another process has the lock."""
-    for attempt in itertools.count():
-        path.parent.mkdir(parents=True, exist_ok=True)  # `undo` may have deleted it while this one waited
-        try:
-            handle = path.open("a+")
-        except FileNotFoundError:
-            if attempt == 100:
-                raise
-            continue
-        try:
-            fcntl.flock(handle, how)
-        except BlockingIOError:
-            handle.close()
-            return None
-        except BaseException:
-            handle.close()
-            raise
-        if _is_at(handle.fileno(), path):
-            return handle
-        handle.close()  # it was deleted while this one waited, and locking it keeps nobody away
-    return None
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
     try:
         named = path.stat()
     except FileNotFoundError:
         return False
     status = os.fstat(descriptor)
     return (status.st_dev, status.st_ino) == (named.st_dev, named.st_ino)
-
-
-# --- files
 
 
 def content(path: Path, *, largest: int = LARGEST) -> bytes | None:
@@ -235,11 +161,7 @@ def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
 
     What else is in the way goes: state that is damaged heals. A path that somebody named is an `output_path` first.
     """
-    path, content = path.resolve(), text.encode()
-    with translate_os_errors(path):
-        _ledger.note(path, hashlib.sha256(content).hexdigest())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, content, mode=mode)
+    write_bytes(path.resolve(), text.encode(), mode=mode)
 
 
 def make_directory(path: Path) -> None:
@@ -248,12 +170,12 @@ def make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Replace a file's content whole or not at all, keeping its mode."""
     with translate_os_errors(path):
         _ledger.note(path, hashlib.sha256(content).hexdigest())
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put(path, content)
+        _put(path, content, mode=mode)
 
 
 def put_back(path: Path, content: bytes, *, mode: int, mtime_ns: int) -> None:
@@ -267,7 +189,7 @@ def put_back_link(path: Path, target: str) -> None:
     """Replace whatever file or link is at a path by a symbolic link, in one instant."""
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = _beside(path, "new")
+        new = scratch_name(path, "new")
         # A killed run may have left it.
         new.unlink(missing_ok=True)
         new.symlink_to(target)
@@ -276,7 +198,7 @@ def put_back_link(path: Path, target: str) -> None:
 
 
 def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int | None = None) -> None:
-    new = _beside(path, "new")
+    new = scratch_name(path, "new")
     before = path.stat() if path.is_file() and not path.is_symlink() else None
     with _scratch(new) as descriptor:
         try:
@@ -307,7 +229,7 @@ def _scratch(path: Path) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         status = os.fstat(descriptor)
         is_own = status.st_uid == os.geteuid() and status.st_nlink == 1 and stat.S_ISREG(status.st_mode)
-        if is_own and _is_at(descriptor, path):
+        if is_own and is_at(descriptor, path):
             break
         os.close(descriptor)
         if not is_own:
@@ -317,11 +239,6 @@ def _scratch(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def write_program(path: Path, text: str) -> None:
-    """Write an executable text file whole or not at all."""
-    write_text(path, text, mode=0o700)  # it may hold the address of a private index
 
 
 def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
@@ -337,6 +254,18 @@ def copy(source: Path, target: Path, *, ignore: tuple[str, ...] = ()) -> None:
         _ledger.note(target, hashlib.sha256(content).hexdigest())
         target.parent.mkdir(parents=True, exist_ok=True)
         _put(target, content, mode=stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
+
+
+def clone(source: Path, target: Path) -> None:
+    """Copy the bytes of a file into a new one: shared until one of them changes where the file system can do that.
+
+    Raises FileNotFoundError where there is no source. Ioctl FICLONE of linux/fs.h.
+    """
+    with source.open("rb") as file, translate_os_errors(target), target.open("wb") as copied:
+        try:
+            fcntl.ioctl(copied.fileno(), _FICLONE, file.fileno())
+        except OSError:
+            shutil.copyfileobj(file, copied, _COPIED)
 
 
 def copy_links(source: Path, target: Path) -> None:
@@ -365,7 +294,7 @@ def move(source: Path, target: Path) -> None:
             _ledger.note(target, hashlib.sha256(source.read_bytes()).hexdigest())
             _ledger.note(source, _ledger.ABSENT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _rename(source, target)
+        rename_or_copy(source, target)
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -375,10 +304,10 @@ def exchange(one: Path, other: Path) -> None:
     """
     with translate_os_errors(one):
         if not _exchanged(one, other):
-            aside = _beside(one, "old")
-            _rename(one, aside)
-            _rename(other, one)
-            _rename(aside, other)
+            aside = scratch_name(one, "old")
+            rename_or_copy(one, aside)
+            rename_or_copy(other, one)
+            rename_or_copy(aside, other)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
@@ -399,7 +328,7 @@ def _exchanged(one: Path, other: Path) -> bool:
 def move_back(moved: Path, path: Path) -> None:
     """Take a `move` of a directory back, as if it had not been."""
     with translate_os_errors(path):
-        _rename(moved, path)
+        rename_or_copy(moved, path)
         _ledger.forget(path)
 
 
@@ -407,7 +336,7 @@ def remove(path: Path) -> None:
     """Delete a file, a link or a tree. The caller has made sure that it is ours."""
     with translate_os_errors(path):
         _ledger.note(path, _ledger.ABSENT)
-        _delete(path)
+        delete(path)
 
 
 def unshared(directory: Path) -> dict[str, str]:
@@ -453,6 +382,11 @@ def chmod(path: Path, mode: int) -> None:
     """Change the permissions of a file, but for its kind."""
     with translate_os_errors(path):
         path.chmod(stat.S_IMODE(mode))
+
+
+def set_time(path: str | Path, seconds: float) -> None:
+    """Let a file, or a link itself, have been changed at a moment, in seconds since 1970. Raises OSError."""
+    os.utime(path, (seconds, seconds), follow_symlinks=False)
 
 
 def open_to_all(path: Path) -> None:
@@ -501,62 +435,21 @@ def noting_new(directory: Path) -> Iterator[None]:
                 _ledger.made_by_tool(directory / name, parents=made)
 
 
-@contextlib.contextmanager
-def staging(*paths: Path) -> Iterator[list[Path]]:
-    """Give the name of a scratch directory beside each path, to build in; what is left of them goes after the block."""
-    missing = list(dict.fromkeys(parent for path in paths for parent in path.parents if not parent.exists()))
-    scratch = [staged_name(path) for path in paths]
-    with contextlib.ExitStack() as stack:
-        try:
-            for path, directory in zip(paths, scratch, strict=True):
-                if not os.path.lexists(path):
-                    _ledger.note(path, _ledger.TREE)  # now, while its parents are missing too
-                with translate_os_errors(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    stack.enter_context(_marked(_beside(path, "staging")))
-                discard(directory)
-            yield scratch
-        finally:
-            for path, directory in zip(paths, scratch, strict=True):
-                discard(directory)
-                _beside(path, "staging").unlink(missing_ok=True)
-            stack.close()
-            for parent in sorted(missing, reverse=True):
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
-
-
-def copy_as_links(source: Path, target: Path) -> None:
-    """Copy a directory, its files as hard links."""
-    with translate_os_errors(target):
-        shutil.copytree(source, target, symlinks=True, copy_function=os.link)
-
-
-def replaced_name(path: Path) -> Path:
-    """Return where the old directory is while `replacing` builds a new one at a path."""
-    return _beside(path, "old")
-
-
-def staged_name(path: Path) -> Path:
-    """Return where `staging` builds what is to come to a path."""
-    return _beside(path, "restoring")
-
-
 def discard(path: Path) -> None:
     """Delete scratch files of our own, which no ledger knows."""
     with translate_os_errors(path):
         if os.path.lexists(path):
-            _delete_in_place(path)
+            delete_in_place(path)
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
     """Delete a file, or give a directory a name that says what is to become of it, and then delete it."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    doomed = _beside(path, "doomed")
+    doomed = scratch_name(path, "doomed")
     if os.path.lexists(doomed):
-        _delete_in_place(doomed)
+        delete_in_place(doomed)
     try:
         path.rename(doomed)
     except OSError as error:
@@ -564,24 +457,24 @@ def _delete(path: Path) -> None:
             raise
         _delete_where_it_is(path)
         return
-    _delete_in_place(doomed)
+    delete_in_place(doomed)
 
 
 def _delete_where_it_is(path: Path) -> None:
     """Delete a directory that cannot be renamed; a run that is killed meanwhile leaves what counts as half built."""
-    mark = _beside(path, "building")
+    mark = scratch_name(path, "building")
     is_new = not os.path.lexists(mark)
     # The mark comes first and the receipt goes before anything else: a kill from here on leaves what the next run takes
     # for half built, never a receipt over half a tree.
     mark.touch()
-    path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | UNFINISHED)
     (path / RECEIPT).unlink(missing_ok=True)
-    _delete_in_place(path)
+    delete_in_place(path)
     if is_new:
         mark.unlink(missing_ok=True)
 
 
-def _rename(source: Path, target: Path) -> None:
+def rename_or_copy(source: Path, target: Path) -> None:
     """Rename a directory, or where that cannot be done, copy it whole, and then delete it."""
     try:
         source.rename(target)
@@ -589,15 +482,15 @@ def _rename(source: Path, target: Path) -> None:
         if error.errno not in _NO_RENAME or not source.is_dir() or source.is_symlink():
             raise
         # Copied under another name first, so that a kill leaves no half tree at the target.
-        copying = _beside(target, "copying")
+        copying = scratch_name(target, "copying")
         if os.path.lexists(copying):
-            _delete_in_place(copying)
+            delete_in_place(copying)
         shutil.copytree(source, copying, symlinks=True)
         copying.rename(target)
         _delete_where_it_is(source)
 
 
-def _delete_in_place(path: Path) -> None:
+def delete_in_place(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     elif sys.version_info >= (3, 12):
@@ -618,9 +511,6 @@ def _try_again(function: Callable[..., object], name: str, error: BaseException)
     parent = os.path.dirname(name)  # noqa: PTH120
     os.chmod(parent, stat.S_IMODE(os.stat(parent).st_mode) | stat.S_IRWXU)  # noqa: PTH101, PTH116
     function(name)
-
-
-# --- receipts
 
 
 def read_receipt(directory: Path) -> dict[str, Any] | None:
@@ -649,181 +539,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-# --- directories
-
-
-@contextlib.contextmanager
-def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
-    """Build a directory anew inside the block; if the block raises, the old one comes back.
-
-    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt, in whatever state)
-    does not accept.
-    What a killed run left is recognised by the names beside `path` and cleared away first.
-    """
-    recover(path)
-    if os.path.lexists(path):
-        _require_ours(path, is_ours)
-    with _transaction(path) as begun:
-        if os.path.lexists(path):
-            _rename(path, _beside(path, "old"))
-        # From here on a failure has to bring the old one back.
-        begun.append(True)
-        path.mkdir(mode=0o777 | _UNFINISHED)
-        yield path
-
-
-@contextlib.contextmanager
-def adopting(path: Path, finished: Path) -> Iterator[Path]:
-    """Put a directory that was finished elsewhere on this file system in its place, as `replacing` does."""
-    with replacing(path):
-        sync_tree(finished)
-        finished.rename(path)
-        if read_receipt(path) is None:  # a Python, which has no receipt: `undo` shall know it all the same
-            _ledger.note(path, _ledger.BY_TOOL)
-        yield path
-
-
-@contextlib.contextmanager
-def updating(path: Path) -> Iterator[Path]:
-    """Change a directory in place inside the block; if the block raises, it is as it was.
-
-    The copy made first is of hard links: it costs no space, and it is good as long as the tools that work inside
-    replace files instead of writing into them, as pip, uv and Poetry do. The receipt is away until the block writes it
-    anew.
-    """
-    recover(path)
-    with _transaction(path) as begun:
-        # Two names, so that "old" is always whole.
-        shutil.copytree(path, _beside(path, "copying"), symlinks=True, copy_function=os.link)
-        _beside(path, "copying").rename(_beside(path, "old"))
-        begun.append(True)
-        path.chmod(stat.S_IMODE(path.stat().st_mode) | _UNFINISHED)
-        (path / RECEIPT).unlink(missing_ok=True)
-        yield path
-
-
-@contextlib.contextmanager
-def _transaction(path: Path) -> Iterator[list[bool]]:
-    """Hold the mark that says that a run works at `path`; once it has begun, the old directory returns if it raises."""
-    begun: list[bool] = []
-    with translate_os_errors(path):
-        if not os.path.lexists(path):
-            _ledger.note(path, _ledger.TREE)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _marked(_beside(path, "building")):
-            try:
-                yield begun
-            except BaseException:
-                if begun:
-                    _delete(path)
-                _settle(path)
-                _beside(path, "building").unlink(missing_ok=True)
-                raise
-            _finish(path)
-            # A receipt must not outlive a power cut that the directory it is in did not survive.
-            _ledger.sync_directory(path.parent)
-            _settle(path, is_finished=True)
-
-
-@contextlib.contextmanager
-def _marked(mark: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a file that says that the run is alive; False where another run holds it, and no `wait`.
-
-    It goes when the block has come to its end: after an exception it says what is to be cleared away.
-    """
-    try:
-        handle = _taken(mark, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        handle = mark.open("a+")  # alone, as far as anybody knows
-    if handle is None:
-        yield False
-        return
-    with handle:
-        yield True
-        mark.unlink(missing_ok=True)
-
-
-def is_unfinished(path: Path) -> bool:
-    """Say whether a directory is ours and half built: it carries the mark that a transaction takes away at its end."""
-    return path.is_dir() and not path.is_symlink() and path.stat().st_mode & _UNFINISHED != 0
-
-
-def _finish(path: Path) -> None:
-    if is_unfinished(path):
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_UNFINISHED)
-
-
-def _settle(path: Path, *, is_finished: bool = False) -> None:
-    """Leave the old directory or the new one, and nothing beside it."""
-    old = _beside(path, "old")
-    if os.path.lexists(old) and not os.path.lexists(path):
-        old.rename(path)
-    for word in ("copying", "doomed", "purged", *(["old"] if is_finished or is_complete(path) else [])):
-        if os.path.lexists(_beside(path, word)):
-            _delete_in_place(_beside(path, word))
-
-
-def is_complete(path: Path) -> bool:
-    """Say whether what is at `path` is ours and finished."""
-    return read_receipt(path) is not None if (said := _kernelspec_is_ours(path)) is None else said
-
-
-def _kernelspec_is_ours(path: Path) -> bool | None:
-    spec = read_json(path / "kernel.json")
-    if not isinstance(spec, dict):
-        return None  # no kernelspec, or one that nobody can read
-    metadata = spec.get("metadata")
-    return isinstance(metadata, dict) and "colab_env" in metadata
-
-
-def recover(path: Path, *, wait: bool = True) -> None:
-    """Bring back what a run that ended early was replacing or updating, unless the new one is complete.
-
-    What was half written, half copied or half deleted goes. What somebody else put at `path` since then is left alone,
-    and so, without `wait`, is the work of a run that goes on.
-    """
-    with translate_os_errors(path):
-        if not leftovers(path):
-            return
-        has_begun = os.path.lexists(_beside(path, "building"))
-        with _marked(_beside(path, "building"), wait=wait) as is_free:
-            # Without the mark, a sticky bit is somebody's who shares a directory with others.
-            if is_free and has_begun:
-                if is_unfinished(path) and read_receipt(path) is None:
-                    _delete(path)
-                _finish(path)
-            if is_free:
-                _settle(path)
-        # Without waiting: it may be this run that has staged what is to come here.
-        with _marked(_beside(path, "staging"), wait=False) as is_free:
-            if is_free:
-                discard(_beside(path, "restoring"))
-        _discard_unwritten(_beside(path, "new"), wait=wait)
-
-
-def beside_of(path: Path) -> Path | None:
-    """Return the path that a leftover belongs to, or None when it is none."""
-    match = _BESIDE_NAME.fullmatch(path.name)
-    return path.with_name(match[1]) if match else None
-
-
-def leftovers(path: Path) -> list[Path]:
-    """Return what runs that ended early, or go on, have left beside a path."""
-    return [beside for beside in (_beside(path, word) for word in _BESIDE) if os.path.lexists(beside)]
-
-
-def _discard_unwritten(path: Path, *, wait: bool) -> None:
-    """Delete a file that a killed run was writing."""
-    if path.is_dir() or path.is_symlink():
-        _delete_in_place(path)
-    elif path.exists() and (handle := _taken(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))) is not None:
-        with handle:
-            path.unlink(missing_ok=True)
-
-
-def _beside(path: Path, word: str) -> Path:
+def scratch_name(path: Path, word: str) -> Path:
     name = os.fsencode(path.name)
     if len(name) > 255 - len(f"..colab-env-{word}"):  # the longest that a file system takes
         return path.with_name(f".{hashlib.sha256(name).hexdigest()[:16]}.colab-env-{word}")
@@ -843,116 +559,6 @@ def sync_tree(path: Path) -> None:
         os.sync()
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
-    """Bring small files back to what they were if the block raises; files that were not there disappear.
-
-    Gives what has to be called before a receipt says that the files are right: so that the ledger knows them by then.
-    """
-    before = {path: (path.read_bytes(), path.stat()) if path.is_file() else None for path in paths}
-    for path in paths:
-        # What a tool writes into them is known only afterwards; a kill in between leaves a file that `undo` does not
-        # guess about.
-        _ledger.note(path, _ledger.UNKNOWN)
-
-    def know() -> None:
-        for path in paths:
-            _ledger.note(path, hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else _ledger.ABSENT)
-
-    try:
-        yield know
-        know()
-    except BaseException:
-        for path, content_before in before.items():
-            if content_before is None:
-                path.unlink(missing_ok=True)
-            elif not path.is_file() or path.read_bytes() != content_before[0]:
-                put_back(
-                    path.resolve(),
-                    content_before[0],
-                    mode=stat.S_IMODE(content_before[1].st_mode),
-                    mtime_ns=content_before[1].st_mtime_ns,
-                )
-        know()
-        raise
-
-
-@contextlib.contextmanager
-def private_directory(parent: Path) -> Iterator[Path]:
-    """Give an empty directory below `parent` (our own) that nobody else reads; it is gone after the block."""
-    with translate_os_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=parent) as directory, _directory_lock(Path(directory)):
-            yield Path(directory)
-
-
-@contextlib.contextmanager
-def _directory_lock(directory: Path) -> Iterator[bool]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except OSError as error:
-        if error.errno not in (*_NO_LOCKS, errno.EWOULDBLOCK):
-            raise
-        # Where the file system has no locks, the caller goes on as if it had it.
-        yield error.errno != errno.EWOULDBLOCK
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def mark(directory: Path, text: str) -> Iterator[None]:
-    """Keep a small file of this text in `directory`, one of our own, until the block ends."""
-    with translate_os_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        # Its name is random: several runs may mark one directory at a time.
-        descriptor, name = tempfile.mkstemp(prefix=_MARK, dir=directory)
-        try:
-            os.write(descriptor, text.encode())
-            os.close(descriptor)
-            yield
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-
-def marks(directory: Path) -> dict[Path, str]:
-    """Return the texts of the files that `mark` keeps, or a run that was killed has left."""
-    by_path: dict[Path, str] = {}
-    for path in list(directory.glob(f"{_MARK}*")):
-        with contextlib.suppress(OSError):
-            by_path[path] = path.read_text(errors="replace")
-    return by_path
-
-
-def sweep(data: Path, paths: Iterable[Path]) -> None:
-    """Clear away what runs that ended early left in the data directory and beside `paths`.
-
-    The work of runs that go on is left alone.
-    """
-    with translate_os_errors(data):
-        for directory in (data, *(data / name for name in _SWEPT)):
-            for entry in list(directory.iterdir()) if directory.is_dir() else ():
-                if (named := beside_of(entry)) is not None:
-                    recover(named, wait=False)
-                elif entry.name.startswith(_PRIVATE) and entry.is_dir():
-                    with _directory_lock(entry) as is_free:
-                        if is_free:
-                            _delete_in_place(entry)
-    real = os.path.realpath(data)
-    for path in dict.fromkeys(path for path in paths if os.path.realpath(path) != real):
-        # What cannot be cleared away in one project is no matter of another one's.
-        with contextlib.suppress(NotWritableError, DiskFullError):
-            recover(path, wait=False)
-
-
-def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
-    accepted = is_ours(path) if is_ours else os.path.lexists(path / RECEIPT)
-    if not accepted:
-        msg = f"{short(path)} exists, and colab-env did not make it"
-        raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")
 
 
 def umask() -> int:

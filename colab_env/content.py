@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import binascii
 import errno
-import functools
 import hashlib
-import itertools
-import json
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
-from colab_env import _files, _process, _report, _state
-from colab_env.errors import CommandError, HashMismatchError
+from colab_env import _files, _report, _state
 from colab_env.results import short
 
 FILE = "colab-env-content.json"
@@ -41,7 +37,7 @@ _UNREADABLE = (
 )
 _BLOCK = 1 << 20  # bytes
 _CHUNKS = 8  # pieces of work for each thread
-_NAMED = 3  # files that a message names
+NAMED = 3  # files that a message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +86,6 @@ class Damage:
         return f"{self.path} {self.wrong}" + (f" ({self.distribution})" if self.distribution else "")
 
 
-class Unpacked(Protocol):
-    """Where wheels are installed from."""
-
-    def forget(self, names: Collection[str]) -> None:
-        """Let distributions, by normalized names, be fetched or built anew."""
-
-    def find(self, info: str, path: str, digest: str) -> Path | None:
-        """Return the file at a path beside this .dist-info directory of a wheel, if it has this digest there."""
-
-
 class Survey:
     """Every file and link below a directory, by its relative path, with its digest as a RECORD writes it."""
 
@@ -110,6 +96,11 @@ class Survey:
         self._measured: dict[str, _Measured] = _measured(str(directory), measured_before)
         self.digests = {path: measured.digest for path, measured in self._measured.items()}
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files, but for links and what colab-env wrote down itself."""
+        return sum(file.status[1] for file in self._measured.values() if not file.digest.startswith(_LINK))
+
     @cached_property
     def records(self) -> dict[str, dict[str, str]]:
         """Return, for each .dist-info directory, the digests that its RECORD promises, by path."""
@@ -119,6 +110,16 @@ class Survey:
         tops = {parent for parent in parents if not any(_is_below(parent, other) for other in parents)}
         infos = (path for path in records if os.path.dirname(path) in tops)  # noqa: PTH120
         return {info: dict(self._promised(info)) for info in sorted(infos)}
+
+    @cached_property
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """Return the digests of what is in each .dist-info directory, by path."""
+        metadata: dict[str, dict[str, str]] = {info: {} for info in self.records}
+        for path, digest in self.digests.items():
+            info, is_inside, _ = path.partition(".dist-info/")
+            if is_inside and f"{info}.dist-info" in metadata:
+                metadata[f"{info}.dist-info"][path] = digest
+        return metadata
 
     @cached_property
     def owners(self) -> dict[str, list[str]]:
@@ -248,7 +249,7 @@ class Survey:
 
     def _promised(self, info: str) -> Iterator[tuple[str, str]]:
         site = os.path.dirname(info)  # noqa: PTH120
-        for row in _rows(self.directory / info / "RECORD"):
+        for row in record_rows(self.directory / info / "RECORD"):
             algorithm, _, digest = row[1].partition("=") if len(row) > 1 else ("", "", "")
             path = os.path.normpath(os.path.join(site, row[0])) if row and row[0] else ""  # noqa: PTH118
             if not digest or not path or path.startswith(("/", "..")):
@@ -265,79 +266,6 @@ class Survey:
         except OSError:
             return promised
         return self.digests.get(path, promised) if _written(algorithm, actual) == promised else promised
-
-
-def prove(
-    directory: Path,
-    build: Callable[[], object],
-    *,
-    unpacked: Unpacked,
-    settle: Callable[[], object] = lambda: None,
-    before: Content | None = None,
-) -> tuple[Survey, list[str]]:
-    """Fill a directory by `build`, which starts from nothing, and compare every file with its RECORD.
-
-    uv keeps what it has unpacked, and does not look at it again. So what is wrong there is fetched anew, and everything is
-    built once more. What is wrong in the same way then was published so, and a note says it; what was so `before` is not
-    asked again. `settle` lets the machine do what it does to packages whenever Python starts. Returns what there is, and the
-    notes. Raises HashMismatchError for files that change from one time to the next.
-    """
-    build()
-    first, torn, notes = _settled(directory, settle, unpacked, before)
-    if not torn:
-        return first, notes
-    # uv's cache may be what is torn: without this it would install the same bytes again.
-    unpacked.forget(torn.keys())
-    build()
-    second, torn, notes = _settled(directory, settle, unpacked, before)
-    for name, damages in torn.items():
-        if any(first.digests.get(damage.path) != second.digests.get(damage.path) for damage in damages):
-            msg = f"{name} is not what was published: {summary(damages)}"
-            raise HashMismatchError(msg, hint="the disk, or the cache of uv, is damaged; `uv cache clean` empties that")
-        notes.append(
-            f"{pluralize(len(damages), 'file')} of {name} cannot be as its RECORD says, however it is installed"
-        )
-    return second, notes
-
-
-def _settled(
-    directory: Path, settle: Callable[[], object], unpacked: Unpacked, before: Content | None
-) -> tuple[Survey, dict[str, list[Damage]], list[str]]:
-    """Return what there is, what came damaged by normalized name, and notes about what this machine itself changes.
-
-    A machine may have a hook that changes packages whenever Python starts, such as one that adds its own certificate to
-    certifi's. A file that is right where it was installed from is put right; if it changes again in the same way, it is
-    such a hook's.
-    """
-    settle()
-    survey = Survey(directory)
-    causes = ((damage, _source_of(damage, unpacked)) for damage in itertools.chain(*survey.broken(before).values()))
-    right = {damage.path: source for damage, source in causes if source is not None and damage.path in survey.digests}
-    for path, source in right.items():
-        _files.copy(source, directory / path)
-    # Whatever changes them does so when Python starts, so it gets one more start to show itself.
-    if right:
-        settle()
-    again = Survey(directory, earlier=survey) if right else survey
-    changed = {path for path in right if again.digests.get(path) == survey.digests[path]}
-    torn = {
-        name: left
-        for name, damages in again.broken(before).items()
-        if (left := [damage for damage in damages if damage.path not in changed])
-    }
-    names = sorted(changed)
-    shown = ", ".join(names[:_NAMED])
-    # Most often a company's certificate that is added to certifi's.
-    notes = (
-        [f"this machine's own start-up of Python changes {shown}: that is allowed, and needs nothing"] if names else []
-    )
-    return again, torn, notes
-
-
-def _source_of(damage: Damage, unpacked: Unpacked) -> Path | None:
-    site, _, info = damage.info.rpartition("/")
-    path = os.path.relpath(damage.path, site or ".")
-    return unpacked.find(info, path, damage.promised) if damage.promised else None
 
 
 def write(directory: Path, content: Content) -> None:
@@ -374,60 +302,11 @@ def unproven(before: Content | None, content: Content, hashes: Mapping[str, Coll
     ]
 
 
-def wrong_bytecode(survey: Survey, content: Content, *, python: Path, environ: Mapping[str, str]) -> list[Damage]:
-    """Return which compiled files are not what their source compiles to, asked of the Python that wrote them.
-
-    What Python passes over, because its source is newer or gone, is no damage, unless it was written down: then something
-    else has changed it.
-    """
-    paths = sorted(survey.compiled(content))
-    halves = (paths[::2], paths[1::2])  # each takes its own processor
-    judged = _process.run_parallel(
-        *(functools.partial(_judged, survey.directory, half, python, environ) for half in halves)
-    )
-    return [
-        Damage(path=path, wrong="is not what its source compiles to")
-        for path, verdict in itertools.chain(*judged)
-        if verdict == "wrong" or (verdict != "ok" and path in content.others)
-    ]
-
-
-def _judged(directory: Path, paths: list[str], python: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    script = Path(__file__).parent / "standalone" / "_bytecode.py"
-    judged: list[tuple[str, str]] = []
-    while left := paths[len(judged) :]:
-        answers = _Verdicts()
-        text = json.dumps([str(directory / path) for path in left])
-        try:
-            _process.run([python, "-I", "-S", script], environ=environ, stdin=text, check=False, follow=answers)
-        except CommandError:
-            return judged  # its Python does not start, and that is damage of its own
-        judged += zip(left, answers.verdicts, strict=False)
-        if len(answers.verdicts) < len(left):  # it died of this one
-            judged.append((left[len(answers.verdicts)], "wrong"))
-    return judged
-
-
-class _Verdicts:
-    """What the check of compiled files says, one line for each."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[str] = []
-
-    def on_line(self, line: str) -> bool:
-        if match := re.fullmatch(r"ce:(ok|wrong|moved|passed over)", line):
-            self.verdicts.append(match[1])
-        return False
-
-    def on_tick(self, pid: int) -> None:
-        pass
-
-
 def summary(damages: Iterable[Damage]) -> str:
     """Return the first few of what is wrong, and how many more there are."""
     listed = list(damages)
-    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-    return ", ".join(map(str, listed[:_NAMED])) + more
+    more = f" and {len(listed) - NAMED} more" if len(listed) > NAMED else ""
+    return ", ".join(map(str, listed[:NAMED])) + more
 
 
 def pluralize(number: int, noun: str) -> str:
@@ -437,9 +316,7 @@ def pluralize(number: int, noun: str) -> str:
 
 def name_of(info: str) -> str:
     """Return the normalized name of the distribution whose .dist-info directory this is."""
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(_displayed(info).partition(" ")[0])
+    return re.sub(r"[-_.]+", "-", _displayed(info).partition(" ")[0]).lower()
 
 
 def _displayed(info: str) -> str:
@@ -463,7 +340,8 @@ def _is_compiled(path: str) -> bool:
     return path.endswith(".pyc") and "/__pycache__/" in f"/{path}"
 
 
-def _rows(record: Path) -> list[list[str]]:
+def record_rows(record: Path) -> list[list[str]]:
+    """Return the rows of a RECORD; none of one that cannot be read."""
     import csv
 
     # A damaged RECORD promises less; what it no longer names is then nobody's, and that shows.
@@ -552,7 +430,7 @@ def digest_of(content: bytes) -> str:
 def promised(directory: Path, info: str) -> list[str]:
     """Return the paths, relative to a directory, that the RECORD of one of its distributions names."""
     site = os.path.dirname(info)  # noqa: PTH120
-    named = (row[0] for row in _rows(directory / info / "RECORD") if row and row[0])
+    named = (row[0] for row in record_rows(directory / info / "RECORD") if row and row[0])
     paths = (os.path.normpath(os.path.join(site, name)) for name in named)  # noqa: PTH118
     return [path for path in paths if not path.startswith(("/", ".."))]
 

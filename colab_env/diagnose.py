@@ -8,7 +8,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _report, choice, content, environment, interpreter_sources, kernel, poetry, uv, venv
+from colab_env import (
+    _files,
+    _report,
+    choice,
+    content,
+    environment,
+    interpreter_sources,
+    kernel,
+    poetry,
+    switching,
+    uv,
+    venv,
+)
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import colab_layer, diversion, kernelspec
 from colab_env.locks import registry
@@ -16,7 +28,7 @@ from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory
 from colab_env.part import Part
 from colab_env.request import Request
-from colab_env.results import short
+from colab_env.results import CardResult, short
 
 _NAMED = 8  # environments that a line names
 
@@ -82,7 +94,7 @@ class KernelList:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelHealth:
+class KernelHealth(CardResult):
     """What a registered kernel answered when it was started; `outcome.failure` is None when all was well."""
 
     name: str
@@ -157,6 +169,7 @@ def kernels() -> KernelList:
     return KernelList(kernels=tuple(kernelspec.registered(Machine.detect())))
 
 
+@_report.ends_in_card
 def check_kernel(name: str | None = None) -> KernelHealth:
     """Start a kernel that colab-env registered, as the notebook server would, and return what it answered.
 
@@ -195,7 +208,7 @@ def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
 def _poetry(machine: Machine, project: Path) -> Part:
     version, tool = poetry.installed_version(machine), f"{'with' if uv.find(machine) else 'without'} uv"
     if version is None and not _needs_poetry(machine, project):
-        return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None, problem=None)
+        return Part(name="Poetry", what=f"none, and none is needed here, {tool}", where=None)
     problem, home = poetry.health_check(machine, version=None), poetry.home(machine)
     return Part.of_directory("Poetry", f"{version or 'none'}, {tool}", home, problem, proven=content.proven(home))
 
@@ -211,7 +224,7 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
 
 
 def notebooks(machine: Machine) -> Iterator[Part]:
-    """Say which notebooks start on which kernel: only what a restart on Colab looks at, for the rest is the page's own."""
+    """Say which notebooks are on which kernel: what a restart on Colab looks at; elsewhere what the servers answer."""
     choices, file = diversion.read(machine), diversion.own_file(machine)
     for chosen in (*choices.notebooks, *([choices.default] if choices.default else ())):
         whose = Path(chosen.session).name if chosen.session else chosen.kernel_id or "every other one"
@@ -220,8 +233,13 @@ def notebooks(machine: Machine) -> Iterator[Part]:
         yield Part(name="Notebook", what=f"{whose}: {kernel_name}", where=file, problem=gone)
     # Without a choice there is no such file: one that gives none cannot be read.
     if file is not None and file.exists() and choices == diversion.Choices():
-        damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
+        damaged = f"{short(file)} is damaged: switching once more in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
+    if diversion.usable_file(machine) is None:
+        ours = {kernel.name for kernel in kernelspec.registered(machine) if kernel.ours}
+        for session in switching.running(machine) if ours else ():
+            if session.kernel_name in ours:
+                yield Part(name="Notebook", what=f"{session.name}: {session.kernel_name}", where=None)
 
 
 def _named_environments(machine: Machine) -> Iterator[Part]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, content, envs
+from colab_env import _file_locks, _files, content, envs
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory, making, programs, scripts
@@ -38,7 +38,10 @@ def export(name: str, output: str | Path | None = None, *, base: Base = None) ->
         msg = f"the environment {name!r} in {short(env.path)} does not work: {reason}"
         raise BrokenEnvironmentError(msg, hint=f"make it anew: colab-env env upgrade {name}")
     receipt, target = making.require_receipt(env), _files.output_path(output or f"{name}{exporting.SUFFIX}")
-    with _files.private_directory(machine.data) as scratch, _current_lock(env, scratch, machine=machine) as current:
+    with (
+        _file_locks.private_directory(machine.data) as scratch,
+        _current_lock(env, scratch, machine=machine) as current,
+    ):
         directory, lock = current, current / locking.FILE
         packages = locking.read(lock.read_text(encoding="utf-8"), path=lock)
         exporting.require_whole(packages)
@@ -88,7 +91,7 @@ def import_environment(file: str | Path, *, name: str | None = None, base: Base 
 
     machine = Machine.detect()
     exporting.require_export(_files.named_path(file))
-    with _files.private_directory(machine.data) as scratch:
+    with _file_locks.private_directory(machine.data) as scratch:
         exported, lock = exporting.unpack(_files.named_path(file), scratch)
         env = _environment(name or exported.name, base, machine)
         recipe = exported.recipe(lock)
@@ -116,7 +119,7 @@ def sync(file: str | Path, *, prune: bool = False, dry_run: bool = False, base: 
 def _synced(entry: Entry, *, machine: Machine, base: Base, dry_run: bool) -> SyncedEnvironment:
     env, action, reason = _environment(entry.name, base, machine), "leave", None
     try:
-        with _files.private_directory(machine.data) as scratch:
+        with _file_locks.private_directory(machine.data) as scratch:
             recipe, locked, keep, added = entry.contents(scratch)
             reason = making.to_do(env, recipe, machine=machine, keep=keep)
             if reason is not None and (names := making.lost(env, recipe, added=added)):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, content, index, pyproject, system, uv, venv, wheels
+from colab_env import _files, _process, _transactions, content, index, proving, pyproject, system, uv, venv, wheels
 from colab_env.errors import ColabEnvError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, fits_short_version, parse_specifier, unsupported_python_message
 from colab_env.jupyter import kernelspec
@@ -112,9 +112,9 @@ class Environment:
         by_hand = venv.by_hand(project, earlier)
         warning = require_python(self.request, self.python)
         self.notes.extend([warning] if warning else [])
-        _files.recover(project / venv.NAME)
+        _transactions.recover(project / venv.NAME)
         files = [project / name for name in self.request.lock.format.project_files]
-        with _files.restoring(*files) as know_files:
+        with _transactions.restoring(*files) as know_files:
             if files:
                 visible = self.request.system_site_packages
                 # A step of colab-env's own writes these files, so the request has to be read once more.
@@ -178,14 +178,17 @@ class Environment:
         if request.receipt is None or (target.uv is None and "poetry" not in request.lock.format.options):
             return False
         visible = request.system_site_packages
-        return venv.mismatch(request.project, python=self.python, system_site_packages=visible) is None
+        wrong = venv.mismatch(
+            request.project, python=self.python, system_site_packages=visible, receipt=request.receipt
+        )
+        return wrong is None
 
     def _update(self, target: Target, know_files: Callable[[], object]) -> bool:
         """Install into what is there, if that leaves nothing to doubt; else it is as before, and this returns False."""
         before, notes = content.read(target.environment), len(self.notes)
         if before is None or self._is_doubtful(target, before):
             return False
-        with contextlib.suppress(_NotProvenError), _files.updating(target.environment):
+        with contextlib.suppress(_NotProvenError), _transactions.updating(target.environment):
             keeper, hashes = self._install(target)
             self._settle(target)
             survey = content.Survey(target.environment)
@@ -220,8 +223,8 @@ class Environment:
             done[:] = [self._install(target)]
 
         try:
-            with _files.replacing(target.environment):
-                survey, proof_notes = content.prove(
+            with _transactions.replacing(target.environment):
+                survey, proof_notes = proving.prove(
                     target.environment, fill, unpacked=installer, settle=lambda: self._settle(target), before=before
                 )
                 self.notes.extend(proof_notes)

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from colab_env import _files, _process, _state
+from colab_env import _file_locks, _files, _orphans, _process, _report, _state, _transactions
 from colab_env.env_programs import script, unit, write_unit
 from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
     NoSuchEnvironmentError,
     NoSuchProgramError,
+    NotWritableError,
     UsageError,
 )
 from colab_env.machine import Machine
@@ -94,7 +95,7 @@ def path(name: str, *, base: Base = None) -> Path:
 
 def which(name: str, program: str, *, base: Base = None) -> Path:
     """Return the path of a program of the environment. Raises NoSuchProgramError with near matches."""
-    env = _find(name, base)
+    env = _find_settled(name, base)
     return _settled(env, env.program(program), directory=env.directory)
 
 
@@ -109,7 +110,7 @@ def run(name: str, program: str, *arguments: str, keep_pythonpath: bool = False,
 
     PYTHONPATH is another Python's, and not passed on, unless `keep_pythonpath`. pip comes when it is run for the first time.
     """
-    env = _find(name, base)
+    env = _find_settled(name, base)
     directory = env.directory  # read once: the name may stand for another build a moment later
     try:
         path = env.program(program, directory=directory)
@@ -170,12 +171,16 @@ def prune(*, older_than: float = UNUSED_DAYS, dry_run: bool = False, base: Base 
     """Remove the environments of scripts (`run --script`) that no script has used for `older_than` days.
 
     The next start of such a script makes its environment again. Used means that its Python has started: the file system keeps
-    that to the day. On one that keeps no times of reading, what counts is when it was made. With `dry_run`, nothing is removed.
+    that to the day. On one that keeps no times of reading, what counts is when it was made. Compiled files that no build has
+    taken for as long go too. With `dry_run`, nothing is removed.
     """
+    from colab_env.named_env import bytecode
+
     if older_than < 0:
         msg = f"{older_than} is not a number of days"
         raise UsageError(msg, hint="say how many days, such as 30")
-    bases = base_dirs.bases(Machine.detect(), base)
+    machine = Machine.detect()
+    bases = base_dirs.bases(machine, base)
     used, results = programs.users(bases), []
     for env in inventory.everything(bases):
         days = _unused_days(env) if env.name.startswith(scripts.PREFIX) else -1
@@ -189,6 +194,7 @@ def prune(*, older_than: float = UNUSED_DAYS, dry_run: bool = False, base: Base 
             size, reason = receipt.size if receipt else 0, "it would go" if dry_run else None
             results.append(PrunedEnvironment(name=env.name, days=int(days), size=size, reason=reason, error=error))
     if not dry_run:
+        bytecode.forget_unused(machine, days=older_than)
         for directory in bases:
             scripts.forget_gone(directory)
     return results
@@ -212,7 +218,7 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     machine, env = _named(name, base)
     source = _files.named_path(directory).absolute()
     moving.clear_leftovers(env.base, machine=machine)
-    _files.recover(source, wait=False)
+    _transactions.recover(source, wait=False)
     if moving.has_moved(source, env):
         return making.run_step("adopt", env, machine=machine)
     moving.require_environment(source)
@@ -246,7 +252,7 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
     moving.require_free(new)
 
     def build() -> None:
-        with _files.locked(env.lock):
+        with _file_locks.locked(env.lock):
             moving.rename(env, new, machine=machine)
 
     return making.run_step("rename", new, machine=machine, check=lambda: f"from {name!r}", build=build)
@@ -308,8 +314,9 @@ def add(name: str, *packages: str, base: Base = None) -> StepResult:
 def check(*names: str, deep: bool = False, repair: bool = False, base: Base = None) -> list[CheckedEnvironment]:
     """Compare environments, by default all, with what was installed: by their receipts, or `deep`, every file by its content.
 
-    What was added since is said, and no problem. With `repair`, one that has problems is made anew, as `upgrade` does it; one
-    whose link is gone gets it back, as by `rollback`. One that cannot be mended stays as it is, and stops no other.
+    What was added since is said, and no problem. With `repair`, one that has problems is made anew of what its lock says, or
+    as `upgrade` does it where that cannot be had; one whose link is gone gets it back, as by `rollback`. One that cannot be
+    mended stays as it is, and stops no other.
     """
     machine = Machine.detect()
     every = inventory.everything(base_dirs.bases(machine, base))
@@ -318,10 +325,11 @@ def check(*names: str, deep: bool = False, repair: bool = False, base: Base = No
         checked = inventory.check(env, machine=machine, deep=deep)
         if repair and checked.problems:
             try:
-                if env.is_lost:
-                    rollback(env.name, base=env.base)
+                receipt = env.receipt
+                if env.is_lost or (receipt and env.was_moved(receipt)):
+                    rollback(env.name, env.current, base=env.base)
                 else:
-                    making.upgrade(env, python=None, keep=None, then=lambda _: True, machine=machine)
+                    making.repair(env, machine=machine)
                 checked = inventory.check(env, machine=machine, deep=deep)
             except ColabEnvError as error:  # the others are mended all the same
                 checked = replace(checked, problems=(*checked.problems, f"it stays so: {error.message}"))
@@ -345,7 +353,7 @@ def rollback(name: str, number: int | None = None, *, base: Base = None) -> Step
     base is made to say so first.
     Raises NoSuchEnvironmentError for a build that is not there, with those that are.
     """
-    from colab_env.named_env import building, builds
+    from colab_env.named_env import builds, kernels
 
     machine, env = Machine.detect(), _find_any(name, base)
     target = number if number is not None else builds.way_back(env)
@@ -366,7 +374,7 @@ def rollback(name: str, number: int | None = None, *, base: Base = None) -> Step
         builds.directory(env, target)  # it may have gone while this run waited
         builds.settle_build(env, target)
         with builds.pointed(env, target):
-            building.register_kernel(env, machine=machine)
+            kernels.register(env, machine=machine)
 
     return making.run_step("rollback", env, machine=machine, check=check, build=build)
 
@@ -389,12 +397,22 @@ def diff(name: str, first: int | None = None, second: int | None = None, *, base
 
 def _require_unused(env: NamedEnvironment, machine: Machine) -> None:
     """Raise EnvironmentInUseError while programs run from an environment, but for those that a killed run has left."""
-    _process.end_orphans(machine.data / RUNNING)
+    _orphans.end_orphans(machine.data / RUNNING)
     programs.require_unused(env)
 
 
 def _find(name: str, base: Base) -> NamedEnvironment:
     return inventory.find(name, base_dirs.bases(Machine.detect(), base))
+
+
+def _find_settled(name: str, base: Base) -> NamedEnvironment:
+    """Return an environment; one that was moved or copied with its base says where it is from now on, if it is the caller's."""
+    env = _find(name, base)
+    receipt = env.receipt
+    if receipt and env.current and env.was_moved(receipt) and env.base.stat().st_uid == os.geteuid():
+        with contextlib.suppress(NotWritableError), _report.screen(_report.Silent()):
+            rollback(name, env.current, base=env.base)
+    return env
 
 
 def _find_any(name: str, base: Base) -> NamedEnvironment:

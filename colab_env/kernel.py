@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _process, _state, venv
+from colab_env import _files, _orphans, _process, _state, venv
 from colab_env.errors import MissingStepError, PreflightError
 from colab_env.interpreter import OLDEST_OF_COLAB, Interpreter
 from colab_env.jupyter import colab_layer, diversion, kernelspec
+from colab_env.locks import registry
 from colab_env.miniconda import environment_yml
 from colab_env.results import suggest
 from colab_env.step import Artifact
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SCRIPT = Path(__file__).parent / "standalone" / "_preflight.py"
 _CELL = _SCRIPT.with_name("_features.py")
 _TIMEOUT = 30.0  # seconds for one check; a cold machine reads IPython from a slow disk
+_FEATURES_TIMEOUT = 120.0  # pandas, matplotlib and Altair come from that disk too, all in one cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,8 @@ def try_kernel(
 def ask_features(spec: Mapping[str, Any], *, environ: Mapping[str, str], machine: Machine, site: Path) -> Lack:
     """Start the kernel of a kernelspec as `try_kernel` does, and return which of Colab's features it lacks."""
     cell = _CELL.read_text(encoding="utf-8")
-    finished = _answer(spec, environ, machine, site, checks=["kernel_info", "features"], cell=cell)
+    checks = ["kernel_info", "features"]
+    finished = _answer(spec, environ, machine, site, checks=checks, cell=cell, timeout=_FEATURES_TIMEOUT)
     try:
         # The answer is the last line; what comes before may be anybody's output.
         answer: _Answer = _state.from_json(finished.lines[-1], _Answer)
@@ -99,7 +102,7 @@ def _answer(
 ) -> _process.Finished:
     question = {
         "argv": list(spec["argv"]),
-        "env": _process.owned(environ),
+        "env": _orphans.owned(environ),
         "cwd": spec["metadata"]["colab_env"]["project"],
         "transport": "ipc",
         "timeout": _TIMEOUT,
@@ -258,8 +261,12 @@ def _advice(lack: Lack, project: Path) -> list[str]:
     if not lack.packages:
         return failed
     packages, names = " ".join(lack.packages), [name for name, why in lack.missing.items() if why.startswith(_NEEDS)]
-    tool = "uv add" if (project / "uv.lock").is_file() else "poetry add"
-    how = f"{tool} {packages}" if (project / "pyproject.toml").is_file() else f"lines in requirements.txt: {packages}"
+    if (project / "pyvenv.cfg").is_file():  # a named environment
+        how = f"colab-env env add {project.name} {packages}"
+    else:
+        receipt = venv.read_receipt(project)
+        lock = registry.find(project, receipt.wanted.lock if receipt else None)
+        how = f"{lock.format.adding} {packages}" if lock.format.adding else f"lines in {lock.path.name}: {packages}"
     return [*failed, f"what adds {', '.join(names)}: {how}"]
 
 

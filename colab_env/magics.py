@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import difflib
 import functools
 import shlex
 import sys
@@ -12,13 +13,11 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from colab_env import _files, _process, _report, choice, diagnose, switching
+from colab_env import _report, adding, choice, diagnose, switching, usage
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
 from colab_env.machine import Machine
-from colab_env.results import short
-from colab_env.step import changing, project_lock
 
 _HINT = "%%colab_env [NAME] [--push x,y] [--pull x,y], or %colab_env status | switch [NAME] | add PACKAGE..."
 
@@ -74,15 +73,16 @@ class ColabEnvMagics(Magics):
     def _command(self, words: list[str]) -> Any:
         match words:
             case [] | ["status"]:
-                return diagnose.status(_project())
+                return diagnose.status(choice.path(Machine.detect(), "project") or Path.cwd())
             case ["switch"]:
                 return switching.switch(None)
             case ["switch", name]:
                 return switching.switch(name)
             case ["add", *packages] if packages:
-                return _add(packages)
+                return adding.add(packages)
         msg = f"%colab_env does not know {' '.join(words)!r}"
-        raise UsageError(msg, hint=_HINT)
+        near = difflib.get_close_matches(words[0], {"status", "switch", "add"} - {words[0]}, n=1)
+        raise UsageError(msg, hint=f"did you mean %colab_env {' '.join([*near, *words[1:]])}?" if near else _HINT)
 
 
 def load(shell: Any) -> None:
@@ -162,18 +162,18 @@ class _Callbacks(dict[str, Any]):
         return default if other is None else functools.partial(other.call, name)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        msg = f"%%colab_env: {message}"
-        raise UsageError(msg, hint=_HINT)
+class _Parser(usage.Parser):
+    def _refuse(self, message: str, hint: str) -> NoReturn:
+        raise UsageError(message, hint=_HINT if "--help" in hint else hint)  # a magic has no such option
 
 
 def _options(words: list[str]) -> argparse.Namespace:
-    parser = _Parser(add_help=False)  # help prints and exits: here, in a kernel
+    parser = _Parser(prog="%%colab_env", add_help=False)  # help prints and exits: here, in a kernel
     parser.add_argument("name", nargs="?")
     for option in ("--push", "--pull"):
         parser.add_argument(option, type=_names, default=[])
-    return parser.parse_args(words)
+    chosen: argparse.Namespace = parser.parse_args(words)
+    return chosen
 
 
 def _names(text: str) -> list[str]:
@@ -214,20 +214,3 @@ def _only_kernel() -> str:
         raise MissingStepError("colab-env has registered no kernel", hint="run setup() first")
     names = ", ".join(kernel.name for kernel in ours)
     raise UsageError("there are several kernels", hint=f"name one: %%colab_env NAME, of {names}")
-
-
-def _project() -> Path:
-    return choice.path(Machine.detect(), "project") or Path.cwd()
-
-
-def _add(packages: list[str]) -> None:
-    machine, project = Machine.detect(), _project()
-    files = (project / name for name in ("pyproject.toml", "poetry.lock"))
-    argv: list[str | Path] = [machine.bin / "poetry", "add", "--no-interaction", *packages]
-    with (
-        changing("add", machine, project_lock(machine, project)),
-        _files.restoring(*files),
-        _report.activity(f"Adding {' '.join(packages)}"),
-    ):
-        _process.run(argv, environ=_process.child_environ(machine.environ), cwd=project)
-    _report.tell(f"✓ {' '.join(packages)} added to {short(project)}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _state, index, pins, wheels
+from colab_env import _file_locks, _files, _process, _state, _transactions, index, package_names, pins, proving, wheels
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -96,14 +96,14 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
     from colab_env import content
 
     requested = version or pins.POETRY
-    with _files.replacing(home(machine)):
+    with _transactions.replacing(home(machine)):
 
         def fill() -> None:
             _files.empty(home(machine))
             installer.make_venv(home(machine) / "venv", machine.machine_python)
             installer.install([f"poetry=={requested}", *_plugins(requested)], python=_python(machine))
 
-        survey, _ = content.prove(home(machine), fill, unpacked=installer)
+        survey, _ = proving.prove(home(machine), fill, unpacked=installer)
         write_command(machine)
         # That every file is as it was published is the proof: a first start takes 1.8 seconds, for which nobody shall wait.
         content.write(home(machine), survey.content({}))
@@ -132,7 +132,8 @@ def _plugins(version: str) -> list[str]:
 def write_command(machine: Machine) -> None:
     """Write the command `poetry`, which never waits for a keyring and knows the machine's package index."""
     _files.write_text(_launcher(machine), _LAUNCHER.read_text(encoding="utf-8"))
-    _files.write_program(machine.bin / "poetry", _command_text(machine))
+    # For its owner alone: it may hold the address of a private index.
+    _files.write_text(machine.bin / "poetry", _command_text(machine), mode=0o700)
 
 
 def _command_text(machine: Machine) -> str:
@@ -203,7 +204,7 @@ def export(
     if environment is not None:
         environ["VIRTUAL_ENV"] = str(environment)
     # To a file that only we read: with credentials, it must not pass over the screen.
-    with _files.private_directory(machine.data) as directory:
+    with _file_locks.private_directory(machine.data) as directory:
         target = directory / "requirements.txt"
         argv = ["export", "--output", str(target)]
         notes = _run(argv, *options, project=project, machine=machine, environ=environ)
@@ -265,7 +266,7 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
     if name := wheels.blamed(text.splitlines()):
-        message, hint = f"no version of {name} fits what is asked for", wheels.spelling_hint(name, {})
+        message, hint = f"no version of {name} fits what is asked for", package_names.hint(name)
     elif "version solving failed" in text:
         message, hint = (
             f"no versions fit what {where} asks for",

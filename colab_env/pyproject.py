@@ -347,8 +347,9 @@ def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
     workspace = uv_settings(pyproject).get("workspace")
     listed = workspace.get("members") if isinstance(workspace, Mapping) else None
     for pattern in listed if isinstance(listed, list) else ():
+        below = re.sub(r"(?:\*\*/)+", "**/", f"{pattern}/")  # each further ** would walk all directories once more
         with contextlib.suppress(ValueError, NotImplementedError, IndexError):  # no pattern, or an absolute one
-            yield from (path.parent for path in sorted(directory.glob(f"{pattern}/pyproject.toml")))
+            yield from (path.parent for path in sorted(directory.glob(f"{below}pyproject.toml")))
 
 
 def _path_sources(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
@@ -393,8 +394,10 @@ def _is_listed(parts: Sequence[str], patterns: Any) -> bool:
 
 
 def _matches_pattern(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern or not parts:
-        return not parts and all(part == "**" for part in pattern)
-    if pattern[0] == "**":
-        return _matches_pattern(parts, pattern[1:]) or _matches_pattern(parts[1:], pattern)
-    return fnmatchcase(parts[0], pattern[0]) and _matches_pattern(parts[1:], pattern[1:])
+    reached = {0}  # how many parts the pattern so far may stand for: to try them one by one takes 2**n attempts
+    for name in pattern:
+        if name == "**":
+            reached = set(range(min(reached, default=len(parts) + 1), len(parts) + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(parts) and fnmatchcase(parts[at], name)}
+    return len(parts) in reached

@@ -258,7 +258,7 @@ class Request:
         fits = pinned is not None and fits_short_version(required, pinned)
         return (f"=={pinned}.*,{required}" if self.requires_python else pinned) if fits else None
 
-    @property
+    @cached_property
     def specifier(self) -> SpecifierSet:
         """Return which versions of Python fit. Raises UsageError, ProjectFileError."""
         if self.python_path:
@@ -267,11 +267,11 @@ class Request:
             _ = self._required_python  # which names the file, and is the reason of what is wrong in the next line
         return parse_specifier(self.requested_python or "*")
 
-    @property
+    @cached_property
     def _required_python(self) -> SpecifierSet:
         """Return which versions the project's files ask for. Raises ProjectFileError."""
         text, path = self.requires_python or "*", self.lock.asks_for_python
-        lines = (_files.content(path) or b"").decode("utf-8", "replace").splitlines()
+        lines = self._content(path).decode("utf-8", "replace").splitlines()
         line = next((number for number, line in enumerate(lines, 1) if text in line and "python" in line.lower()), None)
         return parse_specifier(text, source=f"{short(path)}{f', line {line}' if line else ''}: ")
 

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env._report import short
+from colab_env._report import as_word, is_on_page, short
 from colab_env.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from colab_env.cards import Row
 
-__all__ = ["SetupResult", "StepResult", "short"]
+__all__ = ["SetupResult", "StepResult", "as_word", "short"]
+# How alike two words are, from 0 to 1: "setpu" and "setup", a slip, are 0.8.
+_SURE, _NEAR = 0.75, 0.6
+_LISTED = 8  # names in a hint when none is near
 # What a step is about, on a card.
 _NAMES = {
     "install_python": "Python",
@@ -26,20 +29,31 @@ _NAMES = {
 }
 
 
-def suggest(word: str, names: Iterable[str]) -> str:
-    """Return the hint that names near matches, or that there are none."""
+def suggest(word: str, names: Iterable[str], *, otherwise: str | None = None) -> str:
+    """Return the hint that names what was probably meant, else what there is, or `otherwise` where that is too much to list."""
     import difflib
 
     names = sorted(set(names))
-    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    if near:
+    near = difflib.get_close_matches(word, names, n=1, cutoff=_SURE)
+    if near := near or difflib.get_close_matches(word, names, n=2, cutoff=_NEAR):
         return f"did you mean {' or '.join(near)}?"
-    few = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    more = len(names) - _LISTED
+    if more > 0 and otherwise:
+        return otherwise
+    few = ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
     return f"there is: {few or 'none'}"
 
 
+class CardResult:
+    """What a call returns that has put its card into the cell: as the cell's last value it does not come a second time."""
+
+    def _ipython_display_(self) -> None:
+        if not is_on_page(self):
+            raise NotImplementedError  # IPython then shows it as any value that has `_repr_html_`
+
+
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
+class StepResult(CardResult):
     """One finished step.
 
     `step` is the verb's name, `what` the thing with its version, `where` its path, `action` "done" or "already there";
@@ -92,7 +106,7 @@ class StepResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetupResult:
+class SetupResult(CardResult):
     """All steps of one `setup()`, in order; `kernel` is the name to pick in Jupyter, `notes` are about the cache."""
 
     steps: tuple[StepResult, ...]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from colab_env import _files, _ledger, _log, _process, _report, venv
+from colab_env import _file_locks, _files, _ledger, _log, _orphans, _process, _report, _transactions, venv
 from colab_env.errors import ColabEnvError, NotOursError
 from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
@@ -32,7 +32,7 @@ def machine_lock(machine: Machine) -> Path:
 
 # All that colab-env makes in its data directory.
 _OWN = frozenset({
-    *("bin", "chosen.json", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
+    *("bin", "chosen.json", "compiled", "conda-envs", "conda-pkgs", "downloads", "envs", "guard", "images", "index.json"),
     *("journal", "jupyter", "layers", "locks", "logs", "notebooks", "opened", "poetry", "python", "resolved", "saved"),
     *("scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip
@@ -41,7 +41,7 @@ RUNNING = "locks"  # in the data directory: there are the marks of runs that may
 
 def is_own(path: Path) -> bool:
     """Say whether what is in the data directory has a name that colab-env gives there."""
-    is_scratch = path.name.startswith(".passing-") or _files.beside_of(path) is not None
+    is_scratch = path.name.startswith(".passing-") or _transactions.beside_of(path) is not None
     return path.name in _OWN or is_scratch or path.name == f".{path.parent.name}.lock"
 
 
@@ -75,16 +75,16 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
         stack.enter_context(_naming_the_log())
         stack.enter_context(_files.translate_os_errors(machine.data))
         stack.enter_context(_process.stoppable())
-        for_all = _files.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
+        for_all = _file_locks.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
         stack.enter_context(for_all)
         _require_own(machine.data)
         record = stack.enter_context(_ledger.recording(step, machine, made=made))
         for lock in locks:
-            stack.enter_context(_files.locked(lock, meanwhile=_process.stop_if_asked))
+            stack.enter_context(_file_locks.locked(lock, meanwhile=_process.stop_if_asked))
             venv.stop_compiling(lock)
-        _process.end_orphans(machine.data / RUNNING)
-        stack.enter_context(_process.announced(machine.data / RUNNING))
-        _files.sweep(machine.data, _ledger.swept(record))
+        _orphans.end_orphans(machine.data / RUNNING)
+        stack.enter_context(_orphans.announced(machine.data / RUNNING))
+        _transactions.sweep(machine.data, _ledger.swept(record))
         if not recorded:
             stack.enter_context(_ledger.paused())
         yield record
@@ -134,8 +134,8 @@ class Step:
         with _files.translate_os_errors(self.lock):
             reason = self.check()
             # A run that was killed after its receipt leaves its old tree beside.
-            if reason is None and _files.leftovers(where := self.describe().where):
-                _files.recover(where, wait=False)
+            if reason is None and _transactions.leftovers(where := self.describe().where):
+                _transactions.recover(where, wait=False)
                 reason = self.check()
             if reason is not None:
                 with _report.screen():

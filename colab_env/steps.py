@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import CommandError, MissingStepError
 from colab_env.formats import poetry_lock
@@ -25,6 +25,7 @@ from colab_env.step import Artifact, Step, changing, project_lock
 from colab_env.wheels import WheelInstaller
 
 
+@_report.ends_in_card
 def install_python(
     python: str | None = None,
     *,
@@ -48,6 +49,7 @@ def install_python(
     return interpreter_source.ensure(request)
 
 
+@_report.ends_in_card
 def install_miniconda(
     python: str | None = None,
     *,
@@ -69,6 +71,7 @@ def install_miniconda(
     return conda_source.install(source, parse_specifier(python or "*"), prefix=target, machine=Machine.detect())
 
 
+@_report.ends_in_card
 def install_colab_packages(
     packages: Sequence[str] = ("jupyter", "google-colab"),
     *,
@@ -130,6 +133,7 @@ def kernel_packages(
     ).run()
 
 
+@_report.ends_in_card
 def install_poetry(*, version: str | None = None) -> StepResult:
     """Install Poetry, for this notebook too; `version` such as "2.5.1", by default the one that was tested.
 
@@ -158,6 +162,7 @@ def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | N
     return result
 
 
+@_report.ends_in_card
 def configure_venv(
     project: str | Path = ".",
     *,
@@ -255,6 +260,7 @@ def virtual_environment(
     return result
 
 
+@_report.ends_in_card
 def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
     """Try the environment's kernel, then register it for Jupyter as `name`.
 
@@ -296,6 +302,7 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     ).run()
 
 
+@_report.ends_in_card
 def remove_kernel(name: str) -> StepResult:
     """Take away a kernel that colab-env registered; its environment stays.
 
@@ -304,7 +311,7 @@ def remove_kernel(name: str) -> StepResult:
     machine = Machine.detect()
     began = time.monotonic()
     # What an earlier run was stopped in deleting goes, also where there is nothing to remove any more.
-    _files.recover(kernelspec.directory(machine, kernelspec.check_kernel_name(name)), wait=False)
+    _transactions.recover(kernelspec.directory(machine, kernelspec.check_kernel_name(name)), wait=False)
     kernelspec.removable(machine, name)  # refused before anything is written
     with changing("remove_kernel", machine, _lock(machine, "kernels")):
         where = kernelspec.remove(machine, name)

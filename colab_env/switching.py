@@ -131,6 +131,8 @@ def _sessions(api: str, headers: dict[str, str]) -> list[Session]:
 
 WAYS = ("restart", "session", "exec")
 STOCK = "python3"  # the name of the machine's own kernel, on Colab as elsewhere
+# The kernel's id is all that such a notebook is known by, and a new kernel has a new one.
+NAMELESS = "This server gives notebooks no names: one that gets a new kernel starts on the machine's own Python again."
 CRASH_OR_RESTART = "The page may call this a crash or a restart. Go on with the next cell."
 # What a helper process is told about the kernel that it works for (see `_remote.py`): not the next kernel's.
 _OF_THIS_CALL = (NAMED_SESSION, diversion.PROCESS, "COLAB_ENV_INTERPRETER", "PYTHONUNBUFFERED")
@@ -175,15 +177,15 @@ class _Origin:
     @classmethod
     def here(cls) -> _Origin:
         machine = Machine.detect()
-        named = machine.environ.get("COLAB_ENV_INTERPRETER")
         # Which notebook this call is made in or for; in a terminal, that is unknown.
         file = connection_file(machine)
         kernel_id = file.stem.removeprefix("kernel-") if file else None
-        notebook, session = (
-            Notebook(kernel_id=kernel_id, session=machine.environ.get("JPY_SESSION_NAME") or None),
-            find_session(machine),
+        return cls(
+            machine=machine,
+            notebook=Notebook(kernel_id=kernel_id, session=machine.environ.get("JPY_SESSION_NAME") or None),
+            session=find_session(machine),
+            interpreter=Path(machine.environ.get("COLAB_ENV_INTERPRETER") or sys.executable),
         )
-        return cls(machine=machine, notebook=notebook, session=session, interpreter=Path(named or sys.executable))
 
 
 def switch(name: str | None, *, how: str | None = None, default: bool = False) -> None:
@@ -234,9 +236,9 @@ def _back(origin: _Origin, *, default: bool) -> Plan:
         return _all_back(origin, choices)
     origin.choose(None, default=default)
     # Switched by its session: only the server can start the other kernel.
-    if session is not None and session.kernel_name != STOCK and _is_ours(origin.machine, session.kernel_name):
+    if session is not None and session.kernel_name != STOCK and session.kernel_name in _ours(origin.machine):
         return _asking(session.change_kernel(STOCK), "the machine's own kernel")
-    if any(origin.runs(spec) for spec in _ours(origin.machine)) and session is not None:
+    if any(origin.runs(spec) for spec in _ours(origin.machine).values()) and session is not None:
         return _asking(session.restart(), "the machine's own kernel")
     changed = choices.of(origin.notebook) != diversion.read(origin.machine).of(origin.notebook)
     return _nothing(f"{'The next restart' if changed and session is None else 'This'} is the machine's own kernel.")
@@ -245,7 +247,8 @@ def _back(origin: _Origin, *, default: bool) -> Plan:
 def _all_back(origin: _Origin, choices: Choices) -> Plan:
     """Take every notebook back: from a terminal, where no cell may run any more."""
     diversion.write(origin.machine, Choices())
-    moved = [session for session in running(origin.machine) if _is_ours(origin.machine, session.kernel_name)]
+    ours = _ours(origin.machine)
+    moved = [session for session in running(origin.machine) if session.kernel_name in ours]
     for session in moved:
         # Something harmless is asked first: a refusal is said here, where somebody sees it.
         session.require_consent()
@@ -285,7 +288,10 @@ def _by_restart(origin: _Origin, name: str, spec: Mapping[str, Any], *, default:
     if origin.session is None or (default and not origin.is_diverted):
         which = "every notebook that has not chosen another" if default else "this notebook"
         return _nothing(f"The next restart of {which} comes up on {spec['display_name']}.")
-    return _asking(origin.session.restart(), spec["display_name"])
+    plan = _asking(origin.session.restart(), spec["display_name"])
+    if origin.notebook.session is None and not default:
+        plan["message"] += f" {NAMELESS}"
+    return plan
 
 
 def _by_session(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
@@ -325,21 +331,17 @@ def _nothing(message: str) -> Plan:
 
 
 def _spec(machine: Machine, name: str) -> dict[str, Any]:
-    spec = kernelspec.read(machine, name)
-    if spec is None or not _is_ours(machine, name):
-        names = ", ".join(kernel.name for kernel in kernelspec.registered(machine) if kernel.ours) or "none"
+    ours = _ours(machine)
+    if name not in ours:
         msg = f"colab-env has registered no kernel {name!r}"
-        raise MissingStepError(msg, hint=f"registered kernels: {names}; setup() registers one")
-    return spec
+        raise MissingStepError(msg, hint=f"registered kernels: {', '.join(ours) or 'none'}; setup() registers one")
+    return ours[name]
 
 
-def _is_ours(machine: Machine, name: str) -> bool:
-    return any(kernel.ours and kernel.name == name for kernel in kernelspec.registered(machine))
-
-
-def _ours(machine: Machine) -> list[dict[str, Any]]:
+def _ours(machine: Machine) -> dict[str, dict[str, Any]]:
+    """Return the kernelspecs that colab-env made, by the kernels' names."""
     names = (kernel.name for kernel in kernelspec.registered(machine) if kernel.ours)
-    return [spec for spec in (kernelspec.read(machine, name) for name in names) if spec is not None]
+    return {name: spec for name in names if (spec := kernelspec.read(machine, name)) is not None}
 
 
 def _require_answer(name: str, outcome: kernel.Outcome) -> None:

@@ -123,11 +123,8 @@ def is_discovered(path: Path, *, machine: Machine, named: Sequence[Path] = ()) -
 
 def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     """Ask a program which Python it is; None when it is no CPython that can be used."""
-    environ = _process.child_environ(machine.environ)
     try:
-        # Isolated and without site: neither variables nor what is installed there change the answer.
-        answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
-        name, version, base, level = _state.from_json(answer.lines[-1], tuple[str, ...])
+        name, version, base, level = _identity(path, machine)
         require_version(version)
     except (CommandError, ValueError, IndexError):
         return None
@@ -135,6 +132,18 @@ def inspect(path: Path, *, machine: Machine) -> Interpreter | None:
     if name != "cpython" or level != "final" or too_old:
         return None
     return Interpreter(path=Path(base), version=version, source="system")
+
+
+def _identity(path: Path, machine: Machine) -> tuple[str, ...]:
+    """Return what `_QUESTION` asks for. The Python that runs this is not started again for it."""
+    if path.parent == Path(sys.executable).parent and path.is_file() and path.samefile(sys.executable):
+        base, *numbers = getattr(sys, "_base_executable", None) or sys.executable, *sys.version_info[:3]
+        return sys.implementation.name, ".".join(map(str, numbers)), base, sys.version_info.releaselevel
+    # Isolated and without site: neither variables nor what is installed there change the answer.
+    environ = _process.child_environ(machine.environ)
+    answer = _process.run([path, "-I", "-S", "-c", _QUESTION], environ=environ)
+    identity: tuple[str, ...] = _state.from_json(answer.lines[-1], tuple[str, ...])
+    return identity
 
 
 def missing(

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _ledger, _process, _state, venv
-from colab_env._ledger import Entry, File, Installed, Ledger, Link, MovedTo, Overlaid
+from colab_env import _file_locks, _files, _ledger, _orphans, _process, _report, _transactions, venv
+from colab_env._ledger import File, Ledger, Link
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.results import short, suggest
+from colab_env.results import CardResult, short, suggest
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
+from colab_env.undo_changes import (
+    Change,
+    is_done,
+    is_same,
+    is_selected,
+    obstacle,
+    obstacles_inside,
+    others_inside,
+    read_changes,
+)
 
 STEPS = (
     *("install_python", "install_miniconda", "install_colab_packages", "install_poetry", "configure_venv"),
     *("register_kernel", "remove_kernel", "switch", "restore", "add", "container_write", "mend"),
 )
 INCOMPLETE = 27  # the command's exit code when something is left
-# The download caches that the first version recorded: other tools may have filled them meanwhile.
-_CACHES = (".cache/uv", ".cache/pip", ".cache/pypoetry", ".cache/virtualenv", ".cache/conda")
-# What Poetry and conda make by themselves in directories that are theirs.
-_TOOL_FILES = {".config/pypoetry": (), ".conda": ("environments.txt", "aau_token", "aau_token_host")}
-# Named environments have a command of their own. The first version recorded them too.
-_NOT_OURS_TO_UNDO = ("create", "adopt", "rename", "upgrade")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Undone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndoResult:
+class UndoResult(CardResult):
     """Everything that `undo` did, or with `dry_run` would do, the newest change first."""
 
     places: tuple[Undone, ...]
@@ -98,33 +99,7 @@ class UndoResult:
         return {"dry_run": self.dry_run, "complete": self.complete, "places": entries}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Change:
-    """All that happened at one path: the `first` entry says what was there before, the `last` what came of it."""
-
-    first: Entry
-    last: Entry
-
-    @property
-    def path(self) -> Path:
-        return self.first.path
-
-    @property
-    def overlay(self) -> Path | None:
-        """Return where an overlay keeps its originals, or None."""
-        return self.last.after.saved if isinstance(self.last.after, Overlaid) else None
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Return the packages of the system that apt installed."""
-        both = (self.first.after, self.last.after)
-        return tuple(dict.fromkeys(name for after in both if isinstance(after, Installed) for name in after.packages))
-
-    @property
-    def moved_to(self) -> Path | None:
-        return self.first.after.path if isinstance(self.first.after, MovedTo) else None
-
-
+@_report.ends_in_card
 def undo(
     steps: str | Iterable[str] | None = None, *, project: str | Path | None = None, dry_run: bool = False
 ) -> UndoResult:
@@ -141,7 +116,7 @@ def undo(
     only = None if project is None else Path(os.path.realpath(_files.named_path(project)))
     lock = machine_lock(machine)
     parents = _ledger.missing_parents(lock)
-    with _files.translate_os_errors(machine.data), _process.stoppable(), _files.locked(lock):
+    with _files.translate_os_errors(machine.data), _process.stoppable(), _file_locks.locked(lock):
         if not dry_run:
             _clear_leftovers(machine, lock)
         results = _undo(machine, chosen, only, dry_run=dry_run)
@@ -154,7 +129,7 @@ def undo(
 
 def changed_paths(machine: Machine) -> list[Path]:
     """Return what `undo` would look at, the newest change first. Waits for nobody."""
-    return [change.path for change in _changes(Ledger(machine.data).read(), machine)]
+    return [change.path for change in read_changes(Ledger(machine.data).read(), machine)]
 
 
 def _checked(steps: str | Iterable[str] | None) -> set[str]:
@@ -168,25 +143,25 @@ def _checked(steps: str | Iterable[str] | None) -> set[str]:
 
 def _clear_leftovers(machine: Machine, lock: Path) -> None:
     """End what runs that were killed have left: programs, half-built files, and the last steps of an `undo`."""
-    _process.end_orphans(machine.data / RUNNING)
+    _orphans.end_orphans(machine.data / RUNNING)
     venv.stop_all_compiling(machine.data / RUNNING)
     for parent in machine.data.parents:
         doomed = parent / f".{machine.data.name}.colab-env-doomed"
         entries = Ledger(doomed).read().entries
         # The ledger of another home may stand here; without one, all but the last files are gone already.
-        if doomed.is_dir() and (not entries or any(_is_same(entry.path, machine.data) for entry in entries)):
+        if doomed.is_dir() and (not entries or any(is_same(entry.path, machine.data) for entry in entries)):
             _delete_data(doomed, _made_for(Ledger(doomed), machine), lock)
     for transaction in (machine.data / "saved").glob("*/transaction.json"):
         if (journal := _overlay.Transaction.read(transaction.parent)) is not None:
             _overlay.recover(journal.prefix, saved=transaction.parent)
-    _files.sweep(machine.data, _ledger.swept(Ledger(machine.data).read()))
+    _transactions.sweep(machine.data, _ledger.swept(Ledger(machine.data).read()))
 
 
 def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: bool) -> list[Undone]:
     ledger = Ledger(machine.data)
     record = ledger.read()
     # Before the kernels go that say whose they are.
-    changes = [change for change in _changes(record, machine) if _is_selected(change, chosen, project, machine)]
+    changes = [change for change in read_changes(record, machine) if is_selected(change, chosen, project, machine)]
     results = [undone for change in changes for undone in _undone(change, ledger, dry_run=dry_run)]
     is_lost = (ledger.data / "chosen.json").is_file() and not ledger.exists()  # a set-up has worked there
     if record.damaged or is_lost:
@@ -205,55 +180,10 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
 def _made_for(ledger: Ledger, machine: Machine) -> tuple[Path, ...]:
     """Return the parents of the data directory that colab-env has made."""
     entries = ledger.read().entries
-    return next((entry.made for entry in entries if _is_same(entry.path, machine.data)), ())
+    return next((entry.made for entry in entries if is_same(entry.path, machine.data)), ())
 
 
-def _changes(record: _ledger.Record, machine: Machine) -> list[_Change]:
-    """Return what happened, by path, the newest first."""
-    by_path: dict[Path, list[Entry]] = {}
-    for entry in record.entries:
-        by_path.setdefault(entry.path, []).append(entry)
-    return [
-        _Change(first=_unbroken(entries)[0], last=entries[-1])
-        # The last change first: a file goes before the directory that was made for it.
-        for path, entries in reversed(by_path.items())
-        if not _is_same(path, machine.data)
-        and path not in {machine.home / name for name in _CACHES}
-        and entries[0].step not in _NOT_OURS_TO_UNDO
-    ]
-
-
-def _unbroken(entries: list[Entry]) -> list[Entry]:
-    """Return the entries since somebody else has changed what is at their path: what was there then is to come back."""
-    start = 0
-    for number, (earlier, later) in enumerate(itertools.pairwise(entries), start=1):
-        # Where somebody else changed the path between two entries, what stood before the first is not what to bring
-        # back.
-        is_left = earlier.after == _ledger.ABSENT or re.fullmatch("[0-9a-f]{64}", str(earlier.after))
-        left = None if earlier.after == _ledger.ABSENT else earlier.after
-        if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != left):
-            start = number
-    return entries[start:]
-
-
-def _is_same(path: Path, other: Path) -> bool:
-    # The home directory may have had another spelling.
-    return path == other or os.path.realpath(path) == os.path.realpath(other)
-
-
-def _is_selected(change: _Change, chosen: set[str], project: Path | None, machine: Machine) -> bool:
-    if chosen and change.first.step not in chosen:
-        return False
-    if project is None:
-        return True
-    kernels = {
-        kernel.directory for kernel in kernelspec.registered(machine) if kernel.ours and kernel.project == project
-    }
-    hidden = {project / ".binder", project / ".devcontainer"}  # `container write` makes them
-    return change.path.parent in {project, *hidden} or change.path in kernels
-
-
-def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
+def _undone(change: Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
     """Take one change back. What goes wrong with one path keeps no other one from being put back."""
     try:
         attempt = _without_packages if change.packages else _attempted
@@ -263,14 +193,14 @@ def _undone(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undon
         yield _left(change, change.path, problem.message)
 
 
-def _attempted(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
-    if (reason := _obstacle(change, ledger)) is not None:
+def _attempted(change: Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
+    if (reason := obstacle(change, ledger)) is not None:
         yield _left(change, change.path, reason)
         return
-    if others := _of_others(change):
+    if others := others_inside(change):
         yield Undone(path=change.path, step=change.first.step, action=f"kept, it holds {others}")
-    elif not _is_done(change):
-        left = _obstacles_inside(change)
+    elif not is_done(change):
+        left = obstacles_inside(change)
         if not dry_run:
             _restore(change, ledger)
         action = "removed" if change.first.before is None and change.moved_to is None else "put back"
@@ -283,7 +213,7 @@ def _attempted(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Un
             ledger.undone(change.path, made=[parent for parent in change.first.made if parent.is_dir()])
 
 
-def _without_packages(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
+def _without_packages(change: Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Undone]:
     """Remove the packages that `mend` had apt install, unless one that is not ours needs them by now."""
     from colab_env.native_need.apt import Apt
 
@@ -300,92 +230,11 @@ def _without_packages(change: _Change, ledger: Ledger, *, dry_run: bool) -> Iter
         ledger.undone(change.path)
 
 
-def _of_others(change: _Change) -> str | None:
-    """Return what is in a directory of another tool's that this tool does not make by itself, or None."""
-    own = next((names for name, names in _TOOL_FILES.items() if change.path.match(name)), None)
-    if own is None or change.last.after != _ledger.BY_TOOL or not change.path.is_dir():
-        return None
-    return next((path.name for path in sorted(change.path.iterdir()) if path.name not in own), None)
-
-
-def _left(change: _Change, path: Path, reason: str) -> Undone:
+def _left(change: Change, path: Path, reason: str) -> Undone:
     return Undone(path=path, step=change.first.step, action="left", reason=reason)
 
 
-def _obstacles_inside(change: _Change) -> dict[Path, str]:
-    if change.overlay is None:
-        return {}
-    obstacles = _overlay_undo.obstacles(change.path, saved=change.overlay)
-    return {change.path / name: reason for name, reason in obstacles.items()}
-
-
-def _is_done(change: _Change) -> bool:
-    if change.overlay is not None:
-        return not change.overlay.is_dir()
-    if change.moved_to is not None:
-        return not change.moved_to.is_dir() and not (os.path.lexists(change.path) and _is_ours(change.path))
-    # Whole directories are deleted only where colab-env or conda made them.
-    was_ours = change.last.after == _ledger.ABSENT and isinstance(change.first.before, _ledger.Directory)
-    return was_ours or _is_unchanged(change) or _is_as_before(change)
-
-
-def _is_unchanged(change: _Change) -> bool:
-    """Say whether the steps have left the file as it was: what it is now is its owner's matter."""
-    before, after = change.first.before, change.last.after
-    return after == before.sha256 if isinstance(before, File) else before is None and after == _ledger.ABSENT
-
-
-def _obstacle(change: _Change, ledger: Ledger) -> str | None:
-    """Return why a path is left as it is, or None."""
-    if change.moved_to is not None:
-        is_free = not os.path.lexists(change.path) or _is_ours(change.path)
-        if is_free or not change.moved_to.is_dir():
-            return None  # what was set aside may be gone, or back
-        return "it is not what colab-env made there"
-    if change.overlay is not None or _is_unchanged(change) or _is_as_before(change):
-        return None
-    return _changed_since(change) or _lost(change, ledger)
-
-
-def _changed_since(change: _Change) -> str | None:
-    now, after = _ledger.look_at(change.path), change.last.after
-    if after == _ledger.ABSENT:
-        return None if now is None else "somebody put something there since"
-    if after == _ledger.BY_TOOL:
-        return None
-    if after == _ledger.UNKNOWN:
-        return "a step that was killed was changing it; run that step again, and then undo"
-    if after == _ledger.TREE:
-        is_ours = change.first.before is None and _is_ours(change.path)
-        return None if is_ours else "it is not what colab-env made there"
-    if now is None:
-        return "somebody removed it since" if change.first.before is not None else None
-    return None if isinstance(now, File) and now.sha256 == after else "somebody changed it since"
-
-
-def _lost(change: _Change, ledger: Ledger) -> str | None:
-    before = change.first.before
-    if not isinstance(before, File):
-        return None
-    try:
-        digest = hashlib.sha256(ledger.content(before.sha256).read_bytes()).hexdigest()
-    except OSError:
-        digest = ""
-    return None if digest == before.sha256 else "the copy that was kept of it is damaged"
-
-
-def _is_ours(tree: Path) -> bool:
-    return kernelspec.is_ours(tree) if os.path.lexists(tree / "kernel.json") else _state.is_marked(tree)
-
-
-def _is_as_before(change: _Change) -> bool:
-    now, before = _ledger.look_at(change.path), change.first.before
-    if isinstance(now, File) and isinstance(before, File):
-        return (now.sha256, now.mode) == (before.sha256, before.mode)
-    return now == before
-
-
-def _restore(change: _Change, ledger: Ledger) -> None:
+def _restore(change: Change, ledger: Ledger) -> None:
     """Put one path back, whole or not at all. May be repeated after an interruption."""
     if change.overlay is not None:
         _overlay_undo.undo(change.path, saved=change.overlay)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from colab_env import _files, _process, _report, _state, pins
+from colab_env import _file_locks, _files, _process, _report, _state, _transactions, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
 from colab_env.interpreter import OLDEST_OF_UV, Interpreter, format_specifier, installing_hint, require_version
 from colab_env.wheels import WheelInstaller, translate_error
@@ -71,7 +71,7 @@ def ensure(machine: Machine) -> Path:
     if program := find(machine):
         return program
     home = machine.data / "uv"
-    with _files.locked(machine.data / "locks" / "uv"):
+    with _file_locks.locked(machine.data / "locks" / "uv"):
         if not _own(machine).is_file():
             _install(home, machine)
     return _own(machine)
@@ -83,7 +83,7 @@ def _install(home: Path, machine: Machine) -> None:
     pip: list[str | Path] = [machine.machine_python, "-m", "pip", "install", "-q", "--retries=1"]
     pip += ["--disable-pip-version-check", "--no-input"]
     environ = _process.child_environ(machine.environ)
-    with _report.activity(f"Installing uv {pins.UV}"), _files.replacing(home):
+    with _report.activity(f"Installing uv {pins.UV}"), _transactions.replacing(home):
         try:
             # `--target` needs no virtual environment, which Colab's Python cannot make (no ensurepip).
             _process.run([*pip, "--target", home, f"uv=={pins.UV}"], environ=environ)

@@ -1,29 +1,37 @@
 """Switch a notebook to other Pythons with several IPythons in each of the three ways, and note what works there.
 
-`python -m tests.matrix docs/matrix.md` writes the table; test_matrix.py holds a sample of it.
+`python -m tests.matrix docs/matrix.md` writes the table of ways, `--features DIR` that of all features with old and new
+packages (DIR is a google/colab source tree); test_matrix.py holds a sample of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from boot_faults import ROOT, WHERE, colab, set_up
 from colab_standin import ColabRoot, Page, PageError, Server, serving
+
+from tests.features.catalogue import FEATURES as EVERY_FEATURE
+from tests.features.notebook import Notebook
+from tests.features.trial import furnish, outcome
 
 WAYS = ("restart", "session", "exec")
 # By Python: the newest IPython of each line that runs there; None is what the kernel layer brings.
 IPYTHONS: dict[str, tuple[str | None, ...]] = {
     "3.6": (None,),
     "3.7": (None,),
+    "3.8": (None, "7.34.0", "8.12.3"),
     "3.9": (None, "7.34.0", "8.18.1"),
+    "3.10": (None, "7.34.0", "8.39.0"),
     "3.11": (None, "7.34.0", "8.39.0", "9.18.1"),
     "3.12": (None, "7.34.0", "8.39.0", "9.18.1"),
     "3.13": (None, "7.34.0", "8.39.0", "9.18.1"),
@@ -31,19 +39,18 @@ IPYTHONS: dict[str, tuple[str | None, ...]] = {
 MISSING = {
     "3.6": "none of 7.17 and later, which need Python 3.7; and no google.colab, which needs 3.8",
     "3.7": "none of 8, which needs Python 3.8; and no google.colab, which needs 3.8",
+    "3.8": "none of 8.13 and later, which need Python 3.9, none of 9, which needs 3.11",
     "3.9": "none of 8.19 and later, which need Python 3.10, none of 9, which needs 3.11",
+    "3.10": "none of 9, which needs Python 3.11",
+}
+# What a project may bring: the oldest pandas and ipywidgets of which each Python has wheels, the newest, and nothing.
+_PLOTS = ("matplotlib", "altair", "seaborn", "tqdm", "bokeh", "jinja2", "anywidget")
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "old": ("pandas<2; python_version<'3.12'", "pandas<3; python_version>='3.12'", "ipywidgets<8", *_PLOTS),
+    "newest": ("pandas", "ipywidgets", *_PLOTS),
+    "none": (),
 }
 _PATIENCE = 180.0  # seconds
-_PROJECT = """\
-[project]
-name = "lesson"
-version = "0.1.0"
-requires-python = "=={python}.*"
-dependencies = [{dependencies}]
-
-[tool.poetry]
-package-mode = false
-"""
 SECRET = {"exists": True, "access": True, "payload": "open sesame"}
 _SWITCH = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.switch({{name!r}}, how={{how!r}})"
 
@@ -66,13 +73,13 @@ class Outcome:
     failed: tuple[str, ...]
 
 
-def prepare(root: ColabRoot, python: str, ipython: str | None) -> Kernel:
-    """Set up a project whose lock file names this IPython (None: no IPython), and its kernel."""
-    name = f"py{python}-ipython{ipython or ''}".replace(".", "")
+def prepare(root: ColabRoot, python: str, ipython: str | None, packages: Sequence[str] = ()) -> Kernel:
+    """Set up a project whose lock file names this IPython (None: no IPython) and these packages, and its kernel."""
+    name = f"py{python}-ipython{ipython or ''}-{len(list(root.path('/content').iterdir()))}".replace(".", "")
     project = root.path(f"/content/{name}")
     project.mkdir()
-    dependencies = f'"ipython=={ipython}"' if ipython else ""
-    (project / "pyproject.toml").write_text(_PROJECT.format(python=python, dependencies=dependencies))
+    lines = [*([f"ipython=={ipython}"] if ipython else []), *packages]
+    (project / "requirements.txt").write_text("".join(f"{line}\n" for line in lines))
     shown = set_up(root, python, "--project", f"/content/{name}", "--kernel", name)
     tier = shown.partition(f"Kernel '{name}', ")[2].partition(" in ")[0]
     return Kernel(name=name, interpreter=f"/content/{name}/.venv/bin/python", tier=tier)
@@ -198,6 +205,61 @@ def rows(python: str) -> Iterator[str]:
                     yield f"| {' | '.join(cells)} |"
 
 
+def feature_rows(python: str) -> Iterator[str]:
+    """Try every feature with every IPython and the packages of each age, on a notebook that was switched by a restart."""
+    with colab() as root:
+        furnish(root)
+        for ipython in IPYTHONS[python]:
+            # A project without packages has no IPython of its own either.
+            for age, packages in PACKAGES.items() if ipython is None else list(PACKAGES.items())[:-1]:
+                kernel = prepare(root, python, ipython, packages)
+                with serving(root) as server, Page(server.url) as page:
+                    page.open()
+                    page.execute(_SWITCH.format(name=kernel.name, how="restart"), timeout=_PATIENCE)
+                    _next_cell_on(page, kernel.interpreter)
+                    versions = page.execute(_VERSIONS).stdout.strip().split("\t")
+                    result = outcome(Notebook(page=page), "switched", slow=_SLOW)
+                tried = [feature for feature in EVERY_FEATURE if result.holds(feature) is not None]
+                failed = [feature.name for feature in tried if not result.holds(feature)]
+                for name in failed:
+                    print(python, kernel.name, name, result.problems[name], file=sys.stderr, flush=True)
+                cells = (
+                    python,
+                    versions[0],
+                    age,
+                    *versions[1:],
+                    f"{len(tried) - len(failed)} of {len(tried)}",
+                    ", ".join(failed),
+                    kernel.tier,
+                )
+                yield f"| {' | '.join(cells)} |"
+
+
+_NO_COLAB = ("3.6", "3.7")  # google.colab does not run there
+_SLOW = 0.3  # seconds; the slow answers are not what packages differ in
+_VERSIONS = """
+import importlib.metadata
+def version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return '-'
+import IPython
+source = 'project' if '/.venv/' in IPython.__file__ else 'layer'
+print(f"{version('ipython')} ({source})", version('pandas'), version('ipywidgets'), sep="\\t")
+"""
+_FEATURES_INTRODUCTION = """\
+## Every feature, with old and new packages
+
+The features of [features.md](features.md), on a notebook that was switched by a restart: with the oldest packages that still
+have wheels for a Python, with the newest, and with none. Tried are those that the project's packages allow. *Setup says* is the
+tier that the set-up named, with what it said is missing.
+
+Written by `python -m tests.matrix docs/matrix.md --features DIR`, where DIR is the public `google/colab`.
+
+| Python | IPython (from) | packages | pandas | ipywidgets | features | not | setup says |
+|---|---|---|---|---|---:|---|---|
+"""
 _INTRODUCTION = f"""\
 # Which Pythons, IPythons and ways to switch work together
 
@@ -217,17 +279,25 @@ Written by `python -m tests.matrix docs/matrix.md`; `tests/test_matrix.py` holds
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--python", action="append", choices=IPYTHONS)
+    parser.add_argument("--features", type=Path, help="the table of all features, with this google/colab source tree")
     arguments = parser.parse_args()
+    pythons = arguments.python or [python for python in IPYTHONS if not arguments.features or python not in _NO_COLAB]
+    if arguments.features:
+        os.environ["COLAB_ENV_REAL_GOOGLE_COLAB"] = str(arguments.features.resolve())
     lines = []
-    for python in arguments.python or IPYTHONS:
-        for row in rows(python):
+    for python in pythons:
+        for row in (feature_rows if arguments.features else rows)(python):
             print(row, flush=True)
             lines.append(row + "\n")
     if arguments.file:
-        arguments.file.write_text(_INTRODUCTION + "".join(lines), encoding="utf-8")
+        before, _, after = arguments.file.read_text(encoding="utf-8").partition(_FEATURES_INTRODUCTION)
+        ways, features = (
+            (before, "".join(lines)) if arguments.features else (_INTRODUCTION + "".join(lines) + "\n", after)
+        )
+        arguments.file.write_text(ways + _FEATURES_INTRODUCTION + features, encoding="utf-8")
 
 
 if __name__ == "__main__":

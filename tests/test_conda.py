@@ -29,7 +29,7 @@ from conda_standin.fixtures import (  # noqa: F401
 from conda_standin.server import Server
 from packaging.specifiers import SpecifierSet
 
-from colab_env import _files, _ledger, _process, _report, interpreter_sources, steps
+from colab_env import _files, _ledger, _orphans, _process, _report, interpreter_sources, steps
 from colab_env.errors import (
     ColabEnvError,
     CommandError,
@@ -701,7 +701,7 @@ def test_a_change_that_was_killed_fails_every_check_until_it_is_taken_back(
     assert "was interrupted, or is going on" in conda.health_check(target)
     assert "was interrupted, or is going on" in steps._conda_packages_missing(target, [], runtime)
     # Every step does so first: conda itself may go on, and would end as if nothing were wrong.
-    _process.end_orphans(tmp_path / "running")
+    _orphans.end_orphans(tmp_path / "running")
     assert not conda.install(source, prefix=target, specifier=PY312, machine=runtime)
     assert conda.health_check(target, specifier=PY312) is None
     assert state(target, without="pkgs") == before

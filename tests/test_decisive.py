@@ -139,6 +139,9 @@ def test_a_misspelt_package_is_met_with_a_name_that_there_is(tmp_path: Path) -> 
 
     assert hint("reqeusts").startswith("did you mean requests? Else check how it is spelled")
     assert hint("pytset").startswith("did you mean pytest")  # which runs this
+    assert hint("matplotlib-inlien").startswith("did you mean matplotlib-inline")  # as the index answered before
+    assert hint("scikit_lern").startswith("did you mean scikit-learn?")
+    assert hint("cv2") == "did you mean opencv-python? cv2 is what it is imported as"
     assert hint("zzyzx-xyzzy").startswith("check how it is spelled")
 
 

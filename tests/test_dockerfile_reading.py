@@ -110,3 +110,14 @@ def test_what_is_no_dockerfile_is_passed_over(text):
         for each in stage.instructions:
             assert isinstance(each.words, list)
             assert isinstance(each.script, str)
+
+
+def test_variables_that_double_themselves_stay_as_large_as_a_program_can_get():
+    file = reading.read("FROM x\nENV A=0123456789\n" + "ENV A=$A$A\n" * 60)
+    assert len(reading.variables_of(file, file.stages[0])["A"]) < 1_000_000
+
+
+def test_a_stage_is_named_by_its_number_in_plain_digits():
+    file = reading.read("FROM x\nFROM y\n")
+    assert file.stage_named("1") is file.stages[1]
+    assert [file.stage_named(name) for name in ("²", "01", "9" * 5000)] == [None, None, None]

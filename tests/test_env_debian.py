@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import systemd_machine
 from colab_standin.namespace import Namespace, scratch_directory, unavailable
-from env_fixtures import DEMO, ROOT, base, command, web, wheels  # noqa: F401
+from env_fixtures import DEMO, ROOT, base, command, stable, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
 from colab_env import envs
@@ -75,9 +75,9 @@ class PreparedMachine:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
 
-    def __call__(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         argv = self._namespace.argv([shutil.which(words[0], path=VARIABLES["PATH"]) or words[0], *words[1:]], cwd="/")
-        answer = subprocess.run(argv, env=VARIABLES, capture_output=True, text=True, timeout=300)
+        answer = subprocess.run(argv, env=VARIABLES, capture_output=True, text=True, timeout=timeout)
         assert not check or answer.returncode == 0, answer.stdout + answer.stderr
         return answer
 
@@ -203,6 +203,85 @@ def test_the_machines_configuration_file_is_read_by_both_programs(machine, packa
     machine("sh", "-c", "rm ~/.config/colab-env.toml /etc/colab-env.toml")
 
 
+BUILT_BY_DH = {
+    "control": """\
+Source: shop
+Maintainer: Nobody <nobody@example.org>
+Build-Depends: debhelper-compat (= 13), dh-sequence-colab-env
+Standards-Version: 4.6.2
+
+Package: shop
+Architecture: all
+Depends: ${misc:Depends}
+Description: a package of a test
+ which has an environment.
+""",
+    "changelog": """\
+shop (1.0) unstable; urgency=low
+
+  * One.
+
+ -- Nobody <nobody@example.org>  Mon, 30 Nov 2026 00:00:00 +0000
+""",
+    "rules": "#!/usr/bin/make -f\n%:\n\tdh $@\n",
+    "shop.install": "wheels/*.whl usr/share/shop/wheels\n",
+    "shop.colab-env": "# made with the package\nshop --wheels /usr/share/shop/wheels 'demo\n",
+}
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_debhelper_gives_a_package_its_environment(machine, packages, tmp_path):
+    for words in (("update",), ("install", "--yes", "--no-install-recommends", "debhelper")):
+        if machine("apt-get", *words, check=False).returncode:
+            pytest.skip("debhelper cannot be installed here")
+    machine("dpkg", "--install", str(packages["colab-env"]))
+    write_wheel(tmp_path / "shop/wheels", "demo", "1.0", code=DEMO, programs=["demo"])
+    for name, text in BUILT_BY_DH.items():
+        write(tmp_path / "shop/debian" / name, text, mode=0o755 if name == "rules" else 0o644)
+    build = (
+        "sh",
+        "-c",
+        f"cp -r {tmp_path}/shop /tmp/shop-source && cd /tmp/shop-source && dpkg-buildpackage -us -uc -b",
+    )
+    wrong = machine(*build, check=False)
+    assert "debian/shop.colab-env: a word must not have a quote in it: 'demo" in wrong.stderr
+    write(tmp_path / "shop/debian/shop.colab-env", BUILT_BY_DH["shop.colab-env"].replace("'demo", "demo>=1"))
+    machine("rm", "-r", "/tmp/shop-source")
+    machine(*build)
+    machine("dpkg", "--install", "/tmp/shop_1.0_all.deb")
+    assert machine("colab-env", "run", "shop", "demo").stdout == "1.0\n"
+    assert "Depends: colab-env\n" in machine("dpkg", "--status", "shop").stdout
+    machine("dpkg", "--purge", "shop")
+    assert "shop" not in machine("ls", ENVIRONMENTS).stdout
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_the_package_installs_in_a_fresh_debian(machine, packages, tmp_path):
+    """In a root of another release that holds no more than its dependencies, as a container has it."""
+    if not shutil.which("mmdebstrap") or os.geteuid():
+        pytest.skip("no mmdebstrap here, or no root")
+    root = tmp_path / "root"
+    write_wheel(root.with_name("wheels"), "demo", "1.0", code=DEMO, programs=["demo"])
+    hooks = [f"--customize-hook=copy-in {path} /srv" for path in (packages["colab-env"], tmp_path / "wheels")]
+    steps = [
+        "apt-get install --yes --no-install-recommends python3-pip /srv/*.deb",
+        "colab-env env create shop --wheels /srv/wheels demo --quiet",
+        'test "$(colab-env run shop demo)" = 1.0',
+        "colab-env env check --deep",
+        "apt-get purge --yes colab-env",
+        "test ! -e /usr/share/colab-env",
+        "/var/lib/python3/envs/shop/bin/demo",
+    ]
+    hooks += [f"--customize-hook=chroot \"$1\" sh -ec '{step}'" for step in steps]
+    words = ["mmdebstrap", "--variant=apt", "--mode=root", "--quiet", *hooks, "trixie", str(root)]
+    done = machine(*words, check=False, timeout=1800)
+    if "Unable to connect" in done.stderr or "Could not resolve" in done.stderr:
+        pytest.skip("no Debian archive is reached")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 NEXT_PYTHON = """\
 #!/bin/sh
 set -e
@@ -280,6 +359,7 @@ def test_what_daemons_need_is_allowed(web, command):
     assert " HOME=/var/lib/web-demo\n" in text
     assert "WorkingDirectory=/var/lib/web-demo\n" in text
     assert "RuntimeDirectory=web-demo\n" in text
+    assert "\nKillMode=mixed\n" in text  # celery's workers would drop the tasks that they are at
     filters = [line for line in text.splitlines() if line.startswith("SystemCall")]
     assert filters[-2:] == ["SystemCallFilter=@chown", "SystemCallErrorNumber=EPERM"]
 

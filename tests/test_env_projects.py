@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
-from env_fixtures import base, wheels  # noqa: F401
+from env_fixtures import base, stable, wheels  # noqa: F401
 
 from colab_env import envs, poetry, steps, uv
 from colab_env.errors import KernelTakenError, MissingStepError, ProjectFileError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
-from colab_env.named_env import building
+from colab_env.named_env import kernels
 from colab_env.named_env.recipe import Recipe
 from colab_env.request import Request
 
@@ -191,4 +191,4 @@ def test_an_environment_that_is_no_kernel_needs_none(base, wheels):
     runtime = Machine.detect()
     from colab_env.named_env.inventory import NamedEnvironment
 
-    assert building.kernel_fault(NamedEnvironment(name="web", base=place.path.parent), machine=runtime) is None
+    assert kernels.fault(NamedEnvironment(name="web", base=place.path.parent), machine=runtime) is None

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from env_fixtures import DEMO, Command, base, command, web, wheels  # noqa: F401
+from env_fixtures import DEMO, Command, base, command, stable, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
 from colab_env import _files, _state, content, envs, uv
@@ -35,7 +35,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, building, builds, moving, programs
+from colab_env.named_env import base_dirs, building, builds, bytecode, moving, programs
 from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.named_env.reports import Process, account
@@ -326,7 +326,7 @@ def test_the_list_is_json_on_request(web, command):
     assert shown["packages"] == 2
     assert shown["health"] is None
     assert shown["size"] > 1000
-    assert 0 <= shown["age"] < 100
+    assert 0 <= shown["age"] < 86_400
 
 
 def test_a_missing_package_is_seen(web):
@@ -342,15 +342,15 @@ def test_a_python_that_was_replaced_is_seen(web, pythons):
     assert "its Python is another one now" in listed("web").health
 
 
-def test_a_thousand_environments_are_listed_and_nothing_is_started(web, command, monkeypatch):
+def test_two_hundred_environments_are_listed_and_nothing_is_started(web, command, monkeypatch):
     receipt = json.loads((web / "colab-env.json").read_text())
-    for number in range(999):
+    for number in range(199):
         copy = web.parent / f"web{number}"
         _files.copy(web, copy, ignore=("__pycache__",))
         (copy / "colab-env.json").write_text(json.dumps(receipt))
-    assert len(json.loads(command("env", "list", "--json").stdout)) == 1000
+    assert len(json.loads(command("env", "list", "--json").stdout)) == 200
     monkeypatch.setattr(subprocess, "Popen", None)
-    assert len(envs.list_environments()) == 1000
+    assert len(envs.list_environments()) == 200
 
 
 # which, path
@@ -396,16 +396,16 @@ def test_purge_never_leaves_its_base(web, command, name):
     assert listed("web").health is None
 
 
-def test_purge_never_follows_a_link_out_of_its_base(web, tmp_path):
+def test_purge_never_follows_a_link_out_of_its_base(web, wheels, tmp_path):
     outside = tmp_path / "outside"
     _files.copy(web, outside)
     (web.parent / "link").symlink_to(outside)
-    (web / "inside").symlink_to(tmp_path / "wheels")
+    (web / "inside").symlink_to(wheels)
     with pytest.raises(NotAnEnvironmentError, match="is a link"):
         envs.purge("link", force=True)
     envs.purge("web")
     assert (outside / "bin/demo").exists()
-    assert (tmp_path / "wheels/demo-1.0-py3-none-any.whl").exists()
+    assert (wheels / "demo-1.0-py3-none-any.whl").exists()
 
 
 @pytest.mark.parametrize("gone", ["colab-env.json", "pyvenv.cfg"])
@@ -758,6 +758,16 @@ def test_a_stranger_keeps_nobody_from_anything(web, wheels):
         for process in (sitting, serving):
             process.kill()
             process.communicate()
+
+
+def test_no_stranger_may_lock_what_the_owner_locks(systems, wheels, monkeypatch):
+    """A lock on a file takes no more than the right to read it."""
+    monkeypatch.setattr(_files, "closed_to_others", lambda path: None)
+    (systems / ".locks").mkdir(parents=True)
+    (systems / ".locks/web").touch(0o644)
+    envs.create("web", "demo", wheels=wheels)
+    envs.create("other", "demo", wheels=wheels)
+    assert [path.stat().st_mode & 0o777 for path in sorted((systems / ".locks").iterdir())] == [0o600, 0o600]
 
 
 def test_a_create_that_was_killed_before_the_name_stands_for_it_leaves_nothing_for_long(web, wheels, monkeypatch):
@@ -1172,6 +1182,38 @@ def test_check_finds_what_is_damaged_and_repairs_it(web, wheels, command):
     assert versions(web) == ["1.0"]
 
 
+def test_a_repair_keeps_the_versions_and_an_upgrade_comes_only_where_they_cannot_be_had(web, wheels):
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    next(web.glob("lib/*/site-packages/demo.py")).unlink()
+    (repaired,) = envs.check("web", deep=True, repair=True)
+    assert (repaired.problems, versions(web)) == ((), ["1.0"])
+    (web / "pylock.toml").write_text((web / "pylock.toml").read_text().replace("1.0", "3.0"))
+    (repaired,) = envs.check("web", deep=True, repair=True)
+    assert (repaired.problems, versions(web)) == ((), ["2.0"])
+
+
+def test_a_repair_on_another_python_keeps_the_versions_and_locks_for_that(base, wheels, pythons, monkeypatch):
+    own = Machine.detect().machine_python
+    other = next((each for each in pythons if not own.resolve().name.endswith(each.short_version)), None)
+    if other is None:
+        pytest.skip("one Python here")
+    web = envs.create("web", "demo", wheels=wheels).where
+    write_wheel(wheels, "demo", "2.0", code=DEMO, programs=["demo"])
+    (web / "bin/python").unlink()
+    monkeypatch.setattr(building, "choose_python", lambda *_, **__: other)
+    (repaired,) = envs.check("web", deep=True, repair=True)
+    assert (repaired.problems, versions(web)) == ((), ["1.0"])
+    assert f'requires-python = "=={other.short_version}.*"' in (web / "pylock.toml").read_text()
+
+
+def test_a_repair_of_a_base_that_was_moved_installs_nothing(web, monkeypatch):
+    there = web.parent.rename(web.parent.with_name("elsewhere"))
+    monkeypatch.setattr(building, "build", lambda *_, **__: 1 / 0)
+    (repaired,) = envs.check("web", repair=True, base=there)
+    assert repaired.problems == ()
+    assert output(there / "web/bin/demo") == "1.0"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_is_changed_in_a_package_is_found(web, seed):
     chance = random.Random(seed)
@@ -1210,7 +1252,7 @@ def test_everybody_may_read_what_root_makes_for_everybody_whatever_the_umask(sys
         assert os.umask(0o077) == 0o077
     finally:
         os.umask(before)
-    found = [systems, *(path for path in systems.rglob("*") if not path.is_symlink())]
+    found = [systems, *(path for path in systems.rglob("*") if not path.is_symlink() and path.parent.name != ".locks")]
     closed = [path for path in found if path.stat().st_mode & 0o005 != (0o005 if path.is_dir() else 0o004)]
     assert [path for path in closed if not path.stat().st_mode & 0o100 or path.is_dir()] == []
     assert (systems / "web/bin/demo").stat().st_mode & 0o777 == 0o755
@@ -1267,6 +1309,44 @@ def test_environments_share_no_file_that_somebody_may_change(base, tmp_path, whe
     one, other = (envs.create(name, "large", wheels=wheels).where for name in ("one", "other"))
     inodes = {next(place.glob("lib/*/site-packages/large.py")).stat().st_ino for place in (one, other)}
     assert len(inodes) == 2
+
+
+def compiled(environment: Path) -> dict[str, bytes]:
+    site = next(environment.glob("lib/*/site-packages"))
+    return {path.name: path.read_bytes() for path in site.rglob("*.pyc")}
+
+
+def test_what_one_build_has_compiled_the_next_ones_copy(web, wheels, monkeypatch):
+    before = compiled(web)
+    assert {name.partition(".")[0] for name in before} == {"demo", "other"}
+    monkeypatch.setattr(bytecode, "_compile", lambda *_, **__: 1 / 0)
+    second = envs.create("second", "demo", wheels=wheels).where
+    assert compiled(second) == before
+    assert [each.problems for each in envs.check(deep=True)] == [(), ()]
+    assert output(second / "bin/python", "-c", "import demo; print(demo.__cached__)").startswith(f"{second}/")
+    assert compiled(second) == before, "Python has taken them"
+
+
+def test_compiled_files_that_are_damaged_in_the_store_are_made_again(web, wheels):
+    headers = {name: content[:16] for name, content in compiled(web).items()}
+    store = Machine.detect().data / "compiled"
+    for path in store.glob("*/*/0"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    for number, damage in enumerate((lambda _: None, lambda path: path.unlink(), lambda path: path.write_text("{"))):
+        for path in store.glob("*/*/*.json") if number else ():
+            damage(path)
+        made = envs.create(f"e{number}", "demo", wheels=wheels).where
+        assert output(made / "bin/demo") == "1.0"
+        assert {name: content[:16] for name, content in compiled(made).items()} == headers
+    assert [each.problems for each in envs.check(deep=True)] == [()] * 4
+
+
+def test_compiled_files_that_nothing_has_taken_for_long_go(web):
+    entries = list((Machine.detect().data / "compiled").glob("*/*"))
+    assert len(entries) == 2
+    os.utime(entries[0], (0, 0))
+    envs.prune()
+    assert list((Machine.detect().data / "compiled").glob("*/*")) == entries[1:]
 
 
 def test_every_error_has_an_exit_code_of_its_own():

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, start_python
 
-from colab_env import _files
+from colab_env import _file_locks, _files, _ledger, _transactions
 from colab_env.errors import DiskFullError, NotOursError, NotWritableError
 
 ENDS = [ValueError, KeyboardInterrupt, SystemExit]
@@ -49,12 +49,12 @@ def thing(tmp_path: Path) -> Path:
 
 
 def replace(thing: Path, version: str = "new") -> None:
-    with _files.replacing(thing):
+    with _transactions.replacing(thing):
         build(thing, version)
 
 
 def update(thing: Path, version: str = "new") -> None:
-    with _files.updating(thing):
+    with _transactions.updating(thing):
         build(thing, version)
 
 
@@ -73,7 +73,7 @@ def test_something_new_may_be_built_where_nothing_was(tmp_path):
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("opened", [_files.replacing, _files.updating])
+@pytest.mark.parametrize("opened", [_transactions.replacing, _transactions.updating])
 def test_the_old_one_comes_back_when_the_block_raises(thing, opened, end):
     with pytest.raises(end), opened(thing):  # noqa: PT012
         thing.mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ def test_the_old_one_comes_back_when_the_block_raises(thing, opened, end):
     assert content(thing.parent) == whole("old")
 
 
-@pytest.mark.parametrize("opened", [_files.replacing, _files.updating])
+@pytest.mark.parametrize("opened", [_transactions.replacing, _transactions.updating])
 def test_the_old_one_comes_back_even_after_the_receipt_was_written(thing, opened):
     with pytest.raises(KeyboardInterrupt), opened(thing):  # noqa: PT012
         build(thing, "new")
@@ -93,7 +93,7 @@ def test_the_old_one_comes_back_even_after_the_receipt_was_written(thing, opened
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_first_build_that_raises_leaves_nothing(tmp_path, end):
-    with pytest.raises(end), _files.replacing(tmp_path / "thing"):  # noqa: PT012
+    with pytest.raises(end), _transactions.replacing(tmp_path / "thing"):  # noqa: PT012
         build(tmp_path / "thing", "half")
         raise end
     assert list(tmp_path.iterdir()) == []
@@ -104,10 +104,10 @@ def test_a_first_build_that_raises_leaves_nothing(tmp_path, end):
 )
 def test_what_is_not_ours_is_not_replaced(tmp_path, make):
     make(tmp_path / "thing")
-    before = (tmp_path / "thing").lstat()
+    before = _ledger.look_at(tmp_path / "thing")
     with pytest.raises(NotOursError, match="did not make it"):
         replace(tmp_path / "thing")
-    assert (tmp_path / "thing").lstat() == before
+    assert _ledger.look_at(tmp_path / "thing") == before
     assert [path.name for path in tmp_path.iterdir()] == ["thing"]
 
 
@@ -122,7 +122,7 @@ def test_a_link_to_one_of_ours_is_replaced_without_touching_what_it_names(thing,
 def test_a_linked_one_comes_back_as_a_link(thing, tmp_path):
     link = tmp_path / "thing"
     link.symlink_to(thing)
-    with pytest.raises(ValueError, match="no"), _files.replacing(link):  # noqa: PT012
+    with pytest.raises(ValueError, match="no"), _transactions.replacing(link):  # noqa: PT012
         build(link, "half")
         raise ValueError("no")
     assert link.readlink() == thing
@@ -130,7 +130,7 @@ def test_a_linked_one_comes_back_as_a_link(thing, tmp_path):
 
 
 def test_while_a_directory_is_updated_it_does_not_count_as_complete(thing):
-    with _files.updating(thing):
+    with _transactions.updating(thing):
         assert _files.read_receipt(thing) is None
         build(thing, "new")
     assert _files.read_receipt(thing) == {"version": "new"}
@@ -187,7 +187,7 @@ def remove(path: Path) -> None:
 
 
 def swap(path: Path) -> None:
-    with _files.staging(path) as (scratch,):
+    with _transactions.staging(path) as (scratch,):
         build(scratch, "new")
         _files.exchange(path, scratch)
 
@@ -210,7 +210,7 @@ def test_killed_at_any_moment_the_next_run_finds_the_old_one_or_the_new_one_whol
         if receipt := _files.read_receipt(place / "thing"):
             found = {name: text for name, text in content(place).items() if name.startswith("thing/")}
             assert found == whole(receipt["version"]), f"killed at operation {place.name}"
-        _files.recover(place / "thing")
+        _transactions.recover(place / "thing")
         assert content(place) in (whole("old"), whole("new")), f"killed at operation {place.name}"
 
 
@@ -228,13 +228,13 @@ def test_what_somebody_makes_where_a_run_was_killed_is_not_deleted(tmp_path):
             shutil.rmtree(place / "thing", ignore_errors=True)
             (place / "thing").mkdir()
             (place / "thing" / "mine").write_text("mine")
-            _files.recover(place / "thing")
+            _transactions.recover(place / "thing")
             assert content(place) == {"thing/mine": "mine"}, f"killed at operation {place.name}"
 
 
 def test_killed_at_any_moment_a_deletion_is_done_or_not_begun(tmp_path):
     for place in killed_everywhere("remove", tmp_path):
-        _files.recover(place / "thing")
+        _transactions.recover(place / "thing")
         assert content(place) in (whole("old"), {}), f"killed at operation {place.name}"
 
 
@@ -267,7 +267,7 @@ def test_killed_at_any_moment_a_file_has_its_old_text_or_its_new_one(tmp_path):
 def test_recovering_touches_nothing_that_no_killed_run_left(tmp_path, thing):
     (tmp_path / "somebody").mkdir()
     for path in (tmp_path / "somebody", tmp_path / "nothing", thing):
-        _files.recover(path)
+        _transactions.recover(path)
     assert content(thing.parent) == whole("old")
     assert (tmp_path / "somebody").is_dir()
 
@@ -278,7 +278,7 @@ def test_files_come_back_when_the_block_raises(tmp_path, end):
     for path in (changed, same, gone):
         path.write_bytes(b"before\r\n")
     time_of_same = same.stat().st_mtime_ns
-    with pytest.raises(end), _files.restoring(gone, changed, same, new):  # noqa: PT012
+    with pytest.raises(end), _transactions.restoring(gone, changed, same, new):  # noqa: PT012
         changed.write_text("after")
         new.write_text("after")
         gone.unlink()
@@ -290,7 +290,7 @@ def test_files_come_back_when_the_block_raises(tmp_path, end):
 
 def test_files_stay_changed_when_all_is_well(tmp_path):
     path = tmp_path / "file"
-    with _files.restoring(path):
+    with _transactions.restoring(path):
         path.write_text("after")
     assert path.read_text() == "after"
 
@@ -340,7 +340,7 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one_and_no_other_file(tmp_
 
 
 def test_a_program_may_be_run_by_its_owner_only(tmp_path):
-    _files.write_program(tmp_path / "bin" / "tool", "#!/bin/sh\necho hello\n")
+    _files.write_text(tmp_path / "bin" / "tool", "#!/bin/sh\necho hello\n", mode=0o700)
     assert (tmp_path / "bin" / "tool").stat().st_mode & 0o777 == 0o700
     assert subprocess.run([tmp_path / "bin" / "tool"], capture_output=True, check=True).stdout == b"hello\n"
 
@@ -361,8 +361,8 @@ def test_removing_a_link_leaves_what_it_names(tmp_path, thing):
 HOLD = """
 import sys, time
 from pathlib import Path
-from colab_env import _files
-with _files.locked(Path({lock!r})):
+from colab_env import _file_locks, _files, _transactions
+with _file_locks.locked(Path({lock!r})):
     Path({mark!r}).touch()
     time.sleep({seconds})
 """
@@ -382,7 +382,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_lock_is_free_once_its_holder_has_died(tmp_path, holder, how):
     holder.send_signal(how)
-    with _files.locked(tmp_path / "locks" / "lock"):
+    with _file_locks.locked(tmp_path / "locks" / "lock"):
         assert holder.wait() != 0
 
 
@@ -390,11 +390,11 @@ def test_another_task_of_the_same_run_waits_and_says_nothing(tmp_path, capsys):
     path, order = tmp_path / "locks" / "lock", []
 
     def other() -> None:
-        with _files.locked(path):
+        with _file_locks.locked(path):
             order.append("other")
 
     task = threading.Thread(target=other)
-    with _files.locked(path):
+    with _file_locks.locked(path):
         task.start()
         time.sleep(0.3)
         order.append("first")
@@ -406,7 +406,7 @@ def test_another_task_of_the_same_run_waits_and_says_nothing(tmp_path, capsys):
 def test_a_second_run_waits_and_says_so(tmp_path, holder, capsys):
     began = time.monotonic()
     threading.Timer(0.3, holder.kill).start()
-    with _files.locked(tmp_path / "locks" / "lock"):
+    with _file_locks.locked(tmp_path / "locks" / "lock"):
         assert time.monotonic() - began > 0.25
     assert "Waiting for another run of colab-env" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from fuzz.trial import Parser
 
 from colab_env.errors import ProjectFileError
 
-COUNT = 60
+COUNT = 25
 
 
 @pytest.fixture

@@ -15,7 +15,15 @@ from tests import hosts_page
 ROOT = Path(__file__).parents[1]
 COLAB = {"COLAB_RELEASE_TAG": "release-colab_20261105-060106_RC00"}
 KAGGLE = {**COLAB, "KAGGLE_KERNEL_RUN_TYPE": "Interactive", "KAGGLE_URL_BASE": "https://host", "COLAB_JUPYTER_IP": ""}
-# What Kaggle's Dockerfile writes over Colab's configuration.
+# What Kaggle's Dockerfile sets, an empty entry on Python's path among it.
+IMAGE = {
+    "PYTHONPATH": f"{ROOT}::/opt/facets/facets_overview/python/",
+    "PYTHONUSERBASE": "/root/.local",
+    "MKL_THREADING_LAYER": "GNU",
+}
+# What it puts beside the standard library, in short: there each Python of this version imports it, one of an environment too.
+KAGGLES_SITE = "import wrapt\n@wrapt.when_imported('google.generativeai')\ndef post_import_logic(module): ...\n"
+# What it writes over Colab's configuration.
 KAGGLES_IPYTHON = "c = get_config(); c.IPKernelApp.matplotlib = 'inline'\n"
 
 
@@ -75,15 +83,18 @@ def test_kaggle_gets_a_kernel_that_was_tried_and_its_own_packages_stay() -> None
     shares = (Share(source=ROOT, target=str(ROOT)),)
     with ColabRoot.build(options=Options(google_colab=real_google_colab(), shares=shares)) as kaggle:
         kaggle.path("/etc/ipython/ipython_config.py").write_text(KAGGLES_IPYTHON)
+        # In place of a link into /etc, where Debian has its own.
+        site = 'f=$(/usr/bin/python3 -c "import os; print(os.path.dirname(os.__file__))")/sitecustomize.py; rm -f $f; cat > $f'
+        assert kaggle.run(["sh", "-ec", site], input=KAGGLES_SITE).returncode == 0
         kaggle.run(["mkdir", "-p", "/kaggle/working"])
         before = set(kaggle.changes())
         argv = ["/usr/bin/python3", "-m", "colab_env", "setup", "--kernel", "lesson"]
-        done = kaggle.run(argv, env={**KAGGLE, "PYTHONPATH": str(ROOT)}, cwd="/kaggle/working", timeout=300)
+        done = kaggle.run(argv, env={**KAGGLE, **IMAGE}, cwd="/kaggle/working", timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Kernel 'lesson', plain" in done.stdout
         asked = kaggle.run(
             ["/usr/bin/python3", "-m", "colab_env", "kernel", "check", "lesson"],
-            env={**KAGGLE, "PYTHONPATH": str(ROOT)},
+            env={**KAGGLE, **IMAGE},
             cwd="/kaggle/working",
         )
         assert "✓ Kernel 'lesson' works" in asked.stdout, asked.stdout + asked.stderr
@@ -100,7 +111,7 @@ def test_kaggle_gets_a_kernel_that_was_tried_and_its_own_packages_stay() -> None
         ]
         done = kaggle.run(uv, timeout=120)
         assert done.returncode == 0, done.stderr
-        key = {"COLAB_ENV_SNAPSHOT_KEY": "5e" * 32, "PYTHONPATH": f"{ROOT}:/tmp/zstd"}
+        key = {**IMAGE, "COLAB_ENV_SNAPSHOT_KEY": "5e" * 32, "PYTHONPATH": f"{IMAGE['PYTHONPATH']}:/tmp/zstd"}
         saved = kaggle.run(
             ["/usr/bin/python3", "-m", "colab_env", "save", "/kaggle/working/envs"],
             env={**KAGGLE, **key},

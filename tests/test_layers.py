@@ -15,12 +15,12 @@ PACKAGE = ROOT / "colab_env"
 # neighbour on the same floor, and nowhere in a circle.
 FLOORS: list[tuple[str, str]] = [
     ("doors", "__main__ cli container_cli env_cli env_commands completion native_cli notebooks_cli step_cli usage magics __init__"),
-    ("verbs", "setting_up steps planning diagnose machine_report live_proof snapshots caches container env_files env_programs envs native notebooks switching undoing verifying"),  # noqa: E501
+    ("verbs", "adding setting_up steps planning diagnose machine_report live_proof snapshots caches container env_files env_programs envs native notebooks switching undo_changes undoing verifying"),  # noqa: E501
     ("parts", "environment interpreter_sources interpreters. image. kernel named_env. notebook_file. snapshot."),
     ("request", "request"),
     ("formats", "formats. locks. plans."),
-    ("tools", "choice content index jupyter. miniconda. native_need. notebook open_in_colab poetry pyproject step system uv venv wheels"),  # noqa: E501
-    ("io", "_download _files _ledger _process _state part"),
+    ("tools", "choice content proving index jupyter. miniconda. native_need. notebook open_in_colab poetry pyproject step system uv venv wheels"),  # noqa: E501
+    ("io", "_download _file_locks _files _ledger _orphans _process _state _transactions part"),
     ("facts", "_log _report _screens cards errors interpreter json_text machine pins results toml_text"),
     ("copies", "standalone."),
 ]  # fmt: skip

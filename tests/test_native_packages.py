@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from colab_env.errors import DamagedError
+from colab_env.native_need import apt
 from colab_env.native_need.contents import Contents, Packages, packed
 from colab_env.native_need.missing import Missing
 from colab_env.native_need.packed_index import Index
@@ -136,7 +137,7 @@ def test_a_driver_is_never_apts(debian, name):
     ("python", "package"), [("/usr/bin/python3.11", "python3.11-dev"), ("/opt/uv/python3.12", None)]
 )
 def test_only_the_distributions_python_has_its_headers_in_a_package(python, package):
-    answer = python_header(Missing(kind="header", name="Python.h"), python, version=python[-4:])
+    answer = python_header(Missing(kind="header", name="Python.h"), python)
     assert answer.package == package
 
 
@@ -178,6 +179,8 @@ usr/include/dolfin/common/utils.h  libdevel/libdolfin-dev-common
 usr/include/pcl-1.13/pcl/common/utils.h  libdevel/libpcl-dev
 usr/include/stxxl/bits/common/utils.h  libdevel/libstxxl-dev
 usr/include/node/src/util.h  libdevel/libnode-dev
+usr/include/ruby-3.1.0/ruby/config.h  libdevel/ruby3.1-dev
+usr/lib/compiz/libpng.so  x11/compiz-plugins
 usr/include/mariadb/mysql.h  libdevel/libmariadb-dev
 usr/include/OpenImageIO/argparse.h  libdevel/libopenimageio-dev
 usr/bin/celery  python/celery
@@ -216,9 +219,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return Index(path)
 
 
-@pytest.mark.parametrize("name", ["mylib/parser.h", "../vendor/utils.h", "common/utils.h", "src/util.h"])
+@pytest.mark.parametrize("name", ["mylib/parser.h", "../vendor/utils.h", "common/utils.h", "src/util.h", "config.h"])
 def test_a_header_in_another_directory_is_another_header(small, name):
     assert packages_for(Missing(kind="header", name=name), small).candidates == ()
+
+
+def test_a_plugin_with_the_name_of_a_library_is_none(small):
+    assert packages_for(Missing(kind="shared-object", name="libpng.so", phase="run"), small).candidates == ()
+
+
+def test_a_build_leaves_the_programs_of_python_packages_to_the_project(small):
+    answer = packages_for(Missing(kind="command", name="pytest"), small)
+    assert answer.candidates == ()
+    assert "dependencies" in str(answer.note)
 
 
 def test_a_header_whose_package_is_installed_is_not_looked_for_elsewhere(small):
@@ -253,3 +266,9 @@ def test_a_program_of_a_python_package_is_the_projects_own(small, name):
 )
 def test_a_program_that_only_runs_python_is_the_distributions(small, name, package):
     assert packages_for(Missing(kind="command", name=name, phase="run"), small).package == package
+
+
+def test_what_apt_says_of_sizes_is_read_or_left_out():
+    said = "After this operation, {} of additional disk space will be used."
+    sizes = ("1,234.5 kB", "12 MB", "1.2.3 MB", ", MB", "9" * 400 + " B")
+    assert [apt._disk(said.format(size)) for size in sizes] == [1_234_500, 12_000_000, 0, 0, 0]

@@ -57,6 +57,13 @@ def test_where_nothing_has_a_wheel_nothing_is_advised() -> None:
 NO_PAGES = ["", "{", "{}", '{"files": 3}', '{"files": [1, {"filename": 2}]}', "<html><a href=x>y</a>", "[]"]
 
 
+def test_a_version_that_is_none_has_no_advice() -> None:
+    files = published.read_page('{"files": [{"filename": "x-%s-py3-none-any.whl"}]}' % ("9" * 5000))
+    assert files == []
+    assert published.fitting_version(files, "1." + "9" * 5000) is None
+    assert list(published.wheel_advice(files, "x", "no version", parse_target("linux/amd64", "3.12"))) == []
+
+
 @pytest.mark.parametrize("page", NO_PAGES)
 def test_a_page_that_is_none_has_no_files(page: str) -> None:
     assert published.read_page(page) == []

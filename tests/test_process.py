@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, start_python
 
-from colab_env import _process, _report
+from colab_env import _orphans, _process, _report
 from colab_env.errors import CommandError
 
 PYTHON = sys.executable
@@ -347,10 +347,10 @@ def test_a_task_that_was_stopped_starts_nothing_more(tmp_path, interrupt):
 
 ORPHANS = """
 from pathlib import Path
-from colab_env import _process
+from colab_env import _orphans, _process
 # One that stays in the group, and one that leaves it and its session.
 script = "sleep 100 & echo $! > {place}/member; setsid sleep 100 & echo $! > {place}/away; echo $$ > {place}/leader; wait"
-with _process.announced(Path({place!r}, "running")):
+with _orphans.announced(Path({place!r}, "running")):
     _process.run(["/bin/sh", "-c", script], environ={environ!r})
 """
 
@@ -367,7 +367,7 @@ def orphans(place: Path, *, how: signal.Signals = signal.SIGKILL) -> dict[str, i
 def test_a_program_dies_with_its_parent_and_what_it_started_with_the_next_run(tmp_path):
     pids = orphans(tmp_path)
     assert gone(pids["leader"])
-    _process.end_orphans(tmp_path / "running")
+    _orphans.end_orphans(tmp_path / "running")
     assert not any(alive(pid) for pid in pids.values())
 
 
@@ -378,29 +378,29 @@ def test_without_a_parent_death_signal_the_next_run_ends_all_of_them(tmp_path):
     parent.kill()
     parent.communicate(timeout=60)
     assert all(alive(pid) for pid in pids)
-    _process.end_orphans(tmp_path / "running")
+    _orphans.end_orphans(tmp_path / "running")
     assert not any(alive(pid) for pid in pids)
 
 
 def test_the_children_of_a_run_that_goes_on_are_left_alone(tmp_path):
     parent = start_python(ORPHANS.format(place=str(tmp_path), environ=PATH))
     pids = [read_pid(tmp_path / name) for name in ("member", "away", "leader")]
-    _process.end_orphans(tmp_path / "running")
+    _orphans.end_orphans(tmp_path / "running")
     assert all(alive(pid) for pid in pids)
     parent.kill()
     parent.communicate(timeout=60)
-    _process.end_orphans(tmp_path / "running")
+    _orphans.end_orphans(tmp_path / "running")
 
 
 @pytest.mark.parametrize("said", ["", ":", "1:2:pid:[1]", "x:1:{here}", "{mine}", "9999999:1:{here}"])
 def test_what_is_not_known_to_be_an_orphan_is_left_alone(tmp_path, said):
     # What nobody can read says nothing, another namespace has other numbers, and others have no owner.
-    said = said.format(here=_process._namespace(), mine=_process.owner())
+    said = said.format(here=_orphans._namespace(), mine=_orphans.owner())
     (tmp_path / "running").mkdir()
     (tmp_path / "running" / "running-mark").write_text(said)
     others = [subprocess.Popen(["sleep", "100"], env={**PATH, **extra}) for extra in ({}, {"COLAB_ENV_OWNER": ""})]
-    with _process.announced(tmp_path / "running"):
-        _process.end_orphans(tmp_path / "running")
+    with _orphans.announced(tmp_path / "running"):
+        _orphans.end_orphans(tmp_path / "running")
     for other in others:
         assert other.poll() is None
         other.kill()
@@ -412,13 +412,13 @@ def test_what_a_run_left_on_purpose_that_came_to_its_end_goes_on(tmp_path):
     script = f"setsid sleep 100 > /dev/null 2>&1 & echo $! > {tmp_path}/daemon"
     code = f"""
 from pathlib import Path
-from colab_env import _process
-with _process.announced(Path({str(tmp_path / "running")!r})):
+from colab_env import _orphans, _process
+with _orphans.announced(Path({str(tmp_path / "running")!r})):
     _process.run(["/bin/sh", "-c", {script!r}], environ={PATH!r})
 """
     assert start_python(code).communicate(timeout=60)[0] == ""
     pid = read_pid(tmp_path / "daemon")
-    _process.end_orphans(tmp_path / "running")
+    _orphans.end_orphans(tmp_path / "running")
     assert alive(pid)
     os.kill(pid, signal.SIGKILL)
     assert list((tmp_path / "running").iterdir()) == []

@@ -10,6 +10,8 @@ import tomlkit
 from colab_env import pyproject
 from colab_env.errors import ProjectFileError
 from colab_env.interpreter import Interpreter
+from colab_env.machine import Machine
+from colab_env.request import Request
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3.12"), version="3.12.4", source="system")
 
@@ -205,3 +207,11 @@ def test_a_poetry_setting_that_is_no_table_is_refused(project):
 def test_the_python_that_a_project_asks_for_is_found(project, text, asked):
     (project / "pyproject.toml").write_text(text)
     assert pyproject.Pyproject.read(project).requires_python == asked
+
+
+def test_a_request_reads_a_project_file_once(tmp_path: Path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = "nonsense"\n')
+    request = Request.read(tmp_path, Machine.detect())
+    (tmp_path / "pyproject.toml").unlink()  # what is asked of it later comes from what was read
+    with pytest.raises(ProjectFileError, match="line 4"):
+        _ = request.specifier

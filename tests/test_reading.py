@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import colab_env
-from colab_env import _files, index
+from colab_env import _file_locks, _files, index
 from colab_env.errors import ColabEnvError, NotWritableError, ProjectFileError, ScriptError, UsageError
 from colab_env.locks import registry, requirements_text, script_block
 from colab_env.machine import Machine
@@ -113,7 +113,7 @@ def test_a_lock_that_cannot_be_had_is_an_error_of_ours(tmp_path, monkeypatch, nu
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(NotWritableError, match=os.strerror(number)) as caught, _files.locked(tmp_path / "locks/x"):
+    with pytest.raises(NotWritableError, match=os.strerror(number)) as caught, _file_locks.locked(tmp_path / "locks/x"):
         pass
     assert caught.value.hint
 

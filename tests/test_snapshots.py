@@ -20,7 +20,7 @@ from conftest import ROOT, PreparedMachine, Stop
 from test_archive import listing
 
 import colab_env
-from colab_env import _files, _ledger, caches, choice, cli, environment, snapshots, venv
+from colab_env import _files, _ledger, _transactions, caches, choice, cli, environment, snapshots, venv
 from colab_env.errors import (
     CacheError,
     ColabEnvError,
@@ -272,7 +272,7 @@ def test_a_link_that_leads_out_is_not_saved(made: Path, cache: Path) -> None:
 
 def test_a_project_file_that_colab_env_wrote_need_not_be_there(made: Path, cache: Path) -> None:
     (made / "poetry.lock").unlink()
-    with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(made / "poetry.lock"):
+    with _ledger.recording("configure_venv", Machine.detect()), _transactions.restoring(made / "poetry.lock"):
         (made / "poetry.lock").write_text("[metadata]\n# locked\n")
     with _ledger.recording("configure_venv", Machine.detect()):
         _files.write_text(made / "poetry.toml", "# settings\n")
@@ -295,14 +295,14 @@ def test_a_project_file_that_somebody_changed_counts_as_it_is(made: Path, cache:
     path = made / "poetry.lock"
     path.unlink()
     for text in ("# first\n", "# second\n"):
-        with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
+        with _ledger.recording("configure_venv", Machine.detect()), _transactions.restoring(path):
             path.write_text(text)
     runtime = Machine.detect()
     assert contents.original_files(runtime, made)["poetry.lock"] is None
     path.write_text("# mine\n")
     mine = hashlib.sha256(b"# mine\n").hexdigest()
     assert contents.original_files(runtime, made)["poetry.lock"] == mine
-    with _ledger.recording("configure_venv", Machine.detect()), _files.restoring(path):
+    with _ledger.recording("configure_venv", Machine.detect()), _transactions.restoring(path):
         path.write_text("# third\n")
     assert contents.original_files(runtime, made)["poetry.lock"] == mine
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,10 @@ def test_the_pythons_of_this_machine_are_listed_newest_first(pythons):
     versions = [tuple(map(int, each.version.split("."))) for each in pythons]
     assert versions == sorted(versions, reverse=True)
     assert len({version[:2] for version in versions}) == len(versions)
+
+
+def test_the_python_that_runs_this_is_known_without_being_started(monkeypatch, runtime):
+    path = Path(sys.executable)
+    asked = subprocess.run([path, "-I", "-S", "-c", system._QUESTION], check=True, capture_output=True, text=True)
+    monkeypatch.setattr(system._process, "run", lambda *_, **__: 1 / 0)
+    assert list(system._identity(path, runtime)) == json.loads(asked.stdout)

@@ -22,6 +22,7 @@ class PdmLock(LockFormat):
     name = "pdm.lock"
     rank = 40
     file_names = ("pdm.lock",)
+    adding = "pdm add"
 
     def matches(self, name: str) -> bool:
         return re.fullmatch(r"pdm(\.[^.]+)?\.lock", name) is not None

@@ -19,6 +19,7 @@ class PipfileLock(LockFormat):
     name = "Pipfile.lock"
     rank = 50
     file_names = ("Pipfile.lock",)
+    adding = "pipenv install"
     options = frozenset({"groups", "keep", "isolated"})
     names_python = True
     is_python_advice = True

@@ -43,6 +43,7 @@ class PoetryLock(LockFormat):
     file_names = ("poetry.lock",)
     options = LockFormat.options | {"poetry"}
     is_made_by_tool = True
+    adding = "poetry add"
     project_files = ("pyproject.toml", "poetry.toml", "poetry.lock")
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:

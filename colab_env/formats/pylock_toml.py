@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, toml_text
+from colab_env import _file_locks, _files, toml_text
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 
@@ -66,7 +66,7 @@ class PylockToml(LockFormat):
 def install(lock: LockFile, selection: Selection, *, target: Target, cwd: Path, options: Sequence[str] = ()) -> None:
     """Make an environment hold exactly what a pylock.toml says, by uv with the settings of the directory `cwd`."""
     installer = target.installer(lock.pyproject)
-    with _files.private_directory(target.machine.data) as scratch:
+    with _file_locks.private_directory(target.machine.data) as scratch:
         path = lock.path
         if selection.left_out is not None:
             text = installer.pylock(lock.path, python=target.python, options=options)

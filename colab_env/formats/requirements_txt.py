@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, index, uv
+from colab_env import _file_locks, _files, index, uv
 from colab_env.errors import ProjectFileError, UsageError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat
@@ -77,7 +77,7 @@ class RequirementsTxt(LockFormat):
         installer = target.installer(lock.pyproject)
         pip = ["pip"] if target.pip else []
         options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
-        with _files.private_directory(target.machine.data) as scratch:
+        with _file_locks.private_directory(target.machine.data) as scratch:
             text = _other(lock)
             source: list[str | Path] = ["-r", "-" if text else lock.path]
             if selection.left_out is not None:

@@ -31,6 +31,7 @@ class UvLock(LockFormat):
     name = "uv.lock"
     rank = 20
     file_names = ("uv.lock",)
+    adding = "uv add"
 
     def paths(self, project: Path, pyproject: Pyproject) -> Iterator[Path]:
         root = uv_workspace_root(project, pyproject)

@@ -37,6 +37,7 @@ class UvProject(LockFormat):
     name = "pyproject.toml"
     rank = 72
     file_names = ("pyproject.toml",)
+    adding = "uv add"
     is_lock = False
 
     def matches(self, name: str) -> bool:

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
 _FIRST = "index.json"
 _OURS = "colab-env"
+_CHUNK = 1 << 20  # bytes
 
 
 def require_free(path: Path) -> None:
     """Raise NotOursError where something is that is no image which colab-env wrote."""
     if not os.path.lexists(path):
         return
-    foreign = (OSError, ValueError, LookupError, TypeError, AttributeError, tarfile.TarError, EOFError)
+    foreign = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, tarfile.TarError, EOFError)
     with contextlib.suppress(*foreign), tarfile.open(path, "r:") as archive:
         member = archive.next()
         file = archive.extractfile(member) if member and member.name == _FIRST else None
@@ -50,7 +51,10 @@ def write_archive(image: BuiltImage, path: Path) -> None:
     """Write an image to a file, which has its name when all of it is on the disk; until then it has none."""
     with _files.translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _nameless(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        with (
+            _nameless(path) as out,
+            tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK) as archive,
+        ):
             for name, content in _documents(image).items():
                 archive.addfile(_member(name, len(content)), io.BytesIO(content))
             done = 0
@@ -141,7 +145,6 @@ def _opened(directory: Path) -> int | None:
 
 
 _LEVEL = 6
-_CHUNK = 1 << 20
 
 
 def push(image: BuiltImage, target: ImageReference, login: Login, cache: LayerCache) -> tuple[str, int]:

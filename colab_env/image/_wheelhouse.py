@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from colab_env import _process, toml_text
+from colab_env.content import record_rows
 from colab_env.errors import CommandError, NoWheelError, ProjectFileError
 from colab_env.image._layers import LayerFile
 from colab_env.locks import requirements_text
@@ -110,7 +111,7 @@ def _missing_wheel_reason(offered: list[LockedWheel], base: BasePython) -> str:
     if not offered:
         return (
             f"it has no locked wheel for Python {base.minor} on {base.machine} with glibc 2.{base.glibc}; "
-            "sources need a compiler, and the headers and libraries that they name"
+            "its sources have to be built, and may need a compiler, headers and libraries"
         )
     listed = ", ".join(sorted(wheel.file for wheel in offered)[:3])
     return f"it has {listed}, none for Python {base.minor} on {base.machine} with glibc 2.{base.glibc}"
@@ -277,7 +278,9 @@ class Wheelhouse:
         site = posixpath.join("/", str(info.parent.relative_to(root)))
         rows: dict[str, tuple[str, str]] = {}
         files: dict[str, LayerFile] = {}
-        for name, digest, size in _rows(info / "RECORD"):
+        for name, digest, size in (row for row in record_rows(info / "RECORD") if len(row) == 3):
+            if name.endswith(".dist-info/RECORD"):
+                continue
             path = posixpath.normpath(posixpath.join(site, name))
             path = re.sub(r"(/include/site/)python3\.\d+/", rf"\1python{self.base.minor}/", path)
             file = root / path.lstrip("/")
@@ -305,11 +308,6 @@ class Wheelhouse:
         return LayerFile(content=changed, is_program=True)
 
 
-def _rows(record: Path) -> list[list[str]]:
-    with record.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.reader(file) if len(row) == 3 and not row[0].endswith(".dist-info/RECORD")]
-
-
 def _is_of_this_machine(file: Path) -> bool:
     """Say whether a file is about where the wheel came from on this machine."""
     if file.parent.suffix != ".dist-info":
@@ -317,7 +315,7 @@ def _is_of_this_machine(file: Path) -> bool:
     if file.name == "direct_url.json":
         try:
             return str(json.loads(file.read_bytes())["url"]).startswith("file:")
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             return True
     return file.name in _NOTES
 
@@ -344,4 +342,4 @@ def _record(rows: dict[str, tuple[str, str]], own: str) -> bytes:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([name, *rows[name]] for name in sorted(rows))
     writer.writerow([own, "", ""])
-    return out.getvalue().encode()
+    return out.getvalue().encode("utf-8", "surrogateescape")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import functools
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,9 @@ _OUTPUT = ("lib", "lib.*", "bdist.*", "temp.*")
 _BUILD_TABLES = ("setuptools", "hatch", "poetry", "uv", "flit", "pdm")
 _FILES = ("Dockerfile*", "*.dockerignore", "compose.yaml", ".devcontainer", ".binder", "*.def")
 _MOST = 200_000  # entries that are looked at
+_PIECE = re.compile(r"\*\*/|\*\*|\*|\?|\[.[^\]]*\]|.", re.DOTALL)
+_WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
+_FEW = 3  # wildcards that a regular expression matches in no time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +123,11 @@ def is_ignored(name: str, patterns: Sequence[str]) -> bool:
     """Say whether a path is left out by the lines of a .dockerignore: the last one that fits it, or a parent, counts."""
     ignored = False
     parts = name.split("/")
+    paths = ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
     for pattern in patterns:
-        positive = pattern.startswith("!")
-        regex = _pattern(pattern.lstrip("!").strip().lstrip("/").rstrip("/"))
-        if any(regex.fullmatch("/".join(parts[:number])) for number in range(1, len(parts) + 1)):
-            ignored = not positive
+        is_match = _matcher(pattern.lstrip("!").strip().lstrip("/").rstrip("/"))
+        if any(map(is_match, paths)):
+            ignored = not pattern.startswith("!")
     return ignored
 
 
@@ -153,27 +158,43 @@ def require_no_secrets(ignore_file: Path, survey_: Survey) -> None:
         )
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+@functools.cache
+def _matcher(pattern: str) -> Callable[[str], object]:
     """Return what a line of a .dockerignore means: Go's filepath.Match, and ** for any number of directories."""
-    out, index = "", 0
-    while index < len(text):
-        if text.startswith("**/", index):
-            out, index = out + "(?:.*/)?", index + 3
-        elif text.startswith("**", index):
-            out, index = out + ".*", index + 2
-        elif text[index] == "*":
-            out, index = out + "[^/]*", index + 1
-        elif text[index] == "?":
-            out, index = out + "[^/]", index + 1
-        elif text[index] == "[" and "]" in text[index + 2 :]:
-            end = text.index("]", index + 2)
-            out, index = out + text[index : end + 1].replace("[!", "[^"), end + 1
+    pieces = [_WILD.get(piece) or _character(piece) for piece in _PIECE.findall(pattern)]
+    if sum(piece in _WILD.values() for piece in pieces) <= _FEW:
+        return re.compile("".join(pieces)).fullmatch
+    return functools.partial(_reaches_end, tuple(pieces))
+
+
+def _character(piece: str) -> str:
+    """Return a regular expression for one character of a path."""
+    if piece == "?":
+        return "[^/]"
+    if len(piece) > 1:
+        inner = re.sub(r"[\[&~|]|--", r"\\\g<0>", piece[1:-1])  # Python means to give these a meaning inside brackets
+        with contextlib.suppress(re.error):
+            return re.compile(f"[{re.sub('^!', '^', inner)}]").pattern
+    return re.escape(piece)
+
+
+def _reaches_end(pieces: Sequence[str], path: str) -> bool:
+    """Match by the set of positions that are reached: a regular expression would try every way to divide the path."""
+    reached = {0}
+    for piece in pieces:
+        if piece == _WILD["**/"]:
+            reached |= {at + 1 for at in range(min(reached), len(path)) if path[at] == "/"}
+        elif piece == _WILD["**"]:
+            reached = set(range(min(reached), len(path) + 1))
+        elif piece == _WILD["*"]:
+            for at in range(min(reached), len(path)):
+                if at in reached and path[at] != "/":
+                    reached.add(at + 1)
         else:
-            out, index = out + re.escape(text[index]), index + 1
-    try:
-        return re.compile(out)
-    except re.error:
-        return re.compile(re.escape(text))
+            reached = {match.end() for at in reached if (match := re.compile(piece).match(path, at))}
+        if not reached:
+            return False
+    return len(path) in reached
 
 
 def _is_secret_directory(path: Path) -> bool:

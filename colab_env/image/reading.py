@@ -18,6 +18,7 @@ _COMMENT = re.compile(r"[ \t]*#")
 _HEREDOC = re.compile(r"(\d*)<<(-?)([^<\s]+)$")
 _WITH_HEREDOC = {"ADD", "COPY", "RUN"}
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?([-+])([^}]*))?\})")
+_LONGEST_VALUE = 131_072  # bytes of one variable that Linux gives to a program (MAX_ARG_STRLEN)
 _SEPARATOR = re.compile(r"&&|\|\||[;|\n(){}]|(?<![<>])&(?!>)")
 _REDIRECTION = re.compile(r"(?:\d*|&)(?:>>?|<<?)&?(.*)")
 
@@ -67,7 +68,7 @@ class Instruction:
         if self.body.startswith("["):
             try:
                 listed = json.loads(self.body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 listed = None
             if isinstance(listed, list):
                 return [str(word) for word in listed]
@@ -93,7 +94,7 @@ class Instruction:
         ]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)  # each is itself: what is found out of one is kept by it
 class Stage:
     """One stage: what it is built on, as written and with its ARGs, and its instructions.
 
@@ -108,7 +109,7 @@ class Stage:
     instructions: list[Instruction] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Dockerfile:
     """A Dockerfile: its text, all instructions in order, and its stages."""
 
@@ -130,9 +131,7 @@ class Dockerfile:
     def stage_named(self, name: str) -> Stage | None:
         """Return the stage of this name or number, or None: an image."""
         named = next((stage for stage in reversed(self.stages) if stage.name == name.lower()), None)
-        if named is None and name.isdigit() and int(name) < len(self.stages):
-            return self.stages[int(name)]
-        return named
+        return named or next((stage for stage in self.stages if str(stage.number) == name), None)
 
 
 def read(text: str) -> Dockerfile:
@@ -163,12 +162,18 @@ def commands(script: str) -> Iterator[list[str]]:
 
 def expanded(text: str, variables: Mapping[str, str]) -> str:
     """Return a text with its variables, those that are not known as they are written."""
+    room = _LONGEST_VALUE
 
     def value(variable: re.Match[str]) -> str:
+        nonlocal room
         name = variable[1] or variable[2]
         if variable[3] == "+":
-            return variable[4] if variables.get(name) else ""
-        return variables.get(name) or (variable[4] if variable[3] == "-" else variables.get(name, variable[0]))
+            chosen = variable[4] if variables.get(name) else ""
+        else:
+            chosen = variables.get(name) or (variable[4] if variable[3] == "-" else variables.get(name, variable[0]))
+        room -= len(chosen)
+        # Forty lines of ENV A=$A$A are a terabyte.
+        return chosen if room >= 0 else variable[0]
 
     return _VARIABLE.sub(value, text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,17 +109,17 @@ class Command:
         )
 
 
-def commands_of(file: Dockerfile, stage: Stage) -> Iterator[Command]:
-    """Yield the commands that a stage's RUN instructions give, heredocs and shells with -c included."""
+@functools.lru_cache(maxsize=256)
+def commands_of(file: Dockerfile, stage: Stage) -> tuple[Command, ...]:
+    """Return the commands that a stage's RUN instructions give, heredocs and shells with -c included."""
+    commands = []
     for instruction in stage.instructions:
         if instruction.name == "RUN" and not instruction.is_onbuild:
             variables = reading.variables_of(file, stage, until=instruction)
             for words in _all_commands(instruction.script):
-                yield Command(
-                    words=tuple(reading.expanded(word, variables) for word in words),
-                    instruction=instruction,
-                    stage=stage,
-                )
+                expanded = tuple(reading.expanded(word, variables) for word in words)
+                commands.append(Command(words=expanded, instruction=instruction, stage=stage))
+    return tuple(commands)
 
 
 def _all_commands(script: str, depth: int = 0) -> Iterator[list[str]]:
@@ -189,7 +190,7 @@ def _version(spec: str) -> str | None:
 
 def is_older(version: str, than: tuple[int, int]) -> bool:
     """Say whether a version such as "1.8.5" is older than one such as (2, 0)."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    numbers = [int(number) for number in re.findall(r"\d{1,9}", version)[:2]]
     return tuple(numbers + [0] * (2 - len(numbers))) < than
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files
+from colab_env import _files, _transactions
 from colab_env.errors import NotOursError
 from colab_env.machine import Machine
 from colab_env.results import short
@@ -102,7 +102,7 @@ def write(files: Mapping[Path, str], *, machine: Machine, project: Path, overwri
             _require_ours(path, before[path], text)
     changed = tuple(path for path, text in files.items() if before[path] != text)
     if changed:
-        with changing("container_write", machine, project_lock(machine, project)), _files.restoring(*changed):
+        with changing("container_write", machine, project_lock(machine, project)), _transactions.restoring(*changed):
             for path in changed:
                 _files.write_text(path, files[path])
     return changed

@@ -302,10 +302,12 @@ class BackgroundKernel:
         import zmq
 
         for _ in range(_AT_ONCE):
-            message = self._manager.session.recv(socket, mode=zmq.NOBLOCK)[1]
+            message = self._manager.session.recv(socket, mode=zmq.NOBLOCK, content=False)[1]
             # Nothing is waiting any more.
             if message is None:
                 return
+            if message["msg_type"] != "stream":  # see `_show_text`
+                message["content"] = self._manager.session.unpack(message["content"])
             yield message
 
     def _hear_page(self, socket: Any) -> None:
@@ -351,7 +353,10 @@ class BackgroundKernel:
     def _show(self, message: Mapping[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
         if kind == "stream":
-            getattr(sys, content["name"]).write(content["text"])
+            self._show_text(message)
+        elif kind == "execute_result" and sys.displayhook is self.shell.displayhook:  # else something captures values
+            number = {"execution_count": self.shell.execution_count}
+            self._pass_on({**message, "content": {**content, **number}})
         elif kind in ("display_data", "execute_result", "update_display_data"):
             self.shell.display_pub.publish(
                 data=content["data"],
@@ -368,13 +373,27 @@ class BackgroundKernel:
             elif kind == "comm_close":
                 self.shell.kernel.comm_manager.comms.pop(content["comm_id"], None)
 
+    def _show_text(self, message: Mapping[str, Any]) -> None:
+        """Print what was printed there; unread where nothing here captures it: unpacking and packing take longer than printing."""
+        from ipykernel.iostream import OutStream
+
+        if isinstance(sys.stdout, OutStream) and isinstance(sys.stderr, OutStream):
+            self._pass_on(message)
+        else:
+            content = self._manager.session.unpack(message["content"])
+            getattr(sys, content["name"]).write(content["text"])
+
     def _pass_on(self, message: Mapping[str, Any]) -> None:
         """Send a message as the notebook's own: widgets' states, so that progress bars move; requests to Colab's page.
 
         So are the tags of what is to be cleared, which IPython's own function does not know.
         """
-        kernel, metadata = self.shell.kernel, message["metadata"]
+        kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
+        data = content["data"] if message["msg_type"] == "comm_msg" else None
+        if isinstance(data, dict) and isinstance(state := data.get("state"), dict) and state.get("msg_id"):
+            # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
+            content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
             _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
@@ -387,7 +406,7 @@ class BackgroundKernel:
         kernel.session.send(
             kernel.iopub_socket,
             message["msg_type"],
-            message["content"],
+            content,
             metadata=metadata,
             parent=parent,
             buffers=message["buffers"],
@@ -423,7 +442,12 @@ def _answer(request: Mapping[str, Any]) -> str:
 def _aside(task: Callable[[], Any]) -> None:
     # In a thread without an event loop: jupyter_client would change the one that the notebook's kernel runs on.
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(task).result()
+        try:
+            future = pool.submit(task)
+        except RuntimeError:  # Python ends: no thread starts any more, and no loop runs that could be changed
+            task()
+        else:
+            future.result()
 
 
 def _show_nothing(_message: Mapping[str, Any]) -> None:

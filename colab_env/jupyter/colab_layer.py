@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _state, pins, venv
+from colab_env import _files, _process, _state, _transactions, pins, proving, venv
 from colab_env.errors import CommandError
 from colab_env.interpreter import OLDEST_OF_COLAB
 from colab_env.results import short
@@ -162,7 +162,7 @@ def build(
     def fill(chosen: Mapping[str, str], limits: Mapping[str, str], ahead: Collection[str] = ()) -> None:
         _fill(layer, machine=machine, python=python, installer=installer, chosen=(chosen, limits), ahead=ahead)
 
-    with _files.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
+    with _transactions.replacing(layer, is_ours=lambda _: True):  # the name, with its checksum, says so
         if not around:
             fill({}, {})
             return None
@@ -200,7 +200,7 @@ def _fill(
         if before:
             installer.install(before, python=python.path, target=ahead_site(layer), alone=True)
 
-    survey, _ = content.prove(layer, install, unpacked=installer)
+    survey, _ = proving.prove(layer, install, unpacked=installer)
     if colab and machine.colab_packages is not None:
         _graft(machine.colab_packages, site(layer))
     _add_remote(layer, machine, python)

@@ -40,9 +40,13 @@ exec({source!r} + {call!r}, {{"__name__": "colab_env_guard"}})
 def guard_source() -> str:
     """Return the guard's text, which stands whole wherever a kernel is started: no file of ours can be missing there.
 
-    Jupyter puts values of its own in the place of each `{name}` in a kernelspec; an f-string takes a blank as well.
+    Jupyter puts values of its own in the place of each `{name}` in a kernelspec; an f-string takes a blank as well. What only
+    a start that goes wrong needs is a constant in it, which is compiled then.
     """
-    return re.sub(r"\{(\w+)\}", r"{\1 }", _GUARD_SCRIPT.read_text(encoding="utf-8"))
+    text = re.sub(r"\{(\w+)\}", r"{\1 }", _GUARD_SCRIPT.read_text(encoding="utf-8"))
+    first, _, rest = text.partition("\n# Later: ")
+    later, main, last = rest.partition('\nif __name__ == "__main__":')
+    return f"{first}\nLATER = {'# ' + later!r}\n{main}{last}"
 
 
 def guarded(spec: Mapping[str, Any], *, name: str, machine: Machine) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def announce_start(machine: Machine, name: str, connection_file: Path) -> dict[s
     """
     notice = startup_directory(machine) / f"colab-env-{connection_file.stem}.py"
     pid = machine.environ.get(PROCESS) or os.getpid()
-    call = f"\ntell_of_failure(*{(name, str(connection_file), int(pid), str(notice))!r})\n"
+    call = f"\nlater()\ntell_of_failure(*{(name, str(connection_file), int(pid), str(notice))!r})\n"
     with contextlib.suppress(DiskFullError, NotWritableError):
         _files.write_text(notice, _NOTICE.format(source=guard_source(), call=call))
     return {"COLAB_ENV_NOTICE": str(notice)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from colab_env import _files, _state
+from colab_env import _files, _state, _transactions
 from colab_env.errors import KernelNameError, KernelTakenError, UsageError
 from colab_env.jupyter import diversion
 from colab_env.results import short, suggest
@@ -247,7 +247,7 @@ def write(machine: Machine, name: str, spec: Mapping[str, Any]) -> None:
     """Register the kernel. The old kernelspec comes back if writing fails."""
     target = directory(machine, name)
     own = spec["metadata"][_OURS]
-    with _files.replacing(target, is_ours=is_ours):
+    with _transactions.replacing(target, is_ours=is_ours):
         _files.write_json(target / "kernel.json", spec)
         _state.complete(target, Receipt(project=Path(own["project"]), tier=own["tier"]))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, index, toml_text, uv
+from colab_env import _file_locks, _files, index, toml_text, uv
 from colab_env.locks import requirements_text
 from colab_env.locks.uv_install import UvInstaller
 
@@ -207,7 +207,7 @@ def install_text(
     of_sources = None
     if sources:
         text, of_sources = with_sources(text, sources, project=directory.name)
-    with _files.private_directory(installer.scratch) as scratch:
+    with _file_locks.private_directory(installer.scratch) as scratch:
         if of_sources:
             _files.write_text(scratch / "pyproject.toml", of_sources)
             argv += ["-r", scratch / "pyproject.toml"]

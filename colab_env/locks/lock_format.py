@@ -137,6 +137,8 @@ class LockFormat:
     """Which options it has; "isolated" is system_site_packages=False, "poetry" installer="poetry"."""
     installed_by: ClassVar[str] = "uv"
     """The tool that installs it."""
+    adding: ClassVar[str] = ""
+    """The command with which its tool adds a package to a project, in front of the package's name; empty: one writes a line."""
     is_loose: ClassVar[bool] = False
     """It may name no exact versions, so dependencies in the project's pyproject.toml come first."""
     names_python: ClassVar[bool] = False

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from colab_env import _files, _process, _report, wheels
+from colab_env import _file_locks, _files, _process, _report, wheels
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -200,7 +200,7 @@ class UvInstaller:
             *options,
             *(f"--extra={name}" for name in extras),
         ]
-        with _files.private_directory(self.scratch) as directory:
+        with _file_locks.private_directory(self.scratch) as directory:
             if constraints:
                 _files.write_text(directory / "constraints.txt", constraints)
                 argv += ["--constraint", directory / "constraints.txt"]
@@ -229,7 +229,7 @@ class UvInstaller:
             "--format",
             "pylock.toml",
         ]
-        with _files.private_directory(self.scratch) as directory:
+        with _file_locks.private_directory(self.scratch) as directory:
             output = directory / "pylock.toml"
             # `uv pip compile` prefers the versions that its output file has already.
             if known:
@@ -248,7 +248,7 @@ class UvInstaller:
     def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
         follower = _Added()
-        with _files.private_directory(self.scratch) as directory:
+        with _file_locks.private_directory(self.scratch) as directory:
             # Into an empty directory: else uv would not name what is installed already.
             where: list[str | Path] = ["--dry-run", "--python", python, "--target", directory]
             argv: list[str | Path] = [self.program, "pip", "install", *where, *options, "--requirements", lock]
@@ -307,7 +307,7 @@ class UvInstaller:
     ) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
         environ = {**self.environ, **({"RUST_LOG": log} if log else {})}
-        with _files.private_directory(self.scratch) as directory:
+        with _file_locks.private_directory(self.scratch) as directory:
             target = directory / "requirements.txt"
             if preferred:
                 _files.write_text(target, preferred)

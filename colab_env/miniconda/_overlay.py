@@ -9,21 +9,20 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import ClassVar
 
-from colab_env import _files, _ledger, _report, _state
+from colab_env import _files, _ledger, _report, _state, _transactions
 from colab_env.errors import NotOursError
 from colab_env.miniconda._originals import Entry, Originals, behind_links, look_at, walk
+from colab_env.miniconda._prefix import is_directory, is_further_down, names_in, remove_empty, remove_new, repoint
 from colab_env.results import short
 
 _STAYS = ("lib/", "include/")  # conda's programs need the libraries that conda brought
-_SCRIPTS = ("bin/", "condabin/")
 OWN_TREES = ("pkgs", "conda-meta")  # conda goes on writing here between two transactions
-BYTECODE = "__pycache__"
 OPEN = "colab-env-unfinished"  # a file in the prefix while a transaction is open
 _JOURNAL, _MANIFEST = "transaction.json", "manifest.json"
 _BEAT = 1.0  # seconds between two touches of the journal while its transaction is open
@@ -106,7 +105,7 @@ class Overlay:
         has_packages = os.path.lexists(prefix / "pkgs")
         self._closed = frozenset({"pkgs"} if not has_packages or self.is_conda("pkgs") else ())
         self._existed = prefix.exists()
-        self._downloads: frozenset[str] | None = frozenset(_names_in(prefix / "pkgs"))
+        self._downloads: frozenset[str] | None = frozenset(names_in(prefix / "pkgs"))
         self.before: dict[str, Entry] = {}
         self._put_back: tuple[str, ...] = ()
 
@@ -131,7 +130,7 @@ class Overlay:
 
     def hides(self, name: str, link: Path, *, path: str) -> bool:
         """Say whether `link`, as `name` in the prefix, would hide a command further down the search path `path`."""
-        return name.startswith("bin/") and link.is_symlink() and _is_further_down(self.prefix / name, path=path)
+        return name.startswith("bin/") and link.is_symlink() and is_further_down(self.prefix / name, path=path)
 
     def begin(self) -> None:
         """Save everything that could be overwritten, then write the journal."""
@@ -175,7 +174,7 @@ class Overlay:
             if self.hides(name, self.prefix / name, path=path):
                 _files.remove(self.prefix / name)
         if python is not None:
-            _repoint(self.prefix, now.keys() - set(mine), python=python)
+            repoint(self.prefix, now.keys() - set(mine), python=python)
         self._put_back = tuple(mine)
         self.is_settled = True
 
@@ -235,7 +234,7 @@ class Overlay:
             _files.remove(self.prefix / name)
         is_cache_recorded = "pkgs" in self._closed and self._downloads is not None
         if is_cache_recorded and "pkgs" in new:
-            _remove_empty(self.prefix / "pkgs")
+            remove_empty(self.prefix / "pkgs")
         remove_new(self.prefix, new, keep=frozenset({*now.keys() - new, *(["pkgs"] if is_cache_recorded else [])}))
         blocked = {str(parent) for name in somebodys for parent in PurePath(name).parents}
         is_all_back = True
@@ -247,7 +246,7 @@ class Overlay:
             else:
                 self._originals.restore(self.prefix / name, entry)
         if not self._existed:
-            _remove_empty(self.prefix)
+            remove_empty(self.prefix)
         if journal.manifest is None:
             _files.remove(self.saved / _MANIFEST)
             _files.remove(self.saved / "originals")
@@ -262,7 +261,7 @@ class Overlay:
         # The journal goes first: without it the saved files mean nothing.
         _files.remove(self.saved / _JOURNAL)
         _files.remove(self._originals.directory)
-        _remove_empty(self.saved)
+        remove_empty(self.saved)
 
     def _last(self, name: str, now: Entry) -> Entry:
         # What somebody changed between two transactions stays noted as it was before that.
@@ -276,7 +275,7 @@ class Overlay:
         """Return what came into conda's cache of packages, which is not looked into."""
         if "pkgs" not in self._closed or self._downloads is None:
             return set()
-        return {f"pkgs/{name}" for name in _names_in(self.prefix / "pkgs") - self._downloads}
+        return {f"pkgs/{name}" for name in names_in(self.prefix / "pkgs") - self._downloads}
 
     def _new(self, now: Mapping[str, Entry]) -> set[str]:
         return now.keys() - self.before.keys()
@@ -341,10 +340,10 @@ def recover(prefix: Path, *, saved: Path) -> bool:
             discard_stage(prefix)
             Overlay.left_open(journal, prefix, saved=saved).take_back(journal)
     elif saved.is_dir():
-        _files.recover(saved / _JOURNAL)
-        _files.recover(saved / _MANIFEST)
+        _transactions.recover(saved / _JOURNAL)
+        _transactions.recover(saved / _MANIFEST)
         _files.remove(saved / "transaction")
-        _remove_empty(saved)
+        remove_empty(saved)
     return journal is not None
 
 
@@ -365,7 +364,7 @@ def discard_stage(prefix: Path) -> None:
     """Delete the tree that a killed run left beside the prefix."""
     stage = stage_of(prefix)
     if stage is not None:
-        _files.recover(stage)
+        _transactions.recover(stage)
         _files.remove(stage)
 
 
@@ -413,88 +412,3 @@ def _put_aside(saved: Path) -> None:
     for name in ("transaction", _JOURNAL):  # without the second, the first means nothing
         if os.path.lexists(saved / name):
             (saved / name).rename(aside / name)
-
-
-def is_directory(path: Path) -> bool:
-    """Say whether this is a directory itself, not a link to one."""
-    return path.is_dir() and not path.is_symlink()
-
-
-def remove_new(prefix: Path, names: Iterable[str], *, keep: frozenset[str] = frozenset()) -> None:
-    """Delete what transactions brought; a directory goes when nothing else is in it."""
-    names = set(names) - keep
-    _remove_bytecode(prefix, names, keep=keep)
-    # The deepest first.
-    for name in sorted(names, reverse=True):
-        path = prefix / name
-        if name == "conda-meta" and is_directory(path):
-            strange = strange_in(path, names)
-            strange += [name for name in _names_in(path) if f"{path.name}/{name}" in keep]
-            for child in [item for item in path.iterdir() if item.name not in strange]:
-                _files.remove(child)
-        if name == "pkgs" or not is_directory(path):
-            _files.remove(path)
-        else:
-            _remove_empty(path)
-
-
-def strange_in(conda_meta: Path, own: Container[str]) -> list[str]:
-    """Return the names of files beside conda's records that conda did not bring, such as somebody's `pinned`."""
-    names = _names_in(conda_meta)
-    return sorted(
-        name for name in names if not (name == "history" or name.endswith(".json") or f"conda-meta/{name}" in own)
-    )
-
-
-def _remove_bytecode(prefix: Path, names: Iterable[str], *, keep: Container[str]) -> None:
-    # Python writes it beside the modules when they are first imported, long after the installation.
-    modules: dict[Path, set[str]] = {}
-    for name in names:
-        path = prefix / name
-        if path.suffix == ".py":
-            modules.setdefault(path.parent / BYTECODE, set()).add(path.stem)
-    for cache, stems in modules.items():
-        if is_directory(cache):
-            for item in list(cache.iterdir()):
-                is_compiled = item.suffix == ".pyc" and item.name.partition(".")[0] in stems
-                if is_compiled and str(item.relative_to(prefix)) not in keep:
-                    _files.remove(item)
-            _remove_empty(cache)
-
-
-def _names_in(directory: Path) -> set[str]:
-    return set(os.listdir(directory)) if is_directory(directory) else set()  # noqa: PTH208  (the names)
-
-
-def _remove_empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        directory.rmdir()
-
-
-def _is_further_down(command: Path, *, path: str) -> bool:
-    directories = path.split(os.pathsep)
-    own = str(command.parent)
-    later = directories[directories.index(own) + 1 :] if own in directories else []
-    return any(os.access(Path(directory) / command.name, os.X_OK) for directory in later)
-
-
-def _repoint(prefix: Path, names: Iterable[str], *, python: Path) -> None:
-    # These names are the machine's again, or gone: what conda wrote for its own Python would run on another one.
-    aliases = [prefix / "bin" / name for name in ("python", "python3")]
-    lost = [f"#!{alias}" for alias in aliases if os.path.realpath(alias) != os.path.realpath(python)]
-    for name in names:
-        script = prefix / name
-        if name.startswith(_SCRIPTS) and script.is_file() and not script.is_symlink():
-            _repoint_script(script, lost, python=python)
-
-
-def _repoint_script(script: Path, lost: list[str], *, python: Path) -> None:
-    with script.open("rb") as handle:
-        if handle.read(2) != b"#!":
-            return
-    # Whatever bytes stand below the first line come back as they were.
-    text = script.read_bytes().decode("utf-8", "surrogateescape")
-    shebang, newline, rest = text.partition("\n")
-    words = shebang.split(" ", 1)
-    if words[0] in lost:
-        _files.write_text(script, " ".join([f"#!{python}", *words[1:]]) + newline + rest)

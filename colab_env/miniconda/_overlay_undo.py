@@ -9,16 +9,8 @@ from pathlib import Path
 
 from colab_env import _files
 from colab_env.miniconda._originals import Entry, Originals, look_at
-from colab_env.miniconda._overlay import (
-    BYTECODE,
-    OWN_TREES,
-    Manifest,
-    is_directory,
-    recover,
-    remove_new,
-    set_aside,
-    strange_in,
-)
+from colab_env.miniconda._overlay import OWN_TREES, Manifest, recover, set_aside
+from colab_env.miniconda._prefix import BYTECODE, is_directory, remove_new, strange_in
 from colab_env.results import short
 
 

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from colab_env import _download, _files, _process, _report, _state
+from colab_env import _download, _file_locks, _files, _process, _report, _state, _transactions
 from colab_env.errors import (
     DiskFullError,
     InstallerError,
@@ -111,7 +111,7 @@ def interrupted(prefix: Path) -> str | None:
 
 def recover(prefix: Path, machine: Machine) -> None:
     """Take back a change that was begun and not ended."""
-    with _files.locked(_lock(prefix, machine)):
+    with _file_locks.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
 
 
@@ -132,7 +132,7 @@ def install(
     """
     specifier = specifier or SpecifierSet()
     installer = require_installable(source, specifier, prefix=prefix, machine=machine)
-    with _files.locked(_lock(prefix, machine)):
+    with _file_locks.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         if health_check(prefix, specifier=specifier) is None and _is_from(prefix, installer, source):
             return False
@@ -275,7 +275,7 @@ def install_packages(
     that wants that raises TermsOfServiceError. Raises also PackageNotFoundError, NetworkError, DiskFullError,
     NotWritableError or CondaError.
     """
-    with _files.locked(_lock(prefix, machine)):
+    with _file_locks.locked(_lock(prefix, machine)):
         _overlay.recover(prefix, saved=saved_directory(prefix, machine))
         interpreter(prefix)
         receipt = _state.receipt(prefix, Receipt)
@@ -315,7 +315,7 @@ def create_environment(
 
     `environ` is the machine's with what this run shall know. `prefix` stays as it is. Raises as `install_packages` does.
     """
-    with _files.locked(_lock(prefix, machine)):
+    with _file_locks.locked(_lock(prefix, machine)):
         _run.create_environment(interpreter(prefix), into, file, environ=environ, sleep=sleep)
 
 
@@ -379,7 +379,7 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
     with contextlib.ExitStack() as stack:
         overlay = None
         try:
-            stack.enter_context(_files.replacing(prefix, is_ours=lambda _: _may_be_replaced(prefix, saved)))
+            stack.enter_context(_transactions.replacing(prefix, is_ours=lambda _: _may_be_replaced(prefix, saved)))
         # /usr/local and the like: what is there stays, so conda is laid over it and can be taken off again.
         except NotOursError:
             with _report.activity(f"Saving what {short(prefix)} holds"):
@@ -390,11 +390,11 @@ def _building(prefix: Path, machine: Machine) -> Iterator[Overlay | None]:
 
 def _keep_environments(prefix: Path) -> None:
     """Give an installation that replaces another one the environments that the user made in that one."""
-    old, new = _files.replaced_name(prefix) / "envs", prefix / "envs"
+    old, new = _transactions.replaced_name(prefix) / "envs", prefix / "envs"
     for environment in old.iterdir() if old.is_dir() else ():
         if environment.is_dir() and not os.path.lexists(new / environment.name):
             # Links: the old directory stays whole until the new one has its receipt.
-            _files.copy_as_links(environment, new / environment.name)
+            _files.copy_links(environment, new / environment.name)
 
 
 def _installed_python(prefix: Path, installer: Installer) -> Path:

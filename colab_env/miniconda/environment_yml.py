@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from colab_env import _files, _state
+from colab_env import _files, _state, _transactions
 from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, format_specifier, require_version
 from colab_env.miniconda import conda
@@ -85,7 +85,7 @@ class CondaEnvironment:
     def build(self, base: Path, specifier: SpecifierSet, *, sleep: Callable[[float], object] = time.sleep) -> None:
         """Let the conda in `base` make it. Raises as `conda.install_packages` does, and NoSuchPythonError."""
         prefix = self.prefix
-        with _files.replacing(prefix):
+        with _transactions.replacing(prefix):
             environ = self._environ()
             conda.create_environment(base, self.file, into=prefix, environ=environ, machine=self.machine, sleep=sleep)
             # An environment.yml need not name a Python, and conda then makes none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -10,22 +9,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _report, _state, content, index, system, uv, venv
-from colab_env.errors import (
-    BrokenEnvironmentError,
-    CommandError,
-    KernelNameError,
-    KernelTakenError,
-    NoSuchPythonError,
-    UsageError,
+from colab_env import (
+    _files,
+    _process,
+    _report,
+    _state,
+    _transactions,
+    content,
+    index,
+    proving,
+    system,
+    uv,
 )
+from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
-from colab_env.jupyter import colab_layer, kernelspec
-from colab_env.kernel import ProjectKernel
+from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
 from colab_env.locks.installing import Target
-from colab_env.named_env import base_dirs, builds, locking
-from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, size, version_changes
+from colab_env.named_env import base_dirs, builds, bytecode, kernels, locking
+from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, version_changes
 from colab_env.named_env.recipe import without_secrets
 from colab_env.named_env.repacking import SOURCES
 from colab_env.named_env.reports import VersionChange
@@ -70,7 +72,7 @@ def build(
     follows = before or next(iter(env.whole_builds()), None)  # whose link is gone
     path = env.build(number)
     try:
-        with _files.replacing(path):
+        with _transactions.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
                 survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=added)
@@ -97,7 +99,7 @@ def build(
                 _files.remove(path)
                 return
             with builds.pointed(env, number):
-                register_kernel(env, machine=machine)
+                kernels.register(env, machine=machine)
         except BaseException:
             _files.remove(path)
             raise
@@ -130,7 +132,7 @@ def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False)
         return named
     if everybodys:  # root's own directory of Pythons is closed to others
         machine = replace(machine, environ={**machine.environ, "UV_PYTHON_INSTALL_DIR": str(base_dirs.PYTHONS)})
-    specifier, closed_ones = parse_specifier(requested), []
+    closed_ones = []
 
     def is_usable(python: Interpreter) -> bool:
         closed = _files.closed_to_others(python.path) if everybodys else None
@@ -139,8 +141,10 @@ def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False)
         return closed is None
 
     own = system.inspect(machine.machine_python, machine=machine)
-    if own is not None and specifier.contains(own.version) and is_usable(own):
+    fits = requested == "*" or (own is not None and parse_specifier(requested).contains(own.version))
+    if own is not None and fits and is_usable(own):
         return own
+    specifier = parse_specifier(requested)
     try:
         return system.find(specifier, machine=machine, accept=is_usable)
     except NoSuchPythonError as error:
@@ -173,19 +177,20 @@ def write_receipt(
 ) -> None:
     """Mark a build as ours and complete; `hashes` are those that its lock file locks names by, `survey` an earlier look at it."""
     builds.mark(path, number, path=path)
+    survey = content.Survey(path, earlier=survey)
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),
         recipe=recipe.recorded(),
         inputs=recipe.digest(machine),
         packages=tuple(packages(path)),
-        size=size(path),
+        size=survey.size,
         created=time.time(),
         follows=follows,
         keep=keep,
         added=added,
         path=path,
     )
-    content.write(path, content.Survey(path, earlier=survey).content(hashes))
+    content.write(path, survey.content(hashes))
     _state.complete(path, receipt)
 
 
@@ -224,8 +229,10 @@ def _fill(
         requirements = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
         if requirements or added:
             installer.install([*source, *requirements, *added], python=path / "bin/python")
+        bytecode.date_sources(path)
 
-    survey, _ = content.prove(path, install, unpacked=installer)
+    survey, _ = proving.prove(path, install, unpacked=installer)
+    survey = bytecode.fill(path, survey, python=python, machine=machine)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
     return survey, hashes
@@ -260,14 +267,16 @@ def _fill_from_lock(
         if missing:
             locking.require_same(lock, content.Survey(path))
             installer.install([*source, *missing], python=path / "bin/python")
+        bytecode.date_sources(path)
 
-    survey, _ = content.prove(path, install, unpacked=installer)
+    survey, _ = proving.prove(path, install, unpacked=installer)
+    survey = bytecode.fill(path, survey, python=python, machine=machine)
     if not missing:
         locking.require_same(lock, survey)
     for name in (locking.FILE, SOURCES, REQUIREMENTS):
         if (locked / name).exists():
             _files.copy(locked / name, path / name)
-    if missing:
+    if missing or not locking.is_for(lock, python.short_version):
         lock_build(path, recipe=recipe, machine=machine, survey=survey)
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
@@ -326,7 +335,7 @@ def _install_project(path: Path, request: Request, recipe: Recipe, *, source: li
         uv=uv.find(machine) if recipe.wheels else uv.obtain(machine),
         pip=False,
         editable=False,
-        options=("--compile-bytecode", *source),
+        options=tuple(source),
     )
     return project_lock.format.install(project_lock, request.selection, target=target)
 
@@ -348,8 +357,8 @@ def add_pip(env: NamedEnvironment, *, machine: Machine) -> None:
 def _installer(machine: Machine, path: Path) -> WheelInstaller:
     installer = uv.installer(machine, index.settings(machine))
     environ = {**_files.unshared(path.parent), **installer.environ}
-    # Compiled now, as pip does it: a daemon's user may not write there, and would compile at every start.
-    return replace(installer, environ={**environ, "UV_COMPILE_BYTECODE": "1"})
+    # What is compiled comes from `bytecode`.
+    return replace(installer, environ={**environ, "UV_COMPILE_BYTECODE": "0", "PIP_NO_COMPILE": "1"})
 
 
 def _check_packages(path: Path, machine: Machine) -> None:
@@ -359,40 +368,3 @@ def _check_packages(path: Path, machine: Machine) -> None:
     else:
         argv: list[str | Path] = [installer.machine_python, "-m", "pip", "--python", python, "check"]
         _process.run(argv, environ=installer.environ)
-
-
-def register_kernel(env: NamedEnvironment, *, machine: Machine) -> None:
-    """Try and register the kernel if the environment's recipe asks for one. Raises KernelTakenError, PreflightError."""
-    work = _kernel_step(env, machine)
-    if work is None or work.check() is None:
-        return
-    kernelspec.check_free(machine, env.name, env.path)
-    with _files.locked(machine.data / "locks" / "conda"):
-        if colab_layer.health_check(work.layer):
-            installer = uv.tool_installer(machine, index.settings(machine))
-            around = colab_layer.unfit(venv.versions(work.environment), python=work.python, machine=machine)
-            colab_layer.build(work.layer, machine=machine, python=work.python, installer=installer, around=around)
-    with _files.locked(machine.data / "locks" / "kernels"):
-        if work.check():
-            work.build()
-
-
-def kernel_fault(env: NamedEnvironment, *, machine: Machine) -> str | None:
-    """Return why the kernel has to be registered, or None when it is or none is asked for."""
-    work = _kernel_step(env, machine)
-    return work.check() if work else None
-
-
-def remove_kernel(env: NamedEnvironment, *, machine: Machine) -> None:
-    """Take the kernel away if it is this environment's."""
-    kernel = {kernel.directory.name: kernel for kernel in kernelspec.registered(machine)}.get(env.name)
-    if kernel is not None and kernel.project == env.path:
-        with contextlib.suppress(KernelNameError, KernelTakenError):
-            kernelspec.remove(machine, env.name)
-
-
-def _kernel_step(env: NamedEnvironment, machine: Machine) -> ProjectKernel | None:
-    receipt = env.receipt
-    if receipt is None or not receipt.recipe.kernel:
-        return None
-    return ProjectKernel(name=env.name, project=env.path, python=receipt.python, machine=machine)

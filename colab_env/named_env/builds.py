@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _state, content
+from colab_env import _files, _state, _transactions, content
 from colab_env.errors import NoSuchEnvironmentError, NotOursError
 from colab_env.named_env import base_dirs, programs
 from colab_env.named_env.inventory import BUILDS, NamedEnvironment, Receipt, packages
@@ -148,7 +148,7 @@ def take_in(env: NamedEnvironment) -> None:
 def exchange(env: NamedEnvironment, number: int) -> None:
     """Let the name stand for a build at once, where an environment has been a directory by itself, which goes."""
     spare(env, [number])
-    link = _files.staged_name(env.path)
+    link = _transactions.staged_name(env.path)
     _files.discard(link)
     _files.link(link, f"{BUILDS}/{env.name}/{number}")
     _files.exchange(env.path, link)
@@ -168,7 +168,7 @@ def copy_in(
     The copy is of hard links, and takes no space. It takes the place of a build that has this number, in one instant.
     """
     target = env.build(number)
-    with _files.staging(target) as (copied,):
+    with _transactions.staging(target) as (copied,):
         _files.copy_links(source, copied)
         rewritten = rewrite(copied, paths={source: target, **also}, prompt=prompt)
         if (recorded := content.read(copied)) is not None:

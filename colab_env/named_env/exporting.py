@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from colab_env import _files, _state, toml_text
+from colab_env import _files, _state, _transactions, toml_text
 from colab_env.errors import ColabEnvError, ProjectFileError, UsageError
 from colab_env.interpreter import parse_specifier, require_version
 from colab_env.named_env import locking
@@ -103,7 +103,7 @@ def write(output: Path, exported: Exported, directory: Path) -> None:
     """
     sources = directory / SOURCES
     bundled = sorted(path for path in sources.iterdir()) if sources.is_dir() else []
-    with _files.staging(output) as (scratch,):
+    with _transactions.staging(output) as (scratch,):
         with zipfile.ZipFile(scratch, "w") as archive:
             text = json.dumps(asdict(exported), indent=1, ensure_ascii=False) + "\n"
             archive.writestr(zipfile.ZipInfo(_DESCRIPTION), text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from colab_env import _files, _process, _state, content
+from colab_env import _files, _process, _state, content, proving
 from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.named_env.base_dirs import check_environment_name
@@ -373,7 +373,7 @@ def check(env: NamedEnvironment, *, machine: Machine, deep: bool) -> CheckedEnvi
             )
         else:
             environ = _process.child_environ(machine.environ)
-            wrong = content.wrong_bytecode(survey, recorded, python=env.python, environ=environ) if not health else []
+            wrong = proving.wrong_bytecode(survey, recorded, python=env.python, environ=environ) if not health else []
             problems += map(str, [*survey.differences(recorded), *wrong])
             problems += [] if _state.is_sealed(directory / _files.RECEIPT) else [f"{_files.RECEIPT} has changed"]
         problems += [] if _is_marked(env, receipt) else [f"{content.BUILD} has changed"]

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from colab_env import _files, _process, content, toml_text, wheels
+from colab_env import _file_locks, _files, _process, content, toml_text, wheels
 from colab_env.errors import ColabEnvError, CommandError, HashMismatchError, ProjectFileError
 from colab_env.locks.requirements_text import normalized
 from colab_env.named_env import repacking
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FILE = "pylock.toml"
 _OWN = "colab-env"
+_REQUIRES = 'requires-python = "=={}.*"'
 _LARGEST = 8 << 30  # bytes of a wheel
 _OPTION = re.compile(
     r"(?m)^[ \t]*(-(?:i|f)|--(?:index-url|extra-index-url|find-links|pre|no-binary|only-binary))\b[ =]*(.*)$"
@@ -88,6 +89,11 @@ def names(lock: Path) -> set[str]:
     return {package.name for package in read((_files.content(lock) or b"").decode(), path=lock)}
 
 
+def is_for(lock: Path, python: str) -> bool:
+    """Say whether a lock of ours was written for a version of Python, such as "3.12"."""
+    return _REQUIRES.format(python) in (_files.content(lock) or b"").decode()
+
+
 def name_of(requirement: str) -> str:
     """Return the name in a requirement such as "six" or "demo @ https://example.org/demo.whl"."""
     return normalized(re.split(r"[\s@\[<>=!~;]", requirement, maxsplit=1)[0])
@@ -133,7 +139,7 @@ def write(
 
 def text(packages: Iterable[LockedPackage], *, python: str) -> str:
     """Return the lock as TOML; `python` is the version, such as "3.12", that it is for."""
-    blocks = [f'lock-version = "1.0"\ncreated-by = "colab-env"\nrequires-python = "=={python}.*"\n']
+    blocks = [f'lock-version = "1.0"\ncreated-by = "colab-env"\n{_REQUIRES.format(python)}\n']
     for package in sorted(packages, key=lambda package: package.name):
         values = {"name": package.name, "version": package.version, **package.files}
         own = {"content": package.content, "hashes": list(package.hashes)}
@@ -174,7 +180,7 @@ def install(lock: Path, *, python: Path, installer: WheelInstaller) -> None:
         how = ["--require-hashes"] if is_hashed else []
         how += ["--find-links", str(lock.parent / SOURCES)] if any(are_bundled) else []
         how += ["--no-index"] if all(are_bundled) else []
-        with _files.private_directory(python.parent.parent) as scratch:
+        with _file_locks.private_directory(python.parent.parent) as scratch:
             requirements = scratch / "requirements.txt"
             _files.write_text(requirements, "".join(f"{package.requirement}\n" for package in listed))
             try:
@@ -277,7 +283,7 @@ def _ask(
 ) -> dict[str, dict[str, Any]]:
     lines = "".join(f"{name}=={version}\n" for name, version in versions.items())
     python = house.directory / "bin/python"
-    with _files.private_directory(house.into) as scratch:
+    with _file_locks.private_directory(house.into) as scratch:
         if installer.uv is None:
             answer = scratch / "report.json"
             argv: list[str | Path] = [

@@ -7,13 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files
-from colab_env.errors import (
-    BrokenEnvironmentError,
-    UsageError,
-)
+from colab_env import _files, content
+from colab_env.errors import BrokenEnvironmentError, ColabEnvError, UsageError
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, inventory
+from colab_env.named_env import base_dirs, inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.named_env.reports import VersionChange, pluralize
@@ -27,6 +24,7 @@ _TITLES = {
     "import": "Importing",
     "add": "Adding to",
     "upgrade": "Upgrading",
+    "repair": "Repairing",
     "rollback": "Rolling back",
 }
 
@@ -114,6 +112,26 @@ def upgrade(
         )
 
     return run_step("upgrade", env, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
+
+
+def repair(env: NamedEnvironment, *, machine: Machine) -> StepResult:
+    """Make the next build of what the lock of the current one says; where that cannot be had any more, as `upgrade` does.
+
+    Another Python may need other versions, and the lock may be what is damaged.
+    """
+    from colab_env.named_env import building, locking
+
+    receipt, directory = require_receipt(env), env.directory
+    recorded, lock = content.read(directory), directory / locking.FILE
+    added = dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+
+    def build() -> None:
+        building.build(env, receipt.recipe, machine=machine, added=tuple(added), locked=directory)
+
+    if recorded and recorded.others.get(locking.FILE) == content.digest(lock):
+        with contextlib.suppress(ColabEnvError):
+            return run_step("repair", env, machine=machine, check=lambda: "it is damaged", build=build)
+    return upgrade(env, python=None, keep=None, then=lambda _: True, machine=machine)
 
 
 def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine) -> StepResult:
@@ -207,14 +225,12 @@ def run_step(
 
 def to_do(env: NamedEnvironment, recipe: Recipe, *, machine: Machine, keep: int | None = None) -> str | None:
     """Return why `make` would do something, or None. Starts nothing."""
-    from colab_env.named_env import building
-
     receipt = env.receipt
     if receipt is None:
         return env.health_check() if env.is_unfinished() or env.is_ours() else "there is none of that name"
     if receipt.inputs != recipe.digest(machine):
         return "it was made of something else"
-    return env.health_check() or building.kernel_fault(env, machine=machine) or _keep_to_do(env, keep)
+    return env.health_check() or kernels.fault(env, machine=machine) or _keep_to_do(env, keep)
 
 
 def check_keep(keep: int | None) -> None:

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _files, _process, _state, content, system
+from colab_env import _file_locks, _files, _orphans, _process, _state, _transactions, content
 from colab_env.errors import (
     BrokenEnvironmentError,
     EnvironmentExistsError,
     NoSuchEnvironmentError,
     NotAnEnvironmentError,
 )
-from colab_env.named_env import building, builds, inventory, programs
+from colab_env.named_env import builds, inventory, kernels, programs
 from colab_env.named_env.base_dirs import check_environment_name
 from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
@@ -46,6 +46,9 @@ def require_environment(path: Path) -> None:
 
 def adopt(source: Path, env: NamedEnvironment, *, machine: Machine) -> None:
     """Move somebody else's environment to its place, and write the receipt that makes it ours."""
+    from colab_env import system
+    from colab_env.named_env import building
+
     python = system.at_path(source / "bin/python", machine=machine)
     building.verify(source, machine=machine, alone=False)
     pinned = tuple(package.replace("-", "==", 1) for package in map(_pinned, inventory.packages(source)))
@@ -73,8 +76,8 @@ def rename(env: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) ->
     shift = max(builds.numbers(new), default=0)  # of one that had the name before, while something runs from it
 
     def then() -> None:
-        building.register_kernel(new, machine=machine)
-        building.remove_kernel(env, machine=machine)
+        kernels.register(new, machine=machine)
+        kernels.remove(env, machine=machine)
         for link in programs.links(env, programs.link_directory(machine)):
             _files.put_back_link(link, str(new.path / "bin" / link.name))
         builds.doom(env, present)
@@ -144,14 +147,14 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
     names = [path.name for path in built.iterdir()] if built.is_dir() else []
     for directory in (base, *(built / name for name in names)):
         for path in list(directory.iterdir()) if directory.is_dir() else ():
-            if (named := _files.beside_of(path)) is not None:
-                _files.recover(named, wait=False)
+            if (named := _transactions.beside_of(path)) is not None:
+                _transactions.recover(named, wait=False)
     for env in list(inventory.everything([base])):
         if env.is_lost:
             continue
-        _files.recover(env.path / _files.RECEIPT, wait=False)
+        _transactions.recover(env.path / _files.RECEIPT, wait=False)
         if env.receipt is not None and env.receipt.moved_from is not None:
-            with _files.locked(env.lock, wait=False) as is_free:
+            with _file_locks.locked(env.lock, wait=False) as is_free:
                 if is_free:
                     _end_move(env)
     for name in names:
@@ -162,7 +165,7 @@ def _clear_builds(env: NamedEnvironment, *, machine: Machine) -> None:
     keep = builds.keep_count(env, machine=machine)
     is_cut_short = env.current is not None and any(map(env.is_purged, builds.numbers(env)))
     if is_cut_short or builds.superfluous(env, keep=keep):
-        with _files.locked(env.lock, wait=False) as is_free:
+        with _file_locks.locked(env.lock, wait=False) as is_free:
             if is_free:
                 builds.collect(env, keep=keep)
     builds.remove_if_empty(env)
@@ -213,13 +216,13 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
     else runs a program from stays until that ends, unless `force`.
     """
     began = time.monotonic()
-    with _process.stoppable(), _files.locked(env.lock, meanwhile=_process.stop_if_asked):
-        _process.end_orphans(machine.data / RUNNING)
+    with _process.stoppable(), _file_locks.locked(env.lock, meanwhile=_process.stop_if_asked):
+        _orphans.end_orphans(machine.data / RUNNING)
         _require_ours(env)
-        building.remove_kernel(env, machine=machine)
+        kernels.remove(env, machine=machine)
         for link in programs.links(env, programs.link_directory(machine)):
             _files.unlink(link)
-        _files.recover(env.path)
+        _transactions.recover(env.path)
         builds.doom(env, builds.numbers(env))
         _files.remove(env.path)
         if force:
@@ -237,7 +240,7 @@ def _require_ours(env: NamedEnvironment) -> None:
         raise NotAnEnvironmentError(msg, hint="nothing was removed; remove the link yourself")
     if env.is_lost:
         return
-    if env.is_unfinished() and (not env.path.exists() or _files.is_unfinished(env.path)):
+    if env.is_unfinished() and (not env.path.exists() or _transactions.is_unfinished(env.path)):
         return
     if not env.is_ours():
         msg = f"{short(env.path)} is not an environment that colab-env made"

@@ -41,7 +41,9 @@ def users(bases: Iterable[Path]) -> Mapping[Path, list[Process]]:
     for entry in Path("/proc").iterdir() if spellings else ():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        matches = pattern.finditer(b"\n".join(_traces(entry, is_own=_uid(entry) in own)))
+        traces = b"\n".join(_traces(entry, is_own=_uid(entry) in own))
+        # The pattern looks at each byte of a megabyte of maps; most processes have nothing to do with any base.
+        matches = pattern.finditer(traces) if any(spelling in traces for spelling in spellings) else ()
         for directory in {spellings[match[1]] / os.fsdecode(match[2]) for match in matches}:
             processes.setdefault(directory, []).append(_process(entry))
     return processes
@@ -81,9 +83,15 @@ def _uid(entry: Path) -> int:
 
 def _traces(entry: Path, *, is_own: bool = True) -> Iterator[bytes]:
     # Any of these may be forbidden, or gone with the process.
-    for name in ("exe", "cwd") if is_own else ("exe",):
-        with contextlib.suppress(OSError):
-            yield os.fsencode((entry / name).readlink())
+    try:
+        yield os.fsencode((entry / "exe").readlink())
+    except FileNotFoundError:
+        return  # a thread of the kernel, or one that has ended
+    except OSError:
+        pass
+    with contextlib.suppress(OSError):
+        if is_own:
+            yield os.fsencode((entry / "cwd").readlink())
     with contextlib.suppress(OSError):
         yield b"\0".join(word for word in (entry / "cmdline").read_bytes().split(b"\0")[:2] if b"/bin/" in word)
     with contextlib.suppress(OSError):

@@ -9,19 +9,21 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+# What reads projects is imported where one is read: `list`, `run` and `purge` read receipts alone.
 from colab_env import _files, content
 from colab_env.errors import NoSuchPythonError, UsageError
 from colab_env.interpreter import parse_specifier
-from colab_env.locks import registry, script_block
-from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
-from colab_env.pyproject import Pyproject
-from colab_env.request import InstallOptions, Request
 from colab_env.results import short
 
+if TYPE_CHECKING:
+    from colab_env.locks.lock_format import LockFile
+    from colab_env.request import Request
+
 _SECRET = re.compile(r"(?<=://)[^/\s]+@|(?<=\S)\?[^\s#]*(?=$|[\s#])")
+_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:==[0-9]+(?:\.[0-9]+)*)?")
 _OF_TOOLS = {"__pycache__", "build", "dist", "node_modules", "venv"}
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
@@ -77,6 +79,9 @@ class Recipe:
         project = lock.parent if lock else self.project
         if project is None or not (lock or project).exists():
             return None  # what has gone since: the build has a copy, or its lock
+        from colab_env.locks import registry
+        from colab_env.request import InstallOptions, Request
+
         options = InstallOptions.from_arguments(lock=lock)
         request = Request.read(project, machine, options=options, python=self.python, defaults=True)
         # The project's own environment has no say in this one, which also outlives the notebook and the blocks of its cells.
@@ -139,6 +144,8 @@ class Recipe:
         """Return the names of packages that are built from sources on this machine, as far as they are known."""
         names = list(_paths_in_block(self.script)) if self.script else []
         if self.project:
+            from colab_env.pyproject import Pyproject
+
             pyproject = Pyproject.read(self.project)
             name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")
             names += [name] if isinstance(name, str) and name else []
@@ -165,6 +172,8 @@ class Recipe:
 
 def _paths_in_block(script: Path) -> dict[str, Path]:
     """Return which directories and files of this machine a script's block names as sources, by package."""
+    from colab_env.locks import script_block
+
     table: Any = script_block.settings(script_block.block(script))
     for name in ("uv", "sources"):
         table = table.get(name) if isinstance(table, dict) else None
@@ -195,6 +204,8 @@ def _source_files(directory: Path) -> Iterator[Path]:
 
 def _require_packages(packages: Sequence[str]) -> None:
     """Raise UsageError for the first that is no requirement, no address and no path of something that is there."""
+    if all(map(_PLAIN.fullmatch, packages)):
+        return  # `packaging` takes longer to import than all the rest of this call
     from packaging.requirements import InvalidRequirement, Requirement
 
     for package in packages:

@@ -36,8 +36,7 @@ def content_hash(info: str, survey: content.Survey) -> str:
 
     Programs, which say the path of their Python, and what installers add do not count.
     """
-    own = {path: digest for path, digest in survey.digests.items() if path.startswith(f"{info}/")}
-    promised = {**own, **survey.records[info]}  # not every build backend lists its metadata
+    promised = {**survey.metadata[info], **survey.records[info]}  # not every build backend lists its metadata
     site = os.path.dirname(info)  # noqa: PTH120
     lines = [
         f"{os.path.relpath(path, site) if path.startswith(f'{site}/') else f'../{path}'}\0{digest}\n"
@@ -58,6 +57,8 @@ def wheel(directory: Path, info: str, paths: Iterable[str]) -> tuple[str, bytes]
     own = {str(path.relative_to(directory)) for path in (directory / info).rglob("*") if path.is_file()}
     for path in sorted({*paths, *own}):  # not every build backend lists its metadata
         if _is_installers(path, info) or (path.startswith("bin/") and path.removeprefix("bin/") in made_anew):
+            continue
+        if not (directory / path).is_file():  # published with a RECORD that names what the wheel does not hold
             continue
         content, mode = (directory / path).read_bytes(), (directory / path).stat().st_mode
         if path.startswith(f"{site}/"):
@@ -101,7 +102,7 @@ def _entry_points(path: Path) -> set[str]:
 
 def _tags(path: Path) -> str:
     """Return the tags of a wheel's file name, such as "py2.py3-none-any"; its WHEEL has them one by one."""
-    tags = re.findall(r"(?m)^Tag:\s*([\w.]+)-([\w.]+)-([\w.]+)\s*$", path.read_text(encoding="utf-8"))
+    tags = re.findall(r"(?m)^Tag:\s*([\w.]+)-([\w.]+)-([\w.]+)\s*$", path.read_text(encoding="utf-8", errors="replace"))
     columns = zip(*tags, strict=True) if tags else (("py3",), ("none",), ("any",))
     return "-".join(".".join(dict.fromkeys(column)) for column in columns)
 
@@ -120,14 +121,18 @@ class KeptWheels:
     def files(self, info: str, promised: Mapping[str, str], wheelhouses: Sequence[Path]) -> dict[str, Any] | None:
         """Return the files of a package that no index has, which are kept now, or None."""
         origin = _files.read_json(self.directory / info / "direct_url.json")
-        url = origin.get("url") if isinstance(origin, dict) else None
-        if not isinstance(url, str):
+        url = str(origin.get("url") or "") if isinstance(origin, dict) else ""
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # damaged, and no address
+            parts = urlsplit("")
+        if not parts.scheme:
             wheels = next(filter(None, (_in_wheelhouse(info, directory) for directory in wheelhouses)), [])
             return {"wheels": [self.keep(path.name, path.read_bytes()) for path in wheels]} if wheels else None
-        if urlsplit(url).scheme != "file":
+        if parts.scheme != "file":
             return address_files(origin, without_secrets(url))
-        path = Path(unquote(urlsplit(url).path))
-        if origin.get("dir_info", {}).get("editable"):
+        path = Path(unquote(parts.path))
+        if _table(origin, "dir_info").get("editable"):
             return {"directory": {"path": str(path), "editable": True}}
         is_wheel = path.suffix == ".whl" and path.is_file()
         return {"wheels": [self.keep(path.name, path.read_bytes()) if is_wheel else self.repack(info, promised)]}
@@ -141,11 +146,17 @@ class KeptWheels:
 
 
 def address_files(origin: Mapping[str, Any], url: str) -> dict[str, Any] | None:
-    vcs, archive = origin.get("vcs_info"), origin.get("archive_info", {})
-    if isinstance(vcs, dict):
+    vcs, archive = _table(origin, "vcs_info"), _table(origin, "archive_info")
+    if vcs:
         return {"vcs": {"type": vcs.get("vcs", "git"), "url": url, "commit-id": vcs.get("commit_id", "")}}
-    hashes = archive.get("hashes") or dict([str(archive["hash"]).split("=", 1)] if "hash" in archive else [])
+    algorithm, _, digest = str(archive.get("hash", "")).partition("=")  # the older form
+    hashes = _table(archive, "hashes") or ({algorithm: digest} if digest else {})
     return {"archive": {"url": url, "hashes": hashes}}
+
+
+def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = values.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _in_wheelhouse(info: str, wheelhouse: Path) -> list[Path]:

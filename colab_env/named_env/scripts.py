@@ -43,7 +43,8 @@ def recipe(script: Path) -> Recipe | None:
     if values.requires_python is not None:
         parse_specifier(values.requires_python, source=f"the block `# /// script` in {short(script)}: requires-python ")
     recipe_ = Recipe(python=values.requires_python, packages=tuple(sorted(values.dependencies)))
-    if not script_block.settings(block) and not _lock_of(script).is_file():
+    # A table of another tool, such as a type checker's, says nothing of packages.
+    if "uv" not in script_block.settings(block) and not _lock_of(script).is_file():
         return recipe_
     if script.suffix != ".py":
         msg = f"{short(script)} has settings of uv in its block, or a lock beside it, and no name that ends in .py"

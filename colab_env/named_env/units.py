@@ -27,7 +27,9 @@ ConditionPathExists={path}/colab-env.json
 Type={type}
 ExecStart={command}
 Environment={base} HOME=/var/lib/{unit}
-{restart}{user}
+{restart}# Only the program itself is told to end, and ends its workers when they are done: celery's would drop their tasks.
+KillMode=mixed
+{user}
 UMask=0027
 StateDirectory={unit}
 RuntimeDirectory={unit}

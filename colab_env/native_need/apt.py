@@ -392,7 +392,8 @@ def _listed(text: str, title: str) -> tuple[str, ...]:
 
 def _disk(text: str) -> int:
     match = re.search(
-        r"After this operation, ([\d,.]+) ?([kMGT]?)B (?:of additional disk space will be used|disk)", text
+        r"After this operation, (\d[\d,]{0,20}(?:\.\d+)?) ?([kMGT]?)B (?:of additional disk space will be used|disk)",
+        text,
     )
     if match is None:
         return 0

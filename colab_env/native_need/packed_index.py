@@ -13,6 +13,7 @@ length and the checksum of each block.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import lzma
 import struct
@@ -107,10 +108,8 @@ class Index:
         self.path = path
         self._content = path.read_bytes()
         self._unpacked = lru_cache(maxsize=256)(self._unpack)
-        try:
+        with self._whole():
             self.facts, self._tables = self._header()
-        except (ValueError, KeyError, TypeError, struct.error, zlib.error) as error:
-            raise self._damaged() from error
 
     def _header(self) -> tuple[dict[str, Any], dict[str, _Table]]:
         start = len(MAGIC) + 8
@@ -131,15 +130,20 @@ class Index:
             raise ValueError(offset)
         return dict(header["facts"]), tables
 
-    def _damaged(self) -> DamagedError:
-        msg = f"{short(self.path)} is not a whole index of packages"
-        return DamagedError(msg, hint="colab-env native index --refresh makes it anew")
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error, zlib.error) as error:
+            msg = f"{short(self.path)} is not a whole index of packages"
+            raise DamagedError(msg, hint="colab-env native index --refresh makes it anew") from error
 
     def _unpack(self, table: str, number: int) -> list[str]:
         offset, size, checksum = self._tables[table].spans[number]
         packed = self._content[offset : offset + size]
-        if zlib.crc32(packed) != checksum:
-            raise self._damaged()
+        with self._whole():
+            if zlib.crc32(packed) != checksum:
+                raise ValueError(checksum)
         return lzma.decompress(packed, format=lzma.FORMAT_RAW, filters=_FILTERS).decode(errors="replace").split("\n")
 
     def locations(self, name: str) -> list[Location]:
@@ -160,15 +164,16 @@ class Index:
         key, fields = next(self._lines("packages", name), ("", []))
         if key != name:
             return None
-        weight, flags, libraries, wrapper = fields
-        return Package(
-            name=name,
-            weight=int(weight),
-            is_default="d" in flags,
-            libraries=tuple(libraries.split()),
-            wrapper=wrapper or None,
-            is_python="p" in flags,  # an index from before that flag has none
-        )
+        with self._whole():
+            weight, flags, libraries, wrapper = fields
+            return Package(
+                name=name,
+                weight=int(weight),
+                is_default="d" in flags,
+                libraries=tuple(libraries.split()),
+                wrapper=wrapper or None,
+                is_python="p" in flags,  # an index from before that flag has none
+            )
 
     def package_names(self, prefix: str) -> list[str]:
         """Return the names of packages that begin with `prefix`."""
@@ -181,9 +186,10 @@ class Index:
 
     def _location(self, number: str) -> Location:
         table = self._tables["locations"]
-        block = bisect.bisect_right(table.firsts, int(number)) - 1
-        directory, packages = self._unpacked("locations", block)[int(number) - table.firsts[block]].split("\t")
-        return Location(directory=directory, packages=tuple(packages.split(",")))
+        with self._whole():
+            block = bisect.bisect_right(table.firsts, int(number)) - 1
+            directory, packages = self._unpacked("locations", block)[int(number) - table.firsts[block]].split("\t")
+            return Location(directory=directory, packages=tuple(packages.split(",")))
 
     def _lines(self, table: str, start: str) -> Iterator[tuple[str, list[str]]]:
         """Return the lines of a table from a key on: the key, and the other fields."""
@@ -198,7 +204,7 @@ class Index:
             )
             for line in lines[at:]:
                 key, *fields = line.split("\t")
-                yield key, fields[0].split() if table == "names" else fields
+                yield key, " ".join(fields).split() if table == "names" else fields
 
 
 _TABLES = {"names", "locations", "packages"}

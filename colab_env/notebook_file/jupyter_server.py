@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _files, _process, _report, _state, index, uv, venv
+from colab_env import _file_locks, _files, _process, _report, _state, _transactions, index, uv, venv
 from colab_env.errors import KernelNameError, MissingStepError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
@@ -59,9 +59,9 @@ def ensure(interface: str | None, machine: Machine) -> Path:
     home, requirement = _home(kind, machine), _PACKAGES[kind]
     uv.obtain(machine)
     installer = uv.tool_installer(machine, index.settings(machine))
-    with _files.locked(machine.data / "locks" / "jupyter"):
+    with _file_locks.locked(machine.data / "locks" / "jupyter"):
         if not (_state.receipt(home, Receipt) and _has_interpreter(home / "bin" / _PROGRAMS[kind])):
-            with _report.activity(f"Installing {requirement.partition('>')[0]}, once"), _files.replacing(home):
+            with _report.activity(f"Installing {requirement.partition('>')[0]}, once"), _transactions.replacing(home):
                 _files.empty(home)
                 installer.make_venv(home, machine.machine_python)
                 installer.install([requirement], python=home / "bin/python")
@@ -88,13 +88,13 @@ def offer_kernel(name: str, *, label: str, environment: Path, python: Interprete
     private = replace(machine, jupyter=machine.data / "opened" / f"{environment.name}-{name}")
     kernel = ProjectKernel(name=name, project=environment, python=python, machine=private, label=label)
     if kernel.check() is not None:
-        with _files.locked(machine.data / "locks" / "conda"):
+        with _file_locks.locked(machine.data / "locks" / "conda"):
             if colab_layer.health_check(kernel.layer):
                 installer = uv.tool_installer(machine, index.settings(machine))
                 around = colab_layer.unfit(venv.versions(kernel.environment), python=python, machine=machine)
                 with _report.activity(f"Installing what a kernel of Python {python.short_version} needs, once"):
                     colab_layer.build(kernel.layer, machine=machine, python=python, installer=installer, around=around)
-        with _files.locked(machine.data / "locks" / "kernels"), _report.activity("Trying the notebook's kernel"):
+        with _file_locks.locked(machine.data / "locks" / "kernels"), _report.activity("Trying the notebook's kernel"):
             kernel.build()
     return private.jupyter
 

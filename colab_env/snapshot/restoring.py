@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from colab_env import _files, _state, choice, poetry
+from colab_env import _files, _state, _transactions, choice, poetry
 from colab_env.errors import NotOursError, SnapshotError
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
@@ -195,7 +195,7 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
     """
     missing, manifest = _missing_trees(destination.trees), Manifest.read(footer.manifest)
     check = link_check(destination.trees, destination.links, [destination.python.path, machine.machine_python])
-    with _files.staging(*missing.values()) as scratch:
+    with _transactions.staging(*missing.values()) as scratch:
         staged = dict(zip(missing, scratch, strict=True))
         targets = {name: staged.get(name) for name in destination.trees}
         with _files.translate_os_errors(project):
@@ -216,7 +216,7 @@ def rehearse(file: BinaryIO, footer: Footer, *, machine: Machine) -> None:
     links = {Path(link): target for link, target in manifest.links.items()}
     pythons = [manifest.python.path, machine.machine_python, *map(Path, manifest.inputs.machine_python[:1])]
     targets: dict[str, Path | None] = {
-        name: _files.staged_name(directory) for name, directory in manifest.trees.items()
+        name: _transactions.staged_name(directory) for name, directory in manifest.trees.items()
     }
     check = link_check(manifest.trees, links, pythons)
     texts = _unpack.Texts(listed=manifest.texts)
@@ -228,7 +228,7 @@ def _missing_trees(trees: Mapping[str, Path]) -> dict[str, Path]:
     """Return the parts that are not there yet, and the environment. Raises NotOursError for what is in the way."""
     missing = {}
     for name, directory in trees.items():
-        _files.recover(directory)
+        _transactions.recover(directory)
         exists = os.path.lexists(directory)
         is_ours = _state.is_marked(directory)
         if exists and not is_ours and name != "python":
@@ -259,7 +259,7 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[Path, str]) -> Itera
     try:
         with contextlib.ExitStack() as swaps:
             for tree, staging in staged.items():
-                swaps.enter_context(_files.adopting(tree, staging))
+                swaps.enter_context(_transactions.adopting(tree, staging))
             for link, target in links.items():
                 if not os.path.lexists(link):
                     _files.link(link, target)
@@ -274,7 +274,7 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[Path, str]) -> Itera
 def _settle(texts: Mapping[str, str], destination: Destination, *, machine: Machine, project: Path) -> None:
     """Make what is not in the trees: the project's files, the command `poetry`, the choice for the next steps."""
     paths = {project / name: text for name, text in texts.items()}
-    with _files.restoring(*paths):
+    with _transactions.restoring(*paths):
         for path, text in paths.items():
             if not path.is_file() or path.read_bytes() != text.encode():
                 _files.write_text(path, text)

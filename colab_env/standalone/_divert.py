@@ -35,6 +35,7 @@ def divert() -> None:
         reason = start(chosen["kernel"], file, words[3:], guard)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{chosen['kernel']}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+    guard["later"]()
     text = guard["message"](chosen["name"], reason, [])
     if "COLAB_ENV_TRIAL" in os.environ:
         os.write(2, text.encode())
@@ -107,6 +108,7 @@ def watch() -> None:
     if not chosen or "--tell" in sys.orig_argv:  # the guard has a better reason to tell
         return
     guard = guards_functions()
+    guard["later"]()
     reason = "what starts it was deleted, is damaged, or stands behind something else of that name"
     guard["show_once"](guard["message"](chosen["name"], reason, []), app.shell)
 

@@ -52,6 +52,24 @@ def custom_widgets() -> None:
     require("custom_widget_manager" in str(sent), "the page does not hear of them")
 
 
+def plots() -> None:
+    """Draw a figure as an image: as a cell's value, and by the library that pandas and others draw with."""
+    import matplotlib.pyplot as plt  # type: ignore[import-not-found,unused-ignore]
+
+    figure, _ = plt.subplots(figsize=(1, 1))  # an empty one is drawn as nothing
+    try:
+        require("image/png" in shell.display_formatter.format(figure)[0], "a figure is not an image")
+    finally:
+        plt.close(figure)
+
+
+def altair_charts() -> None:
+    """Have the renderer that Colab's page draws charts with."""
+    import altair as alt  # type: ignore[import-not-found,unused-ignore]
+
+    require(alt.renderers.active == "colab", f"the renderer is {alt.renderers.active!r}")
+
+
 def assigned_commands() -> None:
     """Read the lines that a command prints."""
     require(shell.getoutput("echo one") == ["one"] and "getoutput" in shell.transform_cell("x = !echo one"), "no lines")
@@ -76,6 +94,8 @@ FEATURES: tuple[tuple[str, str, tuple[str, ...], bool, Callable[[], object]], ..
     ("quickchart", "google.colab.autoviz", ("matplotlib", "pandas", "seaborn"), True, imports("google.colab.autoviz")),
     ("tables", "google.colab.data_table", ("pandas",), False, tables),
     ("custom widgets", "google.colab.output._widgets", ("ipywidgets",), False, custom_widgets),
+    ("plots", "google.colab", ("matplotlib",), False, plots),
+    ("Altair's charts", "google.colab._import_hooks", ("altair",), False, altair_charts),
     ("x = !cmd", "google.colab", (), True, assigned_commands),
     ("autoreload", "google.colab", (), True, lambda: shell.run_line_magic("load_ext", "autoreload")),
 )

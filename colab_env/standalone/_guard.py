@@ -7,7 +7,8 @@ the kernelspec, so that no deleted file keeps the machine's own kernel from comi
 and becomes it (same process id, so whoever started it notices nothing) with the variables set. A file in one of DIRECTORIES
 notes the start and receives what the kernel prints until it has answered for the first time; then `_launch.py` removes
 it. A start that finds such a file knows that the last one failed, and does not try again; only after one that ended
-without a word it tries once more, for somebody else may have ended that.
+without a word it tries once more, for somebody else may have ended that. Where that start still runs it has not failed: a
+server that is asked for several restarts at once starts several kernels.
 """
 
 import _signal as signal  # type: ignore[import-not-found] # not `signal`: its enumerations take milliseconds
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 30  # seconds until a start that has not come up is ended; the alarm survives execve
+# Seconds in which several restarts that somebody asked for start their kernels. A server starts one that died by itself
+# about three seconds later; a process that such a kernel has left behind must not pass for it again and again.
+AT_ONCE = 2
 # Memory first: a full disk must not look like a broken kernel. None of them is the data directory, which may be deleted.
 DIRECTORIES = tuple(f"{parent}/colab-env-{os.getuid()}" for parent in ("/dev/shm", "/tmp", "/var/tmp"))  # noqa: S108
 SOURCE = ""  # this text, where it was not given to `-c`: see `_divert.py`
@@ -36,9 +40,11 @@ def main(kernel: str, connection_file: str, *command: str) -> None:
         environ.pop("COLAB_ENV_TRIAL", None)
         os.execve(argv[0], argv, environ)
     try:
-        text = message(kernel, *tried(environ, argv, command, connection_file))
+        reason, lines = tried(environ, argv, command, connection_file)
     except Exception as error:  # whatever it is, the machine's own kernel comes up
-        text = message(kernel, f"{type(error).__name__}: {error}", [])
+        reason, lines = f"{type(error).__name__}: {error}", []
+    later()
+    text = message(kernel, reason, lines)
     if "COLAB_ENV_CELL" in os.environ:
         # A running cell waits for this kernel's answer (see `_leave.py`), which the machine's own would not give.
         sys.exit(text)
@@ -50,17 +56,23 @@ def tried(
 ) -> "tuple[str, list[str]]":
     """Become the environment's kernel; return only where that cannot be, with the reason and what was printed."""
     name = os.path.basename(connection_file)
-    failed = next((path for path in records(name) if os.path.lexists(path)), None)
-    if failed and not is_first_silence(failed):
-        return what_failed(failed), printed(failed)
-    if not failed:
+    earlier = next((path for path in records(name) if os.path.lexists(path)), None)
+    if earlier:
+        later()
+    if earlier and goes_on(earlier, name):
+        return obstacle(command, connection_file) or start(argv, environ, name, record=earlier), []
+    if earlier and not is_first_silence(earlier):
+        return what_failed(earlier), printed(earlier)
+    if not earlier:
         forget(name + ".log.again")
-    return obstacle(command, connection_file) or (failed and dies(argv[0])) or start(argv, environ, name), []
+    return obstacle(command, connection_file) or (earlier and dies(argv[0])) or start(argv, environ, name), []
 
 
 def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[str]]":
     """Split NAME=VALUE words from the program, as env(1) does; `${...}` in a value is the variable of now."""
     environ, argv = dict(os.environ), list(command)
+    # With the home of the server's Python no other one starts; an empty one stops Python 3.6, so it cannot be one of the words.
+    environ.pop("PYTHONHOME", None)
     while not argv[0].startswith("/"):
         name, _, value = argv.pop(0).partition("=")
         environ[name] = expanded(value)
@@ -98,23 +110,6 @@ def forget(file: str) -> None:
             continue
 
 
-def is_first_silence(record: str) -> bool:
-    """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
-    again = record + ".again"
-    try:
-        if os.path.getsize(record) or age(record) >= LIMIT or os.path.lexists(again):
-            return False
-        os.rename(record, again)
-    except OSError:
-        return False
-    return True
-
-
-def age(record: str) -> float:
-    """Return how many seconds ago a start was noted: by the clock that nobody sets (see `noted`)."""
-    return time.monotonic() - os.path.getmtime(record)
-
-
 def obstacle(command: "tuple[str, ...]", connection_file: str) -> "str | None":
     """Return what is wrong with the files of a kernel that `command` starts, or None."""
     for word in command:
@@ -145,20 +140,10 @@ def damage(file: str, part: bytes) -> "str | None":
     return None if whole else f"{file} is damaged"
 
 
-def dies(python: str) -> "str | None":
-    """Return why this Python does not even start, or None."""
+def start(argv: "list[str]", environ: "dict[str, str]", name: str, record: str = "") -> str:
+    """Note the start, in a `record` that goes on if there is one, and become the kernel; return only why that cannot be."""
     try:
-        child = os.posix_spawn(python, [python, "-IS", "-c", ""], os.environ)
-    except OSError as error:
-        return f"{python}: {error.strerror}"
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return f"{python} itself ends with code {code}" if code else None
-
-
-def start(argv: "list[str]", environ: "dict[str, str]", name: str) -> str:
-    """Note the start and become the kernel; return only when that is impossible, with the reason."""
-    try:
-        path, log = noted(name)
+        path, log = (record, os.open(record, os.O_WRONLY | os.O_APPEND)) if record else noted(name)
     except OSError as error:
         return f"its start could not be noted: {error.strerror}"
     stderr = os.dup(2)
@@ -190,6 +175,61 @@ def noted(name: str) -> "tuple[str, int]":
         except OSError as error:
             problem = error
     raise problem
+
+
+def later() -> None:
+    """Have the rest of this text: where it is embedded, it is compiled only when a start goes wrong.
+
+    Compiling is the half of what the guard takes, and most starts need the first part alone.
+    """
+    text = globals().pop("LATER", "")
+    exec(compile(text, "colab_env_guard", "exec"), globals())  # noqa: S102 - our own text, see `diversion.guard_source`
+
+
+# Later: what follows is for starts that go wrong.
+
+
+def goes_on(record: str, name: str) -> bool:
+    """Say whether another process is still coming up with this connection file, since a moment ago."""
+    if not 0 <= age(record) < AT_ONCE:
+        return False
+    for process in os.listdir("/proc"):
+        try:
+            if process.isdigit() and int(process) != os.getpid():
+                # A process that has ended, and that nobody has asked about yet, has no words any more.
+                with open("/proc/" + process + "/cmdline", "rb") as words:
+                    if os.fsencode("/" + name + "\0") in words.read():
+                        return True
+        except OSError:  # noqa: PERF203 - it has ended
+            continue
+    return False
+
+
+def is_first_silence(record: str) -> bool:
+    """Say whether the last start was ended without a word, and the one before was not; note that it is so."""
+    again = record + ".again"
+    try:
+        if os.path.getsize(record) or age(record) >= LIMIT or os.path.lexists(again):
+            return False
+        os.rename(record, again)
+    except OSError:
+        return False
+    return True
+
+
+def age(record: str) -> float:
+    """Return how many seconds ago a start was noted: by the clock that nobody sets (see `noted`)."""
+    return time.monotonic() - os.path.getmtime(record)
+
+
+def dies(python: str) -> "str | None":
+    """Return why this Python does not even start, or None."""
+    try:
+        child = os.posix_spawn(python, [python, "-IS", "-c", ""], os.environ)
+    except OSError as error:
+        return f"{python}: {error.strerror}"
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return f"{python} itself ends with code {code}" if code else None
 
 
 def what_failed(record: str) -> str:
@@ -314,4 +354,8 @@ def show_once(text: str, shell: "Any") -> None:
 
 
 if __name__ == "__main__":
-    tell(*sys.argv[2:]) if sys.argv[1:2] == ["--tell"] else main(*sys.argv[1:])
+    if sys.argv[1:2] == ["--tell"]:
+        later()
+        tell(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

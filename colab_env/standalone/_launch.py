@@ -69,6 +69,7 @@ def watch(stderr: int, record: str, notice: str) -> None:
 
     With it goes the `notice` for the kernel that would have come after a failed start in place (see `guard.announce`).
     """
+    noted = os.fstat(2)  # the note's name may be taken back by another start of this kernel, see `_guard.goes_on`
     faulthandler.dump_traceback_later(PATIENCE)
     # A restart in the middle of a start is no failure.
     signal.signal(signal.SIGTERM, lambda *_: leave(record, notice))
@@ -77,6 +78,7 @@ def watch(stderr: int, record: str, notice: str) -> None:
 
     begin: Any = IPKernelApp.start
     send = Session.send
+    pending = [record]
 
     def start(app: Any) -> None:
         signal.alarm(0)
@@ -94,9 +96,13 @@ def watch(stderr: int, record: str, notice: str) -> None:
         return sent
 
     def succeeded() -> None:
+        try:
+            pending.pop()  # once: a number that is closed may be another file's the next time
+        except IndexError:
+            return
         setattr(Session, "send", send)
         with suppress(OSError):
-            give_back(stderr, record)
+            give_back(stderr, record, noted)
         with suppress(OSError):
             os.unlink(notice)
 
@@ -104,12 +110,11 @@ def watch(stderr: int, record: str, notice: str) -> None:
     setattr(Session, "send", send_and_look)
 
 
-def give_back(stderr: int, record: str) -> None:
+def give_back(stderr: int, record: str, noted: os.stat_result) -> None:
     """Let everything that prints into the note print where the notebook server wants it, and remove the note."""
-    noted = os.stat(record)
-    output = Path(record).read_bytes()
-    os.unlink(record)  # first: what cannot be written below must not look like a start that failed
     with suppress(OSError):
+        output = Path(record).read_bytes()
+        os.unlink(record)  # first: what cannot be written below must not look like a start that failed
         os.write(stderr, output)
     with suppress(OSError):
         os.rmdir(os.path.dirname(record))

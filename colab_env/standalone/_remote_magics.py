@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from . import status, switch  # type: ignore[attr-defined]  # where this is copied to, `_remote.py` is the package
+from . import Named, status, switch  # type: ignore[attr-defined]  # where this is copied to, `_remote.py` is the package
 
 
 class CellError(Exception):
@@ -23,7 +24,7 @@ class ColabEnvMagics(Magics):
     @line_cell_magic
     def colab_env(self, line: str, cell: str | None = None) -> Any:
         """Run the cell here; or show the status, switch, add packages."""
-        words = line.split()
+        words = shlex.split(line)
         shell: Any = self.shell
         if cell is not None:
             if not shell.run_cell(cell).success:
@@ -31,7 +32,7 @@ class ColabEnvMagics(Magics):
         elif words[:1] == ["switch"]:
             switch(words[1] if len(words) > 1 else None)
         elif words[:1] == ["add"] and len(words) > 1:
-            shell.system("poetry add --no-interaction " + " ".join(words[1:]))
+            Named("colab_env.adding.add")(words[1:])
         else:
             return status()
         return None

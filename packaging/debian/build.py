@@ -26,6 +26,12 @@ sys.path.insert(0, "/usr/share/colab-env")
 from colab_env.__main__ import main
 sys.exit(main())
 """
+DEBHELPER = {  # by their names in the directory `debhelper`
+    "dh_colab_env": "usr/bin/dh_colab_env",
+    "colab_env.pm": "usr/share/perl5/Debian/Debhelper/Sequence/colab_env.pm",
+    "postinst-colab-env": "usr/share/debhelper/autoscripts/postinst-colab-env",
+    "prerm-colab-env": "usr/share/debhelper/autoscripts/prerm-colab-env",
+}
 COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/colab-env",
     "zsh": "usr/share/zsh/vendor-completions/_colab-env",
@@ -70,7 +76,7 @@ def put_programs(tree: Path) -> None:
 
 
 def put_documents(tree: Path) -> None:
-    """Put the completions, the scripts for other packages, and the examples into a tree."""
+    """Put the completions, what other packages are built with, and the examples into a tree."""
     environ = {"PYTHONPATH": str(tree / SHARE), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
     for shell, path in COMPLETIONS.items():
         argv = [sys.executable, "-m", "colab_env", "completion", shell]
@@ -78,6 +84,9 @@ def put_documents(tree: Path) -> None:
         write(tree / path, done.stdout)
     for name in ("postinst", "prerm"):
         write(tree / SHARE / "maintscript" / name, (HERE / "maintscript" / name).read_text(encoding="utf-8"))
+    for name, path in DEBHELPER.items():
+        mode = 0o755 if path.startswith("usr/bin/") else 0o644
+        write(tree / path, (HERE / "debhelper" / name).read_text(encoding="utf-8"), mode=mode)
     write(tree / "usr/share/doc/colab-env/copyright", (ROOT / "LICENSE").read_text(encoding="utf-8"))
     write(tree / "usr/share/doc/colab-env/examples/cron", (HERE / "cron").read_text(encoding="utf-8"))
 

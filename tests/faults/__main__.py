@@ -113,7 +113,8 @@ def _page(verdicts: Sequence[Verdict]) -> str:
         cells = [f"{tried[name, kind]} / {failed[name, kind]}" if tried[name, kind] else "-" for kind in KINDS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     command = " ".join(["python -m tests.faults", *sys.argv[1:]])
-    total = f"{sum(tried.values())} points, {sum(failed.values())} failures. Written by `{command}`."
+    today = time.strftime("%Y-%m-%d")
+    total = f"{sum(tried.values())} points, {sum(failed.values())} failures ({today}; wanted: 0 of 3,000). Written by `{command}`."
     return "\n".join([*lines, "", total, ""])
 
 

@@ -36,6 +36,7 @@ DAMAGES = {
     "cut in half": '[ -d "$p" ] && { n=$(ls "$p" | wc -l); ls "$p" | tail -n $((n / 2)) | (cd "$p"; xargs -r rm -rf); } ||'
     ' { h=$(($(stat -Lc %s "$p") / 2)); head -c $h "$p" > /root/half; rm -f "$p"; cp /root/half "$p"; }',
     "of the other kind": '[ -d "$p" ] && { rm -rf "$p"; : > "$p"; } || { rm -f "$p"; mkdir "$p"; }',
+    "a link to nowhere": 'rm -rf "$p"; ln -s /nowhere "$p"',
     "garbage": 'rm -rf "$p"; head -c 999 /dev/urandom > "$p"',
 }
 SAVE = 'rm -rf /root/saved; cp -a "$p" /root/saved'
@@ -99,8 +100,9 @@ def boots(prepared: PreparedMachine, wanted: Sequence[Case]) -> Iterator[Boot]:
             yield boot
             if boot.is_bricked:
                 return
-            page.api("POST", f"kernels/{page.kernel_id}/restart")
-            next_cell(page, on=ENVIRONMENT)
+        # Whatever a start fell back to, the next one is the environment's again, without a switch.
+        page.api("POST", f"kernels/{page.kernel_id}/restart")
+        next_cell(page, on=ENVIRONMENT)
 
 
 def shell(prepared: PreparedMachine, case: Case, script: str) -> None:

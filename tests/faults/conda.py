@@ -213,8 +213,9 @@ def main() -> int:
     page = _table(verdicts, real=arguments.real is not None)
     print(page)
     if arguments.write:
-        head = _PAGE.read_text(encoding="utf-8").partition(_HEADING)[0].rstrip()
-        _PAGE.write_text(f"{head}\n\n{page}", encoding="utf-8")
+        before, _, after = _PAGE.read_text(encoding="utf-8").partition(_HEADING)
+        others = after[after.find("\n## ") :] if "\n## " in after else ""  # sections that another command writes
+        _PAGE.write_text(f"{before.rstrip()}\n\n{page}{others}", encoding="utf-8")
     return 1 if any(verdict.problems for verdict in verdicts) else 0
 
 
@@ -363,7 +364,11 @@ def _table(verdicts: Sequence[Verdict], *, real: bool) -> str:
         lines.append(f"| {' | '.join(key)} | {good} of {len(own)} | {worst:.1f} | {wrong * 1000:.0f} |")
     good = sum(not each.problems for each in verdicts)
     worst = max((each.recovery for each in verdicts), default=0)
-    total = f"{good} of {len(verdicts)} recovered, the worst recovery in {worst:.1f} s. Written by `{command}`."
+    today = time.strftime("%Y-%m-%d")
+    total = (
+        f"{good} of {len(verdicts)} recovered, the worst in {worst:.1f} s ({today}; wanted: 50 of 50, 10 s, 0 ms)."
+        f" Written by `{command}`."
+    )
     return "\n".join([*lines, "", total, *(f"- {each}" for each in verdicts if each.problems), ""])
 
 

@@ -98,6 +98,7 @@ def _all(catalogue: _Catalogue) -> tuple[Feature, ...]:
 
 def _cells(to: _Catalogue) -> None:
     to.begin("cells")
+    to.add("a function that runs after a cell", _AFTER, "after that cell")
     to.add("value of the last line", "6 * 7", lambda cell: "42" in shown(cell).split())
     to.add("print, and the error stream", "import sys\nprint('o' 'ut')\nprint('e' 'rr', file=sys.stderr)", _streams)
     to.add("names stay", "kept = [1]\n# ---\nkept.append(2); print('kept', kept)", "kept [1, 2]")
@@ -574,12 +575,9 @@ def _google(to: _Catalogue) -> None:
             then="SecretNotFoundError",
         ),
     )
-    to.add(
-        "SQL cells",
-        "from google.colab.sql import bigquery\nprint('sql', bigquery.run.__name__)",
-        "sql run",
-        needs=("google.colab.sql", "bigframes"),
-    )
+    to.add("SQL cell: checked", _SQL, "checked 7 bytes", needs=("google.colab.sql", "bigframes"))
+    to.add("SQL cell: its table", _SQL, "ran SELECT 7", needs=("google.colab.sql", "bigframes"))
+    to.add("`%%bqsql` is declared", _BQSQL, "declared True", needs=("google.colab.sql",))
 
 
 def _packages(to: _Catalogue) -> None:
@@ -629,6 +627,24 @@ print('now', reloaded.value)
 _INLINE = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])"
 _OWN_MAGIC = "from IPython.core.magic import register_cell_magic\n@register_cell_magic\ndef loud(line, cell):\n    print(cell.upper())\n# ---\n%%loud\nown"
 _BIGQUERY = "print('declared', 'bigquery' in get_ipython().magics_manager.magics['cell'])"
+# What the page calls before and when a SQL cell runs; the service itself needs an account, so it is answered here.
+_SQL = """\
+import bigframes.pandas
+def answer(sql, dry_run=False, pyformat_args=None):
+    return {'totalBytesProcessed': pyformat_args['limit']} if dry_run else 'ran ' + sql.format(**pyformat_args)
+bigframes.pandas._read_gbq_colab = answer
+limit = 7
+from google.colab.sql import bigquery
+print('checked', bigquery.validate('SELECT {limit}')['bytes_processed'], 'bytes')
+print(bigquery.run('SELECT {limit}'))
+"""
+_AFTER = """\
+def after():
+    get_ipython().events.unregister('post_run_cell', after)
+    print('after ' 'that cell')
+get_ipython().events.register('post_run_cell', after)
+"""
+_BQSQL = "print('declared', 'bqsql' in get_ipython().magics_manager.magics['cell'])"
 _RESTART = (
     "import zmq\nfrom google.colab import _pip\n_pip.print_previous_import_warning('Successfully installed pyzmq-1.0')"
 )

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,11 +24,14 @@ from requests.adapters import HTTPAdapter
 from colab_env import (
     _download,
     _ledger,
+    _orphans,
     _process,
     _state,
     choice,
+    content,
     index,
     kernel,
+    live_proof,
     native,
     notebook,
     open_in_colab,
@@ -54,14 +58,17 @@ from colab_env.locks.lock_format import reading
 from colab_env.miniconda import _overlay, conda, environment_yml, faults
 from colab_env.named_env import base_dirs, exporting, inventory, locking, programs, scripts, units
 from colab_env.native_need import extract, source_archive, watching
+from colab_env.notebook_file import jupyter_server
 from colab_env.plans import distributions, keeping
 from colab_env.plans.keeping import SystemPackages
 from colab_env.request import InstallOptions, Request
+from colab_env.snapshot import signing
 from colab_env.standalone import _poetry
 
-from . import seeds
+from . import outside, seeds
 from .inputs import as_json, as_toml, free, lines, restructured, values, words, written
-from .trial import Parser, World
+from .trial import Parser, Tally, World, run
+from .trial import world as make_world
 
 _BLOB = {"mediaType": "application/x", "digest": f"sha256:{0:064}", "size": 3}
 _OF_AMD64 = {**_BLOB, "platform": {"os": "linux", "architecture": "amd64"}}
@@ -116,8 +123,8 @@ def _project(world: World, **files: bytes) -> Path:
     project = world.directory / "project"
     shutil.rmtree(project, ignore_errors=True)
     project.mkdir(parents=True)
-    for name, content in files.items():
-        (project / name.replace("__", ".")).write_bytes(content)
+    for name, file in files.items():
+        (project / name.replace("__", ".")).write_bytes(file)
     return project
 
 
@@ -283,7 +290,7 @@ def _pyvenv(world: World, content: bytes) -> None:
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/bin/python").touch()
     (project / ".venv/pyvenv.cfg").write_bytes(content)
-    venv.mismatch(project, python=SEEN, system_site_packages=True)
+    venv.mismatch(project, python=SEEN, system_site_packages=True, receipt=None)
     venv.sees_system(project)
     venv.health_check(project, python=SEEN, system_site_packages=False, inputs="x", receipt=None)
 
@@ -341,8 +348,8 @@ def _kernel(world: World, content: bytes) -> None:
 def _metadata(world: World, value: tuple[bytes, bytes, bytes, bytes]) -> None:
     info = world.directory / "site/six-1.16.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
-    for name, content in zip(("METADATA", "RECORD", "WHEEL", "top_level.txt"), value, strict=True):
-        (info / name).write_bytes(content)
+    for name, file in zip(("METADATA", "RECORD", "WHEEL", "top_level.txt"), value, strict=True):
+        (info / name).write_bytes(file)
     for each in distributions.read([info.parent]).values():
         list(each.needs(seeds.MARKERS, ["a"]))
         each.files()
@@ -581,7 +588,7 @@ def _server_note(world: World, value: tuple[bytes, Any]) -> None:
 
 
 def _mark(_world: World, text: str) -> None:
-    _process._is_alive(text)
+    _orphans._is_alive(text)
 
 
 def _stat(_world: World, content: bytes) -> None:
@@ -593,7 +600,7 @@ def _stat(_world: World, content: bytes) -> None:
             content.decode(errors="replace") if str(path).startswith("/proc/") else real(path, **options)
         ),
     ):
-        _process._identity(1)
+        _orphans._identity(1)
 
 
 def _proc(world: World, content: bytes) -> None:
@@ -894,6 +901,28 @@ PARSERS = (
         },
     ),
     _state_parser("receipt of uv", uv.Receipt, {"uv": "0.9.1"}),
+    _state_parser("receipt of Jupyter", jupyter_server.Receipt, {"requirement": "jupyterlab>=4.2,<5"}),
+    _state_parser("receipt of a kernel", kernelspec.Receipt, {"project": "/p", "tier": "full"}),
+    _state_parser("origin of a layer", colab_layer.Origin, {"python": "/usr/bin/python3", "path": "/p"}),
+    _state_parser("key of snapshots", signing.KeyFile, {"key": "5e" * 32}),
+    _state_parser(
+        "proof of features",
+        live_proof.Proof,
+        {
+            "tried": [{"feature": "a", "kernel": "stock", "problem": None, "seconds": 0.5}],
+            "versions": {"stock": "3.12"},
+        },
+    ),
+    _state_parser(
+        "content file",
+        content.Content,
+        {
+            "proven": 1.5,
+            "distributions": {"lib/six-1.dist-info": {"record": "sha256=0", "source": None, "hashes": ["sha256:0"]}},
+            "others": {"bin/six": "sha256=0", "lib64": "link=lib"},
+            "programs": ["bin/six"],
+        },
+    ),
     _state_parser("receipt of Poetry", poetry.Receipt, {"poetry": "2.1.0"}),
     _state_parser(
         "overlay's manifest",
@@ -1063,4 +1092,13 @@ PARSERS = (
         ),
         call=_remote,
     ),
+    *outside.PARSERS,
 )
+
+
+def tally_of(name: str, count: int, number: int) -> Tally:
+    """Give one parser its inputs, in a process of its own."""
+    parser = next(parser for parser in PARSERS if parser.name == name)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as directory, make_world(Path(directory)) as world:
+        return run(parser, world, count=count, number=number)

@@ -20,6 +20,7 @@ from colab_env.errors import ColabEnvError
 from colab_env.machine import Machine
 
 SECONDS = 1.0  # of processor time for one input: a machine with other work counts the same
+_ROUND = 1000  # inputs after which hypothesis begins anew: what it remembers of them makes each later one slower
 MEMORY = 256 * 2**20  # bytes by which one input may raise the most that this process ever had
 
 
@@ -48,26 +49,30 @@ class Parser:
 
 @dataclass(kw_only=True)
 class Tally:
-    """How a parser did: `faults` are what must not be, each with the shortest input that shows it."""
+    """How a parser did: `faults` are what must not be, each with the shortest input that shows it, and where it comes from."""
 
     inputs: int = 0
     refused: int = 0
     accepted: int = 0
     slowest: float = 0.0
-    faults: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    faults: dict[str, tuple[str, str]] = field(default_factory=dict)
     untyped: int = 0
 
     def note(self, kind: str, value: Any, detail: str) -> None:
         self.untyped += 1
-        known = self.faults.get(kind)
-        if known is None or len(repr(value)) < len(repr(known[0])):
-            self.faults[kind] = (value, detail)
+        if kind not in self.faults or len(repr(value)) < len(self.faults[kind][0]):
+            self.faults[kind] = (repr(value), detail)
 
 
 def run(parser: Parser, world: World, *, count: int, number: int = 0) -> Tally:
     """Give a parser `count` inputs, always the same ones for one `number`."""
     tally = Tally()
+    for start in range(0, count, _ROUND):
+        _run_round(parser, world, tally, count=min(_ROUND, count - start), number=number + start)
+    return tally
 
+
+def _run_round(parser: Parser, world: World, tally: Tally, *, count: int, number: int) -> None:
     @seed(number)
     @settings(
         max_examples=count,
@@ -81,7 +86,6 @@ def run(parser: Parser, world: World, *, count: int, number: int = 0) -> Tally:
         _attempt(parser, world, value, tally)
 
     attempt()
-    return tally
 
 
 def _attempt(parser: Parser, world: World, value: Any, tally: Tally) -> None:
