@@ -28,9 +28,10 @@ from colab_env.errors import CommandError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-_KEPT_LINES = 400  # of what a program prints, for its error and for who reads its answer
+# Of what a program prints, for its error and for who reads its answer: uv says first which build failed, then all that it printed.
+_FIRST_LINES, _LAST_LINES = 40, 400
 _SHOWN_LINES = 12  # of these, in the error
-_ERROR = re.compile(r"\berror\b ?:|\bfatal:|^\w*Error\b", re.IGNORECASE)
+_ERROR = re.compile(r"\berror\b ?:|\bfatal:|^\w*Error\b|\bCMake Error\b", re.IGNORECASE)
 _GLANCE = 0.2  # seconds between two looks at work that goes on elsewhere
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the machine's fault, not the program's
@@ -150,6 +151,10 @@ def decisive_lines(lines: Iterable[str]) -> list[str]:
     texts = [line for line in lines if re.search(r"\w", line) and not line.startswith("[notice]")]
     errors = [number for number, line in enumerate(texts) if _ERROR.search(line)]
     chosen = {*errors[:3], *errors[-3:]}
+    # CMake says where first, and what below.
+    chosen.update(
+        number + 1 for number in list(chosen) if "CMake Error at" in texts[number] and number + 1 < len(texts)
+    )
     last = range(len(texts) - 1, -1, -1)
     chosen.update([number for number in last if number not in chosen][: _SHOWN_LINES - len(chosen)])
     return [texts[number] for number in sorted(chosen)]
@@ -380,7 +385,8 @@ def _followed(child: subprocess.Popen[str], follow: Follower | None) -> Iterator
 
 
 def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
-    lines: deque[str] = deque(maxlen=_KEPT_LINES)
+    first: list[str] = []
+    last: deque[str] = deque(maxlen=_LAST_LINES)
     stream = cast("io.TextIOWrapper", child.stdout)
     stream.reconfigure(newline="")  # else Python makes line ends of the carriage returns that move a progress bar
     moving = False  # a progress bar: the last line ended with a carriage return, and the next one overwrites it
@@ -390,11 +396,11 @@ def _read(child: subprocess.Popen[str], follow: Follower | None, hidden: Mapping
             _report.log(f"    {text}")
             continue
         if moving:
-            lines.pop()
+            (last or first).pop()
         moving = raw.endswith("\r")
-        lines.append(text)
+        (first if len(first) < _FIRST_LINES else last).append(text)
         _report.line(text)
-    return tuple(lines)
+    return (*first, *last)
 
 
 def _end_group(child: subprocess.Popen[str]) -> None:

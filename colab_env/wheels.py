@@ -34,7 +34,8 @@ _COMPILER = re.compile(
 )
 # What newer Pythons and setuptools have done away with: no library of the system would help.
 _OLDER_PYTHON = re.compile(
-    r"longintrepr\.h|has no member named|cython_sources|'CCompiler'|customized_ccompiler|use_2to3|ImpImporter"
+    r"longintrepr\.h|has no member named|\b_?Py\w+\W undeclared"
+    r"|cython_sources|'CCompiler'|customized_ccompiler|use_2to3|ImpImporter"
     r"|No module named '(?:imp|distutils|pipes|asynchat|asyncore)|meant only for Python 2|Missing parentheses in call to 'print'"
 )
 _LONGEST = 600  # characters of a cause
@@ -52,7 +53,7 @@ _WHY = (
 _OF_UVS_COMMAND_LINE = re.compile(r"`--\w|\[tool\.uv|no-build-isolation|`uv ")  # what nobody can type here
 _GIT = "Git operation failed"
 _AT_ADDRESS = re.compile(r"Failed to (?:download|fetch)[^`\n]*`([\w.-]+) @ https?://[^`\s]+`")
-_GIT_HOST = re.compile(r"\bgit\+\w+://(?:[^/@\s`]*@)?([^/:\s`]+)")
+_GIT_HOST = re.compile(r"(?:\bgit\+|\bUpdating |unable to access ')\w+://(?:[^/@\s`]*@)?([^/:\s`']+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +174,11 @@ def build_hint(text: str) -> str:
     """Return what to do about a build that failed with these lines: what of the system it was missing, if they say so."""
     from colab_env.native_need import extract  # only when something has failed
 
+    if "No module named 'pkg_resources'" in text:
+        return (
+            "setuptools had pkg_resources up to version 81: write `setuptools<82` into a file, let UV_BUILD_CONSTRAINT name"
+            " that file, and run the same call again"
+        )
     explanation = extract.extract(text)
     if explanation.findings:
         needs = "; ".join(map(repr, explanation.findings[:_SHOWN_NEEDS]))

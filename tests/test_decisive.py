@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import PreparedMachine
 
 from colab_env import _process, poetry, steps, wheels
-from colab_env.errors import BuildError, CommandError, NetworkError, PoetryError
+from colab_env.errors import BuildError, CommandError, NetworkError, PoetryError, ProjectFileError
 from colab_env.locks import registry, uv_install
 
 BUILD = (
@@ -63,6 +65,49 @@ def test_a_program_that_says_little_is_shown_whole_and_in_its_order() -> None:
     assert _process.decisive_lines(["a", "", "error: b", "c"]) == ["a", "error: b", "c"]
     many = [f"error: {number}" for number in range(100)]
     assert _process.decisive_lines(many) == [*many[:3], *many[-9:]]
+
+
+def test_what_cmake_says_below_its_error_is_kept() -> None:
+    lines = [
+        "CMake Error at CMakeLists.txt:8 (cmake_minimum_required):",
+        "",
+        "  Compatibility with CMake < 3.5 was removed.",
+    ]
+    shown = _process.decisive_lines([*lines, *(f"-- {number}" for number in range(50)), "^^^^", "error: cmake failed"])
+    assert {lines[0], lines[2], "error: cmake failed"} <= {*shown}
+    assert "^^^^" not in shown
+
+
+def test_which_build_failed_is_known_however_much_it_printed(tmp_path: Path) -> None:
+    script = (
+        "print('  x Failed to build `gevent==1.4.0`'); [print('warning', n) for n in range(2000)]; raise SystemExit(1)"
+    )
+    with pytest.raises(CommandError) as caught:
+        _process.run([sys.executable, "-c", script], environ=dict(os.environ), cwd=tmp_path)
+    found = uv_install.translate_error(caught.value, {})
+    assert isinstance(found, BuildError)
+    assert found.message.startswith("uv could not build gevent")
+
+
+def test_a_line_that_is_no_requirement_is_shown_with_its_file_and_a_next_step() -> None:
+    text = "error: Couldn't parse requirement in `requirements.txt` at position 0\n"
+    text += '  cause: no such comparison operator "=", must be one of ~= ==\n         numpy=1.26\n              ^^^^^\n'
+    found = uv_install.translate_error(error_of(text), {})
+    assert isinstance(found, ProjectFileError)
+    assert found.message.endswith(
+        "requirements.txt: 'numpy=1.26' is no requirement: no such comparison operator \"=\", must be one of ~= =="
+    )
+    assert "as pip has it" in str(found.hint)
+
+
+def test_the_host_of_an_address_without_a_name_is_named() -> None:
+    text = "   Updating https://github.com/psf/requests.git (main)\nerror: Git operation failed\n"
+    text += (
+        "         fatal: unable to access 'https://github.com/psf/requests.git/': Could not resolve host: github.com\n"
+    )
+    found = uv_install.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message.startswith("git cannot fetch from github.com: fatal: unable to access")
 
 
 @pytest.mark.parametrize("address", ["https://me:secret@git.example/a/b", "ssh://git@git.example/a/b"])
@@ -172,6 +217,8 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
         ("FileNotFoundError: Readme path `/home/ada/lesson/README.md` does not exist.", "its own build"),
         ("ModuleNotFoundError: No module named 'imp'", "it was written for an older"),
         ("configparser.NoSectionError: No section: 'versioneer'", "its own build"),
+        ("error: \u2018_PyLong_One\u2019 undeclared (first use in this function)", "it was written for an older"),
+        ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools had pkg_resources up to version 81"),
         (
             "self.compiler = new_compiler(compiler=self.compiler,\nTypeError: new_compiler() got an unexpected",
             "its own build",

@@ -22,6 +22,7 @@ from colab_env.errors import (
     HashMismatchError,
     LockMismatchError,
     NoSuchPythonError,
+    ProjectFileError,
 )
 from colab_env.results import short
 
@@ -114,6 +115,7 @@ _REASON = re.compile(r"existing lockfile due to (.+)")
 _OF_SETTINGS = re.compile(
     r"missing \w+ index|exclude newer|change in (?:resolution|pre-release|fork)|(?:mismatched|dynamic|static|missing) version"
 )
+_UNREAD = re.compile(r"Couldn't parse requirement in `([^`]+)` at position \d+\s+cause: (.+)\n\s*(.+)")
 _MEANT = re.compile(r"(?m)^\s*hint: (.*Did you mean to install `[\w.-]+` instead\?)")
 _TRUISM = "hint: Build failures usually indicate"  # uv's last line of every build that failed
 _EXPORT = ("export", "--no-header", "--no-annotate")
@@ -340,6 +342,9 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
         msg = f"{mismatch[1]} is not what the lock file promises:\n{_tail(text, mismatch.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
         return HashMismatchError(msg, hint=hint)
+    if unread := _UNREAD.search(text):
+        msg = f"{short(Path(unread[1]))}: {unread[3].strip()!r} is no requirement: {unread[2].strip()}"
+        return ProjectFileError(msg, hint="write it as pip has it, such as 'numpy==1.26.4'; nothing was changed")
     # A disk that is full ends builds too, and that has an error of its own.
     built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)
     if built and "No space left on device" not in text:
