@@ -47,6 +47,7 @@ BASE, BUILDER = "docker.io/library/python:3.12-slim-bookworm", "localhost/uv:pyt
 WAYS = ("recipe", "uv", "file", "plain", "direct")
 STEPS = {"cold": "cold build", "source": "after a source change", "lock": "after one package of the lock changed"}
 CHANGED = "urllib3<2.6"  # all three locks have a newer one
+_FIRST_OF_1980 = "315532800"  # ZIP files, wheels among them, begin there
 _CA = Path("/etc/ssl/certs/ca-certificates.crt")
 _RECIPE = """\
 FROM {base} AS builder
@@ -370,7 +371,7 @@ class Bench:
                 else:
                     tag = f"localhost/twice{number}"
                     # The builder clamps the times of all files: what is left differs in content.
-                    built = self.bud(directory, tag, "--timestamp", "0", cached=False)
+                    built = self.bud(directory, tag, "--timestamp", _FIRST_OF_1980, cached=False)
                 images.append(built.image)
                 contents.append(self.contents(tag))
             paths = contents[0].keys() | contents[1].keys()

@@ -1,11 +1,15 @@
 """The numbers of `native`: is the right package first, how large is the index, how long does it take.
 
-    python benchmarks/native.py --rows ROWS.jsonl [--rows MORE.jsonl] [--index FILE] [--installed STATUS]
+    python benchmarks/native.py --rows ROWS.jsonl [--rows MORE.jsonl] [--index FILE] [--installed STATUS] [--sources DIRECTORY]
 
 Rows are as in tests/native/README.md: `needed_in_order` with kind, name and the package that was right, `accepted` with
 others that were. They are judged twice: asked by the name of the thing, and from the text alone. Without --index the index
 of this machine's release is made first, timed, in a directory of its own; --installed is dpkg's status file of the machine
-that the rows failed on. Rows that fail are listed, not averaged away. At the end stands the table for docs/system-packages.md.
+that the rows failed on.
+
+With --sources the source archives of the rows' builds are downloaded there, as far as they are not, and what is foreseen in
+them is compared with what turned out to be needed. Rows that fail are listed, not averaged away. At the end
+stands the table for docs/system-packages.md.
 """
 
 from __future__ import annotations
@@ -21,10 +25,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
+from colab_env import _download
 from colab_env.machine import Machine
+from colab_env.native_need import published, source_archive
 from colab_env.native_need.apt import Apt
-from colab_env.native_need.extract import confirmed, extract
+from colab_env.native_need.extract import extract
+from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Missing
 from colab_env.native_need.packed_index import Index
 from colab_env.native_need.ranking import packages_for
@@ -107,8 +115,7 @@ def judge_texts(rows: Path, index: Index, installed: set[str]) -> None:
         if "no compiler" in row["base"]:
             present -= COMPILERS
         explanation = extract(row["log"])
-        needs = explanation.findings or tuple(confirmed(explanation.unconfirmed, index))
-        answers = [packages_for(need, index, installed=present) for need in needs]
+        answers = [packages_for(need, index, installed=present) for need in needs(explanation, index)]
         names = next(([item.package for item in answer.candidates] for answer in answers if answer.package), [])
         if not row["needed_in_order"]:
             counts["others"] += 1
@@ -135,6 +142,50 @@ def judge_texts(rows: Path, index: Index, installed: set[str]) -> None:
     for what, aim, part, whole in cells:
         share = f"{counts[part]} of {counts[whole]} ({counts[part] / max(counts[whole], 1):.1%})"
         TABLE.append((f"{rows.stem}: {what}", aim, share))
+
+
+def judge_sources(rows: Path, index: Index, installed: set[str], directory: Path) -> None:
+    """Compare what the source archives of the rows' builds ask for with the packages that the builds turned out to need."""
+    needed: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in rows.read_text().splitlines():
+        row = json.loads(line)
+        if row["phase"] == "build" and row["needed_in_order"]:
+            needed.setdefault((row["package"], row["version"]), []).append(row)
+    superfluous, whole, first = [], 0, 0
+    for (name, version), links in needed.items():
+        archive = source_of(name, version, directory)
+        if archive is None:
+            continue
+        named = source_archive.needs(source_archive.read(archive), name)
+        answers = [packages_for(need, index, installed=installed) for need in named]
+        foreseen = {answer.package for answer in answers if answer.package}
+        chain = [need for row in links for need in row["needed_in_order"] if need["apt"] not in installed]
+        accepted = {package for row in links for package in row["accepted"]}
+        absent = [need["apt"] for need in chain if need["apt"] not in foreseen and foreseen.isdisjoint(accepted)]
+        superfluous.append(len(foreseen - accepted))
+        whole += not absent
+        first += not chain or chain[0]["apt"] not in absent
+        if absent or superfluous[-1] > 2:
+            print(f"  {name} {version}: not foreseen {absent}, superfluous {sorted(foreseen - accepted)}")
+    total, middle = len(superfluous), sorted(superfluous)[len(superfluous) // 2]
+    TABLE.append(
+        (f"{rows.stem}: all that a build needs, foreseen", "80 %", f"{whole} of {total} ({whole / total:.1%})")
+    )
+    TABLE.append((f"{rows.stem}: the first of it", "80 %", f"{first} of {total} ({first / total:.1%})"))
+    TABLE.append((f"{rows.stem}: superfluous packages", "0 in the middle, 2 at most", f"{middle}, {max(superfluous)}"))
+
+
+def source_of(name: str, version: str, directory: Path) -> Path | None:
+    """Return the source archive of a version, from the index that the machine is set to, or None where it has none."""
+    url = published.page_url(name, Machine.detect())
+    page = _download.read_once(url, accept="application/vnd.pypi.simple.v1+json") if url else None
+    for file in json.loads(page)["files"] if page else ():
+        if file["filename"].endswith((".tar.gz", ".zip")) and f"-{version}." in file["filename"]:
+            archive = directory / file["filename"]
+            if not archive.is_file():
+                _download.fetch(urljoin(str(url), file["url"]), archive, sha256=file["hashes"]["sha256"])
+            return archive
+    return None
 
 
 def time_texts() -> None:
@@ -189,6 +240,7 @@ def main() -> None:
     parser.add_argument("--rows", action="append", default=[], type=Path)
     parser.add_argument("--index", type=Path)
     parser.add_argument("--installed", type=Path, default=Path("/dev/null"))
+    parser.add_argument("--sources", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         index = Index(options.index) if options.index else made_index(directory)
@@ -198,6 +250,8 @@ def main() -> None:
         for rows in options.rows:
             judge(rows, index)
             judge_texts(rows, index, installed)
+            if options.sources:
+                judge_sources(rows, index, installed, options.sources)
         if options.rows:
             time_first_finding(options.rows[0], index.path)
     print(f"\n| {time.strftime('%d %B %Y')} | to reach | measured |\n|---|---|---|")

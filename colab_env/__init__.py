@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from os.path import dirname, exists
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in typing, whose import would double that of this package
 if TYPE_CHECKING:
+    from typing import Any
+
     from colab_env.caches import cache_key, cache_list, cache_prune, cache_verify
     from colab_env.diagnose import check_kernel, kernels, status
     from colab_env.errors import ColabEnvError
@@ -119,11 +121,11 @@ def __getattr__(name: str) -> Any:
 
         return version("colab-bootstrap")
     # PEP 562: a module is imported when something in it is first used, so that `import colab_env` costs next to nothing.
-    for room, names in _EXPORTS.items():
+    for module, names in _EXPORTS.items():
         if name in names:
-            return getattr(import_module(f"colab_env.{room}"), name)
-        if name == room and (not names or name in _VALUES):
-            return import_module(f"colab_env.{room}")
+            return getattr(import_module(f"colab_env.{module}"), name)
+        if name == module and (not names or name in _VALUES):
+            return import_module(f"colab_env.{module}")
     msg = f"module 'colab_env' has no attribute {name!r}"
     raise AttributeError(msg)
 

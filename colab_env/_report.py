@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import os
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from colab_env._screens import Notebook, Plain, Screen, Silent, Terminal, Work, bar, duration, is_terminal, painted
 
 if TYPE_CHECKING:
     from colab_env._log import Log
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 __all__ = ["Notebook", "Plain", "Screen", "Silent", "Terminal", "Work", "bar"]
 
 _INTERVAL = 0.1  # seconds between two drawings of the moving line
@@ -69,10 +72,12 @@ class _Task:
 class _Activity:
     """All the work that goes on now, drawn at most ten times a second and, when nothing is heard of it, every second."""
 
-    def __init__(self, screen: Screen, *, is_verbose: bool) -> None:
+    def __init__(self, screen: Screen, *, is_verbose: bool, wording: Callable[[str], str]) -> None:
         self.screen = screen
         self.is_verbose = is_verbose
+        self.wording = wording
         self.failure: tuple[BaseException, str] | None = None
+        self.result: Any = None  # what the call returns, whose card stays in a notebook
         self._tasks: list[_Task] = []
         self._interval = _NOTEBOOK_INTERVAL if isinstance(screen, Notebook) else _INTERVAL
         self._drawn = 0.0
@@ -113,7 +118,7 @@ class _Activity:
         self._ended.set()
         if self._ticker is not None:
             self._ticker.join()
-        self.screen.close(failure)
+        self.screen.close(failure, None if failure else self.result)
 
     def _tick(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the stop button is the main thread's
@@ -124,12 +129,26 @@ class _Activity:
 _current: contextvars.ContextVar[_Activity | None] = contextvars.ContextVar("colab_env_activity", default=None)
 _task: contextvars.ContextVar[_Task | None] = contextvars.ContextVar("colab_env_task", default=None)
 _log: contextvars.ContextVar[Log | None] = contextvars.ContextVar("colab_env_log", default=None)
+# The number of a cell, and the value whose card a call has put into it.
+_on_page: contextvars.ContextVar[tuple[int, Any]] = contextvars.ContextVar("colab_env_on_page", default=(-1, None))
 
 
 def in_notebook() -> bool:
     """Say whether this process is a Jupyter kernel."""
+    return _cell_number() is not None
+
+
+def _cell_number() -> int | None:
+    """Return the number of the cell that runs, or None where this process is no Jupyter kernel."""
     ipython = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+    shell: Any = None if ipython is None else ipython.get_ipython()
+    return None if getattr(shell, "kernel", None) is None else int(shell.execution_count)
+
+
+def is_on_page(value: object) -> bool:
+    """Say whether the cell that runs shows the card of this value already."""
+    number, shown = _on_page.get()
+    return shown is value and number == _cell_number()
 
 
 def choose_screen(*, keep_to: Any = None) -> Screen:
@@ -141,27 +160,46 @@ def choose_screen(*, keep_to: Any = None) -> Screen:
 
 
 @contextlib.contextmanager
-def screen(chosen: Screen | None = None, *, is_verbose: bool = False) -> Iterator[None]:
+def screen(
+    chosen: Screen | None = None, *, is_verbose: bool = False, wording: Callable[[str], str] = str
+) -> Iterator[_Activity]:
     """Show everything inside the block on one screen; inside another such block, on the outer one.
 
-    Where it `is_verbose`, or COLAB_ENV_VERBOSE is set, the lines that tools print stay.
+    Where it `is_verbose`, or COLAB_ENV_VERBOSE is set, the lines that tools print stay. `wording` turns what steps say,
+    which speaks Python, into the language of who reads it.
     """
     outer = _current.get()
     if outer is not None and chosen is None:
-        yield
+        yield outer
         return
-    current = _Activity(chosen or choose_screen(), is_verbose=is_verbose or bool(os.environ.get(VERBOSE)))
+    is_verbose = is_verbose or bool(os.environ.get(VERBOSE))
+    current = _Activity(chosen or choose_screen(), is_verbose=is_verbose, wording=wording)
     token = _current.set(current)
     failure = None
     try:
-        yield
+        yield current
     except BaseException as error:
+        current.result = None
         if current.failure is not None and current.failure[0] is error:
             failure = current.failure[1]
         raise
     finally:
         current.close(failure)
         _current.reset(token)
+        if current.result is not None and (number := _cell_number()) is not None:
+            _on_page.set((number, current.result))
+
+
+def ends_in_card(verb: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Let a function's work be one card in a notebook, which stays with what it returns, wherever in a cell it is called."""
+
+    @functools.wraps(verb)
+    def call(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        with screen() as shown:
+            result = shown.result = verb(*arguments, **options)
+        return result
+
+    return call
 
 
 @contextlib.contextmanager
@@ -239,7 +277,7 @@ def keep(text: str) -> None:
     log(text, waits=True)
     current = _current.get()
     if current is not None:
-        current.keep(clean(text))
+        current.keep(current.wording(clean(text)))
 
 
 @contextlib.contextmanager
@@ -332,3 +370,11 @@ def short(path: Path | str) -> str:
     home = os.path.expanduser("~")  # noqa: PTH111 - as Path.home() does, for half of its time
     text = str(path)
     return "~" + text[len(home) :] if text == home or text.startswith(home + "/") else text
+
+
+def as_word(path: Path | str) -> str:
+    """Write a path as a shell takes it, in a command that somebody is to type."""
+    import shlex
+
+    text = short(path)
+    return text if re.fullmatch(r"[\w@%+=:,./~-]+", text) else shlex.quote(str(path))

@@ -37,6 +37,8 @@ _NARROW = 70  # columns; below, bars are short
 _SHORTEST_TITLE = 10  # columns that a title keeps beside a tool's last line
 _BAR = re.compile("█+")
 _ASIDE = re.compile(r" (\((?:[^()]*)\))$")
+_COMMAND = re.compile(r"(?:→ )?(?:`[^`]+`|(?<![\w/-])(?:colab-env|pip|poetry|uv|conda|apt-get|jupyter|git) [^;,:()]+)")
+_JOINED = "\x1f"  # a space that is not broken at; textwrap has none of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,8 @@ class Screen(Protocol):
     def keep(self, text: str) -> None:
         """Add a line that stays."""
 
-    def close(self, failure: str | None = None) -> None:
-        """Take the moving line away; `failure` is the title of the work that raised."""
+    def close(self, failure: str | None = None, result: Any = None) -> None:
+        """Take the moving line away; `failure` is the title of the work that raised, `result` what a call returns."""
 
 
 class Silent:
@@ -97,7 +99,7 @@ class Silent:
     def keep(self, text: str) -> None:
         pass
 
-    def close(self, failure: str | None = None) -> None:
+    def close(self, failure: str | None = None, result: Any = None) -> None:
         pass
 
 
@@ -119,7 +121,7 @@ class Plain:
         file.write(f"{text}\n")
         file.flush()
 
-    def close(self, failure: str | None = None) -> None:
+    def close(self, failure: str | None = None, result: Any = None) -> None:
         pass
 
 
@@ -141,7 +143,7 @@ class Terminal:
         stream = self._keep_to or sys.stderr
         self._write(stream, f"{painted(text, stream)}\n")
 
-    def close(self, failure: str | None = None) -> None:  # noqa: ARG002 - the error is printed below
+    def close(self, failure: str | None = None, result: Any = None) -> None:  # noqa: ARG002 - printed by the caller
         self._write(sys.stderr, "\r\x1b[2K")
 
     def _write(self, stream: Any, text: str) -> None:
@@ -163,18 +165,21 @@ class Notebook:
         self._lines += text.splitlines()
         self._draw()
 
-    def close(self, failure: str | None = None) -> None:
-        if self._handle is None:
-            return
-        if failure is not None:  # the error itself comes below, and this says how far it went
+    def close(self, failure: str | None = None, result: Any = None) -> None:
+        if failure is not None and self._handle is not None:  # the error comes below, and this says how far it went
             self._lines.append(f"✗ {failure}")
             self._draw()
-        else:  # the cell's own result is the card of what was done
-            self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
+        elif result is not None:
+            from colab_env import cards
+
+            text = repr(result)
+            others = [line for line in self._lines if line not in text]  # such as what a person has to install as root
+            more = cards.progress(others, None) if others else ""
+            self._put({"text/plain": "\n".join([text, *others]), "text/html": result._repr_html_() + more})
+        elif failure is None and self._handle is not None:
+            self._put({"text/plain": "", "text/html": ""})
 
     def _draw(self, work: Work | None = None) -> None:
-        from IPython.display import display
-
         from colab_env import cards
 
         text = "\n".join([*self._lines, *([f"… {work.fitted(98)}"] if work else [])])
@@ -182,7 +187,11 @@ class Notebook:
         if work is not None:
             elapsed, facts = duration(work.seconds) if work.seconds >= 1 else "", " · ".join(work.facts)
             now = cards.Row(mark="…", name=work.title, text=facts, aside=elapsed, share=work.fraction)
-        bundle = {"text/plain": text, "text/html": cards.progress(self._lines, now)}
+        self._put({"text/plain": text, "text/html": cards.progress(self._lines, now)})
+
+    def _put(self, bundle: dict[str, str]) -> None:
+        from IPython.display import display
+
         if self._handle is None:
             # A handle of an earlier cell would be that cell's output, so each block of work has its own.
             self._handle = display(bundle, raw=True, display_id=True)
@@ -221,11 +230,15 @@ def painted(text: str, stream: Any) -> str:
 
 
 def folded(line: str, columns: int) -> list[str]:
-    """Break a line that is too wide, at spaces; what goes on is indented below the words after the mark."""
+    """Break a line that is too wide, at spaces; what goes on is indented below the words after the mark.
+
+    Commands stay in one piece: half of one, copied, would be another command.
+    """
     if _cells(line) <= columns:
         return [line]
     import textwrap
 
+    line = _COMMAND.sub(lambda match: match[0].replace(" ", _JOINED), line)
     start, width, aside = len(line) - len(line.lstrip()), max(columns, 20), _ASIDE.search(line)
     indent = " " * min(start + 2, columns // 4)
     # Not at hyphens: a path or a version that is broken cannot be copied.
@@ -236,7 +249,7 @@ def folded(line: str, columns: int) -> list[str]:
     elif aside:  # what stands in brackets stays together, where it can
         wrapper.initial_indent = indent
         parts += wrapper.wrap(aside[1])
-    return parts
+    return [part.replace(_JOINED, " ") for part in parts]
 
 
 def _coloured(line: str) -> str:
@@ -251,10 +264,15 @@ def _coloured(line: str) -> str:
     return f"{_DIM}{line}{_PLAIN}" if line.startswith("  ") else line
 
 
-def painted_error(text: str) -> str:
-    """Return an error with colours: the fact, then what to do next."""
-    first, newline, rest = text.partition("\n")
-    return f"{_RED}{first}{_PLAIN}{newline}" + "\n".join(map(_coloured, rest.split("\n")))
+def painted_error(text: str, stream: Any) -> str:
+    """Return an error as a stream shows it: the fact in red, then what to do next; lines that it quotes stay as they are."""
+    first, *rest = text.splitlines()
+    columns = shutil.get_terminal_size().columns if is_terminal(stream) else sys.maxsize
+    fact = folded(first, columns)
+    other = [part for line in rest for part in ([line] if line.startswith("    ") else folded(line, columns))]
+    if not has_colour(stream):
+        return "\n".join([*fact, *other])
+    return "\n".join([*(f"{_RED}{line}{_PLAIN}" for line in fact), *map(_coloured, other)])
 
 
 def with_marks(stream: Any) -> None:

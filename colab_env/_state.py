@@ -111,17 +111,17 @@ def _unsealed(text: str, match: re.Match[str]) -> str:
 def typed(kind: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - a line or two for each kind of type
     """Return a parsed JSON value as a type's own: a dataclass, a path, a tuple. Raises ValueError where it is none."""
     origin, parameters = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in parameters:
+            return None
+        (kind,) = (parameter for parameter in parameters if parameter is not type(None))
+        origin, parameters = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
     if kind in (str, Path):
         # Neither a path nor a screen takes a NUL, or half of a surrogate pair (a UnicodeEncodeError is a ValueError).
         if isinstance(value, str) and b"\0" not in os.fsencode(value):
             return kind(value)
-    elif origin in (Union, types.UnionType):
-        if value is None and type(None) in parameters:
-            return None
-        (kind,) = (parameter for parameter in parameters if parameter is not type(None))
-        return typed(kind, value)
     elif origin is Literal:
         if any(value == literal and type(value) is type(literal) for literal in parameters):
             return value

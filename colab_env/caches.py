@@ -144,7 +144,7 @@ def cache_prune(
     """
     if (keep is not None and keep < 0) or (older_than is not None and older_than < 0):
         msg = "a number of snapshots or of days cannot be negative"
-        raise UsageError(msg, hint="give --keep 2, or --older-than 30")
+        raise UsageError(msg, hint="give keep=2, or older_than=30")
     store = _cache.store(directory, downloads=Machine.detect().data / "downloads")
     entries = newest_first(_cache.entries(store, required=True))
     snapshots = [entry for entry in entries if Name.parsed(entry.name)]

@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 from colab_env import container_cli, env_cli, native_cli, notebooks_cli, step_cli, usage
+
+TYPE_CHECKING = False  # see usage.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _EPILOG = """\
 examples:
@@ -53,6 +55,8 @@ def _run(words: Sequence[str]) -> int:
         arguments = parser.parse_args(own)
         arguments.rest = rest
         # Not before: `--help` does without.
+        from pathlib import Path
+
         from colab_env import _files, _process, _screens
 
         _screens.with_marks(sys.stdout)
@@ -80,7 +84,7 @@ def _in_screen(arguments: argparse.Namespace) -> int:
 
     quiet = arguments.quiet or arguments.json
     screen = _report.Silent() if quiet else _report.choose_screen(keep_to=sys.stdout)
-    with _report.screen(screen, is_verbose=arguments.verbose and not quiet):
+    with _report.screen(screen, is_verbose=arguments.verbose and not quiet, wording=usage.in_shell):
         code: int = arguments.run(arguments)
     return code
 
@@ -93,9 +97,7 @@ def _show_error(error: Any, arguments: argparse.Namespace) -> None:
     else:
         from colab_env import _screens
 
-        # Its first line is red where there are colours; none of it is folded, so that what it quotes stays as it is.
-        text = usage.in_shell(f"colab-env: {error}")
-        print(_screens.painted_error(text) if _screens.has_colour(sys.stderr) else text, file=sys.stderr)
+        print(_screens.painted_error(usage.in_shell(f"colab-env: {error}"), sys.stderr), file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:
@@ -112,7 +114,6 @@ def _parser(words: Sequence[str] = ()) -> usage.Overview:
         prog="colab-env",
         description="Give a notebook its own Python and its own locked packages, as a real kernel.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=usage.Parser)
@@ -152,13 +153,21 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _command(group: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], *, example: str) -> Any:
+def _command(
+    group: Any,
+    name: str,
+    text: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    example: str,
+    synopsis: str | None = None,
+) -> Any:
     parser = group.add_parser(
         name,
+        usage=synopsis,
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON value, for programs")
     parser.add_argument("--quiet", "-q", action="store_true", help="print nothing but errors")
@@ -463,5 +472,5 @@ def _shown(value: Any, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(value.as_dict())
     elif not arguments.quiet:
-        _report.tell(str(value))
+        _report.tell(usage.in_shell(str(value)))
     return 0

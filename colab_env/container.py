@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, content, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import context, dockerfile, jupyter, reading, rules, shared_libraries, surroundings, tools, writing
+from colab_env.image import (
+    context,
+    debian,
+    dockerfile,
+    jupyter,
+    reading,
+    rules,
+    shared_libraries,
+    surroundings,
+    tools,
+    writing,
+)
 from colab_env.image import project as image_project
 from colab_env.image.reference import ARCHITECTURES, Platform
 from colab_env.image.rules import CheckedFile, CheckResult
@@ -130,8 +141,7 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     """
     from colab_env import caches
     from colab_env.image import _building
-    from colab_env.image.reference import ImageReference, Platform
-    from colab_env.step import changing
+    from colab_env.image.reference import ImageReference, archive_tag
 
     if output is None and push is None:
         msg = "an image has to go somewhere"
@@ -139,13 +149,14 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     machine = Machine.detect()
     chosen = Platform.parsed(platform)
     target = None if push is None else ImageReference.parsed(push)
+    name = None if tag is None else archive_tag(tag)
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
         steps.install_poetry()
     model = image_project.read(request, base=base)
     options = _building.BuildOptions(
         platform=chosen,
-        tag=tag or f"{model.name}:latest",
+        tag=name or f"{model.name}:latest",
         output=None if output is None else _files.output_path(output),
         push=target,
         sbom=None if sbom is None else _files.output_path(sbom),
@@ -379,7 +390,7 @@ def _absent_libraries(model: image_project.ImageProject) -> list[str]:
             if package not in {name.partition("=")[0] for name in model.apt}:
                 absent[package] = None
                 users.setdefault(one.distribution, {})[one.library] = None
-    if not absent or any(map(dockerfile.is_for_building, model.apt)):  # then what runs is derived in the build
+    if not absent or any(map(debian.is_for_building, model.apt)):  # then what runs is derived in the build
         return []
     named = ", ".join(f"{distribution} ({', '.join(libraries)})" for distribution, libraries in users.items())
     listed = ", ".join(f'"{package}"' for package in absent)

@@ -28,7 +28,7 @@ from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory
 from colab_env.part import Part
 from colab_env.request import Request
-from colab_env.results import short
+from colab_env.results import CardResult, short
 
 _NAMED = 8  # environments that a line names
 
@@ -94,7 +94,7 @@ class KernelList:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelHealth:
+class KernelHealth(CardResult):
     """What a registered kernel answered when it was started; `outcome.failure` is None when all was well."""
 
     name: str
@@ -169,6 +169,7 @@ def kernels() -> KernelList:
     return KernelList(kernels=tuple(kernelspec.registered(Machine.detect())))
 
 
+@_report.ends_in_card
 def check_kernel(name: str | None = None) -> KernelHealth:
     """Start a kernel that colab-env registered, as the notebook server would, and return what it answered.
 
@@ -232,7 +233,7 @@ def notebooks(machine: Machine) -> Iterator[Part]:
         yield Part(name="Notebook", what=f"{whose}: {kernel_name}", where=file, problem=gone)
     # Without a choice there is no such file: one that gives none cannot be read.
     if file is not None and file.exists() and choices == diversion.Choices():
-        damaged = f"{short(file)} is damaged: colab_env.switch() in a notebook writes it anew"
+        damaged = f"{short(file)} is damaged: switching once more in a notebook writes it anew"
         yield Part(name="Notebook", what="unknown", where=file, problem=damaged)
     if diversion.usable_file(machine) is None:
         ours = {kernel.name for kernel in kernelspec.registered(machine) if kernel.ours}

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 from colab_env import env_commands
+
+TYPE_CHECKING = False  # see usage.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    Command = Callable[..., Any]
+    Argument = tuple[tuple[str, ...], Mapping[str, Any]]
 
 _SHORT_FORMS = ("run", "which", "script", "unit")
 _TAKES_VALUE = (
@@ -28,8 +34,6 @@ _TAKES_VALUE = (
 )
 _BASE_HELP = "the directory of environments (default: COLAB_ENV_BASE, the configuration files, this machine's)"
 
-Command = Callable[..., Any]
-
 
 def split_command_line(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Divide a command line into colab-env's own words and those of the program that it runs, for nobody else to read.
@@ -38,7 +42,7 @@ def split_command_line(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     is a file.
     """
     words = list(argv)
-    if len(words) > 1 and words[0].startswith("run ") and Path(words[1]).is_file():
+    if len(words) > 1 and words[0].startswith("run ") and os.path.isfile(words[1]):  # noqa: PTH113  (pathlib would be as long as argparse)
         words = [*words[0].split(), *words[1:]]
     if words[:2] in (["native", "explain"], ["native", "mend"]) and "--" in words:
         end = words.index("--")
@@ -84,18 +88,9 @@ def _end_of_own(words: list[str], here: int) -> int:
     return here
 
 
-Argument = tuple[tuple[str, ...], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Parser:
-    """How one command is parsed: its help `text`, an `example` without the command's own name, what it takes."""
-
-    text: str
-    example: str
-    run: Callable[[argparse.Namespace], Any]
-    arguments: tuple[Argument, ...] = ()
-    usage: str | None = None
+# How one command is parsed: its help `text`, an `example` without the command's own name, what it takes. No class: typing
+# and dataclasses would be a third of the time of `--help`.
+_Parser = namedtuple("_Parser", "text example run arguments usage", defaults=((), None))  # noqa: PYI024
 
 
 def _argument(*names: str, **options: Any) -> Argument:
@@ -335,7 +330,6 @@ def _add(group: Any, name: str, command: Command, show: Command) -> None:
         value = env_commands.printable(spec.run(arguments))
         return 0 if value is None else int(show(value, arguments)) or int(getattr(value, "exit_code", 0))
 
-    parser = command(group, name, spec.text, run, example=f"colab-env {spec.example}")
-    parser.usage = spec.usage
+    parser = command(group, name, spec.text, run, example=f"colab-env {spec.example}", synopsis=spec.usage)
     for names, options in (_BASE, *spec.arguments):
         parser.add_argument(*names, **options)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # see usage.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class _Lines(list[Any]):
+class _Lines(list["Any"]):
     """Values that are shown one on a line, or `empty`."""
 
     def __init__(self, values: Sequence[Any], empty: str = "there are no environments", *, exit_code: int = 0) -> None:

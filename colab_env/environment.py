@@ -178,7 +178,10 @@ class Environment:
         if request.receipt is None or (target.uv is None and "poetry" not in request.lock.format.options):
             return False
         visible = request.system_site_packages
-        return venv.mismatch(request.project, python=self.python, system_site_packages=visible) is None
+        wrong = venv.mismatch(
+            request.project, python=self.python, system_site_packages=visible, receipt=request.receipt
+        )
+        return wrong is None
 
     def _update(self, target: Target, know_files: Callable[[], object]) -> bool:
         """Install into what is there, if that leaves nothing to doubt; else it is as before, and this returns False."""

@@ -85,7 +85,9 @@ def require_text(version: object, *, name: str = "python") -> None:
     if version is not None and not isinstance(version, str):
         parts = version if isinstance(version, tuple) else (version,)
         msg = f"{name}={version!r} is not a text"
-        raise UsageError(msg, hint=f'put it in quotes: {name}="{".".join(map(str, parts))}" (as a number, 3.10 is 3.1)')
+        # Nobody asks for Python 3.1; whoever writes 3.10 as a number does.
+        meant = "3.10" if version == 3.1 and name == "python" else ".".join(map(str, parts))
+        raise UsageError(msg, hint=f'put it in quotes: {name}="{meant}" (as a number, 3.10 is 3.1)')
 
 
 def _specifier(text: str) -> SpecifierSet:

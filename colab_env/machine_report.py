@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay
 from colab_env.part import Part
-from colab_env.results import short
+from colab_env.results import CardResult, short
 
 _LITTLE = 2_000_000_000  # bytes; what a set-up with a large lock file needs at once
 _SHOWN = 12
@@ -51,7 +52,7 @@ _HARMFUL = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(CardResult):
     """What `doctor` found; `changed` are the paths that colab-env changed, the newest first.
 
     `untried` are kernels that were not started: another language's, or where nothing here can speak to one.
@@ -75,12 +76,29 @@ class Report:
         untried = [f"Kernels that were not tried: {', '.join(self.untried)}"] if self.untried else []
         return "\n".join([*map(repr, self.parts), *untried, *listing, last])
 
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        wrong = [part for part in self.parts if part.problem is not None]
+        title = f"{len(wrong)} of {len(self.parts)} need a look" if wrong else "Nothing wrong was found"
+        listed = "".join(f"<p><code>{escape(path)}</code></p>" for path in self.changed)
+        return cards.card(
+            title,
+            [part.row(0) for part in sorted(self.parts, key=lambda part: part.problem is None)],
+            mark="✗" if wrong else "✓",
+            notes=[f"Kernels that were not tried: {', '.join(self.untried)}"] if self.untried else [],
+            more=cards.folded(f"Changed by colab-env, and taken back by undo() ({len(self.changed)})", listed)
+            if listed
+            else "",
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         parts = [{**asdict(part), "where": part.where and str(part.where)} for part in self.parts]
         return {"ok": self.ok, "parts": parts, "changed": list(self.changed), "untried": list(self.untried)}
 
 
+@_report.ends_in_card
 def doctor() -> Report:
     """Look at all of a machine: host, Pythons, kernels and whether each starts, settings, and what colab-env changed.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import difflib
 import functools
 import shlex
 import sys
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
-from colab_env import _report, adding, choice, diagnose, switching
+from colab_env import _report, adding, choice, diagnose, switching, usage
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
@@ -80,7 +81,8 @@ class ColabEnvMagics(Magics):
             case ["add", *packages] if packages:
                 return adding.add(packages)
         msg = f"%colab_env does not know {' '.join(words)!r}"
-        raise UsageError(msg, hint=_HINT)
+        near = difflib.get_close_matches(words[0], {"status", "switch", "add"} - {words[0]}, n=1)
+        raise UsageError(msg, hint=f"did you mean %colab_env {' '.join([*near, *words[1:]])}?" if near else _HINT)
 
 
 def load(shell: Any) -> None:
@@ -160,18 +162,18 @@ class _Callbacks(dict[str, Any]):
         return default if other is None else functools.partial(other.call, name)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        msg = f"%%colab_env: {message}"
-        raise UsageError(msg, hint=_HINT)
+class _Parser(usage.Parser):
+    def _refuse(self, message: str, hint: str) -> NoReturn:
+        raise UsageError(message, hint=_HINT if "--help" in hint else hint)  # a magic has no such option
 
 
 def _options(words: list[str]) -> argparse.Namespace:
-    parser = _Parser(add_help=False)  # help prints and exits: here, in a kernel
+    parser = _Parser(prog="%%colab_env", add_help=False)  # help prints and exits: here, in a kernel
     parser.add_argument("name", nargs="?")
     for option in ("--push", "--pull"):
         parser.add_argument(option, type=_names, default=[])
-    return parser.parse_args(words)
+    chosen: argparse.Namespace = parser.parse_args(words)
+    return chosen
 
 
 def _names(text: str) -> list[str]:

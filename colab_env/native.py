@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _download, _file_locks, _files
-from colab_env import index as package_index
 from colab_env.errors import ColabEnvError, MissingStepError, UsageError
 from colab_env.results import short
 
@@ -20,17 +19,19 @@ if TYPE_CHECKING:
     from colab_env.native_need.apt import PackageIndex
     from colab_env.native_need.locked_files import LockedPackage, Target
     from colab_env.native_need.mending import Mended, MendResult
-    from colab_env.native_need.missing import Answer, BuiltPackage, Check, Explanation, Missing
+    from colab_env.native_need.missing import BuiltPackage, Check, Explanation, Missing
     from colab_env.pyproject import Pyproject
 
 # Causes of a build that failed which another version, or a wheel, may avoid.
 _BUILD_CAUSES = frozenset({"no-wheel", "source-mismatch", "library-version", "build-requirement"})
-_SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"  # PEP 691, else PEP 503
+# What a build, or a resolution, failed for: one version of a package.
+_NOT_INSTALLED = re.compile(
+    r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]*\w)|Because there is no version of ([\w.-]+)==([\w.+!-]*\w)"
+    r"|Because ([\w.-]+)==([\w.+!-]*\w) has no (?:wheels|usable)"
+)
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
 _SMALL = 50_000  # bytes of a lock file
-_LARGEST = 64 << 20  # bytes of a log; of a larger one, its start and its end are read
-_LONGEST = 8 << 20  # characters of a program's output that are looked at: the last ones
 
 
 def check(
@@ -46,8 +47,9 @@ def check(
     `platform` is such as "linux/arm64" or "linux/amd64-musl" (default: this machine), `python` a version (default: that of
     the project's environment, else one that the project asks for). This is read from the lock file alone. With `sources`,
     the archives of those packages are downloaded by their locked hashes and looked into, never run: `needs` is what they ask
-    the system for; and the package index is asked which other version has a wheel: `advice`. Raises UsageError for a lock
-    file that names no files, MissingStepError where there is none.
+    the system for; and the package index is asked which other version has a wheel: `advice`. `install` are the packages that
+    bring it and are not installed, where the target is this machine and the distribution's index is here. Raises UsageError
+    for a lock file that names no files, MissingStepError where there is none.
     """
     from colab_env.locks import registry
     from colab_env.machine import Machine
@@ -62,14 +64,18 @@ def check(
     packages = locked_packages(lock_file, target)
     machine = Machine.detect() if sources else None
     built = [_built_package(package, target, machine=machine) for package in packages if package.is_built(target)]
-    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(built))
+    is_here = machine is not None and target == parse_target(None, ".".join(map(str, target.python)))
+    install = _packages_for(built, machine) if machine is not None and is_here else ()
+    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(built), install=install)
 
 
 def foretell(lock: LockFile, python: str) -> list[str]:
     """Return two lines about what installing a lock file for a Python, such as "3.12.4", will build on this machine, or none.
 
-    The file's own names are read, and nothing else: this must not cost what an installation takes.
+    Where the distribution's index is here, their source archives are downloaded, read and never run, and the second line has
+    what to install for them. Else the lock file's own names are read, and nothing else.
     """
+    from colab_env.machine import Machine
     from colab_env.native_need.locked_files import parse_target
 
     if not is_quickly_read(lock):
@@ -83,10 +89,37 @@ def foretell(lock: LockFile, python: str) -> list[str]:
         return []
     named = ", ".join(f"{package.name} {package.version}" for package in built[:_SHOWN])
     named += ", ..." if len(built) > _SHOWN else ""
-    return [
-        f"without a wheel for {target}, so built here: {named}",
-        "what that needs of the system: colab-env native check --sources",
-    ]
+    machine = Machine.detect()
+    sources = [_built_package(package, target, machine=machine, advises=False) for package in _few(built, machine)]
+    packages = _packages_for(sources, machine)
+    line = (
+        f"apt-get install --no-install-recommends {' '.join(packages)}"
+        if packages
+        else "colab-env native check --sources"
+    )
+    return [f"without a wheel for {target}, so built here: {named}", f"what that needs of the system: {line}"]
+
+
+def _few(built: Sequence[LockedPackage], machine: Machine) -> Sequence[LockedPackage]:
+    """Return the packages whose sources are looked into before a set-up: few, and none where no package could be named."""
+    from colab_env.native_need.apt import Apt
+
+    return built[:_SHOWN] if Apt(machine=machine).ready_index() is not None else ()
+
+
+def _packages_for(built: Iterable[BuiltPackage], machine: Machine) -> tuple[str, ...]:
+    """Return the packages that bring what some builds need and that are not installed, as far as the index is here."""
+    from colab_env.native_need.apt import Apt
+    from colab_env.native_need.ranking import answer_on
+
+    apt = Apt(machine=machine)
+    index = apt.ready_index()
+    if index is None:
+        return ()
+    installed = apt.installed()
+    needs = (need for package in built for need in package.needs)
+    answers = (answer_on(machine, need, index, installed=installed, own={}) for need in needs)
+    return tuple(dict.fromkeys(answer.package for answer in answers if answer.package))
 
 
 def absent_packages(pyproject: Pyproject) -> list[str]:
@@ -140,11 +173,13 @@ def _python_of(lock: LockFile) -> str:
     return next((version for version in (here, *newest) if fits_short_version(specifier, version)), here)
 
 
-def _built_package(package: LockedPackage, target: Target, *, machine: Machine | None) -> BuiltPackage:
+def _built_package(
+    package: LockedPackage, target: Target, *, machine: Machine | None, advises: bool = True
+) -> BuiltPackage:
     """Return what is shown of a package; with a `machine`, that downloads its source archive and looks into it."""
     from dataclasses import replace
 
-    from colab_env.native_need import source_archive
+    from colab_env.native_need import published, source_archive
     from colab_env.native_need.missing import BuiltPackage
 
     others = ((3, minor) for minor in range(_NEWEST, 7, -1))
@@ -152,45 +187,18 @@ def _built_package(package: LockedPackage, target: Target, *, machine: Machine |
     built = BuiltPackage(name=package.name, version=package.version, elsewhere=elsewhere)
     if machine is None:
         return built
-    built = replace(built, advice=_advice(package.name, package.version, target, machine=machine))
+    if advises:
+        built = replace(built, advice=published.advice(package.name, package.version, target, machine=machine))
     if package.sdist is None:
         return replace(built, note="it has no source archive either: it cannot be installed there")
     try:
         with _file_locks.private_directory(machine.data) as directory:
             archive = directory / "source" / package.sdist.rpartition("/")[2]
-            _download.fetch(_address(package, machine), archive, sha256=package.sha256)
+            _download.fetch(published.archive_url(package, machine), archive, sha256=package.sha256)
             needs = source_archive.needs(source_archive.read(archive), package.name)
     except ColabEnvError as error:
         return replace(built, note=f"its source was not looked into: {error.message}")
     return replace(built, needs=tuple(needs))
-
-
-def _address(package: LockedPackage, machine: Machine) -> str:
-    """Return where a source archive is; where the lock file does not say, the index does."""
-    from urllib.parse import urljoin
-
-    if package.sha256 is None:
-        msg = f"the lock file has no SHA-256 of {package.sdist}"
-        raise UsageError(msg, hint="lock the project anew")
-    if package.url and "://" in package.url:
-        return package.url
-    page_url = _page_url(package.name, machine)
-    if page_url is None:
-        msg = "no package index is known here"
-        raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
-    named = re.search(rf"""href=["']([^"'#]*/{re.escape(package.sdist or "")})["'#]""", _download.read_text(page_url))
-    if named is None:
-        msg = f"the package index does not have {package.sdist}"
-        raise UsageError(msg, hint="lock the project anew")
-    return str(urljoin(page_url, named[1]))
-
-
-def _page_url(name: str, machine: Machine) -> str | None:
-    """Return the address of a distribution's page in the index that the machine is set to."""
-    from colab_env.native_need.locked_files import normalized
-
-    base = package_index.settings(machine).url or package_index.default_url()
-    return f"{base.rstrip('/')}/{normalized(name)}/" if base else None
 
 
 def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bool = True) -> Explanation:
@@ -201,13 +209,13 @@ def explain(text: str | None = None, *, log: str | Path | None = None, fetch: bo
     system, such as a wrong hash or a full disk, is named as that. Raises UsageError for a file that is no text, and where
     there is nothing to explain.
     """
-    from colab_env.native_need import extract
+    from colab_env.native_need import extract, texts
 
     if text is not None and log is not None:
         msg = "a text and a log are two things to explain"
         raise UsageError(msg, hint="give one of them")
     if text is None:
-        text = _last_exception() if log is None else _read(Path(log))
+        text = texts.last_exception() if log is None else texts.read_log(Path(log))
     explanation = with_packages(extract.extract(text), fetch=fetch)
     return with_advice(explanation) if fetch else explanation
 
@@ -221,10 +229,10 @@ def explain_command(argv: Sequence[str], *, show: Callable[[str], object]) -> Ex
     from dataclasses import replace
 
     from colab_env import _process
-    from colab_env.native_need import extract
+    from colab_env.native_need import extract, texts
     from colab_env.native_need.missing import Explanation
 
-    output = _Output(show)
+    output = texts.Output(show)
     finished = _process.run(list(argv), environ=dict(os.environ), check=False, follow=output)
     explanation = extract.extract(output.text) if finished.returncode else Explanation()
     # A text that names no cause, or only that some code raised an error, leaves it open what was missing.
@@ -255,75 +263,6 @@ def _watch(argv: Sequence[str], text: str) -> tuple[Missing, ...]:
             return tuple(watching.looked_for(lines, text, phase=phase)[:_SHOWN])
 
 
-class _Output:
-    """What a program prints: shown at once, and its last part kept."""
-
-    def __init__(self, show: Callable[[str], object]) -> None:
-        self._show = show
-        self._lines: list[str] = []
-        self._length = 0
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self._lines)
-
-    def on_line(self, line: str) -> bool:
-        self._show(line)
-        self._lines.append(line)
-        self._length += len(line) + 1
-        if self._length > 2 * _LONGEST:
-            self._lines = [self.text[-_LONGEST:]]
-            self._length = _LONGEST
-        return True
-
-    def on_tick(self, pid: int) -> None:
-        pass
-
-
-def _read(path: Path) -> str:
-    """Return what a file says, "-" being what comes through a pipe."""
-    try:
-        if str(path) == "-" and sys.stdin.isatty():
-            msg = "there is no log, and nothing comes through a pipe"
-            raise UsageError(msg, hint="name a file, or put -- and a command behind `colab-env native explain`")
-        if str(path) == "-":
-            content = sys.stdin.buffer.read(_LARGEST)
-        else:
-            with path.open("rb") as file:
-                content = file.read(_LARGEST)
-    except OSError as error:
-        msg = f"{short(path)} cannot be read: {error.strerror}"
-        raise UsageError(msg, hint="name the file with what the failed command printed") from error
-    if b"\0" in content[:4096] and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        msg = f"{short(path)} is no text"
-        raise UsageError(msg, hint="name the file with what the failed command printed")
-    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
-    return content.decode(encoding, "replace")
-
-
-def _last_exception() -> str:
-    """Return the traceback that a notebook or an interactive Python showed last."""
-    import traceback
-
-    error = getattr(sys, "last_value", None)  # IPython sets it too
-    if error is None:
-        msg = "no exception to explain: nothing has failed in this session"
-        raise UsageError(msg, hint="pass the text, or log=... with a file")
-    text = "".join(traceback.format_exception(error))
-    # Errors of our own keep the lines of the tool that failed.
-    lines = [str(line) for cause in _chain(error) for line in getattr(cause, "lines", ())]
-    return "\n".join([text, *lines])
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    """Return an exception and those that it came from: errors of our own keep the lines of the tool that failed."""
-    errors: list[BaseException] = []
-    while error is not None and error not in errors:
-        errors.append(error)
-        error = error.__cause__ or error.__context__
-    return errors
-
-
 def mend(
     command: Sequence[str] = (),
     *,
@@ -348,14 +287,14 @@ def mend(
     """
     from colab_env.image.project import apt_packages
     from colab_env.machine import Machine
-    from colab_env.native_need import extract
+    from colab_env.native_need import extract, texts
     from colab_env.native_need.mending import Mender
     from colab_env.pyproject import Pyproject
 
     if command and log is not None:
         msg = "a command and a log are two things to mend"
         raise UsageError(msg, hint="give one of them")
-    from_log = with_advice(extract.extract(_read(Path(log)))) if log is not None else None
+    from_log = with_advice(extract.extract(texts.read_log(Path(log)))) if log is not None else None
 
     def explained(argv: Sequence[str]) -> Explanation:
         explanation = explain_command(argv, show=show)
@@ -398,13 +337,14 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
 
     from colab_env.machine import Machine
     from colab_env.native_need.apt import Apt
-    from colab_env.native_need.extract import confirmed
-    from colab_env.native_need.ranking import packages_for
+    from colab_env.native_need.lookup import needs
+    from colab_env.native_need.ranking import answer_on, is_own_header
     from colab_env.pyproject import Pyproject
 
     if not explanation.findings and not explanation.unconfirmed:
         return explanation
-    apt = Apt(machine=Machine.detect())
+    machine = Machine.detect()
+    apt = Apt(machine=machine)
     try:
         # A word that may be no name at all is not worth 46 MB.
         packed = apt.index()[0] if fetch and explanation.findings else apt.ready_index()
@@ -414,16 +354,18 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
         return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
     if packed is None:
-        return explanation
+        names = ", ".join(missing.name for missing in explanation.unconfirmed[:3])
+        note = f"{names}: whether a package has that, `colab-env native index` tells, then this again"
+        absent = [note] if explanation.unconfirmed and not explanation.findings and apt.health_check() is None else []
+        return replace(explanation, not_concluded=(*explanation.not_concluded, *absent))
     own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
-    findings = explanation.findings or tuple(confirmed(explanation.unconfirmed, packed))
-    answers = [packages_for(need, packed, installed=installed, own=own) for need in findings]
+    answers = [answer_on(machine, need, packed, installed=installed, own=own) for need in needs(explanation, packed)]
     notes = [
         f"line {answer.missing.line} names {answer.missing.name}, which seems to be a file of {answer.missing.distribution} itself"
         for answer in answers
-        if _is_own_header(answer)
+        if is_own_header(answer)
     ]
-    answers = [answer for answer in answers if not _is_own_header(answer)]
+    answers = [answer for answer in answers if not is_own_header(answer)]
     return replace(
         explanation,
         findings=tuple(answer.missing for answer in answers),
@@ -441,6 +383,7 @@ def with_advice(explanation: Explanation) -> Explanation:
     from dataclasses import replace
 
     from colab_env.machine import Machine
+    from colab_env.native_need import published
     from colab_env.native_need.locked_files import parse_target
 
     is_build = any(need.phase == "build" for need in explanation.findings)
@@ -450,53 +393,25 @@ def with_advice(explanation: Explanation) -> Explanation:
         return explanation
     name, _, version = explanation.requirement.partition("==")
     target = parse_target(None, explanation.python or f"{sys.version_info[0]}.{sys.version_info[1]}")
-    return replace(explanation, advice=_advice(name, version or None, target, machine=Machine.detect()))
+    return replace(explanation, advice=published.advice(name, version or None, target, machine=Machine.detect()))
 
 
-def build_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
-    """Return what would need no build, of a build that failed with these lines for a Python such as "3.12.4".
+def wheel_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
+    """Return what could be installed where a tool failed with these lines for a Python such as "3.12.4".
 
     It is such as "numpy 1.26.4 has a wheel for Python 3.12", as the package index says, or "" where nothing is known.
     """
+    from colab_env.native_need import published
     from colab_env.native_need.locked_files import parse_target
 
-    match = re.search(r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]+)", "\n".join(lines))
+    match = _NOT_INSTALLED.search(" ".join(" ".join(lines).split()))
     if match is None:
         return ""
+    name, version = filter(None, match.groups())
     try:
-        return "; ".join(_advice(match[1], match[2], parse_target(None, python), machine=machine))
+        return "; ".join(published.advice(name, version, parse_target(None, python), machine=machine))
     except ColabEnvError:  # a machine for which there are no wheels, or an index that is not reached
         return ""
-
-
-def _advice(name: str, version: str | None, target: Target, *, machine: Machine) -> tuple[str, ...]:
-    from colab_env.native_need import published
-    from colab_env.native_need.apt import Apt
-    from colab_env.native_need.locked_files import parse_target
-
-    url = _page_url(name, machine)
-    page = _download.read_once(url, accept=_SIMPLE_PAGE) if url else None
-    files = published.read_page(page or "")
-    lines = list(published.wheel_advice(files, name, version, target))
-    if target != parse_target(None, f"{target.python[0]}.{target.python[1]}"):
-        return tuple(lines)  # what is installed here says nothing of another machine
-    apt = Apt(machine=machine)
-    libraries = ((package, apt.version(package)) for package in published.library_names(name))
-    package, library = next(((package, number) for package, number in libraries if number), ("", ""))
-    if library and (fitting := published.fitting_version(files, library)) and fitting != version:
-        lines.append(f"{name}=={fitting} fits {package} {library}, which is installed")
-    prefix = machine.environ.get("CONDA_PREFIX") if not machine.environ.get("VIRTUAL_ENV") else None
-    if prefix and (Path(prefix) / "conda-meta").is_dir():
-        lines.append(f"conda install -c conda-forge {name}, as this Python is conda's: that brings its libraries along")
-    return tuple(lines)
-
-
-def _is_own_header(answer: Answer) -> bool:
-    """Say whether no package has a header, and its name begins as that of the distribution that includes it."""
-    missing = answer.missing
-    stem = re.sub(r"[^a-z]", "", (missing.distribution or "").lower())
-    is_own = len(stem) > 2 and re.sub(r"[^a-z]", "", missing.name.lower()).startswith(stem)
-    return missing.kind == "header" and not answer.candidates and is_own
 
 
 def _own_packages(pyproject: Pyproject) -> dict[str, str]:

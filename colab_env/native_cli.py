@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
 
-Command = Callable[..., Any]
+TYPE_CHECKING = False  # see usage.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    Command = Callable[..., Any]
 
 
 def add_commands(commands: Any, command: Command, *, shown: Command) -> None:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import signal
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from colab_env import _files
-from colab_env.errors import NotebookBusyError, NotebookError, NotebookVersionError, NotWritableError
+from colab_env import _files, ipynb
+from colab_env.errors import NotebookError
 from colab_env.json_text import with_value
 from colab_env.jupyter.kernelspec import check_kernel_name, registered
 from colab_env.machine import Machine
 from colab_env.results import short, suggest
 
 _UNCHANGED = "nothing was changed"
-BOM = "\ufeff"  # some editors write it, and json refuses it
 _LINES = {
     "changed": "✓ {path} now asks for kernel {name} (was {before}; the old file is {backup})",
     "already there": "✓ {path} already asks for kernel {name}",
@@ -73,20 +68,6 @@ class NotebookChange:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class NotebookFile:
-    """A notebook as one call reads it."""
-
-    path: Path  # where the bytes are, links followed
-    text: str
-    content: dict[str, Any]
-    signature: tuple[int, ...]
-
-    @property
-    def kernelspec(self) -> dict[str, Any]:
-        return _kernelspec(self.content)
-
-
 def set_notebook_kernel(
     path: str | Path, name: str, *, display_name: str | None = None, language: str = "python"
 ) -> NotebookChange:
@@ -106,13 +87,13 @@ def set_notebook_kernel(
     nbformat 4), NotWritableError, or NotebookBusyError (open for writing elsewhere, where the system can tell).
     """
     name = check_kernel_name(name).lower()
-    notebook = read(path)
+    notebook = ipynb.read(path)
     before = _name(notebook.kernelspec)
     if before == name and display_name in (None, notebook.kernelspec.get("display_name")):
         return NotebookChange(path=Path(path), name=name, before=before, action="already there")
     spec = {"display_name": display_name or _registered_display_name(name) or name, "language": language, "name": name}
     text = _with_kernelspec(notebook, spec)
-    notes = (*_notes(parse(text)), *_unregistered(name))
+    notes = (*_notes(ipynb.parse(text)), *_unregistered(name))
     backup = _replace(notebook, text)
     return NotebookChange(path=Path(path), name=name, before=before, action="changed", backup=backup, notes=notes)
 
@@ -120,7 +101,7 @@ def set_notebook_kernel(
 def check_notebook_kernel(path: str | Path, name: str) -> NotebookChange:
     """Say which kernel a notebook asks for and, in `needed`, whether that is not `name`. Writes nothing."""
     name = check_kernel_name(name).lower()
-    before = _name(read(path).kernelspec)
+    before = _name(ipynb.read(path).kernelspec)
     return NotebookChange(
         path=Path(path), name=name, before=before, action="already there" if before == name else "differs"
     )
@@ -131,7 +112,7 @@ def restore_notebook(path: str | Path) -> NotebookChange:
 
     Raises NotebookError when there is no backup, or when more than the kernel has changed since, which would be lost.
     """
-    notebook = read(path)
+    notebook = ipynb.read(path)
     backup = _newest_backup(notebook.path)
     if backup is None:
         msg = f"{short(path)} has no backup: there is no {notebook.path.name}.bak beside it"
@@ -139,77 +120,10 @@ def restore_notebook(path: str | Path) -> NotebookChange:
     if not _is_original(backup, notebook):
         msg = f"{short(path)} has been edited since {backup.name} was made, and restoring it would lose that"
         raise NotebookError(msg, hint=f"set the old kernel's name instead, or copy {backup.name} over it yourself")
-    _require_writable(notebook.path)
-    _require_undisturbed(notebook)
-    original = _name(read(backup).kernelspec)
+    ipynb.require_writable(notebook)
+    original = _name(ipynb.read(backup).kernelspec)
     _files.move(backup, notebook.path)
     return NotebookChange(path=Path(path), name=original, before=_name(notebook.kernelspec), action="restored")
-
-
-def read(path: str | Path) -> NotebookFile:
-    """Read a notebook file. Raises NotebookError, NotebookVersionError."""
-    target = Path(os.path.realpath(path))  # a rename onto a symbolic link would replace the link
-    raw, signature = _read_bytes(path)
-    try:
-        text = raw.decode()
-        content = parse(text)
-    except UnicodeDecodeError as error:
-        msg = f"{short(path)} is not a notebook: its text is not UTF-8 (byte {error.start})"
-        raise NotebookError(msg, hint=f"save it as UTF-8; {_UNCHANGED}") from error
-    except RecursionError as error:
-        msg = f"{short(path)} is not a notebook: its JSON is nested too deeply to be read"
-        raise NotebookError(msg, hint=f"check the path, or fetch the file anew; {_UNCHANGED}") from error
-    except ValueError as error:
-        msg = f"{short(path)} is not a notebook: it is not JSON ({error})"
-        hint = f"open it in a text editor at that place (marks of a git conflict?), or fetch it anew; {_UNCHANGED}"
-        if text.endswith("}\\n"):  # `juv run` of a locked notebook, in juv 0.5.0
-            hint = (
-                f"it ends with a backslash and an n, as juv 0.5.0 leaves it: delete these two characters; {_UNCHANGED}"
-            )
-        raise NotebookError(msg, hint=hint) from error
-    _require_version_4(path, content)
-    return NotebookFile(path=target, text=text, content=content, signature=signature)
-
-
-def _read_bytes(path: str | Path) -> tuple[bytes, tuple[int, ...]]:
-    try:
-        mode = Path(path).stat().st_mode  # before it is opened, for that would wait for whoever writes into a FIFO
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            msg = f"{short(path)} is no regular file"
-            raise NotebookError(msg, hint=f"a notebook is a file that ends in .ipynb; {_UNCHANGED}")
-        with Path(path).open("rb") as handle:
-            return handle.read(), _signature(os.fstat(handle.fileno()))
-    except OSError as error:
-        msg = f"cannot read {short(path)}: {error.strerror}"
-        raise NotebookError(msg, hint="check the path; a notebook is a file that ends in .ipynb") from error
-
-
-def parse(text: str) -> Any:
-    """Return what the text of a notebook says, as plain values."""
-    # NaN is no JSON, but many an output has it. As text, for it is not equal to itself and could not be compared.
-    return json.loads(text.removeprefix(BOM), parse_constant=str)
-
-
-def _signature(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _require_version_4(path: str | Path, content: Any) -> None:
-    if not isinstance(content, dict) or "nbformat" not in content:
-        msg = f"{short(path)} is JSON, but not a notebook: it has no nbformat"
-        raise NotebookError(msg, hint=f"check the path; {_UNCHANGED}")
-    version = content["nbformat"]
-    if version != 4:
-        msg = f"{short(path)} is a notebook of format {version!r}, and this works on format 4"
-        convert = f"jupyter nbconvert --to notebook --nbformat 4 --inplace {short(path)}"
-        hint = f"convert it: {convert}" if version in (1, 2, 3) else "save it in format 4"
-        raise NotebookVersionError(msg, hint=f"{hint}; {_UNCHANGED}")
-    if type(content.get("nbformat_minor", 0)) is not int:
-        msg = f"{short(path)} says that it is a notebook, but its nbformat_minor is no whole number"
-        raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")
-    if not isinstance(content.get("cells"), list) or not isinstance(content.get("metadata", {}), dict):
-        msg = f"{short(path)} says that it is a notebook, but its cells are no list or its metadata is no object"
-        raise NotebookError(msg, hint=f"open it in Jupyter or Colab and save it again; {_UNCHANGED}")
 
 
 def _kernelspec(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,59 +162,15 @@ def _notes(content: dict[str, Any]) -> tuple[str, ...]:
     return (f"nbformat calls this notebook invalid, as it was before: {summary}",) if error else ()
 
 
-def replace_text(notebook: NotebookFile, text: str) -> None:
-    """Write another text into a notebook that nobody has changed since it was read. Raises NotWritableError, NotebookBusyError."""
-    require_writable(notebook)
-    _files.write_text(notebook.path, text)
-
-
-def require_writable(notebook: NotebookFile) -> None:
-    """Raise NotWritableError or NotebookBusyError where another text cannot be written now."""
-    _require_writable(notebook.path)
-    _require_undisturbed(notebook)
-
-
-def _replace(notebook: NotebookFile, text: str) -> Path:
-    require_writable(notebook)
+def _replace(notebook: ipynb.NotebookFile, text: str) -> Path:
+    ipynb.require_writable(notebook)
     with _backed_up(notebook, text) as backup:
-        replace_text(notebook, text)  # which looks again: the copy took its time
+        ipynb.replace_text(notebook, text)  # which looks again: the copy took its time
     return backup
 
 
-def _require_writable(path: Path) -> None:
-    # The mode counts even for root, whom the system lets write anything: whoever took the right away meant it.
-    for target in (path, path.parent):
-        if not target.stat().st_mode & 0o222 or not os.access(target, os.W_OK):
-            msg = f"{short(target)} is read-only"
-            raise NotWritableError(msg, hint=f"chmod u+w {short(target)}, or work on a copy; {_UNCHANGED}")
-
-
-def _require_undisturbed(notebook: NotebookFile) -> None:
-    with notebook.path.open("rb") as handle:
-        if _signature(os.fstat(handle.fileno())) != notebook.signature:
-            msg = f"another program has changed {short(notebook.path)} just now"
-            raise NotebookBusyError(msg, hint="wait until it has finished, then run the same call again")
-        if _is_open_for_writing(handle.fileno()):
-            msg = f"another program has {short(notebook.path)} open for writing"
-            raise NotebookBusyError(msg, hint=f"close it there, then run the same call again; {_UNCHANGED}")
-
-
-def _is_open_for_writing(descriptor: int) -> bool:
-    # Linux grants a read lease only on a file that nobody has open for writing: fcntl(2), "Leases". SIGURG, which is
-    # ignored by default, instead of SIGIO, which ends the process: somebody may open the file while we hold the lease.
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except BlockingIOError:
-        return True
-    except OSError:  # somebody else's file, or a file system without leases: it cannot be told
-        return False
-    return False
-
-
 @contextlib.contextmanager
-def _backed_up(notebook: NotebookFile, text: str) -> Iterator[Path]:
+def _backed_up(notebook: ipynb.NotebookFile, text: str) -> Iterator[Path]:
     newest = _newest_backup(notebook.path)
     if newest is not None and _is_original(newest, notebook):
         yield newest
@@ -337,9 +207,9 @@ def _newest_backup(path: Path) -> Path | None:
     return _backup(path, number) if number else None
 
 
-def _is_original(backup: Path, notebook: NotebookFile) -> bool:
+def _is_original(backup: Path, notebook: ipynb.NotebookFile) -> bool:
     try:
-        return _but_for_kernelspec(read(backup).content) == _but_for_kernelspec(notebook.content)
+        return _but_for_kernelspec(ipynb.read(backup).content) == _but_for_kernelspec(notebook.content)
     except NotebookError:
         return False
 
@@ -353,9 +223,9 @@ def _beside(file: Path, other: Path) -> str:
     return file.name if file.parent == Path(os.path.realpath(other.parent)) else short(file)
 
 
-def _with_kernelspec(notebook: NotebookFile, spec: dict[str, str]) -> str:
-    bom = BOM if notebook.text.startswith(BOM) else ""
-    text = notebook.text.removeprefix(BOM)
+def _with_kernelspec(notebook: ipynb.NotebookFile, spec: dict[str, str]) -> str:
+    bom = ipynb.BOM if notebook.text.startswith(ipynb.BOM) else ""
+    text = notebook.text.removeprefix(ipynb.BOM)
     if notebook.kernelspec:
         for key, value in reversed(spec.items()):  # what is missing goes in front
             if notebook.kernelspec.get(key) != value:
@@ -363,11 +233,13 @@ def _with_kernelspec(notebook: NotebookFile, spec: dict[str, str]) -> str:
     else:
         text = with_value(text, keys=("metadata", "kernelspec"), value=spec)
     # The text was edited, not the parsed notebook: what came of it is compared, however the file is written.
-    _require_only_kernelspec_changed(notebook, parse(text), spec)
+    _require_only_kernelspec_changed(notebook, ipynb.parse(text), spec)
     return bom + text
 
 
-def _require_only_kernelspec_changed(notebook: NotebookFile, after: dict[str, Any], spec: Mapping[str, str]) -> None:
+def _require_only_kernelspec_changed(
+    notebook: ipynb.NotebookFile, after: dict[str, Any], spec: Mapping[str, str]
+) -> None:
     expected = {**notebook.kernelspec, **spec}
     if _but_for_kernelspec(after) != _but_for_kernelspec(notebook.content) or _kernelspec(after) != expected:
         msg = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from colab_env import _files, content, notebook
+from colab_env import _files, content, ipynb
 from colab_env.errors import BuildError, LockMismatchError, ScriptError, UsageError
 from colab_env.locks import registry, script_block
 from colab_env.machine import Machine
@@ -18,12 +18,12 @@ from colab_env.named_env import base_dirs
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.recipe import Recipe
 from colab_env.notebook_file import block_cell, install_lines, packages
-from colab_env.results import short, suggest
+from colab_env.results import as_word, short, suggest
 from colab_env.step import changing
 
 if TYPE_CHECKING:
     from colab_env.interpreter import Interpreter
-    from colab_env.notebook import NotebookFile
+    from colab_env.ipynb import NotebookFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def add(
             return _result(path, "already there", (*lines.notes, "no cell has a line such as `!pip install pandas`"))
         msg = f"nothing to add to {short(path)}"
         raise UsageError(
-            msg, hint=f"name packages: colab-env add {short(path)} pandas; or take those of its cells: --from-cells"
+            msg, hint=f"name packages: colab-env add {as_word(path)} pandas; or take those of its cells: --from-cells"
         )
     if before.block is not None and python is not None:
         msg = f"{short(path)} has a block, which says its Python itself"
@@ -121,7 +121,7 @@ def remove(path: str | Path, *names: str) -> NotebookDependencies:
     before = block_cell.read(file)
     if before.block is None:
         msg = f"{short(path)} has no block `# /// script`"
-        raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {short(path)} PACKAGE makes one")
+        raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {as_word(path)} PACKAGE makes one")
     asked = {install_lines.name_of(text) for text in script_block.read(before.block, file.path).dependencies}
     if unknown := [name for name in names if install_lines.name_of(name) not in asked]:
         msg = f"{short(path)} does not ask for {', '.join(unknown)}"
@@ -138,9 +138,9 @@ def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
     before = block_cell.read(file)
     if before.block is None:
         msg = f"{short(path)} has no block `# /// script` that says what to lock"
-        raise ScriptError(msg, hint=f"write one: colab-env add {short(path)} PACKAGE, or --from-cells")
+        raise ScriptError(msg, hint=f"write one: colab-env add {as_word(path)} PACKAGE, or --from-cells")
     script_block.read(before.block, file.path)
-    notebook.require_writable(file)
+    ipynb.require_writable(file)
     with changing("lock", machine, recorded=False):
         text = packages.locked(before.block, lock=before.lock, notebook=file.path, machine=machine, upgrade=upgrade)
         block_cell.write(file, block_cell.edited(file, lock=text), machine=machine)
@@ -152,7 +152,7 @@ def undo(path: str | Path) -> NotebookDependencies:
 
     Raises NotebookError where it has been edited since, which would be lost.
     """
-    block_cell.put_back(notebook.read(path), machine=Machine.detect())
+    block_cell.put_back(ipynb.read(path), machine=Machine.detect())
     return _result(path, "restored")
 
 
@@ -174,7 +174,7 @@ def open(  # noqa: A001  (used as `notebooks.open`)
     from colab_env import _process
     from colab_env.notebook_file import jupyter_server
 
-    machine, file = Machine.detect(), notebook.read(path)
+    machine, file = Machine.detect(), ipynb.read(path)
     kernel = jupyter_server.kernel_name(file.content, Path(path))
     with changing("open", machine, recorded=False):  # not longer: what this process becomes holds no lock
         environment, python = _environment(path, file, ask=ask, machine=machine)
@@ -190,7 +190,7 @@ def open(  # noqa: A001  (used as `notebooks.open`)
 
 
 def _read(path: str | Path) -> NotebookFile:
-    file = notebook.read(path)
+    file = ipynb.read(path)
     block_cell.require_python(file.content, Path(path))
     return file
 
@@ -218,7 +218,7 @@ def _environment(
         except LockMismatchError as error:
             msg = f"the lock in {short(path)} does not fit its block"
             raise LockMismatchError(
-                msg, hint=f"lock it anew: colab-env lock {short(path)}", lines=error.lines
+                msg, hint=f"lock it anew: colab-env lock {as_word(path)}", lines=error.lines
             ) from error
         except BuildError as error:
             hint = f"{packages.unbuilt_hint(error.lines, machine)}; or build it: {error.hint}"
@@ -231,7 +231,7 @@ def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str]
     if ask is None:
         named = "--from-cells" if lines.requirements else "PACKAGE ..."
         msg = f"{short(path)} does not say which packages it needs, and there is no project around it"
-        raise ScriptError(msg, hint=f"write them into it: colab-env add {short(path)} {named}; then open it again")
+        raise ScriptError(msg, hint=f"write them into it: colab-env add {as_word(path)} {named}; then open it again")
     offered = f" (Enter: {' '.join(lines.requirements)}, from its cells)" if lines.requirements else " (Enter: none)"
     answer = ask(
         f"{short(path)} does not say which packages it needs. Write them into it, divided by spaces{offered}: "
@@ -270,7 +270,7 @@ def _edit(
 ) -> NotebookDependencies:
     before = block_cell.read(file)
     script_block.read(block, file.path)  # what is wrong in it is said before uv sees it
-    notebook.require_writable(file)
+    ipynb.require_writable(file)
     locked = before.lock
     with changing("add", machine, recorded=False):
         if arguments is not None:
@@ -284,7 +284,7 @@ def _edit(
 
 
 def _result(path: str | Path, action: str, notes: Sequence[str] = ()) -> NotebookDependencies:
-    dependencies = block_cell.read(notebook.read(path))
+    dependencies = block_cell.read(ipynb.read(path))
     values = script_block.read(dependencies.block, Path(path)) if dependencies.block else None
     return NotebookDependencies(
         path=Path(path),

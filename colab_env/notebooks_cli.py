@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
 
-Command = Callable[..., Any]
+TYPE_CHECKING = False  # see usage.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    Command = Callable[..., Any]
 
 
 def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     """Add the commands; `command` makes a parser, `shown` prints a value."""
 
-    def make(name: str, text: str, do: Command, *, example: str) -> argparse.ArgumentParser:
+    def make(name: str, text: str, do: Command, *, example: str, **options: Any) -> argparse.ArgumentParser:
         def run(arguments: argparse.Namespace) -> int:
             return int(shown(do(arguments), arguments))
 
-        parser: argparse.ArgumentParser = command(commands, name, text, run, example=f"colab-env {example}")
+        parser: argparse.ArgumentParser = command(commands, name, text, run, example=f"colab-env {example}", **options)
         parser.add_argument("notebook", metavar="FILE", help="the notebook, such as lesson.ipynb")
         return parser
 
@@ -26,6 +29,7 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
         "open a notebook in Jupyter, on its own Python with its own packages",
         _open,
         example="open lesson.ipynb",
+        synopsis="colab-env open FILE [--lab | --notebook] [--no-browser] [--port N] [-- JUPYTER'S OPTION ...]",
     )
     kinds = opening.add_mutually_exclusive_group()
     kinds.add_argument("--lab", dest="interface", action="store_const", const="lab", help="in JupyterLab")
@@ -36,7 +40,6 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
     opening.add_argument(
         "--port", type=int, metavar="N", help="where the server listens (default: 8888, or the next free one)"
     )
-    opening.usage = "colab-env open FILE [--lab | --notebook] [--no-browser] [--port N] [-- JUPYTER'S OPTION ...]"
 
     adding = make(
         "add",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import interpreter_sources, system, venv
-from colab_env._report import bar, megabytes
+from colab_env._report import bar, ends_in_card, megabytes
 from colab_env.environment import require_python
 from colab_env.errors import ColabEnvError
 from colab_env.interpreter import Interpreter, parse_specifier, unsupported_python_message
@@ -23,7 +23,7 @@ from colab_env.machine import Machine
 from colab_env.plans import distributions, keeping
 from colab_env.plans.distributions import Conflict, Row, Sides
 from colab_env.request import PREFIX, InstallOptions, Request
-from colab_env.results import short
+from colab_env.results import CardResult, short
 
 if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
@@ -39,7 +39,7 @@ _SAYS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(CardResult):
     """What a set-up will bring, beside what the machine has.
 
     `python` is what it will use, `there` whether that is installed already, `machine` the machine's own Python or None,
@@ -166,6 +166,7 @@ def _plain(python: Interpreter) -> dict[str, Any]:
     return {**asdict(python), "path": str(python.path)}
 
 
+@ends_in_card
 def plan(
     python: str | None = None,
     *,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _file_locks, _files, _process, _state, _transactions, index, pins, proving, wheels
+from colab_env import _file_locks, _files, _process, _state, _transactions, index, package_names, pins, proving, wheels
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -266,7 +266,7 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
     if name := wheels.blamed(text.splitlines()):
-        message, hint = f"no version of {name} fits what is asked for", wheels.spelling_hint(name, {})
+        message, hint = f"no version of {name} fits what is asked for", package_names.hint(name)
     elif "version solving failed" in text:
         message, hint = (
             f"no versions fit what {where} asks for",

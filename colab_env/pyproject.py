@@ -347,8 +347,9 @@ def _members(directory: Path, pyproject: Pyproject) -> Iterator[Path]:
     workspace = uv_settings(pyproject).get("workspace")
     listed = workspace.get("members") if isinstance(workspace, Mapping) else None
     for pattern in listed if isinstance(listed, list) else ():
+        below = re.sub(r"(?:\*\*/)+", "**/", f"{pattern}/")  # each further ** would walk all directories once more
         with contextlib.suppress(ValueError, NotImplementedError, IndexError):  # no pattern, or an absolute one
-            yield from (path.parent for path in sorted(directory.glob(f"{pattern}/pyproject.toml")))
+            yield from (path.parent for path in sorted(directory.glob(f"{below}pyproject.toml")))
 
 
 def _path_sources(directory: Path, pyproject: Pyproject) -> Iterator[Path]:

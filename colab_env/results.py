@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env._report import short
+from colab_env._report import as_word, is_on_page, short
 from colab_env.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from colab_env.cards import Row
 
-__all__ = ["SetupResult", "StepResult", "short"]
+__all__ = ["SetupResult", "StepResult", "as_word", "short"]
 # How alike two words are, from 0 to 1: "setpu" and "setup", a slip, are 0.8.
 _SURE, _NEAR = 0.75, 0.6
 _LISTED = 8  # names in a hint when none is near
@@ -44,8 +44,16 @@ def suggest(word: str, names: Iterable[str], *, otherwise: str | None = None) ->
     return f"there is: {few or 'none'}"
 
 
+class CardResult:
+    """What a call returns that has put its card into the cell: as the cell's last value it does not come a second time."""
+
+    def _ipython_display_(self) -> None:
+        if not is_on_page(self):
+            raise NotImplementedError  # IPython then shows it as any value that has `_repr_html_`
+
+
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
+class StepResult(CardResult):
     """One finished step.
 
     `step` is the verb's name, `what` the thing with its version, `where` its path, `action` "done" or "already there";
@@ -98,7 +106,7 @@ class StepResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetupResult:
+class SetupResult(CardResult):
     """All steps of one `setup()`, in order; `kernel` is the name to pick in Jupyter, `notes` are about the cache."""
 
     steps: tuple[StepResult, ...]

@@ -62,42 +62,39 @@ def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     that failed leaves what was before.
     """
     began, machine = time.monotonic(), Machine.detect()
-    with _report.screen():
-        source, prefix = interpreter_sources.named(
-            interpreter, machine, project=project, python=python, prefix=prefix, defaults=defaults
-        )
-        request = Request.read(
-            project,
-            machine,
-            options=InstallOptions.from_arguments(
-                lock=lock, installer=installer, extras=extras, groups=groups, keep=keep
-            ),
-            python=python,
-            source=source,
-            prefix=prefix,
-            conda_installer=conda_installer,
-            conda_sha256=conda_sha256,
-            system_site_packages=system_site_packages,
-            defaults=defaults,
-            exact=exact,
-        )
-        _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
-        snapshots = _open_cache(cache, request, trust=trust)
-        if snapshots is None:  # a snapshot may bring the Python that the machine does not have
-            interpreter_sources.source_for(request).require(request)
-        with _undo_waits(machine):
-            restored = snapshots.restore() if snapshots else None
-            # A snapshot brings files that the request has read already, the environment's receipt above all.
-            request = request.reread() if restored else request
-            try:
-                done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
-            except PreflightError:
-                # What the kernel dies of may have come with the snapshot: once more, without it.
-                if snapshots is None or not snapshots.discard():
-                    raise
-                done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)
-            if snapshots:
-                snapshots.save()
+    source, prefix = interpreter_sources.named(
+        interpreter, machine, project=project, python=python, prefix=prefix, defaults=defaults
+    )
+    request = Request.read(
+        project,
+        machine,
+        options=InstallOptions.from_arguments(lock=lock, installer=installer, extras=extras, groups=groups, keep=keep),
+        python=python,
+        source=source,
+        prefix=prefix,
+        conda_installer=conda_installer,
+        conda_sha256=conda_sha256,
+        system_site_packages=system_site_packages,
+        defaults=defaults,
+        exact=exact,
+    )
+    _require_sensible(request, kernel=kernel, poetry_version=poetry_version)
+    snapshots = _open_cache(cache, request, trust=trust)
+    if snapshots is None:  # a snapshot may bring the Python that the machine does not have
+        interpreter_sources.source_for(request).require(request)
+    with _undo_waits(machine):
+        restored = snapshots.restore() if snapshots else None
+        # A snapshot brings files that the request has read already, the environment's receipt above all.
+        request = request.reread() if restored else request
+        try:
+            done = _do_steps(request, kernel=kernel, poetry_version=poetry_version)
+        except PreflightError:
+            # What the kernel dies of may have come with the snapshot: once more, without it.
+            if snapshots is None or not snapshots.discard():
+                raise
+            done = _do_steps(request.reread(), kernel=kernel, poetry_version=poetry_version)
+        if snapshots:
+            snapshots.save()
     _load_magics()
     return SetupResult(
         steps=(*([restored] if restored else []), *done),

@@ -66,6 +66,7 @@ def save(directory: str | Path, *, project: str | Path | None = None) -> Saved:
         return _save(_OpenCache.at(directory, machine), project_path)
 
 
+@_report.ends_in_card
 def restore(directory: str | Path, *, project: str | Path = ".", trust: str | None = None) -> StepResult:
     """Bring a project's environment back from a cache, if there is a snapshot that fits this machine and these files.
 
@@ -77,8 +78,7 @@ def restore(directory: str | Path, *, project: str | Path = ".", trust: str | No
     machine, path = Machine.detect(), Path(project).expanduser().resolve()
     cache = _OpenCache.at(directory, machine, trust=trust)
     requests = [Request.read(path, machine, system_site_packages=visible) for visible in (True, False)]
-    with _report.screen():
-        return _restore(cache, requests)[0]
+    return _restore(cache, requests)[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
-from colab_env.errors import BuildError, MissingStepError
+from colab_env.errors import CommandError, MissingStepError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreters import conda as conda_source
@@ -25,6 +25,7 @@ from colab_env.step import Artifact, Step, changing, project_lock
 from colab_env.wheels import WheelInstaller
 
 
+@_report.ends_in_card
 def install_python(
     python: str | None = None,
     *,
@@ -48,6 +49,7 @@ def install_python(
     return interpreter_source.ensure(request)
 
 
+@_report.ends_in_card
 def install_miniconda(
     python: str | None = None,
     *,
@@ -69,6 +71,7 @@ def install_miniconda(
     return conda_source.install(source, parse_specifier(python or "*"), prefix=target, machine=Machine.detect())
 
 
+@_report.ends_in_card
 def install_colab_packages(
     packages: Sequence[str] = ("jupyter", "google-colab"),
     *,
@@ -130,6 +133,7 @@ def kernel_packages(
     ).run()
 
 
+@_report.ends_in_card
 def install_poetry(*, version: str | None = None) -> StepResult:
     """Install Poetry, for this notebook too; `version` such as "2.5.1", by default the one that was tested.
 
@@ -158,6 +162,7 @@ def poetry_itself(machine: Machine, *, version: str | None = None, anew: str | N
     return result
 
 
+@_report.ends_in_card
 def configure_venv(
     project: str | Path = ".",
     *,
@@ -240,10 +245,10 @@ def virtual_environment(
     )
     try:
         result = step.run()
-    except BuildError as error:
+    except CommandError as error:
         from colab_env import native
 
-        advice = native.build_advice(error.lines, python.version, machine)
+        advice = native.wheel_advice(error.lines, python.version, machine)
         error.hint = "; ".join(filter(None, (error.hint, advice)))
         raise
     if result.action == "done":
@@ -255,6 +260,7 @@ def virtual_environment(
     return result
 
 
+@_report.ends_in_card
 def register_kernel(name: str | None = None, *, project: str | Path | None = None) -> StepResult:
     """Try the environment's kernel, then register it for Jupyter as `name`.
 
@@ -296,6 +302,7 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
     ).run()
 
 
+@_report.ends_in_card
 def remove_kernel(name: str) -> StepResult:
     """Take away a kernel that colab-env registered; its environment stays.
 

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from colab_env import _file_locks, _files, _ledger, _orphans, _process, _transactions, venv
+from colab_env import _file_locks, _files, _ledger, _orphans, _process, _report, _transactions, venv
 from colab_env._ledger import File, Ledger, Link
 from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
-from colab_env.results import short, suggest
+from colab_env.results import CardResult, short, suggest
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 from colab_env.undo_changes import (
     Change,
@@ -54,7 +54,7 @@ class Undone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UndoResult:
+class UndoResult(CardResult):
     """Everything that `undo` did, or with `dry_run` would do, the newest change first."""
 
     places: tuple[Undone, ...]
@@ -99,6 +99,7 @@ class UndoResult:
         return {"dry_run": self.dry_run, "complete": self.complete, "places": entries}
 
 
+@_report.ends_in_card
 def undo(
     steps: str | Iterable[str] | None = None, *, project: str | Path | None = None, dry_run: bool = False
 ) -> UndoResult:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import os
 import re
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+
+TYPE_CHECKING = False  # as typing has it, whose import would be an eighth of the time of `--help`
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # Every command is in one of them, which a test holds.
 GROUPS = (
@@ -60,8 +65,56 @@ _SHORT = {
 }
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal. argparse finds out how wide for every argument, and loads the archive formats for that."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        if options.get("width") is None:
+            options["width"] = _columns() - 2
+        super().__init__(prog, **options)
+
+
+@functools.cache
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError: what is wrong in one line, and what may have been meant."""
+    """A parser that raises UsageError: what is wrong in one line, and what may have been meant.
+
+    A command line has one command of about sixty: a parser waits until something is asked of it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        options = {"formatter_class": Help, **options}
+        self._waiting: list[Callable[[], Any]] = [lambda: super(Parser, self).__init__(**options)]
+
+    def __getattr__(self, name: str) -> Any:
+        waiting = self.__dict__.pop("_waiting", None)
+        if waiting is None:
+            raise AttributeError(name)
+        for make in waiting:
+            make()
+        return getattr(self, name)
+
+    def add_argument(self, *names: Any, **options: Any) -> Any:
+        """Add an argument, as argparse does; it is returned where the parser is in use already."""
+        if "_waiting" not in self.__dict__:
+            return super().add_argument(*names, **options)
+        return self._waiting.append(lambda: super(Parser, self).add_argument(*names, **options))
+
+    def set_defaults(self, **options: Any) -> None:
+        """Set defaults, as argparse does."""
+        if "_waiting" not in self.__dict__:
+            super().set_defaults(**options)
+        else:
+            self._waiting.append(lambda: super(Parser, self).set_defaults(**options))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
@@ -166,6 +219,7 @@ _OPTIONS = (
         "extras",
         "groups",
         "keep",
+        "older_than",
         "repository",
         "branch",
         "trust",
@@ -175,9 +229,9 @@ _OPTIONS = (
     *("system_site_packages", "base"),
 )
 _ARGUMENT = re.compile(
-    rf"\b({'|'.join(_OPTIONS)})=(?:'([^']*)'|\"([^\"]*)\"|\['([^']*)'\]|(True|False|[A-Z]+\b|\.\.\.))"
+    rf"\b({'|'.join(_OPTIONS)})=(?:'([^']*)'|\"([^\"]*)\"|\['([^']*)'\]|(True|False|[A-Z]+\b|\d+\b|\.\.\.))"
 )
-_SAID_TWICE = re.compile(r"(--[\w-]+(?: [\w./>=<~*-]+)?),(?: or)? \1(?=\W|$),?")
+_SAID_TWICE = re.compile(r"(--[\w-]+(?: [\w./>=<~*-]+)?),(?: or)? \1(?=\W|$),?|(--[\w-]+) \.\.\., (?=\2 )")
 
 
 def in_shell(text: str) -> str:
@@ -186,7 +240,7 @@ def in_shell(text: str) -> str:
     The functions raise errors that speak to whoever called them in Python; the command shows the same errors.
     """
     text = _ARGUMENT.sub(_option, _CALL.sub(_command, text))
-    return _SAID_TWICE.sub(r"\1", text)
+    return _SAID_TWICE.sub(lambda match: match[1] or "", text)
 
 
 def _command(match: re.Match[str]) -> str:

@@ -141,11 +141,11 @@ def health_check(
 
     `inputs` is a checksum of what it is to be filled from, `receipt` what `read_receipt` gave.
     """
-    wrong = mismatch(project, python=python, system_site_packages=system_site_packages)
+    wrong = mismatch(project, python=python, system_site_packages=system_site_packages, receipt=receipt)
     return wrong or _outdated(project, inputs, receipt)
 
 
-def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) -> str | None:
+def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool, receipt: Receipt | None) -> str | None:
     """Return why the environment has to be made anew, or None when installing into it is enough."""
     settings = _settings(project / NAME)
     if settings is None:
@@ -155,7 +155,7 @@ def mismatch(project: Path, *, python: Interpreter, system_site_packages: bool) 
     if not python_of(project).is_file():
         return "the Python of the virtual environment is gone"
     # virtualenv and uv write "version_info", Python's own venv writes "version".
-    version, made_at = settings.get("version_info", settings.get("version", "")), _made_at(project / NAME)
+    version, made_at = settings.get("version_info", settings.get("version", "")), _made_at(project / NAME, receipt)
     problem = None
     if version != python.version or not _made_by(settings, python):
         problem = f"the virtual environment was made by Python {version} in {settings.get('home')}"
@@ -263,9 +263,8 @@ def _outdated(project: Path, inputs: str, receipt: Receipt | None) -> str | None
     return None
 
 
-def _made_at(environment: Path) -> Path:
+def _made_at(environment: Path, receipt: Receipt | None) -> Path:
     """Return where an environment was made, which its programs and `pip` in it name; where that is not known, its path."""
-    receipt = _state.receipt(environment, Receipt)
     if receipt is not None and receipt.path is not None:
         return receipt.path
     try:

@@ -28,7 +28,7 @@ from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.results import StepResult, short
+from colab_env.results import CardResult, StepResult, short
 from colab_env.step import changing, project_lock
 
 _SHOWN = 10  # damaged files that are shown by name
@@ -68,7 +68,7 @@ class VerifiedPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class Verified(CardResult):
     """What `verify` found for one project."""
 
     project: Path
@@ -81,6 +81,25 @@ class Verified:
 
     def __repr__(self) -> str:
         return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts)])
+
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        rows = [
+            cards.Row(
+                mark="✗" if part.damaged else "✓",
+                name=part.name,
+                text=f"{content.pluralize(len(part.damaged), 'file')} damaged"
+                if part.damaged
+                else f"{content.pluralize(part.files, 'file')} {'repaired, and ' if part.repaired else ''}as installed",
+                aside=f"{part.seconds:.1f} s",
+                notes=(part.note,) if part.note else (),
+                details=(str(part.where), *part.damaged[:_SHOWN], *(f"added: {name}" for name in part.added[:_SHOWN])),
+            )
+            for part in self.parts
+        ]
+        title = "All is as it was installed" if self.ok else "Files are damaged"
+        return cards.card(title, rows, mark="✓" if self.ok else "✗", aside=f"project {short(self.project)}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -105,6 +124,7 @@ class _Tree:
     stale: Callable[[], str | None] = lambda: None
 
 
+@_report.ends_in_card
 def verify(project: str | Path = ".", *, repair: bool = False) -> Verified:
     """Read every file of a project's environment, its kernel's packages and Poetry, and compare it with what was installed.
 
@@ -113,13 +133,12 @@ def verify(project: str | Path = ".", *, repair: bool = False) -> Verified:
     is not set up, and with `repair` what `setup` raises; then that part is as it was.
     """
     machine, directory = Machine.detect(), Path(project).expanduser().resolve()
-    with _report.screen():
-        with _waiting(directory / venv.NAME, project_lock(machine, directory), machine):
-            python = venv.recorded_python(directory)
-        if python is None:
-            msg = venv.fault(directory) or f"{short(directory)} has no virtual environment of colab-env's"
-            raise MissingStepError(msg, hint="run setup() first")
-        parts = [_verified(tree, machine, repair=repair) for tree in _trees(directory, python, machine)]
+    with _waiting(directory / venv.NAME, project_lock(machine, directory), machine):
+        python = venv.recorded_python(directory)
+    if python is None:
+        msg = venv.fault(directory) or f"{short(directory)} has no virtual environment of colab-env's"
+        raise MissingStepError(msg, hint="run setup() first")
+    parts = [_verified(tree, machine, repair=repair) for tree in _trees(directory, python, machine)]
     return Verified(project=directory, parts=tuple(parts))
 
 
@@ -136,7 +155,12 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
             where=project / venv.NAME,
             lock=project_lock(machine, project),
             python=venv.python_of(project),
-            problem=lambda: venv.mismatch(project, python=python, system_site_packages=venv.sees_system(project)),
+            problem=lambda: venv.mismatch(
+                project,
+                python=python,
+                system_site_packages=venv.sees_system(project),
+                receipt=venv.read_receipt(project),
+            ),
             stale=lambda: environment.recorded_health(project, python, machine),
             builds=environment_anew,
         ),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _process, content, index
+from colab_env import _process, content, index, package_names
 from colab_env.errors import CommandError, DiskFullError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
@@ -28,7 +28,7 @@ _NO_VERSION = re.compile(
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
-    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler|headers)\b"
+    r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler(?!\s*[=(.,)])|headers)\b"
     r"|\w-config\b|\.h\b|cannot find -l|error: command ",
     re.IGNORECASE,
 )
@@ -39,7 +39,6 @@ _OLDER_PYTHON = re.compile(
 )
 _LONGEST = 600  # characters of a cause
 _SHOWN_NEEDS = 3
-_NEAR = 0.8  # of two names: skikit-learn and scikit-learn have 0.92, panda and pandas 0.91, nunpy and numpy 0.8
 # The rest may be one of many lines of a build, or is said by an error of its own.
 _PLAIN_CAUSES = frozenset({"driver", "memory", "build-requirement", "library-version"})
 _WHY = (
@@ -202,7 +201,13 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
     if match := UNKNOWN.search(text):
         msg = f"the package index has no package {match[1]!r}"
-        return CommandError(msg, hint=spelling_hint(match[1], environ), lines=error.lines)
+        return CommandError(
+            msg,
+            hint=package_names.hint(
+                match[1], fetched=(page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
+            ),
+            lines=error.lines,
+        )
     if match := _TOO_OLD.search(text):
         msg = f"the uv that is on PATH is too old: it does not know {match[1]}"
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
@@ -220,20 +225,6 @@ def blamed(lines: Sequence[str]) -> str | None:
     text = "\n".join(lines)
     match = UNKNOWN.search(text) or _NO_VERSION.search(text)
     return match and next(filter(None, match.groups()))
-
-
-def spelling_hint(name: str, environ: Mapping[str, str]) -> str:
-    """Return what to do about a package that no index has: names like it are of packages installed here, or asked for before."""
-    import difflib
-    from importlib import metadata
-
-    # On Colab those are about six hundred, which most projects take their packages from.
-    installed = {str(distribution.metadata["Name"]) for distribution in metadata.distributions()}
-    cached = {page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv")}
-    names = {re.sub(r"[-_.]+", "-", other).lower() for other in (*installed, *cached)} - {name}
-    near = difflib.get_close_matches(name, sorted(names), n=2, cutoff=_NEAR)
-    meant = f"did you mean {' or '.join(near)}? Else check" if near else "check"
-    return f"{meant} how it is spelled, or which index has it"
 
 
 def without_advice(lines: Sequence[str]) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ CELLS = {
     "check-kernel": ("colab_env.check_kernel()", "works"),
     "plan": ("colab_env.plan(interpreter='system', keep=['pyyaml', 'pygments'])", "nothing was changed"),
     "undo": ("colab_env.undo(dry_run=True)", "would take back"),
+    "doctor": ("colab_env.doctor()", "Temporary"),
 }
 LOCK = "attrs==24.2.0\nidna==3.7\npygments==2.18.0\npyyaml==6.0\nsix==1.17.0\ntyping-extensions==4.12.2\n"
 _STYLES = {

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,25 +52,40 @@ def install_command(directory: Path, *, python: str = sys.executable) -> Command
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "envs"
-    monkeypatch.setenv("COLAB_ENV_BASE", str(place))
-    return place
+def stable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory that has one path in all tests of a worker: an environment that was made there works when it is put back."""
+    directory = tmp_path_factory.getbasetemp() / "stable"
+    directory.mkdir()
+    yield directory
+    directory.rename(tmp_path_factory.mktemp("stable") / "left")
 
 
 @pytest.fixture
-def wheels(tmp_path: Path) -> Path:
+def base(stable: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = stable / "envs"
+    monkeypatch.setenv("COLAB_ENV_BASE", str(directory))
+    return directory
+
+
+@pytest.fixture
+def wheels(stable: Path) -> Path:
     """A directory with the package `demo` 1.0, its program `demo`, and `other`, which it needs."""
-    place = tmp_path / "wheels"
-    write_wheel(place, "demo", "1.0", code=DEMO, programs=["demo"], needs=["other"])
-    write_wheel(place, "other", "1.0")
-    return place
+    directory = stable / "wheels"
+    write_wheel(directory, "demo", "1.0", code=DEMO, programs=["demo"], needs=["other"])
+    write_wheel(directory, "other", "1.0")
+    return directory
 
 
 @pytest.fixture
 def web(base: Path, wheels: Path) -> Path:
-    """An environment `web` with the program `demo`."""
-    return envs.create("web", "demo", wheels=wheels).where
+    """An environment `web` with the program `demo`; the first test that asks for it makes it, the others get a copy."""
+    first = base.parent.with_name("web-of-the-first")
+    if first.is_dir():
+        shutil.copytree(first, base, symlinks=True)
+    else:
+        envs.create("web", "demo", wheels=wheels)
+        shutil.copytree(base, first, symlinks=True)
+    return base / "web"
 
 
 @pytest.fixture

@@ -28,12 +28,14 @@ from colab_env.interpreter import Interpreter
 from colab_env.kernel import Outcome
 from colab_env.locks import uv_install
 from colab_env.machine import Machine
+from colab_env.machine_report import Report
 from colab_env.part import Part
 from colab_env.planning import Plan
 from colab_env.plans.distributions import Conflict, Row
 from colab_env.results import SetupResult, StepResult
 from colab_env.step import changing
 from colab_env.undoing import Undone, UndoResult
+from colab_env.verifying import Verified, VerifiedPart
 
 EVIL = "<script>alert('x')</script>"
 PYTHON = Interpreter(path=Path("/usr/bin/python3.12"), version="3.12.4", source="system")
@@ -81,7 +83,19 @@ UNDO = UndoResult(
 HEALTH = KernelHealth(
     name="py312", outcome=Outcome(failure=f"execute: {EVIL}", seconds={"kernel_info": 0.5, "execute": 1.0}, log=(EVIL,))
 )
-RESULTS = [SETUP, SETUP.steps[0], STATUS, PLAN, UNDO, HEALTH]
+REPORT = Report(
+    parts=(*STATUS.parts, Part(name="Disk", what="1.0 MB free", where=Path("/"))), changed=(EVIL,), untried=(EVIL,)
+)
+VERIFIED = Verified(
+    project=Path("/p"),
+    parts=(
+        VerifiedPart(
+            name="Environment", where=Path("/p/.venv"), files=2, damaged=(EVIL,), added=(EVIL,), seconds=0.5, note=EVIL
+        ),
+        VerifiedPart(name="Kernel", where=Path("/k"), files=1, damaged=(), added=(), seconds=0.1),
+    ),
+)
+RESULTS = [SETUP, SETUP.steps[0], STATUS, PLAN, UNDO, HEALTH, REPORT, VERIFIED]
 
 
 class Tags(html.parser.HTMLParser):
@@ -122,6 +136,59 @@ def test_a_set_up_is_one_card_with_a_mark_a_name_and_a_time_for_each_step():
         assert words in page.text
     assert SETUP._repr_html_().count("<div class=cenv>") == 1
     assert {"details", "summary"} <= page.names
+
+
+def test_what_needs_a_look_comes_first_in_a_doctors_card():
+    page = Tags(REPORT._repr_html_())
+    assert "✗  1 of 3 need a look" in page.text
+    assert page.text.index("Kernel") < page.text.index("Environment")
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """Run a cell as a notebook does, and return what its output area shows: HTML, or else text."""
+    from IPython.core.displayhook import CapturingDisplayHook
+    from IPython.core.displaypub import CapturingDisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.kernel = object()
+    for kind in type(shell)._walk_mro():
+        monkeypatch.setattr(kind, "_instance", shell)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # a shell puts its own there
+
+    def run(cell: str) -> list[str]:
+        outputs: list[dict] = []
+        shell.display_pub = CapturingDisplayPublisher()
+        shell.display_pub.outputs = outputs
+        shell.display_trap.hook = CapturingDisplayHook(shell=shell, outputs=outputs)
+        assert shell.run_cell(cell, store_history=True).success
+        shown: dict[str, str] = {}
+        for number, output in enumerate(outputs):
+            name = output.get("transient", {}).get("display_id", f"result {number}")
+            data = output["data"]
+            shown[name] = data.get("text/html") or data.get("text/plain", "")
+        return [text for text in shown.values() if text]
+
+    shell.user_ns["call"] = _report.ends_in_card(_work)
+    return run
+
+
+def _work():
+    with _report.activity("Installing"):
+        _report.keep("the project asks for graphviz")
+    return SETUP
+
+
+def test_a_call_leaves_its_card_wherever_in_a_cell_it_stands_and_only_once(notebook):
+    for cell in ("call()", "call()\nNone", "ready = call()", "for _ in range(1):\n    call()"):
+        (card,) = notebook(cell)
+        assert "Ready in 2.5 s" in card, cell
+        assert "graphviz" in card, "what no result repeats stays"
+    (again,) = notebook("ready")
+    assert "Ready in 2.5 s" in again, "in another cell a value is shown as any other"
+    assert len(notebook("call()\ncall()")) == 2
 
 
 def test_a_plan_shows_what_it_brings_hides_and_shares_as_bars():
@@ -239,6 +306,15 @@ def test_lines_are_folded_at_words_to_the_width_of_a_terminal(columns):
     assert any(path in line for line in lines)  # a path that is broken cannot be copied
 
 
+def test_an_error_is_folded_and_a_command_to_copy_stays_in_one_piece():
+    command = "colab-env add lesson.ipynb --from-cells"
+    lines = _screens.folded(f"→ write its packages into it: {command}; then open it again", 34)
+    assert any(command in line for line in lines)
+    assert len(lines) > 2
+    whole = "`pip uninstall -y colab-env colab-bootstrap && pip install colab-bootstrap`"
+    assert whole in "\n".join(_screens.folded(f"→ {whole} mends it", 40))
+
+
 def test_colours_and_moves_are_for_those_who_want_and_understand_them():
     assert "\x1b[3" not in run_in_terminal(80, NO_COLOR="1")
     assert "\x1b" not in run_in_terminal(80, TERM="dumb")
@@ -348,6 +424,7 @@ class Throttled(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.machine  # it takes the time that it is about; test_report has the arithmetic
 def test_the_time_left_is_true_within_a_quarter_at_half_way(tmp_path):
     seen: list[tuple[float, float, float]] = []
 
@@ -396,6 +473,7 @@ class ThrottledIndex(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.machine
 def test_an_installation_by_uv_is_half_done_when_half_of_its_bytes_have_come(tmp_path):
     program = uv.find(Machine.detect())
     if program is None:

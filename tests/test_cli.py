@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from colab_env import cli, env_cli, steps, usage
+from colab_env import _report, cli, env_cli, steps, usage
 from colab_env.errors import CommandError
 
 
@@ -153,6 +153,19 @@ def test_the_command_speaks_as_a_shell_does(python, shell):
 
 # They are run in a notebook only, or are no words for people.
 OF_NOTEBOOKS = {"magics", "switching", "live_proof", "jupyter.background", "jupyter.sessions", "jupyter.guard"}
+
+
+def test_what_steps_say_speaks_as_a_shell_does_too(capsys):
+    with _report.screen(_report.Plain(), wording=usage.in_shell):
+        _report.keep("  setup() has something to do; keep=['torch'] keeps it")
+    assert capsys.readouterr().err == "  `colab-env setup` has something to do; --keep torch keeps it\n"
+
+
+def test_help_imports_nothing_that_takes_long():
+    code = "import sys; sys.path.append(sys.argv.pop(1)); from colab_env import cli; cli._parser().format_help()"
+    code += "; print(sorted({'dataclasses', 'inspect', 'pathlib', 'shutil', 'typing', 'difflib', 'json'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, ROOT], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_no_message_or_hint_speaks_python_to_a_shell():

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from env_fixtures import Command, base, command  # noqa: F401
+from env_fixtures import Command, base, command, stable  # noqa: F401
 
 LINES = {
     "colab-env env cr": "create",

@@ -92,6 +92,13 @@ def test_a_project_that_is_no_package_gets_its_packages_and_then_its_sources(hel
     assert "/wheels" not in text
 
 
+def test_the_name_of_a_directory_becomes_one_that_engines_take(tmp_path):
+    lesson = tmp_path / "_Übung 3_"
+    lesson.mkdir()
+    (lesson / "requirements.txt").write_text(container_projects.REQUIREMENTS)
+    assert " -t bung-3 " in write(lesson).build
+
+
 def test_uv_lock_serves_as_it_is(tmp_path):
     project = container_projects.write(tmp_path / "hello", "uv.lock")
     write(project)
@@ -669,6 +676,13 @@ def test_old_builders_can_read_it(path):
         if word.startswith("target=")
     ]
     assert all(target.startswith("/") for target in targets)
+
+
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
+def test_no_stage_starts_a_tool_that_the_first_one_has_not_installed(path):
+    first, _, rest = path.read_text().partition("\n\n")
+    started = set(re.findall(r"(?m)(?:^ +|&& |=\S+ )(?:/opt/poetry/bin/)?(uv|poetry) ", rest))
+    assert started <= set(re.findall(r"\b(uv|poetry)==", first))
 
 
 @pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)

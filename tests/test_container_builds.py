@@ -1,19 +1,26 @@
-"""The written files, built for real by buildah on the stand-in for the official image, and run as their user without a network."""
+"""The written files, built by buildah and by Docker on a stand-in for the official image, and run without a network."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
-import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import base_image
+import browser
 import container_golden
 import container_projects
+import engines
+import nbformat
 import pytest
 from base_image import Storage
+from conftest import made_once
+from engines import Engine
 
 from colab_env import container
 
@@ -23,12 +30,10 @@ pytestmark = [
     pytest.mark.skipif(base_image.reason_to_skip() is not None, reason=base_image.reason_to_skip() or ""),
 ]
 UV = Path(sys.executable).with_name("uv")
-_BASE = "docker.io/library/python:3.12-slim-bookworm"
-_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 _DISTRIBUTIONS = (
     "import importlib.metadata as m, json, os, socket; import hello_app, six;"
     "print(json.dumps({'names': sorted((d.name, d.version) for d in m.distributions()), 'user': os.getuid(),"
-    " 'pyc': six.__cached__ and os.path.exists(six.__cached__), 'network': len(socket.if_nameindex())}))"
+    " 'pyc': open(six.__cached__, 'rb').read(8)[4] & 1 == 1, 'network': len(socket.if_nameindex())}))"
 )
 _SERVER = """\
 import json, os, subprocess, sys, time, urllib.error, urllib.request
@@ -73,68 +78,51 @@ print("ANSWER" + json.dumps({"without": without, "headers": preflight[1], "name"
 """
 
 
-def secrets(directory: Path) -> list[str | Path]:
-    """Return the options that tell the build this machine's index and certificates, which are in no file that is written."""
-    told = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    url = os.environ.get("PIP_INDEX_URL") or told
-    (directory / "pip.conf").write_text(f"[global]\ncert = {_CA}\n" + (f"index-url = {url}\n" if url else ""))
-    index = f'[[index]]\nurl = "{url}"\ndefault = true\n' if url else ""
-    (directory / "uv.toml").write_text(f"system-certs = true\n{index}")
-    named = [f"id={name},src={directory / name}" for name in ("pip.conf", "uv.toml")]
-    return [
-        *(word for each in named for word in ("--secret", each)),
-        "-v",
-        f"{_CA}:{_CA}:ro",
-        "-v",
-        f"{_CA}:/usr/lib/ssl/cert.pem:ro",
-    ]
+@pytest.fixture(scope="session")
+def trusting(storage: Storage, common: Path) -> Path:
+    """The base as `docker save` writes it, with this machine's certificates, which Docker mounts into no build."""
+    return made_once(common / "trusting", functools.partial(engines.trusting_base, storage))
 
 
-def build(project: Path, tag: str, storage: Storage, scratch: Path) -> None:
-    scratch.mkdir(exist_ok=True)
-    how = ["--format", "docker", "--layers", "--pull-never", "--network", "host"]
-    storage.buildah("bud", *how, *secrets(scratch), "-t", tag, project)
-
-
-def run(storage: Storage, tag: str, *words: str, files: dict[str, Path] | None = None) -> str:
-    """Run a program in an image as its user, in a network with nothing but itself."""
-    made = storage.buildah("from", "--pull-never", f"localhost/{tag}").strip()
-    mounts = [word for target, path in (files or {}).items() for word in ("-v", f"{path}:{target}:ro")]
-    base = [
-        "buildah",
-        "--root",
-        storage.directory / "root",
-        "--runroot",
-        storage.directory / "run",
-        "run",
-        *mounts,
-        made,
-    ]
+@pytest.fixture(scope="session")
+def docker(trusting: Path, common: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Docker]:
+    """Docker's daemon; the base is there by its official name, and by one that tells Poetry where the certificates are."""
     try:
-        done = subprocess.run(
-            ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *base, "--", *words],
-            env={**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"},
-            capture_output=True, text=True, check=False, timeout=600,
-        )  # fmt: skip
-    finally:
-        storage.buildah("rm", made)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+        programs = made_once(common / "docker", engines.unpack_docker)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"Debian's docker.io cannot be had: {error}")
+    daemon = engines.Docker(programs, tmp_path_factory.mktemp("docker"))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(daemon.started())
+        except RuntimeError as error:
+            pytest.skip(f"Docker does not start: {error}")
+        daemon.docker("load", "-q", "-i", trusting)
+        daemon.docker("tag", engines.TRUSTING, engines.BASE)
+        yield daemon
 
 
-def layers(storage: Storage, tag: str, scratch: Path) -> list[list[str]]:
+@pytest.fixture(params=["buildah", "docker"])
+def engine(request: pytest.FixtureRequest, storage: Storage, trusting: Path) -> Engine:
+    """Both builders, one after the other."""
+    if request.param == "docker":
+        daemon: engines.Docker = request.getfixturevalue("docker")
+        return daemon
+    storage.buildah("pull", "-q", f"docker-archive:{trusting}")
+    return engines.Buildah(storage)
+
+
+def layers(engine: Engine, tag: str, scratch: Path) -> list[list[str]]:
     """Return the names of the files in each layer above the base."""
-    archive = scratch / "image.tar"
-    storage.buildah("push", "-q", "--format", "docker", f"localhost/{tag}", f"docker-archive:{archive}:{tag}")
-    subprocess.run(["tar", "-xf", archive, "-C", scratch], check=True)
+    scratch.mkdir()
+    engine.save(tag, scratch / "image.tar")
+    subprocess.run(["tar", "-xf", scratch / "image.tar", "-C", scratch], check=True)
     (manifest,) = json.loads((scratch / "manifest.json").read_text())
     return [base_image.names_in(scratch / layer) for layer in manifest["Layers"][1:]]
 
 
 @pytest.fixture
-def project(tmp_path: Path, storage: Storage) -> Path:
+def project(tmp_path: Path) -> Path:
     """A package with a uv.lock that is made with this machine's index."""
     place = container_projects.write(tmp_path / "hello", "uv.lock")
     (place / "uv.lock").unlink()
@@ -143,17 +131,16 @@ def project(tmp_path: Path, storage: Storage) -> Path:
 
 
 @pytest.mark.parametrize("tool", ["uv", "pip"])
-def test_an_app_runs_as_its_user_with_what_is_locked(project, storage, tmp_path, tool):
+def test_an_app_runs_as_its_user_with_what_is_locked(project, engine, tmp_path, tool):
     container.write(project, tool=tool)
     tag = f"app-{tool}"
-    build(project, tag, storage, tmp_path / "secrets")
-    assert run(storage, tag, "hello") == "hello\n"
-    answer = json.loads(run(storage, tag, "python", "-c", _DISTRIBUTIONS))
+    engine.build(project, tag, tmp_path / "secrets")
+    assert engine.run(tag, "hello") == "hello\n"
+    answer = json.loads(engine.run(tag, "python", "-c", _DISTRIBUTIONS))
     version = re.search(r'name = "six"\nversion = "([^"]+)"', (project / "uv.lock").read_text())
     assert version is not None
     assert answer == {"names": [["Hello_App", "1.2"], ["six", version[1]]], "user": 1000, "pyc": True, "network": 1}
-    (tmp_path / "layers").mkdir()
-    names = layers(storage, tag, tmp_path / "layers")
+    names = layers(engine, tag, tmp_path / "layers")
     last = [name for name in names[-1] if name.count("/") > 2]
     assert last
     assert all("hello_app" in name.lower() or name.endswith("bin/hello") for name in last), last
@@ -162,10 +149,7 @@ def test_an_app_runs_as_its_user_with_what_is_locked(project, storage, tmp_path,
     ]
 
 
-@pytest.mark.skipif(
-    "COLAB_ENV_TEST_COMPILED" not in os.environ, reason="installs a compiler: set COLAB_ENV_TEST_COMPILED"
-)
-def test_compiled_packages_run_without_what_compiled_them(storage, tmp_path):
+def test_compiled_packages_run_without_what_compiled_them(engine, tmp_path):
     # psycopg2 has no wheel: pg_config and a compiler build it, and it loads libpq.so.5.
     project = tmp_path / "query"
     project.mkdir()
@@ -175,20 +159,19 @@ def test_compiled_packages_run_without_what_compiled_them(storage, tmp_path):
     )
     (project / "main.py").write_text("import psycopg2; print(psycopg2.__libpq_version__ > 150000)\n")
     subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
-    digest = json.loads(storage.buildah("inspect", "--type", "image", _BASE))["FromImageDigest"]
-    container.write(project, base=f"{_BASE}@{digest}")
-    build(project, "query", storage, tmp_path / "secrets")
+    container.write(project, base=engine.pinned_base())
+    engine.build(project, "query", tmp_path / "secrets")
     code = "import runpy, sys; sys.argv = ['main.py']; runpy.run_path('main.py')"
-    assert run(storage, "query", "python", "-c", code) == "True\n"
-    installed = run(storage, "query", "dpkg-query", "-W", "-f", "${Package}\\n").split()
+    assert engine.run("query", "python", "-c", code) == "True\n"
+    installed = engine.run("query", "dpkg-query", "-W", "-f", "${Package}\\n").split()
     assert "libpq5" in installed
     assert not [
         name for name in installed if name.endswith("-dev") or (name.startswith("gcc-") and name != "gcc-12-base")
     ]
-    assert run(storage, "query", "sh", "-c", "ls /var/lib/apt/lists; id -u") == "1000\n"
+    assert engine.run("query", "sh", "-c", "ls /var/lib/apt/lists; id -u") == "1000\n"
 
 
-def test_a_version_of_git_tags_is_built_and_neither_git_nor_its_directory_is_shipped(storage, tmp_path):
+def test_a_version_of_git_tags_is_built_and_neither_git_nor_its_directory_is_shipped(engine, tmp_path):
     project = container_projects.write(tmp_path / "tagged", "uv.lock")
     text = container_projects.PYPROJECT.replace('version = "1.2"', 'dynamic = ["version"]')
     text = text.replace('requires = ["hatchling"]', 'requires = ["hatchling", "hatch-vcs"]')
@@ -201,14 +184,13 @@ def test_a_version_of_git_tags_is_built_and_neither_git_nor_its_directory_is_shi
     container.write(project, tool="pip")
     for words in (["add", "."], ["commit", "-qm", "with its image"], ["tag", "v4.7"]):
         subprocess.run([*git, *words], cwd=project, check=True)
-    build(project, "tagged", storage, tmp_path / "secrets")
+    engine.build(project, "tagged", tmp_path / "secrets")
     code = "import importlib.metadata as m, shutil; print(m.version('hello_app'), shutil.which('git'))"
-    assert run(storage, "tagged", "python", "-c", code) == "4.7 None\n"
-    (tmp_path / "layers").mkdir()
-    assert not [name for layer in layers(storage, "tagged", tmp_path / "layers") for name in layer if "/.git/" in name]
+    assert engine.run("tagged", "python", "-c", code) == "4.7 None\n"
+    assert not [name for layer in layers(engine, "tagged", tmp_path / "layers") for name in layer if "/.git/" in name]
 
 
-def test_poetry_builds_an_app_and_is_not_in_it(machine, storage, tmp_path):
+def test_poetry_builds_an_app_and_is_not_in_it(machine, engine, tmp_path):
     project = container_projects.write(tmp_path / "hello", "poetry.lock")
     (project / "pyproject.toml").write_text(
         container_projects.PYPROJECT.replace('"hatchling"', '"poetry-core"').replace(
@@ -219,34 +201,31 @@ def test_poetry_builds_an_app_and_is_not_in_it(machine, storage, tmp_path):
     )
     (project / "poetry.lock").unlink()
     subprocess.run([machine.data / "bin/poetry", "lock", "--no-interaction"], cwd=project, check=True)
-    # Poetry reads neither of the secrets: who signs the index's certificate, only a variable tells it.
-    base, made = "localhost/python:3.12-slim-trusting", storage.buildah("from", "--pull-never", _BASE).strip()
-    storage.buildah("config", "--env", f"REQUESTS_CA_BUNDLE={_CA}", made)
-    storage.buildah("commit", "--format", "docker", "--rm", made, base)
-    container.write(project, tool="poetry", base=base)
-    build(project, "poetry", storage, tmp_path / "secrets")
-    assert run(storage, "poetry", "hello") == "hello\n"
-    answer = json.loads(run(storage, "poetry", "python", "-c", _DISTRIBUTIONS))
+    # Poetry reads neither of the secrets: who signs the index's certificate, only a variable of the base tells it.
+    container.write(project, tool="poetry", base=engines.TRUSTING)
+    engine.build(project, "poetry", tmp_path / "secrets")
+    assert engine.run("poetry", "hello") == "hello\n"
+    answer = json.loads(engine.run("poetry", "python", "-c", _DISTRIBUTIONS))
     version = re.search(r'name = "six"\nversion = "([^"]+)"', (project / "poetry.lock").read_text())
     assert version is not None
     assert answer == {"names": [["Hello_App", "1.2"], ["six", version[1]]], "user": 1000, "pyc": True, "network": 1}
-    (tmp_path / "layers").mkdir()
-    names = [name for layer in layers(storage, "poetry", tmp_path / "layers") for name in layer]
+    names = [name for layer in layers(engine, "poetry", tmp_path / "layers") for name in layer]
     assert not [name for name in names if re.search("bin/poetry$|opt/poetry/", name)]
 
 
-def test_jupyter_answers_colabs_page_and_its_kernel_executes(project, storage, tmp_path):
+@pytest.mark.parametrize("tool", ["uv", "pip"])
+def test_jupyter_answers_colabs_page_and_its_kernel_executes(project, engine, tmp_path, tool):
     notebook = {"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": {"kernelspec": {"name": "lesson-kernel"}}}
     (project / "lesson.ipynb").write_text(json.dumps(notebook))
-    container.write(project, kind="jupyter")
-    build(project, "lab", storage, tmp_path / "secrets")
-    image = json.loads(storage.buildah("inspect", "--type", "image", "localhost/lab"))["Docker"]["config"]
+    container.write(project, kind="jupyter", tool=tool)
+    engine.build(project, tag := f"lab-{tool}", tmp_path / "secrets")
+    image = engine.config(tag)
     assert image["User"] == "1000:1000"
     assert image["Healthcheck"]["Test"][0] == "CMD"
     script = tmp_path / "server.py"
     script.write_text(_SERVER)
     words = ["/opt/jupyter/bin/python", "/tmp/server.py", json.dumps(image["Cmd"])]
-    output = run(storage, "lab", *words, files={"/tmp/server.py": script})
+    output = engine.run(tag, *words, files={"/tmp/server.py": script})
     answer = json.loads(output.rpartition("ANSWER")[2])
     assert answer["without"] == 403
     assert answer["name"] == "lesson-kernel"
@@ -255,6 +234,18 @@ def test_jupyter_answers_colabs_page_and_its_kernel_executes(project, storage, t
     assert headers["Access-Control-Allow-Origin"] == "https://colab.research.google.com"
     assert headers["Access-Control-Allow-Credentials"] == "true"
     assert headers["Access-Control-Allow-Private-Network"] == "true"
+
+
+@browser.needs_browser
+def test_a_notebook_of_the_image_opens_in_a_browser_and_its_cell_runs(project, docker, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.executable)")])
+    notebook.metadata["kernelspec"] = {"name": "lesson-kernel", "display_name": "Lesson", "language": "python"}
+    nbformat.write(notebook, project / "lesson.ipynb")
+    container.write(project, kind="jupyter")
+    docker.build(project, "page", tmp_path / "secrets")
+    with docker.serving("page", token="t0ken") as address, browser.chromium(tmp_path / "profile") as driver:
+        driver.get(f"{address}/lab/tree/lesson.ipynb?token=t0ken&reset")
+        assert "/opt/venv/bin/python" in browser.run_cell_until(driver, 0, "/bin/python")
 
 
 def test_apptainers_definition_file_in_a_chroot(project, storage, tmp_path):
@@ -269,14 +260,24 @@ def test_apptainers_definition_file_in_a_chroot(project, storage, tmp_path):
             storage.buildah(
                 "copy", made, project / source, f"{target}{source}" if (project / source).is_dir() else target
             )
-    secrets(tmp_path)
+    engines.secrets(tmp_path)
     # As variables: here is no build that takes secrets.
     url = re.search(r"index-url = (\S+)", (tmp_path / "pip.conf").read_text())
     index = {"PIP_INDEX_URL": url[1], "UV_DEFAULT_INDEX": url[1]} if url else {}
-    told = {"PIP_CERT": str(_CA), "SSL_CERT_FILE": str(_CA), **index}
+    told = {"PIP_CERT": str(engines.CA), "SSL_CERT_FILE": str(engines.CA), **index}
     environ = [word for name, value in told.items() for word in ("--env", f"{name}={value}")]
     storage.buildah(
-        "run", "-v", f"{_CA}:{_CA}:ro", *environ, "--network", "host", made, "--", "sh", "-c", sections["post"]
+        "run",
+        "-v",
+        f"{engines.CA}:{engines.CA}:ro",
+        *environ,
+        "--network",
+        "host",
+        made,
+        "--",
+        "sh",
+        "-c",
+        sections["post"],
     )
     inside = f"{sections['environment']}\n{sections['test']}\n{sections['runscript']}"
     said = storage.buildah("run", "--user", "1000:1000", made, "--", "sh", "-c", inside)

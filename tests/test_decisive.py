@@ -44,6 +44,13 @@ def test_a_build_error_keeps_the_cause_and_the_end() -> None:
     assert len(found.message.splitlines()) <= 14
 
 
+def test_a_name_that_is_taken_for_another_is_met_with_that_one() -> None:
+    text = "error: Failed to build `sklearn==0.0`\n  The 'sklearn' PyPI package is deprecated\n"
+    text += "hint: `sklearn` is often confused for `scikit-learn`. Did you mean to install `scikit-learn` instead?\n"
+    hint = uv_install.translate_error(error_of(text), {}).hint
+    assert str(hint).startswith("`sklearn` is often confused for `scikit-learn`. Did you mean")
+
+
 def test_a_build_backend_that_fails_for_the_project_itself_is_a_build_error() -> None:
     text = "error: The build backend returned an error\n  Traceback (most recent call last):\n  ConfigError: no table\n"
     found = uv_install.translate_error(error_of(text), {})
@@ -87,6 +94,9 @@ def test_a_misspelt_package_is_met_with_a_name_that_there_is(tmp_path: Path) -> 
 
     assert hint("reqeusts").startswith("did you mean requests? Else check how it is spelled")
     assert hint("pytset").startswith("did you mean pytest")  # which runs this
+    assert hint("matplotlib-inlien").startswith("did you mean matplotlib-inline")  # as the index answered before
+    assert hint("scikit_lern").startswith("did you mean scikit-learn?")
+    assert hint("cv2") == "did you mean opencv-python? cv2 is what it is imported as"
     assert hint("zzyzx-xyzzy").startswith("check how it is spelled")
 
 
@@ -162,6 +172,10 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
         ("FileNotFoundError: Readme path `/home/ada/lesson/README.md` does not exist.", "its own build"),
         ("ModuleNotFoundError: No module named 'imp'", "it was written for an older"),
         ("configparser.NoSectionError: No section: 'versioneer'", "its own build"),
+        (
+            "self.compiler = new_compiler(compiler=self.compiler,\nTypeError: new_compiler() got an unexpected",
+            "its own build",
+        ),
         (
             "src/lxml/etree.c:274:12: fatal error: longintrepr.h: No such file or directory",
             "it was written for an older",

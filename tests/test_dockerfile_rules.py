@@ -10,6 +10,7 @@ from colab_env.image import reading, rules
 from colab_env.image.surroundings import Project
 
 PY = "FROM python:3.12-slim\n"
+MOUNT = "RUN --mount=type=cache,target=/root/.cache/uv"
 PIP_POETRY = f"{PY}RUN pip install poetry==1.8.5\n"
 POETRY_2 = f"{PY}RUN pip install poetry==2.1.0\n"
 TWO = "FROM python:3.12 AS builder\nWORKDIR /app\nRUN pip install uv\nCOPY . .\nRUN uv sync --frozen{}\nFROM python:3.12-slim\n{}"
@@ -53,6 +54,12 @@ CASES = [
     ("uv-system-python", f"{PY}ENV UV_SYSTEM_PYTHON=1\nRUN uv sync\n", 2),
     ("uv-system-python", f"{PY}ENV UV_SYSTEM_PYTHON=1\nRUN uv pip install x\n", None),
     ("cache-mount-unused", f"{PY}RUN --mount=type=cache,target=/root/.cache/pip pip install --no-cache-dir x\n", 2),
+    ("cache-mount-unused", f"{PY}RUN --mount=target=/root/.cache,type=cache pip install --no-cache-dir x\n", 2),
+    (
+        "cache-mount-unused",
+        f"{PY}RUN --mount=type=cache,target=/root/.cache/other pip install --no-cache-dir x\n",
+        None,
+    ),
     (
         "cache-mount-unused",
         f"{PY}ENV PIP_NO_CACHE_DIR=1\nRUN --mount=type=cache,target=/root/.cache/pip pip install x\n",
@@ -180,6 +187,11 @@ def test_what_is_not_known_is_no_finding():
         (f"{POETRY_2}RUN poetry install --no-dev --no-root\n", f"{POETRY_2}RUN poetry install --only main --no-root\n"),
         (f"{POETRY_2}RUN poetry lock --no-update && b\n", f"{POETRY_2}RUN poetry lock && b\n"),
         (f"{PIP_POETRY}RUN poetry sync", f"{PIP_POETRY}RUN poetry install --sync"),
+        (f"{PY}{MOUNT} uv sync --no-cache\n", f"{PY}{MOUNT} uv sync\n"),
+        (
+            f"{PY}ENV UV_NO_CACHE=1\n{MOUNT} uv sync --no-cache\n",
+            f"{PY}ENV UV_NO_CACHE=1\n{MOUNT} uv sync --no-cache\n",
+        ),
     ],
 )
 def test_what_is_mended_is_that_line_alone(text, better):

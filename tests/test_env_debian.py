@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import systemd_machine
 from colab_standin.namespace import Namespace, scratch_directory, unavailable
-from env_fixtures import DEMO, ROOT, base, command, web, wheels  # noqa: F401
+from env_fixtures import DEMO, ROOT, base, command, stable, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
 from colab_env import envs

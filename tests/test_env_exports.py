@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from env_fixtures import DEMO, base, command, web, wheels  # noqa: F401
+from env_fixtures import DEMO, base, command, stable, web, wheels  # noqa: F401
 from index_server import IndexServer
 from small_wheels import write_archive, write_wheel
 
@@ -265,14 +265,15 @@ def test_an_export_goes_where_a_link_leads_and_replaces_no_pipe(web, tmp_path):
     assert zipfile.is_zipfile(tmp_path / "target")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "to_pipe").symlink_to("pipe")
-    for name, kind in {"pipe": "a pipe", "to_pipe": "a pipe", "envs": "a directory"}.items():
+    (tmp_path / "folder").mkdir()
+    for name, kind in {"pipe": "a pipe", "to_pipe": "a pipe", "folder": "a directory"}.items():
         with pytest.raises(NotWritableError, match=f"it is {kind}, not a file"):
             env_files.export("web", tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_manifest_makes_a_machines_environments(base, wheels, tmp_path):
-    manifest = tmp_path / "envs.toml"
+def test_a_manifest_makes_a_machines_environments(base, wheels):
+    manifest = wheels.parent / "envs.toml"
     manifest.write_text('[environments.web]\npackages = ["demo"]\nwheels = "wheels"\n[environments.plain]\nkeep = 2\n')
     envs.create("old")
     planned = env_files.sync(manifest, prune=True, dry_run=True)
@@ -296,15 +297,16 @@ def test_paths_of_a_manifest_start_at_it_or_at_home(tmp_path, monkeypatch):
     assert (entry.options["python"], entry.options["project"]) == (f"{tmp_path}/bin/python", tmp_path / "home/x")
 
 
-def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels, tmp_path):
+def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels):
+    manifest = wheels.parent / "envs.toml"
     envs.add("web", "other")
-    (tmp_path / "envs.toml").write_text('[environments.web]\npackages = ["demo"]\nwheels = "wheels"\n')
-    assert "what had been added goes: other" in env_files.sync(tmp_path / "envs.toml", dry_run=True)[0].reason
+    manifest.write_text('[environments.web]\npackages = ["demo"]\nwheels = "wheels"\n')
+    assert "what had been added goes: other" in env_files.sync(manifest, dry_run=True)[0].reason
     assert any("not in it: other" in note for note in envs.create("web", "demo", wheels=wheels).notes)
-    (tmp_path / "envs.toml").write_text("[environments]\n")
+    manifest.write_text("[environments]\n")
     with subprocess.Popen([web / "bin/python", "-c", "input()"], stdin=subprocess.PIPE) as running:
         try:
-            (planned,) = env_files.sync(tmp_path / "envs.toml", prune=True, dry_run=True)
+            (planned,) = env_files.sync(manifest, prune=True, dry_run=True)
         finally:
             running.communicate(b"\n")
     assert isinstance(planned.error, EnvironmentInUseError)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from env_fixtures import Command, base, command, web, wheels  # noqa: F401
+from env_fixtures import Command, base, command, stable, web, wheels  # noqa: F401
 from small_wheels import write_wheel
 
 from colab_env import _state, env_programs, envs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
-from env_fixtures import base, wheels  # noqa: F401
+from env_fixtures import base, stable, wheels  # noqa: F401
 
 from colab_env import envs, poetry, steps, uv
 from colab_env.errors import KernelTakenError, MissingStepError, ProjectFileError, UsageError

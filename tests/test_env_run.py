@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from env_fixtures import Command, base, command, install_command, shell_and_python, web, wheels  # noqa: F401
+from env_fixtures import Command, base, command, install_command, shell_and_python, stable, web, wheels  # noqa: F401
 
 from colab_env import envs
 from colab_env.errors import NoSuchProgramError, ScriptError
@@ -470,14 +471,15 @@ def test_a_line_of_cron_with_flock_runs_once_at_a_time(web, command, tmp_path):
 
 
 def fastest(*commands: list[str], times: int = 15) -> list[float]:
-    """Return the least seconds of each; they take turns, so that what else the machine does falls on all."""
-    least = [60.0] * len(commands)
-    for _ in range(times):
-        for number, words in enumerate(commands):
-            began = time.perf_counter()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-            least[number] = min(least[number], time.perf_counter() - began)
-    return least
+    """Return the least seconds of processor time of each, which other work on the machine does not change."""
+
+    def seconds(words: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return [min(seconds(words) for _ in range(times)) for words in commands]
 
 
 def test_run_costs_a_fraction_of_the_program_s_own_start(web, command):

@@ -22,12 +22,12 @@ from registry_server import Image, RegistryServer, base_files, digest
 from small_wheels import write_archive, write_wheel
 
 from colab_env import _download, _files, container, errors
-from colab_env.image import _registry, _wheelhouse, base_python, shared_libraries
-from colab_env.image._layers import LayerCache
+from colab_env.image import _layers, _registry, _wheelhouse, base_python, shared_libraries
+from colab_env.image._layers import LayerCache, LayerFile
 from colab_env.image._wheelhouse import LockedWheel
 from colab_env.image.base import open_base
 from colab_env.image.image import MOST, BuiltImage, grouped, home_files, replaced_files
-from colab_env.image.reference import ImageReference, Platform
+from colab_env.image.reference import ImageReference, Platform, archive_tag
 from colab_env.image.rootfs import RootFS
 from colab_env.machine import Machine
 
@@ -168,6 +168,16 @@ def test_a_name_is_read_as_engines_read_it(text: str, name: str, url: str):
 def test_what_is_no_name_is_refused(text: str):
     with pytest.raises(errors.UsageError, match="is not the name of an image"):
         ImageReference.parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("lesson", "lesson:latest"), ("lesson:1", "lesson:1"), ("localhost:5000/me/a", "localhost:5000/me/a:latest")],
+)
+def test_an_image_has_a_tag_in_a_file_since_docker_loads_none_without(text: str, name: str):
+    assert archive_tag(text) == name
+    with pytest.raises(errors.UsageError, match="has no digest"):
+        archive_tag(f"{text}@sha256:{'0' * 64}")
 
 
 def test_only_platforms_that_can_be_built_are_taken():
@@ -493,6 +503,16 @@ def wheel(name: str, size: int) -> LockedWheel:
     return LockedWheel(name=name, version="1", file="", url="", sha256="", size=size)
 
 
+def test_a_layer_is_its_files_and_little_more():
+    out = io.BytesIO()
+    files = {"/a/one": LayerFile(content=b"1"), "/a/two": LayerFile(content=bytes(600))}
+    _layers.write_layer(out, files, directories={}, epoch=0)
+    headers, contents, end = 3 * 512, 512 + 1024, 2 * 512
+    assert len(out.getvalue()) == headers + contents + end
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+        assert archive.getnames() == ["a", "a/one", "a/two"]
+
+
 def test_large_packages_are_alone_and_no_image_has_too_many_layers():
     many = [wheel(f"large{number}", 10**6 + number) for number in range(200)] + [wheel(f"p{n}", 10) for n in range(200)]
     groups = grouped(many, taken=6)
@@ -636,9 +656,9 @@ def test_the_archive_is_a_layout_and_one_of_dockers_and_its_digests_are_right(
     app: Path, base: Path, served: IndexServer, tmp_path: Path
 ):
     output = tmp_path / "img.tar"
-    result = built(app, base, output=output, tag="mine:1")
+    result = built(app, base, output=output, tag="mine")
     (image,) = json.loads(member(output, "manifest.json"))
-    assert image["RepoTags"] == ["mine:1"]
+    assert image["RepoTags"] == ["mine:latest"]
     config = json.loads(member(output, image["Config"]))
     assert (config["config"]["User"], config["config"]["Entrypoint"]) == ("1000:1000", ["/usr/local/bin/app"])
     assert config["config"]["WorkingDir"] == "/home/app"

@@ -13,7 +13,7 @@ from conftest import ROOT
 from index_server import IndexServer
 from small_wheels import write_wheel
 
-from colab_env import _report, diagnose, setting_up, steps, uv, venv
+from colab_env import _report, diagnose, poetry, setting_up, steps, uv, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -67,9 +67,9 @@ def copied(project: Path):
 @pytest.mark.parametrize(
     ("name", "options", "some"),
     [
-        ("web", {}, {"httpx-0.27.2", "pytest-8.3.3"}),
+        pytest.param("web", {}, {"httpx-0.27.2", "pytest-8.3.3"}, marks=pytest.mark.machine),
         ("web", {"extras": ["fast", "nice"], "groups": ["dev", "docs"]}, {"rich-13.9.4", "h2-4", "mistune-3"}),
-        ("web", {"groups": []}, {"jinja2-3.1.4"}),
+        pytest.param("web", {"groups": []}, {"jinja2-3.1.4"}, marks=pytest.mark.machine),
         ("tools", {"extras": "yaml"}, {"requests-2.32.3", "pyyaml-6", "pathspec-0.12.1", "tools-0.1.0"}),
     ],
 )
@@ -165,7 +165,7 @@ def test_an_older_poetry_home_gets_its_export_plugin(machine, home, built_machin
         path.touch()
     with pytest.raises(MissingStepError, match="export plugin is missing"):
         fill(home / "lesson", python=machine.python)
-    assert steps.install_poetry().reason == "Poetry's export plugin is missing"
+    assert poetry.health_check(Machine.detect(), version=None) == "Poetry's export plugin is missing"
 
 
 # --- uv.lock
@@ -432,8 +432,15 @@ def nowhere(text: str, *places: Path) -> bool:
     return all(path.parent.name == "journal" and path.stat().st_mode & 0o077 == 0 for path in found)
 
 
-@pytest.mark.parametrize("way", ["PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL", "netrc", "poetry", "poetry source url"])
-@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize(
+    ("way", "works"),
+    [
+        *(("PIP_EXTRA_INDEX_URL", True), ("poetry source url", True)),
+        *((way, False) for way in ("UV_EXTRA_INDEX_URL", "netrc", "poetry", "poetry source url")),
+        pytest.param("PIP_EXTRA_INDEX_URL", False, marks=pytest.mark.machine),
+        *(pytest.param(way, True, marks=pytest.mark.machine) for way in ("UV_EXTRA_INDEX_URL", "netrc", "poetry")),
+    ],
+)
 def test_a_private_index_is_used_and_its_password_is_never_shown(
     machine, project, home, private, monkeypatch, capfd, way, works
 ):

@@ -714,10 +714,10 @@ def test_more_conditions_than_can_be_followed_end_soon_and_are_said(project):
 def test_damage_is_said_at_once_and_nothing_of_it_becomes_an_option(project, name, text):
     (project / name).write_text(text)
     (project / "pyproject.toml").write_text(PROJECT)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ProjectFileError, match=re.escape(name)):
         text_of(project, name, groups=())
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("text", ["[project]\nname = 3\n", "[project]\ndependencies = 3\n", "[tool]\npdm = 3\n"])

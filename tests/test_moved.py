@@ -18,8 +18,15 @@ from colab_env.machine import Machine
 PYTHON = Interpreter(path=Path("/usr/bin/python3"), version="3.12.1", source="system")
 
 
-@pytest.mark.parametrize("how", ["move", "copy"])
-@pytest.mark.parametrize("is_of_first_release", [False, True])
+@pytest.mark.parametrize(
+    ("how", "is_of_first_release"),
+    [
+        ("move", False),
+        ("copy", True),
+        pytest.param("copy", False, marks=pytest.mark.machine),
+        pytest.param("move", True, marks=pytest.mark.machine),
+    ],
+)
 def test_a_moved_or_copied_project_is_made_anew(
     filled: Path, machine: PreparedMachine, tmp_path: Path, how: str, *, is_of_first_release: bool
 ) -> None:

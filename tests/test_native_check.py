@@ -19,7 +19,10 @@ from colab_env import native
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
 from colab_env.locks import registry
 from colab_env.native_need import source_archive
+from colab_env.native_need.apt import Apt
+from colab_env.native_need.contents import Contents, Packages, packed
 from colab_env.native_need.locked_files import parse_target
+from colab_env.native_need.packed_index import Index
 
 MANYLINUX = "a-1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 WHEELS = {
@@ -285,6 +288,31 @@ def test_setup_says_in_two_lines_what_it_will_build(tmp_path: Path) -> None:
     assert "built 1" in lines[0]
     (tmp_path / "uv.lock").write_text("package = 3")
     assert native.foretell(registry.find(tmp_path), "3.12.4") == []
+
+
+def test_setup_names_the_packages_that_a_build_will_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = archive(tmp_path / "built-1.tar.gz", {"built-1/a.c": "#include <ffi.h>\n#include <zlib.h>\n"})
+    contents, packages = Contents(), Packages()
+    contents.read([b"usr/include/ffi.h libdevel/libffi-dev\nusr/include/zlib.h libdevel/zlib1g-dev\n"])
+    packages.read([b"Package: libffi-dev\n\nPackage: zlib1g-dev\n\n"])
+    (tmp_path / "small.index").write_bytes(packed(contents, packages, {}))
+
+    def fetch(url: str, path: Path, *, sha256: str) -> None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(made.read_bytes())
+
+    monkeypatch.setenv("COLAB_ENV_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr("colab_env._download.fetch", fetch)  # the network and the distribution: the outermost edges
+    monkeypatch.setattr("colab_env._download.read_once", lambda url, **_: None)
+    monkeypatch.setattr(Apt, "ready_index", lambda self: Index(tmp_path / "small.index"))
+    monkeypatch.setattr(Apt, "installed", lambda self: frozenset({"zlib1g-dev"}))
+    (tmp_path / "uv.lock").write_text(uv_lock())
+    lines = native.foretell(registry.find(tmp_path), "3.12.4")
+    assert lines[1] == "what that needs of the system: apt-get install --no-install-recommends libffi-dev"
+    checked = native.check(tmp_path, python="3.12", sources=True)
+    assert checked.install == ("libffi-dev",)
+    assert repr(checked).endswith("→ apt-get install --no-install-recommends libffi-dev")
+    assert native.check(tmp_path, platform="linux/arm64", python="3.12", sources=True).install == ()
 
 
 @pytest.mark.parametrize(

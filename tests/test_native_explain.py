@@ -17,6 +17,7 @@ import pytest
 
 from colab_env import native, wheels
 from colab_env.errors import UsageError
+from colab_env.native_need.apt import Apt
 from colab_env.native_need.extract import extract
 from colab_env.standalone import _remote
 
@@ -44,9 +45,10 @@ OTHER = cases("other.txt")
 @pytest.mark.parametrize(("expected", "text"), MISSING, ids=[each for each, _ in MISSING])
 def test_the_first_missing_thing_is_named(expected: str, text: str) -> None:
     explanation = extract(text)
-    assert explanation.other is None
-    assert f"{explanation.findings[0].kind} {explanation.findings[0].name}" == expected
-    assert explanation.findings[0].line > 0
+    first = (*explanation.findings, *explanation.unconfirmed)[0]
+    assert explanation.other is None or not explanation.findings
+    assert f"{first.kind} {first.name}" == expected
+    assert first.line > 0
 
 
 @pytest.mark.parametrize(("kind", "text"), OTHER, ids=[each for each, _ in OTHER])
@@ -208,3 +210,25 @@ def test_the_lines_that_an_error_of_ours_keeps_are_read(monkeypatch: pytest.Monk
     error = BuildError("uv could not build x", lines=tuple(POPPLER.splitlines()))
     monkeypatch.setattr(sys, "last_value", error, raising=False)
     assert native.explain(fetch=False).findings[0].name == "poppler/cpp/poppler-document.h"
+
+
+def test_words_that_only_the_index_tells_name_the_command_that_fetches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Apt, "ready_index", lambda self: None)
+    monkeypatch.setattr(Apt, "health_check", lambda self: None)
+    text = 'File "/v/lib/python3.11/site-packages/x.py", line 1\nRuntimeError: Flubber does not seem to be installed'
+    explanation = native.explain(text, fetch=False)
+    assert [missing.name for missing in explanation.unconfirmed] == ["Flubber"]
+    assert "colab-env native index" in repr(explanation)
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("x.c:1:10: fatal error: gdal.h: No such file or directory\nerror: command 'gcc' failed", "the libraries"),
+        ("RuntimeError: Found no NVIDIA driver on your system", "the hardware"),
+        ("PermissionError: [Errno 13] Permission denied: '/opt/x'", "the operating system"),
+        ("ModuleNotFoundError: No module named 'numpy'", "the application"),
+    ],
+)
+def test_a_cause_says_on_which_level_it_lies(text: str, level: str) -> None:
+    assert f"on the level of {level}: see" in repr(extract(text))

@@ -197,7 +197,7 @@ def mender(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ro
         Apt, "plan", lambda self, names: changes.get("plan", AptPlan(packages=tuple(names), new=(*names, "libfoo1")))
     )
     monkeypatch.setattr(Apt, "install", changes.get("install", lambda self, plan: None))
-    monkeypatch.setattr(mending, "packages_for", lambda missing, *_, **__: changes.get("answer", ANSWER))
+    monkeypatch.setattr(mending, "answer_on", lambda *_, **__: changes.get("answer", ANSWER))
     return mending.Mender(
         machine=machine,
         project=tmp_path,

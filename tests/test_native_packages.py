@@ -137,7 +137,7 @@ def test_a_driver_is_never_apts(debian, name):
     ("python", "package"), [("/usr/bin/python3.11", "python3.11-dev"), ("/opt/uv/python3.12", None)]
 )
 def test_only_the_distributions_python_has_its_headers_in_a_package(python, package):
-    answer = python_header(Missing(kind="header", name="Python.h"), python, version=python[-4:])
+    answer = python_header(Missing(kind="header", name="Python.h"), python)
     assert answer.package == package
 
 
@@ -179,6 +179,8 @@ usr/include/dolfin/common/utils.h  libdevel/libdolfin-dev-common
 usr/include/pcl-1.13/pcl/common/utils.h  libdevel/libpcl-dev
 usr/include/stxxl/bits/common/utils.h  libdevel/libstxxl-dev
 usr/include/node/src/util.h  libdevel/libnode-dev
+usr/include/ruby-3.1.0/ruby/config.h  libdevel/ruby3.1-dev
+usr/lib/compiz/libpng.so  x11/compiz-plugins
 usr/include/mariadb/mysql.h  libdevel/libmariadb-dev
 usr/include/OpenImageIO/argparse.h  libdevel/libopenimageio-dev
 usr/bin/celery  python/celery
@@ -217,9 +219,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Index:
     return Index(path)
 
 
-@pytest.mark.parametrize("name", ["mylib/parser.h", "../vendor/utils.h", "common/utils.h", "src/util.h"])
+@pytest.mark.parametrize("name", ["mylib/parser.h", "../vendor/utils.h", "common/utils.h", "src/util.h", "config.h"])
 def test_a_header_in_another_directory_is_another_header(small, name):
     assert packages_for(Missing(kind="header", name=name), small).candidates == ()
+
+
+def test_a_plugin_with_the_name_of_a_library_is_none(small):
+    assert packages_for(Missing(kind="shared-object", name="libpng.so", phase="run"), small).candidates == ()
+
+
+def test_a_build_leaves_the_programs_of_python_packages_to_the_project(small):
+    answer = packages_for(Missing(kind="command", name="pytest"), small)
+    assert answer.candidates == ()
+    assert "dependencies" in str(answer.note)
 
 
 def test_a_header_whose_package_is_installed_is_not_looked_for_elsewhere(small):

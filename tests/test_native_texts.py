@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from colab_env import native
 from colab_env.native_need.contents import Contents, Packages, packed
-from colab_env.native_need.extract import confirmed, extract
+from colab_env.native_need.extract import extract
+from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Answer, Missing
 from colab_env.native_need.packed_index import Index
+from colab_env.native_need.ranking import is_own_header
+from colab_env.native_need.sentences import absent
 
 ROWS = [
     json.loads(line) for line in (Path(__file__).parent / "native" / "rows_learning.jsonl").read_text().splitlines()
@@ -25,11 +27,11 @@ NEEDS = [row for row in ROWS if row["needed_in_order"]]
 OTHERS = [row for row in ROWS if not row["needed_in_order"]]
 NAMED = {
     ("cerror-c", ""): "the header is named; that it is the package's own shows only in the index",
+    ("lsl-a", ""): "the library is named; that no package has it shows only in the index",
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",
     ("ethtool", "pkg-config"): "the module is named; that pkg-config itself is not there shows only on the machine",
-    ("fasttext", "g++"): "it names a standard of C++ and no compiler",
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
     ("python-vlc", "vlc"): "as for file-magic",
@@ -198,14 +200,52 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 def test_a_word_is_a_need_only_where_the_index_has_such_a_file(text: str, expected: list[str], index: Index) -> None:
     explanation = extract(RUN + text)
     assert explanation.findings == ()
-    needs = confirmed(explanation.unconfirmed, index)
-    assert [f"{missing.kind} {missing.name}" for missing in needs] == expected
+    assert [f"{missing.kind} {missing.name}" for missing in needs(explanation, index)] == expected
+
+
+ABSENT = [
+    ("Could not find the frob executable, is it in your PATH?", ["frob program"]),
+    ("The frob and libgrob development headers are required to build this", ["libgrob header", "frob header"]),
+    ("ImportError: Unable to load the native frob library (libfrob)", ["frob library", "libfrob library"]),
+    ("frob doesn't seem to be installed", ["frob "]),
+    ("Is Frob Grob installed?", ["Frob Grob "]),
+    ("the FROB frob/grob.h header could not be located", ["frob/grob.h header"]),
+    ("Cannot find ['frob']", ["frob "]),
+    ("Frob's executables not found", ["Frob program"]),
+    ("Command frob doesn't exist!", ["frob program"]),
+    ("please install frob, grob or brob", ["frob ", "grob ", "brob "]),
+    # What a program looks for among its own things.
+    ("fixture 'frob' not found", []),
+    ("Could not find a version that satisfies the requirement frob", []),
+    ("Table or view not found: frob", []),
+    ("frob requires grob 1.70 or newer", []),
+    ("Cannot find file data/frob.json, see https://frob.example/install", []),
+    ("the server could not be found", []),
+    ("the file frob does not exist", []),
+]
+
+
+@pytest.mark.parametrize(("sentence", "expected"), ABSENT, ids=[sentence[:30] for sentence, _ in ABSENT])
+def test_a_sentence_in_any_words_says_what_is_absent(sentence: str, expected: list[str]) -> None:
+    assert [f"{item.name} {item.noun}" for item in absent(sentence)] == expected
+
+
+def test_a_function_that_ctypes_did_not_find_names_its_library(index: Index) -> None:
+    explanation = extract(f"{RUN}AttributeError: /opt/v/bin/python: undefined symbol: usb_get_busses")
+    assert [f"{missing.kind} {missing.name}" for missing in needs(explanation, index)] == ["shared-object libusb.so"]
+
+
+def test_what_code_of_one_s_own_calls_absent_is_no_need(index: Index) -> None:
+    explanation = extract(
+        'Traceback (most recent call last):\n  File "/root/app.py", line 1, in f\nRuntimeError: sox is not installed'
+    )
+    assert needs(explanation, index) == ()
 
 
 def test_a_header_that_no_package_has_and_that_bears_its_own_packages_name_is_its_own() -> None:
     missing = Missing(kind="header", name="cerr_internal_config.h", distribution="cerr")
-    assert native._is_own_header(Answer(missing=missing))
-    assert not native._is_own_header(Answer(missing=replace(missing, name="zlib.h")))
+    assert is_own_header(Answer(missing=missing))
+    assert not is_own_header(Answer(missing=replace(missing, name="zlib.h")))
 
 
 CONDA = [
@@ -237,6 +277,13 @@ def test_what_failed_to_build_is_named_with_its_version_and_python() -> None:
     assert (explanation.requirement, explanation.python) == ("fiona==1.9.5", "3.12")
 
 
+@pytest.mark.parametrize("line", ["Processing ./poke", "Obtaining file:///root/poke", "Processing /root/poke"])
+def test_the_project_s_own_build_is_no_distribution_of_the_index(line: str) -> None:
+    log = f"{line}\n  Building wheel for poke (pyproject.toml): started\n  x.c:1:10: fatal error: gdal.h: No such file or directory\nerror: command 'gcc' failed"
+    assert extract(log).requirement is None
+    assert extract(f"Collecting poke==1.0\n{log}").requirement == "poke==1.0"
+
+
 EXCERPTS = [
     ("Package libavformat was not found in the pkg-config search path.", "pkg-config libavformat"),
     ("Could not run curl-config: [Errno 2] No such file or directory: 'curl-config'", "config-program curl-config"),
@@ -245,6 +292,8 @@ EXCERPTS = [
     ('CMake Error at x:230 (message):\n  Could NOT find ZLIB (missing: ZLIB_LIBRARY) (Required is at least version "1.2")', "cmake ZLIB"),
     ("A GDAL API version must be specified. Provide a path to gdal-config using a GDAL_CONFIG environment variable or use a GDAL_VERSION environment variable.", "config-program gdal-config"),
     ("../meson.build:10:0: ERROR: Python dependency not found", "header Python.h"),
+    ("configure: error: *** python headers not found", "header Python.h"),
+    ("CMake Error at x.cmake:230 (message):\n  Could NOT find Python (missing: Python_INCLUDE_DIRS Development.Module)", "header Python.h"),
     ("__main__.RequiredDependencyException: jpeg", "words jpeg"),
     ("Package cairo was not found in the pkg-config search path.\nNo package 'cairo' found\nerror: subprocess-exited-with-error\n  31 | >>> RUN pip install --no-cache-dir -r requirements.txt", "pkg-config cairo"),
 ]  # fmt: skip

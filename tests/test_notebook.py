@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from colab_env import _files
+from colab_env import _files, ipynb
 from colab_env import notebook as module
 from colab_env.errors import (
     DiskFullError,
@@ -361,7 +361,7 @@ def test_what_it_writes_is_valid_to_nbformat(path):
 
 
 def test_a_change_that_would_touch_more_is_refused(path):
-    notebook = module.read(written(path, COLAB))
+    notebook = ipynb.read(written(path, COLAB))
     with pytest.raises(NotebookError, match="without touching more than the kernel"):
         module._require_only_kernelspec_changed(notebook, {**notebook.content, "cells": []}, {})
 
@@ -472,7 +472,8 @@ def test_a_name_that_jupyter_takes_passes(name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "it is not JSON .*line 1 column 1"),
+        ("", "analysis.ipynb is empty, not a notebook"),
+        ("\n<!DOCTYPE html><html>", "is a web page, not a notebook"),
         ('{"cells": [],\n  <<<<<<< HEAD\n}', "it is not JSON .*line 2 column 3"),
         (COLAB[:-9], "it is not JSON .*line 4"),
         (COLAB + "}", "it is not JSON .*Extra data"),
@@ -480,22 +481,34 @@ def test_a_name_that_jupyter_takes_passes(name):
         (COLAB.encode("utf-16"), "its text is not UTF-8"),
         ("[]", "it has no nbformat"),
         ('{"name": "python3"}', "it has no nbformat"),
-        ('{"nbformat": 4}', "its cells are no list"),
-        ('{"nbformat": 4, "cells": [], "metadata": null}', "its metadata is no object"),
+        ('{"nbformat": 4}', "its `cells` are not a list"),
+        ('{"nbformat": 4, "cells": [], "metadata": null}', "its `metadata` is not an object"),
     ],
-    ids=["empty", "conflict", "cut off", "too long", "deep", "utf-16", "list", "other", "no cells", "metadata null"],
+    ids=[
+        "empty",
+        "page",
+        "conflict",
+        "cut off",
+        "too long",
+        "deep",
+        "utf-16",
+        "list",
+        "other",
+        "no cells",
+        "metadata null",
+    ],
 )
 def test_what_is_not_a_notebook_is_refused(path, text, message):
     assert "nothing was changed" in refused(written(path, text), NotebookError, message)
 
 
 def test_a_notebook_that_does_not_exist_is_refused(path):
-    refused(path, NotebookError, "cannot read .*analysis.ipynb: No such file")
+    refused(path, NotebookError, "there is no notebook .*analysis.ipynb")
 
 
 def test_a_directory_is_refused(path):
     path.mkdir()
-    with pytest.raises(NotebookError, match="Is a directory"):
+    with pytest.raises(NotebookError, match="is a directory, not a notebook"):
         set_notebook_kernel(path, "py312")
 
 
@@ -567,7 +580,7 @@ def test_a_file_system_without_leases_is_no_obstacle(path, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(module.fcntl, "fcntl", unsupported)
+    monkeypatch.setattr(ipynb.fcntl, "fcntl", unsupported)
     assert set_notebook_kernel(written(path, COLAB), "py312").changed
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -18,12 +19,13 @@ from typing import Any
 
 import nbformat
 import pytest
+from bundled import PreparedMachine, build_wheel
 from conftest import ROOT
-from env_fixtures import base  # noqa: F401
+from env_fixtures import base, stable  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
 
-from colab_env import _download, _report, cli, env_cli, json_text, notebook, notebooks, undoing, wheels
+from colab_env import _download, _report, cli, env_cli, ipynb, json_text, notebooks, undoing, wheels
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -223,7 +225,7 @@ STYLES = {
 def test_a_block_and_a_lock_are_written_and_all_else_keeps_its_bytes(tmp_path, style, minor):
     before = content("# é\nx = 1", ["print(\n", "  'ü')"], minor=minor, colab={"toc": True}, other=[])
     path = write(tmp_path / "lesson.ipynb", before, **style)
-    file = notebook.read(path)
+    file = ipynb.read(path)
     text = block_cell.edited(file, block=BLOCK, lock='version = 1\n"ü"\n', sources={1: "print(2)"})
     after = json.loads(text)
     assert "".join(after["cells"][0]["source"]) == BLOCK
@@ -253,13 +255,13 @@ def test_a_block_and_a_lock_are_written_and_all_else_keeps_its_bytes(tmp_path, s
 def test_whatever_a_file_is_written_like_nothing_else_changes(tmp_path, text):
     path = tmp_path / "odd.ipynb"
     path.write_bytes(text.encode())
-    after = block_cell.edited(notebook.read(path), block=BLOCK, lock="l")
+    after = block_cell.edited(ipynb.read(path), block=BLOCK, lock="l")
     moves = difflib.SequenceMatcher(None, text, after, autojunk=False).get_opcodes()
     assert {kind for kind, *_ in moves} <= {"equal", "insert", "replace"}
     path.write_bytes(after.encode())
-    read = block_cell.read(notebook.read(path))
+    read = block_cell.read(ipynb.read(path))
     assert (read.block, read.cell, read.lock) == (BLOCK, 0, "l")
-    assert block_cell.edited(notebook.read(path), block=BLOCK, lock="l") == after
+    assert block_cell.edited(ipynb.read(path), block=BLOCK, lock="l") == after
 
 
 def test_an_item_goes_in_front_of_those_of_a_list():
@@ -383,7 +385,7 @@ def test_on_a_terminal_one_question_makes_the_block(lesson, index):
         questions.append(question)
         return ""
 
-    file = notebook.read(lesson)
+    file = ipynb.read(lesson)
     notebooks._ask_what_it_needs(lesson, file, ask)
     assert len(questions) == 1
     assert "Enter: lessondemo, from its cells" in questions[0]
@@ -474,15 +476,15 @@ def test_a_notebook_that_is_moved_takes_its_history_along(tmp_path, home):
     path = write(tmp_path / "a.ipynb", content("x"))
     texts = [path.read_bytes()]
     for name in ("y", "z"):
-        file = notebook.read(path)
+        file = ipynb.read(path)
         block_cell.write(file, file.text.replace('"source": "', f'"source": "{name}'), machine=machine)
         texts.append(path.read_bytes())
     path = path.rename(tmp_path / "b.ipynb")
     for text in (texts[1], texts[0]):
-        block_cell.put_back(notebook.read(path), machine=machine)
+        block_cell.put_back(ipynb.read(path), machine=machine)
         assert path.read_bytes() == text
     with pytest.raises(NotebookError, match="to take back"):
-        block_cell.put_back(notebook.read(path), machine=machine)
+        block_cell.put_back(ipynb.read(path), machine=machine)
 
 
 def test_the_undo_of_the_machine_leaves_what_the_undo_of_a_notebook_needs(lesson, index):
@@ -616,6 +618,38 @@ def test_one_command_leads_from_a_file_to_its_first_cell_on_its_own_python(machi
     assert shown == f"Python {machine.python.short_version} (lesson.ipynb)"
     assert lesson.read_bytes() == before, "opening writes nothing into a notebook"
     assert files(lesson) in (["lesson.ipynb"], [".ipynb_checkpoints", "lesson.ipynb"])
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_a_notebook_in_a_project_opens_on_the_projects_environment(machine, index, lesson, base):  # noqa: F811
+    project = lesson.parent
+    (project / "requirements.txt").write_text("lessondemo==1.0\n")
+    write(lesson, content("import lessondemo, sys; print(lessondemo.version, sys.prefix)"))
+    port, environ = free_port(), {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "colab_env", "open", lesson, "--no-browser", "--port", port]
+    with serving([*argv, "--", f"--IdentityProvider.token={TOKEN}"], lesson, environ=environ, port=port) as server:
+        assert server.run_notebook() == [f"1.0 {project / '.venv'}\n"]
+
+
+@pytest.mark.machine
+@pytest.mark.network
+def test_where_there_is_no_jupyter_open_gets_one_of_its_own_once(tmp_path):
+    bare = PreparedMachine.make(tmp_path)
+    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", bare.python]
+    subprocess.run([*uv, build_wheel(tmp_path / "wheel")], check=True)
+    lesson = write(
+        tmp_path / "lesson.ipynb", content(BLOCK.replace("lessondemo", "six"), "import six, sys; print(sys.prefix)")
+    )
+    environments = tmp_path / "envs"
+    environ = {**bare.environ(), "PATH": f"{bare.python.parent}:/usr/bin:/bin", "COLAB_ENV_BASE": str(environments)}
+    for _ in range(2):
+        port = free_port()
+        argv = [bare.python.parent / "colab-env", "open", lesson, "--no-browser", "--port", port]
+        with serving([*argv, "--", f"--IdentityProvider.token={TOKEN}"], lesson, environ=environ, port=port) as server:
+            assert server.run_notebook()[1].startswith(str(environments))
+            program = Path(f"/proc/{server.process.pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        assert program == str(bare.home / ".local/share/colab-env/jupyter/lab/bin/python")
 
 
 def test_a_lock_that_does_not_fit_its_block_says_what_to_type(machine, index, lesson, base):  # noqa: F811

@@ -18,7 +18,7 @@ import pytest
 from conda_standin.fixtures import defaults, other_standin, server, standin, standin_site  # noqa: F401
 from conda_standin.fixtures import machine as used_directory
 from conda_standin.fixtures import runtime as conda_runtime  # noqa: F401
-from env_fixtures import base, web, wheels  # noqa: F401
+from env_fixtures import base, stable, web, wheels  # noqa: F401
 from test_overlay import install_like_conda
 
 import colab_env
@@ -611,7 +611,7 @@ def test_install_python_heals_the_choice(pythons, how):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("how", EVERY_DAMAGE)
+@pytest.mark.parametrize("how", first_by_default(["newer", *DAMAGES]))
 def test_configure_venv_heals_its_receipt(filled, machine, how):
     damage(how, filled / ".venv" / RECEIPT)
     healed = steps.configure_venv(filled, python=machine.python, system_site_packages=False)
@@ -631,7 +631,18 @@ def test_configure_venv_heals_pyvenv_cfg(filled, machine, content):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("how", first_by_default(HEALED))
+@pytest.mark.parametrize("how", HEALED)
+@pytest.mark.parametrize("file", [RECEIPT, "site/colab_env/machine.json"])
+def test_a_damaged_file_of_the_layer_is_named(machine, file, how):
+    layer = colab_layer.directory(Machine.detect(), machine.python)
+    assert colab_layer.health_check(layer) is None
+    damage(how, layer / file)
+    assert Path(file).name in colab_layer.health_check(layer)
+
+
+@pytest.mark.machine
+@pytest.mark.network
+@pytest.mark.parametrize("how", HEALED)
 @pytest.mark.parametrize("file", [RECEIPT, "site/colab_env/machine.json"])
 def test_install_colab_packages_heals_the_layer(machine, file, how):
     layer = colab_layer.directory(Machine.detect(), machine.python)
@@ -641,14 +652,29 @@ def test_install_colab_packages_heals_the_layer(machine, file, how):
     assert colab_layer.health_check(layer) is None
 
 
-@pytest.mark.network
-@pytest.mark.parametrize("how", ["a list", "newer"])
-def test_install_poetry_heals_its_receipt(built_machine, machine, how):
+@pytest.fixture
+def poetry_home(built_machine, machine):
+    """Poetry's directory with nothing but its receipt: this test's own."""
     home = machine.data / "poetry"
     home.unlink()
     home.mkdir()
     (home / RECEIPT).write_text((built_machine.data / "poetry" / RECEIPT).read_text())
-    damage(how, home / RECEIPT)
+    return home
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("how", ["a list", "newer"])
+def test_a_damaged_receipt_of_poetry_is_named(poetry_home, how):
+    assert RECEIPT not in poetry.health_check(Machine.detect(), version=None)
+    damage(how, poetry_home / RECEIPT)
+    assert RECEIPT in poetry.health_check(Machine.detect(), version=None)
+
+
+@pytest.mark.machine
+@pytest.mark.network
+@pytest.mark.parametrize("how", ["a list", "newer"])
+def test_install_poetry_heals_its_receipt(poetry_home, how):
+    damage(how, poetry_home / RECEIPT)
     healed = steps.install_poetry()
     assert RECEIPT in healed.reason
     assert poetry.health_check(Machine.detect(), version=None) is None
@@ -690,7 +716,7 @@ def conda_source(server, standin) -> conda.Source:
     return conda.Source(installer=f"{server.url}/{standin.name}", sha256=standin.sha256)
 
 
-@pytest.mark.parametrize("how", ["no field", "a list", "truncated", "newer"])
+@pytest.mark.parametrize("how", first_by_default(["newer", "no field", "a list", "truncated"]))
 @pytest.mark.parametrize("shared", [False, True])
 def test_install_heals_conda_s_receipt(how, shared, conda_source, conda_runtime, machine_in_use, tmp_path):
     prefix = machine_in_use if shared else tmp_path / "miniconda3"

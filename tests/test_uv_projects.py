@@ -482,7 +482,12 @@ def test_constraints_count_beside_a_uv_toml_too(project, home, tmp_path):
     assert "six==1.15.0" in text
 
 
-def test_members_named_by_many_double_stars_are_told_in_no_time():
+def test_members_named_by_many_double_stars_are_told_in_no_time(tmp_path):
+    (tmp_path / "a/b/c/d").mkdir(parents=True)
+    for directory in (tmp_path, tmp_path / "a/b"):
+        text = f"[tool.uv.workspace]\nmembers = ['{'**/' * 200}*']\n" if directory == tmp_path else ""
+        (directory / "pyproject.toml").write_text(text)
+    assert pyproject.local_projects(tmp_path, Pyproject.read(tmp_path)) == [tmp_path / "a/b"]
     # Trying every way to divide the path would take some 10 ** 12 attempts.
     assert not pyproject._matches_pattern(["a"] * 40, ["**"] * 20 + ["b"])
     assert pyproject._matches_pattern(["a"] * 40, ["**"] * 2000)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
     from colab_env.machine import Machine
 
-_FORMAT = 2  # of layers and their records: one that is made in another way has another key
+_FORMAT = 3  # of layers and their records: one that is made in another way has another key
 # Their wheels are made of the sources alone; others leave files beside them, and are built from an sdist.
 _CLEAN_BACKENDS = ("poetry", "hatchling", "uv_build", "flit_core")
 _EPOCH = "SOURCE_DATE_EPOCH"
@@ -163,11 +163,11 @@ class _Building:
 
     def run(self, began: float) -> BuildResult:
         """Make what is missing, and put the image together."""
-        project, options = self._project, self._options
+        options = self._options
         wheels = self._wheels()
-        own = [self._home(), *self._replaced(wheels), *self._packages(wheels)]
-        if project.is_package:
-            own.append(self._of_project())
+        # Only now: a package without a wheel stops a build before anything is downloaded, its build backend too.
+        packages, of_project = _process.run_parallel(lambda: self._packages(wheels), self._of_project)
+        own = [self._home(), *self._replaced(wheels), *packages, *of_project]
         missing = tuple(shared_libraries.missing(self._libraries, self._base.libraries))
         self.notes += shared_libraries.notes(missing)
         config = configuration(self._image, own, self._settings())
@@ -298,8 +298,10 @@ class _Building:
             msg = f"uv has not installed {', '.join(missing)}, which the lock file names"
             raise MissingStepError(msg, hint="run it again with --no-cache; if it stays so, please report it")
 
-    def _of_project(self) -> OwnLayer:
+    def _of_project(self) -> list[OwnLayer]:
         project = self._project
+        if not project.is_package:
+            return []
         with _report.activity(f"Building {project.name}"):
             wheel = self._built_wheel()
             line = f"{project.name} @ {wheel.as_uri()}"
@@ -307,7 +309,7 @@ class _Building:
         files: dict[str, LayerFile] = {}
         for one in installed:
             files |= one.files
-        return self._written(files, title=f"{project.name} {project.version or ''}".strip(), key=None)
+        return [self._written(files, title=f"{project.name} {project.version or ''}".strip(), key=None)]
 
     def _built_wheel(self) -> Path:
         backend = str(self._project.request.pyproject.at("build-system", "build-backend") or "")

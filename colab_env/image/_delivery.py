@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _FIRST = "index.json"
 _OURS = "colab-env"
+_CHUNK = 1 << 20  # bytes
 
 
 def require_free(path: Path) -> None:
@@ -50,7 +51,10 @@ def write_archive(image: BuiltImage, path: Path) -> None:
     """Write an image to a file, which has its name when all of it is on the disk; until then it has none."""
     with _files.translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _nameless(path) as out, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        with (
+            _nameless(path) as out,
+            tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK) as archive,
+        ):
             for name, content in _documents(image).items():
                 archive.addfile(_member(name, len(content)), io.BytesIO(content))
             done = 0
@@ -141,7 +145,6 @@ def _opened(directory: Path) -> int | None:
 
 
 _LEVEL = 6
-_CHUNK = 1 << 20
 
 
 def push(image: BuiltImage, target: ImageReference, login: Login, cache: LayerCache) -> tuple[str, int]:

@@ -43,6 +43,10 @@ class HashingFile:
     def flush(self) -> None:
         """Do nothing: the file is flushed when it is complete."""
 
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self.size
+
     @property
     def digest(self) -> str:
         """Return the digest of what was written."""
@@ -140,7 +144,6 @@ def key_of(kind: str, *parts: Any) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
 
 
-_BUFFER = 1 << 18  # bytes
 _MODES = (0o644, 0o755)
 Owner = tuple[int, int, int]
 
@@ -170,17 +173,20 @@ def write_layer(out: Any, files: Mapping[str, LayerFile], *, directories: Mappin
     Every directory above a file is in it, with mode and owner as in `directories`, those of the base: engines make one that
     is left out in their own way.
     """
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BUFFER) as archive:
-        made: set[str] = {"/"}
-        for path in sorted(files):
-            for parent in [*_above(path), *([path] if files[path].is_directory else [])]:
-                if parent not in made:
-                    mode, uid, gid = directories.get(parent, (0o755, 0, 0))
-                    archive.addfile(_member(parent, epoch, type=tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid))
-                    made.add(parent)
-            if not files[path].is_directory:
-                _add(archive, path, files[path], epoch)
-            archive.members = []  # type: ignore[attr-defined]  # or it keeps every one
+    # Not as a stream ("w|"): that copies what it has buffered once more for every 16 kB. And never closed: two empty blocks end
+    # an archive (POSIX), where tarfile fills up to 10 kB.
+    archive = tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK)
+    made: set[str] = {"/"}
+    for path in sorted(files):
+        for parent in [*_above(path), *([path] if files[path].is_directory else [])]:
+            if parent not in made:
+                mode, uid, gid = directories.get(parent, (0o755, 0, 0))
+                archive.addfile(_member(parent, epoch, type=tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid))
+                made.add(parent)
+        if not files[path].is_directory:
+            _add(archive, path, files[path], epoch)
+        archive.members = []  # type: ignore[attr-defined]  # or it keeps every one
+    out.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
 def _above(path: str) -> list[str]:

@@ -111,7 +111,7 @@ def _missing_wheel_reason(offered: list[LockedWheel], base: BasePython) -> str:
     if not offered:
         return (
             f"it has no locked wheel for Python {base.minor} on {base.machine} with glibc 2.{base.glibc}; "
-            "sources need a compiler, and the headers and libraries that they name"
+            "its sources have to be built, and may need a compiler, headers and libraries"
         )
     listed = ", ".join(sorted(wheel.file for wheel in offered)[:3])
     return f"it has {listed}, none for Python {base.minor} on {base.machine} with glibc 2.{base.glibc}"

@@ -46,14 +46,16 @@ def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
             mounts = [
                 mount
                 for mount in command.instruction.flags.get("mount", [])
-                if "type=cache" in mount and f".cache/{tool}" in mount
+                if "type=cache" in mount and re.search(rf"\.cache(?:/{tool}\b|/?(?:,|$))", mount)
             ]
             if option is None or not mounts or not {"install", "sync"} & set(command.words):
                 continue
             variables = reading.variables_of(file, stage, until=command.instruction)
             if option[0] in command.words or option[1] in variables:
                 why = option[0] if option[0] in command.words else option[1]
-                yield surroundings.line_of(file, command.instruction, option[0]), {"why": why}, None
+                # The variable stays: other instructions may have no mount, and their cache would ship.
+                fix = _replaced(why, "") if why == option[0] and option[1] not in variables else None
+                yield surroundings.line_of(file, command.instruction, option[0]), {"why": why}, fix
 
 
 def _poetry_commands(file: Dockerfile) -> Iterator[tuple[Command, list[str], str | None]]:

@@ -191,10 +191,10 @@ class ImageProject:
     """One project as an image sees it.
 
     `context` is the directory that a build gets, and that relative paths start from: the project's, or for a member of a
-    workspace the one with the lock file. `name` is normalized, `version` None where the build backend finds it out;
-    `scripts` are the names of its console scripts, in order. `python` is such as "3.12", `base` the name of the base image.
-    `apt` are the Debian packages that it asks for. `digest` changes when anything changes that an image has to be built anew
-    for, but for the project's sources.
+    workspace the one with the lock file. `name` is one that images can have too, `version` None where the build backend
+    finds it out; `scripts` are the names of its console scripts, in order. `python` is such as "3.12", `base` the name of the
+    base image. `apt` are the Debian packages that it asks for. `digest` changes when anything changes that an image has to be
+    built anew for, but for the project's sources.
     """
 
     request: Request
@@ -244,7 +244,7 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
     return ImageProject(
         request=request,
         context=context,
-        name=normalized(re.sub(r"[^\w.-]+", "-", name)) or "project",
+        name=normalized(re.sub(r"[^A-Za-z0-9.-]+", "-", name)).strip("-") or "project",
         version=_text(request.pyproject, "version"),
         is_package=is_package,
         scripts=tuple(scripts) if is_package else (),

@@ -69,6 +69,15 @@ class ImageReference:
         return f"{self.registry}/{self.repository}" + (f"@{self.digest}" if self.digest else f":{self.tag}")
 
 
+def archive_tag(text: str) -> str:
+    """Return the name that an image has in a file: `docker load` takes none without a tag. Raises UsageError."""
+    parsed = ImageReference.parsed(text)
+    if parsed.digest:
+        msg = f"an image that is built has no digest before: {text!r}"
+        raise UsageError(msg, hint="give a name with a tag, such as --tag lesson:1")
+    return text if text.endswith(f":{parsed.tag}") else f"{text}:{parsed.tag}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Platform:
     """What a container runs on: Linux, and an architecture as images call it."""

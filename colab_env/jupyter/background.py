@@ -388,8 +388,13 @@ class BackgroundKernel:
 
         So are the tags of what is to be cleared, which IPython's own function does not know.
         """
-        kernel, metadata = self.shell.kernel, message["metadata"]
+        kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
+        data = content["data"] if message["msg_type"] == "comm_msg" else None
+        state = data.get("state") if isinstance(data, dict) else None
+        if isinstance(state, dict) and state.get("msg_id"):
+            # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
+            content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
             _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
@@ -402,7 +407,7 @@ class BackgroundKernel:
         kernel.session.send(
             kernel.iopub_socket,
             message["msg_type"],
-            message["content"],
+            content,
             metadata=metadata,
             parent=parent,
             buffers=message["buffers"],
@@ -438,7 +443,12 @@ def _answer(request: Mapping[str, Any]) -> str:
 def _aside(task: Callable[[], Any]) -> None:
     # In a thread without an event loop: jupyter_client would change the one that the notebook's kernel runs on.
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(task).result()
+        try:
+            future = pool.submit(task)
+        except RuntimeError:  # Python ends: no thread starts any more, and no loop runs that could be changed
+            task()
+        else:
+            future.result()
 
 
 def _show_nothing(_message: Mapping[str, Any]) -> None:

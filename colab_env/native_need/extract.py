@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from colab_env.native_need import log_lines, other_causes, rules
 from colab_env.native_need.log_lines import Line
-from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind
+from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind, Phase
 from colab_env.native_need.other_causes import OtherHit
-from colab_env.native_need.rules import DRIVERS, FATAL, HINT, TRIED, Hit, is_error, is_name
-
-if TYPE_CHECKING:
-    from colab_env.native_need.packed_index import Index
+from colab_env.native_need.rules import DRIVERS, FATAL, HINT, OF_DATA, TRIED, WRAPPER, Hit, is_error
+from colab_env.native_need.sentences import absent
 
 _NEAR = 6  # lines after a hit that tell whether its tool gave up
 _ENDS = re.compile(
@@ -25,7 +22,7 @@ _MOST = 60  # hits, from the start and from the end of a log
 _MOST_FINDINGS = 20
 _START = 1 << 16  # characters that show what is no text
 # The interpreter itself was asked for a function of a library, for that library was not found.
-_UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: |NameError: no function '")
+_UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: (\w+)|NameError: no function '(\w+)")
 _CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
@@ -37,8 +34,10 @@ _DISTRIBUTION = re.compile(
     r" |error originates from the build backend, and is likely not a problem with poetry but one of the following issues with |Collecting "
     r"|Building (?!wheel)|Installing (?=[\w.-]+ \([\d.]+\): )|provides `[^`]+` for )[`'\"]?([A-Za-z][\w.-]*?)(?=[=<>~!@`'\" \[(;]|$)"
 )
+_OF_DIRECTORY = re.compile(r"^(?:Processing (?:\.|/)|Obtaining file:)| @ file:|[Bb]uild(?:ing)? editable|'file:/")
 _BUILT_FOR = re.compile(r"(?:cpython-|-cp|include/python|lib/python)3(?:\.(\d{1,2})|(\d{1,2}))(?!\d)")
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
+_STANDARD = re.compile(r"/lib(?:64)?/python3[\d.]*/(?!(?:site|dist)-packages)")
 _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)"
 )
@@ -273,6 +272,11 @@ def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | Non
     if name is None:
         return None, None
     spelling = re.sub(r"[-_.]+", "[-_.]+", name)
+    is_fetched = re.compile(rf"(?:Collecting|Downloading|Using cached) {spelling}(?![\w-])", re.IGNORECASE)
+    if any(_OF_DIRECTORY.search(line.text) for line in lines) and not any(
+        is_fetched.match(line.text) for line in lines
+    ):
+        return None, None  # the project's own build: what the index has of that name is another project
     versioned = re.compile(rf"(?<![\w-]){spelling}(?:==|-| v?)(\d+(?:\.\w+)*)(?![\w.]*\.whl)", re.IGNORECASE)
     match = next((match for line in lines if (match := versioned.search(line.text))), None)
     version = re.sub(r"\.(?:tar|zip|tgz).*$", "", match[1]) if match else ""
@@ -309,11 +313,6 @@ _DONE_WITHOUT = re.compile(
 _CONFIGURING = re.compile(
     r"CMake Error|Configuring incomplete|^(?:.{0,80}:\d+:\d+: )ERROR: |^ERROR: (?:Dep|Prog|C |Could not (?!find a v|build|inst))"
 )
-# What wraps the message of another program, and has none of its own.
-_WRAPPER = re.compile(
-    r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy)"
-    r"|ERROR: (?:Failed|Could not build|Command errored)|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
-)
 _ABSENCE = re.compile(
     r"not find|not found|n't find|cannot find|annot locate|missing|equired|equires|not installed|to install (?!\")|ease install|must |unavailable|not available"
     r"|need|127|unable to|specify",
@@ -343,12 +342,12 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     if hit.line.text.startswith(("-- ", "Run-time dependency")):
         return len(later) < 2 or any(_CONFIGURING.search(text) for text in later)
     stem = re.sub(r"[-_]config$", "", hit.name)
-    name = re.compile(rf"(?<![\w-]){re.escape(stem)}(?![\w])", re.IGNORECASE)
+    name = re.compile(rf"(?<![\w-])(?:lib)?{re.escape(stem)}(?![\w])", re.IGNORECASE)
     if any(name.search(text) or _NO_PROGRAM.search(text) for text in later):
         return True
     if any(_GAVE_UP.search(text) for text in later[:_NEAR]):
         return True
-    errors = [text for text in later if is_error(text) and not _WRAPPER.match(text)]
+    errors = [text for text in later if is_error(text) and not WRAPPER.match(text)]
     if not errors:
         # What pip shows of a tool ends here: what stands right before it is the tool's last word.
         last_words = later[: later.index("[end of output]")] if "[end of output]" in later else later
@@ -361,55 +360,25 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     return is_build and is_queried and _EMPTY_ANSWER.match(last) is not None
 
 
-# --- the one-word subject of an error in free words
+# --- what an error calls absent in free words
 
-_LOOKED_FOR_DATA = re.compile(r"(?:Key|Value|Index|Lookup|Attribute|Type|Name|Module\w*)Error: ")
-_ADVICE = r"(?:please|you|install|see|make sure|try|is it|are you sure|check|did|do you|have you|in path|on path)"
-_SUBJECT = re.compile(
-    r"^(?:[\w.]{0,80}(?:Error|Exception|Exit|NotFound|NotInstalled)\w{0,20}: |(?:fatal )?error: |\*+ ?)?"
-    r"(?:(?:the )?['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]? "
-    r"(?:(?:is |was )?not installed|(?:is )?unavailable|is required|is missing|(?:does not|doesn't) (?:seem|appear) to be installed"
-    rf"|(?:is |was |could )?not (?:be )?found[.,;:!]? {_ADVICE})"
-    # "Cannot determine path to ghostscript, is it installed?"
-    r"|(?:could|can|was|did|is)? ?(?:not|n't|unable to|failed to)(?: able to)? (?:find|locate|detect|load|start|launch|run|execute"
-    r"|determine (?:the )?(?:path|location) (?:to|of|for)) (?:the |an? |any |your |real |working |installation of )*['\"`]?([A-Za-z][\w.+-]{1,40})['\"`]?"
-    rf"(?: (?:executable|binary|program|command|installation|library|tool))*(?:[.,;:!?] {_ADVICE}| (?:in|on) (?:your |the |\$)?(?:system )?path\b| \(|[.!]?$))",
-    re.IGNORECASE,
-)
+_LAST = 40  # lines of a log
 
 
 def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...]:
     """Return what the last lines of a log call absent, "X is not installed", the last one first: a need only where `confirmed`."""
+    frames = [line.text for line in lines if line.text.startswith('File "') and not _STANDARD.search(line.text)]
+    if not is_build and frames and not _FRAME.search(frames[-1]):
+        return ()  # a user's own code looks for something of its own
     subjects: dict[str, Missing] = {}
-    for line in reversed(lines[-40:]):
-        match = None if _LOOKED_FOR_DATA.match(line.text) else _SUBJECT.match(line.text)
-        if match and is_name(name := (match[1] or match[2]).rstrip(".,")):
-            phase = "build" if is_build else "run"
-            missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)  # type: ignore[arg-type]
+    for line in reversed(lines[-_LAST:]):
+        names = [item.name for item in absent(line.text) if item.noun or not OF_DATA.match(line.text)]
+        if symbol := _UNNAMED.search(
+            line.text
+        ):  # libraries begin their functions' names with their own: archive_read_new
+            names = [f"lib{(symbol[1] or symbol[2]).partition('_')[0].removeprefix('lib')}"]
+        for name in names if not WRAPPER.match(line.text) else ():
+            phase: Phase = "build" if is_build and not symbol else "run"
+            missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)
             subjects.setdefault(name.lower(), missing)
     return tuple(subjects.values())
-
-
-def confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:
-    """Yield those that the index has as a program or a library of that very name, outside Python's own packages."""
-    for missing in subjects:
-        name = missing.name
-        for word in dict.fromkeys((name, name.lower())):
-            library = word if word.startswith("lib") else f"lib{word}"
-            if _has_file(word, index, r"(?:usr/)?(?:s?bin|games)$"):
-                yield Missing(**{**vars(missing), "kind": "command", "name": word})
-            elif _has_file(f"{library}.so", index, r"usr/lib"):
-                yield Missing(**{**vars(missing), "kind": "shared-object", "name": f"{library}.so"})
-            elif index.package(word) is not None:
-                yield missing
-            else:
-                continue
-            break
-
-
-def _has_file(file: str, index: Index, directory: str) -> bool:
-    pattern = re.compile(directory)
-    return any(
-        pattern.match(location.directory) and not all(name.startswith("python") for name in location.packages)
-        for location in index.locations(file)
-    )

@@ -14,8 +14,9 @@ from colab_env import _file_locks, _ledger, _report, pyproject
 from colab_env.errors import AptError, NetworkError
 from colab_env.machine import Machine
 from colab_env.native_need.apt import Apt, AptPlan
+from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Answer, Candidate, Explanation, Missing
-from colab_env.native_need.ranking import packages_for, python_header
+from colab_env.native_need.ranking import answer_on
 from colab_env.step import machine_lock
 
 STEP = "mend"
@@ -218,22 +219,17 @@ class Mender:
 
     def _answer(self, explanation: Explanation) -> Answer | None:
         """Return the packages for the first thing that has any, else what is said of the first one, or None."""
-        if not explanation.findings:
+        if not explanation.findings and not explanation.unconfirmed:
             return None
         index, note = self.apt.index()
         if note is not None and note not in self.notes:
             self.notes.append(note)
         installed = self.apt.installed() | {name for mended in self.installed for name in mended.plan.packages}
-        answers = [self._answer_for(finding, index, installed) for finding in explanation.findings]
-        return next((answer for answer in answers if answer.package), answers[0])
-
-    def _answer_for(self, missing: Missing, index: Any, installed: frozenset[str] | set[str]) -> Answer:
-        if missing.kind == "header" and missing.name.rpartition("/")[2] == "Python.h" and "Python.h" not in self.own:
-            python = shutil.which("python3", path=self.machine.environ.get("PATH")) or "python3"
-            real = os.path.realpath(python)
-            version = re.search(r"3\.\d+", real)
-            return python_header(missing, real, version=version[0] if version else "3")
-        return packages_for(missing, index, installed=installed, own=self.own)
+        answers = [
+            answer_on(self.machine, missing, index, installed=installed, own=self.own)
+            for missing in needs(explanation, index)
+        ]
+        return next((answer for answer in answers if answer.package), answers[0] if answers else None)
 
     def _refresh(self) -> None:
         """Fetch apt's lists where an index was restored without them, or they are a day old."""

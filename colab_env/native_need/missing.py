@@ -17,6 +17,7 @@ Kind = Literal[
     "compiler",  # a language: "c", "c++", "fortran", "rust", "java" (at a build its compiler, at run time its virtual machine)
     "words",  # a name in free words of a message: "libcap" of "You must install libcap development headers"
 ]
+Phase = Literal["build", "run"]
 OtherKind = Literal[
     "no-wheel",  # no file for this Python or machine
     "build-requirement",  # a Python package that the build backend needs
@@ -58,7 +59,7 @@ class Missing:
     evidence: str = ""
     line: int = 0
     distribution: str | None = None
-    phase: Literal["build", "run"] = "build"
+    phase: Phase = "build"
 
     def __repr__(self) -> str:
         needs = f"{self.distribution} needs " if self.distribution else "missing: "
@@ -151,8 +152,16 @@ class Explanation(_Json):
             lines.append(f"→ apt-get install {' '.join(install)}")
         lines += [repr(self.other)] if self.other else []
         lines += [f"→ or: {sentence}" for sentence in self.advice]
+        lines += [f"  {self.level}: see “Which level?” in docs/system-packages.md"] if self.level else []
         notes = (f"  not concluded: {note}" for note in self.not_concluded)
         return "\n".join([*(lines or ["nothing in it names what is missing"]), *notes])
+
+    @property
+    def level(self) -> str | None:
+        """Return on which level the cause lies, in the words of docs/system-packages.md; None where none is known."""
+        if self.findings:
+            return "on the level of the libraries"
+        return _LEVELS.get(self.other.kind, "on the level of the application") if self.other else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,20 +189,33 @@ class BuiltPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class Check(_Json):
-    """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there."""
+    """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there.
+
+    `install` are the packages of this machine's distribution that the builds need and that are not installed.
+    """
 
     lock: str
     target: str
     count: int
     built: tuple[BuiltPackage, ...] = ()
+    install: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if not self.built:
             return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
         head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
-        return "\n".join([head, *map(repr, self.built)])
+        line = [f"→ apt-get install --no-install-recommends {' '.join(self.install)}"] if self.install else []
+        return "\n".join([head, *map(repr, self.built), *line])
 
 
+_LEVELS: dict[str, str] = {
+    "library-version": "on the level of the libraries",
+    "permission": "on the level of the operating system",
+    "memory": "on the level of the hardware",
+    "disk": "on the level of the hardware",
+    "driver": "on the level of the hardware",
+    "display": "on the level of the hardware",
+}
 _SHOWN = 200  # characters of a line
 _WORDS: dict[str, str] = {
     "config-program": "the program {}",

@@ -10,10 +10,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
-from colab_env.native_need.locked_files import Target, normalized
+from colab_env import _download
+from colab_env import index as package_index
+from colab_env.errors import UsageError
+from colab_env.machine import Machine
+from colab_env.native_need.apt import Apt
+from colab_env.native_need.locked_files import LockedPackage, Target, normalized, parse_target
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -22,6 +28,7 @@ _OLDEST_PYTHON, _NEWEST_PYTHON = 8, 14  # minor versions of Python 3 that are lo
 _ANCHOR = re.compile(r"<a\s([^>]{1,4000})>([^<]{1,300})</a>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([\w-]{1,40})(?:\s*=\s*["']([^"']*)["'])?""")
 _SDIST = re.compile(r"(.+)-([^-]+?)\.(?:tar\.gz|zip|tar\.bz2|tgz)")
+_SIMPLE_PAGE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"  # PEP 691, else PEP 503
 _WHEEL = re.compile(r"[^-]+-([^-]+)(?:-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
 
 
@@ -123,3 +130,46 @@ def library_names(distribution: str) -> list[str]:
     name = normalized(distribution)
     stems = dict.fromkeys([name, name.removeprefix("python-"), name.removesuffix("-python"), name.removeprefix("py")])
     return [package for stem in stems for package in (f"lib{stem.removeprefix('lib')}-dev", f"{stem}-dev")]
+
+
+def archive_url(package: LockedPackage, machine: Machine) -> str:
+    """Return where a source archive is; where the lock file does not say, the index does."""
+    if package.sha256 is None:
+        msg = f"the lock file has no SHA-256 of {package.sdist}"
+        raise UsageError(msg, hint="lock the project anew")
+    if package.url and "://" in package.url:
+        return package.url
+    page = page_url(package.name, machine)
+    if page is None:
+        msg = "no package index is known here"
+        raise UsageError(msg, hint="set UV_DEFAULT_INDEX or PIP_INDEX_URL")
+    named = re.search(rf"""href=["']([^"'#]*/{re.escape(package.sdist or "")})["'#]""", _download.read_text(page))
+    if named is None:
+        msg = f"the package index does not have {package.sdist}"
+        raise UsageError(msg, hint="lock the project anew")
+    return str(urljoin(page, named[1]))
+
+
+def page_url(name: str, machine: Machine) -> str | None:
+    """Return the address of a distribution's page in the index that the machine is set to."""
+    base = package_index.settings(machine).url or package_index.default_url()
+    return f"{base.rstrip('/')}/{normalized(name)}/" if base else None
+
+
+def advice(name: str, version: str | None, target: Target, *, machine: Machine) -> tuple[str, ...]:
+    """Return sentences about what needs no build of a distribution; of the machine's own libraries where it is the target."""
+    url = page_url(name, machine)
+    page = _download.read_once(url, accept=_SIMPLE_PAGE) if url else None
+    files = read_page(page or "")
+    lines = list(wheel_advice(files, name, version, target))
+    if target != parse_target(None, f"{target.python[0]}.{target.python[1]}"):
+        return tuple(lines)  # what is installed here says nothing of another machine
+    apt = Apt(machine=machine)
+    libraries = ((package, apt.version(package)) for package in library_names(name))
+    package, library = next(((package, number) for package, number in libraries if number), ("", ""))
+    if library and (fitting := fitting_version(files, library)) and fitting != version:
+        lines.append(f"{name}=={fitting} fits {package} {library}, which is installed")
+    prefix = machine.environ.get("CONDA_PREFIX") if not machine.environ.get("VIRTUAL_ENV") else None
+    if prefix and (Path(prefix) / "conda-meta").is_dir():
+        lines.append(f"conda install -c conda-forge {name}, as this Python is conda's: that brings its libraries along")
+    return tuple(lines)

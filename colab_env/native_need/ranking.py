@@ -7,33 +7,20 @@ fewest directories in between and the shortest name.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from colab_env.machine import Machine
+from colab_env.native_need.lookup import OwnedFile, owned_files
 from colab_env.native_need.missing import Answer, Candidate, Missing
-from colab_env.native_need.packed_index import Index, Location, Package
+from colab_env.native_need.packed_index import Index, Package
 from colab_env.native_need.rules import DRIVERS
 
-_TRIPLET = re.compile(r"[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*$")
-_INCLUDE = re.compile(r"(?:^usr/include|^usr/lib/.*?/include|^usr/share/R/include)(?=/|$)")
-_BIN = re.compile(r"(?:usr/)?(?:s?bin|games)$")
 _IS_DEV = re.compile(r"-dev(?:el)?(?:$|-)")
 _HAS_HEADERS = re.compile(r"-headers$|-sdk$|-jdk|^r-base-core$")  # without that ending, and for builds all the same
-# What update-alternatives makes has no package of its own: mpicc is mpicc.openmpi, convert is convert-im6.q16.
-_ALTERNATIVE = re.compile(r"\.[a-z]+[0-9]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[0-9]+)")
-# Words that messages are made of; what is left is the name of a library.
-_NOT_WORDS_TEXT = """
-a an and any are available backend be been build c can cannot check client compile compiler could dev devel
-development error file files find for found from have header headers if in install installed is it least libraries
-library libs make missing must need needed needs no not of on or package packages please program properly python
-required requires server support sure system that the then this to try unable version via with you your either
-"""
-_DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1.0, vtk-9.1
-_SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
-_MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
-_NOT_WORDS = frozenset(_NOT_WORDS_TEXT.split())
 
 
 # The few needs that no file name answers, reviewed by hand, with a source each: the name of a language (kind "compiler") or
@@ -84,38 +71,6 @@ _CMAKE_MODULES: dict[str, str] = {
     "fortran": "fortran",
     "rust": "rust",
 }
-# What a message or a CMake module calls by another name than its library has: the library's own documentation.
-_ALIASES: dict[str, str] = {
-    "bzip2": "bz2",
-    "postgresql": "pq",
-    "postgres": "pq",
-    "mysql": "mysqlclient",
-    "mariadb": "libmariadb",
-    "ffmpeg": "libavcodec",
-    "kerberos": "krb5",
-    "rabbitmq-c": "rabbitmq",
-    "xz": "lzma",
-    "liblzma": "lzma",
-    "libusb": "usb-1.0",
-    "imagemagick": "MagickWand",
-    "berkeley": "db",
-    "berkeleydb": "db",
-    "firebird": "fbclient",
-    "swi-prolog": "swipl",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Hit:
-    """A package with a file that fits; `extra` counts the directories between where one looks and where the file lies.
-
-    `rank` tells kinds of hits apart, the lower the better: the very file, its name through update-alternatives, words.
-    """
-
-    package: Package
-    file: str
-    extra: int
-    rank: int = 0
 
 
 def packages_for(
@@ -133,7 +88,7 @@ def packages_for(
         return Answer(missing=missing, note="it belongs to a driver, and comes with that alone")
     if (special := _special(missing)) is not None:
         return _special_answer(missing, special, installed)
-    hits = list(_hits(missing, index))
+    hits = list(owned_files(missing, index))
     fitting = [hit for hit in hits if _fits(hit, missing)]
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
     new = [hit for hit in best if hit.package.name not in installed]
@@ -141,14 +96,18 @@ def packages_for(
         return answer
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file
-    note = f"{_choice_note(new, installed)}" if is_choice else None
+    note = _choice_note(new, installed) if is_choice else None
+    if not hits and missing.kind == "header" and index.locations(missing.name.rpartition("/")[2]):
+        note = "several libraries have a file of that name in directories of their own: it is the project's own, most likely"
     return Answer(missing=missing, candidates=candidates, is_choice=is_choice, note=note)
 
 
-def _none_to_install(best: _Hit, missing: Missing, installed: Collection[str], *, has_others: bool) -> Answer | None:
+def _none_to_install(
+    best: OwnedFile, missing: Missing, installed: Collection[str], *, has_others: bool
+) -> Answer | None:
     """Return the answer where the best package is not to be installed: it is there, or the project's Python needs its own."""
     name = best.package.name
-    if missing.kind == "command" and missing.phase == "run" and _is_python_program(missing.name, best.package):
+    if missing.kind == "command" and _is_python_program(missing, best.package):
         note = (
             "a program of a Python package: put that into the project's dependencies, and its environment's bin on PATH"
         )
@@ -164,19 +123,21 @@ def _none_to_install(best: _Hit, missing: Missing, installed: Collection[str], *
     return Answer(missing=missing, note=f"{name} has it, and is installed: the cause is another one")
 
 
-def _is_python_program(name: str, package: Package) -> bool:
+def _is_python_program(missing: Missing, package: Package) -> bool:
     """Say whether a program is a Python distribution's, as uvicorn: the distribution's copy sees no package of a project.
 
     add-apt-repository of software-properties-common runs on Python too, and is in no index of Python packages: where the
-    package is not named as a Python module, the program's name has to begin it.
+    package is not named as a Python module, the program's name has to begin it. A build may use one that is a tool by
+    itself, as meson is.
     """
-    if package.name.startswith("python3-"):
+    is_front = any(library.startswith("python3-") for library in package.libraries)
+    if package.name.startswith("python3-") or (is_front and missing.phase == "build"):
         return True
-    is_python = package.is_python or any(library.startswith("python3-") for library in package.libraries)
-    return is_python and re.match(rf"{re.escape(name)}(?:-|$)", package.name) is not None
+    is_own = re.match(rf"{re.escape(missing.name)}(?:-|$)", package.name) is not None
+    return missing.phase == "run" and is_own and (package.is_python or is_front)
 
 
-def _candidates(hits: list[_Hit], installed: Collection[str]) -> Iterator[Candidate]:
+def _candidates(hits: list[OwnedFile], installed: Collection[str]) -> Iterator[Candidate]:
     """Name a package by the one that stands for it, where there is one: that name holds for the next release too."""
     names: set[str] = set()
     for hit in hits:
@@ -207,232 +168,46 @@ def _special_answer(missing: Missing, special: tuple[str, ...], installed: Colle
     return Answer(missing=missing, candidates=candidates, note=None if new else f"{special[0]} is installed")
 
 
-def python_header(missing: Missing, python: str, *, version: str) -> Answer:
+def answer_on(
+    machine: Machine, missing: Missing, index: Index, *, installed: Collection[str], own: Mapping[str, str]
+) -> Answer:
+    """Return the packages on a machine: as `packages_for`, but whose `Python.h` it is depends on the Python that builds."""
+    if not re.search(r"(?:^|/)Python\.h$", missing.name) or missing.kind != "header" or missing.name in own:
+        return packages_for(missing, index, installed=installed, own=own)
+    python = os.path.realpath(shutil.which("python3", path=machine.environ.get("PATH")) or "python3")
+    answer = python_header(missing, python)
+    if answer.package in installed:
+        return Answer(missing=missing, note=f"{answer.package} has it, and is installed: the cause is another one")
+    return answer
+
+
+def is_own_header(answer: Answer) -> bool:
+    """Say whether no package has a header, and its name begins as that of the distribution that includes it."""
+    missing = answer.missing
+    stem = re.sub(r"[^a-z]", "", (missing.distribution or "").lower())
+    is_own = len(stem) > 2 and re.sub(r"[^a-z]", "", missing.name.lower()).startswith(stem)
+    return missing.kind == "header" and not answer.candidates and is_own
+
+
+def python_header(missing: Missing, python: str) -> Answer:
     """Return the package with `Python.h` for an interpreter, named by its real path, such as /usr/bin/python3.11.
 
     Only the distribution's own Python has its headers in a package; those of uv, conda and pyenv bring them.
     """
-    if not re.fullmatch(r"/usr/bin/python3(?:\.\d+)?", python):
+    version = re.fullmatch(r"/usr/bin/python(3(?:\.\d+)?)", python)
+    if version is None:
         return Answer(missing=missing, note=f"{python} brings its own headers: the cause is another one")
-    minor = ".".join(version.split(".")[:2])
-    chosen = Candidate(package=f"python{minor}-dev", file=f"usr/include/python{minor}/Python.h", reason="its headers")
+    reason = f"the headers of {python}, for what is built with that"
+    chosen = Candidate(
+        package=f"python{version[1]}-dev", file=f"usr/include/python{version[1]}/Python.h", reason=reason
+    )
     return Answer(missing=missing, candidates=(chosen,))
-
-
-# --- where a file of each kind lies
-
-
-def _hits(missing: Missing, index: Index) -> Iterator[_Hit]:
-    name = missing.name.strip()
-    match missing.kind:
-        case "header":
-            yield from _headers(name, index)
-        case "library":
-            yield from _libraries(name, index, missing.phase)
-        case "shared-object":
-            hits = list(_shared_objects(name, index, missing.phase))
-            # A message names the product: "the JACK library", "FluidSynth"
-            yield from hits or (_words(name, index, missing.phase) if ".so" not in name else ())
-        case "command" | "config-program":
-            is_for_run = missing.kind == "config-program" and missing.phase == "run"
-            hits = [] if is_for_run else list(_commands(name, index))  # a run needs the library, not how to link it
-            library = re.fullmatch(r"(.+)[-_]config", name)
-            # Some releases drop the program and keep the library: freetype-config, gpgme-config.
-            yield from hits or (_words(library[1], index, missing.phase) if library else ())
-        case "pkg-config":
-            yield from _modules(name, index)
-        case "cmake":
-            yield from _cmake(name, index)
-        case "typelib":
-            yield from _typelibs(name, index)
-        case "words":
-            yield from _words(name, index, missing.phase)
-
-
-def _made(index: Index, name: str, location: Location, extra: int, rank: int = 0) -> Iterator[_Hit]:
-    for package in location.packages:
-        entry = index.package(package) or Package(name=package)
-        yield _Hit(package=entry, file=f"{location.directory}/{name}", extra=extra, rank=rank)
-
-
-def _headers(name: str, index: Index) -> Iterator[_Hit]:
-    name = re.sub(r"^(?:\.{1,2}/)+", "", name)
-    sub, _, base = name.rpartition("/")
-    hits: list[_Hit] = []
-    links: list[_Hit] = []
-    owners: set[str] = set()
-    for location in index.locations(base):
-        root = _INCLUDE.search(location.directory)
-        # Headers of one Python's own are no answer: a source that asks for others was written for another Python.
-        if root is None or re.search(r"/(?:python\d|pypy)", location.directory):
-            continue
-        inner = location.directory[root.end() :].strip("/")
-        parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
-        depth = len(parts) - len(sub.split("/")) if sub else len(parts)
-        if sub and not f"/{inner}".endswith(f"/{sub}"):
-            # Every library has its config.h: without its directory that is another file. But releases differ in the version
-            # of a directory, and Debian's usr/include/mysql of mysql/mysql.h is a link, which Contents does not follow.
-            is_versioned = f"/{_DIRECTORY_VERSION.sub('', inner)}".endswith(f"/{_DIRECTORY_VERSION.sub('', sub)}")
-            if is_versioned or sub == base.rpartition(".")[0]:
-                links += _made(index, base, location, len(parts), rank=3)
-            continue
-        extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
-        if depth > 0 and sub.partition("/")[0] in _SOURCE_TREE:
-            continue
-        owners.add(re.sub(r"[-\d.]+$", "", parts[0]) if depth > 0 else "")  # lua5.1 and lua5.4 are one library
-        hits += _made(index, base, location, max(extra, 0))
-    # common/utils.h lies in the own directories of dolfin, pcl and stxxl: who includes it so means a file beside it.
-    if not sub or "" in owners or len(owners) <= _MOST_OWNERS:
-        yield from hits or links
-
-
-def _is_library_directory(directory: str) -> int | None:
-    """Return how many directories below one that linker and loader look into, or None for none of theirs."""
-    parts = directory.removeprefix("usr/").split("/")
-    if parts[0] != "lib":
-        return None
-    return len([part for part in parts[1:] if not _TRIPLET.match(part)])
-
-
-def _libraries(name: str, index: Index, phase: str) -> Iterator[_Hit]:
-    """Look for a library to link, as -l has it; a run opens its shared object."""
-    if phase == "run":
-        yield from _shared_objects(name, index, phase)
-        return
-    stem = re.sub(r"^lib|\.(?:so|a)(?:\.[\d.]+)?$", "", name) if name.startswith("lib") and "." in name else name
-    for base in (f"lib{stem}.so", f"lib{stem}.a"):
-        for location in index.locations(base):
-            if (extra := _is_library_directory(location.directory)) is not None:
-                yield from _made(index, base, location, extra)
-
-
-def _shared_objects(name: str, index: Index, phase: str) -> Iterator[_Hit]:
-    base = name.rpartition("/")[2]
-    stem, dot, version = re.sub(r"^lib", "", base).partition(".so")
-    if phase == "build" and not version:
-        yield from _libraries(stem, index, "build")
-        return
-    # find_library("gobject-2.0") and dlopen("gobject-2.0-0") mean libgobject-2.0.so.0.
-    exact = re.fullmatch(r"(.+)-(\d+)", stem)
-    names = [f"lib{stem}.so{version}"] if version else []
-    names += [f"lib{exact[1]}.so.{exact[2]}"] if exact and not dot and not version else []
-    hits = [hit for soname in names for hit in _exact_objects(soname, index)]
-    if not hits and version.count(".") > 1:  # libz.so.1.2.13: the index has libz.so.1
-        hits = list(_exact_objects(f"lib{stem}.so.{version.split('.')[1]}", index))
-    if not hits and not version:
-        for soname, location in index.starting(f"lib{stem}.so."):
-            if (extra := _is_library_directory(location.directory)) is not None:
-                hits += _made(index, soname, location, extra)
-        hits = hits or list(_flavoured_objects(stem, index)) or list(_exact_objects(f"lib{stem}.so", index))
-    yield from hits
-
-
-def _exact_objects(name: str, index: Index) -> Iterator[_Hit]:
-    for location in index.locations(name):
-        if (extra := _is_library_directory(location.directory)) is not None:
-            yield from _made(index, name, location, extra)
-
-
-def _flavoured_objects(stem: str, index: Index) -> Iterator[_Hit]:
-    """SDL2 is libSDL2-2.0.so.0, ldap is libldap-2.5.so.0, hdf5 is libhdf5_serial.so.103."""
-    for name, location in index.starting(f"lib{stem}"):
-        is_flavour = re.fullmatch(r"(?:-[\d.]+(?:\.Q16)?|_serial)\.so\.\d+", name[len(stem) + 3 :])
-        if is_flavour and (extra := _is_library_directory(location.directory)) is not None:
-            yield from _made(index, name, location, extra, rank=1)
-
-
-def _commands(name: str, index: Index) -> Iterator[_Hit]:
-    base = name.rpartition("/")[2]
-    if not index.locations(base):  # "The Vagrant executable": messages write a program as its product
-        base = base.lower()
-    for location in index.locations(base):
-        if _BIN.match(location.directory):
-            yield from _made(index, base, location, 0)
-        elif re.search(r"/bin[^/]*$", location.directory):  # usr/lib/jvm/java-17-openjdk-amd64/bin/java
-            yield from _made(index, base, location, location.directory.count("/"), rank=2)
-    for other, location in index.starting(base):
-        flavour = _ALTERNATIVE.fullmatch(other[len(base) :])
-        if flavour is None or not _BIN.match(location.directory):
-            continue
-        # convert-im6.q16 is of imagemagick-6.q16, gnuplot-qt of gnuplot-qt; convert-json is another program
-        is_own = any(package == other or package.endswith(flavour[1] or "") for package in location.packages)
-        if is_own and (len(flavour[1] or "") != 1 or other in location.packages):
-            yield from _made(index, other, location, 1, rank=1)
-
-
-def _modules(name: str, index: Index) -> Iterator[_Hit]:
-    module = re.split(r"[\s<>=!]", name)[0].removesuffix(".pc")
-    hits = list(_pc(module, index))
-    if not hits:  # lua is lua5.4, opencv is opencv4: the nearest name with a number
-        for base, location in index.starting(f"{module}"):
-            if re.fullmatch(rf"{re.escape(module)}[-_]?[\d.]+\.pc", base) and "pkgconfig" in location.directory:
-                hits += _made(index, base, location, 1, rank=1)
-    yield from hits or _words(module, index, "build")
-
-
-def _pc(module: str, index: Index) -> Iterator[_Hit]:
-    base = f"{module}.pc"
-    for location in index.locations(base):
-        parts = [part for part in location.directory.split("/") if not _TRIPLET.match(part)]
-        if parts[-1] == "pkgconfig":
-            yield from _made(index, base, location, len(parts) - 3)
-
-
-def _cmake(name: str, index: Index) -> Iterator[_Hit]:
-    names = dict.fromkeys([f"{name}Config.cmake", f"{name.lower()}-config.cmake", f"{name}-config.cmake"])
-    names |= dict.fromkeys([f"{name.lower()}Config.cmake", f"{name.capitalize()}Config.cmake"])
-    hits: list[_Hit] = []
-    for base in names:
-        for location in index.locations(base):
-            # Where find_package looks: lib/cmake/NAME*/, share/NAME*/cmake/, and so on (CMake's manual, "Search procedure").
-            parts = location.directory.casefold().split("/")[-2:]
-            is_searched = any(part.startswith(name.casefold()) for part in parts)
-            hits += _made(index, base, location, 0 if is_searched else 1)
-    yield from hits or _words(name, index, "build")
-
-
-def _typelibs(name: str, index: Index) -> Iterator[_Hit]:
-    base = f"{name.removesuffix('.typelib')}.typelib"
-    hits = [hit for location in index.locations(base) for hit in _made(index, base, location, 0)]
-    if not hits:  # a name without its version
-        for other, location in index.starting(f"{name}-"):
-            if other.endswith(".typelib"):
-                hits += _made(index, other, location, 1)
-    yield from hits
-
-
-def _words(text: str, index: Index, phase: str) -> Iterator[_Hit]:
-    """Words of a message are names too: of a pkg-config module, a library, a header, a command, a package."""
-    words = re.findall(r"[A-Za-z][A-Za-z0-9+._-]*[A-Za-z0-9+]", text)
-    for word in dict.fromkeys(word for word in words if word.casefold() not in _NOT_WORDS and len(word) > 2):
-        yield from _word(word, index, phase)
-
-
-def _word(word: str, index: Index, phase: str) -> Iterator[_Hit]:
-    plain = word.casefold()
-    bare = re.sub(r"[^a-z0-9+]", "", plain)
-    stems = dict.fromkeys([word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, _ALIASES.get(plain, plain)])
-    for stem in stems:
-        if phase == "run":
-            yield from _shared_objects(stem, index, phase)
-        else:
-            yield from _pc(stem, index)
-            yield from _libraries(stem, index, phase)
-            yield from (
-                replace(hit, rank=1)
-                for hit in _headers(f"{stem}.h", index)
-                if not hit.extra or (hit.extra < 2 and bare in hit.package.name)
-            )
-        names = [f"{stem}-dev", stem] if phase == "build" else [stem]
-        packages = [package for name in names if (package := index.package(name)) is not None]
-        yield from (_Hit(package=package, file="", extra=0, rank=1) for package in packages)
-    yield from (replace(hit, rank=hit.rank + 1) for hit in _commands(plain, index))
 
 
 # --- which of them first
 
 
-def _fits(hit: _Hit, missing: Missing) -> bool:
+def _fits(hit: OwnedFile, missing: Missing) -> bool:
     is_dev = bool(_IS_DEV.search(hit.package.name))
     if missing.phase == "run":
         return not is_dev
@@ -443,10 +218,10 @@ def _fits(hit: _Hit, missing: Missing) -> bool:
     )
 
 
-def _ranked(hits: Iterable[_Hit], missing: Missing, installed: Collection[str]) -> list[_Hit]:
+def _ranked(hits: Iterable[OwnedFile], missing: Missing, installed: Collection[str]) -> list[OwnedFile]:
     """Return one hit for each package, best first."""
 
-    def key(hit: _Hit) -> tuple[Any, ...]:
+    def key(hit: OwnedFile) -> tuple[Any, ...]:
         package = hit.package
         is_program = package.name == missing.name.casefold() and "bin/" in hit.file  # find_package(BISON)
         is_built_with = _IS_DEV.search(package.name) or is_program
@@ -463,7 +238,7 @@ def _ranked(hits: Iterable[_Hit], missing: Missing, installed: Collection[str]) 
             package.name,
         )
 
-    best: dict[str, _Hit] = {}
+    best: dict[str, OwnedFile] = {}
     for hit in sorted(hits, key=key):
         best.setdefault(hit.package.name, hit)
     ranked = list(best.values())
@@ -472,10 +247,10 @@ def _ranked(hits: Iterable[_Hit], missing: Missing, installed: Collection[str]) 
     return _chosen(ranked, installed)
 
 
-def _chosen(ranked: list[_Hit], installed: Collection[str]) -> list[_Hit]:
+def _chosen(ranked: list[OwnedFile], installed: Collection[str]) -> list[OwnedFile]:
     """Put first, of packages with the very same file, the one whose library is there, or whose OpenSSL Python links."""
 
-    def preference(hit: _Hit) -> int:
+    def preference(hit: OwnedFile) -> int:
         name = hit.package.name
         return 0 if any(library in installed for library in hit.package.libraries) else 1 if "openssl" in name else 2
 
@@ -483,7 +258,7 @@ def _chosen(ranked: list[_Hit], installed: Collection[str]) -> list[_Hit]:
     return [*sorted(same, key=preference), *(hit for hit in ranked if hit not in same)]
 
 
-def _reason(hit: _Hit) -> str:
+def _reason(hit: OwnedFile) -> str:
     if hit.package.is_default:
         return "the one that Debian's default package takes"
     if hit.package.weight:
@@ -491,7 +266,7 @@ def _reason(hit: _Hit) -> str:
     return f"it has /{hit.file}" if hit.file else "it has that name"
 
 
-def _choice_note(hits: list[_Hit], installed: Collection[str]) -> str:
+def _choice_note(hits: list[OwnedFile], installed: Collection[str]) -> str:
     names = [hit.package.name for hit in hits if hit.file == hits[0].file]
     present = next((library for library in hits[0].package.libraries if library in installed), None)
     why = f"{present} is installed" if present else _reason(hits[0])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Kind
+from colab_env.native_need.sentences import absent
 
 FATAL, TRIED, HINT = 3, 2, 1
 _Q = r"""['"`‘’“”]*"""
@@ -57,8 +58,6 @@ _RULES = (
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
     _rule("header files [", r"(?:header files \[|(?<=\.h', ))'([\w./+-]+\.h(?:pp)?)'", "header"),
     _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
-    _rule(".h", rf"{_NOT} (?:find|locate|open|include)[^'\"<:]{{0,50}} {_Q}<?([\w./+-]+\.h(?:pp)?)>?{_Q}(?![\w/])", "header"),
-    _rule(".h", rf"(?<![\w./+-])([\w./+-]+\.h(?:pp)?){_Q}>? (?:header )?(?:file )?{_GONE}", "header"),
     _rule("cc1", r"(?:exec|execute|program) ['‘]?cc1['’]?(?!\w)", "compiler", name="c"),
     _rule("cc1plus", r"(?:exec|execute|program) ['‘]?cc1plus", "compiler", name="c++"),
     _rule("f951", r"(?:exec|execute|program) ['‘]?f951", "compiler", name="fortran"),
@@ -95,7 +94,6 @@ _RULES = (
     _rule("load any of its variants", r"Could not find lib \w+ or load any of its variants \['([\w.+-]+)'", "shared-object"),
     _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
     _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
-    _rule("o library called", rf"no library called {_Q}([\w.+-]+){_Q}", "shared-object", TRIED),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
@@ -104,6 +102,8 @@ _RULES = (
     _rule("ath to ", r"provide (?:a |the )?path to ([\w.+-]{1,60}[-_]config)", "config-program"),
     _rule("RequiredDependency", r"RequiredDependencyException: ([\w-]+)$", "words"),  # Pillow's setup.py
     _rule("Python dependency", r"ERROR: Python dependency not found", "header", name="Python.h"),  # Meson's extension_module
+    _rule("eader", rf"python(?:[\d.]+)? (?:development )?headers?(?: files?)? (?:were |was )?{_GONE}", "header", name="Python.h"),
+    _rule("Could NOT find Python", r"Could NOT find Python\w* \(missing: [^)]{0,200}(?:Development|INCLUDE_DIR|LIBRAR)", "header", name="Python.h"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
     _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
@@ -143,52 +143,15 @@ _RULES = (
     _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
-    _rule("PATH", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is not installed or|needs to be|not found|(?:is|was) not found|could not be found|{_NOT} be found|must be)[^.]{{0,40}} (?:in|on) (?:your |the |\$)?(?:system'?s? )?\$?PATH", "command"),
     _rule("PATH", rf"(?:make sure|ensure|check|verify)(?: that)? (?:the )?{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|can be)[^.]{{0,30}} (?:in|on) (?:your |the )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
-    _rule("command", rf"{_Q}{_T}{_Q} command {_GONE}", "command"),
-    _rule("program", rf"{_Q}{_T}{_Q} program {_GONE}", "command"),
-    _rule("found", rf"No {_T} (?:exe|binary|program|command) (?:was |could be )?found", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
-    _rule(" could not be found", rf"because {_T} could not be found", "command"),
     _rule("Not", r"^(?:\w{1,60}\.){0,9}\w{0,40}(?:Command|Executable|Program|Binary|Tool)(?:Is)?Not(?:Found|Installed)\w{0,20}: (?:\([^']{0,60})?['\"`]?([\w+-][\w.+-]*)['\"`]?(?=[,.)]|$)", "command"),
     _rule("issing", r"^(?:\w{1,60}\.){0,9}\w{0,40}Missing(?:Command|Executable|Program|Binary|Tool|Dependency)\w{0,20}: ['\"`]?([\w+-][\w.+-]*)['\"`]?\.?$", "command"),
-    _rule("xecutable", rf"executable {_Q}{_T}{_Q} (?:{_GONE}|(?:could|can)(?: ?not|n't) be found)", "command"),
     _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
-    _rule("path", rf"{_Q}{_T}{_Q} (?:is |was )?not found,? (?:on|in) (?:your |the )?path(?!\w)", "command"),
-    _rule(" be ", rf"{_PROGRAM} {_Q}{_T}{_Q} (?:cannot|could not|can't|couldn't) be (?:run|found|executed|started)", "command"),
-    _rule("missing from", rf"{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|was) missing from", "command"),
     _rule("executable file not found", r"exec: ['\"]([\w.+-]+)['\"]: executable file not found", "command"),  # Docker's runc
     _rule("annot find command", rf"annot find command {_Q}([\w.+-]+)", "command"),
     _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
-    _rule(" is ", r"(?<![\w.+/-])([A-Za-z_][\w.+-]*) (?:binary|executable|program|command) is (?:required|needed)", "command"),
-    _rule("installation", rf"(?:{_NOT}|can't) find a local (?:\([^)]{{0,20}}\) )?([A-Za-z][\w+-]*(?: [\w+-]+){{0,2}}) installation", "words"),
-    _rule(" for ", rf"(?:{_NOT}|can't) (?:find|locate) (?:the )?(?:headers?|development files|include files) for {_Q}{_T}", "words"),
-    _rule("nstall", rf"Install {_T} on your system", "command"),
-)  # fmt: skip
-# What names neither file nor program: taken at a build, or where the line calls it a library.
-_PHRASES = (
-    re.compile(rf"The {_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
-    re.compile(rf"{_T} {_LIBRARY} {_GONE}", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required )?{_LIBRARY}(?: for| called| named|:)? ?{_Q}{_T}", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|load|open|detect) (?:the |a |any )?(?:shared |required |local )?{_Q}{_T}{_Q}(?: (?:shared|dynamic|C))* (?:librar|dll|installation|header|development|runtime)", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't) (?:find|locate|load|open|detect) (?:the |a |any )?{_Q}(?<![\w.+/-])(lib[a-z][\w.+-]*)", re.IGNORECASE),
-    re.compile(rf"Library {_Q}{_T}{_Q} {_GONE}", re.IGNORECASE),
-    re.compile(rf"(?:path|location) (?:to|of) (?:the )?{_Q}{_T}{_Q} {_LIBRARY} {_GONE}", re.IGNORECASE),
-    re.compile(r"(?:rror|ailed) (?:loading|to load|to open) (lib[a-z][\w.+-]*)", re.IGNORECASE),
-    re.compile(rf"could not find (?:library|any library for):? {_Q}{_T}", re.IGNORECASE),
-    re.compile(r"(?<![\w.+/-])(lib[a-z][\w.+-]*)(?: librar(?:y|ies)| headers?)? (?:is |was |are )?(?:not found|missing|not installed|required)", re.IGNORECASE),
-)  # fmt: skip
-_BUILD_PHRASES = (
-    re.compile(rf"files? could not be found for {_T}", re.IGNORECASE),
-    re.compile(rf"(?:make sure|ensure|check)(?: that)? (?:the |you have )?{_T}(?:,? (?:and|or) {_T})? (?:development |devel |dev |header|librar|is |are )", re.IGNORECASE),
-    re.compile(rf"(?:please|must|need to|have to|try to|should|first) install (?:the |a |an )?{_T}(?:,? (?:and|or) {_T})?", re.IGNORECASE),
-    re.compile(rf"Is {_T} installed", re.IGNORECASE),
-    re.compile(rf"(?:{_NOT}|can't|couldn't) (?:find|locate|detect) (?:the |a |an |any |your )?{_Q}{_T}{_Q}", re.IGNORECASE),
-    re.compile(rf"^[* ]*(?:configure: )?(?:[\w.]{{0,60}}(?:error|exception): )?[* ]*{_Q}{_T}{_Q} (?:(?:is|was|are) )?(?:not found|missing|not installed|required)", re.IGNORECASE),
-    re.compile(rf"(?:requires|depends on) (?:the |a )?{_T} (?:librar|development|header|to be installed)", re.IGNORECASE),
-    re.compile(rf"(?:apt-get|apt) (?:-y )?install (?:-y )?{_T}", re.IGNORECASE),
-    re.compile(r"(?:Debian|Ubuntu)[^:]{0,30}: +([a-z0-9][a-z0-9+.-]+-dev)(?![\w.+-])"),
 )  # fmt: skip
 _PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
@@ -204,6 +167,14 @@ requirement distribution
 include includes installation installations proto directory directories existing working proper recent newer
 """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
+# Python's own words for what was looked for in data: "KeyError: 'sox' is required".
+OF_DATA = re.compile(r"(?:Key|Value|Index|Syntax|Lookup|Attribute|Type|Name|Module\w*)Error: ")
+
+# What wraps the message of another program, and has none of its own.
+WRAPPER = re.compile(
+    r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
+    r"|ERROR: (?:Failed|Could not build|Command errored)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
+)
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
@@ -231,22 +202,25 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
 
 
 def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
-    degree = FATAL if is_error(line.text) else HINT
-    for is_free, patterns in ((False, _PHRASES), (True, _BUILD_PHRASES if is_build else ())):
-        for pattern in patterns:
-            match = pattern.search(line.text)
-            names = [name for name in match.groups() if name] if match else []
-            kind: Kind = "words" if is_build or is_free else "shared-object"
-            made = [_hit(kind, name, line, degree, is_build=is_build) for name in names]
-            if any(made):
-                yield from (replace(hit, is_phrase=True) for hit in made if hit)
-                return
+    """Yield what a sentence calls absent, as far as it says by itself what kind of thing that is; at a build, all of it."""
+    is_of_data = OF_DATA.match(line.text) is not None
+    for item in absent(line.text) if not WRAPPER.match(line.text) else ():
+        is_library = item.noun == "library" or item.name.lower().startswith("lib")
+        if (is_of_data and not item.noun and not is_library) or not (is_build or item.noun or is_library):
+            continue
+        kind: Kind = (
+            "command" if item.noun == "program" else "words" if is_build else "shared-object" if is_library else "words"
+        )
+        is_certain = is_error(line.text) and (item.is_stated or item.noun != "")
+        hit = _hit(kind, item.name, line, FATAL if is_certain else HINT, is_build=is_build)
+        if hit:
+            yield replace(hit, is_phrase=True)
 
 
 def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
     """Return a hit of the kind that the name itself shows, or None for what is no name."""
     name = name.rstrip(".,:;-").removeprefix("./")
-    if not is_name(name):
+    if not _is_name(name):
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
@@ -273,9 +247,9 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> H
     return Hit(kind, name, line, degree) if is_build or kind != "words" else None
 
 
-def is_name(word: str) -> bool:
+def _is_name(word: str) -> bool:
     """Say whether a word can be the name of a thing, not one that messages are made of."""
-    return 0 < len(word) <= _LONGEST and word.lower() not in _NO_NAMES
+    return 0 < len(word) <= 100 and word.lower() not in _NO_NAMES
 
 
 PYTHONS_HEADERS = (
@@ -288,7 +262,6 @@ PYTHONS_HEADERS = (
     "eval.h",
     "internal/pycore",
 )
-_LONGEST = 100  # characters of a name
 _COMPILERS = {
     **dict.fromkeys(("cc", "gcc", "clang", "c89", "c99"), "c"),
     **dict.fromkeys(("c++", "g++", "clang++"), "c++"),
@@ -309,8 +282,9 @@ def _kind_of(kind: Kind, name: str) -> tuple[Kind, str]:
     base = re.sub(
         r"^(?:x86_64|aarch64|i\d86)-[\w-]*?(?=(?:gcc|g\+\+|gfortran)(?:-\d+)?$)|(?<=gcc|g\+\+)-\d+$", "", base
     )
-    if base in _COMPILERS:
-        return "compiler", _COMPILERS[base]
+    language = re.sub(r"^c\+\+\d\d$", "c++", base.lower())  # a standard of it: "C++17 support is needed"
+    if language in _COMPILERS:
+        return "compiler", _COMPILERS[language]
     if re.fullmatch(r"[\w+.-]*[-_]config", base) and base != "pkg-config":
         return "config-program", base
     if re.search(r"\.h(?:h|pp|xx)?$", base):

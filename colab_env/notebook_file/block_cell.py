@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, json_text, notebook
+from colab_env import _files, ipynb, json_text
 from colab_env.errors import NotebookError, ScriptError, UsageError
 from colab_env.locks import script_block
 from colab_env.results import short
 
 if TYPE_CHECKING:
+    from colab_env.ipynb import NotebookFile
     from colab_env.machine import Machine
-    from colab_env.notebook import NotebookFile
 
 LOCK_KEY = script_block.LOCK_KEY
 _EDITS = 20  # of one notebook that can be taken back
@@ -91,7 +91,7 @@ def edited(
     """
     before = read(file)
     texts = dict(sources or {})
-    bom = notebook.BOM if file.text.startswith(notebook.BOM) else ""
+    bom = ipynb.BOM if file.text.startswith(ipynb.BOM) else ""
     text, expected = file.text.removeprefix(bom), copy.deepcopy(file.content)
     if block is not None and before.cell is not None and before.block is not None:
         source = texts.get(before.cell, dict(code_cells(file))[before.cell])
@@ -108,7 +108,7 @@ def edited(
         text = json_text.with_value(text, keys=("metadata", LOCK_KEY), value=lock)
         expected.setdefault("metadata", {})[LOCK_KEY] = lock
     # The text was edited, not the parsed notebook: what came of it is compared, however the file is written.
-    if notebook.parse(text) != expected:
+    if ipynb.parse(text) != expected:
         msg = f"{short(file.path)} is written in a way that this cannot change without touching more"
         raise NotebookError(msg, hint="save it once in Jupyter, then run this again; nothing was changed")
     return bom + text
@@ -118,14 +118,14 @@ def write(file: NotebookFile, text: str, *, machine: Machine) -> None:
     """Replace the notebook's text, and keep it as it was, so that `put_back` finds it."""
     if text == file.text:
         return
-    notebook.require_writable(file)
+    ipynb.require_writable(file)
     history = _history(file, machine)
     number = int(history[-1].name.partition("-")[0]) + 1 if history else 1
     after = hashlib.sha256(text.encode()).hexdigest()
     kept = _directory(file.path, machine) / f"{number:06}-{after}.ipynb"
     _files.write_text(kept, file.text, mode=0o600)  # its outputs may be nobody else's business
     try:
-        notebook.replace_text(file, text)
+        ipynb.replace_text(file, text)
     except BaseException:
         if file.path.read_bytes() != text.encode():  # the stop button may come just after
             _files.unlink(kept)
@@ -145,7 +145,7 @@ def put_back(file: NotebookFile, *, machine: Machine) -> None:
     if history[-1].stem.partition("-")[2] != hashlib.sha256(file.text.encode()).hexdigest():
         msg = f"{short(file.path)} has been edited since, and putting it back would lose that"
         raise NotebookError(msg, hint=f"as it was, it is in {history[-1]}; nothing was changed")
-    notebook.replace_text(file, (_files.content(history[-1]) or b"").decode())
+    ipynb.replace_text(file, (_files.content(history[-1]) or b"").decode())
     _files.unlink(history[-1])
 
 

@@ -9,6 +9,7 @@ that found the machine's RECORD here would follow it through a link and delete t
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -154,7 +155,8 @@ def names(keep: Iterable[str]) -> tuple[str, ...]:
     # A text would be read as a list of its letters.
     if isinstance(keep, str):
         msg = f"keep takes a list of names, not the text {keep!r}"
-        raise UsageError(msg, hint=f"write keep=[{keep!r}]")
+        listed = re.split(r"[\s,]+", keep.strip())
+        raise UsageError(msg, hint=f"write keep={listed!r}")
     for name in keep:
         if not is_normalized_name(canonicalize_name(name)):
             msg = f"{name!r} is not the name of a package"

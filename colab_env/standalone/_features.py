@@ -56,7 +56,7 @@ def plots() -> None:
     """Draw a figure as an image: as a cell's value, and by the library that pandas and others draw with."""
     import matplotlib.pyplot as plt  # type: ignore[import-not-found,unused-ignore]
 
-    figure = plt.figure(figsize=(1, 1))
+    figure, _ = plt.subplots(figsize=(1, 1))  # an empty one is drawn as nothing
     try:
         require("image/png" in shell.display_formatter.format(figure)[0], "a figure is not an image")
     finally:

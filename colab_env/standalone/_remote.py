@@ -33,7 +33,8 @@ try:
 except errors.ColabEnvError as error:
     answer = {"error": [error.message, error.hint]}
 else:
-    answer = {"plan": result} if isinstance(result, dict) else {"text": repr(result)}
+    html = getattr(result, "_repr_html_", lambda: None)()
+    answer = {"plan": result} if isinstance(result, dict) else {"text": repr(result), "html": html}
 print(json.dumps(answer))
 """
 
@@ -46,11 +47,15 @@ class ColabEnvError(Exception):
 
 
 class Answer(str):
-    """The text that the package's own result would show."""
+    """The text that the package's own result would show, and its card, or None."""
 
-    __slots__ = ()
+    __slots__ = ("html",)
+    html: Any
 
     __repr__ = str.__str__
+
+    def _repr_html_(self) -> Any:
+        return self.html
 
 
 def switch(name: str | None, *, how: str | None = None, default: bool = False) -> None:
@@ -118,7 +123,11 @@ def _call(name: str, *arguments: object, **options: object) -> Any:
     if "error" in answer:
         message, hint = answer["error"]
         raise ColabEnvError("\n".join([message] + (["→ " + hint] if hint else [])))
-    return answer["plan"] if "plan" in answer else Answer(answer["text"])
+    if "plan" in answer:
+        return answer["plan"]
+    result = Answer(answer["text"])
+    result.html = answer["html"]
+    return result
 
 
 def _run(argv: list[str]) -> str:
@@ -132,11 +141,12 @@ def _run(argv: list[str]) -> str:
         universal_newlines=True,
     )
     line = ""
-    for text in child.stdout or ():
-        if line:
-            print(line, end="", flush=True)
-        line = text
-    if child.wait() != 0:
+    with child:
+        for text in child.stdout or ():
+            if line:
+                print(line, end="", flush=True)
+            line = text
+    if child.returncode != 0:
         raise ColabEnvError("the machine's own Python could not do it:\n" + line)
     return line
 

@@ -1,6 +1,8 @@
 FROM python:3.12-slim-bookworm AS tools
 # Compilers live in this stage and those on top of it; pip is the base image's own.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+# By content, not by time: the same packages are the same bytes in every build.
+ENV SOURCE_DATE_EPOCH=315532800 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN --mount=type=cache,target=/var/cache/apt \
     --mount=type=cache,target=/var/lib/apt \
     apt-get update \
@@ -36,21 +38,21 @@ FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
     && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+ENV PATH=/opt/venv/bin:$PATH \
+# Without it, a process that is killed loses what it has printed.
+    PYTHONUNBUFFERED=1
+WORKDIR /home/app
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH
-# Without it, a process that is killed loses what it has printed.
-ENV PYTHONUNBUFFERED=1
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
 COPY --from=project /wheels.sha256 /opt/
 # pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone.
 RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
-    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=315532800 \
     pip --python /opt/venv/bin/python install --compile --disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index --find-links /wheels hello-app
-WORKDIR /home/app
 USER 1000:1000
-LABEL org.opencontainers.image.title="hello-app"
-LABEL org.opencontainers.image.version="1.2"
-LABEL org.opencontainers.image.description="Says \"hello\" for \$5"
-LABEL org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+LABEL org.opencontainers.image.title="hello-app" \
+    org.opencontainers.image.version="1.2" \
+    org.opencontainers.image.description="Says \"hello\" for \$5" \
+    org.opencontainers.image.base.name="python:3.12-slim-bookworm"
 ENTRYPOINT ["hello"]

@@ -5,25 +5,23 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     pip install --disable-pip-version-check --root-user-action=ignore uv==0.13.8
 # A user who is not root can never write bytecode into the environment: it is made once, here.
-ENV UV_COMPILE_BYTECODE=1
+ENV UV_COMPILE_BYTECODE=1 \
 # By content, not by time: the same packages are the same bytes in every build.
-ENV PYC_INVALIDATION_MODE=UNCHECKED_HASH
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
 # The cache is another file system, so nothing can be linked from it.
-ENV UV_LINK_MODE=copy
+    UV_LINK_MODE=copy \
 # The Python of the image counts, whatever .python-version says.
-ENV UV_PYTHON=python3
-ENV UV_PYTHON_DOWNLOADS=never
+    UV_PYTHON=python3 \
+    UV_PYTHON_DOWNLOADS=never
 
 FROM tools AS packages
 WORKDIR /build
 # uv.lock has a hash for every file; what is downloaded stays in the build's cache.
-COPY pyproject.toml ./
-COPY uv.lock ./
-ENV UV_PROJECT_ENVIRONMENT=/opt/venv
+COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local
+    UV_PROJECT_ENVIRONMENT=/opt/venv uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local
 
 # A change of the sources begins here: the packages above stay as they are.
 FROM tools AS project
@@ -41,11 +39,12 @@ FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
     && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+ENV PATH=/opt/venv/bin:$PATH \
+# Without it, a process that is killed loses what it has printed.
+    PYTHONUNBUFFERED=1
+WORKDIR /home/app
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH
-# Without it, a process that is killed loses what it has printed.
-ENV PYTHONUNBUFFERED=1
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
 COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
@@ -53,10 +52,9 @@ RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app
-WORKDIR /home/app
 USER 1000:1000
-LABEL org.opencontainers.image.title="hello-app"
-LABEL org.opencontainers.image.version="1.2"
-LABEL org.opencontainers.image.description="Says \"hello\" for \$5"
-LABEL org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+LABEL org.opencontainers.image.title="hello-app" \
+    org.opencontainers.image.version="1.2" \
+    org.opencontainers.image.description="Says \"hello\" for \$5" \
+    org.opencontainers.image.base.name="python:3.12-slim-bookworm"
 ENTRYPOINT ["hello"]

@@ -1,16 +1,18 @@
 FROM python:3.12-slim-bookworm AS tools
 # Compilers live in this stage and those on top of it; pip is the base image's own.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+# By content, not by time: the same packages are the same bytes in every build.
+ENV SOURCE_DATE_EPOCH=315532800 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # JupyterLab is apart from the project: neither decides about the other's versions.
 FROM tools AS server
 WORKDIR /build
 COPY container-jupyter.txt ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv venv /opt/jupyter \
-    && uv pip install --python /opt/jupyter --require-hashes --no-deps -r container-jupyter.txt \
+    python3 -m venv --without-pip /opt/jupyter \
+    && pip --python /opt/jupyter/bin/python install --compile --require-hashes --no-deps -r container-jupyter.txt \
     && rm -r /opt/jupyter/share/jupyter/kernels
 # Colab's page may use this server as a local runtime: its origin, with the token, from a public address.
 RUN mkdir -p /opt/jupyter/etc/jupyter \
@@ -27,32 +29,32 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r container-requirements.txt
 # What a kernel needs and the lock file does not have is beside the environment, not in it.
 COPY container-kernel.txt ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv pip install --python /opt/venv --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
+    pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
 RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
 
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
     && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+ENV PATH=/opt/venv/bin:$PATH \
+# Without it, a process that is killed loses what it has printed.
+    PYTHONUNBUFFERED=1
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=server /opt/jupyter /opt/jupyter
 COPY --from=packages /opt/kernel /opt/kernel
 COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyter/kernels
-ENV PATH=/opt/venv/bin:$PATH
-# Without it, a process that is killed loses what it has printed.
-ENV PYTHONUNBUFFERED=1
 # Notebooks are saved where they stand, so they belong to the user.
 WORKDIR /work
 COPY --chown=1000:1000 . ./
 USER 1000:1000
-LABEL org.opencontainers.image.title="hello-app"
-LABEL org.opencontainers.image.version="1.2"
-LABEL org.opencontainers.image.description="Says \"hello\" for \$5"
-LABEL org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+LABEL org.opencontainers.image.title="hello-app" \
+    org.opencontainers.image.version="1.2" \
+    org.opencontainers.image.description="Says \"hello\" for \$5" \
+    org.opencontainers.image.base.name="python:3.12-slim-bookworm"
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["/opt/jupyter/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8888/api', timeout=3)"]
 # The token is made at the start and printed, or taken from JUPYTER_TOKEN; it is never empty.

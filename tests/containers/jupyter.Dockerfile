@@ -5,14 +5,14 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     pip install --disable-pip-version-check --root-user-action=ignore uv==0.13.8
 # A user who is not root can never write bytecode into the environment: it is made once, here.
-ENV UV_COMPILE_BYTECODE=1
+ENV UV_COMPILE_BYTECODE=1 \
 # By content, not by time: the same packages are the same bytes in every build.
-ENV PYC_INVALIDATION_MODE=UNCHECKED_HASH
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
 # The cache is another file system, so nothing can be linked from it.
-ENV UV_LINK_MODE=copy
+    UV_LINK_MODE=copy \
 # The Python of the image counts, whatever .python-version says.
-ENV UV_PYTHON=python3
-ENV UV_PYTHON_DOWNLOADS=never
+    UV_PYTHON=python3 \
+    UV_PYTHON_DOWNLOADS=never
 
 # JupyterLab is apart from the project: neither decides about the other's versions.
 FROM tools AS server
@@ -31,13 +31,11 @@ RUN mkdir -p /opt/jupyter/etc/jupyter \
 FROM tools AS packages
 WORKDIR /build
 # uv.lock has a hash for every file; what is downloaded stays in the build's cache.
-COPY pyproject.toml ./
-COPY uv.lock ./
-ENV UV_PROJECT_ENVIRONMENT=/opt/venv
+COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local
+    UV_PROJECT_ENVIRONMENT=/opt/venv uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local
 # What a kernel needs and the lock file does not have is beside the environment, not in it.
 COPY container-kernel.txt ./
 RUN --mount=type=cache,target=/root/.cache/uv \
@@ -62,14 +60,14 @@ FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
     && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+ENV PATH=/opt/venv/bin:$PATH \
+# Without it, a process that is killed loses what it has printed.
+    PYTHONUNBUFFERED=1
 # At the path it was made for: the first lines of its programs name that path.
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=server /opt/jupyter /opt/jupyter
 COPY --from=packages /opt/kernel /opt/kernel
 COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyter/kernels
-ENV PATH=/opt/venv/bin:$PATH
-# Without it, a process that is killed loses what it has printed.
-ENV PYTHONUNBUFFERED=1
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
 COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
@@ -81,10 +79,10 @@ RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/
 WORKDIR /work
 COPY --chown=1000:1000 . ./
 USER 1000:1000
-LABEL org.opencontainers.image.title="hello-app"
-LABEL org.opencontainers.image.version="1.2"
-LABEL org.opencontainers.image.description="Says \"hello\" for \$5"
-LABEL org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+LABEL org.opencontainers.image.title="hello-app" \
+    org.opencontainers.image.version="1.2" \
+    org.opencontainers.image.description="Says \"hello\" for \$5" \
+    org.opencontainers.image.base.name="python:3.12-slim-bookworm"
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["/opt/jupyter/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8888/api', timeout=3)"]
 # The token is made at the start and printed, or taken from JUPYTER_TOKEN; it is never empty.

@@ -290,7 +290,7 @@ def _pyvenv(world: World, content: bytes) -> None:
     (project / ".venv/bin").mkdir(parents=True)
     (project / ".venv/bin/python").touch()
     (project / ".venv/pyvenv.cfg").write_bytes(content)
-    venv.mismatch(project, python=SEEN, system_site_packages=True)
+    venv.mismatch(project, python=SEEN, system_site_packages=True, receipt=None)
     venv.sees_system(project)
     venv.health_check(project, python=SEEN, system_site_packages=False, inputs="x", receipt=None)
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import trial
@@ -22,6 +23,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mistakes", description=__doc__)
     parser.add_argument("--only", metavar="TEXT", help="mistakes whose name, door or source has TEXT")
     parser.add_argument("--verbose", "-v", action="store_true", help="print what was said about each")
+    parser.add_argument(
+        "--for-real",
+        action="store_true",
+        help="follow to their end those hints whose cures install or download (minutes)",
+    )
     parser.add_argument("--write", action="store_true", help="write the counts into docs/mistakes.md")
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -32,11 +38,27 @@ def main() -> int:
             print(verdict, end="\n\n")
     table = counts(verdicts)
     print(table, f"{time.monotonic() - began:.1f} s", sep="\n")
+    if arguments.for_real:
+        return _follow_for_real(verdicts)
     if arguments.write:
         head, _, rest = _PAGE.read_text(encoding="utf-8").partition(_MARKS[0])
         _, _, tail = rest.partition(_MARKS[1])
         _PAGE.write_text(f"{head}{_MARKS[0]}{table}{_MARKS[1]}{tail}", encoding="utf-8")
     return int(any(verdict.problems for verdict in verdicts if not verdict.mistake.waits))
+
+
+def _follow_for_real(verdicts: Sequence[Verdict]) -> int:
+    """Follow the hints whose cures went ahead to an installation, two at a time, and print what became of each."""
+    ahead = [verdict.mistake for verdict in verdicts if verdict.followed and verdict.followed.code == trial.WENT_AHEAD]
+    cured = 0
+    with ThreadPoolExecutor(2) as pool:
+        for mistake, outcome in zip(ahead, pool.map(trial.follow_for_real, ahead), strict=True):
+            cured += outcome.code == mistake.cured
+            if outcome.code != mistake.cured:
+                print(f"✗ {mistake.name} ({mistake.door}): {mistake.cure or mistake.typed}")
+                print(f"    ends with {outcome.code}: {outcome.shown[-800:]}", flush=True)
+    print(f"{cured} of {len(ahead)} hints followed to their end, with real installations, cure")
+    return int(cured < len(ahead))
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:

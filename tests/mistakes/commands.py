@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .files import GOOD, PLAN, SETUP
+from .files import PLAN, SETUP
 from .mistake import Mistake
 
 NOTEBOOK = json.dumps(
@@ -26,6 +26,7 @@ CELL = json.dumps(
     }
 )
 OLD = json.dumps({"worksheets": [], "metadata": {}, "nbformat": 3, "nbformat_minor": 0})
+LOCKED = {"requirements.txt": "six==1.17.0\n"}
 
 
 def _typo(typed: str, meant: str, cure: str | None = None, **more) -> Mistake:
@@ -71,10 +72,10 @@ MISTAKES = (
     _typo("setup --kernel-name lab", "--kernel", "setup --help", says=("--kernel-name", "--kernel")),
     _typo("setup -p 3.12", "--python", "setup --help", says=("-p", "--python")),
     _typo("status --jsn", "--json", "status --json"),
-    _typo("env create web --pakages flask", "PACKAGE", None, says=("--pakages",)),
+    _typo("env create web --pakages flask", "PACKAGE", "env create web flask", says=("--pakages",)),
     _typo("completion powershell", "bash", "completion bash"),
     _typo("setup --installer pip", "uv", f"{SETUP} --installer uv", says=("pip", "uv")),
-    _typo("cache prune . --keep two", "2", None, says=("two",)),
+    _typo("cache prune . --keep two", "2", "cache prune . --keep 2", says=("two",)),
     _typo("setup --python", "3.12", "setup --help", says=("--python",)),
     _typo("kernel remove", "NAME", "kernel list", says=("NAME",)),
     _typo("notebook set-kernel lesson.ipynb", "NAME", "kernel list", says=("NAME",)),
@@ -145,6 +146,7 @@ MISTAKES = (
         typed="setup --interpreter uv --conda-sha256 abc",
         says=("do not go with --interpreter uv",),
         hint="leave them out",
+        cure="setup --interpreter uv",
     ),
     Mistake(
         name="an installer without its checksum",
@@ -163,12 +165,14 @@ MISTAKES = (
         typed="install-miniconda --distribution anaconda",
         says=("anaconda",),
         hint="did you mean miniconda?",
+        cure="install-miniconda --distribution miniconda",
     ),
     Mistake(
         name="a prefix with a space",
         typed="install-miniconda --prefix './my conda'",
         says=("my conda",),
         hint="without spaces",
+        cure="install-miniconda --prefix ./my-conda",
     ),
     Mistake(
         name="a Python that no Miniconda has",
@@ -176,6 +180,7 @@ MISTAKES = (
         says=("2.7",),
         code=3,
         hint="ask for one of these",
+        cure="install-miniconda --python 3.12 --prefix ./conda",
     ),
     Mistake(
         name="Python 4.7",
@@ -183,6 +188,7 @@ MISTAKES = (
         says=("4.7",),
         code=3,
         source="N10",
+        cure="setup --interpreter uv --python 3.12",
     ),
     Mistake(
         name="trust without a cache",
@@ -243,10 +249,22 @@ MISTAKES = (
         typed="kernel register",
         says=("virtual environment",),
         code=4,
+        cure="setup --interpreter system",
     ),
-    Mistake(name="a switch to a kernel that there is not", typed="switch py399", says=("py399",), code=4),
     Mistake(
-        name="undo of a step that there is not", typed="undo frob", says=("frob",), hint="there is: add", source="N7"
+        name="a switch to a kernel that there is not",
+        typed="switch py399",
+        says=("py399",),
+        code=4,
+        cure="setup --interpreter system",
+    ),
+    Mistake(
+        name="undo of a step that there is not",
+        typed="undo frob",
+        says=("frob",),
+        hint="there is: add",
+        source="N7",
+        cure="undo add",
     ),
     Mistake(
         name="undo of a step, mistyped",
@@ -256,18 +274,30 @@ MISTAKES = (
         cure="undo register_kernel",
         source="N7",
     ),
-    Mistake(name="verify before a set-up", typed="verify", says=("lesson",), code=4),
-    Mistake(name="save before a set-up", typed="save snapshots", says=("",), code=4),
-    Mistake(name="packages before a Python", typed="install-colab-packages", says=("no Python is chosen yet",), code=4),
+    Mistake(name="verify before a set-up", typed="verify", says=("lesson",), code=4, cure="setup --interpreter system"),
+    Mistake(name="save before a set-up", typed="save snapshots", says=("",), code=4, cure="setup --interpreter system"),
+    Mistake(
+        name="packages before a Python",
+        typed="install-colab-packages",
+        says=("no Python is chosen yet",),
+        code=4,
+        cure="install-python --interpreter system",
+    ),
     Mistake(
         name="status of a directory that is not there",
         typed="status --project nothere --exit-code",
         says=("there is no directory", "nothere"),
         code=2,
         hint="nothing was changed",
+        cure="status --project .",
     ),
     Mistake(
-        name="list of a cache that is not there", typed="cache list nothere", says=("nothere",), code=40, source="N7"
+        name="list of a cache that is not there",
+        typed="cache list nothere",
+        says=("nothere",),
+        code=40,
+        source="N7",
+        cure="cache list .",
     ),
     Mistake(
         name="list of a cache that is a file",
@@ -275,6 +305,7 @@ MISTAKES = (
         files={"notes.txt": ""},
         says=("notes.txt",),
         code=40,
+        cure="cache list .",
     ),
     Mistake(
         name="prune of a cache without a word what",
@@ -332,21 +363,46 @@ MISTAKES = (
         source="N7",
     ),
     _notebook("not there", "open lesson.ipynb", None, "lesson.ipynb", code=22),
-    _notebook("a script", "open run.py", None, "run.py", code=22),
+    _notebook("a script", "open run.py", None, "run.py", code=22, cure="run --script run.py"),
     _notebook("not there", "add lesson.ipynb pandas", None, "lesson.ipynb", code=22),
-    _notebook("no package", "add lesson.ipynb", CELL, "", code=2),
-    _notebook("a package with a space", "add lesson.ipynb 'scikit learn'", CELL, "scikit learn", code=2),
-    _notebook("a version without an operator", "add lesson.ipynb 'pandas 2.0'", CELL, "pandas 2.0", code=2),
-    _notebook("the packages first", "add pandas lesson.ipynb", CELL, "pandas", code=22),
+    _notebook("no package", "add lesson.ipynb", CELL, "", code=2, cure="add lesson.ipynb six"),
+    _notebook(
+        "a package with a space",
+        "add lesson.ipynb 'scikit learn'",
+        CELL,
+        "scikit learn",
+        code=2,
+        cure="add lesson.ipynb scikit-learn",
+    ),
+    _notebook(
+        "a version without an operator",
+        "add lesson.ipynb 'pandas 2.0'",
+        CELL,
+        "pandas 2.0",
+        code=2,
+        cure="add lesson.ipynb 'six==1.17'",
+    ),
+    _notebook("the packages first", "add pandas lesson.ipynb", CELL, "pandas", code=22, cure="add lesson.ipynb six"),
     _notebook(
         "a Python that is none",
         "add lesson.ipynb pandas --python three",
         CELL,
         "'three' is not a Python version",
         code=2,
+        cure="add lesson.ipynb six --python 3.11",
     ),
-    _notebook("without a block", "lock lesson.ipynb", CELL, "lesson.ipynb", "# /// script", code=36),
-    _notebook("without a block", "remove lesson.ipynb pandas", CELL, "lesson.ipynb", code=36),
+    _notebook(
+        "without a block",
+        "lock lesson.ipynb",
+        CELL,
+        "lesson.ipynb",
+        "# /// script",
+        code=36,
+        cure="add lesson.ipynb six",
+    ),
+    _notebook(
+        "without a block", "remove lesson.ipynb pandas", CELL, "lesson.ipynb", code=36, cure="add lesson.ipynb six"
+    ),
     _notebook("nothing to undo", "add lesson.ipynb --undo", CELL, "lesson.ipynb", code=22),
     Mistake(
         name="badge outside of git",
@@ -355,38 +411,60 @@ MISTAKES = (
         says=("is not in a git repository",),
         code=25,
     ),
-    Mistake(name="no Dockerfile to check", typed="container check", says=("lesson",), code=4, hint="container write"),
+    Mistake(
+        name="no Dockerfile to check",
+        typed="container check",
+        files=LOCKED,
+        says=("lesson",),
+        code=4,
+        hint="container write",
+        cure="container write",
+    ),
     Mistake(
         name="a Dockerfile that is not there",
         typed="container check Dokcerfile",
+        files=LOCKED,
         says=("Dokcerfile",),
         hint="check the path",
+        cure="container write",
     ),
     Mistake(
         name="an image without an output",
         typed="container build",
-        files={"pyproject.toml": GOOD},
+        files=LOCKED,
         says=("",),
         hint="-o FILE",
+        cure="container build -o app.tar",
     ),
     Mistake(
         name="an image for a platform that there is not",
         typed="container build -o app.tar --platform windows/amd64",
-        files={"pyproject.toml": GOOD},
+        files=LOCKED,
         says=("windows/amd64",),
+        cure="container build -o app.tar --platform linux/amd64",
     ),
     Mistake(
         name="an image name in capitals",
         typed="container build --push Me/App",
-        files={"pyproject.toml": GOOD},
+        files=LOCKED,
         says=("Me/App",),
+        cure="container build -o app.tar",
     ),
     Mistake(
         name="container write with a tool that nobody knows",
         typed="container write --tool conda",
+        files=LOCKED,
         says=("conda", "uv"),
+        cure="container write --tool uv",
     ),
-    Mistake(name="native check without a lock file", typed="native check", says=("",), code=4, hint="lock"),
+    Mistake(
+        name="native check without a lock file",
+        typed="native check",
+        says=("",),
+        code=4,
+        hint="lock",
+        mend={"pylock.toml": 'lock-version = "1.0"\ncreated-by = "a tool"\npackages = []\n'},
+    ),
     Mistake(
         name="native check of a lock that is not there",
         typed="native check --lock nothere.lock",
@@ -398,5 +476,10 @@ MISTAKES = (
         files={"requirements.txt": "six==1.16.0\n"},
         says=("amiga",),
     ),
-    Mistake(name="native explain of a log that is not there", typed="native explain build.log", says=("build.log",)),
+    Mistake(
+        name="native explain of a log that is not there",
+        typed="native explain build.log",
+        says=("build.log",),
+        mend={"build.log": "fatal error: zlib.h: No such file or directory\n"},
+    ),
 )

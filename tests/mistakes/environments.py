@@ -116,6 +116,7 @@ MISTAKES = (
         name="a directory of wheels that is not there",
         typed="env create web flask --wheels nothere",
         says=("nothere",),
+        cure="env create web flask",
     ),
     Mistake(
         name="a Python that is none",
@@ -142,6 +143,7 @@ MISTAKES = (
         starts=("stat",),
         says=("nothere.py",),
         code=36,
+        mend={"nothere.py": '# /// script\n# dependencies = ["six"]\n# ///\nimport six\n'},
     ),
     Mistake(
         name="a script with a list that is none",

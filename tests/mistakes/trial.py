@@ -37,7 +37,14 @@ _RAW = re.compile(
     re.MULTILINE,
 )
 _LONGEST = 700  # characters of message and hint together: what a person reads
-_WENT_AHEAD = "went ahead"
+WENT_AHEAD = "went ahead"
+_ROOT = Path(__file__).resolve().parents[2]
+_FOR_REAL = f"""
+import sys
+sys.path[:0] = [{str(_ROOT / "tests")!r}]
+from mistakes import trial
+sys.exit(trial.DOORS_BY_NAME[sys.argv[1]](sys.argv[2]))
+"""
 
 
 class WentAhead(BaseException):
@@ -92,6 +99,26 @@ def attempt(mistake: Mistake) -> Verdict:
         return verdict
 
 
+def follow_for_real(mistake: Mistake) -> Outcome:
+    """Make the mistake, then follow its hint as a person does: in a process of its own, which may install and connect.
+
+    The home is empty, and only the caches of downloads are this machine's.
+    """
+    caches = {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))}
+    index = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_", "REQUESTS_"))}
+    proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    with tempfile.TemporaryDirectory(prefix="mistake-") as directory:
+        root = Path(directory)
+        project = _furnish(root)
+        _write(project, mistake.files)
+        environ = {**index, **caches, **proxies, **_environ(root), "PYTHONPATH": str(_ROOT)}
+        for text in (mistake.typed, mistake.typed if mistake.cure is None else mistake.cure):
+            argv = [sys.executable, "-c", _FOR_REAL, mistake.door, text]
+            done = subprocess.run(argv, cwd=project, env=environ, capture_output=True, text=True, check=False)
+            _write(project, mistake.mend)
+        return Outcome(code=done.returncode, shown=done.stdout + done.stderr)
+
+
 def _judge_words(verdict: Verdict) -> None:
     mistake, outcome = verdict.mistake, verdict.outcome
     if outcome.traceback or "Traceback (most recent call last)" in outcome.shown:
@@ -116,7 +143,7 @@ def _follow(verdict: Verdict, project: Path) -> None:
     mistake = verdict.mistake
     _write(project, mistake.mend)
     followed = verdict.followed = _type(mistake, mistake.typed if mistake.cure is None else mistake.cure)
-    if followed.traceback or followed.code not in (mistake.cured, _WENT_AHEAD):
+    if followed.traceback or followed.code not in (mistake.cured, WENT_AHEAD):
         verdict.problems[CURE] = f"ends with {followed.code}: {(followed.traceback or followed.shown)[-600:]}"
 
 
@@ -124,9 +151,9 @@ def _type(mistake: Mistake, text: str) -> Outcome:
     shown = io.StringIO()
     try:
         with _guarded(mistake.starts), contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
-            code = _DOORS[mistake.door](text)
+            code = DOORS_BY_NAME[mistake.door](text)
     except WentAhead as reached:
-        return Outcome(code=_WENT_AHEAD, shown=f"{shown.getvalue()}\n({reached})")
+        return Outcome(code=WENT_AHEAD, shown=f"{shown.getvalue()}\n({reached})")
     except Exception:  # noqa: BLE001 - whatever gets here is a traceback for whoever typed it
         return Outcome(code=1, shown=shown.getvalue(), traceback=traceback.format_exc()[-800:])
     return Outcome(code=code, shown=re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()))
@@ -170,7 +197,7 @@ def _cell(text: str) -> int:
     return getattr(error, "exit_code", 1) if error else 0
 
 
-_DOORS = {CLI: _command, API: _expression, MAGIC: _cell, PAGE: _cell}
+DOORS_BY_NAME = {CLI: _command, API: _expression, MAGIC: _cell, PAGE: _cell}
 
 
 @functools.cache
@@ -214,6 +241,16 @@ def _guarded(programs: Sequence[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _world(root: Path) -> Iterator[Path]:
     """A home of its own, an empty project to stand in, one Python, and no network."""
+    project, directory = _furnish(root), Path.cwd()
+    with mock.patch.dict(os.environ, _environ(root), clear=True):
+        os.chdir(project)
+        try:
+            yield project
+        finally:
+            os.chdir(directory)
+
+
+def _furnish(root: Path) -> Path:
     home, project = root / "home", root / "lesson"
     project.mkdir()
     (home / "bin").mkdir(parents=True)
@@ -221,7 +258,12 @@ def _world(root: Path) -> Iterator[Path]:
     git = shutil.which("git")
     if git:
         (home / "bin/git").symlink_to(git)
-    environ = {
+    return project
+
+
+def _environ(root: Path) -> dict[str, str]:
+    home = root / "home"
+    return {
         "HOME": str(home),
         "PATH": str(home / "bin"),
         "PYENV_ROOT": str(home / "pyenv"),
@@ -234,13 +276,6 @@ def _world(root: Path) -> Iterator[Path]:
         "LANG": "C.UTF-8",
         "COLUMNS": "120",
     }
-    directory = Path.cwd()
-    with mock.patch.dict(os.environ, environ, clear=True):
-        os.chdir(project)
-        try:
-            yield project
-        finally:
-            os.chdir(directory)
 
 
 def _write(project: Path, files: Any) -> None:
