@@ -24,7 +24,7 @@ from colab_env.results import short
 _WORDS = ("building", "copying", "old", "new", "doomed", "purged", "staging", "restoring")
 _SCRATCH_NAME = re.compile(rf"\.(.+)\.colab-env-(?:{'|'.join(_WORDS)})")
 # Directories in the data directory.
-_SWEPT = ("layers", "bin", "guard", "downloads", "scripts", "resolved", "conda-envs")
+_SWEPT = ("compiled", "layers", "bin", "guard", "downloads", "scripts", "resolved", "conda-envs")
 
 
 @contextlib.contextmanager

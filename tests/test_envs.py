@@ -1255,6 +1255,7 @@ def test_everybody_may_read_what_root_makes_for_everybody_whatever_the_umask(sys
     found = [systems, *(path for path in systems.rglob("*") if not path.is_symlink() and path.parent.name != ".locks")]
     closed = [path for path in found if path.stat().st_mode & 0o005 != (0o005 if path.is_dir() else 0o004)]
     assert [path for path in closed if not path.stat().st_mode & 0o100 or path.is_dir()] == []
+    assert [path for path in found if path.stat().st_mode & 0o002] == []
     assert (systems / "web/bin/demo").stat().st_mode & 0o777 == 0o755
     assert len(found) > 20
 

@@ -177,6 +177,7 @@ def write_receipt(
 ) -> None:
     """Mark a build as ours and complete; `hashes` are those that its lock file locks names by, `survey` an earlier look at it."""
     builds.mark(path, number, path=path)
+    _files.discard(path / ".lock")  # uv's, which lets everybody write to it
     survey = content.Survey(path, earlier=survey)
     receipt = Receipt(
         python=MadeFrom(**vars(python), real=(path / "bin/python").resolve()),

@@ -104,10 +104,11 @@ def _store(survey: content.Survey, paths: list[str], entry: Path) -> None:
     # Another run may have stored it meanwhile, and where the disk is full it is done without.
     with (
         contextlib.suppress(OSError, NotWritableError, DiskFullError),
-        _file_locks.private_directory(entry.parent) as scratch,
+        _file_locks.private_directory(entry.parents[1]) as scratch,  # where a run that is killed is cleared away after
     ):
         filled = scratch / "filled"
         _files.make_directory(filled)
+        _files.make_directory(entry.parent)
         for number, path in enumerate(paths):
             _files.clone(survey.directory / path, filled / str(number))
         _state.write(filled / _INDEX, Compiled(files={path: survey.digests[path] for path in paths}), indent=None)
