@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from conftest import ROOT, PreparedMachine
 
 from colab_env import _process, kernel
 from colab_env.jupyter import kernelspec
+from colab_env.jupyter.background import BackgroundKernel
 from colab_env.machine import Machine
 from colab_env.standalone import _remote
 
@@ -97,3 +99,20 @@ def test_a_background_kernel_is_closed_also_when_python_ends(tmp_path: Path) -> 
     code = "import atexit; from colab_env.jupyter.background import _aside; atexit.register(_aside, lambda: print('closed'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+def test_an_output_of_ipywidgets_in_the_other_kernel_takes_what_this_notebook_shows() -> None:
+    sent: list[Any] = []
+    session = SimpleNamespace(send=lambda _socket, _kind, content, **_: sent.append(content))
+    own = SimpleNamespace(session=session, iopub_socket=None, get_parent=lambda _: {"header": {"msg_id": "ours"}})
+    kernel = BackgroundKernel("mine", SimpleNamespace(kernel=own))
+    for state in ({"msg_id": "theirs"}, {"msg_id": ""}, {"value": 3}):
+        content = {"comm_id": "c", "data": {"method": "update", "state": state, "buffer_paths": []}}
+        kernel._pass_on(
+            {"msg_type": "comm_msg", "content": content, "metadata": {}, "parent_header": {}, "buffers": []}
+        )
+    assert [content["data"]["state"] for content in sent] == [{"msg_id": "ours"}, {"msg_id": ""}, {"value": 3}]
+    kernel._pass_on(
+        {"msg_type": "comm_msg", "content": {"data": "text"}, "metadata": {}, "parent_header": {}, "buffers": []}
+    )
+    assert sent[-1] == {"data": "text"}

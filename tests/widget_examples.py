@@ -59,7 +59,7 @@ return panel.content.widgets.filter(cell => cell.model.type === 'code').map(cell
   return {
     source: cell.model.sharedModel.getSource(),
     waits: (cell.promptNode || cell.node).innerText.includes('*'),
-    text: all('.jp-OutputArea-output').map(element => element.innerText).join('\\n'),
+    text: all('.jp-OutputArea-output').map(element => element.innerText.trim()).filter(text => text).join('\\n'),
     widgets: all('.jupyter-widgets').map(kinds),
     values: all('input, textarea, select').map(element => element.type === 'checkbox' ? element.checked : element.value),
     pictures: all('.jp-OutputArea-output :is(img, canvas, svg, video, audio)').length,

@@ -388,8 +388,12 @@ class BackgroundKernel:
 
         So are the tags of what is to be cleared, which IPython's own function does not know.
         """
-        kernel, metadata = self.shell.kernel, message["metadata"]
+        kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
+        data = content["data"] if message["msg_type"] == "comm_msg" else None
+        if isinstance(data, dict) and isinstance(state := data.get("state"), dict) and state.get("msg_id"):
+            # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
+            content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
             _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
@@ -402,7 +406,7 @@ class BackgroundKernel:
         kernel.session.send(
             kernel.iopub_socket,
             message["msg_type"],
-            message["content"],
+            content,
             metadata=metadata,
             parent=parent,
             buffers=message["buffers"],

@@ -32,6 +32,7 @@ _LOG_LINES = 20
 _POLL_MS = 50
 _GRACE = 1.5  # seconds between a shutdown request and SIGTERM
 _PRESS_AGAIN = 2.0  # seconds after which the stop button is pressed once more
+_LATE_REPLY = 5.0  # seconds that a reply, which goes before the notice of idleness, may come after it
 # A Unix socket's path holds 107 bytes, and $TMPDIR can be long.
 _SHORT_TMP = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  (a private directory is made in it)
 
@@ -135,17 +136,24 @@ class Kernel:
     ) -> Answer:
         """Send a request and wait for its reply and for idleness.
 
-        `react` is called on each message in between, `meanwhile` about every twentieth of a second.
+        `react` is called on each message in between, `meanwhile` about every twentieth of a second. The reply is empty where
+        the kernel is idle again and sends none.
         """
         sent = self.manager.session.send(self.shell, msg_type, content, metadata=metadata)
         until = min(self.deadline, time.monotonic() + patience)
         reply, idle, heard = None, False, []
         while reply is None or not idle:
-            message = self._receive(until, meanwhile)
+            try:
+                message = self._receive(until, meanwhile)
+            except UnresponsiveError:
+                if idle and self.process.poll() is None:
+                    break
+                raise
             heard.append(message)
             react(message)
             if message["parent_header"].get("msg_id") == sent["msg_id"]:
-                idle = idle or (message["msg_type"] == "status" and message["content"]["execution_state"] == "idle")
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    idle, until = True, min(until, time.monotonic() + _LATE_REPLY)
                 reply = message["content"] if message["msg_type"].endswith("_reply") else reply
         # google.colab's kernel answers with a bare string when completion or inspection failed inside it.
         return Answer(reply if isinstance(reply, dict) else {}, heard)
@@ -306,6 +314,10 @@ def _check_interrupt(kernel: Kernel) -> str:
 
     sleeping = "import time\nprint('asleep', flush=True)\ntime.sleep(3600)"
     answer = kernel.execute(sleeping, press_when_asleep, meanwhile=press_again)
+    if pressed and not answer.reply:
+        # On a busy machine, a press may come while the kernel writes its reply to the one before, and take it away.
+        pressed.clear()
+        answer = kernel.execute(sleeping, press_when_asleep, meanwhile=press_again)
     _require(answer.reply.get("ename") == "KeyboardInterrupt", f"the stop button gave {answer.reply}")
     awake = kernel.execute("'awake'")
     _require(awake.values == ["'awake'"], f"no value after an interrupt: {_error(awake)}")

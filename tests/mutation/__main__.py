@@ -16,6 +16,7 @@ from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -87,11 +88,11 @@ class Copy:
         shutil.copytree(ROOT, self.directory, ignore=ignored, symlinks=True)
 
     def pytest(self, *arguments: str, seconds: float | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
-        base = ["-n", "0", "-q", "-p", "no:cacheprovider", f"--basetemp={self.directory.parent / 'base'}"]
+        base = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={self.directory.parent / 'base'}"]
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-o", "addopts=", *base, *arguments],
             cwd=self.directory,
-            env={**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1", **environ},
+            env={**os.environ, "PYTHONPATH": str(self.directory), **environ},
             capture_output=True,
             text=True,
             check=False,
@@ -119,6 +120,8 @@ class Copy:
         """Run the tests that run the changed line: a few quick ones, then the others."""
         path = self._path(mutant.room)
         original = path.read_text(encoding="utf-8")
+        # Python takes a compiled file for that of a source of the same second and size.
+        Path(cache_from_source(str(path))).unlink(missing_ok=True)
         path.write_text(mutant.text, encoding="utf-8")
         try:
             tests = trace.tests_of(mutant)

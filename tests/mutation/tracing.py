@@ -12,6 +12,8 @@ import pytest
 from coverage import Coverage
 
 RESULT = "MUTATION_TRACE"
+# Fixtures that install Poetry and the kernel's packages, conda, or an image.
+_HEAVY = {"built_machine", "standin", "storage"}
 
 
 class Tracer:
@@ -23,6 +25,12 @@ class Tracer:
         self.seconds: Counter[str] = Counter()
         self.failed: set[str] = set()
         self.coverage.start()
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out what takes long before it begins."""
+        heavy = [item for item in items if _HEAVY & {*getattr(item, "fixturenames", ())}]
+        items[:] = [item for item in items if not _HEAVY & {*getattr(item, "fixturenames", ())}]
+        config.hook.pytest_deselected(items=heavy)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
