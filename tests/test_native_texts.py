@@ -35,6 +35,11 @@ NAMED = {
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
     ("python-vlc", "vlc"): "as for file-magic",
+    ("easygui", "tkinter"): "Debian has this module of Python's own in a package; the text names a Python module",
+    ("html2image", "chromium"): "it names the product, Chrome",
+    ("pyclip", "xclip"): "any of several programs would do, and none is named",
+    ("pythondialog", "dialog"): "it says what the program is like, and not its name",
+    ("unoconv", "soffice"): "it asks for an office",
     ("konlpy", "libjvm.so"): "the Java virtual machine is named as what it is: java",
     ("openbabel", "swig"): "it says that swig failed, not that it is not there, and asks for Open Babel",
     ("pyperclip", "xclip"): "any of several programs would do, and none is named",
@@ -211,6 +216,8 @@ ABSENT = [
     ("Is Frob Grob installed?", ["Frob Grob "]),
     ("the FROB frob/grob.h header could not be located", ["frob/grob.h header"]),
     ("Cannot find ['frob']", ["frob "]),
+    ("libfrob.exc.FrobCommandNotFound", ["Frob program"]),
+    ("Have you installed Frob?", ["Frob "]),
     ("Frob's executables not found", ["Frob program"]),
     ("Command frob doesn't exist!", ["frob program"]),
     ("please install frob, grob or brob", ["frob ", "grob ", "brob "]),
@@ -222,6 +229,7 @@ ABSENT = [
     ("Cannot find file data/frob.json, see https://frob.example/install", []),
     ("the server could not be found", []),
     ("the file frob does not exist", []),
+    ("ModuleNotFoundError: No module named 'frob'", []),
 ]
 
 

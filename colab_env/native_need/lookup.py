@@ -13,8 +13,9 @@ from colab_env.native_need.sentences import MESSAGE_WORDS
 _TRIPLET = re.compile(r"[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*$")
 _INCLUDE = re.compile(r"(?:^usr/include|^usr/lib/.*?/include|^usr/share/R/include)(?=/|$)")
 _BIN = re.compile(r"(?:usr/)?(?:s?bin|games)$")
-# What update-alternatives makes has no package of its own: mpicc is mpicc.openmpi, convert is convert-im6.q16.
-_ALTERNATIVE = re.compile(r"\.[a-z]+[0-9]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[0-9]+)")
+# What update-alternatives makes has no package of its own: mpicc is mpicc.openmpi, convert is convert-im6.q16, pdftk is
+# pdftk.pdftk-java.
+_ALTERNATIVE = re.compile(r"\.[a-z]+[a-z0-9-]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[0-9]+)")
 _DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1.0, vtk-9.1
 _SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
 _MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant

@@ -158,6 +158,7 @@ _PKG_CONFIG_QUERY = re.compile(
     r"|(?:[Ff]ailed to|[Cc]ould not|[Cc]annot|[Uu]nable to|[Ee]rror) (?:query|querying|run|running|call|calling) pkg-config ((?:--?[\w-]+ )[^\n]{1,300})"
 )
 _NO_NAMES_TEXT = """
+can could cannot unable
 a all an binary branch tag and any are at be command compiler correct dependencies dependency development directory
 environment executable file files following for from has have header headers if in input install installed is it its
 library libraries libs lib local module modules name no not of on one option or output package packages path pip

@@ -38,6 +38,7 @@ _AFTER_NAME = (
 _ADVICE_BEFORE_NAME = (
     r"missing|lacks?|requires?|needs?(?= (?!to|be))|depends? on|(?:make sure|ensure|verify)(?: that)?"
     r"|(?:please|must|(?:need|needs|have|has|try) to|should|could|can|first|and|apt|apt-get) (?:-y )?install(?:ing)?|^install"
+    r"|(?:have|did) you install(?:ed)?"
     r"|(?<![\w-])is(?= [\w +/.-]{2,40} installed)"
     r"|(?<![\w-])no(?= [\w +/.-]{2,40} (?:was |were |could be )?(?:found|available|installed))"
 )
@@ -53,6 +54,7 @@ _ADDRESS = re.compile(r"(?<![a-z])[a-z]+://\S+")
 _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]=|[^\w\s]")
 _FILE = re.compile(r"\.(?:h|hpp|pc|so(?:\.[\d.]+)?)$|[-_]config$")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|NotFound|NotInstalled|Failure|Warning)\w*")
+_SAYING_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,9}([A-Z]\w{1,60}Not(?:Found|Installed))(?:Error|Exception)?(?::|$)")
 _CAPITAL = re.compile(r" ([A-Z][\w+.-]*)")
 _OPENED = re.compile(r"(?:^|[^\w'\"`])['\"`]$")
 _JOINING = frozenset({"and", "or", ",", "(", ")"})
@@ -123,7 +125,10 @@ class Absent:
 def absent(text: str) -> list[Absent]:
     """Return what a line calls absent: what it states before what it advises, each name once."""
     names: dict[str, Absent] = {}
-    for sentence in _SENTENCE.split(_ADDRESS.sub("", text)):
+    sentences = _SENTENCE.split(_ADDRESS.sub("", text))
+    if raised := _SAYING_EXCEPTION.match(text):  # TmuxCommandNotFound
+        sentences.append(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raised[1]))
+    for sentence in sentences:
         for item in sorted(_of_sentence(sentence), key=lambda item: not item.is_stated):
             names.setdefault(item.name.casefold(), item)
     return sorted(names.values(), key=lambda item: not item.is_stated)
