@@ -384,6 +384,11 @@ def chmod(path: Path, mode: int) -> None:
         path.chmod(stat.S_IMODE(mode))
 
 
+def set_time(path: str | Path, seconds: float) -> None:
+    """Let a file, or a link itself, have been changed at a moment, in seconds since 1970. Raises OSError."""
+    os.utime(path, (seconds, seconds), follow_symlinks=False)
+
+
 def open_to_all(path: Path) -> None:
     """Let everybody read a file, and enter and run what the owner may: a directory, or a program."""
     mode = stat.S_IMODE(path.stat().st_mode)

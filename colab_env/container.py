@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 from colab_env import _files, _report, content, steps
 from colab_env.errors import MissingStepError, UsageError
-from colab_env.image import context, dockerfile, jupyter, reading, rules, shared_libraries, surroundings, tools, writing
+from colab_env.image import (
+    context,
+    debian,
+    dockerfile,
+    jupyter,
+    reading,
+    rules,
+    shared_libraries,
+    surroundings,
+    tools,
+    writing,
+)
 from colab_env.image import project as image_project
 from colab_env.image.reference import ARCHITECTURES, Platform
 from colab_env.image.rules import CheckedFile, CheckResult
@@ -379,7 +390,7 @@ def _absent_libraries(model: image_project.ImageProject) -> list[str]:
             if package not in {name.partition("=")[0] for name in model.apt}:
                 absent[package] = None
                 users.setdefault(one.distribution, {})[one.library] = None
-    if not absent or any(map(dockerfile.is_for_building, model.apt)):  # then what runs is derived in the build
+    if not absent or any(map(debian.is_for_building, model.apt)):  # then what runs is derived in the build
         return []
     named = ", ".join(f"{distribution} ({', '.join(libraries)})" for distribution, libraries in users.items())
     listed = ", ".join(f'"{package}"' for package in absent)

@@ -308,8 +308,9 @@ _PARSERS: Mapping[str, _Parser] = {
 
 def verb(words: Sequence[str]) -> str | None:
     """Return the command about environments that begins a command line, or None."""
-    first = words[1:2] if words[:1] == ["env"] else [word for word in words[:1] if word in _SHORT_FORMS]
-    return next((word for word in first if word in _PARSERS), None)
+    group, name = [*words, "", ""][:2]
+    name = name if group == "env" else group if group in _SHORT_FORMS else ""
+    return name if name in _PARSERS else None
 
 
 def add_commands(commands: Any, command: Command, *, show: Command, verbs: Sequence[str] = tuple(_PARSERS)) -> None:

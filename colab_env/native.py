@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 # Causes of a build that failed which another version, or a wheel, may avoid.
 _BUILD_CAUSES = frozenset({"no-wheel", "source-mismatch", "library-version", "build-requirement"})
+# What a build, or a resolution, failed for: one version of a package.
+_NOT_INSTALLED = re.compile(
+    r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]*\w)|Because there is no version of ([\w.-]+)==([\w.+!-]*\w)"
+    r"|Because ([\w.-]+)==([\w.+!-]*\w) has no (?:wheels|usable)"
+)
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
 _SMALL = 50_000  # bytes of a lock file
@@ -391,19 +396,20 @@ def with_advice(explanation: Explanation) -> Explanation:
     return replace(explanation, advice=published.advice(name, version or None, target, machine=Machine.detect()))
 
 
-def build_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
-    """Return what would need no build, of a build that failed with these lines for a Python such as "3.12.4".
+def wheel_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
+    """Return what could be installed where a tool failed with these lines for a Python such as "3.12.4".
 
     It is such as "numpy 1.26.4 has a wheel for Python 3.12", as the package index says, or "" where nothing is known.
     """
     from colab_env.native_need import published
     from colab_env.native_need.locked_files import parse_target
 
-    match = re.search(r"Failed to (?:download and )?build `?([\w.-]+)==([\w.+!-]+)", "\n".join(lines))
+    match = _NOT_INSTALLED.search(" ".join(" ".join(lines).split()))
     if match is None:
         return ""
+    name, version = filter(None, match.groups())
     try:
-        return "; ".join(published.advice(match[1], match[2], parse_target(None, python), machine=machine))
+        return "; ".join(published.advice(name, version, parse_target(None, python), machine=machine))
     except ColabEnvError:  # a machine for which there are no wheels, or an index that is not reached
         return ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
 from colab_env.environment import Environment
-from colab_env.errors import BuildError, MissingStepError
+from colab_env.errors import CommandError, MissingStepError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreters import conda as conda_source
@@ -245,10 +245,10 @@ def virtual_environment(
     )
     try:
         result = step.run()
-    except BuildError as error:
+    except CommandError as error:
         from colab_env import native
 
-        advice = native.build_advice(error.lines, python.version, machine)
+        advice = native.wheel_advice(error.lines, python.version, machine)
         error.hint = "; ".join(filter(None, (error.hint, advice)))
         raise
     if result.action == "done":

@@ -52,6 +52,7 @@ def written(place: Path) -> dict[str, str]:
         "packages-apt": ("packages", "uv", model(place, "requirements.txt", package=False, apt=compiled)),
         "jupyter": ("jupyter", "uv", model(place, "uv.lock")),
         "jupyter-pip": ("jupyter", "pip", model(place, "requirements.txt", package=False)),
+        "jupyter-poetry": ("jupyter", "poetry", model(place, "poetry.lock")),
     }
     texts = {}
     for name, (kind, tool, project) in cases.items():

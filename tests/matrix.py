@@ -217,7 +217,7 @@ def feature_rows(python: str) -> Iterator[str]:
                     page.open()
                     page.execute(_SWITCH.format(name=kernel.name, how="restart"), timeout=_PATIENCE)
                     _next_cell_on(page, kernel.interpreter)
-                    versions = page.execute(_VERSIONS).stdout.split()
+                    versions = page.execute(_VERSIONS).stdout.strip().split("\t")
                     result = outcome(Notebook(page=page), "switched", slow=_SLOW)
                 tried = [feature for feature in EVERY_FEATURE if result.holds(feature) is not None]
                 failed = [feature.name for feature in tried if not result.holds(feature)]
@@ -225,7 +225,7 @@ def feature_rows(python: str) -> Iterator[str]:
                     print(python, kernel.name, name, result.problems[name], file=sys.stderr, flush=True)
                 cells = (
                     python,
-                    f"{versions[0]} ({'project' if ipython else 'layer'})",
+                    versions[0],
                     age,
                     *versions[1:],
                     f"{len(tried) - len(failed)} of {len(tried)}",
@@ -244,7 +244,9 @@ def version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return '-'
-print(version('ipython'), version('pandas'), version('ipywidgets'))
+import IPython
+source = 'project' if '/.venv/' in IPython.__file__ else 'layer'
+print(f"{version('ipython')} ({source})", version('pandas'), version('ipywidgets'), sep="\\t")
 """
 _FEATURES_INTRODUCTION = """\
 ## Every feature, with old and new packages

@@ -139,25 +139,41 @@ def test_altair_6_gets_the_renderer_for_colab(tmp_path: Path) -> None:
 
 TABS = """
 import types
-util, bokeh = types.ModuleType("google.colab.output._util"), types.ModuleType("google.colab._import_hooks._bokeh")
+util = types.ModuleType("google.colab.output._util")
 util.flush_all = lambda: print("figures")
-bokeh._post_execute = lambda: print("ended")
-hooks = types.ModuleType("google.colab._import_hooks")
-hooks._bokeh = bokeh
-sys.modules["google.colab._import_hooks"] = hooks
 output = sys.modules["google.colab.output"] = types.ModuleType("google.colab.output")
 output._util = util
 import _colab_kernel
 util.flush_all()
-bokeh._post_execute("a result")
 {matplotlib}
 util.flush_all()
 """
 
 
-def test_tabs_need_no_matplotlib_and_bokeh_no_older_ipython(tmp_path: Path) -> None:
+CALLBACKS = """
+import _colab_kernel
+from IPython.core.events import EventManager, available_events
+class Inspector:
+    def fill(self): calls.append("filled")
+calls, manager, inspector = [], EventManager(None, available_events), Inspector()
+manager.register("post_run_cell", inspector.fill)
+manager.register("post_run_cell", calls.append)
+manager.register("post_execute", inspector.fill)
+manager.trigger("post_run_cell", "a result")
+manager.trigger("post_execute")
+manager.unregister("post_run_cell", inspector.fill)
+manager.trigger("post_run_cell", "another")
+print(*calls)
+"""
+
+
+def test_what_runs_after_a_cell_may_take_nothing_as_in_ipython_7(tmp_path: Path) -> None:
+    assert said(tmp_path, CALLBACKS) == "filled a result filled another"
+
+
+def test_tabs_need_no_matplotlib(tmp_path: Path) -> None:
     matplotlib = "open(sys.argv[1] + '/matplotlib.py', 'w').close(); import importlib; importlib.invalidate_caches()"
-    assert said(tmp_path, TABS.format(matplotlib=matplotlib)) == "ended\nfigures"
+    assert said(tmp_path, TABS.format(matplotlib=matplotlib)) == "figures"
 
 
 @needs_real

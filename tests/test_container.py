@@ -679,6 +679,13 @@ def test_old_builders_can_read_it(path):
 
 
 @pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
+def test_no_stage_starts_a_tool_that_the_first_one_has_not_installed(path):
+    first, _, rest = path.read_text().partition("\n\n")
+    started = set(re.findall(r"(?m)(?:^ +|&& |=\S+ )(?:/opt/poetry/bin/)?(uv|poetry) ", rest))
+    assert started <= set(re.findall(r"\b(uv|poetry)==", first))
+
+
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
 def test_no_installer_compiler_or_apt_list_is_in_the_last_stage(path):
     last = path.read_text().partition(" AS runtime\n")[2]
     assert set(re.findall(r"(?m)^COPY .*--from=(\S+) (\S+)", last)) <= {

@@ -44,6 +44,13 @@ def test_a_build_error_keeps_the_cause_and_the_end() -> None:
     assert len(found.message.splitlines()) <= 14
 
 
+def test_a_name_that_is_taken_for_another_is_met_with_that_one() -> None:
+    text = "error: Failed to build `sklearn==0.0`\n  The 'sklearn' PyPI package is deprecated\n"
+    text += "hint: `sklearn` is often confused for `scikit-learn`. Did you mean to install `scikit-learn` instead?\n"
+    hint = uv_install.translate_error(error_of(text), {}).hint
+    assert str(hint).startswith("`sklearn` is often confused for `scikit-learn`. Did you mean")
+
+
 def test_a_build_backend_that_fails_for_the_project_itself_is_a_build_error() -> None:
     text = "error: The build backend returned an error\n  Traceback (most recent call last):\n  ConfigError: no table\n"
     found = uv_install.translate_error(error_of(text), {})

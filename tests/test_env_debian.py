@@ -75,9 +75,9 @@ class PreparedMachine:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
 
-    def __call__(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         argv = self._namespace.argv([shutil.which(words[0], path=VARIABLES["PATH"]) or words[0], *words[1:]], cwd="/")
-        answer = subprocess.run(argv, env=VARIABLES, capture_output=True, text=True, timeout=300)
+        answer = subprocess.run(argv, env=VARIABLES, capture_output=True, text=True, timeout=timeout)
         assert not check or answer.returncode == 0, answer.stdout + answer.stderr
         return answer
 
@@ -276,7 +276,7 @@ def test_the_package_installs_in_a_fresh_debian(machine, packages, tmp_path):
     ]
     hooks += [f"--customize-hook=chroot \"$1\" sh -ec '{step}'" for step in steps]
     words = ["mmdebstrap", "--variant=apt", "--mode=root", "--quiet", *hooks, "trixie", str(root)]
-    done = machine(*words, check=False)
+    done = machine(*words, check=False, timeout=1800)
     if "Unable to connect" in done.stderr or "Could not resolve" in done.stderr:
         pytest.skip("no Debian archive is reached")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -108,11 +108,15 @@ def test_a_set_up_that_cannot_build_is_told_what_has_a_wheel(monkeypatch: pytest
     monkeypatch.setattr(_download, "read_once", lambda *_, **__: as_json())  # the outermost edge
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     machine = Machine.detect()
-    advice = native.build_advice(["", "  x Failed to build `fiona==1.9.5`", "  cause: no"], "3.12.4", machine)
+    advice = native.wheel_advice(["", "  x Failed to build `fiona==1.9.5`", "  cause: no"], "3.12.4", machine)
     assert advice.startswith("fiona 1.10.1 has a wheel for Python 3.12; fiona 1.9.5 has a wheel for Python 3.11")
-    assert native.build_advice(["error: Failed to build `lesson @ file:///lesson`"], "3.12", machine) == ""
+    wrapped = ["  x Because fiona==1.9.5", "    has no wheels with a matching Python ABI tag (e.g., `cp312`) and you"]
+    assert native.wheel_advice(wrapped, "3.12.4", machine) == advice
+    newest = native.wheel_advice(["Because there is no version of fiona==99 and you require"], "3.12", machine)
+    assert newest.startswith("fiona 1.11.0 has a wheel for Python 3.12")
+    assert native.wheel_advice(["error: Failed to build `lesson @ file:///lesson`"], "3.12", machine) == ""
     monkeypatch.setattr(_download, "read_once", lambda *_, **__: None)
-    assert not native.build_advice(["Failed to build `nosuch-zz==1`"], "3.12", machine)
+    assert not native.wheel_advice(["Failed to build `nosuch-zz==1`"], "3.12", machine)
 
 
 def test_a_failed_import_and_an_unreachable_index_are_not_advised_about(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,6 +210,9 @@ ABSENT = [
     ("frob doesn't seem to be installed", ["frob "]),
     ("Is Frob Grob installed?", ["Frob Grob "]),
     ("the FROB frob/grob.h header could not be located", ["frob/grob.h header"]),
+    ("Cannot find ['frob']", ["frob "]),
+    ("Frob's executables not found", ["Frob program"]),
+    ("Command frob doesn't exist!", ["frob program"]),
     ("please install frob, grob or brob", ["frob ", "grob ", "brob "]),
     # What a program looks for among its own things.
     ("fixture 'frob' not found", []),
@@ -218,6 +221,7 @@ ABSENT = [
     ("frob requires grob 1.70 or newer", []),
     ("Cannot find file data/frob.json, see https://frob.example/install", []),
     ("the server could not be found", []),
+    ("the file frob does not exist", []),
 ]
 
 

@@ -9,23 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from colab_env import pins
-from colab_env.image import context, jupyter
+from colab_env.image import context, debian, jupyter
+from colab_env.image.instructions import NEXT_LINE, comment, copy, env, exec_form, run, stage
 from colab_env.image.project import ImageProject
-from colab_env.image.tools import (
-    HASHED,
-    NEXT_LINE,
-    UNHASHED,
-    VENV,
-    BuildTool,
-    Recipe,
-    Run,
-    comment,
-    copy,
-    env,
-    exec_form,
-    run,
-    stage,
-)
+from colab_env.image.tools import HASHED, UNHASHED, VENV, BuildTool, Recipe
 
 USER = 1000
 
@@ -59,18 +46,18 @@ class Image:
 
 def render(image: Image) -> str:
     """Return the text of the Dockerfile, without the line that says who wrote it."""
-    servers = jupyter.stages(image.recipe) if image.server else []
+    servers = jupyter.stages(image.recipe, image.tool) if image.server else []
     wheels = [_wheels(image)] if image.has_wheels else []
     stages = [_tools(image), *servers, _packages(image), *wheels, _runtime(image)]
     return "\n\n".join("\n".join(lines) for lines in stages) + "\n"
 
 
 def _tools(image: Image) -> list[str]:
-    apt = needed_to_build(image.project)
+    apt = debian.needed_to_build(image.project)
     return [
         stage(image.project.base, "tools"),
         *image.tool.tools(image.recipe),
-        *([apt_install(apt)] if apt else []),
+        *([debian.apt_install(apt)] if apt else []),
     ]
 
 
@@ -79,8 +66,8 @@ def _packages(image: Image) -> list[str]:
         stage("tools", "packages"),
         "WORKDIR /build",
         *image.tool.packages(image.recipe),
-        *(jupyter.install(image.server, image.recipe) if image.server else []),
-        *find_needed_to_run(image.project),
+        *(jupyter.install(image.server, image.recipe, image.tool) if image.server else []),
+        *debian.find_needed_to_run(image.project),
     ]
 
 
@@ -115,7 +102,7 @@ def _runtime(image: Image) -> list[str]:
     create = f"useradd --uid {USER} --gid {USER} --create-home --no-log-init app"
     return [
         stage(image.project.base, "runtime"),
-        *install_to_run(image.project),
+        *debian.install_to_run(image.project),
         comment(
             "Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings."
         ),
@@ -173,74 +160,6 @@ def _identity(project: ImageProject) -> list[str]:
     return [f"USER {USER}:{USER}", "LABEL " + NEXT_LINE.join(pairs)]
 
 
-_RUN_TIME_LIST = "/opt/run-time-packages.txt"
-_BUILD_ONLY = frozenset({"gcc", "g++", "clang", "make", "cmake", "ninja-build", "pkg-config", "build-essential", "git"})
-# What ldd prints, as patterns for dpkg: it knows files by /usr/lib where the loader has /lib.
-_LIBRARY_FILES = "sed -n 's#^.*=> /\\(usr/\\)\\{0,1\\}\\(lib/[^ ]*\\) .*#*/\\2#p' /tmp/needed > /tmp/files"
-_APT_CACHE = Run(mounts=("type=cache,target=/var/cache/apt", "type=cache,target=/var/lib/apt"))
-
-
-def is_for_building(name: str) -> bool:
-    """Say whether a Debian package has headers or compilers, and nothing that runs."""
-    plain = name.partition("=")[0]
-    return plain.endswith("-dev") or plain in _BUILD_ONLY
-
-
-def needed_to_build(project: ImageProject) -> list[str]:
-    """Return the packages of the builder: those that the project names, and git where a repository or a version needs it."""
-    names_repository = "git+" in project.packages.hashed or any(
-        line.kind == "git" for line in project.packages.unhashed
-    )
-    git = ["git"] if names_repository or project.has_version_of_git else []
-    return sorted({*project.apt, *git})
-
-
-def apt_install(names: list[str]) -> str:
-    """Return the instruction that installs packages where their lists do not ship."""
-    update = "apt-get update"
-    return run([update, f"apt-get install --yes --no-install-recommends {' '.join(names)}"], _APT_CACHE)
-
-
-def find_needed_to_run(project: ImageProject) -> list[str]:
-    """Return the instructions that write down who owns the libraries that the installed packages load."""
-    if not any(map(is_for_building, project.apt)):
-        return []
-    needed = f"find {VENV} -name '*.so*' -type f -exec ldd {{}} + > /tmp/needed 2>/dev/null || true"
-    owners = "xargs --no-run-if-empty dpkg-query --search < /tmp/files > /tmp/owners || true"
-    listed = f"cut --delimiter=: --fields=1 /tmp/owners > {_RUN_TIME_LIST}"
-    return [
-        comment(
-            "The libraries that run are those that the compiled files load, not the -dev packages that compiled them."
-        ),
-        run(
-            [
-                f"({needed})",
-                _LIBRARY_FILES,
-                f"({owners})",
-                listed,
-                f"sort --unique --output={_RUN_TIME_LIST} {_RUN_TIME_LIST}",
-            ]
-        ),
-    ]
-
-
-def install_to_run(project: ImageProject) -> list[str]:
-    """Return the instructions that install what the packages need at run time, without lists that would ship."""
-    named = sorted(name for name in project.apt if not is_for_building(name))
-    if not project.apt:
-        return []
-    derived = any(map(is_for_building, project.apt))
-    mounts = ("type=bind,from=packages,source=/opt,target=/mnt",) if derived else ()
-    words = " ".join(named)
-    get = "apt-get install --yes --no-install-recommends"
-    command = (
-        f"xargs {get} {words}".rstrip() + f" < /mnt/{_RUN_TIME_LIST.rpartition('/')[2]}"
-        if derived
-        else f"{get} {words}"
-    )
-    return [run(["apt-get update", command, "rm -rf /var/lib/apt/lists/*"], Run(mounts=mounts))]
-
-
 def binder(image: Image) -> dict[str, str]:
     """Return what repo2docker reads, which knows none of the lock formats: hashed requirements, and the rest afterwards."""
     project = image.project
@@ -271,7 +190,7 @@ def apptainer(image: Image) -> dict[str, str]:
     sources = [f"{name} /build/src/{name.rpartition('/')[0]}".rstrip("/") + "/" for name in sorted(_sent(image))]
     copied = [f"{HASHED} /build/", *([f"{UNHASHED} /build/"] if unhashed else []), *sources]
     uv = "/opt/tools/bin/uv pip install --python /opt/venv --no-deps"
-    apt = sorted({*project.apt, *needed_to_build(project)})
+    apt = sorted({*project.apt, *debian.needed_to_build(project)})
     install = f"apt-get update && apt-get install --yes --no-install-recommends {' '.join(apt)}"
     wheels = " ".join(
         shlex.quote(f"/build/src/{directory}" if directory != "." else "/build/src")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, pins
-from colab_env.image.tools import UV_CACHE, VENV, Recipe, comment, copy, exec_form, run, stage
+from colab_env.image.instructions import comment, copy, exec_form, run, stage
+from colab_env.image.tools import VENV, BuildTool, Recipe
 from colab_env.locks import installing, requirements_text
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _names(project: Path) -> Iterator[str]:
                 yield value
 
 
-def stages(recipe: Recipe) -> list[list[str]]:
+def stages(recipe: Recipe, tool: BuildTool) -> list[list[str]]:
     """Return the stage with the server, which a change of the lock file leaves as it is."""
     directory = f"{_SERVER}/etc/jupyter"
     settings = f"printf '%s\\n' '{json.dumps(_SETTINGS)}' > {directory}/jupyter_server_config.json"
@@ -123,11 +124,11 @@ def stages(recipe: Recipe) -> list[list[str]]:
             recipe.copied(SERVER_REQUIREMENTS),
             run(
                 [
-                    f"uv venv {_SERVER}",
-                    f"uv pip install --python {_SERVER} --require-hashes --no-deps -r {SERVER_REQUIREMENTS}",
+                    tool.create(_SERVER),
+                    tool.install(recipe, f"--require-hashes --no-deps -r {SERVER_REQUIREMENTS}", environment=_SERVER),
                     f"rm -r {_SERVER}/share/jupyter/kernels",
                 ],
-                UV_CACHE,
+                tool.cache,
             ),
             comment(
                 "Colab's page may use this server as a local runtime: its origin, with the token, from a public address."
@@ -137,16 +138,16 @@ def stages(recipe: Recipe) -> list[list[str]]:
     ]
 
 
-def install(server: Server, recipe: Recipe) -> list[str]:
+def install(server: Server, recipe: Recipe, tool: BuildTool) -> list[str]:
     """Return the instructions that register the project's environment as a kernel."""
     spec = f"--prefix {_SERVER} --name {server.name} --display-name '{server.display_name}'"
     if not server.kernel_requirements:
         return [run([f"mkdir -p {_KERNEL}", f"{VENV}/bin/python -m ipykernel install {spec}"])]
-    target = f"uv pip install --python {VENV} --target {_KERNEL} --require-hashes --no-deps -r {KERNEL_REQUIREMENTS}"
+    target = tool.install(recipe, f"--require-hashes --no-deps -r {KERNEL_REQUIREMENTS}", target=_KERNEL)
     return [
         comment("What a kernel needs and the lock file does not have is beside the environment, not in it."),
         recipe.copied(KERNEL_REQUIREMENTS),
-        run([target], UV_CACHE),
+        run([target], tool.cache),
         run([f"PYTHONPATH={_KERNEL} {VENV}/bin/python -m ipykernel install {spec} --env PYTHONPATH {_KERNEL}"]),
     ]
 

@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from colab_env import pins
 from colab_env.errors import UsageError
+from colab_env.image.instructions import NEXT_LINE, Run, comment, copy, env, run
 
 if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
 
-NEXT_LINE = " \\\n    "
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What a RUN instruction sees besides its stage."""
-
-    mounts: tuple[str, ...] = ()
-
-
-def comment(text: str) -> str:
-    """Return a comment of one line."""
-    return f"# {' '.join(text.split())}"
-
-
-def run(commands: Sequence[str], how: Run | None = None) -> str:
-    """Return one RUN of commands that stop at the first failure."""
-    mounts = [f"--mount={mount}" for mount in (how.mounts if how else ())]
-    return "RUN " + NEXT_LINE.join([*mounts, f"{NEXT_LINE}&& ".join(commands)])
-
-
-def copy(sources: str | Sequence[str], target: str, *options: str) -> str:
-    """Return a COPY, in the form that takes spaces where one is needed."""
-    words = [*([sources] if isinstance(sources, str) else sources), target]
-    plain = " ".join(words) if not any(" " in word for word in words) else json.dumps(words, ensure_ascii=False)
-    return " ".join(["COPY", *options, plain])
-
-
-def env(*variables: tuple[str, str, str]) -> list[str]:
-    """Return the lines of one ENV: name, value and the reason of every variable; a reason may be empty.
-
-    One for all of them: buildah and podman commit an image after every instruction.
-    """
-    lines = list[str]()
-    for number, (name, value, reason) in enumerate(variables, start=1):
-        lines += [comment(reason)] if reason else []
-        pair = f"{name}={json.dumps(value) if ' ' in value else value}"
-        lines.append(("ENV " if number == 1 else "    ") + pair + (" \\" if number < len(variables) else ""))
-    return lines
-
-
-def stage(base: str, name: str) -> str:
-    """Return the FROM of a stage."""
-    return f"FROM {base} AS {name}"
-
-
-def exec_form(instruction: str, words: Sequence[str]) -> str:
-    """Return an instruction whose program gets signals itself: no shell is between."""
-    return f"{instruction} {json.dumps(list(words), ensure_ascii=False)}"
-
-
 VENV = "/opt/venv"
+_BY_CONTENT = "By content, not by time: the same packages are the same bytes in every build."
 _SUM = "sha256sum /wheels/*.whl > /wheels.sha256"
 HASHED = "container-requirements.txt"
 UNHASHED = "container-unhashed.txt"
@@ -132,6 +81,15 @@ class BuildTool(Protocol):
     def tools(self, recipe: Recipe) -> list[str]:
         """Return the instructions that get it."""
 
+    cache: Run
+    """What a RUN that installs with it sees: its downloads of earlier builds, and the index's secrets."""
+
+    def create(self, environment: str) -> str:
+        """Return the command that makes a virtual environment."""
+
+    def install(self, recipe: Recipe, options: str, *, environment: str = VENV, target: str | None = None) -> str:
+        """Return the command that installs into an environment, or for its Python into a directory, without dependencies."""
+
     def packages(self, recipe: Recipe) -> list[str]:
         """Return the instructions that make the virtual environment with the locked packages."""
 
@@ -146,6 +104,13 @@ class Uv:
     """uv installs, in seconds, and reads uv.lock and pylock.toml itself."""
 
     name = "uv"
+    cache = UV_CACHE
+
+    def create(self, environment: str) -> str:
+        return f"uv venv {environment}"
+
+    def install(self, _: Recipe, options: str, *, environment: str = VENV, target: str | None = None) -> str:
+        return f"uv pip install --python {environment}{f' --target {target}' if target else ''} {options}"
 
     def check(self, project: ImageProject) -> None:
         pass
@@ -155,8 +120,7 @@ class Uv:
 
     def tools(self, recipe: Recipe) -> list[str]:
         when = "A user who is not root can never write bytecode into the environment: it is made once, here."
-        how = "By content, not by time: the same packages are the same bytes in every build."
-        compiled = [("UV_COMPILE_BYTECODE", "1", when), ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH", how)]
+        compiled = [("UV_COMPILE_BYTECODE", "1", when), ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH", _BY_CONTENT)]
         return [
             comment(
                 "Compilers and installers live in this stage and those on top of it: none of them is in the image."
@@ -174,17 +138,16 @@ class Uv:
         project = recipe.project
         if project.request.lock.format.name == "uv.lock":
             return self._sync(recipe)
-        make = f"uv venv {VENV}"
         reads = reads_lock(project)
         source = project.lock_name if reads else HASHED
         options = _pylock_options(project) if reads else "--require-hashes --no-deps"
         best = " --index-strategy unsafe-best-match" if project.packages.indexes else ""
-        install = f"uv pip install --python {VENV} {options}{best} -r {shlex.quote(source.rpartition('/')[2])}"
+        install = self.install(recipe, f"{options}{best} -r {shlex.quote(source.rpartition('/')[2])}")
         return [
             comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
             copy(source, "./") if reads else recipe.copied(HASHED),
-            run([make, install], UV_CACHE),
-            *_unhashed(recipe, f"uv pip install --python {VENV} --no-deps -r {UNHASHED}", UV_CACHE, reads=reads),
+            run([self.create(VENV), install], UV_CACHE),
+            *_unhashed(recipe, self.install(recipe, f"--no-deps -r {UNHASHED}"), UV_CACHE, reads=reads),
         ]
 
     def _sync(self, recipe: Recipe) -> list[str]:
@@ -235,7 +198,35 @@ class Uv:
         ]
 
 
-class Pip:
+class _ByPip:
+    """What the base image's own pip does."""
+
+    cache = _PIP_CACHE
+
+    def create(self, environment: str) -> str:
+        return f"python3 -m venv --without-pip {environment}"
+
+    def install(self, recipe: Recipe, options: str, *, environment: str = VENV, target: str | None = None) -> str:
+        pip = f"pip --python {environment}/bin/python install {_compiled(recipe)}"
+        return f"{pip}{f' --target {target}' if target else ''} {options}"
+
+    def install_wheels(self, recipe: Recipe) -> list[str]:
+        options = "--disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index"
+        words = [self.install(recipe, options), "--find-links /wheels", *recipe.wheel_names]
+        variables = [("PYTHONDONTWRITEBYTECODE", "1", ""), *_by_content(recipe)]
+        named = " ".join(f"{name}={value}" for name, value, _ in variables)
+        return [
+            comment(
+                "pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone."
+            ),
+            run(
+                [f"{named}{NEXT_LINE}{' '.join(words)}"],
+                Run(mounts=("type=bind,from=project,source=/wheels,target=/wheels",)),
+            ),
+        ]
+
+
+class Pip(_ByPip):
     """pip installs the hashed requirements; the project comes as a wheel without its dependencies."""
 
     name = "pip"
@@ -249,16 +240,15 @@ class Pip:
     def tools(self, recipe: Recipe) -> list[str]:
         return [
             comment("Compilers live in this stage and those on top of it; pip is the base image's own."),
-            *env(("PIP_DISABLE_PIP_VERSION_CHECK", "1", "")),
+            *env(*_by_content(recipe), ("PIP_DISABLE_PIP_VERSION_CHECK", "1", "")),
         ]
 
     def packages(self, recipe: Recipe) -> list[str]:
-        pip = f"pip --python {VENV}/bin/python install {_compiled(recipe)} --no-deps"
         return [
             comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
             recipe.copied(HASHED),
-            run([f"python3 -m venv --without-pip {VENV}", f"{pip} --require-hashes -r {HASHED}"], _PIP_CACHE),
-            *_unhashed(recipe, f"{pip} -r {UNHASHED}", _PIP_CACHE, reads=False),
+            run([self.create(VENV), self.install(recipe, f"--no-deps --require-hashes -r {HASHED}")], _PIP_CACHE),
+            *_unhashed(recipe, self.install(recipe, f"--no-deps -r {UNHASHED}"), _PIP_CACHE, reads=False),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
@@ -267,11 +257,8 @@ class Pip:
         )
         return [run([f"pip wheel --no-deps --wheel-dir /wheels {words}", _SUM], _PIP_CACHE)]
 
-    def install_wheels(self, recipe: Recipe) -> list[str]:
-        return by_pip(recipe)
 
-
-class Poetry:
+class Poetry(_ByPip):
     """Poetry installs what poetry.lock says; its environment is copied into the last stage."""
 
     name = "poetry"
@@ -289,6 +276,7 @@ class Poetry:
         return [
             comment("Poetry has an environment of its own, apart from what it installs; none of it is in the image."),
             run(["python3 -m venv /opt/poetry", install], _PIP_CACHE),
+            *env(*_by_content(recipe)),
         ]
 
     def packages(self, recipe: Recipe) -> list[str]:
@@ -304,33 +292,15 @@ class Poetry:
             comment("Poetry fills the environment that is active, so that it is made at the path where it stays."),
             copy(["pyproject.toml", "poetry.lock"], "./"),
             *(copy(directory, f"./{directory}/") for directory in map(str, recipe.project.packages.directories)),
-            run([f"python3 -m venv --without-pip {VENV}", " ".join([*words, *named])], cache),
+            run([self.create(VENV), " ".join([*words, *named])], cache),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "/opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels"
         return [run([*(f"{build} --directory {shlex.quote(directory)}" for directory in recipe.wheels), _SUM])]
 
-    def install_wheels(self, recipe: Recipe) -> list[str]:
-        return by_pip(recipe)
-
 
 TOOLS: dict[str, BuildTool] = {tool.name: tool for tool in (Uv(), Pip(), Poetry())}
-
-
-def by_pip(recipe: Recipe) -> list[str]:
-    """Return the instructions that install the wheels with the base image's own pip."""
-    pip = f"pip --python {VENV}/bin/python install {_compiled(recipe)} --disable-pip-version-check --root-user-action=ignore"
-    words = [pip, "--no-cache-dir --no-deps --no-index --find-links /wheels", *recipe.wheel_names]
-    return [
-        comment(
-            "pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone."
-        ),
-        run(
-            ["PYTHONDONTWRITEBYTECODE=1 \\\n    " + " ".join(words)],
-            Run(mounts=("type=bind,from=project,source=/wheels,target=/wheels",)),
-        ),
-    ]
 
 
 def reads_lock(project: ImageProject) -> bool:
@@ -364,6 +334,14 @@ def _pylock_options(project: ImageProject) -> str:
     return " ".join(
         [*(f"--extra {name}" for name in options.extras), *(f"--group {name}" for name in options.groups or ())]
     )
+
+
+def _by_content(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """Return what makes pip's and Poetry's `.pyc` hold, whatever times a builder gives to files: py_compile looks at it.
+
+    The time is the first that a ZIP file can have, since build backends look at it too.
+    """
+    return [("SOURCE_DATE_EPOCH", "315532800", _BY_CONTENT)] if recipe.compile_bytecode else []
 
 
 def _compiled(recipe: Recipe) -> str:

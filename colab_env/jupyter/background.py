@@ -390,8 +390,10 @@ class BackgroundKernel:
         """
         kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
-        if message["msg_type"] == "comm_msg":
-            content = _captured_here(content, parent)
+        data = content["data"] if message["msg_type"] == "comm_msg" else None
+        if isinstance(data, dict) and isinstance(state := data.get("state"), dict) and state.get("msg_id"):
+            # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
+            content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
             _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
@@ -446,15 +448,6 @@ def _aside(task: Callable[[], Any]) -> None:
             task()
         else:
             future.result()
-
-
-def _captured_here(content: Mapping[str, Any], parent: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Let an Output of ipywidgets, which takes what is shown for one request, name the notebook's own: the page knows no other."""
-    data: Any = content["data"]
-    state = data.get("state") if isinstance(data, dict) else None
-    if not isinstance(state, dict) or not state.get("msg_id"):
-        return content
-    return {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
 
 
 def _show_nothing(_message: Mapping[str, Any]) -> None:

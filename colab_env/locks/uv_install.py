@@ -114,6 +114,7 @@ _REASON = re.compile(r"existing lockfile due to (.+)")
 _OF_SETTINGS = re.compile(
     r"missing \w+ index|exclude newer|change in (?:resolution|pre-release|fork)|(?:mismatched|dynamic|static|missing) version"
 )
+_MEANT = re.compile(r"(?m)^\s*hint: (.*Did you mean to install `[\w.-]+` instead\?)")
 _TRUISM = "hint: Build failures usually indicate"  # uv's last line of every build that failed
 _EXPORT = ("export", "--no-header", "--no-annotate")
 _UNFIT = "incompatible with the `pylock.toml`'s Python requirement"
@@ -344,7 +345,9 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
     if built and "No space left on device" not in text:
         what = "the project" if built[1] == "build backend" else built[1]
         msg = f"uv could not build {what}:\n{_tail(text, built.start())}"
-        return BuildError(msg, hint=wheels.build_hint(text), returncode=error.returncode, lines=error.lines)
+        meant = _MEANT.search(text)  # uv knows some names that people take for others, such as sklearn
+        hint = f"{meant[1]}; nothing was changed" if meant else wheels.build_hint(text)
+        return BuildError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
     if unfit := next((line for line in error.lines if _UNFIT in line), None):
         return NoSuchPythonError(unfit.strip(), hint="choose another Python")
     return wheels.translate_error(error, environ)

@@ -44,7 +44,7 @@ def date_sources(directory: Path) -> None:
         for parent, _, names in os.walk(site):
             for name in names:
                 if name.endswith(".py"):
-                    os.utime(f"{parent}/{name}", (_SOURCE_TIME, _SOURCE_TIME), follow_symlinks=False)
+                    _files.set_time(f"{parent}/{name}", _SOURCE_TIME)
 
 
 def fill(directory: Path, survey: content.Survey, *, python: Interpreter, machine: Machine) -> content.Survey:
@@ -91,7 +91,7 @@ def _copy_in(entry: Path, directory: Path) -> dict[str, str] | None:
     if stored is None:
         return None
     with contextlib.suppress(OSError):  # which says when it was of use last
-        os.utime(entry)
+        _files.set_time(entry, time.time())
     for parent in {os.path.dirname(path) for path in stored.files}:  # noqa: PTH120
         _files.make_directory(directory / parent)
     for number, path in enumerate(stored.files):

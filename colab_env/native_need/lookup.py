@@ -36,6 +36,7 @@ _ALIASES: dict[str, str] = {
     "berkeleydb": "db",
     "firebird": "fbclient",
     "swi-prolog": "swipl",
+    "chrome": "chromium",  # Debian has the free build of it alone: packages.debian.org/chromium
 }
 
 
@@ -66,6 +67,9 @@ def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
         case "command" | "config-program":
             is_for_run = missing.kind == "config-program" and missing.phase == "run"
             hits = [] if is_for_run else list(_commands(name, index))  # a run needs the library, not how to link it
+            hits = hits or list(_commands(_ALIASES.get(name.casefold(), name), index))
+            product = index.package(name.casefold())  # "GraphViz's executables": those of the package of that name
+            hits = hits or ([OwnedFile(package=product, file="", extra=0, rank=1)] if product else [])
             library = re.fullmatch(r"(.+)[-_]config", name)
             # Some releases drop the program and keep the library: freetype-config, gpgme-config.
             yield from hits or (_words(library[1], index, missing.phase) if library else ())
@@ -242,7 +246,9 @@ def _words(text: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     joined = ["".join(words), "-".join(words)] if len(words) > 1 else []  # Open Babel is openbabel
     names = [word for word in words if word.casefold() not in MESSAGE_WORDS and len(word) > 2]
     for word in dict.fromkeys((*joined, *names)):
-        yield from _word(word, index, phase)
+        # Of "git checkout", git is no more the name than checkout is: only one word alone may be a program.
+        is_whole = not joined or word in joined
+        yield from (hit for hit in _word(word, index, phase) if is_whole or (hit.file and "bin/" not in hit.file))
 
 
 def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
@@ -263,7 +269,8 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
         names = [f"{stem}-dev", stem] if phase == "build" else [stem]
         packages = [package for name in names if (package := index.package(name)) is not None]
         yield from (OwnedFile(package=package, file="", extra=0, rank=1) for package in packages)
-    yield from (replace(hit, rank=hit.rank + 1) for hit in _commands(plain, index))
+    programs = dict.fromkeys([plain, _ALIASES.get(plain, plain)])
+    yield from (replace(hit, rank=hit.rank + 1) for program in programs for hit in _commands(program, index))
 
 
 # --- what a text calls absent in free words

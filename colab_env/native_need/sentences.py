@@ -31,6 +31,7 @@ _BEFORE_NAME = (
 )
 _AFTER_NAME = (
     rf"(?:{_AUXILIARY}(?: ?not|n'?t|'t)|not)(?: yet| been| be| seem to be| appear to be| exist)*(?: {_STATE})"
+    r"|(?:does not|doesn't) exist"
     r"|(?:is|are|was|were|be) (?:missing|required|needed|unavailable|absent)|unavailable"
     rf"|(?:seems?|appears?) (?:not to be|to be not|to be) (?:missing|{_STATE})|missing(?= from\b|[.!]?$)"
 )
@@ -53,7 +54,7 @@ _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]
 _FILE = re.compile(r"\.(?:h|hpp|pc|so(?:\.[\d.]+)?)$|[-_]config$")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|NotFound|NotInstalled|Failure|Warning)\w*")
 _CAPITAL = re.compile(r" ([A-Z][\w+.-]*)")
-_QUOTES = ("'", '"', "`")
+_OPENED = re.compile(r"(?:^|[^\w'\"`])['\"`]$")
 _JOINING = frozenset({"and", "or", ",", "(", ")"})
 _ENDING = frozenset({";", "?", "!", "=", "found"})
 _OTHER_FILE = re.compile(r"/|\.(?!so$|hp?p?$|pc$|js$)[a-z][a-z0-9]{1,4}$")  # of data, of a host
@@ -146,7 +147,8 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
             and bool(names)
             and re.search(rf"{re.escape(names[-1])}\W{{0,3}}(?:v?\d|[<>=~!]=)", sentence)
         )
-        for name in names if noun != "other" and not is_version else ():
+        is_of_data = noun == "other" or (phrase[0].endswith("exist") and noun not in ("program", "library"))
+        for name in names if not (is_of_data or is_version) else ():
             yield Absent(name, noun or ("program" if _ON_PATH.search(sentence) else ""), which.startswith("strong"))
 
 
@@ -160,8 +162,8 @@ class _Word(NamedTuple):
         before, after = token.string[: token.start()], token.string[token.end() :]
         # "Open Babel" is a name, though messages are made of its first word, too.
         second = None if is_backward or not token[0][0].isupper() else _CAPITAL.match(after)
-        text = token[0].rstrip(".,-/") or token[0]
-        is_quoted = before.endswith(_QUOTES) and not _is_other_file(text)
+        text = token[0].removesuffix("'s").rstrip(".,-/") or token[0]  # "GraphViz's executables"
+        is_quoted = _OPENED.search(before) is not None and text[0].isalnum() and not _is_other_file(text)
         return cls(text, is_quoted or is_name(text) or (second is not None and is_name(second[1])), is_quoted)
 
 
@@ -200,7 +202,7 @@ def _joined(words: list[_Word]) -> str:
 def is_name(word: str) -> bool:
     """Say whether a word can be the name of a thing, not one that messages are made of."""
     bare = word.strip("._-/+,").casefold()
-    if not 1 < len(bare) <= 100 or bare[0].isdigit() or bare in MESSAGE_WORDS or bare.endswith("ly"):
+    if not 1 < len(bare) <= 100 or bare[0].isdigit() or "'" in bare or bare in MESSAGE_WORDS or bare.endswith("ly"):
         return False
     return _EXCEPTION.fullmatch(word) is None and not _is_other_file(bare)
 

@@ -19,7 +19,7 @@ import sys
 import traceback
 from typing import Any
 
-from IPython.core import formatters, inputtransformer2, oinspect
+from IPython.core import events, formatters, inputtransformer2, oinspect
 from IPython.utils import coloransi
 
 # The name at the end of the text, unless it is an attribute of something that is not a name: `f().x`.
@@ -122,12 +122,34 @@ class _Altair:
         return importlib.util.spec_from_loader(name, loader) if loader.find_spec() else None
 
 
-def _mend_bokeh() -> None:
-    from google.colab._import_hooks import _bokeh
+class _WithoutArguments:
+    """A function that runs before or after each cell and takes nothing. It equals the function, so that it can be taken out."""
 
-    # From IPython 8 on what runs after a cell is told the cell's result.
-    end = _bokeh._post_execute  # noqa: SLF001
-    _bokeh._post_execute = lambda *_: end()  # noqa: SLF001
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *_: object) -> Any:
+        return self.function()
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.function == getattr(other, "function", other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _mend_callbacks() -> None:
+    # IPython 7 called a function with as many arguments as it takes, and so notebooks and google.colab (for Bokeh) have them.
+    if hasattr(events, "callback_prototype"):
+        return
+    register = events.EventManager.register
+
+    def register_any(manager: Any, event: str, function: Any) -> None:
+        with contextlib.suppress(TypeError, ValueError):  # what has no signature, or takes an argument, stays as it is
+            inspect.signature(function).bind()
+            function = _WithoutArguments(function)
+        register(manager, event, function)
+
+    events.EventManager.register = register_any
 
 
 def _mend_tabs() -> None:
@@ -147,6 +169,7 @@ def _mend_tabs() -> None:
 
 
 _mend_ipython()
+_mend_callbacks()
 _mend_tables()
 try:
     from google.colab import _inspector, _kernel, _pip, _shell  # type: ignore[import-not-found]
@@ -159,9 +182,8 @@ if not hasattr(importlib.metadata, "packages_distributions"):
     _pip.is_pip_install_command = lambda *_args, **_options: None
 
 
-for _mend in (_mend_bokeh, _mend_tabs):
-    with contextlib.suppress(ImportError):
-        _mend()
+with contextlib.suppress(ImportError):
+    _mend_tabs()
 
 
 class Shell(_shell.Shell):  # type: ignore[misc]

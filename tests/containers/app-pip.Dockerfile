@@ -1,6 +1,8 @@
 FROM python:3.12-slim-bookworm AS tools
 # Compilers live in this stage and those on top of it; pip is the base image's own.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+# By content, not by time: the same packages are the same bytes in every build.
+ENV SOURCE_DATE_EPOCH=315532800 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN --mount=type=cache,target=/var/cache/apt \
     --mount=type=cache,target=/var/lib/apt \
     apt-get update \
@@ -46,7 +48,7 @@ COPY --from=packages /opt/venv /opt/venv
 COPY --from=project /wheels.sha256 /opt/
 # pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone.
 RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
-    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=315532800 \
     pip --python /opt/venv/bin/python install --compile --disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index --find-links /wheels hello-app
 USER 1000:1000
 LABEL org.opencontainers.image.title="hello-app" \

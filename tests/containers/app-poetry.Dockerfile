@@ -5,6 +5,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python3 -m venv /opt/poetry \
     && /opt/poetry/bin/pip install --disable-pip-version-check poetry==2.5.1
+# By content, not by time: the same packages are the same bytes in every build.
+ENV SOURCE_DATE_EPOCH=315532800
 
 FROM tools AS packages
 WORKDIR /build
@@ -36,7 +38,7 @@ COPY --from=packages /opt/venv /opt/venv
 COPY --from=project /wheels.sha256 /opt/
 # pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone.
 RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
-    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=315532800 \
     pip --python /opt/venv/bin/python install --compile --disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index --find-links /wheels hello-app
 USER 1000:1000
 LABEL org.opencontainers.image.title="hello-app" \

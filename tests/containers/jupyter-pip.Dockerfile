@@ -1,16 +1,18 @@
 FROM python:3.12-slim-bookworm AS tools
 # Compilers live in this stage and those on top of it; pip is the base image's own.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+# By content, not by time: the same packages are the same bytes in every build.
+ENV SOURCE_DATE_EPOCH=315532800 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # JupyterLab is apart from the project: neither decides about the other's versions.
 FROM tools AS server
 WORKDIR /build
 COPY container-jupyter.txt ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv venv /opt/jupyter \
-    && uv pip install --python /opt/jupyter --require-hashes --no-deps -r container-jupyter.txt \
+    python3 -m venv --without-pip /opt/jupyter \
+    && pip --python /opt/jupyter/bin/python install --compile --require-hashes --no-deps -r container-jupyter.txt \
     && rm -r /opt/jupyter/share/jupyter/kernels
 # Colab's page may use this server as a local runtime: its origin, with the token, from a public address.
 RUN mkdir -p /opt/jupyter/etc/jupyter \
@@ -27,10 +29,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r container-requirements.txt
 # What a kernel needs and the lock file does not have is beside the environment, not in it.
 COPY container-kernel.txt ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv pip install --python /opt/venv --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
+    pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
 RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
 
 FROM python:3.12-slim-bookworm AS runtime

@@ -98,6 +98,7 @@ def _all(catalogue: _Catalogue) -> tuple[Feature, ...]:
 
 def _cells(to: _Catalogue) -> None:
     to.begin("cells")
+    to.add("a function that runs after a cell", _AFTER, "after that cell")
     to.add("value of the last line", "6 * 7", lambda cell: "42" in shown(cell).split())
     to.add("print, and the error stream", "import sys\nprint('o' 'ut')\nprint('e' 'rr', file=sys.stderr)", _streams)
     to.add("names stay", "kept = [1]\n# ---\nkept.append(2); print('kept', kept)", "kept [1, 2]")
@@ -636,6 +637,12 @@ limit = 7
 from google.colab.sql import bigquery
 print('checked', bigquery.validate('SELECT {limit}')['bytes_processed'], 'bytes')
 print(bigquery.run('SELECT {limit}'))
+"""
+_AFTER = """\
+def after():
+    get_ipython().events.unregister('post_run_cell', after)
+    print('after ' 'that cell')
+get_ipython().events.register('post_run_cell', after)
 """
 _BQSQL = "print('declared', 'bqsql' in get_ipython().magics_manager.magics['cell'])"
 _RESTART = (

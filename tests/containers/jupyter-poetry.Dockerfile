@@ -1,0 +1,77 @@
+FROM python:3.12-slim-bookworm AS tools
+# Poetry has an environment of its own, apart from what it installs; none of it is in the image.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    python3 -m venv /opt/poetry \
+    && /opt/poetry/bin/pip install --disable-pip-version-check poetry==2.5.1
+# By content, not by time: the same packages are the same bytes in every build.
+ENV SOURCE_DATE_EPOCH=315532800
+
+# JupyterLab is apart from the project: neither decides about the other's versions.
+FROM tools AS server
+WORKDIR /build
+COPY container-jupyter.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    python3 -m venv --without-pip /opt/jupyter \
+    && pip --python /opt/jupyter/bin/python install --compile --require-hashes --no-deps -r container-jupyter.txt \
+    && rm -r /opt/jupyter/share/jupyter/kernels
+# Colab's page may use this server as a local runtime: its origin, with the token, from a public address.
+RUN mkdir -p /opt/jupyter/etc/jupyter \
+    && printf '%s\n' '{"ServerApp": {"allow_origin": "https://colab.research.google.com", "allow_credentials": true, "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}}}, "KernelSpecManager": {"ensure_native_kernel": false}}' > /opt/jupyter/etc/jupyter/jupyter_server_config.json
+
+FROM tools AS packages
+WORKDIR /build
+# Poetry fills the environment that is active, so that it is made at the path where it stays.
+COPY pyproject.toml poetry.lock ./
+RUN --mount=type=cache,target=/root/.cache/pypoetry \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    python3 -m venv --without-pip /opt/venv \
+    && VIRTUAL_ENV=/opt/venv /opt/poetry/bin/poetry sync --no-interaction --only main --no-root --compile
+# What a kernel needs and the lock file does not have is beside the environment, not in it.
+COPY container-kernel.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
+RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
+
+# A change of the sources begins here: the packages above stay as they are.
+FROM tools AS project
+WORKDIR /src
+COPY . ./
+RUN /opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheels --directory . \
+    && sha256sum /wheels/*.whl > /wheels.sha256
+
+FROM python:3.12-slim-bookworm AS runtime
+# Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
+RUN groupadd --gid 1000 app \
+    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+ENV PATH=/opt/venv/bin:$PATH \
+# Without it, a process that is killed loses what it has printed.
+    PYTHONUNBUFFERED=1
+# At the path it was made for: the first lines of its programs name that path.
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=server /opt/jupyter /opt/jupyter
+COPY --from=packages /opt/kernel /opt/kernel
+COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyter/kernels
+# A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
+COPY --from=project /wheels.sha256 /opt/
+# pip itself writes no bytecode of the standard library into this layer: it holds the project's files alone.
+RUN --mount=type=bind,from=project,source=/wheels,target=/wheels \
+    PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=315532800 \
+    pip --python /opt/venv/bin/python install --compile --disable-pip-version-check --root-user-action=ignore --no-cache-dir --no-deps --no-index --find-links /wheels hello-app
+# Notebooks are saved where they stand, so they belong to the user.
+WORKDIR /work
+COPY --chown=1000:1000 . ./
+USER 1000:1000
+LABEL org.opencontainers.image.title="hello-app" \
+    org.opencontainers.image.version="1.2" \
+    org.opencontainers.image.description="Says \"hello\" for \$5" \
+    org.opencontainers.image.base.name="python:3.12-slim-bookworm"
+EXPOSE 8888
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["/opt/jupyter/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8888/api', timeout=3)"]
+# The token is made at the start and printed, or taken from JUPYTER_TOKEN; it is never empty.
+CMD ["/opt/jupyter/bin/jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser", "--ServerApp.port_retries=0"]
