@@ -199,16 +199,16 @@ def put_back_link(path: Path, target: str) -> None:
 
 def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int | None = None) -> None:
     new = scratch_name(path, "new")
-    before = path.stat() if path.is_file() and not path.is_symlink() else None
+    earlier = path.stat() if path.is_file() and not path.is_symlink() else None
     with _scratch(new) as descriptor:
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
             # As open() would have made a new file; an old one keeps its permissions, and for root its owner.
-            permissions = stat.S_IMODE(before.st_mode) if before else 0o666 & ~umask()
+            permissions = stat.S_IMODE(earlier.st_mode) if earlier else 0o666 & ~umask()
             os.fchmod(descriptor, permissions if mode is None else mode)
-            if before is not None and os.geteuid() == 0:
-                os.fchown(descriptor, before.st_uid, before.st_gid)
+            if earlier is not None and os.geteuid() == 0:
+                os.fchown(descriptor, earlier.st_uid, earlier.st_gid)
             if mtime_ns is not None:
                 os.utime(descriptor, ns=(mtime_ns, mtime_ns))
             # Before the name shows it: after a power cut the name would else lead to an empty file.
@@ -407,11 +407,11 @@ def closed_to_others(path: Path) -> Path | None:
 @contextlib.contextmanager
 def readable_to_all() -> Iterator[None]:
     """Let everybody read what is made inside the block, by this process or its children, whatever the umask."""
-    before = os.umask(0o022)
+    old_umask = os.umask(0o022)
     try:
         yield
     finally:
-        os.umask(before)
+        os.umask(old_umask)
 
 
 def link(path: Path, target: str | Path) -> None:
@@ -425,14 +425,14 @@ def link(path: Path, target: str | Path) -> None:
 @contextlib.contextmanager
 def noting_new(directory: Path) -> Iterator[None]:
     """Let `undo` know what a tool makes in a directory that is its own, and nothing else in it."""
-    before = set(os.listdir(directory)) if directory.is_dir() else set()  # noqa: PTH208  (the names)
-    made = [] if directory.is_dir() else [directory, *_ledger.missing_parents(directory)]
+    earlier = set(os.listdir(directory)) if directory.is_dir() else set()  # noqa: PTH208  (the names)
+    created = [] if directory.is_dir() else [directory, *_ledger.missing_parents(directory)]
     try:
         yield
     finally:
-        for name in sorted(set(os.listdir(directory)) - before if directory.is_dir() else ()):  # noqa: PTH208
+        for name in sorted(set(os.listdir(directory)) - earlier if directory.is_dir() else ()):  # noqa: PTH208
             if not name.startswith("."):
-                _ledger.made_by_tool(directory / name, parents=made)
+                _ledger.made_by_tool(directory / name, parents=created)
 
 
 def discard(path: Path) -> None:

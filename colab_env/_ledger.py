@@ -124,7 +124,7 @@ class Ledger:
         """Read the whole ledger, once. A last line without its end is that of a run that was killed: no change followed."""
         entries: list[Entry | None] = []
         by_path: dict[Path, list[int]] = {}
-        made: list[Path] = []
+        created: list[Path] = []
         damaged = 0
         lines = self._lines()
         for line in lines:
@@ -133,14 +133,14 @@ class Ledger:
             if values is not None and isinstance(values.get("undone"), str):
                 for number in by_path.pop(Path(values["undone"]), []):
                     entries[number] = None
-                made += [Path(text) for text in _texts(values.get("made"))]
+                created += [Path(text) for text in _texts(values.get("made"))]
             elif values is not None and (entry := _parsed(values)) is not None:
                 by_path.setdefault(entry.path, []).append(len(entries))
                 entries.append(entry)
             elif line.endswith(b"\n"):
                 damaged += 1
-        left = tuple(entry for entry in entries if entry is not None)
-        return Record(entries=left, damaged=damaged, made=tuple(dict.fromkeys(made)))
+        open_entries = tuple(entry for entry in entries if entry is not None)
+        return Record(entries=open_entries, damaged=damaged, made=tuple(dict.fromkeys(created)))
 
     def content(self, sha256: str) -> Path:
         """Return where the content with this hash is kept."""
@@ -156,9 +156,9 @@ class Ledger:
 
     def keep(self, path: Path) -> Before:
         """Describe what is at a path, and keep its content if it is a file."""
-        before = look_at(path)
-        if isinstance(before, File):
-            target = self.content(before.sha256)
+        earlier = look_at(path)
+        if isinstance(earlier, File):
+            target = self.content(earlier.sha256)
             target.parent.mkdir(parents=True, exist_ok=True)
             # What the file says may be meant for its owner only.
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -166,7 +166,7 @@ class Ledger:
                 file.write(path.read_bytes())
                 file.flush()
                 os.fsync(descriptor)
-        return before
+        return earlier
 
     def _lines(self) -> list[bytes]:
         try:
@@ -229,9 +229,9 @@ def recording(step: str, machine: Machine, *, made: Iterable[Path] | None = None
     missing = {path: tuple(missing_parents(path)) for path in directories if not path.exists()}
     # The first entry is the data directory itself, in which the ledger lies.
     if not ledger.exists():
-        before = look_at(machine.data)
+        earlier = look_at(machine.data)
         outer = missing_parents(machine.data) if made is None else made
-        ledger.append(Entry(step=step, path=machine.data, before=before, after=BY_TOOL, made=tuple(outer)))
+        ledger.append(Entry(step=step, path=machine.data, before=earlier, after=BY_TOOL, made=tuple(outer)))
     record = ledger.read()
     current = _Recording(ledger=ledger, step=step, trees={machine.data, Path(os.path.realpath(machine.data))})
     for entry in record.entries:
@@ -264,9 +264,9 @@ def note(path: Path, after: After) -> None:
     path = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow a link)
     if not current.trees.isdisjoint(path.parents):
         return
-    made = tuple(missing_parents(path))
-    before = current.ledger.keep(path)
-    current.append(Entry(step=current.step, path=path, before=before, after=after, made=made))
+    created = tuple(missing_parents(path))
+    earlier = current.ledger.keep(path)
+    current.append(Entry(step=current.step, path=path, before=earlier, after=after, made=created))
 
 
 def note_packages(packages: Iterable[str]) -> None:
@@ -372,12 +372,12 @@ def _as_dict(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _before_dict(before: Before) -> dict[str, Any] | None:
-    match before:
+def _before_dict(state: Before) -> dict[str, Any] | None:
+    match state:
         case File():
-            return {"kind": "file", "sha256": before.sha256, "mode": before.mode, "mtime_ns": before.mtime_ns}
+            return {"kind": "file", "sha256": state.sha256, "mode": state.mode, "mtime_ns": state.mtime_ns}
         case Link():
-            return {"kind": "link", "link": before.target}
+            return {"kind": "link", "link": state.target}
         case Directory():
             return {"kind": "directory"}
     return None

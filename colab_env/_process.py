@@ -78,9 +78,9 @@ def child_environ(environ: Mapping[str, str], **changes: str) -> dict[str, str]:
 
     The null keyring keeps an unattended tool from waiting for a password that nobody types.
     """
-    own = {name: value for name, value in environ.items() if name not in _FOREIGN}
+    inherited = {name: value for name, value in environ.items() if name not in _FOREIGN}
     # A keyring that the user has chosen wins. Unbuffered, because a child's last line is shown while it works.
-    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **own, "PYTHONUNBUFFERED": "1", **changes}
+    return {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **inherited, "PYTHONUNBUFFERED": "1", **changes}
 
 
 def run(
@@ -226,10 +226,10 @@ def run_parallel(first: Callable[[], _First], second: Callable[[], _Second]) -> 
 def _wait_for(*futures: Future[Any]) -> None:
     from concurrent.futures import FIRST_COMPLETED, wait
 
-    left = set(futures)
-    while left:
+    pending = set(futures)
+    while pending:
         # In short waits: a signal that another thread receives does not end the main thread's wait.
-        done, left = wait(left, timeout=_GLANCE, return_when=FIRST_COMPLETED)
+        done, pending = wait(pending, timeout=_GLANCE, return_when=FIRST_COMPLETED)
         for future in done:
             if isinstance(future.exception(), KeyboardInterrupt):
                 future.result()

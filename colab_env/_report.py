@@ -65,8 +65,8 @@ class _Task:
 
     def work(self, *, is_new: bool = False) -> Work:
         seconds = time.monotonic() - self._began
-        seen = {"facts": self.facts, "fraction": self.fraction, "left": self.left}
-        return Work(title=self.title, seconds=seconds, is_new=is_new, **seen)  # type: ignore[arg-type]
+        shown = {"facts": self.facts, "fraction": self.fraction, "left": self.left}
+        return Work(title=self.title, seconds=seconds, is_new=is_new, **shown)  # type: ignore[arg-type]
 
 
 class _Activity:
@@ -103,10 +103,10 @@ class _Activity:
 
     def draw(self) -> None:
         """Show one of the tasks that go on side by side: one that has a bar, else the last that began."""
-        now = time.monotonic()
+        moment = time.monotonic()
         with self._lock:
-            if self._tasks and now - self._drawn >= self._interval:
-                self._drawn = now
+            if self._tasks and moment - self._drawn >= self._interval:
+                self._drawn = moment
                 front = next((task for task in reversed(self._tasks) if task.fraction is not None), self._tasks[-1])
                 self.screen.show(front.work())
 
@@ -257,8 +257,8 @@ def progress(done: int, total: int | None, seconds: float) -> None:
     """Show a transfer: bytes so far, bytes in all (None when unknown), seconds since it began."""
     speed = done / seconds if seconds > 0 else 0.0
     amount = f"{done / 1e6:.1f}/{megabytes(total)}" if total else megabytes(done)
-    left = (total - done) / speed if total and speed and done < total else None
-    _show(amount, f"{megabytes(int(speed))}/s", fraction=done / total if total else None, left=left)
+    remaining = (total - done) / speed if total and speed and done < total else None
+    _show(amount, f"{megabytes(int(speed))}/s", fraction=done / total if total else None, left=remaining)
 
 
 def packages(done: int, total: int, *, written: int, share: float, seconds: float) -> None:
@@ -267,9 +267,9 @@ def packages(done: int, total: int, *, written: int, share: float, seconds: floa
     `share` is the part of the bytes that has arrived, from 0 to 1: the bar and the time left go by it.
     """
     speed = written / seconds if seconds > 0 else 0.0
-    left = (1 - share) * seconds / share if 0 < share < 1 else None
+    remaining = (1 - share) * seconds / share if 0 < share < 1 else None
     written_facts = (f"{megabytes(written)} written", f"{megabytes(int(speed))}/s")
-    _show(f"{done}/{total} packages", *written_facts, fraction=share, left=left)
+    _show(f"{done}/{total} packages", *written_facts, fraction=share, left=remaining)
 
 
 def keep(text: str) -> None:

@@ -71,9 +71,9 @@ class Work:
             count -= 1
         facts = "  ".join([*drawn, *self.facts[:count]])
         # Of a bar nothing is cut, of a tool's last line the end; of a title first the reason, which follows a colon.
-        beside = max(width - _cells(facts) - 2 if facts else width, min(_SHORTEST_TITLE, width // 2))
-        title = self.title if _cells(self.title) <= beside else self.title.partition(": ")[0]
-        title = _cut(title, beside)
+        room = max(width - _cells(facts) - 2 if facts else width, min(_SHORTEST_TITLE, width // 2))
+        title = self.title if _cells(self.title) <= room else self.title.partition(": ")[0]
+        title = _cut(title, room)
         return _cut(f"{title}  {facts}" if facts else title, width) + elapsed
 
 
@@ -183,11 +183,11 @@ class Notebook:
         from colab_env import cards
 
         text = "\n".join([*self._lines, *([f"… {work.fitted(98)}"] if work else [])])
-        now = None
+        current = None
         if work is not None:
             elapsed, facts = duration(work.seconds) if work.seconds >= 1 else "", " · ".join(work.facts)
-            now = cards.Row(mark="…", name=work.title, text=facts, aside=elapsed, share=work.fraction)
-        self._put({"text/plain": text, "text/html": cards.progress(self._lines, now)})
+            current = cards.Row(mark="…", name=work.title, text=facts, aside=elapsed, share=work.fraction)
+        self._put({"text/plain": text, "text/html": cards.progress(self._lines, current)})
 
     def _put(self, bundle: dict[str, str]) -> None:
         from IPython.display import display

@@ -90,10 +90,10 @@ def is_sealed(path: Path) -> bool:
     return match is not None and match[1] == _sum(_unsealed(text, match))
 
 
-def resealed(before: bytes, after: bytes) -> bytes:
+def resealed(old_content: bytes, after: bytes) -> bytes:
     """Return a changed state file with the sum that it has to have now; what had no right sum `before` stays as it is."""
     try:
-        texts = before.decode(), after.decode()
+        texts = old_content.decode(), after.decode()
     except UnicodeDecodeError:
         return after
     old, new = (_SUM.search(text) for text in texts)

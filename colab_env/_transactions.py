@@ -108,7 +108,7 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
 
     Gives what has to be called before a receipt says that the files are right: so that the ledger knows them by then.
     """
-    before = {path: (path.read_bytes(), path.stat()) if path.is_file() else None for path in paths}
+    saved = {path: (path.read_bytes(), path.stat()) if path.is_file() else None for path in paths}
     for path in paths:
         # What a tool writes into them is known only afterwards; a kill in between leaves a file that `undo` does not
         # guess about.
@@ -122,7 +122,7 @@ def restoring(*paths: Path) -> Iterator[Callable[[], None]]:
         yield know
         know()
     except BaseException:
-        for path, content_before in before.items():
+        for path, content_before in saved.items():
             if content_before is None:
                 path.unlink(missing_ok=True)
             elif not path.is_file() or path.read_bytes() != content_before[0]:
@@ -201,7 +201,11 @@ def _settle(path: Path, *, is_finished: bool = False) -> None:
 
 def is_complete(path: Path) -> bool:
     """Say whether what is at `path` is ours and finished."""
-    return _files.read_receipt(path) is not None if (said := _kernelspec_is_ours(path)) is None else said
+    return (
+        _files.read_receipt(path) is not None
+        if (is_kernelspec_ours := _kernelspec_is_ours(path)) is None
+        else is_kernelspec_ours
+    )
 
 
 def _kernelspec_is_ours(path: Path) -> bool | None:
@@ -245,8 +249,8 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
     with _files.translate_os_errors(data):
         for directory in (data, *(data / name for name in _SWEPT)):
             for entry in list(directory.iterdir()) if directory.is_dir() else ():
-                if (named := beside_of(entry)) is not None:
-                    recover(named, wait=False)
+                if (original := beside_of(entry)) is not None:
+                    recover(original, wait=False)
                 elif entry.name.startswith(_file_locks.PRIVATE) and entry.is_dir():
                     with _file_locks.directory_lock(entry) as is_free:
                         if is_free:

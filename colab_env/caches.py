@@ -121,7 +121,7 @@ def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheLis
     That is also a signature by no key of ours, but for the snapshot that `trust` names as in `restore`. Whether it was
     made for this machine is for `cache_list` to say. Raises CacheError when there is no such directory.
     """
-    machine, named = Machine.detect(), Trust.parsed(trust)
+    machine, trusted = Machine.detect(), Trust.parsed(trust)
     store = _cache.store(directory, downloads=machine.data / "downloads")
     keyring = Keyring(machine)
     with _report.screen():
@@ -130,7 +130,7 @@ def cache_verify(directory: str | Path, *, trust: str | None = None) -> CacheLis
             size = sum(entry.size for entry in entries)  # a server without an index says none
             amount = f", {_report.megabytes(size)}" if size else ""
             _report.keep(f"Downloading {content.pluralize(len(entries), 'snapshot')} to read every byte{amount}")
-        verified = [_verified(store, entry, keyring, named, machine) for entry in entries]
+        verified = [_verified(store, entry, keyring, trusted, machine) for entry in entries]
     return CacheListing(where=store.where, snapshots=tuple(verified), action="read")
 
 
@@ -224,8 +224,8 @@ def _described(store: Store, entry: Entry, machine: Machine, keyring: Keyring) -
                 system_site_packages=saved_inputs.system_site_packages,
             )
             current_inputs = contents.inputs(request, options_digest=saved_inputs.wanted, starting=False)
-            here, _ = moving.relocated(manifest, current_inputs, machine)
-            problem = restoring.mismatch(here, request, options_digest=saved_inputs.wanted, starting=False)
+            inputs, _ = moving.relocated(manifest, current_inputs, machine)
+            problem = restoring.mismatch(inputs, request, options_digest=saved_inputs.wanted, starting=False)
     except ColabEnvError as error:
         problem = error.message
     return replace(plain, problem=problem)

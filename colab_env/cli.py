@@ -44,15 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    own, rest = env_cli.split_command_line(words)
-    parser = _parser(own)
-    if not own:
+    words_of_ours, rest = env_cli.split_command_line(words)
+    parser = _parser(words_of_ours)
+    if not words_of_ours:
         print(parser.first_words(), end="")
         return 0
     # What is wrong with the words themselves is said as they ask for it, too.
-    arguments = argparse.Namespace(json="--json" in own, quiet=False)
+    arguments = argparse.Namespace(json="--json" in words_of_ours, quiet=False)
     try:
-        arguments = parser.parse_args(own)
+        arguments = parser.parse_args(words_of_ours)
         arguments.rest = rest
         # Not before: `--help` does without.
         from pathlib import Path
@@ -220,8 +220,8 @@ def _add_cache(commands: Any) -> None:
             parser.add_argument("--older-than", type=float, metavar="DAYS", help="delete what is older")
             parser.add_argument("--dry-run", action="store_true", help="delete nothing, say what would be")
         if verb == "verify":
-            told = "the name or SHA-256 of a snapshot that counts although no key of yours signed it"
-            parser.add_argument("--trust", metavar="SNAPSHOT", help=told)
+            help_text = "the name or SHA-256 of a snapshot that counts although no key of yours signed it"
+            parser.add_argument("--trust", metavar="SNAPSHOT", help=help_text)
     text = "print the key that signs this machine's snapshots, to keep it as the Colab secret COLAB_ENV_SNAPSHOT_KEY"
     _command(caches, "key", text, _cache_key, example="colab-env cache key")
 
@@ -339,9 +339,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     from colab_env.errors import DamagedError
     from colab_env.verifying import verify
 
-    found = verify(arguments.project, repair=arguments.repair)
-    code = _shown(found, arguments)
-    return code if found.ok else DamagedError.exit_code
+    result = verify(arguments.project, repair=arguments.repair)
+    code = _shown(result, arguments)
+    return code if result.ok else DamagedError.exit_code
 
 
 def _save(arguments: argparse.Namespace) -> int:
@@ -359,8 +359,8 @@ def _cache_list(arguments: argparse.Namespace) -> int:
 def _cache_prune(arguments: argparse.Namespace) -> int:
     from colab_env import caches
 
-    named = {key: getattr(arguments, key) for key in ("keep", "older_than", "dry_run")}
-    return _shown(caches.cache_prune(arguments.directory, **named), arguments)
+    options = {key: getattr(arguments, key) for key in ("keep", "older_than", "dry_run")}
+    return _shown(caches.cache_prune(arguments.directory, **options), arguments)
 
 
 def _cache_verify(arguments: argparse.Namespace) -> int:

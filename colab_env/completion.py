@@ -39,21 +39,21 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 def _walk(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> Iterator[Completed]:
     actions = parser._actions  # noqa: SLF001  (argparse shows them nowhere else)
-    groups = [each for each in actions if isinstance(each, argparse._SubParsersAction)]  # noqa: SLF001
-    helps = {each.dest: each.help or "" for group in groups for each in group._choices_actions}  # noqa: SLF001
-    own = [each for each in actions if each not in groups and each.help != argparse.SUPPRESS]
-    positionals = [each for each in own if not each.option_strings]
-    kinds = [_kind(each, words) for each in positionals]
+    groups = [action for action in actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    helps = {action.dest: action.help or "" for group in groups for action in group._choices_actions}  # noqa: SLF001
+    visible = [action for action in actions if action not in groups and action.help != argparse.SUPPRESS]
+    positionals = [action for action in visible if not action.option_strings]
+    kinds = [_kind(action, words) for action in positionals]
     yield Completed(
         words=words,
         commands={name: helps.get(name, "") for group in groups for name in group.choices},
         options={
-            tuple(each.option_strings): (None if each.nargs == 0 else _kind(each, words), each.help or "")
-            for each in own
-            if each.option_strings
+            tuple(action.option_strings): (None if action.nargs == 0 else _kind(action, words), action.help or "")
+            for action in visible
+            if action.option_strings
         },
         kinds=(*kinds, "file") if words[-1:] in (("run",), ("unit",)) else tuple(kinds),
-        endless=words[-1:] in (("run",), ("unit",)) or any(each.nargs in ("*", "+") for each in positionals),
+        endless=words[-1:] in (("run",), ("unit",)) or any(action.nargs in ("*", "+") for action in positionals),
     )
     for group in groups:
         for name, below in group.choices.items():
@@ -73,19 +73,21 @@ def _kind(action: argparse.Action, words: Sequence[str]) -> str:
 
 def _bash(tree: Sequence[Completed], *, is_zsh: bool) -> str:
     cases = []
-    for each in tree:
-        options = " ".join(option for spellings in each.options for option in spellings)
+    for command in tree:
+        options = " ".join(option for spellings in command.options for option in spellings)
         # One word for each option that takes a value: "--base:directory"; the words of a choice are divided by commas.
         valued = " ".join(
             f"{option}:{kind.replace(' ', ',')}"
-            for spellings, (kind, _) in each.options.items()
+            for spellings, (kind, _) in command.options.items()
             if kind is not None
             for option in spellings
         )
-        kinds = " ".join(kind.replace(" ", ",") or "-" for kind in each.kinds)
-        values = {"commands": " ".join(each.commands), "options": options, "valued": valued, "kinds": kinds}
-        said = " ".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
-        cases.append(f"    {shlex.quote(' '.join(each.words))}) {said} endless={'1' if each.endless else ''} ;;")
+        kinds = " ".join(kind.replace(" ", ",") or "-" for kind in command.kinds)
+        values = {"commands": " ".join(command.commands), "options": options, "valued": valued, "kinds": kinds}
+        assignments = " ".join(f"{key}={shlex.quote(value)}" for key, value in values.items())
+        cases.append(
+            f"    {shlex.quote(' '.join(command.words))}) {assignments} endless={'1' if command.endless else ''} ;;"
+        )
     head = (
         "#compdef colab-env\nautoload -Uz compinit bashcompinit\n(( $+functions[compdef] )) || compinit\nbashcompinit\n"
     )
@@ -93,25 +95,25 @@ def _bash(tree: Sequence[Completed], *, is_zsh: bool) -> str:
 
 
 def _fish(tree: Sequence[Completed]) -> str:
-    paths = " ".join(shlex.quote(" ".join(each.words)) for each in tree if each.words)
+    paths = " ".join(shlex.quote(" ".join(command.words)) for command in tree if command.words)
     valued = " ".join(
-        shlex.quote(" ".join((*each.words, option)))
-        for each in tree
-        for spellings, (kind, _) in each.options.items()
+        shlex.quote(" ".join((*command.words, option)))
+        for command in tree
+        for spellings, (kind, _) in command.options.items()
         if kind is not None
         for option in spellings
     )
     lines = [_FISH.replace("PATHS", paths).replace("VALUED", valued).rstrip()]
-    for each in tree:
-        at = f"__colab_env_at {shlex.quote(' '.join(each.words))}"
-        for name, text in each.commands.items():
+    for command in tree:
+        at = f"__colab_env_at {shlex.quote(' '.join(command.words))}"
+        for name, text in command.commands.items():
             lines.append(f"complete -c colab-env -n {_quoted(f'{at} 0')} -a {name} -d {_quoted(text)}")
-        for spellings, (kind, text) in each.options.items():
+        for spellings, (kind, text) in command.options.items():
             names = " ".join(f"-l {word[2:]}" if word.startswith("--") else f"-s {word[1:]}" for word in spellings)
             value = "" if kind is None else f" -r {_fish_values(kind)}"
             lines.append(f"complete -c colab-env -n {_quoted(at)} {names}{value} -d {_quoted(text)}")
-        for number, kind in enumerate(each.kinds):
-            is_last = number == len(each.kinds) - 1 and each.endless
+        for number, kind in enumerate(command.kinds):
+            is_last = number == len(command.kinds) - 1 and command.endless
             where = f"{at} {number}{' more' if is_last else ''}"
             lines.append(f"complete -c colab-env -n {_quoted(where)} {_fish_values(kind)}")
     return "\n".join(lines) + "\n"
@@ -120,13 +122,13 @@ def _fish(tree: Sequence[Completed]) -> str:
 def _fish_values(kind: str) -> str:
     if kind.startswith("="):
         return f"-a {_quoted(kind[1:])}"
-    asked = {
+    questions = {
         "environment": "(colab-env --complete (__colab_env_base) environments)",
         "program": "(colab-env --complete (__colab_env_base) programs (__colab_env_name))",
         "directory": "(__fish_complete_directories)",
         "user": "(__fish_complete_users)",
     }
-    return "-F" if kind == "file" else f"-a {_quoted(asked[kind])}" if kind in asked else ""
+    return "-F" if kind == "file" else f"-a {_quoted(questions[kind])}" if kind in questions else ""
 
 
 def _quoted(text: str) -> str:

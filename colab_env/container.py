@@ -343,19 +343,19 @@ def _copied(image: dockerfile.Image, prefix: str) -> list[str]:
     model = image.project
     exported = [*image.tool.exports(model), *(image.server.exports() if image.server else {})]
     reads_lock = image.tool.name == "poetry" or (image.tool.name == "uv" and tools.reads_lock(model))
-    named = [model.lock_name, "pyproject.toml"] if reads_lock else []
+    files = [model.lock_name, "pyproject.toml"] if reads_lock else []
     built = [f"{directory}/pyproject.toml".removeprefix("./") for directory in image.recipe.wheels]
-    return [*named, *built, *(f"{prefix}{name}" for name in exported)]
+    return [*files, *built, *(f"{prefix}{name}" for name in exported)]
 
 
 def _command(request: Request, **options: str | None) -> list[str]:
-    named = [f"--{name} {value}".split(" ", 1) for name, value in options.items() if value is not None]
+    options_argv = [f"--{name} {value}".split(" ", 1) for name, value in options.items() if value is not None]
     repeated = [
         *(["--extra", name] for name in request.options.extras),
         *(["--group", name] for name in request.options.groups or ()),
     ]
     lock = [["--lock", request.options.lock]] if request.options.lock else []
-    return ["container", "write", *(word for pair in (*named, *lock, *repeated) for word in pair)]
+    return ["container", "write", *(word for pair in (*options_argv, *lock, *repeated) for word in pair)]
 
 
 def _commands(model: image_project.ImageProject, target: Path, kind: str) -> tuple[str, str]:
@@ -392,9 +392,9 @@ def _absent_libraries(model: image_project.ImageProject) -> list[str]:
                 users.setdefault(one.distribution, {})[one.library] = None
     if not absent or any(map(debian.is_for_building, model.apt)):  # then what runs is derived in the build
         return []
-    named = ", ".join(f"{distribution} ({', '.join(libraries)})" for distribution, libraries in users.items())
+    missing_text = ", ".join(f"{distribution} ({', '.join(libraries)})" for distribution, libraries in users.items())
     listed = ", ".join(f'"{package}"' for package in absent)
-    return [f"{named} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
+    return [f"{missing_text} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
 
 
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:

@@ -105,8 +105,8 @@ def project_options(parser: Any) -> None:
 
 def project_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `project_options` read, as keyword arguments."""
-    named = {name: getattr(arguments, name) for name in ("project", "lock", "python", "base")}
-    return {**named, "extras": arguments.extra, "groups": arguments.group}
+    values = {name: getattr(arguments, name) for name in ("project", "lock", "python", "base")}
+    return {**values, "extras": arguments.extra, "groups": arguments.group}
 
 
 def _write(arguments: argparse.Namespace) -> Any:

@@ -130,12 +130,12 @@ class Survey:
                 owners.setdefault(path, []).append(info)
         return owners
 
-    def broken(self, before: Content | None = None) -> dict[str, list[Damage]]:
+    def broken(self, earlier: Content | None = None) -> dict[str, list[Damage]]:
         """Return the files that are not as any RECORD says, by the normalized name of the distribution.
 
         What was written down like this `before` was published so.
         """
-        others_before = before.others if before else {}
+        others_before = earlier.others if earlier else {}
         broken: dict[str, list[Damage]] = {}
         wrong = [(path, infos) for path, infos in self.owners.items() if not self._is_promised(path)]
         for path, infos in [*wrong, *self._unlisted()]:
@@ -290,15 +290,15 @@ def proven(directory: Path) -> float | None:
     return content.proven if content else None
 
 
-def unproven(before: Content | None, content: Content, hashes: Mapping[str, Collection[str]]) -> list[str]:
+def unproven(earlier: Content | None, content: Content, hashes: Mapping[str, Collection[str]]) -> list[str]:
     """Return the distributions that were left as they were, though their lock file now asks for other files."""
     return [
         _displayed(info)
         for info, distribution in content.distributions.items()
         if (locked := hashes.get(name_of(info)))
         and not (distribution.hashes and set(distribution.hashes) <= set(locked))
-        and before is not None
-        and info in before.distributions
+        and earlier is not None
+        and info in earlier.distributions
     ]
 
 
@@ -430,8 +430,8 @@ def digest_of(content: bytes) -> str:
 def promised(directory: Path, info: str) -> list[str]:
     """Return the paths, relative to a directory, that the RECORD of one of its distributions names."""
     site = os.path.dirname(info)  # noqa: PTH120
-    named = (row[0] for row in record_rows(directory / info / "RECORD") if row and row[0])
-    paths = (os.path.normpath(os.path.join(site, name)) for name in named)  # noqa: PTH118
+    recorded = (row[0] for row in record_rows(directory / info / "RECORD") if row and row[0])
+    paths = (os.path.normpath(os.path.join(site, name)) for name in recorded)  # noqa: PTH118
     return [path for path in paths if not path.startswith(("/", ".."))]
 
 

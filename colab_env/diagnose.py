@@ -179,11 +179,13 @@ def check_kernel(name: str | None = None) -> KernelHealth:
     if name is None:
         machine = Machine.detect()
         project = choice.path(machine, "project")
-        own = [entry.name for entry in kernelspec.registered(machine) if entry.ours and entry.project == project]
-        if not own:
+        kernel_names = [
+            entry.name for entry in kernelspec.registered(machine) if entry.ours and entry.project == project
+        ]
+        if not kernel_names:
             msg = "no kernel is registered for the project that was set up last"
             raise MissingStepError(msg, hint="run register_kernel() first, or name a kernel")
-        name = own[0]
+        name = kernel_names[0]
     with _report.activity(f"Starting kernel {name}"):
         return KernelHealth(name=name, outcome=kernel.try_registered(Machine.detect(), name))
 
@@ -199,9 +201,9 @@ def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)
     yield from interpreter_sources.source_of(python, machine).parts(python, machine)
     layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
-    named = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
+    listed = ", ".join(f"{name} {version}" for name, version in sorted(colab_layer.versions(layer).items()))
     yield Part.of_directory(
-        "Packages", named or "none", layer, colab_layer.health_check(layer), proven=content.proven(layer)
+        "Packages", listed or "none", layer, colab_layer.health_check(layer), proven=content.proven(layer)
     )
 
 
@@ -219,8 +221,8 @@ def _needs_poetry(machine: Machine, project: Path) -> bool:
     except ColabEnvError:  # the environment's own line says what is wrong
         receipt = venv.read_receipt(project)
         # A lock file that is gone still has its name.
-        named = registry.formats_of(receipt.wanted.lock) if receipt and receipt.wanted.lock else []
-        return not named or named[0].is_made_by_tool
+        formats = registry.formats_of(receipt.wanted.lock) if receipt and receipt.wanted.lock else []
+        return not formats or formats[0].is_made_by_tool
 
 
 def notebooks(machine: Machine) -> Iterator[Part]:
@@ -251,9 +253,9 @@ def _named_environments(machine: Machine) -> Iterator[Part]:
         return
     for base in bases:
         environments = list(inventory.everything([base]))
-        wrong = [f"{named.name}: {problem}" for named in environments if (problem := named.health_check())]
+        wrong = [f"{entry.name}: {problem}" for entry in environments if (problem := entry.health_check())]
         if environments:
-            names = ", ".join(named.name for named in environments[:_NAMED]) + (
+            names = ", ".join(entry.name for entry in environments[:_NAMED]) + (
                 ", ..." if environments[_NAMED:] else ""
             )
             problem = f"{wrong[0]}{f' (and {len(wrong) - 1} more)' if wrong[1:] else ''}" if wrong else None

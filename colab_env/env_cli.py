@@ -75,17 +75,17 @@ def _options_first(words: list[str]) -> list[str]:
     return [*options, *names]
 
 
-def _end_of_own(words: list[str], here: int) -> int:
+def _end_of_own(words: list[str], index: int) -> int:
     missing = 2  # NAME PROGRAM
-    while here < len(words) and missing:
-        if words[here] == "--script":
+    while index < len(words) and missing:
+        if words[index] == "--script":
             missing = 1  # FILE
-        elif words[here] in _TAKES_VALUE:
-            here += 1
-        elif not words[here].startswith("-"):
+        elif words[index] in _TAKES_VALUE:
+            index += 1
+        elif not words[index].startswith("-"):
             missing -= 1
-        here += 1
-    return here
+        index += 1
+    return index
 
 
 # How one command is parsed: its help `text`, an `example` without the command's own name, what it takes. No class: typing

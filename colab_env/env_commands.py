@@ -43,8 +43,8 @@ def printable(value: Any) -> Any:
 def create(arguments: argparse.Namespace) -> Any:
     from colab_env import envs
 
-    named = ("python", "project", "requirements", "wheels", "system_site_packages", "kernel", "keep", "base")
-    options = {key: getattr(arguments, key) for key in named}
+    passed_on = ("python", "project", "requirements", "wheels", "system_site_packages", "kernel", "keep", "base")
+    options = {key: getattr(arguments, key) for key in passed_on}
     return _result(envs.create(arguments.name, *arguments.packages, **options), arguments)
 
 

@@ -59,8 +59,10 @@ def require_python(request: Request, python: Interpreter) -> str | None:
     if lock.format.is_python_advice:
         return f"{lock.path.name} asks for Python {requested}; {python.version} was chosen"
     asking, machine = lock.asks_for_python, request.machine
-    own = system.machine_python(machine)
-    advice = own and unsupported_python_message(own.version, specifier, asking=asking.name, is_colab=machine.is_colab)
+    machine_python = system.machine_python(machine)
+    advice = machine_python and unsupported_python_message(
+        machine_python.version, specifier, asking=asking.name, is_colab=machine.is_colab
+    )
     msg = f"{short(asking)} asks for Python {requested!r}, but {python.version} was chosen"
     raise NoSuchPythonError(msg, hint=advice or f"choose another Python: setup(python={requested!r})")
 
@@ -97,13 +99,13 @@ class Environment:
         added = venv.by_hand(self.request.project, self.request.receipt)
         if reason or not added:
             return reason
-        named = f"installed by hand: {', '.join(added)}"
+        listed = f"installed by hand: {', '.join(added)}"
         if not self.request.exact:
             self.notes[:] = [
                 *self.request.notes(self.python.short_version),
-                f"{named} (--exact, or exact=True, removes it)",
+                f"{listed} (--exact, or exact=True, removes it)",
             ]
-        return named if self.request.exact else None
+        return listed if self.request.exact else None
 
     def build(self) -> None:
         """Make or mend it, whole or not at all."""
@@ -185,31 +187,31 @@ class Environment:
 
     def _update(self, target: Target, know_files: Callable[[], object]) -> bool:
         """Install into what is there, if that leaves nothing to doubt; else it is as before, and this returns False."""
-        before, notes = content.read(target.environment), len(self.notes)
-        if before is None or self._is_doubtful(target, before):
+        earlier, notes = content.read(target.environment), len(self.notes)
+        if earlier is None or self._is_doubtful(target, earlier):
             return False
         with contextlib.suppress(_NotProvenError), _transactions.updating(target.environment):
             keeper, hashes = self._install(target)
             self._settle(target)
             survey = content.Survey(target.environment)
             # What cannot be proven here is built anew from the lock file, where its hashes are checked.
-            if survey.broken(before) or content.unproven(before, survey.content(hashes, before), hashes):
+            if survey.broken(earlier) or content.unproven(earlier, survey.content(hashes, earlier), hashes):
                 raise _NotProvenError
-            self._complete(target, keeper, survey, hashes, know_files, before=before)
+            self._complete(target, keeper, survey, hashes, know_files, before=earlier)
             return True
         # They were about an installation that was taken back.
         del self.notes[notes:]
         return False
 
-    def _is_doubtful(self, target: Target, before: content.Content) -> bool:
+    def _is_doubtful(self, target: Target, earlier: content.Content) -> bool:
         """Say whether something was changed since, or whether uv might take another source's package for an index's."""
-        own = self.request.project.as_uri()
-        if any(distribution.source not in (None, own) for distribution in before.distributions.values()):
+        project_uri = self.request.project.as_uri()
+        if any(distribution.source not in (None, project_uri) for distribution in earlier.distributions.values()):
             return True
-        return bool(content.Survey(target.environment).differences(before))
+        return bool(content.Survey(target.environment).differences(earlier))
 
     def _rebuild(self, target: Target, know_files: Callable[[], object]) -> None:
-        set_aside, before = venv.set_aside_foreign(self.request.project), content.read(target.environment)
+        set_aside, earlier = venv.set_aside_foreign(self.request.project), content.read(target.environment)
         done: list[tuple[keeping.Keeper | None, Mapping[str, Collection[str]]]] = []
         installer = uv.installer(target.machine, index.settings(target.machine))
         installer = replace(installer, environ={**_files.unshared(target.environment.parent), **installer.environ})
@@ -225,7 +227,7 @@ class Environment:
         try:
             with _transactions.replacing(target.environment):
                 survey, proof_notes = proving.prove(
-                    target.environment, fill, unpacked=installer, settle=lambda: self._settle(target), before=before
+                    target.environment, fill, unpacked=installer, settle=lambda: self._settle(target), before=earlier
                 )
                 self.notes.extend(proof_notes)
                 ((keeper, hashes),) = done
@@ -281,8 +283,8 @@ class Environment:
         if request.is_notebooks_block and not options.lock:  # a later command does not find it by itself
             options = replace(options, lock=str(request.lock.path))
         know_files()
-        now = content.Survey(target.environment, earlier=survey)
-        content.write(target.environment, now.content(hashes, before))
+        surveyed = content.Survey(target.environment, earlier=survey)
+        content.write(target.environment, surveyed.content(hashes, before))
         venv.write_receipt(request.project, python=self.python, inputs=request.inputs, wanted=options)
 
     def _selection(self, keeper: keeping.Keeper | None) -> Selection:
@@ -300,5 +302,5 @@ class Environment:
         candidates = registry.candidates(request.project, pyproject=request.pyproject)
         others = [candidate.path.name for candidate in candidates if candidate.path != request.lock.path]
         if others or not request.lock.format.is_made_by_tool:
-            beside = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
-            self.notes.append(f"Packages from {request.described_lock()}{beside}")
+            passed_over = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""
+            self.notes.append(f"Packages from {request.described_lock()}{passed_over}")

@@ -391,8 +391,8 @@ def diff(name: str, first: int | None = None, second: int | None = None, *, base
     current = env.current or 1
     one = first if first is not None else next(iter(builds.earlier(env)), current)
     directories = (builds.directory(env, number) for number in (one, second if second is not None else current))
-    before, after = map(inventory.packages, directories)
-    return inventory.version_changes(before, after)
+    old, after = map(inventory.packages, directories)
+    return inventory.version_changes(old, after)
 
 
 def _require_unused(env: NamedEnvironment, machine: Machine) -> None:

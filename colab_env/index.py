@@ -78,9 +78,9 @@ def settings(machine: Machine, *, pyproject: Pyproject | None = None) -> Index:
         or _from_uv_files(machine, _default_index)
     )
     listed = {key: tuple(pip.get(name, "").split()) for key, name in _LISTS.items()}
-    own = _strategy_of_project(pyproject) if pyproject else None
+    project_strategy = _strategy_of_project(pyproject) if pyproject else None
     # What a user chose for uv stays, whatever indexes pip has.
-    strategy = machine.environ.get("UV_INDEX_STRATEGY") or own or _from_uv_files(machine, _strategy)
+    strategy = machine.environ.get("UV_INDEX_STRATEGY") or project_strategy or _from_uv_files(machine, _strategy)
     return Index(url=uv or pip.get("index-url"), certificates=pip.get("cert"), strategy=strategy, **listed)
 
 
@@ -141,12 +141,12 @@ def _pip(machine: Machine) -> dict[str, str]:
 
 def _pip_files(machine: Machine) -> Iterator[Path]:
     config = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
-    named = machine.environ.get("PIP_CONFIG_FILE")
-    if named == os.devnull:  # pip's own sign for "no file at all"
+    config_file = machine.environ.get("PIP_CONFIG_FILE")
+    if config_file == os.devnull:  # pip's own sign for "no file at all"
         return
     yield from (Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"))
-    if named and os.path.exists(named):  # noqa: PTH110  (no name is too long for it)  # in the place of the user's files
-        yield Path(named)
+    if config_file and os.path.exists(config_file):  # noqa: PTH110  (no name is too long for it)  # in the place of the user's files
+        yield Path(config_file)
     else:
         yield from (machine.home / ".pip/pip.conf", config / "pip/pip.conf")
 
@@ -160,10 +160,10 @@ def tool_settings(machine: Machine) -> str:
     for path in reversed(_uv_files(machine)):
         merged |= _uv_settings(path)
     # A cut-off, constraints or overrides are meant for projects, not for the kernel's packages.
-    own = {key: value for key, value in merged.items() if key not in _OF_PROJECTS}
-    if isinstance(own.get("pip"), dict):
-        own["pip"] = {key: value for key, value in own["pip"].items() if key not in _OF_PROJECTS}
-    return tomlkit.dumps(own)
+    inherited = {key: value for key, value in merged.items() if key not in _OF_PROJECTS}
+    if isinstance(inherited.get("pip"), dict):
+        inherited["pip"] = {key: value for key, value in inherited["pip"].items() if key not in _OF_PROJECTS}
+    return tomlkit.dumps(inherited)
 
 
 def _from_uv_files(machine: Machine, choose: Callable[[Mapping[str, Any]], str | None]) -> str | None:
@@ -173,8 +173,8 @@ def _from_uv_files(machine: Machine, choose: Callable[[Mapping[str, Any]], str |
 def _uv_files(machine: Machine) -> list[Path]:
     # The user's file goes first.
     config = Path(machine.environ.get("XDG_CONFIG_HOME") or machine.home / ".config")
-    named = machine.environ.get("UV_CONFIG_FILE")
-    return [Path(named)] if named else [config / "uv/uv.toml", Path("/etc/uv/uv.toml")]
+    config_file = machine.environ.get("UV_CONFIG_FILE")
+    return [Path(config_file)] if config_file else [config / "uv/uv.toml", Path("/etc/uv/uv.toml")]
 
 
 def _uv_settings(path: Path) -> Mapping[str, Any]:

@@ -195,8 +195,8 @@ def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking:
     older = (other for other in range(minor, OLDEST[1] - 1, -1) if fits_short_version(specifier, f"3.{other}"))
     newer = (other for other in range(minor, _NEWEST) if fits_short_version(specifier, f"3.{other}"))
     nearest = next(older, None) or next(newer, None)
-    own = f"3.{minor}" if nearest != minor else version
-    has = f"Colab has moved to {own}" if is_colab else f"This machine's Python is {own}"
+    proposed = f"3.{minor}" if nearest != minor else version
+    has = f"Colab has moved to {proposed}" if is_colab else f"This machine's Python is {proposed}"
     use = f"; use python='3.{nearest}'" if nearest is not None else ""
     return f"{has}; {asking} needs {format_specifier(specifier)}{use}"
 

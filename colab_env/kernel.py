@@ -223,10 +223,10 @@ class ProjectKernel:
         return diversion.guarded(spec, name=self.name, machine=self.machine)
 
     def describe(self) -> Artifact:
-        own = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN))
-        without = f" but for {', '.join(sorted(own.missing))}" if own.missing else ""
+        metadata = kernelspec.own(kernelspec.read(self.machine, self.name) or self.spec(kernelspec.PLAIN))
+        without = f" but for {', '.join(sorted(metadata.missing))}" if metadata.missing else ""
         return Artifact(
-            what=f"Kernel {self.name!r}, {own.tier}{without}", where=kernelspec.directory(self.machine, self.name)
+            what=f"Kernel {self.name!r}, {metadata.tier}{without}", where=kernelspec.directory(self.machine, self.name)
         )
 
 

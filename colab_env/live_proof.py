@@ -107,14 +107,14 @@ def report() -> Proof:
 
 
 def _saved(results: list[tuple[str, str | None, float]]) -> Proof:
-    before, kernel = _state.read(_file(), Proof) or Proof(), _kernel(Machine.detect())
+    earlier, kernel = _state.read(_file(), Proof) or Proof(), _kernel(Machine.detect())
     names = {feature for feature, *_ in results}
-    others = tuple(trial for trial in before.tried if trial.kernel != kernel or trial.feature not in names)
+    others = tuple(trial for trial in earlier.tried if trial.kernel != kernel or trial.feature not in names)
     tried = tuple(
         Tried(feature=feature, kernel=kernel, problem=problem and _report.clean(problem), seconds=seconds)
         for feature, problem, seconds in results
     )
-    proof = Proof(tried=(*others, *tried), versions={**(before.versions or {}), kernel: _versions()})
+    proof = Proof(tried=(*others, *tried), versions={**(earlier.versions or {}), kernel: _versions()})
     _state.write(_file(), proof)
     return proof
 

@@ -188,8 +188,8 @@ class Machine:
     @property
     def uv_pythons(self) -> Path:
         """Return the directory of the Pythons that uv installs (uv's documentation, "Storage")."""
-        named = self.environ.get("UV_PYTHON_INSTALL_DIR")
-        return Path(named).absolute() if named else _xdg_data(self.environ, self.home) / "uv" / "python"
+        directory = self.environ.get("UV_PYTHON_INSTALL_DIR")
+        return Path(directory).absolute() if directory else _xdg_data(self.environ, self.home) / "uv" / "python"
 
     @classmethod
     def detect(cls, environ: Mapping[str, str] | None = None) -> Machine:
@@ -214,12 +214,12 @@ class Machine:
 
 def _machine_python(environ: Mapping[str, str]) -> Path:
     # A kernel of ours runs on a project's Python; the guard says which one the machine's own tools run on.
-    named = environ.get("COLAB_ENV_MACHINE_PYTHON")
-    if named and Path(named).is_file():
-        return Path(named)
+    configured = environ.get("COLAB_ENV_MACHINE_PYTHON")
+    if configured and Path(configured).is_file():
+        return Path(configured)
     # Whoever starts it as python, as python3 or by another link means one and the same.
-    own = (Path(sys.prefix) / "bin" / name for name in ("python3", "python"))
-    return next((path for path in own if _is_same(path, sys.executable)), Path(sys.executable))
+    interpreters = (Path(sys.prefix) / "bin" / name for name in ("python3", "python"))
+    return next((path for path in interpreters if _is_same(path, sys.executable)), Path(sys.executable))
 
 
 def _is_same(one: Path, other: str) -> bool:

@@ -169,9 +169,9 @@ def _tools(machine: Machine) -> Iterator[Part]:
     program = uv.find(machine)
     yield Part(name="uv", what="there" if program else "none; a set-up brings its own", where=program, problem=None)
     search = machine.environ.get("PATH")
-    named = {name: shutil.which(name, path=search) for name in ("conda", "poetry", "jupyter", "git", "gcc")}
-    commands = ", ".join(f"{name} {short(path)}" for name, path in named.items() if path)
-    missing = ", ".join(name for name, path in named.items() if path is None)
+    tools = {name: shutil.which(name, path=search) for name in ("conda", "poetry", "jupyter", "git", "gcc")}
+    commands = ", ".join(f"{name} {short(path)}" for name, path in tools.items() if path)
+    missing = ", ".join(name for name, path in tools.items() if path is None)
     yield Part(name="Commands", what=f"{commands or 'none'}" + (f"; no {missing}" if missing else ""), where=None)
 
 

@@ -110,7 +110,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
         return alive[-1].adopt(message)
 
     def aside(kind: str) -> Any:
-        own = kernel.shell_handlers[kind]
+        handler = kernel.shell_handlers[kind]
 
         def answer(stream: Any, identity: Any, message: Any) -> Any:
             content = message["content"]
@@ -118,7 +118,7 @@ def _serve(kernel: Any, others: dict[str, BackgroundKernel]) -> None:
             at = content["cursor_pos"] - len(first) - 1
             other = _named_in(first, others) if at >= 0 else None
             if other is None or not other.is_alive:
-                return own(stream, identity, message)
+                return handler(stream, identity, message)
             reply = other.ask(kind, content | {"code": cell, "cursor_pos": at}, metadata=message["metadata"])
             moved = {name: reply[name] + len(first) + 1 for name in ("cursor_start", "cursor_end") if name in reply}
             kernel.session.send(stream, kind.replace("request", "reply"), reply | moved, message, identity)
@@ -206,8 +206,8 @@ def _require_kernel(name: str) -> None:
 def _only_kernel() -> str:
     machine = Machine.detect()
     ours = [kernel for kernel in kernelspec.registered(machine) if kernel.ours and kernel.problem is None]
-    here = [kernel for kernel in ours if kernel.project == choice.path(machine, "project")]
-    for candidates in (here, ours):
+    project_kernels = [kernel for kernel in ours if kernel.project == choice.path(machine, "project")]
+    for candidates in (project_kernels, ours):
         if len(candidates) == 1:
             return candidates[0].name
     if not ours:

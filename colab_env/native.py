@@ -87,8 +87,8 @@ def foretell(lock: LockFile, python: str) -> list[str]:
         return []
     if not built:
         return []
-    named = ", ".join(f"{package.name} {package.version}" for package in built[:_SHOWN])
-    named += ", ..." if len(built) > _SHOWN else ""
+    listed = ", ".join(f"{package.name} {package.version}" for package in built[:_SHOWN])
+    listed += ", ..." if len(built) > _SHOWN else ""
     machine = Machine.detect()
     sources = [_built_package(package, target, machine=machine, advises=False) for package in _few(built, machine)]
     packages = _packages_for(sources, machine)
@@ -97,7 +97,7 @@ def foretell(lock: LockFile, python: str) -> list[str]:
         if packages
         else "colab-env native check --sources"
     )
-    return [f"without a wheel for {target}, so built here: {named}", f"what that needs of the system: {line}"]
+    return [f"without a wheel for {target}, so built here: {listed}", f"what that needs of the system: {line}"]
 
 
 def _few(built: Sequence[LockedPackage], machine: Machine) -> Sequence[LockedPackage]:
@@ -165,12 +165,12 @@ def _python_of(lock: LockFile) -> str:
         match := re.search(r"(?m)^version(?:_info)? *= *(\d+\.\d+)", settings.read_text(errors="replace"))
     ):
         return match[1]
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    running = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if lock.requires_python is None:
-        return here
+        return running
     specifier = parse_specifier(lock.requires_python)
     newest = (f"3.{minor}" for minor in range(_NEWEST, 5, -1))
-    return next((version for version in (here, *newest) if fits_short_version(specifier, version)), here)
+    return next((version for version in (running, *newest) if fits_short_version(specifier, version)), running)
 
 
 def _built_package(
@@ -358,8 +358,10 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         note = f"{names}: whether a package has that, `colab-env native index` tells, then this again"
         absent = [note] if explanation.unconfirmed and not explanation.findings and apt.health_check() is None else []
         return replace(explanation, not_concluded=(*explanation.not_concluded, *absent))
-    own, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
-    answers = [answer_on(machine, need, packed, installed=installed, own=own) for need in needs(explanation, packed)]
+    requested, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
+    answers = [
+        answer_on(machine, need, packed, installed=installed, own=requested) for need in needs(explanation, packed)
+    ]
     notes = [
         f"line {answer.missing.line} names {answer.missing.name}, which seems to be a file of {answer.missing.distribution} itself"
         for answer in answers

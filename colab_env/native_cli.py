@@ -27,8 +27,8 @@ def _add_check(group: Any, command: Command, shown: Command) -> None:
     def run(arguments: argparse.Namespace) -> int:
         from colab_env import native
 
-        named = ("lock", "platform", "python", "sources")
-        options = {key: getattr(arguments, key) for key in named}
+        passed_on = ("lock", "platform", "python", "sources")
+        options = {key: getattr(arguments, key) for key in passed_on}
         return int(shown(native.check(arguments.project, **options), arguments))
 
     text = (

@@ -88,22 +88,22 @@ def set_notebook_kernel(
     """
     name = check_kernel_name(name).lower()
     notebook = ipynb.read(path)
-    before = _name(notebook.kernelspec)
-    if before == name and display_name in (None, notebook.kernelspec.get("display_name")):
-        return NotebookChange(path=Path(path), name=name, before=before, action="already there")
+    earlier = _name(notebook.kernelspec)
+    if earlier == name and display_name in (None, notebook.kernelspec.get("display_name")):
+        return NotebookChange(path=Path(path), name=name, before=earlier, action="already there")
     spec = {"display_name": display_name or _registered_display_name(name) or name, "language": language, "name": name}
     text = _with_kernelspec(notebook, spec)
     notes = (*_notes(ipynb.parse(text)), *_unregistered(name))
     backup = _replace(notebook, text)
-    return NotebookChange(path=Path(path), name=name, before=before, action="changed", backup=backup, notes=notes)
+    return NotebookChange(path=Path(path), name=name, before=earlier, action="changed", backup=backup, notes=notes)
 
 
 def check_notebook_kernel(path: str | Path, name: str) -> NotebookChange:
     """Say which kernel a notebook asks for and, in `needed`, whether that is not `name`. Writes nothing."""
     name = check_kernel_name(name).lower()
-    before = _name(ipynb.read(path).kernelspec)
+    earlier = _name(ipynb.read(path).kernelspec)
     return NotebookChange(
-        path=Path(path), name=name, before=before, action="already there" if before == name else "differs"
+        path=Path(path), name=name, before=earlier, action="already there" if earlier == name else "differs"
     )
 
 

@@ -87,29 +87,29 @@ def add(
     if listed is not None and not listed.is_file():
         msg = f"there is no file {short(listed)}"
         raise UsageError(msg, hint="check the path; nothing was changed")
-    before, lines = block_cell.read(file), install_lines.InstallLines()
+    earlier, lines = block_cell.read(file), install_lines.InstallLines()
     if from_cells:
-        is_alone = before.block is None and not requirements and listed is None
+        is_alone = earlier.block is None and not requirements and listed is None
         lines = install_lines.read(block_cell.code_cells(file), is_alone=is_alone)
-    wanted = [*lines.requirements, *requirements]
-    if not wanted and listed is None and python is None:
+    all_requirements = [*lines.requirements, *requirements]
+    if not all_requirements and listed is None and python is None:
         if from_cells:
             return _result(path, "already there", (*lines.notes, "no cell has a line such as `!pip install pandas`"))
         msg = f"nothing to add to {short(path)}"
         raise UsageError(
             msg, hint=f"name packages: colab-env add {as_word(path)} pandas; or take those of its cells: --from-cells"
         )
-    if before.block is not None and python is not None:
+    if earlier.block is not None and python is not None:
         msg = f"{short(path)} has a block, which says its Python itself"
         raise UsageError(msg, hint="change `requires-python` in that cell; nothing was changed")
-    arguments: list[str | Path] = ["add", *lines.options, *wanted]
+    arguments: list[str | Path] = ["add", *lines.options, *all_requirements]
     if listed is not None:
         arguments += ["--requirements", listed]
     return _edit(
         path,
         file,
-        block=before.block or packages.empty_block(python),
-        arguments=arguments if wanted or listed else None,
+        block=earlier.block or packages.empty_block(python),
+        arguments=arguments if all_requirements or listed else None,
         lines=lines,
         machine=machine,
     )
@@ -118,15 +118,15 @@ def add(
 def remove(path: str | Path, *names: str) -> NotebookDependencies:
     """Take packages out of the block of a notebook. Raises UsageError, with near matches, for one that is not in it."""
     machine, file = Machine.detect(), _read(path)
-    before = block_cell.read(file)
-    if before.block is None:
+    earlier = block_cell.read(file)
+    if earlier.block is None:
         msg = f"{short(path)} has no block `# /// script`"
         raise ScriptError(msg, hint=f"there is nothing to remove; colab-env add {as_word(path)} PACKAGE makes one")
-    asked = {install_lines.name_of(text) for text in script_block.read(before.block, file.path).dependencies}
-    if unknown := [name for name in names if install_lines.name_of(name) not in asked]:
+    listed_names = {install_lines.name_of(text) for text in script_block.read(earlier.block, file.path).dependencies}
+    if unknown := [name for name in names if install_lines.name_of(name) not in listed_names]:
         msg = f"{short(path)} does not ask for {', '.join(unknown)}"
-        raise UsageError(msg, hint=suggest(install_lines.name_of(unknown[0]), asked))
-    return _edit(path, file, block=before.block, arguments=["remove", *names], machine=machine)
+        raise UsageError(msg, hint=suggest(install_lines.name_of(unknown[0]), listed_names))
+    return _edit(path, file, block=earlier.block, arguments=["remove", *names], machine=machine)
 
 
 def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
@@ -135,16 +135,16 @@ def lock(path: str | Path, *, upgrade: bool = False) -> NotebookDependencies:
     Versions that are locked and still fit stay, unless `upgrade`. Raises ScriptError where there is no block.
     """
     machine, file = Machine.detect(), _read(path)
-    before = block_cell.read(file)
-    if before.block is None:
+    earlier = block_cell.read(file)
+    if earlier.block is None:
         msg = f"{short(path)} has no block `# /// script` that says what to lock"
         raise ScriptError(msg, hint=f"write one: colab-env add {as_word(path)} PACKAGE, or --from-cells")
-    script_block.read(before.block, file.path)
+    script_block.read(earlier.block, file.path)
     ipynb.require_writable(file)
     with changing("lock", machine, recorded=False):
-        text = packages.locked(before.block, lock=before.lock, notebook=file.path, machine=machine, upgrade=upgrade)
+        text = packages.locked(earlier.block, lock=earlier.lock, notebook=file.path, machine=machine, upgrade=upgrade)
         block_cell.write(file, block_cell.edited(file, lock=text), machine=machine)
-    return _result(path, "already there" if text == before.lock else "changed")
+    return _result(path, "already there" if text == earlier.lock else "changed")
 
 
 def undo(path: str | Path) -> NotebookDependencies:
@@ -229,9 +229,9 @@ def _environment(
 def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str], str] | None) -> None:
     lines = install_lines.read(block_cell.code_cells(file))
     if ask is None:
-        named = "--from-cells" if lines.requirements else "PACKAGE ..."
+        example = "--from-cells" if lines.requirements else "PACKAGE ..."
         msg = f"{short(path)} does not say which packages it needs, and there is no project around it"
-        raise ScriptError(msg, hint=f"write them into it: colab-env add {as_word(path)} {named}; then open it again")
+        raise ScriptError(msg, hint=f"write them into it: colab-env add {as_word(path)} {example}; then open it again")
     offered = f" (Enter: {' '.join(lines.requirements)}, from its cells)" if lines.requirements else " (Enter: none)"
     answer = ask(
         f"{short(path)} does not say which packages it needs. Write them into it, divided by spaces{offered}: "
@@ -268,14 +268,14 @@ def _edit(
     machine: Machine,
     lines: install_lines.InstallLines | None = None,
 ) -> NotebookDependencies:
-    before = block_cell.read(file)
+    earlier = block_cell.read(file)
     script_block.read(block, file.path)  # what is wrong in it is said before uv sees it
     ipynb.require_writable(file)
-    locked = before.lock
+    locked = earlier.lock
     with changing("add", machine, recorded=False):
         if arguments is not None:
             block, locked = packages.with_packages(
-                block, arguments, lock=before.lock, notebook=file.path, machine=machine
+                block, arguments, lock=earlier.lock, notebook=file.path, machine=machine
             )
         text = block_cell.edited(file, block=block, lock=locked, sources=lines.sources if lines else None)
         block_cell.write(file, text, machine=machine)

@@ -67,8 +67,8 @@ def add_commands(commands: Any, command: Command, *, shown: Command) -> None:
 
 
 def _undo_option(parser: argparse.ArgumentParser) -> None:
-    told = "put the notebook back, byte for byte, as it was before the last add, remove or lock"
-    parser.add_argument("--undo", action="store_true", help=told)
+    help_text = "put the notebook back, byte for byte, as it was before the last add, remove or lock"
+    parser.add_argument("--undo", action="store_true", help=help_text)
 
 
 def _open(arguments: argparse.Namespace) -> Any:
@@ -120,8 +120,8 @@ def _undo(arguments: argparse.Namespace) -> Any:
     from colab_env import notebooks
     from colab_env.errors import UsageError
 
-    given = ("packages", "requirements", "from_cells", "python", "upgrade")
-    if any(getattr(arguments, name, None) for name in given):
+    options = ("packages", "requirements", "from_cells", "python", "upgrade")
+    if any(getattr(arguments, name, None) for name in options):
         msg = "--undo takes the last change back, and goes with nothing else"
         raise UsageError(msg, hint=f"{arguments.parser.prog} {arguments.notebook} --undo")
     return notebooks.undo(arguments.notebook)

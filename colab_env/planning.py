@@ -292,12 +292,12 @@ def _going(request: Request, required: Mapping[str, RequiredVersion]) -> list[st
 
 
 def _unsupported_python(request: Request) -> str | None:
-    own = system.machine_python(request.machine)
-    if request.requires_python is None or own is None:
+    machine_python = system.machine_python(request.machine)
+    if request.requires_python is None or machine_python is None:
         return None
     asking, colab = request.lock.asks_for_python.name, request.machine.is_colab
     return unsupported_python_message(
-        own.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab
+        machine_python.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab
     )
 
 

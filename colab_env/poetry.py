@@ -256,8 +256,8 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         hint = "run `poetry lock` in that directory, then this call again"
         return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml", hint
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
-        named = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
-        package = re.search(named, text)
+        pattern = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
+        package = re.search(pattern, text)
         name = package[1].rstrip(".") if package else _after_build_of(built[0])
         return BuildError, f"Poetry could not build {name or 'a package'}", wheels.build_hint(text)
     if cloned := re.search(r"Failed to clone \w+://(?:[^/@\s]*@)?([^/:\s]+)", text):

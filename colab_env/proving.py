@@ -60,7 +60,7 @@ def prove(
 
 
 def _settled(
-    directory: Path, settle: Callable[[], object], unpacked: Unpacked, before: Content | None
+    directory: Path, settle: Callable[[], object], unpacked: Unpacked, earlier: Content | None
 ) -> tuple[Survey, dict[str, list[Damage]], list[str]]:
     """Return what there is, what came damaged by normalized name, and notes about what this machine itself changes.
 
@@ -70,7 +70,7 @@ def _settled(
     """
     settle()
     survey = Survey(directory)
-    causes = ((damage, _source_of(damage, unpacked)) for damage in itertools.chain(*survey.broken(before).values()))
+    causes = ((damage, _source_of(damage, unpacked)) for damage in itertools.chain(*survey.broken(earlier).values()))
     right = {damage.path: source for damage, source in causes if source is not None and damage.path in survey.digests}
     for path, source in right.items():
         _files.copy(source, directory / path)
@@ -80,9 +80,9 @@ def _settled(
     again = Survey(directory, earlier=survey) if right else survey
     changed = {path for path in right if again.digests.get(path) == survey.digests[path]}
     torn = {
-        name: left
-        for name, damages in again.broken(before).items()
-        if (left := [damage for damage in damages if damage.path not in changed])
+        name: remaining
+        for name, damages in again.broken(earlier).items()
+        if (remaining := [damage for damage in damages if damage.path not in changed])
     }
     names = sorted(changed)
     shown = ", ".join(names[:NAMED])
@@ -120,16 +120,16 @@ def wrong_bytecode(survey: Survey, content: Content, *, python: Path, environ: M
 def _judged(directory: Path, paths: list[str], python: Path, environ: Mapping[str, str]) -> list[tuple[str, str]]:
     script = Path(__file__).parent / "standalone" / "_bytecode.py"
     judged: list[tuple[str, str]] = []
-    while left := paths[len(judged) :]:
+    while remaining := paths[len(judged) :]:
         answers = _Verdicts()
-        text = json.dumps([str(directory / path) for path in left])
+        text = json.dumps([str(directory / path) for path in remaining])
         try:
             _process.run([python, "-I", "-S", script], environ=environ, stdin=text, check=False, follow=answers)
         except CommandError:
             return judged  # its Python does not start, and that is damage of its own
-        judged += zip(left, answers.verdicts, strict=False)
-        if len(answers.verdicts) < len(left):  # it died of this one
-            judged.append((left[len(answers.verdicts)], "wrong"))
+        judged += zip(remaining, answers.verdicts, strict=False)
+        if len(answers.verdicts) < len(remaining):  # it died of this one
+            judged.append((remaining[len(answers.verdicts)], "wrong"))
     return judged
 
 

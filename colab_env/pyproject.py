@@ -97,19 +97,19 @@ class Pyproject:
         """Say whether it names dependencies: any, in a group, or some that its build backend finds out."""
         poetry = dict(self.at("tool", "poetry", "dependencies") or {})
         poetry.pop("python", None)
-        named = (("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",))
+        paths = (("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",))
         grouped = (("tool", "poetry", "group"), ("tool", "poetry", "dev-dependencies"))
         dynamic = "dependencies" in (self.at("project", "dynamic") or [])
-        return bool(poetry) or dynamic or any(self.at(*keys) for keys in (*named, *grouped))
+        return bool(poetry) or dynamic or any(self.at(*keys) for keys in (*paths, *grouped))
 
     @property
     def poetry_groups(self) -> list[str]:
         """Return the dependency groups that `poetry install` takes: all but the optional ones, and without "main"."""
         poetry = self.at("tool", "poetry", "group") or {}
-        named = [*poetry, *(self.at("dependency-groups") or {})]
+        groups = [*poetry, *(self.at("dependency-groups") or {})]
         legacy = ["dev"] if self.at("tool", "poetry", "dev-dependencies") else []
         optional = {name for name, group in poetry.items() if _at(group, "optional")}
-        return [name for name in dict.fromkeys([*named, *legacy]) if name not in optional and name != "main"]
+        return [name for name in dict.fromkeys([*groups, *legacy]) if name not in optional and name != "main"]
 
     @property
     def extras(self) -> list[str]:
@@ -120,8 +120,8 @@ class Pyproject:
     def groups(self) -> list[str]:
         """Return the names of all its dependency groups, optional or not."""
         dev = [self.at("tool", "poetry", "dev-dependencies"), self.at("tool", "uv", "dev-dependencies")]
-        named = [*(self.at("tool", "poetry", "group") or {}), *(self.at("dependency-groups") or {})]
-        return list(dict.fromkeys([*named, *(["dev"] if any(dev) else [])]))
+        group_names = [*(self.at("tool", "poetry", "group") or {}), *(self.at("dependency-groups") or {})]
+        return list(dict.fromkeys([*group_names, *(["dev"] if any(dev) else [])]))
 
     @property
     def is_named_by_backend(self) -> bool:
@@ -310,14 +310,18 @@ _MOST = 200  # directories; no resolution reads more
 
 def uv_workspace_root(project: Path, pyproject: Pyproject) -> Path | None:
     """Return the root of the workspace that a project is a member of, or None: also where it is the root itself."""
-    if pyproject.content is None or "workspace" in (own := uv_settings(pyproject)) or own.get("managed") is False:
+    if (
+        pyproject.content is None
+        or "workspace" in (uv_table := uv_settings(pyproject))
+        or uv_table.get("managed") is False
+    ):
         return None
     for directory in project.parents:
         if not os.path.lexists(directory / pyproject.path.name):
             continue
         try:  # what is wrong in another project's file is that one's
-            above = Pyproject.read(directory)
-            workspace, is_project = uv_settings(above).get("workspace"), "project" in above.values
+            parent = Pyproject.read(directory)
+            workspace, is_project = uv_settings(parent).get("workspace"), "project" in parent.values
         except ProjectFileError:
             return None
         if isinstance(workspace, Mapping):
@@ -333,9 +337,9 @@ def local_projects(project: Path, pyproject: Pyproject) -> list[Path]:
     """Return the directories that a project's resolution reads too: its workspace, and sources that are paths, with theirs."""
     reached, waiting = {project: None}, [(project, pyproject)]
     while waiting and len(reached) < _MOST:
-        directory, own = waiting.pop()
-        above = uv_workspace_root(directory, own)
-        for neighbour in (*([above] if above else []), *_members(directory, own), *_path_sources(directory, own)):
+        directory, current = waiting.pop()
+        root = uv_workspace_root(directory, current)
+        for neighbour in (*([root] if root else []), *_members(directory, current), *_path_sources(directory, current)):
             if neighbour not in reached and neighbour.is_dir():
                 reached[neighbour] = None
                 with contextlib.suppress(ProjectFileError):  # what is wrong in another project's file is that one's

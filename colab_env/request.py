@@ -86,8 +86,8 @@ class InstallOptions:
 
     def with_earlier(self, earlier: InstallOptions, *, project: Path) -> InstallOptions:
         """Return them with those of an `earlier` call that are not said now; another lock file starts from the defaults."""
-        here = project / (earlier.lock or "")
-        if self.lock is not None and os.path.normpath(project / self.lock) != os.path.normpath(here):
+        lock = project / (earlier.lock or "")
+        if self.lock is not None and os.path.normpath(project / self.lock) != os.path.normpath(lock):
             return self
         return replace(self, **{name: getattr(earlier, name) for name in _OPTIONS if name not in self.requested})
 

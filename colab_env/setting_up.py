@@ -168,8 +168,8 @@ def _foretell_builds(request: Request, python: Interpreter) -> None:
         from colab_env import native
 
         if absent := native.absent_packages(request.pyproject):
-            named = ", ".join(absent)
-            _report.keep(f"the project asks for {named}, which this system does not have: colab-env native mend --yes")
+            listed = ", ".join(absent)
+            _report.keep(f"the project asks for {listed}, which this system does not have: colab-env native mend --yes")
     # Only where something will be installed.
     if request.lock.is_there and (request.receipt is None or request.receipt.inputs != request.inputs):
         from colab_env import native

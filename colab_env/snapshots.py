@@ -201,12 +201,12 @@ def _save(cache: _OpenCache, project: Path, *, anew: bool = False) -> Saved:
         msg = f"a snapshot of {short(project)} could not be restored: {reason}"
         raise SnapshotError(msg, hint="set the project up again, then save it")
     limit = caches.limit(machine)
-    own = contents.name_of(machine, manifest)
-    existing = None if anew else _existing(cache, own, manifest)
+    default_name = contents.name_of(machine, manifest)
+    existing = None if anew else _existing(cache, default_name, manifest)
     name, footer, hints = (
         (*existing, ())
         if existing
-        else (str(own), *_written(cache, str(own), values, Destination.of(manifest, request), limit))
+        else (str(default_name), *_written(cache, str(default_name), values, Destination.of(manifest, request), limit))
     )
     return Saved(
         name=name,
@@ -224,10 +224,10 @@ def _written(
 ) -> tuple[Footer, tuple[str, ...]]:
     machine, project, python = cache.machine, destination.trees["venv"].parent, destination.python
     signing_key, is_new = cache.keyring.signing()
-    left = [file for file, digest in values["left"].items() if digest is not None]
+    remaining = [file for file, digest in values["left"].items() if digest is not None]
     packed = _archive.Contents(
         manifest=values,
-        files={f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in left},
+        files={f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in remaining},
         trees=contents.trees(machine, project, python),
         check=restoring.link_check(destination.trees, destination.links, [python.path, machine.machine_python]),
     )
@@ -247,8 +247,8 @@ def _written(
 
 def _existing(cache: _OpenCache, name: Name, manifest: Manifest) -> tuple[str, Footer] | None:
     """Return the name and the end of this very snapshot where the cache has it, whatever its project was called there."""
-    named = {entry.name: Name.parsed(entry.name) for entry in _cache.entries(cache.store)}
-    same = [candidate for candidate, parsed in named.items() if parsed is not None and parsed.key == name.key]
+    names = {entry.name: Name.parsed(entry.name) for entry in _cache.entries(cache.store)}
+    same = [candidate for candidate, parsed in names.items() if parsed is not None and parsed.key == name.key]
     footers = (
         (candidate, _same_footer(cache, candidate, manifest)) for candidate in sorted(same, key=str(name).__ne__)
     )

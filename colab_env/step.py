@@ -25,9 +25,9 @@ def project_lock(machine: Machine, project: Path) -> Path:
 
 def machine_lock(machine: Machine) -> Path:
     """Return the lock file that every change holds with others, and `undo` alone. `undo` deletes the data directory."""
-    beside = machine.data.with_name(f".{machine.data.name}.lock")
-    is_closed = machine.data.is_dir() and not os.access(beside.parent, os.W_OK)  # a volume, in a directory of root's
-    return machine.data / beside.name if is_closed else beside
+    lock_path = machine.data.with_name(f".{machine.data.name}.lock")
+    is_closed = machine.data.is_dir() and not os.access(lock_path.parent, os.W_OK)  # a volume, in a directory of root's
+    return machine.data / lock_path.name if is_closed else lock_path
 
 
 # All that colab-env makes in its data directory.
@@ -69,7 +69,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
     recorded as the step's, unless it is not `recorded`: then `undo` does not know it. Gives what the ledger holds so far.
     """
     # Before the locks are made in it: `undo` takes away the parents that a step has made.
-    made = _ledger.missing_parents(machine.data)
+    created = _ledger.missing_parents(machine.data)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_report.logging_to(_log.Log(machine.data / "logs" / "colab-env.log")))
         stack.enter_context(_naming_the_log())
@@ -78,7 +78,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
         for_all = _file_locks.locked(machine_lock(machine), shared=True, meanwhile=_process.stop_if_asked)
         stack.enter_context(for_all)
         _require_own(machine.data)
-        record = stack.enter_context(_ledger.recording(step, machine, made=made))
+        record = stack.enter_context(_ledger.recording(step, machine, made=created))
         for lock in locks:
             stack.enter_context(_file_locks.locked(lock, meanwhile=_process.stop_if_asked))
             venv.stop_compiling(lock)

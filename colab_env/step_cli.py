@@ -35,15 +35,15 @@ def _add_steps(add: Command) -> None:
         example="setup --python 3.12",
     )
     _python_options(setup)
-    told = "install conda from this file, not from the pinned one; with --conda-sha256"
-    setup.add_argument("--conda-installer", metavar="URL", help=told)
+    help_text = "install conda from this file, not from the pinned one; with --conda-sha256"
+    setup.add_argument("--conda-installer", metavar="URL", help=help_text)
     setup.add_argument("--conda-sha256", metavar="HEX", help="its checksum")
     setup.add_argument("--project", default=".", metavar="DIR", help="the project's directory (default: this one)")
     setup.add_argument("--kernel", metavar="NAME", help="the kernel's name (default: such as py312)")
     setup.add_argument("--poetry-version", metavar="VERSION", help="the Poetry to install (default: a tested one)")
     setup.add_argument("--cache", metavar="DIR", help="look for a snapshot there, and save one (see docs/snapshots.md)")
-    told = "the name or SHA-256 of a snapshot to take there although no key of yours signed it"
-    setup.add_argument("--trust", metavar="SNAPSHOT", help=told)
+    help_text = "the name or SHA-256 of a snapshot to take there although no key of yours signed it"
+    setup.add_argument("--trust", metavar="SNAPSHOT", help=help_text)
     _view_option(setup)
     _lock_options(setup)
     _installer_option(setup)
@@ -92,28 +92,28 @@ def _lock_options(parser: argparse.ArgumentParser) -> None:
         help="such as requirements.txt, environment.yml or script.py (default: the one that is there)",
     )
     parser.add_argument("--extra", action="append", metavar="NAME", help="an extra; may be repeated")
-    told = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"
-    parser.add_argument("--group", action="append", metavar="NAME", help=told)
+    help_text = "a dependency group, exactly these; may be repeated (default: those that the lock file's tool takes)"
+    parser.add_argument("--group", action="append", metavar="NAME", help=help_text)
     parser.add_argument("--no-groups", dest="group", action="store_const", const=[], help="only the main dependencies")
-    told = "use the machine's own build of a package, such as torch, and of what it needs; may be repeated"
-    parser.add_argument("--keep", action="append", metavar="PACKAGE", help=told)
-    told = "forget the options that the environment was made with; else they count until others are given"
-    parser.add_argument("--defaults", action="store_true", help=told)
+    help_text = "use the machine's own build of a package, such as torch, and of what it needs; may be repeated"
+    parser.add_argument("--keep", action="append", metavar="PACKAGE", help=help_text)
+    help_text = "forget the options that the environment was made with; else they count until others are given"
+    parser.add_argument("--defaults", action="store_true", help=help_text)
 
 
 def _installer_option(parser: argparse.ArgumentParser) -> None:
-    told = "remove what was installed into .venv by hand (default: it stays, and is named)"
-    parser.add_argument("--exact", action="store_true", help=told)
+    help_text = "remove what was installed into .venv by hand (default: it stays, and is named)"
+    parser.add_argument("--exact", action="store_true", help=help_text)
     parser.add_argument("--installer", choices=("uv", "poetry"), help="default: uv where it can be had")
 
 
 def _python_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", metavar="SPEC", help="3.12, '>=3.11,<3.13', or a path with --interpreter system")
     # Which sources there are, the library says: it finds them.
-    told = (
+    help_text = (
         "where it comes from, such as uv, miniforge or system (default: auto, miniconda on Colab and system elsewhere)"
     )
-    parser.add_argument("--interpreter", default="auto", metavar="SOURCE", help=told)
+    parser.add_argument("--interpreter", default="auto", metavar="SOURCE", help=help_text)
     parser.add_argument(
         "--prefix", default="/usr/local", metavar="DIR", help="where Miniconda goes (default: /usr/local)"
     )
@@ -174,15 +174,15 @@ def _setup(arguments: argparse.Namespace) -> Any:
 def _install_python(arguments: argparse.Namespace) -> Any:
     from colab_env import steps
 
-    named = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix")}
-    return _result(steps.install_python(arguments.python, **named), arguments)
+    options = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix")}
+    return _result(steps.install_python(arguments.python, **options), arguments)
 
 
 def _install_miniconda(arguments: argparse.Namespace) -> Any:
     from colab_env import steps
 
-    named = {key: getattr(arguments, key) for key in ("prefix", "distribution", "installer", "sha256", "mirror")}
-    return _result(steps.install_miniconda(arguments.python, **named), arguments)
+    options = {key: getattr(arguments, key) for key in ("prefix", "distribution", "installer", "sha256", "mirror")}
+    return _result(steps.install_miniconda(arguments.python, **options), arguments)
 
 
 def _install_colab_packages(arguments: argparse.Namespace) -> Any:
@@ -200,9 +200,9 @@ def _install_poetry(arguments: argparse.Namespace) -> Any:
 def _configure_venv(arguments: argparse.Namespace) -> Any:
     from colab_env import steps
 
-    named = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
+    options = {key: getattr(arguments, key) for key in ("python", "system_site_packages")}
     wish = {**_wish(arguments), "installer": arguments.installer, "exact": arguments.exact}
-    return _result(steps.configure_venv(arguments.project, **named, **wish), arguments)
+    return _result(steps.configure_venv(arguments.project, **options, **wish), arguments)
 
 
 def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -218,8 +218,8 @@ def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
 def _plan(arguments: argparse.Namespace) -> Any:
     from colab_env import planning
 
-    named = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix", "system_site_packages")}
-    return planning.plan(arguments.python, **named, **_wish(arguments))
+    options = {key: getattr(arguments, key) for key in ("interpreter", "project", "prefix", "system_site_packages")}
+    return planning.plan(arguments.python, **options, **_wish(arguments))
 
 
 def _result(result: Any, arguments: argparse.Namespace) -> Any:

@@ -74,8 +74,8 @@ class _Listed:
 
 def connection_file(machine: Machine) -> Path | None:
     """Return the connection file of the kernel that this call is made in or for, or None outside of kernels."""
-    named = machine.environ.get(NAMED_SESSION) or _leave.own_connection_file()
-    return Path(named) if named else None
+    file = machine.environ.get(NAMED_SESSION) or _leave.own_connection_file()
+    return Path(file) if file else None
 
 
 def find_session(machine: Machine) -> Session | None:

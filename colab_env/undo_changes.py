@@ -72,8 +72,8 @@ def _unbroken(entries: list[Entry]) -> list[Entry]:
         # Where somebody else changed the path between two entries, what stood before the first is not what to bring
         # back.
         is_left = earlier.after == _ledger.ABSENT or re.fullmatch("[0-9a-f]{64}", str(earlier.after))
-        left = None if earlier.after == _ledger.ABSENT else earlier.after
-        if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != left):
+        state = None if earlier.after == _ledger.ABSENT else earlier.after
+        if isinstance(later.after, MovedTo) or (is_left and later.sha256_before != state):
             start = number
     return entries[start:]
 
@@ -122,8 +122,8 @@ def is_done(change: Change) -> bool:
 
 def _is_unchanged(change: Change) -> bool:
     """Say whether the steps have left the file as it was: what it is now is its owner's matter."""
-    before, after = change.first.before, change.last.after
-    return after == before.sha256 if isinstance(before, File) else before is None and after == _ledger.ABSENT
+    original, after = change.first.before, change.last.after
+    return after == original.sha256 if isinstance(original, File) else original is None and after == _ledger.ABSENT
 
 
 def obstacle(change: Change, ledger: Ledger) -> str | None:
@@ -139,9 +139,9 @@ def obstacle(change: Change, ledger: Ledger) -> str | None:
 
 
 def _changed_since(change: Change) -> str | None:
-    now, after = _ledger.look_at(change.path), change.last.after
+    current, after = _ledger.look_at(change.path), change.last.after
     if after == _ledger.ABSENT:
-        return None if now is None else "somebody put something there since"
+        return None if current is None else "somebody put something there since"
     if after == _ledger.BY_TOOL:
         return None
     if after == _ledger.UNKNOWN:
@@ -149,20 +149,20 @@ def _changed_since(change: Change) -> str | None:
     if after == _ledger.TREE:
         is_ours = change.first.before is None and _is_ours(change.path)
         return None if is_ours else "it is not what colab-env made there"
-    if now is None:
+    if current is None:
         return "somebody removed it since" if change.first.before is not None else None
-    return None if isinstance(now, File) and now.sha256 == after else "somebody changed it since"
+    return None if isinstance(current, File) and current.sha256 == after else "somebody changed it since"
 
 
 def _lost(change: Change, ledger: Ledger) -> str | None:
-    before = change.first.before
-    if not isinstance(before, File):
+    original = change.first.before
+    if not isinstance(original, File):
         return None
     try:
-        digest = hashlib.sha256(ledger.content(before.sha256).read_bytes()).hexdigest()
+        digest = hashlib.sha256(ledger.content(original.sha256).read_bytes()).hexdigest()
     except OSError:
         digest = ""
-    return None if digest == before.sha256 else "the copy that was kept of it is damaged"
+    return None if digest == original.sha256 else "the copy that was kept of it is damaged"
 
 
 def _is_ours(tree: Path) -> bool:
@@ -170,7 +170,7 @@ def _is_ours(tree: Path) -> bool:
 
 
 def _is_as_before(change: Change) -> bool:
-    now, before = _ledger.look_at(change.path), change.first.before
-    if isinstance(now, File) and isinstance(before, File):
-        return (now.sha256, now.mode) == (before.sha256, before.mode)
-    return now == before
+    current, original = _ledger.look_at(change.path), change.first.before
+    if isinstance(current, File) and isinstance(original, File):
+        return (current.sha256, current.mode) == (original.sha256, original.mode)
+    return current == original

@@ -89,9 +89,9 @@ class UndoResult(CardResult):
             return cards.card("There is nothing to undo", [])
         if self.dry_run:
             return cards.card(f"undo() would take back {count}", rows, mark="·", aside="nothing was changed")
-        left = sum(undone.reason is not None for undone in self.places)
-        title = f"{left} of {count} left as they are" if left else f"{count} taken back"
-        return cards.card(title, rows, mark="✗" if left else "✓")
+        remaining = sum(undone.reason is not None for undone in self.places)
+        title = f"{remaining} of {count} left as they are" if remaining else f"{count} taken back"
+        return cards.card(title, rows, mark="✗" if remaining else "✓")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -200,12 +200,12 @@ def _attempted(change: Change, ledger: Ledger, *, dry_run: bool) -> Iterator[Und
     if others := others_inside(change):
         yield Undone(path=change.path, step=change.first.step, action=f"kept, it holds {others}")
     elif not is_done(change):
-        left = obstacles_inside(change)
+        obstacles = obstacles_inside(change)
         if not dry_run:
             _restore(change, ledger)
         action = "removed" if change.first.before is None and change.moved_to is None else "put back"
         yield Undone(path=change.path, step=change.first.step, action=action)
-        yield from (_left(change, path, reason) for path, reason in left.items())
+        yield from (_left(change, path, reason) for path, reason in obstacles.items())
     if not dry_run:
         for parent in change.first.made:
             _files.remove_if_empty(parent)
@@ -218,14 +218,14 @@ def _without_packages(change: Change, ledger: Ledger, *, dry_run: bool) -> Itera
     from colab_env.native_need.apt import Apt
 
     apt = Apt(machine=Machine.detect())
-    left = [name for name in change.packages if name in apt.installed()]
-    if left:
-        if (reason := apt.removal_obstacle(left)) is not None:
-            yield replace(_left(change, change.path, reason), packages=tuple(left))
+    installed = [name for name in change.packages if name in apt.installed()]
+    if installed:
+        if (reason := apt.removal_obstacle(installed)) is not None:
+            yield replace(_left(change, change.path, reason), packages=tuple(installed))
             return
         if not dry_run:
-            apt.remove(left)
-        yield Undone(path=change.path, step=change.first.step, action="removed", packages=tuple(left))
+            apt.remove(installed)
+        yield Undone(path=change.path, step=change.first.step, action="removed", packages=tuple(installed))
     if not dry_run:
         ledger.undone(change.path)
 
@@ -279,11 +279,11 @@ def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[U
 
 def _remove_data(machine: Machine, ledger: Ledger, *, is_empty: bool) -> None:
     """Delete the ledger, which is left alone; it says until its end which parents were made."""
-    made = _made_for(ledger, machine)
+    created = _made_for(ledger, machine)
     if not is_empty:
         return  # the next `undo` needs it
     # Outside of every directory that is to go, so that an undo that is killed here can be ended.
-    outside = next(parent for parent in machine.data.parents if parent not in made)
+    outside = next(parent for parent in machine.data.parents if parent not in created)
     doomed = outside / f".{machine.data.name}.colab-env-doomed"
     try:
         _files.rename(machine.data, doomed)
@@ -292,13 +292,13 @@ def _remove_data(machine: Machine, ledger: Ledger, *, is_empty: bool) -> None:
         _files.remove_if_empty(machine.data)
         _files.unlink(machine_lock(machine))
     else:
-        _delete_data(doomed, made, machine_lock(machine))
+        _delete_data(doomed, created, machine_lock(machine))
 
 
-def _delete_data(doomed: Path, made: Iterable[Path], lock: Path) -> None:
+def _delete_data(doomed: Path, created: Iterable[Path], lock: Path) -> None:
     """Do the last steps."""
     _files.unlink(lock)
-    for parent in made:
+    for parent in created:
         _files.remove_if_empty(parent)
     _files.discard(doomed)
 

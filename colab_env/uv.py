@@ -60,9 +60,9 @@ class Receipt:
 
 def find(machine: Machine) -> Path | None:
     """Return uv where there is one: our own, on PATH, or beside the Python that runs this."""
-    here = Path(sysconfig.get_path("scripts")) / "uv"
+    program = Path(sysconfig.get_path("scripts")) / "uv"
     on_path = shutil.which("uv", path=machine.environ.get("PATH"))
-    candidates = [_own(machine), *([Path(on_path)] if on_path else []), here]
+    candidates = [_own(machine), *([Path(on_path)] if on_path else []), program]
     return next((path for path in candidates if path.is_file()), None)
 
 

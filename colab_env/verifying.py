@@ -62,8 +62,8 @@ class VerifiedPart:
             lines = [f"{head}{content.pluralize(self.files, 'file')} {how} ({self.seconds:.1f} s)"]
         lines += [self.note] if self.note else []
         more = len(self.added) - _SHOWN
-        named = ", ".join(self.added[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        lines += [f"added since, and not checked: {named}"] if named else []
+        listed = ", ".join(self.added[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        lines += [f"added since, and not checked: {listed}"] if listed else []
         return "\n  ".join(lines)
 
 

@@ -27,8 +27,8 @@ class PipfileLock(LockFormat):
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         from colab_env.locks import pipfile  # a command that reads no such file does not wait for it
 
-        beside = pipfile.pipfile_of(lock)
-        return [(lock.path.name, lock.content), (beside.path.name, beside.content or b"")]
+        manifest = pipfile.pipfile_of(lock)
+        return [(lock.path.name, lock.content), (manifest.path.name, manifest.content or b"")]
 
     def requires_python(self, lock: LockFile) -> str | None:
         from colab_env.locks import pipfile  # a command that reads no such file does not wait for it

@@ -61,9 +61,9 @@ class PoetryLock(LockFormat):
         return _exported(lock, selection, machine=machine)
 
     def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
-        made = replace(lock)  # Poetry may just have written it
-        with reading(made):
-            return installing.poetry_sources(made.text)
+        written = replace(lock)  # Poetry may just have written it
+        with reading(written):
+            return installing.poetry_sources(written.text)
 
     def extras(self, lock: LockFile) -> Collection[str]:
         return lock.pyproject.extras
@@ -129,8 +129,8 @@ class PoetryLock(LockFormat):
             options=[*(f"--extras={name}" for name in selection.extras), *options],
         )
         selection.notes.extend(notes)
-        made = lock.path.read_text(encoding="utf-8")
-        return requirements_text.hashes(read(made, _groups(lock, selection)))
+        exported = lock.path.read_text(encoding="utf-8")
+        return requirements_text.hashes(read(exported, _groups(lock, selection)))
 
 
 def require_poetry(machine: Machine) -> None:

@@ -73,16 +73,16 @@ def install(lock: LockFile, selection: Selection, *, target: Target, cwd: Path, 
             path = scratch / "pylock.toml"
             names = selection.left_out(text)
             with reading(lock):
-                left = without(lock.text, names, directory=lock.directory)
-            _files.write_text(path, left)
+                remaining = without(lock.text, names, directory=lock.directory)
+            _files.write_text(path, remaining)
         argv: list[str | Path] = [*target.options, "--exact", *options, "-r", path]
         installer.install(argv, python=target.python, cwd=cwd)
 
 
 def _options(lock: LockFile, selection: Selection) -> list[str]:
     # uv leaves the default groups out where one is named, and the main packages may be such a group.
-    named = dict.fromkeys([*_listed(lock, "default-groups"), *selection.groups]) if selection.groups else ()
-    return [*(f"--extra={name}" for name in selection.extras), *(f"--group={name}" for name in named)]
+    groups = dict.fromkeys([*_listed(lock, "default-groups"), *selection.groups]) if selection.groups else ()
+    return [*(f"--extra={name}" for name in selection.extras), *(f"--group={name}" for name in groups)]
 
 
 def _listed(lock: LockFile, key: str) -> list[str]:
@@ -131,16 +131,16 @@ def without(text: str, names: Collection[str], *, directory: Path) -> str:
     import tomlkit
 
     document = toml_text.parsed(text)
-    left = [
+    remaining = [
         package
         for package in document.get("packages", [])
         if requirements_text.normalized(package["name"]) not in names
     ]
-    for source in (source for package in left for source in _sources(package)):
+    for source in (source for package in remaining for source in _sources(package)):
         # A relative path means the directory of the file, which is another one now.
         if "path" in source:
             source["path"] = str(directory / source["path"])
-    return tomlkit.dumps({**document, "packages": left})
+    return tomlkit.dumps({**document, "packages": remaining})
 
 
 def _sources(package: dict[str, Any]) -> list[dict[str, Any]]:

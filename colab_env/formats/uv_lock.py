@@ -41,8 +41,8 @@ class UvLock(LockFormat):
     def requires_python(self, lock: LockFile) -> str | None:
         match = _PYTHON.search(lock.text.partition("[[package]]")[0])
         is_members = lock.pyproject.path.parent != lock.directory  # of a workspace, it is what suits all its members
-        own = None if is_members and match else lock.pyproject.requires_python
-        return own or (match[1] if match else None)
+        declared = None if is_members and match else lock.pyproject.requires_python
+        return declared or (match[1] if match else None)
 
     def pinned_python(self, lock: LockFile) -> str | None:
         return pinned_python(lock.pyproject.path.parent, lock.directory)
@@ -51,14 +51,14 @@ class UvLock(LockFormat):
         return pinned_text(lock.pyproject.path.parent, lock.directory)
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
-        own = lock.pyproject.path
-        contents = {lock.path.name: lock.content, own.name: lock.pyproject.content or b""}
+        pyproject_path = lock.pyproject.path
+        contents = {lock.path.name: lock.content, pyproject_path.name: lock.pyproject.content or b""}
         # A local package's dependencies stand in its own pyproject.toml, and an editable one is read from there.
         for directory in ("", *_LOCAL.findall(lock.content.decode("utf-8", "replace"))):
-            path = lock.directory / directory / own.name
-            content = None if os.path.normpath(path) == str(own) else _files.content(path)
+            path = lock.directory / directory / pyproject_path.name
+            content = None if os.path.normpath(path) == str(pyproject_path) else _files.content(path)
             if content is not None:
-                contents[f"{directory or '.'}/{own.name}"] = content
+                contents[f"{directory or '.'}/{pyproject_path.name}"] = content
         return list(contents.items())
 
     def extras(self, lock: LockFile) -> Collection[str] | None:
@@ -88,7 +88,7 @@ class UvLock(LockFormat):
         # Most lock files, without parsing them: TOML takes seconds before Python 3.11.
         if all(index.is_default(url) for url in _REGISTRY.findall(lock.text)):
             return ()
-        own = {url.rstrip("/") for url in _own_indexes(lock)}
+        declared = {url.rstrip("/") for url in _own_indexes(lock)}
         with reading(lock):
             registries = [(package, package["source"]["registry"]) for package in _registered(lock)]
             return [
@@ -96,7 +96,9 @@ class UvLock(LockFormat):
                     name=requirements_text.normalized(package["name"]),
                     version=package["version"],
                     hashes=_hashes(package),
-                    url=url if not index.is_default(url) and (url.rstrip("/") in own or not _hashes(package)) else None,
+                    url=url
+                    if not index.is_default(url) and (url.rstrip("/") in declared or not _hashes(package))
+                    else None,
                 )
                 for package, url in registries
             ]
@@ -132,9 +134,11 @@ class UvLock(LockFormat):
         """Install from the machine's index, and from those that the project names; no other setting of the project counts."""
         installer = target.installer(lock.pyproject)
         settings = index.settings(target.machine)
-        own = uv.tool_installer(target.machine, settings).environ["UV_CONFIG_FILE"]  # uv looks for no other then
+        config_file = uv.tool_installer(target.machine, settings).environ[
+            "UV_CONFIG_FILE"
+        ]  # uv looks for no other then
         url = settings.url or index.default_url()
-        machines = {"UV_CONFIG_FILE": own, **({"UV_DEFAULT_INDEX": url} if url else {})}
+        machines = {"UV_CONFIG_FILE": config_file, **({"UV_DEFAULT_INDEX": url} if url else {})}
         sources = () if "--no-index" in target.options else self.sources(lock)
         return installing.install_text(
             replace(installer, environ={**installer.environ, **machines}),
@@ -170,6 +174,9 @@ def _own_indexes(lock: LockFile) -> list[str]:
 
 
 def _options(selection: Selection, *, editable: bool) -> list[str]:
-    named = [*(f"--extra={name}" for name in selection.extras), *(f"--group={name}" for name in selection.groups or ())]
+    options = [
+        *(f"--extra={name}" for name in selection.extras),
+        *(f"--group={name}" for name in selection.groups or ()),
+    ]
     only = ["--no-default-groups"] if selection.groups is not None else []
-    return [*named, *only, *([] if editable else ["--no-editable"])]
+    return [*options, *only, *([] if editable else ["--no-editable"])]

@@ -131,9 +131,11 @@ def _read_by_backends(lock: LockFile) -> list[Path]:
         else []
     )
     names = [name for entry in listed for name in ([entry] if isinstance(entry, str) else entry)]
-    beside = [path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)]
+    requirement_files = [
+        path for pattern in ("*.txt", "*.in", "requirements/*") for path in lock.directory.glob(pattern)
+    ]
     # Which small text a plug-in of a build backend reads cannot be known: one too many costs nothing.
-    small = [path for path in sorted(beside) if path.is_file() and path.stat().st_size < _SMALL]
+    small = [path for path in sorted(requirement_files) if path.is_file() and path.stat().st_size < _SMALL]
     return [*(lock.directory / str(name) for name in names), *small[:_FEW]]
 
 
@@ -170,8 +172,8 @@ def _overshadowed_rules(lock: LockFile) -> dict[str, str]:
     root = uv_workspace_root(lock.directory, lock.pyproject) or lock.directory
     if not (root / "uv.toml").is_file():
         return {}
-    own = uv_settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
-    rules = {option: own.get(f"{name}-dependencies") for option, name in _RULES.items()}
+    uv_table = uv_settings(lock.pyproject if root == lock.directory else Pyproject.read(root))
+    rules = {option: uv_table.get(f"{name}-dependencies") for option, name in _RULES.items()}
     return {option: "\n".join(map(str, listed)) + "\n" for option, listed in rules.items() if isinstance(listed, list)}
 
 

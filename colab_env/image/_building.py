@@ -167,11 +167,11 @@ class _Building:
         wheels = self._wheels()
         # Only now: a package without a wheel stops a build before anything is downloaded, its build backend too.
         packages, of_project = _process.run_parallel(lambda: self._packages(wheels), self._of_project)
-        own = [self._home(), *self._replaced(wheels), *packages, *of_project]
+        layers = [self._home(), *self._replaced(wheels), *packages, *of_project]
         missing = tuple(shared_libraries.missing(self._libraries, self._base.libraries))
         self.notes += shared_libraries.notes(missing)
-        config = configuration(self._image, own, self._settings())
-        image = BuiltImage(tag=options.tag, base=self._image, own=own, config=config, cache=self._cache)
+        config = configuration(self._image, layers, self._settings())
+        image = BuiltImage(tag=options.tag, base=self._image, own=layers, config=config, cache=self._cache)
         pushed, sent = self._deliver(image, wheels)
         return BuildResult(
             image=image.config.digest,
@@ -181,9 +181,9 @@ class _Building:
             base=f"{self._image.name} ({self._image.manifest.digest})",
             python=self._base.version,
             packages=len(wheels),
-            layers=tuple(own),
-            size=sum(layer.size for layer in own),
-            new_bytes=sum(layer.size for layer in own if layer.is_new),
+            layers=tuple(layers),
+            size=sum(layer.size for layer in layers),
+            new_bytes=sum(layer.size for layer in layers if layer.is_new),
             seconds=time.monotonic() - began,
             output=short(options.output) if options.output else None,
             pushed=pushed,
@@ -264,7 +264,7 @@ class _Building:
         groups = grouped(wheels, taken=len(self._image.manifest.layers) + 3)
         cached = [self._cached_layer(self._key([wheel.requirement for wheel in group.wheels])) for group in groups]
         missing = [group for group, layer in zip(groups, cached, strict=True) if layer is None]
-        made: dict[str, OwnLayer] = {}
+        layers: dict[str, OwnLayer] = {}
         if missing:
             new = [wheel for group in missing for wheel in group.wheels]
             with _report.activity(f"Installing {len(new)} packages for {self._options.platform}"):
@@ -279,8 +279,8 @@ class _Building:
                     lambda: [self._packed(group, by_name) for group in ordered[:half]],
                     lambda: [self._packed(group, by_name) for group in ordered[half:]],
                 )
-                made = {layer.title: layer for layer in (*one, *other)}
-        return [layer or made[group.title] for group, layer in zip(groups, cached, strict=True)]
+                layers = {layer.title: layer for layer in (*one, *other)}
+        return [layer or layers[group.title] for group, layer in zip(groups, cached, strict=True)]
 
     def _packed(self, group: PackageLayer, installed: dict[str, InstalledDistribution]) -> OwnLayer:
         files: dict[str, LayerFile] = {}

@@ -176,13 +176,13 @@ def write_layer(out: Any, files: Mapping[str, LayerFile], *, directories: Mappin
     # Not as a stream ("w|"): that copies what it has buffered once more for every 16 kB. And never closed: two empty blocks end
     # an archive (POSIX), where tarfile fills up to 10 kB.
     archive = tarfile.TarFile(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_CHUNK)
-    made: set[str] = {"/"}
+    written: set[str] = {"/"}
     for path in sorted(files):
         for parent in [*_above(path), *([path] if files[path].is_directory else [])]:
-            if parent not in made:
+            if parent not in written:
                 mode, uid, gid = directories.get(parent, (0o755, 0, 0))
                 archive.addfile(_member(parent, epoch, type=tarfile.DIRTYPE, mode=mode, uid=uid, gid=gid))
-                made.add(parent)
+                written.add(parent)
         if not files[path].is_directory:
             _add(archive, path, files[path], epoch)
         archive.members = []  # type: ignore[attr-defined]  # or it keeps every one

@@ -126,10 +126,10 @@ class Registry:
 
         # An upload goes where the registry says; its own token goes to itself only.
         is_own = urlsplit(url).netloc == urlsplit(self.reference.url).netloc
-        own = {"Authorization": self._authorization} if self._authorization and is_own else {}
+        authorization = {"Authorization": self._authorization} if self._authorization and is_own else {}
         try:
             return self._session.request(
-                method, url, headers={**own, **(headers or {})}, timeout=_TIMEOUT, stream=True, **options
+                method, url, headers={**authorization, **(headers or {})}, timeout=_TIMEOUT, stream=True, **options
             )
         except requests.exceptions.SSLError as error:
             msg = f"the certificate of {self.reference.registry} is not trusted here"
@@ -285,18 +285,20 @@ def find_login(reference: ImageReference, machine: Machine) -> Login:
         for key in _login_keys(reference):
             if (login := _login(_table(values, "auths").get(key), path)).has_credentials:
                 return login
-        named = next((name for key in _login_keys(reference) if (name := _table(values, "credHelpers").get(key))), None)
-        named = named or values.get("credsStore")
-        if isinstance(named, str) and helper.helper is None:
-            helper = Login(helper=f"docker-credential-{named}", file=path)
+        program = next(
+            (name for key in _login_keys(reference) if (name := _table(values, "credHelpers").get(key))), None
+        )
+        program = program or values.get("credsStore")
+        if isinstance(program, str) and helper.helper is None:
+            helper = Login(helper=f"docker-credential-{program}", file=path)
     return helper
 
 
 def _login_files(machine: Machine) -> Iterator[Path]:
     """Yield the files in the order of containers-auth.json(5), Docker's own last."""
     environ = machine.environ
-    if named := environ.get("REGISTRY_AUTH_FILE"):
-        yield Path(named)
+    if variable := environ.get("REGISTRY_AUTH_FILE"):
+        yield Path(variable)
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield Path(runtime) / "containers/auth.json"
     yield Path(environ.get("XDG_CONFIG_HOME") or machine.home / ".config") / "containers/auth.json"

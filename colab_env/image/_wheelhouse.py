@@ -137,10 +137,10 @@ def _rank(file: str, ranks: dict[Tag, int]) -> int | None:
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     try:
-        _, _, _, own = parse_wheel_filename(file)
+        _, _, _, wheel_tags = parse_wheel_filename(file)
     except InvalidWheelFilename:
         return None
-    return min((ranks[tag] for tag in own if tag in ranks), default=None)
+    return min((ranks[tag] for tag in wheel_tags if tag in ranks), default=None)
 
 
 def tags(base: BasePython) -> Iterator[Tag]:
@@ -221,10 +221,10 @@ class Wheelhouse:
         try:
             return self.installer.resolve(arguments, known="", python=self.python, cwd=directory)
         except CommandError as error:
-            named = _NO_WHEEL.search(" ".join(" ".join(error.lines).split()))
-            if named is None or normalized(named[1]) in unfit:
+            without_wheel = _NO_WHEEL.search(" ".join(" ".join(error.lines).split()))
+            if without_wheel is None or normalized(without_wheel[1]) in unfit:
                 raise
-            unfit[normalized(named[1])] = named[2]
+            unfit[normalized(without_wheel[1])] = without_wheel[2]
             return None
 
     def install(self, requirements: Sequence[str], root: Path, *, hashed: bool) -> list[InstalledDistribution]:
@@ -254,12 +254,12 @@ class Wheelhouse:
     def _moved(self, root: Path) -> Path:
         """Give what uv installed for a Python of this machine the names that it has under the base's."""
         prefix, site = root / self.base.prefix.lstrip("/"), root / self.base.site.lstrip("/")
-        made = next(iter(sorted(prefix.glob("lib*/python3*/*-packages"))), None)
+        site_packages = next(iter(sorted(prefix.glob("lib*/python3*/*-packages"))), None)
         site.parent.mkdir(parents=True, exist_ok=True)
-        if made is None:  # nothing to install
+        if site_packages is None:  # nothing to install
             site.mkdir(exist_ok=True)
-        elif made != site:
-            made.rename(site)
+        elif site_packages != site:
+            site_packages.rename(site)
         headers = prefix / f"include/site/python{self.base.minor}"
         for other in headers.parent.glob("python3*"):
             if other != headers:
@@ -337,9 +337,9 @@ def _digest(content: bytes) -> tuple[str, str]:
     return f"sha256={digest}", str(len(content))
 
 
-def _record(rows: dict[str, tuple[str, str]], own: str) -> bytes:
+def _record(rows: dict[str, tuple[str, str]], record_path: str) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([name, *rows[name]] for name in sorted(rows))
-    writer.writerow([own, "", ""])
+    writer.writerow([record_path, "", ""])
     return out.getvalue().encode("utf-8", "surrogateescape")

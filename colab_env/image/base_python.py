@@ -183,8 +183,8 @@ def _version(tree: RootFS, prefix: str, minor: str) -> str:
     header = tree.content(f"{prefix}/include/python{minor}/patchlevel.h") or b""
     if version := _PATCHLEVEL.search(header):
         return version[1].decode()
-    named = next((one.version for one in _packages(tree) if one.name == f"python{minor}-minimal"), "")
-    version_of_debian = re.match(r"3\.\d+\.\d+", named)
+    debian_version = next((one.version for one in _packages(tree) if one.name == f"python{minor}-minimal"), "")
+    version_of_debian = re.match(r"3\.\d+\.\d+", debian_version)
     return version_of_debian[0] if version_of_debian else f"{minor}.0"
 
 

@@ -63,12 +63,12 @@ def find_needed_to_run(project: ImageProject) -> list[str]:
 
 def install_to_run(project: ImageProject) -> list[str]:
     """Return the instructions that install what the packages need at run time, without lists that would ship."""
-    named = sorted(name for name in project.apt if not is_for_building(name))
+    packages = sorted(name for name in project.apt if not is_for_building(name))
     if not project.apt:
         return []
     derived = any(map(is_for_building, project.apt))
     mounts = ("type=bind,from=packages,source=/opt,target=/mnt",) if derived else ()
-    words = " ".join(named)
+    words = " ".join(packages)
     get = "apt-get install --yes --no-install-recommends"
     command = (
         f"xargs {get} {words}".rstrip() + f" < /mnt/{_RUN_TIME_LIST.rpartition('/')[2]}"

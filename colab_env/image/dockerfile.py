@@ -265,8 +265,8 @@ def _sent(image: Image) -> list[str]:
     A directory with a secret somewhere in it is named by its parts, without the secret.
     """
     directory, survey = image.project.context, context.survey(image.project.context)
-    own = [line for line in context.text(survey).splitlines() if line and not line.startswith("#")]
-    patterns = [*(context.read_ignored(directory / ".dockerignore") or []), *own]
+    ignored = [line for line in context.text(survey).splitlines() if line and not line.startswith("#")]
+    patterns = [*(context.read_ignored(directory / ".dockerignore") or []), *ignored]
     names, waiting = list[str](), [path.name for path in directory.iterdir() if path.name not in (HASHED, UNHASHED)]
     while waiting:
         name = waiting.pop()

@@ -81,7 +81,7 @@ class BuiltImage:
         """Open a blob for reading."""
         if blob.digest in self._small:
             return io.BytesIO(self._small[blob.digest])
-        if any(blob.digest == own.digest for own in self.own_layers):
+        if any(blob.digest == layer.digest for layer in self.own_layers):
             return self._cache.path(blob.digest).open("rb")
         return self.base.source.open(blob)
 
@@ -224,9 +224,9 @@ def bill_of_materials(
     What the base brings has no hash: it is named by its version, and the base by the image's digest. The same image has the
     same document.
     """
-    own = {"type": "application", "name": name, **({"version": version} if version else {})}
+    application = {"type": "application", "name": name, **({"version": version} if version else {})}
     # The project stands among what is installed too, as importlib.metadata has it.
-    installed = [{**own, "type": "library", "purl": _purl("pypi", name, version or "0")}] if is_package else []
+    installed = [{**application, "type": "library", "purl": _purl("pypi", name, version or "0")}] if is_package else []
     installed += [_of_wheel(wheel) for wheel in wheels]
     taken = {component["name"] for component in installed}
     brought = [one for one in base.distributions if one.name not in taken]
@@ -245,7 +245,7 @@ def bill_of_materials(
         "metadata": {
             "timestamp": timestamp(epoch),
             "tools": {"components": [{"type": "application", "name": "colab-env"}]},
-            "component": {**own, "properties": [{"name": "colab-env:image", "value": digest}]},
+            "component": {**application, "properties": [{"name": "colab-env:image", "value": digest}]},
         },
         "components": [{**component, "bom-ref": component["purl"]} for component in components],
     }

@@ -125,8 +125,8 @@ def _copies_from(file: Dockerfile) -> Iterator[tuple[Stage, Stage, Instruction, 
             ]
             if source is None or source is stage or len(words) < 2:
                 continue
-            here = reading.workdir(file, stage, until=instruction)
-            target = surroundings.absolute(words[-1], here)
+            workdir = reading.workdir(file, stage, until=instruction)
+            target = surroundings.absolute(words[-1], workdir)
             sources = [surroundings.absolute(word, "/") for word in words[:-1]]
             yield stage, source, instruction, sources, target
 
@@ -135,10 +135,10 @@ def environment_moved(file: Dockerfile, _: Project) -> Iterator[Place]:
     for _stage, source, instruction, sources, target in _copies_from(file):
         if any("--relocatable" in command.words for command in surroundings.chain_commands(file, source)):
             continue  # the programs of such an environment look beside themselves
-        made = surroundings.environments(file, source)
+        environments = surroundings.environments(file, source)
         for path in sources:
             into = instruction.words[-1].endswith("/") and len(sources) > 1
-            if path in made and target != path and not into:
+            if path in environments and target != path and not into:
                 yield instruction.start, {"source": path, "target": target}, None
 
 
@@ -268,8 +268,8 @@ def compilers_shipped(file: Dockerfile, project: Project) -> Iterator[Place]:
         ):
             continue
         names = [word for word in command.arguments if _HEADERS.fullmatch(word) or word in _BUILDERS]
-        if left := [name for name in names if name not in removed]:
-            yield surroundings.line_of(file, command.instruction, left[0]), {"names": ", ".join(left)}, None
+        if shipped := [name for name in names if name not in removed]:
+            yield surroundings.line_of(file, command.instruction, shipped[0]), {"names": ", ".join(shipped)}, None
 
 
 def _what_runs(file: Dockerfile) -> Iterator[str]:
@@ -284,10 +284,10 @@ def copied_before_install(file: Dockerfile, _: Project) -> Iterator[Place]:
     for stage in file.stages:
         commands = surroundings.commands_of(file, stage)
         installs = [command for command in commands if surroundings.installs_dependencies(command)]
-        above = [parent for parent in file.chain(stage) if parent is not stage]
+        parents = [parent for parent in file.chain(stage) if parent is not stage]
         if not installs or any(
             surroundings.installs_dependencies(command)
-            for parent in above
+            for parent in parents
             for command in surroundings.commands_of(file, parent)
         ):
             continue

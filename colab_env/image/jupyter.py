@@ -65,9 +65,14 @@ def resolve(project: ImageProject, *, python: Path, earlier: Path) -> Server:
     }
 
     def compiled(name: str, text: str, constraints: str = "") -> str:
-        before = (_files.content(earlier / name) or b"").decode("utf-8", "replace")
+        earlier_text = (_files.content(earlier / name) or b"").decode("utf-8", "replace")
         return installer.compile(
-            request.project / name, python=python, text=text, options=options, constraints=constraints, known=before
+            request.project / name,
+            python=python,
+            text=text,
+            options=options,
+            constraints=constraints,
+            known=earlier_text,
         )
 
     kernel = ""
@@ -97,13 +102,13 @@ def kernel_name(project: Path) -> str:
 
 
 def _names(project: Path) -> Iterator[str]:
-    left = _MOST
+    remaining = _MOST
     for directory, names, files in os.walk(project):
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "node_modules")
         for file in sorted(name for name in files if name.endswith(".ipynb")):
-            left -= 1
+            remaining -= 1
             path = Path(directory) / file
-            if left < 0 or not path.is_file() or path.stat().st_size > _LARGEST:
+            if remaining < 0 or not path.is_file() or path.stat().st_size > _LARGEST:
                 continue
             value = _files.read_json(path)
             for key in ("metadata", "kernelspec", "name"):

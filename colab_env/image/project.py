@@ -115,21 +115,21 @@ def _requirement_lines(text: str) -> Iterator[str]:
 
 
 def _unhashed(line: str, *, directory: Path, context: Path) -> Unhashed:
-    named = _NAMED.fullmatch(line)
-    target = named[2] if named else _EDITABLE.sub("", line).partition(" ;")[0].strip()
-    name = requirements_text.normalized(named[1]) if named else ""
+    requirement = _NAMED.fullmatch(line)
+    target = requirement[2] if requirement else _EDITABLE.sub("", line).partition(" ;")[0].strip()
+    name = requirements_text.normalized(requirement[1]) if requirement else ""
     if re.match(r"(git|hg|svn|bzr)\+", target):
         return Unhashed(name=name or target, kind="git", line=_SECRET.sub("", line))
     if re.match(r"https?://", target):
         return Unhashed(name=name or target, kind="address", line=_SECRET.sub("", line))
-    if not named and re.match(r"[\w.-]+(\[[^\]]*\])?[ \t]*===?", line):
+    if not requirement and re.match(r"[\w.-]+(\[[^\]]*\])?[ \t]*===?", line):
         return Unhashed(name=requirements_text.normalized(re.split(r"[\[=\s]", line)[0]), kind="index", line=line)
-    if not named and "/" not in target and target != ".":
+    if not requirement and "/" not in target and target != ".":
         msg = f"{line!r} names no exact version"
         raise UsageError(msg, hint="lock it first: `uv lock`, or `uv pip compile --universal --generate-hashes`")
     path = _path_in_context(target, directory=directory, context=context)
     kind = "file" if (context / path).is_file() else "directory"
-    marker = f" {named[3].strip()}" if named and named[3].strip() else ""
+    marker = f" {requirement[3].strip()}" if requirement and requirement[3].strip() else ""
     if kind == "directory" and not name:
         pyproject = Pyproject.read(context / path)
         own_name = pyproject.at("project", "name") or pyproject.at("tool", "poetry", "name")

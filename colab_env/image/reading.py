@@ -130,8 +130,8 @@ class Dockerfile:
 
     def stage_named(self, name: str) -> Stage | None:
         """Return the stage of this name or number, or None: an image."""
-        named = next((stage for stage in reversed(self.stages) if stage.name == name.lower()), None)
-        return named or next((stage for stage in self.stages if str(stage.number) == name), None)
+        match = next((stage for stage in reversed(self.stages) if stage.name == name.lower()), None)
+        return match or next((stage for stage in self.stages if str(stage.number) == name), None)
 
 
 def read(text: str) -> Dockerfile:
@@ -212,14 +212,14 @@ def workdir(file: Dockerfile, stage: Stage, *, until: Instruction | None = None)
 
 
 def _without_redirections(words: list[str]) -> list[str]:
-    left: list[str] = []
+    remaining: list[str] = []
     is_target = False
     for word in words:
         redirection = _REDIRECTION.fullmatch(word)
         if not redirection and not is_target:
-            left.append(word)
+            remaining.append(word)
         is_target = bool(redirection and not redirection[1])
-    return left
+    return remaining
 
 
 def _split_commands(script: str) -> list[str]:

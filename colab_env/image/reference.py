@@ -88,8 +88,8 @@ class Platform:
     def parsed(cls, text: str | None) -> Platform:
         """Read "linux/arm64"; None is this machine's own. Raises UsageError for one that nothing is known of."""
         machine = platform.machine()
-        own = next((name for name, (alias, _) in ARCHITECTURES.items() if machine == alias), machine)
-        system, _, architecture = (text or f"linux/{own}").removesuffix("/v8").partition("/")
+        known_architecture = next((name for name, (alias, _) in ARCHITECTURES.items() if machine == alias), machine)
+        system, _, architecture = (text or f"linux/{known_architecture}").removesuffix("/v8").partition("/")
         if system != "linux" or architecture not in ARCHITECTURES:
             msg = f"{text or machine!r} is no platform that images are built for here"
             raise UsageError(msg, hint=f"choose one of {', '.join(f'linux/{name}' for name in ARCHITECTURES)}")

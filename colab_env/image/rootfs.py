@@ -110,8 +110,8 @@ class RootFS:
         self._entries |= new
         # Not every tool writes the directories that a file is in.
         for parent in {posixpath.dirname(path) for path in new} - {""}:
-            for above in _parents(parent):
-                self._entries.setdefault(above, Entry(kind="directory", mode=0o755, uid=0, gid=0))
+            for ancestor in _parents(parent):
+                self._entries.setdefault(ancestor, Entry(kind="directory", mode=0o755, uid=0, gid=0))
 
     def get(self, path: str) -> Entry | None:
         """Return what is at a path, links followed; None where nothing is, or a link leads nowhere."""
@@ -125,8 +125,8 @@ class RootFS:
             part = parts.pop(0)
             if part in ("", "."):
                 continue
-            here = posixpath.dirname(done) if part == ".." else posixpath.join(done, part)
-            entry = self._entries.get(here or ".")
+            current = posixpath.dirname(done) if part == ".." else posixpath.join(done, part)
+            entry = self._entries.get(current or ".")
             if entry is None or links > _LINKS:
                 return None
             if entry.kind == "symlink":
@@ -137,7 +137,7 @@ class RootFS:
                 links += 1
                 parts, done = [*entry.target.strip("/").split("/"), *parts], ""
             else:
-                done = here
+                done = current
         return done or "."
 
     def content(self, path: str) -> bytes | None:
@@ -152,9 +152,9 @@ class RootFS:
 
     def directories(self, *tops: str) -> Iterator[tuple[str, Entry]]:
         """Yield the directories at and below some paths, and those above them."""
-        above = {str(parent) for top in tops for parent in _parents(top)}
+        ancestors = {str(parent) for top in tops for parent in _parents(top)}
         for path, entry in self._entries.items():
-            if entry.kind == "directory" and (path in above or path.startswith(tuple(f"{top}/" for top in tops))):
+            if entry.kind == "directory" and (path in ancestors or path.startswith(tuple(f"{top}/" for top in tops))):
                 yield path, entry
 
     def _hide(self, path: str) -> None:

@@ -256,10 +256,10 @@ def fixed(file: Dockerfile, findings: list[tuple[Finding, Fix | None]]) -> str:
         fixes = [fix for finding, fix in findings if fix and instruction.start <= finding.line <= instruction.end]
         if not fixes:
             continue
-        before = "".join(lines[instruction.start - 1 : instruction.end])
-        end = re.search(r"\r?\n?$", before)
-        newline = "\r\n" if "\r\n" in before else "\n"
-        text = before.replace("\r\n", "\n").rstrip("\n")
+        old = "".join(lines[instruction.start - 1 : instruction.end])
+        end = re.search(r"\r?\n?$", old)
+        newline = "\r\n" if "\r\n" in old else "\n"
+        text = old.replace("\r\n", "\n").rstrip("\n")
         for fix in fixes:
             text = fix(text)
         after = text.replace("\n", newline) + (end[0] if end and text else "")

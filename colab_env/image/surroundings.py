@@ -163,8 +163,8 @@ def poetry_version(file: Dockerfile, stage: Stage) -> str | None:
     for command in chain_commands(file, stage):
         words = command.words
         if command.program in ("pip", "pip3", "pipx", "uv") and "install" in words:
-            named = [match for word in words if (match := _POETRY_WORD.fullmatch(word.strip("\"'")))]
-            version = _version(named[0]["spec"] or "") if named else version
+            matches = [match for word in words if (match := _POETRY_WORD.fullmatch(word.strip("\"'")))]
+            version = _version(matches[0]["spec"] or "") if matches else version
         elif any("install.python-poetry.org" in word or "install-poetry" in word for word in words):
             variables = reading.variables_of(file, stage, until=command.instruction)
             script = reading.expanded(command.instruction.script, variables)

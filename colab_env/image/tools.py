@@ -48,8 +48,8 @@ class Recipe:
     @property
     def wheels(self) -> tuple[str, ...]:
         """Return the directories in the build context that become wheels: path dependencies, and the project."""
-        own = (str(self.project.directory),) if self.project.is_package else ()
-        return (*map(str, self.project.packages.directories), *own)
+        sources = (str(self.project.directory),) if self.project.is_package else ()
+        return (*map(str, self.project.packages.directories), *sources)
 
     @property
     def wheel_names(self) -> tuple[str, ...]:
@@ -152,7 +152,10 @@ class Uv:
 
     def _sync(self, recipe: Recipe) -> list[str]:
         options = recipe.project.request.options
-        named = [*(f"--extra {name}" for name in options.extras), *(f"--group {name}" for name in options.groups or ())]
+        options_argv = [
+            *(f"--extra {name}" for name in options.extras),
+            *(f"--group {name}" for name in options.groups or ()),
+        ]
         members = sorted(f"{directory}/" for directory in recipe.wheels if directory != ".")
         words = [
             f"UV_PROJECT_ENVIRONMENT={VENV} uv sync --frozen --no-default-groups",
@@ -164,7 +167,7 @@ class Uv:
             comment("uv.lock has a hash for every file; what is downloaded stays in the build's cache."),
             copy(["pyproject.toml", "uv.lock"], "./"),
             *(copy(f"{directory}pyproject.toml", f"./{directory}") for directory in members),
-            run([" ".join(filter(None, [*words, package, *named]))], UV_CACHE),
+            run([" ".join(filter(None, [*words, package, *options_argv]))], UV_CACHE),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
@@ -281,18 +284,21 @@ class Poetry(_ByPip):
 
     def packages(self, recipe: Recipe) -> list[str]:
         options = recipe.project.request.options
-        named = [*(f"--extras {name}" for name in options.extras), *(f"--with {name}" for name in options.groups or ())]
+        options_argv = [
+            *(f"--extras {name}" for name in options.extras),
+            *(f"--with {name}" for name in options.groups or ()),
+        ]
         compiled = ["--compile"] if recipe.compile_bytecode else []
         words = [f"VIRTUAL_ENV={VENV} /opt/poetry/bin/poetry sync --no-interaction --only main --no-root", *compiled]
         if options.groups:
             words[0] = words[0].replace("--only main", "--only main," + ",".join(options.groups))
-            named = [option for option in named if not option.startswith("--with")]
+            options_argv = [option for option in options_argv if not option.startswith("--with")]
         cache = Run(mounts=("type=cache,target=/root/.cache/pypoetry", "type=secret,id=netrc,target=/root/.netrc"))
         return [
             comment("Poetry fills the environment that is active, so that it is made at the path where it stays."),
             copy(["pyproject.toml", "poetry.lock"], "./"),
             *(copy(directory, f"./{directory}/") for directory in map(str, recipe.project.packages.directories)),
-            run([self.create(VENV), " ".join([*words, *named])], cache),
+            run([self.create(VENV), " ".join([*words, *options_argv])], cache),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:

@@ -96,11 +96,11 @@ def write(files: Mapping[Path, str], *, machine: Machine, project: Path, overwri
 
     Raises NotOursError with the difference for a file that somebody else wrote, or has edited since, unless `overwrite`.
     """
-    before = {path: _text(path) for path in files}
+    earlier = {path: _text(path) for path in files}
     if not overwrite:
         for path, text in files.items():
-            _require_ours(path, before[path], text)
-    changed = tuple(path for path, text in files.items() if before[path] != text)
+            _require_ours(path, earlier[path], text)
+    changed = tuple(path for path, text in files.items() if earlier[path] != text)
     if changed:
         with changing("container_write", machine, project_lock(machine, project)), _transactions.restoring(*changed):
             for path in changed:
@@ -119,24 +119,20 @@ def is_ours(path: Path) -> bool:
     return head is not None and not head.is_edited
 
 
-def difference(path: Path, before: str, after: str) -> str:
+def difference(path: Path, old_text: str, after: str) -> str:
     """Return a unified diff."""
-    old, new = (text.splitlines(keepends=True) for text in (before, after))
+    old, new = (text.splitlines(keepends=True) for text in (old_text, after))
     lines = difflib.unified_diff(old, new, fromfile=path.name, tofile=f"{path.name}, as written now")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def _require_ours(path: Path, before: str | None, after: str) -> None:
-    if (
-        before is None
-        or before == after
-        or ((pattern := _WITHOUT_COMMENTS.get(path.name)) and pattern.fullmatch(before))
-    ):
+def _require_ours(path: Path, old: str | None, after: str) -> None:
+    if old is None or old == after or ((pattern := _WITHOUT_COMMENTS.get(path.name)) and pattern.fullmatch(old)):
         return
-    head = Head.of(before)
+    head = Head.of(old)
     if head is not None and not head.is_edited:
         return
-    lines = difference(path, before, after).splitlines()
+    lines = difference(path, old, after).splitlines()
     excerpt = "\n".join([*lines[:_MOST_LINES], *(["..."] if len(lines) > _MOST_LINES else [])])
     why = "colab-env wrote it, and somebody has edited it since" if head else "colab-env did not write it"
     msg = f"{short(path)} is there, and {why}. It would become:\n{excerpt}"

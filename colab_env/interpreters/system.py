@@ -50,8 +50,8 @@ class System(InterpreterSource):
     def would_take(self, python: Interpreter, request: Request) -> bool:
         recorded = (request.recorded_python, choice.python(request.machine))
         paths = [interpreter.path for interpreter in recorded if interpreter is not None]
-        named = [request.python_path] if request.python_path else []
-        return python.path in paths or system.is_discovered(python.path, machine=request.machine, named=named)
+        requested = [request.python_path] if request.python_path else []
+        return python.path in paths or system.is_discovered(python.path, machine=request.machine, named=requested)
 
     def find(self, request: Request) -> Interpreter:
         """Return the interpreter that fits. Raises NoSuchPythonError."""

@@ -53,14 +53,18 @@ class Uv(System):
         return ResolvedPython(python=absent, is_installed=False)
 
     def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
-        named = python.path.parents[1]
-        prefix = named.parent / named.readlink() if named.is_symlink() else named
+        version_directory = python.path.parents[1]
+        prefix = (
+            version_directory.parent / version_directory.readlink()
+            if version_directory.is_symlink()
+            else version_directory
+        )
         return prefix if prefix.parent == machine.uv_pythons and prefix.is_dir() else None
 
     def links(self, python: Interpreter) -> list[Path]:
         # uv names a Python by X.Y through a link beside it.
-        named = python.path.parents[1]
-        return [named] if named.is_symlink() else []
+        version_directory = python.path.parents[1]
+        return [version_directory] if version_directory.is_symlink() else []
 
     def would_take(self, python: Interpreter, request: Request) -> bool:
         if python.path.parents[2] != request.machine.uv_pythons:
@@ -72,8 +76,8 @@ class Uv(System):
         return base / real if real is not None and python.path.parents[2] == base else None
 
     def snapshot_links(self, python: Interpreter, prefix: Path) -> Mapping[Path, str]:
-        named = python.path.parents[1]
-        return {named: prefix.name} if named != prefix else {}
+        version_directory = python.path.parents[1]
+        return {version_directory: prefix.name} if version_directory != prefix else {}
 
 
 def _real_name(python: Interpreter) -> str | None:

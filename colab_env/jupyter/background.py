@@ -287,16 +287,16 @@ class BackgroundKernel:
 
         # Only Colab's page answers requests on stdin; elsewhere that socket is this kernel's alone.
         page = getattr(self.shell.kernel, "stdin_socket", None) if "google.colab" in sys.modules else None
-        own = (self._iopub, self._shell_socket, self._stdin)
+        sockets = (self._iopub, self._shell_socket, self._stdin)
         poller = zmq.Poller()
-        for socket in (*own, *([page] if page is not None else [])):
+        for socket in (*sockets, *([page] if page is not None else [])):
             poller.register(socket, zmq.POLLIN)
         ready = dict(poller.poll(wait))
         if page is not None and page in ready:
             self._hear_page(page)
         if not ready and not self.is_alive:
             raise self._died("has ended")
-        return [message for socket in own if socket in ready for message in self._received(socket)]
+        return [message for socket in sockets if socket in ready for message in self._received(socket)]
 
     def _received(self, socket: Any) -> Iterator[Mapping[str, Any]]:
         import zmq

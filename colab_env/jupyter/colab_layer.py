@@ -91,8 +91,8 @@ def unfit(versions: Mapping[str, str], *, python: Interpreter, machine: Machine)
 
 def directory(machine: Machine, python: Interpreter, around: Mapping[str, str] | None = None) -> Path:
     """Return the layer's directory: one for each Python and each set of inputs, and of versions that it is resolved `around`."""
-    own = f"-{_digest(around)[:8]}" if around else ""
-    return machine.data / "layers" / f"{python.tag}-{_digest(_inputs(machine, python))[:12]}{own}"
+    suffix = f"-{_digest(around)[:8]}" if around else ""
+    return machine.data / "layers" / f"{python.tag}-{_digest(_inputs(machine, python))[:12]}{suffix}"
 
 
 def of_environment(environment: Path, *, machine: Machine, python: Interpreter) -> Path:
@@ -173,8 +173,8 @@ def build(
         refused = _refused(around, _tested(python.short_version, colab=has_colab(machine, python)))
         fill({}, {}, refused)
         in_front = _installed(ahead_site(layer))
-    named = [f"{name} {in_front[name]} and not {around[name]}" for name in sorted(in_front.keys() & around.keys())]
-    return f"no ipykernel works with this project's packages: in its kernel is {', '.join(named)}"
+    shadowed = [f"{name} {in_front[name]} and not {around[name]}" for name in sorted(in_front.keys() & around.keys())]
+    return f"no ipykernel works with this project's packages: in its kernel is {', '.join(shadowed)}"
 
 
 def _fill(
@@ -196,9 +196,9 @@ def _fill(
         _files.write_text(path, kernel_constraints(short_version, colab=colab, around=around, limits=limits))
         for requirement in kernel_requirements(short_version, colab=colab, around=around):
             _install(requirement, installer, python=python.path, target=site(layer), constraints=path)
-        before = [f"{name}=={version}" for name, version in _installed(site(layer)).items() if name in ahead]
-        if before:
-            installer.install(before, python=python.path, target=ahead_site(layer), alone=True)
+        earlier_pins = [f"{name}=={version}" for name, version in _installed(site(layer)).items() if name in ahead]
+        if earlier_pins:
+            installer.install(earlier_pins, python=python.path, target=ahead_site(layer), alone=True)
 
     survey, _ = proving.prove(layer, install, unpacked=installer)
     if colab and machine.colab_packages is not None:
@@ -332,16 +332,16 @@ def _refused(versions: Mapping[str, str], tested: Mapping[str, tuple[str, str]])
 
 
 def _inputs(machine: Machine, python: Interpreter) -> dict[str, Any]:
-    own, colab = hashlib.sha256(), has_colab(machine, python)
+    digest, colab = hashlib.sha256(), has_colab(machine, python)
     # A new version of colab-env brings new files into old layers: what they say is an input, too.
     for name in ("_launch.py", "_colab_kernel.py", *_REMOTE):
-        own.update((_STANDALONE / name).read_bytes())
+        digest.update((_STANDALONE / name).read_bytes())
     return {
         "python": [str(python.path), python.version],
         "requirements": [asdict(requirement) for requirement in kernel_requirements(python.short_version, colab=colab)],
         "constraints": kernel_constraints(python.short_version, colab=colab),
         "colab": _fingerprint(machine.colab_packages) if colab else None,
-        "own": own.hexdigest(),
+        "own": digest.hexdigest(),
     }
 
 

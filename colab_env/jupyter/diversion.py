@@ -142,9 +142,10 @@ class Choices:
 
     def of(self, notebook: Notebook) -> Choice | None:
         """Return what a start of this notebook's kernel will look at."""
-        own = [choice for choice in self.notebooks if choice.is_of(notebook)]
+        choices = [choice for choice in self.notebooks if choice.is_of(notebook)]
         return next(
-            (choice for choice in own if choice.kernel_id == notebook.kernel_id), own[0] if own else self.default
+            (choice for choice in choices if choice.kernel_id == notebook.kernel_id),
+            choices[0] if choices else self.default,
         )
 
 

@@ -201,13 +201,15 @@ def default_name(machine: Machine, project: Path, python: Interpreter) -> str:
     """
     usual = f"py{python.short_version.replace('.', '')}"
     kernels = {kernel.name: kernel for kernel in registered(machine)}
-    own = [kernel.name for kernel in kernels.values() if kernel.ours and kernel.project == project]
+    project_kernels = [kernel.name for kernel in kernels.values() if kernel.ours and kernel.project == project]
     # One that somebody gave: it stays when the Python changes, and the usual ones follow the Python.
-    if chosen := [name for name in own if not _USUAL.match(name)]:
+    if chosen := [name for name in project_kernels if not _USUAL.match(name)]:
         return chosen[0]
     label = re.sub(r"[^a-z0-9._]+", "-", project.name.lower()).strip("-.") or "root"
     names = (usual, *(f"{usual}-{label}{number}" for number in ("", *(f"-{count}" for count in range(2, 1000)))))
-    return next(name for name in names if name not in kernels or name in own or not _is_in_use(kernels[name]))
+    return next(
+        name for name in names if name not in kernels or name in project_kernels or not _is_in_use(kernels[name])
+    )
 
 
 def _is_in_use(kernel: Kernel) -> bool:
@@ -246,10 +248,10 @@ def health_check(machine: Machine, name: str, spec: Mapping[str, Any]) -> str | 
 def write(machine: Machine, name: str, spec: Mapping[str, Any]) -> None:
     """Register the kernel. The old kernelspec comes back if writing fails."""
     target = directory(machine, name)
-    own = spec["metadata"][_OURS]
+    metadata = spec["metadata"][_OURS]
     with _transactions.replacing(target, is_ours=is_ours):
         _files.write_json(target / "kernel.json", spec)
-        _state.complete(target, Receipt(project=Path(own["project"]), tier=own["tier"]))
+        _state.complete(target, Receipt(project=Path(metadata["project"]), tier=metadata["tier"]))
 
 
 def remove(machine: Machine, name: str) -> Path:
@@ -308,9 +310,9 @@ def write_ipython_config(venv: Path) -> None:
 
 def _all(machine: Machine) -> Iterator[Kernel]:
     # Jupyter's own order: JUPYTER_PATH, the user's directory, that of the Python that runs Jupyter, the machine's.
-    named = [Path(part) for part in machine.environ.get("JUPYTER_PATH", "").split(os.pathsep) if part]
+    directories = [Path(part) for part in machine.environ.get("JUPYTER_PATH", "").split(os.pathsep) if part]
     installed = [Path(prefix) / "share/jupyter" for prefix in (sys.prefix, "/usr/local", "/usr")]
-    for root in dict.fromkeys([*named, machine.jupyter, *installed]):
+    for root in dict.fromkeys([*directories, machine.jupyter, *installed]):
         for path in sorted((root / "kernels").glob("*/kernel.json")):
             spec = _files.read_json(path)
             if is_ours(path.parent):

@@ -215,8 +215,8 @@ class LockFormat:
                 )
         # Before any list of names is read out of it: a damaged file gets its own sentence.
         self.check_content(lock)
-        named = [("extra", selection.extras, self.extras), ("group", selection.groups or (), self.groups)]
-        for word, names, list_names in named:
+        selections = [("extra", selection.extras, self.extras), ("group", selection.groups or (), self.groups)]
+        for word, names, list_names in selections:
             available = list_names(lock) if names else None
             if available is None:
                 continue

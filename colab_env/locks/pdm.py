@@ -174,8 +174,8 @@ class _Project:
         for item in self.groups.get(group, ()) if group not in outer else ():
             if isinstance(item, Mapping):
                 yield from self.requirements(canonicalize_name(item["include-group"]), [*outer, group])
-            elif (own := _requirement(item)) is not None and canonicalize_name(own.name) == self.name:
-                for extra in sorted(own.extras):
+            elif (requirement := _requirement(item)) is not None and canonicalize_name(requirement.name) == self.name:
+                for extra in sorted(requirement.extras):
                     yield from self.requirements(canonicalize_name(extra), [*outer, group])
             else:
                 yield item
@@ -219,10 +219,10 @@ def _with_login(url: str, source: Mapping[str, Any]) -> str:
 
 def _only_index(name: str, indexes: Sequence[_Index]) -> _Index | None:
     """Return the one index that PDM looks for a package in, or None where it looks in several."""
-    named = [index for index in indexes if any(fnmatch.fnmatch(name, pattern) for pattern in index.include)]
+    included = [index for index in indexes if any(fnmatch.fnmatch(name, pattern) for pattern in index.include)]
     others = [index for index in indexes if not any(fnmatch.fnmatch(name, pattern) for pattern in index.exclude)]
-    left = named or others
-    return left[0] if len(left) == 1 and left[0].option != "--find-links" else None
+    candidates = included or others
+    return candidates[0] if len(candidates) == 1 and candidates[0].option != "--find-links" else None
 
 
 def _index_lines(indexes: Sequence[_Index]) -> Iterator[str]:
@@ -379,22 +379,22 @@ class _Graph:
             self._refuse("does not say which packages are main dependencies, and no pyproject.toml beside it does")
         ways_to: dict[_Package, set[frozenset[str]]] = {}
         lines = (line for group in groups for line in self.project.requirements(group))
-        left: list[tuple[str, frozenset[str]]] = [(line, frozenset()) for line in lines]
+        pending: list[tuple[str, frozenset[str]]] = [(line, frozenset()) for line in lines]
         steps = 0
-        while left:
-            for package, way in self._matching(*left.pop()):
+        while pending:
+            for package, way in self._matching(*pending.pop()):
                 if _add(way, ways_to.setdefault(package, set())):
-                    left += [(need, way) for need in package.needs]
+                    pending += [(need, way) for need in package.needs]
             steps += 1
             # Each way through the graph has conditions of its own, and their number can double with each package.
             if steps > _MOST_STEPS:
                 self._refuse("has more conditions than can be followed", hint=_HINT_INHERIT)
         return [replace(package, conditions=frozenset(ways)) for package, ways in ways_to.items()]
 
-    def _matching(self, line: str, before: frozenset[str]) -> list[tuple[_Package, frozenset[str]]]:
+    def _matching(self, line: str, path: frozenset[str]) -> list[tuple[_Package, frozenset[str]]]:
         requirement = _requirement(line)
         if requirement is None:
-            return [(package, before) for package in self.packages if _is_at_path(package, line)]
+            return [(package, path) for package in self.packages if _is_at_path(package, line)]
         name, extras = canonicalize_name(requirement.name), frozenset(map(canonicalize_name, requirement.extras))
         locked = self.by_key.get((name, extras)) or self.by_key.get((name, frozenset()), [])
         if len(locked) > 1:
@@ -403,7 +403,7 @@ class _Graph:
         if not locked and not requirement.marker and name not in self.project.left_out:
             self._refuse(f"does not hold {requirement.name}, which one of its packages needs")
         # A package is wanted where all markers on the way to it hold.
-        way = before | ({str(requirement.marker)} if requirement.marker else set())
+        way = path | ({str(requirement.marker)} if requirement.marker else set())
         return [(package, way) for package in locked]
 
     def _refuse(self, reason: str, hint: str = _HINT) -> NoReturn:

@@ -129,8 +129,8 @@ def _named(path: Path, pyproject: Pyproject) -> LockFile:
     project = pyproject.path.parent
     is_projects = path.parent == project or any(path in lock_format.paths(project, pyproject) for lock_format in exact)
     # A lock file elsewhere belongs to the pyproject.toml that it lies beside.
-    beside = pyproject if is_projects else Pyproject.read(path.parent)
-    locks = [LockFile(path=path, format=lock_format, pyproject=beside) for lock_format in fitting]
+    pyproject_there = pyproject if is_projects else Pyproject.read(path.parent)
+    locks = [LockFile(path=path, format=lock_format, pyproject=pyproject_there) for lock_format in fitting]
     lock = next((lock for lock in locks if not lock.is_there or lock.format.is_one(lock)), None)
     if lock is None:
         msg = f"{path.name} is not a lock file of a known kind"

@@ -57,9 +57,9 @@ def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, b
     """
     files: list[tuple[str, bytes]] = []
     real_paths: set[str] = set()
-    left = [path]
-    while left:
-        current = left.pop()
+    pending = [path]
+    while pending:
+        current = pending.pop()
         real = os.path.realpath(current)  # one file has any number of paths, such as x/../x/../a.txt
         if real in real_paths:
             continue
@@ -67,7 +67,7 @@ def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, b
         current_content = content if content is not None and current == path else _files.content(current) or b""
         files.append((current.name, current_content))
         text = current_content.decode("utf-8", errors="replace")
-        left += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
+        pending += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
     return files
 
 

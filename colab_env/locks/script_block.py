@@ -56,9 +56,9 @@ def block(path: Path) -> str:
 
 def lock(path: Path) -> str | None:
     """Return the lock of a notebook's block: the one in its metadata, else the one beside it; of a script, the one beside it."""
-    beside = _files.content(path.with_name(f"{path.name}.lock"))
+    lock_text = _files.content(path.with_name(f"{path.name}.lock"))
     inside = _notebook(path).get("metadata", {}).get(LOCK_KEY) if path.suffix == ".ipynb" else None
-    return inside if isinstance(inside, str) else None if beside is None else beside.decode("utf-8", "replace")
+    return inside if isinstance(inside, str) else None if lock_text is None else lock_text.decode("utf-8", "replace")
 
 
 def of_notebook() -> tuple[str, str | None] | None:

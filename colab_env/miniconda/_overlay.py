@@ -165,30 +165,30 @@ class Overlay:
 
         New aliases in `bin` (`python3` ...) that would hide a command further down the search path `path` go away.
         """
-        now = self._look()
-        mine = [name for name in self._changed(now) if not self.is_conda(name) and not name.startswith(_STAYS)]
+        current = self._look()
+        mine = [name for name in self._changed(current) if not self.is_conda(name) and not name.startswith(_STAYS)]
         # conda's Python stays under its full name, `python3.X`; the short names are the machine's again.
         for name in sorted(mine):
             self._originals.restore(self.prefix / name, self.before[name])
-        for name in self._new(now):
+        for name in self._new(current):
             if self.hides(name, self.prefix / name, path=path):
                 _files.remove(self.prefix / name)
         if python is not None:
-            repoint(self.prefix, now.keys() - set(mine), python=python)
+            repoint(self.prefix, current.keys() - set(mine), python=python)
         self._put_back = tuple(mine)
         self.is_settled = True
 
     def commit(self) -> None:
         """Keep the originals of what stays overwritten, record what is new, close the transaction."""
-        now, past = self._look(), self._manifest
+        current, past = self._look(), self._manifest
         done = {*self._conda, *self._put_back}
-        staying = {name: entry for name, entry in self._changed(now).items() if name not in done}
-        new, overwritten = {*past.new, *self._new(now)}, {**past.overwritten, **staying}
+        staying = {name: entry for name, entry in self._changed(current).items() if name not in done}
+        new, overwritten = {*past.new, *self._new(current)}, {**past.overwritten, **staying}
         manifest = Manifest(
             new=tuple(sorted(new)),
             put_back=tuple(sorted({*past.put_back, *self._put_back})),
             overwritten={**past.overwritten, **self._originals.extract(staying, self.saved / "originals")},
-            last={name: self._last(name, now[name]) for name in now.keys() & {*new, *overwritten}},
+            last={name: self._last(name, current[name]) for name in current.keys() & {*new, *overwritten}},
         )
         # In a prefix of its own all is conda's, and `undo` takes the directory as a whole.
         if not self._owned:
@@ -206,8 +206,8 @@ class Overlay:
         Such as a program that `pip install` has brought since. What is taken is written down first: deleting one name of
         a file changes the times of its others, so that a second attempt could not tell any more.
         """
-        now = self._look()
-        touched = self._new(now) | self._downloaded() | self._changed(now).keys()
+        current = self._look()
+        touched = self._new(current) | self._downloaded() | self._changed(current).keys()
         ended = None if journal.began is None else (self.saved / _JOURNAL).stat().st_mtime + _BEAT + _LATE
         inodes = {entry.inode for entry in self.before.values()}
         taken = {
@@ -219,7 +219,7 @@ class Overlay:
         somebodys = touched - taken
         _state.write(self.saved / _JOURNAL, replace(journal, taken=tuple(sorted(taken))), indent=None)
         with _touching(self.saved / _JOURNAL):
-            is_all_back = self._take_back(journal, now, somebodys=somebodys)
+            is_all_back = self._take_back(journal, current, somebodys=somebodys)
         if somebodys:
             count = f"{len(somebodys)} path{'' if len(somebodys) == 1 else 's'}"
             originals = "" if is_all_back else f"; what was there before is in {short(max(set_aside(self.saved)))}"
@@ -227,20 +227,20 @@ class Overlay:
                 f"Left in {short(self.prefix)}, because somebody changed it since: {count}, such as {min(somebodys)}{originals}"
             )
 
-    def _take_back(self, journal: Transaction, now: Mapping[str, Entry], *, somebodys: AbstractSet[str]) -> bool:
+    def _take_back(self, journal: Transaction, current: Mapping[str, Entry], *, somebodys: AbstractSet[str]) -> bool:
         """Say whether every original is back."""
-        new = self._new(now) - somebodys
+        new = self._new(current) - somebodys
         for name in self._downloaded() - somebodys:  # the space is given back too: it may be what was short
             _files.remove(self.prefix / name)
         is_cache_recorded = "pkgs" in self._closed and self._downloads is not None
         if is_cache_recorded and "pkgs" in new:
             remove_empty(self.prefix / "pkgs")
-        remove_new(self.prefix, new, keep=frozenset({*now.keys() - new, *(["pkgs"] if is_cache_recorded else [])}))
+        remove_new(self.prefix, new, keep=frozenset({*current.keys() - new, *(["pkgs"] if is_cache_recorded else [])}))
         blocked = {str(parent) for name in somebodys for parent in PurePath(name).parents}
         is_all_back = True
-        for name, entry in sorted(self._changed(now).items()):
-            above = [self.prefix / parent for parent in PurePath(name).parents if str(parent) in somebodys]
-            is_below = not all(map(is_directory, above))
+        for name, entry in sorted(self._changed(current).items()):
+            parents = [self.prefix / parent for parent in PurePath(name).parents if str(parent) in somebodys]
+            is_below = not all(map(is_directory, parents))
             if name in somebodys or is_below or (name in blocked and not stat.S_ISDIR(entry.mode)):
                 is_all_back = False
             else:
@@ -263,10 +263,10 @@ class Overlay:
         _files.remove(self._originals.directory)
         remove_empty(self.saved)
 
-    def _last(self, name: str, now: Entry) -> Entry:
+    def _last(self, name: str, current: Entry) -> Entry:
         # What somebody changed between two transactions stays noted as it was before that.
-        is_untouched = now.is_same(self.before.get(name))
-        return self._manifest.last.get(name, now) if is_untouched else now
+        is_untouched = current.is_same(self.before.get(name))
+        return self._manifest.last.get(name, current) if is_untouched else current
 
     def _look(self) -> dict[str, Entry]:
         return walk(self.prefix, closed=self._closed)
@@ -277,12 +277,12 @@ class Overlay:
             return set()
         return {f"pkgs/{name}" for name in names_in(self.prefix / "pkgs") - self._downloads}
 
-    def _new(self, now: Mapping[str, Entry]) -> set[str]:
-        return now.keys() - self.before.keys()
+    def _new(self, current: Mapping[str, Entry]) -> set[str]:
+        return current.keys() - self.before.keys()
 
-    def _changed(self, now: Mapping[str, Entry]) -> dict[str, Entry]:
+    def _changed(self, current: Mapping[str, Entry]) -> dict[str, Entry]:
         def present(name: str) -> Entry | None:
-            return look_at(self.prefix / name) if name.startswith("../") else now.get(name)
+            return look_at(self.prefix / name) if name.startswith("../") else current.get(name)
 
         return {name: entry for name, entry in self.before.items() if not entry.is_same(present(name))}
 

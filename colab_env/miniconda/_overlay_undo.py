@@ -28,12 +28,12 @@ def obstacles(prefix: Path, *, saved: Path) -> dict[str, str]:
         and _is_changed(prefix / name, entry)
         and not _is_restored(prefix / name, manifest.overwritten.get(name))
     ]
-    own = set(manifest.new)
+    new_files = set(manifest.new)
     directories = [name for name in manifest.new if not _is_own(name) and is_directory(prefix / name)]
     added = [f"{name}/{item}" for name in directories for item in os.listdir(prefix / name)]  # noqa: PTH208 - the names
-    added = [name for name in added if name not in own and not _is_bytecode(prefix / name, own, prefix)]
-    if "conda-meta" in own:
-        added += [f"conda-meta/{name}" for name in strange_in(prefix / "conda-meta", own)]
+    added = [name for name in added if name not in new_files and not _is_bytecode(prefix / name, new_files, prefix)]
+    if "conda-meta" in new_files:
+        added += [f"conda-meta/{name}" for name in strange_in(prefix / "conda-meta", new_files)]
     return {
         **unknown,
         **dict.fromkeys(sorted(changed), "somebody changed it since"),
@@ -51,50 +51,54 @@ def undo(prefix: Path, *, saved: Path) -> Manifest | None:
     manifest = Manifest.read(saved)
     if manifest is None:
         return None
-    left = obstacles(prefix, saved=saved)
-    remove_new(prefix, set(manifest.new) - left.keys())
+    remaining = obstacles(prefix, saved=saved)
+    remove_new(prefix, set(manifest.new) - remaining.keys())
     originals = Originals(saved / "originals")
     for name, entry in sorted(manifest.overwritten.items()):
-        if name not in left:
+        if name not in remaining:
             originals.restore(prefix / name, entry)
-    if left:
-        _remaining(manifest, prefix, left).write(saved)
+    if remaining:
+        _remaining(manifest, prefix, remaining).write(saved)
     else:
         _files.remove(saved)
     return manifest
 
 
-def _remaining(manifest: Manifest, prefix: Path, left: Mapping[str, str]) -> Manifest:
+def _remaining(manifest: Manifest, prefix: Path, obstacles_left: Mapping[str, str]) -> Manifest:
     new = tuple(name for name in manifest.new if os.path.lexists(prefix / name))
-    overwritten = {name: entry for name, entry in manifest.overwritten.items() if name in left}
+    overwritten = {name: entry for name, entry in manifest.overwritten.items() if name in obstacles_left}
     last = {name: entry for name, entry in manifest.last.items() if name in {*new, *overwritten}}
     return Manifest(new=new, put_back=(), overwritten=overwritten, last=last)
 
 
 def _is_changed(path: Path, last: Entry) -> bool:
-    now = look_at(path)
-    if now is None or path.parent.name == BYTECODE:
+    current = look_at(path)
+    if current is None or path.parent.name == BYTECODE:
         return False
-    if stat.S_IFMT(now.mode) != stat.S_IFMT(last.mode) or now.link != last.link:
+    if stat.S_IFMT(current.mode) != stat.S_IFMT(last.mode) or current.link != last.link:
         return True
-    return stat.S_ISREG(now.mode) and (now.mode, now.size, now.mtime_ns) != (last.mode, last.size, last.mtime_ns)
+    return stat.S_ISREG(current.mode) and (current.mode, current.size, current.mtime_ns) != (
+        last.mode,
+        last.size,
+        last.mtime_ns,
+    )
 
 
 def _is_restored(path: Path, original: Entry | None) -> bool:
     """Say whether an `undo` that was interrupted has put the original back already."""
-    now = look_at(path)
-    if now is None or original is None or now.mode != original.mode or now.link != original.link:
+    current = look_at(path)
+    if current is None or original is None or current.mode != original.mode or current.link != original.link:
         return False
-    return not stat.S_ISREG(now.mode) or (now.size, now.mtime_ns) == (original.size, original.mtime_ns)
+    return not stat.S_ISREG(current.mode) or (current.size, current.mtime_ns) == (original.size, original.mtime_ns)
 
 
 def _is_own(name: str) -> bool:
     return name.split("/", 1)[0] in OWN_TREES
 
 
-def _is_bytecode(path: Path, own: Container[str], prefix: Path) -> bool:
+def _is_bytecode(path: Path, new_files: Container[str], prefix: Path) -> bool:
     """Say whether Python has written this for modules that conda brought."""
     if path.name == BYTECODE:
         return all(item.suffix == ".pyc" for item in path.iterdir())
     module = path.parents[1] / f"{path.name.partition('.')[0]}.py"
-    return path.suffix == ".pyc" and path.parent.name == BYTECODE and str(module.relative_to(prefix)) in own
+    return path.suffix == ".pyc" and path.parent.name == BYTECODE and str(module.relative_to(prefix)) in new_files

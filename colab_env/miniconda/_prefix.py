@@ -36,11 +36,11 @@ def remove_new(prefix: Path, names: Iterable[str], *, keep: frozenset[str] = fro
             remove_empty(path)
 
 
-def strange_in(conda_meta: Path, own: Container[str]) -> list[str]:
+def strange_in(conda_meta: Path, expected: Container[str]) -> list[str]:
     """Return the names of files beside conda's records that conda did not bring, such as somebody's `pinned`."""
     names = names_in(conda_meta)
     return sorted(
-        name for name in names if not (name == "history" or name.endswith(".json") or f"conda-meta/{name}" in own)
+        name for name in names if not (name == "history" or name.endswith(".json") or f"conda-meta/{name}" in expected)
     )
 
 

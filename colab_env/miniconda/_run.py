@@ -160,11 +160,11 @@ def installer_argv(script: Path, prefix: Path) -> list[str]:
 
 def install_argv(python: Path, packages: Sequence[str], *, channels: Sequence[str]) -> list[str]:
     """Return the command that installs packages from these channels and no others."""
-    named = [word for channel in channels for word in ("-c", channel)]
+    channel_argv = [word for channel in channels for word in ("-c", channel)]
     # `--override-channels` drops `defaults`, and with it the terms of service that an unattended run would stop at.
     prefix = str(python.parents[1])
     command = [str(python), "-m", "conda", "install", "-q", "-y", "--json", "--prefix", prefix, "--override-channels"]
-    return [*command, *named, *packages]
+    return [*command, *channel_argv, *packages]
 
 
 def env_create_argv(python: Path, prefix: Path, file: Path) -> list[str]:

@@ -43,10 +43,10 @@ def staging(overlay: Overlay, *, path: str, is_new: bool = False) -> Iterator[Pa
             (stage / STAGE_MARK).touch()
             if not is_new:
                 _copy(overlay, stage)
-            before = walk(stage, closed=frozenset())
+            earlier = walk(stage, closed=frozenset())
         yield stage
         with _files.translate_os_errors(prefix):
-            _publish(overlay, stage, before, path=path)
+            _publish(overlay, stage, earlier, path=path)
     finally:
         _files.remove(stage)
 
@@ -69,12 +69,12 @@ def _copy(overlay: Overlay, stage: Path) -> None:
             shutil.copy2(source, target)
 
 
-def _publish(overlay: Overlay, stage: Path, before: Mapping[str, Entry], *, path: str) -> None:
+def _publish(overlay: Overlay, stage: Path, earlier: Mapping[str, Entry], *, path: str) -> None:
     prefix = overlay.prefix
-    now = walk(stage, closed=frozenset({_PACKAGES}))
-    changed = [name for name in sorted(now) if name != STAGE_MARK and not now[name].is_same(before.get(name))]
-    _rename_within(stage, [name for name in changed if not stat.S_ISDIR(now[name].mode)], prefix)
-    for name in sorted(before.keys() - now.keys() - {STAGE_MARK}, reverse=True):
+    current = walk(stage, closed=frozenset({_PACKAGES}))
+    changed = [name for name in sorted(current) if name != STAGE_MARK and not current[name].is_same(earlier.get(name))]
+    _rename_within(stage, [name for name in changed if not stat.S_ISDIR(current[name].mode)], prefix)
+    for name in sorted(earlier.keys() - current.keys() - {STAGE_MARK}, reverse=True):
         target = prefix / name
         if target.is_dir() and not target.is_symlink():
             _files.remove_if_empty(target)
@@ -87,14 +87,14 @@ def _publish(overlay: Overlay, stage: Path, before: Mapping[str, Entry], *, path
             continue
         if name == _PACKAGES and target.is_dir():
             _merge(source, target)
-        elif stat.S_ISDIR(now[name].mode) and target.is_dir():
+        elif stat.S_ISDIR(current[name].mode) and target.is_dir():
             continue
         elif target.is_dir() and not target.is_symlink():
             continue  # there is more in it than conda knows
         elif overlay.stays_machines(name) or overlay.hides(name, source, path=path):
             done.add(name)
         else:
-            if stat.S_ISDIR(now[name].mode) and os.path.lexists(target):
+            if stat.S_ISDIR(current[name].mode) and os.path.lexists(target):
                 target.unlink()  # its original is saved
             source.rename(target)
             done.add(name)
@@ -133,10 +133,10 @@ def _rename_within(stage: Path, names: list[str], prefix: Path) -> None:
 
 def _rewrite(path: Path, content: bytes) -> None:
     # A new file, for the old one may be a link into conda's cache. Its time stays: bytecode knows its source by that.
-    beside = path.with_name(f"{STAGE_MARK}-new")
-    beside.write_bytes(content)
-    shutil.copystat(path, beside)
-    beside.replace(path)
+    temporary = path.with_name(f"{STAGE_MARK}-new")
+    temporary.write_bytes(content)
+    shutil.copystat(path, temporary)
+    temporary.replace(path)
 
 
 def _sum(content: bytes) -> bytes:

@@ -334,8 +334,13 @@ def require_installable(source: Source, specifier: SpecifierSet, *, prefix: Path
         msg = f"the prefix {short(prefix)} holds colab-env's own data"
         raise UsageError(msg, hint="choose a directory of its own, such as ~/miniconda3")
     # The installer would write over the standard library of that Python, file by file.
-    own = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
-    if own and own.is_file() and not _state.is_marked(prefix) and not _is_unfinished(prefix, machine):
+    python_marker = installer.python and prefix / "lib" / f"python{installer.python}" / "os.py"
+    if (
+        python_marker
+        and python_marker.is_file()
+        and not _state.is_marked(prefix)
+        and not _is_unfinished(prefix, machine)
+    ):
         msg = f"{short(prefix)} has a Python {installer.python} that colab-env did not install"
         raise NotOursError(msg, hint="choose another prefix; nothing was changed")
     _files.check_writable(prefix)

@@ -34,8 +34,8 @@ def bases(machine: Machine, option: str | Path | None = None) -> tuple[Path, ...
     """
     if option:
         return (_absolute(_files.named_path(option).absolute(), "--base"),)
-    if named := [part for part in machine.environ.get(VARIABLE, "").split(":") if part]:
-        return tuple(_absolute(_files.named_path(part), VARIABLE) for part in named)
+    if from_variable := [part for part in machine.environ.get(VARIABLE, "").split(":") if part]:
+        return tuple(_absolute(_files.named_path(part), VARIABLE) for part in from_variable)
     configured = (_read(path) for path in _config_files(machine))
     return next(filter(None, configured), None) or default(machine)
 
@@ -86,7 +86,7 @@ def _read(path: Path) -> tuple[Path, ...]:
     if not isinstance(listed, list) or not all(isinstance(path, str) for path in listed):
         msg = f"`base` in {short(path)} is neither a directory nor a list of directories"
         raise UsageError(msg, hint=f'write base = "{SYSTEM}", for example')
-    return tuple(_absolute(_files.named_path(named), short(path)) for named in listed)
+    return tuple(_absolute(_files.named_path(entry), short(path)) for entry in listed)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -68,8 +68,8 @@ def build(
     builds.take_in(env)
     everybodys = base_dirs.is_systems(env.base)
     python = choose_python(recipe, machine=machine, everybodys=everybodys)
-    number, before = builds.next_number(env), env.current
-    follows = before or next(iter(env.whole_builds()), None)  # whose link is gone
+    number, previous = builds.next_number(env), env.current
+    follows = previous or next(iter(env.whole_builds()), None)  # whose link is gone
     path = env.build(number)
     try:
         with _transactions.replacing(path):
@@ -94,7 +94,7 @@ def build(
                 keep=earlier_count, added=added,
             )  # fmt: skip
         try:
-            changes = version_changes(packages(env.directory) if before else [], packages(path))
+            changes = version_changes(packages(env.directory) if previous else [], packages(path))
             if not then(changes):
                 _files.remove(path)
                 return
@@ -105,7 +105,7 @@ def build(
             raise
     finally:
         builds.remove_if_empty(env)
-    builds.collect(env, keep=builds.keep_count(env, machine=machine), spared=before)
+    builds.collect(env, keep=builds.keep_count(env, machine=machine), spared=previous)
 
 
 def _open_to_all(env: NamedEnvironment, path: Path) -> None:
@@ -113,8 +113,8 @@ def _open_to_all(env: NamedEnvironment, path: Path) -> None:
 
     A base that somebody has configured has the mode that he gave it.
     """
-    own = (env.base.parent, env.base) if env.base == base_dirs.SYSTEM else ()
-    for entry in (*own, env.builds.parent, env.builds, path, *path.rglob("*")):
+    directories = (env.base.parent, env.base) if env.base == base_dirs.SYSTEM else ()
+    for entry in (*directories, env.builds.parent, env.builds, path, *path.rglob("*")):
         if not entry.is_symlink():
             _files.open_to_all(entry)
 
@@ -126,10 +126,10 @@ def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False)
     """
     requested = recipe.specifier(machine)
     if "/" in requested:
-        named = system.at_path(_files.named_path(requested), machine=machine)
-        if everybodys and (closed := _files.closed_to_others(named.path)):
-            raise _of_one_account(named, closed)
-        return named
+        interpreter = system.at_path(_files.named_path(requested), machine=machine)
+        if everybodys and (closed := _files.closed_to_others(interpreter.path)):
+            raise _of_one_account(interpreter, closed)
+        return interpreter
     if everybodys:  # root's own directory of Pythons is closed to others
         machine = replace(machine, environ={**machine.environ, "UV_PYTHON_INSTALL_DIR": str(base_dirs.PYTHONS)})
     closed_ones = []
@@ -140,10 +140,12 @@ def choose_python(recipe: Recipe, *, machine: Machine, everybodys: bool = False)
             closed_ones.append((python, closed))
         return closed is None
 
-    own = system.inspect(machine.machine_python, machine=machine)
-    fits = requested == "*" or (own is not None and parse_specifier(requested).contains(own.version))
-    if own is not None and fits and is_usable(own):
-        return own
+    machine_python = system.inspect(machine.machine_python, machine=machine)
+    fits = requested == "*" or (
+        machine_python is not None and parse_specifier(requested).contains(machine_python.version)
+    )
+    if machine_python is not None and fits and is_usable(machine_python):
+        return machine_python
     specifier = parse_specifier(requested)
     try:
         return system.find(specifier, machine=machine, accept=is_usable)

@@ -71,8 +71,8 @@ def recorded_keep(env: NamedEnvironment) -> int | None:
 
 def keep_count(env: NamedEnvironment, *, machine: Machine) -> int:
     """Return how many earlier builds of an environment stay: its own number, the configured one, or one."""
-    own = recorded_keep(env)
-    return own if own is not None else base_dirs.keep(machine)
+    recorded = recorded_keep(env)
+    return recorded if recorded is not None else base_dirs.keep(machine)
 
 
 def set_keep(env: NamedEnvironment, keep: int) -> None:
@@ -88,13 +88,13 @@ def next_number(env: NamedEnvironment) -> int:
 
 def earlier(env: NamedEnvironment) -> list[int]:
     """Return the builds that the current one came after, the last first."""
-    before: list[int] = []
+    numbers_before: list[int] = []
     number = env.current
-    while number is not None and number not in before:
-        before.append(number)
+    while number is not None and number not in numbers_before:
+        numbers_before.append(number)
         receipt = _state.receipt(env.build(number), Receipt)
         number = receipt.follows if receipt else None
-    return before[1:]
+    return numbers_before[1:]
 
 
 def way_back(env: NamedEnvironment) -> int | None:
@@ -113,15 +113,15 @@ def mark(directory: Path, number: int, *, path: Path) -> None:
 @contextlib.contextmanager
 def pointed(env: NamedEnvironment, number: int) -> Iterator[None]:
     """Let the name stand for another build, at once; if the block raises, for what it stood for before."""
-    before = os.readlink(env.path) if env.path.is_symlink() else None  # noqa: PTH115  (its text)
+    previous = os.readlink(env.path) if env.path.is_symlink() else None  # noqa: PTH115  (its text)
     try:
         _point(env, number)  # inside: the stop button may come when it has been done already
         yield
     except BaseException:
-        if before is None:
+        if previous is None:
             _files.remove(env.path)
         else:
-            _files.put_back_link(env.path, before)
+            _files.put_back_link(env.path, previous)
         raise
 
 
@@ -222,11 +222,11 @@ def spare(env: NamedEnvironment, spared: Iterable[int]) -> None:
         _files.discard(env.build(number) / content.PURGED)
 
 
-def drop(env: NamedEnvironment, made: Iterable[int]) -> None:
+def drop(env: NamedEnvironment, numbers_made: Iterable[int]) -> None:
     """Delete builds that have just been made, unless the name stands for one of them; others of that name stay."""
-    made = list(made)
-    if env.current not in made:
-        for number in made:
+    numbers_made = list(numbers_made)
+    if env.current not in numbers_made:
+        for number in numbers_made:
             _files.remove(env.build(number))
     remove_if_empty(env)
 
@@ -285,8 +285,8 @@ def rewrite(directory: Path, *, paths: Mapping[Path, Path], prompt: tuple[str, s
             changed = prompts.sub(lambda match: match[1] + new, changed)
             if changed != content:
                 # A new file instead of new text in the old one: that may be a hard link into the cache of uv.
-                before = path.stat()
-                _files.put_back(path, changed, mode=before.st_mode & 0o7777, mtime_ns=before.st_mtime_ns)
+                status = path.stat()
+                _files.put_back(path, changed, mode=status.st_mode & 0o7777, mtime_ns=status.st_mtime_ns)
                 rewritten.append(str(path.relative_to(directory)))
     return rewritten
 

@@ -183,8 +183,8 @@ class NamedEnvironment:
 
     def was_moved(self, receipt: Receipt, directory: Path | None = None) -> bool:
         """Say whether somebody has moved or copied it, or the build in a `directory`, here with its base."""
-        made, now = receipt.path, directory or self.directory
-        return made is not None and made != now and os.path.realpath(made) != os.path.realpath(now)
+        recorded, current = receipt.path, directory or self.directory
+        return recorded is not None and recorded != current and os.path.realpath(recorded) != os.path.realpath(current)
 
     def _closed(self) -> Path | None:
         directories = (self.builds.parent, self.builds, self.directory)
@@ -203,8 +203,8 @@ class NamedEnvironment:
         if not self.is_lost:
             return None
         whole = self.whole_builds()
-        named = f"{'build' if len(whole) == 1 else 'builds'} {', '.join(map(str, whole))}"
-        return f"its link to {named} is gone or changed: colab-env env rollback {self.name} {whole[0]}"
+        listed = f"{'build' if len(whole) == 1 else 'builds'} {', '.join(map(str, whole))}"
+        return f"its link to {listed} is gone or changed: colab-env env rollback {self.name} {whole[0]}"
 
     def program(self, program: str, *, directory: Path | None = None) -> Path:
         """Return the path of one of its programs, in a `directory` of it if one is given.
@@ -291,11 +291,11 @@ def packages(path: Path) -> list[str]:
     return sorted(names)
 
 
-def version_changes(before: Sequence[str], after: Sequence[str]) -> list[VersionChange]:
+def version_changes(old: Sequence[str], after: Sequence[str]) -> list[VersionChange]:
     """Compare what `packages` says of two environments, by name."""
     one, other = (
         {name: version for name, _, version in (package.rpartition("-") for package in packages)}
-        for packages in (before, after)
+        for packages in (old, after)
     )
     changed = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     return [VersionChange(package=name, before=one.get(name), after=other.get(name)) for name in changed]
@@ -303,11 +303,11 @@ def version_changes(before: Sequence[str], after: Sequence[str]) -> list[Version
 
 def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
     """Return what somebody has asked pip for in an environment since it was made, as requirements."""
-    made = {package.rpartition("-")[0] for package in receipt.packages}
+    installed = {package.rpartition("-")[0] for package in receipt.packages}
     requirements = []
     for info in sorted(directory.glob("lib/python3*/site-packages/*.dist-info")):
         name = info.name.removesuffix(".dist-info").rpartition("-")[0]
-        if name not in made and (info / "REQUESTED").exists():  # else it came with another one
+        if name not in installed and (info / "REQUESTED").exists():  # else it came with another one
             origin = _files.read_json(info / "direct_url.json")
             url = origin.get("url") if isinstance(origin, dict) else None
             requirements.append(without_secrets(f"{name} @ {url}") if isinstance(url, str) else name)

@@ -142,9 +142,9 @@ def text(packages: Iterable[LockedPackage], *, python: str) -> str:
     blocks = [f'lock-version = "1.0"\ncreated-by = "colab-env"\n{_REQUIRES.format(python)}\n']
     for package in sorted(packages, key=lambda package: package.name):
         values = {"name": package.name, "version": package.version, **package.files}
-        own = {"content": package.content, "hashes": list(package.hashes)}
+        entry = {"content": package.content, "hashes": list(package.hashes)}
         lines = ["[[packages]]", *(f"{key} = {_toml(value)}" for key, value in values.items())]
-        lines += [f"[packages.tool.{_OWN}]", *(f"{key} = {_toml(value)}" for key, value in own.items() if value)]
+        lines += [f"[packages.tool.{_OWN}]", *(f"{key} = {_toml(value)}" for key, value in entry.items() if value)]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
@@ -236,10 +236,10 @@ def _translated(error: ColabEnvError, lock: Path) -> ColabEnvError:
 
 
 def _package(table: Mapping[str, Any]) -> LockedPackage:
-    own = table.get("tool", {}).get(_OWN, {})
-    name, version, hashes = str(table["name"]), str(table["version"]), tuple(map(str, own.get("hashes", ())))
+    entry = table.get("tool", {}).get(_OWN, {})
+    name, version, hashes = str(table["name"]), str(table["version"]), tuple(map(str, entry.get("hashes", ())))
     files = {key: table[key] for key in ("index", "wheels", "sdist", "archive", "vcs", "directory") if key in table}
-    package = LockedPackage(name=name, version=version, files=files, content=own.get("content"), hashes=hashes)
+    package = LockedPackage(name=name, version=version, files=files, content=entry.get("content"), hashes=hashes)
     paths = [file["path"] for key, file in _listed(files) if key == "wheels" and "path" in file]
     # They become a line of a file in pip's format, and files below the lock.
     if any(Path(path).parent != Path(SOURCES) for path in paths) or not _LINE.fullmatch(package.requirement):

@@ -95,28 +95,28 @@ def rename(env: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) ->
     builds.collect(env, keep=0)
 
 
-def _arrive(before: Path, new: NamedEnvironment, number: int, *, then: Callable[[], object] = lambda: None) -> None:
+def _arrive(old: Path, new: NamedEnvironment, number: int, *, then: Callable[[], object] = lambda: None) -> None:
     """Let the new name stand for a copy that is whole, and then delete what was copied.
 
     If `then` raises, `before` is what it was. A run that is killed leaves the one or the other, or both: then
     `clear_leftovers` takes the new name away.
     """
-    _mark(new.build(number), before)
+    _mark(new.build(number), old)
     with builds.pointed(new, number):
         then()
-    _files.remove(before)
+    _files.remove(old)
     _mark(new.build(number), None)
 
 
-def _mark(path: Path, before: Path | None, *, shift: int = 0) -> None:
+def _mark(path: Path, old: Path | None, *, shift: int = 0) -> None:
     """Let the receipt say what the environment is being moved from, or that it has arrived; numbers `shift` on the way."""
     receipt = _state.receipt(path, Receipt)
     if receipt is None:
         msg = f"the environment in {short(path)} does not work: its receipt cannot be read"
         raise BrokenEnvironmentError(msg, hint="create it again, or clear it away with colab-env env purge")
-    moved_id = None if before is None else _identity(before)
+    moved_id = None if old is None else _identity(old)
     follows = None if receipt.follows is None else receipt.follows + shift
-    _state.complete(path, replace(receipt, moved_from=before, moved_id=moved_id, follows=follows))
+    _state.complete(path, replace(receipt, moved_from=old, moved_id=moved_id, follows=follows))
 
 
 def _identity(directory: Path) -> str | None:
@@ -147,8 +147,8 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
     names = [path.name for path in built.iterdir()] if built.is_dir() else []
     for directory in (base, *(built / name for name in names)):
         for path in list(directory.iterdir()) if directory.is_dir() else ():
-            if (named := _transactions.beside_of(path)) is not None:
-                _transactions.recover(named, wait=False)
+            if (original := _transactions.beside_of(path)) is not None:
+                _transactions.recover(original, wait=False)
     for env in list(inventory.everything([base])):
         if env.is_lost:
             continue
@@ -228,8 +228,8 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
         if force:
             _files.remove(env.builds)
         builds.collect(env, keep=0)
-        left = builds.numbers(env)
-    notes = [f"{short(env.build(number))} goes when the programs that run from it have ended" for number in left]
+        remaining = builds.numbers(env)
+    notes = [f"{short(env.build(number))} goes when the programs that run from it have ended" for number in remaining]
     what, seconds = f"Environment {env.name!r} removed", time.monotonic() - began
     return StepResult(step="purge", what=what, where=env.base, action="done", seconds=seconds, notes=tuple(notes))
 

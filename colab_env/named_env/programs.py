@@ -37,11 +37,11 @@ def users(bases: Iterable[Path]) -> Mapping[Path, list[Process]]:
     spellings = {os.fsencode(path): base for base in bases for path in (base.resolve(), base)}
     within = rb")/(" + re.escape(os.fsencode(BUILDS)) + rb"/[^/\0\n]+/[0-9]+|[^/\0\n]+)"
     pattern = re.compile(rb"(?:^|[\0\n ])(" + b"|".join(map(re.escape, spellings)) + within)
-    own = _owners(bases)
+    owners = _owners(bases)
     for entry in Path("/proc").iterdir() if spellings else ():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        traces = b"\n".join(_traces(entry, is_own=_uid(entry) in own))
+        traces = b"\n".join(_traces(entry, is_own=_uid(entry) in owners))
         # The pattern looks at each byte of a megabyte of maps; most processes have nothing to do with any base.
         matches = pattern.finditer(traces) if any(spelling in traces for spelling in spellings) else ()
         for directory in {spellings[match[1]] / os.fsdecode(match[2]) for match in matches}:
@@ -60,13 +60,13 @@ def require_unused(env: NamedEnvironment) -> None:
 
     Nobody else can keep an environment from its owner.
     """
-    own = _owners([env.base])
-    running = [process for process in of(env, users([env.base])) if process.uid in own]
+    owners = _owners([env.base])
+    running = [process for process in of(env, users([env.base])) if process.uid in owners]
     if not running:
         return
-    named = "; ".join(f"{process.pid} {process.command}" for process in running[:_SHOWN])
+    listed = "; ".join(f"{process.pid} {process.command}" for process in running[:_SHOWN])
     more = f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
-    msg = f"the environment {env.name!r} is in use by {named}{more}"
+    msg = f"the environment {env.name!r} is in use by {listed}{more}"
     raise EnvironmentInUseError(msg, hint="end these first, or use force; nothing was changed")
 
 
@@ -137,11 +137,14 @@ def offered(env: NamedEnvironment) -> list[str]:
     receipt = env.receipt
     requirements = (*receipt.recipe.packages, *receipt.added) if receipt else ()
     names = {name for requirement in requirements if (name := _name(requirement))}
-    own = {info: _programs(info) for info in env.directory.glob("lib/python3*/site-packages/*.dist-info")}
+    by_distribution = {info: _programs(info) for info in env.directory.glob("lib/python3*/site-packages/*.dist-info")}
     requested = [
-        program for info, programs in own.items() if content.name_of(info.name) in names for program in programs
+        program
+        for info, programs in by_distribution.items()
+        if content.name_of(info.name) in names
+        for program in programs
     ]
-    every = [program for programs in own.values() for program in programs]
+    every = [program for programs in by_distribution.values() for program in programs]
     present = set(env.programs())
     return sorted({program for program in requested or every if program in present and not is_pythons(program)})
 
@@ -158,8 +161,8 @@ def shell_start(
     if shell == "fish":
         return ["--init-command", f"set -gx PATH {commands} $PATH"], activated
     if shell == "zsh":  # it takes no file in the place of .zshrc, but another directory for all of them
-        own = {"COLAB_ENV_ZDOTDIR": environ.get("ZDOTDIR", ""), "ZDOTDIR": str(_ZSH_FILES)}
-        return ["-i"], {**activated, **own}
+        variables = {"COLAB_ENV_ZDOTDIR": environ.get("ZDOTDIR", ""), "ZDOTDIR": str(_ZSH_FILES)}
+        return ["-i"], {**activated, **variables}
     return ["-i"], activated
 
 

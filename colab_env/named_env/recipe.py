@@ -119,8 +119,8 @@ class Recipe:
         request = self.request(machine)
         lock = self.lock(request)
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode())
-        named = [self.project / name for name in _PROJECT_FILES] if self.project else []
-        for path in named:
+        files = [self.project / name for name in _PROJECT_FILES] if self.project else []
+        for path in files:
             digest.update(f"{path.name}\0".encode() + (_files.content(path) or b"") + b"\0")
         if request and self.requirements:
             digest.update(request.lock.digest.encode())
@@ -137,8 +137,8 @@ class Recipe:
 
     def gone(self) -> Path | None:
         """Return the first of the directories and files that it names which is not there any more."""
-        named = [self.project, self.requirements, self.wheels, self.script, *self._named_paths()]
-        return next((path for path in named if path is not None and not path.exists()), None)
+        paths = [self.project, self.requirements, self.wheels, self.script, *self._named_paths()]
+        return next((path for path in paths if path is not None and not path.exists()), None)
 
     def local_names(self) -> list[str]:
         """Return the names of packages that are built from sources on this machine, as far as they are known."""
@@ -153,11 +153,11 @@ class Recipe:
 
     def _sources(self, lock: LockFile | None) -> list[Path]:
         """Return what is installed from this machine: the project itself, and what is named by its path."""
-        named = self._named_paths()
+        paths = self._named_paths()
         is_installed = self.project and not (lock and lock.format.is_loose)
-        own = [self.project] if is_installed and self.project else []
-        named += _paths_in_block(self.script).values() if self.script else ()
-        return [*own, *(path for path in named if path.exists())]
+        projects = [self.project] if is_installed and self.project else []
+        paths += _paths_in_block(self.script).values() if self.script else ()
+        return [*projects, *(path for path in paths if path.exists())]
 
     def _named_paths(self) -> list[Path]:
         names = (package.partition("[")[0] for package in self.packages if "://" not in package)

@@ -54,8 +54,8 @@ def wheel(directory: Path, info: str, paths: Iterable[str]) -> tuple[str, bytes]
     site, name = os.path.dirname(info), os.path.basename(info).removesuffix(".dist-info")  # noqa: PTH119, PTH120
     made_anew = _entry_points(directory / info / "entry_points.txt")
     files: dict[str, tuple[bytes, int]] = {}
-    own = {str(path.relative_to(directory)) for path in (directory / info).rglob("*") if path.is_file()}
-    for path in sorted({*paths, *own}):  # not every build backend lists its metadata
+    metadata_files = {str(path.relative_to(directory)) for path in (directory / info).rglob("*") if path.is_file()}
+    for path in sorted({*paths, *metadata_files}):  # not every build backend lists its metadata
         if _is_installers(path, info) or (path.startswith("bin/") and path.removeprefix("bin/") in made_anew):
             continue
         if not (directory / path).is_file():  # published with a RECORD that names what the wheel does not hold

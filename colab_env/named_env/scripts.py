@@ -114,8 +114,8 @@ def _lock_of(script: Path) -> Path:
 
 def command() -> Path:
     """Return the command `colab-env` of this installation, or the one on PATH. Raises MissingStepError."""
-    here = Path(sysconfig.get_path("scripts")) / "colab-env"
-    path = shutil.which("colab-env") or (str(here) if here.is_file() else None)
+    script = Path(sysconfig.get_path("scripts")) / "colab-env"
+    path = shutil.which("colab-env") or (str(script) if script.is_file() else None)
     if path is None:
         msg = "the command colab-env is not installed"
         raise MissingStepError(msg, hint="install this package with pip, pipx or uv")

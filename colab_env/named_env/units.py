@@ -90,8 +90,8 @@ def unit_name(name: str, program: str, arguments: Sequence[str] = ()) -> str:
     """Return a name for the service that systemd takes as it is; Python's own says which module or script it runs."""
     if program in ("python", "python3"):
         is_module = list(arguments[:1]) == ["-m"]
-        named = arguments[1] if is_module and arguments[1:] else next(iter(arguments), "")
-        program = name if named.startswith("-") or not named else named if is_module else Path(named).stem
+        subject = arguments[1] if is_module and arguments[1:] else next(iter(arguments), "")
+        program = name if subject.startswith("-") or not subject else subject if is_module else Path(subject).stem
     return name if program == name else f"{name}-{re.sub(r'[^A-Za-z0-9_.-]', '-', program)}"
 
 

@@ -100,9 +100,9 @@ class Contents:
             longer = _LONGER_SONAME.fullmatch(name)
             shorter = longer[1] if longer else name[:-2] + b".so" if name.endswith(b".a") else b""
             if (others := self.names.get(shorter)) is not None:
-                left = tuple(number for number in self.names[name] if number not in others)
-                self.names[name] = left
-                if not left:
+                numbers = tuple(number for number in self.names[name] if number not in others)
+                self.names[name] = numbers
+                if not numbers:
                     del self.names[name]
 
 
@@ -166,20 +166,20 @@ class Packages:
             self.defaults.update(need for need in self.libraries(name) if need.endswith("-dev"))
         for name in sorted(self.needs, key=lambda name: (self.dependants[name], name)):  # the most used one last
             if name.endswith("-dev"):
-                own = [need for need in self.needs[name] if self.sources.get(need) == self.sources[name]]
-                self.wrappers |= {need: name for need in own if _HEADERS_ONLY.search(need)}
+                siblings = [need for need in self.needs[name] if self.sources.get(need) == self.sources[name]]
+                self.wrappers |= {need: name for need in siblings if _HEADERS_ONLY.search(need)}
 
     def libraries(self, name: str) -> tuple[str, ...]:
         """Return a package's own libraries: what it depends on of the same source, directly or not."""
-        own: list[str] = []
+        same_source: list[str] = []
         waiting = [name]
         while waiting:
             current = waiting.pop()
             for need in self.needs.get(current, ()):
-                if self.sources.get(need) == self.sources.get(name) and need not in {name, *own}:
-                    own.append(need)
+                if self.sources.get(need) == self.sources.get(name) and need not in {name, *same_source}:
+                    same_source.append(need)
                     waiting.append(need)
-        return tuple(own)
+        return tuple(same_source)
 
     def weight(self, name: str) -> int:
         """Return how many packages depend on this one, and on its own libraries."""

@@ -68,16 +68,16 @@ def extract(text: str) -> Explanation:
     if reason := _no_failure_here(lines):
         return Explanation(not_concluded=(reason,))
     is_build = any(_BUILDS.search(line.text) for line in lines)
-    named = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
-    others = [OtherHit("driver", hit.line, hit.degree) for hit in named if DRIVERS.fullmatch(hit.name)]
+    hits = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
+    others = [OtherHit("driver", hit.line, hit.degree) for hit in hits if DRIVERS.fullmatch(hit.name)]
     others += other_causes.hits(lines, is_build=is_build)
-    named = [hit for hit in named if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
+    hits = [hit for hit in hits if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
-    chosen = _chosen([hit for hit in named if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
+    chosen = _chosen([hit for hit in hits if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
     raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
     other = _other(chosen, others, ends_with_module=bool(raised) and "No module named" in raised[-1])
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
-    notes = _passed_over(named, chosen, other)
+    notes = _passed_over(hits, chosen, other)
     if not findings and other is None and raised and _UNNAMED.search(raised[-1]):
         notes += ("a shared library was not found, and its name is not in the text: explain the command itself",)
     is_open = not findings and (other is None or other.kind == "own-code")
@@ -135,8 +135,8 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
         later = [text for text in after if "Errno 2]" in text and hit.name not in text]
         return replace(hit, degree=TRIED) if later else hit  # the first of several that would do
     if hit.kind == "typelib" and "-" not in hit.name:
-        before = " ".join(line.text for line in lines if at - 8 <= line.number < at)
-        version = re.findall(rf"require_version\(['\"]{re.escape(hit.name)}['\"], ?['\"]([\d.]+)", before)
+        context = " ".join(line.text for line in lines if at - 8 <= line.number < at)
+        version = re.findall(rf"require_version\(['\"]{re.escape(hit.name)}['\"], ?['\"]([\d.]+)", context)
         return replace(hit, name=f"{hit.name}-{version[-1]}") if version else hit
     return hit
 
@@ -144,8 +144,8 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
 def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
     if is_error(line.text):
         return True
-    before = [other.text for other in lines if line.number - 12 <= other.number < line.number]
-    starts = [text for text in before if text.startswith(("CMake Error", "CMake Warning", "-- "))]
+    context = [other.text for other in lines if line.number - 12 <= other.number < line.number]
+    starts = [text for text in context if text.startswith(("CMake Error", "CMake Warning", "-- "))]
     return bool(starts) and starts[-1].startswith("CMake Error")
 
 
@@ -158,8 +158,8 @@ def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
         return hit.name in ("nvcc", "nvidia-smi")
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
         return False
-    before = [line.text for line in lines if hit.line.number - 12 <= line.number < hit.line.number]
-    is_started = any("_execute_child" in text or "subprocess.py" in text for text in before)
+    context = [line.text for line in lines if hit.line.number - 12 <= line.number < hit.line.number]
+    is_started = any("_execute_child" in text or "subprocess.py" in text for text in context)
     has_ending = re.search(r"\.[A-Za-z]\w{0,4}$", hit.name) is not None
     return not is_started and (not is_build or has_ending)
 
@@ -177,20 +177,20 @@ def _endings(lines: Sequence[Line], *, is_build: bool) -> list[OtherHit]:
     return [OtherHit(kind, raised[-1], HINT)]
 
 
-def _chosen(named: Sequence[Hit], *, is_build: bool) -> list[Hit]:
+def _chosen(hits: Sequence[Hit], *, is_build: bool) -> list[Hit]:
     """Return the hits that count, in order: the most certain ones, each thing once."""
-    highest = max((hit.degree for hit in named), default=0)
-    best = [hit for hit in named if hit.degree == highest]
+    highest = max((hit.degree for hit in hits), default=0)
+    best = [hit for hit in hits if hit.degree == highest]
     if highest == TRIED:  # of tests of a configuration, the last one counts
         best = sorted(best, key=lambda hit: (hit.kind != "header", -hit.line.number if hit.kind == "header" else 0))
     if any(hit.kind != "words" for hit in best):
         best = [hit for hit in best if hit.kind != "words"]
-    elif earlier := [hit for hit in named if hit.degree == TRIED and hit.kind != "words"]:
+    elif earlier := [hit for hit in hits if hit.degree == TRIED and hit.kind != "words"]:
         best = earlier  # free words explain what was tried
     # A program and a pkg-config module of one name are one thing, said twice.
     programs = {hit.name for hit in best if hit.kind in ("command", "config-program")}
     best = [hit for hit in best if not (hit.kind == "pkg-config" and hit.name in programs)]
-    tool = next((hit for hit in named if hit.name == "pkg-config"), None)
+    tool = next((hit for hit in hits if hit.name == "pkg-config"), None)
     if is_build and tool and best and best[0].kind in _BY_PKG_CONFIG:
         best = [tool, *best]
     first: dict[str, Hit] = {}
@@ -260,9 +260,9 @@ def _distribution(at: Line, lines: Sequence[Line], *, is_build: bool) -> str | N
     pattern = _DISTRIBUTION if is_build else _FRAME
     marks = [(line.number, match[1]) for line in lines if (match := pattern.search(line.text))]
     marks = [mark for mark in marks if mark[1].lower() not in _NOT_NAMES]
-    before = [name for number, name in marks if number <= at.number]
+    names = [name for number, name in marks if number <= at.number]
     after = [name for number, name in marks if number > at.number]
-    return before[-1] if before else (after[0] if after else None)
+    return names[-1] if names else (after[0] if after else None)
 
 
 def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | None]:
@@ -290,10 +290,10 @@ ipython ipykernel cffi pip traitlets installable wheel wheels for collected edit
 _NOT_NAMES = frozenset(_NOT_NAMES_TEXT.split())
 
 
-def _passed_over(named: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause | None) -> tuple[str, ...]:
+def _passed_over(hits: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause | None) -> tuple[str, ...]:
     taken = set() if other else {hit.name.lower() for hit in chosen}
     rest: dict[str, Hit] = {}
-    for hit in named:
+    for hit in hits:
         if hit.name.lower() not in taken and hit.degree >= TRIED:
             rest.setdefault(hit.name, hit)
     return tuple(

@@ -40,8 +40,8 @@ class Target:
         from packaging.tags import compatible_tags, cpython_tags
 
         platforms = list(self._platforms())
-        named = f"cp{self.python[0]}{self.python[1]}"
-        tags = [*cpython_tags(self.python, platforms=platforms), *compatible_tags(self.python, named, platforms)]
+        interpreter = f"cp{self.python[0]}{self.python[1]}"
+        tags = [*cpython_tags(self.python, platforms=platforms), *compatible_tags(self.python, interpreter, platforms)]
         return frozenset(map(str, tags))
 
     @property
@@ -87,16 +87,16 @@ def parse_target(platform: str | None, python: str) -> Target:
 
     Raises UsageError for what is neither.
     """
-    named = _PLATFORM.fullmatch(platform or this_machine.machine())
-    machine = _MACHINES.get(named[1]) if named else None
-    if named is None or machine is None:
+    match = _PLATFORM.fullmatch(platform or this_machine.machine())
+    machine = _MACHINES.get(match[1]) if match else None
+    if match is None or machine is None:
         msg = f"there is no platform {platform or this_machine.machine()!r} here"
         raise UsageError(msg, hint="give linux/amd64 or linux/arm64, with -musl for Alpine")
     version = re.match(r"(\d+)\.(\d{1,3})(?!\d)", python)
     if version is None:
         msg = f"{python!r} is no version of Python"
         raise UsageError(msg, hint='give one such as "3.12"')
-    return Target(python=(int(version[1]), int(version[2])), machine=machine, is_musl=named[2] is not None)
+    return Target(python=(int(version[1]), int(version[2])), machine=machine, is_musl=match[2] is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +193,10 @@ def _uv(document: Mapping[str, Any], target: Target, _direct: frozenset[str]) ->
                 todo += [(item, extra) for item in fitting for extra in ("", *edge.get("extra", []))]
     for package in packages:
         if (id(package), "") in done and "registry" in package.get("source", {}):
-            named = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
-            urls = [file.get("url") or file.get("path") or file.get("filename") or "" for file in named]
+            artifacts = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+            urls = [file.get("url") or file.get("path") or file.get("filename") or "" for file in artifacts]
             files = [
-                (_base(url), url, file.get("hash"), file.get("size")) for url, file in zip(urls, named, strict=True)
+                (_base(url), url, file.get("hash"), file.get("size")) for url, file in zip(urls, artifacts, strict=True)
             ]
             yield _package(package["name"], package["version"], files)
 
@@ -235,8 +235,8 @@ def _pdm(document: Mapping[str, Any], target: Target, _direct: frozenset[str]) -
             continue
         if _applies(package.get("marker"), target) and _fits(package.get("requires_python"), target):
             files = package.get("files") or outside.get(f"{package['name']} {package['version']}", [])
-            named = [(file.get("url") or file.get("file") or "", file.get("hash")) for file in files]
-            listed = [(_base(url), url if "://" in url else None, digest, None) for url, digest in named]
+            artifacts = [(file.get("url") or file.get("file") or "", file.get("hash")) for file in files]
+            listed = [(_base(url), url if "://" in url else None, digest, None) for url, digest in artifacts]
             yield _package(package["name"], package["version"], listed)
 
 
@@ -254,9 +254,9 @@ def _pylock(document: Mapping[str, Any], target: Target, _direct: frozenset[str]
         if "version" not in package or {"vcs", "directory", "archive"} & package.keys():
             continue
         if _applies(package.get("marker"), target):
-            named = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+            artifacts = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
             files = []
-            for file in named:
+            for file in artifacts:
                 url = file.get("url") or file.get("path") or ""
                 digest = file.get("hashes", {}).get("sha256")
                 address = url if "://" in url else None

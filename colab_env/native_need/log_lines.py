@@ -73,8 +73,8 @@ def _all_spans(text: str) -> Iterator[tuple[int, int, int]]:
             yield number, start, end
         else:
             hits = {*_hits(text, start, end, _STRONG_WORDS, _STRONG), *_hits(text, start, end, _WEAK_WORDS, _WEAK)}
-            for left, right in dict.fromkeys(_window(hit, start, end) for hit in sorted(hits or {start})):
-                yield number, left, right
+            for start_of_span, right in dict.fromkeys(_window(hit, start, end) for hit in sorted(hits or {start})):
+                yield number, start_of_span, right
         start = end + 1
 
 
@@ -118,8 +118,8 @@ def _around(text: str, hit: int) -> Iterator[tuple[int, int]]:
 def _window(hit: int, start: int, end: int) -> tuple[int, int]:
     """Return the part of a long line that a word is in: parts overlap by half, and words that are close share one."""
     step = _WIDTH // 2
-    left = max(start, (hit // step) * step - step)
-    return left, min(end, left + 3 * step)
+    first = max(start, (hit // step) * step - step)
+    return first, min(end, first + 3 * step)
 
 
 def _hits(text: str, start: int, end: int, words: Sequence[str], most: int) -> Iterator[int]:

@@ -274,8 +274,8 @@ def _distributions(command: Sequence[str]) -> Iterator[str]:
     for word in words[start + 1 :]:
         if skip or word.startswith("-"):
             skip = not skip and word in _WITH_VALUE
-        elif (named := _REQUIREMENT.fullmatch(word)) is not None and not word.endswith((".whl", ".gz", ".zip")):
-            yield named[1]
+        elif (match := _REQUIREMENT.fullmatch(word)) is not None and not word.endswith((".whl", ".gz", ".zip")):
+            yield match[1]
 
 
 def _python_of(command: Sequence[str], environ: Mapping[str, str]) -> Path | None:
@@ -291,5 +291,5 @@ def _python_of(command: Sequence[str], environ: Mapping[str, str]) -> Path | Non
     path = Path(program)
     if re.fullmatch(r"python[\d.]*", path.name):
         return path
-    own = [path.with_name("python"), path.with_name("python3")] if path.name.startswith("pip") else []
-    return next((python for python in (*own, Path(environment) / "bin" / "python") if python.is_file()), None)
+    interpreters = [path.with_name("python"), path.with_name("python3")] if path.name.startswith("pip") else []
+    return next((python for python in (*interpreters, Path(environment) / "bin" / "python") if python.is_file()), None)

@@ -81,8 +81,8 @@ def packages_for(
     `installed` are the packages of this machine: none of them is the answer. `own` is what the project says itself,
     from a thing's name to a package.
     """
-    if (named := (own or {}).get(missing.name)) is not None:
-        chosen = Candidate(package=named, file="", reason="the project names it in [tool.colab-env.native]")
+    if (package := (own or {}).get(missing.name)) is not None:
+        chosen = Candidate(package=package, file="", reason="the project names it in [tool.colab-env.native]")
         return Answer(missing=missing, candidates=(chosen,))
     if DRIVERS.fullmatch(missing.name):
         return Answer(missing=missing, note="it belongs to a driver, and comes with that alone")

@@ -181,9 +181,9 @@ WRAPPER = re.compile(
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
     """Yield what each line names, most certain first where one says it in several ways."""
     for line in lines:
-        named = list(_named(line, is_build=is_build))
-        yield from named
-        if not named:
+        candidates = list(_named(line, is_build=is_build))
+        yield from candidates
+        if not candidates:
             yield from _phrased(line, is_build=is_build)
 
 

@@ -244,7 +244,7 @@ _EXTERN = re.compile(r"cdef[ \t]+extern[ \t]+from[ \t]+[<\"']+([\w./+-]{1,200})"
 
 
 def _includes(texts: dict[str, str]) -> Iterator[_Need]:
-    own = {ending for path in texts if not _ASIDE.search(path) for ending in _endings(path)}
+    endings = {ending for path in texts if not _ASIDE.search(path) for ending in _endings(path)}
     directories: set[str] = set()
     for path, text in texts.items():
         is_cffi = "set_source" in text and _CFFI.fullmatch(posixpath.basename(path)) is not None
@@ -255,7 +255,7 @@ def _includes(texts: dict[str, str]) -> Iterator[_Need]:
         else:
             included = _EXTERN.findall(text) if path.endswith(_CYTHON) else _unguarded(text)
         for name in included:
-            if posixpath.normpath(name) in own or posixpath.basename(name) in own or _is_system_header(name):
+            if posixpath.normpath(name) in endings or posixpath.basename(name) in endings or _is_system_header(name):
                 continue
             directory, slash, _ = name.partition("/")
             if directory not in directories:  # one header stands for all of openssl/

@@ -89,22 +89,22 @@ def edited(
 
     A notebook without a block gets a cell for it in front. Raises NotebookError for a file whose text cannot be changed so.
     """
-    before = read(file)
+    earlier = read(file)
     texts = dict(sources or {})
     bom = ipynb.BOM if file.text.startswith(ipynb.BOM) else ""
     text, expected = file.text.removeprefix(bom), copy.deepcopy(file.content)
-    if block is not None and before.cell is not None and before.block is not None:
-        source = texts.get(before.cell, dict(code_cells(file))[before.cell])
-        texts[before.cell] = source.replace(before.block, block, 1)
+    if block is not None and earlier.cell is not None and earlier.block is not None:
+        source = texts.get(earlier.cell, dict(code_cells(file))[earlier.cell])
+        texts[earlier.cell] = source.replace(earlier.block, block, 1)
     for number, source in texts.items():
         value = _as_written(source, like=expected["cells"][number].get("source"))
         text = json_text.with_value(text, keys=("cells", number, "source"), value=value)
         expected["cells"][number]["source"] = value
-    if block is not None and before.cell is None:
+    if block is not None and earlier.cell is None:
         cell = _new_cell(block, file.content)
         text = json_text.with_first_item(text, keys=("cells",), value=cell)
         expected["cells"].insert(0, cell)
-    if lock is not None and lock != before.lock:
+    if lock is not None and lock != earlier.lock:
         text = json_text.with_value(text, keys=("metadata", LOCK_KEY), value=lock)
         expected.setdefault("metadata", {})[LOCK_KEY] = lock
     # The text was edited, not the parsed notebook: what came of it is compared, however the file is written.
@@ -122,13 +122,13 @@ def write(file: NotebookFile, text: str, *, machine: Machine) -> None:
     history = _history(file, machine)
     number = int(history[-1].name.partition("-")[0]) + 1 if history else 1
     after = hashlib.sha256(text.encode()).hexdigest()
-    kept = _directory(file.path, machine) / f"{number:06}-{after}.ipynb"
-    _files.write_text(kept, file.text, mode=0o600)  # its outputs may be nobody else's business
+    backup = _directory(file.path, machine) / f"{number:06}-{after}.ipynb"
+    _files.write_text(backup, file.text, mode=0o600)  # its outputs may be nobody else's business
     try:
         ipynb.replace_text(file, text)
     except BaseException:
         if file.path.read_bytes() != text.encode():  # the stop button may come just after
-            _files.unlink(kept)
+            _files.unlink(backup)
         raise
     for old in history[: -(_EDITS - 1)]:
         _files.unlink(old)
@@ -151,15 +151,15 @@ def put_back(file: NotebookFile, *, machine: Machine) -> None:
 
 def _history(file: NotebookFile, machine: Machine) -> list[Path]:
     """Return the earlier texts of a notebook, the oldest first; one that was moved or copied takes its history along."""
-    own = _directory(file.path, machine)
-    if not own.is_dir():
+    history = _directory(file.path, machine)
+    if not history.is_dir():
         digest = hashlib.sha256(file.text.encode()).hexdigest()
-        last = max(own.parent.glob(f"*/*-{digest}.ipynb"), key=lambda path: path.stat().st_mtime_ns, default=None)
+        last = max(history.parent.glob(f"*/*-{digest}.ipynb"), key=lambda path: path.stat().st_mtime_ns, default=None)
         # Copied, for a file of the same content may still be at the old path, with a history of its own.
         for earlier in sorted(last.parent.glob("*-*.ipynb")) if last else ():
             if last is not None and earlier.name <= last.name:
-                _files.write_text(own / earlier.name, (_files.content(earlier) or b"").decode(), mode=0o600)
-    return sorted(own.glob("*-*.ipynb"))
+                _files.write_text(history / earlier.name, (_files.content(earlier) or b"").decode(), mode=0o600)
+    return sorted(history.glob("*-*.ipynb"))
 
 
 def _directory(path: Path, machine: Machine) -> Path:

@@ -204,12 +204,12 @@ def _logical_lines(source: str, *, is_shell: bool) -> list[tuple[int | None, str
             inside |= set(range(first + 1, first + 1 + piece[0].count("\n")))
     lines: list[tuple[int | None, str]] = []
     for number, line in enumerate(source.split("\n")):
-        before, text = lines[-1] if lines else (None, "")
+        opener, text = lines[-1] if lines else (None, "")
         is_command = is_shell or text.lstrip().startswith(("!", "%", "pip", "uv "))
         if number in inside:
             lines.append((None, line))
-        elif before is not None and is_command and text.endswith("\\"):
-            lines[-1] = (before, f"{text}\n{line}")
+        elif opener is not None and is_command and text.endswith("\\"):
+            lines[-1] = (opener, f"{text}\n{line}")
         else:
             lines.append((number, line))
     return lines

@@ -41,14 +41,14 @@ def find(interface: str | None, machine: Machine) -> Path | None:
 
     `interface` is "lab" or "notebook"; None takes either, JupyterLab first.
     """
-    beside = sysconfig.get_path("scripts")
+    scripts = sysconfig.get_path("scripts")
     for kind in [interface] if interface else _PROGRAMS:
-        program = shutil.which(_PROGRAMS[kind], path=os.pathsep.join([machine.environ.get("PATH", ""), beside]))
+        program = shutil.which(_PROGRAMS[kind], path=os.pathsep.join([machine.environ.get("PATH", ""), scripts]))
         if program is not None and _has_interpreter(Path(program)):
             return Path(program)
     homes = {kind: _home(kind, machine) for kind in ([interface] if interface else _PROGRAMS)}
-    own = (home / "bin" / _PROGRAMS[kind] for kind, home in homes.items() if _state.receipt(home, Receipt))
-    return next((program for program in own if _has_interpreter(program)), None)
+    programs = (home / "bin" / _PROGRAMS[kind] for kind, home in homes.items() if _state.receipt(home, Receipt))
+    return next((program for program in programs if _has_interpreter(program)), None)
 
 
 def ensure(interface: str | None, machine: Machine) -> Path:

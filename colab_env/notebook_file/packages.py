@@ -26,9 +26,9 @@ def empty_block(python: str | None = None) -> str:
     """Return a block that names no package, for `python`, a version or a specifier; by default for this one and newer."""
     # A bare "3.12" is what `--python` takes everywhere; a block wants a specifier, and uv writes this one for it.
     is_version = python is not None and all(part.isdigit() for part in python.split("."))
-    asked = f">={python}" if is_version else python or f">={sys.version_info.major}.{sys.version_info.minor}"
-    parse_specifier(asked)
-    return f'# /// script\n# requires-python = "{asked}"\n# dependencies = []\n# ///'
+    specifier = f">={python}" if is_version else python or f">={sys.version_info.major}.{sys.version_info.minor}"
+    parse_specifier(specifier)
+    return f'# /// script\n# requires-python = "{specifier}"\n# dependencies = []\n# ///'
 
 
 def with_packages(
@@ -76,9 +76,9 @@ def _run_uv(
 ) -> tuple[str, str | None]:
     uv = installing.installer(machine, pyproject=Pyproject.read(notebook.parent))
     verb, *rest = arguments
-    asked = script_block.read(block, notebook).requires_python
+    specifier = script_block.read(block, notebook).requires_python
     # uv looks on PATH alone, and would fetch another one; this package finds Pythons in more places.
-    python = _python(asked, machine)
+    python = _python(specifier, machine)
     which: list[str | Path] = ["--python", python] if python else []
     with _as_script(notebook, block=block, lock=lock) as script:
         lock_file = script.with_name(f"{script.name}.lock")
@@ -94,20 +94,20 @@ def _run_uv(
             ]
             _process.run(argv, environ=uv.environ, cwd=notebook.parent)
         except CommandError as error:
-            own = wheels.without_advice(error.lines)
-            plain = CommandError(error.message, hint=error.hint, returncode=error.returncode, lines=own)
+            tool_lines = wheels.without_advice(error.lines)
+            plain = CommandError(error.message, hint=error.hint, returncode=error.returncode, lines=tool_lines)
             translated = uv_install.translate_error(plain, uv.environ)
             if isinstance(translated, BuildError):
                 msg = translated.message.replace(str(script), str(notebook))
-                hint = f"{unbuilt_hint(own, machine)}; nothing was changed"
-                raise BuildError(msg, hint=hint, returncode=error.returncode, lines=own) from error
+                hint = f"{unbuilt_hint(tool_lines, machine)}; nothing was changed"
+                raise BuildError(msg, hint=hint, returncode=error.returncode, lines=tool_lines) from error
             if translated is not plain:
                 raise translated from error
             # The name of the file between us and uv is nobody's business.
-            lines = [line.replace(str(script), str(notebook)) for line in _process.decisive_lines(own)]
+            lines = [line.replace(str(script), str(notebook)) for line in _process.decisive_lines(tool_lines)]
             msg = f"uv cannot {verb} for {short(notebook)}: " + " ".join(line.strip() for line in lines)
             hint = "change what is asked for; nothing was changed"
-            raise CommandError(msg, hint=hint, returncode=error.returncode, lines=own) from error
+            raise CommandError(msg, hint=hint, returncode=error.returncode, lines=tool_lines) from error
         text = script_block.block(script).rstrip("\n")
         written = _files.content(lock_file)
     return text, None if written is None else written.decode()
@@ -131,12 +131,12 @@ def unbuilt_hint(lines: Sequence[str], machine: Machine) -> str:
     return f'wheels of {match[1]} {match[2]} go up to Python 3.{newest}: write `requires-python = "==3.{newest}.*"` into the block'
 
 
-def _python(asked: str | None, machine: Machine) -> Path | None:
+def _python(requires_python: str | None, machine: Machine) -> Path | None:
     """Return an interpreter of this machine that fits, its own first, or None: uv then gets one."""
-    specifier = parse_specifier(asked or "*")
-    own = system.inspect(machine.machine_python, machine=machine)
-    if own is not None and specifier.contains(own.version):
-        return own.path
+    specifier = parse_specifier(requires_python or "*")
+    machine_python = system.inspect(machine.machine_python, machine=machine)
+    if machine_python is not None and specifier.contains(machine_python.version):
+        return machine_python.path
     try:
         return system.find(specifier, machine=machine).path
     except NoSuchPythonError:

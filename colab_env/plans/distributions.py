@@ -59,10 +59,10 @@ class Distribution:
         listed = _recorded(self.info) if self.info.suffix == ".dist-info" else []
         paths = (path.parts for path in listed if "\0" not in str(path))
         # Commands are listed as ../../../bin/NAME.
-        own = [
+        recorded = [
             parts for parts in paths if parts and not {"..", "__pycache__"} & {*parts} and not parts[0].startswith("/")
         ]
-        return own or self._top_level()
+        return recorded or self._top_level()
 
     def size(self) -> int:
         """Return the bytes that its files take, as its own record says; 0 when there is none."""
@@ -70,8 +70,8 @@ class Distribution:
 
     def _top_level(self) -> list[tuple[str, ...]]:
         # Debian's packages keep no record, but the names of the modules.
-        named = self.info / "top_level.txt"
-        text = _files.content(named) or self.name.replace("-", "_").encode()
+        top_level = self.info / "top_level.txt"
+        text = _files.content(top_level) or self.name.replace("-", "_").encode()
         names = [name for name in text.decode("utf-8", "replace").split() if _MODULE.fullmatch(name)]
         paths = (path for name in names for path in (self.site / name, *self.site.glob(f"{name}.*")))
         return [(self.info.name,), *((path.name,) for path in paths if path.exists() and path.suffix != ".dist-info")]
@@ -183,8 +183,8 @@ def needs_refusal(needs: Iterable[Need], name: str, version: str) -> str | None:
 
 def _standard(document: Mapping[str, Any], markers: Mapping[str, str], extras: Iterable[str]) -> Iterator[Need]:
     project = document.get("project", {})
-    named = project.get("optional-dependencies", {})
-    lists = [project.get("dependencies", []), *(named.get(extra, []) for extra in extras)]
+    optional = project.get("optional-dependencies", {})
+    lists = [project.get("dependencies", []), *(optional.get(extra, []) for extra in extras)]
     for line in (line for lines in (*lists, *document.get("dependency-groups", {}).values()) for line in lines):
         try:
             requirement = Requirement(line)
@@ -198,8 +198,8 @@ def _standard(document: Mapping[str, Any], markers: Mapping[str, str], extras: I
 
 def _poetry(table: Mapping[str, Any]) -> Iterator[Need]:
     groups = (group.get("dependencies", {}) for group in table.get("group", {}).values())
-    for named in (table.get("dependencies", {}), table.get("dev-dependencies", {}), *groups):
-        needs = (_poetry_need(name, value) for name, value in named.items() if name != "python")
+    for table_of_dependencies in (table.get("dependencies", {}), table.get("dev-dependencies", {}), *groups):
+        needs = (_poetry_need(name, value) for name, value in table_of_dependencies.items() if name != "python")
         yield from (need for need in needs if need is not None)
 
 

@@ -95,9 +95,9 @@ def _metadata(package: Distribution) -> dict[str, Path]:
 
 
 def _write_record(info: Path, paths: Iterable[Path]) -> None:
-    own = [Path(info.name, name) for name in (_INSTALLER, _RECORD)]
+    metadata_files = [Path(info.name, name) for name in (_INSTALLER, _RECORD)]
     _files.write_text(info / _INSTALLER, "colab-env\n")
-    _files.write_text(info / _RECORD, "".join(f"{_quoted(path)},,\n" for path in (*paths, *own)))
+    _files.write_text(info / _RECORD, "".join(f"{_quoted(path)},,\n" for path in (*paths, *metadata_files)))
 
 
 def _quoted(path: Path) -> str:
@@ -137,8 +137,8 @@ def system_packages(machine: Machine, *, chosen: Interpreter) -> SystemPackages:
     Starts it once or twice, for a moment.
     """
     # On Colab the machine's packages are those of its own Python, whichever one was chosen.
-    own = chosen.source == "system" and not machine.is_colab
-    python = chosen if own else system.machine_python(machine)
+    is_plain_system = chosen.source == "system" and not machine.is_colab
+    python = chosen if is_plain_system else system.machine_python(machine)
     if python is None:
         return SystemPackages()
     site_paths = system.query_interpreter(python, machine=machine)
@@ -226,10 +226,10 @@ def check(chosen: Kept, site: Path, markers: Mapping[str, str]) -> None:
     """Raise KeepError when what is kept and what is installed in `site` do not accept each other."""
     installed = {name: package for name, package in distributions.read([site]).items() if name not in chosen.packages}
     versions = {name: package.version for name, package in chosen.packages.items()}
-    beside = {name: package.version for name, package in installed.items()}
+    installed_versions = {name: package.version for name, package in installed.items()}
     conflicts = [
         *distributions.broken(installed.values(), versions, markers),
-        *distributions.broken(chosen.packages.values(), beside, markers),
+        *distributions.broken(chosen.packages.values(), installed_versions, markers),
     ]
     if conflicts:
         msg = "what is kept of this machine does not fit: " + "; ".join(map(str, conflicts))

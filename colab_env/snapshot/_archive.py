@@ -75,8 +75,8 @@ def header(member: Member) -> bytes:
         extended += _record(b"size", b"%d" % member.size)
     first = _block(b"././@PaxHeader", _EXTENDED, 0o644, len(extended), 0, b"")
     size = member.size if member.size < _SIZE else 0
-    own = _block(name[:_NAME], member.kind, member.mode, size, max(seconds, 0), link[:_NAME])
-    return first + extended + padding(len(extended)) + own
+    block = _block(name[:_NAME], member.kind, member.mode, size, max(seconds, 0), link[:_NAME])
+    return first + extended + padding(len(extended)) + block
 
 
 def padding(size: int) -> bytes:
@@ -223,8 +223,8 @@ class Hashing:
         return self._note(content)
 
     def read(self, size: int = -1) -> bytes:
-        left = (self._limit or 0) - self.size
-        content = self._file.read(min(size, left) if size >= 0 else left)
+        remaining = (self._limit or 0) - self.size
+        content = self._file.read(min(size, remaining) if size >= 0 else remaining)
         self._note(content)
         return content
 
@@ -369,15 +369,15 @@ def _member(
 
 
 def _file_bytes(member: Member, start: bytes, path: str) -> Iterator[bytes]:
-    left = member.size
+    remaining = member.size
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (forty thousand times)
-        while left:
-            content = file.read(min(left, _CHUNK))
+        while remaining:
+            content = file.read(min(remaining, _CHUNK))
             if not content:
                 msg = f"{path} became shorter while it was saved"
                 raise SnapshotError(msg, hint="wait until nothing writes there, then save again")
-            left -= len(content)
-            yield start + content if left else b"".join([start, content, padding(member.size)])
+            remaining -= len(content)
+            yield start + content if remaining else b"".join([start, content, padding(member.size)])
             start = b""
         if not member.size:
             yield start

@@ -72,14 +72,14 @@ class Stream:
 
     def pieces(self, size: int) -> Iterator[memoryview]:
         """Return a member's content; each piece has to be used before the next is asked for."""
-        left = size
-        while left:
+        remaining = size
+        while remaining:
             if self._position == len(self._view):
                 self._next_chunk()
-            end = min(self._position + left, len(self._view))
+            end = min(self._position + remaining, len(self._view))
             piece = self._view[self._position : end]
             self._position = end
-            left -= len(piece)
+            remaining -= len(piece)
             yield piece
         # A member is filled up to a whole block.
         rest = -size % BLOCK
@@ -104,13 +104,13 @@ class Stream:
         if end <= len(self._view):
             start, self._position = self._position, end
             return bytes(self._view[start:end])
-        parts, left = [], size
-        while left:
+        parts, remaining = [], size
+        while remaining:
             if self._position == len(self._view):
                 self._next_chunk()
-            end = min(self._position + left, len(self._view))
+            end = min(self._position + remaining, len(self._view))
             parts.append(bytes(self._view[self._position : end]))
-            left -= end - self._position
+            remaining -= end - self._position
             self._position = end
         return b"".join(parts)
 

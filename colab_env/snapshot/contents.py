@@ -165,9 +165,9 @@ def name_of(machine: Machine, described: Manifest) -> Name:
 
 def trees(machine: Machine, project: Path, python: Interpreter) -> list[Tree]:
     """Return the directories that belong to a project's snapshot and are complete. One that is a link is left out."""
-    own = source_of(python, machine).own_prefix(python, machine)
+    prefix = source_of(python, machine).own_prefix(python, machine)
     layer = colab_layer.of_environment(project / venv.NAME, machine=machine, python=python)
-    directories = {**own_directories(machine, project, layer=layer), **({"python": own} if own else {})}
+    directories = {**own_directories(machine, project, layer=layer), **({"python": prefix} if prefix else {})}
     without = {"venv": frozenset({kernelspec.UNTRIED}), "python": frozenset({"pkgs"})}
     return [
         Tree(name=name, directory=directory, without=without.get(name, frozenset()))
@@ -224,16 +224,16 @@ def _holds_python(included: list[Tree]) -> bool:
 
 def _original_digest(path: Path, entries: Sequence[Entry]) -> str | None:
     # A change that the ledger does not know is somebody else's, and what the next entry found is what was given.
-    given: str | None = None
+    digest: str | None = None
     expected: str | None = "nothing"
     for entry in (entry for entry in entries if entry.path == path):
-        before = entry.sha256_before
+        original = entry.sha256_before
         is_failed = expected == entry.after == _ledger.UNKNOWN  # a step that was taken back has no second entry
-        if is_failed or expected not in (before, _ledger.UNKNOWN):
-            given = before
+        if is_failed or expected not in (original, _ledger.UNKNOWN):
+            digest = original
         expected = None if entry.after == _ledger.ABSENT else str(entry.after)
-    now = _sha256(path)
-    return given if now == expected else now
+    current = _sha256(path)
+    return digest if current == expected else current
 
 
 def _sha256(path: Path) -> str | None:

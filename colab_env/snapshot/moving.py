@@ -45,7 +45,7 @@ class Move:
                 return new + text[len(old) :]
         return text
 
-    def texts(self, before: Mapping[str, bytes]) -> dict[str, bytes]:
+    def texts(self, old_texts: Mapping[str, bytes]) -> dict[str, bytes]:
         """Return what files say elsewhere, by their names in a snapshot; checksums of one in another are made to fit.
 
         RECORDs name other files, a content file names those and RECORDs, and a state file has a sum of its own.
@@ -54,13 +54,15 @@ class Move:
         digests: dict[bytes, bytes] = {}
         new = {old.encode(): new.encode() for old, new in self.pairs}
         # Files before the RECORDs that name them, RECORDs before the content file: sums are known when they are needed.
-        for name in sorted(before, key=_rank):
-            text = self._pattern(name.partition("/")[0]).sub(lambda match: new[match[0]], before[name])
+        for name in sorted(old_texts, key=_rank):
+            text = self._pattern(name.partition("/")[0]).sub(lambda match: new[match[0]], old_texts[name])
             if _rank(name):
                 text = _DIGEST.sub(lambda match: digests.get(match[0], match[0]), text)
-            after[name] = text = _state.resealed(before[name], text)
-            was, now = (content.digest_of(version).encode() for version in (before[name], text))
-            digests.update({was: now, b"%b,%d" % (was, len(before[name])): b"%b,%d" % (now, len(text))})
+            after[name] = text = _state.resealed(old_texts[name], text)
+            was, new_digest = (content.digest_of(version).encode() for version in (old_texts[name], text))
+            digests.update(
+                {was: new_digest, b"%b,%d" % (was, len(old_texts[name])): b"%b,%d" % (new_digest, len(text))}
+            )
         return after
 
     def concerns(self, tree: str, text: bytes) -> bool:
@@ -68,8 +70,8 @@ class Move:
         return any(old.encode() in text for old, _ in self.pairs) and self._pattern(tree).search(text) is not None
 
     def _pattern(self, tree: str) -> re.Pattern[bytes]:
-        named = [old for old, new in self.pairs if tree == "venv" or (old, new) != self.project]
-        names = b"|".join(re.escape(old.encode()) for old in named) or rb"(?!)"
+        movable = [old for old, new in self.pairs if tree == "venv" or (old, new) != self.project]
+        names = b"|".join(re.escape(old.encode()) for old in movable) or rb"(?!)"
         return re.compile(rb"(?:(?<![\w./-])|(?<=file://))(?:" + names + rb")(?![\w-]|\.\w)")
 
 
@@ -96,8 +98,8 @@ def relocated(manifest: Manifest, current: Inputs, machine: Machine) -> tuple[Ma
     project = (manifest.inputs.project, current.project)
     python = replace(manifest.python, path=Path(_move(pairs, project).path(str(manifest.python.path))))
     layer = colab_layer.renamed(manifest.layer, machine, manifest.python, python)
-    if layer != manifest.layer and (here := manifest.trees.get("layer")) is not None:
-        pairs[str(here)] = str(Path(_move(pairs, project).path(str(here))).with_name(layer))
+    if layer != manifest.layer and (tree := manifest.trees.get("layer")) is not None:
+        pairs[str(tree)] = str(Path(_move(pairs, project).path(str(tree))).with_name(layer))
     move = _move(pairs, project)
     moved = replace(
         manifest,
@@ -110,16 +112,16 @@ def relocated(manifest: Manifest, current: Inputs, machine: Machine) -> tuple[Ma
     return moved, move
 
 
-def unmoved(manifest: Manifest, here: Inputs) -> str | None:
+def unmoved(manifest: Manifest, current: Inputs) -> str | None:
     """Return why a snapshot is for the paths only that it was made at; nothing where they are those of here."""
     saved = manifest.inputs
-    if all(getattr(saved, name) == getattr(here, name) for name in PLACES):
+    if all(getattr(saved, name) == getattr(current, name) for name in PLACES):
         return "it is where it was made"
-    if saved.format < here.format:
+    if saved.format < current.format:
         return "an older colab-env made it, and it does not move"
     if manifest.fixed is not None:
         return f"it does not move: {manifest.fixed}"
-    paths = (getattr(inputs, name) for inputs in (saved, here) for name in PLACES)
+    paths = (getattr(inputs, name) for inputs in (saved, current) for name in PLACES)
     # A blank or a quote in a path stands in a script in a way that a replacement cannot keep.
     odd = next((path for path in paths if not _PLAIN.fullmatch(path)), None)
     return f"{odd!r} is a path that scripts cannot name" if odd is not None else None
@@ -134,15 +136,15 @@ def _move(pairs: Mapping[str, str], project: tuple[str, str]) -> Move:
 
 def texts_of(trees: Sequence[Tree], inputs: Inputs) -> tuple[dict[str, tuple[str, ...]], str | None]:
     """Return which files of each tree name the paths that they are at, and why all of it cannot move, or None."""
-    named = _move({getattr(inputs, name): "" for name in PLACES}, (inputs.project, ""))
-    odd = next((path for path, _ in named.pairs if not _PLAIN.fullmatch(path)), None)
+    move = _move({getattr(inputs, name): "" for name in PLACES}, (inputs.project, ""))
+    odd = next((path for path, _ in move.pairs if not _PLAIN.fullmatch(path)), None)
     if odd is not None:
         return {}, f"{odd} is a path that scripts cannot name"
     by_name, size = {}, 0
     for tree in trees:
         inodes: set[int] = set()
         texts = []
-        for below, text, inode in _texts(tree, named, inputs):
+        for below, text, inode in _texts(tree, move, inputs):
             if b"\0" in text:
                 return {}, f"{tree.name}/{below} names {inputs.project} or {inputs.data}, and is no text"
             # Changing one name of a file with several would change, or part, the others.
@@ -165,29 +167,29 @@ def outside(trees: Sequence[Tree], inputs: Inputs) -> str | None:
             if tree.name in ("venv", "layer", "poetry"):
                 return f"an older colab-env made {tree.directory}"
             continue
-        own = Path(inputs.project).as_uri()
+        project_uri = Path(inputs.project).as_uri()
         for info, distribution in installed.distributions.items():
             if (
                 distribution.source
                 and distribution.source.startswith("file:")
-                and not f"{distribution.source}/".startswith(f"{own}/")
+                and not f"{distribution.source}/".startswith(f"{project_uri}/")
             ):
                 return f"{os.path.basename(info)} is from {distribution.source}"  # noqa: PTH119
     return None
 
 
-def _texts(tree: Tree, named: Move, inputs: Inputs) -> Iterator[tuple[str, bytes, int]]:
+def _texts(tree: Tree, move: Move, inputs: Inputs) -> Iterator[tuple[str, bytes, int]]:
     """Yield the path, content and inode of the files that name a path, then of those that hold checksums of them."""
     digests = set()
     for below in sorted(_candidates(tree, inputs)):
         text = _read(tree.directory / below)
-        if text is not None and named.concerns(tree.name, text) and not (below.startswith("bin/") and b"\0" in text):
+        if text is not None and move.concerns(tree.name, text) and not (below.startswith("bin/") and b"\0" in text):
             digests.add(content.digest_of(text).encode())
             yield below, text, (tree.directory / below).stat().st_ino
     for path in (*_records(tree.directory), tree.directory / content.FILE):
         text = _read(path)
         if text is not None and (
-            named.concerns(tree.name, text)
+            move.concerns(tree.name, text)
             or (digests and not digests.isdisjoint(match.partition(b",")[0] for match in _DIGEST.findall(text)))
         ):
             digests.add(content.digest_of(text).encode())
@@ -203,9 +205,11 @@ def _candidates(tree: Tree, inputs: Inputs) -> set[str]:
     written = [_files.RECEIPT, *(path for path in installed.others if not path.endswith(".pyc"))]
     patterns = ["bin/*", *(f"{site}/{name}" for site in _SITES for name in ("*.pth", "*.dist-info/direct_url.json"))]
     written += [str(path.relative_to(directory)) for pattern in patterns for path in directory.glob(pattern)]
-    own = Path(inputs.project).as_uri()
+    project_uri = Path(inputs.project).as_uri()
     local = [
-        info for info, distribution in installed.distributions.items() if (distribution.source or "").startswith(own)
+        info
+        for info, distribution in installed.distributions.items()
+        if (distribution.source or "").startswith(project_uri)
     ]
     for info in local:
         written += [path for path in content.promised(directory, info) if not path.endswith(".pyc")]

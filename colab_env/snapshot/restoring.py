@@ -79,11 +79,11 @@ def mismatch(
 
 
 def _input_mismatch(manifest: Manifest, inputs: Inputs) -> str | None:
-    saved, here = asdict(manifest.inputs), asdict(inputs)
-    saved["machine_python"] = saved["machine_python"][: len(here["machine_python"])]
+    saved, current = asdict(manifest.inputs), asdict(inputs)
+    saved["machine_python"] = saved["machine_python"][: len(current["machine_python"])]
     is_older = manifest.inputs.format == 1  # its paths are compared, and uv's Pythons among its parts
     passed = {"pythons", *(["format"] if is_older else [])}
-    other = [name for name, value in here.items() if saved[name] != value and name not in passed]
+    other = [name for name, value in current.items() if saved[name] != value and name not in passed]
     if not other:
         return None
     why = moving.unmoved(manifest, inputs) if {*other} & {*moving.PLACES} else None
@@ -117,14 +117,14 @@ def _python_mismatch(manifest: Manifest, request: Request) -> str | None:
     return None
 
 
-def _path_mismatch(manifest: Manifest, here: Destination) -> str | None:
-    if "python" in manifest.trees.keys() - here.trees.keys():
+def _path_mismatch(manifest: Manifest, destination: Destination) -> str | None:
+    if "python" in manifest.trees.keys() - destination.trees.keys():
         return "its Python belongs to another place"
-    if here.trees != manifest.trees:
+    if destination.trees != manifest.trees:
         return "its parts belong to other places"
     # Compared by what they lead to: the same link may be written in several ways.
     links = {Path(link): Path(link).parent / target for link, target in manifest.links.items()}
-    if links != {link: link.parent / target for link, target in here.links.items()}:
+    if links != {link: link.parent / target for link, target in destination.links.items()}:
         return "a link beside its Python leads elsewhere"
     return None
 
@@ -142,13 +142,13 @@ def link_check(trees: Mapping[str, Path], links: Mapping[Path, str], pythons: li
 
     Steps that follow write into a tree by its paths: no link in it may lead them to anything else.
     """
-    named = {str(path) for path in pythons}
+    paths = {str(path) for path in pythons}
     real = {os.path.realpath(path) for path in pythons}
     homes = {os.path.dirname(path) for path in (*map(str, pythons), *real)}  # noqa: PTH120
     of_python = [str(top) for top in (*([trees["python"]] if "python" in trees else []), *links)]
 
     def is_python(path: str) -> bool:
-        if any(path.startswith(f"{prefix}/") for prefix in of_python) or path in named:
+        if any(path.startswith(f"{prefix}/") for prefix in of_python) or path in paths:
             return True
         # Another name of one of them, in the same directory.
         return os.path.dirname(path) in homes and os.path.realpath(path) in real  # noqa: PTH120
@@ -255,7 +255,7 @@ def _project_texts(files: Mapping[str, bytes], manifest: Manifest) -> dict[str, 
 @contextlib.contextmanager
 def _brought_in(staged: Mapping[Path, Path], links: Mapping[Path, str]) -> Iterator[None]:
     """Swap the trees in; if the block raises, all that was there comes back."""
-    made: list[Path] = []
+    created: list[Path] = []
     try:
         with contextlib.ExitStack() as swaps:
             for tree, staging in staged.items():
@@ -263,10 +263,10 @@ def _brought_in(staged: Mapping[Path, Path], links: Mapping[Path, str]) -> Itera
             for link, target in links.items():
                 if not os.path.lexists(link):
                     _files.link(link, target)
-                    made.append(link)
+                    created.append(link)
             yield
     except BaseException:
-        for made_link in made:
+        for made_link in created:
             _files.unlink(made_link)
         raise
 

@@ -106,8 +106,8 @@ class Keyring:
 
     @cached_property
     def _here(self) -> list[Key]:
-        named = self._machine.environ.get(VARIABLE)
-        named_key = Key.parsed(named, origin=f"the variable {VARIABLE}") if named else None
+        variable = self._machine.environ.get(VARIABLE)
+        named_key = Key.parsed(variable, origin=f"the variable {VARIABLE}") if variable else None
         return [key for key in (named_key, _stored_key(self._machine)) if key is not None]
 
     @cached_property

@@ -111,17 +111,17 @@ def source_of(name: str) -> "str | None":
 
 def imported(code: Any, package: str) -> "Any":
     """Return the names that the top of a module in a package imports, those of attributes too."""
-    before = [None, None]  # type: list[Any]
+    pushed = [None, None]  # type: list[Any]
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
-            level, names = before
+            level, names = pushed
             parts = package.split(".")
-            above = parts[: len(parts) - level + 1] if isinstance(level, int) and level else []
-            name = ".".join([*above, *([instruction.argval] if instruction.argval else [])])
+            parents = parts[: len(parts) - level + 1] if isinstance(level, int) and level else []
+            name = ".".join([*parents, *([instruction.argval] if instruction.argval else [])])
             yield name
             yield from (f"{name}.{attribute}" for attribute in names or () if attribute != "*")
         if instruction.opname != "EXTENDED_ARG":
-            before = [before[1], instruction.argval]
+            pushed = [pushed[1], instruction.argval]
 
 
 def roots(*, is_deep: bool) -> "list[str]":

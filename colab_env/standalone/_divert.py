@@ -50,13 +50,13 @@ def choice(file: str) -> "Any":
     # A restart keeps the kernel's id; another server, or a page that is loaded anew, keeps the notebook's name only. Two
     # notebooks can have one name, and programs that a cell starts have it too: as long as the kernel lives that has chosen,
     # a new one of that name is another notebook's.
-    own = [entry for entry in CHOICES["notebooks"] if entry["kernel_id"] == kernel_id]
-    own += [
+    choices = [entry for entry in CHOICES["notebooks"] if entry["kernel_id"] == kernel_id]
+    choices += [
         entry
         for entry in CHOICES["notebooks"]
         if session and entry["session"] == session and not runs(entry["kernel_id"])
     ]
-    chosen = own[0] if own else CHOICES["default"]
+    chosen = choices[0] if choices else CHOICES["default"]
     return chosen if chosen and chosen["kernel"] else None
 
 

@@ -81,9 +81,9 @@ def changed_environ(command: "tuple[str, ...]") -> "tuple[dict[str, str], list[s
 
 def expanded(value: str) -> str:
     """Put variables in the place of their names in `${...}`; os.path.expandvars would import a third of the standard library."""
-    before, mark, rest = value.partition("${")
+    prefix, mark, rest = value.partition("${")
     name, end, rest = rest.partition("}")
-    return before + os.environ.get(name, mark + name + end) + expanded(rest) if end else value
+    return prefix + os.environ.get(name, mark + name + end) + expanded(rest) if end else value
 
 
 def records(name: str) -> "list[str]":

@@ -15,9 +15,9 @@ def modules_of(distribution: str) -> list[str]:
         from importlib import metadata
     except ImportError:  # Python 3.7 and older
         return [distribution.replace("-", "_")]
-    named = metadata.distribution(distribution).read_text("top_level.txt")
-    if named:
-        names = [name.replace("/", ".") for name in named.split()]  # some name their extensions: systemd/_daemon
+    top_level = metadata.distribution(distribution).read_text("top_level.txt")
+    if top_level:
+        names = [name.replace("/", ".") for name in top_level.split()]  # some name their extensions: systemd/_daemon
         return [name for name in names if not name.startswith("_")] or names
     files = metadata.distribution(distribution).files or []
     modules = {file.parts[0].split(".")[0] for file in files if file.suffix in (".py", ".so")}

@@ -29,10 +29,10 @@ PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's
 def main() -> None:
     """Put the layer behind the last path of the environment and become its kernel."""
     del sys.path[0]  # the directory of this file
-    own = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
-    sys.path.insert(own[-1] + 1 if own else len(sys.path), str(SITE))
+    positions = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
+    sys.path.insert(positions[-1] + 1 if positions else len(sys.path), str(SITE))
     if AHEAD.is_dir():
-        sys.path.insert(own[0] if own else len(sys.path), str(AHEAD))
+        sys.path.insert(positions[0] if positions else len(sys.path), str(AHEAD))
     start, cell, notice = (os.environ.pop(f"COLAB_ENV_{name}", "") for name in ("BOOT", "CELL", "NOTICE"))
     stderr, _, record = start.partition(":")
     if start:

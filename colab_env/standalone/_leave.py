@@ -109,8 +109,8 @@ def current_request(kernel: Any) -> tuple[dict[str, Any], list[bytes]]:
     parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else kernel._parent_header
     identity = kernel._parent_ident
     header = parent.get("header", parent)
-    own: Any = identity if isinstance(identity, (bytes, list)) else identity["shell"]
-    return {"header": header}, list(own)
+    message: Any = identity if isinstance(identity, (bytes, list)) else identity["shell"]
+    return {"header": header}, list(message)
 
 
 def own_connection_file() -> str | None:

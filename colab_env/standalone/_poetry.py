@@ -284,13 +284,13 @@ def _is_entry(entry: dict[str, Any]) -> bool:
 
 def _remember(memory: Path, index: str, *, complete: bool | None, seconds: int) -> None:
     indexes = {**_read(memory), index: {"complete": complete, "again": int(time.time()) + seconds}}
-    beside = memory.with_name(f".{memory.name}.{os.getpid()}")
+    temporary = memory.with_name(f".{memory.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps({"version": VERSION, "indexes": indexes}, indent=1), encoding="utf-8")
-        beside.replace(memory)
+        temporary.write_text(json.dumps({"version": VERSION, "indexes": indexes}, indent=1), encoding="utf-8")
+        temporary.replace(memory)
     except OSError:
         with contextlib.suppress(OSError):  # it will be asked again
-            beside.unlink()
+            temporary.unlink()
 
 
 def _say(text: str, words: Sequence[str]) -> None:
