@@ -358,3 +358,25 @@ def test_what_did_not_fail_on_linux_has_no_finding(text: str, note: str) -> None
     explanation = extract(text)
     assert (explanation.findings, explanation.other) == ((), None)
     assert explanation.not_concluded[0].startswith(note)
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [
+        ("distutils.core", "distutils is no part of Python 3.12 and newer: "),
+        ("telnetlib", "telnetlib is no part of Python 3.13 and newer: "),
+        ("_ctypes", "_ctypes is a part of Python, and this one was built without it: "),
+        ("ensurepip", "ensurepip is a part of Python that Debian has in python3-venv; "),
+        ("yaml", "a Python package is not installed: "),
+    ],
+)
+def test_a_part_of_python_itself_is_not_looked_for_among_packages(module: str, advice: str) -> None:
+    explanation = extract(f"Traceback (most recent call last):\nModuleNotFoundError: No module named '{module}'\n")
+    assert explanation.other is not None
+    assert explanation.other.advice.startswith(advice)
+
+
+def test_tkinter_is_debians_own_package_for_debians_python() -> None:
+    explanation = extract("Traceback (most recent call last):\nModuleNotFoundError: No module named '_tkinter'\n")
+    (missing,) = explanation.findings
+    assert (missing.kind, missing.name, missing.phase) == ("shared-object", "_tkinter", "run")

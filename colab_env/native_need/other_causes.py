@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,8 +46,36 @@ _CONDA_ADVICE: dict[OtherKind, str] = {
 _TERMS = "the channel's terms are not accepted yet: conda tos accept, or a channel without terms such as conda-forge"
 
 
+# Modules that the library of Python no longer has, by the version that dropped them: What's New in Python 3.12, 3.13 (PEP 594).
+_DROPPED = {
+    **dict.fromkeys(("asynchat", "asyncore", "distutils", "imp", "smtpd"), "3.12"),
+    **dict.fromkeys(
+        ("aifc", "audioop", "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3", "mailcap", "nntplib"), "3.13"
+    ),
+    **dict.fromkeys(("pipes", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib"), "3.13"),
+}
+
+
+def _advice_on_library(module: str) -> str | None:
+    """Return what to do about a module that is, or was, a part of Python itself; None where it is another's."""
+    if (version := _DROPPED.get(module)) is not None:
+        return f"{module} is no part of Python {version} and newer: take a newer version of what imports it, or an older Python"
+    if module in ("ensurepip", "venv"):
+        return f"{module} is a part of Python that Debian has in python3-venv; a Python of uv's or conda's brings it"
+    if module in sys.stdlib_module_names:
+        return f"{module} is a part of Python, and this one was built without it: take a Python of uv's or conda's"
+    return None
+
+
 def advice(hit: OtherHit) -> str:
     """Return what to do about a cause, in the words of the tool that named it."""
+    match = (
+        _NO_MODULE.search(hit.line.text)
+        if hit.kind in ("python-module", "build-requirement", "source-mismatch")
+        else None
+    )
+    if match and (of_library := _advice_on_library((match[1] or "").partition(".")[0])) is not None:
+        return of_library
     if "CondaToS" in hit.line.text or "Terms of Service" in hit.line.text:
         return _TERMS
     is_condas = _CONDA.search(hit.line.text) is not None

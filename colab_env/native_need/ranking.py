@@ -57,6 +57,9 @@ _SPECIAL_AT_BUILD: dict[str, tuple[str, ...]] = {
 _SPECIAL_AT_RUN: dict[str, tuple[str, ...]] = {
     "java": ("default-jre-headless",),  # Debian Java policy 2.2
     "libjvm.so": ("default-jre-headless",),
+    "_tkinter": (
+        "python3-tk",
+    ),  # Debian's python3-stdlib-extensions: the one part of the library that few servers need
     "fortran": ("libgfortran5",),  # gcc's manual, "Fortran ABI": libgfortran.so.5 since gcc 8
 }
 # CMake's Find modules whose name is neither a pkg-config module nor a library's: cmake-modules(7).
@@ -171,11 +174,14 @@ def _special_answer(missing: Missing, special: tuple[str, ...], installed: Colle
 def answer_on(
     machine: Machine, missing: Missing, index: Index, *, installed: Collection[str], own: Mapping[str, str]
 ) -> Answer:
-    """Return the packages on a machine: as `packages_for`, but whose `Python.h` it is depends on the Python that builds."""
-    if not re.search(r"(?:^|/)Python\.h$", missing.name) or missing.kind != "header" or missing.name in own:
+    """Return the packages on a machine: as `packages_for`, but what belongs to a Python depends on which one it is."""
+    is_header = missing.kind == "header" and re.search(r"(?:^|/)Python\.h$", missing.name) is not None
+    if not (is_header or missing.name == "_tkinter") or missing.name in own:
         return packages_for(missing, index, installed=installed, own=own)
     python = os.path.realpath(shutil.which("python3", path=machine.environ.get("PATH")) or "python3")
-    answer = python_header(missing, python)
+    if not is_header and not python.startswith("/usr/bin/"):
+        return Answer(missing=missing, note=f"{python} was built without it: a Python of uv's or conda's has it")
+    answer = python_header(missing, python) if is_header else packages_for(missing, index, installed=installed, own=own)
     if answer.package in installed:
         return Answer(missing=missing, note=f"{answer.package} has it, and is installed: the cause is another one")
     return answer

@@ -95,6 +95,7 @@ _RULES = (
     _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
     _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
+    _rule("tkinter", r"(?:ModuleNotFoundError|ImportError): No module named '?_?tkinter\b", "shared-object", name="_tkinter"),
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
