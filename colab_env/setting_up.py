@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CACHE_VARIABLE = "COLAB_ENV_CACHE"
 
 
+@_report.ends_in_card
 def setup(  # noqa: PLR0913  each is a word of its own on the command line too
     python: str | None = None,
     *,

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html.parser
 import http.server
+import inspect
 import os
 import pty
 import re
@@ -21,7 +22,8 @@ import pytest
 from conftest import ROOT
 from small_wheels import write_wheel
 
-from colab_env import _download, _log, _process, _report, _screens, cards, cli, uv
+import colab_env
+from colab_env import _download, _log, _process, _report, _screens, cards, cli, results, uv
 from colab_env.diagnose import KernelHealth, Status
 from colab_env.errors import ColabEnvError, NetworkError
 from colab_env.interpreter import Interpreter
@@ -580,3 +582,30 @@ def test_pictures_are_small_and_a_page_shows_them():
     text = (ROOT / "docs" / "output.md").read_text()
     linked = set(re.findall(r"images/([\w-]+\.png)", text))
     assert linked == linked & {picture.name for picture in pictures}
+
+
+def test_every_public_call_whose_result_is_a_card_leaves_it_in_the_cell():
+    verbs = {
+        name: getattr(colab_env, name) for name in colab_env.__all__ if inspect.isfunction(getattr(colab_env, name))
+    }
+    kinds = {name: inspect.signature(verb).return_annotation for name, verb in verbs.items()}
+    cards = {name for name, kind in kinds.items() if is_card(sys.modules[verbs[name].__module__], kind)}
+    assert {"setup", "plan", "undo", "configure_venv", "doctor"} <= cards
+    assert {name for name in cards if not hasattr(verbs[name], "__wrapped__")} == set()
+
+
+def is_card(module, annotation):
+    kind = getattr(module, str(annotation), None)
+    return isinstance(kind, type) and issubclass(kind, results.CardResult)
+
+
+def test_a_set_up_in_a_pipe_says_each_step_when_it_has_ended(tmp_path):
+    code = "import colab_env; colab_env.setup(project='lesson', interpreter='system', system_site_packages=False)"
+    (tmp_path / "lesson").mkdir()
+    (tmp_path / "lesson/requirements.txt").touch()
+    environ = {**os.environ, "HOME": str(tmp_path), "COLAB_ENV_HOME": str(tmp_path / "data")}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    steps = [line.split()[1] for line in answer.stderr.splitlines() if line.startswith("✓")]
+    assert list(dict.fromkeys(steps)) == ["Python", "Virtual", "Kernel"]

@@ -535,7 +535,7 @@ def test_what_this_machine_changes_whenever_python_starts_is_written_down_with_a
     write_archive(wheels / "hook-1.0-py3-none-any.whl", files, "hook-1.0.dist-info")
     lock(two, wheels, "first", "second", "hook")
     result = fill(two)
-    assert any("something on this machine changes" in note and "second.py" in note for note in result.notes)
+    assert any("this machine's own start-up of Python changes" in note and "second.py" in note for note in result.notes)
     part = next(each for each in colab_env.verify(two).parts if each.name == "Environment")
     assert part.damaged == ()
     (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/second.py")

@@ -1317,8 +1317,8 @@ def compiled(environment: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in site.rglob("*.pyc")}
 
 
-def test_what_one_build_has_compiled_the_next_ones_copy(web, wheels, monkeypatch):
-    before = compiled(web)
+def test_what_one_build_has_compiled_the_next_ones_copy(base, wheels, monkeypatch):
+    before = compiled(envs.create("first", "demo", wheels=wheels).where)
     assert {name.partition(".")[0] for name in before} == {"demo", "other"}
     monkeypatch.setattr(bytecode, "_compile", lambda *_, **__: 1 / 0)
     second = envs.create("second", "demo", wheels=wheels).where
@@ -1328,8 +1328,9 @@ def test_what_one_build_has_compiled_the_next_ones_copy(web, wheels, monkeypatch
     assert compiled(second) == before, "Python has taken them"
 
 
-def test_compiled_files_that_are_damaged_in_the_store_are_made_again(web, wheels):
-    headers = {name: content[:16] for name, content in compiled(web).items()}
+def test_compiled_files_that_are_damaged_in_the_store_are_made_again(base, wheels):
+    first = envs.create("first", "demo", wheels=wheels).where
+    headers = {name: content[:16] for name, content in compiled(first).items()}
     store = Machine.detect().data / "compiled"
     for path in store.glob("*/*/0"):
         path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -1342,7 +1343,8 @@ def test_compiled_files_that_are_damaged_in_the_store_are_made_again(web, wheels
     assert [each.problems for each in envs.check(deep=True)] == [()] * 4
 
 
-def test_compiled_files_that_nothing_has_taken_for_long_go(web):
+def test_compiled_files_that_nothing_has_taken_for_long_go(base, wheels):
+    envs.create("first", "demo", wheels=wheels)
     entries = list((Machine.detect().data / "compiled").glob("*/*"))
     assert len(entries) == 2
     os.utime(entries[0], (0, 0))

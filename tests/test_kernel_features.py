@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,31 @@ def test_a_call_in_the_environments_own_kernel_shows_a_card_too(
     answer = _remote._call("colab_env.status", str(tmp_path))
     assert answer.startswith("Project ")
     assert "<div class=cenv>" in answer._repr_html_()
+    assert answer.project == tmp_path
+    assert {part.name for part in answer.parts} >= {"Environment"}
+    assert not hasattr(answer, "nothing")
     assert _remote._call("colab_env.kernels")._repr_html_() is None
+
+
+def test_a_notebooks_first_line_installs_nothing_into_the_project_of_its_kernel(tmp_path: Path) -> None:
+    code = """
+from colab_env.standalone import _launch
+_launch.leave_packages()
+from ipykernel.zmqshell import ZMQInteractiveShell
+shell = ZMQInteractiveShell.instance()
+for line in ("install -q colab-bootstrap", "install --upgrade git+https://example.org/x/colab-bootstrap", "--version"):
+    shell.run_line_magic("pip", line)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("nothing was installed") == 2
+    assert "site-packages" in done.stdout, "what else pip is asked for, it does"
 
 
 def test_a_background_kernel_is_closed_also_when_python_ends(tmp_path: Path) -> None:

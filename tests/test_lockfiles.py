@@ -58,7 +58,8 @@ def test_loose_files_give_way_to_a_projects_own_dependencies(project, text):
     (project / "requirements.txt").touch()
     (project / "environment.yml").touch()
     (project / "pyproject.toml").write_text(text)
-    assert kind(registry.find(project)) == ("pyproject.toml" if '"x"' in text else None)
+    is_uvs = "[project]" in text or "[dependency-groups]" in text
+    assert kind(registry.find(project)) == ("pyproject.toml" if is_uvs else None)
     (project / "pyproject.toml").write_text('[project]\nname = "x"\n[tool.poetry.dependencies]\npython = "^3.9"\n')
     assert kind(registry.find(project)) == "requirements.txt"
     (project / "pyproject.toml").write_text(text)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import re
 import runpy
 import signal
 import sys
@@ -23,6 +24,8 @@ SITE = Path(__file__).resolve().parent / "site"
 AHEAD = SITE.with_name("ahead")  # what no kernel works with in the project's version
 SETTLED = 15.0  # seconds after which a kernel that nobody has asked anything counts as started, too
 FORCED = ("FORCE_COLOR", "CLICOLOR_FORCE")  # ipykernel 7 sets them: programs then colour what goes into a pipe, too
+ITSELF = re.compile(r"(?i)colab[-_](?:bootstrap|env)\b")
+PAIR = 2  # "install" and one name
 PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's alarm ends it ten seconds later
 
 
@@ -40,6 +43,7 @@ def main() -> None:
     if cell:
         end_cell(json.loads(cell))
     leave_colours()
+    leave_packages()
     launcher = "colab_kernel_launcher" if (SITE / "colab_kernel_launcher.py").exists() else "ipykernel_launcher"
     runpy.run_module(launcher, run_name="__main__", alter_sys=True)
     if start and os.path.exists(record):
@@ -62,6 +66,33 @@ def leave_colours() -> None:
         os.environ.update(colours)
 
     setattr(ZMQInteractiveShell, "init_environment", init_environment)
+
+
+def leave_packages() -> None:
+    """Let `%pip install colab-bootstrap`, a notebook's first line, install nothing: it would change the project's packages.
+
+    In this kernel the package is at hand without it.
+    """
+    from ipykernel.zmqshell import ZMQInteractiveShell
+
+    prepare: Any = ZMQInteractiveShell.init_magics
+
+    def init_magics(shell: Any) -> None:
+        prepare(shell)
+        pip = shell.find_line_magic("pip")
+
+        def without_itself(line: str) -> Any:
+            words = [word for word in line.split() if not word.startswith("-")]
+            if words[:1] == ["install"] and len(words) == PAIR and ITSELF.search(words[1]):
+                print("colab_env is at hand in this kernel; nothing was installed")
+                return None
+            return pip(line)
+
+        if pip is not None:
+            without_itself.__doc__ = pip.__doc__
+            shell.register_magic_function(without_itself, magic_name="pip")
+
+    setattr(ZMQInteractiveShell, "init_magics", init_magics)
 
 
 def watch(stderr: int, record: str, notice: str) -> None:

@@ -21,10 +21,21 @@ _LONGEST = 20000  # characters; Linux takes 128 kB as one argument
 _CALL = """\
 import sys
 sys.path[:] = [entry for entry in sys.path if entry]  # not the notebook's directory, where a json.py may be
-import importlib, io, json
+import dataclasses, importlib, io, json, pathlib
 path, name, arguments, options = json.loads(sys.argv[1])
 sys.path.append(path)
 from colab_env import _report, errors
+def sent(value):
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: sent(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"text": repr(value), "fields": fields, "html": getattr(value, "_repr_html_", lambda: None)()}
+    if isinstance(value, pathlib.PurePath):
+        return {"path": str(value)}
+    if isinstance(value, dict):
+        return {"items": {str(key): sent(item) for key, item in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return [sent(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float)) else {"text": repr(value), "fields": {}, "html": None}
 module, _, member = name.rpartition(".")
 try:
     # The answer repeats the lines that a step leaves.
@@ -33,8 +44,7 @@ try:
 except errors.ColabEnvError as error:
     answer = {"error": [error.message, error.hint]}
 else:
-    html = getattr(result, "_repr_html_", lambda: None)()
-    answer = {"plan": result} if isinstance(result, dict) else {"text": repr(result), "html": html}
+    answer = {"result": sent(result)}
 print(json.dumps(answer))
 """
 
@@ -47,15 +57,21 @@ class ColabEnvError(Exception):
 
 
 class Answer(str):
-    """The text that the package's own result would show, and its card, or None."""
+    """The text that the package's own result would show, its card or None, and its fields, such as `where` of a kernel."""
 
-    __slots__ = ("html",)
+    __slots__ = ("_fields", "html")
     html: Any
+    _fields: "dict[str, Any]"
 
     __repr__ = str.__str__
 
     def _repr_html_(self) -> Any:
         return self.html
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._fields:
+            raise AttributeError(name)
+        return self._fields[name]
 
 
 def switch(name: str | None, *, how: str | None = None, default: bool = False) -> None:
@@ -123,10 +139,21 @@ def _call(name: str, *arguments: object, **options: object) -> Any:
     if "error" in answer:
         message, hint = answer["error"]
         raise ColabEnvError("\n".join([message] + (["→ " + hint] if hint else [])))
-    if "plan" in answer:
-        return answer["plan"]
-    result = Answer(answer["text"])
-    result.html = answer["html"]
+    return _received(answer["result"])
+
+
+def _received(value: Any) -> Any:
+    """Return what the other process has sent: results as `Answer`, paths as paths, the rest as it is."""
+    if isinstance(value, list):
+        return tuple(_received(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "path" in value:
+        return Path(value["path"])
+    if "items" in value:
+        return {key: _received(item) for key, item in value["items"].items()}
+    result = Answer(value["text"])
+    result.html, result._fields = value["html"], _received({"items": value["fields"]})
     return result
 
 

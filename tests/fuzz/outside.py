@@ -17,7 +17,7 @@ from unittest import mock
 from hypothesis import strategies as st
 from registry_server import layer
 
-from colab_env import _download, caches, container, content, machine_report, magics, native, notebook
+from colab_env import _download, caches, container, content, ipynb, machine_report, magics, native
 from colab_env._process import Finished
 from colab_env.errors import ColabEnvError
 from colab_env.formats import uv_project
@@ -256,7 +256,7 @@ def _cells(_world: World, value: list[bytes]) -> None:
 
 
 def _opened_notebook(world: World, file: bytes) -> None:
-    opened = notebook.read(world.put("lesson.ipynb", file))
+    opened = ipynb.read(world.put("lesson.ipynb", file))
     block_cell.read(opened)
     jupyter_server.kernel_name(opened.content, opened.path)
 

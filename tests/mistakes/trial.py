@@ -180,6 +180,8 @@ def _expression(text: str) -> int:
 
 
 def _cell(text: str) -> int:
+    from IPython.core import async_helpers
+
     import colab_env
 
     shell = _shell()
@@ -189,6 +191,7 @@ def _cell(text: str) -> int:
         result = shell.run_cell(text)
     finally:
         type(shell).clear_instance()  # nothing else in this process is in a notebook
+        async_helpers.get_asyncio_loop().close()  # the next cell gets a new one
     error = result.error_before_exec or result.error_in_exec
     if isinstance(error, WentAhead):
         raise error
