@@ -377,4 +377,7 @@ def as_word(path: Path | str) -> str:
     import shlex
 
     text = short(path)
-    return text if re.fullmatch(r"[\w@%+=:,./~-]+", text) else shlex.quote(str(path))
+    text = f"./{text}" if text.startswith("-") else text  # no option
+    return (
+        text if re.fullmatch(r"[\w@%+=:,./~-]+", text) else shlex.quote(text if text.startswith("./-") else str(path))
+    )

@@ -37,7 +37,10 @@ _NARROW = 70  # columns; below, bars are short
 _SHORTEST_TITLE = 10  # columns that a title keeps beside a tool's last line
 _BAR = re.compile("█+")
 _ASIDE = re.compile(r" (\((?:[^()]*)\))$")
-_COMMAND = re.compile(r"(?:→ )?(?:`[^`]+`|(?<![\w/-])(?:colab-env|pip|poetry|uv|conda|apt-get|jupyter|git) [^;,:()]+)")
+# In backquotes, or where a hint or a list begins: "uv cannot download it" is a sentence, and is folded.
+_COMMAND = re.compile(
+    r"(?:→ )?`[^`]+`|(?:→ |: )(?:colab-env|pip|poetry|uv|conda|sudo|apt-get|jupyter|git|docker|python3|export) [^;,:()]+"
+)
 _JOINED = "\x1f"  # a space that is not broken at; textwrap has none of its own
 
 

@@ -105,7 +105,8 @@ def _unreadable(path: str, error: OSError) -> NotebookError:
             hint=f"mend the link; {_UNCHANGED}",
         )
     if isinstance(error, FileNotFoundError):
-        near = difflib.get_close_matches(Path(path).name, names, n=1)
+        by_stem = {Path(name).stem: name for name in names}  # the ending alone would make all names alike
+        near = [by_stem[stem] for stem in difflib.get_close_matches(Path(path).stem, by_stem, n=1)]
         hint = (
             f"did you mean {as_word(where / near[0])}?"
             if near

@@ -310,7 +310,7 @@ def _by_exec(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
     file = connection_file(origin.machine)
     if file is None:
         msg = "this is no kernel, so it cannot become another one"
-        raise UsageError(msg, hint="call switch() in a notebook's cell")
+        raise UsageError(msg, hint=f"in a notebook's cell, write `%colab_env switch {name}`")
     _require_answer(name, kernel.try_registered(origin.machine, name))
     diversion.forget_failures()
     origin.choose(name, default=False)
