@@ -123,7 +123,7 @@ injector.HookInjectorLoader = HookInjectorLoader
 sys.modules["google.colab._import_hooks"] = types.ModuleType("google.colab._import_hooks")
 sys.modules["google.colab._import_hooks._hook_injector"] = sys.modules["google.colab._import_hooks"]._hook_injector = injector
 import _colab_kernel
-sys.meta_path[:0] = _colab_kernel._ON_IMPORT
+sys.meta_path.insert(0, _colab_kernel._Altair())
 import altair.vegalite.v6
 """
 
@@ -195,10 +195,9 @@ OLD_PYTHON = """
 import ast, importlib.metadata, itertools, types
 for owner, name in ((ast, "unparse"), (importlib.metadata, "packages_distributions"), (itertools, "pairwise")):
     if hasattr(owner, name): delattr(owner, name)
+chart = sys.modules["google.colab._quickchart"] = types.ModuleType("google.colab._quickchart")
 import _colab_kernel
 from google.colab import _inspector, _pip
-chart = types.SimpleNamespace()
-_colab_kernel._mend_charts(chart)
 class Own:
     def method(self, word, times=2): pass
     def alone(self): pass

@@ -19,7 +19,7 @@ import itertools
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -110,19 +110,20 @@ def _show_widget(widget: Any) -> None:
     display(data, raw=True, metadata=metadata)
 
 
-class _Mended:
-    """Mend a module when it is imported: `mend` is called with each whose name matches the pattern."""
+class _Altair:
+    """Choose the renderer for Colab when a later Altair is imported; google.colab knows it up to version 5."""
 
-    def __init__(self, pattern: str, mend: Callable[[Any], object]) -> None:
-        self._pattern = re.compile(pattern)
-        self._mend = mend
+    _LATER = re.compile(r"altair\.vegalite\.v([6-9]|\d\d+)")
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if not self._pattern.fullmatch(name):
+        if not self._LATER.fullmatch(name):
             return None
         from google.colab._import_hooks import _hook_injector  # type: ignore[import-not-found]
 
-        loader = _hook_injector.HookInjectorLoader(name, path, target, type(self), lambda module, _: self._mend(module))
+        def enable(module: Any, _: object) -> None:
+            module.renderers.enable("colab")
+
+        loader = _hook_injector.HookInjectorLoader(name, path, target, type(self), enable)
         return importlib.util.spec_from_loader(name, loader) if loader.find_spec() else None
 
 
@@ -199,22 +200,17 @@ def _pairwise(items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     return ((known[number], known[number + 1]) for number in range(len(known) - 1))
 
 
-def _mend_charts(quickchart: Any) -> None:
-    if not hasattr(itertools, "pairwise"):  # Python 3.9 and older
-        quickchart.itertools = SimpleNamespace(**{**vars(itertools), "pairwise": _pairwise})
+def _mend_charts() -> None:
+    from google.colab import _quickchart  # type: ignore[import-not-found]
 
+    _quickchart.itertools = SimpleNamespace(**{**vars(itertools), "pairwise": _pairwise})
 
-_ON_IMPORT = (
-    # google.colab chooses its page's renderer for Altair up to 5.
-    _Mended(r"altair\.vegalite\.v([6-9]|\d\d+)", lambda altair: altair.renderers.enable("colab")),
-    _Mended(r"google\.colab\._quickchart", _mend_charts),
-)
 
 _mend_ipython()
 _mend_callbacks()
 _mend_tables()
 try:
-    from google.colab import _inspector, _kernel, _pip, _shell  # type: ignore[import-not-found]
+    from google.colab import _inspector, _kernel, _pip, _shell
 except Exception:
     # The kernel application says only that this module "could not be imported", never why.
     traceback.print_exc()
@@ -223,6 +219,9 @@ if not hasattr(importlib.metadata, "packages_distributions"):  # Python 3.9 and 
     _pip.importlib = SimpleNamespace(metadata=SimpleNamespace(packages_distributions=_packages_distributions))
 if not hasattr(ast, "unparse"):  # Python 3.8
     _inspector.get_source_definition = _definition
+if not hasattr(itertools, "pairwise"):  # Python 3.9 and older
+    with contextlib.suppress(ImportError):
+        _mend_charts()
 
 
 with contextlib.suppress(ImportError):
@@ -239,7 +238,7 @@ class Shell(_shell.Shell):  # type: ignore[misc]
         super().init_display_formatter()
         formatter = self.display_formatter.ipython_display_formatter
         formatter.for_type_by_name("ipywidgets.widgets.widget", "Widget", _show_widget)
-        sys.meta_path[:0] = _ON_IMPORT
+        sys.meta_path.insert(0, _Altair())
 
 
 class Kernel(_kernel.Kernel):  # type: ignore[misc]
