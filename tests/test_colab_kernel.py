@@ -176,6 +176,57 @@ def test_tabs_need_no_matplotlib(tmp_path: Path) -> None:
     assert said(tmp_path, TABS.format(matplotlib=matplotlib)) == "figures"
 
 
+HELP = """
+from IPython.core import oinspect
+oinspect.object_info = lambda **fields: {{**dict.fromkeys({empty}), **fields}}  # as in IPython {version}
+import _colab_kernel
+print(oinspect.object_info(name="f")["subclasses"], oinspect.object_info(subclasses="A, B")["subclasses"])
+"""
+
+
+@pytest.mark.parametrize(("version", "empty"), [("8.12", ["file"]), ("9", ["file", "subclasses"])])
+def test_help_with_a_question_mark_finds_the_field_that_google_colab_does_not_give(
+    tmp_path: Path, version: str, empty: list[str]
+) -> None:
+    assert said(tmp_path, HELP.format(version=version, empty=empty)) == "None A, B"
+
+
+OLD_PYTHON = """
+import ast, importlib.metadata, itertools, types
+for owner, name in ((ast, "unparse"), (importlib.metadata, "packages_distributions"), (itertools, "pairwise")):
+    if hasattr(owner, name): delattr(owner, name)
+chart = sys.modules["google.colab._quickchart"] = types.ModuleType("google.colab._quickchart")
+import _colab_kernel
+from google.colab import _inspector, _pip
+class Own:
+    def method(self, word, times=2): pass
+    def alone(self): pass
+    async def later(self): pass
+def own(selfish): pass
+def endless(): pass
+endless.__wrapped__ = endless
+show = _inspector.get_source_definition
+print(_pip.importlib.metadata.packages_distributions()[{module!r}])
+tools = chart.itertools
+print([*tools.islice(tools.pairwise("abc"), 5)], [*tools.chain("a", "b")], hasattr(itertools, "pairwise"))
+print(show(Own.method), show(Own.alone), show(Own().later), show(own), *map(show, [endless, Own, len, 3]), sep="; ")
+"""
+
+
+def test_what_google_colab_uses_of_later_pythons_it_finds_on_3_8_and_3_9(tmp_path: Path) -> None:
+    information = tmp_path / "own_project-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: own-project\nVersion: 1.0\n")
+    (information / "RECORD").write_text("own_package/__init__.py,,\nown_module.py,,\n../x/script,,\n")
+    packages, charts, definitions = said(tmp_path, OLD_PYTHON.format(module="own_package")).splitlines()
+    assert packages == "['own-project']"
+    assert charts == "[('a', 'b'), ('b', 'c')] ['a', 'b'] False"
+    assert (
+        definitions
+        == "def method(word, times=2); def alone(); async def later(); def own(selfish); None; None; None; None"
+    )
+
+
 @needs_real
 @pytest.mark.parametrize(
     ("file", "old", "new"),
@@ -185,6 +236,9 @@ def test_tabs_need_no_matplotlib(tmp_path: Path) -> None:
         ("_import_hooks/_altair.py", "altair.vegalite.v5", "altair.vegalite.v6"),
         ("_import_hooks/_bokeh.py", "def _post_execute():", "def _post_execute(_"),
         ("output/_util.py", "backend_inline import flush_figures", "'matplotlib' in sys.modules"),
+        ("_quickchart.py", "itertools.pairwise(", "zip(colnames"),
+        ("_pip.py", "importlib.metadata.packages_distributions()", "top_level.txt"),
+        ("_inspector.py", "ast.unparse(", "'subclasses'"),
         ("output/_widgets.py", "display_pub.register_hook", "displayhook.register_hook"),
     ],
 )

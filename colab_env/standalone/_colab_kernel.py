@@ -10,13 +10,17 @@ knows pandas up to 2, ipywidgets up to 7 and Altair up to 5; what it does for th
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import re
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from IPython.core import events, formatters, inputtransformer2, oinspect
@@ -43,7 +47,7 @@ def _pop_field(info: object, name: str, default: object = None) -> Any:
 
 
 def _keeping_fields(object_info: Any) -> Any:
-    return lambda **fields: {**object_info(**fields), **fields}
+    return lambda **fields: {"subclasses": None, **object_info(**fields), **fields}
 
 
 def _find_system_assign(cls: Any, tokens_by_line: Any) -> Any:
@@ -64,8 +68,9 @@ def _mend_ipython() -> None:
     # From Python 3.12 on `!` is an operator to the tokenizer; IPython 7.34 waits for an error, so `x = !cmd` fails.
     if sys.version_info >= (3, 12) and not hasattr(inputtransformer2.SystemAssign, "find_post_312"):
         inputtransformer2.SystemAssign.find = classmethod(_find_system_assign)
-    # Some versions from 8.13 on return the fields that are empty and lose those that were given.
-    if "file" not in oinspect.object_info(name="", found=True, file=""):
+    # Some versions from 8.13 on return the fields that are empty and lose those that were given. And `name?` reads a field
+    # that IPython's own inspector adds and google.colab's does not.
+    if not {"file", "subclasses"} <= {*oinspect.object_info(name="", found=True, file="")}:
         oinspect.object_info = _keeping_fields(oinspect.object_info)
 
 
@@ -168,18 +173,55 @@ def _mend_tabs() -> None:
     _util.flush_all = flush_all
 
 
+def _packages_distributions() -> dict[str, list[str]]:
+    """Return the distributions that bring each top-level module or package."""
+    found: dict[str, list[str]] = {}
+    for distribution in importlib.metadata.distributions():
+        names = (distribution.read_text("top_level.txt") or "").split()
+        paths = [] if names else [file for file in distribution.files or () if file.suffix == ".py"]
+        for name in {*names, *(path.parts[0] if len(path.parts) > 1 else path.stem for path in paths)}:
+            found.setdefault(name, []).append(distribution.metadata["Name"])
+    return found
+
+
+def _definition(function: Any) -> str | None:
+    """Return the first line of a function, without `self`; its defaults as google.colab shows them, which calls no repr()."""
+    with contextlib.suppress(ValueError):  # one that wraps itself
+        function = inspect.unwrap(function)
+    if not inspect.isroutine(function) or not hasattr(function, "__code__"):
+        return None
+    definition = _inspector.ColabInspector._getdef(None, function, function.__name__)  # noqa: SLF001
+    beginning = "async def" if inspect.iscoroutinefunction(function) else "def"
+    return definition and re.sub(r"\(self(, |(?=\)))", "(", f"{beginning} {definition}", count=1)
+
+
+def _pairwise(items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    known = list(items)
+    return ((known[number], known[number + 1]) for number in range(len(known) - 1))
+
+
+def _mend_charts() -> None:
+    from google.colab import _quickchart  # type: ignore[import-not-found]
+
+    _quickchart.itertools = SimpleNamespace(**{**vars(itertools), "pairwise": _pairwise})
+
+
 _mend_ipython()
 _mend_callbacks()
 _mend_tables()
 try:
-    from google.colab import _inspector, _kernel, _pip, _shell  # type: ignore[import-not-found]
+    from google.colab import _inspector, _kernel, _pip, _shell
 except Exception:
     # The kernel application says only that this module "could not be imported", never why.
     traceback.print_exc()
     raise
-if not hasattr(importlib.metadata, "packages_distributions"):
-    # Python 3.9 and older: the hint after `pip install` (restart to use it) would end in an AttributeError.
-    _pip.is_pip_install_command = lambda *_args, **_options: None
+if not hasattr(importlib.metadata, "packages_distributions"):  # Python 3.9 and older; of importlib it uses nothing else
+    _pip.importlib = SimpleNamespace(metadata=SimpleNamespace(packages_distributions=_packages_distributions))
+if not hasattr(ast, "unparse"):  # Python 3.8
+    _inspector.get_source_definition = _definition
+if not hasattr(itertools, "pairwise"):  # Python 3.9 and older
+    with contextlib.suppress(ImportError):
+        _mend_charts()
 
 
 with contextlib.suppress(ImportError):
