@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
-from colab_env import _files, _report, _transactions, choice, poetry, pyproject, venv
+from colab_env import _file_locks, _files, _report, _transactions, choice, index, poetry, pyproject, uv
 from colab_env.errors import ProjectFileError, UsageError
 from colab_env.formats import poetry_lock
 from colab_env.locks import installing
@@ -15,7 +15,7 @@ from colab_env.machine import Machine
 from colab_env.request import Request, project_directory
 from colab_env.results import short
 from colab_env.step import changing, project_lock
-from colab_env.steps import configure_venv
+from colab_env.steps import configure_venv, python_for
 
 
 def add(packages: Sequence[str], project: Path | None = None) -> None:
@@ -47,18 +47,17 @@ def add(packages: Sequence[str], project: Path | None = None) -> None:
 def _write(request: Request, packages: Sequence[str]) -> None:
     """Write the packages into the project's files; nothing is installed yet."""
     lock, machine, place = request.lock, request.machine, request.lock.pyproject.path.parent
-    python = request.recorded_python or choice.python(machine)
     if lock.format.adding == "poetry add":
         poetry_lock.require_poetry(machine)
-        visible = request.system_site_packages
-        pyproject.complete(place, python=python or choice.required_python(machine), system_site_packages=visible)
-        environment = request.project / venv.NAME
-        is_there = (environment / "bin/python").exists()
-        poetry.add(place, packages, machine=machine, environment=environment if is_there else None)
+        python = python_for(request)
+        pyproject.complete(place, python=python, system_site_packages=request.system_site_packages)
+        # Poetry asks an environment for its Python. The project's may not be there yet; what this one holds is no matter.
+        with _file_locks.private_directory(machine.data) as scratch:
+            uv.installer(machine, index.settings(machine)).make_venv(scratch / "venv", python.path)
+            poetry.add(place, packages, machine=machine, environment=scratch / "venv")
     elif lock.format.adding == "uv add":
         installer = installing.installer(machine, pyproject=lock.pyproject)
-        path = python.path if python and python.path.is_file() else None
-        installer.add(packages, project=place, python=path, is_locked=lock.format.is_lock)
+        installer.add(packages, project=place, python=python_for(request).path, is_locked=lock.format.is_lock)
     elif lock.format.name == "requirements.txt":
         _files.write_bytes(lock.path.resolve(), _with_lines(lock, [_line(package) for package in packages]))
     else:

@@ -211,15 +211,13 @@ def export(
         return target.read_text(encoding="utf-8"), notes
 
 
-def add(project: Path, packages: Sequence[str], *, machine: Machine, environment: Path | None = None) -> None:
+def add(project: Path, packages: Sequence[str], *, machine: Machine, environment: Path) -> None:
     """Write packages into the project's pyproject.toml and its lock file, and install nothing.
 
-    Poetry resolves for the Python of the virtual environment `environment`, by default its own; it makes none itself. Raises
-    what `install_project` raises.
+    Poetry resolves for the Python of the virtual environment `environment`; it makes none itself. Raises what
+    `install_project` raises.
     """
-    environ = _environ(machine) | {"POETRY_VIRTUALENVS_CREATE": "false"}
-    if environment is not None:
-        environ["VIRTUAL_ENV"] = str(environment)
+    environ = _environ(machine) | {"POETRY_VIRTUALENVS_CREATE": "false", "VIRTUAL_ENV": str(environment)}
     _run(["add", "--lock"], *packages, project=project, machine=machine, environ=environ)
 
 

@@ -83,13 +83,22 @@ def test_a_package_is_in_the_projects_own_file_and_can_be_imported_or_nothing_ch
     assert recorded_health(project, machine.python, Machine.detect()) is None
 
 
-def test_poetry_fills_no_environment_but_the_projects(lesson: Callable[[str], Path], tmp_path: Path) -> None:
-    project = lesson("poetry.lock")
+@pytest.mark.parametrize("lock", ["uv.lock", "poetry.lock"])
+def test_no_environment_is_made_but_the_projects_own(
+    lesson: Callable[[str], Path], machine: PreparedMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    # Which Poetry's own Python may not suit.
+    monkeypatch.setitem(globals(), "POETRY", POETRY.replace(">=3.8", f">={machine.python.short_version}"))
+    monkeypatch.setenv("POETRY_VIRTUALENVS_PATH", str(tmp_path / "virtualenvs"))
+    project = lesson(lock)
     shutil.rmtree(project / ".venv")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POETRY_VIRTUALENVS_PATH", str(tmp_path / "virtualenvs"))
-        adding.add(["beta"], project)
+    for package in ("nowhere", "delta"):
+        with pytest.raises(ColabEnvError):
+            adding.add([package], project)
+        assert not list(project.glob(".venv*"))
+    adding.add(["beta"], project)
     assert modules(project) == {"alpha", "beta"}
+    assert [path.name for path in project.glob(".venv*")] == [".venv"]
     assert not (tmp_path / "virtualenvs").exists()
 
 

@@ -292,14 +292,13 @@ class UvInstaller:
         except CommandError as error:
             raise translate_error(error, self.environ) from error
 
-    def add(self, packages: Sequence[str], *, project: Path, python: Path | None, is_locked: bool) -> None:
+    def add(self, packages: Sequence[str], *, project: Path, python: Path, is_locked: bool) -> None:
         """Write packages into a project's pyproject.toml, and into its uv.lock where it `is_locked`; install nothing.
 
         Raises as `install` does, without uv's advice about the options of `uv add`.
         """
         # A project that is not locked stays so: uv would write a lock file that nobody asked for.
-        options: list[str | Path] = ["--no-sync" if is_locked else "--frozen", "--project", project]
-        options += ["--python", python] if python else []
+        options: list[str | Path] = ["--no-sync" if is_locked else "--frozen", "--project", project, "--python", python]
         argv = [self.program, "add", *options, *packages]
         finished = _process.run(argv, environ=self.environ, cwd=project, check=False)
         if finished.returncode:
