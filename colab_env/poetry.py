@@ -211,6 +211,16 @@ def export(
         return target.read_text(encoding="utf-8"), notes
 
 
+def add(project: Path, packages: Sequence[str], *, machine: Machine, environment: Path) -> None:
+    """Write packages into the project's pyproject.toml and its lock file, and install nothing.
+
+    Poetry resolves for the Python of the virtual environment `environment`; it makes none itself. Raises what
+    `install_project` raises.
+    """
+    environ = _environ(machine) | {"POETRY_VIRTUALENVS_CREATE": "false", "VIRTUAL_ENV": str(environment)}
+    _run(["add", "--lock"], *packages, project=project, machine=machine, environ=environ)
+
+
 def _run(verb: list[str], *options: str, project: Path, machine: Machine, environ: dict[str, str]) -> tuple[str, ...]:
     # By the option: the variable POETRY_NO_INTERACTION does nothing (2.5.1).
     argv = [*_argv(machine), *verb, "--no-interaction", "--no-ansi", *options]
@@ -265,7 +275,8 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
         return NetworkError, f"git cannot fetch from {cloned[1]}", hint
     if re.search(r"All attempts to connect|ConnectionError|Max retries exceeded|resolve host|Connection refused", text):
         return NetworkError, "Poetry cannot reach the package index", "check the network or proxy, then run it again"
-    if name := wheels.blamed(text.splitlines()):
+    unknown = re.search(r"Could not find a matching version of package ([\w.-]*\w)", text)  # what `poetry add` says
+    if name := unknown[1] if unknown else wheels.blamed(text.splitlines()):
         message, hint = f"no version of {name} fits what is asked for", package_names.hint(name)
     elif "version solving failed" in text:
         message, hint = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import hashlib
 import os
 import time
@@ -36,6 +37,7 @@ _OWN = frozenset({
     *("journal", "jupyter", "layers", "locks", "logs", "notebooks", "opened", "poetry", "python", "resolved", "saved"),
     *("scripts", "snapshot-key.json", "uv", "uv.toml"),
 })  # fmt: skip
+_held: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar("colab_env_held", default=frozenset())
 RUNNING = "locks"  # in the data directory: there are the marks of runs that may have started programs
 
 
@@ -67,6 +69,7 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
 
     `undo` waits for the block, and the block for `undo`; SIGTERM and SIGHUP are the stop button. What is changed is
     recorded as the step's, unless it is not `recorded`: then `undo` does not know it. Gives what the ledger holds so far.
+    A change inside the block may name the same `locks`: it is a part of this one.
     """
     # Before the locks are made in it: `undo` takes away the parents that a step has made.
     created = _ledger.missing_parents(machine.data)
@@ -79,9 +82,12 @@ def changing(step: str, machine: Machine, *locks: Path, recorded: bool = True) -
         stack.enter_context(for_all)
         _require_own(machine.data)
         record = stack.enter_context(_ledger.recording(step, machine, made=created))
+        held = _held.get()
         for lock in locks:
-            stack.enter_context(_file_locks.locked(lock, meanwhile=_process.stop_if_asked))
+            if lock not in held:  # it would wait for itself
+                stack.enter_context(_file_locks.locked(lock, meanwhile=_process.stop_if_asked))
             venv.stop_compiling(lock)
+        stack.callback(_held.reset, _held.set(held.union(locks)))
         _orphans.end_orphans(machine.data / RUNNING)
         stack.enter_context(_orphans.announced(machine.data / RUNNING))
         _transactions.sweep(machine.data, _ledger.swept(record))

@@ -214,7 +214,7 @@ def configure_venv(
         defaults=defaults,
         exact=exact,
     )
-    chosen = _python_for(request, python if isinstance(python, Interpreter) else None)
+    chosen = python_for(request, python if isinstance(python, Interpreter) else None)
     # Without Poetry nothing can make the lock: said before the environment is touched.
     if request.lock.format.is_made_by_tool:
         poetry_lock.require_poetry(machine)
@@ -353,7 +353,7 @@ def _lock(machine: Machine, name: str) -> Path:
     return machine.data / "locks" / name
 
 
-def _python_for(request: Request, interpreter: Interpreter | None) -> Interpreter:
+def python_for(request: Request, interpreter: Interpreter | None = None) -> Interpreter:
     """Return the Python that an environment is made with: the `interpreter` given or the one named, else the one chosen last."""
     machine, chosen = request.machine, interpreter or choice.python(request.machine)
     if request.lock.format.brings_python:

@@ -172,12 +172,12 @@ def test_each_step_by_itself_does_the_same(base, project, runtime, monkeypatch):
     """configure_venv lets conda make what install_miniconda could not know of."""
     write(project)
     choice.remember(runtime, conda.python(base.prefix, "miniconda"), prefix=base.prefix)
-    python = steps._python_for(Request.read(project, runtime), None)
+    python = steps.python_for(Request.read(project, runtime), None)
     assert python.path == work_on(project, runtime).prefix / "bin/python3.11"
     assert choice.python(runtime) == python
     monkeypatch.setattr(CondaEnvironment, "build", lambda *_: pytest.fail("it is there"))
-    assert steps._python_for(Request.read(project, runtime), None) == python
-    assert steps._python_for(Request.read(project, runtime), python) == python
+    assert steps.python_for(Request.read(project, runtime), None) == python
+    assert steps.python_for(Request.read(project, runtime), python) == python
 
 
 def test_another_project_does_not_get_the_python_of_environment_yml(base, project, runtime, tmp_path):
@@ -186,7 +186,7 @@ def test_another_project_does_not_get_the_python_of_environment_yml(base, projec
     choice.remember(runtime, work.interpreter(), prefix=base.prefix)
     other = tmp_path / "other"
     other.mkdir()
-    assert steps._python_for(Request.read(other, runtime), None) == conda.python(base.prefix, "miniconda")
+    assert steps.python_for(Request.read(other, runtime), None) == conda.python(base.prefix, "miniconda")
 
 
 @pytest.mark.parametrize("channels", ["", "channels: [defaults]\n", "channels:\n  - conda-forge\n  - defaults # too\n"])

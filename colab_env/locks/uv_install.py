@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -291,6 +291,19 @@ class UvInstaller:
             wheels.healing(run, uv=self.program, environ=self.environ)
         except CommandError as error:
             raise translate_error(error, self.environ) from error
+
+    def add(self, packages: Sequence[str], *, project: Path, python: Path, is_locked: bool) -> None:
+        """Write packages into a project's pyproject.toml, and into its uv.lock where it `is_locked`; install nothing.
+
+        Raises as `install` does, without uv's advice about the options of `uv add`.
+        """
+        # A project that is not locked stays so: uv would write a lock file that nobody asked for.
+        options: list[str | Path] = ["--no-sync" if is_locked else "--frozen", "--project", project, "--python", python]
+        argv = [self.program, "add", *options, *packages]
+        finished = _process.run(argv, environ=self.environ, cwd=project, check=False)
+        if finished.returncode:
+            said = replace(finished, lines=wheels.without_advice(finished.lines))
+            raise translate_error(_process.failed(said), self.environ)
 
     def forget(self, names: Collection[str]) -> None:
         """Let uv fetch or build these distributions anew: what it has unpacked of them goes from its cache."""
