@@ -35,9 +35,9 @@ def add(packages: Sequence[str], project: Path | None = None) -> None:
         request = Request.as_recorded(project, machine)
         lock = request.lock
         # Where its tool works: a lock file that was named may lie beside a pyproject.toml of its own.
-        place = lock.pyproject.path.parent
+        tool_directory = lock.pyproject.path.parent
         names = {"pyproject.toml", *lock.format.project_files, *(["uv.lock"] if lock.format.adding == "uv add" else [])}
-        files = {directory / name for directory in (*directories, place) for name in names} | {lock.path}
+        files = {directory / name for directory in (*directories, tool_directory) for name in names} | {lock.path}
         with _transactions.restoring(*sorted(files)), _report.activity(f"Adding {' '.join(packages)}"):
             _write(request, packages)
             configure_venv(project)
@@ -46,18 +46,18 @@ def add(packages: Sequence[str], project: Path | None = None) -> None:
 
 def _write(request: Request, packages: Sequence[str]) -> None:
     """Write the packages into the project's files; nothing is installed yet."""
-    lock, machine, place = request.lock, request.machine, request.lock.pyproject.path.parent
+    lock, machine, directory = request.lock, request.machine, request.lock.pyproject.path.parent
     if lock.format.adding == "poetry add":
         poetry_lock.require_poetry(machine)
         python = python_for(request)
-        pyproject.complete(place, python=python, system_site_packages=request.system_site_packages)
+        pyproject.complete(directory, python=python, system_site_packages=request.system_site_packages)
         # Poetry asks an environment for its Python. The project's may not be there yet; what this one holds is no matter.
         with _file_locks.private_directory(machine.data) as scratch:
             uv.installer(machine, index.settings(machine)).make_venv(scratch / "venv", python.path)
-            poetry.add(place, packages, machine=machine, environment=scratch / "venv")
+            poetry.add(directory, packages, machine=machine, environment=scratch / "venv")
     elif lock.format.adding == "uv add":
         installer = installing.installer(machine, pyproject=lock.pyproject)
-        installer.add(packages, project=place, python=python_for(request).path, is_locked=lock.format.is_lock)
+        installer.add(packages, project=directory, python=python_for(request).path, is_locked=lock.format.is_lock)
     elif lock.format.name == "requirements.txt":
         _files.write_bytes(lock.path.resolve(), _with_lines(lock, [_line(package) for package in packages]))
     else:
