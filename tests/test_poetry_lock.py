@@ -17,7 +17,7 @@ from colab_env import pins, poetry, setting_up, steps, toml_text
 from colab_env.errors import LockMismatchError
 from colab_env.formats import poetry_lock
 from colab_env.locks import registry, requirements_text
-from colab_env.locks.installing import Selection
+from colab_env.locks.installing import Selection, Target
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
 from colab_env.request import Request
@@ -109,6 +109,64 @@ def test_groups_have_their_own_markers(tmp_path):
     assert poetry_lock.read_alone(lock, Selection(groups=())) == main
     both = 'one==1.0 ; (sys_platform == "linux") or (python_version < "3.9") --hash=sha256:aa\ntwo==2.0\n'
     assert poetry_lock.read_alone(lock, Selection()) == both
+
+
+SPELLED = """\
+[dependency-groups]
+Dev_Tools = ["one"]
+[tool.poetry]
+package-mode = false
+[tool.poetry.group."Opt.G"]
+optional = true
+[tool.poetry.group."Opt.G".dependencies]
+two = "*"
+"""
+SPELLED_LOCK = """\
+[[package]]
+name = "one"
+version = "1.0"
+optional = false
+groups = ["main", "dev-tools"]
+markers = {dev-tools = "python_version > \\"3\\"", main = "sys_platform == \\"linux\\""}
+files = []
+
+[[package]]
+name = "two"
+version = "2.0"
+optional = false
+groups = ["opt-g"]
+files = []
+
+[metadata]
+lock-version = "2.1"
+content-hash = "%s"
+"""
+
+
+def spelled(directory: Path) -> LockFile:
+    (directory / "pyproject.toml").write_text(SPELLED)
+    text = SPELLED_LOCK % poetry_lock.content_hash(toml_text.parsed(SPELLED))
+    (directory / "poetry.lock").write_text(text)
+    return registry.find(directory)
+
+
+@pytest.mark.parametrize("optional", [(), ("Opt.G",), ("opt-g",), ("OPT_G",)])
+def test_a_group_counts_however_it_is_spelled(tmp_path, optional):
+    lock = spelled(tmp_path)
+    selection = Selection(groups=("dev_TOOLS", *optional) if optional else None)
+    lock.format.check(lock, selection)
+    one = 'one==1.0 ; (sys_platform == "linux") or (python_version > "3")\n'
+    assert poetry_lock.read_alone(lock, selection) == one + ("two==2.0\n" if optional else "")
+
+
+def test_poetry_is_told_groups_as_the_project_spells_them(tmp_path, monkeypatch):
+    lock, told = spelled(tmp_path), []
+    monkeypatch.setattr(poetry, "missing", lambda _machine: None)
+    monkeypatch.setattr(poetry, "install_project", lambda *_, options, **_more: told.extend(options) or ())
+    target = Target(machine=Machine.detect(), environment=tmp_path / ".venv", uv=None)
+    lock.format.install(lock, Selection(groups=("opt-g", "dev-tools"), installer="poetry"), target=target)
+    lock.format.install(lock, Selection(groups=("opt_g",), installer="poetry"), target=target)
+    assert told == ["--with=Opt.G", "--with=Opt.G", "--without=Dev_Tools"]
 
 
 @pytest.mark.parametrize(

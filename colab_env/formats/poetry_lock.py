@@ -19,6 +19,7 @@ from colab_env import poetry, toml_text
 from colab_env.errors import BuildError, MissingStepError, ProjectFileError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.package_names import normalized
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -116,6 +117,7 @@ class PoetryLock(LockFormat):
         target.ready()
         require_poetry(target.machine)
         usual, groups = lock.pyproject.poetry_groups, _groups(lock, selection)
+        # Both are as the project spells them: until 2.2 Poetry knew no other spelling.
         by_option = {
             "with": [name for name in groups if name not in usual],
             "without": [name for name in usual if name not in groups],
@@ -153,7 +155,11 @@ def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environ
 
 
 def _groups(lock: LockFile, selection: Selection) -> list[str]:
-    return lock.pyproject.poetry_groups if selection.groups is None else list(selection.groups)
+    """Return the wanted groups, each as the project spells it."""
+    if selection.groups is None:
+        return lock.pyproject.poetry_groups
+    spelled = {normalized(name): name for name in lock.pyproject.groups}
+    return list(dict.fromkeys(spelled.get(normalized(name), name) for name in selection.groups))
 
 
 def read(text: str, groups: Collection[str]) -> str:
@@ -196,7 +202,7 @@ def content_hash(project: Mapping[str, Any]) -> str:
 
 
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
-    all_groups = {"main", *groups}
+    all_groups = {"main", *map(normalized, groups)}
     return "".join(
         f"{_line(package, all_groups)}\n"
         for package in document.get("package", [])
@@ -205,14 +211,17 @@ def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
 
 
 def _is_in_groups(package: dict[str, Any], groups: set[str]) -> bool:
-    # Before version 2.1 of the format no groups were written.
-    return not package.get("optional") and not groups.isdisjoint(package.get("groups", ["main"]))
+    if package.get("optional"):
+        return False
+    if "groups" not in package:  # Before version 2.1 of the format; once all groups but main were the category "dev".
+        return package.get("category", "main") == "main" or groups != {"main"}
+    return not groups.isdisjoint(map(normalized, package["groups"]))  # Poetry 2.2 began to write them normalized
 
 
 def _line(package: dict[str, Any], groups: set[str]) -> str:
     markers = package.get("markers", "")
     if isinstance(markers, dict):  # one for each group; a group without one always wants the package
-        group_markers = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
+        group_markers = [markers.get(group, "") for group in package.get("groups", []) if normalized(group) in groups]
         markers = " or ".join(f"({marker})" for marker in group_markers) if all(group_markers) else ""
     url = _address(package.get("source", {}))
     requirement = f" @ {url}" if url else f"=={package['version']}"
