@@ -14,7 +14,7 @@ from conftest import ROOT
 from packaging.markers import default_environment
 
 from colab_env import pins, poetry, setting_up, steps, toml_text
-from colab_env.errors import LockMismatchError
+from colab_env.errors import LockMismatchError, ProjectFileError
 from colab_env.formats import poetry_lock
 from colab_env.locks import registry, requirements_text
 from colab_env.locks.installing import Selection, Target
@@ -187,6 +187,34 @@ def test_a_damaged_file_is_left_to_poetry(tmp_path, text):
     lock = locked(tmp_path)
     lock.path.write_text(text)
     assert poetry_lock.read_alone(registry.find(tmp_path), Selection()) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "damaged", "reason"),
+    [
+        ('groups = ["dev"]', 'groups = "dev"', "package 'two': its groups are no list of names"),
+        ('groups = ["dev"]', "groups = [3]", "package 'two': its groups are no list of names"),
+        ('groups = ["dev"]', "groups = []", "package 'two': it is in no group"),
+        ("optional = false", 'optional = "no"', "package 'one': optional is neither true nor false"),
+        ("files = []", "markers = 5", "package 'two': its name, version and markers are not all texts"),
+        ("files = []", 'markers = "linux"', "package 'two': 'linux' is no marker"),
+        ("files = []", 'files = ["a"]', "package 'two': its files are no list of tables with hashes"),
+        ('version = "2.0"', "version = 2.0", "package 'two': its name, version and markers are not all texts"),
+    ],
+)
+def test_a_package_that_poetry_has_not_written_so_is_refused_by_name(tmp_path, written, damaged, reason):
+    lock = locked(tmp_path)
+    lock.path.write_text(lock.path.read_text().replace(written, damaged))
+    with pytest.raises(ProjectFileError) as error:
+        poetry_lock.read_alone(registry.find(tmp_path), Selection(groups=()))
+    assert error.value.message.endswith(f"poetry.lock cannot be read as poetry.lock: {reason}")
+
+
+def test_before_groups_were_written_the_category_says_which_packages_are_of_one():
+    text = LOCK.replace('groups = ["main", "dev"]', 'category = "main"').replace('groups = ["dev"]', 'category = "dev"')
+    main, both = (poetry_lock.read(text % ("", "1.1", ""), groups) for groups in ([], ["docs"]))
+    assert [line.split("==")[0] for line in main.splitlines()] == ["one"]
+    assert [line.split("==")[0] for line in both.splitlines()] == ["one", "two"]
 
 
 PROJECTS = [

@@ -131,8 +131,9 @@ class PoetryLock(LockFormat):
             options=[*(f"--extras={name}" for name in selection.extras), *options],
         )
         selection.notes.extend(notes)
-        exported = lock.path.read_text(encoding="utf-8")
-        return requirements_text.hashes(read(exported, _groups(lock, selection)))
+        written = replace(lock)  # Poetry may just have written it
+        with reading(written):
+            return requirements_text.hashes(read(written.text, _groups(lock, selection)))
 
 
 def require_poetry(machine: Machine) -> None:
@@ -171,7 +172,8 @@ def read_alone(lock: LockFile, selection: Selection) -> str | None:
     """Return the same if that is certainly what Poetry would answer, and quickly read; else None.
 
     Not certain are a file that its project has moved on from, older formats, extras, and packages of other places than the
-    default index. Quick is Python's own parser, from 3.11 on; tomlkit takes seconds for a large file.
+    default index. Quick is Python's own parser, from 3.11 on; tomlkit takes seconds for a large file. Raises ProjectFileError
+    for a package that Poetry has not written so.
     """
     if sys.version_info < (3, 11) or selection.extras or not lock.is_there:
         return None
@@ -181,9 +183,12 @@ def read_alone(lock: LockFile, selection: Selection) -> str | None:
         is_plain = metadata["lock-version"] == _FORMAT and not any("source" in package for package in packages)
         is_own = metadata["content-hash"] == content_hash(project)
         asks_poetry = any(lock.pyproject.at("tool", "poetry", key) for key in _FOR_POETRY)
-        return _requirements(document, _groups(lock, selection)) if is_plain and is_own and not asks_poetry else None
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
+    if not (is_plain and is_own and not asks_poetry):
+        return None
+    with reading(lock):  # Poetry would pass over some such packages too
+        return _requirements(document, _groups(lock, selection))
 
 
 def content_hash(project: Mapping[str, Any]) -> str:
@@ -202,12 +207,38 @@ def content_hash(project: Mapping[str, Any]) -> str:
 
 
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
-    all_groups = {"main", *map(normalized, groups)}
-    return "".join(
-        f"{_line(package, all_groups)}\n"
-        for package in document.get("package", [])
-        if _is_in_groups(package, all_groups)
-    )
+    all_groups, packages = {"main", *map(normalized, groups)}, document.get("package", [])
+    for package in packages:
+        _require_shape(package)
+    return "".join(f"{_line(package, all_groups)}\n" for package in packages if _is_in_groups(package, all_groups))
+
+
+def _require_shape(package: dict[str, Any]) -> None:
+    """Raise ValueError for a package that Poetry has not written so: it might be passed over, and nobody would know."""
+    from packaging.markers import Marker
+
+    name, groups, markers = package.get("name"), package.get("groups", ["main"]), package.get("markers", "")
+    by_group = markers if isinstance(markers, dict) else {"": markers}
+    files, texts = package.get("files", []), [name, package.get("version"), *by_group.values()]
+    reasons = {
+        "its name, version and markers are not all texts": not all(isinstance(text, str) for text in texts),
+        "its groups are no list of names": not isinstance(groups, list)
+        or not all(isinstance(group, str) for group in groups),
+        "it is in no group": groups == [],
+        "optional is neither true nor false": not isinstance(package.get("optional", False), bool),
+        "its files are no list of tables with hashes": not isinstance(files, list)
+        or not all(isinstance(file, dict) and isinstance(file.get("hash"), str) for file in files),
+    }
+    if reason := next((reason for reason, is_so in reasons.items() if is_so), None):
+        msg = f"package {name!r}: {reason}"
+        raise ValueError(msg)
+    marker = ""
+    try:
+        for marker in filter(None, by_group.values()):
+            Marker(marker)
+    except ValueError as error:
+        msg = f"package {name!r}: {marker!r} is no marker"
+        raise ValueError(msg) from error
 
 
 def _is_in_groups(package: dict[str, Any], groups: set[str]) -> bool:
