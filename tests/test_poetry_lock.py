@@ -16,7 +16,7 @@ from packaging.markers import default_environment
 from colab_env import pins, poetry, setting_up, steps, toml_text
 from colab_env.errors import LockMismatchError, ProjectFileError
 from colab_env.formats import poetry_lock
-from colab_env.locks import registry, requirements_text
+from colab_env.locks import installing, registry, requirements_text
 from colab_env.locks.installing import Selection, Target
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
@@ -187,6 +187,27 @@ def test_a_damaged_file_is_left_to_poetry(tmp_path, text):
     lock = locked(tmp_path)
     lock.path.write_text(text)
     assert poetry_lock.read_alone(registry.find(tmp_path), Selection()) is None
+
+
+BACKEND = '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
+
+
+@pytest.mark.parametrize("backend", [BACKEND, "", '[build-system]\nrequires = ["setuptools"]\n'])
+@pytest.mark.parametrize("editable", [True, False])
+def test_poetry_builds_a_project_that_names_no_backend(tmp_path, monkeypatch, backend, editable):
+    lock, asked, texts = locked(tmp_path, project=PROJECT + backend), [], []
+    monkeypatch.setattr(poetry, "missing", lambda _machine: None)
+    monkeypatch.setattr(poetry, "_run", lambda verb, **_more: asked.append(verb[:2]) or ("said",))
+    monkeypatch.setattr(installing, "install_text", lambda _installer, text, *_, **__: texts.append(text) or {})
+    machine = Machine.detect()
+    target = Target(machine=machine, environment=tmp_path / ".venv", uv=Path("uv"), editable=editable)
+    selection = Selection()
+    lock.format.install(lock, selection, target=target)
+    # By its path from there: uv finds no address of a directory with a "#".
+    own = (["-e ."] if editable else ["."]) if backend == BACKEND else []
+    assert texts[0].splitlines()[2:] == own
+    by_poetry = ["install", "--only-root"] if editable else ["build", "--format=wheel"]
+    assert (asked, selection.notes) == (([], []) if own else ([by_poetry], ["said"]))
 
 
 @pytest.mark.parametrize(

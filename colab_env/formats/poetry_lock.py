@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import poetry, toml_text
+from colab_env import _file_locks, poetry, toml_text
 from colab_env.errors import BuildError, MissingStepError, ProjectFileError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
@@ -105,13 +105,31 @@ class PoetryLock(LockFormat):
 
         if not lock.pyproject.is_poetry_package:
             return install(text)
-        try:
-            return install(f"{text}{'-e ' if target.editable else ''}{lock.directory.as_uri()}\n")
+        if not lock.pyproject.at("build-system", "build-backend"):
+            hashes = install(text)
+            self._install_root(lock, selection, target=target)
+            return hashes
+        try:  # by the relative path: uv (seen in 0.13.9) finds no address of a directory whose path has a "#"
+            return install(f"{text}{'-e ' if target.editable else ''}.\n")
         except BuildError as error:  # many a project is no package, and does not say so: older Poetry passed over it
             if not poetry.has_no_package(error.lines):
                 raise
             selection.notes.append(poetry.NO_PACKAGE)
             return install(text)
+
+    def _install_root(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        """Install a project that names no build backend: Poetry builds it by its own, and uv would by setuptools."""
+        target.ready()
+        require_poetry(target.machine)
+        if target.editable:
+            notes = poetry.install_root(lock.directory, machine=target.machine, environment=target.environment)
+            selection.notes.extend(notes)
+            return
+        with _file_locks.private_directory(target.machine.data) as scratch:
+            selection.notes.extend(poetry.build(lock.directory, scratch, machine=target.machine))
+            if wheels := list(scratch.glob("*.whl")):
+                argv: list[str | Path] = [*target.options, "--no-deps", *wheels]
+                target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory)
 
     def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         target.ready()
