@@ -341,15 +341,23 @@ def _is_compiled(path: str) -> bool:
 
 
 def record_rows(record: Path) -> list[list[str]]:
-    """Return the rows of a RECORD; none of one that cannot be read."""
+    """Return the rows of a RECORD, each path relative to the directory that it was installed into; none of an unreadable one."""
     import csv
 
     # A damaged RECORD promises less; what it no longer names is then nobody's, and that shows.
     try:
         with record.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return list(csv.reader(file))
+            rows = list(csv.reader(file))
     except (OSError, csv.Error):
         return []
+    # Poetry's, of a project itself, has absolute paths. Its own row says from where, also after the environment has moved.
+    own = f"/{record.parent.name}/RECORD"
+    site = next(
+        (row[0].removesuffix(own) for row in rows if row and row[0].startswith("/") and row[0].endswith(own)), ""
+    )
+    return [
+        [os.path.relpath(row[0], site), *row[1:]] if site and row and row[0].startswith("/") else row for row in rows
+    ]
 
 
 class _Measured(NamedTuple):

@@ -63,16 +63,17 @@ def hint(name: str, *, fetched: Iterable[str] = ()) -> str:
     import difflib
     from importlib.metadata import distributions
 
-    wanted = _normalized(name)
+    wanted = normalized(name)
     if package := _OF_IMPORTS.get(wanted):
         return f"did you mean {package}? {name} is what it is imported as"
     # On Colab about six hundred are installed, which most projects take their packages from.
     installed = (distribution.name for distribution in distributions() if distribution.name)
-    names = _USUAL.union(map(_normalized, (*installed, *fetched))) - {wanted}
+    names = _USUAL.union(map(normalized, (*installed, *fetched))) - {wanted}
     near = difflib.get_close_matches(wanted, sorted(names), n=2, cutoff=_NEAR)
     meant = f"did you mean {' or '.join(near)}? Else check" if near else "check"
     return f"{meant} how it is spelled, or which index has it"
 
 
-def _normalized(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return the name of a package, an extra or a dependency group as it is compared (PEP 503, PEP 735)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -183,6 +183,27 @@ def install_project(
         return (*_run([*verb, "--no-root"], *options, project=project, machine=machine, environ=environ), NO_PACKAGE)
 
 
+def install_root(project: Path, *, machine: Machine, environment: Path) -> tuple[str, ...]:
+    """Install the project itself alone, editable, into a virtual environment. Returns and raises as `install_project`."""
+    environ = _environ(machine) | {"VIRTUAL_ENV": str(environment)}
+    return _of_package(["install", "--only-root"], project=project, machine=machine, environ=environ)
+
+
+def build(project: Path, directory: Path, *, machine: Machine) -> tuple[str, ...]:
+    """Build the project's wheel into a directory, where it has a package. Returns and raises as `install_project`."""
+    argv = ["build", "--format=wheel", f"--output={directory}"]
+    return _of_package(argv, project=project, machine=machine, environ=_environ(machine))
+
+
+def _of_package(verb: list[str], *, project: Path, machine: Machine, environ: dict[str, str]) -> tuple[str, ...]:
+    try:
+        return _run(verb, project=project, machine=machine, environ=environ)
+    except PoetryError as error:
+        if not has_no_package(error.lines):
+            raise
+        return (NO_PACKAGE,)
+
+
 def has_no_package(lines: Sequence[str]) -> bool:
     """Say whether a project was not installed because it has no package by its name: Poetry's own words."""
     return "No file/folder found for package" in " ".join(lines)

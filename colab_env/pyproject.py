@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from colab_env import _files, toml_text
 from colab_env.errors import ProjectFileError
+from colab_env.package_names import normalized
 from colab_env.results import short
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ class Pyproject:
         poetry = self.at("tool", "poetry", "group") or {}
         groups = [*poetry, *(self.at("dependency-groups") or {})]
         legacy = ["dev"] if self.at("tool", "poetry", "dev-dependencies") else []
-        optional = {name for name, group in poetry.items() if _at(group, "optional")}
-        return [name for name in dict.fromkeys([*groups, *legacy]) if name not in optional and name != "main"]
+        # One group may stand in both tables, in another spelling.
+        optional = {normalized(name) for name, group in poetry.items() if _at(group, "optional")}
+        return [name for name in _distinct([*groups, *legacy]) if normalized(name) not in {*optional, "main"}]
 
     @property
     def extras(self) -> list[str]:
@@ -118,10 +120,10 @@ class Pyproject:
 
     @property
     def groups(self) -> list[str]:
-        """Return the names of all its dependency groups, optional or not."""
+        """Return the names of all its dependency groups, optional or not, as they are written first."""
         dev = [self.at("tool", "poetry", "dev-dependencies"), self.at("tool", "uv", "dev-dependencies")]
         group_names = [*(self.at("tool", "poetry", "group") or {}), *(self.at("dependency-groups") or {})]
-        return list(dict.fromkeys([*group_names, *(["dev"] if any(dev) else [])]))
+        return _distinct([*group_names, *(["dev"] if any(dev) else [])])
 
     @property
     def is_named_by_backend(self) -> bool:
@@ -283,6 +285,13 @@ def _all_at(document: Any, name: str) -> list[Any]:
         tables = [table for table in values if isinstance(table, Mapping)]
         values = [table[member] for table in tables for member in (table if key == "*" else (key,)) if member in table]
     return values
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(normalized(name), name)
+    return list(first.values())
 
 
 def _at(document: Any, *keys: str) -> Any:

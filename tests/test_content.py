@@ -147,6 +147,27 @@ def test_other_hashes_than_sha256_count(tmp_path):
     assert list(content.Survey(root).broken()) == ["first"]
 
 
+def test_a_record_may_have_absolute_paths(tmp_path):
+    """As Poetry writes that of a project itself; the environment may have moved since."""
+    root = tmp_path / "env"
+    directory = site(root, write_wheel(tmp_path, "first", "1.0"))
+    info = "lib/python3.11/site-packages/first-1.0.dist-info"
+    (root / "bin").mkdir()
+    (root / "bin/first").write_text("a script\n")
+    record = directory / "first-1.0.dist-info/RECORD"
+    script = f"../../../bin/first,{content.digest_of((root / 'bin/first').read_bytes())},9"
+    lines = [script, *record.read_text().splitlines()]
+    record.write_text("".join(f"{os.path.normpath(directory / line)}\n" for line in lines))
+    for place in (root, tmp_path / "moved"):
+        root = root.rename(place)
+        survey = content.Survey(place)
+        assert survey.broken() == {}
+        assert survey.records[info].keys() >= {"bin/first", f"{info}/METADATA"}
+        assert "bin/first" in content.promised(place, info)
+    (place / "lib/python3.11/site-packages/first.py").write_text("changed")
+    assert list(content.Survey(place).broken()) == ["first"]
+
+
 def test_a_later_look_reads_only_what_has_changed(tree, monkeypatch):
     survey = content.Survey(tree)
     (tree / "bin/activate").write_text("# changed, and longer than it was\n")

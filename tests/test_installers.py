@@ -142,6 +142,26 @@ def test_a_project_without_its_package_is_installed_but_for_itself_and_that_is_s
     assert not fill(project, python=machine.python, installer=installer).changed
 
 
+@pytest.mark.parametrize(
+    "backend", ["", '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n']
+)
+def test_a_package_of_poetry_may_name_no_backend_and_have_any_path(machine, project, backend):
+    place = project / "C#"
+    (place / "lesson").mkdir(parents=True)
+    (place / "docs").mkdir()  # setuptools would refuse two directories, or take both
+    (place / "lesson/__init__.py").write_text("def main():\n    print('taught')\n")
+    (place / "pyproject.toml").write_text(
+        '[tool.poetry]\nname = "lesson"\nversion = "1.5"\ndescription = ""\nauthors = []\n'
+        '[tool.poetry.dependencies]\npython = ">=3.9"\nsix = "1.16.0"\n[tool.poetry.scripts]\nteach = "lesson:main"\n'
+        + backend
+    )
+    result = fill(place, python=machine.python)
+    assert installed(place) == {"six-1.16.0", "lesson-1.5"}
+    assert not any("RECORD" in note for note in result.notes)
+    assert subprocess.run([place / ".venv/bin/teach"], capture_output=True, text=True).stdout == "taught\n"
+    assert not fill(place, python=machine.python).changed
+
+
 @pytest.mark.machine
 def test_without_uv_poetry_installs_and_it_is_said(machine, copied, chosen, monkeypatch):
     monkeypatch.setattr(uv, "find", lambda _runtime: None)

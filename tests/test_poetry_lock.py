@@ -14,10 +14,10 @@ from conftest import ROOT
 from packaging.markers import default_environment
 
 from colab_env import pins, poetry, setting_up, steps, toml_text
-from colab_env.errors import LockMismatchError
+from colab_env.errors import LockMismatchError, ProjectFileError
 from colab_env.formats import poetry_lock
-from colab_env.locks import registry, requirements_text
-from colab_env.locks.installing import Selection
+from colab_env.locks import installing, registry, requirements_text
+from colab_env.locks.installing import Selection, Target
 from colab_env.locks.lock_format import LockFile
 from colab_env.machine import Machine
 from colab_env.request import Request
@@ -111,6 +111,64 @@ def test_groups_have_their_own_markers(tmp_path):
     assert poetry_lock.read_alone(lock, Selection()) == both
 
 
+SPELLED = """\
+[dependency-groups]
+Dev_Tools = ["one"]
+[tool.poetry]
+package-mode = false
+[tool.poetry.group."Opt.G"]
+optional = true
+[tool.poetry.group."Opt.G".dependencies]
+two = "*"
+"""
+SPELLED_LOCK = """\
+[[package]]
+name = "one"
+version = "1.0"
+optional = false
+groups = ["main", "dev-tools"]
+markers = {dev-tools = "python_version > \\"3\\"", main = "sys_platform == \\"linux\\""}
+files = []
+
+[[package]]
+name = "two"
+version = "2.0"
+optional = false
+groups = ["opt-g"]
+files = []
+
+[metadata]
+lock-version = "2.1"
+content-hash = "%s"
+"""
+
+
+def spelled(directory: Path) -> LockFile:
+    (directory / "pyproject.toml").write_text(SPELLED)
+    text = SPELLED_LOCK % poetry_lock.content_hash(toml_text.parsed(SPELLED))
+    (directory / "poetry.lock").write_text(text)
+    return registry.find(directory)
+
+
+@pytest.mark.parametrize("optional", [(), ("Opt.G",), ("opt-g",), ("OPT_G",)])
+def test_a_group_counts_however_it_is_spelled(tmp_path, optional):
+    lock = spelled(tmp_path)
+    selection = Selection(groups=("dev_TOOLS", *optional) if optional else None)
+    lock.format.check(lock, selection)
+    one = 'one==1.0 ; (sys_platform == "linux") or (python_version > "3")\n'
+    assert poetry_lock.read_alone(lock, selection) == one + ("two==2.0\n" if optional else "")
+
+
+def test_poetry_is_told_groups_as_the_project_spells_them(tmp_path, monkeypatch):
+    lock, told = spelled(tmp_path), []
+    monkeypatch.setattr(poetry, "missing", lambda _machine: None)
+    monkeypatch.setattr(poetry, "install_project", lambda *_, options, **_more: told.extend(options) or ())
+    target = Target(machine=Machine.detect(), environment=tmp_path / ".venv", uv=None)
+    lock.format.install(lock, Selection(groups=("opt-g", "dev-tools"), installer="poetry"), target=target)
+    lock.format.install(lock, Selection(groups=("opt_g",), installer="poetry"), target=target)
+    assert told == ["--with=Opt.G", "--with=Opt.G", "--without=Dev_Tools"]
+
+
 @pytest.mark.parametrize(
     ("more", "selection"),
     [
@@ -129,6 +187,55 @@ def test_a_damaged_file_is_left_to_poetry(tmp_path, text):
     lock = locked(tmp_path)
     lock.path.write_text(text)
     assert poetry_lock.read_alone(registry.find(tmp_path), Selection()) is None
+
+
+BACKEND = '[build-system]\nrequires = ["poetry-core"]\nbuild-backend = "poetry.core.masonry.api"\n'
+
+
+@pytest.mark.parametrize("backend", [BACKEND, "", '[build-system]\nrequires = ["setuptools"]\n'])
+@pytest.mark.parametrize("editable", [True, False])
+def test_poetry_builds_a_project_that_names_no_backend(tmp_path, monkeypatch, backend, editable):
+    lock, asked, texts = locked(tmp_path, project=PROJECT + backend), [], []
+    monkeypatch.setattr(poetry, "missing", lambda _machine: None)
+    monkeypatch.setattr(poetry, "_run", lambda verb, **_more: asked.append(verb[:2]) or ("said",))
+    monkeypatch.setattr(installing, "install_text", lambda _installer, text, *_, **__: texts.append(text) or {})
+    machine = Machine.detect()
+    target = Target(machine=machine, environment=tmp_path / ".venv", uv=Path("uv"), editable=editable)
+    selection = Selection()
+    lock.format.install(lock, selection, target=target)
+    # By its path from there: uv finds no address of a directory with a "#".
+    own = (["-e ."] if editable else ["."]) if backend == BACKEND else []
+    assert texts[0].splitlines()[2:] == own
+    by_poetry = ["install", "--only-root"] if editable else ["build", "--format=wheel"]
+    assert (asked, selection.notes) == (([], []) if own else ([by_poetry], ["said"]))
+
+
+@pytest.mark.parametrize(
+    ("written", "damaged", "reason"),
+    [
+        ('groups = ["dev"]', 'groups = "dev"', "package 'two': its groups are no list of names"),
+        ('groups = ["dev"]', "groups = [3]", "package 'two': its groups are no list of names"),
+        ('groups = ["dev"]', "groups = []", "package 'two': it is in no group"),
+        ("optional = false", 'optional = "no"', "package 'one': optional is neither true nor false"),
+        ("files = []", "markers = 5", "package 'two': its name, version and markers are not all texts"),
+        ("files = []", 'markers = "linux"', "package 'two': 'linux' is no marker"),
+        ("files = []", 'files = ["a"]', "package 'two': its files are no list of tables with hashes"),
+        ('version = "2.0"', "version = 2.0", "package 'two': its name, version and markers are not all texts"),
+    ],
+)
+def test_a_package_that_poetry_has_not_written_so_is_refused_by_name(tmp_path, written, damaged, reason):
+    lock = locked(tmp_path)
+    lock.path.write_text(lock.path.read_text().replace(written, damaged))
+    with pytest.raises(ProjectFileError) as error:
+        poetry_lock.read_alone(registry.find(tmp_path), Selection(groups=()))
+    assert error.value.message.endswith(f"poetry.lock cannot be read as poetry.lock: {reason}")
+
+
+def test_before_groups_were_written_the_category_says_which_packages_are_of_one():
+    text = LOCK.replace('groups = ["main", "dev"]', 'category = "main"').replace('groups = ["dev"]', 'category = "dev"')
+    main, both = (poetry_lock.read(text % ("", "1.1", ""), groups) for groups in ([], ["docs"]))
+    assert [line.split("==")[0] for line in main.splitlines()] == ["one"]
+    assert [line.split("==")[0] for line in both.splitlines()] == ["one", "two"]
 
 
 PROJECTS = [

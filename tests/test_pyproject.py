@@ -209,6 +209,16 @@ def test_the_python_that_a_project_asks_for_is_found(project, text, asked):
     assert pyproject.Pyproject.read(project).requires_python == asked
 
 
+def test_one_group_may_stand_in_both_tables_in_two_spellings(project):
+    (project / "pyproject.toml").write_text(
+        "[tool.poetry.group.dev-tools]\noptional = true\n[tool.poetry.group.my_docs.dependencies]\n"
+        "[dependency-groups]\nDev_Tools = []\nMy-Docs = []\nMAIN = []\n"
+    )
+    read = pyproject.Pyproject.read(project)
+    assert read.groups == ["dev-tools", "my_docs", "MAIN"]
+    assert read.poetry_groups == ["my_docs"]
+
+
 def test_a_request_reads_a_project_file_once(tmp_path: Path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = "nonsense"\n')
     request = Request.read(tmp_path, Machine.detect())

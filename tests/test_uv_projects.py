@@ -16,7 +16,7 @@ from test_installers import fill, git_repository, has_pip, library, uv_program
 
 from colab_env import planning, pyproject, undoing
 from colab_env.errors import LockMismatchError, NetworkError, UsageError
-from colab_env.locks import registry
+from colab_env.locks import installing, registry
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
@@ -492,3 +492,21 @@ def test_members_named_by_many_double_stars_are_told_in_no_time(tmp_path):
     assert not pyproject._matches_pattern(["a"] * 40, ["**"] * 20 + ["b"])
     assert pyproject._matches_pattern(["a"] * 40, ["**"] * 2000)
     assert not pyproject._matches_pattern(["a"], ["b", "**"])
+
+
+def test_a_default_group_counts_however_it_is_spelled(project, monkeypatch):
+    (project / "pyproject.toml").write_text(
+        '[project]\nname = "x"\nversion = "1"\n[dependency-groups]\nDev_Tools = []\n'
+        '[tool.uv]\ndefault-groups = ["dev-tools"]\n'
+    )
+    asked: list[str] = []
+
+    class Uv:
+        def resolve(self, argv, **_more):
+            asked.extend(argv)
+            return "packages = []\n"
+
+    monkeypatch.setattr(installing, "installer", lambda *_, **__: Uv())
+    lock = registry.find(project)
+    lock.format.export(lock, Selection(), python=Path(sys.executable), machine=Machine.detect())
+    assert asked == ["--group=dev-tools", "pyproject.toml"]

@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import poetry, toml_text
+from colab_env import _file_locks, poetry, toml_text
 from colab_env.errors import BuildError, MissingStepError, ProjectFileError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.package_names import normalized
 from colab_env.pyproject import Pyproject
 from colab_env.results import short
 
@@ -104,18 +105,37 @@ class PoetryLock(LockFormat):
 
         if not lock.pyproject.is_poetry_package:
             return install(text)
-        try:
-            return install(f"{text}{'-e ' if target.editable else ''}{lock.directory.as_uri()}\n")
+        if not lock.pyproject.at("build-system", "build-backend"):
+            hashes = install(text)
+            self._install_root(lock, selection, target=target)
+            return hashes
+        try:  # by the relative path: uv (seen in 0.13.9) finds no address of a directory whose path has a "#"
+            return install(f"{text}{'-e ' if target.editable else ''}.\n")
         except BuildError as error:  # many a project is no package, and does not say so: older Poetry passed over it
             if not poetry.has_no_package(error.lines):
                 raise
             selection.notes.append(poetry.NO_PACKAGE)
             return install(text)
 
+    def _install_root(self, lock: LockFile, selection: Selection, *, target: Target) -> None:
+        """Install a project that names no build backend: Poetry builds it by its own, and uv would by setuptools."""
+        target.ready()
+        require_poetry(target.machine)
+        if target.editable:
+            notes = poetry.install_root(lock.directory, machine=target.machine, environment=target.environment)
+            selection.notes.extend(notes)
+            return
+        with _file_locks.private_directory(target.machine.data) as scratch:
+            selection.notes.extend(poetry.build(lock.directory, scratch, machine=target.machine))
+            if wheels := list(scratch.glob("*.whl")):
+                argv: list[str | Path] = [*target.options, "--no-deps", *wheels]
+                target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory)
+
     def _by_poetry(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         target.ready()
         require_poetry(target.machine)
         usual, groups = lock.pyproject.poetry_groups, _groups(lock, selection)
+        # Both are as the project spells them: until 2.2 Poetry knew no other spelling.
         by_option = {
             "with": [name for name in groups if name not in usual],
             "without": [name for name in usual if name not in groups],
@@ -129,8 +149,9 @@ class PoetryLock(LockFormat):
             options=[*(f"--extras={name}" for name in selection.extras), *options],
         )
         selection.notes.extend(notes)
-        exported = lock.path.read_text(encoding="utf-8")
-        return requirements_text.hashes(read(exported, _groups(lock, selection)))
+        written = replace(lock)  # Poetry may just have written it
+        with reading(written):
+            return requirements_text.hashes(read(written.text, _groups(lock, selection)))
 
 
 def require_poetry(machine: Machine) -> None:
@@ -153,7 +174,11 @@ def _exported(lock: LockFile, selection: Selection, *, machine: Machine, environ
 
 
 def _groups(lock: LockFile, selection: Selection) -> list[str]:
-    return lock.pyproject.poetry_groups if selection.groups is None else list(selection.groups)
+    """Return the wanted groups, each as the project spells it."""
+    if selection.groups is None:
+        return lock.pyproject.poetry_groups
+    spelled = {normalized(name): name for name in lock.pyproject.groups}
+    return list(dict.fromkeys(spelled.get(normalized(name), name) for name in selection.groups))
 
 
 def read(text: str, groups: Collection[str]) -> str:
@@ -165,7 +190,8 @@ def read_alone(lock: LockFile, selection: Selection) -> str | None:
     """Return the same if that is certainly what Poetry would answer, and quickly read; else None.
 
     Not certain are a file that its project has moved on from, older formats, extras, and packages of other places than the
-    default index. Quick is Python's own parser, from 3.11 on; tomlkit takes seconds for a large file.
+    default index. Quick is Python's own parser, from 3.11 on; tomlkit takes seconds for a large file. Raises ProjectFileError
+    for a package that Poetry has not written so.
     """
     if sys.version_info < (3, 11) or selection.extras or not lock.is_there:
         return None
@@ -175,9 +201,12 @@ def read_alone(lock: LockFile, selection: Selection) -> str | None:
         is_plain = metadata["lock-version"] == _FORMAT and not any("source" in package for package in packages)
         is_own = metadata["content-hash"] == content_hash(project)
         asks_poetry = any(lock.pyproject.at("tool", "poetry", key) for key in _FOR_POETRY)
-        return _requirements(document, _groups(lock, selection)) if is_plain and is_own and not asks_poetry else None
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
+    if not (is_plain and is_own and not asks_poetry):
+        return None
+    with reading(lock):  # Poetry would pass over some such packages too
+        return _requirements(document, _groups(lock, selection))
 
 
 def content_hash(project: Mapping[str, Any]) -> str:
@@ -196,23 +225,52 @@ def content_hash(project: Mapping[str, Any]) -> str:
 
 
 def _requirements(document: dict[str, Any], groups: Collection[str]) -> str:
-    all_groups = {"main", *groups}
-    return "".join(
-        f"{_line(package, all_groups)}\n"
-        for package in document.get("package", [])
-        if _is_in_groups(package, all_groups)
-    )
+    all_groups, packages = {"main", *map(normalized, groups)}, document.get("package", [])
+    for package in packages:
+        _require_shape(package)
+    return "".join(f"{_line(package, all_groups)}\n" for package in packages if _is_in_groups(package, all_groups))
+
+
+def _require_shape(package: dict[str, Any]) -> None:
+    """Raise ValueError for a package that Poetry has not written so: it might be passed over, and nobody would know."""
+    from packaging.markers import Marker
+
+    name, groups, markers = package.get("name"), package.get("groups", ["main"]), package.get("markers", "")
+    by_group = markers if isinstance(markers, dict) else {"": markers}
+    files, texts = package.get("files", []), [name, package.get("version"), *by_group.values()]
+    reasons = {
+        "its name, version and markers are not all texts": not all(isinstance(text, str) for text in texts),
+        "its groups are no list of names": not isinstance(groups, list)
+        or not all(isinstance(group, str) for group in groups),
+        "it is in no group": groups == [],
+        "optional is neither true nor false": not isinstance(package.get("optional", False), bool),
+        "its files are no list of tables with hashes": not isinstance(files, list)
+        or not all(isinstance(file, dict) and isinstance(file.get("hash"), str) for file in files),
+    }
+    if reason := next((reason for reason, is_so in reasons.items() if is_so), None):
+        msg = f"package {name!r}: {reason}"
+        raise ValueError(msg)
+    marker = ""
+    try:
+        for marker in filter(None, by_group.values()):
+            Marker(marker)
+    except ValueError as error:
+        msg = f"package {name!r}: {marker!r} is no marker"
+        raise ValueError(msg) from error
 
 
 def _is_in_groups(package: dict[str, Any], groups: set[str]) -> bool:
-    # Before version 2.1 of the format no groups were written.
-    return not package.get("optional") and not groups.isdisjoint(package.get("groups", ["main"]))
+    if package.get("optional"):
+        return False
+    if "groups" not in package:  # Before version 2.1 of the format; once all groups but main were the category "dev".
+        return package.get("category", "main") == "main" or groups != {"main"}
+    return not groups.isdisjoint(map(normalized, package["groups"]))  # Poetry 2.2 began to write them normalized
 
 
 def _line(package: dict[str, Any], groups: set[str]) -> str:
     markers = package.get("markers", "")
     if isinstance(markers, dict):  # one for each group; a group without one always wants the package
-        group_markers = [markers.get(group, "") for group in package.get("groups", []) if group in groups]
+        group_markers = [markers.get(group, "") for group in package.get("groups", []) if normalized(group) in groups]
         markers = " or ".join(f"({marker})" for marker in group_markers) if all(group_markers) else ""
     url = _address(package.get("source", {}))
     requirement = f" @ {url}" if url else f"=={package['version']}"

@@ -14,6 +14,7 @@ from colab_env.errors import UsageError
 from colab_env.formats import pylock_toml
 from colab_env.locks import installing
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.package_names import normalized
 from colab_env.pyproject import Pyproject, local_projects, pinned_python, pinned_text, uv_settings, uv_workspace_root
 from colab_env.results import short
 
@@ -145,14 +146,14 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
     if _last_resolution(lock, machine).partition("\n")[0] == head:
         return path
     installer = installing.installer(machine, pyproject=lock.pyproject)
-    all_groups = lock.pyproject.groups
+    all_groups = {normalized(name) for name in lock.pyproject.groups}
     settings = uv_settings(lock.pyproject)
     usual = settings.get("default-groups")
     usual = all_groups if usual == "all" else usual if isinstance(usual, list) else ["dev"]
     groups = selection.groups if selection.groups is not None else usual
     options = [
         *(f"--extra={name}" for name in selection.extras),
-        *(f"--group={name}" for name in groups if selection.groups is not None or name in all_groups),
+        *(f"--group={name}" for name in groups if selection.groups is not None or normalized(str(name)) in all_groups),
     ]
     # uv wants something to resolve, and takes a file without lines.
     source = [lock.path.name] if lock.pyproject.at("project", "name") else [] if options else [os.devnull]
