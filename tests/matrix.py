@@ -131,7 +131,8 @@ def _finds_everything_there(kernel: Kernel, page: Page) -> bool:
     project = f"/content/{kernel.name}"
     call = f"colab_env.setup(interpreter='system', project={project!r}, kernel={kernel.name!r})"
     cell = page.execute(f"import colab_env\n{call}", timeout=_PATIENCE)
-    return f"{cell.stdout}{cell.text}".count("already there") == 5
+    # Each step is there, and the last line says that all of it is ready.
+    return 4 <= f"{cell.stdout}{cell.text}".count("already there") == f"{cell.stdout}{cell.text}".count("✓") - 1
 
 
 def _completes(page: Page) -> bool:
