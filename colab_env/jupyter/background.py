@@ -441,9 +441,16 @@ def _answer(request: Mapping[str, Any]) -> str:
 
 def _aside(task: Callable[[], Any]) -> None:
     # In a thread without an event loop: jupyter_client would change the one that the notebook's kernel runs on.
+    def run() -> None:
+        try:
+            task()
+        finally:
+            with contextlib.suppress(RuntimeError):  # there is none where nothing asked for one
+                asyncio.get_event_loop().close()  # jupyter_client's own for this thread, which ends here
+
     with ThreadPoolExecutor(1) as pool:
         try:
-            future = pool.submit(task)
+            future = pool.submit(run)
         except RuntimeError:  # Python ends: no thread starts any more, and no loop runs that could be changed
             task()
         else:
