@@ -193,6 +193,7 @@ def test_help_with_a_question_mark_finds_the_field_that_google_colab_does_not_gi
 
 OLD_PYTHON = """
 import ast, importlib.metadata, itertools, types
+import ipykernel.ipkernel  # of this Python, with what it imports of later ones
 for owner, name in ((ast, "unparse"), (importlib.metadata, "packages_distributions"), (itertools, "pairwise")):
     if hasattr(owner, name): delattr(owner, name)
 chart = sys.modules["google.colab._quickchart"] = types.ModuleType("google.colab._quickchart")
