@@ -57,14 +57,6 @@ def _module(name: str, source: str) -> str:
 
 
 DATA, PROFILE = "/root/.local/share/colab-env", "/root/.ipython/profile_default"
-# As after an upgrade: packages of its own, Colab's launcher among them, and nothing of what colab-env wrote beside the old ones.
-_OTHER_PYTHON = f"""
-new=$(ls -d {PYTHONS}/3.13.*/bin/python3 | tail -n 1)
-/usr/local/bin/uv pip install -q --python $new --target /opt/new ipykernel==6.29.5 ipython==7.34.0 setuptools
-for packages in /usr/local/lib/python3.*/dist-packages; do cp -r $packages/google $packages/colab_kernel_launcher.py /opt/new; done
-printf '#!/bin/sh\\nPYTHONPATH=/opt/new exec %s "$@"\\n' $new > /opt/new/python3
-chmod +x /opt/new/python3; mv /usr/bin/python3 /usr/bin/python3-kept; ln -s /opt/new/python3 /usr/bin/python3
-"""
 FAULTS = (
     Fault(name="interpreter gone", script="ln -sfn /nowhere/python /content/.venv/bin/python", says="No such file"),
     Fault(name="virtual environment deleted", script="rm -rf /content/.venv", says="No such file"),
@@ -130,17 +122,11 @@ FAULTS = (
         script=f"mkdir -p {PROFILE}; echo 'raise RuntimeError(1)' > {PROFILE}/ipython_kernel_config.py",
     ),
     Fault(name="a `random.py` beside the notebook", script="echo 'raise RuntimeError(1)' > /content/random.py"),
-    Fault(
-        name="the machine's `python3` is another one",
-        script=_OTHER_PYTHON,
-        says="deleted, is damaged, or stands behind something else",
-    ),
     Fault(name="worked, then a segmentation fault in a cell", cell="import ctypes; ctypes.string_at(0)", lost=1),
     Fault(name="worked, then the out-of-memory killer", cell="import os; os.kill(os.getpid(), 9)", lost=1),
 )
 _REPAIR = f"""
-[ ! -e /usr/bin/python3-kept ] || mv /usr/bin/python3-kept /usr/bin/python3
-rm -rf /opt/new /content/random.py {PROFILE}/startup/00-own.py {PROFILE}/ipython_kernel_config.py
+rm -rf /content/random.py {PROFILE}/startup/00-own.py {PROFILE}/ipython_kernel_config.py
 mountpoint -q {DATA} && umount {DATA}
 """
 _REPAIR += """

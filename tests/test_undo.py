@@ -70,8 +70,9 @@ def test_a_colab_machine_is_as_it_was_file_by_file() -> None:
             ask_to_switch(page, None)
             next_cell(page, on=MACHINE_S_OWN)
             undone = page.execute(f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; colab_env.undo()")
-            assert "/content/.venv: removed" in undone.text
-            assert ": left" not in undone.text
+            card = undone.displays[-1]["text/plain"]
+            assert "/content/.venv: removed" in card
+            assert ": left" not in card
         prepared.root.run(["rm", "-r", *KEPT])
         after = colab_listing(prepared.root)
     (before,) = listings
