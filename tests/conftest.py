@@ -102,11 +102,12 @@ def no_traces() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def home(
     no_traces: None, caches: dict[str, str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """An empty home directory. PATH, which steps change, is put back afterwards."""
+) -> Iterator[Path]:
+    """An empty home directory, deleted afterwards: thousands of them fill a disk. PATH, which steps change, is put back."""
     place = tmp_path_factory.mktemp("home")
     _move_in(place, caches, monkeypatch)
-    return place
+    yield place
+    shutil.rmtree(place, ignore_errors=True)  # what the test left running may still write to it
 
 
 @pytest.fixture(autouse=True)

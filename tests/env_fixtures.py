@@ -57,7 +57,9 @@ def stable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.getbasetemp() / "stable"
     directory.mkdir()
     yield directory
-    directory.rename(tmp_path_factory.mktemp("stable") / "left")
+    left = tmp_path_factory.mktemp("stable")
+    directory.rename(left / "left")
+    shutil.rmtree(left, ignore_errors=True)  # what still runs in it may write
 
 
 @pytest.fixture
