@@ -40,6 +40,12 @@ def python(machine: Machine) -> Interpreter | None:
     return chosen.python if chosen else None
 
 
+def python_for(project: Path, machine: Machine) -> Interpreter | None:
+    """Return the Python that was chosen last, or None where it was chosen for another project, which it then belongs to."""
+    chosen = read(machine)
+    return chosen.python if chosen and chosen.project in (None, project) else None
+
+
 def fault(machine: Machine) -> str | None:
     """Return why what was chosen is not known, or None when it is, or nothing was."""
     return _state.fault(_file(machine), Chosen)
@@ -63,14 +69,14 @@ def path(machine: Machine, key: Literal["prefix", "project"]) -> Path | None:
     return chosen.prefix if key == "prefix" else chosen.project
 
 
-def is_remembered(machine: Machine, chosen: Interpreter, **paths: Path) -> bool:
+def is_remembered(machine: Machine, chosen: Interpreter, **paths: Path | None) -> bool:
     """Say whether this very choice is kept."""
     current = read(machine)
     return current is not None and replace(current, python=chosen, **paths) == current
 
 
-def remember(machine: Machine, chosen: Interpreter, **paths: Path) -> None:
-    """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
+def remember(machine: Machine, chosen: Interpreter, **paths: Path | None) -> None:
+    """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used; None forgets one."""
     if not is_remembered(machine, chosen, **paths):
         current = read(machine) or Chosen(python=chosen)
         _state.write(_file(machine), replace(current, python=chosen, **paths))

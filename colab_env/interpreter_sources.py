@@ -158,7 +158,7 @@ def source_of(python: Interpreter, machine: Machine) -> InterpreterSource:
     return next((source for source in all_sources() if source.owns(python, machine)), InterpreterSource())
 
 
-def remember(machine: Machine, python: Interpreter, **paths: Path) -> None:
+def remember(machine: Machine, python: Interpreter, **paths: Path | None) -> None:
     """Keep a choice for the next steps: the Python, and as `prefix` and `project` what else was used."""
     if not choice.is_remembered(machine, python, **paths):
         with changing("install_python", machine):

@@ -19,7 +19,7 @@ from typing import TypeVar
 import base_image
 import pytest
 
-from colab_env import _files, _report, _state, content, poetry, steps, system, venv
+from colab_env import _files, _report, _state, choice, content, poetry, steps, system, venv
 from colab_env.interpreter import Interpreter
 from colab_env.machine import Machine
 from colab_env.results import StepResult
@@ -201,6 +201,8 @@ def machine(built_machine: PreparedMachine, home: Path, monkeypatch: pytest.Monk
         elif source.is_file():
             shutil.copy2(source, data / name)
     monkeypatch.setenv("COLAB_ENV_HOME", str(data))
+    # Whichever project was set up for all of them meanwhile.
+    choice.remember(Machine.detect(), built_machine.python, project=None)
     poetry.write_command(Machine.detect())  # it remembers what the index answers, for this test alone
     return PreparedMachine(data=data, python=built_machine.python, poetry=built_machine.poetry)
 

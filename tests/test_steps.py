@@ -16,7 +16,7 @@ import pytest
 from conftest import PROJECT, start_python
 
 import colab_env
-from colab_env import choice, step, steps, venv
+from colab_env import choice, step, steps, system, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -34,6 +34,7 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
+from colab_env.interpreter import parse_specifier
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
 
@@ -145,6 +146,18 @@ def test_a_project_with_an_environment_keeps_its_python(filled, pythons):
     steps.install_python(pythons[1].short_version, interpreter="system")
     kept = steps.install_python(project=filled, interpreter="system").python
     assert kept == venv.recorded_python(filled)
+
+
+def test_a_new_project_does_not_take_the_python_that_another_one_was_set_up_with(filled, pythons, tmp_path):
+    usual = system.find(parse_specifier("*"), machine=Machine.detect())
+    other = next(python for python in pythons if python.short_version != usual.short_version)
+    steps.configure_venv(filled, python=other, system_site_packages=False)
+    new = tmp_path / "second"
+    assert colab_env.plan(project=new, interpreter="system").python == usual
+    assert steps.install_python(project=new, interpreter="system").python == usual
+    # One that was asked for by itself is for the next steps, whichever project they are of.
+    steps.install_python(other.version, interpreter="system")
+    assert steps.install_python(project=new, interpreter="system").python == other
 
 
 @pytest.mark.parametrize("python", ["banana", "3.9.x.y", ">=", ""])

@@ -22,7 +22,8 @@ class System(InterpreterSource):
     def ensure(self, request: Request) -> StepResult:
         machine, recorded = request.machine, request.recorded_python
         if request.python is None and recorded is not None and recorded.source in self.names:
-            remember(machine, recorded)  # a project that has an environment keeps its Python
+            # A project that has an environment keeps its Python.
+            remember(machine, recorded, project=request.project)
 
         def describe() -> Artifact:
             python = choice.required_python(machine)
@@ -34,7 +35,7 @@ class System(InterpreterSource):
             machine=machine,
             lock=machine.data / "locks" / "python",
             check=lambda: self._check(request),
-            build=lambda: choice.remember(machine, self.find(request)),
+            build=lambda: choice.remember(machine, self.find(request), project=None),
             describe=describe,
         ).run()
 
@@ -62,15 +63,21 @@ class System(InterpreterSource):
     def previous(self, request: Request) -> Interpreter | None:
         """Return the interpreter of the environment that is there, or the one chosen last, where it still fits."""
         recorded = None if request.python else request.recorded_python
-        for candidate in (recorded, choice.python(request.machine)):
+        for candidate in (recorded, self._chosen(request)):
             is_ours = candidate is not None and candidate.source in self.names and candidate.path.is_file()
             if candidate is not None and is_ours and request.specifier.contains(candidate.version):
                 return candidate
         return None
 
     def _check(self, request: Request) -> str | None:
-        chosen, path = choice.python(request.machine), request.python_path
+        chosen, path = self._chosen(request), request.python_path
         if chosen is None or chosen.source not in self.names or not chosen.path.is_file():
             return "none is chosen yet"
         fits = chosen.path.resolve() == path.resolve() if path else request.specifier.contains(chosen.version)
         return None if fits else f"Python {chosen.version} was chosen, {request.requested_python} is asked for"
+
+    def _chosen(self, request: Request) -> Interpreter | None:
+        if request.python is not None:
+            return choice.python(request.machine)
+        # What a project gets does not depend on which other one was set up before it.
+        return choice.python_for(request.project, request.machine)
