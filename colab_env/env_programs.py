@@ -65,7 +65,9 @@ def expose(
         env.program(program)
         _require_free(where / program, env)
     on_path = str(where) in machine.environ.get("PATH", "").split(os.pathsep)
-    notes, results = () if on_path else (f"{short(where)} is not on PATH",), []
+    # Where nothing on PATH leads to, nobody looks for them later.
+    notes = () if on_path else (f"{short(where)} is not on PATH: `rename` and `remove` pass over links there",)
+    results = []
     for program in names:
         link = where / program
         action = "already there" if os.path.lexists(link) else "done"

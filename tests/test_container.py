@@ -371,6 +371,21 @@ def test_what_usually_holds_a_secret_is_left_out_and_named(hello, name):
     assert any("looks like secrets" in note for note in result.notes)
 
 
+def test_a_file_of_certificates_is_a_part_of_the_program(hello):
+    certificate = "# an authority\n-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----\n"
+    key = "-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\n"
+    (hello / "hello_app" / "cacert.pem").write_text(certificate)
+    (hello / "hello_app" / "server.pem").write_text(certificate + key)
+    (note,) = [note for note in write(hello).notes if "looks like secrets" in note]
+    assert note.endswith(": hello_app/server.pem")
+    patterns = context.read_ignored(hello / ".dockerignore")
+    assert patterns is not None
+    assert not context.is_ignored("hello_app/cacert.pem", patterns)
+    assert context.is_ignored("hello_app/server.pem", patterns)
+    (hello / ".dockerignore").write_text("**/server.pem\n")
+    write(hello, overwrite=True)  # nothing else is asked for
+
+
 @pytest.mark.parametrize("name", ["hello_app/secrets/__init__.py", "hello_app/tokens.json", "example.env"])
 def test_what_is_only_named_alike_is_no_secret(hello, name):
     (hello / name).parent.mkdir(parents=True, exist_ok=True)
