@@ -21,6 +21,7 @@ Phase = Literal["build", "run"]
 OtherKind = Literal[
     "no-wheel",  # no file for this Python or machine
     "build-requirement",  # a Python package that the build backend needs
+    "scm-version",  # a version that is in git's tags alone
     "source-mismatch",  # C, Cython or Python code that does not fit this compiler, Cython, NumPy or Python
     "library-version",  # the library is there, and too old or too new
     "hash",
