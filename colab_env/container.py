@@ -397,13 +397,36 @@ def _absent_libraries(model: image_project.ImageProject) -> list[str]:
     return [f"{missing_text} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
 
 
+def _built_from_source(model: image_project.ImageProject) -> list[str]:
+    """Return a note about what the image's build compiles, where nobody has said what that needs, or none.
+
+    The official slim image has no compiler: whether a source needs one shows only when it is built.
+    """
+    from colab_env import native
+    from colab_env.native_need import locked_files
+
+    lock = model.request.lock
+    if model.apt or lock.format.name not in locked_files.NAMES_FILES or not native.is_quickly_read(lock):
+        return []
+    target = locked_files.parse_target(None, model.python)
+    inside = set(map(locked_files.normalized, re.findall(r"^([\w.-]+)==", model.packages.hashed, re.MULTILINE)))
+    packages = native.locked_packages(lock, target)
+    names = [package.name for package in packages if package.name in inside and package.is_built(target)]
+    if not names:
+        return []
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    options = f"--platform {str(target).partition(',')[0]} --python {model.python} --sources"
+    need = f"what that needs goes into apt in [tool.colab-env], and `colab-env native check {options}` says what it is"
+    return [f"without a wheel for {target}, so built from source: {listed}; {need}"]
+
+
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
     notes = []
     rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
         names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
         notes.append(f"without a hash in the lock file, and installed after the others: {names}")
-    notes += _absent_libraries(model)
+    notes += [*_built_from_source(model), *_absent_libraries(model)]
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
     if len(model.scripts) > 1:

@@ -161,7 +161,9 @@ def write_unit(
     is_timed, where = on_calendar is not None, _files.named_path(directory).absolute()
     texts = {}
     if on_calendar is not None:
-        texts["timer"] = units.timer_text(name=name, program=program, arguments=arguments, calendar=on_calendar)
+        texts["timer"] = units.timer_text(
+            name=name, program=program, arguments=arguments, calendar=on_calendar, machine=Machine.detect()
+        )
     stem = units.unit_name(name, program, arguments)
     paths = {suffix: _files.output_path(where / f"{stem}.{suffix}") for suffix in ("service", *texts)}
     # Last: nothing is started for what cannot be written.

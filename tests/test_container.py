@@ -329,6 +329,19 @@ def test_a_library_that_the_slim_image_lacks_is_named_with_its_package(hello):
     assert not [note for note in write(hello).notes if "would not load" in note]
 
 
+def test_what_the_build_compiles_is_named_until_somebody_has_said_what_that_needs(tmp_path):
+    lock = container_projects.UV_LOCK.replace("six-1.17.0-py2.py3-none-any.whl", "six-1.17.0-cp39-cp39-win32.whl")
+    project = container_projects.write(tmp_path / "hello", "uv.lock", uv__lock=lock)
+    (note,) = [note for note in write(project).notes if "built from source" in note]
+    assert note.startswith("without a wheel for linux/")
+    assert "Python 3.12, so built from source: six; what that needs goes into apt" in note
+    with (project / "pyproject.toml").open("a") as file:
+        file.write('[tool.colab-env]\napt = ["gcc", "libc6-dev"]\n')
+    assert not [note for note in write(project).notes if "built from source" in note]
+    fine = container_projects.write(tmp_path / "fine", "uv.lock")
+    assert not [note for note in write(fine).notes if "built from source" in note]
+
+
 # --- secrets, links, sockets
 
 

@@ -89,7 +89,8 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     """Return every lock file of a project, the one that counts first.
 
     One whose tool pyproject.toml names counts before those of other tools: a project that has moved to another tool often
-    keeps its old file. Where it names none, and is of the standard, that is uv. What is loose, such as requirements.txt, counts where pyproject.toml has no dependencies of its own.
+    keeps its old file. Where it names none, and is of the standard, that is uv. What is loose, such as requirements.txt,
+    counts where pyproject.toml has no dependencies of its own.
     """
     pyproject = pyproject or Pyproject.read(project)
     locks = [
@@ -106,8 +107,7 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
     tools = [tool for tool in _BY_TOOL.values() if pyproject.names(tool)] or (["uv"] if pyproject.is_standard else [])
     own = [lock for lock in locks if lock.format.name in _BY_TOOL]
     ordered = iter(sorted(own, key=lambda lock: _BY_TOOL[lock.format.name] not in tools))
-    locks = [next(ordered) if lock in own else lock for lock in locks]
-    return locks
+    return [next(ordered) if lock in own else lock for lock in locks]
 
 
 def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:
