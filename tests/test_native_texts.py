@@ -379,6 +379,42 @@ def test_a_python_without_ssl_is_not_the_package_s_fault() -> None:
     assert explanation.other.advice.startswith("ssl is a part of Python, and this one was built without it")
 
 
+def test_what_configure_did_not_find_by_pkg_config_is_what_ended_it() -> None:
+    text = """checking for dbus-1 >= 1.8 dbus-glib-1 ... no
+configure: error: Package requirements (dbus-1 >= 1.8 dbus-glib-1) were not met:
+
+No package 'dbus-1' found
+Package 'dbus-glib-1', required by 'virtual:world', not found
+
+Consider adjusting the PKG_CONFIG_PATH environment variable if you
+installed software in a non-standard prefix.
+
+Alternatively, you may set the environment variables DBUS_CFLAGS
+and DBUS_LIBS to avoid the need to call pkg-config.
+See the pkg-config man page for more details.
+"""
+    explanation = extract(text)
+    assert [(each.kind, each.name) for each in explanation.findings] == [
+        ("pkg-config", "dbus-1"),
+        ("pkg-config", "dbus-glib-1"),
+    ]
+
+
+def test_the_directory_of_a_build_shows_that_it_is_one() -> None:
+    explanation = extract("""File "/tmp/pip-build-env-x1/overlay/lib/python3.12/site-packages/pkg_resources/__init__.py", line 2172
+AttributeError: module 'pkgutil' has no attribute 'ImpImporter'. Did you mean: 'zipimporter'?
+[end of output]""")
+    assert explanation.other is not None
+    assert explanation.other.kind == "source-mismatch"
+
+
+def test_a_distribution_that_is_not_installed_is_a_python_package() -> None:
+    text = "pkg_resources.DistributionNotFound: The 'jinja2>=2.7' distribution was not found and is required by the application"
+    explanation = extract(text)
+    assert explanation.other is not None
+    assert explanation.other.kind == "python-module"
+
+
 def test_a_query_of_pkg_config_in_the_frames_of_a_build_is_for_building() -> None:
     text = """Command 'pkg-config --exists mysqlclient' returned non-zero exit status 1.
   File "/usr/lib/python3/site-packages/pip/_vendor/pyproject_hooks/_in_process/_in_process.py", line 353, in <module>

@@ -27,7 +27,7 @@ _CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
-    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|collect2: error|CMake Error|Preparing metadata|build dependencies"
+    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -134,6 +134,12 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     after = [line.text for line in lines if at < line.number]
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
         return replace(hit, degree=TRIED)
+    if (
+        hit.kind == "pkg-config" and hit.degree == TRIED
+    ):  # autoconf's PKG_CHECK_MODULES: the error, then what pkg-config said
+        before = [line.text for line in lines if at - _NEAR <= line.number < at]
+        is_error_of_configure = any(is_error(text) and text.endswith("were not met:") for text in before)
+        return replace(hit, degree=FATAL) if is_error_of_configure else hit
     if hit.kind == "library" and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
         return replace(hit, degree=TRIED)  # a test of a configuration
     if "Errno 2]" in hit.line.text and any(text.startswith("During handling") for text in after[:_NEAR]):

@@ -229,7 +229,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
 _KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
 _UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
-    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|(?:pip|conda) install "
+    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |(?:pip|conda) install "
 )
 # A command that is shown as it is run gives no advice: of a Dockerfile, of a shell with -x, of a step of GitHub's.
 _QUOTED = re.compile(r"(?:^|[\s>\]])RUN |^[$+] |^##\[group\]Run |process \"/bin/sh -c ")
