@@ -329,6 +329,29 @@ def test_a_library_that_the_slim_image_lacks_is_named_with_its_package(hello):
     assert not [note for note in write(hello).notes if "would not load" in note]
 
 
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("python 3.12", "is not the name of an image"),
+        ("", "is not the name of an image"),
+        ("python:3.12-alpine3.20", "is Alpine"),
+        ("alpine", "is Alpine"),
+    ],
+)
+def test_a_base_that_cannot_be_built_on_is_refused(hello, base, words):
+    before = files(hello)
+    with pytest.raises(UsageError, match=words):
+        write(hello, base=base)
+    assert files(hello) == before
+
+
+def test_the_commands_that_are_shown_can_be_pasted(tmp_path):
+    project = container_projects.write(tmp_path / "my hello")
+    context_word = f"'{project}'"
+    assert write(project).build == f"docker build -t hello-app {context_word}"
+    assert write(project, output=project / "docker").build.endswith(f" -f '{project}/docker/Dockerfile' {context_word}")
+
+
 def test_what_the_build_compiles_is_named_until_somebody_has_said_what_that_needs(tmp_path):
     lock = container_projects.UV_LOCK.replace("six-1.17.0-py2.py3-none-any.whl", "six-1.17.0-cp39-cp39-win32.whl")
     project = container_projects.write(tmp_path / "hello", "uv.lock", uv__lock=lock)

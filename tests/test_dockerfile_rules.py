@@ -70,6 +70,8 @@ CASES = [
         f"{PY}RUN --mount=type=cache,target=/root/.cache/uv pip install --no-cache-dir uv && uv sync\n",
         None,
     ),
+    # A name that no shell has, and BuildKit takes.
+    ("variable-elsewhere", "FROM python:3.12 AS b\nRUN poetry install\nFROM alpine\nENV POETRY_(X 1\nRUN a\n", 4),
     # The shell's [ is a program too, and its name is not taken for a pattern's.
     ("cache-mount-unused", f'{PY}RUN --mount=type=cache,target=/x/.cache/pip if [ "$A" = b ]; then (b); fi\n', None),
     ("export-without-plugin", f"{POETRY_2}RUN poetry export -o r.txt\n", 3),
