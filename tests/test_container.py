@@ -352,6 +352,14 @@ def test_the_commands_that_are_shown_can_be_pasted(tmp_path):
     assert write(project, output=project / "docker").build.endswith(f" -f '{project}/docker/Dockerfile' {context_word}")
 
 
+def test_a_lock_file_of_a_version_that_nobody_knows_is_no_empty_image(tmp_path):
+    project = container_projects.write(tmp_path / "hello")
+    (project / "pylock.toml").write_text('lock-version = "2.0"\ncreated-by = "x"\npackages = []\n')
+    with pytest.raises(ProjectFileError, match=r"its lock-version is 2\.0"):
+        container.write(project, lock="pylock.toml")
+    assert not (project / "Dockerfile").exists()
+
+
 def test_what_the_build_compiles_is_named_until_somebody_has_said_what_that_needs(tmp_path):
     lock = container_projects.UV_LOCK.replace("six-1.17.0-py2.py3-none-any.whl", "six-1.17.0-cp39-cp39-win32.whl")
     project = container_projects.write(tmp_path / "hello", "uv.lock", uv__lock=lock)
