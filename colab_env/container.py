@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from colab_env.image import (
     writing,
 )
 from colab_env.image import project as image_project
-from colab_env.image.reference import ARCHITECTURES, Platform
+from colab_env.image.reference import ARCHITECTURES, ImageReference, Platform
 from colab_env.image.rules import CheckedFile, CheckResult
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request, project_directory
@@ -72,6 +73,8 @@ def write(
     _require_one_of("tool", tool, tuple(tools.TOOLS))
     for name in also:
         _require_one_of("file for", name, tuple(dockerfile.RENDERERS))
+    if base is not None:
+        _require_debian(base)
     machine = Machine.detect()
     request = read_request(project, machine, python=python, lock=lock, extras=extras, groups=groups)
     if request.lock.format.missing_tool(machine):
@@ -141,7 +144,7 @@ def build(  # noqa: PLR0913  (keyword-only, each an option of the command)
     """
     from colab_env import caches
     from colab_env.image import _building
-    from colab_env.image.reference import ImageReference, archive_tag
+    from colab_env.image.reference import archive_tag
 
     if output is None and push is None:
         msg = "an image has to go somewhere"
@@ -278,7 +281,9 @@ def _target(output: str | Path | None, model: image_project.ImageProject, also: 
     target = model.request.project if output is None else project_directory(output)
     if not target.is_relative_to(model.context):
         msg = f"{short(target)} is outside of {short(model.context)}, and a build sees nothing there"
-        raise UsageError(msg, hint="name a directory in the project, such as --output docker; nothing was written")
+        raise UsageError(
+            msg, hint=f"name a directory in the project, such as {short(model.context / 'docker')}; nothing was written"
+        )
     if not also or target == model.context:
         return target
     # Binder, Apptainer, dev containers and Compose look for their files at the top of the build context.
@@ -360,10 +365,23 @@ def _command(request: Request, **options: str | None) -> list[str]:
 
 def _commands(model: image_project.ImageProject, target: Path, kind: str) -> tuple[str, str]:
     """Return the commands that build the image with Docker, and run it."""
-    where = "" if target == model.context else f" -f {short(target / 'Dockerfile')}"
+    where = "" if target == model.context else f" -f {_in_shell(target / 'Dockerfile')}"
     # Not to the whole network: who has the token can run anything.
     ports = f" -p 127.0.0.1:{jupyter.PORT}:{jupyter.PORT}" if kind == "jupyter" else ""
-    return f"docker build -t {model.name}{where} {short(model.context)}", f"docker run --rm{ports} {model.name}"
+    return f"docker build -t {model.name}{where} {_in_shell(model.context)}", f"docker run --rm{ports} {model.name}"
+
+
+def _in_shell(path: Path) -> str:
+    """Return a path as a shell takes it, which knows no ~ in quotes."""
+    return short(path) if shlex.quote(str(path)) == str(path) else shlex.quote(str(path))
+
+
+def _require_debian(base: str) -> None:
+    """Raise UsageError for a base that is no name of an image, or is known to lack what the Dockerfile calls: apt, glibc."""
+    named = ImageReference.parsed(base)
+    if "alpine" in f"{named.repository}:{named.tag}":
+        msg = f"{base} is Alpine, and what is written here needs Debian: apt, and wheels for glibc"
+        raise UsageError(msg, hint="name an image of Debian or Ubuntu, such as python:3.12-slim; nothing was written")
 
 
 def _what(image: dockerfile.Image) -> str:
@@ -397,13 +415,36 @@ def _absent_libraries(model: image_project.ImageProject) -> list[str]:
     return [f"{missing_text} would not load in {model.base}: add {listed} to apt in [tool.colab-env], if it is used"]
 
 
+def _built_from_source(model: image_project.ImageProject) -> list[str]:
+    """Return a note about what the image's build compiles, where nobody has said what that needs, or none.
+
+    The official slim image has no compiler: whether a source needs one shows only when it is built.
+    """
+    from colab_env import native
+    from colab_env.native_need import locked_files
+
+    lock = model.request.lock
+    if model.apt or lock.format.name not in locked_files.NAMES_FILES or not native.is_quickly_read(lock):
+        return []
+    target = locked_files.parse_target(None, model.python)
+    inside = set(map(locked_files.normalized, re.findall(r"^([\w.-]+)==", model.packages.hashed, re.MULTILINE)))
+    packages = native.locked_packages(lock, target)
+    names = [package.name for package in packages if package.name in inside and package.is_built(target)]
+    if not names:
+        return []
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    options = f"--platform {str(target).partition(',')[0]} --python {model.python} --sources"
+    need = f"what that needs goes into apt in [tool.colab-env], and `colab-env native check {options}` says what it is"
+    return [f"without a wheel for {target}, so built from source: {listed}; {need}"]
+
+
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
     notes = []
     rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
         names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
         notes.append(f"without a hash in the lock file, and installed after the others: {names}")
-    notes += _absent_libraries(model)
+    notes += [*_built_from_source(model), *_absent_libraries(model)]
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
     if len(model.scripts) > 1:

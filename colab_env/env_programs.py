@@ -65,7 +65,9 @@ def expose(
         env.program(program)
         _require_free(where / program, env)
     on_path = str(where) in machine.environ.get("PATH", "").split(os.pathsep)
-    notes, results = () if on_path else (f"{short(where)} is not on PATH",), []
+    # Where nothing on PATH leads to, nobody looks for them later.
+    notes = () if on_path else (f"{short(where)} is not on PATH: `rename` and `remove` pass over links there",)
+    results = []
     for program in names:
         link = where / program
         action = "already there" if os.path.lexists(link) else "done"
@@ -159,7 +161,9 @@ def write_unit(
     is_timed, where = on_calendar is not None, _files.named_path(directory).absolute()
     texts = {}
     if on_calendar is not None:
-        texts["timer"] = units.timer_text(name=name, program=program, arguments=arguments, calendar=on_calendar)
+        texts["timer"] = units.timer_text(
+            name=name, program=program, arguments=arguments, calendar=on_calendar, machine=Machine.detect()
+        )
     stem = units.unit_name(name, program, arguments)
     paths = {suffix: _files.output_path(where / f"{stem}.{suffix}") for suffix in ("service", *texts)}
     # Last: nothing is started for what cannot be written.

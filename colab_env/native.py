@@ -66,7 +66,9 @@ def check(
     built = [_built_package(package, target, machine=machine) for package in packages if package.is_built(target)]
     is_here = machine is not None and target == parse_target(None, ".".join(map(str, target.python)))
     install = _packages_for(built, machine) if machine is not None and is_here else ()
-    return Check(lock=lock_file.path.name, target=str(target), count=len(packages), built=tuple(built), install=install)
+    unknown = tuple(package.name for package in packages if package.is_unknown)
+    name, count = lock_file.path.name, len(packages)
+    return Check(lock=name, target=str(target), count=count, built=tuple(built), install=install, unknown=unknown)
 
 
 def foretell(lock: LockFile, python: str) -> list[str]:

@@ -150,8 +150,12 @@ class Pyproject:
     @property
     def names_poetry(self) -> bool:
         """Say whether it is written for Poetry."""
-        is_backend = str(self.at("build-system", "build-backend") or "").startswith("poetry")
-        return is_backend or self.at("tool", "poetry") is not None
+        return self.names("poetry")
+
+    def names(self, tool: str) -> bool:
+        """Say whether it is written for a tool, such as "pdm": by its build backend, or a table of its own."""
+        is_backend = re.match(rf"{tool}\b|{tool}_", str(self.at("build-system", "build-backend") or "")) is not None
+        return is_backend or self.at("tool", tool) is not None
 
     def at(self, *keys: str) -> Any:
         """Return what stands at the end of these keys, or None."""

@@ -41,7 +41,7 @@ _OLDER_PYTHON = re.compile(
 _LONGEST = 600  # characters of a cause
 _SHOWN_NEEDS = 3
 # The rest may be one of many lines of a build, or is said by an error of its own.
-_PLAIN_CAUSES = frozenset({"driver", "memory", "build-requirement", "library-version"})
+_PLAIN_CAUSES = frozenset({"driver", "memory", "build-requirement", "library-version", "scm-version"})
 _WHY = (
     ("certificate", "its certificate is not trusted here"),
     ("proxy|tunnel", "the proxy does not answer, or does not let it through"),

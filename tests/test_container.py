@@ -329,6 +329,50 @@ def test_a_library_that_the_slim_image_lacks_is_named_with_its_package(hello):
     assert not [note for note in write(hello).notes if "would not load" in note]
 
 
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("python 3.12", "is not the name of an image"),
+        ("", "is not the name of an image"),
+        ("python:3.12-alpine3.20", "is Alpine"),
+        ("alpine", "is Alpine"),
+    ],
+)
+def test_a_base_that_cannot_be_built_on_is_refused(hello, base, words):
+    before = files(hello)
+    with pytest.raises(UsageError, match=words):
+        write(hello, base=base)
+    assert files(hello) == before
+
+
+def test_the_commands_that_are_shown_can_be_pasted(tmp_path):
+    project = container_projects.write(tmp_path / "my hello")
+    context_word = f"'{project}'"
+    assert write(project).build == f"docker build -t hello-app {context_word}"
+    assert write(project, output=project / "docker").build.endswith(f" -f '{project}/docker/Dockerfile' {context_word}")
+
+
+def test_a_lock_file_of_a_version_that_nobody_knows_is_no_empty_image(tmp_path):
+    project = container_projects.write(tmp_path / "hello")
+    (project / "pylock.toml").write_text('lock-version = "2.0"\ncreated-by = "x"\npackages = []\n')
+    with pytest.raises(ProjectFileError, match=r"its lock-version is 2\.0"):
+        container.write(project, lock="pylock.toml")
+    assert not (project / "Dockerfile").exists()
+
+
+def test_what_the_build_compiles_is_named_until_somebody_has_said_what_that_needs(tmp_path):
+    lock = container_projects.UV_LOCK.replace("six-1.17.0-py2.py3-none-any.whl", "six-1.17.0-cp39-cp39-win32.whl")
+    project = container_projects.write(tmp_path / "hello", "uv.lock", uv__lock=lock)
+    (note,) = [note for note in write(project).notes if "built from source" in note]
+    assert note.startswith("without a wheel for linux/")
+    assert "Python 3.12, so built from source: six; what that needs goes into apt" in note
+    with (project / "pyproject.toml").open("a") as file:
+        file.write('[tool.colab-env]\napt = ["gcc", "libc6-dev"]\n')
+    assert not [note for note in write(project).notes if "built from source" in note]
+    fine = container_projects.write(tmp_path / "fine", "uv.lock")
+    assert not [note for note in write(fine).notes if "built from source" in note]
+
+
 # --- secrets, links, sockets
 
 
@@ -369,6 +413,21 @@ def test_what_usually_holds_a_secret_is_left_out_and_named(hello, name):
     assert patterns is not None
     assert context.is_ignored(name, patterns)
     assert any("looks like secrets" in note for note in result.notes)
+
+
+def test_a_file_of_certificates_is_a_part_of_the_program(hello):
+    certificate = "# an authority\n-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----\n"
+    key = "-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\n"
+    (hello / "hello_app" / "cacert.pem").write_text(certificate)
+    (hello / "hello_app" / "server.pem").write_text(certificate + key)
+    (note,) = [note for note in write(hello).notes if "looks like secrets" in note]
+    assert note.endswith(": hello_app/server.pem")
+    patterns = context.read_ignored(hello / ".dockerignore")
+    assert patterns is not None
+    assert not context.is_ignored("hello_app/cacert.pem", patterns)
+    assert context.is_ignored("hello_app/server.pem", patterns)
+    (hello / ".dockerignore").write_text("**/server.pem\n")
+    write(hello, overwrite=True)  # nothing else is asked for
 
 
 @pytest.mark.parametrize("name", ["hello_app/secrets/__init__.py", "hello_app/tokens.json", "example.env"])

@@ -70,6 +70,10 @@ CASES = [
         f"{PY}RUN --mount=type=cache,target=/root/.cache/uv pip install --no-cache-dir uv && uv sync\n",
         None,
     ),
+    # A name that no shell has, and BuildKit takes.
+    ("variable-elsewhere", "FROM python:3.12 AS b\nRUN poetry install\nFROM alpine\nENV POETRY_(X 1\nRUN a\n", 4),
+    # The shell's [ is a program too, and its name is not taken for a pattern's.
+    ("cache-mount-unused", f'{PY}RUN --mount=type=cache,target=/x/.cache/pip if [ "$A" = b ]; then (b); fi\n', None),
     ("export-without-plugin", f"{POETRY_2}RUN poetry export -o r.txt\n", 3),
     ("export-without-plugin", f"{PY}RUN pip install poetry\nRUN poetry export -o r.txt\n", 3),
     ("export-without-plugin", f"{PIP_POETRY}RUN poetry export -o r.txt\n", None),
@@ -188,6 +192,7 @@ def test_what_is_not_known_is_no_finding():
         (f"{POETRY_2}RUN poetry lock --no-update && b\n", f"{POETRY_2}RUN poetry lock && b\n"),
         (f"{PIP_POETRY}RUN poetry sync", f"{PIP_POETRY}RUN poetry install --sync"),
         (f"{PY}{MOUNT} uv sync --no-cache\n", f"{PY}{MOUNT} uv sync\n"),
+        (f"{PY}{MOUNT} uv sync \\\n    --no-cache \\\n    --frozen\n", f"{PY}{MOUNT} uv sync \\\n    --frozen\n"),
         (
             f"{PY}ENV UV_NO_CACHE=1\n{MOUNT} uv sync --no-cache\n",
             f"{PY}ENV UV_NO_CACHE=1\n{MOUNT} uv sync --no-cache\n",

@@ -20,6 +20,8 @@ from env_fixtures import DEMO, ROOT, base, command, stable, web, wheels  # noqa:
 from small_wheels import write_wheel
 
 from colab_env import envs
+from colab_env.errors import UsageError
+from colab_env.machine import Machine
 from colab_env.named_env import units
 
 NAME = "colab-env-demo"
@@ -381,7 +383,7 @@ def test_two_programs_have_two_units(program, arguments, named):
     assert units.unit_name("web", program, arguments) == named
 
 
-def test_a_timer_and_its_service_are_written_for_systemd(web, command, tmp_path):
+def test_a_timer_and_its_service_are_written_for_systemd(web, command, tmp_path, monkeypatch):
     answer = command("unit", "--on-calendar", "Mon..Fri 06:30", "-o", str(tmp_path), "web", "demo", "-o", "x")
     written = [tmp_path / "web-demo.service", tmp_path / "web-demo.timer"]
     assert answer.stdout.split() == [str(path) for path in written]
@@ -397,6 +399,17 @@ def test_a_timer_and_its_service_are_written_for_systemd(web, command, tmp_path)
         assert (done.returncode, str(tmp_path) in done.stderr) == (0, False), done.stderr
     assert command("unit", "--on-calendar", "daily", "web", "demo").returncode == 2
     assert command("unit", "--on-calendar", "x\ny", "-o", str(tmp_path), "web", "demo").returncode == 2
+    if shutil.which("systemd-analyze"):
+        assert command("unit", "--on-calendar", "gibberish", "-o", str(tmp_path), "web", "demo").returncode == 2
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no systemd, nobody can say no
+    subject = {"name": "web", "program": "demo", "arguments": ()}
+    assert "=later\n" in units.timer_text(**subject, calendar="later", machine=Machine.detect())
+
+
+@pytest.mark.parametrize("user", ["no such", "www-data\nExecStartPre=/bin/x", "-x", "x" * 40])
+def test_what_is_no_account_runs_no_service(web, user):
+    with pytest.raises(UsageError, match="is not the name of an account"):
+        envs.unit("web", "demo", user=user)
 
 
 @pytest.mark.parametrize(

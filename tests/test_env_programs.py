@@ -82,6 +82,19 @@ def test_exposed_programs_are_links_that_follow_the_environment(web, wheels, tmp
     assert list(links.iterdir()) == []
 
 
+def test_links_in_any_directory_on_path_follow_a_new_name_and_go_with_the_environment(web, tmp_path, monkeypatch):
+    links, other = tmp_path / "links", tmp_path / "other"
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{links}:{other}")
+    env_programs.expose("web", directory=links)
+    other.mkdir()
+    (other / "demo").write_text("somebody's own\n")
+    envs.rename("web", "site")
+    assert output(links / "demo") == "1.0"
+    envs.purge("site")
+    assert list(links.iterdir()) == []
+    assert (other / "demo").exists()
+
+
 def test_nobodys_file_is_replaced_and_nothing_is_exposed_then(web, tmp_path):
     links = tmp_path / "links"
     links.mkdir()

@@ -352,6 +352,22 @@ def test_a_pep_723_script_gets_its_environment_on_first_use(base, wheels, comman
     assert subprocess.run([one], capture_output=True, text=True).stdout == f"1.0 [] {shared.path.resolve()}\n"
 
 
+@pytest.mark.parametrize("written", [lambda text: text.replace("\n", "\r\n"), lambda text: f"\ufeff{text}"])
+def test_a_script_that_windows_has_written_has_its_block(base, tmp_path, written):
+    path = tmp_path / "report.py"
+    path.write_bytes(written(BLOCK + "print(1)\n").encode())
+    found = scripts.recipe(path)
+    assert found is not None
+    assert found.packages == ("demo==1.0",)
+
+
+def test_a_directory_is_no_script(base, command, tmp_path):
+    answer = subprocess.run([command.path, "run", "--script", "."], capture_output=True, text=True, cwd=tmp_path)
+    assert answer.returncode not in (0, 1)
+    assert "is a directory" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 def test_a_script_whose_environment_is_there_starts_without_colab_envs_python(
     base, wheels, command, tmp_path, home, monkeypatch
 ):

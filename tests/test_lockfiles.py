@@ -45,6 +45,27 @@ def test_the_first_lock_file_of_the_order_is_found(project):
 
 
 @pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        (OWN + '[build-system]\nbuild-backend = "pdm.backend"\n', "pdm.lock"),
+        (OWN + "[tool.pdm]\n", "pdm.lock"),
+        (OWN + "[tool.uv]\n", "uv.lock"),
+        (OWN + '[build-system]\nbuild-backend = "uv_build"\n', "uv.lock"),
+        (OWN + '[build-system]\nbuild-backend = "hatchling.build"\n', "uv.lock"),
+        (OWN + '[build-system]\nbuild-backend = "poetry.core.masonry.api"\n', "poetry.lock"),
+        (OWN + "[tool.uv]\n[tool.poetry]\n", "poetry.lock"),
+        ('[tool.poetry.dependencies]\npython = "^3.9"\n', "poetry.lock"),
+        ("[tool.ruff]\n", "poetry.lock"),
+    ],
+)
+def test_the_lock_file_of_the_tool_that_the_project_names_is_found_before_one_it_has_left(project, text, first):
+    for name in (*NAMES, "pdm.lock"):
+        (project / name).touch()
+    (project / "pyproject.toml").write_text(text)
+    assert kind(registry.find(project)) == first
+
+
+@pytest.mark.parametrize(
     "text",
     [
         OWN,

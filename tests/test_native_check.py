@@ -134,6 +134,18 @@ def test_a_lock_files_own_names_say_what_is_built(name: str, tmp_path: Path) -> 
     assert repr(found).splitlines()[0].endswith("2 of 2 packages have no wheel for linux/amd64, Python 3.13")
 
 
+def test_packages_whose_files_a_lock_file_does_not_name_are_not_called_built(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.poetry]\nname = "p"\n[tool.poetry.dependencies]\nsix = "*"\n')
+    package = '[[package]]\nname = "{}"\nversion = "1"\ncategory = "main"\noptional = false\n'
+    files = '[metadata.files]\nsix = []\nidna = [{file = "idna-1-py3-none-any.whl", hash = "sha256:0"}]\n'
+    (tmp_path / "poetry.lock").write_text(package.format("six") + package.format("idna") + files)
+    found = native.check(tmp_path, platform="linux/amd64", python="3.12")
+    assert (found.built, found.unknown) == ((), ("six",))
+    lines = repr(found).splitlines()
+    assert lines[0] == "poetry.lock names no file of 1 of 2 packages: six"
+    assert lines[-1] == "✓ poetry.lock: all 1 packages have a wheel for linux/amd64, Python 3.12"
+
+
 def test_a_lock_file_that_names_no_files_is_said(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("six==1.16.0\n")
     with pytest.raises(UsageError, match="does not say which files"):

@@ -314,6 +314,115 @@ def test_a_pasted_line_of_a_build_names_what_is_needed_for_building(text: str, e
     assert (f"{finding.kind} {finding.name}", finding.phase, explanation.other) == (expected, "build", None)
 
 
+CRATE = """error: failed to run custom build command for `openssl-sys v0.9.102`
+process didn't exit successfully: `target/release/build/openssl-sys-4b85/build-script-main` (exit status: 101)
+--- stdout
+cargo:rerun-if-env-changed=OPENSSL_NO_PKG_CONFIG
+{}
+--- stderr
+thread 'main' panicked at openssl-sys-0.9.102/build/find_normal.rs:190:5:
+
+Could not find directory of OpenSSL installation, and this `-sys` crate cannot
+proceed without this knowledge. If OpenSSL is installed and this crate had
+trouble finding it,  you can set the `OPENSSL_DIR` environment variable for the
+compilation process.
+{}"""
+QUERY = r'"pkg-config\" \"--libs\" \"--cflags\" \"openssl\"`'
+CRATE_END = """note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+warning: build failed, waiting for other jobs to finish...
+💥 maturin failed
+  Caused by: Failed to build a native library through cargo"""
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (
+            f'run pkg_config fail: "Failed to run `\\{QUERY}: No such file or directory (os error 2)"',
+            "command pkg-config",
+        ),
+        (
+            rf'run pkg_config fail: "`\{QUERY} did not exit successfully: exit code: 1\n--- stderr\nPackage openssl was not found in the pkg-config search path.\nPerhaps"',
+            "pkg-config openssl",
+        ),
+        ("error: could not find system library 'openssl' required by the 'openssl-sys' crate", "pkg-config openssl"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", CRATE_END])
+def test_a_build_script_of_rust_that_panics_says_what_it_did_not_find(query: str, expected: str, end: str) -> None:
+    (finding,) = extract(CRATE.format(query, end)).findings
+    assert (f"{finding.kind} {finding.name}", finding.distribution) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pdm.backend.exceptions.ConfigError: Cannot find the version from SCM or SCM isn't detected.",
+        "LookupError: setuptools-scm was unable to detect version for /io/src.",
+        "ValueError: Error getting the version from source `vcs`: setuptools-scm was unable to detect version for /io.",
+        "RuntimeError: Unable to determine version from VCS",
+    ],
+)
+def test_a_version_that_git_does_not_tell_is_no_package_of_the_system(text: str, index: Index) -> None:
+    explanation = extract(f"Getting requirements to build wheel did not run successfully.\n{text}\n[end of output]")
+    assert explanation.other is not None
+    assert (explanation.other.kind, needs(explanation, index)) == ("scm-version", ())
+
+
+def test_a_python_without_ssl_is_not_the_package_s_fault() -> None:
+    explanation = extract(
+        "WARNING: pip is configured with locations that require TLS/SSL, however the ssl module in Python is not available.\n"
+        "WARNING: Retrying after connection broken by 'SSLError(\"Can't connect to HTTPS URL because the SSL module is not"
+        " available.\")': /simple/numpy/\nERROR: No matching distribution found for numpy\n"
+    )
+    assert explanation.other is not None
+    assert explanation.other.advice.startswith("ssl is a part of Python, and this one was built without it")
+
+
+def test_what_configure_did_not_find_by_pkg_config_is_what_ended_it() -> None:
+    text = """checking for dbus-1 >= 1.8 dbus-glib-1 ... no
+configure: error: Package requirements (dbus-1 >= 1.8 dbus-glib-1) were not met:
+
+No package 'dbus-1' found
+Package 'dbus-glib-1', required by 'virtual:world', not found
+
+Consider adjusting the PKG_CONFIG_PATH environment variable if you
+installed software in a non-standard prefix.
+
+Alternatively, you may set the environment variables DBUS_CFLAGS
+and DBUS_LIBS to avoid the need to call pkg-config.
+See the pkg-config man page for more details.
+"""
+    explanation = extract(text)
+    assert [(each.kind, each.name) for each in explanation.findings] == [
+        ("pkg-config", "dbus-1"),
+        ("pkg-config", "dbus-glib-1"),
+    ]
+
+
+def test_the_directory_of_a_build_shows_that_it_is_one() -> None:
+    explanation = extract("""File "/tmp/pip-build-env-x1/overlay/lib/python3.12/site-packages/pkg_resources/__init__.py", line 2172
+AttributeError: module 'pkgutil' has no attribute 'ImpImporter'. Did you mean: 'zipimporter'?
+[end of output]""")
+    assert explanation.other is not None
+    assert explanation.other.kind == "source-mismatch"
+
+
+def test_a_distribution_that_is_not_installed_is_a_python_package() -> None:
+    text = "pkg_resources.DistributionNotFound: The 'jinja2>=2.7' distribution was not found and is required by the application"
+    explanation = extract(text)
+    assert explanation.other is not None
+    assert explanation.other.kind == "python-module"
+
+
+def test_a_query_of_pkg_config_in_the_frames_of_a_build_is_for_building() -> None:
+    text = """Command 'pkg-config --exists mysqlclient' returned non-zero exit status 1.
+  File "/usr/lib/python3/site-packages/pip/_vendor/pyproject_hooks/_in_process/_in_process.py", line 353, in <module>
+Exception: Can not find valid pkg-config name."""
+    (finding,) = extract(text).findings
+    assert (finding.name, finding.phase) == ("mysqlclient", "build")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -348,6 +457,18 @@ def test_a_sentence_about_the_build_names_no_distribution() -> None:
     ("text", "note"),
     [
         ("OSError: cannot load library 'libcairo.so.2': error 0x7e", "line 1 is an error of Windows"),
+        (
+            "common.h(15): fatal error C1083: Cannot open include file: 'lber.h': No such file",
+            "line 1 is an error of Windows",
+        ),
+        (
+            "cc -c a.c -o build/temp.macosx-11-arm64-3.12/a.o\na.c:1:10: fatal error: 'gmp.h' file not found",
+            "line 1 is an error of macOS",
+        ),
+        (
+            "OSError: dlopen(gobject-2.0-0, 0x0002): tried: 'gobject-2.0-0' (no such file)",
+            "line 1 is an error of macOS",
+        ),
         (
             "a.c:1:10: fatal error: ffi.h: No such file or directory\nSuccessfully installed x-1\n[notice] A new release of pip",
             "line 2 says that it ended well",

@@ -92,7 +92,12 @@ def _listed(lock: LockFile, key: str) -> list[str]:
 
 def read(text: str) -> str:
     """Return what the lock file names in pip's requirements format, without hashes; markers are kept where pip has them."""
-    return "".join(f"{_line(package)}\n" for package in toml_text.parsed(text).get("packages", []))
+    document = toml_text.parsed(text)
+    version = document.get("lock-version", "1.0")
+    if not re.fullmatch(r"1\.\d+", str(version)):  # PEP 751: another major version may mean anything
+        msg = f"its lock-version is {version}, and what is known here is 1.0"
+        raise ValueError(msg)
+    return "".join(f"{_line(package)}\n" for package in document.get("packages", []))
 
 
 def hashes(text: str) -> dict[str, frozenset[str]]:

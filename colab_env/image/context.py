@@ -31,6 +31,9 @@ _HARMLESS = (
     *(".env.example", ".env.sample", ".env.template", ".env.dist", "example.env", "sample.env", "template.env"),
     "*.pub",
 )
+# What of a .pem nobody may have: that of a certificate authority, such as certifi's cacert.pem, is a part of the program.
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
+_PUBLIC = re.compile(rb"-----BEGIN (?:TRUSTED |X509 |NEW )?(?:CERTIFICATE|PUBLIC KEY|DH PARAMETERS|X509 CRL)")
 _BULK = (
     *(".git", ".hg", ".svn", ".venv", "node_modules", "__pycache__", "*.py[cod]", "*.egg-info", ".tox", ".nox"),
     *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", ".coverage", "htmlcov"),
@@ -52,10 +55,12 @@ _FEW = 3  # wildcards that a regular expression matches in no time
 class Survey:
     """What of a build context should not, or cannot, be in an image; paths are relative to it.
 
-    `sources` are directories at its top that are named as what a build makes, and hold the project's code.
+    `sources` are directories at its top that are named as what a build makes, and hold the project's code; `certificates` are
+    files that are named as keys, and hold none.
     """
 
     secrets: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     sockets: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
@@ -63,12 +68,12 @@ class Survey:
 
 def survey(context: Path, ignored: Sequence[str] | None = None) -> Survey:
     """Look at the files of a build context, without those that are never sent or that `ignored` lines leave out."""
-    names_by_kind: dict[str, list[str]] = {"secrets": [], "sockets": [], "outside": []}
+    names_by_kind: dict[str, list[str]] = {"secrets": [], "certificates": [], "sockets": [], "outside": []}
     for name, path in _walk(context):
         if ignored is not None and is_ignored(name, ignored):
             continue
         if (is_secret(path.name) or _is_secret_directory(path)) and f"!{name}" not in (ignored or ()):
-            names_by_kind["secrets"].append(name)
+            names_by_kind["certificates" if _is_certificate(path) else "secrets"].append(name)
         mode = path.lstat().st_mode
         if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
             names_by_kind["sockets"].append(name)
@@ -91,6 +96,7 @@ def text(survey_: Survey, *, needs_git: bool = False) -> str:
         *patterns,
         *(name for name in survey_.secrets if not is_ignored(name, patterns)),
         *(f"!**/{pattern}" for pattern in _HARMLESS),
+        *(f"!{name}" for name in survey_.certificates),
         "# Made anew in the image, or of no use there: without them, the cache of a build lasts longer.",
         *(f"**/{pattern}" for pattern in _BULK),
         *(
@@ -200,6 +206,12 @@ def _reaches_end(pieces: Sequence[str], path: str) -> bool:
 def _is_secret_directory(path: Path) -> bool:
     """Say whether a directory is one of secrets: with Python files in it, it is a package of that name."""
     return path.name.lower() == "secrets" and path.is_dir() and next(path.rglob("*.py"), None) is None
+
+
+def _is_certificate(path: Path) -> bool:
+    """Say whether a .pem has certificates or public keys alone."""
+    content = (_files.content(path) or b"") if path.suffix.lower() == ".pem" and path.is_file() else b""
+    return _PUBLIC.search(content) is not None and _PRIVATE.search(content) is None
 
 
 def _is_source(directory: Path) -> bool:

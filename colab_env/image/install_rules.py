@@ -35,7 +35,10 @@ _NO_SOURCES = re.compile(
 
 
 def _replaced(word: str, by: str) -> Callable[[str], str]:
-    return lambda text: re.sub(rf"[ \t]*(?<!\S){re.escape(word)}(?!\S)", f" {by}" if by else "", text)
+    """Return what writes `by` for a word; a line that has nothing else goes with the word."""
+    alone = re.compile(rf"^[ \t]*{re.escape(word)}[ \t]*[\\`][ \t]*\r?\n", re.MULTILINE)
+    inside = re.compile(rf"[ \t]*(?<!\S){re.escape(word)}(?!\S)")
+    return lambda text: inside.sub(f" {by}", text) if by else inside.sub("", alone.sub("", text))
 
 
 def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
@@ -46,7 +49,7 @@ def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
             mounts = [
                 mount
                 for mount in command.instruction.flags.get("mount", [])
-                if "type=cache" in mount and re.search(rf"\.cache(?:/{tool}\b|/?(?:,|$))", mount)
+                if "type=cache" in mount and re.search(rf"\.cache(?:/{re.escape(tool)}\b|/?(?:,|$))", mount)
             ]
             if option is None or not mounts or not {"install", "sync"} & set(command.words):
                 continue

@@ -6,6 +6,7 @@ Of the parsers on PyPI, the one in Python (dockerfile-parse) takes the lines of 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -83,6 +84,7 @@ class Instruction:
             return shlex.join(self.words)
         return "\n".join([self.body, *(heredoc.text for heredoc in self.heredocs)])
 
+    @functools.cached_property
     def assignments(self) -> list[tuple[str, str]]:
         """Return the names and values of ENV or ARG, in the old form without "=" too."""
         words = split_words(self.value)
@@ -189,10 +191,10 @@ def variables_of(file: Dockerfile, stage: Stage, *, until: Instruction | None = 
                 return {**values, **arguments}
             if instruction.name == "ENV":
                 values.update(
-                    (name, expanded(value, {**values, **arguments})) for name, value in instruction.assignments()
+                    (name, expanded(value, {**values, **arguments})) for name, value in instruction.assignments
                 )
             elif instruction.name == "ARG":
-                for name, value in instruction.assignments():
+                for name, value in instruction.assignments:
                     arguments[name] = expanded(value, {**values, **arguments}) if value else globals_.get(name, "")
         if origin is stage:
             values.update(arguments)
@@ -321,7 +323,7 @@ def _global_arguments(instructions: tuple[Instruction, ...]) -> dict[str, str]:
         if instruction.name == "FROM":
             break
         if instruction.name == "ARG":
-            values.update((name, expanded(value, values)) for name, value in instruction.assignments())
+            values.update((name, expanded(value, values)) for name, value in instruction.assignments)
     return values
 
 

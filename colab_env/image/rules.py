@@ -99,12 +99,12 @@ def _variables(file: Dockerfile) -> Iterator[tuple[Stage, Instruction, str, str]
     for stage in file.stages:
         for instruction in stage.instructions:
             if instruction.name in ("ENV", "ARG") and not instruction.is_onbuild:
-                for name, value in instruction.assignments():
+                for name, value in instruction.assignments:
                     yield stage, instruction, name, value
 
 
 def _is_referenced(file: Dockerfile, name: str) -> bool:
-    return re.search(rf"\$\{{?{name}\b", file.text) is not None
+    return re.search(rf"\$\{{?{re.escape(name)}\b", file.text) is not None
 
 
 def without_variable(name: str) -> Callable[[str], str]:
@@ -113,7 +113,7 @@ def without_variable(name: str) -> Callable[[str], str]:
     def fix(text: str) -> str:
         value = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s\\]*)"""
         head, _, rest = text.partition(" ")
-        rest = re.sub(rf"(?<!\S){name}(?:={value}|[ \t]+[^\n]*)", "", rest, count=1)
+        rest = re.sub(rf"(?<!\S){re.escape(name)}(?:={value}|[ \t]+[^\n]*)", "", rest, count=1)
         lines = [line for line in f"{head} {rest}".split("\n") if line.strip() not in ("", "\\")]
         if not lines or lines[0].split() in ([head], [head, "\\"]):
             lines = [f"{head} {lines[1].lstrip()}", *lines[2:]] if len(lines) > 1 else []

@@ -30,6 +30,10 @@ _UNREAD = {
 }
 
 
+# Lock files that bear the name of the tool that alone writes and reads them.
+_BY_TOOL = {"poetry.lock": "poetry", "uv.lock": "uv", "pdm.lock": "pdm"}
+
+
 @functools.cache
 def all_formats() -> tuple[LockFormat, ...]:
     """Return the formats in the order in which they are looked for."""
@@ -84,7 +88,9 @@ def unread(project: Path, pyproject: Pyproject) -> list[str]:
 def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[LockFile]:
     """Return every lock file of a project, the one that counts first.
 
-    What is loose, such as requirements.txt, counts where pyproject.toml has no dependencies of its own.
+    One whose tool pyproject.toml names counts before those of other tools: a project that has moved to another tool often
+    keeps its old file. Where it names none, and is of the standard, that is uv. What is loose, such as requirements.txt,
+    counts where pyproject.toml has no dependencies of its own.
     """
     pyproject = pyproject or Pyproject.read(project)
     locks = [
@@ -98,7 +104,10 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
         locks = [lock for lock in locks if not lock.format.is_loose]
     if described := [lock for lock in locks if not lock.format.is_lock]:  # which says what a setup.py beside it would
         locks = [lock for lock in locks if lock.format.is_lock and lock.format.name != "setup.py"] or described
-    return locks
+    tools = [tool for tool in _BY_TOOL.values() if pyproject.names(tool)] or (["uv"] if pyproject.is_standard else [])
+    own = [lock for lock in locks if lock.format.name in _BY_TOOL]
+    ordered = iter(sorted(own, key=lambda lock: _BY_TOOL[lock.format.name] not in tools))
+    return [next(ordered) if lock in own else lock for lock in locks]
 
 
 def to_be_made(project: Path, pyproject: Pyproject) -> LockFile:

@@ -135,7 +135,7 @@ def text(path: Path) -> str:
         msg = f"cannot read {short(path)}: there is no such file"
         raise ScriptError(msg, hint="give the path of a script or a notebook")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # editors of Windows begin a file with a mark
     except UnicodeDecodeError as error:
         msg = f"cannot read {short(path)}: it is not UTF-8 text (byte {error.start})"
         raise ScriptError(msg, hint="save it as UTF-8; nothing was changed") from error
@@ -143,7 +143,7 @@ def text(path: Path) -> str:
 
 def _code(path: Path) -> str:
     if path.suffix != ".ipynb":
-        return text(path)
+        return text(path).replace("\r\n", "\n")  # as Python reads its sources
     cells = [cell for cell in _notebook(path).get("cells", []) if cell.get("cell_type") == "code"]
     return "\n".join("".join(cell.get("source", [])) for cell in cells) + "\n"
 

@@ -78,7 +78,7 @@ def rename(env: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) ->
     def then() -> None:
         kernels.register(new, machine=machine)
         kernels.remove(env, machine=machine)
-        for link in programs.links(env, programs.link_directory(machine)):
+        for link in programs.links_on_path(env, machine):
             _files.put_back_link(link, str(new.path / "bin" / link.name))
         builds.doom(env, present)
 
@@ -220,7 +220,7 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
         _orphans.end_orphans(machine.data / RUNNING)
         _require_ours(env)
         kernels.remove(env, machine=machine)
-        for link in programs.links(env, programs.link_directory(machine)):
+        for link in programs.links_on_path(env, machine):
             _files.unlink(link)
         _transactions.recover(env.path)
         builds.doom(env, builds.numbers(env))

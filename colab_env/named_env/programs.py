@@ -132,6 +132,13 @@ def links(env: NamedEnvironment, where: Path) -> list[Path]:
     return sorted(path for path in where.iterdir() if leads_to(path, env)) if where.is_dir() else []
 
 
+def links_on_path(env: NamedEnvironment, machine: Machine) -> list[Path]:
+    """Return the links to an environment's programs in all directories on PATH that may be changed."""
+    on_path = [Path(directory) for directory in machine.environ.get("PATH", "").split(os.pathsep) if directory]
+    directories = {directory.resolve(): None for directory in [link_directory(machine), *on_path]}
+    return [link for directory in directories if os.access(directory, os.W_OK) for link in links(env, directory)]
+
+
 def offered(env: NamedEnvironment) -> list[str]:
     """Return the programs of the packages that an environment was made of by name; where there are none, of all."""
     receipt = env.receipt

@@ -109,7 +109,7 @@ def forget_gone(base: Path) -> None:
 
 
 def _lock_of(script: Path) -> Path:
-    return script.with_name(f"{script.name}.lock")
+    return Path(f"{script}.lock")
 
 
 def command() -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, _process
-from colab_env.errors import PreflightError, UsageError
+from colab_env.errors import CommandError, PreflightError, UsageError
 
 if TYPE_CHECKING:
     from colab_env.machine import Machine
@@ -84,6 +84,9 @@ _TRIAL_DIRECTORY = Path("/run/systemd/system.control")
 _TRIAL_SECONDS = 5.0  # on two busy cores, celery needs three to fail
 _SHOWN_LINES = 12
 _PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
+# What systemd takes for an account: it passes over a line with any other, and the service would be root's (systemd.exec(5)).
+_ACCOUNT = re.compile(r"\d+|[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?")
+_NOT_STARTED = 126  # of a program that is not there
 
 
 def unit_name(name: str, program: str, arguments: Sequence[str] = ()) -> str:
@@ -108,8 +111,11 @@ def unit_text(
     """Return a service file that starts `program` in the environment `name` at `path` through `command`.
 
     It runs as `user`, an account of the machine; without one systemd invents one for as long as the program runs. One that
-    `is_timed` is started by its timer alone, and ends.
+    `is_timed` is started by its timer alone, and ends. Raises UsageError for what is no account's name.
     """
+    if user and not _ACCOUNT.fullmatch(user):
+        msg = f"{user!r} is not the name of an account"
+        raise UsageError(msg, hint="give one of this machine, such as www-data; without one systemd invents one")
     words, unit = [str(command), "run", name, program, *arguments], unit_name(name, program, arguments)
     in_home = any(path.is_relative_to(env) for env in ("/home", "/root", "/run/user"))
     return _UNIT.format(
@@ -195,17 +201,26 @@ class _Service:
             time.sleep(0.2)
 
 
-def timer_text(*, name: str, program: str, arguments: Sequence[str], calendar: str) -> str:
+def timer_text(*, name: str, program: str, arguments: Sequence[str], calendar: str, machine: Machine) -> str:
     """Return the timer file for a service that `is_timed`; the `calendar` is systemd's, such as "daily" (systemd.time(7)).
 
-    Raises UsageError for one that could not stand on a line.
+    Raises UsageError for one that systemd does not read, or where there is no systemd, that could not stand on a line.
     """
-    if not re.fullmatch(r"[\w:*/.,~ +-]+", calendar):
+    if not re.fullmatch(r"[\w:*/.,~ +-]+", calendar) or not _is_read_by_systemd(calendar, machine):
         msg = f"{calendar!r} is not a calendar that systemd reads"
         raise UsageError(msg, hint="write such as 'daily' or 'Mon..Fri 06:30'; see `man systemd.time`")
     return _TIMER.format(
         unit=unit_name(name, program, arguments), program=escaped(program), name=name, calendar=calendar
     )
+
+
+def _is_read_by_systemd(calendar: str, machine: Machine) -> bool:
+    """Say whether systemd reads a calendar; where it is not installed, nobody can say no."""
+    try:
+        _process.run(["systemd-analyze", "calendar", "--", calendar], environ=machine.environ)
+    except CommandError as error:
+        return error.returncode == _NOT_STARTED
+    return True
 
 
 def quoted(word: str) -> str:

@@ -27,7 +27,7 @@ _CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
-    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|collect2: error|CMake Error|Preparing metadata|build dependencies"
+    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -98,19 +98,24 @@ _SUCCESS = re.compile(r"Successfully installed \S")
 _AFTER_SUCCESS = re.compile(
     r"\[notice\]|WARNING: |$"
 )  # pip's own advertisement of a newer pip, "Running pip as the 'root' user"
-# How cffi writes an error of LoadLibrary; 0x7e is ERROR_MOD_NOT_FOUND, dlopen has sentences.
-_WINDOWS = re.compile(r"cannot load library .{1,300}: error 0x[0-9a-f]+")
+_ELSEWHERE = {
+    # How cffi writes an error of LoadLibrary (0x7e is ERROR_MOD_NOT_FOUND, dlopen has sentences), and Microsoft's compiler its own.
+    "Windows": re.compile(r"cannot load library .{1,300}: error 0x[0-9a-f]+|fatal error C1083: "),
+    # dyld's words, ld's of Apple, and where distutils puts what it compiles.
+    "macOS": re.compile(
+        r"dlopen\(.{1,300}\): tried: |^ld: library (?:not found for -l|'[^']+' not found)|/temp\.macosx-"
+    ),
+}
 
 
 def _no_failure_here(lines: Sequence[Line]) -> str | None:
-    """Return why a log has nothing to explain: pip ended well, or it failed on Windows."""
+    """Return why a log has nothing to explain: pip ended well, or it failed on another system."""
     end = next((line for line in reversed(lines) if not _AFTER_SUCCESS.match(line.text)), None)
     if end and _SUCCESS.match(end.text):
         return f"line {end.number} says that it ended well: {end.text[:80]}"
-    if windows := next((line for line in lines if _WINDOWS.search(line.text)), None):
-        return (
-            f"line {windows.number} is an error of Windows, where no package of a Linux distribution brings a library"
-        )
+    for system, words in _ELSEWHERE.items():
+        if line := next((line for line in lines if words.search(line.text)), None):
+            return f"line {line.number} is an error of {system}, where no package of a Linux distribution helps"
     return None
 
 
@@ -129,6 +134,12 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     after = [line.text for line in lines if at < line.number]
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
         return replace(hit, degree=TRIED)
+    if (
+        hit.kind == "pkg-config" and hit.degree == TRIED
+    ):  # autoconf's PKG_CHECK_MODULES: the error, then what pkg-config said
+        before = [line.text for line in lines if at - _NEAR <= line.number < at]
+        is_error_of_configure = any(is_error(text) and text.endswith("were not met:") for text in before)
+        return replace(hit, degree=FATAL) if is_error_of_configure else hit
     if hit.kind == "library" and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
         return replace(hit, degree=TRIED)  # a test of a configuration
     if "Errno 2]" in hit.line.text and any(text.startswith("During handling") for text in after[:_NEAR]):
@@ -237,7 +248,7 @@ def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_mod
         return True
     weaker = {"source-mismatch", "own-code", "permission", "no-wheel"}
     last = max(hit.line.number for hit in chosen)
-    if any(hit.line == chosen[0].line and hit.kind == "library-version" for hit in best):
+    if any(hit.line == chosen[0].line and hit.kind in ("library-version", "scm-version") for hit in best):
         return True
     weaker |= set() if ends_with_module else {"python-module", "build-requirement"}
     return any(hit.line.number > last and hit.kind not in weaker for hit in best)
@@ -285,7 +296,7 @@ def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | Non
 
 # Words of pip, and who carries a call for another.
 _NOT_NAMES_TEXT = """
-ipython ipykernel cffi pip traitlets installable wheel wheels for collected editable extension c ext extensions with without
+a an the native ipython ipykernel cffi pip traitlets installable wheel wheels for collected editable extension c ext extensions with without
 """
 _NOT_NAMES = frozenset(_NOT_NAMES_TEXT.split())
 

@@ -113,9 +113,14 @@ class LockedPackage:
     url: str | None = field(default=None, repr=False)
     sha256: str | None = field(default=None, repr=False)
 
+    @property
+    def is_unknown(self) -> bool:
+        """Say whether the lock file names none of its files, as Poetry has written some."""
+        return not self.wheels and self.sdist is None
+
     def is_built(self, target: Target) -> bool:
-        """Say whether nothing but its source fits there."""
-        return not any(target.takes(wheel) for wheel in self.wheels)
+        """Say whether nothing but its source fits there, as far as its files are known."""
+        return not self.is_unknown and not any(target.takes(wheel) for wheel in self.wheels)
 
     def download(self, target: Target) -> int | None:
         """Return the bytes of the largest wheel that fits there, or None where the lock file names no sizes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal[
@@ -21,6 +21,7 @@ Phase = Literal["build", "run"]
 OtherKind = Literal[
     "no-wheel",  # no file for this Python or machine
     "build-requirement",  # a Python package that the build backend needs
+    "scm-version",  # a version that is in git's tags alone
     "source-mismatch",  # C, Cython or Python code that does not fit this compiler, Cython, NumPy or Python
     "library-version",  # the library is there, and too old or too new
     "hash",
@@ -191,7 +192,8 @@ class BuiltPackage:
 class Check(_Json):
     """What a lock file will have built on a `target`, such as "linux/arm64, Python 3.12", of `count` packages there.
 
-    `install` are the packages of this machine's distribution that the builds need and that are not installed.
+    `install` are the packages of this machine's distribution that the builds need and that are not installed; `unknown` are
+    packages none of whose files the lock file names.
     """
 
     lock: str
@@ -199,13 +201,22 @@ class Check(_Json):
     count: int
     built: tuple[BuiltPackage, ...] = ()
     install: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
+        if self.unknown:
+            files = f"{self.lock} names no file of {len(self.unknown)} of {self.count} packages: {_few(self.unknown)}"
+            known = replace(self, count=self.count - len(self.unknown), unknown=())
+            return f"{files}\n→ lock anew with the newest version of its tool" + (f"\n{known}" if known.count else "")
         if not self.built:
             return f"✓ {self.lock}: all {self.count} packages have a wheel for {self.target}"
         head = f"{self.lock}: {len(self.built)} of {self.count} packages have no wheel for {self.target}"
         line = [f"→ apt-get install --no-install-recommends {' '.join(self.install)}"] if self.install else []
         return "\n".join([head, *map(repr, self.built), *line])
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 _LEVELS: dict[str, str] = {

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import OtherKind
-from colab_env.native_need.rules import FATAL, TRIED
+from colab_env.native_need.rules import FATAL, HINT, TRIED
 
 ADVICE: dict[OtherKind, str] = {
     "no-wheel": "take a version of the package that has a file for this Python and machine, or another Python",
     "build-requirement": "its build needs a Python package: add it to [build-system] requires, or install it and turn build isolation off",
+    "scm-version": "its version is in the tags of its repository, which are not here: build it from a clone with its tags, or give the version by the variable that its build backend reads (SETUPTOOLS_SCM_PRETEND_VERSION, PDM_BUILD_SCM_VERSION, PBR_VERSION)",
     "source-mismatch": "its source does not fit this Python, compiler or build tool: take a newer version of it, or an older Python",
     "library-version": "the library is there in a version that does not fit: take the version of the package that fits it",
     "hash": "a file is not the one that was locked: lock anew, or empty the cache and the mirror that gave it",
@@ -76,6 +77,8 @@ def advice(hit: OtherHit) -> str:
     )
     if match and (of_library := _advice_on_library((match[1] or "").partition(".")[0])) is not None:
         return of_library
+    if any(needle in hit.line.text for needle in _NO_SSL) and (of_library := _advice_on_library("ssl")) is not None:
+        return of_library
     if "CondaToS" in hit.line.text or "Terms of Service" in hit.line.text:
         return _TERMS
     is_condas = _CONDA.search(hit.line.text) is not None
@@ -91,6 +94,9 @@ class OtherHit:
     degree: int
 
 
+_PANIC = "panicked at"  # of a build script of Rust: its own lines say for what
+# How pip says that no index can be asked; what follows it then, no version found, is no fault of a package.
+_NO_SSL = ("ssl module in Python is not available", "SSL module is not available")
 # What a line has, as plain strings, by the kind of the cause: the first kind of which a line has one counts.
 _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
     "disk": (
@@ -149,7 +155,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "error sending request for url", "Read timed out", "ConnectTimeout", "ReadTimeout", "ProxyError", "dns error",
         "502 Bad Gateway", "503 Service Unavailable", "504 Gateway", "failed to download from",
         "Connection reset by peer", "Connection aborted", "Connection timed out", "getaddrinfo", "RemoteDisconnected",
-        "IncompleteRead", "unable to access 'http", "Tunnel connection failed", "certificate verify failed", "SSL: ",
+        "IncompleteRead", "unable to access 'http", "Tunnel connection failed", *_NO_SSL, "certificate verify failed", "SSL: ",
         "Could not fetch URL", "All attempts to connect to", "HTTP error 404", "404 Client Error", "HTTP Error 404",
         "HTTP error 5", "429 Too Many", "spurious network error", "Could not connect", "timed out",
         "No route to host", "failed to lookup address", "Failed to download", "peer closed connection", "URLError",
@@ -175,6 +181,10 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
     "tests": (
         "short test summary info", "FAILED (failures=", "FAILED (errors=", "FAILED tests/", "FAILED test_",
         "= FAILURES =",
+    ),
+    "scm-version": (
+        "unable to detect version for", "version from SCM", "version from source `vcs`", "determine version from VCS",
+        "Versioning for this project requires either an sdist tarball",
     ),
     "library-version": (
         "GLIBCXX_", "GLIBC_", "CXXABI_", "Invalid version, need", "has version '", "' but version of ", "but need: ",
@@ -208,7 +218,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "undefined type", "assignment to expression", "No module named 'numpy.distutils", "invalid mode: 'U'", "SyntaxError:", "cannot import name",
         "template argument", "binary incompatibility", "invalid command", "Microsoft Visual C++",
         "No module named 'distutils'", "No module named 'imp'", "not a valid", "Python 2", "no member '", "PyObject",
-        "feature has been removed", "panicked at", "has been removed in",
+        "feature has been removed", _PANIC, "has been removed in",
     ),
     "permission": (
         "EnvironmentNotWritableError", "NoWritableEnvsDirError", "NoWritablePkgsDirError", "CondaToSNonInteractiveError", "Terms of Service have not been accepted",
@@ -219,7 +229,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
 _KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
 _UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
-    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|(?:pip|conda) install "
+    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |(?:pip|conda) install "
 )
 # A command that is shown as it is run gives no advice: of a Dockerfile, of a shell with -x, of a step of GitHub's.
 _QUOTED = re.compile(r"(?:^|[\s>\]])RUN |^[$+] |^##\[group\]Run |process \"/bin/sh -c ")
@@ -262,6 +272,8 @@ def _hit(line: Line, *, is_build: bool) -> OtherHit | None:
             continue  # CMake's "(Required is at least version "1.2")" of a library that is not there at all
         if not is_build and kind in _ONLY_AT_BUILD and not _ANYWHERE.search(line.text):
             continue
+        if _PANIC in line.text:
+            return OtherHit(kind, line, HINT)
         return OtherHit(kind, line, TRIED if is_mild and kind in _RETRIED else FATAL)
     if _NO_MODULE.search(line.text) and not is_mild and not _QUOTED.search(line.text):
         return OtherHit("build-requirement" if is_build else "python-module", line, FATAL)

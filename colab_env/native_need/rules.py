@@ -107,12 +107,13 @@ _RULES = (
     _rule("Could NOT find Python", r"Could NOT find Python\w* \(missing: [^)]{0,200}(?:Development|INCLUDE_DIR|LIBRAR)", "header", name="Python.h"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|Failed to run .{0,60}pkg-config.{1,200}: No such file|pkg-config must be installed", "command", name="pkg-config"),
     _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
     _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
     _rule("system library", r"The system library `([\w.+-]+)` required by crate", "pkg-config"),
+    _rule("system library", r"could not find system library '([\w.+-]+)' required by the", "pkg-config"),  # Rust's pkg-config, older
     _rule(".pc", r"(?:`|')?([\w.+-]+)\.pc['`]? (?:needs to be installed|not found|was not found)", "pkg-config"),
     _rule("Dependency", r"ERROR: .{0,80}Dependency ['\"]?([\w.+-]+)['\"]? (?:not found|is required but not found)", "pkg-config"),
     _rule("Dependency lookup", r"Dependency lookup for ([\w.+-]+) with method '(?:pkg-config|pkgconfig)' failed", "pkg-config"),
