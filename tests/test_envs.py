@@ -1106,6 +1106,13 @@ def test_pip_comes_when_it_is_run_and_what_it_adds_is_kept_or_named(base, wheels
     assert command("run", "miku", "demo").stdout == "1.0\n"
 
 
+def test_what_repair_cannot_mend_is_said_with_the_way_out(web):
+    (web / "colab-env.json").write_text("")
+    (checked,) = envs.check("web", repair=True)
+    assert "it stays so: " in checked.problems[-1]
+    assert "→ create it again" in checked.problems[-1]
+
+
 def test_pip_that_came_by_being_run_is_in_nobodys_way(web, command):
     """Its environment is made of a directory of wheels, which has no pip."""
     assert command("run", "web", "pip", "list").returncode == 0
