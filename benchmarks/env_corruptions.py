@@ -68,9 +68,8 @@ def create(name: str, wheels: Path) -> None:
 
 def damaged(names: list[str], count: int, chosen: random.Random, wheels: Path) -> int:
     from colab_env import envs
-    from colab_env.errors import ColabEnvError
 
-    found, mended, ways = 0, 0, Counter[str]()
+    found, mended, by_create, ways = 0, 0, 0, Counter[str]()
     for number in range(count):
         name, way = chosen.choice(names), chosen.choice(WAYS)
         build = envs.path(name).resolve()
@@ -80,19 +79,19 @@ def damaged(names: list[str], count: int, chosen: random.Random, wheels: Path) -
             way = "deleted"
         ways[way] += 1
         was_found = bool(envs.check(name, deep=True)[0].problems)
-        try:
-            is_mended = not envs.check(name, deep=True, repair=True)[0].problems
-        except ColabEnvError:
+        is_mended = not envs.check(name, deep=True, repair=True)[0].problems
+        if not is_mended:  # its receipt, which says what it was made of
             create(name, wheels)
             is_mended = not envs.check(name, deep=True)[0].problems
+            by_create += is_mended
         found, mended = found + was_found, mended + is_mended
         if not (was_found and is_mended):
             print(f"missed: {name}: {file} {way}, found {was_found}, mended {is_mended}", flush=True)
-            create(name, wheels)
         if number % 20 == 19:
             print(f"{number + 1} tried", file=sys.stderr, flush=True)
     print(
-        f"{count} damaged ({', '.join(f'{number} {way}' for way, number in ways.items())}): {found} found, {mended} mended"
+        f"{count} damaged ({', '.join(f'{number} {way}' for way, number in ways.items())}): {found} found, {mended} mended, "
+        f"{by_create} of them by `create`: with a receipt that is damaged, nothing else says what it was made of"
     )
     return 2 * count - found - mended
 

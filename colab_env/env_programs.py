@@ -64,10 +64,10 @@ def expose(
     for program in names:  # all are checked before the first link is made
         env.program(program)
         _require_free(where / program, env)
+    if where != programs.link_directory(machine):
+        programs.note_links(env, where)
     on_path = str(where) in machine.environ.get("PATH", "").split(os.pathsep)
-    # Where nothing on PATH leads to, nobody looks for them later.
-    notes = () if on_path else (f"{short(where)} is not on PATH: `rename` and `remove` pass over links there",)
-    results = []
+    notes, results = () if on_path else (f"{short(where)} is not on PATH",), []
     for program in names:
         link = where / program
         action = "already there" if os.path.lexists(link) else "done"

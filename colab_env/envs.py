@@ -332,7 +332,8 @@ def check(*names: str, deep: bool = False, repair: bool = False, base: Base = No
                     making.repair(env, machine=machine)
                 checked = inventory.check(env, machine=machine, deep=deep)
             except ColabEnvError as error:  # the others are mended all the same
-                checked = replace(checked, problems=(*checked.problems, f"it stays so: {error.message}"))
+                way = f"\n  → {error.hint}" if error.hint else ""
+                checked = replace(checked, problems=(*checked.problems, f"it stays so: {error.message}{way}"))
         results.append(checked)
     return results
 

@@ -176,6 +176,27 @@ def test_what_was_added_stays_asked_for_after_an_import(base, server, tmp_path):
     assert sorted(lock_of(place)) == ["demo", "more", "other"]
 
 
+def test_what_somebody_has_added_stays_at_its_version_when_more_is_added(base, server, wheels):
+    place = envs.create("web", "other").where
+    subprocess.run([UV, "pip", "install", "-q", "--python", place / "bin/python", "more"], check=True)
+    write_wheel(wheels, "more", "4.0")
+    write_wheel(wheels, "third", "1.0")
+    shutil.rmtree(os.environ["UV_CACHE_DIR"])
+    assert envs.add("web", "third").notes == ("+ third 1.0",)
+    envs.upgrade("web")
+    assert lock_of(place)["more"]["version"] == "4.0", "an upgrade takes what is newer"
+
+
+def test_an_environment_of_a_directory_of_wheels_is_mended_with_what_came_from_an_index(base, server, tmp_path):
+    write_wheel(tmp_path / "house", "shop", "1.0", code="def main(): print(version)", programs=["shop"])
+    place = envs.create("shop", "shop", wheels=tmp_path / "house").where
+    subprocess.run([UV, "pip", "install", "-q", "--python", place / "bin/python", "more"], check=True)
+    next(place.glob("lib/*/site-packages/shop.py")).write_text("damaged")
+    assert envs.check("shop", deep=True, repair=True)[0].problems == ()
+    envs.upgrade("shop")
+    assert sorted(lock_of(place)) == ["demo", "more", "other", "shop"]
+
+
 def test_a_build_that_has_lost_its_number_is_found_and_mended(web):
     (web / "colab-env-build").unlink()
     assert envs.check("web", deep=True)[0].problems == ("colab-env-build has changed",)

@@ -126,6 +126,22 @@ def test_links_follow_a_rename_and_go_with_the_environment(web, tmp_path, monkey
     assert list((tmp_path / "links").iterdir()) == []
 
 
+def test_links_in_a_directory_of_ones_own_follow_too(web, tmp_path):
+    links = tmp_path / "a b"
+    env_programs.expose("web", directory=links)
+    envs.rename("web", "site")
+    assert output(links / "demo") == "1.0"
+    envs.purge("site")
+    assert list(links.iterdir()) == []
+    assert not (web.parent / ".links").exists()
+
+
+def test_without_programs_of_what_was_asked_for_those_of_the_rest_are_exposed(web, wheels, tmp_path):
+    write_wheel(wheels, "plain", "1.0", needs=["demo"])
+    envs.create("web", "plain", wheels=wheels)
+    assert [each.program for each in env_programs.expose("web", directory=tmp_path / "links")] == ["demo"]
+
+
 # add
 
 

@@ -3,6 +3,7 @@
 # ruff: noqa: F811, PLW1510  the fixtures are imported; exit codes are what is looked at
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from colab_env import envs, poetry, steps, uv
 from colab_env.errors import KernelTakenError, MissingStepError, ProjectFileError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
-from colab_env.named_env import kernels
+from colab_env.named_env import kernels, scripts
 from colab_env.named_env.recipe import Recipe
 from colab_env.request import Request
 
@@ -44,6 +45,28 @@ def library(place: Path) -> Path:
     (place / "pyproject.toml").write_text(LIBRARY)
     (place / "lesson/__init__.py").write_text("import idna\ndef main():\n    print(idna.__version__)\n")
     return place
+
+
+def test_sources_have_a_checksum_whatever_their_files_are_called(tmp_path, machine):
+    project = library(tmp_path / "lesson")
+    Path(os.fsdecode(os.fsencode(project) + b"/caf\xe9.txt")).touch()
+    recipe = Recipe(packages=(str(project),)).checked()
+    before = recipe.digest(machine)
+    (project / "lesson/__init__.py").write_text("")
+    assert recipe.digest(machine) != before
+
+
+def test_a_directory_that_nothing_is_built_from_is_not_read(tmp_path, machine):
+    """A script that was moved may name any, `/` too, where some files never end."""
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts/report.py"
+    script.write_text('# /// script\n# dependencies = ["x"]\n# [tool.uv.sources]\n# x = { path = ".." }\n# ///\n')
+    recipe = scripts.recipe(script).checked()
+    before = recipe.digest(machine)
+    (tmp_path / "data").write_text("1")
+    assert recipe.digest(machine) == before
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
+    assert recipe.digest(machine) != before
 
 
 @pytest.mark.network

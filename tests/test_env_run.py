@@ -456,6 +456,10 @@ def test_another_block_is_another_environment(tmp_path):
     [
         ("# /// script\n# dependencies = [\n# ///\n", "not TOML"),
         ("# /// script\n# dependencies = [1]\n# ///\n", "another type"),
+        (
+            '# /// script\n# requires-pythn = ">=3.9"\n# ///\n',
+            "`requires-pythn`, which PEP 723 does not know\n.*requires-python",
+        ),
         ("# /// script\n# a = 1\n# ///\n\n# /// script\n# a = 1\n# ///\n", "2 blocks"),
     ],
 )

@@ -1099,11 +1099,27 @@ def test_pip_comes_when_it_is_run_and_what_it_adds_is_kept_or_named(base, wheels
     envs.create("miku", wheels=wheels, keep=2)
     assert command("run", "miku", "demo").stdout == "1.0\n"
     (result, receipt) = envs.create("miku", "other", wheels=wheels), NamedEnvironment(name="miku", base=base).receipt
-    assert "what somebody had added is not in it: demo, pip" in result.notes[0]
+    assert "what somebody had added is not in it: demo (" in result.notes[0]
     assert receipt.added == ()
     assert command("run", "miku", "demo").returncode == 127
     envs.rollback("miku")
     assert command("run", "miku", "demo").stdout == "1.0\n"
+
+
+def test_what_repair_cannot_mend_is_said_with_the_way_out(web):
+    (web / "colab-env.json").write_text("")
+    (checked,) = envs.check("web", repair=True)
+    assert "it stays so: " in checked.problems[-1]
+    assert "→ create it again" in checked.problems[-1]
+
+
+def test_pip_that_came_by_being_run_is_in_nobodys_way(web, command):
+    """Its environment is made of a directory of wheels, which has no pip."""
+    assert command("run", "web", "pip", "list").returncode == 0
+    (web / "bin/demo").write_text("damaged")
+    assert envs.check("web", deep=True, repair=True)[0].problems == ()
+    envs.upgrade("web")
+    assert command("run", "web", "pip", "list").returncode == 0, "it comes again"
 
 
 def test_an_upgrade_installs_what_somebody_has_added(web, wheels, command):

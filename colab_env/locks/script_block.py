@@ -11,12 +11,13 @@ from typing import Any
 
 from colab_env import _files, _report, toml_text
 from colab_env.errors import ScriptError
-from colab_env.results import short
+from colab_env.results import short, suggest
 
 _OPENING = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _CLOSING = "# ///"
 LOCK_KEY = "uv.lock"  # in a notebook's metadata: what `uv lock --script` says of its block, as juv 0.5 keeps it
 _PATIENCE = 2  # seconds for Colab's page, which is there or is not
+_KEYS = frozenset({"dependencies", "requires-python", "tool"})
 _HINT = "`dependencies` is a list of strings, `requires-python` a string (PEP 723)"
 
 
@@ -109,6 +110,9 @@ def read(block: str, path: Path) -> Values:
     except ValueError as error:
         msg = f"the block `# /// script` in {short(path)} is not TOML: {error}"
         raise ScriptError(msg, hint="mend that line; nothing was changed") from error
+    if unknown := sorted(values.keys() - _KEYS):
+        msg = f"the block `# /// script` in {short(path)} has `{unknown[0]}`, which PEP 723 does not know"
+        raise ScriptError(msg, hint=suggest(unknown[0], _KEYS))
     dependencies, python = values.get("dependencies", []), values.get("requires-python")
     is_list = isinstance(dependencies, list) and all(isinstance(dependency, str) for dependency in dependencies)
     if not is_list or not isinstance(python, (str, type(None))):

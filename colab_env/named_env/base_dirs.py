@@ -90,8 +90,10 @@ def _read(path: Path) -> tuple[Path, ...]:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    if not (text := _files.content(path)):
+        return {}  # most machines have none, and the parser takes longer to import than what is left of `purge`
     try:
-        return toml_text.parsed((_files.content(path) or b"").decode("utf-8"))
+        return toml_text.parsed(text.decode("utf-8"))
     except ValueError as error:
         msg = f"{short(path)} is not TOML: {error}"
         raise UsageError(msg, hint="mend that line") from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +23,7 @@ from colab_env import (
     system,
     uv,
 )
-from colab_env.errors import BrokenEnvironmentError, CommandError, NoSuchPythonError, UsageError
+from colab_env.errors import BrokenEnvironmentError, ColabEnvError, CommandError, NoSuchPythonError, UsageError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 Hashes = Mapping[str, Collection[str]]
 REQUIREMENTS = "colab-env-requirements.txt"
+_BUNDLED = ("pip", "setuptools")  # what ensurepip installs; the latter up to Python 3.11
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
 
@@ -81,7 +85,7 @@ def build(
             else:
                 survey, hashes = (
                     _fill_from_lock(
-                        path, read, locked, python=python, machine=machine, prompt=env.name, added=(*added, *more)
+                        path, read, locked, python=python, machine=machine, prompt=env.name, added=added, more=more
                     ),
                     {},
                 )
@@ -230,8 +234,15 @@ def _fill(
             hashes.update(_install_project(path, request, recipe, source=source))
         packages = () if recipe.script else recipe.packages  # which its lock says too
         requirements = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
-        if requirements or added:
-            installer.install([*source, *requirements, *added], python=path / "bin/python")
+        try:
+            if requirements or added:
+                installer.install([*source, *requirements, *added], python=path / "bin/python")
+        except ColabEnvError:
+            if not (added and recipe.wheels):
+                raise
+            if requirements:
+                installer.install([*source, *requirements], python=path / "bin/python")
+            _install_added(added, recipe, source=source, python=path / "bin/python", installer=installer)
         bytecode.date_sources(path)
 
     survey, _ = proving.prove(path, install, unpacked=installer)
@@ -239,6 +250,33 @@ def _fill(
     kernelspec.write_ipython_config(path)
     verify(path, machine=machine, alone=not recipe.system_site_packages)
     return survey, hashes
+
+
+def _install_added(
+    added: Sequence[str],
+    recipe: Recipe,
+    *,
+    source: Sequence[str],
+    python: Path,
+    installer: WheelInstaller,
+    versions: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Install what somebody has added by hand, at the `versions` that it had, or, where these are gone, at any.
+
+    A directory of wheels may not be where it came from: then an index is asked.
+    """
+    pinned = [
+        f"{requirement}=={version}"
+        if _NAME.fullmatch(requirement) and (version := versions.get(locking.name_of(requirement)))
+        else requirement
+        for requirement in added
+    ]
+    wider = ("--find-links", str(recipe.wheels)) if recipe.wheels else source
+    *attempts, last = dict.fromkeys([(*source, *pinned), (*wider, *pinned), (*wider, *added)])
+    for attempt in attempts:
+        with contextlib.suppress(ColabEnvError):
+            return installer.install(attempt, python=python)
+    return installer.install(last, python=python)
 
 
 def _fill_from_lock(
@@ -250,16 +288,20 @@ def _fill_from_lock(
     machine: Machine,
     prompt: str,
     added: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
 ) -> content.Survey:
     """Make it, and install what the lock in a directory says, which it then has itself, with the files beside it.
 
-    Raises HashMismatchError for a package that is not, file by file, what was locked.
+    What somebody has `added` by hand stays at the version that it has there. Raises HashMismatchError for a package that is
+    not, file by file, what was locked.
     """
     installer = _installer(machine, path)
     in_lock, lock = locking.names(locked / locking.FILE), locked / locking.FILE
-    missing = [
-        requirement for requirement in dict.fromkeys(added) if requirement not in in_lock
-    ]  # another version of what is locked, too
+    # Another version of what is locked, too.
+    missing = [requirement for requirement in dict.fromkeys((*added, *more)) if requirement not in in_lock]
+    by_hand = [requirement for requirement in missing if requirement not in more]
+    pairs = (each.rpartition("-") for each in packages(locked))
+    versions = {locking.name_of(name): version for name, _, version in pairs}
     source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels and recipe.wheels.is_dir() else []
 
     def install() -> None:
@@ -269,7 +311,12 @@ def _fill_from_lock(
         locking.install(lock, python=path / "bin/python", installer=installer)
         if missing:
             locking.require_same(lock, content.Survey(path))
-            installer.install([*source, *missing], python=path / "bin/python")
+            if by_hand:
+                _install_added(
+                    by_hand, recipe, source=source, python=path / "bin/python", installer=installer, versions=versions
+                )
+            if more:
+                installer.install([*source, *more], python=path / "bin/python")
         bytecode.date_sources(path)
 
     survey, _ = proving.prove(path, install, unpacked=installer)
@@ -355,6 +402,10 @@ def add_pip(env: NamedEnvironment, *, machine: Machine) -> None:
                 _process.run(argv, environ=_process.child_environ(machine.environ))
             except CommandError:  # Debian leaves it out
                 _installer(machine, env.directory).install(["pip"], python=python)
+            # Nobody has asked for these packages: the next build does without, until somebody runs pip again.
+            for mark in env.directory.glob("lib/python3*/site-packages/*.dist-info/REQUESTED"):
+                if mark.parent.name.partition("-")[0] in _BUNDLED:
+                    _files.discard(mark)
 
 
 def _installer(machine: Machine, path: Path) -> WheelInstaller:

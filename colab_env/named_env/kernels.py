@@ -44,6 +44,8 @@ def fault(env: NamedEnvironment, *, machine: Machine) -> str | None:
 
 def remove(env: NamedEnvironment, *, machine: Machine) -> None:
     """Take the kernel away if it is this environment's."""
+    if not (machine.jupyter / "kernels" / env.name).is_dir():
+        return  # without importing what knows kernels
     from colab_env.jupyter import kernelspec
 
     kernel = {kernel.directory.name: kernel for kernel in kernelspec.registered(machine)}.get(env.name)

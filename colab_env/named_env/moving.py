@@ -78,8 +78,9 @@ def rename(env: NamedEnvironment, new: NamedEnvironment, *, machine: Machine) ->
     def then() -> None:
         kernels.register(new, machine=machine)
         kernels.remove(env, machine=machine)
-        for link in programs.links_on_path(env, machine):
+        for link in programs.every_link(env, machine):
             _files.put_back_link(link, str(new.path / "bin" / link.name))
+        programs.forget_links(env, heir=new)
         builds.doom(env, present)
 
     moved = [number for number in [*reversed(builds.earlier(env)), current] if number in present]
@@ -220,8 +221,9 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
         _orphans.end_orphans(machine.data / RUNNING)
         _require_ours(env)
         kernels.remove(env, machine=machine)
-        for link in programs.links_on_path(env, machine):
+        for link in programs.every_link(env, machine):
             _files.unlink(link)
+        programs.forget_links(env)
         _transactions.recover(env.path)
         builds.doom(env, builds.numbers(env))
         _files.remove(env.path)

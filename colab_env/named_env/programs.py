@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _report, content
-from colab_env.errors import EnvironmentInUseError
+from colab_env import _files, _report, content
+from colab_env.errors import EnvironmentInUseError, NotWritableError
 from colab_env.named_env.inventory import BUILDS
 from colab_env.named_env.reports import Process
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
     from colab_env.named_env.inventory import NamedEnvironment
 
+_LINKS = ".links"  # in a base: for each environment, which directories have links to its programs
 _SHOWN = 4  # processes that a message names
 _ZSH_FILES = Path(__file__).parents[1] / "zsh"
 _PYTHONS = re.compile(r"(?:python|pip|pydoc|idle)[0-9.]*|activate.*|Activate.*|deactivate.*")
@@ -132,11 +133,31 @@ def links(env: NamedEnvironment, where: Path) -> list[Path]:
     return sorted(path for path in where.iterdir() if leads_to(path, env)) if where.is_dir() else []
 
 
-def links_on_path(env: NamedEnvironment, machine: Machine) -> list[Path]:
-    """Return the links to an environment's programs in all directories on PATH that may be changed."""
-    on_path = [Path(directory) for directory in machine.environ.get("PATH", "").split(os.pathsep) if directory]
-    directories = {directory.resolve(): None for directory in [link_directory(machine), *on_path]}
-    return [link for directory in directories if os.access(directory, os.W_OK) for link in links(env, directory)]
+def every_link(env: NamedEnvironment, machine: Machine) -> list[Path]:
+    """Return the links to an environment's programs, wherever `expose` has made them."""
+    noted = (Path(os.fsdecode(path)) for path in (_files.content(_note(env)) or b"").split(b"\0") if path)
+    return [link for where in dict.fromkeys((link_directory(machine), *noted)) for link in links(env, where)]
+
+
+def note_links(env: NamedEnvironment, where: Path) -> None:
+    """Write down that a directory has links to an environment's programs, if this account may."""
+    noted = _files.content(_note(env)) or b""
+    if os.fsencode(where) not in noted.split(b"\0"):
+        with contextlib.suppress(NotWritableError):
+            _files.write_text(_note(env), os.fsdecode(noted + os.fsencode(where) + b"\0"))
+
+
+def _note(env: NamedEnvironment) -> Path:
+    return env.base / _LINKS / env.name
+
+
+def forget_links(env: NamedEnvironment, *, heir: NamedEnvironment | None = None) -> None:
+    """Delete what `note_links` wrote down, or hand it on."""
+    if os.path.lexists(_note(env)):
+        if heir is not None:
+            _files.write_text(_note(heir), os.fsdecode(_files.content(_note(env)) or b""))
+        _files.unlink(_note(env))
+        _files.remove_if_empty(_note(env).parent)
 
 
 def offered(env: NamedEnvironment) -> list[str]:
@@ -144,16 +165,11 @@ def offered(env: NamedEnvironment) -> list[str]:
     receipt = env.receipt
     requirements = (*receipt.recipe.packages, *receipt.added) if receipt else ()
     names = {name for requirement in requirements if (name := _name(requirement))}
-    by_distribution = {info: _programs(info) for info in env.directory.glob("lib/python3*/site-packages/*.dist-info")}
-    requested = [
-        program
-        for info, programs in by_distribution.items()
-        if content.name_of(info.name) in names
-        for program in programs
-    ]
-    every = [program for programs in by_distribution.values() for program in programs]
-    present = set(env.programs())
-    return sorted({program for program in requested or every if program in present and not is_pythons(program)})
+    present = {program for program in env.programs() if not is_pythons(program)}
+    infos = env.directory.glob("lib/python3*/site-packages/*.dist-info")
+    by_distribution = {info: present.intersection(_programs(info)) for info in infos}
+    requested = (programs for info, programs in by_distribution.items() if content.name_of(info.name) in names)
+    return sorted(set().union(*requested) or set().union(*by_distribution.values()))
 
 
 def shell_start(

@@ -132,7 +132,7 @@ class Recipe:
             digest.update(f"{path.name}\0{content.digest(path)}\n".encode())
         for source in self._sources(lock):
             for path in [source] if source.is_file() else _source_files(source):
-                digest.update(f"{path}\0{content.digest(path)}\n".encode())
+                digest.update(os.fsencode(path) + f"\0{content.digest(path)}\n".encode())
         return digest.hexdigest()
 
     def gone(self) -> Path | None:
@@ -157,7 +157,8 @@ class Recipe:
         is_installed = self.project and not (lock and lock.format.is_loose)
         projects = [self.project] if is_installed and self.project else []
         paths += _paths_in_block(self.script).values() if self.script else ()
-        return [*projects, *(path for path in paths if path.exists())]
+        # Nothing is built from any other directory, and it may be everything: "/", with what never ends in /proc.
+        return [*projects, *(path for path in paths if path.is_file() or _is_package(path))]
 
     def _named_paths(self) -> list[Path]:
         names = (package.partition("[")[0] for package in self.packages if "://" not in package)
@@ -188,6 +189,10 @@ def _paths_in_block(script: Path) -> dict[str, Path]:
 def without_secrets(requirement: str) -> str:
     """Return a requirement without the name, password and query in its address."""
     return _SECRET.sub("", requirement)
+
+
+def _is_package(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in ("pyproject.toml", "setup.py"))
 
 
 def _source_files(directory: Path) -> Iterator[Path]:
