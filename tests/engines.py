@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -147,17 +148,25 @@ class Docker:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        command = [*self.config(tag)["Cmd"], f"--port={port}"]
+        # JupyterLab refuses a second --port.
+        command = [re.sub(r"^--port=.*", f"--port={port}", word) for word in self.config(tag)["Cmd"]]
         how = ["--detach", "--network", "host", "--env", f"JUPYTER_TOKEN={token}"]
         name = self.docker("run", *how, tag, *command).strip()
         try:
             deadline = time.monotonic() + _START
             while not _listens(port):
-                assert time.monotonic() < deadline, self.docker("logs", name)
+                runs = self.docker("inspect", "--format", "{{.State.Running}}", name) == "true\n"
+                assert runs, self._logs(name)
+                assert time.monotonic() < deadline, self._logs(name)
                 time.sleep(0.2)
             yield f"http://127.0.0.1:{port}"
         finally:
             self.docker("rm", "--force", name)
+
+    def _logs(self, name: str) -> str:
+        words = ["docker", "logs", name]
+        done = subprocess.run(words, env=self._environ, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
 
     def config(self, tag: str) -> dict[str, Any]:
         (shown,) = json.loads(self.docker("inspect", tag))
