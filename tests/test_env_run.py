@@ -461,6 +461,7 @@ def test_another_block_is_another_environment(tmp_path):
             "`requires-pythn`, which PEP 723 does not know\n.*requires-python",
         ),
         ("# /// script\n# a = 1\n# ///\n\n# /// script\n# a = 1\n# ///\n", "2 blocks"),
+        ('# /// script\n# dependencies = ["rich"]\nimport rich\n', "line 1: .* is not closed\n.*`# ///`"),
     ],
 )
 def test_a_bad_block_is_named(tmp_path, text, reason):

@@ -14,7 +14,7 @@ from colab_env.errors import ScriptError
 from colab_env.results import short, suggest
 
 _OPENING = re.compile(r"# /// ([a-zA-Z0-9-]+)")
-_CLOSING = "# ///"
+_FIRST_LINE, _CLOSING = "# /// script", "# ///"
 LOCK_KEY = "uv.lock"  # in a notebook's metadata: what `uv lock --script` says of its block, as juv 0.5 keeps it
 _PATIENCE = 2  # seconds for Colab's page, which is there or is not
 _KEYS = frozenset({"dependencies", "requires-python", "tool"})
@@ -45,9 +45,20 @@ def blocks(text: str) -> list[str]:
     return texts
 
 
+def is_opened(text: str) -> bool:
+    """Say whether a text has the first line of a script block, which is not to say that it has the last one."""
+    return _FIRST_LINE in text.split("\n")
+
+
 def block(path: Path) -> str:
     """Return the one block of a script or of a notebook's code cells. Raises ScriptError where there is none."""
-    texts = blocks(_code(path))
+    code = _code(path)
+    texts = blocks(code)
+    if not texts and is_opened(code):
+        number = code.split("\n").index(_FIRST_LINE) + 1
+        where = short(path) if path.suffix == ".ipynb" else f"{short(path)}, line {number}"
+        msg = f"{where}: the block `# /// script` is not closed"
+        raise ScriptError(msg, hint="end it with a line `# ///`, every line before that beginning with `#` (PEP 723)")
     if len(texts) != 1:
         msg = f"{short(path)} has {len(texts) or 'no'} block{'s' if len(texts) > 1 else ''} `# /// script`"
         hint = "keep one of them (PEP 723)" if texts else "write one, with `dependencies = [...]` in it (PEP 723)"

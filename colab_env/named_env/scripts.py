@@ -36,7 +36,7 @@ def recipe(script: Path) -> Recipe | None:
     Sources, indexes and other settings in the block, and what `uv lock --script` wrote beside the script, are uv's to read:
     nobody's namesake is installed instead.
     """
-    if not script_block.blocks(_text(script)):
+    if not script_block.is_opened(_text(script)):
         return None
     block = script_block.block(script)
     values = script_block.read(block, script)
