@@ -115,7 +115,9 @@ def judge_texts(rows: Path, index: Index, installed: set[str]) -> None:
         if "no compiler" in row["base"]:
             present -= COMPILERS
         explanation = extract(row["log"])
-        answers = [packages_for(need, index, installed=present) for need in needs(explanation, index)]
+        answers = [
+            packages_for(need, index, installed=present) for need in needs(explanation, index, installed=present)
+        ]
         names = next(([item.package for item in answer.candidates] for answer in answers if answer.package), [])
         if not row["needed_in_order"]:
             counts["others"] += 1

@@ -55,6 +55,14 @@ _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]
 _FILE = re.compile(r"\.(?:h|hpp|pc|so(?:\.[\d.]+)?)$|[-_]config$")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|NotFound|NotInstalled|Failure|Warning)\w*")
 _SAYING_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,9}([A-Z]\w{1,60}Not(?:Found|Installed))(?:Error|Exception)?(?::|$)")
+_DENIAL = re.compile(
+    r"(?<![\w-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed|ure)?|lacks?|requires?|required|needs?|needed|127)(?![\w-])|\w(?:n'|n\u2019)t\b",
+    re.IGNORECASE,
+)
+# NoBackendError, TmuxCommandNotFound, RuntimeUnavailableError
+_SAYING_CLASS = re.compile(
+    r"(?:\w{1,60}\.){0,9}\w{0,60}(?:Not(?:Found|Installed|Available)|Missing|Unavailable|No[A-Z])"
+)
 _CAPITAL = re.compile(r" ([A-Z][\w+.-]*)")
 _OPENED = re.compile(r"(?:^|[^\w'\"`])['\"`]$")
 _JOINING = frozenset({"and", "or", ",", "(", ")"})
@@ -132,6 +140,22 @@ def absent(text: str) -> list[Absent]:
         for item in sorted(_of_sentence(sentence), key=lambda item: not item.is_stated):
             names.setdefault(item.name.casefold(), item)
     return sorted(names.values(), key=lambda item: not item.is_stated)
+
+
+def speaks_of_absence(text: str) -> bool:
+    """Say whether a line denies or demands something, in whatever words."""
+    return _DENIAL.search(text) is not None or _SAYING_CLASS.match(text) is not None
+
+
+def mentioned(text: str) -> list[str]:
+    """Return every word of a message that can be a name, the quoted ones first; the words of its exception's class are last."""
+    raised, _, message = text.partition(": ")
+    is_raised = _EXCEPTION.fullmatch(raised) is not None
+    tokens = _TOKEN.finditer(_ADDRESS.sub("", message if is_raised else text))
+    words = [word for token in tokens if (word := _Word.of(token, is_backward=False)).is_name]
+    names = [word.text for word in sorted(words, key=lambda word: not word.is_quoted)]
+    of_class = re.findall(r"[A-Z][a-z]+", raised.rpartition(".")[2]) if is_raised else []
+    return list(dict.fromkeys((*names, *(word for word in of_class if is_name(word)))))
 
 
 def _of_sentence(sentence: str) -> Iterator[Absent]:
