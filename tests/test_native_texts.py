@@ -21,13 +21,28 @@ from colab_env.native_need.ranking import is_own_header, packages_for
 from colab_env.native_need.sentences import absent
 
 ROWS = [
-    json.loads(line) for line in (Path(__file__).parent / "native" / "rows_learning.jsonl").read_text().splitlines()
+    json.loads(line)
+    for name in ("rows_learning", "reported")
+    for line in (Path(__file__).parent / "native" / f"{name}.jsonl").read_text().splitlines()
 ]
 NEEDS = [row for row in ROWS if row["needed_in_order"]]
 OTHERS = [row for row in ROWS if not row["needed_in_order"]]
 NAMED = {
     ("cerror-c", ""): "the header is named; that it is the package's own shows only in the index",
     ("lsl-a", ""): "the library is named; that no package has it shows only in the index",
+    **{
+        (package, ""): "the thing is named; that no package has it shows only in the index"
+        for package in (
+            "OpenPoGoBot",
+            "pylibemu",
+            "TotalDepth",
+            "linux-enable-ir-emitter",
+            "alpine-python",
+            "pypy",
+            "py-libversion",
+        )
+    },
+    ("pyusb", "usb-1.0"): "it names the product, USB",
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",

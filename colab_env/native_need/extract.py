@@ -76,7 +76,12 @@ def extract(text: str) -> Explanation:
     is_build = any(_BUILDS.search(line.text) for line in lines)
     hits = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
     others = [OtherHit("driver", hit.line, hit.degree) for hit in hits if DRIVERS.fullmatch(hit.name)]
-    others += other_causes.hits(lines, is_build=is_build)
+    again = max((line.number for line in lines if _BUILT_AGAIN.search(line.text)), default=0)
+    # What pip has tried in another way since did not end it.
+    others += (
+        replace(hit, degree=TRIED) if hit.line.number < again and hit.kind == "build-requirement" else hit
+        for hit in other_causes.hits(lines, is_build=is_build)
+    )
     hits = [hit for hit in hits if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
     chosen = _chosen([hit for hit in hits if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
@@ -102,6 +107,7 @@ def extract(text: str) -> Explanation:
     )
 
 
+_BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
 _SUCCESS = re.compile(r"Successfully installed \S")
 _AFTER_SUCCESS = re.compile(
     r"\[notice\]|WARNING: |$"

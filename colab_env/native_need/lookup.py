@@ -145,7 +145,9 @@ def _libraries(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     for base in (f"lib{stem}.so", f"lib{stem}.a"):
         for location in index.locations(base):
             if (extra := _is_library_directory(location.directory)) is not None:
-                yield from _made(index, base, location, extra)
+                hits = _made(index, base, location, extra)
+                # No linker looks below there by itself: hdf5/serial is libhdf5-dev's, wine's libwinmm.a is nobody's library.
+                yield from (hit for hit in hits if not extra or stem.casefold() in hit.package.name)
 
 
 def _shared_objects(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
