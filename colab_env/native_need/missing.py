@@ -162,7 +162,8 @@ class Explanation(_Json):
     def level(self) -> str | None:
         """Return on which level the cause lies, in the words of docs/system-packages.md; None where none is known."""
         if self.findings:
-            return "on the level of the libraries"
+            is_known = not self.answers or any(answer.package for answer in self.answers)
+            return "on the level of the libraries" if is_known else None
         return _LEVELS.get(self.other.kind, "on the level of the application") if self.other else None
 
 

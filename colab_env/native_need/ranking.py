@@ -101,6 +101,11 @@ def packages_for(
     note = _choice_note(new, installed) if is_choice else None
     if not hits and missing.kind == "header" and index.locations(missing.name.rpartition("/")[2]):
         note = "several libraries have a file of that name in directories of their own: it is the project's own, most likely"
+    if not hits and missing.kind == "command" and missing.phase == "run":
+        note = (
+            "no package of this release has it: if a Python package brings it, put that into the project's dependencies, and"
+            " its environment's bin on PATH"
+        )
     return Answer(missing=missing, candidates=candidates, is_choice=is_choice, note=note)
 
 
