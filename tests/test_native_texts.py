@@ -40,8 +40,15 @@ NAMED = {
             "alpine-python",
             "pypy",
             "py-libversion",
+            "unrar",
+            "python-terraform",
         )
     },
+    ("pangocairocffi", "pango-1.0"): "it names the product, pango",
+    ("latex", "pdflatex"): "it names the product, LaTeX",
+    ("glfw", "libX11.so.6"): "it ends with an error of the user's own code",
+    ("selenium", "chromedriver"): "a download is tried first, and fails",
+    ("pyocr", "tesseract"): "an empty list is all that shows it",
     ("pyusb", "usb-1.0"): "it names the product, USB",
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
@@ -254,6 +261,8 @@ ABSENT = [
     ("frob requires grob 1.70 or newer", []),
     ("Cannot find file data/frob.json, see https://frob.example/install", []),
     ("the server could not be found", []),
+    ("Driver for frob was not found", []),
+    ("the headers for frob were not found", ["frob "]),
     ("the file frob does not exist", []),
     ("ModuleNotFoundError: No module named 'frob'", []),
 ]
@@ -278,7 +287,7 @@ CODE = 'File "/v/lib/python3.11/site-packages/x/{}.py", line 3, in {}\n{}\n'
     ("text", "expected", "package"),
     [
         # The error speaks of something absent; a word of it is a program of the distribution.
-        (f"{RUN}x.Trouble: no way to play this without the help of sox", "command sox", "sox"),
+        (f"{RUN}x.Trouble: no way to play this without the help of 'sox'", "command sox", "sox"),
         # It names nothing: what the distribution's own copy of that Python package rests on.
         (f"{FROB}frob.core.NoBackendError: No backend available", "python-package python3-pyfrob", "libfrob2"),
         (f"{FROB}AttributeError: 'NoneType' object has no attribute 'frob_open'", "python-package python3-pyfrob", "libfrob2"),
@@ -293,6 +302,9 @@ CODE = 'File "/v/lib/python3.11/site-packages/x/{}.py", line 3, in {}\n{}\n'
         (f"{FROB}KeyError: 'no sox'", "", ""),
         (f"{FROB}FileNotFoundError: [Errno 2] No such file or directory: 'missing.png'", "", ""),
         (f"{FROB}ValueError: the matrix is singular", "", ""),
+        # Words that are programs, too; what another package only recommends; a variable that is not set.
+        (f"{RUN}x.SoxSyntaxError: the trailer is not a sox", "", ""),
+        (f"{FROB}frob.ServiceNotAvailable: Environment variable FROB_ADDRESS is unset", "", ""),
     ],
 )  # fmt: skip
 def test_an_error_that_names_nothing_is_answered_by_the_distribution(

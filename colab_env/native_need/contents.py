@@ -137,7 +137,7 @@ class Packages:
     sources: dict[str, str] = field(default_factory=dict)
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     wrappers: dict[str, str] = field(default_factory=dict)
-    # What python3-usb depends on and recommends: the alternatives of each, for the first may be a name without a file.
+    # What python3-usb depends on: the alternatives of each, for the first may be a name without a file.
     pythons: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     def read(self, chunks: Iterable[bytes]) -> None:
@@ -160,8 +160,7 @@ class Packages:
         self.needs[name] = first
         self.dependants.update({*first, *_names(stanza.get("Recommends", ""))})
         if name.startswith("python3-"):
-            fields = [stanza.get(title, "") for title in ("Depends", "Recommends")]
-            parts = (part for text in fields for part in _VERSION.sub("", text).split(","))
+            parts = _VERSION.sub("", stanza.get("Depends", "")).split(",")
             self.pythons[name] = tuple(tuple(map(str.strip, part.split("|"))) for part in parts)
         if _DEFAULT.search(name):
             self.defaults.update(first)

@@ -404,6 +404,7 @@ def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...
 
 
 _WORD = re.compile(r"[A-Za-z][a-z0-9]+|[A-Z]+(?![a-z])")  # of snake_case and of CamelCase
+_OF_SURROUNDINGS = re.compile(r"\[Errno|nvironment variable|(?<![\w-])[Tt]imed? ?out|[Pp]ermission|[Cc]onnection")
 _LONG = 4  # letters of a name that stands among those of a program's own things
 _PACKAGE_FRAME = re.compile(r"site-packages/([A-Za-z]\w*)(?:/\S*)?/(\w+)\.py\", line \d+, in (\w+)")
 _MESSAGE = 4  # lines of an exception's message
@@ -418,7 +419,9 @@ def _mentions(lines: Sequence[Line], *, is_build: bool) -> Iterator[Missing]:
     is_open = last.text.endswith(":")
     message = [line for line in lines if 0 <= line.number - last.number < (_MESSAGE if is_open else 1)]
     is_unloaded = _UNLOADED.search(last.text) is not None or _UNNAMED.search(last.text) is not None
-    if not is_unloaded and not any(speaks_of_absence(line.text) for line in message if "[Errno" not in line.text):
+    if not is_unloaded and not any(speaks_of_absence(line.text) for line in message):
+        return
+    if any(_OF_SURROUNDINGS.search(line.text) for line in message):
         return
     phase: Phase = "build" if is_build and not is_unloaded else "run"
     need = Missing(kind="mention", name="", evidence=last.text, line=last.number, phase=phase)

@@ -66,7 +66,8 @@ def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
         case "shared-object":
             hits = list(_shared_objects(name, index, missing.phase))
             # A message names the product: "the JACK library", "FluidSynth"
-            yield from hits or (_words(name, index, missing.phase) if ".so" not in name else ())
+            words = _words(name, index, missing.phase) if ".so" not in name and not hits else ()
+            yield from hits or (hit for hit in words if "bin/" not in hit.file)  # unrar is no library of unrar-free's
         case "command" | "config-program":
             is_for_run = missing.kind == "config-program" and missing.phase == "run"
             hits = [] if is_for_run else list(_commands(name, index))  # a run needs the library, not how to link it

@@ -91,14 +91,10 @@ _RULES = (
     _rule("-l", r"(?:cannot find|unable to find library|library not found for) -l([\w.+-]+)", "library"),
     _rule("library not found", r"mold: .{0,20}library not found: ([\w.+-]+)", "library"),
     _rule("ibrary", r"ERROR: (?:C|C\+\+) (?:shared or static )?library '([\w.+-]+)' not found", "library"),
-    _rule("using the following names", r"Could not find \w+ using the following names: ([\w.+-]+)", "library"),
-    _rule(".so", r"(?<![\w./+-])([\w./+-]+\.so(?:\.[\d.]*\d)?): cannot open shared object file", "shared-object"),
     _rule("cannot load library", r"cannot load library '?([\w.+/-]+)'?", "shared-object"),
     _rule("cannot open shared object", r"(?<![\w./+-])([\w.+/-]+): cannot open shared object file", "shared-object"),
     _rule(".so", r"(?:nable to|ould not|annot|ailed to|an't) (?:load|find|open|locate)[^'\"]{0,60}?[:'\" \[(](lib[\w+-]+\.so(?:\.\d+)*)", "shared-object"),
-    _rule("/bin/", r"not found.{0,300}?'/usr/(?:local/)?s?bin/([\w.+-]+)'", "command"),
     _rule("that provides `", r"need to install a library that provides `([\w./+-]+)` for", "header"),
-    _rule("load any of its variants", r"Could not find lib \w+ or load any of its variants \['([\w.+-]+)'", "shared-object"),
     _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
     _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
@@ -115,12 +111,10 @@ _RULES = (
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
     _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|pkg-config must be installed", "command", name="pkg-config"),
-    _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
     _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
     _rule("system library", r"The system library `([\w.+-]+)` required by crate", "pkg-config"),
-    _rule(".pc", r"(?:`|')?([\w.+-]+)\.pc['`]? (?:needs to be installed|not found|was not found)", "pkg-config"),
     _rule("Dependency", r"ERROR: .{0,80}Dependency ['\"]?([\w.+-]+)['\"]? (?:not found|is required but not found)", "pkg-config"),
     _rule("Dependency lookup", r"Dependency lookup for ([\w.+-]+) with method '(?:pkg-config|pkgconfig)' failed", "pkg-config"),
     _rule("Run-time dependency", r"Run-time dependency ([\w.+-]+)(?: \(.{0,80}\))? found: NO", "pkg-config", TRIED),
@@ -135,27 +129,21 @@ _RULES = (
     # Programs.
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED, is_exact=True),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED, is_exact=True),
-    # zsh and many a Python package say it the other way round.
-    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command", TRIED),
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command", is_exact=True),
-    _rule("WinError", r"\[WinError 2\].{0,80}: ['\"]([\w.+-]+)['\"]", "command"),
     _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
-    _rule("No such file", rf"{_NOT} (?:execute|run|start|spawn|launch|invoke) {_Q}(?!cc1|f951|collect2)([\w.+/-]+){_Q}:.{{0,40}} No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
     _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
-    _rule("PATH", rf"(?:make sure|ensure|check|verify)(?: that)? (?:the )?{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|can be)[^.]{{0,30}} (?:in|on) (?:your |the )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule("Not", r"^(?:\w{1,60}\.){0,9}\w{0,40}(?:Command|Executable|Program|Binary|Tool)(?:Is)?Not(?:Found|Installed)\w{0,20}: (?:\([^']{0,60})?['\"`]?([\w+-][\w.+-]*)['\"`]?(?=[,.)]|$)", "command"),
-    _rule("issing", r"^(?:\w{1,60}\.){0,9}\w{0,40}Missing(?:Command|Executable|Program|Binary|Tool|Dependency)\w{0,20}: ['\"`]?([\w+-][\w.+-]*)['\"`]?\.?$", "command"),
     _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
     _rule("executable file not found", r"exec: ['\"]([\w.+-]+)['\"]: executable file not found", "command", is_exact=True),  # Docker's runc
     _rule("annot find command", rf"annot find command {_Q}([\w.+-]+)", "command"),
@@ -190,6 +178,8 @@ WRAPPER = re.compile(
     r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
     r"|ERROR: (?:Failed|Could not build|Command errored)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
 )
+
+_OF_PIP = re.compile(r"DEPRECATION: |\[notice\] ")  # what pip says of itself
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
@@ -255,7 +245,7 @@ def _literals(line: Line, *, is_build: bool) -> Iterator[Hit]:
 def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
     """Yield what a sentence calls absent, as far as it says by itself what kind of thing that is; at a build, all of it."""
     is_of_data = OF_DATA.match(line.text) is not None
-    for item in absent(line.text) if not WRAPPER.match(line.text) else ():
+    for item in absent(line.text) if not WRAPPER.match(line.text) and not _OF_PIP.match(line.text) else ():
         is_library = item.noun == "library" or item.name.lower().startswith("lib")
         if (is_of_data and not item.noun and not is_library) or not (is_build or item.noun or is_library):
             continue

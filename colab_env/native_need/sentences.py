@@ -80,7 +80,7 @@ _OF_NOUNS: dict[Noun, str] = {
     "other": "branch tag revision commit version versions distribution interpreter module modules attribute column key name"
     " names symbol class method argument option user table view run server container profile role fixture collection template"
     " model dataset configuration database message rule resource element record field job task topic node value index zone"
-    " callable",
+    " callable driver drivers plugin plugins handler handlers",
 }
 _NOUNS: dict[str, Noun] = {word: noun for noun, words in _OF_NOUNS.items() for word in words.split()}
 # What messages are made of; the index of the distribution has programs and packages by some of these names, too.
@@ -148,14 +148,16 @@ def speaks_of_absence(text: str) -> bool:
 
 
 def mentioned(text: str) -> list[str]:
-    """Return every word of a message that can be a name, the quoted ones first; the words of its exception's class are last."""
+    """Return the words of a message that are names by how they are written, quoted or with a capital letter amid a sentence."""
     raised, _, message = text.partition(": ")
-    is_raised = _EXCEPTION.fullmatch(raised) is not None
-    tokens = _TOKEN.finditer(_ADDRESS.sub("", message if is_raised else text))
-    words = [word for token in tokens if (word := _Word.of(token, is_backward=False)).is_name]
-    names = [word.text for word in sorted(words, key=lambda word: not word.is_quoted)]
-    of_class = re.findall(r"[A-Z][a-z]+", raised.rpartition(".")[2]) if is_raised else []
-    return list(dict.fromkeys((*names, *(word for word in of_class if is_name(word)))))
+    message = message if _EXCEPTION.fullmatch(raised) else text
+    names: dict[str, bool] = {}
+    for token in _TOKEN.finditer(_ADDRESS.sub("", message)):
+        word = _Word.of(token, is_backward=False)
+        is_amid = re.search(r"[\w,;] $", token.string[: token.start()]) is not None
+        if word.is_name and (word.is_quoted or (is_amid and word.text[0].isupper())):
+            names.setdefault(word.text, word.is_quoted)
+    return sorted(names, key=lambda name: not names[name])
 
 
 def _of_sentence(sentence: str) -> Iterator[Absent]:
@@ -178,6 +180,11 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
         )
         is_of_data = noun == "other" or (phrase[0].endswith("exist") and noun not in ("program", "library"))
         for name in names if not (is_of_data or is_version) else ():
+            whose = re.search(rf"(\w+) (?:for|of) (?:the )?['\"`]?{re.escape(name)}(?!\w)", sentence[: phrase.start()])
+            if (
+                whose and _NOUNS.get(whose[1].casefold()) == "other"
+            ):  # "driver for firefox": it is the driver that is absent
+                continue
             yield Absent(name, noun or ("program" if _ON_PATH.search(sentence) else ""), which.startswith("strong"))
 
 
