@@ -35,7 +35,7 @@ from colab_env.native_need.extract import extract
 from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Missing
 from colab_env.native_need.packed_index import Index
-from colab_env.native_need.ranking import packages_for
+from colab_env.native_need.ranking import packages_for, python_header
 
 KINDS = {
     "exec": "command",
@@ -117,8 +117,12 @@ def judge_texts(rows: Path, index: Index, installed: set[str]) -> None:
         if "source" in row:  # somebody else's machine
             present = set()
         explanation = extract(row["log"])
+        found = needs(explanation, index, installed=present)
         answers = [
-            packages_for(need, index, installed=present) for need in needs(explanation, index, installed=present)
+            python_header(need, "/usr/bin/python3")
+            if need.name == "Python.h"
+            else packages_for(need, index, installed=present)
+            for need in found
         ]
         names = next(([item.package for item in answer.candidates] for answer in answers if answer.package), [])
         if not row["needed_in_order"]:
@@ -153,9 +157,11 @@ def judge_sources(rows: Path, index: Index, installed: set[str], directory: Path
     needed: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in rows.read_text().splitlines():
         row = json.loads(line)
-        if row["phase"] == "build" and row["needed_in_order"]:
+        if row["phase"] == "build" and row["needed_in_order"] and "version" in row:
             needed.setdefault((row["package"], row["version"]), []).append(row)
     superfluous, whole, first = [], 0, 0
+    if not needed:  # of failures that others reported, no source archive is known
+        return
     for (name, version), links in needed.items():
         archive = source_of(name, version, directory)
         if archive is None:

@@ -57,7 +57,6 @@ NAMED = {
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
     ("python-vlc", "vlc"): "as for file-magic",
-    ("easygui", "tkinter"): "Debian has this module of Python's own in a package; the text names a Python module",
     ("html2image", "chromium"): "it names the product, Chrome",
     ("pyclip", "xclip"): "any of several programs would do, and none is named",
     ("pythondialog", "dialog"): "it says what the program is like, and not its name",
@@ -77,6 +76,7 @@ COMPILERS = {
     "rust": "rust",
     "Rust": "rust",
     "gfortran": "fortran",
+    "_tkinter": "tkinter",
 }
 
 
@@ -468,6 +468,12 @@ def test_a_part_of_python_itself_is_not_looked_for_among_packages(module: str, a
     explanation = extract(f"Traceback (most recent call last):\nModuleNotFoundError: No module named '{module}'\n")
     assert explanation.other is not None
     assert explanation.other.advice.startswith(advice)
+
+
+def test_of_errors_that_led_to_each_other_the_first_is_the_cause() -> None:
+    chain = "ModuleNotFoundError: No module named 'tkinter'\n\nDuring handling of the above exception, another exception occurred:\n"
+    text = f"{RUN}{chain}{RUN}ModuleNotFoundError: No module named 'other_place'"
+    assert [missing.name for missing in extract(text).findings] == ["_tkinter"]
 
 
 def test_tkinter_is_debians_own_package_for_debians_python() -> None:

@@ -86,7 +86,12 @@ def extract(text: str) -> Explanation:
     others += _endings(lines, is_build=is_build)
     chosen = _chosen([hit for hit in hits if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
     raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
-    other = _other(chosen, others, ends_with_module=bool(raised) and "No module named" in raised[-1])
+    # Of exceptions that led to each other the first is the cause: tkinter is not there, nor what is imported in its place.
+    is_led = any(
+        line.text.startswith("During handling") and line.number > hit.line.number for hit in chosen for line in lines
+    )
+    ends_with_module = bool(raised) and "No module named" in raised[-1] and not is_led
+    other = _other(chosen, others, ends_with_module=ends_with_module)
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
     notes = _passed_over(hits, chosen, other)
     if not findings and other is None and raised and _UNNAMED.search(raised[-1]):
