@@ -339,6 +339,8 @@ def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
     if name.startswith("/") and not name.startswith(("/usr/lib", "/lib")):
         return None  # a file of somebody's own
     base = name.rpartition("/")[2]
+    if base.startswith("."):
+        return None  # what a shell would have made a name of
     # cffi's users ask for Windows' names too: "libpango-1.0-0" is "pango-1.0" there.
     windows = re.fullmatch(r"lib([\w+.-]+-\d+\.\d+)-\d+", base)
     return Hit("shared-object", windows[1] if windows else base, line, degree)
