@@ -184,10 +184,13 @@ def installing_hint(specifier: SpecifierSet) -> str:
     )
 
 
-def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking: str, is_colab: bool) -> str | None:
+def unsupported_python_message(
+    version: str, specifier: SpecifierSet, *, asking: str, is_colab: bool, found: str | None = None
+) -> str | None:
     """Return the sentence for a machine whose own Python `version` the specifier excludes, or None when it fits.
 
-    `asking` names what asks, such as "pyproject.toml".
+    `asking` names what asks, such as "pyproject.toml"; `found` is the Python X.Y that is taken in its place: where that
+    fits, no other one is proposed.
     """
     if specifier.contains(version):
         return None
@@ -197,7 +200,8 @@ def unsupported_python_message(version: str, specifier: SpecifierSet, *, asking:
     nearest = next(older, None) or next(newer, None)
     proposed = f"3.{minor}" if nearest != minor else version
     has = f"Colab has moved to {proposed}" if is_colab else f"This machine's Python is {proposed}"
-    use = f"; use python='3.{nearest}'" if nearest is not None else ""
+    is_settled = found not in (None, f"3.{nearest}") and fits_short_version(specifier, str(found))
+    use = f"; use python='3.{nearest}'" if nearest is not None and not is_settled else ""
     return f"{has}; {asking} needs {format_specifier(specifier)}{use}"
 
 

@@ -356,13 +356,14 @@ def with_packages(explanation: Explanation, *, project: str | Path = ".", fetch:
         reason = f"which package brings it: {error.message}" + (f"; {error.hint}" if error.hint else "")
         return replace(explanation, not_concluded=(*explanation.not_concluded, reason))
     if packed is None:
-        names = ", ".join(missing.name for missing in explanation.unconfirmed[:3])
-        note = f"{names}: whether a package has that, `colab-env native index` tells, then this again"
-        absent = [note] if explanation.unconfirmed and not explanation.findings and apt.health_check() is None else []
+        said = [missing.name for missing in explanation.unconfirmed if missing.kind in ("words", "python-package")]
+        note = f"{', '.join(said)}: whether a package has that, `colab-env native index` tells, then this again"
+        absent = [note] if said and not explanation.findings and apt.health_check() is None else []
         return replace(explanation, not_concluded=(*explanation.not_concluded, *absent))
     requested, installed = _own_packages(Pyproject.read(_files.named_path(project))), apt.installed()
     answers = [
-        answer_on(machine, need, packed, installed=installed, own=requested) for need in needs(explanation, packed)
+        answer_on(machine, need, packed, installed=installed, own=requested)
+        for need in needs(explanation, packed, installed=installed)
     ]
     notes = [
         f"line {answer.missing.line} names {answer.missing.name}, which seems to be a file of {answer.missing.distribution} itself"

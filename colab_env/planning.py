@@ -243,7 +243,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
             *chosen.notes,
             *_going(request, brought.required),
         ),
-        outgrown=_unsupported_python(request),
+        outgrown=_unsupported_python(request, resolved.python.short_version),
         saved=sum(package.size() for package in chosen.packages.values()),
     )
 
@@ -291,13 +291,13 @@ def _going(request: Request, required: Mapping[str, RequiredVersion]) -> list[st
     return [f"will be removed: {', '.join(gone)}"] if gone else []
 
 
-def _unsupported_python(request: Request) -> str | None:
+def _unsupported_python(request: Request, found: str) -> str | None:
     machine_python = system.machine_python(request.machine)
     if request.requires_python is None or machine_python is None:
         return None
     asking, colab = request.lock.asks_for_python.name, request.machine.is_colab
     return unsupported_python_message(
-        machine_python.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab
+        machine_python.version, parse_specifier(request.requires_python), asking=asking, is_colab=colab, found=found
     )
 
 

@@ -155,9 +155,9 @@ def missing(
     how = installing_hint(specifier)
     hint = "ask for one of these" + (f", or let one be installed: {how}" if how else "")
     if own is not None and (
-        message := unsupported_python_message(own.version, specifier, asking="the project", is_colab=is_colab)
+        message := unsupported_python_message(own.version, specifier, asking="this", is_colab=is_colab)
     ):
-        hint = message + (f", installed with {how}" if how else "")
+        hint = message + (f", installed with {how}" if how else "; none that fits can be installed")
     return NoSuchPythonError(msg, hint=hint)
 
 

@@ -181,7 +181,7 @@ def test_what_is_not_known_is_no_finding():
     ("text", "better"),
     [
         (f"{PY}ENV POETRY_NO_INTERACTION=1\nRUN a\n", f"{PY}RUN a\n"),
-        (f"{PY}ENV A=1 POETRY_NO_INTERACTION=1 B=2\n", f"{PY}ENV A=1  B=2\n"),
+        (f"{PY}ENV A=1 POETRY_NO_INTERACTION=1 B=2\n", f"{PY}ENV A=1 B=2\n"),
         (f"{PY}ENV POETRY_NO_INTERACTION=1 \\\n    A=1\n", f"{PY}ENV A=1\n"),
         (f"{PY}ENV A=1 \\\n    POETRY_NO_INTERACTION='1'\nRUN b\n", f"{PY}ENV A=1\nRUN b\n"),
         (f"{PY}ENV A=1 \\\n    POETRY_NO_INTERACTION=1 \\\n    B=2\n", f"{PY}ENV A=1 \\\n    B=2\n"),
@@ -205,6 +205,20 @@ def test_what_is_mended_is_that_line_alone(text, better):
     assert mended == better
     again = reading.read(mended)
     assert rules.fixed(again, rules.check(again, Project())) == mended
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("ENV A=1 X=2 B=3", "ENV A=1 B=3"),
+        ("ENV X=2 B=3", "ENV B=3"),
+        ("ENV A=1 X=2", "ENV A=1"),
+        ("ENV A=1 X=2 \\\n    B=3", "ENV A=1 \\\n    B=3"),
+        ("ENV X=2 \\\n    B=3", "ENV B=3"),
+    ],
+)
+def test_a_variable_that_is_taken_out_leaves_no_gap(line: str, left: str) -> None:
+    assert rules.without_variable("X")(line) == left
 
 
 def test_fix_shows_a_diff_and_writes_only_when_asked(tmp_path):

@@ -217,7 +217,7 @@ def test_words_that_only_the_index_tells_name_the_command_that_fetches_it(monkey
     monkeypatch.setattr(Apt, "health_check", lambda self: None)
     text = 'File "/v/lib/python3.11/site-packages/x.py", line 1\nRuntimeError: Flubber does not seem to be installed'
     explanation = native.explain(text, fetch=False)
-    assert [missing.name for missing in explanation.unconfirmed] == ["Flubber"]
+    assert [missing.name for missing in explanation.unconfirmed if missing.kind == "words"] == ["Flubber"]
     assert "colab-env native index" in repr(explanation)
 
 

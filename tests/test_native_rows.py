@@ -33,3 +33,12 @@ def test_a_row_says_what_failed_and_how_it_is_made_to_fail_again(path: Path) -> 
 def test_a_row_lies_in_the_half_that_its_name_says(path: Path) -> None:
     learning = {int(hashlib.sha256(row["package"].encode()).hexdigest()[0], 16) % 2 == 0 for row in _rows(path)}
     assert learning == {path.stem == "rows_learning"}
+
+
+def test_a_reported_failure_says_where_it_was_reported_and_what_is_right() -> None:
+    rows = _rows(Path(__file__).parent / "native" / "reported.jsonl")
+    assert len({row["source"] for row in rows}) == len(rows)
+    for row in rows:
+        assert bool(row["needed_in_order"]) is not bool(row.get("cause")), row["source"]
+        assert {need["apt"] for need in row["needed_in_order"]} <= set(row["accepted"])
+        assert all(need["kind"] in KINDS for need in row["needed_in_order"])

@@ -17,7 +17,7 @@ from colab_env.native_need.extract import extract
 from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Answer, Missing
 from colab_env.native_need.packed_index import Index
-from colab_env.native_need.ranking import is_own_header
+from colab_env.native_need.ranking import is_own_header, packages_for
 from colab_env.native_need.sentences import absent
 
 ROWS = [
@@ -28,6 +28,26 @@ OTHERS = [row for row in ROWS if not row["needed_in_order"]]
 NAMED = {
     ("cerror-c", ""): "the header is named; that it is the package's own shows only in the index",
     ("lsl-a", ""): "the library is named; that no package has it shows only in the index",
+    **{
+        (package, ""): "the thing is named; that no package has it shows only in the index"
+        for package in (
+            "OpenPoGoBot",
+            "pylibemu",
+            "TotalDepth",
+            "linux-enable-ir-emitter",
+            "alpine-python",
+            "pypy",
+            "py-libversion",
+            "unrar",
+            "python-terraform",
+        )
+    },
+    ("pangocairocffi", "pango-1.0"): "it names the product, pango",
+    ("latex", "pdflatex"): "it names the product, LaTeX",
+    ("glfw", "libX11.so.6"): "it ends with an error of the user's own code",
+    ("selenium", "chromedriver"): "a download is tried first, and fails",
+    ("pyocr", "tesseract"): "an empty list is all that shows it",
+    ("pyusb", "usb-1.0"): "it names the product, USB",
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",
@@ -35,7 +55,6 @@ NAMED = {
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
     ("python-libxdo", "libxdo.so.3"): "as for file-magic",
     ("python-vlc", "vlc"): "as for file-magic",
-    ("easygui", "tkinter"): "Debian has this module of Python's own in a package; the text names a Python module",
     ("html2image", "chromium"): "it names the product, Chrome",
     ("pyclip", "xclip"): "any of several programs would do, and none is named",
     ("pythondialog", "dialog"): "it says what the program is like, and not its name",
@@ -55,6 +74,7 @@ COMPILERS = {
     "rust": "rust",
     "Rust": "rust",
     "gfortran": "fortran",
+    "_tkinter": "tkinter",
 }
 
 
@@ -178,12 +198,23 @@ def test_a_library_that_is_asked_for_without_a_name_is_no_error_of_own_code() ->
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     contents, packages = Contents(), Packages()
-    contents.read(
-        [
-            b"usr/bin/sox sound/sox\nusr/bin/gs text/ghostscript\nusr/bin/black python/python3-black\nusr/lib/x86_64-linux-gnu/libusb.so libdevel/libusb-dev\n"
-        ]
+    files = b"""\
+usr/bin/sox sound/sox
+usr/bin/gs text/ghostscript
+usr/bin/black python/python3-black
+usr/lib/x86_64-linux-gnu/libusb.so libdevel/libusb-dev
+usr/lib/x86_64-linux-gnu/libfrob.so.2 libs/libfrob2
+usr/include/frob.h libdevel/libfrob-dev
+"""
+    contents.read([files])
+    stanzas = (
+        *("sox", "python3-black", "libusb-dev", "ghostscript", "libfrob2\nSource: frob"),
+        *(
+            "libfrob-dev\nSource: frob\nDepends: libfrob2",
+            "python3-pyfrob\nDepends: python3, none | libfrob2 (>= 2), libc6",
+        ),
     )
-    packages.read([b"Package: sox\n\nPackage: python3-black\n\nPackage: libusb-dev\n\nPackage: ghostscript\n\n"])
+    packages.read(["".join(f"Package: {stanza}\n\n" for stanza in stanzas).encode()])
     path = tmp_path_factory.mktemp("index") / "small.index"
     path.write_bytes(packed(contents, packages, {"release": "small"}))
     return Index(path)
@@ -228,6 +259,8 @@ ABSENT = [
     ("frob requires grob 1.70 or newer", []),
     ("Cannot find file data/frob.json, see https://frob.example/install", []),
     ("the server could not be found", []),
+    ("Driver for frob was not found", []),
+    ("the headers for frob were not found", ["frob "]),
     ("the file frob does not exist", []),
     ("ModuleNotFoundError: No module named 'frob'", []),
 ]
@@ -241,6 +274,65 @@ def test_a_sentence_in_any_words_says_what_is_absent(sentence: str, expected: li
 def test_a_function_that_ctypes_did_not_find_names_its_library(index: Index) -> None:
     explanation = extract(f"{RUN}AttributeError: /opt/v/bin/python: undefined symbol: usb_get_busses")
     assert [f"{missing.kind} {missing.name}" for missing in needs(explanation, index)] == ["shared-object libusb.so"]
+
+
+FROB = RUN.replace("/x/", "/frob/")
+BUILD_OF_FROB = "Building wheel for pyfrob (setup.py): started\n"
+CODE = 'File "/v/lib/python3.11/site-packages/x/{}.py", line 3, in {}\n{}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "package"),
+    [
+        # The error speaks of something absent; a word of it is a program of the distribution.
+        (f"{RUN}x.Trouble: no way to play this without the help of 'sox'", "command sox", "sox"),
+        # It names nothing: what the distribution's own copy of that Python package rests on.
+        (f"{FROB}frob.core.NoBackendError: No backend available", "python-package python3-pyfrob", "libfrob2"),
+        (f"{FROB}AttributeError: 'NoneType' object has no attribute 'frob_open'", "python-package python3-pyfrob", "libfrob2"),
+        (f"{FROB}AttributeError: /opt/v/bin/python: undefined symbol: Error_Get", "python-package python3-pyfrob", "libfrob2"),
+        (f"{BUILD_OF_FROB}Exception: the build is not possible", "python-package python3-pyfrob", "libfrob-dev"),
+        # What the frames have in common.
+        (RUN + CODE.format("sox_player", "__init__", "raise SetupError(") + CODE.format("x", "start", "return SoxPlayer()") + "x.SetupError: could not set up playing", "", ""),
+        (RUN + CODE.format("ghostscript_player", "__init__", "raise SetupError(") + CODE.format("x", "start", "return GhostscriptPlayer()") + "x.SetupError: could not set up playing", "mention ghostscript", "ghostscript"),
+        # A name that a sentence gives and that the distribution does not have is no answer.
+        (f"{FROB}frob.ExecutableNotFound: can't find the executable for the frob-like program", "python-package python3-pyfrob", "libfrob2"),
+        # Data of a program's own, and a file of one's own.
+        (f"{FROB}KeyError: 'no sox'", "", ""),
+        (f"{FROB}FileNotFoundError: [Errno 2] No such file or directory: 'missing.png'", "", ""),
+        (f"{FROB}ValueError: the matrix is singular", "", ""),
+        # Words that are programs, too; what another package only recommends; a variable that is not set.
+        (f"{RUN}x.SoxSyntaxError: the trailer is not a sox", "", ""),
+        (f"{FROB}frob.ServiceNotAvailable: Environment variable FROB_ADDRESS is unset", "", ""),
+    ],
+)  # fmt: skip
+def test_an_error_that_names_nothing_is_answered_by_the_distribution(
+    text: str, expected: str, package: str, index: Index
+) -> None:
+    found = needs(extract(text), index)
+    assert [f"{missing.kind} {missing.name}" for missing in found[:1]] == ([expected] if expected else [])
+    assert [packages_for(missing, index).package for missing in found[:1]] == ([package] if package else [])
+
+
+def test_what_a_python_package_rests_on_is_no_answer_where_it_is_installed(index: Index) -> None:
+    explanation = extract(f"{FROB}frob.core.NoBackendError: No backend available")
+    assert needs(explanation, index, installed={"libfrob2"}) == ()
+
+
+LITERALS = [
+    ("Failed to import '/usr/lib/libfrob.so'\nimport frob\nreturn dlopen(name)", "shared-object libfrob.so"),
+    ("/snap/x/usr/bin/ld: cannot find /usr/lib/aarch64-linux-gnu/libc_nonshared.a.", "library c_nonshared"),
+    ("collect2: fatal error: cannot find ‘ld’", "command ld"),  # noqa: RUF001
+    ("/bin/sh: 1: file: not found", "command file"),
+    ("FileNotFoundError\n[Errno 2] No such file or directory: 'python'\nat /usr/lib/python3.8/subprocess.py:1704 in _execute_child", "command python"),
+    ("running build_ext\nerror: we cannot go on without frob/grob.h", "header frob/grob.h"),
+    ("running build_ext\nerror: the build requires frob-config", "config-program frob-config"),
+    ("$ meson setup build\nRun-time dependency fmt found: NO (tried pkgconfig and cmake)\n$ which fmt\n/usr/bin/fmt", "pkg-config fmt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), LITERALS, ids=[expected for _, expected in LITERALS])
+def test_a_name_that_shows_what_it_is_needs_no_phrase(text: str, expected: str) -> None:
+    assert [f"{missing.kind} {missing.name}" for missing in extract(text).findings[:1]] == [expected]
 
 
 def test_what_code_of_one_s_own_calls_absent_is_no_need(index: Index) -> None:
@@ -495,6 +587,12 @@ def test_a_part_of_python_itself_is_not_looked_for_among_packages(module: str, a
     explanation = extract(f"Traceback (most recent call last):\nModuleNotFoundError: No module named '{module}'\n")
     assert explanation.other is not None
     assert explanation.other.advice.startswith(advice)
+
+
+def test_of_errors_that_led_to_each_other_the_first_is_the_cause() -> None:
+    chain = "ModuleNotFoundError: No module named 'tkinter'\n\nDuring handling of the above exception, another exception occurred:\n"
+    text = f"{RUN}{chain}{RUN}ModuleNotFoundError: No module named 'other_place'"
+    assert [missing.name for missing in extract(text).findings] == ["_tkinter"]
 
 
 def test_tkinter_is_debians_own_package_for_debians_python() -> None:

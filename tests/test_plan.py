@@ -385,9 +385,19 @@ def test_outside_colab_the_sentence_speaks_of_this_machine():
     assert said.startswith("This machine's Python is 3.13; ")
 
 
+def test_no_other_python_is_proposed_where_one_that_fits_was_found() -> None:
+    asked = parse_specifier(">=3.12")
+    said = [
+        unsupported_python_message("3.11.2", asked, asking="pyproject.toml", is_colab=False, found=found)
+        for found in ("3.13", "3.12", "3.11")
+    ]
+    has = "This machine's Python is 3.11; pyproject.toml needs >=3.12"
+    assert said == [has, f"{has}; use python='3.12'", f"{has}; use python='3.12'"]
+
+
 def test_a_set_up_with_the_machine_s_pythons_says_it_too(project, pythons):
     (project / "pyproject.toml").write_text('[project]\nname = "x"\nversion = "1"\nrequires-python = "<3.6"\n')
     with pytest.raises(NoSuchPythonError) as caught:
         colab_env.install_python(project=project, interpreter="system")
     assert "This machine's Python is 3." in caught.value.hint
-    assert "needs <3.6" in caught.value.hint
+    assert "needs <3.6; none that fits can be installed" in caught.value.hint

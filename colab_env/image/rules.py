@@ -113,7 +113,7 @@ def without_variable(name: str) -> Callable[[str], str]:
     def fix(text: str) -> str:
         value = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s\\]*)"""
         head, _, rest = text.partition(" ")
-        rest = re.sub(rf"(?<!\S){re.escape(name)}(?:={value}|[ \t]+[^\n]*)", "", rest, count=1)
+        rest = re.sub(rf"(?<!\S){re.escape(name)}(?:={value}[ \t]*|[ \t]+[^\n]*)", "", rest, count=1)
         lines = [line for line in f"{head} {rest}".split("\n") if line.strip() not in ("", "\\")]
         if not lines or lines[0].split() in ([head], [head, "\\"]):
             lines = [f"{head} {lines[1].lstrip()}", *lines[2:]] if len(lines) > 1 else []

@@ -44,6 +44,7 @@ _LONGER_SONAME = re.compile(rb"(lib.+?\.so\.[0-9]+)\.[0-9.]+")
 _DEFAULT = re.compile(r"(?:^|-)defaults?(?:-|$)")
 _NUMBERS = re.compile(r"-?[0-9]+(?:\.[0-9]+)*(?:\.q[0-9]+)?(?=-|$)")
 _HEADERS_ONLY = re.compile(r"-headers$|-common$|-dev-common$")
+_EVERYWHERE = frozenset({"libc6", "libgcc-s1", "libstdc++6"})  # of every compiled extension
 _FIELD = re.compile(rb"\n(Package|Source|Depends|Pre-Depends|Recommends):([^\n]*)")
 _VERSION = re.compile(r"\s*\([^)]*\)|\s*\[[^\]]*\]|\s*<[^>]*>|:[a-z0-9-]+")
 
@@ -136,6 +137,8 @@ class Packages:
     sources: dict[str, str] = field(default_factory=dict)
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     wrappers: dict[str, str] = field(default_factory=dict)
+    # What python3-usb depends on: the alternatives of each, for the first may be a name without a file.
+    pythons: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     def read(self, chunks: Iterable[bytes]) -> None:
         """Take in one list."""
@@ -156,6 +159,9 @@ class Packages:
         first = _names(stanza.get("Depends", ""), stanza.get("Pre-Depends", ""))
         self.needs[name] = first
         self.dependants.update({*first, *_names(stanza.get("Recommends", ""))})
+        if name.startswith("python3-"):
+            parts = _VERSION.sub("", stanza.get("Depends", "")).split(",")
+            self.pythons[name] = tuple(tuple(map(str.strip, part.split("|"))) for part in parts)
         if _DEFAULT.search(name):
             self.defaults.update(first)
         self.wrappers |= {need: name for need in first if need != name and _NUMBERS.sub("", need) == name}
@@ -188,7 +194,7 @@ class Packages:
     def flags(self, name: str) -> str:
         """Return "d" for a package that a default package takes, "p" for one of Python alone, "-" for neither."""
         needs = self.needs.get(name, ())
-        is_python = "python3" in needs and "libc6" not in needs
+        is_python = "python3" in needs and "libc6" not in needs and not name.startswith("lib")
         return ("d" if name in self.defaults else "") + ("p" if is_python else "") or "-"
 
 
@@ -210,9 +216,17 @@ def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> 
         (name, " ".join(str(numbers[number]) for number in contents.names[name]).encode())
         for name in sorted(contents.names, key=lambda name: name.decode(errors="replace"))
     )
+    owners = contents.package_names()
+    # Of what Debian's own copy of a Python package rests on counts what has a file that can be looked for, and is no Python.
+    brings = {name for name in owners if not name.startswith("python")} - _EVERYWHERE
+    rests_on = {
+        name: list(dict.fromkeys(need for group in groups if (need := next(filter(brings.__contains__, group), ""))))
+        for name, groups in packages.pythons.items()
+    }
     lines = (
         f"{name}\t{packages.weight(name)}\t{packages.flags(name)}"
-        f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}".encode()
-        for name in sorted(contents.package_names())
+        f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}"
+        f"\t{' '.join(rests_on.get(name, ()))}".encode()
+        for name in sorted({*owners, *(name for name, needs in rests_on.items() if needs)})
     )
     return pack(facts, names, (b"%s\t%s" % location for location in order), lines)

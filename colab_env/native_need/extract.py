@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from colab_env.native_need import log_lines, other_causes, rules
@@ -12,7 +13,7 @@ from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind, Phase
 from colab_env.native_need.other_causes import OtherHit
 from colab_env.native_need.rules import DRIVERS, FATAL, HINT, OF_DATA, TRIED, WRAPPER, Hit, is_error
-from colab_env.native_need.sentences import absent
+from colab_env.native_need.sentences import absent, is_name, mentioned, speaks_of_absence
 
 _NEAR = 6  # lines after a hit that tell whether its tool gave up
 _ENDS = re.compile(
@@ -23,11 +24,13 @@ _MOST_FINDINGS = 20
 _START = 1 << 16  # characters that show what is no text
 # The interpreter itself was asked for a function of a library, for that library was not found.
 _UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: (\w+)|NameError: no function '(\w+)")
+# A name that find_library has not found is None, and so are the functions of what was loaded by it.
+_UNLOADED = re.compile(r"^AttributeError: 'NoneType' object has no attribute ")
 _CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
-    r"|cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
+    r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -39,7 +42,8 @@ _BUILT_FOR = re.compile(r"(?:cpython-|-cp|include/python|lib/python)3(?:\.(\d{1,
 _FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
 _STANDARD = re.compile(r"/lib(?:64)?/python3[\d.]*/(?!(?:site|dist)-packages)")
 _EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*(?:: |$)"
+    r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*:?(?: |$)"
+    r"|^(?:[A-Za-z_]\w*\.)+[A-Z]\w*: "  # Python writes whose it is before every exception that is not its own
 )
 # At a build, what Python raises by itself; any other exception is a message of the package's own.
 _MISMATCHES = (
@@ -52,8 +56,10 @@ _MISMATCHES = (
     "AssertionError",
     "FileNotFoundError",
 )
+# What only who compiles and links looks for, also where no other line of an excerpt shows a build.
+_FOR_LINKING = frozenset({"pkg-config", "cmake", "config-program", "header", "library"})
 # pkg-config would have answered for these; a header that is missing was looked for without it.
-_FOR_LINKING = frozenset({"pkg-config", "cmake", "config-program"})
+_SPOKEN = frozenset({"command", "words", "shared-object"})
 _BY_PKG_CONFIG = frozenset({"pkg-config", "shared-object", "words"})
 
 
@@ -70,17 +76,29 @@ def extract(text: str) -> Explanation:
     is_build = any(_BUILDS.search(line.text) for line in lines)
     hits = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
     others = [OtherHit("driver", hit.line, hit.degree) for hit in hits if DRIVERS.fullmatch(hit.name)]
-    others += other_causes.hits(lines, is_build=is_build)
+    again = max((line.number for line in lines if _BUILT_AGAIN.search(line.text)), default=0)
+    # What pip has tried in another way since did not end it.
+    others += (
+        replace(hit, degree=TRIED) if hit.line.number < again and hit.kind == "build-requirement" else hit
+        for hit in other_causes.hits(lines, is_build=is_build)
+    )
     hits = [hit for hit in hits if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
     chosen = _chosen([hit for hit in hits if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
     raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
-    other = _other(chosen, others, ends_with_module=bool(raised) and "No module named" in raised[-1])
+    # Of exceptions that led to each other the first is the cause: tkinter is not there, nor what is imported in its place.
+    is_led = any(
+        line.text.startswith("During handling") and line.number > hit.line.number for hit in chosen for line in lines
+    )
+    ends_with_module = bool(raised) and "No module named" in raised[-1] and not is_led
+    other = _other(chosen, others, ends_with_module=ends_with_module)
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
     notes = _passed_over(hits, chosen, other)
     if not findings and other is None and raised and _UNNAMED.search(raised[-1]):
         notes += ("a shared library was not found, and its name is not in the text: explain the command itself",)
-    is_open = not findings and (other is None or other.kind == "own-code")
+    # A name of a program or of a library that a sentence gives may be none that the distribution has.
+    is_certain = any(need.kind not in _SPOKEN or ".so" in need.name for need in findings)
+    is_open = not is_certain and (other is None or other.kind == "own-code")
     unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
     at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)
     requirement, python = _requirement(at, lines) if at and is_build else (None, None)
@@ -94,6 +112,7 @@ def extract(text: str) -> Explanation:
     )
 
 
+_BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
 _SUCCESS = re.compile(r"Successfully installed \S")
 _AFTER_SUCCESS = re.compile(
     r"\[notice\]|WARNING: |$"
@@ -160,6 +179,9 @@ def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
     return bool(starts) and starts[-1].startswith("CMake Error")
 
 
+_FRAMES = 12  # lines of a traceback; Poetry shows it below the error
+
+
 def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
     if not is_build and hit.is_phrase:
@@ -169,7 +191,7 @@ def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
         return hit.name in ("nvcc", "nvidia-smi")
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
         return False
-    context = [line.text for line in lines if hit.line.number - 12 <= line.number < hit.line.number]
+    context = [line.text for line in lines if abs(line.number - hit.line.number) <= _FRAMES]
     is_started = any("_execute_child" in text or "subprocess.py" in text for text in context)
     has_ending = re.search(r"\.[A-Za-z]\w{0,4}$", hit.name) is not None
     return not is_started and (not is_build or has_ending)
@@ -255,7 +277,7 @@ def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_mod
 
 
 def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
-    # Only who links asks pkg-config, CMake or x-config, also where no other line shows a build; a package may ask at import.
+    # A package may ask at import, too.
     is_linking = hit.kind in _FOR_LINKING and not any(_FRAME.search(line.text) for line in lines)
     return Missing(
         kind=hit.kind,
@@ -351,8 +373,9 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether the lines after it speak of it, or show what the lack of it leads to, and not another error."""
     later = [line.text for line in lines if line.number > hit.line.number]
     if hit.line.text.startswith(("-- ", "Run-time dependency")):
-        return len(later) < 2 or any(_CONFIGURING.search(text) for text in later)
-    stem = re.sub(r"[-_]config$", "", hit.name)
+        is_end = len(later) < _NEAR and not any(is_error(text) for text in later)
+        return is_end or any(_CONFIGURING.search(text) for text in later)
+    stem = re.sub(r"^lib(?=.*\.so)|\.so[\d.]*$|[-_]config$", "", hit.name)
     name = re.compile(rf"(?<![\w-])(?:lib)?{re.escape(stem)}(?![\w])", re.IGNORECASE)
     if any(name.search(text) or _NO_PROGRAM.search(text) for text in later):
         return True
@@ -392,4 +415,55 @@ def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...
             phase: Phase = "build" if is_build and not symbol else "run"
             missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)
             subjects.setdefault(name.lower(), missing)
-    return tuple(subjects.values())
+    mentions = (need for need in _mentions(lines, is_build=is_build) if need.name.lower() not in subjects)
+    return (*subjects.values(), *mentions)
+
+
+_WORD = re.compile(r"[A-Za-z][a-z0-9]+|[A-Z]+(?![a-z])")  # of snake_case and of CamelCase
+_OF_SURROUNDINGS = re.compile(r"\[Errno|nvironment variable|(?<![\w-])[Tt]imed? ?out|[Pp]ermission|[Cc]onnection")
+_LONG = 4  # letters of a name that stands among those of a program's own things
+_PACKAGE_FRAME = re.compile(r"site-packages/([A-Za-z]\w*)(?:/\S*)?/(\w+)\.py\", line \d+, in (\w+)")
+_MESSAGE = 4  # lines of an exception's message
+
+
+def _mentions(lines: Sequence[Line], *, is_build: bool) -> Iterator[Missing]:
+    """Yield the words of the last error, where that speaks of something absent, and the Python package that raised it."""
+    last = next((line for line in reversed(lines) if _is_last_word(line.text)), None)
+    if last is None:
+        return
+    # An exception's message may begin on the line after it.
+    is_open = last.text.endswith(":")
+    message = [line for line in lines if 0 <= line.number - last.number < (_MESSAGE if is_open else 1)]
+    is_unloaded = _UNLOADED.search(last.text) is not None or _UNNAMED.search(last.text) is not None
+    if not is_unloaded and not any(speaks_of_absence(line.text) for line in message):
+        return
+    if any(_OF_SURROUNDINGS.search(line.text) for line in message):
+        return
+    phase: Phase = "build" if is_build and not is_unloaded else "run"
+    need = Missing(kind="mention", name="", evidence=last.text, line=last.number, phase=phase)
+    if not OF_DATA.match(last.text) and _EXCEPTION.match(last.text):
+        yield from (replace(need, name=name) for line in message for name in mentioned(line.text))
+    if is_unloaded or not OF_DATA.match(last.text):
+        if name := _distribution(last, lines, is_build=is_build):
+            yield replace(need, kind="python-package", name=name)
+        yield from _framed(lines, need)
+
+
+_DEEPEST = 3  # frames of a traceback
+
+
+def _framed(lines: Sequence[Line], need: Missing) -> Iterator[Missing]:
+    """Yield what files, functions and code of the deepest frames have in common: xclip of XclipClipboard() and xclip_clip.py."""
+    frames = [(number, match) for number, line in enumerate(lines) if (match := _PACKAGE_FRAME.search(line.text))]
+    own = {match[1].casefold() for _, match in frames}
+    uses: Counter[str] = Counter()
+    for number, match in frames[-_DEEPEST:]:
+        parts = (match[2], match[3], lines[number + 1].text if number + 1 < len(lines) else "")
+        uses.update(word for part in parts for word in sorted({word.casefold() for word in _WORD.findall(part)}))
+    for word, count in uses.most_common():
+        if count > 1 and word not in own and len(word) >= _LONG and is_name(word):
+            yield replace(need, name=word)
+
+
+def _is_last_word(text: str) -> bool:
+    return (is_error(text) or _EXCEPTION.match(text) is not None) and not WRAPPER.match(text)

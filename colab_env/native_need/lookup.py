@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from colab_env.native_need.missing import Explanation, Missing
@@ -18,6 +18,7 @@ _BIN = re.compile(r"(?:usr/)?(?:s?bin|games)$")
 _ALTERNATIVE = re.compile(r"\.[a-z]+[a-z0-9-]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[0-9]+)")
 _DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1.0, vtk-9.1
 _SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
+IS_DEV = re.compile(r"-dev(?:el)?(?:$|-)")
 _MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
 # What a message or a CMake module calls by another name than its library has: the library's own documentation.
 _ALIASES: dict[str, str] = {
@@ -52,6 +53,7 @@ class OwnedFile:
     file: str
     extra: int
     rank: int = 0
+    dependant: str = ""  # the package that depends on it, where that is why it stands here
 
 
 def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
@@ -64,7 +66,8 @@ def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
         case "shared-object":
             hits = list(_shared_objects(name, index, missing.phase))
             # A message names the product: "the JACK library", "FluidSynth"
-            yield from hits or (_words(name, index, missing.phase) if ".so" not in name else ())
+            words = _words(name, index, missing.phase) if ".so" not in name and not hits else ()
+            yield from hits or (hit for hit in words if "bin/" not in hit.file)  # unrar is no library of unrar-free's
         case "command" | "config-program":
             is_for_run = missing.kind == "config-program" and missing.phase == "run"
             hits = [] if is_for_run else list(_commands(name, index))  # a run needs the library, not how to link it
@@ -80,8 +83,10 @@ def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
             yield from _cmake(name, index)
         case "typelib":
             yield from _typelibs(name, index)
-        case "words":
+        case "words" | "mention":
             yield from _words(name, index, missing.phase)
+        case "python-package":
+            yield from _rested_on(name, index, missing.phase)
 
 
 def _made(index: Index, name: str, location: Location, extra: int, rank: int = 0) -> Iterator[OwnedFile]:
@@ -141,7 +146,9 @@ def _libraries(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     for base in (f"lib{stem}.so", f"lib{stem}.a"):
         for location in index.locations(base):
             if (extra := _is_library_directory(location.directory)) is not None:
-                yield from _made(index, base, location, extra)
+                hits = _made(index, base, location, extra)
+                # No linker looks below there by itself: hdf5/serial is libhdf5-dev's, wine's libwinmm.a is nobody's library.
+                yield from (hit for hit in hits if not extra or stem.casefold() in hit.package.name)
 
 
 def _shared_objects(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
@@ -277,9 +284,57 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
 # --- what a text calls absent in free words
 
 
-def needs(explanation: Explanation, index: Index) -> tuple[Missing, ...]:
-    """Return what an explanation found missing; where that is nothing, the absent words that the index confirms."""
-    return explanation.findings or tuple(_confirmed(explanation.unconfirmed, index))
+def needs(explanation: Explanation, index: Index, *, installed: Collection[str] = ()) -> tuple[Missing, ...]:
+    """Return what an explanation found missing; where that is nothing, the absent words that the index confirms.
+
+    A word that is only mentioned counts where none is called absent, and what the distribution's own copy of the Python
+    package rests on where no word is known: the first of them that is not installed.
+    """
+    findings, unconfirmed = explanation.findings, explanation.unconfirmed
+    if unconfirmed and not any(True for missing in findings for _ in owned_files(missing, index)):
+        said = [missing for missing in unconfirmed if missing.kind == "words"]
+        if confirmed := tuple(_confirmed(said, index)):
+            return confirmed
+        loose = (other for missing in unconfirmed if missing.kind != "words" for other in _loosely(missing, index))
+        return next(((other,) for other in loose if _is_absent(other, index, installed)), findings)
+    return findings
+
+
+def _loosely(missing: Missing, index: Index) -> Iterator[Missing]:
+    if missing.kind == "mention":
+        yield from _confirmed((missing,), index)
+    elif copy := _own_copy(missing, index):
+        yield copy
+
+
+def _is_absent(missing: Missing, index: Index, installed: Collection[str]) -> bool:
+    names = [hit.package.name for hit in owned_files(missing, index)]
+    present = [name in installed for name in names]
+    return bool(names) and not (all(present) if missing.kind == "python-package" else any(present))
+
+
+def _own_copy(missing: Missing, index: Index) -> Missing | None:
+    """Return the need with the name of the distribution's own copy: python3-usb of usb and of pyusb (Debian Python policy 4.3)."""
+    plain = re.sub(r"[-_.]+", "-", missing.name.casefold())
+    bare = re.sub(r"^(?:python3?-?|py-?)|-?(?:python3?|py)$", "", plain)
+    names = dict.fromkeys(f"python3-{stem}" for stem in (plain, f"py{plain}", bare) if stem)
+    name = next((name for name in names if (package := index.package(name)) and package.needs), None)
+    return replace(missing, name=name) if name else None
+
+
+def _rested_on(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
+    package = index.package(name)
+    for rank, need in enumerate(package.needs if package else ()):
+        owner = index.package(need) or Package(name=need)
+        if phase == "run":
+            needed = [index.package(library) for library in owner.libraries] if IS_DEV.search(need) else [owner]
+        else:
+            stem = re.split(r"[\d.]", need)[0]
+            needed = [index.package(other) for other in index.package_names(stem) if IS_DEV.search(other)]
+            needed = [other for other in needed if other and need in (other.name, *other.libraries)]
+        for other in needed:
+            if other is not None:
+                yield OwnedFile(package=other, file="", extra=0, rank=rank, dependant=name)
 
 
 def _confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:

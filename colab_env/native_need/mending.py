@@ -227,7 +227,7 @@ class Mender:
         installed = self.apt.installed() | {name for mended in self.installed for name in mended.plan.packages}
         answers = [
             answer_on(self.machine, missing, index, installed=installed, own=self.own)
-            for missing in needs(explanation, index)
+            for missing in needs(explanation, index, installed=installed)
         ]
         return next((answer for answer in answers if answer.package), answers[0] if answers else None)
 

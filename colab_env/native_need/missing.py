@@ -16,6 +16,8 @@ Kind = Literal[
     "shared-object",  # "libGL.so.1", or a name for dlopen or find_library such as "sndfile"
     "compiler",  # a language: "c", "c++", "fortran", "rust", "java" (at a build its compiler, at run time its virtual machine)
     "words",  # a name in free words of a message: "libcap" of "You must install libcap development headers"
+    "mention",  # a word of an error that speaks of something absent, without saying that it is this
+    "python-package",  # a Python package, such as "usb": what the distribution's own copy of it, python3-usb, rests on
 ]
 Phase = Literal["build", "run"]
 OtherKind = Literal[
@@ -161,7 +163,8 @@ class Explanation(_Json):
     def level(self) -> str | None:
         """Return on which level the cause lies, in the words of docs/system-packages.md; None where none is known."""
         if self.findings:
-            return "on the level of the libraries"
+            is_known = not self.answers or any(answer.package for answer in self.answers)
+            return "on the level of the libraries" if is_known else None
         return _LEVELS.get(self.other.kind, "on the level of the application") if self.other else None
 
 
@@ -239,4 +242,6 @@ _WORDS: dict[str, str] = {
     "shared-object": "the shared library {}",
     "compiler": "what compiles or runs {}",
     "words": "what it calls “{}”",
+    "mention": "“{}”, which its error mentions",
+    "python-package": "what the distribution's own {} rests on",
 }

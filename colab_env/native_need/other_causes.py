@@ -161,12 +161,12 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "No route to host", "failed to lookup address", "Failed to download", "peer closed connection", "URLError",
     ),
     "driver": (
-        "Found no NVIDIA driver", "CUDA driver version is insufficient", "CUDA_ERROR_NO_DEVICE",
+        "NVIDIA driver", "CUDA driver", "CUDA_ERROR_NO_DEVICE",
         "no CUDA-capable device", "NVML Shared Library Not Found", "CUDA_HOME environment variable is not set",
         "not compiled with CUDA enabled", "nvidia-smi", "CUDA_HOME", "nvcc", "PLATFORM_NOT_FOUND_KHR",
         "No CUDA GPUs are available", "CUDA error", "No CUDA runtime is found", "Failed to find CUDA",
         "Could NOT find CUDA", "CUDA_TOOLKIT_ROOT_DIR", "CMAKE_CUDA_COMPILER", "CUDA Toolkit not found",
-        "cudaErrorInsufficientDriver", "cudaGetDeviceCount", "ROCM_HOME", "NVIDIA driver", "No supported GPU",
+        "cudaErrorInsufficientDriver", "cudaGetDeviceCount", "ROCM_HOME", "No supported GPU",
         "CUDAToolkit",
     ),
     "display": (

@@ -4,7 +4,7 @@ Three tables of sorted lines, cut into blocks that are compressed one by one, so
 
     names       cgraph.h <tab> 4711 4712          base name of a file, and the numbers of its locations
     locations   usr/include/graphviz <tab> libgraphviz-dev          line number 4711: directory and packages
-    packages    libgraphviz-dev <tab> 38 <tab> - <tab> libcgraph6 <tab>    name, weight, flags, own libraries, wrapper
+    packages    libgraphviz-dev <tab> 38 <tab> - <tab> libcgraph6 <tab> <tab>    name, weight, flags, own libraries, wrapper, needs
 
 The file begins with eight bytes of magic, the length of the header and the header itself: JSON, with the first key, the
 length and the checksum of each block.
@@ -49,7 +49,8 @@ class Package:
     `weight` is how many packages depend on it and on its own libraries, `libraries` are those, `is_default` says that a
     package such as `mpi-default-dev` depends on it, `wrapper` names the package that stands for it under a name without
     a version, as `libboost-dev` does for `libboost1.74-dev`, or that adds the library to headers alone; `is_python` says
-    that it runs on the distribution's Python and on no C library of its own.
+    that it runs on the distribution's Python and on no C library of its own; `needs` are, of a Python package such as
+    `python3-usb`, the packages that it rests on and that are not Python's.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Package:
     libraries: tuple[str, ...] = ()
     wrapper: str | None = None
     is_python: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def pack(
@@ -165,14 +167,15 @@ class Index:
         if key != name:
             return None
         with self._whole():
-            weight, flags, libraries, wrapper = fields
+            weight, flags, libraries, wrapper, *needs = fields  # an index from before has no needs
             return Package(
                 name=name,
                 weight=int(weight),
                 is_default="d" in flags,
                 libraries=tuple(libraries.split()),
                 wrapper=wrapper or None,
-                is_python="p" in flags,  # an index from before that flag has none
+                is_python="p" in flags,
+                needs=tuple(" ".join(needs).split()),
             )
 
     def package_names(self, prefix: str) -> list[str]:

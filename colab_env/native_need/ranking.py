@@ -14,12 +14,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from colab_env.machine import Machine
-from colab_env.native_need.lookup import OwnedFile, owned_files
+from colab_env.native_need.lookup import IS_DEV, OwnedFile, owned_files
 from colab_env.native_need.missing import Answer, Candidate, Missing
 from colab_env.native_need.packed_index import Index, Package
 from colab_env.native_need.rules import DRIVERS
 
-_IS_DEV = re.compile(r"-dev(?:el)?(?:$|-)")
 _HAS_HEADERS = re.compile(r"-headers$|-sdk$|-jdk|^r-base-core$")  # without that ending, and for builds all the same
 
 
@@ -102,6 +101,11 @@ def packages_for(
     note = _choice_note(new, installed) if is_choice else None
     if not hits and missing.kind == "header" and index.locations(missing.name.rpartition("/")[2]):
         note = "several libraries have a file of that name in directories of their own: it is the project's own, most likely"
+    if not hits and missing.kind == "command" and missing.phase == "run":
+        note = (
+            "no package of this release has it: if a Python package brings it, put that into the project's dependencies, and"
+            " its environment's bin on PATH"
+        )
     return Answer(missing=missing, candidates=candidates, is_choice=is_choice, note=note)
 
 
@@ -136,6 +140,8 @@ def _is_python_program(missing: Missing, package: Package) -> bool:
     is_front = any(library.startswith("python3-") for library in package.libraries)
     if package.name.startswith("python3-") or (is_front and missing.phase == "build"):
         return True
+    if missing.name.startswith("python"):
+        return False  # the interpreter itself, by another name
     is_own = re.match(rf"{re.escape(missing.name)}(?:-|$)", package.name) is not None
     return missing.phase == "run" and is_own and (package.is_python or is_front)
 
@@ -214,7 +220,7 @@ def python_header(missing: Missing, python: str) -> Answer:
 
 
 def _fits(hit: OwnedFile, missing: Missing) -> bool:
-    is_dev = bool(_IS_DEV.search(hit.package.name))
+    is_dev = bool(IS_DEV.search(hit.package.name))
     if missing.phase == "run":
         return not is_dev
     return (
@@ -230,7 +236,7 @@ def _ranked(hits: Iterable[OwnedFile], missing: Missing, installed: Collection[s
     def key(hit: OwnedFile) -> tuple[Any, ...]:
         package = hit.package
         is_program = package.name == missing.name.casefold() and "bin/" in hit.file  # find_package(BISON)
-        is_built_with = _IS_DEV.search(package.name) or is_program
+        is_built_with = IS_DEV.search(package.name) or is_program
         return (
             package.name.endswith("-compat"),
             missing.kind in {"config-program", "cmake"} and not is_built_with,
@@ -265,6 +271,8 @@ def _chosen(ranked: list[OwnedFile], installed: Collection[str]) -> list[OwnedFi
 
 
 def _reason(hit: OwnedFile) -> str:
+    if hit.dependant:
+        return f"{hit.dependant} depends on it"
     if hit.package.is_default:
         return "the one that Debian's default package takes"
     if hit.package.weight:

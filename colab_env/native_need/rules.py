@@ -43,10 +43,15 @@ class _Rule:
     kind: Kind
     degree: int = FATAL
     name: str = ""  # where the pattern has no group for it
+    is_exact: bool = (
+        False  # whatever stands there is the name, were it "python" or "file": no sentence, but a system's error
+    )
 
 
-def _rule(needle: str, pattern: str, kind: Kind, degree: int = FATAL, name: str = "") -> _Rule:
-    return _Rule(needle, re.compile(pattern, re.IGNORECASE), kind, degree, name)
+def _rule(
+    needle: str, pattern: str, kind: Kind, degree: int = FATAL, name: str = "", *, is_exact: bool = False
+) -> _Rule:
+    return _Rule(needle, re.compile(pattern, re.IGNORECASE), kind, degree, name, is_exact)
 
 
 _RULES = (
@@ -58,6 +63,8 @@ _RULES = (
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
     _rule("header files [", r"(?:header files \[|(?<=\.h', ))'([\w./+-]+\.h(?:pp)?)'", "header"),
     _rule("include file", r"'([\w./+-]+\.h)'(?: and '[\w./+-]+\.h')* include files", "header"),
+    _rule("annot ", r"fatal error: cannot (?:find|execute|run) ['‘\"](?!cc1|f951)([\w.+-]+)['’\"]", "command", is_exact=True),
+    _rule("annot find /", r"ld(?:\.\w+)?: cannot find /[\w./+-]*/lib([\w.+-]+?)\.(?:a|so)(?![\w])", "library"),
     _rule("cc1", r"(?:exec|execute|program) ['‘]?cc1['’]?(?!\w)", "compiler", name="c"),
     _rule("cc1plus", r"(?:exec|execute|program) ['‘]?cc1plus", "compiler", name="c++"),
     _rule("f951", r"(?:exec|execute|program) ['‘]?f951", "compiler", name="fortran"),
@@ -84,14 +91,10 @@ _RULES = (
     _rule("-l", r"(?:cannot find|unable to find library|library not found for) -l([\w.+-]+)", "library"),
     _rule("library not found", r"mold: .{0,20}library not found: ([\w.+-]+)", "library"),
     _rule("ibrary", r"ERROR: (?:C|C\+\+) (?:shared or static )?library '([\w.+-]+)' not found", "library"),
-    _rule("using the following names", r"Could not find \w+ using the following names: ([\w.+-]+)", "library"),
-    _rule(".so", r"(?<![\w./+-])([\w./+-]+\.so(?:\.[\d.]*\d)?): cannot open shared object file", "shared-object"),
     _rule("cannot load library", r"cannot load library '?([\w.+/-]+)'?", "shared-object"),
     _rule("cannot open shared object", r"(?<![\w./+-])([\w.+/-]+): cannot open shared object file", "shared-object"),
     _rule(".so", r"(?:nable to|ould not|annot|ailed to|an't) (?:load|find|open|locate)[^'\"]{0,60}?[:'\" \[(](lib[\w+-]+\.so(?:\.\d+)*)", "shared-object"),
-    _rule("/bin/", r"not found.{0,300}?'/usr/(?:local/)?s?bin/([\w.+-]+)'", "command"),
     _rule("that provides `", r"need to install a library that provides `([\w./+-]+)` for", "header"),
-    _rule("load any of its variants", r"Could not find lib \w+ or load any of its variants \['([\w.+-]+)'", "shared-object"),
     _rule("valid shared libraries matching", r"valid shared libraries matching: \['([\w.+-]+\.so)", "shared-object"),
     _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
@@ -108,13 +111,11 @@ _RULES = (
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
     _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|Failed to run .{0,60}pkg-config.{1,200}: No such file|pkg-config must be installed", "command", name="pkg-config"),
-    _rule("install pkg", r"install pkg-?config", "command", TRIED, name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
     _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
     _rule("system library", r"The system library `([\w.+-]+)` required by crate", "pkg-config"),
     _rule("system library", r"could not find system library '([\w.+-]+)' required by the", "pkg-config"),  # Rust's pkg-config, older
-    _rule(".pc", r"(?:`|')?([\w.+-]+)\.pc['`]? (?:needs to be installed|not found|was not found)", "pkg-config"),
     _rule("Dependency", r"ERROR: .{0,80}Dependency ['\"]?([\w.+-]+)['\"]? (?:not found|is required but not found)", "pkg-config"),
     _rule("Dependency lookup", r"Dependency lookup for ([\w.+-]+) with method '(?:pkg-config|pkgconfig)' failed", "pkg-config"),
     _rule("Run-time dependency", r"Run-time dependency ([\w.+-]+)(?: \(.{0,80}\))? found: NO", "pkg-config", TRIED),
@@ -127,37 +128,37 @@ _RULES = (
     _rule("build program", r"unable to find a build program corresponding to \"Ninja\"", "command", name="ninja"),
     _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
     # Programs.
-    _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED),
-    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED),
-    # zsh and many a Python package say it the other way round.
-    _rule("not found: ", rf"(?<![\w.+/-]){_PROGRAM}(?: was| is)? not found: {_Q}{_T}", "command", TRIED),
-    _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command"),
-    _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command"),
-    _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command"),
-    _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command"),
-    _rule("WinError", r"\[WinError 2\].{0,80}: ['\"]([\w.+-]+)['\"]", "command"),
+    _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED, is_exact=True),
+    _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED, is_exact=True),
+    _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
+    _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command", is_exact=True),
+    _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command", is_exact=True),
+    _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command", is_exact=True),
     _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
-    _rule("No such file", rf"{_NOT} (?:execute|run|start|spawn|launch|invoke) {_Q}(?!cc1|f951|collect2)([\w.+/-]+){_Q}:.{{0,40}} No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
     _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
-    _rule("PATH", rf"(?:make sure|ensure|check|verify)(?: that)? (?:the )?{_Q}{_T}{_Q}(?: {_PROGRAM})? (?:is|can be)[^.]{{0,30}} (?:in|on) (?:your |the )?\$?PATH", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
     _rule("Not", r"^(?:\w{1,60}\.){0,9}\w{0,40}(?:Command|Executable|Program|Binary|Tool)(?:Is)?Not(?:Found|Installed)\w{0,20}: (?:\([^']{0,60})?['\"`]?([\w+-][\w.+-]*)['\"`]?(?=[,.)]|$)", "command"),
-    _rule("issing", r"^(?:\w{1,60}\.){0,9}\w{0,40}Missing(?:Command|Executable|Program|Binary|Tool|Dependency)\w{0,20}: ['\"`]?([\w+-][\w.+-]*)['\"`]?\.?$", "command"),
     _rule("not found", rf"(?:command|program|executable) was not found[^:]{{0,60}}: {_Q}{_T}{_Q}\.?$", "command"),
-    _rule("executable file not found", r"exec: ['\"]([\w.+-]+)['\"]: executable file not found", "command"),  # Docker's runc
+    _rule("executable file not found", r"exec: ['\"]([\w.+-]+)['\"]: executable file not found", "command", is_exact=True),  # Docker's runc
     _rule("annot find command", rf"annot find command {_Q}([\w.+-]+)", "command"),
     _rule("candidates are", r"executable program .{0,60}candidates are \(([\w.+-]+)", "command"),
 )  # fmt: skip
 _PKG_CONFIG_QUERY = re.compile(
     r"pkg-config['\",]{0,3} ([^\n]{1,300}?)['\"\])]{1,3} (?:returned non-zero exit status [1-9]|failed|did not exit)"
     r"|(?:[Ff]ailed to|[Cc]ould not|[Cc]annot|[Uu]nable to|[Ee]rror) (?:query|querying|run|running|call|calling) pkg-config ((?:--?[\w-]+ )[^\n]{1,300})"
+)
+# Who could not have, open or use a file; "No such file" of a source says nothing about the system.
+_OF_FILE = re.compile(
+    r"(?<![\w-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed)?|lacks?|requires?|required|needs?|needed)(?![\w-])"
+    r"|\w'?n't\b|(?<![\w-])can't\b",
+    re.IGNORECASE,
 )
 _NO_NAMES_TEXT = """
 can could cannot unable
@@ -171,13 +172,15 @@ include includes installation installations proto directory directories existing
 """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 # Python's own words for what was looked for in data: "KeyError: 'sox' is required".
-OF_DATA = re.compile(r"(?:Key|Value|Index|Syntax|Lookup|Attribute|Type|Name|Module\w*)Error: ")
+OF_DATA = re.compile(r"(?:Key|Value|Index|Syntax|Lookup|Attribute|Type|Name|Module\w*)Error:(?: |$)")
 
 # What wraps the message of another program, and has none of its own.
 WRAPPER = re.compile(
     r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
     r"|ERROR: (?:Failed|Could not build|Command errored)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
 )
+
+_OF_PIP = re.compile(r"DEPRECATION: |\[notice\] ")  # what pip says of itself
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
@@ -186,7 +189,8 @@ def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
         candidates = list(_named(line, is_build=is_build))
         yield from candidates
         if not candidates:
-            yield from _phrased(line, is_build=is_build)
+            literals = list(_literals(line, is_build=is_build))
+            yield from literals or _phrased(line, is_build=is_build)
 
 
 def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
@@ -196,7 +200,7 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
         for match in rule.pattern.finditer(line.text):
             groups = [group for group in match.groups() if group]
             name = rule.name or "-".join(groups if rule.kind == "typelib" else groups[-1:])
-            if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build):
+            if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build, is_exact=rule.is_exact):
                 yield hit
     if "pkg-config" in line.text and (query := _PKG_CONFIG_QUERY.search(line.text)):
         for word in re.split(r"[\s'\",]+", query[1] or query[2]):
@@ -204,10 +208,45 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
                 yield Hit("pkg-config", word, line, TRIED)
 
 
+# Names that say by themselves what they are: a file where the system has its own, or one that only building uses.
+_LITERAL = re.compile(
+    r"(?<![\w./+%<-])(?:"
+    r"/(?:usr/)?(?:local/)?s?bin/(?P<command>[\w.+-]+)"
+    r"|(?:/usr|/lib)[\w./+-]{0,80}/lib(?P<library>[\w+-][\w.+-]*?)\.(?:so(?:\.[\d.]*\d)?|a)"
+    r"|(?P<object>lib[\w+-][\w.+-]*?\.so(?:\.[\d.]*\d)?)"
+    r"|(?P<header>[A-Za-z][\w+-]*(?:/[\w+-]+){0,4}\.h(?:pp|xx|h)?)"
+    r"|(?P<module>[A-Za-z][\w.+-]*)\.pc"
+    r"|(?P<config>(?!pkg-)[A-Za-z][\w.+]*[-_]config)"
+    r")(?![\w/+:-]|\.\w)",
+)
+_OF_LITERAL: dict[str, Kind] = {
+    "command": "command",
+    "library": "library",
+    "object": "shared-object",
+    "header": "header",
+    "module": "pkg-config",
+    "config": "config-program",
+}
+
+
+def _literals(line: Line, *, is_build: bool) -> Iterator[Hit]:
+    """Yield the files that a line names in a sentence that denies or demands something, by the form of their names."""
+    if not _OF_FILE.search(line.text) or WRAPPER.match(line.text) or OF_DATA.match(line.text):
+        return
+    for match in _LITERAL.finditer(line.text):
+        which = match.lastgroup or ""
+        if not is_build and which in ("header", "module"):
+            continue
+        kind: Kind = "shared-object" if which == "library" and not is_build else _OF_LITERAL[which]
+        name = match[0] if kind == "shared-object" else match[which]
+        if hit := _hit(kind, name, line, FATAL if is_error(line.text) else TRIED, is_build=is_build):
+            yield replace(hit, is_phrase=True)
+
+
 def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
     """Yield what a sentence calls absent, as far as it says by itself what kind of thing that is; at a build, all of it."""
     is_of_data = OF_DATA.match(line.text) is not None
-    for item in absent(line.text) if not WRAPPER.match(line.text) else ():
+    for item in absent(line.text) if not WRAPPER.match(line.text) and not _OF_PIP.match(line.text) else ():
         is_library = item.noun == "library" or item.name.lower().startswith("lib")
         if (is_of_data and not item.noun and not is_library) or not (is_build or item.noun or is_library):
             continue
@@ -220,10 +259,10 @@ def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
             yield replace(hit, is_phrase=True)
 
 
-def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
+def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool, is_exact: bool = False) -> Hit | None:
     """Return a hit of the kind that the name itself shows, or None for what is no name."""
     name = name.rstrip(".,:;-").removeprefix("./")
-    if not _is_name(name):
+    if not name or (not is_exact and not _is_name(name)):
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
@@ -301,6 +340,8 @@ def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
     if name.startswith("/") and not name.startswith(("/usr/lib", "/lib")):
         return None  # a file of somebody's own
     base = name.rpartition("/")[2]
+    if base.startswith("."):
+        return None  # what a shell would have made a name of
     # cffi's users ask for Windows' names too: "libpango-1.0-0" is "pango-1.0" there.
     windows = re.fullmatch(r"lib([\w+.-]+-\d+\.\d+)-\d+", base)
     return Hit("shared-object", windows[1] if windows else base, line, degree)

@@ -55,6 +55,14 @@ _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]
 _FILE = re.compile(r"\.(?:h|hpp|pc|so(?:\.[\d.]+)?)$|[-_]config$")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Exit|NotFound|NotInstalled|Failure|Warning)\w*")
 _SAYING_EXCEPTION = re.compile(r"(?:\w{1,60}\.){0,9}([A-Z]\w{1,60}Not(?:Found|Installed))(?:Error|Exception)?(?::|$)")
+_DENIAL = re.compile(
+    r"(?<![\w-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed|ure)?|lacks?|requires?|required|needs?|needed|127)(?![\w-])|\w(?:n'|n\u2019)t\b",
+    re.IGNORECASE,
+)
+# NoBackendError, TmuxCommandNotFound, RuntimeUnavailableError
+_SAYING_CLASS = re.compile(
+    r"(?:\w{1,60}\.){0,9}\w{0,60}(?:Not(?:Found|Installed|Available)|Missing|Unavailable|No[A-Z])"
+)
 _CAPITAL = re.compile(r" ([A-Z][\w+.-]*)")
 _OPENED = re.compile(r"(?:^|[^\w'\"`])['\"`]$")
 _JOINING = frozenset({"and", "or", ",", "(", ")"})
@@ -72,7 +80,7 @@ _OF_NOUNS: dict[Noun, str] = {
     "other": "branch tag revision commit version versions distribution interpreter module modules attribute column key name"
     " names symbol class method argument option user table view run server container profile role fixture collection template"
     " model dataset configuration database message rule resource element record field job task topic node value index zone"
-    " callable",
+    " callable driver drivers plugin plugins handler handlers",
 }
 _NOUNS: dict[str, Noun] = {word: noun for noun, words in _OF_NOUNS.items() for word in words.split()}
 # What messages are made of; the index of the distribution has programs and packages by some of these names, too.
@@ -134,6 +142,24 @@ def absent(text: str) -> list[Absent]:
     return sorted(names.values(), key=lambda item: not item.is_stated)
 
 
+def speaks_of_absence(text: str) -> bool:
+    """Say whether a line denies or demands something, in whatever words."""
+    return _DENIAL.search(text) is not None or _SAYING_CLASS.match(text) is not None
+
+
+def mentioned(text: str) -> list[str]:
+    """Return the words of a message that are names by how they are written, quoted or with a capital letter amid a sentence."""
+    raised, _, message = text.partition(": ")
+    message = message if _EXCEPTION.fullmatch(raised) else text
+    names: dict[str, bool] = {}
+    for token in _TOKEN.finditer(_ADDRESS.sub("", message)):
+        word = _Word.of(token, is_backward=False)
+        is_amid = re.search(r"[\w,;] $", token.string[: token.start()]) is not None
+        if word.is_name and (word.is_quoted or (is_amid and word.text[0].isupper())):
+            names.setdefault(word.text, word.is_quoted)
+    return sorted(names, key=lambda name: not names[name])
+
+
 def _of_sentence(sentence: str) -> Iterator[Absent]:
     for phrase in islice(_PHRASE.finditer(sentence), _MOST):
         which = phrase.lastgroup or ""
@@ -154,6 +180,11 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
         )
         is_of_data = noun == "other" or (phrase[0].endswith("exist") and noun not in ("program", "library"))
         for name in names if not (is_of_data or is_version) else ():
+            whose = re.search(rf"(\w+) (?:for|of) (?:the )?['\"`]?{re.escape(name)}(?!\w)", sentence[: phrase.start()])
+            if (
+                whose and _NOUNS.get(whose[1].casefold()) == "other"
+            ):  # "driver for firefox": it is the driver that is absent
+                continue
             yield Absent(name, noun or ("program" if _ON_PATH.search(sentence) else ""), which.startswith("strong"))
 
 
