@@ -30,24 +30,13 @@ NAMED = {
     ("lsl-a", ""): "the library is named; that no package has it shows only in the index",
     **{
         (package, ""): "the thing is named; that no package has it shows only in the index"
-        for package in (
-            "OpenPoGoBot",
-            "pylibemu",
-            "TotalDepth",
-            "linux-enable-ir-emitter",
-            "alpine-python",
-            "pypy",
-            "py-libversion",
-            "unrar",
-            "python-terraform",
-        )
+        for package in ("unrar", "python-terraform")
     },
     ("pangocairocffi", "pango-1.0"): "it names the product, pango",
     ("latex", "pdflatex"): "it names the product, LaTeX",
     ("glfw", "libX11.so.6"): "it ends with an error of the user's own code",
     ("selenium", "chromedriver"): "a download is tried first, and fails",
     ("pyocr", "tesseract"): "an empty list is all that shows it",
-    ("pyusb", "usb-1.0"): "it names the product, USB",
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",
