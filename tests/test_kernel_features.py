@@ -97,6 +97,10 @@ def test_a_call_in_the_environments_own_kernel_shows_a_card_too(
     assert {part.name for part in answer.parts} >= {"Environment"}
     assert not hasattr(answer, "nothing")
     assert _remote._call("colab_env.kernels")._repr_html_() is None
+    with pytest.raises(
+        _remote.ColabEnvError, match=r"^module 'colab_env' has no attribute 'setpu': did you mean setup\?$"
+    ):
+        _remote._call("colab_env.setpu")
 
 
 def test_a_notebooks_first_line_installs_nothing_into_the_project_of_its_kernel(tmp_path: Path) -> None:
