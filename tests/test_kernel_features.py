@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,3 +146,40 @@ def test_an_output_of_ipywidgets_in_the_other_kernel_takes_what_this_notebook_sh
         {"msg_type": "comm_msg", "content": {"data": "text"}, "metadata": {}, "parent_header": {}, "buffers": []}
     )
     assert sent[-1] == {"data": "text"}
+
+
+def test_what_a_page_tells_a_widget_from_another_thread_takes_no_answer_from_a_cell_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterLab sends what widgets hear to a subshell, which is a thread of its own in ipykernel 7."""
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "other"}
+    (tmp_path / "kernels/other").mkdir(parents=True)
+    (tmp_path / "kernels/other/kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    own = SimpleNamespace(
+        session=SimpleNamespace(send=lambda *_, **__: None), iopub_socket=None, get_parent=lambda _: {"header": {}}
+    )
+    kernel = BackgroundKernel("other", SimpleNamespace(kernel=own, parent_header={}))
+    kernel.start()
+    ended = threading.Event()
+    message = {"header": {"msg_type": "comm_msg"}, "content": {"comm_id": "none", "data": {}}, "buffers": []}
+
+    def tell() -> None:
+        while not ended.wait(0.02):
+            kernel.tell(message)
+
+    def run() -> None:
+        for _ in range(40):
+            assert kernel.run("pass")["status"] == "ok"
+        ended.set()
+
+    try:
+        threads = [threading.Thread(target=target, daemon=True) for target in (tell, run)]
+        for thread in threads:
+            thread.start()
+        assert ended.wait(90), "a cell waits for an answer that another thread has taken"
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(5)
+        kernel.close()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from selenium.common.exceptions import WebDriverException
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
@@ -116,7 +117,7 @@ class Outcome:
 
     notebook: str
     interface: str
-    used: int
+    used: int = 0
     differences: list[str] = field(default_factory=list)
 
 
@@ -158,26 +159,35 @@ def _outcomes(files: list[Path], directory: Path, pictures: Path | None) -> Iter
     for interface in INTERFACES:
         with _serving(interface, python, project, home) as url, browser.chromium(directory / interface) as driver:
             driver.set_script_timeout(_PATIENCE)
+            driver.command_executor.client_config.timeout = 2 * _PATIENCE
             driver.set_window_size(1200, 4000)
             for path in files:
-                native, magic = (_visit(driver, url, f"{way} {path.name}") for way in ("native", "magic"))
-                outcome = Outcome(notebook=path.name, interface=interface, used=magic.used)
-                outcome.differences = _differences(native, magic)
-                if outcome.differences:
-                    if pictures is not None:
-                        pictures.mkdir(exist_ok=True)
-                        driver.save_screenshot(str(pictures / f"{interface} {path.stem}.png"))
-                    # What two runs on the kernel itself do not have in common is no difference.
-                    again = _visit(driver, url, f"native {path.name}")
-                    chance = {line.partition(" |")[0] for line in _differences(native, again)}
-                    outcome.differences = [
-                        line for line in outcome.differences if line.partition(" |")[0] not in chance
-                    ]
+                outcome = _compare(driver, url, path, interface, pictures)
                 mark = "✗" if outcome.differences else "✓"
                 print(f"{mark} {interface}, {path.name}: {outcome.used} widgets used", flush=True)
                 for line in outcome.differences:
                     print(f"    {line}", flush=True)
                 yield outcome
+
+
+def _compare(driver: Any, url: str, path: Path, interface: str, pictures: Path | None) -> Outcome:
+    """Run a notebook in both ways; where pages differ, once more on the kernel itself."""
+    outcome = Outcome(notebook=path.name, interface=interface)
+    try:
+        native, magic = (_visit(driver, url, f"{way} {path.name}") for way in ("native", "magic"))
+        outcome.used, outcome.differences = magic.used, _differences(native, magic)
+        if outcome.differences:
+            if pictures is not None:
+                pictures.mkdir(exist_ok=True)
+                driver.save_screenshot(str(pictures / f"{interface} {path.stem}.png"))
+            # What two runs on the kernel itself do not have in common is no difference.
+            again = _visit(driver, url, f"native {path.name}")
+            chance = {line.partition(" |")[0] for line in _differences(native, again)}
+            outcome.differences = [line for line in outcome.differences if line.partition(" |")[0] not in chance]
+    except (TimeoutError, WebDriverException) as error:
+        outcome.differences.append(f"it did not end: {error}")
+        _end_kernels(url)
+    return outcome
 
 
 def _prepare(python: Path, home: Path, project: Path) -> None:
@@ -232,7 +242,7 @@ def _serving(interface: str, python: Path, project: Path, home: Path) -> Iterato
         )
     try:
         browser._wait_for(f"http://127.0.0.1:{port}/api?token=secret", server)
-        yield f"http://127.0.0.1:{port}/{path}/{{}}?token=secret"
+        yield f"http://127.0.0.1:{port}/{path}/{{}}?token=secret&reset"  # Lab would open the notebooks of before, too
     finally:
         server.terminate()
         server.wait(60)

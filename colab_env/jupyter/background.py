@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +96,10 @@ class BackgroundKernel:
         self._iopub: Any = None
         self._shell_socket: Any = None
         self._stdin: Any = None
-        self._busy = self._listening = False
+        self._listening = False
+        # One conversation at a time: ipykernel 7 hands what the page tells a widget to a thread of its own, while a cell may run
+        # here, and either would take the other's answers off the sockets.
+        self._turn = threading.RLock()
         self._asked: dict[int, Any] = {}  # requests that Colab's page has not answered, by the id it knows
         # What was run here and may still print; the context says to the notebook's kernel which cell that belongs to.
         self._cells: dict[str, contextvars.Context] = {}
@@ -127,6 +131,7 @@ class BackgroundKernel:
         """End the kernel with everything that it started."""
         if self.is_alive:
             _process.signal_group(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         if self._manager is not None:
             _aside(self._manager.cleanup_resources)
             self._manager.context.destroy(linger=0)
@@ -190,16 +195,17 @@ class BackgroundKernel:
         """
         content = {"code": code, "silent": show is not None, "store_history": show is None, "stop_on_error": True}
         content.update(user_expressions=dict(expressions or {}), allow_stdin=True)
-        # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
-        request_id = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
         errors: list[Mapping[str, Any]] = []
-        if show is None:
-            self._cells[request_id] = contextvars.copy_context()
-            self._listen()
-        try:
-            reply = self._watched(request_id, show or self._show, errors=errors)
-        finally:
-            self._asked.clear()  # an answer that comes later is for nobody
+        with self._turn:
+            # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
+            request_id = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
+            if show is None:
+                self._cells[request_id] = contextvars.copy_context()
+                self._listen()
+            try:
+                reply = self._watched(request_id, show or self._show, errors=errors)
+            finally:
+                self._asked.clear()  # an answer that comes later is for nobody
         for payload in reply.get("payload", ()):
             self.shell.payload_manager.write_payload(payload)
         if reply["status"] == "error":
@@ -211,10 +217,11 @@ class BackgroundKernel:
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Pass on what the page tells a widget of this kernel, and show what comes of it."""
-        if self.is_alive:
-            request_id = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
-            self._cells[request_id] = contextvars.copy_context()
-            self._watched(request_id, self._show, is_answered=False)
+        with self._turn:
+            if self.is_alive:
+                request_id = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
+                self._cells[request_id] = contextvars.copy_context()
+                self._watched(request_id, self._show, is_answered=False)
 
     def adopt(self, message: Mapping[str, Any]) -> None:
         """Open the channel that the page opens to something in this kernel, such as a download."""
@@ -227,7 +234,8 @@ class BackgroundKernel:
         self, kind: str, content: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Return the reply to a request about code that is not run: "complete_request" or "inspect_request"."""
-        reply = self._watched(self._send(kind, content, metadata=metadata), _show_nothing)
+        with self._turn:
+            reply = self._watched(self._send(kind, content, metadata=metadata), _show_nothing)
         # google.colab's kernel answers with a bare string when it failed.
         return reply if isinstance(reply, dict) else {"status": "ok"}
 
@@ -254,32 +262,29 @@ class BackgroundKernel:
         is_answered: bool = True,
         errors: list[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        idle, self._busy = False, True
+        idle = False
         reply: dict[str, Any] | None = None if is_answered else {}
-        try:
-            while reply is None or not idle:
-                try:
-                    for message in self._messages():
-                        kind, content = message["msg_type"], message["content"]
-                        is_own = message["parent_header"].get("msg_id") == request_id
-                        if kind == "input_request":
-                            self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
-                        elif kind == "colab_request":
-                            self._pass_on(message)
-                        elif not is_own:
-                            self._show_late(message)
-                        elif kind.endswith("_reply"):
-                            reply = content
-                        elif kind == "status":
-                            idle = content["execution_state"] == "idle"
-                        elif kind == "error" and errors is not None:
-                            errors.append(message)
-                        else:
-                            show(message)
-                except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
-                    _process.signal_group(self._process.pid, signal.SIGINT)
-        finally:
-            self._busy = False
+        while reply is None or not idle:
+            try:
+                for message in self._messages():
+                    kind, content = message["msg_type"], message["content"]
+                    is_own = message["parent_header"].get("msg_id") == request_id
+                    if kind == "input_request":
+                        self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
+                    elif kind == "colab_request":
+                        self._pass_on(message)
+                    elif not is_own:
+                        self._show_late(message)
+                    elif kind.endswith("_reply"):
+                        reply = content
+                    elif kind == "status":
+                        idle = content["execution_state"] == "idle"
+                    elif kind == "error" and errors is not None:
+                        errors.append(message)
+                    else:
+                        show(message)
+            except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
+                _process.signal_group(self._process.pid, signal.SIGINT)
         return reply
 
     def _messages(self, wait: int = _POLL) -> list[Mapping[str, Any]]:
@@ -337,12 +342,15 @@ class BackgroundKernel:
         if not self.is_alive:
             self._listening = False
             return
-        # While a cell runs, its own loop reads these sockets.
-        if not self._busy:
-            with contextlib.suppress(PreflightError):
-                for message in self._messages(wait=0):
-                    self._show_late(message)
-            _flush()
+        # In another thread's turn, that one reads these sockets.
+        if self._turn.acquire(blocking=False):
+            try:
+                with contextlib.suppress(PreflightError):
+                    for message in self._messages(wait=0):
+                        self._show_late(message)
+                _flush()
+            finally:
+                self._turn.release()
         loop.call_later(_LATE, self._look_for_late, loop)
 
     def _show_late(self, message: Mapping[str, Any]) -> None:
