@@ -128,6 +128,7 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", metavar="TEXT", action="append", help="notebooks whose names have TEXT")
     which.add_argument("--all", action="store_true", help="every notebook that has code, not the ten")
+    parser.add_argument("--interface", choices=INTERFACES, action="append", help="one of the two; by default both")
     parser.add_argument(
         "--workspace", type=Path, help="a directory that keeps the Jupyter and the project for another run"
     )
@@ -137,15 +138,16 @@ def main() -> int:
     files = [path for path in sorted(arguments.directory.glob("*.ipynb")) if any(name in path.stem for name in names)]
     files = [path for path in files if any(cell.cell_type == "code" for cell in nbformat.read(path, 4).cells)]
     with tempfile.TemporaryDirectory() as directory:
-        outcomes = list(_outcomes(files, arguments.workspace or Path(directory), arguments.pictures))
-    for interface in INTERFACES:
+        workspace, interfaces = arguments.workspace or Path(directory), arguments.interface or list(INTERFACES)
+        outcomes = list(_outcomes(files, workspace, interfaces, arguments.pictures))
+    for interface in interfaces:
         mine = [outcome for outcome in outcomes if outcome.interface == interface]
         same, used = sum(not outcome.differences for outcome in mine), sum(outcome.used for outcome in mine)
         print(f"{interface}: {same} of {len(mine)} as on the kernel itself, {used} widgets used")
     return int(any(outcome.differences for outcome in outcomes))
 
 
-def _outcomes(files: list[Path], directory: Path, pictures: Path | None) -> Iterator[Outcome]:
+def _outcomes(files: list[Path], directory: Path, interfaces: list[str], pictures: Path | None) -> Iterator[Outcome]:
     home, project = directory / "home", directory / "lesson"
     project.mkdir(exist_ok=True, parents=True)
     python = directory / "jupyter/bin/python"
@@ -156,7 +158,7 @@ def _outcomes(files: list[Path], directory: Path, pictures: Path | None) -> Iter
     for path in files:
         for way in ("native", "magic"):
             _write(path, project / f"{way} {path.name}", way)
-    for interface in INTERFACES:
+    for interface in interfaces:
         with _serving(interface, python, project, home) as url, browser.chromium(directory / interface) as driver:
             driver.set_script_timeout(_PATIENCE)
             driver.command_executor.client_config.timeout = 2 * _PATIENCE
