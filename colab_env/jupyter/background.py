@@ -28,7 +28,7 @@ _START = 60.0  # seconds
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
 _LATE = 0.3  # seconds between two looks for what comes after its cell, such as a thread's prints
 _AT_ONCE = 500  # messages of one channel that are taken before the others have their turn
-_OUTPUT = ("stream", "display_data", "execute_result", "update_display_data")
+_OUTPUT = ("stream", "display_data", "execute_result", "update_display_data", "error")
 _PAGE_IDS = itertools.count(10**9)  # of requests to Colab's page; the notebook's own kernel counts from 1
 # Where the notebook's own kernel has no ipywidgets its page shows none: tqdm then draws its bar as text.
 _TEXT_BARS = """
@@ -282,10 +282,16 @@ class BackgroundKernel:
                     elif kind == "error" and errors is not None:
                         errors.append(message)
                     else:
+                        self._show_captured(errors, message)
                         show(message)
             except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
                 _process.signal_group(self._process.pid, signal.SIGINT)
         return reply
+
+    def _show_captured(self, errors: list[Mapping[str, Any]] | None, message: Mapping[str, Any]) -> None:
+        """Show the exceptions inside `with out:` of ipywidgets before that ends; the cell's own comes after all else."""
+        while errors and _capturing_request(message) == "":
+            self._pass_on(errors.pop(0))
 
     def _messages(self, wait: int = _POLL) -> list[Mapping[str, Any]]:
         import zmq
@@ -372,7 +378,7 @@ class BackgroundKernel:
                 transient=content.get("transient"),
                 update=kind == "update_display_data",
             )
-        elif kind == "clear_output" or kind.startswith(("comm_", "colab_")):
+        elif kind in ("clear_output", "error") or kind.startswith(("comm_", "colab_")):
             self._pass_on(message)
             # A widget's later messages go through this kernel, which has to know the comm by then.
             if kind == "comm_open":
@@ -398,10 +404,10 @@ class BackgroundKernel:
         """
         kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
-        data = content["data"] if message["msg_type"] == "comm_msg" else None
-        if isinstance(data, dict) and isinstance(state := data.get("state"), dict) and state.get("msg_id"):
-            # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
-            content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
+        if _capturing_request(message):
+            # On this page, that is the notebook's own.
+            data = content["data"]
+            content = {**content, "data": {**data, "state": {**data["state"], "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
             _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
@@ -434,6 +440,13 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: Any) -> Mapping[str, Any]:
         return self.data
+
+
+def _capturing_request(message: Mapping[str, Any]) -> str | None:
+    """Return the request whose output an Output of ipywidgets takes from now on, "" where it stops; None for other messages."""
+    data = message["content"]["data"] if message["msg_type"] == "comm_msg" else None
+    state = data.get("state") if isinstance(data, dict) else None
+    return state.get("msg_id") if isinstance(state, dict) else None
 
 
 def _flush() -> None:
