@@ -127,6 +127,11 @@ def __getattr__(name: str) -> Any:
         if name == module and (not names or name in _VALUES):
             return import_module(f"colab_env.{module}")
     msg = f"module 'colab_env' has no attribute {name!r}"
+    # `from colab_env import cli` asks here first, before it imports the module: that name is no mistake, and needs no search.
+    if name[:1] != "_" and not exists(f"{dirname(__file__)}/{name}.py") and not exists(f"{dirname(__file__)}/{name}"):  # noqa: PTH110, PTH120
+        from colab_env.results import suggest
+
+        msg = f"{msg}: {suggest(name, __dir__(), otherwise='help(colab_env) lists what it has')}"
     raise AttributeError(msg)
 
 

@@ -34,7 +34,7 @@ _NAMED = 8  # environments that a line names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class Status(CardResult):
     """All parts for one project."""
 
     project: Path
@@ -144,6 +144,7 @@ class KernelHealth(CardResult):
         return {"name": self.name, "ok": self.ok, **asdict(self.outcome)}
 
 
+@_report.ends_in_card
 def status(project: str | Path = ".") -> Status:
     """Look at everything that a project's kernel rests on. Starts nothing, takes well under a second.
 
@@ -183,8 +184,12 @@ def check_kernel(name: str | None = None) -> KernelHealth:
             entry.name for entry in kernelspec.registered(machine) if entry.ours and entry.project == project
         ]
         if not kernel_names:
-            msg = "no kernel is registered for the project that was set up last"
-            raise MissingStepError(msg, hint="run register_kernel() first, or name a kernel")
+            if project is None:
+                msg, hint = "no kernel is registered yet", "setup() makes one"
+            else:
+                msg = f"no kernel is registered for {short(project)}, which was set up last"
+                hint = "run register_kernel(), or name another kernel"
+            raise MissingStepError(msg, hint=hint)
         name = kernel_names[0]
     with _report.activity(f"Starting kernel {name}"):
         return KernelHealth(name=name, outcome=kernel.try_registered(Machine.detect(), name))

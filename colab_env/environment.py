@@ -294,7 +294,7 @@ class Environment:
         request = self.request
         is_empty = venv.versions(request.project / venv.NAME).keys() <= {"pip", "setuptools", "wheel"}
         if is_empty and not (request.kept or request.lock.format.brings_python):
-            self.notes.append("no packages: nothing that was read asks for any")
+            self.notes.append("no packages: the project asks for none")
         if unread := registry.unread(request.project, request.pyproject):
             self.notes.append(f"not read: {', '.join(unread)}")
         if not request.lock.is_there:

@@ -236,7 +236,7 @@ def try_registered(machine: Machine, name: str) -> Outcome:
     if spec is None:
         names = [kernel.name for kernel in kernelspec.registered(machine) if kernel.ours]
         msg = f"colab-env has registered no kernel {name!r}"
-        raise MissingStepError(msg, hint=suggest(name, names))
+        raise MissingStepError(msg, hint=suggest(name, names, empty="none is there yet: setup() makes one"))
     return _try(machine, spec, _tier(spec))
 
 

@@ -29,11 +29,16 @@ _NAMES = {
 }
 
 
-def suggest(word: str, names: Iterable[str], *, otherwise: str | None = None) -> str:
-    """Return the hint that names what was probably meant, else what there is, or `otherwise` where that is too much to list."""
+def suggest(word: str, names: Iterable[str], *, otherwise: str | None = None, empty: str = "there is none") -> str:
+    """Return the hint that names what was probably meant, else what there is.
+
+    `otherwise` is the hint where that is too much to list, `empty` where there is nothing: what makes the first.
+    """
     import difflib
 
     names = sorted(set(names))
+    if not names:
+        return empty
     near = difflib.get_close_matches(word, names, n=1, cutoff=_SURE)
     if near := near or difflib.get_close_matches(word, names, n=2, cutoff=_NEAR):
         return f"did you mean {' or '.join(near)}?"
@@ -41,7 +46,7 @@ def suggest(word: str, names: Iterable[str], *, otherwise: str | None = None) ->
     if more > 0 and otherwise:
         return otherwise
     few = ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
-    return f"there is: {few or 'none'}"
+    return f"there is: {few}"
 
 
 class CardResult:

@@ -16,7 +16,7 @@ from colab_env.errors import CacheError, ColabEnvError, MissingStepError, Snapsh
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
 from colab_env.request import Request
-from colab_env.results import StepResult, short
+from colab_env.results import CardResult, StepResult, short
 from colab_env.snapshot import _archive, _cache, contents, moving, restoring, signing
 from colab_env.snapshot._cache import Store
 from colab_env.snapshot.manifest import Footer, Manifest, Name, key
@@ -29,7 +29,7 @@ _LOCKS = ("conda", "poetry", "python")  # those of the steps that make what a sn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class Saved(CardResult):
     """A snapshot as `save` left it: where it lies, its size in bytes, whether this call wrote it.
 
     `sha256` is the checksum by which `trust=` takes it on a machine that does not have its key.
@@ -47,11 +47,25 @@ class Saved:
         line = f"✓ Snapshot {self.name} in {self.where} ({_report.megabytes(self.size)}, {self.action}, {self.seconds:.1f} s)"
         return "\n".join([line, *(f"  {note}" for note in self.notes)])
 
+    def _repr_html_(self) -> str:
+        from colab_env import cards
+
+        facts = f"{_report.megabytes(self.size)} in {self.where}"
+        row = cards.Row(
+            mark="✓",
+            name="Snapshot",
+            text=facts,
+            aside=f"{self.seconds:.1f} s" if self.action == "saved" else self.action,
+            details=(self.name, f"sha256 {self.sha256}, for trust= on a machine without your key"),
+        )
+        return cards.card("The environment is saved", [row], notes=self.notes)
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
 
 
+@_report.ends_in_card
 def save(directory: str | Path, *, project: str | Path | None = None) -> Saved:
     """Save what `setup` built last as one file in a directory, or at an fsspec address; nothing when it is there.
 
@@ -62,7 +76,7 @@ def save(directory: str | Path, *, project: str | Path | None = None) -> Saved:
     """
     machine = Machine.detect()
     project_path = _project(machine, project)
-    with _report.screen(), changing("save", machine, machine.data / "locks" / "snapshot"):
+    with changing("save", machine, machine.data / "locks" / "snapshot"):
         return _save(_OpenCache.at(directory, machine), project_path)
 
 

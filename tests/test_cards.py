@@ -35,6 +35,7 @@ from colab_env.part import Part
 from colab_env.planning import Plan
 from colab_env.plans.distributions import Conflict, Row
 from colab_env.results import SetupResult, StepResult
+from colab_env.snapshots import Saved
 from colab_env.step import changing
 from colab_env.undoing import Undone, UndoResult
 from colab_env.verifying import Verified, VerifiedPart
@@ -97,7 +98,10 @@ VERIFIED = Verified(
         VerifiedPart(name="Kernel", where=Path("/k"), files=1, damaged=(), added=(), seconds=0.1),
     ),
 )
-RESULTS = [SETUP, SETUP.steps[0], STATUS, PLAN, UNDO, HEALTH, REPORT, VERIFIED]
+SAVED = Saved(
+    name="lesson-1.tar.zst", where=EVIL, size=2_000_000, seconds=1.0, action="saved", sha256="0" * 64, notes=(EVIL,)
+)
+RESULTS = [SETUP, SETUP.steps[0], STATUS, PLAN, UNDO, HEALTH, REPORT, VERIFIED, SAVED]
 
 
 class Tags(html.parser.HTMLParser):
@@ -590,7 +594,7 @@ def test_every_public_call_whose_result_is_a_card_leaves_it_in_the_cell():
     }
     kinds = {name: inspect.signature(verb).return_annotation for name, verb in verbs.items()}
     cards = {name for name, kind in kinds.items() if is_card(sys.modules[verbs[name].__module__], kind)}
-    assert {"setup", "plan", "undo", "configure_venv", "doctor"} <= cards
+    assert {"setup", "plan", "status", "save", "undo", "configure_venv", "doctor"} <= cards
     assert {name for name in cards if not hasattr(verbs[name], "__wrapped__")} == set()
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +99,10 @@ def test_a_call_in_the_environments_own_kernel_shows_a_card_too(
     assert {part.name for part in answer.parts} >= {"Environment"}
     assert not hasattr(answer, "nothing")
     assert _remote._call("colab_env.kernels")._repr_html_() is None
+    with pytest.raises(
+        _remote.ColabEnvError, match=r"^module 'colab_env' has no attribute 'setpu': did you mean setup\?$"
+    ):
+        _remote._call("colab_env.setpu")
 
 
 def test_a_notebooks_first_line_installs_nothing_into_the_project_of_its_kernel(tmp_path: Path) -> None:
@@ -141,3 +147,83 @@ def test_an_output_of_ipywidgets_in_the_other_kernel_takes_what_this_notebook_sh
         {"msg_type": "comm_msg", "content": {"data": "text"}, "metadata": {}, "parent_header": {}, "buffers": []}
     )
     assert sent[-1] == {"data": "text"}
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[BackgroundKernel, list[tuple[str, Any]]]]:
+    """A real kernel in the background, and what it lets the notebook's own send: kinds of messages and their contents."""
+    spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "other"}
+    (tmp_path / "kernels/other").mkdir(parents=True)
+    (tmp_path / "kernels/other/kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    sent: list[tuple[str, Any]] = []
+    session = SimpleNamespace(send=lambda _socket, kind, content, **_: sent.append((kind, content)))
+    comms = SimpleNamespace(comms={})
+    own = SimpleNamespace(
+        session=session, iopub_socket=None, get_parent=lambda _: {"header": {"msg_id": "ours"}}, comm_manager=comms
+    )
+    kernel = BackgroundKernel("other", SimpleNamespace(kernel=own, parent_header={}))
+    kernel.start()
+    yield kernel, sent
+    kernel.close()
+
+
+def told(comm_id: str) -> dict[str, Any]:
+    return {"header": {"msg_type": "comm_msg"}, "content": {"comm_id": comm_id, "data": {}}, "buffers": []}
+
+
+def test_what_a_page_tells_a_widget_from_another_thread_takes_no_answer_from_a_cell_that_runs(
+    other: tuple[BackgroundKernel, list[tuple[str, Any]]],
+) -> None:
+    """JupyterLab sends what widgets hear to a subshell, which is a thread of its own in ipykernel 7."""
+    kernel, _ = other
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(0.02):
+            kernel.tell(told("none"))
+
+    def run() -> None:
+        for _ in range(40):
+            assert kernel.run("pass")["status"] == "ok"
+        ended.set()
+
+    threads = [threading.Thread(target=target, daemon=True) for target in (tell, run)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert ended.wait(90), "a cell waits for an answer that another thread has taken"
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(5)
+
+
+def test_an_exception_inside_an_output_of_ipywidgets_is_shown_there(
+    other: tuple[BackgroundKernel, list[tuple[str, Any]]],
+) -> None:
+    """`with out:` shows it before it leaves the Output, in a cell and in what a button calls; the cell goes on."""
+    kernel, sent = other
+    cell = """
+from ipykernel.comm import Comm
+widget = Comm(target_name="t")
+def enter(number):
+    widget.send({"method": "update", "state": {"msg_id": number}, "buffer_paths": []})
+def fail(message=None):
+    enter("theirs")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        get_ipython().showtraceback()
+    enter("")
+widget.on_msg(fail)
+fail()
+"""
+    assert kernel.run(cell)["status"] == "ok"
+    (comm_id,) = kernel.shell.kernel.comm_manager.comms
+    shown = [content.get("ename") or content["data"].get("state", {}).get("msg_id") for _, content in sent]
+    assert shown == [None, "ours", "ZeroDivisionError", ""]
+    del sent[:]
+    kernel.tell(told(comm_id))
+    shown = [content.get("ename") or content["data"]["state"]["msg_id"] for _, content in sent]
+    assert shown == ["ours", "ZeroDivisionError", ""]

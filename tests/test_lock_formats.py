@@ -857,7 +857,7 @@ def test_requirements_that_powershell_wrote_are_installed(machine, project):
 def test_an_environment_without_packages_says_so(machine, project):
     (project / "requirements.txt").write_text("# nothing yet\n")
     result = fill(project, python=machine.python)
-    assert "no packages: nothing that was read asks for any" in result.notes
+    assert "no packages: the project asks for none" in result.notes
     assert installed(project) == set()
 
 

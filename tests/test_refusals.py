@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from test_installers import fill
 
+import colab_env
 from colab_env import poetry, setting_up, uv, wheels
-from colab_env.errors import ColabEnvError, CommandError, NetworkError, NoSuchPythonError, UsageError
+from colab_env.errors import ColabEnvError, CommandError, MissingStepError, NetworkError, NoSuchPythonError, UsageError
 from colab_env.machine import Machine
 
 OLD_PEP621 = '[project]\nname = "a"\nversion = "1"\n'
@@ -136,3 +140,24 @@ def test_a_fresh_home_without_a_network_is_said_in_a_few_words(project, home, mo
     assert "Retrying" not in caught.value.message
     assert not (project / ".venv").exists()
     assert not [*(Machine.detect().data / "layers").glob("*")]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("setpu", "setup"), ("swich", "switch"), ("env", "envs")])
+def test_a_name_that_the_package_does_not_have_is_met_with_what_was_meant(typed: str, meant: str) -> None:
+    with pytest.raises(AttributeError, match=f"has no attribute '{typed}': did you mean .*{meant}"):
+        getattr(colab_env, typed)
+
+
+def test_what_asks_for_names_that_may_be_missing_waits_for_no_search() -> None:
+    """IPython asks every value for a dozen names with underscores, and each import of a module asks here first."""
+    code = "import sys, colab_env; hasattr(colab_env, '_repr_html_'); from colab_env import cards; print('difflib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_kernel_asked_for_where_there_is_none_has_a_hint_that_makes_one(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, hint in ((None, "setup() makes one"), ("py312", "none is there yet: setup() makes one")):
+        with pytest.raises(MissingStepError) as caught:
+            colab_env.check_kernel(name)
+        assert caught.value.hint == hint

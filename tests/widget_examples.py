@@ -1,4 +1,4 @@
-"""Run ipywidgets' own examples in JupyterLab and Notebook 7, on a kernel itself and through `%%colab_env`, and compare the pages.
+"""Run ten of ipywidgets' own examples in JupyterLab and Notebook 7, natively and through `%%colab_env`, and compare the pages.
 
 `python -m tests.widget_examples DIR` takes docs/source/examples of a checkout of ipywidgets; it needs Debian's chromium and
 chromium-driver, and a network. Every cell is run, then everything in its output is used: sliders are moved, buttons pressed,
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from selenium.common.exceptions import WebDriverException
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
@@ -36,6 +38,11 @@ _JUPYTER = ("jupyterlab>=4.2,<5", "notebook>=7.2,<8", "ipywidgets>=8,<9", "ipyke
 _PROJECT = (
     *("ipywidgets>=8,<9", "matplotlib", "networkx", "sympy", "scikit-learn", "scikit-image", "scipy", "pandas"),
     *("bqplot", "ipyleaflet", "pip"),
+)
+# Chosen before the first run: each kind of widget, outputs, threads, asyncio, plots; `--all` runs every notebook.
+_TEN = (
+    *("Exploring Graphs", "Factoring", "Lorenz Differential Equations", "Output Widget", "Using Interact"),
+    *("Widget Asynchronous", "Widget Basics", "Widget Events", "Widget List", "Widget Styling"),
 )
 _PATIENCE = 300  # seconds for all cells of a notebook
 # What differs between two runs of the same cell on the same kernel.
@@ -110,7 +117,7 @@ class Outcome:
 
     notebook: str
     interface: str
-    used: int
+    used: int = 0
     differences: list[str] = field(default_factory=list)
 
 
@@ -118,55 +125,71 @@ def main() -> int:
     """Return 1 if a page differs."""
     parser = argparse.ArgumentParser(prog="python -m tests.widget_examples", description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--only", metavar="TEXT", default="", help="notebooks whose names have TEXT")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", metavar="TEXT", action="append", help="notebooks whose names have TEXT")
+    which.add_argument("--all", action="store_true", help="every notebook that has code, not the ten")
+    parser.add_argument("--interface", choices=INTERFACES, action="append", help="one of the two; by default both")
     parser.add_argument(
         "--workspace", type=Path, help="a directory that keeps the Jupyter and the project for another run"
     )
     parser.add_argument("--pictures", type=Path, help="where pictures of pages that differ go")
     arguments = parser.parse_args()
-    files = [path for path in sorted(arguments.directory.glob("*.ipynb")) if arguments.only in path.name]
+    names = [""] if arguments.all else arguments.only or _TEN
+    files = [path for path in sorted(arguments.directory.glob("*.ipynb")) if any(name in path.stem for name in names)]
     files = [path for path in files if any(cell.cell_type == "code" for cell in nbformat.read(path, 4).cells)]
     with tempfile.TemporaryDirectory() as directory:
-        outcomes = list(_outcomes(files, arguments.workspace or Path(directory), arguments.pictures))
-    for interface in INTERFACES:
+        workspace, interfaces = arguments.workspace or Path(directory), arguments.interface or list(INTERFACES)
+        outcomes = list(_outcomes(files, workspace, interfaces, arguments.pictures))
+    for interface in interfaces:
         mine = [outcome for outcome in outcomes if outcome.interface == interface]
         same, used = sum(not outcome.differences for outcome in mine), sum(outcome.used for outcome in mine)
         print(f"{interface}: {same} of {len(mine)} as on the kernel itself, {used} widgets used")
     return int(any(outcome.differences for outcome in outcomes))
 
 
-def _outcomes(files: list[Path], directory: Path, pictures: Path | None) -> Iterator[Outcome]:
+def _outcomes(files: list[Path], directory: Path, interfaces: list[str], pictures: Path | None) -> Iterator[Outcome]:
     home, project = directory / "home", directory / "lesson"
     project.mkdir(exist_ok=True, parents=True)
     python = directory / "jupyter/bin/python"
     if not (project / ".venv").exists():
         _prepare(python, home, project)
+    if not (project / "images").exists():
+        shutil.copytree(files[0].parent / "images", project / "images")  # which cells read
     for path in files:
         for way in ("native", "magic"):
             _write(path, project / f"{way} {path.name}", way)
-    for interface in INTERFACES:
+    for interface in interfaces:
         with _serving(interface, python, project, home) as url, browser.chromium(directory / interface) as driver:
             driver.set_script_timeout(_PATIENCE)
+            driver.command_executor.client_config.timeout = 2 * _PATIENCE
             driver.set_window_size(1200, 4000)
             for path in files:
-                native, magic = (_visit(driver, url, f"{way} {path.name}") for way in ("native", "magic"))
-                outcome = Outcome(notebook=path.name, interface=interface, used=magic.used)
-                outcome.differences = _differences(native, magic)
-                if outcome.differences:
-                    if pictures is not None:
-                        pictures.mkdir(exist_ok=True)
-                        driver.save_screenshot(str(pictures / f"{interface} {path.stem}.png"))
-                    # What two runs on the kernel itself do not have in common is no difference.
-                    again = _visit(driver, url, f"native {path.name}")
-                    chance = {line.partition(" |")[0] for line in _differences(native, again)}
-                    outcome.differences = [
-                        line for line in outcome.differences if line.partition(" |")[0] not in chance
-                    ]
+                outcome = _compare(driver, url, path, interface, pictures)
                 mark = "✗" if outcome.differences else "✓"
                 print(f"{mark} {interface}, {path.name}: {outcome.used} widgets used", flush=True)
                 for line in outcome.differences:
                     print(f"    {line}", flush=True)
                 yield outcome
+
+
+def _compare(driver: Any, url: str, path: Path, interface: str, pictures: Path | None) -> Outcome:
+    """Run a notebook in both ways; where pages differ, once more on the kernel itself."""
+    outcome = Outcome(notebook=path.name, interface=interface)
+    try:
+        native, magic = (_visit(driver, url, f"{way} {path.name}") for way in ("native", "magic"))
+        outcome.used, outcome.differences = magic.used, _differences(native, magic)
+        if outcome.differences:
+            if pictures is not None:
+                pictures.mkdir(exist_ok=True)
+                driver.save_screenshot(str(pictures / f"{interface} {path.stem}.png"))
+            # What two runs on the kernel itself do not have in common is no difference.
+            again = _visit(driver, url, f"native {path.name}")
+            chance = {line.partition(" |")[0] for line in _differences(native, again)}
+            outcome.differences = [line for line in outcome.differences if line.partition(" |")[0] not in chance]
+    except (TimeoutError, WebDriverException) as error:
+        outcome.differences.append(f"it did not end: {error}")
+        _end_kernels(url)
+    return outcome
 
 
 def _prepare(python: Path, home: Path, project: Path) -> None:
@@ -221,7 +244,7 @@ def _serving(interface: str, python: Path, project: Path, home: Path) -> Iterato
         )
     try:
         browser._wait_for(f"http://127.0.0.1:{port}/api?token=secret", server)
-        yield f"http://127.0.0.1:{port}/{path}/{{}}?token=secret"
+        yield f"http://127.0.0.1:{port}/{path}/{{}}?token=secret&reset"  # Lab would open the notebooks of before, too
     finally:
         server.terminate()
         server.wait(60)

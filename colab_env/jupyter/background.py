@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ _START = 60.0  # seconds
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
 _LATE = 0.3  # seconds between two looks for what comes after its cell, such as a thread's prints
 _AT_ONCE = 500  # messages of one channel that are taken before the others have their turn
-_OUTPUT = ("stream", "display_data", "execute_result", "update_display_data")
+_OUTPUT = ("stream", "display_data", "execute_result", "update_display_data", "error")
 _PAGE_IDS = itertools.count(10**9)  # of requests to Colab's page; the notebook's own kernel counts from 1
 # Where the notebook's own kernel has no ipywidgets its page shows none: tqdm then draws its bar as text.
 _TEXT_BARS = """
@@ -95,7 +96,10 @@ class BackgroundKernel:
         self._iopub: Any = None
         self._shell_socket: Any = None
         self._stdin: Any = None
-        self._busy = self._listening = False
+        self._listening = False
+        # One conversation at a time: ipykernel 7 hands what the page tells a widget to a thread of its own, while a cell may run
+        # here, and either would take the other's answers off the sockets.
+        self._turn = threading.RLock()
         self._asked: dict[int, Any] = {}  # requests that Colab's page has not answered, by the id it knows
         # What was run here and may still print; the context says to the notebook's kernel which cell that belongs to.
         self._cells: dict[str, contextvars.Context] = {}
@@ -127,6 +131,7 @@ class BackgroundKernel:
         """End the kernel with everything that it started."""
         if self.is_alive:
             _process.signal_group(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         if self._manager is not None:
             _aside(self._manager.cleanup_resources)
             self._manager.context.destroy(linger=0)
@@ -190,16 +195,17 @@ class BackgroundKernel:
         """
         content = {"code": code, "silent": show is not None, "store_history": show is None, "stop_on_error": True}
         content.update(user_expressions=dict(expressions or {}), allow_stdin=True)
-        # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
-        request_id = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
         errors: list[Mapping[str, Any]] = []
-        if show is None:
-            self._cells[request_id] = contextvars.copy_context()
-            self._listen()
-        try:
-            reply = self._watched(request_id, show or self._show, errors=errors)
-        finally:
-            self._asked.clear()  # an answer that comes later is for nobody
+        with self._turn:
+            # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
+            request_id = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
+            if show is None:
+                self._cells[request_id] = contextvars.copy_context()
+                self._listen()
+            try:
+                reply = self._watched(request_id, show or self._show, errors=errors)
+            finally:
+                self._asked.clear()  # an answer that comes later is for nobody
         for payload in reply.get("payload", ()):
             self.shell.payload_manager.write_payload(payload)
         if reply["status"] == "error":
@@ -211,10 +217,11 @@ class BackgroundKernel:
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Pass on what the page tells a widget of this kernel, and show what comes of it."""
-        if self.is_alive:
-            request_id = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
-            self._cells[request_id] = contextvars.copy_context()
-            self._watched(request_id, self._show, is_answered=False)
+        with self._turn:
+            if self.is_alive:
+                request_id = self._send(message["header"]["msg_type"], message["content"], buffers=message["buffers"])
+                self._cells[request_id] = contextvars.copy_context()
+                self._watched(request_id, self._show, is_answered=False)
 
     def adopt(self, message: Mapping[str, Any]) -> None:
         """Open the channel that the page opens to something in this kernel, such as a download."""
@@ -227,7 +234,8 @@ class BackgroundKernel:
         self, kind: str, content: Mapping[str, Any], *, metadata: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Return the reply to a request about code that is not run: "complete_request" or "inspect_request"."""
-        reply = self._watched(self._send(kind, content, metadata=metadata), _show_nothing)
+        with self._turn:
+            reply = self._watched(self._send(kind, content, metadata=metadata), _show_nothing)
         # google.colab's kernel answers with a bare string when it failed.
         return reply if isinstance(reply, dict) else {"status": "ok"}
 
@@ -254,33 +262,36 @@ class BackgroundKernel:
         is_answered: bool = True,
         errors: list[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        idle, self._busy = False, True
+        idle = False
         reply: dict[str, Any] | None = None if is_answered else {}
-        try:
-            while reply is None or not idle:
-                try:
-                    for message in self._messages():
-                        kind, content = message["msg_type"], message["content"]
-                        is_own = message["parent_header"].get("msg_id") == request_id
-                        if kind == "input_request":
-                            self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
-                        elif kind == "colab_request":
-                            self._pass_on(message)
-                        elif not is_own:
-                            self._show_late(message)
-                        elif kind.endswith("_reply"):
-                            reply = content
-                        elif kind == "status":
-                            idle = content["execution_state"] == "idle"
-                        elif kind == "error" and errors is not None:
-                            errors.append(message)
-                        else:
-                            show(message)
-                except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
-                    _process.signal_group(self._process.pid, signal.SIGINT)
-        finally:
-            self._busy = False
+        while reply is None or not idle:
+            try:
+                for message in self._messages():
+                    kind, content = message["msg_type"], message["content"]
+                    is_own = message["parent_header"].get("msg_id") == request_id
+                    if kind == "input_request":
+                        self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
+                    elif kind == "colab_request":
+                        self._pass_on(message)
+                    elif not is_own:
+                        self._show_late(message)
+                    elif kind.endswith("_reply"):
+                        reply = content
+                    elif kind == "status":
+                        idle = content["execution_state"] == "idle"
+                    elif kind == "error" and errors is not None:
+                        errors.append(message)
+                    else:
+                        self._show_captured(errors, message)
+                        show(message)
+            except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
+                _process.signal_group(self._process.pid, signal.SIGINT)
         return reply
+
+    def _show_captured(self, errors: list[Mapping[str, Any]] | None, message: Mapping[str, Any]) -> None:
+        """Show the exceptions inside `with out:` of ipywidgets before that ends; the cell's own comes after all else."""
+        while errors and _capturing_request(message) == "":
+            self._pass_on(errors.pop(0))
 
     def _messages(self, wait: int = _POLL) -> list[Mapping[str, Any]]:
         import zmq
@@ -337,12 +348,15 @@ class BackgroundKernel:
         if not self.is_alive:
             self._listening = False
             return
-        # While a cell runs, its own loop reads these sockets.
-        if not self._busy:
-            with contextlib.suppress(PreflightError):
-                for message in self._messages(wait=0):
-                    self._show_late(message)
-            _flush()
+        # In another thread's turn, that one reads these sockets.
+        if self._turn.acquire(blocking=False):
+            try:
+                with contextlib.suppress(PreflightError):
+                    for message in self._messages(wait=0):
+                        self._show_late(message)
+                _flush()
+            finally:
+                self._turn.release()
         loop.call_later(_LATE, self._look_for_late, loop)
 
     def _show_late(self, message: Mapping[str, Any]) -> None:
@@ -364,7 +378,7 @@ class BackgroundKernel:
                 transient=content.get("transient"),
                 update=kind == "update_display_data",
             )
-        elif kind == "clear_output" or kind.startswith(("comm_", "colab_")):
+        elif kind in ("clear_output", "error") or kind.startswith(("comm_", "colab_")):
             self._pass_on(message)
             # A widget's later messages go through this kernel, which has to know the comm by then.
             if kind == "comm_open":
@@ -390,10 +404,10 @@ class BackgroundKernel:
         """
         kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
-        data = content["data"] if message["msg_type"] == "comm_msg" else None
-        if isinstance(data, dict) and isinstance(state := data.get("state"), dict) and state.get("msg_id"):
-            # An Output of ipywidgets takes what is shown for one request: on this page, that is the notebook's own.
-            content = {**content, "data": {**data, "state": {**state, "msg_id": parent["header"]["msg_id"]}}}
+        if _capturing_request(message):
+            # On this page, that is the notebook's own.
+            data = content["data"]
+            content = {**content, "data": {**data, "state": {**data["state"], "msg_id": parent["header"]["msg_id"]}}}
         if not message["msg_type"].startswith("comm_"):
             _flush()  # what was printed before stands above it
         if message["msg_type"] == "colab_request":
@@ -426,6 +440,13 @@ class Shown:
 
     def _repr_mimebundle_(self, **_: Any) -> Mapping[str, Any]:
         return self.data
+
+
+def _capturing_request(message: Mapping[str, Any]) -> str | None:
+    """Return the request whose output an Output of ipywidgets takes from now on, "" where it stops; None for other messages."""
+    data = message["content"]["data"] if message["msg_type"] == "comm_msg" else None
+    state = data.get("state") if isinstance(data, dict) else None
+    return state.get("msg_id") if isinstance(state, dict) else None
 
 
 def _flush() -> None:

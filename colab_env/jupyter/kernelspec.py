@@ -266,7 +266,8 @@ def removable(machine: Machine, name: str) -> Path:
     target = directory(machine, check_kernel_name(name))
     if not target.is_dir():
         msg = f"no kernel {name!r} is registered in {short(target.parent)}"
-        raise KernelNameError(msg, hint=suggest(name, (kernel.name for kernel in registered(machine) if kernel.ours)))
+        names = [kernel.name for kernel in registered(machine) if kernel.ours]
+        raise KernelNameError(msg, hint=suggest(name, names, empty="none is there yet: setup() makes one"))
     if not is_ours(target):
         msg = f"the kernel {name!r} in {short(target)} belongs to somebody else"
         raise KernelTakenError(msg, hint="remove it with `jupyter kernelspec remove`")

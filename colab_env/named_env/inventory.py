@@ -238,7 +238,8 @@ def find(name: str, bases: Sequence[Path]) -> NamedEnvironment:
         msg = f"{short(damaged.path)} is not an environment that can be used: {damaged.health_check()}"
         raise BrokenEnvironmentError(msg, hint=way_out(damaged))
     msg = f"there is no environment {name!r} in {', '.join(short(base) for base in bases)}"
-    raise NoSuchEnvironmentError(msg, hint=suggest(name, (env.name for env in everything(bases))))
+    empty = f"none is there yet: colab-env env create {name} PACKAGE ..."
+    raise NoSuchEnvironmentError(msg, hint=suggest(name, (env.name for env in everything(bases)), empty=empty))
 
 
 def everything(bases: Sequence[Path]) -> Iterator[NamedEnvironment]:

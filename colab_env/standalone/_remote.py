@@ -40,7 +40,11 @@ module, _, member = name.rpartition(".")
 try:
     # The answer repeats the lines that a step leaves.
     with _report.screen(_report.Plain(keep_to=io.StringIO())):
-        result = getattr(importlib.import_module(module), member)(*arguments, **options)
+        try:
+            verb = getattr(importlib.import_module(module), member)
+        except AttributeError as error:  # which says what was meant
+            raise errors.UsageError(str(error)) from None
+        result = verb(*arguments, **options)
 except errors.ColabEnvError as error:
     answer = {"error": [error.message, error.hint]}
 else:

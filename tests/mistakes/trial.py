@@ -102,7 +102,7 @@ def attempt(mistake: Mistake) -> Verdict:
 def follow_for_real(mistake: Mistake) -> Outcome:
     """Make the mistake, then follow its hint as a person does: in a process of its own, which may install and connect.
 
-    The home is empty, and only the caches of downloads are this machine's.
+    The home is empty; programs, pyenv's Pythons and the caches of downloads are this machine's.
     """
     caches = {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv"))}
     index = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_", "REQUESTS_"))}
@@ -111,7 +111,10 @@ def follow_for_real(mistake: Mistake) -> Outcome:
         root = Path(directory)
         project = _furnish(root)
         _write(project, mistake.files)
-        environ = {**index, **caches, **proxies, **_environ(root), "PYTHONPATH": str(_ROOT)}
+        own = _environ(root)
+        own["PATH"] += ":/usr/bin:/bin"  # a kernel that is tried runs a shell
+        own["PYENV_ROOT"] = os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))
+        environ = {**index, **caches, **proxies, **own, "PYTHONPATH": str(_ROOT)}
         for text in (mistake.typed, mistake.typed if mistake.cure is None else mistake.cure):
             argv = [sys.executable, "-c", _FOR_REAL, mistake.door, text]
             done = subprocess.run(argv, cwd=project, env=environ, capture_output=True, text=True, check=False)
