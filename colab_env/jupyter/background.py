@@ -13,10 +13,10 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from colab_env import _process
@@ -91,7 +91,9 @@ class BackgroundKernel:
     def __init__(self, name: str, shell: Any) -> None:
         self.name = name
         self.shell = shell
-        self._log = Path(tempfile.mkdtemp(prefix="colab-env-")) / "log"
+        # Without a name: whatever ends this process, nothing is left.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
+        weakref.finalize(self, self._log.close)
         self._manager: Any = None
         self._iopub: Any = None
         self._shell_socket: Any = None
@@ -116,9 +118,10 @@ class BackgroundKernel:
         self.close()
         # A plain context: jupyter_client 7 would make sockets that only a running event loop can read.
         self._manager = KernelManager(kernel_name=self.name, context=zmq.Context())
-        with self._log.open("wb") as log:
-            environ = {**os.environ, **diversion.TRIAL}
-            _aside(lambda: self._manager.start_kernel(env=environ, stdout=log, stderr=log))
+        self._log.seek(0)
+        self._log.truncate()
+        environ = {**os.environ, **diversion.TRIAL}
+        _aside(lambda: self._manager.start_kernel(env=environ, stdout=self._log, stderr=self._log))
         identity = self._manager.session.bsession
         self._iopub = self._manager.connect_iopub()
         self._shell_socket = self._manager.connect_shell(identity=identity)
@@ -427,7 +430,8 @@ class BackgroundKernel:
         )
 
     def _died(self, how: str) -> PreflightError:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").splitlines()[-12:]
         text = "\n".join([f"the kernel {self.name!r} {how}", *(f"    {line}" for line in lines)])
         return PreflightError(text, hint="the next %%colab_env cell starts it anew; setup() repairs what it can")
 
