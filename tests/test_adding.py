@@ -201,6 +201,8 @@ def test_the_advice_for_what_is_missing_names_the_projects_own_tool(project: Pat
         "poetry.lock": "",
     }.items():
         (project / name).write_text(text)
+        if name == "poetry.lock":
+            (project / "uv.lock").unlink()
         advice[name] = kernel._advice(lack, project)[-1].partition(": ")[2]
     assert advice == {
         "requirements.txt": "lines in requirements.txt: pandas",

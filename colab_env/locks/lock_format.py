@@ -154,6 +154,11 @@ class LockFormat:
     project_files: ClassVar[tuple[str, ...]] = ()
     """The files of the project that its tool reads and may write: put back when an installation fails."""
 
+    @property
+    def tool(self) -> str:
+        """The tool whose own file it is, such as "poetry"; empty for a file of everybody's."""
+        return self.adding.partition(" ")[0]
+
     def paths(self, project: Path, pyproject: Pyproject) -> Iterator[Path]:
         """Yield where a project's file of this format may be: in its directory, by each of the names."""
         return (project / name for name in self.file_names)

@@ -30,10 +30,6 @@ _UNREAD = {
 }
 
 
-# Lock files that bear the name of the tool that alone writes and reads them.
-_BY_TOOL = {"poetry.lock": "poetry", "uv.lock": "uv", "pdm.lock": "pdm"}
-
-
 @functools.cache
 def all_formats() -> tuple[LockFormat, ...]:
     """Return the formats in the order in which they are looked for."""
@@ -104,9 +100,10 @@ def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[Loc
         locks = [lock for lock in locks if not lock.format.is_loose]
     if described := [lock for lock in locks if not lock.format.is_lock]:  # which says what a setup.py beside it would
         locks = [lock for lock in locks if lock.format.is_lock and lock.format.name != "setup.py"] or described
-    tools = [tool for tool in _BY_TOOL.values() if pyproject.names(tool)] or (["uv"] if pyproject.is_standard else [])
-    own = [lock for lock in locks if lock.format.name in _BY_TOOL]
-    ordered = iter(sorted(own, key=lambda lock: _BY_TOOL[lock.format.name] not in tools))
+    own = [lock for lock in locks if lock.format.is_lock and lock.format.tool]
+    tools = {lock.format.tool for lock in own if pyproject.names(lock.format.tool)}
+    tools = tools or ({"uv"} if pyproject.is_standard else set())
+    ordered = iter(sorted(own, key=lambda lock: lock.format.tool not in tools))
     return [next(ordered) if lock in own else lock for lock in locks]
 
 
