@@ -243,7 +243,7 @@ def test_loading_adds_nothing_to_the_users_names(page: Page) -> None:
 
 
 def test_status_and_mistakes_are_shown(page: Page, prepared: PreparedMachine) -> None:
-    assert prepared.kernel in page.execute("%colab_env status").text
+    assert prepared.kernel in str(page.execute("%colab_env status").displays)
     assert "does not know 'dance'" in page.execute("%colab_env dance").error["evalue"]
 
 
