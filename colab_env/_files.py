@@ -89,7 +89,8 @@ def content(path: Path, *, largest: int = LARGEST) -> bytes | None:
     except ValueError:  # no file has such a name
         return None
     except OSError as error:
-        if not os.path.lexists(path):
+        # One that another step writes at this moment was not there yet, although it is by now.
+        if not os.path.lexists(path) or (isinstance(error, FileNotFoundError) and not path.is_symlink()):
             return None
         raise _unreadable(path, error) from error
     try:

@@ -468,3 +468,18 @@ def test_an_output_replaces_no_pipe(tmp_path):
     with pytest.raises(NotWritableError, match="it is a pipe"):
         _files.output_path(tmp_path / "pipe")
     assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_file_that_comes_while_it_is_looked_for_was_not_there_yet(tmp_path, monkeypatch):
+    path, real = tmp_path / "uv.toml", os.open
+
+    def late(*arguments):
+        try:
+            return real(*arguments)
+        except FileNotFoundError:
+            path.write_bytes(b"by another step")
+            raise
+
+    monkeypatch.setattr(os, "open", late)
+    assert _files.content(path) is None
+    assert _files.content(path) == b"by another step"
