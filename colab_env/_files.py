@@ -216,7 +216,8 @@ def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int |
             os.fsync(descriptor)
             new.replace(path)
         except BaseException:
-            new.unlink(missing_ok=True)
+            if is_at(descriptor, new):
+                new.unlink(missing_ok=True)
             raise
     _ledger.sync_directory(path.parent)
 
@@ -229,11 +230,14 @@ def _scratch(path: Path) -> Iterator[int]:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         status = os.fstat(descriptor)
+        is_here = is_at(
+            descriptor, path
+        )  # else whoever had the lock has put it where it belongs: the name is another's
         is_own = status.st_uid == os.geteuid() and status.st_nlink == 1 and stat.S_ISREG(status.st_mode)
-        if is_own and is_at(descriptor, path):
+        if is_own and is_here:
             break
         os.close(descriptor)
-        if not is_own:
+        if is_here:
             path.unlink(missing_ok=True)
     try:
         os.ftruncate(descriptor, 0)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -431,6 +432,20 @@ def test_the_stop_button_ends_the_waiting(tmp_path, holder, stop):
     assert "KeyboardInterrupt" in ended.output
     assert not mark.exists()
     assert holder.poll() is None
+
+
+def test_tasks_that_write_one_file_at_once_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "file"
+    texts = [str(number) * 1000 for number in range(6)]
+
+    def write(text: str) -> None:
+        for _ in range(100):
+            _files.write_text(path, text)
+
+    with ThreadPoolExecutor(len(texts)) as tasks:
+        list(tasks.map(write, texts))
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_named_and_leaves_the_old_file(small_disk):
