@@ -191,11 +191,24 @@ def put_back_link(path: Path, target: str) -> None:
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = scratch_name(path, "new")
-        # A killed run may have left it.
-        new.unlink(missing_ok=True)
-        new.symlink_to(target)
-        new.replace(path)
+        with _turn_in(path.parent):
+            # A killed run may have left it.
+            new.unlink(missing_ok=True)
+            new.symlink_to(target)
+            new.replace(path)
         _ledger.sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _turn_in(directory: Path) -> Iterator[None]:
+    """Wait until nobody else makes a link in a directory: links themselves cannot be locked."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _put(path: Path, content: bytes, *, mode: int | None = None, mtime_ns: int | None = None) -> None:
@@ -230,9 +243,8 @@ def _scratch(path: Path) -> Iterator[int]:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         status = os.fstat(descriptor)
-        is_here = is_at(
-            descriptor, path
-        )  # else whoever had the lock has put it where it belongs: the name is another's
+        # Not there any more, whoever had the lock has put it where it belongs, and the name is another's.
+        is_here = is_at(descriptor, path)
         is_own = status.st_uid == os.geteuid() and status.st_nlink == 1 and stat.S_ISREG(status.st_mode)
         if is_own and is_here:
             break

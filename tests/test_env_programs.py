@@ -127,7 +127,7 @@ def test_links_follow_a_rename_and_go_with_the_environment(web, tmp_path, monkey
 
 
 def test_links_in_a_directory_of_ones_own_follow_too(web, tmp_path):
-    links = tmp_path / "a b"
+    links = tmp_path / os.fsdecode(b"caf\xe9 b")  # a name that is no text
     env_programs.expose("web", directory=links)
     envs.rename("web", "site")
     assert output(links / "demo") == "1.0"

@@ -434,17 +434,20 @@ def test_the_stop_button_ends_the_waiting(tmp_path, holder, stop):
     assert holder.poll() is None
 
 
-def test_tasks_that_write_one_file_at_once_do_not_disturb_each_other(tmp_path):
+@pytest.mark.parametrize(
+    ("write", "read"), [(_files.write_text, Path.read_text), (_files.put_back_link, os.readlink)], ids=["file", "link"]
+)
+def test_tasks_that_write_at_one_path_do_not_disturb_each_other(tmp_path, write, read):
     path = tmp_path / "file"
-    texts = [str(number) * 1000 for number in range(6)]
+    texts = [str(number) * 200 for number in range(6)]
 
-    def write(text: str) -> None:
+    def write_often(text: str) -> None:
         for _ in range(100):
-            _files.write_text(path, text)
+            write(path, text)
 
     with ThreadPoolExecutor(len(texts)) as tasks:
-        list(tasks.map(write, texts))
-    assert path.read_text() in texts
+        list(tasks.map(write_often, texts))
+    assert read(path) in texts
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -128,11 +128,20 @@ SENTENCES = [
     ("running build\nRuntimeError: Please install the proto buffer compiler.", "command protoc"),
     ("setup.py\nRuntimeError:\n\nJava JDK directory '/usr/lib/jvm/temurin-17-jdk-amd64' does not exist.", "compiler java"),
     ("setup.py\nno version: [Errno 2] No such file or directory: 'tesseract'\na.c:1:1: fatal error: b/all.h: No such file or directory\nerror: command 'gcc' failed", "header b/all.h"),
+    # A name that shows what it is needs no phrase.
+    ("Failed to import '/usr/lib/libfrob.so'\nimport frob\nreturn dlopen(name)", "shared-object libfrob.so"),
+    ("/snap/x/usr/bin/ld: cannot find /usr/lib/aarch64-linux-gnu/libc_nonshared.a.", "library c_nonshared"),
+    ("collect2: fatal error: cannot find ‘ld’", "command ld"),  # noqa: RUF001
+    ("/bin/sh: 1: file: not found", "command file"),
+    ("FileNotFoundError\n[Errno 2] No such file or directory: 'python'\nat /usr/lib/python3.8/subprocess.py:1704 in _execute_child", "command python"),
+    ("running build_ext\nerror: we cannot go on without frob/grob.h", "header frob/grob.h"),
+    ("running build_ext\nerror: the build requires frob-config", "config-program frob-config"),
+    ("$ meson setup build\nRun-time dependency fmt found: NO (tried pkgconfig and cmake)\n$ which fmt\n/usr/bin/fmt", "pkg-config fmt"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expected"), SENTENCES, ids=[expected for _, expected in SENTENCES])
-def test_a_sentence_names_what_is_missing(text: str, expected: str) -> None:
+def test_a_line_names_what_is_missing(text: str, expected: str) -> None:
     explanation = extract(text)
     assert [f"{finding.kind} {finding.name}" for finding in explanation.findings[:1]] == [expected]
 
@@ -305,23 +314,6 @@ def test_an_error_that_names_nothing_is_answered_by_the_distribution(
 def test_what_a_python_package_rests_on_is_no_answer_where_it_is_installed(index: Index) -> None:
     explanation = extract(f"{FROB}frob.core.NoBackendError: No backend available")
     assert needs(explanation, index, installed={"libfrob2"}) == ()
-
-
-LITERALS = [
-    ("Failed to import '/usr/lib/libfrob.so'\nimport frob\nreturn dlopen(name)", "shared-object libfrob.so"),
-    ("/snap/x/usr/bin/ld: cannot find /usr/lib/aarch64-linux-gnu/libc_nonshared.a.", "library c_nonshared"),
-    ("collect2: fatal error: cannot find ‘ld’", "command ld"),  # noqa: RUF001
-    ("/bin/sh: 1: file: not found", "command file"),
-    ("FileNotFoundError\n[Errno 2] No such file or directory: 'python'\nat /usr/lib/python3.8/subprocess.py:1704 in _execute_child", "command python"),
-    ("running build_ext\nerror: we cannot go on without frob/grob.h", "header frob/grob.h"),
-    ("running build_ext\nerror: the build requires frob-config", "config-program frob-config"),
-    ("$ meson setup build\nRun-time dependency fmt found: NO (tried pkgconfig and cmake)\n$ which fmt\n/usr/bin/fmt", "pkg-config fmt"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "expected"), LITERALS, ids=[expected for _, expected in LITERALS])
-def test_a_name_that_shows_what_it_is_needs_no_phrase(text: str, expected: str) -> None:
-    assert [f"{missing.kind} {missing.name}" for missing in extract(text).findings[:1]] == [expected]
 
 
 def test_what_code_of_one_s_own_calls_absent_is_no_need(index: Index) -> None:

@@ -144,7 +144,7 @@ def note_links(env: NamedEnvironment, where: Path) -> None:
     noted = _files.content(_note(env)) or b""
     if os.fsencode(where) not in noted.split(b"\0"):
         with contextlib.suppress(NotWritableError):
-            _files.write_text(_note(env), os.fsdecode(noted + os.fsencode(where) + b"\0"))
+            _files.write_bytes(_note(env), noted + os.fsencode(where) + b"\0")
 
 
 def _note(env: NamedEnvironment) -> Path:
@@ -155,7 +155,7 @@ def forget_links(env: NamedEnvironment, *, heir: NamedEnvironment | None = None)
     """Delete what `note_links` wrote down, or hand it on."""
     if os.path.lexists(_note(env)):
         if heir is not None:
-            _files.write_text(_note(heir), os.fsdecode(_files.content(_note(env)) or b""))
+            _files.write_bytes(_note(heir), _files.content(_note(env)) or b"")
         _files.unlink(_note(env))
         _files.remove_if_empty(_note(env).parent)
 

@@ -114,9 +114,8 @@ def extract(text: str) -> Explanation:
 
 _BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
 _SUCCESS = re.compile(r"Successfully installed \S")
-_AFTER_SUCCESS = re.compile(
-    r"\[notice\]|WARNING: |$"
-)  # pip's own advertisement of a newer pip, "Running pip as the 'root' user"
+# Pip's own advertisement of a newer pip, "Running pip as the 'root' user".
+_AFTER_SUCCESS = re.compile(r"\[notice\]|WARNING: |$")
 _ELSEWHERE = {
     # How cffi writes an error of LoadLibrary (0x7e is ERROR_MOD_NOT_FOUND, dlopen has sentences), and Microsoft's compiler its own.
     "Windows": re.compile(r"cannot load library .{1,300}: error 0x[0-9a-f]+|fatal error C1083: "),
@@ -153,9 +152,8 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     after = [line.text for line in lines if at < line.number]
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
         return replace(hit, degree=TRIED)
-    if (
-        hit.kind == "pkg-config" and hit.degree == TRIED
-    ):  # autoconf's PKG_CHECK_MODULES: the error, then what pkg-config said
+    if hit.kind == "pkg-config" and hit.degree == TRIED:
+        # Autoconf's PKG_CHECK_MODULES: the error, then what pkg-config said.
         before = [line.text for line in lines if at - _NEAR <= line.number < at]
         is_error_of_configure = any(is_error(text) and text.endswith("were not met:") for text in before)
         return replace(hit, degree=FATAL) if is_error_of_configure else hit

@@ -43,9 +43,8 @@ class _Rule:
     kind: Kind
     degree: int = FATAL
     name: str = ""  # where the pattern has no group for it
-    is_exact: bool = (
-        False  # whatever stands there is the name, were it "python" or "file": no sentence, but a system's error
-    )
+    # Whatever stands there is the name, were it "python" or "file": no sentence, but a system's error.
+    is_exact: bool = False
 
 
 def _rule(

@@ -181,9 +181,8 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
         is_of_data = noun == "other" or (phrase[0].endswith("exist") and noun not in ("program", "library"))
         for name in names if not (is_of_data or is_version) else ():
             whose = re.search(rf"(\w+) (?:for|of) (?:the )?['\"`]?{re.escape(name)}(?!\w)", sentence[: phrase.start()])
-            if (
-                whose and _NOUNS.get(whose[1].casefold()) == "other"
-            ):  # "driver for firefox": it is the driver that is absent
+            # "driver for firefox": it is the driver that is absent.
+            if whose and _NOUNS.get(whose[1].casefold()) == "other":
                 continue
             yield Absent(name, noun or ("program" if _ON_PATH.search(sentence) else ""), which.startswith("strong"))
 
