@@ -13,7 +13,7 @@ from colab_env.errors import CommandError, DiskFullError, NetworkError
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
 # uv's words, then pip's.
 _UNREACHED = re.compile(
-    "Failed to fetch|Failed to download|error sending request|Max retries exceeded|NewConnectionError"
+    "Failed to fetch|Failed to download(?! and build)|error sending request|Max retries exceeded|NewConnectionError"
 )
 
 

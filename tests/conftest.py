@@ -127,6 +127,15 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+def offer_only(directory: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let uv, in this test's home, find packages in a directory and nowhere else. It has no variable for that, but a setting."""
+    settings = home / ".config/uv/uv.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("no-index = true\n")
+    monkeypatch.setenv("UV_FIND_LINKS", str(directory))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # this machine may have further indexes, which uv is told of
+
+
 @pytest.fixture(scope="session")
 def pythons() -> list[Interpreter]:
     """The Pythons of this machine, newest first: at least two."""

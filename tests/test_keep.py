@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import offer_only
 from small_wheels import write_archive, write_wheel
 from test_steps import state
 
@@ -23,7 +24,7 @@ WHERE = "import torch, importlib.metadata as m; print(m.version('torch'), torch.
 
 
 @pytest.fixture
-def wheels(tmp_path, monkeypatch) -> Path:
+def wheels(tmp_path, home, monkeypatch) -> Path:
     """All that the package index has: tiny wheels, and a tiny pip."""
     place = tmp_path / "wheels"
     _write_torch(place, "2.6.0")
@@ -35,8 +36,7 @@ def wheels(tmp_path, monkeypatch) -> Path:
         ("triton", "3.2.0", ()),
     ):
         write_wheel(place, name, version, needs=needs)
-    monkeypatch.setenv("UV_FIND_LINKS", str(place))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    offer_only(place, home, monkeypatch)
     return place
 
 

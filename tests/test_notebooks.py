@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 import pytest
 from bundled import PreparedMachine, build_wheel
-from conftest import ROOT
+from conftest import ROOT, offer_only
 from env_fixtures import base, stable  # noqa: F401
 from jupyter_session import TOKEN, free_port, serving
 from small_wheels import write_wheel
@@ -79,8 +79,7 @@ def index(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     directory = tmp_path / "index"
     for name, version in (("lessondemo", "1.0"), ("lessondemo", "2.0"), ("lessonother", "1.0")):
         write_wheel(directory, name, version)
-    monkeypatch.setenv("UV_NO_INDEX", "1")
-    monkeypatch.setenv("UV_FIND_LINKS", str(directory))
+    offer_only(directory, home, monkeypatch)
     yield directory
     assert {path.name for path in (tmp_path / "alone").glob(".*")} <= {".venv"}, (
         "what passes between uv and colab-env is gone"
@@ -521,13 +520,24 @@ def test_the_advice_about_uvs_own_command_line_is_not_passed_on():
     assert "--no-build" not in str(uv_install.translate_error(CommandError("uv", lines=tuple(UNBUILT)), {}))
 
 
+def write_source(directory: Path, **files: str) -> None:
+    """Write the source archive of brokenpkg 1.0; "__" stands for "." in the names of its files."""
+    with tarfile.open(directory / "brokenpkg-1.0.tar.gz", "w:gz") as archive:
+        for name, text in {"PKG-INFO": "Name: brokenpkg\nVersion: 1.0\n", **files}.items():
+            member = tarfile.TarInfo(f"brokenpkg-1.0/{name.replace('__', '.')}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def test_what_a_build_needs_and_nobody_has_is_no_fault_of_the_network(lesson, index):
+    write_source(index, setup__py="")
+    with pytest.raises(CommandError, match="setuptools was not found in the provided package locations"):
+        notebooks.add(lesson, "brokenpkg==1.0")
+
+
 def test_a_package_that_cannot_be_built_is_named_without_uvs_advice(lesson, index, monkeypatch):
     monkeypatch.setattr(_download, "read_once", lambda _url: None)  # the edge: no index answers
-    with tarfile.open(index / "brokenpkg-1.0.tar.gz", "w:gz") as archive:
-        for name, text in (("setup.py", b"import nosuch"), ("PKG-INFO", b"Name: brokenpkg\nVersion: 1.0\n")):
-            member = tarfile.TarInfo(f"brokenpkg-1.0/{name}")
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text))
+    write_source(index, pyproject__toml="[build-system]\nrequires = []\nbuild-backend = 'nosuch'\n")
     before = lesson.read_bytes()
     with pytest.raises(BuildError, match="uv could not build brokenpkg") as caught:
         notebooks.add(lesson, "brokenpkg==1.0")
