@@ -636,6 +636,7 @@ def test_one_command_leads_from_a_file_to_its_first_cell_on_its_own_python(machi
 @pytest.mark.network
 def test_a_notebook_in_a_project_opens_on_the_projects_environment(machine, index, lesson, base):  # noqa: F811
     project = lesson.parent
+    write_wheel(index, "pip", "99.0")  # every project's environment gets one
     (project / "requirements.txt").write_text("lessondemo==1.0\n")
     write(lesson, content("import lessondemo, sys; print(lessondemo.version, sys.prefix)"))
     port, environ = free_port(), {**os.environ, "PYTHONPATH": str(ROOT)}
