@@ -80,14 +80,20 @@ def take(path: Path, how: int) -> IO[str] | None:
 @contextlib.contextmanager
 def private_directory(parent: Path) -> Iterator[Path]:
     """Give an empty directory below `parent` (our own) that nobody else reads; it is gone after the block."""
-    with _files.translate_os_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PRIVATE, dir=parent) as directory, directory_lock(Path(directory)):
-            yield Path(directory)
+    with _files.translate_os_errors(parent), contextlib.ExitStack() as stack:
+        while True:
+            parent.mkdir(parents=True, exist_ok=True)
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PRIVATE, dir=parent)))
+            # Until it is locked it looks like what a run that was killed has left, and another run may clear it away.
+            with contextlib.suppress(FileNotFoundError):
+                if stack.enter_context(directory_lock(directory)) and directory.is_dir():
+                    break
+        yield directory
 
 
 @contextlib.contextmanager
 def directory_lock(directory: Path) -> Iterator[bool]:
+    """Lock a directory without waiting; False says that another has the lock."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

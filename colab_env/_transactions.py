@@ -252,7 +252,8 @@ def sweep(data: Path, paths: Iterable[Path]) -> None:
                 if (original := beside_of(entry)) is not None:
                     recover(original, wait=False)
                 elif entry.name.startswith(_file_locks.PRIVATE) and entry.is_dir():
-                    with _file_locks.directory_lock(entry) as is_free:
+                    # Its own run may have ended, and deleted it, since it was listed.
+                    with contextlib.suppress(FileNotFoundError), _file_locks.directory_lock(entry) as is_free:
                         if is_free:
                             _files.delete_in_place(entry)
     real = os.path.realpath(data)

@@ -282,24 +282,37 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
-    name = name or kernelspec.default_name(machine, project, python)
-    kernelspec.check_free(machine, name, project)
-    work = ProjectKernel(name=name, project=project, python=python, machine=machine)
+    work = ProjectKernel(
+        project=project, python=python, machine=machine, name=_free_name(name, project, python, machine)
+    )
     if reason := colab_layer.health_check(work.layer):
         around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
         if not around:
             raise MissingStepError(reason, hint="run install_colab_packages() first")
         work.notes.extend(kernel_packages(python, machine, around=around).notes)
+
+    def check() -> str | None:
+        # Each time it is asked, under the lock too: another project's set-up may have taken the name meanwhile.
+        work.name = _free_name(name, project, python, machine)
+        return work.check()
+
     return Step(
         name="register_kernel",
         title="Trying the kernel",
         machine=machine,
         lock=_lock(machine, "kernels"),
-        check=work.check,
+        check=check,
         build=work.build,
         describe=work.describe,
         notes=work.notes,
     ).run()
+
+
+def _free_name(wanted: str | None, project: Path, python: Interpreter, machine: Machine) -> str:
+    """Return the name for a project's kernel. Raises KernelNameError or KernelTakenError."""
+    name = wanted or kernelspec.default_name(machine, project, python)
+    kernelspec.check_free(machine, name, project)
+    return name
 
 
 @_report.ends_in_card

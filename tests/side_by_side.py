@@ -79,9 +79,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         environ = _environ(Path(directory))
         projects = _write(Path(directory), arguments.projects, arguments.python or [None])
-        failed = _all_at_once(projects, environ)
+        if failed := _all_at_once(projects, environ):
+            print(*(f"✗ {line}" for line in failed), sep="\n")
+            return 1
         kernels, packages = _kernels(environ), {project.path: _packages(project) for project in projects}
-        failed += _again(projects, environ, arguments)
+        failed = _again(projects, environ, arguments)
         stolen = [line for project in projects for line in _stolen(project, kernels, environ)]
         lost = [
             f"{project.path}: {name}"
@@ -151,7 +153,7 @@ def _all_at_once(projects: list[Project], environ: dict[str, str]) -> list[str]:
                 wheel,
             ]
             subprocess.run(uv, check=True, env=environ)
-    return [f"{project.path}: {text[-500:]}" for project, (text, code) in zip(projects, ended, strict=True) if code]
+    return [f"{project.path}: {text[-3000:]}" for project, (text, code) in zip(projects, ended, strict=True) if code]
 
 
 def _again(projects: list[Project], environ: dict[str, str], arguments: argparse.Namespace) -> list[str]:

@@ -501,3 +501,18 @@ def test_a_file_that_comes_while_it_is_looked_for_was_not_there_yet(tmp_path, mo
     monkeypatch.setattr(os, "open", late)
     assert _files.content(path) is None
     assert _files.content(path) == b"by another step"
+
+
+def test_a_sweep_leaves_the_private_directory_of_a_run_that_goes_on(tmp_path):
+    code = "import sys, pathlib, colab_env._transactions as t\nwhile True: t.sweep(pathlib.Path(sys.argv[1]), [])"
+    sweepers = [subprocess.Popen([sys.executable, "-c", code, tmp_path]) for _ in range(2)]
+    try:
+        for _ in range(1500):
+            with _file_locks.private_directory(tmp_path) as scratch:
+                (scratch / "file").write_text("1")
+        assert [sweeper.poll() for sweeper in sweepers] == [None, None]
+    finally:
+        for sweeper in sweepers:
+            sweeper.kill()
+            sweeper.wait()
+    assert list(tmp_path.iterdir()) == []
