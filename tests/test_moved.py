@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import PreparedMachine
 
-from colab_env import diagnose, steps
+from colab_env import diagnose, step, steps
+from colab_env.errors import KernelTakenError
 from colab_env.interpreter import Interpreter
-from colab_env.jupyter import kernelspec
+from colab_env.jupyter import colab_layer, kernelspec
+from colab_env.kernel import ProjectKernel
 from colab_env.machine import Machine
 
 PYTHON = Interpreter(path=Path("/usr/bin/python3"), version="3.12.1", source="system")
@@ -80,6 +83,35 @@ def test_a_kernels_name_is_free_or_the_projects_own(tmp_path: Path, home: Path) 
     assert name("three") == "py312"  # its project lives no more
     kernel(tmp_path / "four", "lesson")
     assert name("four") == "lesson"  # somebody gave it
+
+
+@pytest.mark.parametrize("wanted", [None, "lesson"])
+def test_a_name_that_another_project_takes_meanwhile_is_not_taken_from_it(
+    wanted: str | None, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, tried = tmp_path / "other", []
+
+    def lock(*_: object, **__: object) -> contextlib.AbstractContextManager[bool]:
+        kernel(other, wanted or "py312")  # it had the lock until now
+        return contextlib.nullcontext(True)
+
+    monkeypatch.setattr(colab_layer, "health_check", lambda layer: None)
+    monkeypatch.setattr(ProjectKernel, "check", lambda work: "it is to be tried")
+    monkeypatch.setattr(ProjectKernel, "build", lambda work: tried.append(work.name))
+    monkeypatch.setattr(step, "changing", lock)
+
+    def register() -> None:
+        steps.kernel_of(tmp_path / "one", PYTHON, Machine.detect(), name=wanted)
+
+    if wanted:
+        with pytest.raises(KernelTakenError, match=r"'lesson' is that of .*other"):
+            register()
+    else:
+        register()
+    assert tried == ([] if wanted else ["py312-one"])
+    assert {each.name: each.project for each in kernelspec.registered(Machine.detect()) if each.ours} == {
+        wanted or "py312": other
+    }
 
 
 def test_a_name_that_is_somebody_elses_is_no_default(tmp_path: Path, home: Path) -> None:
