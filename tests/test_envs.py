@@ -27,6 +27,7 @@ from colab_env.errors import (
     EnvironmentExistsError,
     EnvironmentInUseError,
     EnvironmentNameError,
+    NetworkError,
     NoSuchEnvironmentError,
     NoSuchProgramError,
     NoSuchPythonError,
@@ -95,6 +96,25 @@ def test_requirements_come_from_a_file(base, wheels, tmp_path):
     requirements.write_text("demo==1.0\n")
     place = envs.create("web", requirements=requirements, wheels=wheels).where
     assert output(place / "bin/demo") == "1.0"
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_uv_is_fetched_where_packages_come_from_an_index(base, wheels, monkeypatch, is_reached):
+    asked = []
+
+    def obtain(machine):
+        asked.append(machine)
+        if not is_reached:
+            msg = "the package index cannot be reached"
+            raise NetworkError(msg)
+
+    monkeypatch.setattr(uv, "obtain", obtain)
+    envs.create("bare")
+    envs.create("web", "demo", wheels=wheels)
+    assert not asked
+    place = envs.create("local", str(next(wheels.glob("other-*.whl")))).where
+    assert asked
+    assert list(place.glob("lib/*/site-packages/other*"))
 
 
 def test_a_failed_create_leaves_nothing(base, wheels):
