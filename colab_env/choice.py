@@ -40,12 +40,6 @@ def python(machine: Machine) -> Interpreter | None:
     return chosen.python if chosen else None
 
 
-def python_for(project: Path, machine: Machine) -> Interpreter | None:
-    """Return the Python that was chosen last, or None where it was chosen for another project, which it then belongs to."""
-    chosen = read(machine)
-    return chosen.python if chosen and chosen.project in (None, project) else None
-
-
 def fault(machine: Machine) -> str | None:
     """Return why what was chosen is not known, or None when it is, or nothing was."""
     return _state.fault(_file(machine), Chosen)

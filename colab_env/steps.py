@@ -282,9 +282,9 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
 
 def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str | None = None) -> StepResult:
     """Do what `register_kernel` says, for an environment that is known."""
-    work = ProjectKernel(
-        project=project, python=python, machine=machine, name=_free_name(name, project, python, machine)
-    )
+    if name is not None:
+        kernelspec.check_free(machine, name, project)  # before a kernel's packages are installed
+    work = ProjectKernel(name=name or "", project=project, python=python, machine=machine)
     if reason := colab_layer.health_check(work.layer):
         around = colab_layer.unfit(venv.versions(work.environment), python=python, machine=machine)
         if not around:
@@ -293,7 +293,8 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
 
     def check() -> str | None:
         # Each time it is asked, under the lock too: another project's set-up may have taken the name meanwhile.
-        work.name = _free_name(name, project, python, machine)
+        work.name = name or kernelspec.default_name(machine, project, python)
+        kernelspec.check_free(machine, work.name, project)
         return work.check()
 
     return Step(
@@ -306,13 +307,6 @@ def kernel_of(project: Path, python: Interpreter, machine: Machine, *, name: str
         describe=work.describe,
         notes=work.notes,
     ).run()
-
-
-def _free_name(wanted: str | None, project: Path, python: Interpreter, machine: Machine) -> str:
-    """Return the name for a project's kernel. Raises KernelNameError or KernelTakenError."""
-    name = wanted or kernelspec.default_name(machine, project, python)
-    kernelspec.check_free(machine, name, project)
-    return name
 
 
 @_report.ends_in_card

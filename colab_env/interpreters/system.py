@@ -77,7 +77,7 @@ class System(InterpreterSource):
         return None if fits else f"Python {chosen.version} was chosen, {request.requested_python} is asked for"
 
     def _chosen(self, request: Request) -> Interpreter | None:
-        if request.python is not None:
-            return choice.python(request.machine)
-        # What a project gets does not depend on which other one was set up before it.
-        return choice.python_for(request.project, request.machine)
+        chosen = choice.read(request.machine)
+        # Unless it names one, what a project gets does not depend on which other one was set up before it.
+        is_others = request.python is None and chosen is not None and chosen.project not in (None, request.project)
+        return None if chosen is None or is_others else chosen.python

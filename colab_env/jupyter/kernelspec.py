@@ -200,7 +200,9 @@ def default_name(machine: Machine, project: Path, python: Interpreter) -> str:
     A name that somebody gave it before stays. None is taken from another project whose environment is there.
     """
     usual = f"py{python.short_version.replace('.', '')}"
-    kernels = {kernel.name: kernel for kernel in registered(machine)}
+    kernels: dict[str, Kernel] = {}
+    for kernel in _all(machine):
+        kernels.setdefault(kernel.name, kernel)
     project_kernels = [kernel.name for kernel in kernels.values() if kernel.ours and kernel.project == project]
     # One that somebody gave: it stays when the Python changes, and the usual ones follow the Python.
     if chosen := [name for name in project_kernels if not _USUAL.match(name)]:
