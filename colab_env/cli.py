@@ -239,13 +239,22 @@ def _add_kernel(commands: Any) -> None:
     )
     register.add_argument("name", nargs="?", metavar="NAME")
     register.add_argument("--project", metavar="DIR", help="default: the one set up last")
-    for verb, text, run in (
-        ("remove", "take away a kernel that colab-env registered", _kernel_remove),
-        ("check", "start a registered kernel and ask whether it answers", _kernel_check),
-    ):
-        _command(kernels, verb, text, run, example=f"colab-env kernel {verb} py312").add_argument(
-            "name", metavar="NAME"
-        )
+    remove = _command(
+        kernels,
+        "remove",
+        "take away a kernel that colab-env registered",
+        _kernel_remove,
+        example="colab-env kernel remove py312",
+    )
+    remove.add_argument("name", metavar="NAME")
+    check = _command(
+        kernels,
+        "check",
+        "start a registered kernel and ask whether it answers",
+        _kernel_check,
+        example="colab-env kernel check py312",
+    )
+    check.add_argument("name", nargs="?", metavar="NAME", help="default: that of the project set up last")
 
 
 def _add_switch(commands: Any) -> None:

@@ -77,7 +77,7 @@ def test_the_overview_names_every_group(capsys):
         (["setup", "--pyhton", "3.12"], "colab-env setup has no option --pyhton", "did you mean --python?"),
         (["status", "frob"], "colab-env status has no use for 'frob'", "see `colab-env status --help`"),
         (["completion", "basch"], "shell cannot be 'basch'", "did you mean bash?"),
-        (["kernel", "check"], "colab-env kernel check: it needs NAME", "see `colab-env kernel check --help`"),
+        (["kernel", "remove"], "colab-env kernel remove: it needs NAME", "see `colab-env kernel remove --help`"),
         (["cache", "prune", "x", "--keep", "two"], "--keep: invalid int value: 'two'", "see `colab-env cache prune"),
         (["setup", "--python"], "--python: expected one argument", "see `colab-env setup --help`"),
     ],
