@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +17,7 @@ from colab_env.machine import Machine
 from colab_env.named_env import base_dirs
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.recipe import Recipe
-from colab_env.notebook_file import block_cell, install_lines, packages
+from colab_env.notebook_file import block_cell, imported, install_lines, packages
 from colab_env.results import as_word, short, suggest
 from colab_env.step import changing
 
@@ -94,7 +94,8 @@ def add(
     all_requirements = [*lines.requirements, *requirements]
     if not all_requirements and listed is None and python is None:
         if from_cells:
-            return _result(path, "already there", (*lines.notes, "no cell has a line such as `!pip install pandas`"))
+            notes = (*lines.notes, "no cell has a line such as `!pip install pandas`", *_import_notes(path))
+            return _result(path, "already there", notes)
         msg = f"nothing to add to {short(path)}"
         raise UsageError(
             msg, hint=f"name packages: colab-env add {as_word(path)} pandas; or take those of its cells: --from-cells"
@@ -105,7 +106,7 @@ def add(
     arguments: list[str | Path] = ["add", *lines.options, *all_requirements]
     if listed is not None:
         arguments += ["--requirements", listed]
-    return _edit(
+    result = _edit(
         path,
         file,
         block=earlier.block or packages.empty_block(python),
@@ -113,6 +114,7 @@ def add(
         lines=lines,
         machine=machine,
     )
+    return replace(result, notes=(*result.notes, *_import_notes(path))) if from_cells else result
 
 
 def remove(path: str | Path, *names: str) -> NotebookDependencies:
@@ -227,20 +229,40 @@ def _environment(
 
 
 def _ask_what_it_needs(path: str | Path, file: NotebookFile, ask: Callable[[str], str] | None) -> None:
-    lines = install_lines.read(block_cell.code_cells(file))
+    named = install_lines.read(block_cell.code_cells(file)).requirements
+    also = _imported(file, asked=named)
     if ask is None:
-        example = "--from-cells" if lines.requirements else "PACKAGE ..."
+        words = ["--from-cells"] if named else also or ["PACKAGE ..."]
         msg = f"{short(path)} does not say which packages it needs, and there is no project around it"
-        raise ScriptError(msg, hint=f"write them into it: colab-env add {as_word(path)} {example}; then open it again")
-    offered = f" (Enter: {' '.join(lines.requirements)}, from its cells)" if lines.requirements else " (Enter: none)"
+        hint = f"write them into it: colab-env add {as_word(path)} {' '.join(words)}; then open it again"
+        raise ScriptError(msg, hint=hint)
+    offers = [f"{' '.join(named)}, from its cells"] if named else []
+    offers += [f"{' '.join(also)}, which its cells import"] if also else []
     answer = ask(
-        f"{short(path)} does not say which packages it needs. Write them into it, divided by spaces{offered}: "
-    )
-    names = answer.split()
-    if not names and lines.requirements:
-        add(path, from_cells=True)
+        f"{short(path)} does not say which packages it needs. Write them into it, divided by spaces "
+        f"(Enter: {'; '.join(offers) or 'none'}): "
+    ).split()
+    if answer or not named:
+        add(path, *(answer or also), python=f"{sys.version_info.major}.{sys.version_info.minor}")
     else:
-        add(path, *names, python=f"{sys.version_info.major}.{sys.version_info.minor}")
+        add(path, from_cells=True)
+        if also:
+            add(path, *also)
+
+
+def _imported(file: NotebookFile, *, asked: Sequence[str]) -> tuple[str, ...]:
+    names = {install_lines.name_of(text) for text in asked}
+    return imported.packages(block_cell.code_cells(file), asked=names, directory=file.path.parent)
+
+
+def _import_notes(path: str | Path) -> tuple[str, ...]:
+    """Return the sentence about packages that a notebook's cells import and its block does not name."""
+    file = ipynb.read(path)
+    block = block_cell.read(file).block
+    names = _imported(file, asked=script_block.read(block, file.path).dependencies if block else ())
+    if not names:
+        return ()
+    return (f"its cells import {', '.join(names)}: colab-env add {as_word(path)} {' '.join(names)}",)
 
 
 def _project_around(path: Path) -> Path | None:

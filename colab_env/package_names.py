@@ -74,6 +74,12 @@ def hint(name: str, *, fetched: Iterable[str] = ()) -> str:
     return f"{meant} how it is spelled, or which index has it"
 
 
+def of_import(module: str) -> str | None:
+    """Return the package that a module is known to come from, or None: no index is asked."""
+    name = normalized(module)
+    return _OF_IMPORTS.get(name) or (name if name in _USUAL else None)
+
+
 def normalized(name: str) -> str:
     """Return the name of a package, an extra or a dependency group as it is compared (PEP 503, PEP 735)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -38,7 +38,7 @@ from colab_env.errors import (
 from colab_env.formats import script
 from colab_env.locks import script_block, uv_install
 from colab_env.machine import Machine
-from colab_env.notebook_file import block_cell, install_lines, jupyter_server, packages
+from colab_env.notebook_file import block_cell, imported, install_lines, jupyter_server, packages
 from colab_env.request import InstallOptions, find_lock
 
 BLOCK = '# /// script\n# requires-python = ">=3.8"\n# dependencies = [\n#     "lessondemo",\n# ]\n# ///'
@@ -391,6 +391,54 @@ def test_on_a_terminal_one_question_makes_the_block(lesson, index):
     assert len(questions) == 1
     assert "Enter: lessondemo, from its cells" in questions[0]
     assert "lessondemo" in notebooks._result(lesson, "changed").dependencies[0]
+
+
+def test_what_the_cells_import_is_offered_too(tmp_path, home, monkeypatch):
+    path = write(tmp_path / "a.ipynb", content("import numpy as np, sklearn.svm", "%matplotlib inline\nimport helpers"))
+    added: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(notebooks, "add", lambda *words, **options: added.append((*words, options)))
+    with pytest.raises(ScriptError) as caught:
+        notebooks._ask_what_it_needs(path, ipynb.read(path), None)
+    assert f"colab-env add {path} numpy scikit-learn; then" in str(caught.value.hint)
+    questions: list[str] = []
+
+    def ask(question: str) -> str:
+        questions.append(question)
+        return ""
+
+    notebooks._ask_what_it_needs(path, ipynb.read(path), ask)
+    assert "(Enter: numpy scikit-learn, which its cells import)" in questions[0]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert added == [(path, "numpy", "scikit-learn", {"python": version})]
+
+
+def test_packages_that_are_imported_and_not_asked_for_are_named(lesson, index):
+    cells = content(["!pip install -q lessondemo\n", "import lessondemo, numpy"], "from PIL import Image", minor=5)
+    result = notebooks.add(write(lesson, cells), from_cells=True)
+    assert result.notes[-1] == f"its cells import numpy, pillow: colab-env add {lesson} numpy pillow"
+    assert notebooks.add(lesson, from_cells=True).notes[-1] == result.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [
+        (["import numpy as np, pandas", "from sklearn.svm import SVC"], ["numpy", "pandas", "scikit-learn"]),
+        (["import os, json, google.colab, my_own, utils"], []),  # the machine's, and what nobody knows
+        (["try:\n    import torch\nexcept ImportError:\n    torch = None\nimport yaml"], ["pyyaml"]),
+        (["try:\n    import torch\nfinally:\n    pass"], ["torch"]),
+        (["!pip install \\\n    x\nimport cv2\nx = !ls\nplt?"], ["opencv-python"]),
+        (["%%time\nimport joblib", "%%bash\nimport scipy", "%%javascript\nimport plotly"], ["joblib"]),
+        (['"""\nimport torch\n"""\nif True:\n    !ls\n    import jax'], ["jax"]),
+        (["import tqdm, rich.console", "from . import scipy", "from .scipy import x"], []),  # of its own directory
+        (["import numpy", "def f(:\n    import numba\n"], ["numpy", "numba"]),
+        (["import polars, numpy"], ["numpy"]),
+        (["\0import numpy", "(" * 5000 + "\nimport folium"], ["folium"]),
+    ],
+)
+def test_imports_are_read_as_ipython_reads_cells(tmp_path, cells, names):
+    (tmp_path / "tqdm").mkdir()
+    (tmp_path / "rich.py").touch()
+    assert list(imported.packages(list(enumerate(cells)), asked={"polars"}, directory=tmp_path)) == names
 
 
 @pytest.mark.parametrize(
