@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -76,8 +77,10 @@ def read_text(url: str, *, sleep: Callable[[float], object] = time.sleep) -> str
 
 def read_once(url: str, *, accept: str = "*/*", timeout: tuple[float, float] = (3, 10)) -> str | None:
     """Return a small text file from the web in one attempt, or None where it cannot be had: for what is advice only."""
-    import requests
-
+    try:
+        import requests
+    except ImportError:  # see `require_requests`
+        return None
     try:
         with requests.get(url, headers={"Accept": accept}, timeout=timeout, stream=True) as answer:
             content = _begin(answer, _LARGEST_SIMPLE_PAGE + 1)
@@ -125,8 +128,10 @@ def sign_in_page(url: str) -> str | None:
 
     Pages of an index may have forms too, as devpi's have: with a link to a file it is an index.
     """
-    import requests
-
+    try:
+        import requests
+    except ImportError:  # see `require_requests`
+        return None
     try:
         with requests.get(url, timeout=_TIMEOUT, stream=True) as answer:
             text = _begin(answer, _LARGEST_PAGE).decode("utf-8", "replace")
@@ -137,6 +142,15 @@ def sign_in_page(url: str) -> str | None:
         return None
     title = re.search(r"(?is)<title[^>]{0,200}>(.{0,500}?)</title>", text)
     return " ".join(title[1].split())[:80] if title else "without a title"
+
+
+def require_requests() -> None:
+    """Raise NetworkError where requests is not installed: Debian's package of this command only recommends it."""
+    try:
+        import requests  # noqa: F401
+    except ImportError as error:
+        msg = f"nothing can be downloaded: the Python that runs colab-env ({sys.executable}) has no package requests"
+        raise NetworkError(msg, hint="install it: apt install python3-requests, or pip install requests") from error
 
 
 def _text(url: str) -> str:
@@ -171,6 +185,7 @@ def _attempts(
 
 
 def _retrying(url: str, attempt: Callable[[], Any], sleep: Callable[[float], object]) -> Any:
+    require_requests()
     for number in range(_ATTEMPTS):
         try:
             return attempt()

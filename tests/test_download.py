@@ -200,3 +200,12 @@ def test_the_stop_button_leaves_a_part_that_the_next_call_goes_on_with(server, t
     _download.fetch(f"{server.url}/file", target, sha256=SHA256)
     assert target.read_bytes() == CONTENT
     assert server.requests[-1][1] is not None
+
+
+def test_without_requests_advice_is_left_out_and_downloads_say_what_is_missing(target, monkeypatch):
+    monkeypatch.setitem(sys.modules, "requests", None)
+    assert _download.read_once("http://127.0.0.1:9/x") is None
+    assert _download.sign_in_page("http://127.0.0.1:9/x") is None
+    with pytest.raises(NetworkError, match="has no package requests") as caught:
+        _download.fetch("http://127.0.0.1:9/x", target, sha256=SHA256)
+    assert "apt install python3-requests" in str(caught.value.hint)

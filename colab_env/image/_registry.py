@@ -36,6 +36,7 @@ class Registry:
 
     def __init__(self, reference: ImageReference, login: Login, *, mounting: str | None = None) -> None:
         """Open nothing yet. `mounting` is another repository of the same registry whose blobs may be taken over."""
+        _download.require_requests()
         import requests
 
         self.reference = reference
