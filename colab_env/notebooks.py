@@ -173,7 +173,7 @@ def open(  # noqa: A001  (used as `notebooks.open`)
     The notebook is not written to, and no kernel is registered: this server alone finds the environment, under the name of the
     kernel that the notebook asks for. Raises ScriptError where nothing says what it needs, and as `envs.create` does.
     """
-    from colab_env import _process
+    from colab_env import _process, _report
     from colab_env.notebook_file import jupyter_server
 
     machine, file = Machine.detect(), ipynb.read(path)
@@ -188,6 +188,7 @@ def open(  # noqa: A001  (used as `notebooks.open`)
         program, file.path, kernel=kernel, kernels=kernels, machine=machine, options=options
     )
     jupyter_server.require_program(program)
+    _report.keep(f"✓ {short(path)} opens on Python {python.version}, with its own packages")
     _process.become(program, words, environ)
 
 
