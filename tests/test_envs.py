@@ -24,6 +24,7 @@ from colab_env.errors import (
     BrokenEnvironmentError,
     ColabEnvError,
     CommandError,
+    DiskFullError,
     EnvironmentExistsError,
     EnvironmentInUseError,
     EnvironmentNameError,
@@ -710,6 +711,20 @@ def test_a_rename_keeps_the_history_and_stops_nothing(web, wheels, command):
     envs.rollback("site")
     assert versions(site) == ["1.0"]
     assert command("run", "site", "python", "-c", "import demo, sys; print(sys.prefix)").stdout.endswith("/site/1\n")
+
+
+def test_a_rename_that_a_full_disk_ends_leaves_no_second_environment(web, command, monkeypatch):
+    def full(*_):
+        raise DiskFullError("no space left on the disk")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(builds, "doom", full)
+        disk.setattr(builds, "drop", full)
+        with pytest.raises(DiskFullError):
+            envs.rename("web", "site")
+    envs.rename("web", "site")
+    assert [each.name for each in envs.list_environments()] == ["site"]
+    assert output(web.with_name("site") / "bin/demo") == "1.0"
 
 
 def test_a_rename_beside_what_runs_of_a_former_one(web, wheels, command):

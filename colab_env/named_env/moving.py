@@ -152,6 +152,9 @@ def clear_leftovers(base: Path, *, machine: Machine) -> None:
                 _transactions.recover(original, wait=False)
     for env in list(inventory.everything([base])):
         if env.is_lost:
+            with _file_locks.locked(env.lock, wait=False) as is_free:
+                if is_free:
+                    _drop_copies(env)
             continue
         _transactions.recover(env.path / _files.RECEIPT, wait=False)
         if env.receipt is not None and env.receipt.moved_from is not None:
@@ -186,6 +189,18 @@ def _end_move(env: NamedEnvironment) -> None:
             _mark(env.directory, None)  # somebody works in it already
     elif _identity(receipt.moved_from) is not None:
         _mark(env.directory, None)  # another one has its place by now
+
+
+def _drop_copies(env: NamedEnvironment) -> None:
+    """Delete what a move has copied and nothing is called by, while what it copied is still there.
+
+    On a full disk the name goes again, and the mark of builds that are to go cannot be written.
+    """
+    copies = env.whole_builds()
+    receipts = [receipt for number in copies if (receipt := _state.receipt(env.build(number), Receipt))]
+    if any(each.moved_from and each.moved_id and _identity(each.moved_from) == each.moved_id for each in receipts):
+        for number in copies:
+            _files.remove(env.build(number))
 
 
 def _pinned(package: str) -> str:
