@@ -164,7 +164,8 @@ def purge(*names: str, force: bool = False, if_exists: bool = False, base: Base 
         if not force:
             for env in environments:
                 _require_unused(env, machine)
-        return [moving.purge(env, machine=machine, force=force) for env in environments]
+        results = [moving.purge(env, machine=machine, force=force, if_exists=if_exists) for env in environments]
+        return [result for result in results if result is not None]
 
 
 def prune(*, older_than: float = UNUSED_DAYS, dry_run: bool = False, base: Base = None) -> list[PrunedEnvironment]:
@@ -222,15 +223,18 @@ def adopt(name: str, directory: str | Path, *, force: bool = False, base: Base =
     if moving.has_moved(source, env):
         return making.run_step("adopt", env, machine=machine)
     moving.require_environment(source)
-    if source != env.path:
-        moving.require_free(env)
     if not force:
         _require_unused(NamedEnvironment(name=source.name, base=source.parent), machine)
+
+    def check() -> str:
+        if source != env.path:
+            moving.require_free(env)
+        return f"from {short(source)}"
 
     def build() -> None:
         moving.adopt(source, env, machine=machine)
 
-    return making.run_step("adopt", env, machine=machine, check=lambda: f"from {short(source)}", build=build)
+    return making.run_step("adopt", env, machine=machine, check=check, build=build)
 
 
 def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) -> StepResult:  # noqa: ARG001
@@ -249,13 +253,17 @@ def rename(name: str, new_name: str, *, force: bool = False, base: Base = None) 
             return making.run_step("rename", new, machine=machine)
     env = _find(name, base)
     new = NamedEnvironment(name=new_name, base=env.base)
-    moving.require_free(new)
+
+    def check() -> str:
+        moving.require_free(new)
+        return f"from {name!r}"
 
     def build() -> None:
         with _file_locks.locked(env.lock):
+            inventory.find(name, [env.base])  # it may have gone while this run waited
             moving.rename(env, new, machine=machine)
 
-    return making.run_step("rename", new, machine=machine, check=lambda: f"from {name!r}", build=build)
+    return making.run_step("rename", new, machine=machine, check=check, build=build)
 
 
 def upgrade(

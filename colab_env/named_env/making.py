@@ -93,7 +93,7 @@ def upgrade(
     """Make the next build of what an environment was made of; `then` gets the changes, and says whether it is taken."""
     from colab_env.named_env import building
 
-    recipe, copy, locked, notes = _upgrade_sources(env, python=python)
+    notes: list[str] = []
 
     def decide(changes: list[VersionChange]) -> bool:
         is_taken = then(changes)
@@ -105,6 +105,8 @@ def upgrade(
         return is_taken
 
     def build() -> None:
+        recipe, copy, locked, said = _upgrade_sources(env, python=python)
+        notes.extend(said)
         receipt = require_receipt(env)
         added = dict.fromkeys((*receipt.added, *inventory.added(env.directory, receipt)))
         building.build(
@@ -121,11 +123,12 @@ def repair(env: NamedEnvironment, *, machine: Machine) -> StepResult:
     """
     from colab_env.named_env import building, locking
 
-    receipt, directory = require_receipt(env), env.directory
-    recorded, lock = content.read(directory), directory / locking.FILE
-    added = dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+    require_receipt(env)
+    recorded, lock = content.read(env.directory), env.directory / locking.FILE
 
     def build() -> None:
+        receipt, directory = require_receipt(env), env.directory
+        added = dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
         building.build(env, receipt.recipe, machine=machine, added=tuple(added), locked=directory)
 
     if recorded and recorded.others.get(locking.FILE) == content.digest(lock):
@@ -138,15 +141,8 @@ def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine
     """Make the next build with more packages; what the lock of the current one says stays where they allow it."""
     from colab_env.named_env import building, locking
 
-    receipt, directory = require_receipt(env), env.directory
-    recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+    require_receipt(env)
     names = {locking.name_of(requirement) for requirement in Recipe(packages=packages).checked().packages}
-    if recipe.project or recipe.requirements or recipe.script or (recipe.export and not recipe.packages):
-        added |= dict.fromkeys(packages)
-    else:
-        others = (requirement for requirement in recipe.packages if locking.name_of(requirement) not in names)
-        recipe = replace(recipe, packages=(*others, *packages), export=None)
-    locked = directory if (directory / locking.FILE).is_file() else None
     notes: list[str] = []
 
     def decide(changes: list[VersionChange]) -> bool:
@@ -154,6 +150,14 @@ def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine
         return True
 
     def build() -> None:
+        receipt, directory = require_receipt(env), env.directory  # now: another run may have added to it meanwhile
+        recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+        if recipe.project or recipe.requirements or recipe.script or (recipe.export and not recipe.packages):
+            added |= dict.fromkeys(packages)
+        else:
+            others = (requirement for requirement in recipe.packages if locking.name_of(requirement) not in names)
+            recipe = replace(recipe, packages=(*others, *packages), export=None)
+        locked = directory if (directory / locking.FILE).is_file() else None
         building.build(env, recipe, machine=machine, added=tuple(added), more=packages, locked=locked, then=decide)
 
     reason = f"{', '.join(packages)} asked for"

@@ -225,8 +225,10 @@ def find_removable(name: str, bases: Sequence[Path], *, if_exists: bool) -> Name
     raise NoSuchEnvironmentError(msg, hint=suggest(name, (env.name for env in inventory.everything(bases))))
 
 
-def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> StepResult:
-    """Remove it, its kernel, and the links on PATH to its programs.
+def purge(
+    env: NamedEnvironment, *, machine: Machine, force: bool = False, if_exists: bool = False
+) -> StepResult | None:
+    """Remove it, its kernel, and the links on PATH to its programs; return None where another run has done so meanwhile.
 
     It loses its name first, so that nothing can start from what is half gone. A build that somebody
     else runs a program from stays until that ends, unless `force`.
@@ -234,7 +236,8 @@ def purge(env: NamedEnvironment, *, machine: Machine, force: bool = False) -> St
     began = time.monotonic()
     with _process.stoppable(), _file_locks.locked(env.lock, meanwhile=_process.stop_if_asked):
         _orphans.end_orphans(machine.data / RUNNING)
-        _require_ours(env)
+        if find_removable(env.name, [env.base], if_exists=if_exists) is None:
+            return None
         kernels.remove(env, machine=machine)
         for link in programs.every_link(env, machine):
             _files.unlink(link)
