@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colab_env import _process, content, index, package_names
-from colab_env.errors import CommandError, DiskFullError, NetworkError
+from colab_env.errors import CommandError, DiskFullError, HashMismatchError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
 # uv's words, then pip's.
 _UNREACHED = re.compile(
     "Failed to fetch|Failed to download(?! and build)|error sending request|Max retries exceeded|NewConnectionError"
 )
-
-
+_OTHER_FILE = re.compile(r"Hash mismatch for `([^`]+)`|DO NOT MATCH THE HASHES")
 _TOO_OLD = re.compile(r"^\s*error: (?:unexpected argument|unrecognized subcommand) '([^']+)'", re.MULTILINE)
 UNKNOWN = re.compile(r"Because ([\w.-]+)\s+was\s+not\s+found\s+in\s+the\s+package\s+registry")  # lines are wrapped
 _NO_VERSION = re.compile(
@@ -192,7 +191,9 @@ def build_hint(text: str) -> str:
     return "its own build failed, see above: another version, or another Python, may have a wheel"
 
 
-def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandError | DiskFullError | NetworkError:
+def translate_error(  # noqa: PLR0911  (one for each cause)
+    error: CommandError, environ: Mapping[str, str]
+) -> CommandError | DiskFullError | HashMismatchError | NetworkError:
     """Return the error for what uv or pip with this `environ` died of: the disk, the network, or what they say themselves."""
     text = "\n".join(error.lines)
     # A full disk comes first: everything else that is said then follows from it.
@@ -201,6 +202,10 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> CommandE
             "no space left on the disk while packages were installed",
             hint="free some space, then run the same call again",
         )
+    if match := _OTHER_FILE.search(text):
+        msg = f"{match[1] or 'a package'} is not what its hashes promise:\n{text[match.start() :][:_LONGEST]}"
+        hint = "nothing was changed; if the hashes are right, do not use this file: it is another one"
+        return HashMismatchError(msg, hint=hint)
     if _GIT in text and (match := _GIT_HOST.search(text)):
         why = next((line.strip() for line in error.lines if line.strip().startswith(("fatal:", "ssh:"))), "it failed")
         msg = f"git cannot fetch from {match[1]}: {why}"

@@ -13,7 +13,7 @@ from conftest import PROJECT
 from env_fixtures import base, stable, wheels  # noqa: F401
 
 from colab_env import envs, poetry, steps, uv
-from colab_env.errors import KernelTakenError, MissingStepError, ProjectFileError, UsageError
+from colab_env.errors import HashMismatchError, KernelTakenError, MissingStepError, ProjectFileError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.named_env import kernels, scripts
@@ -215,3 +215,18 @@ def test_an_environment_that_is_no_kernel_needs_none(base, wheels):
     from colab_env.named_env.inventory import NamedEnvironment
 
     assert kernels.fault(NamedEnvironment(name="web", base=place.path.parent), machine=runtime) is None
+
+
+def test_a_file_of_requirements_with_another_hash_is_said_to_be_that(base, wheels, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"demo==1.0 --hash=sha256:{'0' * 64}\nother==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(HashMismatchError, match="is not what its hashes promise"):
+        envs.create("web", requirements=requirements, wheels=wheels)
+    assert not envs.list_environments()
+
+
+def test_hashes_that_uv_would_not_compare_are_refused(base, wheels, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"other==1.0 --hash=sha256:{'0' * 64}\ndemo>=1 \\\n    --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(ProjectFileError, match="has hashes of demo, and no exact version"):
+        envs.create("web", requirements=requirements, wheels=wheels)

@@ -36,6 +36,12 @@ class RequirementsTxt(LockFormat):
             line, name = missing
             msg = f"{short(lock.path)}, line {line}: it includes {name}, which is not there"
             raise ProjectFileError(msg, hint="check the path, which is relative to that file; nothing was changed")
+        listed = requirements_text.requirements(lock.text)
+        if loose := next(
+            (each for line, each in listed if "--hash" in line and not (each.url or requirements_text.pins(each))), None
+        ):
+            msg = f"{short(lock.path)} has hashes of {loose.name}, and no exact version: uv would not compare them"
+            raise ProjectFileError(msg, hint=f"write such as {loose.name}==1.0 --hash=...; nothing was changed")
 
     def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         return None if has_python else lock.text
