@@ -35,7 +35,7 @@ from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.jupyter import kernelspec
 from colab_env.locks import registry
 from colab_env.locks.installing import Target
-from colab_env.named_env import base_dirs, builds, bytecode, kernels, locking
+from colab_env.named_env import additions, base_dirs, builds, bytecode, kernels, locking
 from colab_env.named_env.inventory import MadeFrom, NamedEnvironment, Receipt, packages, version_changes
 from colab_env.named_env.recipe import without_secrets
 from colab_env.named_env.repacking import SOURCES
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 Hashes = Mapping[str, Collection[str]]
 REQUIREMENTS = "colab-env-requirements.txt"
-_BUNDLED = ("pip", "setuptools")  # what ensurepip installs; the latter up to Python 3.11
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PROOF = "import sys; assert sys.prefix != sys.base_prefix"
 
@@ -82,17 +81,20 @@ def build(
     number, previous = builds.next_number(env), env.current
     follows = previous or next(iter(env.whole_builds()), None)  # whose link is gone
     path = env.build(number)
+    # As it was added: what somebody works on stays where it is.
+    in_place = {name: f"--editable={address}" for name, address in additions.in_place(env.directory).items()}
+    by_hand = tuple(in_place.get(locking.name_of(requirement), requirement) for requirement in added)
     try:
         with _transactions.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
-                survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=added)
+                survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=by_hand)
                 _keep_requirements(path, read)
                 lock_build(path, recipe=read, machine=machine, survey=survey, hashes=hashes)
             else:
                 survey, hashes = (
                     _fill_from_lock(
-                        path, read, locked, python=python, machine=machine, prompt=env.name, added=added, more=more
+                        path, read, locked, python=python, machine=machine, prompt=env.name, added=by_hand, more=more
                     ),
                     {},
                 )
@@ -407,6 +409,10 @@ def add_pip(env: NamedEnvironment, *, machine: Machine) -> None:
         python = env.directory / "bin/python"
         if (python.parent / "pip").is_file():
             return  # another run was quicker
+        for info in env.directory.glob("lib/python3*/site-packages/*.dist-info"):
+            # Of one that was killed: the RECORD comes last, and without it these count as installed.
+            if info.name.partition("-")[0] in additions.BUNDLED and not (info / "RECORD").exists():
+                _files.remove(info)
         with _report.activity(f"Putting pip into the environment {env.name!r}"):
             try:
                 argv: list[str | Path] = [python, "-I", "-m", "ensurepip", "--default-pip"]
@@ -415,7 +421,7 @@ def add_pip(env: NamedEnvironment, *, machine: Machine) -> None:
                 _installer(machine, env.directory).install(["pip"], python=python)
             # Nobody has asked for these packages: the next build does without, until somebody runs pip again.
             for mark in env.directory.glob("lib/python3*/site-packages/*.dist-info/REQUESTED"):
-                if mark.parent.name.partition("-")[0] in _BUNDLED:
+                if mark.parent.name.partition("-")[0] in additions.BUNDLED:
                     _files.discard(mark)
 
 

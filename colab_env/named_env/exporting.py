@@ -14,8 +14,9 @@ from colab_env import _files, _state, _transactions, toml_text
 from colab_env.errors import ColabEnvError, ProjectFileError, UsageError
 from colab_env.interpreter import parse_specifier, require_version
 from colab_env.named_env import locking
+from colab_env.named_env.additions import added
 from colab_env.named_env.base_dirs import check_environment_name
-from colab_env.named_env.inventory import Receipt, added
+from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.named_env.repacking import SOURCES
 from colab_env.results import short
@@ -90,9 +91,9 @@ class Exported:
 def require_whole(packages: Sequence[locking.LockedPackage]) -> None:
     """Raise UsageError for a package that is used where its sources are: no file can hold it."""
     if editable := [package for package in packages if "directory" in package.files]:
-        msg = f"{editable[0].name!r} is installed in env, from {editable[0].files['directory']['path']}"
+        msg = f"{editable[0].name!r} is installed in place, from {editable[0].files['directory']['path']}"
         raise UsageError(
-            msg, hint="an export holds what is installed as a copy; install uv, and create the environment again"
+            msg, hint="an export holds copies: install it without -e, or create the environment again where there is uv"
         )
 
 

@@ -15,8 +15,9 @@ from colab_env import _files, _process, _state, content, proving
 from colab_env.errors import BrokenEnvironmentError, NoSuchEnvironmentError, NoSuchProgramError
 from colab_env.interpreter import Interpreter, require_version
 from colab_env.named_env.base_dirs import check_environment_name
-from colab_env.named_env.recipe import Recipe, without_secrets
+from colab_env.named_env.recipe import Recipe
 from colab_env.named_env.reports import CheckedEnvironment, EnvironmentInfo, Process, VersionChange, account
+from colab_env.package_names import normalized
 from colab_env.results import short, suggest
 
 if TYPE_CHECKING:
@@ -293,26 +294,17 @@ def packages(path: Path) -> list[str]:
 
 
 def version_changes(old: Sequence[str], after: Sequence[str]) -> list[VersionChange]:
-    """Compare what `packages` says of two environments, by name."""
-    one, other = (
-        {name: version for name, _, version in (package.rpartition("-") for package in packages)}
-        for packages in (old, after)
-    )
-    changed = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-    return [VersionChange(package=name, before=one.get(name), after=other.get(name)) for name in changed]
+    """Compare what `packages` says of two environments, by name, however it is spelled."""
+    one, other = ({name_of(package): package.rpartition("-")[2] for package in packages} for packages in (old, after))
+    spelled = {name_of(package): package.rpartition("-")[0] for package in (*old, *after)}
+    changed = sorted(name for name in spelled if one.get(name) != other.get(name))
+    return [VersionChange(package=spelled[name], before=one.get(name), after=other.get(name)) for name in changed]
 
 
-def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
-    """Return what somebody has asked pip for in an environment since it was made, as requirements."""
-    installed = {package.rpartition("-")[0] for package in receipt.packages}
-    requirements = []
-    for info in sorted(directory.glob("lib/python3*/site-packages/*.dist-info")):
-        name = info.name.removesuffix(".dist-info").rpartition("-")[0]
-        if name not in installed and (info / "REQUESTED").exists():  # else it came with another one
-            origin = _files.read_json(info / "direct_url.json")
-            url = origin.get("url") if isinstance(origin, dict) else None
-            requirements.append(without_secrets(f"{name} @ {url}") if isinstance(url, str) else name)
-    return tuple(requirements)
+def name_of(package: str) -> str:
+    """Return the normalized name in such as `PyYAML-6.0.2`."""
+    # A package may be `PyYAML-6.0.2` in one version and `pyyaml-6.0.3` in the next.
+    return normalized(package.rpartition("-")[0])
 
 
 def size(path: Path) -> int:
@@ -323,8 +315,10 @@ def size(path: Path) -> int:
 
 def _missing(recorded: Sequence[str], installed: Sequence[str]) -> str | None:
     # By name: a package that was updated since is not missing.
-    names = {package.rpartition("-")[0] for package in installed}
-    gone = sorted(package for package in recorded if package.rpartition("-")[0] not in names)
+    if set(recorded) <= set(installed):
+        return None  # as it nearly always is, and `list` has thousands to compare
+    names = {*map(name_of, installed)}
+    gone = sorted(package for package in recorded if name_of(package) not in names)
     return f"packages are missing: {', '.join(gone[:_NAMED])}" if gone else None
 
 

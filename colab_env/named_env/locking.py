@@ -56,9 +56,9 @@ class LockedPackage:
         files = self.files.get("wheels", [])
         hashes = "".join(f" --hash={digest}" for digest in sorted({*_hashes(self.files), *self.hashes}))
         if (vcs := self.files.get("vcs")) is not None:
-            return f"{self.name} @ {vcs['type']}+{vcs['url']}@{vcs['commit-id']}"
+            return f"{self.name} @ {vcs['type']}+{vcs['url']}@{vcs['commit-id']}{_within(vcs)}"
         if (archive := self.files.get("archive")) is not None:
-            return f"{self.name} @ {archive['url']}{hashes}"
+            return f"{self.name} @ {archive['url']}{_within(archive)}{hashes}"
         if (local := self.files.get("directory")) is not None:
             return f"{self.name} @ {Path(local['path']).as_uri()}"
         if self.files.get("index") and files:
@@ -252,6 +252,10 @@ def _listed(files: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
     for key, value in files.items():
         if key != "index":
             yield from ((key, file) for file in (value if key == "wheels" else [value]))
+
+
+def _within(source: Mapping[str, Any]) -> str:
+    return f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
 
 
 def _hashes(files: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from colab_env import _files, content
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError, UsageError
 from colab_env.machine import Machine
-from colab_env.named_env import base_dirs, inventory, kernels
+from colab_env.named_env import additions, base_dirs, inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.named_env.reports import VersionChange, pluralize
@@ -78,7 +78,7 @@ def lost(env: NamedEnvironment, recipe: Recipe, *, added: tuple[str, ...] = ()) 
     if receipt is None:
         return []
     names = {locking.name_of(requirement) for requirement in (*recipe.packages, *added)}
-    earlier = (*receipt.recipe.packages, *receipt.added, *inventory.added(env.directory, receipt))
+    earlier = (*receipt.recipe.packages, *receipt.added, *additions.added(env.directory, receipt))
     return [requirement for requirement in dict.fromkeys(earlier) if locking.name_of(requirement) not in names]
 
 
@@ -108,7 +108,7 @@ def upgrade(
         recipe, copy, locked, said = _upgrade_sources(env, python=python)
         notes.extend(said)
         receipt = require_receipt(env)
-        added = dict.fromkeys((*receipt.added, *inventory.added(env.directory, receipt)))
+        added = dict.fromkeys((*receipt.added, *additions.added(env.directory, receipt)))
         building.build(
             env, recipe, machine=machine, keep=keep, added=tuple(added), copy=copy, locked=locked, then=decide
         )
@@ -128,7 +128,7 @@ def repair(env: NamedEnvironment, *, machine: Machine) -> StepResult:
 
     def build() -> None:
         receipt, directory = require_receipt(env), env.directory
-        added = dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+        added = dict.fromkeys((*receipt.added, *additions.added(directory, receipt)))
         building.build(env, receipt.recipe, machine=machine, added=tuple(added), locked=directory)
 
     if recorded and recorded.others.get(locking.FILE) == content.digest(lock):
@@ -151,7 +151,7 @@ def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine
 
     def build() -> None:
         receipt, directory = require_receipt(env), env.directory  # now: another run may have added to it meanwhile
-        recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *inventory.added(directory, receipt)))
+        recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *additions.added(directory, receipt)))
         if recipe.project or recipe.requirements or recipe.script or (recipe.export and not recipe.packages):
             added |= dict.fromkeys(packages)
         else:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
     from colab_env.request import Request
 
-_SECRET = re.compile(r"(?<=://)[^/\s]+@|(?<=\S)\?[^\s#]*(?=$|[\s#])")
+_LOGIN = re.compile(r"(\w+://)([^/\s:@]*)[^/\s]*@")
+_QUERY = re.compile(r"(?<=\S)\?[^\s#]*(?=$|[\s#])")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:==[0-9]+(?:\.[0-9]+)*)?")
 _OF_TOOLS = {"__pycache__", "build", "dist", "node_modules", "venv"}
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
@@ -187,8 +188,12 @@ def _paths_in_block(script: Path) -> dict[str, Path]:
 
 
 def without_secrets(requirement: str) -> str:
-    """Return a requirement without the name, password and query in its address."""
-    return _SECRET.sub("", requirement)
+    """Return a requirement without the name, password and query in its address.
+
+    The name stays with ssh, such as `git`: it is none of a person's, and nothing is reached without.
+    """
+    plain = _LOGIN.sub(lambda match: match[1] + (f"{match[2]}@" if match[1] == "ssh://" else ""), requirement)
+    return _QUERY.sub("", plain)
 
 
 def _is_package(directory: Path) -> bool:

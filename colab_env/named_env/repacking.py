@@ -147,11 +147,13 @@ class KeptWheels:
 
 def address_files(origin: Mapping[str, Any], url: str) -> dict[str, Any] | None:
     vcs, archive = _table(origin, "vcs_info"), _table(origin, "archive_info")
+    subdirectory = {"subdirectory": origin["subdirectory"]} if isinstance(origin.get("subdirectory"), str) else {}
     if vcs:
-        return {"vcs": {"type": vcs.get("vcs", "git"), "url": url, "commit-id": vcs.get("commit_id", "")}}
+        commit = vcs.get("commit_id", "")
+        return {"vcs": {"type": vcs.get("vcs", "git"), "url": url, "commit-id": commit, **subdirectory}}
     algorithm, _, digest = str(archive.get("hash", "")).partition("=")  # the older form
     hashes = _table(archive, "hashes") or ({algorithm: digest} if digest else {})
-    return {"archive": {"url": url, "hashes": hashes}}
+    return {"archive": {"url": url, "hashes": hashes, **subdirectory}}
 
 
 def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
