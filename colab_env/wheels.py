@@ -100,20 +100,21 @@ class WheelInstaller:
         target: Path | None = None,
         alone: bool = False,
         constraints: Path | None = None,
+        cwd: Path | None = None,
     ) -> None:
         """Install packages for one Python or into a `target` directory; `alone` means without what they depend on.
 
-        `constraints` is a file in pip's format that says which versions may be taken.
+        `constraints` is a file in pip's format that says which versions may be taken. Relative paths start at `cwd`.
         """
         where: list[str | Path] = ["--no-deps"] if alone else []
         where += ["--target", target] if target else []
         where += ["--constraint", constraints] if constraints else []
         if self.uv is not None:
-            self._run([self.uv, "pip", "install", "--python", python, *where, *requirements])
+            self._run([self.uv, "pip", "install", "--python", python, *where, *requirements], cwd=cwd)
             return
         try:
             # The environment itself needs no pip: `--python` lets that of the machine work in it.
-            self._run([self.machine_python, "-m", "pip", "--python", python, "install", *where, *requirements])
+            self._run([self.machine_python, "-m", "pip", "--python", python, "install", *where, *requirements], cwd=cwd)
         except CommandError as error:
             if any("No module named pip" in line for line in error.lines):
                 msg = f"{self.machine_python} has no pip, and there is no uv"
@@ -135,9 +136,9 @@ class WheelInstaller:
         files = (archive.parent / path for archive in archives)
         return next((file for file in files if content.digest(file) == digest), None)
 
-    def _run(self, argv: Sequence[str | Path]) -> None:
+    def _run(self, argv: Sequence[str | Path], *, cwd: Path | None = None) -> None:
         try:
-            healing(lambda: _process.run(argv, environ=self.environ), uv=self.uv, environ=self.environ)
+            healing(lambda: _process.run(argv, environ=self.environ, cwd=cwd), uv=self.uv, environ=self.environ)
         except CommandError as error:
             raise translate_error(error, self.environ) from error
 

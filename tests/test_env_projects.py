@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
-from env_fixtures import base, stable, wheels  # noqa: F401
+from env_fixtures import base, command, stable, wheels  # noqa: F401
+from small_wheels import write_wheel
 
 from colab_env import envs, poetry, steps, uv
 from colab_env.errors import HashMismatchError, KernelTakenError, MissingStepError, ProjectFileError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
-from colab_env.named_env import kernels, scripts
+from colab_env.named_env import kernels, locking, scripts
 from colab_env.named_env.recipe import Recipe
 from colab_env.request import Request
 
@@ -230,3 +231,39 @@ def test_hashes_that_uv_would_not_compare_are_refused(base, wheels, tmp_path):
     requirements.write_text(f"other==1.0 --hash=sha256:{'0' * 64}\ndemo>=1 \\\n    --hash=sha256:{'0' * 64}\n")
     with pytest.raises(ProjectFileError, match="has hashes of demo, and no exact version"):
         envs.create("web", requirements=requirements, wheels=wheels)
+
+
+def test_a_package_that_was_named_by_a_relative_path_is_the_same_one_from_everywhere(base, wheels, command, tmp_path):
+    wheel = write_wheel(tmp_path / "here", "app", "1.0", needs=["demo"])
+    write_wheel(tmp_path / "there", "app", "1.0", code="raise SystemExit('the other')")
+    line = ("env", "create", "web", f"./{wheel.name}", "--wheels", str(wheels))
+    assert command(*line, cwd=wheel.parent).returncode == 0
+    upgraded = command("env", "upgrade", "web", cwd=tmp_path / "there")
+    assert "no version has changed" in upgraded.stdout
+    assert "is gone" not in upgraded.stdout
+    assert command("run", "web", "python", "-c", "import app").returncode == 0
+    assert "already there" in command(*line, cwd=wheel.parent).stdout
+    added = write_wheel(tmp_path / "here", "more", "1.0")
+    assert command("env", "add", "web", f"../here/{added.name}", cwd=tmp_path / "there").returncode == 0
+    assert command("env", "upgrade", "web", cwd=tmp_path).returncode == 0
+    assert {"app-1.0", "more-1.0"} <= installed(base / "web")
+
+
+def test_paths_in_a_requirements_file_start_at_it(base, wheels, command, tmp_path):
+    write_wheel(tmp_path / "app/packages", "app", "1.0", needs=["demo"])
+    requirements = tmp_path / "app/requirements.txt"
+    requirements.write_text("./packages/app-1.0-py3-none-any.whl\n")
+    line = ("env", "create", "web", "-r", str(requirements), "--wheels", str(wheels))
+    assert command(*line, cwd=wheels).returncode == 0
+    upgraded = command("env", "upgrade", "web", cwd=tmp_path)
+    assert "no version has changed" in upgraded.stdout
+    assert "is gone" not in upgraded.stdout
+
+
+def test_directories_of_wheels_that_a_requirements_file_names_start_at_it():
+    text = "--find-links wheels\n-f https://example.org/wheels\n--index-url=https://example.org/simple\n--pre\n"
+    options = locking.index_options(text, Path("/srv/app"))
+    assert options == [
+        *("--find-links", "/srv/app/wheels", "-f", "https://example.org/wheels"),
+        *("--index-url", "https://example.org/simple", "--pre"),
+    ]

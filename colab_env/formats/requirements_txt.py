@@ -78,7 +78,7 @@ class RequirementsTxt(LockFormat):
         )
         if target.uv is None:
             by_pip = uv.installer(target.machine, index.settings(target.machine))
-            by_pip.install(["-r", str(lock.path)], python=target.python)
+            by_pip.install(["-r", str(lock.path)], python=target.python, cwd=lock.directory)
             return locked
         installer = target.installer(lock.pyproject)
         pip = ["pip"] if target.pip else []

@@ -88,7 +88,10 @@ def build(
         with _transactions.replacing(path):
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
-                survey, hashes = _fill(path, read, python=python, machine=machine, prompt=env.name, added=by_hand)
+                where = recipe.requirements.parent if recipe.requirements else None
+                survey, hashes = _fill(
+                    path, read, python=python, machine=machine, prompt=env.name, added=by_hand, cwd=where
+                )
                 _keep_requirements(path, read)
                 lock_build(path, recipe=read, machine=machine, survey=survey, hashes=hashes)
             else:
@@ -223,9 +226,20 @@ def verify(path: Path, *, machine: Machine, alone: bool = True) -> None:
 
 
 def _fill(
-    path: Path, recipe: Recipe, *, python: Interpreter, machine: Machine, prompt: str, added: tuple[str, ...] = ()
+    path: Path,
+    recipe: Recipe,
+    *,
+    python: Interpreter,
+    machine: Machine,
+    prompt: str,
+    added: tuple[str, ...] = (),
+    cwd: Path | None = None,
 ) -> tuple[content.Survey, Hashes]:
-    """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by, too."""
+    """Make it and install what is wanted, proven file by file; return the hashes that its lock file locks names by, too.
+
+    Relative paths in a requirements file start at `cwd`, as long as that is there.
+    """
+    cwd = cwd if cwd and cwd.is_dir() else None
     if recipe.wheels is None and (recipe.packages or recipe.requirements or added):
         # With uv it is several times as fast, and environments share their bytes where the file system lets them; pip does it too.
         with contextlib.suppress(NetworkError):
@@ -249,12 +263,12 @@ def _fill(
         requirements = ["-r", str(recipe.requirements)] if recipe.requirements else list(packages)
         try:
             if requirements or added:
-                installer.install([*source, *requirements, *added], python=path / "bin/python")
+                installer.install([*source, *requirements, *added], python=path / "bin/python", cwd=cwd)
         except ColabEnvError:
             if not (added and recipe.wheels):
                 raise
             if requirements:
-                installer.install([*source, *requirements], python=path / "bin/python")
+                installer.install([*source, *requirements], python=path / "bin/python", cwd=cwd)
             _install_added(added, recipe, source=source, python=path / "bin/python", installer=installer)
         bytecode.date_sources(path)
 
@@ -370,7 +384,7 @@ def lock_build(
         is_offline=recipe.wheels is not None,
         installer=_installer(machine, path),
         hashes=hashes,
-        options=locking.index_options(included),
+        options=locking.index_options(included, requirements.parent if requirements else path),
     )
 
 

@@ -218,10 +218,14 @@ def require_same(lock: Path, survey: content.Survey) -> None:
         raise HashMismatchError(msg, hint="nothing was changed; export the environment again where it is healthy")
 
 
-def index_options(requirements: str) -> list[str]:
-    """Return the lines of a requirements file that say where packages come from, as options."""
-    lines = _OPTION.findall(requirements)
-    return [word for option, value in lines for word in ([option, value.strip()] if value.strip() else [option])]
+def index_options(requirements: str, directory: Path) -> list[str]:
+    """Return the lines of a requirements file that say where packages come from, as options; paths start at a directory."""
+    options = []
+    for option, text_after in _OPTION.findall(requirements):
+        value = text_after.strip()
+        is_path = option in ("-f", "--find-links") and "://" not in value
+        options += [option, *([str(directory / _files.named_path(value)) if is_path else value] if value else [])]
+    return options
 
 
 def _translated(error: ColabEnvError, lock: Path) -> ColabEnvError:

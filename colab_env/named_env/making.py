@@ -142,7 +142,8 @@ def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine
     from colab_env.named_env import building, locking
 
     require_receipt(env)
-    names = {locking.name_of(requirement) for requirement in Recipe(packages=packages).checked().packages}
+    packages = Recipe(packages=packages).checked().packages
+    names = {*map(locking.name_of, packages)}
     notes: list[str] = []
 
     def decide(changes: list[VersionChange]) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOGIN = re.compile(r"(\w+://)([^/\s:@]*)[^/\s]*@")
 _QUERY = re.compile(r"(?<=\S)\?[^\s#]*(?=$|[\s#])")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:==[0-9]+(?:\.[0-9]+)*)?")
+_ARCHIVES = (".whl", ".tar.gz", ".zip")
 _OF_TOOLS = {"__pycache__", "build", "dist", "node_modules", "venv"}
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
@@ -65,6 +66,7 @@ class Recipe:
             raise NoSuchPythonError(msg, hint="give the path of a python program, or a version such as 3.12")
         return replace(
             self,
+            packages=tuple(map(_with_absolute_path, self.packages)),
             project=_absolute(self.project, is_directory=True),
             requirements=_absolute(self.requirements, is_directory=False),
             script=_absolute(self.script, is_directory=False),
@@ -162,8 +164,7 @@ class Recipe:
         return [*projects, *(path for path in paths if path.is_file() or _is_package(path))]
 
     def _named_paths(self) -> list[Path]:
-        names = (package.partition("[")[0] for package in self.packages if "://" not in package)
-        return [Path(package) for package in names if "/" in package or package.endswith(".whl")]
+        return [Path(path) for path, _ in map(_path_and_extras, self.packages) if path]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which the checksum is made of."""
@@ -224,7 +225,7 @@ def _require_packages(packages: Sequence[str]) -> None:
             # PEP 508 takes anything behind an @ for an address, npm a version.
             is_package = requirement.url is None or ":" in requirement.url or "/" in requirement.url
         except InvalidRequirement:
-            is_package = "/" in package or package == "." or package.endswith((".whl", ".tar.gz", ".zip"))
+            is_package = "/" in package or package == "." or package.endswith(_ARCHIVES)
             if is_package and ":" not in package and not _files.named_path(package.partition("[")[0]).exists():
                 msg = f"there is no {package}"
                 raise UsageError(msg, hint="check the path, which is relative to the working directory") from None
@@ -237,6 +238,19 @@ def _require_packages(packages: Sequence[str]) -> None:
             )
             msg = f"{package!r} is not a package"
             raise UsageError(msg, hint=hint)
+
+
+def _path_and_extras(package: str) -> tuple[str, str]:
+    """Return the path that names a package and the extras after it, such as "[test]"; no path for any other requirement."""
+    path, bracket, extras = package.partition("[")
+    is_path = "/" in path.partition(";")[0] or path in (".", "..") or path.endswith(_ARCHIVES)
+    return (path, f"{bracket}{extras}") if is_path and "://" not in package and " @ " not in package else ("", "")
+
+
+def _with_absolute_path(package: str) -> str:
+    """Return a package as it can be named from any working directory: it is made again from another one."""
+    path, extras = _path_and_extras(package)
+    return f"{os.path.abspath(_files.named_path(path))}{extras}" if path else package  # noqa: PTH100  (without a link's target)
 
 
 def _absolute(path: Path | None, *, is_directory: bool) -> Path | None:
