@@ -13,9 +13,9 @@ from env_fixtures import Command, base, command, stable, web, wheels  # noqa: F4
 from small_wheels import write_wheel
 
 from colab_env import env_files, envs
-from colab_env.errors import UsageError
+from colab_env.errors import ColabEnvError, UsageError
 from colab_env.machine import Machine
-from colab_env.named_env import additions, building, inventory, locking, repacking
+from colab_env.named_env import additions, building, exporting, inventory, locking, repacking
 from colab_env.named_env.inventory import NamedEnvironment
 from colab_env.named_env.recipe import without_secrets
 
@@ -177,3 +177,77 @@ def test_pip_comes_after_a_run_that_was_killed_while_it_came(web, command):
         program.unlink()
     (dist_info(web, "pip") / "RECORD").unlink()  # it is written last
     assert command("run", "web", "pip", "--version").stdout.startswith("pip ")
+
+
+def test_what_came_from_a_file_that_is_gone_is_taken_from_what_is_installed(web, wheels, tmp_path, monkeypatch):
+    wheel = write_wheel(tmp_path / "downloads", "app", "1.0", code="answer = 42\n")
+    install(web, str(wheel))
+    exported = env_files.export("web", tmp_path / "web.env.zip").file
+    wheel.unlink()
+    write_wheel(wheels, "third", "1.0")
+    notes = envs.upgrade("web").notes
+    assert any("app-1.0-py3-none-any.whl is gone: what is installed is taken" in note for note in notes)
+    changes = [
+        lambda: envs.add("web", "third"),
+        lambda: envs.check("web", deep=True, repair=True),
+        lambda: envs.upgrade("web"),
+    ]
+    for change in changes:
+        (web / "bin/demo").write_text("damaged")
+        change()
+        assert "app" in packages("web")
+        assert next(web.glob("lib/python3*/site-packages/app.py")).read_text().endswith("answer = 42\n")
+    monkeypatch.setenv("COLAB_ENV_BASE", str(tmp_path / "elsewhere"))
+    env_files.import_environment(exported)
+    assert packages("web") == {"demo", "other", "app"}
+
+
+def test_an_import_takes_what_was_exported_and_not_what_is_now_where_that_came_from(web, tmp_path):
+    wheel = write_wheel(tmp_path, "app", "1.0", code="answer = 42\n")
+    install(web, str(wheel))
+    exported = env_files.export("web", tmp_path / "web.env.zip").file
+    write_wheel(tmp_path, "app", "1.0", code="answer = 'another'\n")
+    copy = env_files.import_environment(exported, name="copy").where
+    assert next(copy.glob("lib/python3*/site-packages/app.py")).read_text().endswith("answer = 42\n")
+
+
+def test_what_is_damaged_is_not_taken_for_what_came_from_a_file_that_is_gone(web, tmp_path):
+    wheel = write_wheel(tmp_path, "app", "1.0", code="answer = 42\n")
+    install(web, str(wheel))
+    wheel.unlink()
+    next(web.glob("lib/python3*/site-packages/app.py")).write_text("damaged")
+    with pytest.raises(ColabEnvError):
+        envs.upgrade("web")
+
+
+def test_another_version_of_what_was_added_takes_its_place(base, wheels, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("other\n")
+    for version in ("1.0", "2.0"):
+        write_wheel(wheels, "app", version)
+    envs.create("web", requirements=requirements, wheels=wheels)
+    for version in ("1.0", "2.0"):
+        envs.add("web", f"app=={version}")
+    envs.upgrade("web")
+    assert "app-2.0" in envs.history("web")[0].packages
+    receipt = NamedEnvironment(name="web", base=base).receipt
+    assert receipt is not None
+    assert receipt.added == ("app==2.0",)
+
+
+def test_a_file_that_was_added_by_its_path_is_known_by_its_name_in_an_export(base, wheels, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("other\n")
+    wheel = write_wheel(tmp_path, "app", "1.0")
+    envs.create("web", requirements=requirements, wheels=wheels)
+    envs.add("web", str(wheel))
+    exported = env_files.export("web", tmp_path / "web.env.zip").file
+    wheel.unlink()
+    env_files.import_environment(exported, name="copy")
+    envs.upgrade("web")
+    assert packages("copy") == packages("web") == {"other", "app"}
+
+
+def test_an_export_with_no_number_of_builds_is_refused():
+    with pytest.raises(ValueError, match="-1 is not a number of builds"):
+        exporting.Exported(version=1, name="web", python="3.12.1", keep=-1)

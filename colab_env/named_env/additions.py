@@ -2,19 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-from colab_env import _files
+from colab_env import _file_locks, _files, content
+from colab_env.named_env import locking, repacking
 from colab_env.named_env.inventory import Receipt, name_of
 from colab_env.named_env.recipe import without_secrets
 from colab_env.package_names import normalized
 
+if TYPE_CHECKING:
+    from colab_env.machine import Machine
+
 BUNDLED = ("pip", "setuptools")  # what ensurepip installs; the latter up to Python 3.11
 _REQUIRES = re.compile(r"(?m)^Requires-Dist:[ \t]*([A-Za-z0-9._-]+)(.*)$")
 _EXTRA = re.compile(r";.*\bextra\b")
+
+
+def requirements(directory: Path, receipt: Receipt) -> tuple[str, ...]:
+    """Return all that somebody has added to an environment, to earlier builds and to this one, by name where it is known.
+
+    What `add` was given by its path is such as `demo @ file:///srv/demo`.
+    """
+    infos = {_address(_origin(info)): info for info in directory.glob("lib/python3*/site-packages/*.dist-info")}
+
+    def named(requirement: str) -> str:
+        path = requirement.partition("[")[0]
+        info = infos.get(Path(path).as_uri()) if path.startswith("/") else None
+        return f"{content.name_of(info.name)} @ {Path(path).as_uri()}" if info else requirement
+
+    return tuple(dict.fromkeys((*map(named, receipt.added), *added(directory, receipt))))
+
+
+@contextlib.contextmanager
+def sources(directory: Path, requirements: tuple[str, ...], *, machine: Machine) -> Iterator[tuple[str, ...]]:
+    """Give requirements as they are to be installed now, for the next build of the environment in a directory.
+
+    What is in place there stays so; what came from a file or a directory that is gone is taken from what is installed.
+    """
+    in_place = _in_place(directory)
+    gone = [requirement for requirement in requirements if is_gone(requirement)]
+    with contextlib.ExitStack() as stack:
+        words = {requirement: in_place.get(locking.name_of(requirement), requirement) for requirement in requirements}
+        if gone and directory.is_dir():
+            survey, scratch = (
+                content.Survey(directory),
+                stack.enter_context(_file_locks.private_directory(machine.data)),
+            )
+            words |= {requirement: _repacked(requirement, survey, scratch) for requirement in gone}
+        yield tuple(words[requirement] for requirement in requirements)
+
+
+def is_gone(requirement: str) -> bool:
+    """Say whether a requirement names a file or a directory of this machine that is not there any more."""
+    _, _, address = requirement.partition(" @ ")
+    return address.startswith("file:") and not Path(unquote(urlsplit(address).path)).exists()
+
+
+def _repacked(requirement: str, survey: content.Survey, scratch: Path) -> str:
+    name = locking.name_of(requirement)
+    info = next((info for info in survey.records if content.name_of(info) == name), None)
+    if info is None or name in survey.broken():
+        return requirement  # the installer says that it is gone
+    file, wheel = repacking.wheel(survey.directory, info, survey.records[info])
+    _files.write_bytes(scratch / file, wheel)
+    return f"{name} @ {(scratch / file).as_uri()}"
 
 
 def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
@@ -26,23 +82,23 @@ def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
     infos = sorted(directory.glob("lib/python3*/site-packages/*.dist-info"))
     new = [info for info in infos if name_of(info.name.removesuffix(".dist-info")) not in installed]
     needed = set().union(*map(_needs, infos)) if new else set()
-    requirements = []
+    by_hand = []
     for info in new:
         name = info.name.removesuffix(".dist-info").rpartition("-")[0]
         if (info / "REQUESTED").exists() or normalized(name) not in needed.union(BUNDLED):
             address = _address(_origin(info))
-            requirements.append(f"{name} @ {address}" if address else name)
-    return tuple(requirements)
+            by_hand.append(f"{name} @ {address}" if address else name)
+    return tuple(by_hand)
 
 
-def in_place(directory: Path) -> dict[str, str]:
-    """Return where the sources of distributions are that an environment uses without a copy, by normalized name."""
+def _in_place(directory: Path) -> dict[str, str]:
+    """Return how distributions are installed that an environment uses where their sources are, by normalized name."""
     addresses = {}
     for info in directory.glob("lib/python3*/site-packages/*.dist-info"):
         origin = _origin(info)
         details = origin.get("dir_info")
         if isinstance(details, dict) and details.get("editable") and (address := _address(origin)):
-            addresses[name_of(info.name.removesuffix(".dist-info"))] = address
+            addresses[name_of(info.name.removesuffix(".dist-info"))] = f"--editable={address}"
     return addresses
 
 

@@ -81,11 +81,8 @@ def build(
     number, previous = builds.next_number(env), env.current
     follows = previous or next(iter(env.whole_builds()), None)  # whose link is gone
     path = env.build(number)
-    # As it was added: what somebody works on stays where it is.
-    in_place = {name: f"--editable={address}" for name, address in additions.in_place(env.directory).items()}
-    by_hand = tuple(in_place.get(locking.name_of(requirement), requirement) for requirement in added)
     try:
-        with _transactions.replacing(path):
+        with _transactions.replacing(path), additions.sources(env.directory, added, machine=machine) as by_hand:
             read = recipe if copy is None else replace(recipe, requirements=copy)
             if locked is None:
                 where = recipe.requirements.parent if recipe.requirements else None
@@ -324,9 +321,9 @@ def _fill_from_lock(
     """
     installer = _installer(machine, path)
     in_lock, lock = locking.names(locked / locking.FILE), locked / locking.FILE
+    by_hand = [each for each in added if each not in more and locking.name_of(each) not in in_lock]
     # Another version of what is locked, too.
-    missing = [requirement for requirement in dict.fromkeys((*added, *more)) if requirement not in in_lock]
-    by_hand = [requirement for requirement in missing if requirement not in more]
+    missing = [*by_hand, *(requirement for requirement in more if requirement not in in_lock)]
     pairs = (each.rpartition("-") for each in packages(locked))
     versions = {locking.name_of(name): version for name, _, version in pairs}
     source = ["--no-index", "--find-links", str(recipe.wheels)] if recipe.wheels and recipe.wheels.is_dir() else []

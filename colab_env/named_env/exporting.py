@@ -13,8 +13,7 @@ from typing import Any
 from colab_env import _files, _state, _transactions, toml_text
 from colab_env.errors import ColabEnvError, ProjectFileError, UsageError
 from colab_env.interpreter import parse_specifier, require_version
-from colab_env.named_env import locking
-from colab_env.named_env.additions import added
+from colab_env.named_env import additions, locking
 from colab_env.named_env.base_dirs import check_environment_name
 from colab_env.named_env.inventory import Receipt
 from colab_env.named_env.recipe import Recipe
@@ -57,6 +56,9 @@ class Exported:
         if any(not requirement or requirement.startswith("-") for requirement in (*self.packages, *self.added)):
             msg = "it asks for what is no package"
             raise ValueError(msg)
+        if self.keep is not None and self.keep < 0:
+            msg = f"{self.keep} is not a number of builds"
+            raise ValueError(msg)
 
     @classmethod
     def of(cls, name: str, receipt: Receipt, directory: Path) -> Exported:
@@ -74,7 +76,7 @@ class Exported:
             system_site_packages=recipe.system_site_packages,
             kernel=recipe.kernel,
             keep=receipt.keep,
-            added=tuple(dict.fromkeys((*receipt.added, *added(directory, receipt)))),
+            added=additions.requirements(directory, receipt),
         )
 
     def recipe(self, lock: bytes) -> Recipe:

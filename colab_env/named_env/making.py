@@ -10,7 +10,7 @@ from pathlib import Path
 from colab_env import _files, content
 from colab_env.errors import BrokenEnvironmentError, ColabEnvError, UsageError
 from colab_env.machine import Machine
-from colab_env.named_env import additions, base_dirs, inventory, kernels
+from colab_env.named_env import base_dirs, inventory, kernels
 from colab_env.named_env.inventory import NamedEnvironment, Receipt
 from colab_env.named_env.recipe import Recipe
 from colab_env.named_env.reports import VersionChange, pluralize
@@ -72,13 +72,13 @@ def make(
 
 def lost(env: NamedEnvironment, recipe: Recipe, *, added: tuple[str, ...] = ()) -> list[str]:
     """Return what was asked for of an environment, or added to it, that one made of this recipe and `added` has no longer."""
-    from colab_env.named_env import locking
+    from colab_env.named_env import additions, locking
 
     receipt = env.receipt
     if receipt is None:
         return []
     names = {locking.name_of(requirement) for requirement in (*recipe.packages, *added)}
-    earlier = (*receipt.recipe.packages, *receipt.added, *additions.added(env.directory, receipt))
+    earlier = (*receipt.recipe.packages, *additions.requirements(env.directory, receipt))
     return [requirement for requirement in dict.fromkeys(earlier) if locking.name_of(requirement) not in names]
 
 
@@ -91,7 +91,7 @@ def upgrade(
     machine: Machine,
 ) -> StepResult:
     """Make the next build of what an environment was made of; `then` gets the changes, and says whether it is taken."""
-    from colab_env.named_env import building
+    from colab_env.named_env import additions, building
 
     notes: list[str] = []
 
@@ -108,10 +108,11 @@ def upgrade(
         recipe, copy, locked, said = _upgrade_sources(env, python=python)
         notes.extend(said)
         receipt = require_receipt(env)
-        added = dict.fromkeys((*receipt.added, *additions.added(env.directory, receipt)))
-        building.build(
-            env, recipe, machine=machine, keep=keep, added=tuple(added), copy=copy, locked=locked, then=decide
+        added = additions.requirements(env.directory, receipt)
+        notes.extend(
+            f"{requirement} is gone: what is installed is taken" for requirement in filter(additions.is_gone, added)
         )
+        building.build(env, recipe, machine=machine, keep=keep, added=added, copy=copy, locked=locked, then=decide)
 
     return run_step("upgrade", env, machine=machine, check=lambda: "a new one is asked for", build=build, notes=notes)
 
@@ -121,15 +122,15 @@ def repair(env: NamedEnvironment, *, machine: Machine) -> StepResult:
 
     Another Python may need other versions, and the lock may be what is damaged.
     """
-    from colab_env.named_env import building, locking
+    from colab_env.named_env import additions, building, locking
 
     require_receipt(env)
     recorded, lock = content.read(env.directory), env.directory / locking.FILE
 
     def build() -> None:
         receipt, directory = require_receipt(env), env.directory
-        added = dict.fromkeys((*receipt.added, *additions.added(directory, receipt)))
-        building.build(env, receipt.recipe, machine=machine, added=tuple(added), locked=directory)
+        added = additions.requirements(directory, receipt)
+        building.build(env, receipt.recipe, machine=machine, added=added, locked=directory)
 
     if recorded and recorded.others.get(locking.FILE) == content.digest(lock):
         with contextlib.suppress(ColabEnvError):
@@ -139,7 +140,7 @@ def repair(env: NamedEnvironment, *, machine: Machine) -> StepResult:
 
 def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine) -> StepResult:
     """Make the next build with more packages; what the lock of the current one says stays where they allow it."""
-    from colab_env.named_env import building, locking
+    from colab_env.named_env import additions, building, locking
 
     require_receipt(env)
     packages = Recipe(packages=packages).checked().packages
@@ -152,14 +153,15 @@ def extend(env: NamedEnvironment, packages: tuple[str, ...], *, machine: Machine
 
     def build() -> None:
         receipt, directory = require_receipt(env), env.directory  # now: another run may have added to it meanwhile
-        recipe, added = receipt.recipe, dict.fromkeys((*receipt.added, *additions.added(directory, receipt)))
+        recipe, earlier = receipt.recipe, additions.requirements(directory, receipt)
+        added = tuple(requirement for requirement in earlier if locking.name_of(requirement) not in names)
         if recipe.project or recipe.requirements or recipe.script or (recipe.export and not recipe.packages):
-            added |= dict.fromkeys(packages)
+            added = (*added, *packages)
         else:
             others = (requirement for requirement in recipe.packages if locking.name_of(requirement) not in names)
             recipe = replace(recipe, packages=(*others, *packages), export=None)
         locked = directory if (directory / locking.FILE).is_file() else None
-        building.build(env, recipe, machine=machine, added=tuple(added), more=packages, locked=locked, then=decide)
+        building.build(env, recipe, machine=machine, added=added, more=packages, locked=locked, then=decide)
 
     reason = f"{', '.join(packages)} asked for"
     return run_step("add", env, machine=machine, check=lambda: reason, build=build, notes=notes)
