@@ -45,14 +45,12 @@ def sources(directory: Path, requirements: tuple[str, ...], *, machine: Machine)
     What is in place there stays so; what came from a file or a directory that is gone is taken from what is installed.
     """
     in_place = _in_place(directory)
-    gone = [requirement for requirement in requirements if is_gone(requirement)]
+    gone = [each for each in requirements if is_gone(each) and locking.name_of(each) not in in_place]
     with contextlib.ExitStack() as stack:
         words = {requirement: in_place.get(locking.name_of(requirement), requirement) for requirement in requirements}
         if gone and directory.is_dir():
-            survey, scratch = (
-                content.Survey(directory),
-                stack.enter_context(_file_locks.private_directory(machine.data)),
-            )
+            survey = content.Survey(directory)
+            scratch = stack.enter_context(_file_locks.private_directory(machine.data))
             words |= {requirement: _repacked(requirement, survey, scratch) for requirement in gone}
         yield tuple(words[requirement] for requirement in requirements)
 
@@ -85,7 +83,8 @@ def added(directory: Path, receipt: Receipt) -> tuple[str, ...]:
     by_hand = []
     for info in new:
         name = info.name.removesuffix(".dist-info").rpartition("-")[0]
-        if (info / "REQUESTED").exists() or normalized(name) not in needed.union(BUNDLED):
+        is_extra = (info / "METADATA").exists() and normalized(name) not in needed.union(BUNDLED)
+        if is_extra or (info / "REQUESTED").exists():
             address = _address(_origin(info))
             by_hand.append(f"{name} @ {address}" if address else name)
     return tuple(by_hand)
