@@ -136,6 +136,11 @@ SENTENCES = [
     ("FileNotFoundError\n[Errno 2] No such file or directory: 'python'\nat /usr/lib/python3.8/subprocess.py:1704 in _execute_child", "command python"),
     ("running build_ext\nerror: we cannot go on without frob/grob.h", "header frob/grob.h"),
     ("running build_ext\nerror: the build requires frob-config", "config-program frob-config"),
+    # R, Perl, and a shell's "missing" of automake; who runs a line is there.
+    ("* installing *source* package 'frob' ...\n-----Error: frob2.h not found-----\n  If frob is not installed, please install it.\nERROR: configuration failed for package 'frob'", "header frob2.h"),
+    ('$ ./autogen.sh\nCan\'t exec "aclocal": No such file or directory at /usr/share/autoconf/Autom4te/FileUtils.pm line 3.\nautoreconf: failed to run aclocal', "command aclocal"),
+    ("/bin/sh ../aux/ylwrap a.l .c a.c -- /bin/sh '/x/aux/missing' flex\n/x/aux/missing: line 81: flex: command not found\nmake: *** [Makefile:1: a.c] Error 127", "command flex"),
+    ("configure: error: could not find GNU frob >= 1.5.26", "words frob"),
     ("$ meson setup build\nRun-time dependency fmt found: NO (tried pkgconfig and cmake)\n$ which fmt\n/usr/bin/fmt", "pkg-config fmt"),
 ]  # fmt: skip
 
@@ -267,6 +272,15 @@ ABSENT = [
 @pytest.mark.parametrize(("sentence", "expected"), ABSENT, ids=[sentence[:30] for sentence, _ in ABSENT])
 def test_a_sentence_in_any_words_says_what_is_absent(sentence: str, expected: list[str]) -> None:
     assert [f"{item.name} {item.noun}" for item in absent(sentence)] == expected
+
+
+def test_a_word_of_a_build_is_the_program_before_a_package_without_it(tmp_path: Path) -> None:
+    contents, packages = Contents(), Packages()
+    contents.read([b"usr/bin/frob devel/frob-bin\nusr/lib/R/bin/frob math/r-base-core\n"])
+    packages.read(["".join(f"Package: {name}\n\n" for name in ("frob", "frob-bin", "r-base-core")).encode()])
+    (tmp_path / "small.index").write_bytes(packed(contents, packages, {"release": "small"}))
+    (missing,) = extract("checking for GNU frob... no\nconfigure: error: could not find GNU frob >= 1.5").findings
+    assert packages_for(missing, Index(tmp_path / "small.index")).package == "frob-bin"
 
 
 def test_a_function_that_ctypes_did_not_find_names_its_library(index: Index) -> None:
@@ -543,6 +557,18 @@ def test_a_sentence_about_the_build_names_no_distribution() -> None:
             "line 1 is an error of macOS",
         ),
         (
+            "copying frob.py -> build/lib.macosx-11-arm64\nsh: autoconf: command not found",
+            "line 1 is an error of macOS",
+        ),
+        (
+            "cc -I/Users/me/frob -c a.c\na.c:1:10: fatal error: 'gmp.h' file not found",
+            "line 1 has a directory of macOS",
+        ),
+        (
+            "setup.py egg_info in C:\\Temp\\frob\nerror: pkg-config is not installed",
+            "line 1 has a directory of Windows",
+        ),
+        (
             "a.c:1:10: fatal error: ffi.h: No such file or directory\nSuccessfully installed x-1\n[notice] A new release of pip",
             "line 2 says that it ended well",
         ),
@@ -552,6 +578,17 @@ def test_what_did_not_fail_on_linux_has_no_finding(text: str, note: str) -> None
     explanation = extract(text)
     assert (explanation.findings, explanation.other) == ((), None)
     assert explanation.not_concluded[0].startswith(note)
+
+
+def test_a_container_on_a_mac_fails_on_linux() -> None:
+    text = "docker build /Users/me/frob\n#9 12.3 a.c:1:10: fatal error: gmp.h: No such file or directory\nerror: command 'gcc' failed"
+    assert [missing.name for missing in extract(text).findings] == ["gmp.h"]
+
+
+def test_another_cause_on_another_system_is_still_said() -> None:
+    other = extract("C:\\Python\\python.exe setup.py\nERROR: No matching distribution found for frob").other
+    assert other is not None
+    assert other.kind == "no-wheel"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
+    r"|^\* installing \*source\* package |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |ERROR: Failed to build gem native extension"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -100,6 +101,8 @@ def extract(text: str) -> Explanation:
     is_certain = any(need.kind not in _SPOKEN or ".so" in need.name for need in findings)
     is_open = not is_certain and (other is None or other.kind == "own-code")
     unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
+    if (findings or unconfirmed) and (elsewhere := _directory_elsewhere(lines)):
+        findings, unconfirmed, notes = (), (), (elsewhere, *notes)
     at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)
     requirement, python = _requirement(at, lines) if at and is_build else (None, None)
     return Explanation(
@@ -113,6 +116,7 @@ def extract(text: str) -> Explanation:
 
 
 _BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
+_NO_HELP = "no package of a Linux distribution helps there"
 _SUCCESS = re.compile(r"Successfully installed \S")
 # Pip's own advertisement of a newer pip, "Running pip as the 'root' user".
 _AFTER_SUCCESS = re.compile(r"\[notice\]|WARNING: |$")
@@ -121,9 +125,21 @@ _ELSEWHERE = {
     "Windows": re.compile(r"cannot load library .{1,300}: error 0x[0-9a-f]+|fatal error C1083: "),
     # dyld's words, ld's of Apple, and where distutils puts what it compiles.
     "macOS": re.compile(
-        r"dlopen\(.{1,300}\): tried: |^ld: library (?:not found for -l|'[^']+' not found)|/temp\.macosx-"
+        r"dlopen\(.{1,300}\): tried: |^dyld(?:\[\d+\])?: |dlsym\(RTLD_\w+, \w+\): symbol not found"
+        r"|^ld: library (?:not found for -l|'[^']+' not found)|/(?:temp|lib|bdist)\.macosx-"
     ),
 }
+# Directories that only one system has, where no other line shows Linux: a container on a Mac names its own, too.
+_DIRECTORIES = {
+    "Windows": re.compile(r"(?<![\w/])[A-Za-z]:\\\w|\\(?:site-packages|AppData|Scripts)\\", re.IGNORECASE),
+    "macOS": re.compile(
+        r"(?:^|[^\w.-]|-[IL])/(?:Users/[\w.-]+/|opt/homebrew/|usr/local/Cellar/|private/var/folders/|Library/(?:Frameworks|Developer)/)"
+        r"|^(?:npm|gyp) ERR! (?:System )?Darwin "
+    ),
+}
+_LINUX = re.compile(
+    r"(?<![\w.-])/(?:home|root)/|/usr/lib/(?:python3|x86_64|aarch64)|[-_.]linux[-_]|linux-gnu|manylinux|apt-get|dist-packages/|[Dd]ocker"
+)
 
 
 def _no_failure_here(lines: Sequence[Line]) -> str | None:
@@ -133,8 +149,16 @@ def _no_failure_here(lines: Sequence[Line]) -> str | None:
         return f"line {end.number} says that it ended well: {end.text[:80]}"
     for system, words in _ELSEWHERE.items():
         if line := next((line for line in lines if words.search(line.text)), None):
-            return f"line {line.number} is an error of {system}, where no package of a Linux distribution helps"
+            return f"line {line.number} is an error of {system}: {_NO_HELP}"
     return None
+
+
+def _directory_elsewhere(lines: Sequence[Line]) -> str | None:
+    """Return why nothing is missing from a Linux distribution: directories are another system's, and none is Linux's."""
+    if any(_LINUX.search(line.text) for line in lines):
+        return None
+    found = ((system, line) for system, words in _DIRECTORIES.items() for line in lines if words.search(line.text))
+    return next((f"line {line.number} has a directory of {system}: {_NO_HELP}" for system, line in found), None)
 
 
 def _few(hits: Iterable[Hit]) -> list[Hit]:

@@ -19,6 +19,7 @@ _ALTERNATIVE = re.compile(r"\.[a-z]+[a-z0-9-]*|-?[0-9.]+|-[a-z]*([a-z]|[0-9.]+q[
 _DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1.0, vtk-9.1
 _SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
 IS_DEV = re.compile(r"-dev(?:el)?(?:$|-)")
+_IN_OWN_DIRECTORY = 2  # rank of a program that lies in a directory of another's, which is not on PATH
 _MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
 # What a message or a CMake module calls by another name than its library has: the library's own documentation.
 _ALIASES: dict[str, str] = {
@@ -196,7 +197,7 @@ def _commands(name: str, index: Index) -> Iterator[OwnedFile]:
         if _BIN.match(location.directory):
             yield from _made(index, base, location, 0)
         elif re.search(r"/bin[^/]*$", location.directory):  # usr/lib/jvm/java-17-openjdk-amd64/bin/java
-            yield from _made(index, base, location, location.directory.count("/"), rank=2)
+            yield from _made(index, base, location, location.directory.count("/"), rank=_IN_OWN_DIRECTORY)
     for other, location in index.starting(base):
         flavour = _ALTERNATIVE.fullmatch(other[len(base) :])
         if flavour is None or not _BIN.match(location.directory):
@@ -278,7 +279,8 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
         packages = [package for name in names if (package := index.package(name)) is not None]
         yield from (OwnedFile(package=package, file="", extra=0, rank=1) for package in packages)
     programs = dict.fromkeys([plain, _ALIASES.get(plain, plain)])
-    yield from (replace(hit, rank=hit.rank + 1) for program in programs for hit in _commands(program, index))
+    hits = (hit for program in programs for hit in _commands(program, index) if hit.rank < _IN_OWN_DIRECTORY)
+    yield from (replace(hit, rank=hit.rank + (2 if phase == "build" else 1)) for hit in hits)
 
 
 # --- what a text calls absent in free words

@@ -227,6 +227,7 @@ def _fits(hit: OwnedFile, missing: Missing) -> bool:
         is_dev
         or bool(_HAS_HEADERS.search(hit.package.name))
         or missing.kind in {"command", "config-program", "cmake", "typelib"}
+        or (missing.kind == "words" and "bin/" in hit.file)  # "could not find GNU libtool"
     )
 
 

@@ -129,6 +129,7 @@ _RULES = (
     # Programs.
     _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED, is_exact=True),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED, is_exact=True),
+    _rule("an't exec", r"Can't exec \"([\w.+-]+)\": No such file", "command", is_exact=True),  # Perl's own, and so autoreconf's
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command", is_exact=True),
@@ -155,7 +156,7 @@ _PKG_CONFIG_QUERY = re.compile(
 )
 # Who could not have, open or use a file; "No such file" of a source says nothing about the system.
 _OF_FILE = re.compile(
-    r"(?<![\w-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed)?|lacks?|requires?|required|needs?|needed)(?![\w-])"
+    r"(?<![\w/-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed)?|lacks?|requires?|required|needs?|needed)(?![\w-])"
     r"|\w'?n't\b|(?<![\w-])can't\b",
     re.IGNORECASE,
 )
@@ -235,6 +236,8 @@ def _literals(line: Line, *, is_build: bool) -> Iterator[Hit]:
     for match in _LITERAL.finditer(line.text):
         which = match.lastgroup or ""
         if not is_build and which in ("header", "module"):
+            continue
+        if which == "command" and not match.start():  # a command line that is shown as it is run
             continue
         kind: Kind = "shared-object" if which == "library" and not is_build else _OF_LITERAL[which]
         name = match[0] if kind == "shared-object" else match[which]
@@ -360,7 +363,7 @@ def is_error(text: str) -> bool:
 
 
 _ERROR = re.compile(
-    r"(?:\*+ )?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
+    r"(?:[-*#=!]{1,80} ?)?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
     r"|(?:[A-Za-z_][\w.]{0,100})?(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
     re.IGNORECASE,
 )

@@ -96,7 +96,7 @@ distribution distro dnf do docker docs documentation does doesn't don't done dow
 either element else empty enable enabled end engine ensure entry env environment errno error errors etc even exception exist
 existing exists exit expected export extension extensions external extra failed fatal feature features fedora field file
 filename files find first fix folder follow following font fonts for format found framework from full function functionality
-generate get github given global globals go gpu group guide has hasn't have having he help helper helpers here hint home
+generate get github given global globals gnu go gpu group guide has hasn't have having he help helper helpers here hint home
 homebrew host how http https i i.e id if image images implementation import important imports in index info information init
 initialize input inside install installation installations installed installing instance instead instructions interface
 internet interpreter into is isn't issue it item its itself job just kernel key known language languages later latest least
@@ -237,7 +237,7 @@ def _joined(words: list[_Word]) -> str:
 def is_name(word: str) -> bool:
     """Say whether a word can be the name of a thing, not one that messages are made of."""
     bare = word.strip("._-/+,").casefold()
-    if not 1 < len(bare) <= 100 or bare[0].isdigit() or "'" in bare or bare in MESSAGE_WORDS or bare.endswith("ly"):
+    if not 1 < len(bare) <= 100 or not bare[0].isalpha() or "'" in bare or bare in MESSAGE_WORDS or bare.endswith("ly"):
         return False
     return _EXCEPTION.fullmatch(word) is None and not _is_other_file(bare)
 
