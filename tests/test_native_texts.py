@@ -254,6 +254,7 @@ ABSENT = [
     ("Have you installed Frob?", ["Frob "]),
     ("Frob's executables not found", ["Frob program"]),
     ("Command frob doesn't exist!", ["frob program"]),
+    ("Error: Cant find required binary frob", ["frob program"]),
     ("please install frob, grob or brob", ["frob ", "grob ", "brob "]),
     # What a program looks for among its own things.
     ("fixture 'frob' not found", []),
@@ -564,6 +565,11 @@ def test_a_sentence_about_the_build_names_no_distribution() -> None:
             "cc -I/Users/me/frob -c a.c\na.c:1:10: fatal error: 'gmp.h' file not found",
             "line 1 has a directory of macOS",
         ),
+        (
+            "cc -I/System/Library/Frameworks/Python.framework/include\na.c:1:10: fatal error: 'gmp.h' file not found",
+            "line 1 has a directory of macOS",
+        ),
+        ("[Clang 9.1.0 (clang-902)] on darwin\nOSError: frob library not found", "line 1 has a directory of macOS"),
         (
             "setup.py egg_info in C:\\Temp\\frob\nerror: pkg-config is not installed",
             "line 1 has a directory of Windows",

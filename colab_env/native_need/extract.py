@@ -133,8 +133,8 @@ _ELSEWHERE = {
 _DIRECTORIES = {
     "Windows": re.compile(r"(?<![\w/])[A-Za-z]:\\\w|\\(?:site-packages|AppData|Scripts)\\", re.IGNORECASE),
     "macOS": re.compile(
-        r"(?:^|[^\w.-]|-[IL])/(?:Users/[\w.-]+/|opt/homebrew/|usr/local/Cellar/|private/var/folders/|Library/(?:Frameworks|Developer)/)"
-        r"|^(?:npm|gyp) ERR! (?:System )?Darwin "
+        r"(?:^|[^\w.-]|-[IL])/(?:Users/[\w.-]+/|opt/homebrew/|usr/local/Cellar/|private/var/folders/|(?:System/)?Library/(?:Frameworks|Developer)/)"
+        r"|^(?:npm|gyp) ERR! (?:System )?Darwin |^\[(?:Clang|GCC) [^\]]{1,80}\] on darwin$"
     ),
 }
 _LINUX = re.compile(

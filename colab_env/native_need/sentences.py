@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 Noun = Literal["library", "program", "header", "other", ""]
 
-_NOT = r"(?:(?:could|can|did|do|does|was|were|is|are)(?: ?not|n'?t|'t)(?: (?:able|possible) to)?|unable to|failed to|failed)"
+_NOT = r"(?:(?:could|can|did|do|does|was|were|is|are)(?: ?not|n'?t|'?t)(?: (?:able|possible) to)?|unable to|failed to|failed)"
 _SEARCH = (
     r"(?:find|locate|load|open|detect|determine|discover|execute|run|start|launch|invoke|call|access|initiali[sz]e|link|use"
     r"|identify)(?:ing)?(?! (?:which|how|if|whether|what)\b)"
