@@ -141,6 +141,11 @@ SENTENCES = [
     ('$ ./autogen.sh\nCan\'t exec "aclocal": No such file or directory at /usr/share/autoconf/Autom4te/FileUtils.pm line 3.\nautoreconf: failed to run aclocal', "command aclocal"),
     ("/bin/sh ../aux/ylwrap a.l .c a.c -- /bin/sh '/x/aux/missing' flex\n/x/aux/missing: line 81: flex: command not found\nmake: *** [Makefile:1: a.c] Error 127", "command flex"),
     ("configure: error: could not find GNU frob >= 1.5.26", "words frob"),
+    # CMake's find_path, find_library and find_program with REQUIRED; a directory of headers.
+    ("CMake Error at CMakeLists.txt:11 (find_path):\n  Could not find FROB_INCLUDE_DIR using the following files: frob_c.h", "header frob_c.h"),
+    ("CMake Error at CMakeLists.txt:11 (find_library):\n  Could not find FROB_LIBRARY using the following names: frob, frob2\n\n\n-- Configuring incomplete, errors occurred!\n\n*** CMake configuration failed\n[end of output]\n\nnote: a\nerror: b", "library frob"),
+    ("CMake Error at CMakeLists.txt:11 (find_program):\n  Could not find FROB using the following names: frob", "command frob"),
+    ("setup.py\nFileNotFoundError: [Errno 2] No such file or directory: '/usr/local/include/frob'\n[end of output]", "words frob"),
     ("$ meson setup build\nRun-time dependency fmt found: NO (tried pkgconfig and cmake)\n$ which fmt\n/usr/bin/fmt", "pkg-config fmt"),
 ]  # fmt: skip
 
@@ -255,6 +260,7 @@ ABSENT = [
     ("Frob's executables not found", ["Frob program"]),
     ("Command frob doesn't exist!", ["frob program"]),
     ("Error: Cant find required binary frob", ["frob program"]),
+    ("Neither frob and grobdriver nor another are available on system PATH", ["frob program", "grobdriver program"]),
     ("please install frob, grob or brob", ["frob ", "grob ", "brob "]),
     # What a program looks for among its own things.
     ("fixture 'frob' not found", []),
@@ -263,6 +269,7 @@ ABSENT = [
     ("frob requires grob 1.70 or newer", []),
     ("Cannot find file data/frob.json, see https://frob.example/install", []),
     ("the server could not be found", []),
+    ("Neither frob nor grob were given", []),
     ("Driver for frob was not found", []),
     ("the headers for frob were not found", ["frob "]),
     ("the file frob does not exist", []),

@@ -181,7 +181,10 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
         before = [line.text for line in lines if at - _NEAR <= line.number < at]
         is_error_of_configure = any(is_error(text) and text.endswith("were not met:") for text in before)
         return replace(hit, degree=FATAL) if is_error_of_configure else hit
-    if hit.kind == "library" and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
+    is_of_cmake = "using the following names" in hit.line.text  # CMake's own sentence of find_library and find_program
+    if is_of_cmake and any("(find_program)" in line.text for line in lines if 0 < at - line.number <= _FEW):
+        hit = replace(hit, kind="command")
+    if hit.kind == "library" and not is_of_cmake and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
         return replace(hit, degree=TRIED)  # a test of a configuration
     if "Errno 2]" in hit.line.text and any(text.startswith("During handling") for text in after[:_NEAR]):
         later = [text for text in after if "Errno 2]" in text and hit.name not in text]

@@ -123,6 +123,9 @@ _RULES = (
     _rule("package configuration file", r"configuration file provided by \"([\w.+-]+)\"", "cmake"),
     _rule("Find", r"By not providing \"Find([\w.+-]+)\.cmake\"", "cmake"),
     _rule("Could NOT find", r"Could NOT find (?!PkgConfig|Python)([\w.+-]+)", "cmake"),
+    # find_path, find_library and find_program with REQUIRED: which of them, the line above says.
+    _rule("using the following files", r"Could not find \w+ using the following files: ([\w./+-]+)", "header"),
+    _rule("using the following names", r"Could not find \w+ using the following names: ([\w.+-]+)", "library"),
     _rule("build program", r"unable to find a build program corresponding to \"Unix Makefiles\"", "command", name="make"),
     _rule("build program", r"unable to find a build program corresponding to \"Ninja\"", "command", name="ninja"),
     _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
@@ -213,6 +216,7 @@ _LITERAL = re.compile(
     r"(?<![\w./+%<-])(?:"
     r"/(?:usr/)?(?:local/)?s?bin/(?P<command>[\w.+-]+)"
     r"|(?:/usr|/lib)[\w./+-]{0,80}/lib(?P<library>[\w+-][\w.+-]*?)\.(?:so(?:\.[\d.]*\d)?|a)"
+    r"|/usr/(?:local/)?include/(?P<words>[A-Za-z][\w+-]*)(?!\.)"
     r"|(?P<object>lib[\w+-][\w.+-]*?\.so(?:\.[\d.]*\d)?)"
     r"|(?P<header>[A-Za-z][\w+-]*(?:/[\w+-]+){0,4}\.h(?:pp|xx|h)?)"
     r"|(?P<module>[A-Za-z][\w.+-]*)\.pc"
@@ -226,6 +230,7 @@ _OF_LITERAL: dict[str, Kind] = {
     "header": "header",
     "module": "pkg-config",
     "config": "config-program",
+    "words": "words",  # a directory of headers
 }
 
 

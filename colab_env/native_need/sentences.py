@@ -28,6 +28,7 @@ _AUXILIARY = r"(?:could|can|was|were|is|are|has|have|does|do|did)"
 _BEFORE_NAME = (
     rf"{_NOT} (?:\w+ly )?{_SEARCH}|(?:error|problem)s? (?:while )?(?:loading|opening|locating|finding)"
     rf"|(?:{_AUXILIARY}(?: ?not|n'?t|'t)|not) (?:be |been )?found(?: for|:)"
+    r"|neither(?= .{1,120} (?:installed(?!\w)|on .{0,20}path(?!\w)))"
 )
 _AFTER_NAME = (
     rf"(?:{_AUXILIARY}(?: ?not|n'?t|'t)|not)(?: yet| been| be| seem to be| appear to be| exist)*(?: {_STATE})"
@@ -65,7 +66,7 @@ _SAYING_CLASS = re.compile(
 )
 _CAPITAL = re.compile(r" ([A-Z][\w+.-]*)")
 _OPENED = re.compile(r"(?:^|[^\w'\"`])['\"`]$")
-_JOINING = frozenset({"and", "or", ",", "(", ")"})
+_JOINING = frozenset({"and", "or", "nor", ",", "(", ")"})
 _ENDING = frozenset({";", "?", "!", "=", "found"})
 _OTHER_FILE = re.compile(r"/|\.(?!so$|hp?p?$|pc$|js$)[a-z][a-z0-9]{1,4}$")  # of data, of a host
 _MOST = 4  # phrases of a sentence
@@ -102,7 +103,7 @@ initialize input inside install installation installations installed installing 
 internet interpreter into is isn't issue it item its itself job just kernel key known language languages later latest least
 libs like line link linux list load local locate location locations lock log look machine macos main make manager mandatory
 manually many match matching may me memory menu method minimum missing mode model modified module modules more most move must
-my name named names native necessary need needed needs network new newer no node none not note nothing null number numpy
+my name named names native necessary need needed needs neither network new newer no node none nor not note nothing null number numpy
 object objects of off official ok old on one only open openable operating option optional options or order org os other
 otherwise our out output own package packages pacman page parameter parameters parent part particular pass path paths perhaps
 permission pip pip3 place platform platforms please plugin plugins point port possible prefix present previous print problem
