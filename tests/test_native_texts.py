@@ -270,6 +270,7 @@ ABSENT = [
     ("Cannot find file data/frob.json, see https://frob.example/install", []),
     ("the server could not be found", []),
     ("Neither frob nor grob were given", []),
+    ("x.FrobNotFoundError: Could not find an installation of NI-Frobmx.", ["NI-Frobmx "]),
     ("Driver for frob was not found", []),
     ("the headers for frob were not found", ["frob "]),
     ("the file frob does not exist", []),
@@ -331,6 +332,14 @@ def test_an_error_that_names_nothing_is_answered_by_the_distribution(
     found = needs(extract(text), index)
     assert [f"{missing.kind} {missing.name}" for missing in found[:1]] == ([expected] if expected else [])
     assert [packages_for(missing, index).package for missing in found[:1]] == ([package] if package else [])
+
+
+def test_a_program_that_no_package_has_is_not_answered_by_a_word_of_the_frames(index: Index) -> None:
+    system = 'File "/usr/lib/python3.11/subprocess.py", line 1901, in _execute_child\n'
+    cause = f"{RUN}{system}FileNotFoundError: [Errno 2] No such file or directory: 'grob'\n"
+    frames = CODE.format("ghostscript_a", "start", "run()") + CODE.format("x", "start", "return Ghostscript()")
+    found = needs(extract(f"{cause}{RUN}{frames}x.Trouble: Cannot find grob in PATH"), index)
+    assert [(missing.name, packages_for(missing, index).package) for missing in found] == [("grob", None)]
 
 
 def test_what_a_python_package_rests_on_is_no_answer_where_it_is_installed(index: Index) -> None:

@@ -101,6 +101,8 @@ def extract(text: str) -> Explanation:
     is_certain = any(need.kind not in _SPOKEN or ".so" in need.name for need in findings)
     is_open = not is_certain and (other is None or other.kind == "own-code")
     unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
+    if any(hit.is_exact for hit in chosen):  # where no package has that, a word that is only mentioned is none either
+        unconfirmed = tuple(need for need in unconfirmed if need.kind == "words")
     if (findings or unconfirmed) and (elsewhere := _directory_elsewhere(lines)):
         findings, unconfirmed, notes = (), (), (elsewhere, *notes)
     at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)

@@ -34,6 +34,7 @@ class Hit:
     line: Line
     degree: int
     is_phrase: bool = False
+    is_exact: bool = False  # a system's error, which names the thing itself
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool, is_e
         degree = TRIED
     if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
         degree = TRIED
-    return Hit(kind, name, line, degree) if is_build or kind != "words" else None
+    return Hit(kind, name, line, degree, is_exact=is_exact) if is_build or kind != "words" else None
 
 
 def _is_name(word: str) -> bool:

@@ -134,11 +134,12 @@ class Absent:
 def absent(text: str) -> list[Absent]:
     """Return what a line calls absent: what it states before what it advises, each name once."""
     names: dict[str, Absent] = {}
-    sentences = _SENTENCE.split(_ADDRESS.sub("", text))
-    if raised := _SAYING_EXCEPTION.match(text):  # TmuxCommandNotFound
-        sentences.append(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raised[1]))
-    for sentence in sentences:
+    for sentence in _SENTENCE.split(_ADDRESS.sub("", text)):
         for item in sorted(_of_sentence(sentence), key=lambda item: not item.is_stated):
+            names.setdefault(item.name.casefold(), item)
+    raised = _SAYING_EXCEPTION.match(text)  # TmuxCommandNotFound, where the message states no name
+    if raised and not any(item.is_stated for item in names.values()):
+        for item in _of_sentence(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raised[1])):
             names.setdefault(item.name.casefold(), item)
     return sorted(names.values(), key=lambda item: not item.is_stated)
 
