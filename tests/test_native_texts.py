@@ -141,6 +141,9 @@ SENTENCES = [
     ('$ ./autogen.sh\nCan\'t exec "aclocal": No such file or directory at /usr/share/autoconf/Autom4te/FileUtils.pm line 3.\nautoreconf: failed to run aclocal', "command aclocal"),
     ("/bin/sh ../aux/ylwrap a.l .c a.c -- /bin/sh '/x/aux/missing' flex\n/x/aux/missing: line 81: flex: command not found\nmake: *** [Makefile:1: a.c] Error 127", "command flex"),
     ("configure: error: could not find GNU frob >= 1.5.26", "words frob"),
+    ("* installing *source* package 'frob' ...\nNo package 'libfrob' found\nConfiguration failed because libfrob was not found.\nIf libfrob is already installed, check that 'pkg-config' is in your\nPATH\nERROR: configuration failed for package 'frob'", "pkg-config libfrob"),
+    ("CMake Error at /x/FindPackageHandleStandardArgs.cmake:146 (message):\n  Could NOT find PkgConfig (missing: PKG_CONFIG_EXECUTABLE)\nCall Stack (most recent call first):\n  /x/FindPkgConfig.cmake:41 (f)\n  CMakeLists.txt:8 (g)", "command pkg-config"),
+    ('run pkg_config fail: "Could not run `pkg-config --libs frob`\\nThe pkg-config command could not be found.\\nor disable features"\n--- stderr\nCould not find directory of Frob installation, and this `-sys` crate cannot', "command pkg-config"),
     # CMake's find_path, find_library and find_program with REQUIRED; a directory of headers.
     ("CMake Error at CMakeLists.txt:11 (find_path):\n  Could not find FROB_INCLUDE_DIR using the following files: frob_c.h", "header frob_c.h"),
     ("CMake Error at CMakeLists.txt:11 (find_library):\n  Could not find FROB_LIBRARY using the following names: frob, frob2\n\n\n-- Configuring incomplete, errors occurred!\n\n*** CMake configuration failed\n[end of output]\n\nnote: a\nerror: b", "library frob"),
@@ -290,6 +293,14 @@ def test_a_word_of_a_build_is_the_program_before_a_package_without_it(tmp_path: 
     (tmp_path / "small.index").write_bytes(packed(contents, packages, {"release": "small"}))
     (missing,) = extract("checking for GNU frob... no\nconfigure: error: could not find GNU frob >= 1.5").findings
     assert packages_for(missing, Index(tmp_path / "small.index")).package == "frob-bin"
+
+
+def test_cmake_s_name_of_a_package_may_lack_its_number(tmp_path: Path) -> None:
+    contents, packages = Contents(), Packages()
+    contents.read([b"usr/share/frob3/cmake/Frob3Config.cmake libdevel/libfrob3-dev\n"])
+    packages.read([b"Package: libfrob3-dev\n\n"])
+    (tmp_path / "small.index").write_bytes(packed(contents, packages, {"release": "small"}))
+    assert packages_for(Missing(kind="cmake", name="Frob"), Index(tmp_path / "small.index")).package == "libfrob3-dev"
 
 
 def test_a_function_that_ctypes_did_not_find_names_its_library(index: Index) -> None:
@@ -537,6 +548,25 @@ Exception: Can not find valid pkg-config name."""
 def test_a_program_that_is_started_is_needed_for_running(text: str) -> None:
     (finding,) = extract(text).findings
     assert (finding.kind, finding.name, finding.phase) == ("command", "git", "run")
+
+
+def test_a_library_that_is_there_and_does_not_fit_is_not_missing() -> None:
+    explanation = extract(
+        f"{RUN}OSError: cannot load library 'libfrob.so.2': /opt/libfrob.so.2: undefined symbol: grob"
+    )
+    assert explanation.findings == ()
+    assert explanation.other is not None
+    assert explanation.other.kind == "source-mismatch"
+
+
+def test_a_rust_that_is_too_old_is_there() -> None:
+    other = extract("running bdist_wheel\nerror: Rust 1.44.0 does not match extension requirement >=1.45.0").other
+    assert other is not None
+    assert other.kind == "source-mismatch"
+
+
+def test_a_command_at_a_prompt_is_no_advice() -> None:
+    assert extract("[me@there frob]$ pip install ./frob\nMaybe try: apt-get install grob").other is None
 
 
 @pytest.mark.parametrize(

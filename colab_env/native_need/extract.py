@@ -31,7 +31,7 @@ _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
-    r"|^\* installing \*source\* package |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |ERROR: Failed to build gem native extension"
+    r"|^\* installing \*source\* package |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -178,6 +178,8 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     after = [line.text for line in lines if at < line.number]
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
         return replace(hit, degree=TRIED)
+    if hit.kind == "command" and "Could NOT find PkgConfig" in hit.line.text and _in_cmake_error(hit.line, lines):
+        hit = replace(hit, degree=FATAL)
     if hit.kind == "pkg-config" and hit.degree == TRIED:
         # Autoconf's PKG_CHECK_MODULES: the error, then what pkg-config said.
         before = [line.text for line in lines if at - _NEAR <= line.number < at]

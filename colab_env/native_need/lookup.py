@@ -236,6 +236,10 @@ def _cmake(name: str, index: Index) -> Iterator[OwnedFile]:
             parts = location.directory.casefold().split("/")[-2:]
             is_searched = any(part.startswith(name.casefold()) for part in parts)
             hits += _made(index, base, location, 0 if is_searched else 1)
+    if not hits:  # Eigen is Eigen3
+        for base, location in index.starting(name):
+            if re.fullmatch(rf"{re.escape(name)}\d+Config\.cmake", base):
+                hits += _made(index, base, location, 1, rank=1)
     yield from hits or _words(name, index, "build")
 
 

@@ -208,7 +208,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "conflicting types for", "incomplete typedef", "incomplete type", "use_2to3 is invalid", "setup command:",
         "numpy.dtype size changed", "needs NumPy", "longintrepr.h", "structmember.h", "compiled using NumPy 1.x",
         "_ARRAY_API not found", "undefined symbol", "error[E", "could not compile `", "newer than PyO3's maximum",
-        "PyO3's minimum", "cannot be built because it requires rustc", "is required to use feature", "edition2024",
+        "PyO3's minimum", "does not match extension requirement", "cannot be built because it requires rustc", "is required to use feature", "edition2024",
         "edition2021", "requires rustc", "older version of Rust", "newer version of Cargo",
         "unrecognized command-line option", "unrecognized command line option", "CMake < 3.5 has been removed",
         "Compatibility with CMake", "no member named", "invalid conversion from", "no matching function for call",
@@ -232,7 +232,9 @@ _NO_MODULE = re.compile(
     r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |(?:pip|conda) install "
 )
 # A command that is shown as it is run gives no advice: of a Dockerfile, of a shell with -x, of a step of GitHub's.
-_QUOTED = re.compile(r"(?:^|[\s>\]])RUN |^[$+] |^##\[group\]Run |process \"/bin/sh -c ")
+_QUOTED = re.compile(
+    r"(?:^|[\s>\]])RUN |^(?:[\[(]?[\w.-]+@[^$#%'\"]{1,80})?[$+#%] |^##\[group\]Run |process \"/bin/sh -c "
+)
 _ONLY_AT_BUILD = frozenset({"source-mismatch", "build-requirement"})
 _RETRIED = frozenset({"network", "no-wheel", "conflict", "memory", "disk", "tests", "damaged"})
 _ANYWHERE = re.compile(

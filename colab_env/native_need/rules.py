@@ -347,6 +347,8 @@ def _shared_object(name: str, line: Line, degree: int) -> Hit | None:
         return None
     if name.startswith("/") and not name.startswith(("/usr/lib", "/lib")):
         return None  # a file of somebody's own
+    if ": undefined symbol: " in line.text:
+        return None  # it is there, and does not fit
     base = name.rpartition("/")[2]
     if base.startswith("."):
         return None  # what a shell would have made a name of

@@ -50,6 +50,7 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _ON_PATH = re.compile(r"(?<![\w-])[io]n (?:\w+ )?(?:system )?\$?path(?![\w-])", re.IGNORECASE)
+_CONDITION = re.compile(r"\s*if .{1,60} (?:is|are) (?:already )?installed,", re.IGNORECASE)  # and what to check then
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|\s[|]\s|\s--\s")
 _ADDRESS = re.compile(r"(?<![a-z])[a-z]+://\S+")
 _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]=|[^\w\s]")
@@ -163,7 +164,7 @@ def mentioned(text: str) -> list[str]:
 
 
 def _of_sentence(sentence: str) -> Iterator[Absent]:
-    for phrase in islice(_PHRASE.finditer(sentence), _MOST):
+    for phrase in islice(_PHRASE.finditer(sentence), _MOST if not _CONDITION.match(sentence) else 0):
         which = phrase.lastgroup or ""
         is_backward = which.endswith("before")
         start, end = phrase.span()
