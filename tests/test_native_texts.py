@@ -30,7 +30,7 @@ NAMED = {
     ("lsl-a", ""): "the library is named; that no package has it shows only in the index",
     **{
         (package, ""): "the thing is named; that no package has it shows only in the index"
-        for package in ("unrar", "python-terraform")
+        for package in ("unrar", "python-terraform", "pyvisa", "sqlanydb", "canlib")
     },
     ("pangocairocffi", "pango-1.0"): "it names the product, pango",
     ("latex", "pdflatex"): "it names the product, LaTeX",
@@ -39,6 +39,9 @@ NAMED = {
     ("pyocr", "tesseract"): "an empty list is all that shows it",
     ("PyOpenGL", "GL"): "the text says only that None has no glGetError",
     ("PyQt6", "qmake6"): "the text says only that an option is not set",
+    ("pyftdi", "usb-1.0"): "no backend, and none is named",
+    ("pygccxml", "castxml"): "it asks for a C++ parser before it names one",
+    ("scenedetect", "ffmpeg"): "it ends with an error of the user's own code",
     ("PyUSB", "usb-1.0"): "no backend, and none is named",
     ("ethtool", "pkg-config"): "the module is named; that pkg-config itself is not there shows only on the machine",
     ("file-magic", "magic"): "the interpreter is asked for a function: the library has no name there",
