@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from html import escape
@@ -31,19 +32,21 @@ from colab_env.request import Request
 from colab_env.results import CardResult, short
 
 _NAMED = 8  # environments that a line names
+_NOTHING = ("nothing is set up here yet", "run setup()")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status(CardResult):
-    """All parts for one project."""
+    """All parts for one project; those of the machine only where `is_set_up` is False: the project has none yet."""
 
     project: Path
     parts: tuple[Part, ...]
+    is_set_up: bool = True
 
     @property
     def ok(self) -> bool:
-        """Say whether every part is healthy."""
-        return all(part.problem is None for part in self.parts)
+        """Say whether the project is set up, and every part is healthy."""
+        return self.is_set_up and all(part.problem is None for part in self.parts)
 
     def __repr__(self) -> str:
         sizes = {part.name: part.size for part in self.parts if part.size}
@@ -53,7 +56,8 @@ class Status(CardResult):
             for name, size in sizes.items()
         ]
         picture = ["On the disk:", *drawn] if len(drawn) > 1 else []
-        return "\n".join([f"Project {short(self.project)}", *map(repr, self.parts), *picture])
+        nothing = [] if self.is_set_up else [": ".join(_NOTHING)]
+        return "\n".join([f"Project {short(self.project)}", *nothing, *map(repr, self.parts), *picture])
 
     def _repr_html_(self) -> str:
         from colab_env import cards
@@ -61,8 +65,10 @@ class Status(CardResult):
         largest = max((part.size or 0 for part in self.parts), default=0)
         wrong = sum(part.problem is not None for part in self.parts)
         title = f"{content.pluralize(wrong, 'part')} of {len(self.parts)} need a look" if wrong else "All is healthy"
-        rows = [part.row(largest) for part in self.parts]
-        return cards.card(title, rows, mark="✗" if wrong else "✓", aside=f"project {short(self.project)}")
+        rows, mark, notes = [part.row(largest) for part in self.parts], "✗" if wrong else "✓", []
+        if not self.is_set_up:
+            title, mark, notes = _NOTHING[0].capitalize(), "·", [_NOTHING[1]]
+        return cards.card(title, rows, mark=mark, aside=f"project {short(self.project)}", notes=notes)
 
     def html(self) -> str:
         """Return a page that shows it, and needs nothing else."""
@@ -73,7 +79,7 @@ class Status(CardResult):
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         parts = [{**asdict(part), "where": part.where and str(part.where)} for part in self.parts]
-        return {"project": str(self.project), "ok": self.ok, "parts": parts}
+        return {"project": str(self.project), "ok": self.ok, "is_set_up": self.is_set_up, "parts": parts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +160,11 @@ def status(project: str | Path = ".") -> Status:
     if not directory.is_dir():
         msg = f"there is no directory {short(directory)}"
         raise UsageError(msg, hint="name the project's directory; nothing was changed")
-    parts = [
-        *_python_parts(machine, directory),
-        _poetry(machine, directory),
-        _environment(machine, directory),
-        *_kernels(machine, directory),
-        *notebooks(machine),
-        *_named_environments(machine),
-    ]
-    return Status(project=directory, parts=tuple(parts))
+    is_set_up, parts = _is_begun(machine, directory), [*notebooks(machine), *_named_environments(machine)]
+    if is_set_up:
+        own = (*_python_parts(machine, directory), _poetry(machine, directory), _environment(machine, directory))
+        parts = [*own, *_kernels(machine, directory), *parts]
+    return Status(project=directory, parts=tuple(parts), is_set_up=is_set_up)
 
 
 def kernels() -> KernelList:
@@ -195,12 +197,23 @@ def check_kernel(name: str | None = None) -> KernelHealth:
         return KernelHealth(name=name, outcome=kernel.try_registered(Machine.detect(), name))
 
 
+def _is_begun(machine: Machine, project: Path) -> bool:
+    """Say whether one of the steps was done for a project, or something stands where it would go."""
+    chosen = choice.read(machine)
+    return (
+        choice.fault(machine) is not None
+        or (chosen is not None and chosen.project in (None, project))
+        or os.path.lexists(project / venv.NAME)
+        or any(entry.project == project for entry in kernelspec.registered(machine))
+    )
+
+
 def _python_parts(machine: Machine, project: Path) -> Iterator[Part]:
     # The project's own Python, not the one that another project has chosen since.
     python = venv.recorded_python(project) or choice.python(machine)
     if python is None:
         why = choice.fault(machine) or "no Python is chosen yet"
-        yield Part(name="Python", what="none", where=None, problem=f"{why}: run colab-env setup")
+        yield Part(name="Python", what="none", where=None, problem=f"{why}: run setup()")
         return
     gone = choice.fault(machine) if python.path.is_file() else f"{python.path} is gone"
     yield Part(name="Python", what=f"{python.version}, {python.source}", where=python.path, problem=gone)

@@ -207,6 +207,19 @@ def test_a_plan_shows_what_it_brings_hides_and_shares_as_bars():
     assert "width:100.0%" in PLAN._repr_html_()
 
 
+def test_a_project_without_anything_gets_one_line_and_one_with_a_part_all_of_them(project, capsys, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("COLAB_ENV_BASE", str(project / "envs"))  # not the machine's
+    assert cli.main(["status", "--exit-code"]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == ["nothing is set up here yet: run `colab-env setup`"]
+    assert repr(colab_env.status()).splitlines()[1:] == ["nothing is set up here yet: run setup()"]
+    assert "✗" not in colab_env.status()._repr_html_()
+    assert not colab_env.status().ok
+    (project / ".venv").symlink_to("gone")
+    assert "no Python is chosen yet: run `colab-env setup`" in (cli.main(["status"]), capsys.readouterr().out)[1]
+    assert [part.name for part in colab_env.status().parts] == ["Python", "Poetry", "Environment", "Kernel"]
+
+
 def test_a_status_draws_sizes_and_is_a_page_of_its_own(tmp_path, capsys, monkeypatch):
     assert "width:25.0%" in STATUS._repr_html_()
     file = tmp_path / "status.html"
@@ -215,7 +228,7 @@ def test_a_status_draws_sizes_and_is_a_page_of_its_own(tmp_path, capsys, monkeyp
     assert text.startswith("<!DOCTYPE html>")
     assert "prefers-color-scheme:dark" in text
     Tags(text)
-    assert "Python" in capsys.readouterr().out
+    assert "nothing is set up here yet" in capsys.readouterr().out
     assert cli.main(["status", "--html", str(tmp_path)]) == 6
     assert "not a file" in capsys.readouterr().err
 
