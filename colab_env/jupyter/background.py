@@ -201,7 +201,8 @@ class BackgroundKernel:
         errors: list[Mapping[str, Any]] = []
         with self._turn:
             # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
-            request_id = self._send("execute_request", content, metadata=self.shell.parent_header.get("metadata"))
+            metadata = getattr(self.shell, "parent_header", {}).get("metadata")
+            request_id = self._send("execute_request", content, metadata=metadata)
             if show is None:
                 self._cells[request_id] = contextvars.copy_context()
                 self._listen()
@@ -369,6 +370,8 @@ class BackgroundKernel:
 
     def _show(self, message: Mapping[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
+        if kind.startswith("comm_") and not hasattr(self.shell, "kernel"):
+            return  # IPython in a terminal, which has no page for widgets
         if kind == "stream":
             self._show_text(message)
         elif kind == "execute_result" and sys.displayhook is self.shell.displayhook:  # else something captures values
@@ -405,6 +408,9 @@ class BackgroundKernel:
 
         So are the tags of what is to be cleared, which IPython's own function does not know.
         """
+        if not hasattr(self.shell, "kernel"):
+            _print(message)
+            return
         kernel, metadata, content = self.shell.kernel, message["metadata"], message["content"]
         parent = kernel.get_parent("shell")
         if _capturing_request(message):
@@ -451,6 +457,14 @@ def _capturing_request(message: Mapping[str, Any]) -> str | None:
     data = message["content"]["data"] if message["msg_type"] == "comm_msg" else None
     state = data.get("state") if isinstance(data, dict) else None
     return state.get("msg_id") if isinstance(state, dict) else None
+
+
+def _print(message: Mapping[str, Any]) -> None:
+    """Show a value or an exception in a terminal."""
+    content = message["content"]
+    lines = content["traceback"] if message["msg_type"] == "error" else [content.get("data", {}).get("text/plain")]
+    for line in filter(None, lines):
+        sys.stdout.write(f"{line}\n")
 
 
 def _flush() -> None:

@@ -1,0 +1,45 @@
+"""`%%colab_env` in IPython in a terminal: there is no notebook's kernel that could send what is shown to a page."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+CELLS = """
+import sys
+sys.path.insert(0, {root!r})
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+shell = TerminalInteractiveShell.instance(simple_prompt=True)
+for cell in ("%load_ext colab_env", *{cells!r}):
+    shell.run_cell(cell)
+"""
+
+
+def typed(home: Path, *cells: str) -> str:
+    directory = home / "jupyter/kernels/other"
+    directory.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
+    program = CELLS.format(root=str(ROOT), cells=[f"%%colab_env other\n{cell}" for cell in cells])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    return re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
+
+
+def test_what_a_cell_prints_its_value_and_its_exception_are_text(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    shown = typed(
+        home,
+        "print('printed')\n6 * 7",
+        "shell = get_ipython()\nshell.display_pub.publish({'text/plain': 'drawn'})\n"
+        "shell.showtraceback((KeyError, KeyError('seen'), None))",
+        "from comm import create_comm; create_comm('a widget')\n1 / 0",
+    )
+    assert shown.startswith("printed\n42\ndrawn\n")
+    assert "KeyError: 'seen'" in shown
+    assert "ZeroDivisionError: division by zero" in shown
+    assert "AttributeError" not in shown
