@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from colab_env.errors import NetworkError
+
 from . import trial
 from .rows import MISTAKES
 from .trial import Verdict
@@ -50,15 +52,17 @@ def main() -> int:
 def _follow_for_real(verdicts: Sequence[Verdict]) -> int:
     """Follow the hints whose cures went ahead to an installation, two at a time, and print what became of each."""
     ahead = [verdict.mistake for verdict in verdicts if verdict.followed and verdict.followed.code == trial.WENT_AHEAD]
-    cured = 0
+    cured = unreached = 0
     with ThreadPoolExecutor(2) as pool:
         for mistake, outcome in zip(ahead, pool.map(trial.follow_for_real, ahead), strict=True):
             cured += outcome.code == mistake.cured
+            unreached += outcome.code == NetworkError.exit_code
             if outcome.code != mistake.cured:
                 print(f"✗ {mistake.name} ({mistake.door}): {mistake.cure or mistake.typed}")
                 print(f"    ends with {outcome.code}: {outcome.shown[-800:]}", flush=True)
-    print(f"{cured} of {len(ahead)} hints followed to their end, with real installations, cure")
-    return int(cured < len(ahead))
+    print(f"{cured} of {len(ahead)} hints followed to their end, with real installations, cure; ", end="")
+    print(f"{unreached} ended at an address that cannot be reached from here")
+    return int(cured + unreached < len(ahead))
 
 
 def counts(verdicts: Sequence[Verdict]) -> str:
