@@ -57,8 +57,9 @@ def _follow_for_real(verdicts: Sequence[Verdict]) -> int:
         for mistake, outcome in zip(ahead, pool.map(trial.follow_for_real, ahead), strict=True):
             cured += outcome.code == mistake.cured
             unreached += outcome.code == NetworkError.exit_code
+            mark = "✓" if outcome.code == mistake.cured else "✗"
+            print(f"{mark} {mistake.name} ({mistake.door}): {mistake.cure or mistake.typed}", flush=True)
             if outcome.code != mistake.cured:
-                print(f"✗ {mistake.name} ({mistake.door}): {mistake.cure or mistake.typed}")
                 print(f"    ends with {outcome.code}: {outcome.shown[-800:]}", flush=True)
     print(f"{cured} of {len(ahead)} hints followed to their end, with real installations, cure; ", end="")
     print(f"{unreached} ended at an address that cannot be reached from here")
