@@ -1,4 +1,4 @@
-"""`%%colab_env` in IPython in a terminal: there is no notebook's kernel that could send what is shown to a page."""
+"""`%%colab_env` in IPython in a terminal, with a kernel of another tool: neither a page nor a layer of ours is there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import sys
 sys.path.insert(0, {root!r})
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 shell = TerminalInteractiveShell.instance(simple_prompt=True)
-for cell in ("%load_ext colab_env", *{cells!r}):
+for cell in ("%load_ext colab_env", "here = [1, 2]", *{cells!r}, "print('pulled', there)"):
     shell.run_cell(cell)
 """
 
@@ -25,7 +25,7 @@ def typed(home: Path, *cells: str) -> str:
     directory.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
-    program = CELLS.format(root=str(ROOT), cells=[f"%%colab_env other\n{cell}" for cell in cells])
+    program = CELLS.format(root=str(ROOT), cells=[f"%%colab_env other {cell}" for cell in cells])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     return re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
 
@@ -34,12 +34,23 @@ def test_what_a_cell_prints_its_value_and_its_exception_are_text(home, monkeypat
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
     shown = typed(
         home,
-        "print('printed')\n6 * 7",
-        "shell = get_ipython()\nshell.display_pub.publish({'text/plain': 'drawn'})\n"
+        "\nprint('printed')\n6 * 7",
+        "\nshell = get_ipython()\nshell.display_pub.publish({'text/plain': 'drawn'})\n"
         "shell.showtraceback((KeyError, KeyError('seen'), None))",
-        "from comm import create_comm; create_comm('a widget')\n1 / 0",
+        "\nfrom comm import create_comm; create_comm('a widget')\n1 / 0",
     )
     assert shown.startswith("printed\n42\ndrawn\n")
     assert "KeyError: 'seen'" in shown
     assert "ZeroDivisionError: division by zero" in shown
     assert "AttributeError" not in shown
+
+
+def test_values_are_carried_to_and_from_a_kernel_of_another_tool(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    shown = typed(
+        home,
+        "--push here\nprint(here)",
+        "--pull there\nthere = {'a': here}",
+        "\nprint(sorted({'_bring_helper'} & {*globals()}))",
+    )
+    assert shown == "[1, 2]\n[]\npulled {'a': [1, 2]}\n"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import importlib.util
+import inspect
 import itertools
 import os
 import signal
@@ -46,6 +47,18 @@ del _text_bars
 """
 _CALLBACKS = "__import__('google.colab.output._js', fromlist=['_functions'])._functions"
 _HELPER = "__import__('colab_env._plain', fromlist=['packed'])"
+# Kernels of other tools have no layer of ours, in which this module lies.
+_BRING_HELPER = """
+def _bring_helper():
+    import sys, types
+    try:
+        import colab_env._plain
+    except ImportError:
+        module = sys.modules["colab_env._plain"] = types.ModuleType("colab_env._plain")
+        exec({source!r}, module.__dict__)
+_bring_helper()
+del _bring_helper
+"""
 
 
 class CellError(Exception):
@@ -99,6 +112,7 @@ class BackgroundKernel:
         self._shell_socket: Any = None
         self._stdin: Any = None
         self._listening = False
+        self._has_helper = False
         # One conversation at a time: ipykernel 7 hands what the page tells a widget to a thread of its own, while a cell may run
         # here, and either would take the other's answers off the sockets.
         self._turn = threading.RLock()
@@ -116,6 +130,7 @@ class BackgroundKernel:
         from jupyter_client.manager import KernelManager
 
         self.close()
+        self._has_helper = False
         # A plain context: jupyter_client 7 would make sockets that only a running event loop can read.
         self._manager = KernelManager(kernel_name=self.name, context=zmq.Context())
         self._log.seek(0)
@@ -168,6 +183,8 @@ class BackgroundKernel:
 
     def push(self, values: Mapping[str, Any]) -> None:
         """Give the kernel's user plain values. Raises UsageError for others."""
+        if values:
+            self._bring_helper()
         for name, value in values.items():
             try:
                 text = _plain.packed(value)
@@ -177,6 +194,7 @@ class BackgroundKernel:
 
     def pull(self, names: list[str]) -> dict[str, Any]:
         """Return plain values of the kernel's user. Raises UsageError for others and for names that are not there."""
+        self._bring_helper()
         reply = self.run("", show=_show_nothing, expressions={name: f"{_HELPER}.packed({name})" for name in names})
         values = {}
         for name, answer in reply["user_expressions"].items():
@@ -184,6 +202,11 @@ class BackgroundKernel:
                 raise _not_plain(name, answer["evalue"])
             values[name] = _plain.unpacked(answer["data"]["text/plain"].strip("'"))
         return values
+
+    def _bring_helper(self) -> None:
+        if not self._has_helper:
+            self.run(_BRING_HELPER.format(source=inspect.getsource(_plain)), show=_show_nothing)
+            self._has_helper = True
 
     def run(
         self,
