@@ -276,7 +276,7 @@ def register_kernel(name: str | None = None, *, project: str | Path | None = Non
     python = venv.recorded_python(directory)
     if python is None:
         msg = f"{short(directory)} has no virtual environment"
-        raise MissingStepError(msg, hint="run configure_venv() first")
+        raise MissingStepError(msg, hint="run configure_venv() first, or setup() for all steps")
     return kernel_of(directory, python, machine, name=name)
 
 

@@ -170,7 +170,8 @@ MISTAKES = (
         "register_kernel('lab')",
         "virtual environment",
         code=4,
-        cure="[colab_env.install_python(interpreter='system'), colab_env.configure_venv('.'), colab_env.register_kernel('lab')]",
+        hint="setup() for all steps",
+        cure="colab_env.setup(interpreter='system', kernel='lab')",
     ),
     _call(
         "a kernel that there is not",
