@@ -363,7 +363,15 @@ MISTAKES = (
         source="N7",
     ),
     _notebook("not there", "open lesson.ipynb", None, "lesson.ipynb", code=22),
-    _notebook("a script", "open run.py", None, "run.py", code=22, cure="run --script run.py"),
+    _notebook(
+        "a script",
+        "open run.py",
+        None,
+        "is a Python script, not a notebook",
+        hint="run --script run.py",
+        files={"run.py": "print(1)\n"},
+        cure="run --script run.py",
+    ),
     _notebook("not there", "add lesson.ipynb pandas", None, "lesson.ipynb", code=22),
     _notebook("no package", "add lesson.ipynb", CELL, "", code=2, cure="add lesson.ipynb six"),
     _notebook(
