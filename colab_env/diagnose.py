@@ -32,12 +32,13 @@ from colab_env.request import Request
 from colab_env.results import CardResult, short
 
 _NAMED = 8  # environments that a line names
+_OF_PROJECT = ("Python", "Poetry", "Environment", "Kernel")
 _NOTHING = ("nothing is set up here yet", "run setup()")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status(CardResult):
-    """All parts for one project; those of the machine only where `is_set_up` is False: the project has none yet."""
+    """All parts for one project; where it is not `is_set_up`, people are shown those of the machine alone."""
 
     project: Path
     parts: tuple[Part, ...]
@@ -45,11 +46,15 @@ class Status(CardResult):
 
     @property
     def ok(self) -> bool:
-        """Say whether the project is set up, and every part is healthy."""
-        return self.is_set_up and all(part.problem is None for part in self.parts)
+        """Say whether every part is healthy."""
+        return all(part.problem is None for part in self.parts)
+
+    @property
+    def _shown(self) -> list[Part]:
+        return [part for part in self.parts if self.is_set_up or part.name not in _OF_PROJECT]
 
     def __repr__(self) -> str:
-        sizes = {part.name: part.size for part in self.parts if part.size}
+        sizes = {part.name: part.size for part in self._shown if part.size}
         largest = max(sizes.values(), default=0)
         drawn = [
             f"  {name:<12} {_report.bar(size / largest, 20)} {_report.megabytes(size):>10}"
@@ -57,15 +62,16 @@ class Status(CardResult):
         ]
         picture = ["On the disk:", *drawn] if len(drawn) > 1 else []
         nothing = [] if self.is_set_up else [": ".join(_NOTHING)]
-        return "\n".join([f"Project {short(self.project)}", *nothing, *map(repr, self.parts), *picture])
+        return "\n".join([f"Project {short(self.project)}", *nothing, *map(repr, self._shown), *picture])
 
     def _repr_html_(self) -> str:
         from colab_env import cards
 
-        largest = max((part.size or 0 for part in self.parts), default=0)
-        wrong = sum(part.problem is not None for part in self.parts)
-        title = f"{content.pluralize(wrong, 'part')} of {len(self.parts)} need a look" if wrong else "All is healthy"
-        rows, mark, notes = [part.row(largest) for part in self.parts], "✗" if wrong else "✓", []
+        parts = self._shown
+        largest = max((part.size or 0 for part in parts), default=0)
+        wrong = sum(part.problem is not None for part in parts)
+        title = f"{content.pluralize(wrong, 'part')} of {len(parts)} need a look" if wrong else "All is healthy"
+        rows, mark, notes = [part.row(largest) for part in parts], "✗" if wrong else "✓", []
         if not self.is_set_up:
             title, mark, notes = _NOTHING[0].capitalize(), "·", [_NOTHING[1]]
         return cards.card(title, rows, mark=mark, aside=f"project {short(self.project)}", notes=notes)
@@ -160,11 +166,15 @@ def status(project: str | Path = ".") -> Status:
     if not directory.is_dir():
         msg = f"there is no directory {short(directory)}"
         raise UsageError(msg, hint="name the project's directory; nothing was changed")
-    is_set_up, parts = _is_begun(machine, directory), [*notebooks(machine), *_named_environments(machine)]
-    if is_set_up:
-        own = (*_python_parts(machine, directory), _poetry(machine, directory), _environment(machine, directory))
-        parts = [*own, *_kernels(machine, directory), *parts]
-    return Status(project=directory, parts=tuple(parts), is_set_up=is_set_up)
+    parts = (
+        *_python_parts(machine, directory),
+        _poetry(machine, directory),
+        _environment(machine, directory),
+        *_kernels(machine, directory),
+        *notebooks(machine),
+        *_named_environments(machine),
+    )
+    return Status(project=directory, parts=parts, is_set_up=_is_begun(machine, directory))
 
 
 def kernels() -> KernelList:
