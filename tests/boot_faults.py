@@ -36,7 +36,9 @@ WHERE = "import sys; print(sys.executable)"
 ENVIRONMENT, MACHINE_S_OWN = "/content/.venv/bin/python", "/usr/bin/python3"
 _IMPORT = f"import sys; sys.path.append({str(ROOT)!r}); import colab_env; "
 _PATIENCE = 180.0  # seconds
-_CELL = 20.0  # seconds: to a kernel that was replaced, what asks or listens longer stays without an answer
+_CELL = 20.0  # seconds: to a kernel that was replaced, what asks longer stays without an answer
+# Seconds: longer than the 30 that a start which hangs is given, for a page that lets go meanwhile is given its old channels again.
+_CONNECTION = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,7 @@ def next_cell(page: Page, code: str = WHERE, *, on: str = "") -> tuple[float, st
     while time.monotonic() - began < _PATIENCE:
         try:
             page.session = page.api("GET", f"sessions/{page.session['id']}")
-            page.connect(timeout=_CELL)
+            page.connect(timeout=_CONNECTION)
             cell = page.execute(code, timeout=_CELL)
         except CrashError:
             continue
