@@ -433,6 +433,20 @@ def test_packages_that_are_imported_and_not_asked_for_are_named(lesson, index):
         (["import numpy", "def f(:\n    import numba\n"], ["numpy", "numba"]),
         (["import polars, numpy"], ["numpy"]),
         (["\0import numpy", "(" * 5000 + "\nimport folium"], ["folium"]),
+        (
+            ["-" * 100_000 + "1\nimport dask", "try:\n    import torch\nexcept " + "a." * 9000 + "b:\n    dask"],
+            ["dask", "torch"],
+        ),
+        (
+            [
+                "try:\n    import torch\nexcept (KeyError, ImportError):\n    pass\ntry:\n    import jax\nexcept:\n    pass"
+            ],
+            [],
+        ),
+        (
+            ['if True:\n    import bokeh; re.compile("\\d")'],
+            ["bokeh"],
+        ),  # newer Pythons warn of it, which is an error here
     ],
 )
 def test_imports_are_read_as_ipython_reads_cells(tmp_path, cells, names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -36,11 +37,9 @@ def _imports(source: str) -> Iterator[str]:
     if _OTHER_CELL.match(source):
         return
     text = _NOT_PYTHON.sub(r"\1pass", source)
-    try:
-        trees = [ast.parse(text)]
-    except (SyntaxError, ValueError, RecursionError):
-        trees = [tree for line in text.splitlines() if (tree := _import_line(line)) is not None]
-    for tree in trees:
+    whole = _parsed(text)
+    lines = [line.strip() for line in text.splitlines() if re.match(r"\s*(?:import|from)\s", line)]
+    for tree in filter(None, [whole] if whole else map(_parsed, lines)):
         optional = {id(inner) for node in ast.walk(tree) if _expects_missing(node) for inner in ast.walk(node)}
         for node in ast.walk(tree):
             if id(node) in optional:
@@ -51,16 +50,22 @@ def _imports(source: str) -> Iterator[str]:
                 yield node.module.partition(".")[0]
 
 
-def _import_line(line: str) -> ast.Module | None:
-    """Return a line of a cell that as a whole is not Python, if it imports something by itself."""
-    try:
-        return ast.parse(line.strip()) if re.match(r"\s*(?:import|from)\s", line) else None
-    except (SyntaxError, ValueError):
-        return None
+def _parsed(text: str) -> ast.Module | None:
+    """Return the tree of a text, or None for what is not Python or nests too deep for its parser."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as those about "\d", which are for the notebook's author
+        try:
+            return ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
 def _expects_missing(node: ast.AST) -> bool:
     if not isinstance(node, ast.Try):
         return False
-    caught = [ast.unparse(handler.type) if handler.type else "Exception" for handler in node.handlers]
-    return any(re.search(r"\b(?:ImportError|ModuleNotFoundError|Exception)\b", text) for text in caught)
+    caught = {
+        name.id for each in node.handlers if each.type for name in ast.walk(each.type) if isinstance(name, ast.Name)
+    }
+    return not all(each.type for each in node.handlers) or not caught.isdisjoint(
+        {"ImportError", "ModuleNotFoundError", "Exception"}
+    )
