@@ -420,15 +420,15 @@ def _built_from_source(model: image_project.ImageProject) -> list[str]:
 
     The official slim image has no compiler: whether a source needs one shows only when it is built.
     """
-    from colab_env import native
+    from colab_env.locks.wheel_support import is_quickly_read, locked_packages
     from colab_env.native_need import locked_files
 
     lock = model.request.lock
-    if model.apt or lock.format.name not in locked_files.NAMES_FILES or not native.is_quickly_read(lock):
+    if model.apt or lock.format.name not in locked_files.NAMES_FILES or not is_quickly_read(lock):
         return []
     target = locked_files.parse_target(None, model.python)
     inside = set(map(locked_files.normalized, re.findall(r"^([\w.-]+)==", model.packages.hashed, re.MULTILINE)))
-    packages = native.locked_packages(lock, target)
+    packages = locked_packages(lock, target)
     names = [package.name for package in packages if package.name in inside and package.is_built(target)]
     if not names:
         return []

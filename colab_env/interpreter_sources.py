@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPython:
-    """A Python, and whether it `is_installed` already; one that is not has the version that is known beforehand."""
+    """A Python, and whether it `is_installed` already; one that is not has the version that is known beforehand.
+
+    `notes` say why it is not another one.
+    """
 
     python: Interpreter
     is_installed: bool
+    notes: tuple[str, ...] = ()
 
 
 class InterpreterSource:

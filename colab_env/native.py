@@ -31,7 +31,6 @@ _NOT_INSTALLED = re.compile(
 )
 _SHOWN = 5  # things that a watched run looked for
 _NEWEST = 14  # minor version of Python
-_SMALL = 50_000  # bytes of a lock file
 
 
 def check(
@@ -52,6 +51,7 @@ def check(
     for a lock file that names no files, MissingStepError where there is none.
     """
     from colab_env.locks import registry
+    from colab_env.locks.wheel_support import locked_packages
     from colab_env.machine import Machine
     from colab_env.native_need.locked_files import parse_target
     from colab_env.native_need.missing import Check
@@ -77,6 +77,7 @@ def foretell(lock: LockFile, python: str) -> list[str]:
     Where the distribution's index is here, their source archives are downloaded, read and never run, and the second line has
     what to install for them. Else the lock file's own names are read, and nothing else.
     """
+    from colab_env.locks.wheel_support import is_quickly_read, locked_packages
     from colab_env.machine import Machine
     from colab_env.native_need.locked_files import parse_target
 
@@ -134,28 +135,6 @@ def absent_packages(pyproject: Pyproject) -> list[str]:
 
     apt = Apt(machine=Machine.detect())
     return apt.absent(apt_packages(pyproject)) if apt.health_check() is None else []
-
-
-def locked_packages(lock: LockFile, target: Target) -> list[LockedPackage]:
-    """Return the packages of a lock file that are installed on a target. Raises UsageError for one that names no files."""
-    from colab_env import toml_text
-    from colab_env.locks.lock_format import reading
-    from colab_env.native_need import locked_files
-
-    if lock.format.name not in locked_files.NAMES_FILES:
-        msg = f"{short(lock.path)} does not say which files its packages have"
-        raise UsageError(msg, hint=f"this can be told of {', '.join(locked_files.NAMES_FILES)}")
-    project = lock.pyproject.at("project", "dependencies") or ()
-    of_poetry = lock.pyproject.at("tool", "poetry", "dependencies") or ()
-    names = (match[0] for words in (*project, *of_poetry) if (match := re.match(r"[\w.-]+", str(words))))
-    direct = set(map(locked_files.normalized, names))
-    with reading(lock):
-        return locked_files.read(lock.format.name, toml_text.parsed(lock.text), target, direct=direct)
-
-
-def is_quickly_read(lock: LockFile) -> bool:
-    """Say whether a lock file takes less than seconds to read: Python's own parser of TOML came with 3.11."""
-    return sys.version_info >= (3, 11) or len(lock.content) <= _SMALL
 
 
 def _python_of(lock: LockFile) -> str:

@@ -239,6 +239,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
         conflicts=tuple(distributions.conflicts(sides)),
         notes=(
             *_absent(request.project),
+            *resolved.notes,
             *request.notes(resolved.python.short_version),
             *chosen.notes,
             *_going(request, brought.required),
@@ -269,14 +270,14 @@ def _locked_versions(
 
 def _download_sizes(request: Request, version: str) -> dict[str, int]:
     """Return the bytes of the wheels that a lock file names for this machine, by the package's name; few name sizes."""
-    from colab_env import native
+    from colab_env.locks.wheel_support import is_quickly_read, locked_packages
     from colab_env.native_need import locked_files
 
     sizes: dict[str, int] = {}
-    if request.lock.is_there and native.is_quickly_read(request.lock):
+    if request.lock.is_there and is_quickly_read(request.lock):
         with contextlib.suppress(ColabEnvError):  # of a file that names no files, or a machine that no wheel is for
             target = locked_files.parse_target(None, version)
-            packages = native.locked_packages(request.lock, target)
+            packages = locked_packages(request.lock, target)
             sizes = {package.name: size for package in packages if (size := package.download(target)) is not None}
     return sizes
 

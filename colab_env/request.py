@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
     from colab_env.interpreter import Interpreter
+    from colab_env.locks.wheel_support import Better
     from colab_env.machine import Machine
 
 INSTALLERS = ("uv", "poetry")
@@ -266,6 +267,15 @@ class Request:
         if self.python is None:
             _ = self._required_python  # which names the file, and is the reason of what is wrong in the next line
         return parse_specifier(self.requested_python or "*")
+
+    def better_pythons(self, than: str) -> Better | None:
+        """Return which Pythons the lock file has more wheels for than for this X.Y, where nothing else decides, or None."""
+        # What is kept was built for the machine's own Python.
+        if self.python is not None or self._pinned_python is not None or self.receipt is not None or self.options.keep:
+            return None
+        from colab_env.locks.wheel_support import better_pythons
+
+        return better_pythons(self.lock, self.specifier, than=than)
 
     @cached_property
     def _required_python(self) -> SpecifierSet:

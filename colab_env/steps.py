@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, system, uv, venv
+from colab_env import _files, _report, _transactions, choice, index, interpreter_sources, poetry, uv, venv
 from colab_env.environment import Environment
 from colab_env.errors import CommandError, MissingStepError
 from colab_env.formats import poetry_lock
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreters import conda as conda_source
 from colab_env.interpreters import environment_yml as environment_yml_source
+from colab_env.interpreters import system as system_source
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.kernel import ProjectKernel
 from colab_env.machine import Machine
@@ -381,9 +382,7 @@ def python_for(request: Request, interpreter: Interpreter | None = None) -> Inte
         # One that a file of another project brought is that project's.
         is_of_file = environment_yml.prefix_of(chosen.path, machine) is not None
         return conda.python(environment_yml_source.base_prefix(machine), chosen.source) if is_of_file else chosen
-    if path := request.python_path:
-        return system.at_path(path, machine=machine)
-    return system.find(request.specifier, machine=machine)
+    return system_source.find_here(request, [])
 
 
 def chosen_python(result: StepResult) -> Interpreter:

@@ -17,7 +17,7 @@ import pytest
 
 from colab_env import native
 from colab_env.errors import MissingStepError, ProjectFileError, UsageError
-from colab_env.locks import registry
+from colab_env.locks import registry, wheel_support
 from colab_env.native_need import source_archive
 from colab_env.native_need.apt import Apt
 from colab_env.native_need.contents import Contents, Packages, packed
@@ -168,7 +168,7 @@ def test_a_download_is_as_large_as_the_wheel_that_fits(tmp_path: Path) -> None:
     text = f'[[package]]\nname = "a"\nversion = "1"\nsource = {{ registry = "r" }}\nwheels = [\n{files}]\n'
     (tmp_path / "uv.lock").write_text(f"version = 1\n{text}")
     target = parse_target("linux/amd64", "3.12.4")
-    (package,) = native.locked_packages(registry.find(tmp_path), target)
+    (package,) = wheel_support.locked_packages(registry.find(tmp_path), target)
     assert package.download(target) == 5
     assert package.download(parse_target("linux/amd64-musl", "3.12")) == 9
     assert package.download(parse_target("linux/arm64", "3.12")) is None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import choice
+from colab_env.errors import NoSuchPythonError
 from colab_env.interpreter import Interpreter, parse_specifier
 from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
 from colab_env.miniconda import conda
@@ -30,20 +31,22 @@ class Conda(InterpreterSource):
     is_in_prefix = True
 
     def require(self, request: Request) -> None:
-        require_installable(_source(request), request.specifier, prefix=request.prefix, machine=request.machine)
+        specifier, _ = _specifier(request)
+        require_installable(_source(request), specifier, prefix=request.prefix, machine=request.machine)
 
     def ensure(self, request: Request) -> StepResult:
-        return install(_source(request), request.specifier, prefix=request.prefix, machine=request.machine)
+        specifier, notes = _specifier(request)
+        return install(_source(request), specifier, prefix=request.prefix, machine=request.machine, notes=notes)
 
     def resolve(self, request: Request) -> ResolvedPython:
         prefix, distribution = request.prefix, str(request.source)
-        specifier = parse_specifier(request.requested_python or "*")
+        specifier, notes = _specifier(request)
         if conda.health_check(prefix, specifier=specifier) is None:
             return ResolvedPython(python=conda.python(prefix, distribution), is_installed=True)
         # Not every installer says by its name which Python it brings.
         short = conda.choose(specifier, distribution=distribution).python or "3"
         absent = Interpreter(path=prefix / f"bin/python{short}", version=short, source=distribution)
-        return ResolvedPython(python=absent, is_installed=False)
+        return ResolvedPython(python=absent, is_installed=False, notes=tuple(notes))
 
     def parts(self, python: Interpreter, machine: Machine) -> Iterator[Part]:
         prefix = python.path.parents[1]
@@ -68,13 +71,30 @@ def _source(request: Request) -> conda.Source:
     return conda.Source(distribution=str(request.source), installer=installer, sha256=sha256)
 
 
+def _specifier(request: Request) -> tuple[SpecifierSet, list[str]]:
+    """Return which Pythons conda may bring: of those that fit, what the lock file has the most wheels for; and why not another."""
+    fits, source, environ = request.specifier, _source(request), request.machine.environ
+    # What is there and fits is not exchanged: other projects may have been set up with it.
+    if source.installer or conda.health_check(request.prefix, specifier=fits) is None:
+        return fits, []
+    try:
+        better = request.better_pythons(source.choose(fits, environ=environ).python or "")
+        if better is not None:
+            source.choose(better.specifier, environ=environ)
+    except NoSuchPythonError:
+        return fits, []
+    return (better.specifier, [better.reason]) if better else (fits, [])
+
+
 def require_installable(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> None:
     """Raise for an installation that cannot be, before anything is written; what is there and healthy may be anything."""
     if conda.health_check(prefix, specifier=specifier) is not None:
         conda.require_installable(source, specifier, prefix=prefix, machine=machine)
 
 
-def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine) -> StepResult:
+def install(
+    source: conda.Source, specifier: SpecifierSet, *, prefix: Path, machine: Machine, notes: Sequence[str] = ()
+) -> StepResult:
     """Install conda into a prefix where it is not there and healthy, and choose its Python for the next steps."""
     distribution = source.distribution
     require_installable(source, specifier, prefix=prefix, machine=machine)
@@ -95,6 +115,7 @@ def install(source: conda.Source, specifier: SpecifierSet, *, prefix: Path, mach
         check=lambda: conda.health_check(prefix, specifier=specifier),
         build=build,
         describe=describe,
+        notes=list(notes),
     ).run()
     if result.python is not None:
         remember(machine, result.python, prefix=prefix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from colab_env import choice, system
+from colab_env.errors import NoSuchPythonError
 from colab_env.interpreter_sources import InterpreterSource, ResolvedPython, remember
 from colab_env.results import StepResult
 from colab_env.step import Artifact, Step
@@ -21,6 +22,7 @@ class System(InterpreterSource):
 
     def ensure(self, request: Request) -> StepResult:
         machine, recorded = request.machine, request.recorded_python
+        notes: list[str] = []
         if request.python is None and recorded is not None and recorded.source in self.names:
             # A project that has an environment keeps its Python.
             remember(machine, recorded, project=request.project)
@@ -35,8 +37,9 @@ class System(InterpreterSource):
             machine=machine,
             lock=machine.data / "locks" / "python",
             check=lambda: self._check(request),
-            build=lambda: choice.remember(machine, self.find(request), project=None),
+            build=lambda: choice.remember(machine, self.find(request, notes), project=None),
             describe=describe,
+            notes=notes,
         ).run()
 
     def require(self, request: Request) -> None:
@@ -46,7 +49,8 @@ class System(InterpreterSource):
     def resolve(self, request: Request) -> ResolvedPython:
         if request.python_path is None and (previous := self.previous(request)):
             return ResolvedPython(python=previous, is_installed=True)
-        return ResolvedPython(python=self.find(request), is_installed=True)
+        notes: list[str] = []
+        return ResolvedPython(python=self.find(request, notes), is_installed=True, notes=tuple(notes))
 
     def would_take(self, python: Interpreter, request: Request) -> bool:
         recorded = (request.recorded_python, choice.python(request.machine))
@@ -54,11 +58,9 @@ class System(InterpreterSource):
         requested = [request.python_path] if request.python_path else []
         return python.path in paths or system.is_discovered(python.path, machine=request.machine, named=requested)
 
-    def find(self, request: Request) -> Interpreter:
-        """Return the interpreter that fits. Raises NoSuchPythonError."""
-        if path := request.python_path:
-            return system.at_path(path, machine=request.machine)
-        return system.find(request.specifier, machine=request.machine)
+    def find(self, request: Request, notes: list[str] | None = None) -> Interpreter:
+        """Return the interpreter that fits, and add to `notes` why not another one. Raises NoSuchPythonError."""
+        return find_here(request, [] if notes is None else notes)
 
     def previous(self, request: Request) -> Interpreter | None:
         """Return the interpreter of the environment that is there, or the one chosen last, where it still fits."""
@@ -81,3 +83,20 @@ class System(InterpreterSource):
         # Unless it names one, what a project gets does not depend on which other one was set up before it.
         is_others = request.python is None and chosen is not None and chosen.project not in (None, request.project)
         return None if chosen is None or is_others else chosen.python
+
+
+def find_here(request: Request, notes: list[str]) -> Interpreter:
+    """Return the machine's Python that fits; of those, one that the lock file has the most wheels for. Adds why to `notes`."""
+    machine = request.machine
+    if path := request.python_path:
+        return system.at_path(path, machine=machine)
+    usual = system.find(request.specifier, machine=machine)
+    better = request.better_pythons(usual.short_version)
+    if better is None:
+        return usual
+    try:
+        found = system.find(better.specifier, machine=machine)
+    except NoSuchPythonError:
+        return usual
+    notes.append(better.reason)
+    return found

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _process, index, system, uv
-from colab_env.errors import CommandError
+from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
 from colab_env.interpreter import Interpreter, fits_short_version
 from colab_env.interpreter_sources import ResolvedPython
 from colab_env.interpreters.system import System
@@ -31,26 +33,30 @@ class Uv(System):
     def require(self, request: Request) -> None:
         uv.require_offered(request.specifier)
 
-    def find(self, request: Request) -> Interpreter:
+    def find(self, request: Request, notes: list[str] | None = None) -> Interpreter:
         machine = request.machine
-        return uv.install_python(uv.ensure(machine), request.specifier, machine=machine, index=index.settings(machine))
+        program, settings = uv.ensure(machine), index.settings(machine)
+        usual = _usual(program, request.specifier, machine)
+        better = request.better_pythons(usual.python.short_version) if usual else None
+        if better is not None:
+            # One that is not offered, or that cannot be downloaded where another one is there already.
+            with contextlib.suppress(NoSuchPythonError, NetworkError):
+                found = uv.install_python(program, better.specifier, machine=machine, index=settings)
+                if notes is not None:
+                    notes.append(better.reason)
+                return found
+        return uv.install_python(program, request.specifier, machine=machine, index=settings)
 
     def resolve(self, request: Request) -> ResolvedPython:
         if previous := self.previous(request):
             return ResolvedPython(python=previous, is_installed=True)
-        program = uv.find(request.machine)
-        listed = _listed(program, request.specifier, request.machine) if program else []
-        for version, path in listed:
-            if path is not None:
-                return ResolvedPython(python=Interpreter(path=path, version=version, source="uv"), is_installed=True)
-        minors = [f"3.{minor}" for minor in range(8, _NEWEST_KNOWN + 1)]
-        fits = [version for version, _ in listed[:1]]
-        fits = fits or [minor for minor in minors if fits_short_version(request.specifier, minor)]
-        if not fits:
+        machine, program = request.machine, uv.find(request.machine)
+        usual = _usual(program, request.specifier, machine)
+        if usual is None:
             raise system.missing(request.specifier, [])
-        # Only X.Y is known of a Python that uv has not downloaded yet.
-        absent = Interpreter(path=Path("python"), version=fits[-1], source="uv")
-        return ResolvedPython(python=absent, is_installed=False)
+        better = request.better_pythons(usual.python.short_version)
+        found = _usual(program, better.specifier, machine) if better else None
+        return replace(found, notes=(better.reason,)) if better and found else usual
 
     def own_prefix(self, python: Interpreter, machine: Machine) -> Path | None:
         version_directory = python.path.parents[1]
@@ -86,6 +92,18 @@ def _real_name(python: Interpreter) -> str | None:
         match = re.fullmatch(rf"cpython-{re.escape(version)}([-+][\w.+-]*\w)", python.path.parts[-3], re.ASCII)
         if match:
             return f"cpython-{python.version}{match[1]}"
+    return None
+
+
+def _usual(program: Path | None, specifier: SpecifierSet, machine: Machine) -> ResolvedPython | None:
+    """Return the Python that uv takes: an installed one, else the newest that it offers; None where none fits."""
+    listed = _listed(program, specifier, machine) if program else []
+    known = (f"3.{minor}" for minor in range(_NEWEST_KNOWN, 7, -1))
+    listed = listed or [(version, None) for version in known if fits_short_version(specifier, version)]
+    for version, path in [build for build in listed if build[1]] or listed[:1]:
+        # Only X.Y is known of a Python that uv has not downloaded yet.
+        python = Interpreter(path=path or Path("python"), version=version, source="uv")
+        return ResolvedPython(python=python, is_installed=path is not None)
     return None
 
 
