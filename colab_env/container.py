@@ -439,7 +439,7 @@ def _built_from_source(model: image_project.ImageProject) -> list[str]:
 
 
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
-    notes = []
+    notes = [*model.notes]
     rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
         names = ", ".join(f"{line.name} ({line.kind})" for line in rest)

@@ -95,7 +95,7 @@ def project_options(parser: Any) -> None:
     parser.add_argument("--lock", metavar="FILE", help="the lock file (default: the one that the project has)")
     parser.add_argument("--extra", metavar="NAME", action="append", help="an extra of the project; may be repeated")
     parser.add_argument("--group", metavar="NAME", action="append", help="a dependency group; may be repeated")
-    parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: the newest that fits)")
+    parser.add_argument("--python", metavar="VERSION", help="such as 3.12 (default: one that fits)")
     parser.add_argument(
         "--base",
         metavar="IMAGE",

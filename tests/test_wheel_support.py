@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from colab_env import interpreter_sources
+from colab_env.image import project as image_project
 from colab_env.interpreter import parse_specifier
 from colab_env.locks import registry, wheel_support
 from colab_env.machine import Machine
@@ -202,6 +203,16 @@ def test_a_python_that_is_brought_is_one_that_the_lock_file_has_wheels_for(
     taken = resolved(project, machine, source=source, prefix=tmp_path / "conda")
     assert taken.python.short_version == short_version
     assert bool(taken.notes) == is_told  # of Miniforge only the newest release is known, with one Python
+
+
+def test_an_image_has_such_a_python_too(project, machine):
+    request = Request.read(project, machine)
+    python, (note,) = image_project._python(request, None)
+    assert python == "3.10"
+    assert "no wheel of old 1.0" in note
+    assert image_project._python(request, "python:3.12-slim") == ("3.12", ())
+    (project / ".python-version").write_text("3.11\n")
+    assert image_project._python(request, None) == ("3.11", ())
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ class ImageProject:
     workspace the one with the lock file. `name` is one that images can have too, `version` None where the build backend
     finds it out; `scripts` are the names of its console scripts, in order. `python` is such as "3.12", `base` the name of the
     base image. `apt` are the Debian packages that it asks for. `digest` changes when anything changes that an image has to be
-    built anew for, but for the project's sources.
+    built anew for, but for the project's sources. `notes` say why it has that Python.
     """
 
     request: Request
@@ -208,6 +208,7 @@ class ImageProject:
     packages: LockedPackages
     apt: tuple[str, ...]
     digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -240,7 +241,7 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
     name = _text(request.pyproject, "name") or request.project.name
     tables = (request.pyproject.at("project", "scripts"), request.pyproject.at("tool", "poetry", "scripts"))
     scripts = dict.fromkeys(name for table in tables if isinstance(table, Mapping) for name in table)
-    python = _python(request, base)
+    python, notes = _python(request, base)
     return ImageProject(
         request=request,
         context=context,
@@ -253,6 +254,7 @@ def read(request: Request, *, base: str | None = None, kind: str = "auto") -> Im
         packages=read_packages(request, context),
         apt=apt_packages(request.pyproject),
         digest=digest(request),
+        notes=notes,
     )
 
 
@@ -370,19 +372,29 @@ def _names_its_files(pyproject: Pyproject) -> bool:
     return any(pyproject.at("tool", *keys) is not None for keys in tables)
 
 
-def _python(request: Request, base: str | None) -> str:
-    """Return the Python of the image: the base's, what is asked for, the environment's, .python-version's, Colab's."""
+def _python(request: Request, base: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the Python of the image: the base's, what is asked for, the environment's, .python-version's, Colab's.
+
+    Colab's only where the lock file has as many wheels for it as for any; else why not. A slim image has no compiler.
+    """
     specifier = request.specifier
     if minor := re.search(r"python:(3\.\d+)", base or ""):
         if not fits_short_version(specifier, minor[1]):
             msg = f"{base} has Python {minor[1]}, and the project needs {format_specifier(specifier)}"
             raise NoSuchPythonError(msg, hint="name another base image; nothing was written")
-        return minor[1]
+        return minor[1], ()
     fitting = [f"3.{minor}" for minor in _IMAGES if fits_short_version(specifier, f"3.{minor}")]
     if not fitting:
         msg = f"no Python that images are written for fits {format_specifier(specifier)!r}"
         hint = f"they are 3.{_IMAGES[0]} to 3.{_IMAGES[-1]}: name another image, or relax requires-python; nothing was written"
         raise NoSuchPythonError(msg, hint=hint)
     recorded = request.recorded_python.short_version if request.recorded_python else None
-    preferred = (recorded, pinned_python(request.project), _USUAL)
-    return next((version for version in preferred if version in fitting), fitting[-1])
+    for version in (recorded, pinned_python(request.project)):
+        if version in fitting:
+            return version, ()
+    usual = _USUAL if _USUAL in fitting else fitting[-1]
+    better = request.better_pythons(usual)
+    for version in reversed(fitting) if better else ():
+        if better and fits_short_version(better.specifier, version):
+            return version, (better.reason,)
+    return usual, ()
