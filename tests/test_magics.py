@@ -94,6 +94,14 @@ def test_input_is_asked_in_the_notebook(page: Page) -> None:
     assert cell.stdout == "Ada!\n"
 
 
+def test_where_nobody_can_be_asked_input_is_an_error_in_the_cell_and_the_next_one_runs(page: Page) -> None:
+    page.execute("%%colab_env\nasked = 0")
+    cell = page.finish(page.submit("%%colab_env\nname = input('name? ')", allow_stdin=False))
+    assert cell.error["ename"] == "StdinNotImplementedError"
+    assert "background.py" not in "\n".join(cell.error["traceback"])
+    assert page.execute("%%colab_env\nasked + 1").text == "1"
+
+
 def test_the_stop_button_stops_the_cell_and_the_kernel_lives(page: Page) -> None:
     page.execute("%%colab_env\nalive = 1")
     message_id = page.submit_until_output("%%colab_env\nprint('asleep', flush=True)\nimport time; time.sleep(300)")

@@ -26,7 +26,14 @@ def typed(home: Path, *cells: str) -> str:
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
     program = CELLS.format(root=str(ROOT), cells=[f"%%colab_env other {cell}" for cell in cells])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     return re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
 
 
@@ -54,3 +61,11 @@ def test_values_are_carried_to_and_from_a_kernel_of_another_tool(home, monkeypat
         "\nprint(sorted({'_bring_helper'} & {*globals()}))",
     )
     assert shown == "[1, 2]\n[]\npulled {'a': [1, 2]}\n"
+
+
+def test_where_what_is_typed_has_ended_the_next_cell_does_not_wait_for_it(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    asked = "\ntry:\n    input('name? ')\nexcept EOFError as error:\n    print(repr(error))"
+    shown = typed(home, asked, "\nprint('next')", "--pull there\nthere = 1")
+    assert "EOFError" in shown
+    assert shown.endswith("next\npulled 1\n")

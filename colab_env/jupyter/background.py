@@ -220,7 +220,7 @@ class BackgroundKernel:
         Raises CellError with the cell's own traceback, KeyboardInterrupt, or PreflightError when the kernel dies.
         """
         content = {"code": code, "silent": show is not None, "store_history": show is None, "stop_on_error": True}
-        content.update(user_expressions=dict(expressions or {}), allow_stdin=True)
+        content.update(user_expressions=dict(expressions or {}), allow_stdin=self._takes_input)
         errors: list[Mapping[str, Any]] = []
         with self._turn:
             # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
@@ -314,6 +314,13 @@ class BackgroundKernel:
             except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
                 _process.signal_group(self._process.pid, signal.SIGINT)
         return reply
+
+    @property
+    def _takes_input(self) -> bool:
+        """Say whether anybody answers `input()`: nbclient and papermill have nobody to ask, and say so with each cell."""
+        kernel = getattr(self.shell, "kernel", None)
+        request = kernel.get_parent("shell") if kernel is not None else {}
+        return bool(request.get("content", {}).get("allow_stdin", True))
 
     def _show_captured(self, errors: list[Mapping[str, Any]] | None, message: Mapping[str, Any]) -> None:
         """Show the exceptions inside `with out:` of ipywidgets before that ends; the cell's own comes after all else."""
@@ -498,7 +505,10 @@ def _flush() -> None:
 def _answer(request: Mapping[str, Any]) -> str:
     import getpass
 
-    return getpass.getpass(request["prompt"]) if request["password"] else input(request["prompt"])
+    try:
+        return getpass.getpass(request["prompt"]) if request["password"] else input(request["prompt"])
+    except EOFError:  # a terminal whose input has ended
+        return "\x04"  # which ipykernel makes an EOFError of
 
 
 def _aside(task: Callable[[], Any]) -> None:

@@ -229,9 +229,9 @@ class Page:
             cell = self.finish(self.submit(code), inputs=inputs, timeout=timeout)
         return cell
 
-    def submit(self, code: str) -> str:
+    def submit(self, code: str, *, allow_stdin: bool = True) -> str:
         """Start a cell and return its message id, for finish()."""
-        content = {"code": code, "silent": False, "allow_stdin": True}
+        content = {"code": code, "silent": False, "allow_stdin": allow_stdin}
         return self._send("shell", "execute_request", content, metadata={"colab": {"cell_id": CELL_ID}})
 
     def submit_until_output(self, code: str, *, timeout: float = _SECONDS) -> str:
