@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 from conftest import ROOT
+from nbclient import NotebookClient
 
 CELLS = """
 import sys
@@ -20,11 +22,15 @@ for cell in ("%load_ext colab_env", "here = [1, 2]", *{cells!r}, "print('pulled'
 """
 
 
-def typed(home: Path, *cells: str) -> str:
+def register(home: Path) -> None:
     directory = home / "jupyter/kernels/other"
     directory.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (directory / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Other", "language": "python"}))
+
+
+def typed(home: Path, *cells: str) -> str:
+    register(home)
     program = CELLS.format(root=str(ROOT), cells=[f"%%colab_env other {cell}" for cell in cells])
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -69,3 +75,22 @@ def test_where_what_is_typed_has_ended_the_next_cell_does_not_wait_for_it(home, 
     shown = typed(home, asked, "\nprint('next')", "--pull there\nthere = 1")
     assert "EOFError" in shown
     assert shown.endswith("next\npulled 1\n")
+
+
+def test_a_magic_that_is_not_there_is_said_once(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    register(home)
+    notebook = nbformat.v4.new_notebook()
+    first = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n%load_ext colab_env"
+    sources = (first, "%%colab_env other\nprint('before')\n%spell 3", "%%colab_env other\n%%spell\nprint(1)")
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    NotebookClient(notebook, kernel_name="other", allow_errors=True, timeout=120).execute()
+    _, *cells = notebook.cells
+    texts = [
+        [(output.get("name"), output.get("text")) for output in cell.outputs if "text" in output] for cell in cells
+    ]
+    assert texts == [
+        [("stdout", "before\n"), ("stderr", "UsageError: Line magic function `%spell` not found.\n")],
+        [("stderr", "UsageError: Cell magic `%%spell` not found.\n")],
+    ]
+    assert not [output for cell in cells for output in cell.outputs if output["output_type"] == "error"]

@@ -222,6 +222,13 @@ class BackgroundKernel:
         content = {"code": code, "silent": show is not None, "store_history": show is None, "stop_on_error": True}
         content.update(user_expressions=dict(expressions or {}), allow_stdin=self._takes_input)
         errors: list[Mapping[str, Any]] = []
+        usage_errors: list[Mapping[str, Any]] = []  # printed there, and perhaps what the cell ends with
+
+        def show_here(message: Mapping[str, Any]) -> None:
+            while usage_errors:
+                self._show(usage_errors.pop())
+            usage_errors.append(message) if _is_usage_error(message) else self._show(message)
+
         with self._turn:
             # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
             metadata = getattr(self.shell, "parent_header", {}).get("metadata")
@@ -230,11 +237,19 @@ class BackgroundKernel:
                 self._cells[request_id] = contextvars.copy_context()
                 self._listen()
             try:
-                reply = self._watched(request_id, show or self._show, errors=errors)
+                reply = self._watched(request_id, show or show_here, errors=errors)
             finally:
                 self._asked.clear()  # an answer that comes later is for nobody
         for payload in reply.get("payload", ()):
             self.shell.payload_manager.write_payload(payload)
+        if reply["status"] == "error" and usage_errors and not errors:
+            from IPython.core.error import UsageError as MagicError
+
+            raise MagicError(
+                reply["evalue"]
+            )  # such as a magic that is not there; printed here as IPython does, and once
+        for message in usage_errors:
+            self._show(message)
         if reply["status"] == "error":
             last = errors[-1]["content"] if errors else reply
             raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else cell_error(last)
@@ -500,6 +515,12 @@ def _print(message: Mapping[str, Any]) -> None:
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+
+
+def _is_usage_error(message: Mapping[str, Any]) -> bool:
+    return (
+        message["msg_type"] == "stream" and b'"UsageError: ' in message["content"][:100]
+    )  # not unpacked: see `_show_text`
 
 
 def _answer(request: Mapping[str, Any]) -> str:
