@@ -77,20 +77,33 @@ def test_where_what_is_typed_has_ended_the_next_cell_does_not_wait_for_it(home, 
     assert shown.endswith("next\npulled 1\n")
 
 
-def test_a_magic_that_is_not_there_is_said_once(home, monkeypatch):
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+def outputs(home: Path, *cells: str) -> list[list[tuple[str, str]]]:
+    """Run cells in a notebook without a page, by nbclient; return by cell the name and the text of all it shows."""
     register(home)
     notebook = nbformat.v4.new_notebook()
     first = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n%load_ext colab_env"
-    sources = (first, "%%colab_env other\nprint('before')\n%spell 3", "%%colab_env other\n%%spell\nprint(1)")
+    sources = (first, *(f"%%colab_env other\n{cell}" for cell in cells))
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
     NotebookClient(notebook, kernel_name="other", allow_errors=True, timeout=120).execute()
-    _, *cells = notebook.cells
-    texts = [
-        [(output.get("name"), output.get("text")) for output in cell.outputs if "text" in output] for cell in cells
+    shown = [
+        [output for output in cell.outputs if output["output_type"] != "display_data"] for cell in notebook.cells[1:]
     ]
-    assert texts == [
+    return [
+        [(each.get("name", each.get("ename")), each.get("text", each.get("evalue"))) for each in cell] for cell in shown
+    ]
+
+
+def test_a_magic_that_is_not_there_is_said_once(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    assert outputs(home, "print('before')\n%spell 3", "%%spell\nprint(1)") == [
         [("stdout", "before\n"), ("stderr", "UsageError: Line magic function `%spell` not found.\n")],
         [("stderr", "UsageError: Cell magic `%%spell` not found.\n")],
     ]
-    assert not [output for cell in cells for output in cell.outputs if output["output_type"] == "error"]
+
+
+def test_the_exception_that_a_debugger_is_about_is_shown_too(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    (shown,) = outputs(home, "%pdb on\n1 / 0")
+    errors = [(name, text) for name, text in shown if name != "stdout"]
+    assert errors[0] == ("ZeroDivisionError", "division by zero")
+    assert errors[-1][0] == "StdinNotImplementedError"  # nbclient has nobody to ask

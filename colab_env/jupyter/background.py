@@ -251,10 +251,10 @@ class BackgroundKernel:
         for message in usage_errors:
             self._show(message)
         if reply["status"] == "error":
-            last = errors[-1]["content"] if errors else reply
+            last = errors.pop()["content"] if errors else reply
+            self._show_errors(errors)  # such as the one that %pdb was to look into
             raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else cell_error(last)
-        for message in errors:  # shown, not raised, as by %tb
-            self._pass_on(message)
+        self._show_errors(errors)  # shown, not raised, as by %tb
         return reply
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -312,6 +312,7 @@ class BackgroundKernel:
                     kind, content = message["msg_type"], message["content"]
                     is_own = message["parent_header"].get("msg_id") == request_id
                     if kind == "input_request":
+                        self._show_errors(errors)  # a debugger asks below the exception that it is about
                         self._send("input_reply", {"value": _answer(content)}, to=self._stdin)
                     elif kind == "colab_request":
                         self._pass_on(message)
@@ -336,6 +337,10 @@ class BackgroundKernel:
         kernel = getattr(self.shell, "kernel", None)
         request = kernel.get_parent("shell") if kernel is not None else {}
         return bool(request.get("content", {}).get("allow_stdin", True))
+
+    def _show_errors(self, errors: list[Mapping[str, Any]] | None) -> None:
+        while errors:
+            self._pass_on(errors.pop(0))
 
     def _show_captured(self, errors: list[Mapping[str, Any]] | None, message: Mapping[str, Any]) -> None:
         """Show the exceptions inside `with out:` of ipywidgets before that ends; the cell's own comes after all else."""
