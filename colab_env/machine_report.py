@@ -186,7 +186,7 @@ def _disk(machine: Machine) -> Iterator[Part]:
         )
         yield Part(
             name=name,
-            what=f"{_report.megabytes(free)} free",
+            what=f"{free / 1e9:.1f} GB free",
             where=directory,
             problem=closed or (little if free < _LITTLE else None),
         )

@@ -87,7 +87,7 @@ HEALTH = KernelHealth(
     name="py312", outcome=Outcome(failure=f"execute: {EVIL}", seconds={"kernel_info": 0.5, "execute": 1.0}, log=(EVIL,))
 )
 REPORT = Report(
-    parts=(*STATUS.parts, Part(name="Disk", what="1.0 MB free", where=Path("/"))), changed=(EVIL,), untried=(EVIL,)
+    parts=(*STATUS.parts, Part(name="Disk", what="1.0 GB free", where=Path("/"))), changed=(EVIL,), untried=(EVIL,)
 )
 VERIFIED = Verified(
     project=Path("/p"),
