@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from conftest import ROOT
@@ -85,12 +87,15 @@ def outputs(home: Path, *cells: str) -> list[list[tuple[str, str]]]:
     sources = (first, *(f"%%colab_env other\n{cell}" for cell in cells))
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
     NotebookClient(notebook, kernel_name="other", allow_errors=True, timeout=120).execute()
-    shown = [
-        [output for output in cell.outputs if output["output_type"] != "display_data"] for cell in notebook.cells[1:]
-    ]
-    return [
-        [(each.get("name", each.get("ename")), each.get("text", each.get("evalue"))) for each in cell] for cell in shown
-    ]
+    outputs = (
+        [output for output in cell.outputs if any(output.get("data", {"": "-"}).values())]
+        for cell in notebook.cells[1:]
+    )
+    return [[(each.get("name", each.get("ename", "")), text_of(each)) for each in cell] for cell in outputs]
+
+
+def text_of(output: Mapping[str, Any]) -> str:
+    return str(output.get("text", output.get("evalue", output.get("data", {}).get("text/plain"))))
 
 
 def test_a_magic_that_is_not_there_is_said_once(home, monkeypatch):
@@ -107,3 +112,13 @@ def test_the_exception_that_a_debugger_is_about_is_shown_too(home, monkeypatch):
     errors = [(name, text) for name, text in shown if name != "stdout"]
     assert errors[0] == ("ZeroDivisionError", "division by zero")
     assert errors[-1][0] == "StdinNotImplementedError"  # nbclient has nobody to ask
+
+
+def test_figures_stand_below_the_exception_that_ends_their_cell(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    draw = "lambda: get_ipython().display_pub.publish({'text/plain': 'figure'})"  # as matplotlib does after each cell
+    _, failing, later = outputs(
+        home, f"get_ipython().events.register('post_execute', {draw})", "1 / 0", "print('later')"
+    )
+    assert failing == [("ZeroDivisionError", "division by zero"), ("", "figure")]
+    assert later == [("stdout", "later\n"), ("", "figure")]

@@ -223,10 +223,16 @@ class BackgroundKernel:
         content.update(user_expressions=dict(expressions or {}), allow_stdin=self._takes_input)
         errors: list[Mapping[str, Any]] = []
         usage_errors: list[Mapping[str, Any]] = []  # printed there, and perhaps what the cell ends with
+        figures: list[Mapping[str, Any]] = []  # which matplotlib draws below the exception that ends a cell
 
         def show_here(message: Mapping[str, Any]) -> None:
-            while usage_errors:
-                self._show(usage_errors.pop())
+            if errors and message["msg_type"] == "display_data":
+                figures.append(message)
+                return
+            for held in (*usage_errors, *figures):
+                self._show(held)
+            usage_errors.clear()
+            figures.clear()
             usage_errors.append(message) if _is_usage_error(message) else self._show(message)
 
         with self._turn:
@@ -253,8 +259,11 @@ class BackgroundKernel:
         if reply["status"] == "error":
             last = errors.pop()["content"] if errors else reply
             self._show_errors(errors)  # such as the one that %pdb was to look into
+            self._show_below(figures)
             raise KeyboardInterrupt if reply["ename"] == "KeyboardInterrupt" else cell_error(last)
         self._show_errors(errors)  # shown, not raised, as by %tb
+        for message in figures:
+            self._show(message)
         return reply
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -341,6 +350,17 @@ class BackgroundKernel:
     def _show_errors(self, errors: list[Mapping[str, Any]] | None) -> None:
         while errors:
             self._pass_on(errors.pop(0))
+
+    def _show_below(self, messages: list[Mapping[str, Any]]) -> None:
+        """Show messages once this cell has ended, and the exception that ends it is shown."""
+
+        def show(*_: object) -> None:
+            self.shell.events.unregister("post_run_cell", show)
+            for message in messages:
+                self._show(message)
+
+        if messages:
+            self.shell.events.register("post_run_cell", show)
 
     def _show_captured(self, errors: list[Mapping[str, Any]] | None, message: Mapping[str, Any]) -> None:
         """Show the exceptions inside `with out:` of ipywidgets before that ends; the cell's own comes after all else."""
