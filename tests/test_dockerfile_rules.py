@@ -6,7 +6,7 @@ import pytest
 
 from colab_env import container, undoing
 from colab_env.errors import UsageError
-from colab_env.image import reading, rules
+from colab_env.image import reading, rules, surroundings
 from colab_env.image.surroundings import Project
 
 PY = "FROM python:3.12-slim\n"
@@ -94,6 +94,18 @@ CASES = [
     ("option-gone", f"{PY}RUN pip install 'poetry<2'\nRUN poetry install --no-dev\n", None),
     ("option-gone", f"{PY}RUN pip install $WHAT\nRUN poetry install --no-dev\n", None),
     ("option-gone", f"{POETRY_2}RUN poetry config installer.modern-installation false\n", 3),
+    # The newest Poetry that an old Python takes is an old one, and has the option.
+    ("option-gone", "FROM python:3.8-buster\nRUN pip install poetry\nRUN poetry install --no-dev\n", None),
+    ("option-gone", "ARG V=3.7\nFROM python:$V\nRUN pip install 'poetry>=1.0'\nRUN poetry install --no-dev\n", None),
+    ("option-gone", "FROM x/fastapi:python3.8\nRUN pip install poetry\nRUN poetry install --no-dev\n", None),
+    (
+        "option-gone",
+        "FROM ubuntu:20.04\nRUN apt-get install -y python3-pip && pip3 install poetry\nRUN poetry install --no-dev\n",
+        None,
+    ),
+    ("option-gone", "FROM python:3.9\nRUN pip install poetry\nRUN poetry install --no-dev\n", 3),
+    ("option-to-come", "FROM python:3.6\nRUN pip install poetry\nRUN poetry install --only main\n", 3),
+    ("export-without-plugin", "FROM python:3.8\nRUN pip install poetry\nRUN poetry export\n", None),
     ("option-to-come", f"{PIP_POETRY}RUN poetry sync\n", 3),
     ("option-to-come", f"{PY}RUN pip install poetry==1.1.13\nRUN poetry install --only main\n", 3),
     ("option-to-come", f"{POETRY_2}RUN poetry sync --only main\n", None),
@@ -107,6 +119,8 @@ CASES = [
     ("editable-left-behind", TWO.format("", "COPY --from=builder /app /app\n"), None),
     ("other-python", "FROM python:3.9\nRUN pip install -r requirements.txt\n", 1),
     ("other-python", "ARG V=3.9\nFROM python:${V}-slim\nRUN uv sync\n", 2),
+    ("other-python", "FROM ghcr.io/astral-sh/uv:python3.9-bookworm-slim AS builder\nRUN uv sync\n", 1),
+    ("other-python", "FROM ghcr.io/astral-sh/uv:0.9-python3.9-alpine\nRUN uv sync\n", 1),
     ("other-python", "FROM python:3.12\nRUN uv sync\n", None),
     ("other-python", "FROM python:3.9\nRUN pip install tool\n", None),
     (
@@ -128,6 +142,7 @@ CASES = [
         None,
     ),
     ("compilers-shipped", f"{PY}RUN apt-get install -y libmagickwand-dev\n", None),
+    ("compilers-shipped", "FROM python:3.12-alpine\nRUN apk add --no-cache build-base\n", 2),
     (
         "editable-left-behind",
         TWO.format("\nRUN uv pip install --no-deps .", "COPY --from=builder /app/.venv /app/.venv\n"),
@@ -135,6 +150,7 @@ CASES = [
     ),
     ("compilers-shipped", "FROM quay.io/jupyter/base-notebook\nRUN apt-get install -y gcc\n", None),
     ("compilers-shipped", f'{PY}RUN apt-get install -y gcc\nCMD ["jupyter", "lab"]\n', None),
+    ("compilers-shipped", f"{PY}RUN apt-get install -y gcc && pip install jupyterlab\n", None),
     (
         "environment-moved",
         "FROM python:3.12 AS b\nWORKDIR /app\nRUN uv venv --relocatable\nFROM python:3.12\nCOPY --from=b /app/.venv /venv\n",
@@ -148,6 +164,9 @@ CASES = [
     ),
     ("copied-before-install", f"{PY}COPY --from=x . .\nRUN uv sync\n", None),
     ("copied-before-install", f"{PY}COPY . .\nRUN poetry install\n", 2),
+    ("copied-before-install", f"{PY}COPY . .\nRUN pdm install --prod\n", 2),
+    ("copied-before-install", f"{PY}COPY . .\nRUN pipenv install --system --deploy\n", 2),
+    ("copied-before-install", f"{PY}COPY . .\nRUN pipenv install flask\n", None),
     ("copied-before-install", f"{PY}COPY . .\nRUN pip install .\n", None),
     ("copied-before-install", f"{PY}COPY . .\nRUN uv pip install -e .[web]\n", None),
     ("environment-in-context", f"{PY}COPY . .\n", 2),
@@ -251,3 +270,16 @@ def test_what_is_no_dockerfile_is_named(tmp_path):
         container.check(tmp_path / "x", project=tmp_path)
     with pytest.raises(UsageError, match="--fix"):
         container.check(tmp_path / "x", project=tmp_path, write=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_it"),
+    [
+        ("Dockerfile", False),
+        ("notebook/Dockerfile", True),
+        ("Dockerfile.dev", True),
+        ("docker/device.Dockerfile", False),
+    ],
+)
+def test_a_developers_own_container_is_known_by_its_path(tmp_path, path, is_it):
+    assert surroundings.beside(tmp_path, path).is_for_development is is_it

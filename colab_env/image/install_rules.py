@@ -21,7 +21,7 @@ _GONE = {
     ("lock", "--check"): None,
 }
 _GONE_SETTINGS = ("virtualenvs.prefer-active-python", "installer.modern-installation", "experimental.new-installer")
-_BUILDERS = {"build-essential", "gcc", "g++"}
+_BUILDERS = {"build-essential", "build-base", "gcc", "g++"}
 # Of the -dev packages, those that only a compiler reads; ctypes loads others by the name that they alone bring.
 _HEADERS = re.compile(
     r"(?:lib(?:pq|ffi|ssl|mysqlclient|mariadb|xml2|xslt1?|jpeg|zlib|sqlite3|bz2|lzma|readline|ncurses5?|boost)"
@@ -221,10 +221,10 @@ def other_python(file: Dockerfile, project: Project) -> Iterator[Place]:
 
     specifier = parse_specifier(project.requires_python)
     for stage in file.stages:
-        version = re.search(r"(?:^|/)python:(3\.\d+)", stage.base)
+        version = surroundings.python_of(stage.base)
         installs = any(map(surroundings.installs_dependencies, surroundings.chain_commands(file, stage)))
-        if version and installs and not fits_short_version(specifier, version[1]):
-            yield stage.start, {"version": version[1], "specifier": project.requires_python}, None
+        if version and installs and not fits_short_version(specifier, version):
+            yield stage.start, {"version": version, "specifier": project.requires_python}, None
 
 
 def into_system_python(file: Dockerfile, _: Project) -> Iterator[Place]:
@@ -279,7 +279,10 @@ def _what_runs(file: Dockerfile) -> Iterator[str]:
     for stage in file.chain(file.stages[-1]):
         yield stage.base
         yield from (
-            instruction.value for instruction in stage.instructions if instruction.name in ("CMD", "ENTRYPOINT")
+            instruction.value
+            for instruction in stage.instructions
+            if instruction.name in ("CMD", "ENTRYPOINT")
+            or (instruction.name == "RUN" and "jupyter" in instruction.value)
         )
 
 

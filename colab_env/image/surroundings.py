@@ -19,6 +19,15 @@ _PIP_LIKE = re.compile(
 )
 _POETRY_WORD = re.compile(r"poetry(?:\[[^\]]*\])?(?P<spec>(?:[=~<>!@^]=?=?).*)?")
 _NEWEST_ONE = "1.8.5"  # of Poetry 1
+# The newest Poetry that pip finds for an old Python; a newer Python gets the newest.
+_NEWEST_FOR = {"3.6": "1.1.15", "3.7": "1.5.1", "3.8": _NEWEST_ONE, "3.9": "2.2.1"}
+_PYTHON_IMAGE = re.compile(r"python[:-]?(3\.\d+)")
+_OLD_DISTRIBUTIONS = {
+    "3.6": re.compile(r"ubuntu:(?:18\.04|bionic)"),
+    "3.7": re.compile(r"debian:(?:10\b|buster)"),
+    "3.8": re.compile(r"ubuntu:(?:20\.04|focal)"),
+    "3.9": re.compile(r"debian:(?:11\b|bullseye)"),
+}
 
 # What a rule found: a line, what its sentence names, and how the text of the instruction would be better, or None.
 Place = tuple[int, dict[str, str], Callable[[str], str] | None]
@@ -40,7 +49,9 @@ class Project:
     is_for_development: bool = False
 
 
-_DEVELOPMENT = re.compile(r"(?i)(?:^|[/._-])(?:\.?dev(?:container|elop\w*)?|local|tests?|docs|ci)(?:$|[/._-])")
+_DEVELOPMENT = re.compile(
+    r"(?i)(?:^|[/._-])(?:\.?dev(?:container|elop\w*)?|local|tests?|docs|ci|notebooks?|jupyter)(?:$|[/._-])"
+)
 
 
 def beside(directory: Path, path: str) -> Project:
@@ -160,11 +171,14 @@ def starts_unknown(stages: Sequence[Stage]) -> bool:
 def poetry_version(file: Dockerfile, stage: Stage) -> str | None:
     """Return the Poetry that a stage installs: the version it pins, the newest where it pins none; None: nobody knows."""
     version = None
+    base = file.chain(stage)[0].base
+    by_distribution = (python for python, pattern in _OLD_DISTRIBUTIONS.items() if pattern.search(base))
+    newest = _NEWEST_FOR.get(python_of(base) or next(by_distribution, ""), pins.POETRY)
     for command in chain_commands(file, stage):
         words = command.words
         if command.program in ("pip", "pip3", "pipx", "uv") and "install" in words:
             matches = [match for word in words if (match := _POETRY_WORD.fullmatch(word.strip("\"'")))]
-            version = _version(matches[0]["spec"] or "") if matches else version
+            version = _version(matches[0]["spec"] or "", newest) if matches else version
         elif any("install.python-poetry.org" in word or "install-poetry" in word for word in words):
             variables = reading.variables_of(file, stage, until=command.instruction)
             script = reading.expanded(command.instruction.script, variables)
@@ -174,9 +188,15 @@ def poetry_version(file: Dockerfile, stage: Stage) -> str | None:
     return version
 
 
-def _version(spec: str) -> str | None:
+def python_of(base: str) -> str | None:
+    """Return the Python of an image by its name, such as "3.12", or None where that does not say it."""
+    match = _PYTHON_IMAGE.search(base)
+    return match[1] if match else None
+
+
+def _version(spec: str, newest: str) -> str | None:
     if not spec:
-        return pins.POETRY
+        return newest
     if exact := re.fullmatch(r"(?:===?|@)v?([\d.]+\w*)", spec):
         return exact[1]
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -185,7 +205,7 @@ def _version(spec: str) -> str | None:
         allowed = SpecifierSet(spec)
     except InvalidSpecifier:
         return None
-    return next((release for release in (pins.POETRY, _NEWEST_ONE) if allowed.contains(release)), None)
+    return next((release for release in (newest, _NEWEST_ONE) if allowed.contains(release)), None)
 
 
 def is_older(version: str, than: tuple[int, int]) -> bool:
@@ -197,8 +217,10 @@ def is_older(version: str, than: tuple[int, int]) -> bool:
 def installs_dependencies(command: Command) -> bool:
     """Say whether a command installs a project's dependencies: those of a lock or requirements file, or the project's."""
     words, arguments = command.words, command.arguments
-    if command.program == "poetry":
+    if command.program in ("poetry", "pdm"):
         return bool(arguments) and arguments[0] in ("install", "sync") and "--only-root" not in words
+    if command.program == "pipenv":
+        return arguments in (["install"], ["sync"])
     if command.program == "uv":
         installs = arguments[:2] == ["pip", "install"] or arguments[:2] == ["pip", "sync"]
         return arguments[:1] == ["sync"] or (installs and _names_files(words))
@@ -207,7 +229,8 @@ def installs_dependencies(command: Command) -> bool:
 
 def reads_list(command: Command) -> bool:
     """Say whether what a command installs stands in a file of its own, and not in the project: `pip install .` has none."""
-    return command.program == "poetry" or command.arguments[:1] == ["sync"] or _names_requirements(command.words)
+    by_project = command.program in ("poetry", "pdm", "pipenv") or command.arguments[:1] == ["sync"]
+    return by_project or _names_requirements(command.words)
 
 
 def _names_files(words: Sequence[str]) -> bool:
