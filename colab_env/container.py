@@ -432,10 +432,14 @@ def _built_from_source(model: image_project.ImageProject) -> list[str]:
     names = [package.name for package in packages if package.name in inside and package.is_built(target)]
     if not names:
         return []
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    listed = _first_ones(names)
     options = f"--platform {str(target).partition(',')[0]} --python {model.python} --sources"
     need = f"what that needs goes into apt in [tool.colab-env], and `colab-env native check {options}` says what it is"
     return [f"without a wheel for {target}, so built from source: {listed}; {need}"]
+
+
+def _first_ones(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_file: Path | None) -> list[str]:
@@ -448,7 +452,7 @@ def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_fil
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
     if len(model.scripts) > 1:
-        notes.append(f"it has more console scripts: {', '.join(model.scripts)}")
+        notes.append(f"it has more console scripts: {_first_ones(model.scripts)}")
     elif model.scripts and model.name not in model.scripts:
         notes.append(
             f"it starts {model.scripts[0]}, the project's only script: if that is no more than a helper, change ENTRYPOINT"

@@ -16,6 +16,7 @@ import container_golden
 import container_projects
 import pytest
 from test_image import elf
+from test_lock_formats import PYLOCK_OF_PDM
 
 from colab_env import container, undoing
 from colab_env.errors import (
@@ -667,6 +668,35 @@ def test_binder_and_apptainer_need_no_dockerfile(hello):
     assert (hello / ".binder/postBuild").read_text().startswith("#!/bin/bash\n# Written by")
     assert write(hello, also=["binder", "apptainer"]).changed == ()
     assert container.check(project=hello).ok
+
+
+def test_apptainers_test_asks_for_the_distribution_whose_modules_may_have_other_names(hello):
+    write(hello, also=["apptainer"], compile_bytecode=False)
+    text = (hello / "apptainer.def").read_text()
+    assert "/opt/venv/bin/python -c 'import importlib.metadata as m; m.version(\"hello-app\")'" in text
+    assert "UV_COMPILE_BYTECODE" not in text
+
+
+def test_a_pylock_with_a_repository_and_groups_gets_git_and_its_default_groups(hello):
+    pyproject = container_projects.PYPROJECT + "[dependency-groups]\ndev = []\n"
+    (hello / "pyproject.toml").write_text(pyproject)
+    (hello / "pylock.toml").write_text(PYLOCK_OF_PDM)
+    result = container.write(hello, lock="pylock.toml", groups=["dev"])
+    text = (hello / "Dockerfile").read_text()
+    assert "--no-install-recommends git\n" in text
+    assert "uv pip install --python /opt/venv --group=default --group=dev -r pylock.toml" in text
+    assert "lib (git)" in repr(result)
+    container.write(hello, lock="pylock.toml", tool="pip", overwrite=True)
+    assert "theme" not in (hello / "container-requirements.txt").read_text()
+    assert "lib @ git+https" in (hello / "container-unhashed.txt").read_text()
+
+
+def test_only_a_few_of_many_console_scripts_are_listed(hello):
+    scripts = "".join(f'tool{number} = "hello_app:main"\n' for number in range(9))
+    pyproject = container_projects.PYPROJECT.replace('hello = "hello_app:main"\n', scripts)
+    (hello / "pyproject.toml").write_text(pyproject)
+    (note,) = (note for note in write(hello).notes if "scripts" in note)
+    assert note == "it has more console scripts: tool0, tool1, tool2, tool3, tool4 and 4 more"
 
 
 def test_secrets_are_not_copied_by_apptainer_either(hello):

@@ -228,8 +228,69 @@ def test_a_group_of_pylock_comes_beside_its_default_groups(project):
     groups = 'dependency-groups = ["default", "test"]\ndefault-groups = ["default"]\n'
     (project / "pylock.toml").write_text(groups)
     lock = registry.find(project)
-    assert pylock_toml._options(lock, Selection(groups=("test",))) == ["--group=default", "--group=test"]
-    assert pylock_toml._options(lock, Selection()) == []
+    assert pylock_toml.options(lock, Selection(groups=("test",))) == ["--group=default", "--group=test"]
+    assert pylock_toml.options(lock, Selection()) == []
+
+
+PYLOCK_OF_PDM = """
+lock-version = "1.0"
+extras = ["docs"]
+dependency-groups = ["default", "dev"]
+default-groups = ["default"]
+[[packages]]
+name = "six"
+version = "1.17.0"
+marker = '"default" in dependency_groups'
+sdist = {name = "six.tar.gz", url = "https://example.org/six.tar.gz", hashes = {sha256 = "aa"}}
+[[packages]]
+name = "old"
+version = "1.0"
+marker = 'python_version ~= "3.9" and ("docs" in extras or "default" in dependency_groups)'
+sdist = {name = "old.tar.gz", url = "https://example.org/old.tar.gz", hashes = {sha256 = "bb"}}
+[[packages]]
+name = "theme"
+version = "1.0"
+marker = 'sys_platform != "win32" and ("Docs" in extras or "dev" in dependency_groups)'
+sdist = {name = "theme.tar.gz", url = "https://example.org/theme.tar.gz", hashes = {sha256 = "cc"}}
+[[packages]]
+name = "lib"
+version = "0.1"
+vcs = {type = "git", url = "https://example.org/lib", commit-id = "0123abc", subdirectory = "python"}
+[[packages]]
+name = "data"
+version = "0.1"
+archive = {url = "https://example.org/data.zip", hashes = {sha256 = "dd"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "theme"),
+    [
+        ({}, ()),
+        ({"extras": ("docs",)}, ("theme==1.0 ; sys_platform != 'win32' \\", "    --hash=sha256:cc")),
+        ({"groups": ("dev",)}, ("theme==1.0 ; sys_platform != 'win32' \\", "    --hash=sha256:cc")),
+    ],
+)
+def test_what_an_image_gets_of_a_pylock_is_what_uv_installs_of_it(project, chosen, theme):
+    (project / "pylock.toml").write_text(PYLOCK_OF_PDM)
+    lock, python = registry.find(project), Path(sys.executable)
+    text = lock.format.export_universal(lock, Selection(**chosen), python=python, machine=Machine.detect())
+    assert text.splitlines() == [
+        *("six==1.17.0 \\", "    --hash=sha256:aa"),
+        *("old==1.0 ; python_version ~= '3.9' \\", "    --hash=sha256:bb"),
+        *theme,
+        "lib @ git+https://example.org/lib@0123abc#subdirectory=python",
+        *("data @ https://example.org/data.zip \\", "    --hash=sha256:dd"),
+    ]
+
+
+def test_a_marker_of_a_pylock_that_nobody_can_read_is_named(project):
+    (project / "pylock.toml").write_text(
+        PYLOCK_OF_PDM.replace("'\"default\" in dependency_groups'", "'\"x\" in extras and ('")
+    )
+    lock, python = registry.find(project), Path(sys.executable)
+    with pytest.raises(ProjectFileError, match="marker"):
+        lock.format.export_universal(lock, Selection(), python=python, machine=Machine.detect())
 
 
 @pytest.mark.parametrize("name", ["conda-lock.yml", "pixi.lock", "pixi.toml", "Pipfile"])

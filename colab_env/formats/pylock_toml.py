@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -47,16 +48,18 @@ class PylockToml(LockFormat):
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
         return installing.installer(machine, pyproject=lock.pyproject).pylock(
-            lock.path, python=python, options=_options(lock, selection)
+            lock.path, python=python, options=options(lock, selection)
         )
 
     def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
+        groups = [*_listed(lock, "default-groups"), *(selection.groups or ())]
+        chosen = {"extras": selection.extras, "dependency_groups": groups}
         with reading(lock):
-            return _with_hashes(read(lock.text), hashes(lock.text))
+            return _with_hashes(universal(lock.text, chosen), hashes(lock.text))
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
-        install(lock, selection, target=target, cwd=lock.directory, options=_options(lock, selection))
+        install(lock, selection, target=target, cwd=lock.directory, options=options(lock, selection))
         if target.pip:  # uv takes nothing else beside a pylock.toml
             target.installer(lock.pyproject).install([*target.options, "pip"], python=target.python, cwd=lock.directory)
         with reading(lock):
@@ -79,7 +82,8 @@ def install(lock: LockFile, selection: Selection, *, target: Target, cwd: Path, 
         installer.install(argv, python=target.python, cwd=cwd)
 
 
-def _options(lock: LockFile, selection: Selection) -> list[str]:
+def options(lock: LockFile, selection: Selection) -> list[str]:
+    """Return the options of `uv pip install` for what is wanted of a pylock.toml."""
     # uv leaves the default groups out where one is named, and the main packages may be such a group.
     groups = dict.fromkeys([*_listed(lock, "default-groups"), *selection.groups]) if selection.groups else ()
     return [*(f"--extra={name}" for name in selection.extras), *(f"--group={name}" for name in groups)]
@@ -92,12 +96,74 @@ def _listed(lock: LockFile, key: str) -> list[str]:
 
 def read(text: str) -> str:
     """Return what the lock file names in pip's requirements format, without hashes; markers are kept where pip has them."""
+    return "".join(f"{_line(package)}\n" for package in _packages(text))
+
+
+def _packages(text: str) -> list[dict[str, Any]]:
     document = toml_text.parsed(text)
     version = document.get("lock-version", "1.0")
     if not re.fullmatch(r"1\.\d+", str(version)):  # PEP 751: another major version may mean anything
         msg = f"its lock-version is {version}, and what is known here is 1.0"
         raise ValueError(msg)
-    return "".join(f"{_line(package)}\n" for package in document.get("packages", []))
+    return list(document.get("packages", []))
+
+
+def universal(text: str, chosen: Mapping[str, Collection[str]]) -> str:
+    """Return the same for the `chosen` names of "extras" and "dependency_groups"; where a package comes from is kept too."""
+    names = {kind: set(map(requirements_text.normalized, listed)) for kind, listed in chosen.items()}
+    lines = []
+    for package in _packages(text):
+        marker = _decided(package.get("marker", ""), names)
+        if marker is not None:
+            lines.append(f"{package['name']}{_origin(package)}" + (f" ; {marker}" if marker else ""))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _origin(package: dict[str, Any]) -> str:
+    """Return what follows a package's name: an address where it has one, though most have a version too."""
+    if vcs := package.get("vcs"):
+        part = f"#subdirectory={vcs['subdirectory']}" if "subdirectory" in vcs else ""
+        return f" @ {vcs['type']}+{vcs.get('url') or vcs['path']}@{vcs['commit-id']}{part}"
+    source = next((package[name] for name in ("archive", "directory") if name in package), None)
+    return f"=={package['version']}" if source is None else f" @ {source.get('url') or source['path']}"
+
+
+def _decided(marker: str, chosen: Mapping[str, Collection[str]]) -> str | None:
+    """Return a marker without what it says of extras and groups; "" is always, None is never."""
+    if not any(kind in marker for kind in chosen):
+        return marker
+    try:  # but for one operator, a marker is an expression of Python
+        tree = _Decider(chosen).visit(ast.parse(marker.replace("~=", "|"), mode="eval").body)
+    except SyntaxError as error:
+        msg = f"the marker {marker!r} is not valid"
+        raise ValueError(msg) from error
+    if isinstance(tree, ast.Constant):
+        return "" if tree.value else None
+    return ast.unparse(tree).replace(" | ", " ~= ")
+
+
+class _Decider(ast.NodeTransformer):
+    """Puts True or False for every condition on extras and dependency groups, and folds what that decides."""
+
+    def __init__(self, chosen: Mapping[str, Collection[str]]) -> None:
+        self._chosen = chosen
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        where, name = node.comparators[0], node.left
+        if not (isinstance(where, ast.Name) and where.id in self._chosen and isinstance(name, ast.Constant)):
+            return node
+        is_chosen = requirements_text.normalized(str(name.value)) in self._chosen[where.id]
+        return ast.Constant(is_chosen is isinstance(node.ops[0], ast.In))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
+        decisive = isinstance(node.op, ast.Or)
+        values = [self.visit(value) for value in node.values]
+        if any(isinstance(value, ast.Constant) and value.value is decisive for value in values):
+            return ast.Constant(decisive)
+        undecided = [value for value in values if not isinstance(value, ast.Constant)]
+        if len(undecided) > 1:
+            return ast.BoolOp(op=node.op, values=undecided)
+        return undecided[0] if undecided else ast.Constant(not decisive)
 
 
 def hashes(text: str) -> dict[str, frozenset[str]]:

@@ -202,20 +202,21 @@ def apptainer(image: Image) -> dict[str, str]:
         "# What installs is removed below: the image is one file, in which nothing of it is left.",
         "python3 -m venv /opt/tools",
         f"/opt/tools/bin/pip install --no-cache-dir --disable-pip-version-check uv=={pins.UV}",
-        "export UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1",
+        "export UV_NO_CACHE=1 UV_LINK_MODE=copy" + (" UV_COMPILE_BYTECODE=1" if image.recipe.compile_bytecode else ""),
         f"/opt/tools/bin/uv venv --python python3 {VENV}",
         f"{uv} --require-hashes -r /build/{HASHED}",
         *([f"cd /build && {uv} -r {UNHASHED}"] if unhashed else []),
         *([f"{uv} {wheels}"] if wheels else ["mkdir /app", "cp -a /build/src/. /app/"]),
         "rm -rf /build /opt/tools",
     ]
-    modules = [project.name.replace("-", "_")] if project.is_package else ["sys"]
+    # Not by an import: modules may have other names than their distribution.
+    asked = f'import importlib.metadata as m; m.version("{project.name}")' if project.is_package else "import sys"
     command = " ".join(image.command)
     sections = {
         "files": copied,
         "post": post,
         "environment": [f"export PATH={VENV}/bin:$PATH", "export PYTHONUNBUFFERED=1"],
-        "test": [f"{VENV}/bin/python -c 'import {', '.join(modules)}'"],
+        "test": [f"{VENV}/bin/python -c '{asked}'"],
         "runscript": [f'exec {command} "$@"'],
     }
     body = "".join(f"\n%{name}\n{textwrap.indent(chr(10).join(lines), 4 * ' ')}\n" for name, lines in sections.items())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from colab_env import pins
 from colab_env.errors import UsageError
+from colab_env.formats import pylock_toml
 from colab_env.image.instructions import NEXT_LINE, Run, comment, copy, env, run
 
 if TYPE_CHECKING:
@@ -140,9 +141,11 @@ class Uv:
             return self._sync(recipe)
         reads = reads_lock(project)
         source = project.lock_name if reads else HASHED
-        options = _pylock_options(project) if reads else "--require-hashes --no-deps"
-        best = " --index-strategy unsafe-best-match" if project.packages.indexes else ""
-        install = self.install(recipe, f"{options}{best} -r {shlex.quote(source.rpartition('/')[2])}")
+        request = project.request
+        options = pylock_toml.options(request.lock, request.selection) if reads else ["--require-hashes", "--no-deps"]
+        best = ["--index-strategy unsafe-best-match"] if project.packages.indexes else []
+        words = [*options, *best, "-r", shlex.quote(source.rpartition("/")[2])]
+        install = self.install(recipe, " ".join(words))
         return [
             comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
             copy(source, "./") if reads else recipe.copied(HASHED),
@@ -333,13 +336,6 @@ def _unhashed(recipe: Recipe, install: str, how: Run, *, reads: bool) -> list[st
         recipe.copied(UNHASHED),
         run([install], how),
     ]
-
-
-def _pylock_options(project: ImageProject) -> str:
-    options = project.request.options
-    return " ".join(
-        [*(f"--extra {name}" for name in options.extras), *(f"--group {name}" for name in options.groups or ())]
-    )
 
 
 def _by_content(recipe: Recipe) -> list[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv venv /opt/venv \
-    && uv pip install --python /opt/venv  -r pylock.toml
+    && uv pip install --python /opt/venv -r pylock.toml
 
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
