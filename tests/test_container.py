@@ -691,6 +691,15 @@ def test_a_pylock_with_a_repository_and_groups_gets_git_and_its_default_groups(h
     assert "lib @ git+https" in (hello / "container-unhashed.txt").read_text()
 
 
+def test_git_that_a_project_names_is_there_when_it_runs(hello):
+    # GitPython starts it. Where only the build needs git, nobody has to name it.
+    with (hello / "pyproject.toml").open("a") as file:
+        file.write('[tool.colab-env]\napt = ["git"]\n')
+    write(hello)
+    last = (hello / "Dockerfile").read_text().partition(" AS runtime\n")[2]
+    assert "apt-get install --yes --no-install-recommends git \\\n" in last
+
+
 def test_only_a_few_of_many_console_scripts_are_listed(hello):
     scripts = "".join(f'tool{number} = "hello_app:main"\n' for number in range(9))
     pyproject = container_projects.PYPROJECT.replace('hello = "hello_app:main"\n', scripts)
@@ -774,12 +783,29 @@ def test_no_stage_starts_a_tool_that_the_first_one_has_not_installed(path):
     assert started <= set(re.findall(r"\b(uv|poetry)==", first))
 
 
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*.Dockerfile")), ids=lambda path: path.name)
+def test_what_changes_a_layer_is_copied_not_only_mounted(path):
+    # buildah and podman take a RUN from their cache whatever is in its mounts.
+    assert set(re.findall(r"--mount=type=bind,from=(\w+)", path.read_text())) <= {"tools", "project"}
+    last = path.read_text().rpartition("\nFROM ")[2]
+    for origin, copied in (("project", "/wheels.sha256"), ("packages", "/opt/run-time-packages.txt")):
+        if copied.rpartition("/")[2] in path.read_text() or f"from={origin},source=/wheels" in last:
+            assert f"COPY --from={origin} {copied} /opt/\n" in last
+
+
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*.Dockerfile")), ids=lambda path: path.name)
+def test_two_builds_at_once_do_not_meet_in_apts_directories(path):
+    mounts = re.findall(r"--mount=(type=cache,target=/var/\S+)", path.read_text())
+    assert [mount for mount in mounts if not mount.endswith(",sharing=locked")] == []
+
+
 @pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*Dockerfile")), ids=lambda path: path.name)
 def test_no_installer_compiler_or_apt_list_is_in_the_last_stage(path):
     last = path.read_text().partition(" AS runtime\n")[2]
     assert set(re.findall(r"(?m)^COPY .*--from=(\S+) (\S+)", last)) <= {
         ("project", "/wheels.sha256"),
         ("packages", "/opt/venv"),
+        ("packages", "/opt/run-time-packages.txt"),
         ("packages", "/opt/kernel"),
         ("packages", "/opt/jupyter/share/jupyter/kernels"),
         ("server", "/opt/jupyter"),

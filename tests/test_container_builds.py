@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -151,21 +151,37 @@ def test_an_app_runs_as_its_user_with_what_is_locked(project, engine, tmp_path, 
     ]
 
 
-def test_compiled_packages_run_without_what_compiled_them(engine, tmp_path, request):
-    # By buildah it failed on a busy machine, and nobody knows yet why.
-    if "buildah" in request.node.name and "COLAB_ENV_TEST_COMPILED" not in os.environ:
-        pytest.skip("by buildah only with COLAB_ENV_TEST_COMPILED")
-    # psycopg2 has no wheel: pg_config and a compiler build it, and it loads libpq.so.5.
+def test_two_builds_at_once_wait_for_each_others_apt(engine, tmp_path):
+    projects = [container_projects.write(tmp_path / name, "uv.lock") for name in ("one", "other")]
+    for project, package in zip(projects, ("libpq-dev", "zlib1g-dev"), strict=True):
+        (project / "uv.lock").unlink()
+        with (project / "pyproject.toml").open("a") as file:
+            file.write(f'[tool.colab-env]\napt = ["{package}"]\n')
+        subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
+        container.write(project)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        builds = [
+            pool.submit(engine.build, project, f"apt-{project.name}", tmp_path / f"secrets-{project.name}")
+            for project in projects
+        ]
+        for each in builds:
+            each.result()
+
+
+def test_compiled_packages_run_without_what_compiled_them(engine, tmp_path):
+    # psycopg2 has no wheel: pg_config and a compiler build it, and it loads libpq.so.5. Without it first: what the builder
+    # has kept of that image is not what runs psycopg2.
     project = tmp_path / "query"
     project.mkdir()
-    (project / "pyproject.toml").write_text(
-        '[project]\nname = "query"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["psycopg2"]\n'
-        '[tool.colab-env]\napt = ["libpq-dev", "gcc", "libc6-dev"]\n'
-    )
     (project / "main.py").write_text("import psycopg2; print(psycopg2.__libpq_version__ > 150000)\n")
-    subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
-    container.write(project, base=engine.pinned_base())
-    engine.build(project, "query", tmp_path / "secrets")
+    for dependency in ("six", "psycopg2"):
+        (project / "pyproject.toml").write_text(
+            f'[project]\nname = "query"\nversion = "1"\nrequires-python = ">=3.10"\ndependencies = ["{dependency}"]\n'
+            '[tool.colab-env]\napt = ["libpq-dev", "gcc", "libc6-dev"]\n'
+        )
+        subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
+        container.write(project, base=engine.pinned_base())
+        engine.build(project, "query", tmp_path / "secrets")
     code = "import runpy, sys; sys.argv = ['main.py']; runpy.run_path('main.py')"
     assert engine.run("query", "python", "-c", code) == "True\n"
     installed = engine.run("query", "dpkg-query", "-W", "-f", "${Package}\\n").split()

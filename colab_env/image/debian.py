@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from colab_env.image.instructions import Run, comment, run
+from colab_env.image.instructions import Run, comment, copy, run
 from colab_env.image.tools import VENV
 
 if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
 
 _RUN_TIME_LIST = "/opt/run-time-packages.txt"
-_BUILD_ONLY = frozenset({"gcc", "g++", "clang", "make", "cmake", "ninja-build", "pkg-config", "build-essential", "git"})
+_BUILD_ONLY = frozenset({"gcc", "g++", "clang", "make", "cmake", "ninja-build", "pkg-config", "build-essential"})
 # What ldd prints, as patterns for dpkg: it knows files by /usr/lib where the loader has /lib.
 _LIBRARY_FILES = "sed -n 's#^.*=> /\\(usr/\\)\\{0,1\\}\\(lib/[^ ]*\\) .*#*/\\2#p' /tmp/needed > /tmp/files"
-_APT_CACHE = Run(mounts=("type=cache,target=/var/cache/apt", "type=cache,target=/var/lib/apt"))
+# Locked: apt of one build gives up where another one works in the same directories.
+_APT_CACHE = Run(mounts=tuple(f"type=cache,target=/var/{name}/apt,sharing=locked" for name in ("cache", "lib")))
 
 
 def is_for_building(name: str) -> bool:
@@ -66,13 +67,11 @@ def install_to_run(project: ImageProject) -> list[str]:
     packages = sorted(name for name in project.apt if not is_for_building(name))
     if not project.apt:
         return []
-    derived = any(map(is_for_building, project.apt))
-    mounts = ("type=bind,from=packages,source=/opt,target=/mnt",) if derived else ()
-    words = " ".join(packages)
-    get = "apt-get install --yes --no-install-recommends"
-    command = (
-        f"xargs {get} {words}".rstrip() + f" < /mnt/{_RUN_TIME_LIST.rpartition('/')[2]}"
-        if derived
-        else f"{get} {words}"
+    install = " ".join(["apt-get install --yes --no-install-recommends", *packages])
+    why = comment(
+        "Copied, not mounted: buildah and podman do not look into mounts, and would keep the layer of another list."
     )
-    return [run(["apt-get update", command, "rm -rf /var/lib/apt/lists/*"], Run(mounts=mounts))]
+    is_derived = any(map(is_for_building, project.apt))
+    listed = [why, copy(_RUN_TIME_LIST, "/opt/", "--from=packages")] if is_derived else []
+    command = f"xargs {install} < {_RUN_TIME_LIST}" if listed else install
+    return [*listed, run(["apt-get update", command, "rm -rf /var/lib/apt/lists/*"])]

@@ -3,8 +3,8 @@ FROM python:3.12-slim-bookworm AS tools
 # By content, not by time: the same packages are the same bytes in every build.
 ENV SOURCE_DATE_EPOCH=315532800 \
     PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN --mount=type=cache,target=/var/cache/apt \
-    --mount=type=cache,target=/var/lib/apt \
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
     apt-get update \
     && apt-get install --yes --no-install-recommends git
 

@@ -13,8 +13,8 @@ ENV UV_COMPILE_BYTECODE=1 \
 # The Python of the image counts, whatever .python-version says.
     UV_PYTHON=python3 \
     UV_PYTHON_DOWNLOADS=never
-RUN --mount=type=cache,target=/var/cache/apt \
-    --mount=type=cache,target=/var/lib/apt \
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
     apt-get update \
     && apt-get install --yes --no-install-recommends git
 

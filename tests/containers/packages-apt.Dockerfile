@@ -13,8 +13,8 @@ ENV UV_COMPILE_BYTECODE=1 \
 # The Python of the image counts, whatever .python-version says.
     UV_PYTHON=python3 \
     UV_PYTHON_DOWNLOADS=never
-RUN --mount=type=cache,target=/var/cache/apt \
-    --mount=type=cache,target=/var/lib/apt \
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
     apt-get update \
     && apt-get install --yes --no-install-recommends gcc libgomp1 libpq-dev
 
@@ -35,9 +35,10 @@ RUN (find /opt/venv -name '*.so*' -type f -exec ldd {} + > /tmp/needed 2>/dev/nu
     && sort --unique --output=/opt/run-time-packages.txt /opt/run-time-packages.txt
 
 FROM python:3.12-slim-bookworm AS runtime
-RUN --mount=type=bind,from=packages,source=/opt,target=/mnt \
-    apt-get update \
-    && xargs apt-get install --yes --no-install-recommends libgomp1 < /mnt/run-time-packages.txt \
+# Copied, not mounted: buildah and podman do not look into mounts, and would keep the layer of another list.
+COPY --from=packages /opt/run-time-packages.txt /opt/
+RUN apt-get update \
+    && xargs apt-get install --yes --no-install-recommends libgomp1 < /opt/run-time-packages.txt \
     && rm -rf /var/lib/apt/lists/*
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
