@@ -108,7 +108,12 @@ def write(
         what=_what(image),
         build=build_command,
         run=run_command,
-        notes=(*request.notes(model.python), *request.selection.notes, *_notes(model, survey, ignore_file)),
+        notes=(
+            *request.notes(model.python),
+            *request.selection.notes,
+            *_about_command(image),
+            *_notes(model, survey, ignore_file),
+        ),
     )
     _report.keep(repr(result))
     return result
@@ -438,6 +443,22 @@ def _built_from_source(model: image_project.ImageProject) -> list[str]:
     return [f"without a wheel for {target}, so built from source: {listed}; {need}"]
 
 
+def _about_command(image: dockerfile.Image) -> list[str]:
+    """Return a note about what an image of kind "app" starts, where that may be another thing than is wanted, or none."""
+    model = image.project
+    if image.kind != "app" or model.scripts == (model.name,):
+        return []
+    if not model.scripts:
+        why = "it has no console script, so the image starts python and holds its modules alone"
+        way_out = "take --kind packages, kind='packages', which copies the files of the project too"
+        return [f"{why}: give a command after the image's name, or {way_out}"]
+    if len(model.scripts) > 1:
+        return [f"it has more console scripts: {_first_ones(model.scripts)}"]
+    return [
+        f"it starts {model.scripts[0]}, the project's only script: if that is no more than a helper, change ENTRYPOINT"
+    ]
+
+
 def _first_ones(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -451,12 +472,6 @@ def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_fil
     notes += [*_built_from_source(model), *_absent_libraries(model)]
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")
-    if len(model.scripts) > 1:
-        notes.append(f"it has more console scripts: {_first_ones(model.scripts)}")
-    elif model.scripts and model.name not in model.scripts:
-        notes.append(
-            f"it starts {model.scripts[0]}, the project's only script: if that is no more than a helper, change ENTRYPOINT"
-        )
     if survey.secrets:
         notes.append(f"left out, since it looks like secrets: {', '.join(survey.secrets[:5])}")
     if ignore_file and (sent := context.unneeded(model.context, context.read_ignored(ignore_file) or [])):

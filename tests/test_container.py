@@ -691,6 +691,17 @@ def test_a_pylock_with_a_repository_and_groups_gets_git_and_its_default_groups(h
     assert "lib @ git+https" in (hello / "container-unhashed.txt").read_text()
 
 
+def test_an_app_without_a_console_script_says_what_it_starts_and_what_else_there_is(hello):
+    pyproject = container_projects.PYPROJECT.replace('[project.scripts]\nhello = "hello_app:main"\n', "")
+    (hello / "pyproject.toml").write_text(pyproject)
+    (note,) = write(hello).notes
+    assert note == (
+        "it has no console script, so the image starts python and holds its modules alone: give a command after the image's "
+        "name, or take --kind packages, kind='packages', which copies the files of the project too"
+    )
+    assert write(hello, kind="packages", overwrite=True).notes == ()
+
+
 def test_git_that_a_project_names_is_there_when_it_runs(hello):
     # GitPython starts it. Where only the build needs git, nobody has to name it.
     with (hello / "pyproject.toml").open("a") as file:
