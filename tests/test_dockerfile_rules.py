@@ -70,6 +70,13 @@ CASES = [
         f"{PY}RUN --mount=type=cache,target=/root/.cache/uv pip install --no-cache-dir uv && uv sync\n",
         None,
     ),
+    ("cache-mount-unused", f"{PY}RUN --mount=type=cache,target=~/.cache/uv \\\n    uv sync --frozen\n", 2),
+    ("cache-mount-unused", f"{PY}USER app\n{MOUNT} uv sync --frozen\n", 3),
+    ("cache-mount-unused", f"{PY}USER app\nUSER 0:0\n{MOUNT} uv sync --frozen\n", None),
+    ("cache-mount-unused", f"{PY}ENV UV_CACHE_DIR=/root/.cache/uv\nUSER app\n{MOUNT} uv sync --frozen\n", None),
+    ("cache-mount-unused", f"{PY}USER $WHO\n{MOUNT} uv sync --frozen\n", None),
+    ("cache-mount-unused", f"FROM python AS a\nUSER app\nFROM a\n{MOUNT} uv sync --frozen\n", 4),
+    ("cache-mount-unused", f"{PY}USER app\nRUN --mount=type=cache,target=/root/.cache/other uv sync\n", None),
     # A name that no shell has, and BuildKit takes.
     ("variable-elsewhere", "FROM python:3.12 AS b\nRUN poetry install\nFROM alpine\nENV POETRY_(X 1\nRUN a\n", 4),
     # The shell's [ is a program too, and its name is not taken for a pattern's.
@@ -211,6 +218,11 @@ def test_what_is_not_known_is_no_finding():
         (f"{POETRY_2}RUN poetry lock --no-update && b\n", f"{POETRY_2}RUN poetry lock && b\n"),
         (f"{PIP_POETRY}RUN poetry sync", f"{PIP_POETRY}RUN poetry install --sync"),
         (f"{PY}{MOUNT} uv sync --no-cache\n", f"{PY}{MOUNT} uv sync\n"),
+        (f"{PY}{MOUNT.replace('/root', '~')} uv sync\n", f"{PY}{MOUNT} uv sync\n"),
+        (
+            f"{PY}USER app\n{MOUNT.replace('/root', '~')} uv sync\n",
+            f"{PY}USER app\n{MOUNT.replace('/root', '~')} uv sync\n",
+        ),
         (f"{PY}{MOUNT} uv sync \\\n    --no-cache \\\n    --frozen\n", f"{PY}{MOUNT} uv sync \\\n    --frozen\n"),
         (
             f"{PY}ENV UV_NO_CACHE=1\n{MOUNT} uv sync --no-cache\n",

@@ -27,6 +27,7 @@ _HEADERS = re.compile(
     r"(?:lib(?:pq|ffi|ssl|mysqlclient|mariadb|xml2|xslt1?|jpeg|zlib|sqlite3|bz2|lzma|readline|ncurses5?|boost)"
     r"|python3(?:\.\d+)?|zlib1g|linux-headers|musl|postgresql|default-libmysqlclient)-dev"
 )
+_HOME_TARGET = re.compile(r"((?:target|dst|destination)=)~/")
 _INTERACTIVE = re.compile(r"(?i)jupyter|notebook|kaggle|colab")
 # What is copied for the packages alone; anything else may hold the project's sources.
 _NO_SOURCES = re.compile(
@@ -54,11 +55,24 @@ def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
             if option is None or not mounts or not {"install", "sync"} & set(command.words):
                 continue
             variables = reading.variables_of(file, stage, until=command.instruction)
+            user = surroundings.user(file, stage, until=command.instruction)
+            instruction, mount = command.instruction, mounts[0]
             if option[0] in command.words or option[1] in variables:
-                why = option[0] if option[0] in command.words else option[1]
+                word = option[0] if option[0] in command.words else option[1]
                 # The variable stays: other instructions may have no mount, and their cache would ship.
-                fix = _replaced(why, "") if why == option[0] and option[1] not in variables else None
-                yield surroundings.line_of(file, command.instruction, option[0]), {"why": why}, fix
+                fix = _replaced(word, "") if word == option[0] and option[1] not in variables else None
+                why = {"why": f"{word} switches the cache off"}
+                yield surroundings.line_of(file, instruction, option[0]), why, fix
+            elif _HOME_TARGET.search(mount):
+                fix = (lambda text: _HOME_TARGET.sub(r"\1/root/", text)) if user == "root" else None
+                yield surroundings.line_of(file, instruction, mount), {"why": "nobody expands the ~ in its target"}, fix
+            elif (
+                "=/root/" in mount
+                and user not in (None, "root")
+                and not {f"{tool.upper()}_CACHE_DIR", "HOME"} & {*variables}
+            ):
+                why = {"why": f"{tool} runs as {user}, whose cache is not in /root"}
+                yield surroundings.line_of(file, instruction, mount), why, None
 
 
 def _poetry_commands(file: Dockerfile) -> Iterator[tuple[Command, list[str], str | None]]:

@@ -168,6 +168,19 @@ def starts_unknown(stages: Sequence[Stage]) -> bool:
     return False
 
 
+def user(file: Dockerfile, stage: Stage, *, until: Instruction) -> str | None:
+    """Return who runs an instruction, "root" where nothing says another; None: nobody knows."""
+    current = "root"
+    for origin in file.chain(stage):
+        for instruction in origin.instructions:
+            if instruction is until:
+                break
+            if instruction.name == "USER":
+                named = reading.expanded(instruction.value, reading.variables_of(file, origin, until=instruction))
+                current = named.strip("\"'").partition(":")[0]
+    return None if "$" in current else "root" if current == "0" else current
+
+
 def poetry_version(file: Dockerfile, stage: Stage) -> str | None:
     """Return the Poetry that a stage installs: the version it pins, the newest where it pins none; None: nobody knows."""
     version = None
