@@ -77,6 +77,12 @@ CASES = [
     ("cache-mount-unused", f"{PY}USER $WHO\n{MOUNT} uv sync --frozen\n", None),
     ("cache-mount-unused", f"FROM python AS a\nUSER app\nFROM a\n{MOUNT} uv sync --frozen\n", 4),
     ("cache-mount-unused", f"{PY}USER app\nRUN --mount=type=cache,target=/root/.cache/other uv sync\n", None),
+    # Poetry keeps its downloads there too.
+    (
+        "cache-mount-unused",
+        f"{PY}RUN --mount=type=cache,target=/root/.cache pip install --no-cache-dir poetry && poetry install\n",
+        None,
+    ),
     # A name that no shell has, and BuildKit takes.
     ("variable-elsewhere", "FROM python:3.12 AS b\nRUN poetry install\nFROM alpine\nENV POETRY_(X 1\nRUN a\n", 4),
     # The shell's [ is a program too, and its name is not taken for a pattern's.

@@ -54,6 +54,19 @@ def cache_mount_unused(file: Dockerfile, _: Project) -> Iterator[Place]:
             ]
             if option is None or not mounts or not {"install", "sync"} & set(command.words):
                 continue
+            # The whole of .cache is for the others too that the instruction starts.
+            others = {
+                other.program
+                for other in surroundings.commands_of(file, stage)
+                if other.instruction is command.instruction
+            }
+            if not re.search(rf"\.cache/{re.escape(tool)}\b", mounts[0]) and others & {
+                "poetry",
+                "pdm",
+                "pipenv",
+                "uv",
+            } - {tool}:
+                continue
             variables = reading.variables_of(file, stage, until=command.instruction)
             user = surroundings.user(file, stage, until=command.instruction)
             instruction, mount = command.instruction, mounts[0]
@@ -325,15 +338,6 @@ def environment_in_context(file: Dockerfile, project: Project) -> Iterator[Place
     sent = [name for name in project.environments if not is_ignored(name, project.ignored)]
     for stage in file.stages if sent else ():
         for instruction in stage.instructions:
-            if (
-                instruction.name in ("COPY", "ADD")
-                and "from" not in instruction.flags
-                and instruction.words[:1]
-                in (
-                    [
-                        ".",
-                    ],
-                    ["./"],
-                )
-            ):
+            is_copy = instruction.name in ("COPY", "ADD") and "from" not in instruction.flags
+            if is_copy and instruction.words[:1] in (["."], ["./"]):
                 yield instruction.start, {"name": sent[0]}, None
