@@ -65,8 +65,8 @@ class Buildah:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def build(self, project: Path, tag: str, scratch: Path) -> None:
-        how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *secrets(scratch)]
+    def build(self, project: Path, tag: str, scratch: Path, *options: str) -> None:
+        how = ["--format", "docker", "--layers", "--pull-never", "--network", "host", *secrets(scratch), *options]
         trust = [word for target in (CA, "/usr/lib/ssl/cert.pem") for word in ("-v", f"{CA}:{target}:ro")]
         self._storage.buildah("bud", *how, *trust, "-t", tag, project)
 
@@ -82,8 +82,14 @@ class Buildah:
             self._storage.buildah("rm", made)
 
     def config(self, tag: str) -> dict[str, Any]:
-        shown = json.loads(self._storage.buildah("inspect", "--type", "image", f"localhost/{tag}"))
-        return dict(shown["Docker"]["config"])
+        return dict(self._inspect(tag)["Docker"]["config"])
+
+    def image_id(self, tag: str) -> str:
+        """Return the id of an image: the digest of its configuration, and so of everything in it."""
+        return str(self._inspect(tag)["FromImageID"])
+
+    def _inspect(self, tag: str) -> dict[str, Any]:
+        return dict(json.loads(self._storage.buildah("inspect", "--type", "image", f"localhost/{tag}")))
 
     def save(self, tag: str, archive: Path) -> None:
         self._storage.buildah("push", "-q", "--format", "docker", f"localhost/{tag}", f"docker-archive:{archive}:{tag}")

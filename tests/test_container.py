@@ -805,6 +805,15 @@ def test_what_changes_a_layer_is_copied_not_only_mounted(path):
 
 
 @pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*.Dockerfile")), ids=lambda path: path.name)
+def test_uvs_note_on_the_time_of_a_wheel_is_not_in_the_image(path):
+    # It is the time of the inode, which nobody can set.
+    runs = [
+        text for text in re.split(r"(?m)^(?=RUN )", path.read_text()) if "uv pip install" in text and "/wheels" in text
+    ]
+    assert all("uv_cache.json" in text for text in runs)
+
+
+@pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*.Dockerfile")), ids=lambda path: path.name)
 def test_two_builds_at_once_do_not_meet_in_apts_directories(path):
     mounts = re.findall(r"--mount=(type=cache,target=/var/\S+)", path.read_text())
     assert [mount for mount in mounts if not mount.endswith(",sharing=locked")] == []

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,6 +150,17 @@ def test_an_app_runs_as_its_user_with_what_is_locked(project, engine, tmp_path, 
     assert not [
         name for layer in names for name in layer if re.search(r"bin/(uv|poetry|gcc)$|var/lib/apt/lists/.", name)
     ]
+
+
+@pytest.mark.parametrize("tool", ["uv", "pip"])
+def test_two_builds_without_a_cache_from_two_directories_are_one_image(project, storage, trusting, tmp_path, tool):
+    storage.buildah("pull", "-q", f"docker-archive:{trusting}")
+    container.write(project, tool=tool)
+    # In Docker's format buildah notes the names of its containers, which are drawn.
+    engine, clamped = engines.Buildah(storage), ("--no-cache", "--timestamp", "315532800", "--format", "oci")
+    engine.build(project, "here", tmp_path / "secrets", *clamped)
+    engine.build(shutil.copytree(project, tmp_path / "another place"), "there", tmp_path / "secrets", *clamped)
+    assert engine.image_id("here") == engine.image_id("there")
 
 
 def test_two_builds_at_once_wait_for_each_others_apt(engine, tmp_path):

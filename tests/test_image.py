@@ -815,8 +815,13 @@ def test_system_packages_are_refused_before_anything_is_done(app: Path, tmp_path
 def test_a_base_with_another_python_is_refused(app: Path, base: Path, served: IndexServer, tmp_path: Path):
     text = PYPROJECT.replace(">=3.10", ">=3.13")
     (app / "pyproject.toml").write_text(text)
-    with pytest.raises(errors.BaseImageError, match=r"has Python 3\.12\.7, and the project needs >=3\.13"):
+    with pytest.raises(errors.BaseImageError, match=r"has Python 3\.12\.7, and the project needs >=3\.13") as caught:
         build(app, base, tmp_path / "img.tar")
+    assert "--python" not in caught.value.hint
+    (app / "pyproject.toml").write_text(PYPROJECT)
+    with pytest.raises(errors.BaseImageError, match=r"needs 3\.11") as caught:
+        build(app, base, tmp_path / "img.tar", python="3.11")
+    assert "or ask for its Python with --python 3.12" in caught.value.hint
 
 
 def test_a_target_that_is_somebody_elses_stays(app: Path, base: Path, served: IndexServer, tmp_path: Path):

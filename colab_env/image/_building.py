@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colab_env import _files, _process, _report, system, uv
+from colab_env import _files, _process, _report, content, system, uv
 from colab_env.errors import (
     BaseImageError,
     ColabEnvError,
@@ -94,9 +94,8 @@ class BuildResult:
 
     def __repr__(self) -> str:
         where = " and ".join(filter(None, (self.output, self.pushed)))
-        facts = (
-            f"{self.packages} packages, Python {self.python}, {self.platform}, {_report.megabytes(self.new_bytes)} new"
-        )
+        number, new = content.pluralize(self.packages, "package"), _report.megabytes(self.new_bytes)
+        facts = f"{number}, Python {self.python}, {self.platform}, {new} new"
         line = f"✓ Image {self.tag} in {where} ({facts}, {self.seconds:.1f} s), id {self.image[:19]}"
         return "\n".join([line, *(f"  {note}" for note in self.notes)])
 
@@ -219,7 +218,11 @@ class _Building:
         if not request.specifier.contains(self._base.version, prereleases=True):
             needed = format_specifier(request.specifier)
             msg = f"{self._image.name} has Python {self._base.version}, and the project needs {needed}"
-            raise BaseImageError(msg, hint="give another base with --base; nothing was downloaded for it")
+            # Another Python may have been asked for, such as by .python-version, which --python goes before.
+            allowed = request.pyproject.requires_python
+            is_wish = allowed is None or parse_specifier(allowed).contains(self._base.version, prereleases=True)
+            other = f", or ask for its Python with --python {self._base.minor}" if is_wish else ""
+            raise BaseImageError(msg, hint=f"give another base with --base{other}; nothing was downloaded for it")
 
     def _find_compiler(self, installer: UvInstaller) -> Interpreter | None:
         """Return a Python that writes `.pyc` as the base reads them: of the same minor version, or None."""
@@ -267,7 +270,7 @@ class _Building:
         layers: dict[str, OwnLayer] = {}
         if missing:
             new = [wheel for group in missing for wheel in group.wheels]
-            with _report.activity(f"Installing {len(new)} packages for {self._options.platform}"):
+            with _report.activity(f"Installing {content.pluralize(len(new), 'package')} for {self._options.platform}"):
                 lines = [wheel.requirement for wheel in new]
                 installed = self._house.install(lines, self._work / "packages", hashed=True)
             self._require_all(new, installed)

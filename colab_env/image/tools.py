@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VENV = "/opt/venv"
 _BY_CONTENT = "By content, not by time: the same packages are the same bytes in every build."
+# uv notes the time of the inode of a wheel that is a file, which nobody can set: see "uv_cache.json" beside RECORD.
+_FORGET_TIMES = f"find {VENV} -name uv_cache.json -execdir sed -i /uv_cache.json/d RECORD ';' -delete"
 _SUM = "sha256sum /wheels/*.whl > /wheels.sha256"
 HASHED = "container-requirements.txt"
 UNHASHED = "container-unhashed.txt"
@@ -144,13 +146,14 @@ class Uv:
         request = project.request
         options = pylock_toml.options(request.lock, request.selection) if reads else ["--require-hashes", "--no-deps"]
         best = ["--index-strategy unsafe-best-match"] if project.packages.indexes else []
+        forget = [_FORGET_TIMES] if recipe.local_files() else []
         words = [*options, *best, "-r", shlex.quote(source.rpartition("/")[2])]
         install = self.install(recipe, " ".join(words))
         return [
             comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
             copy(source, "./") if reads else recipe.copied(HASHED),
             run([self.create(VENV), install], UV_CACHE),
-            *_unhashed(recipe, self.install(recipe, f"--no-deps -r {UNHASHED}"), UV_CACHE, reads=reads),
+            *_unhashed(recipe, [self.install(recipe, f"--no-deps -r {UNHASHED}"), *forget], UV_CACHE, reads=reads),
         ]
 
     def _sync(self, recipe: Recipe) -> list[str]:
@@ -176,12 +179,7 @@ class Uv:
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "uv build --wheel --out-dir /wheels"
         built = [f"{build} {shlex.quote(directory)}" for directory in recipe.wheels]
-        return [
-            comment(
-                "uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build."
-            ),
-            run([*built, "touch --date=@0 /wheels/*.whl", _SUM], UV_CACHE),
-        ]
+        return [run([*built, _SUM], UV_CACHE)]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
         mounts = (
@@ -194,10 +192,14 @@ class Uv:
             comment(
                 "The installer is mounted, not copied, and writes no bytecode of the standard library into this layer."
             ),
+            comment(
+                "uv notes when it saw the wheel: without that note, the same sources are the same bytes in every build."
+            ),
             run(
                 [
-                    "PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \\\n    "
-                    + " ".join([*words, *recipe.wheel_names])
+                    f"PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH{NEXT_LINE}"
+                    + " ".join([*words, *recipe.wheel_names]),
+                    _FORGET_TIMES,
                 ],
                 Run(mounts=mounts),
             ),
@@ -254,7 +256,7 @@ class Pip(_ByPip):
             comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
             recipe.copied(HASHED),
             run([self.create(VENV), self.install(recipe, f"--no-deps --require-hashes -r {HASHED}")], _PIP_CACHE),
-            *_unhashed(recipe, self.install(recipe, f"--no-deps -r {UNHASHED}"), _PIP_CACHE, reads=False),
+            *_unhashed(recipe, [self.install(recipe, f"--no-deps -r {UNHASHED}")], _PIP_CACHE, reads=False),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
@@ -325,7 +327,7 @@ def exported(project: ImageProject) -> dict[str, str]:
     return files
 
 
-def _unhashed(recipe: Recipe, install: str, how: Run, *, reads: bool) -> list[str]:
+def _unhashed(recipe: Recipe, install: list[str], how: Run, *, reads: bool) -> list[str]:
     rest = [line for line in recipe.project.packages.unhashed if line.kind != "directory"]
     if reads or not rest:
         return []
@@ -334,7 +336,7 @@ def _unhashed(recipe: Recipe, install: str, how: Run, *, reads: bool) -> list[st
         comment(f"Without a hash in the lock, so the check stays on for the others: {names}."),
         *recipe.local_files(),
         recipe.copied(UNHASHED),
-        run([install], how),
+        run(install, how),
     ]
 
 

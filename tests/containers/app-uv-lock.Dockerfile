@@ -27,12 +27,10 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM tools AS project
 WORKDIR /src
 COPY . ./
-# uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build.
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv build --wheel --out-dir /wheels . \
-    && touch --date=@0 /wheels/*.whl \
     && sha256sum /wheels/*.whl > /wheels.sha256
 
 FROM python:3.12-slim-bookworm AS runtime
@@ -48,10 +46,12 @@ COPY --from=packages /opt/venv /opt/venv
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
 COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
+# uv notes when it saw the wheel: without that note, the same sources are the same bytes in every build.
 RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
-    uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app
+    uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app \
+    && find /opt/venv -name uv_cache.json -execdir sed -i /uv_cache.json/d RECORD ';' -delete
 USER 1000:1000
 LABEL org.opencontainers.image.title="hello-app" \
     org.opencontainers.image.version="1.2" \

@@ -48,12 +48,10 @@ RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /o
 FROM tools AS project
 WORKDIR /src
 COPY . ./
-# uv notes the time of a wheel's file beside what it installs: one time, so the same bytes in every build.
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv build --wheel --out-dir /wheels . \
-    && touch --date=@0 /wheels/*.whl \
     && sha256sum /wheels/*.whl > /wheels.sha256
 
 FROM python:3.12-slim-bookworm AS runtime
@@ -71,10 +69,12 @@ COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyt
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
 COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
+# uv notes when it saw the wheel: without that note, the same sources are the same bytes in every build.
 RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
-    uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app
+    uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app \
+    && find /opt/venv -name uv_cache.json -execdir sed -i /uv_cache.json/d RECORD ';' -delete
 # Notebooks are saved where they stand, so they belong to the user.
 WORKDIR /work
 COPY --chown=1000:1000 . ./
