@@ -468,7 +468,7 @@ def _notes(model: image_project.ImageProject, survey: context.Survey, ignore_fil
     rest = [line for line in model.packages.unhashed if line.kind != "directory"]
     if rest:
         names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
-        notes.append(f"without a hash in the lock file, and installed after the others: {names}")
+        notes.append(f"without a hash in the lock file: {names}")
     notes += [*_built_from_source(model), *_absent_libraries(model)]
     if model.packages.needs_password:
         notes.append("an index needs a password: give the build one with --secret id=netrc,src=$HOME/.netrc")

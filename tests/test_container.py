@@ -685,7 +685,7 @@ def test_a_pylock_with_a_repository_and_groups_gets_git_and_its_default_groups(h
     text = (hello / "Dockerfile").read_text()
     assert "--no-install-recommends git\n" in text
     assert "uv pip install --python /opt/venv --group=default --group=dev -r pylock.toml" in text
-    assert "lib (git)" in repr(result)
+    assert "without a hash in the lock file: lib (git)" in repr(result)
     container.write(hello, lock="pylock.toml", tool="pip", overwrite=True)
     assert "theme" not in (hello / "container-requirements.txt").read_text()
     assert "lib @ git+https" in (hello / "container-unhashed.txt").read_text()
