@@ -25,7 +25,7 @@ _WANTED = re.compile(
     )|s?bin/)[^\n]*
     |usr/(?:include/
         |games/
-        |lib/(?:(?:[^\s/]+/){1,4}include/|(?:[^\s/]+/)?girepository-1\.0/|(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s)
+        |lib/(?:(?:[^\s/]+/){1,4}include/|(?:[^\s/]+/)?perl/[^\s/]+/CORE/|(?:[^\s/]+/)?girepository-1\.0/|(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s)
         |share/(?:pkgconfig|R/include)/
     )[^\n]*)""",
     re.VERBOSE,
@@ -45,7 +45,7 @@ _DEFAULT = re.compile(r"(?:^|-)defaults?(?:-|$)")
 _NUMBERS = re.compile(r"-?[0-9]+(?:\.[0-9]+)*(?:\.q[0-9]+)?(?=-|$)")
 _HEADERS_ONLY = re.compile(r"-headers$|-common$|-dev-common$")
 _EVERYWHERE = frozenset({"libc6", "libgcc-s1", "libstdc++6"})  # of every compiled extension
-_FIELD = re.compile(rb"\n(Package|Source|Depends|Pre-Depends|Recommends):([^\n]*)")
+_FIELD = re.compile(rb"\n(Package|Source|Depends|Pre-Depends|Recommends|Essential):([^\n]*)")
 _VERSION = re.compile(r"\s*\([^)]*\)|\s*\[[^\]]*\]|\s*<[^>]*>|:[a-z0-9-]+")
 
 
@@ -137,6 +137,7 @@ class Packages:
     sources: dict[str, str] = field(default_factory=dict)
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     wrappers: dict[str, str] = field(default_factory=dict)
+    essential: set[str] = field(default_factory=set)
     # What python3-usb depends on: the alternatives of each, for the first may be a name without a file.
     pythons: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
@@ -159,6 +160,8 @@ class Packages:
         first = _names(stanza.get("Depends", ""), stanza.get("Pre-Depends", ""))
         self.needs[name] = first
         self.dependants.update({*first, *_names(stanza.get("Recommends", ""))})
+        if stanza.get("Essential") == "yes":
+            self.essential.add(name)
         if name.startswith("python3-"):
             parts = _VERSION.sub("", stanza.get("Depends", "")).split(",")
             self.pythons[name] = tuple(tuple(map(str.strip, part.split("|"))) for part in parts)
@@ -192,10 +195,12 @@ class Packages:
         return self.dependants[name] + sum(self.dependants[library] for library in self.libraries(name))
 
     def flags(self, name: str) -> str:
-        """Return "d" for a package that a default package takes, "p" for one of Python alone, "-" for neither."""
+        """Return letters, or "-": "d", a default package takes it; "p" and "n", it is Python's or Node's alone; "e", essential."""
         needs = self.needs.get(name, ())
         is_python = "python3" in needs and "libc6" not in needs and not name.startswith("lib")
-        return ("d" if name in self.defaults else "") + ("p" if is_python else "") or "-"
+        is_node = "libc6" not in needs and any(need == "nodejs" or need.startswith("node-") for need in needs)
+        marks = {"d": name in self.defaults, "p": is_python, "n": is_node, "e": name in self.essential}
+        return "".join(mark for mark, is_set in marks.items() if is_set) or "-"
 
 
 def _names(*fields: str) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from colab_env.native_need import log_lines, other_causes, rules
+from colab_env.native_need import log_lines, other_causes, rules, systems
+from colab_env.native_need.line_kinds import is_prose
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind, Phase
 from colab_env.native_need.other_causes import OtherHit
-from colab_env.native_need.rules import DRIVERS, FATAL, HINT, OF_DATA, TRIED, WRAPPER, Hit, is_error
+from colab_env.native_need.rules import DRIVERS, FATAL, HINT, OF_DATA, TRIED, WRAPPER, XCB, Hit, is_error
 from colab_env.native_need.sentences import absent, is_name, mentioned, speaks_of_absence
 
 _NEAR = 6  # lines after a hit that tell whether its tool gave up
@@ -31,7 +32,7 @@ _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
-    r"|^\* installing \*source\* package |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
+    r"|^\* installing \*source\* package |\bANTICONF\b|^\*? ?deb: |R CMD INSTALL|possibly undefined macro|^The configuration failed|m4_require'd|-- mkmf |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
 )
 _DISTRIBUTION = re.compile(
     r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
@@ -75,7 +76,12 @@ def extract(text: str) -> Explanation:
     if reason := _no_failure_here(lines):
         return Explanation(not_concluded=(reason,))
     is_build = any(_BUILDS.search(line.text) for line in lines)
-    hits = [_settled(hit, lines) for hit in _few(rules.hits(lines, is_build=is_build))]
+    hits = [
+        _settled(hit, lines)
+        for hit in _few([*rules.hits(lines, is_build=is_build), *rules.listed(lines, is_build=is_build)])
+    ]
+    if any(_OF_NODE.search(line.text) for line in lines):
+        hits = [hit for hit in hits if hit.name not in _NODES_HEADERS]
     others = [OtherHit("driver", hit.line, hit.degree) for hit in hits if DRIVERS.fullmatch(hit.name)]
     again = max((line.number for line in lines if _BUILT_AGAIN.search(line.text)), default=0)
     # What pip has tried in another way since did not end it.
@@ -83,6 +89,18 @@ def extract(text: str) -> Explanation:
         replace(hit, degree=TRIED) if hit.line.number < again and hit.kind == "build-requirement" else hit
         for hit in other_causes.hits(lines, is_build=is_build)
     )
+    if any(_WORKING.search(line.text) for line in lines):  # "C++17 support is needed" means a newer one then
+        hits = [hit for hit in hits if not (hit.kind == "compiler" and hit.is_phrase)]
+    hits = [
+        hit for hit in hits if hit.name not in systems.FOREIGN_MANAGERS and not systems.is_condas_own(hit.kind, lines)
+    ]
+    if systems.is_foreign_python(lines):
+        hits = [hit for hit in hits if hit.name != "Python.h"]
+    if any(hit.kind == "display" for hit in others):  # Qt says of its plugin what it says where a library is missing
+        hits = [hit for hit in hits if hit.name != XCB]
+    # A line that names a conflict or a wrong hash names no missing thing besides.
+    unlike = {hit.line.number for hit in others if hit.kind in _SAY_ALL and hit.degree == FATAL}
+    hits = [hit for hit in hits if hit.line.number not in unlike]
     hits = [hit for hit in hits if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
     chosen = _chosen([hit for hit in hits if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
@@ -103,7 +121,7 @@ def extract(text: str) -> Explanation:
     unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
     if any(hit.is_exact for hit in chosen):  # where no package has that, a word that is only mentioned is none either
         unconfirmed = tuple(need for need in unconfirmed if need.kind == "words")
-    if (findings or unconfirmed) and (elsewhere := _directory_elsewhere(lines)):
+    if (findings or unconfirmed) and (elsewhere := systems.other_directory(lines)):
         findings, unconfirmed, notes = (), (), (elsewhere, *notes)
     at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)
     requirement, python = _requirement(at, lines) if at and is_build else (None, None)
@@ -117,31 +135,19 @@ def extract(text: str) -> Explanation:
     )
 
 
+_SAY_ALL = frozenset({"apt", "conflict", "credentials", "disk", "hash", "incomplete-source", "memory", "network"})
+_WORKING = re.compile(
+    r"^checking (?:for (?:g\+\+|c\+\+|gcc)\.\.\. (?!no)|whether the C(?:\+\+)? compiler works\.\.\. yes)|compiler identification is (?!unknown)"
+)
+# What node-gyp and the packages nan and node-addon-api bring to a build of theirs, in the versions of the Node.js that runs it.
+_OF_NODE = re.compile(r"gyp(?: ERR!|-rebuild|$|\W)|node-pre-gyp")
+_NODES_HEADERS = frozenset(
+    {"nan.h", "napi.h", "node.h", "node_api.h", "node_buffer.h", "node_object_wrap.h", "uv.h", "v8.h"}
+)
 _BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
-_NO_HELP = "no package of a Linux distribution helps there"
 _SUCCESS = re.compile(r"Successfully installed \S")
 # Pip's own advertisement of a newer pip, "Running pip as the 'root' user".
 _AFTER_SUCCESS = re.compile(r"\[notice\]|WARNING: |$")
-_ELSEWHERE = {
-    # How cffi writes an error of LoadLibrary (0x7e is ERROR_MOD_NOT_FOUND, dlopen has sentences), and Microsoft's compiler its own.
-    "Windows": re.compile(r"cannot load library .{1,300}: error 0x[0-9a-f]+|fatal error C1083: "),
-    # dyld's words, ld's of Apple, and where distutils puts what it compiles.
-    "macOS": re.compile(
-        r"dlopen\(.{1,300}\): tried: |^dyld(?:\[\d+\])?: |dlsym\(RTLD_\w+, \w+\): symbol not found"
-        r"|^ld: library (?:not found for -l|'[^']+' not found)|/(?:temp|lib|bdist)\.macosx-"
-    ),
-}
-# Directories that only one system has, where no other line shows Linux: a container on a Mac names its own, too.
-_DIRECTORIES = {
-    "Windows": re.compile(r"(?<![\w/])[A-Za-z]:\\\w|\\(?:site-packages|AppData|Scripts)\\", re.IGNORECASE),
-    "macOS": re.compile(
-        r"(?:^|[^\w.-]|-[IL])/(?:Users/[\w.-]+/|opt/homebrew/|usr/local/Cellar/|private/var/folders/|(?:System/)?Library/(?:Frameworks|Developer)/)"
-        r"|^(?:npm|gyp) ERR! (?:System )?Darwin |^\[(?:Clang|GCC) [^\]]{1,80}\] on darwin$"
-    ),
-}
-_LINUX = re.compile(
-    r"(?<![\w.-])/(?:home|root)/|/usr/lib/(?:python3|x86_64|aarch64)|[-_.]linux[-_]|linux-gnu|manylinux|apt-get|dist-packages/|[Dd]ocker"
-)
 
 
 def _no_failure_here(lines: Sequence[Line]) -> str | None:
@@ -149,18 +155,7 @@ def _no_failure_here(lines: Sequence[Line]) -> str | None:
     end = next((line for line in reversed(lines) if not _AFTER_SUCCESS.match(line.text)), None)
     if end and _SUCCESS.match(end.text):
         return f"line {end.number} says that it ended well: {end.text[:80]}"
-    for system, words in _ELSEWHERE.items():
-        if line := next((line for line in lines if words.search(line.text)), None):
-            return f"line {line.number} is an error of {system}: {_NO_HELP}"
-    return None
-
-
-def _directory_elsewhere(lines: Sequence[Line]) -> str | None:
-    """Return why nothing is missing from a Linux distribution: directories are another system's, and none is Linux's."""
-    if any(_LINUX.search(line.text) for line in lines):
-        return None
-    found = ((system, line) for system, words in _DIRECTORIES.items() for line in lines if words.search(line.text))
-    return next((f"line {line.number} has a directory of {system}: {_NO_HELP}" for system, line in found), None)
+    return systems.other_system(lines)
 
 
 def _few(hits: Iterable[Hit]) -> list[Hit]:
@@ -172,10 +167,18 @@ def _few(hits: Iterable[Hit]) -> list[Hit]:
     return few if len(few) <= 2 * _MOST else [*few[:_MOST], *few[-_MOST:]]
 
 
+# How a build says that it goes on without what did not compile: setuptools' optional extensions, PyYAML's, and others' own.
+_FELL_BACK = re.compile(
+    r"[Ff]all(?:ing|s)? back to|pure[- ][Pp]ython|building extension .{1,80} failed|[Ss]kipping optional|without (?:C|the) (?:extension|speed)"
+)
+
+
 def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     """Return the hit with the degree, and the version, that the lines around it give it."""
     at = hit.line.number
     after = [line.text for line in lines if at < line.number]
+    if (degree := _degree_of_line(hit, after)) is not None:
+        return replace(hit, degree=degree)
     if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
         return replace(hit, degree=TRIED)
     if hit.kind == "command" and "Could NOT find PkgConfig" in hit.line.text and _in_cmake_error(hit.line, lines):
@@ -188,8 +191,6 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     is_of_cmake = "using the following names" in hit.line.text  # CMake's own sentence of find_library and find_program
     if is_of_cmake and any("(find_program)" in line.text for line in lines if 0 < at - line.number <= _FEW):
         hit = replace(hit, kind="command")
-    if hit.kind == "library" and not is_of_cmake and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
-        return replace(hit, degree=TRIED)  # a test of a configuration
     if "Errno 2]" in hit.line.text and any(text.startswith("During handling") for text in after[:_NEAR]):
         later = [text for text in after if "Errno 2]" in text and hit.name not in text]
         return replace(hit, degree=TRIED) if later else hit  # the first of several that would do
@@ -198,6 +199,19 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
         version = re.findall(rf"require_version\(['\"]{re.escape(hit.name)}['\"], ?['\"]([\d.]+)", context)
         return replace(hit, name=f"{hit.name}-{version[-1]}") if version else hit
     return hit
+
+
+def _degree_of_line(hit: Hit, after: Sequence[str]) -> int | None:
+    """Return the degree that the kind of its line, or how the build goes on, gives to a hit; None where neither says anything."""
+    if hit.kind == "header" and any(_FELL_BACK.search(text) for text in after[:_NEAR]):
+        return TRIED
+    is_of_cmake = "using the following names" in hit.line.text
+    if hit.kind == "library" and not is_of_cmake and after and not any(_ENDS.search(text) for text in after[:_NEAR]):
+        return TRIED  # a test of a configuration
+    if hit.line.text.startswith("Checking for "):  # waf's: the last test before it gives up
+        words = [text for text in after if is_prose(text)]
+        return FATAL if words and words[0].startswith("The configuration failed") else HINT
+    return HINT if hit.line.text.startswith("cargo:warning=") else None
 
 
 def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
@@ -305,15 +319,21 @@ def _outweighs(best: Sequence[OtherHit], chosen: Sequence[Hit], *, ends_with_mod
     return any(hit.line.number > last and hit.kind not in weaker for hit in best)
 
 
+# npm and yarn run what package.json names: "> name@1.0.0 build", "yarn run v1.22", and how they end.
+_SCRIPT = re.compile(r"^> \S+@\S+ [\w:-]+|^yarn run v|^(?:npm )?ERR! |^error Command failed with exit code")
+
+
 def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
     # A package may ask at import, too.
+    is_script = hit.kind == "command" and any(_SCRIPT.search(line.text) for line in lines)
+    is_script = is_script and any(re.match(rf"[>$] {re.escape(hit.name)}(?!\S)", line.text) for line in lines)
     is_linking = hit.kind in _FOR_LINKING and not any(_FRAME.search(line.text) for line in lines)
     return Missing(
         kind=hit.kind,
         name=hit.name,
         evidence=hit.line.text,
         line=hit.line.number,
-        distribution=_distribution(hit.line, lines, is_build=is_build),
+        distribution="npm" if is_script else _distribution(hit.line, lines, is_build=is_build),
         phase="build" if is_build or is_linking else "run",
     )
 
@@ -369,7 +389,7 @@ _FEW = 2  # lines after it, where a log is cut
 _GAVE_UP = re.compile(r"error: command |make(?:\[\d+\])?: \*\*\*|ld returned")
 _NO_PROGRAM = re.compile(r"(?:status|code|Error):? 127\b")
 _DONE_WITHOUT = re.compile(
-    r"optional|disabl|falling back|fall back|without (?:it|them)\b|skipp|ignor|will not be (?:built|used|available)",
+    r"optional|disabl|from source|bundled|built-in|local copy|falling back|fall back|without (?:it|them)\b|skipp|ignor|will not be (?:built|used|available)",
     re.IGNORECASE,
 )
 _CONFIGURING = re.compile(
@@ -398,12 +418,25 @@ def _is_cause(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     return is_advice or _is_met_later(hit, lines, is_build=is_build)
 
 
+_MESSAGE_OF_CMAKE = 6  # lines
+
+
+def _is_other_error(hit: Hit, later: Sequence[str]) -> bool:
+    """Say whether CMake ended with errors whose messages are there and neither name this nor speak of anything absent."""
+    starts = [number for number, text in enumerate(later) if text.startswith("CMake Error at ")]
+    messages = [" ".join(later[start + 1 : start + 1 + _MESSAGE_OF_CMAKE]) for start in starts]
+    is_of_this = re.compile(rf"{re.escape(hit.name)}|find_package|find_dependency|{_ABSENCE.pattern}", re.IGNORECASE)
+    return bool(messages) and not any(
+        is_of_this.search(later[start] + message) for start, message in zip(starts, messages, strict=True)
+    )
+
+
 def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether the lines after it speak of it, or show what the lack of it leads to, and not another error."""
-    later = [line.text for line in lines if line.number > hit.line.number]
+    later = [line.text for line in lines if line.number > hit.line.number and not line.text.startswith("checking ")]
     if hit.line.text.startswith(("-- ", "Run-time dependency")):
         is_end = len(later) < _NEAR and not any(is_error(text) for text in later)
-        return is_end or any(_CONFIGURING.search(text) for text in later)
+        return is_end or (any(_CONFIGURING.search(text) for text in later) and not _is_other_error(hit, later))
     stem = re.sub(r"^lib(?=.*\.so)|\.so[\d.]*$|[-_]config$", "", hit.name)
     name = re.compile(rf"(?<![\w-])(?:lib)?{re.escape(stem)}(?![\w])", re.IGNORECASE)
     if any(name.search(text) or _NO_PROGRAM.search(text) for text in later):
@@ -414,7 +447,7 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     if not errors:
         # What pip shows of a tool ends here: what stands right before it is the tool's last word.
         last_words = later[: later.index("[end of output]")] if "[end of output]" in later else later
-        return hit.degree == FATAL or len(last_words) < _FEW
+        return hit.degree == FATAL or sum(is_prose(text) for text in last_words) < _FEW
     last = errors[-1]
     if _ABSENCE.search(last) and not _OF_ITS_OWN.search(last):
         return True
@@ -440,12 +473,42 @@ def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...
             line.text
         ):  # libraries begin their functions' names with their own: archive_read_new
             names = [f"lib{(symbol[1] or symbol[2]).partition('_')[0].removeprefix('lib')}"]
-        for name in names if not WRAPPER.match(line.text) else ():
+        is_said = is_prose(line.text) and not WRAPPER.match(line.text) and not _DONE_WITHOUT.search(line.text)
+        for name in names if is_said else ():
             phase: Phase = "build" if is_build and not symbol else "run"
             missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)
             subjects.setdefault(name.lower(), missing)
+    for line in lines[-_LAST:]:
+        for name in _advised(line, lines):
+            subjects.setdefault(
+                name,
+                Missing(
+                    kind="words",
+                    name=name,
+                    evidence=line.text,
+                    line=line.number,
+                    phase="build" if name.endswith("-dev") else "run",
+                ),
+            )
     mentions = (need for need in _mentions(lines, is_build=is_build) if need.name.lower() not in subjects)
     return (*subjects.values(), *mentions)
+
+
+# "Alternatively, use apt: sudo apt-get install libnss3", but not the command alone, which may be one that was run.
+_BY_APT = re.compile(r"(?:apt|apt-get|aptitude) (?:-\S+ )*install (?:-\S+ )*([a-z0-9][a-z0-9.+-]+)")
+_BEFORE_APT = re.compile(r"(?<!\w)(?:apt|Debian|Ubuntu|following command)(?!\w).*:$")
+
+
+def _advised(line: Line, lines: Sequence[Line]) -> Iterator[str]:
+    """Yield the package that a line advises to install by apt."""
+    match = _BY_APT.search(line.text)
+    before = max((other for other in lines if other.number < line.number), default=None)
+    if match is None:
+        return
+    text = before.text.rstrip(" ║│|") if before is not None else ""
+    is_alone = re.match(r"(?:sudo )?apt", line.text) is not None
+    if (is_alone and _BEFORE_APT.search(text)) or (not is_alone and is_prose(line.text)):
+        yield match[1]
 
 
 _WORD = re.compile(r"[A-Za-z][a-z0-9]+|[A-Z]+(?![a-z])")  # of snake_case and of CamelCase
@@ -455,10 +518,25 @@ _PACKAGE_FRAME = re.compile(r"site-packages/([A-Za-z]\w*)(?:/\S*)?/(\w+)\.py\", 
 _MESSAGE = 4  # lines of an exception's message
 
 
+# A program that could not be started or a file that could not be opened: the index knows which programs there are.
+_BARE = re.compile(r"\[Errno 2\] No such file or directory: b?'([A-Za-z][\w+-]*)'")
+# What a program was given, and not what it rests on: a file, a path, an argument, a repository, a setting.
+_OF_INPUT = re.compile(
+    r"(?<!\w)(?:argument|repository|setting|attribute|option|field|column|key)s?(?!\w)|: \S*/\w|\w\.(?:txt|csv|json|ya?ml|png|jpe?g|dat|ini|cfg|toml|xml|html|py)(?!\w)|NoSuchPath",
+    re.IGNORECASE,
+)
+_VARIABLE = re.compile(
+    r"(?<!\w)([A-Z][A-Z0-9]+)_(?:CFLAGS|LDFLAGS|LIBS)(?!\w)"
+)  # of pkg-config and autoconf, by the name of what it is for
+
+
 def _mentions(lines: Sequence[Line], *, is_build: bool) -> Iterator[Missing]:
     """Yield the words of the last error, where that speaks of something absent, and the Python package that raised it."""
-    last = next((line for line in reversed(lines) if _is_last_word(line.text)), None)
-    if last is None:
+    last = next((line for line in reversed(lines) if _is_last_word(line.text) or _BARE.search(line.text)), None)
+    if last is not None and (bare := _BARE.search(last.text)) and not any("open(" in line.text for line in lines):
+        yield Missing(kind="mention", name=bare[1], evidence=last.text, line=last.number, phase="run")
+        return
+    if last is None or not is_prose(last.text):
         return
     # An exception's message may begin on the line after it.
     is_open = last.text.endswith(":")
@@ -470,9 +548,15 @@ def _mentions(lines: Sequence[Line], *, is_build: bool) -> Iterator[Missing]:
         return
     phase: Phase = "build" if is_build and not is_unloaded else "run"
     need = Missing(kind="mention", name="", evidence=last.text, line=last.number, phase=phase)
+    following = [line for line in lines if 0 <= line.number - last.number < _MESSAGE]
+    yield from (
+        replace(need, name=match[1].lower(), phase="build")
+        for line in following
+        for match in _VARIABLE.finditer(line.text)
+    )
     if not OF_DATA.match(last.text) and _EXCEPTION.match(last.text):
         yield from (replace(need, name=name) for line in message for name in mentioned(line.text))
-    if is_unloaded or not OF_DATA.match(last.text):
+    if is_unloaded or not (OF_DATA.match(last.text) or _OF_INPUT.search(last.text)):
         if name := _distribution(last, lines, is_build=is_build):
             yield replace(need, kind="python-package", name=name)
         yield from _framed(lines, need)

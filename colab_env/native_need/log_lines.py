@@ -51,7 +51,22 @@ def read(text: str) -> list[Line]:
     if len(text) > _SHORT and len(spans) < _MOST:
         spans = sorted({*spans, *_spans(text, _WEAK_WORDS, _WEAK)})
     spans = spans if len(spans) <= 2 * _MOST else [*spans[:_MOST], *spans[-_MOST:]]
+    spans = [span for span in spans if not _is_inside_shown(text, span[1])]
     return [Line(number, cleaned) for number, start, end in spans if (cleaned := clean(text[start:end]))]
+
+
+_SHOWN = re.compile(
+    r"(?:\S+ )?(?:The command '|process \"/bin/sh -c |Step \d+/\d+ : |RUN |\+ |executor failed running )"
+)
+_LONGEST = 1 << 14  # characters of a command that is shown
+
+
+def _is_inside_shown(text: str, start: int) -> bool:
+    """Say whether a part of a long line is the middle of a command that is shown: there it looks like a sentence of its own."""
+    low = max(0, start - _LONGEST)
+    feed = text.rfind("\n", low, start)
+    begin = feed + 1
+    return (feed >= 0 or low == 0) and begin < start and _SHOWN.match(clean(text[begin : begin + 200])) is not None
 
 
 def clean(raw: str) -> str:
@@ -60,7 +75,9 @@ def clean(raw: str) -> str:
     line = _ESCAPES.sub("", line) if not line.isprintable() else line
     line = line.translate(_QUOTES) if not line.isascii() else line
     drawn = _DRAWN.match(line)
-    return line[drawn.end() :].rstrip() if drawn else line.rstrip()
+    line = line[drawn.end() :].rstrip() if drawn else line.rstrip()
+    # Autoconf writes its error behind the test: "checking for zlib... configure: error: ..."
+    return line[line.rfind("configure: error: ") :] if "... configure: error: " in line else line
 
 
 def _all_spans(text: str) -> Iterator[tuple[int, int, int]]:

@@ -11,7 +11,7 @@ from colab_env.native_need.packed_index import Index, Location, Package
 from colab_env.native_need.sentences import MESSAGE_WORDS
 
 _TRIPLET = re.compile(r"[a-z0-9_]+-linux-(?:gnu|musl)[a-z0-9]*$")
-_INCLUDE = re.compile(r"(?:^usr/include|^usr/lib/.*?/include|^usr/share/R/include)(?=/|$)")
+_INCLUDE = re.compile(r"(?:^usr/include|^usr/lib/.*?/include|^usr/share/R/include|^usr/lib/.*?/perl/[^/]+/CORE)(?=/|$)")
 _BIN = re.compile(r"(?:usr/)?(?:s?bin|games)$")
 # What update-alternatives makes has no package of its own: mpicc is mpicc.openmpi, convert is convert-im6.q16, pdftk is
 # pdftk.pdftk-java.
@@ -20,6 +20,7 @@ _DIRECTORY_VERSION = re.compile(r"[-_]?[0-9][0-9.]*(?=/|$)")  # of lua5.4, apr-1
 _SOURCE_TREE = frozenset({"src", "source", "include", "lib", "vendor", "third_party", "deps", "extern", "external"})
 IS_DEV = re.compile(r"-dev(?:el)?(?:$|-)")
 _IN_OWN_DIRECTORY = 2  # rank of a program that lies in a directory of another's, which is not on PATH
+_DEEPEST = 2  # directories below the one where one looks
 _MOST_OWNERS = 2  # libraries that have a header below their own directories, and still one of them is meant
 # What a message or a CMake module calls by another name than its library has: the library's own documentation.
 _ALIASES: dict[str, str] = {
@@ -105,8 +106,8 @@ def _headers(name: str, index: Index) -> Iterator[OwnedFile]:
     for location in index.locations(base):
         root = _INCLUDE.search(location.directory)
         # Headers of one Python's own are no answer: a source that asks for others was written for another Python. Nor are
-        # those for plugins of GCC.
-        if root is None or re.search(r"/(?:python\d|pypy|plugin/)", location.directory):
+        # those for plugins of GCC, and those of another C library.
+        if root is None or re.search(r"/(?:python\d|pypy|plugin/)|[-/]musl(?:/|$)", location.directory):
             continue
         inner = location.directory[root.end() :].strip("/")
         parts = [part for part in inner.split("/") if part and not _TRIPLET.match(part)]
@@ -120,6 +121,8 @@ def _headers(name: str, index: Index) -> Iterator[OwnedFile]:
             continue
         extra = depth + (0 if root[0] == "usr/include" else len(root[0].split("/")) - 3)
         if depth > 0 and sub.partition("/")[0] in _SOURCE_TREE:
+            continue
+        if depth >= _DEEPEST and not sub:  # who includes it so is not led there by any -I
             continue
         owner = re.sub(r"[-\d.]+$", "", parts[0]) if depth > 0 else ""  # lua5.1 and lua5.4 are one library
         owners.add(owner)
@@ -227,6 +230,10 @@ def _pc(module: str, index: Index) -> Iterator[OwnedFile]:
 
 
 def _cmake(name: str, index: Index) -> Iterator[OwnedFile]:
+    yield from list(_cmake_files(name, index)) or _words(name, index, "build")
+
+
+def _cmake_files(name: str, index: Index) -> Iterator[OwnedFile]:
     names = dict.fromkeys([f"{name}Config.cmake", f"{name.lower()}-config.cmake", f"{name}-config.cmake"])
     names |= dict.fromkeys([f"{name.lower()}Config.cmake", f"{name.capitalize()}Config.cmake"])
     hits: list[OwnedFile] = []
@@ -240,7 +247,7 @@ def _cmake(name: str, index: Index) -> Iterator[OwnedFile]:
         for base, location in index.starting(name):
             if re.fullmatch(rf"{re.escape(name)}\d+Config\.cmake", base):
                 hits += _made(index, base, location, 1, rank=1)
-    yield from hits or _words(name, index, "build")
+    yield from hits
 
 
 def _typelibs(name: str, index: Index) -> Iterator[OwnedFile]:
@@ -274,12 +281,14 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
         else:
             yield from _pc(stem, index)
             yield from _libraries(stem, index, phase)
+            yield from (replace(hit, rank=1) for hit in _cmake_files(stem, index))
             yield from (
                 replace(hit, rank=1)
                 for hit in _headers(f"{stem}.h", index)
                 if not hit.extra or (hit.extra < 2 and bare in hit.package.name)
             )
-        names = [f"{stem}-dev", stem] if phase == "build" else [stem]
+        # Debian's names lose the number of a version: libfontconfig1-dev is libfontconfig-dev
+        names = [f"{stem}-dev", stem, re.sub(r"\d+(?=-dev$)", "", stem)] if phase == "build" else [stem]
         packages = [package for name in names if (package := index.package(name)) is not None]
         yield from (OwnedFile(package=package, file="", extra=0, rank=1) for package in packages)
     programs = dict.fromkeys([plain, _ALIASES.get(plain, plain)])

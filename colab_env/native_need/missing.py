@@ -28,6 +28,8 @@ OtherKind = Literal[
     "library-version",  # the library is there, and too old or too new
     "hash",
     "damaged",  # an archive
+    "incomplete-source",  # a submodule, a file that a Makefile names
+    "apt",  # a package that apt's lists do not have
     "conflict",
     "network",
     "memory",

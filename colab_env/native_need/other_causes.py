@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from colab_env.native_need.line_kinds import is_shown
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import OtherKind
-from colab_env.native_need.rules import FATAL, HINT, TRIED
+from colab_env.native_need.rules import FATAL, HINT, NEWER_CPP, TRIED
 
 ADVICE: dict[OtherKind, str] = {
     "no-wheel": "take a version of the package that has a file for this Python and machine, or another Python",
@@ -19,6 +20,8 @@ ADVICE: dict[OtherKind, str] = {
     "source-mismatch": "its source does not fit this Python, compiler or build tool: take a newer version of it, or an older Python",
     "library-version": "the library is there in a version that does not fit: take the version of the package that fits it",
     "hash": "a file is not the one that was locked: lock anew, or empty the cache and the mirror that gave it",
+    "incomplete-source": "files of the source itself are not there: git submodule update --init --recursive, or the whole archive of a release",
+    "apt": "apt's lists have no such package or version: apt-get update, then its name in this release",
     "damaged": "a downloaded file or archive is damaged: empty the cache, and fetch it once more",
     "conflict": "the versions that are asked for exclude each other: loosen one of them, or lock anew",
     "network": "the network, a proxy or the index failed: try again, or check the address and the proxy",
@@ -123,6 +126,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "No interpreter found for Python", "and newer are not supported", "or newer is not supported",
         "does not satisfy Python", "current Python version", "Cannot install on Python version", "requires Python",
         "is not supported on Python", "Python version not supported", "not support Python", "only supports Python",
+        "download links found for", "You need Python 3", "need Python 3",
     ),
     "conflict": (
         "following specifications were found to be incompatible", "nothing provides ", "Could not solve for environment", "none of the providers can be installed", "is uninstallable because", "Found conflicts!",
@@ -131,10 +135,10 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "dependency resolver does not currently", "requirements are unsatisfiable", "which is incompatible",
         "ResolutionTooDeep", "is incompatible with", "SolverProblemError", ") not found.",
         "not found in the package registry", "there is no version of", "conflicts with the following",
-        "unsatisfiable requirements", "conflict with the backend dependencies",
+        "unsatisfiable requirements", "conflict with the backend dependencies", "is installed but",
     ),
     "credentials": (
-        "HTTP 401 ", "HTTP 403 ",
+        "HTTP 401 ", "HTTP 403 ", "HTTP Error 401", "HTTP Error 403", "HTTPError 403",
         "Authentication failed", "could not read Username", "Permission denied (publickey)",
         "Host key verification failed", "401 Unauthorized", "401 Client Error", "403 Forbidden", "403 Client Error",
         "Invalid username or password", "Bad credentials", "terminal prompts disabled", "401 Error", "403 Error",
@@ -145,7 +149,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "CondaVerificationError", "ChecksumMismatchError", "CorruptedEnvironmentError", "InvalidArchiveError", "SafetyError: ",
         "Failed to extract archive", "Invalid gzip header", "BadZipFile", "is not a zip file", "not a gzip file",
         "' located at ", "unexpected end of data", "Bad magic number for", "CRC check failed", "ReadError: ",
-        "has an invalid wheel", "corrupt",
+        "has an invalid wheel", "is corrupt", "corrupted archive", "file is corrupted", "seems corrupted",
     ),
     "network": (
         "without a reply from the server", "connected to the Internet", "CondaHTTPError", "CondaSSLError", "UnavailableInvalidChannel", "CONNECTION FAILED for url",
@@ -156,7 +160,8 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "502 Bad Gateway", "503 Service Unavailable", "504 Gateway", "failed to download from",
         "Connection reset by peer", "Connection aborted", "Connection timed out", "getaddrinfo", "RemoteDisconnected",
         "IncompleteRead", "unable to access 'http", "Tunnel connection failed", *_NO_SSL, "certificate verify failed", "SSL: ",
-        "Could not fetch URL", "All attempts to connect to", "HTTP error 404", "404 Client Error", "HTTP Error 404",
+        "Could not fetch URL", "unable to resolve host", "No address associated with hostname", "an't connect to local MySQL", "an't connect to MySQL", "could not connect to server",
+        "HTTP Error 50", "ERROR 404", "All attempts to connect to", "HTTP error 404", "404 Client Error", "HTTP Error 404",
         "HTTP error 5", "429 Too Many", "spurious network error", "Could not connect", "timed out",
         "No route to host", "failed to lookup address", "Failed to download", "peer closed connection", "URLError",
     ),
@@ -165,7 +170,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "no CUDA-capable device", "NVML Shared Library Not Found", "CUDA_HOME environment variable is not set",
         "not compiled with CUDA enabled", "nvidia-smi", "CUDA_HOME", "nvcc", "PLATFORM_NOT_FOUND_KHR",
         "No CUDA GPUs are available", "CUDA error", "No CUDA runtime is found", "Failed to find CUDA",
-        "Could NOT find CUDA", "CUDA_TOOLKIT_ROOT_DIR", "CMAKE_CUDA_COMPILER", "CUDA Toolkit not found",
+        "Could NOT find CUDA", "CUDA_TOOLKIT_ROOT_DIR", "No CMAKE_CUDA_COMPILER", "CUDA Toolkit not found",
         "cudaErrorInsufficientDriver", "cudaGetDeviceCount", "ROCM_HOME", "No supported GPU",
         "CUDAToolkit",
     ),
@@ -182,6 +187,11 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "short test summary info", "FAILED (failures=", "FAILED (errors=", "FAILED tests/", "FAILED test_",
         "= FAILURES =",
     ),
+    "incomplete-source": (
+        "does not contain a CMakeLists.txt", "No rule to make target", "which is not an existing directory", "no makefile found",
+        "submodule directory is missing", "submodule is not", "submodules are not", "does not appear to contain CMakeLists.txt",
+        "neither 'setup.py' nor 'pyproject.toml' found", "does not appear to be a Python project", "can't open file '",
+    ),
     "scm-version": (
         "unable to detect version for", "version from SCM", "version from source `vcs`", "determine version from VCS",
         "Versioning for this project requires either an sdist tarball",
@@ -191,7 +201,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "is too old", "is required, but only", "only found unsuitable version", "or newer is required",
         "or higher is required", "version mismatch", "or later is required", "could not be satisfied",
         "Unsupported version of", "requires GDAL version", "at least version", "required version is",
-        "is not compatible with", "incompatible version", "or greater is required",
+        "is not compatible with", "incompatible version", "or greater is required", "version from '", "Please upgrade ",
     ),
     "build-requirement": (
         "BackendUnavailable", "numpy/arrayobject.h: No such", "numpy/ndarrayobject.h: No such",
@@ -218,7 +228,8 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "undefined type", "assignment to expression", "No module named 'numpy.distutils", "invalid mode: 'U'", "SyntaxError:", "cannot import name",
         "template argument", "binary incompatibility", "invalid command", "Microsoft Visual C++",
         "No module named 'distutils'", "No module named 'imp'", "not a valid", "Python 2", "no member '", "PyObject",
-        "feature has been removed", _PANIC, "has been removed in",
+        "feature has been removed", _PANIC, "has been removed in", "support for C++", "language features is required",
+        *(f"fatal error: {name}: No such file" for name in sorted(NEWER_CPP)),
     ),
     "permission": (
         "EnvironmentNotWritableError", "NoWritableEnvsDirError", "NoWritablePkgsDirError", "CondaToSNonInteractiveError", "Terms of Service have not been accepted",
@@ -226,14 +237,13 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "PermissionError",
     ),
 }  # fmt: skip
+_OF_APT = re.compile(
+    r"E: (?:Unable to locate package|Version '[^']{1,80}' for|Package '[^']{1,80}' has no installation candidate|Couldn't find any package)"
+)
 _KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
 _UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
-    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |(?:pip|conda) install "
-)
-# A command that is shown as it is run gives no advice: of a Dockerfile, of a shell with -x, of a step of GitHub's.
-_QUOTED = re.compile(
-    r"(?:^|[\s>\]])RUN |^(?:[\[(]?[\w.-]+@[^$#%'\"]{1,80})?[$+#%] |^##\[group\]Run |process \"/bin/sh -c "
+    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |distribution was not found and is required by|(?:pip|conda) install "
 )
 _ONLY_AT_BUILD = frozenset({"source-mismatch", "build-requirement"})
 _RETRIED = frozenset({"network", "no-wheel", "conflict", "memory", "disk", "tests", "damaged"})
@@ -241,7 +251,7 @@ _ANYWHERE = re.compile(
     r"numpy|undefined symbol|NumPy|_ARRAY_API|cannot import name|dtype size|setuptools|pkg_resources|Cython|rustc|binary incomp"
 )
 _MILD = re.compile(
-    r"^(?:WARNING|warning|INFO|DEBUG|note|hint|Retrying|Could not fetch URL)|DeprecationWarning|: warning: |UserWarning|retrying|Retrying"
+    r"^W: |which is incompatible|but you(?:'ll)? have |^(?:WARNING|warning|INFO|DEBUG|note|hint|Retrying|Could not fetch URL)|DeprecationWarning|: warning: |UserWarning|retrying|Retrying"
 )
 
 
@@ -252,31 +262,37 @@ def hits(lines: list[Line], *, is_build: bool) -> Iterator[OtherHit]:
             yield hit
 
 
+_ONLY_IF_SAID_OUTRIGHT = frozenset(
+    {"source-mismatch", "permission", "library-version", "driver", "display", "build-requirement"}
+)
+
+
 def _hit(line: Line, *, is_build: bool) -> OtherHit | None:
-    is_mild = _MILD.search(line.text) is not None
-    if _UNLOADED.search(line.text):  # a library was asked for by no name at all, and nothing was loaded
+    if _OF_APT.match(line.text):
+        return OtherHit("apt", line, FATAL)
+    is_test = line.text.startswith("checking ") and "error: " not in line.text  # of a configuration
+    # A library that was asked for by no name at all, so that nothing was loaded, is missing.
+    if is_test or is_shown(line.text) or _UNLOADED.search(line.text):
         return None
     if _KILLED.search(line.text):
         return OtherHit("memory", line, FATAL)
+    is_mild = _MILD.search(line.text) is not None
     for kind, needles in _NEEDLES.items():
-        if not any(needle in line.text for needle in needles):
-            continue
-        if is_mild and kind in (
-            "source-mismatch",
-            "permission",
-            "library-version",
-            "driver",
-            "display",
-            "build-requirement",
-        ):
-            continue
-        if kind == "library-version" and "(missing:" in line.text:
-            continue  # CMake's "(Required is at least version "1.2")" of a library that is not there at all
-        if not is_build and kind in _ONLY_AT_BUILD and not _ANYWHERE.search(line.text):
-            continue
-        if _PANIC in line.text:
-            return OtherHit(kind, line, HINT)
-        return OtherHit(kind, line, TRIED if is_mild and kind in _RETRIED else FATAL)
-    if _NO_MODULE.search(line.text) and not is_mild and not _QUOTED.search(line.text):
+        if any(needle in line.text for needle in needles) and _is_of_kind(kind, line.text, is_build=is_build):
+            is_hint = _PANIC in line.text
+            return OtherHit(kind, line, HINT if is_hint else TRIED if is_mild and kind in _RETRIED else FATAL)
+    if _NO_MODULE.search(line.text) and not is_mild:
         return OtherHit("build-requirement" if is_build else "python-module", line, FATAL)
     return None
+
+
+def _is_of_kind(kind: OtherKind, text: str, *, is_build: bool) -> bool:
+    """Say whether a line that has the words of a kind speaks of such a cause."""
+    if _MILD.search(text) and kind in _ONLY_IF_SAID_OUTRIGHT:
+        return False
+    if kind == "no-wheel" and "Warning: " in text:
+        return False
+    # CMake's "(Required is at least version "1.2")" of a library that is not there at all, Autoconf's of pkg-config
+    if kind == "library-version" and ("(missing:" in text or "not be found or" in text):
+        return False
+    return is_build or kind not in _ONLY_AT_BUILD or _ANYWHERE.search(text) is not None

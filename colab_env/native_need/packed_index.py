@@ -49,7 +49,8 @@ class Package:
     `weight` is how many packages depend on it and on its own libraries, `libraries` are those, `is_default` says that a
     package such as `mpi-default-dev` depends on it, `wrapper` names the package that stands for it under a name without
     a version, as `libboost-dev` does for `libboost1.74-dev`, or that adds the library to headers alone; `is_python` says
-    that it runs on the distribution's Python and on no C library of its own; `needs` are, of a Python package such as
+    that it runs on the distribution's Python and on no C library of its own, `is_node` the same of Node.js; `is_essential`, that
+    every Debian has it; `needs` are, of a Python package such as
     `python3-usb`, the packages that it rests on and that are not Python's.
     """
 
@@ -59,6 +60,8 @@ class Package:
     libraries: tuple[str, ...] = ()
     wrapper: str | None = None
     is_python: bool = False
+    is_node: bool = False
+    is_essential: bool = False
     needs: tuple[str, ...] = ()
 
 
@@ -175,6 +178,8 @@ class Index:
                 libraries=tuple(libraries.split()),
                 wrapper=wrapper or None,
                 is_python="p" in flags,
+                is_node="n" in flags,
+                is_essential="e" in flags,
                 needs=tuple(" ".join(needs).split()),
             )
 

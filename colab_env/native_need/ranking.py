@@ -49,6 +49,8 @@ _SPECIAL_AT_BUILD: dict[str, tuple[str, ...]] = {
     "javac": ("default-jdk-headless",),
     "jni": ("default-jdk-headless",),
     "jni.h": ("default-jdk-headless",),
+    "mvn": ("maven",),  # update-alternatives of Debian's maven, postinst: its program lies in /usr/share
+    "yarn": ("yarnpkg",),  # Debian's name for it; cmdtest has another program of that name
     "mpi": ("libopenmpi-dev", "mpich"),  # mpi-default-dev depends on the first, debian/README of mpi-defaults
     # pkgconf has provided pkg-config's program since Debian 12 and Ubuntu 23.04: release notes, "pkg-config".
     "pkg-config": ("pkgconf", "pkg-config"),
@@ -75,6 +77,9 @@ _CMAKE_MODULES: dict[str, str] = {
 }
 
 
+_NODE_TOOLS = frozenset({"npm", "yarnpkg"})  # they bring the others
+
+
 def packages_for(
     missing: Missing, index: Index, *, installed: Collection[str] = (), own: Mapping[str, str] | None = None
 ) -> Answer:
@@ -90,7 +95,10 @@ def packages_for(
         return Answer(missing=missing, note="it belongs to a driver, and comes with that alone")
     if (special := _special(missing)) is not None:
         return _special_answer(missing, special, installed)
-    hits = list(owned_files(missing, index))
+    everywhere = [hit for hit in owned_files(missing, index) if hit.package.is_essential]
+    hits = [hit for hit in owned_files(missing, index) if not hit.package.is_essential]
+    if everywhere and (not hits or missing.kind in {"command", "words"}):
+        return Answer(missing=missing, note=f"every Debian has {everywhere[0].package.name}: the cause is another one")
     fitting = [hit for hit in hits if _fits(hit, missing)]
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
     new = [hit for hit in best if hit.package.name not in installed]
@@ -119,6 +127,10 @@ def _none_to_install(
             "a program of a Python package: put that into the project's dependencies, and its environment's bin on PATH"
         )
         return Answer(missing=missing, note=f"{note} ({name} is for the system's own Python)")
+    is_of_node = best.package.is_node or name != missing.name  # ng is Angular's there, and no tool of nuclear physics
+    if missing.kind == "command" and missing.distribution == "npm" and is_of_node and name not in _NODE_TOOLS:
+        note = f"a program of a Node.js package: put that into the project's package.json ({name} is for the system's own Node.js)"
+        return Answer(missing=missing, note=note)
     # Of a header with its directory, libxml/parser.h, the best is the one that is meant, below usr/include/libxml2 too.
     is_whole_path = missing.kind == "header" and "/" in missing.name
     is_certain = best.rank == 0 and (best.extra == 0 or is_whole_path)
@@ -137,6 +149,8 @@ def _is_python_program(missing: Missing, package: Package) -> bool:
     package is not named as a Python module, the program's name has to begin it. A build may use one that is a tool by
     itself, as meson is.
     """
+    if package.name == "python3-pip":
+        return False  # it brings the others
     is_front = any(library.startswith("python3-") for library in package.libraries)
     if package.name.startswith("python3-") or (is_front and missing.phase == "build"):
         return True
@@ -240,7 +254,7 @@ def _ranked(hits: Iterable[OwnedFile], missing: Missing, installed: Collection[s
         is_built_with = IS_DEV.search(package.name) or is_program
         return (
             package.name.endswith("-compat"),
-            missing.kind in {"config-program", "cmake"} and not is_built_with,
+            missing.kind in {"config-program", "cmake", "words"} and missing.phase == "build" and not is_built_with,
             hit.rank,
             hit.extra > 0,
             not package.is_default,

@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from colab_env.native_need import autoconf
+from colab_env.native_need.line_kinds import is_prose, is_shown
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Kind
-from colab_env.native_need.sentences import absent
+from colab_env.native_need.sentences import MESSAGE_WORDS, absent
 
 FATAL, TRIED, HINT = 3, 2, 1
 _Q = r"""['"`‘’“”]*"""
@@ -41,7 +44,7 @@ class Hit:
 class _Rule:
     needle: str  # a plain string that the line must have: most lines end here
     pattern: re.Pattern[str]
-    kind: Kind
+    kind: Kind | Literal["macro"]
     degree: int = FATAL
     name: str = ""  # where the pattern has no group for it
     # Whatever stands there is the name, were it "python" or "file": no sentence, but a system's error.
@@ -49,11 +52,19 @@ class _Rule:
 
 
 def _rule(
-    needle: str, pattern: str, kind: Kind, degree: int = FATAL, name: str = "", *, is_exact: bool = False
+    needle: str,
+    pattern: str,
+    kind: Kind | Literal["macro"],
+    degree: int = FATAL,
+    name: str = "",
+    *,
+    is_exact: bool = False,
 ) -> _Rule:
     return _Rule(needle, re.compile(pattern, re.IGNORECASE), kind, degree, name, is_exact)
 
 
+# Qt's plugin for X is there and misses one of X's libraries, most often this one: "Qt for X11 Requirements" in Qt's documentation.
+XCB = "libxcb-xinerama.so.0"
 _RULES = (
     # Compilers and what they include.
     _rule("atal error", rf"fatal error: {_Q}([\w./+-]+){_Q}(?:: No such file or directory| file not found)", "header"),
@@ -104,13 +115,22 @@ _RULES = (
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
     _rule("config", r"^(?:(?:OSError|EnvironmentError|error): (?!pkg-)([\w.+-]{1,60}[-_]config)|(?!pkg-)([\w.+-]{1,60}[-_]config):(?: command)?) (?:was |is )?not found", "config-program", TRIED),
     _rule("ath to ", r"provide (?:a |the )?path to ([\w.+-]{1,60}[-_]config)", "config-program"),
+    # Autoconf without the m4 file of a macro; `_hit` says who brings that.
+    _rule("undefined macro", r"possibly undefined macro: (\w+)", "macro"),
+    _rule("not m4_defun", r"(\w+) is m4_require'd but not m4_defun'd", "macro"),
+    _rule("command not found", r"configure: line \d+: ([A-Z]{2,}_\w+): command not found", "macro"),
+    _rule("line ", r"configure: line \d+: [`'](PKG_\w+|AX_\w+|LT_\w+|AM_\w+)", "macro"),
+    _rule("mkmf", r"(?:cannot load such file|no such file to load) -- mkmf", "header", name="ruby.h"),  # Ruby's maker of Makefiles
+    _rule("platform plugin", r"Could not (?:find or )?load the Qt platform plugin \"xcb\"(?! in \"[^\"]*cv2)", "shared-object", name=XCB),
+    _rule("deb: ", r"^\*? ?deb: ([a-z0-9][a-z0-9.+-]+)", "words"),  # advice of R's packages, by the name in Debian
+    _rule("Checking for ", r"^Checking for (?:program |library |header )?'?([\w.+-]+)'?(?: \([^)]*\))?\s*: not found$", "words", TRIED),  # waf
     _rule("RequiredDependency", r"RequiredDependencyException: ([\w-]+)$", "words"),  # Pillow's setup.py
     _rule("Python dependency", r"ERROR: Python dependency not found", "header", name="Python.h"),  # Meson's extension_module
     _rule("eader", rf"python(?:[\d.]+)? (?:development )?headers?(?: files?)? (?:were |was )?{_GONE}", "header", name="Python.h"),
     _rule("Could NOT find Python", r"Could NOT find Python\w* \(missing: [^)]{0,200}(?:Development|INCLUDE_DIR|LIBRAR)", "header", name="Python.h"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
-    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|Failed to run .{0,60}pkg-config.{1,200}: No such file|pkg-config must be installed", "command", name="pkg-config"),
+    _rule("kg-config", r"pkg-config(?:\.exe)?['\")’]? ?(?:executable |command |script |tool |program |binary )?(?:is required|is not installed|not found|could not be found|probably not installed|for machine (?:host|build) machine not found|was not found|not available|missing)|(?:unable to|could ?n[o']t|cannot|can't|failed to|did not) (?:invoke|run|find|locate|execute|start|call) ['\"`]?pkg-config['\"`]?(?! name| module)|Could not run .{0,60}pkg-config|Failed to run .{0,200}pkg-config.{1,200}: No such file|pkg-config script could not be found or is too old|pkg-config must be installed", "command", name="pkg-config"),
     _rule("PkgConfig", r"Could NOT find PkgConfig", "command", TRIED, name="pkg-config"),
     _rule("ackage", r"(?:No package|Package) '([^'\s]+)'(?:, required by '[^']*',)?(?: not)? found", "pkg-config", TRIED),
     _rule("pkg-config search path", r"Package ([\w.+-]+) was not found in the pkg-config search path", "pkg-config", TRIED),
@@ -131,7 +151,9 @@ _RULES = (
     _rule("build program", r"unable to find a build program corresponding to \"Ninja\"", "command", name="ninja"),
     _rule("ake", r"cmake must be installed|CMake (?:is not installed|not found|is required)|Problem with the CMake installation|is `cmake` not installed", "command", name="cmake"),
     # Programs.
-    _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: ([\w.+/-]+): (?:command )?not found", "command", TRIED, is_exact=True),
+    _rule("not found", r"^(?:/\S*/)?(?:sh|bash|dash|zsh|\S+\.sh)(?:: (?:line )?\d+)?: (?:exec: )?([\w.+/-]+): (?:command )?not found$", "command", TRIED, is_exact=True),
+    # As dash writes it of a script, with the script's name once more; and with "exec", and "line" before the number.
+    _rule("not found", r"^\S{1,200}: (?:exec: )?(?:line )?\d+: (?:exec: |\S{1,200}: )?([\w.+/-]+): (?:command )?not found$", "command", TRIED, is_exact=True),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED, is_exact=True),
     _rule("an't exec", r"Can't exec \"([\w.+-]+)\": No such file", "command", is_exact=True),  # Perl's own, and so autoreconf's
     _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
@@ -143,7 +165,7 @@ _RULES = (
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
-    _rule("compiler", r"proto(?:col)? ?buf(?:fer)?s? compiler", "command", name="protoc"),
+    _rule("compiler", rf"(?:{_NOT} find|install|requires?|need|missing)(?: the| a)? proto(?:col)? ?buf(?:fer)?s? compiler|proto(?:col)? ?buf(?:fer)?s? compiler (?:\(?protoc\)? )?{_GONE}", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
@@ -176,20 +198,22 @@ include includes installation installations proto directory directories existing
 """
 _NO_NAMES = frozenset(_NO_NAMES_TEXT.split())
 # Python's own words for what was looked for in data: "KeyError: 'sox' is required".
-OF_DATA = re.compile(r"(?:Key|Value|Index|Syntax|Lookup|Attribute|Type|Name|Module\w*)Error:(?: |$)")
+OF_DATA = re.compile(
+    r"(?:\w{1,60}\.){0,9}(?:(?:Key|Value|Index|Syntax|Lookup|Attribute|Type|Name|Module\w*|Unicode\w*|Validation|Argument|HTTP|NodeNotFound)Error|\w*Improperly\w+):(?: |$)"
+)
 
 # What wraps the message of another program, and has none of its own.
 WRAPPER = re.compile(
     r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
-    r"|ERROR: (?:Failed|Could not build|Command errored)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
+    r"|(?:(?:\w{1,60}\.){0,9}\w{0,40}Error: ){1,3}command '|ERROR: (?:Failed|Could not build|Command errored|\"[\w:.-]+\" exited with)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
 )
-
-_OF_PIP = re.compile(r"DEPRECATION: |\[notice\] ")  # what pip says of itself
 
 
 def hits(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
     """Yield what each line names, most certain first where one says it in several ways."""
     for line in lines:
+        if is_shown(line.text):
+            continue
         candidates = list(_named(line, is_build=is_build))
         yield from candidates
         if not candidates:
@@ -204,7 +228,10 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
         for match in rule.pattern.finditer(line.text):
             groups = [group for group in match.groups() if group]
             name = rule.name or "-".join(groups if rule.kind == "typelib" else groups[-1:])
-            if hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build, is_exact=rule.is_exact):
+            if rule.kind == "macro":
+                if of_macro := autoconf.brings(name):
+                    yield Hit(*of_macro, line, rule.degree)
+            elif hit := _hit(rule.kind, name, line, rule.degree, is_build=is_build, is_exact=rule.is_exact):
                 yield hit
     if "pkg-config" in line.text and (query := _PKG_CONFIG_QUERY.search(line.text)):
         for word in re.split(r"[\s'\",]+", query[1] or query[2]):
@@ -214,7 +241,7 @@ def _named(line: Line, *, is_build: bool) -> Iterator[Hit]:
 
 # Names that say by themselves what they are: a file where the system has its own, or one that only building uses.
 _LITERAL = re.compile(
-    r"(?<![\w./+%<-])(?:"
+    r"(?<![\w./+%<=-])(?:"
     r"/(?:usr/)?(?:local/)?s?bin/(?P<command>[\w.+-]+)"
     r"|(?:/usr|/lib)[\w./+-]{0,80}/lib(?P<library>[\w+-][\w.+-]*?)\.(?:so(?:\.[\d.]*\d)?|a)"
     r"|/usr/(?:local/)?include/(?P<words>[A-Za-z][\w+-]*)(?!\.)"
@@ -235,6 +262,11 @@ _OF_LITERAL: dict[str, Kind] = {
 }
 
 
+_AS_IT_RUNS = re.compile(
+    r" (?:[-/.\w]+[/.-]|\((?:exit|return)|(?:has )?(?:failed|returned|exited|terminated|crashed|died))"
+)
+
+
 def _literals(line: Line, *, is_build: bool) -> Iterator[Hit]:
     """Yield the files that a line names in a sentence that denies or demands something, by the form of their names."""
     if not _OF_FILE.search(line.text) or WRAPPER.match(line.text) or OF_DATA.match(line.text):
@@ -243,7 +275,9 @@ def _literals(line: Line, *, is_build: bool) -> Iterator[Hit]:
         which = match.lastgroup or ""
         if not is_build and which in ("header", "module"):
             continue
-        if which == "command" and not match.start():  # a command line that is shown as it is run
+        # A command line that is shown as it is run, or with its arguments, or that ran and failed.
+        rest = line.text[match.end() :]
+        if which == "command" and (not match.start() or _AS_IT_RUNS.match(rest)):
             continue
         kind: Kind = "shared-object" if which == "library" and not is_build else _OF_LITERAL[which]
         name = match[0] if kind == "shared-object" else match[which]
@@ -254,7 +288,7 @@ def _literals(line: Line, *, is_build: bool) -> Iterator[Hit]:
 def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
     """Yield what a sentence calls absent, as far as it says by itself what kind of thing that is; at a build, all of it."""
     is_of_data = OF_DATA.match(line.text) is not None
-    for item in absent(line.text) if not WRAPPER.match(line.text) and not _OF_PIP.match(line.text) else ():
+    for item in absent(line.text) if is_prose(line.text) and not WRAPPER.match(line.text) else ():
         is_library = item.noun == "library" or item.name.lower().startswith("lib")
         if (is_of_data and not item.noun and not is_library) or not (is_build or item.noun or is_library):
             continue
@@ -267,10 +301,104 @@ def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
             yield replace(hit, is_phrase=True)
 
 
+# A path to a program that is none of the system's: "./configure", "/opt/conda/bin/conda", "node_modules/.bin/x".
+_OWN_PROGRAM = re.compile(r"\.{1,2}/|(?!/(?:usr/)?(?:local/)?(?:s?bin|games)/|/usr/lib/jvm/)\S*/")
+# bash(1), "Shell builtin commands" and "Reserved words", as far as dash has none of them.
+_BUILTINS = frozenset(
+    [
+        "source",
+        "declare",
+        "typeset",
+        "function",
+        "select",
+        "shopt",
+        "pushd",
+        "popd",
+        "let",
+        "mapfile",
+        "readarray",
+        "enable",
+        "complete",
+        "compgen",
+    ]
+)
+
+
+# Programs of packages that every Debian has ("Essential: yes"): a line that denies one of these denies something else.
+_ESSENTIAL = frozenset(
+    {
+        "awk",
+        "basename",
+        "bash",
+        "cat",
+        "chmod",
+        "chown",
+        "cp",
+        "cut",
+        "dash",
+        "date",
+        "dd",
+        "diff",
+        "dirname",
+        "dpkg",
+        "env",
+        "expr",
+        "false",
+        "find",
+        "grep",
+        "gzip",
+        "head",
+        "hostname",
+        "id",
+        "install",
+        "kill",
+        "ln",
+        "login",
+        "ls",
+        "mkdir",
+        "mktemp",
+        "mv",
+        "perl",
+        "printf",
+        "ps",
+        "pwd",
+        "readlink",
+        "rm",
+        "rmdir",
+        "sed",
+        "sh",
+        "sleep",
+        "sort",
+        "stat",
+        "su",
+        "tail",
+        "tar",
+        "tee",
+        "test",
+        "touch",
+        "tr",
+        "true",
+        "uname",
+        "uniq",
+        "wc",
+        "which",
+        "xargs",
+    }
+)
+
+
+def _is_no_program(name: str) -> bool:
+    """Say whether what a shell did not find is a path of somebody's own, a word of a shell or of a sentence, or Docker's RUN."""
+    is_word = name.lower() in MESSAGE_WORDS and not name.islower()
+    return bool(_OWN_PROGRAM.match(name)) or name in _BUILTINS or is_word or (len(name) > 1 and name.isupper())
+
+
 def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool, is_exact: bool = False) -> Hit | None:
     """Return a hit of the kind that the name itself shows, or None for what is no name."""
+    if kind == "command" and ((is_exact and _is_no_program(name)) or name.rpartition("/")[2] in _ESSENTIAL):
+        return None
     name = name.rstrip(".,:;-").removeprefix("./")
-    if not name or (not is_exact and not _is_name(name)):
+    if not name or (not is_exact and not _is_name(name)) or (kind == "pkg-config" and "/" in name):
         return None
     if kind in ("command", "words"):
         kind, name = _kind_of(kind, name)
@@ -284,22 +412,118 @@ def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool, is_e
         kind, name = "library", re.sub(r"^lib|\.so.*$", "", name)
     if kind == "shared-object":
         return _shared_object(name, line, degree)
-    if kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO")):
-        degree = TRIED
-    if "Errno 2]" in line.text and is_build and not is_error(line.text):
-        degree = TRIED  # caught, and written down
-    if kind == "header" and name.startswith(PYTHONS_HEADERS):
-        return None  # NumPy's, or what newer Pythons have no longer: see `other_causes`
-    if kind == "header" and _TRIALS.search(line.text[:300]):  # a test of a configuration
-        degree = TRIED
-    if kind == "cmake" and not is_error(line.text) and line.text.startswith("-- "):
-        degree = TRIED
+    if kind == "header":
+        return _header(name, line, degree, is_build=is_build)
+    is_log = kind == "command" and line.text.startswith(("WARNING", "DEBUG", "INFO"))
+    is_status = kind == "cmake" and not is_error(line.text) and line.text.startswith("-- ")
+    degree = TRIED if is_log or is_status or _is_caught(line.text, is_build=is_build) else degree
     return Hit(kind, name, line, degree, is_exact=is_exact) if is_build or kind != "words" else None
+
+
+def _is_caught(text: str, *, is_build: bool) -> bool:
+    """Say whether a build wrote an error of the system down, and went on."""
+    return "Errno 2]" in text and is_build and not is_error(text)
+
+
+def _header(name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
+    # NumPy's, or what newer Pythons have no longer, older compilers not yet: see `other_causes`
+    if name.startswith(PYTHONS_HEADERS) or name in NEWER_CPP or _is_beside(name, line.text):
+        return None
+    if name in _OLDEST_CPP:
+        return Hit("compiler", "c++", line, degree)
+    is_trial = _TRIALS.search(line.text[:300]) is not None  # of a configuration
+    return Hit("header", name, line, TRIED if is_trial or _is_caught(line.text, is_build=is_build) else degree)
+
+
+_HEAD_OF_LIST = re.compile(
+    r"(?<!\w)(?:missing|required|not found|not installed|unavailable|(?:could|can|were|are) ?not (?:be )?(?:found|built|located|loaded|installed))(?!\w).*:$",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"[-*•o]? ?([A-Za-z][\w+-]*(?:[./][\w+-]+)*)(?: \([^)]*\))?[\s║│|]*")
+_LONGEST_LIST = 12  # lines
+
+
+def listed(lines: list[Line], *, is_build: bool) -> Iterator[Hit]:
+    """Yield the items of a list whose head calls them absent: "Missing libraries:", "The following packages were not found:"."""
+    for number, line in enumerate(lines):
+        text = line.text.rstrip(" ║│|")
+        if not text.endswith(":") or "no longer" in text or not _HEAD_OF_LIST.search(text) or not is_prose(text):
+            continue
+        for item in lines[number + 1 : number + 1 + _LONGEST_LIST]:
+            match = _ITEM.fullmatch(item.text)
+            if match is None:
+                break
+            if hit := _hit("words", match[1], item, FATAL, is_build=is_build):
+                yield hit
 
 
 def _is_name(word: str) -> bool:
     """Say whether a word can be the name of a thing, not one that messages are made of."""
     return 0 < len(word) <= 100 and word.lower() not in _NO_NAMES
+
+
+# Of the C++ standards of 2017 and later: a compiler that lacks one is too old for the source.
+NEWER_CPP = frozenset(
+    {
+        "any",
+        "barrier",
+        "bit",
+        "charconv",
+        "compare",
+        "concepts",
+        "coroutine",
+        "execution",
+        "expected",
+        "filesystem",
+        "format",
+        "latch",
+        "mdspan",
+        "memory_resource",
+        "numbers",
+        "optional",
+        "print",
+        "ranges",
+        "semaphore",
+        "source_location",
+        "span",
+        "stop_token",
+        "string_view",
+        "syncstream",
+        "variant",
+    }
+)
+# What clang does not find where GCC's library for C++ is not installed: it comes with the compiler.
+_OLDEST_CPP = frozenset(
+    [
+        "algorithm",
+        "cassert",
+        "cstddef",
+        "cstdint",
+        "cstdlib",
+        "cstring",
+        "iostream",
+        "limits",
+        "map",
+        "memory",
+        "new",
+        "string",
+        "type_traits",
+        "utility",
+        "vector",
+    ]
+)
+
+
+def _is_beside(name: str, text: str) -> bool:
+    """Say whether the file that includes a header lies in a directory of that name itself: it is a part of the same source."""
+    directory = name.rpartition("/")[0]
+    including = re.match(r"(?:In file included from )?(\S{1,300})/[^/\s:]{1,100}:\d+", text)
+    return (
+        "/" in directory
+        and including is not None
+        and not including[1].startswith("/usr/")
+        and f"/{including[1]}".endswith(f"/{directory}")
+    )
 
 
 PYTHONS_HEADERS = (
@@ -371,7 +595,7 @@ def is_error(text: str) -> bool:
 
 
 _ERROR = re.compile(
-    r"(?:[-*#=!]{1,80} ?)?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
+    r"thread '[^']{1,80}'(?: \(\d+\))? panicked at |(?:[-*#=!]{1,80} ?)?(?:\S{1,80}:\d+(?::\d+)?: )?(?:configure: |fatal |\w{0,20}: )?(?:error|fatal|critical|cmake error)\b[:! ]"
     r"|(?:[A-Za-z_][\w.]{0,100})?(?:Error|Exception|Exit|NotFound|NotInstalled|Failure)\w{0,20}: |(?:system)?exit: ",
     re.IGNORECASE,
 )

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  patterns are longer than lines
 """What a sentence in free words calls absent: "X is not installed", "could not find the X library", "Is X installed?".
 
 Packages write such sentences themselves, each in its own words, and hardly two are alike. So none of them is a pattern
@@ -12,9 +13,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, NamedTuple
 
+from colab_env.native_need.line_kinds import without_speaker
+
 Noun = Literal["library", "program", "header", "other", ""]
 
-_NOT = r"(?:(?:could|can|did|do|does|was|were|is|are)(?: ?not|n'?t|'?t)(?: (?:able|possible) to)?|unable to|failed to|failed)"
+# "Do not run Bundler as root" forbids, it does not miss anything.
+_NOT = (
+    r"(?:(?:could|can|did|does|was|were|is|are)(?: ?not|n'?t|'?t)(?: (?:able|possible) to)?|unable to|failed to|failed)"
+)
 _SEARCH = (
     r"(?:find|locate|load|open|detect|determine|discover|execute|run|start|launch|invoke|call|access|initiali[sz]e|link|use"
     r"|identify)(?:ing)?(?! (?:which|how|if|whether|what)\b)"
@@ -38,10 +44,10 @@ _AFTER_NAME = (
 )
 _ADVICE_BEFORE_NAME = (
     r"missing|lacks?|requires?|needs?(?= (?!to|be))|depends? on|(?:make sure|ensure|verify)(?: that)?"
-    r"|(?:please|must|(?:need|needs|have|has|try) to|should|could|can|first|and|apt|apt-get) (?:-y )?install(?:ing)?|^install"
+    r"|(?:please|must|(?:need|needs|have|has|try) to|should|first|and|apt|apt-get) (?:-y )?(?:re)?install(?:ing)?|^install"
     r"|(?:have|did) you install(?:ed)?"
     r"|(?<![\w-])is(?= [\w +/.-]{2,40} installed)"
-    r"|(?<![\w-])no(?= [\w +/.-]{2,40} (?:was |were |could be )?(?:found|available|installed))"
+    r"|(?<![\w-])no(?= [\w +/.-]{2,40} (?:was |were |could be )?(?:found|available|installed|detected))"
 )
 _ADVICE_AFTER_NAME = rf"(?:must|needs? to|has to|have to|should) be {_STATE}"
 _PHRASE = re.compile(
@@ -51,6 +57,15 @@ _PHRASE = re.compile(
 )
 _ON_PATH = re.compile(r"(?<![\w-])[io]n (?:\w+ )?(?:system )?\$?path(?![\w-])", re.IGNORECASE)
 _CONDITION = re.compile(r"\s*if .{1,60} (?:is|are) (?:already )?installed,", re.IGNORECASE)  # and what to check then
+# "It can ask for sudo if it is needed"
+_WHERE_NEEDED = re.compile(
+    r"(?<!\w)(?:if|as|where|when)(?: it is| it's| they are)? (?:needed|necessary|required|missing)(?!\w)", re.IGNORECASE
+)
+# What another package manager brings is none of the distribution's: "install it with `gem install x`".
+_OTHER_MANAGER = re.compile(
+    r"(?<![\w-])(?:gem|bundle|npm|npx|yarn|pnpm|pip3?|pipx|conda|mamba|cargo|rustup|go|composer|opam|cabal|stack|luarocks|R CMD|dotnet|mix)"
+    r" (?:\w+ )?(?:install|add|get|restore|update|require)(?!\w)"
+)
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|\s[|]\s|\s--\s")
 _ADDRESS = re.compile(r"(?<![a-z])[a-z]+://\S+")
 _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]=|[^\w\s]")
@@ -82,7 +97,7 @@ _OF_NOUNS: dict[Noun, str] = {
     "other": "branch tag revision commit version versions distribution interpreter module modules attribute column key name"
     " names symbol class method argument option user table view run server container profile role fixture collection template"
     " model dataset configuration database message rule resource element record field job task topic node value index zone"
-    " callable driver drivers plugin plugins handler handlers",
+    " callable driver drivers plugin plugins handler handlers submodule submodules toolchain lockfile gem gems setting settings",
 }
 _NOUNS: dict[str, Noun] = {word: noun for noun, words in _OF_NOUNS.items() for word in words.split()}
 # What messages are made of; the index of the distribution has programs and packages by some of these names, too.
@@ -119,6 +134,7 @@ ubuntu unable undefined unknown unless unsupported until update upgrade url usab
 utils valid value values variable variables vendor version versions via visit warning was wasn't we web website well were what
 wheel when where whether which while whole will windows with within without won't work working would write wrong yet you your
 yourself yum
+stack trace traceback tree size length amount gem gems crate crates jar jars head put post delete compatibility detected response since stream less utf-8
 """
 MESSAGE_WORDS = frozenset(_WORDS_TEXT.split()) | _NOUNS.keys()
 
@@ -135,7 +151,8 @@ class Absent:
 def absent(text: str) -> list[Absent]:
     """Return what a line calls absent: what it states before what it advises, each name once."""
     names: dict[str, Absent] = {}
-    for sentence in _SENTENCE.split(_ADDRESS.sub("", text)):
+    text = _WHERE_NEEDED.sub("", text)
+    for sentence in _SENTENCE.split(_ADDRESS.sub("", without_speaker(text))):
         for item in sorted(_of_sentence(sentence), key=lambda item: not item.is_stated):
             names.setdefault(item.name.casefold(), item)
     raised = _SAYING_EXCEPTION.match(text)  # TmuxCommandNotFound, where the message states no name
@@ -164,6 +181,8 @@ def mentioned(text: str) -> list[str]:
 
 
 def _of_sentence(sentence: str) -> Iterator[Absent]:
+    if _OTHER_MANAGER.search(sentence) and "apt" not in sentence:
+        return
     for phrase in islice(_PHRASE.finditer(sentence), _MOST if not _CONDITION.match(sentence) else 0):
         which = phrase.lastgroup or ""
         is_backward = which.endswith("before")
@@ -175,14 +194,20 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
         before = re.search(r"(\w+) $", sentence[:start])
         noun = noun or (_NOUNS.get(before[1].casefold(), "") if before and not is_backward else "")
         names = [_joined(group[::-1] if is_backward else group) for group in groups if not _is_data(group)]
-        # "requires rustc 1.70": it is there, in another version
+        # "requires rustc 1.70", "a compatible libgit2 version": it is there, in another version
         is_version = (
             which == "after"
             and bool(names)
-            and re.search(rf"{re.escape(names[-1])}\W{{0,3}}(?:v?\d|[<>=~!]=)", sentence)
+            and re.search(
+                rf"{re.escape(names[-1])}\W{{0,3}}(?:v?\d|[<>=~!]=)|compatible {re.escape(names[-1])}(?!\w)", sentence
+            )
         )
         is_of_data = noun == "other" or (phrase[0].endswith("exist") and noun not in ("program", "library"))
-        for name in names if not (is_of_data or is_version) else ():
+        for name in names if not is_version else ():
+            if (
+                is_of_data and f"{name.casefold()} distribution" not in sentence.casefold()
+            ):  # "reinstall the libzip distribution"
+                continue
             whose = re.search(rf"(\w+) (?:for|of) (?:the )?['\"`]?{re.escape(name)}(?!\w)", sentence[: phrase.start()])
             # "driver for firefox": it is the driver that is absent.
             if whose and _NOUNS.get(whose[1].casefold()) == "other":
@@ -201,6 +226,8 @@ class _Word(NamedTuple):
         # "Open Babel" is a name, though messages are made of its first word, too.
         second = None if is_backward or not token[0][0].isupper() else _CAPITAL.match(after)
         text = token[0].removesuffix("'s").rstrip(".,-/") or token[0]  # "GraphViz's executables"
+        if before.endswith((".", "::")) or after.startswith("::"):  # ".tup", "Bio::Seq"
+            return cls(token[0], is_name=False)
         is_quoted = _OPENED.search(before) is not None and text[0].isalnum() and not _is_other_file(text)
         return cls(text, is_quoted or is_name(text) or (second is not None and is_name(second[1])), is_quoted)
 
