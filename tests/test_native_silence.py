@@ -18,6 +18,7 @@ RUN = 'Traceback (most recent call last):\n  File "/v/lib/python3.11/site-packag
 GYP = "> frob@1.0.0 install /app/node_modules/frob\n> node-gyp rebuild\n"
 FILES = b"""\
 usr/bin/apt-tool admin/apt-tool
+usr/bin/cargo rust/cargo
 usr/bin/cmake devel/cmake
 usr/bin/configure devel/configure-debian
 usr/bin/curl web/curl
@@ -26,6 +27,8 @@ usr/bin/g++ devel/g++
 usr/bin/git vcs/git
 usr/bin/gulp javascript/gulp
 usr/bin/ng physics/ng-common
+usr/bin/ld devel/binutils
+usr/bin/ld.so libs/libc-bin
 usr/bin/not devel/llvm-tools
 usr/bin/npm javascript/npm
 usr/bin/protoc devel/protobuf-compiler
@@ -49,6 +52,9 @@ usr/lib/x86_64-linux-gnu/perl/5.36/CORE/EXTERN.h libdevel/libperl-dev
 """
 STANZAS = """\
 Package: sed
+Essential: yes
+
+Package: libc-bin
 Essential: yes
 
 Package: gulp
@@ -80,6 +86,7 @@ def first_package(text: str, index: Index) -> str | None:
 
 
 SILENT = [
+    "FROB_INCLUDE_DIR (ADVANCED)\nError: the build did not end well",
     # A command that is shown: by Docker, by a shell with -x, by an installer.
     "Step 5/9 : RUN apt-get install -y --no-install-recommends git sox\n ---> Running in 0a1b2c\nfrob: bad magic\nThe command '/bin/sh -c apt-get install -y git' returned a non-zero code: 1",
     "+ echo please install sox\n+ false",
@@ -156,6 +163,7 @@ ELSEWHERE = [
     "Stored in directory: /data/data/com.termux/files/home/.cache\nx.c:1:10: fatal error: yaml.h: No such file or directory",
     'File "C:/msys64/mingw64/lib/python3.11/site-packages/gi/__init__.py", line 122, in require_version\nValueError: Namespace Gtk not available',
     "go\\src\\github.com\\x\\y.go:8:10: fatal error: yaml.h: No such file or directory",
+    "CMake Error at /usr/share/cmake/Modules/FindPackageHandleStandardArgs.cmake:137 (message):\n  Could NOT find FROB (missing: FROB_INCLUDE_DIRS)",
     "gyp ERR! System Darwin 13.4.0\n./util/has_lib.sh: line 30: sox: command not found",
 ]
 
@@ -214,6 +222,11 @@ NAMED = [
     ("Exception: Can not find a valid name.\nSpecify FROB_CFLAGS and FROB_LDFLAGS env vars manually\nrunning build_ext", "libfrob-dev"),
     ("exception: [Errno 2] No such file or directory: 'sox'.", "sox"),
     ("W: Failed to fetch http://deb.example/x  404  Not Found\n/install.sh: 12: /install.sh: curl: not found", "curl"),
+    # A program, not another one that begins as it does: binutils' ld, libc's ld.so.
+    ("collect2: fatal error: cannot find \u2018ld\u2019", "binutils"),
+    ("💥 maturin failed\nCargo metadata failed: No such file or directory (os error 2)", "cargo"),
+    # CMake's list of variables, one a line.
+    ("CMake Error: The following variables are used in this project, but they are set to NOTFOUND.\nPlease set them or make sure they are set and tested correctly in the CMake files:\nFROB_INCLUDE_DIR (ADVANCED)\n   used as include directory in directory /var/www/x", "libfrob-dev"),
     # Perl's own headers, and a warning of an old setuptools before the error.
     ("x.c:1:10: fatal error: EXTERN.h: No such file or directory\nmake: *** [all] Error 1", "libperl-dev"),
     ("ERROR: botocore 1.17 has requirement docutils<0.16, but you'll have docutils 0.16 which is incompatible.\nx.c:1:10: fatal error: yaml.h: No such file or directory\nerror: command 'gcc' failed with exit status 1", "libyaml-dev"),

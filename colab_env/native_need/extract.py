@@ -167,6 +167,9 @@ def _few(hits: Iterable[Hit]) -> list[Hit]:
     return few if len(few) <= 2 * _MOST else [*few[:_MOST], *few[-_MOST:]]
 
 
+# CMake's list of what was not found, one variable a line.
+_VARIABLE = re.compile(r"\s*\w+(?: \(ADVANCED\))?$")
+_LONGEST_LIST = 60  # lines
 # How a build says that it goes on without what did not compile: setuptools' optional extensions, PyYAML's, and others' own.
 _FELL_BACK = re.compile(
     r"[Ff]all(?:ing|s)? back to|pure[- ][Pp]ython|building extension .{1,80} failed|[Ss]kipping optional|without (?:C|the) (?:extension|speed)"
@@ -179,8 +182,8 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     after = [line.text for line in lines if at < line.number]
     if (degree := _degree_of_line(hit, after)) is not None:
         return replace(hit, degree=degree)
-    if hit.kind == "cmake" and hit.degree == FATAL and not _in_cmake_error(hit.line, lines):
-        return replace(hit, degree=TRIED)
+    if hit.kind == "cmake":
+        return replace(hit, degree=_degree_of_cmake(hit, lines))
     if hit.kind == "command" and "Could NOT find PkgConfig" in hit.line.text and _in_cmake_error(hit.line, lines):
         hit = replace(hit, degree=FATAL)
     if hit.kind == "pkg-config" and hit.degree == TRIED:
@@ -199,6 +202,14 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
         version = re.findall(rf"require_version\(['\"]{re.escape(hit.name)}['\"], ?['\"]([\d.]+)", context)
         return replace(hit, name=f"{hit.name}-{version[-1]}") if version else hit
     return hit
+
+
+def _degree_of_cmake(hit: Hit, lines: Sequence[Line]) -> int:
+    """Return the degree of a package of CMake's: its variable, by the head of the list; any other, by the error it is in."""
+    if _VARIABLE.match(hit.line.text):
+        before = (line.text for line in lines if 0 < hit.line.number - line.number <= _LONGEST_LIST)
+        return hit.degree if any("set to NOTFOUND" in text for text in before) else HINT
+    return TRIED if hit.degree == FATAL and not _in_cmake_error(hit.line, lines) else hit.degree
 
 
 def _degree_of_line(hit: Hit, after: Sequence[str]) -> int | None:

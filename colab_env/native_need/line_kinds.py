@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # A command that is shown as it is run: by Docker, by a shell with -x, at a prompt, as a step of GitHub's.
 _SHOWN = re.compile(
@@ -22,7 +23,7 @@ _PASSING = re.compile(
     r"^## |^-- |^(?:info|notice|debug|deprecat\w*|npm WARN|npm ERR! (?:code|errno|Exit status|Failed at|This is probably|A complete log|node -v|npm -v|cwd|System|\S+@\S| {2,}|$)|gyp (?:info|WARN)|verb|http|timing)(?!\w)|(?:Deprecation|Future|Syntax|Insecure\w+|SNIMissing|Unicode|Resource)Warning: |^DEPRECATION: |^\[notice\] "
     r"|^(?:-- )?(?:Looking for|Performing Test|Check if|Checking whether|checking whether) "
     r"|^(?:Don't|Do not|Never|Avoid) (?:run|use|install)\b|^(?:Shall|Should|May|Do you|Would you)\b.{1,200}\?"
-    r"|unresolved dependency|^can't load package|^manifest for |: (?:note|remark): |^Gem::\w+|^at .{1,300}:\d+\)?$|^checking .{1,200}\.\.\. "
+    r"|^Please set them or make sure they are set|unresolved dependency|^can't load package|^manifest for |: (?:note|remark): |^Gem::\w+|^at .{1,300}:\d+\)?$|^checking .{1,200}\.\.\. "
 )
 # A compiler's, a linter's on a line of a source file, but not what that includes: "x.go:97:27: cannot use opts as type Options".
 _OF_SOURCE = re.compile(
@@ -38,11 +39,13 @@ _SPEAKER = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def is_shown(text: str) -> bool:
     """Say whether a line shows a command, or is about files and names that were given: it names nothing that is missing."""
     return _SHOWN.search(text) is not None or _OF_FILES.match(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_prose(text: str) -> bool:
     """Say whether a line may say in free words what is missing."""
     return not (is_shown(text) or _PASSING.search(text) or _OF_SOURCE.match(text) or _OF_SHELL.match(text))

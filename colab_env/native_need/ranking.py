@@ -95,9 +95,11 @@ def packages_for(
         return Answer(missing=missing, note="it belongs to a driver, and comes with that alone")
     if (special := _special(missing)) is not None:
         return _special_answer(missing, special, installed)
-    everywhere = [hit for hit in owned_files(missing, index) if hit.package.is_essential]
-    hits = [hit for hit in owned_files(missing, index) if not hit.package.is_essential]
-    if everywhere and (not hits or missing.kind in {"command", "words"}):
+    found = list(owned_files(missing, index))
+    everywhere = [hit for hit in found if hit.package.is_essential]
+    hits = [hit for hit in found if not hit.package.is_essential]
+    is_there = missing.kind in {"command", "words"} and any(not hit.extra for hit in everywhere)  # not ld.so for ld
+    if everywhere and (is_there or not hits):
         return Answer(missing=missing, note=f"every Debian has {everywhere[0].package.name}: the cause is another one")
     fitting = [hit for hit in hits if _fits(hit, missing)]
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)

@@ -144,6 +144,8 @@ _RULES = (
     _rule("package configuration file", r"configuration file provided by \"([\w.+-]+)\"", "cmake"),
     _rule("Find", r"By not providing \"Find([\w.+-]+)\.cmake\"", "cmake"),
     _rule("Could NOT find", r"Could NOT find (?!PkgConfig|Python)([\w.+-]+)", "cmake"),
+    # "The following variables are used in this project, but they are set to NOTFOUND": _settled() looks for that.
+    _rule("_", r"^\s*([A-Za-z]\w*?)_(?:INCLUDE_DIRS?|INCLUDE_PATH|LIBRAR(?:Y|IES)(?:_RELEASE|_DEBUG)?)(?: \(ADVANCED\))?$", "cmake"),
     # find_path, find_library and find_program with REQUIRED: which of them, the line above says.
     _rule("using the following files", r"Could not find \w+ using the following files: ([\w./+-]+)", "header"),
     _rule("using the following names", r"Could not find \w+ using the following names: ([\w.+-]+)", "library"),
@@ -167,6 +169,7 @@ _RULES = (
     _rule("Program", r"ERROR: Program '?([\w.+-]+)[^']{0,60}'? not found", "command"),
     _rule("compiler", rf"(?:{_NOT} find|install|requires?|need|missing)(?: the| a)? proto(?:col)? ?buf(?:fer)?s? compiler|proto(?:col)? ?buf(?:fer)?s? compiler (?:\(?protoc\)? )?{_GONE}", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
+    _rule("argo ", r"Cargo metadata failed(?:: No such file or directory|\. Do you have cargo in your PATH)", "command", name="cargo"),
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -148,7 +149,8 @@ class Absent:
     is_stated: bool  # "X was not found", not only "X is required" or "install X"
 
 
-def absent(text: str) -> list[Absent]:
+@lru_cache(maxsize=4096)
+def absent(text: str) -> tuple[Absent, ...]:
     """Return what a line calls absent: what it states before what it advises, each name once."""
     names: dict[str, Absent] = {}
     text = _WHERE_NEEDED.sub("", text)
@@ -159,7 +161,7 @@ def absent(text: str) -> list[Absent]:
     if raised and not any(item.is_stated for item in names.values()):
         for item in _of_sentence(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", raised[1])):
             names.setdefault(item.name.casefold(), item)
-    return sorted(names.values(), key=lambda item: not item.is_stated)
+    return tuple(sorted(names.values(), key=lambda item: not item.is_stated))
 
 
 def speaks_of_absence(text: str) -> bool:

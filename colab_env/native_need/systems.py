@@ -52,6 +52,8 @@ _DISTRIBUTIONS = {
     "Arch Linux": re.compile(
         r"^==> ERROR: A failure occurred in |^:: Synchronizing package databases|^(?:Step \d+/\d+ : |The command ').{0,200}(?<![\w-])pacman -S"
     ),
+    # Debian's has the version: /usr/share/cmake-3.25/Modules.
+    "a distribution that is not Debian": re.compile(r"(?<![\w.-])/usr/share/cmake/Modules/"),
 }
 # Who looks for one of these runs what was written for another distribution.
 FOREIGN_MANAGERS = frozenset(
