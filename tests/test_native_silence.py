@@ -10,6 +10,7 @@ from colab_env.native_need.contents import Contents, Packages, packed
 from colab_env.native_need.extract import extract
 from colab_env.native_need.line_kinds import is_prose, is_shown
 from colab_env.native_need.lookup import needs
+from colab_env.native_need.missing import Explanation, Missing
 from colab_env.native_need.packed_index import Index
 from colab_env.native_need.ranking import packages_for
 from colab_env.native_need.sentences import absent
@@ -299,3 +300,10 @@ def test_lines_that_show_and_lines_that_say() -> None:
     assert not is_prose("x.go:97:27: cannot use sox")
     assert [item.name for item in absent("frob: the sox library was not found")] == ["sox"]
     assert [item.name for item in absent("sox: not found")] == ["sox"]
+
+
+def test_what_was_watched_is_of_no_line() -> None:
+    seen = Missing(kind="command", name="sox", evidence="it could not start sox")
+    said = Missing(kind="command", name="sox", evidence="sox: not found", line=3)
+    assert "\n  watched: it could not start sox" in repr(Explanation(findings=(seen,)))
+    assert "\n  line 3: sox: not found" in repr(Explanation(findings=(said,)))

@@ -126,6 +126,11 @@ class Answer(_Json):
         return f"{self.missing!r}: {self.summary}"
 
 
+def _place(line: int) -> str:
+    """Return what a finding rests on: a line of the text, or what a command was seen to do, which has none."""
+    return f"line {line}" if line else "watched"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Explanation(_Json):
     """What a text says: the missing things in the order they will be met, or another cause, and what stays open.
@@ -151,7 +156,7 @@ class Explanation(_Json):
     def __repr__(self) -> str:
         if self.returncode == 0:
             return "✓ it did not fail"
-        lines = [f"{need}\n  line {need.line}: {need.evidence[:_SHOWN]}" for need in self.findings]
+        lines = [f"{need}\n  {_place(need.line)}: {need.evidence[:_SHOWN]}" for need in self.findings]
         lines = [f"{line}\n  → {answer.summary}" for line, answer in zip(lines, self.answers, strict=False)] or lines
         if install := list(dict.fromkeys(answer.package for answer in self.answers if answer.package)):
             lines.append(f"→ apt-get install {' '.join(install)}")
