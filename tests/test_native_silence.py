@@ -40,6 +40,7 @@ usr/bin/source devel/source-highlight
 usr/bin/stack haskell/haskell-stack
 usr/bin/tree utils/tree
 usr/bin/xvfb x11/xvfb
+usr/games/cowsay games/cowsay
 usr/include/deep/inner/xlocale.h libdevel/libdeep-dev
 usr/include/frob/frob.h libdevel/libfrob-dev
 usr/include/node/node_api.h libdevel/libnode-dev
@@ -226,6 +227,7 @@ NAMED = [
     # A program, not another one that begins as it does: binutils' ld, libc's ld.so.
     ("collect2: fatal error: cannot find \u2018ld\u2019", "binutils"),
     ("💥 maturin failed\nCargo metadata failed: No such file or directory (os error 2)", "cargo"),
+    ('Command "sox /tmp/a.wav -n" > failed: [Errno 2] No such file or directory\n' + RUN + "RuntimeError", "sox"),
     # CMake's list of variables, one a line.
     ("CMake Error: The following variables are used in this project, but they are set to NOTFOUND.\nPlease set them or make sure they are set and tested correctly in the CMake files:\nFROB_INCLUDE_DIR (ADVANCED)\n   used as include directory in directory /var/www/x", "libfrob-dev"),
     # Perl's own headers, and a warning of an old setuptools before the error.
@@ -307,3 +309,10 @@ def test_what_was_watched_is_of_no_line() -> None:
     said = Missing(kind="command", name="sox", evidence="sox: not found", line=3)
     assert "\n  watched: it could not start sox" in repr(Explanation(findings=(seen,)))
     assert "\n  line 3: sox: not found" in repr(Explanation(findings=(said,)))
+
+
+def test_an_installed_program_outside_the_usual_path_is_missing_from_path(index: Index) -> None:
+    missing = Missing(kind="command", name="cowsay", line=1)
+    assert packages_for(missing, index).package == "cowsay"
+    answer = packages_for(missing, index, installed={"cowsay"})
+    assert answer.note == "cowsay has it, and is installed: /usr/games is missing from PATH"

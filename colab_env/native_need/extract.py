@@ -236,6 +236,9 @@ def _in_cmake_error(line: Line, lines: Sequence[Line]) -> bool:
 _FRAMES = 12  # lines of a traceback; Poetry shows it below the error
 
 
+_STARTED = re.compile(r"_execute_child|subprocess\.py")
+
+
 def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
     if not is_build and hit.is_phrase:
@@ -246,7 +249,7 @@ def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
         return False
     context = [line.text for line in lines if abs(line.number - hit.line.number) <= _FRAMES]
-    is_started = any("_execute_child" in text or "subprocess.py" in text for text in context)
+    is_started = hit.line.text.startswith("Command ") or any(_STARTED.search(text) for text in context)
     has_ending = re.search(r"\.[A-Za-z]\w{0,4}$", hit.name) is not None
     return not is_started and (not is_build or has_ending)
 

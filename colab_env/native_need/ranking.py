@@ -77,6 +77,7 @@ _CMAKE_MODULES: dict[str, str] = {
 }
 
 
+_NOT_ALWAYS_SEARCHED = frozenset({"/usr/games", "/usr/sbin", "/sbin"})  # directories of programs that a PATH may lack
 _NODE_TOOLS = frozenset({"npm", "yarnpkg"})  # they bring the others
 
 
@@ -141,6 +142,10 @@ def _none_to_install(
     # A tool that asks for a module says the same where it could not start pkg-config at all.
     if missing.kind == "pkg-config" and set(installed).isdisjoint(_SPECIAL_AT_BUILD["pkg-config"]):
         return _special_answer(missing, _SPECIAL_AT_BUILD["pkg-config"], installed)
+    directory, _, program = f"/{best.file}".rpartition("/")
+    if missing.kind == "command" and program == missing.name and directory in _NOT_ALWAYS_SEARCHED:
+        note = f"{name} has it, and is installed: {directory} is missing from PATH"
+        return Answer(missing=missing, note=note)
     return Answer(missing=missing, note=f"{name} has it, and is installed: the cause is another one")
 
 

@@ -170,6 +170,7 @@ _RULES = (
     _rule("compiler", rf"(?:{_NOT} find|install|requires?|need|missing)(?: the| a)? proto(?:col)? ?buf(?:fer)?s? compiler|proto(?:col)? ?buf(?:fer)?s? compiler (?:\(?protoc\)? )?{_GONE}", "command", name="protoc"),
     _rule("rotoc", rf"{_NOT} find `?protoc`?|protoc` (?:failed|not found)", "command", name="protoc"),
     _rule("argo ", r"Cargo metadata failed(?:: No such file or directory|\. Do you have cargo in your PATH)", "command", name="cargo"),
+    _rule("failed: ", r"^Command ['\"]([\w.+-]+) [^'\"]{0,400}['\"].{0,20}failed: (?:\[Errno 2\] )?No such file or directory$", "command"),
     _rule("git executable", r"Bad (git) executable", "command"),
     _rule("xecutable", rf"{_Q}{_T}{_Q} executable {_GONE}|No {_T} executable (?:was |could be )?found|{_T} executable needs to be", "command"),
     _rule("was found", rf"No {_T} was found: (?:either )?install", "command"),
