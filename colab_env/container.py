@@ -28,7 +28,7 @@ from colab_env.image import project as image_project
 from colab_env.image.reference import ARCHITECTURES, ImageReference, Platform
 from colab_env.image.rules import CheckedFile, CheckResult
 from colab_env.machine import Machine
-from colab_env.request import InstallOptions, Request, project_directory
+from colab_env.request import InstallOptions, Request, named_directory, project_directory
 from colab_env.results import short
 from colab_env.step import changing, project_lock
 
@@ -283,7 +283,7 @@ def _require_one_of(option: str, value: str, names: Sequence[str]) -> None:
 
 def _target(output: str | Path | None, model: image_project.ImageProject, also: Sequence[str]) -> Path:
     """Return the directory to write to. Raises UsageError for one that a build, or the reader of `also`, does not see."""
-    target = model.request.project if output is None else project_directory(output)
+    target = model.request.project if output is None else named_directory(output)
     if not target.is_relative_to(model.context):
         msg = f"{short(target)} is outside of {short(model.context)}, and a build sees nothing there"
         raise UsageError(

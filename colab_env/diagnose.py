@@ -28,7 +28,7 @@ from colab_env.locks import registry
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs, inventory
 from colab_env.part import Part
-from colab_env.request import Request
+from colab_env.request import Request, project_directory
 from colab_env.results import CardResult, short
 
 _NAMED = 8  # environments that a line names
@@ -166,6 +166,7 @@ def status(project: str | Path = ".") -> Status:
     if not directory.is_dir():
         msg = f"there is no directory {short(directory)}"
         raise UsageError(msg, hint="name the project's directory; nothing was changed")
+    directory = project_directory(directory)
     parts = (
         *_python_parts(machine, directory),
         _poetry(machine, directory),

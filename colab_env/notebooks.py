@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from colab_env import _files, content, ipynb
 from colab_env.errors import BuildError, LockMismatchError, ScriptError, UsageError
-from colab_env.locks import registry, script_block
+from colab_env.locks import nearby, script_block
 from colab_env.machine import Machine
 from colab_env.named_env import base_dirs
 from colab_env.named_env.inventory import NamedEnvironment
@@ -203,7 +202,7 @@ def _environment(
 ) -> tuple[Path, Interpreter]:
     """Return the environment of a notebook, as a kernel's project is named, and its Python; make it where need be."""
     if block_cell.read(file).block is None:
-        if project := _project_around(file.path):
+        if project := nearby.project_around(file.path.parent):
             from colab_env import setting_up, steps
 
             result = setting_up.setup(project=project)
@@ -264,22 +263,6 @@ def _import_notes(path: str | Path) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"its cells import {', '.join(names)}: colab-env add {as_word(path)} {' '.join(names)}",)
-
-
-def _project_around(path: Path) -> Path | None:
-    """Return the directory of the project that a notebook is in: its own, or one above it in the same git repository."""
-    for directory in path.parents:
-        if directory in (Path.home(), Path(directory.anchor)):
-            return None
-        if registry.candidates(directory):
-            return directory
-        if os.path.lexists(directory / ".git") or not _is_in_repository(directory.parent):
-            return None
-    return None
-
-
-def _is_in_repository(directory: Path) -> bool:
-    return any(os.path.lexists(parent / ".git") for parent in (directory, *directory.parents))
 
 
 def _edit(

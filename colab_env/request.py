@@ -16,7 +16,7 @@ from colab_env.errors import NotWritableError, UsageError
 from colab_env.formats import script
 from colab_env.interpreter import fits_short_version, parse_specifier
 from colab_env.jupyter import kernelspec
-from colab_env.locks import registry, script_block
+from colab_env.locks import nearby, registry, script_block
 from colab_env.locks.installing import Selection
 from colab_env.locks.lock_format import LockFile
 from colab_env.pyproject import Pyproject, pinned_python
@@ -121,7 +121,8 @@ class Request:
     source, None where any will do; `prefix` is where conda goes, from the pinned installer or from `conda_installer`, an
     address, with its SHA-256. `receipt` says what the environment that is there was
     made from; `inherited` names the options that are its own since an earlier call, as a person reads them.
-    `exact` says that what somebody has installed by hand goes.
+    `exact` says that what somebody has installed by hand goes. `around` is the directory that was named where the project
+    is around it, else None.
     """
 
     machine: Machine
@@ -138,6 +139,7 @@ class Request:
     system_site_packages: bool = True
     inherited: str = ""
     exact: bool = False
+    around: Path | None = None
 
     @classmethod
     def read(
@@ -162,7 +164,10 @@ class Request:
         if (conda_installer or conda_sha256) and source not in ("miniconda", "miniforge"):
             msg = f"conda_installer and conda_sha256 do not go with interpreter={source!r}"
             raise UsageError(msg, hint="give interpreter='miniconda', or leave them out")
-        directory, requested = project_directory(project), options or InstallOptions()
+        requested = options or InstallOptions()
+        named = named_directory(project)
+        # A lock file that is named is relative to the directory that is.
+        directory = named if requested.lock is not None else nearby.project_of(named)
         kernelspec.check_project_path(directory)
         pyproject = Pyproject.read(directory)
         receipt = venv.read_receipt(directory)
@@ -198,6 +203,7 @@ class Request:
             inherited=replace(
                 options, **{name: getattr(InstallOptions(), name) for name in requested.requested}
             ).spelled(),
+            around=named if named != directory else None,
         )
         _ = pyproject.values  # what is wrong there is said before anything is done
         request.lock.format.check(
@@ -227,7 +233,7 @@ class Request:
         )
         values = {name: getattr(self, name) for name in names}
         read = self.read(self.project, self.machine, **values, defaults=True)
-        return replace(read, inherited=self.inherited)
+        return replace(read, inherited=self.inherited, around=self.around)
 
     @property
     def selection(self) -> Selection:
@@ -323,6 +329,8 @@ class Request:
     def notes(self, chosen: str | None = None) -> list[str]:
         """Return what a person should know of the options before anything is done; `chosen` is the X.Y that is taken."""
         notes = [f"as before: {self.inherited} (--defaults, or defaults=True, forgets it)"] if self.inherited else []
+        if self.around is not None:
+            notes.insert(0, f"{short(self.around)} says nothing of its own: the project is {short(self.project)}")
         pin = "" if self.python else self.lock.format.pinned_text(self.lock)
         if pin and self._pinned_python is None:
             pinned = self.lock.format.pinned_python(self.lock)
@@ -357,7 +365,12 @@ class Request:
 
 
 def project_directory(project: str | Path) -> Path:
-    """Return the project's directory, absolute and without links. Where it is missing, the first file in it makes it."""
+    """Return the directory of the project that is meant by a directory: itself, or one above it in its git repository."""
+    return nearby.project_of(named_directory(project))
+
+
+def named_directory(project: str | Path) -> Path:
+    """Return a directory that somebody names, absolute and without links. Where it is missing, the first file in it makes it."""
     path = _files.named_path(project).absolute()
     if path.exists() and not path.is_dir():
         msg = f"{short(path)} is a file, not a directory"
@@ -386,6 +399,9 @@ def find_lock(
         return lock
     of_notebook = script_block.of_notebook()
     if of_notebook is None:
+        says_nothing = pyproject.content is None or (pyproject.has_only_settings and not pyproject.is_standard)
+        if says_nothing and not pyproject.names_poetry and options.installer != "poetry":
+            nearby.require_nothing_below(project)
         return lock
     # A cell has no file, and the block's reader wants one: it lies in the data directory.
     path = script.write_block(of_notebook[0], machine, lock=of_notebook[1])

@@ -15,7 +15,7 @@ from colab_env import _report, caches, choice, environment, venv
 from colab_env.errors import CacheError, ColabEnvError, MissingStepError, SnapshotError
 from colab_env.jupyter import colab_layer, kernelspec
 from colab_env.machine import Machine
-from colab_env.request import Request
+from colab_env.request import Request, project_directory
 from colab_env.results import CardResult, StepResult, short
 from colab_env.snapshot import _archive, _cache, contents, moving, restoring, signing
 from colab_env.snapshot._cache import Store
@@ -89,7 +89,7 @@ def restore(directory: str | Path, *, project: str | Path = ".", trust: str | No
     there is none, the one that fits is damaged, or nobody vouches for it; CacheError, NotOursError, DiskFullError or
     NotWritableError; UsageError for a `trust` that is neither. Then everything is as before.
     """
-    machine, path = Machine.detect(), Path(project).expanduser().resolve()
+    machine, path = Machine.detect(), project_directory(project)
     cache = _OpenCache.at(directory, machine, trust=trust)
     requests = [Request.read(path, machine, system_site_packages=visible) for visible in (True, False)]
     return _restore(cache, requests)[0]
@@ -358,7 +358,7 @@ def _is_set_up(request: Request) -> bool:
 
 
 def _project(machine: Machine, project: str | Path | None) -> Path:
-    chosen = Path(project).expanduser() if project is not None else choice.path(machine, "project")
+    chosen = project_directory(project) if project is not None else choice.path(machine, "project")
     if chosen is None:
         msg = "nothing has been set up yet"
         raise MissingStepError(msg, hint="run setup() first, or name the project")

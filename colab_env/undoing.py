@@ -14,6 +14,7 @@ from colab_env.errors import ColabEnvError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
+from colab_env.request import project_directory
 from colab_env.results import CardResult, short, suggest
 from colab_env.step import RUNNING, is_own, is_used, machine_lock
 from colab_env.undo_changes import (
@@ -113,7 +114,7 @@ def undo(
     nothing is left. Raises UsageError for a name that no step has.
     """
     machine, chosen = Machine.detect(), _checked(steps)
-    only = None if project is None else Path(os.path.realpath(_files.named_path(project)))
+    only = None if project is None else project_directory(project)
     lock = machine_lock(machine)
     parents = _ledger.missing_parents(lock)
     with _files.translate_os_errors(machine.data), _process.stoppable(), _file_locks.locked(lock):

@@ -27,7 +27,7 @@ from colab_env.errors import DiskFullError, MissingStepError, NotWritableError
 from colab_env.interpreter import Interpreter
 from colab_env.jupyter import colab_layer
 from colab_env.machine import Machine
-from colab_env.request import Request
+from colab_env.request import Request, project_directory
 from colab_env.results import CardResult, StepResult, short
 from colab_env.step import changing, project_lock
 
@@ -132,7 +132,7 @@ def verify(project: str | Path = ".", *, repair: bool = False) -> Verified:
     was proven last. What was added by hand is no damage, and goes with a repair. Raises MissingStepError when the project
     is not set up, and with `repair` what `setup` raises; then that part is as it was.
     """
-    machine, directory = Machine.detect(), Path(project).expanduser().resolve()
+    machine, directory = Machine.detect(), project_directory(project)
     with _waiting(directory / venv.NAME, project_lock(machine, directory), machine):
         python = venv.recorded_python(directory)
     if python is None:

@@ -36,7 +36,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.formats import script
-from colab_env.locks import script_block, uv_install
+from colab_env.locks import nearby, script_block, uv_install
 from colab_env.machine import Machine
 from colab_env.notebook_file import block_cell, imported, install_lines, jupyter_server, packages
 from colab_env.request import InstallOptions, find_lock
@@ -630,13 +630,13 @@ def test_the_project_is_the_notebooks_directory_or_one_above_it_in_its_repositor
     path.parent.mkdir(parents=True)
     path.touch()
     (tmp_path / "requirements.txt").write_text("six\n")  # somebody else's
-    assert notebooks._project_around(path) is None
+    assert nearby.project_around(path.parent) is None
     (tmp_path / "repo/.git").mkdir()
-    assert notebooks._project_around(path) is None
+    assert nearby.project_around(path.parent) is None
     (tmp_path / "repo/requirements.txt").write_text("six\n")
-    assert notebooks._project_around(path) == tmp_path / "repo"
+    assert nearby.project_around(path.parent) == tmp_path / "repo"
     (path.parent / "requirements.txt").write_text("six\n")
-    assert notebooks._project_around(path) == path.parent
+    assert nearby.project_around(path.parent) == path.parent
 
 
 def test_a_server_gets_the_notebooks_own_kernels_before_all_others(tmp_path, home, monkeypatch):
