@@ -401,7 +401,7 @@ def find_lock(
     if of_notebook is None:
         says_nothing = pyproject.content is None or (pyproject.has_only_settings and not pyproject.is_standard)
         if says_nothing and not pyproject.names_poetry and options.installer != "poetry":
-            nearby.require_nothing_below(project)
+            nearby.require_nothing_elsewhere(project)
         return lock
     # A cell has no file, and the block's reader wants one: it lies in the data directory.
     path = script.write_block(of_notebook[0], machine, lock=of_notebook[1])

@@ -336,6 +336,23 @@ def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [
+        ("from setuptools import setup\nsetup(name='a')\n", True),
+        ("from numpy.distutils.core import setup\n\nif True:\n    setup(**names)\n", True),
+        ("import skbuild\nskbuild.setup(name='a')\n", True),
+        ("import setuptools as s\ngetattr(s, 'setup')()\n", True),
+        ("import os\n\ndef setup(app):\n    app.setup(1)\n    return app\n", False),
+        ("DEBUG = True\n", False),
+        ("", False),
+    ],
+)
+def test_a_setup_py_is_one_of_a_package_only_if_it_calls_for_one(project, text, is_one):
+    (project / "setup.py").write_text(text)
+    assert (registry.find(project).format.name == "setup.py") == is_one
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
         ('[build-system]\nbuild-backend = "flit_core.buildapi"\n[tool.flit.metadata]\nmodule = "x"\n', True),
         ('[build-system]\nbuild-backend = "setuptools.build_meta"\n', False),
         ('[build-system]\nbuild-backend = "hatchling.build"\n[project]\nname = "x"\n', False),

@@ -107,7 +107,8 @@ def test_steps_one_by_one_take_the_project_around_too(home, repository, notebook
         ({"backend": {"pyproject__toml": NAMED}}, "--project backend"),
         ({"libs/core": {"pyproject__toml": POETRY}}, "--project libs/core"),
         ({"binder": {}, ".binder": {"requirements__txt": "six\n"}}, "--project .binder"),
-        ({"requirements": {"base__txt": "six\n"}}, "--lock requirements/base.txt"),
+        ({"requirements": {"base__txt": "six\n", "base__in": "six\n"}}, "--lock requirements/base.txt"),
+        ({"requirements": {"base__in": "six\n"}}, "--lock requirements/base.in"),
         ({".": {"requirements_dev__txt": "six\n"}}, "--lock requirements_dev.txt"),
         ({".": {"env__yml": "dependencies: []\n"}}, "--lock env.yml"),
         (
@@ -128,6 +129,23 @@ def test_no_empty_environment_is_made_beside_what_names_packages(home, repositor
     assert caught.value.message == f"{repository} has nothing that says what the project needs"
     assert f"choose: {choice}; a [project]" in caught.value.hint
     assert sorted(repository.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("directory", "choice"), [("notebooks", "../backend"), ("backend/app", ""), ("requirements", "base.txt")]
+)
+def test_what_is_elsewhere_in_the_repository_is_named_in_a_directory_of_notebooks_too(
+    home, repository, directory, choice
+):
+    write(repository / "backend", pyproject__toml=NAMED)
+    write(repository / "requirements", base__txt="six\n")
+    write(repository / directory, lesson__ipynb="{}")
+    if not choice:
+        assert read(repository / directory).project == repository / "backend"
+        return
+    with pytest.raises(UsageError) as caught:
+        read(repository / directory)
+    assert f"--{'lock' if directory == 'requirements' else 'project'} {choice}" in caught.value.hint
 
 
 @pytest.mark.parametrize("directory", ["node_modules/a", ".hidden", "a/b/c", "__pycache__"])

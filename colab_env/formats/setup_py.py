@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _NO_EXTRA = re.compile(r"Requested extras? not found: ([\w.-]+)")
+_SETUP = re.compile(rb"(?m)setuptools|distutils|^(?:\w+\.|[ \t]*)setup[ \t]*\(")
 _FILES = ("setup.py", "setup.cfg", "pyproject.toml")
 _PYTHON = re.compile(r"""(?m)^[^#\n]*\bpython_requires\s*=\s*["']?([<>=!~][^"'#\n]*)""")
 
@@ -40,7 +41,9 @@ class SetupPy(LockFormat):
     def is_one(self, lock: LockFile) -> bool:
         if lock.path.name == "setup.cfg":  # many a one holds the settings of a linter alone
             return re.search(rb"(?m)^\[(metadata|options)\]", lock.content) is not None
-        return lock.path.name == "setup.py" or lock.pyproject.is_named_by_backend
+        if lock.path.name == "setup.py":  # many a module of an application has the name, too
+            return _SETUP.search(lock.content) is not None
+        return lock.pyproject.is_named_by_backend
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:
         return [(name, _files.content(lock.directory / name) or b"") for name in _FILES]

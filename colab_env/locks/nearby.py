@@ -18,6 +18,7 @@ _READ_THOUGH_HIDDEN = (".binder", ".devcontainer")
 _PASSED_OVER = ("node_modules", "site-packages", "__pycache__", "venv", "env")
 # What names packages by a name that nobody looks for.
 _OTHER = re.compile(r"(.*requirements.*|.*environment.*|conda.*|env)\.(txt|in|ya?ml)", re.IGNORECASE)
+_REQUIREMENTS = "requirements"
 _IN_REQUIREMENTS = re.compile(r".*\.(txt|in)")
 
 
@@ -28,7 +29,7 @@ def project_around(directory: Path) -> Path | None:
             return None
         if is_project(current):
             return current
-        if os.path.lexists(current / ".git") or not _is_in_repository(current.parent):
+        if os.path.lexists(current / ".git") or _repository(current.parent) is None:
             return None
     return None
 
@@ -53,39 +54,45 @@ def is_project(directory: Path) -> bool:
     return pyproject.has_dependencies or pyproject.is_standard or any(lock.format.is_lock for lock in locks)
 
 
-def require_nothing_below(directory: Path) -> None:
-    """Raise UsageError where a repository names its packages elsewhere: an empty environment beside that is no answer."""
-    if not _is_in_repository(directory):
+def require_nothing_elsewhere(directory: Path) -> None:
+    """Raise UsageError where its repository names packages in other places: an empty environment beside them is no answer."""
+    repository = _repository(directory)
+    if repository is None:
         return
     choices = [*_other_files(directory), *_projects_below(directory)]
+    if not choices and directory != repository:
+        here = [*_other_files(repository), *_projects_below(repository)]
+        choices = [(option, path) for option, path in here if path != directory]
     if choices:
-        options = [f"{option} {as_word(path)}" for option, path in choices]
+        options = [f"{option} {as_word(os.path.relpath(path, directory))}" for option, path in choices]
         more = f", and {len(options) - _LISTED} more" if len(options) > _LISTED else ""
         msg = f"{short(directory)} has nothing that says what the project needs"
         hint = f"choose: {' or '.join(options[:_LISTED])}{more}; a [project] in a pyproject.toml here makes a new one"
         raise UsageError(msg, hint=f"{hint}; nothing was changed")
 
 
-def _other_files(directory: Path) -> Iterator[tuple[str, str]]:
+def _other_files(directory: Path) -> Iterator[tuple[str, Path]]:
     """Yield how files are chosen that seem to name packages, in the directory and in one called requirements."""
-    for below, pattern in ((".", _OTHER), ("requirements", _IN_REQUIREMENTS)):
-        for name in _names(directory / below, is_directory=False):
-            if pattern.fullmatch(name):
-                yield "--lock", str(Path(below) / name)
+    for place in (directory, directory / _REQUIREMENTS):
+        pattern = _IN_REQUIREMENTS if place.name == _REQUIREMENTS else _OTHER
+        names = [name for name in _names(place, is_directory=False) if pattern.fullmatch(name)]
+        for name in names:
+            if f"{name.removesuffix('.in')}.txt" not in names or not name.endswith(".in"):  # what was made of it counts
+                yield "--lock", place / name
 
 
-def _projects_below(directory: Path) -> Iterator[tuple[str, str]]:
+def _projects_below(directory: Path) -> Iterator[tuple[str, Path]]:
     """Yield how the projects below a directory are chosen, the nearest first."""
     level, looked = [directory], 0
     for _ in range(_DEPTH):
         level = [parent / name for parent in level for name in _names(parent, is_directory=True)]
-        for path in level[: _MOST - looked]:
+        for path in level[: max(_MOST - looked, 0)]:
             try:
                 is_one = is_project(path)
             except ProjectFileError:  # what is wrong there is said where it is chosen
                 is_one = True
             if is_one:
-                yield "--project", str(path.relative_to(directory))
+                yield "--project", path
         looked += len(level)
 
 
@@ -104,5 +111,5 @@ def _is_own(directory: Path) -> bool:
     return any(os.path.lexists(directory / name) for name in names) or is_project(directory)
 
 
-def _is_in_repository(directory: Path) -> bool:
-    return any(os.path.lexists(parent / ".git") for parent in (directory, *directory.parents))
+def _repository(directory: Path) -> Path | None:
+    return next((parent for parent in (directory, *directory.parents) if os.path.lexists(parent / ".git")), None)
