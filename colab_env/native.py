@@ -393,9 +393,18 @@ def wheel_advice(lines: Sequence[str], python: str, machine: Machine) -> str:
         return ""
     name, version = filter(None, match.groups())
     try:
-        return "; ".join(published.advice(name, version, parse_target(None, python), machine=machine))
+        sentences = published.advice(name, version, parse_target(None, python), machine=machine)
+        return "; ".join(_with_choice(sentence, python) for sentence in sentences)
     except ColabEnvError:  # a machine for which there are no wheels, or an index that is not reached
         return ""
+
+
+def _with_choice(sentence: str, python: str) -> str:
+    """Add how another Python is chosen to the sentence that names some."""
+    other = re.search(r"has a wheel for Python (?:[\d., ]+, )?(3\.\d+)$", sentence)
+    if other is None or python.startswith(f"{other[1]}.") or python == other[1]:
+        return sentence
+    return f"{sentence} (--python {other[1]}, or python='{other[1]}', chooses it)"
 
 
 def _own_packages(pyproject: Pyproject) -> dict[str, str]:

@@ -50,6 +50,7 @@ _WHY = (
     ("timed? ?out", "it does not answer in time"),
 )
 _OF_UVS_COMMAND_LINE = re.compile(r"`--\w|\[tool\.uv|no-build-isolation|`uv ")  # what nobody can type here
+_HOST = re.compile(r"https?://(?:[^/@\s`']*@)?([^/:\s`')]+)|host='([^']+)'")
 _GIT = "Git operation failed"
 _AT_ADDRESS = re.compile(r"Failed to (?:download|fetch)[^`\n]*`([\w.-]+) @ https?://[^`\s]+`")
 _GIT_HOST = re.compile(r"(?:\bgit\+|\bUpdating |unable to access ')\w+://(?:[^/@\s`]*@)?([^/:\s`']+)")
@@ -273,7 +274,9 @@ def _unsatisfiable(error: CommandError) -> CommandError | None:
 
 def _why_unreached(text: str) -> str:
     """Return the host and what is wrong with it, in words of our own where that is known."""
-    match = re.search(r"https?://(?:[^/@\s`']*@)?([^/:\s`']+)|host='([^']+)'", text)
+    # Of the line that says so: others name what was asked meanwhile.
+    lines = [line for line in text.splitlines() if _UNREACHED.search(line)]
+    match = next(filter(None, map(_HOST.search, (*lines, text))), None)
     host = (match[1] or match[2]) if match else ""
     why = next((words for pattern, words in _WHY if re.search(pattern, text, re.IGNORECASE)), "")
     if not (host and why):

@@ -110,6 +110,7 @@ def test_a_set_up_that_cannot_build_is_told_what_has_a_wheel(monkeypatch: pytest
     machine = Machine.detect()
     advice = native.wheel_advice(["", "  x Failed to build `fiona==1.9.5`", "  cause: no"], "3.12.4", machine)
     assert advice.startswith("fiona 1.10.1 has a wheel for Python 3.12; fiona 1.9.5 has a wheel for Python 3.11")
+    assert "Python 3.11 (--python 3.11, or python='3.11', chooses it)" in advice
     wrapped = ["  x Because fiona==1.9.5", "    has no wheels with a matching Python ABI tag (e.g., `cp312`) and you"]
     assert native.wheel_advice(wrapped, "3.12.4", machine) == advice
     newest = native.wheel_advice(["Because there is no version of fiona==99 and you require"], "3.12", machine)

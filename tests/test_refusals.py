@@ -97,6 +97,18 @@ def test_an_index_that_is_not_reached_is_told_in_a_few_words(message):
     assert "\n" not in error.message
 
 
+def test_the_address_that_is_not_reached_is_named_and_no_other_that_was_asked_meanwhile():
+    lines = (
+        "   Updating https://github.com/huggingface/diffusers (HEAD)",
+        "error: Request failed after 3 retries in 7.2s",
+        "cause: Failed to fetch: https://wheels.example/cu128/torch/",
+        "cause: error sending request for url (https://wheels.example/cu128/torch/)",
+        "cause: failed to lookup address information: Name or service not known",
+    )
+    error = wheels.translate_error(CommandError("uv failed", lines=lines), {})
+    assert error.message == "the package index cannot be reached: wheels.example: its name is not known here"
+
+
 def test_a_package_without_a_wheel_for_this_python_is_told_with_uv_s_own_hint():
     lines = (
         "error: Package `beancount` can't be installed because it doesn't have a source distribution or wheel",
