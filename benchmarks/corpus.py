@@ -40,7 +40,7 @@ OWN = {
     "pyproject.toml": "uv sync --python {python}",
     "setup.py": "uv venv -q --no-project --python {python} .venv; uv pip install -e .",
 }
-PDM = "uvx --with hishel<1 pdm"  # hishel 1.0 lacks what PDM asks it for
+PDM = "uvx --from pdm[locked] pdm"  # newer releases of its HTTP libraries lack what PDM asks them for
 # The pip inside a Pipenv does not install into older Pythons; the last one that does runs under that very Python.
 PIPENV = {6: "2021.11.23", 7: "2023.7.23", 8: "2023.12.1", 9: "2023.12.1"}
 HEAD = (

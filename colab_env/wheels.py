@@ -37,6 +37,9 @@ _OLDER_PYTHON = re.compile(
     r"|cython_sources|'CCompiler'|customized_ccompiler|use_2to3|ImpImporter"
     r"|No module named '(?:imp|distutils|pipes|asynchat|asyncore)|meant only for Python 2|Missing parentheses in call to 'print'"
 )
+_BUILDS_NETWORK = re.compile(
+    r"Name or service not known|failure in name resolution|Could not resolve host|Failed to connect to|URLError: <urlopen"
+)
 _LONGEST = 600  # characters of a cause
 _SHOWN_NEEDS = 3
 # The rest may be one of many lines of a build, or is said by an error of its own.
@@ -171,7 +174,7 @@ def forget(names: Collection[str], *, uv: Path, environ: Mapping[str, str]) -> N
     _process.run([uv, "cache", "clean", *sorted(names)], environ=environ, check=False)
 
 
-def build_hint(text: str) -> str:
+def build_hint(text: str) -> str:  # noqa: PLR0911  (one for each cause)
     """Return what to do about a build that failed with these lines: what of the system it was missing, if they say so."""
     from colab_env.native_need import extract  # only when something has failed
 
@@ -180,6 +183,8 @@ def build_hint(text: str) -> str:
             "setuptools had pkg_resources up to version 81: write `setuptools<82` into a file, let UV_BUILD_CONSTRAINT name"
             " that file, and run the same call again"
         )
+    if _BUILDS_NETWORK.search(text):
+        return "its build asks the network for something that cannot be reached, see above: check the network or proxy"
     explanation = extract.extract(text)
     if explanation.findings:
         needs = "; ".join(map(repr, explanation.findings[:_SHOWN_NEEDS]))

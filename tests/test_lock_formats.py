@@ -341,8 +341,8 @@ def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
         ("import skbuild\nskbuild.setup(name='a')\n", True),
         ("import setuptools as s\ngetattr(s, 'setup')()\n", True),
         ("import os\n\ndef setup(app):\n    app.setup(1)\n    return app\n", False),
-        ("DEBUG = True\n", False),
-        ("", False),
+        ("class Setup:\n    pass\n", False),
+        ("# nothing\n", True),
     ],
 )
 def test_a_setup_py_is_one_of_a_package_only_if_it_calls_for_one(project, text, is_one):

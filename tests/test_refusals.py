@@ -37,6 +37,11 @@ def tree(*places: Path) -> list[Path]:
         ({}, {"poetry.lock": 'package = []\n[metadata]\nlock-version = "2.1\n'}, "poetry.lock cannot be read"),
         ({}, {"uv.lock": "version = 1\n[[package]]\nname = 'a\n"}, "uv.lock cannot be read"),
         ({}, {"pylock.toml": 'lock-version = "1.0"\nx = [\n'}, "pylock.toml cannot be read"),
+        (
+            {},
+            {"pylock.toml": "# made by uv\n-e .\nanyio==4.9.0 \\\n    --hash=sha256:00\n"},
+            "pylock.toml is in pip's format",
+        ),
         ({}, {"requirements.txt": "-r more.txt\n", "more.txt": "a\n>>>>>>> b\n"}, "more.txt, line 2: it has the marks"),
         (
             {},
@@ -107,6 +112,21 @@ def test_the_address_that_is_not_reached_is_named_and_no_other_that_was_asked_me
     )
     error = wheels.translate_error(CommandError("uv failed", lines=lines), {})
     assert error.message == "the package index cannot be reached: wheels.example: its name is not known here"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "urllib.error.URLError: <urlopen error [Errno -2] Name or service not known>",
+        "Error: cannot download https://node.example/v20.tar.gz: [Errno -2] Name or service not known",
+        "fatal: unable to access 'https://a.example/b/': Could not resolve host: a.example",
+        "curl: (7) Failed to connect to a.example port 443: Connection refused",
+        "socket.gaierror: [Errno -3] Temporary failure in name resolution",
+    ],
+)
+def test_a_build_that_asks_the_network_is_told_as_that(line):
+    hint = wheels.build_hint(f"Failed to build `lesson`\n  cause: The build backend returned an error\n{line}\n")
+    assert hint.startswith("its build asks the network for something that cannot be reached")
 
 
 def test_a_package_without_a_wheel_for_this_python_is_told_with_uv_s_own_hint():

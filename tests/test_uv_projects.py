@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from index_server import Behaviour, IndexServer
@@ -15,8 +16,8 @@ from small_wheels import write_wheel
 from test_installers import fill, git_repository, has_pip, library, uv_program
 
 from colab_env import planning, pyproject, undoing
-from colab_env.errors import LockMismatchError, NetworkError, UsageError
-from colab_env.locks import installing, registry
+from colab_env.errors import CommandError, LockMismatchError, NetworkError, UsageError
+from colab_env.locks import installing, registry, uv_install
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 from colab_env.pyproject import Pyproject
@@ -281,6 +282,40 @@ def test_a_lock_that_uv_would_only_write_anew_is_installed_with_a_word_about_it(
     assert any("`uv lock` would write uv.lock anew" in note and said in note for note in result.notes)
 
 
+ITEM = 'ConflictItem {{ package: PackageName("a"), kind: Group(GroupName("{}")) }}'
+
+
+def conflicts(*sets: tuple[str, ...]) -> str:
+    """Write them as uv's log does."""
+    listed = (f"ConflictSet {{ set: {{{', '.join(ITEM.format(group) for group in groups)}}} }}" for groups in sets)
+    return f"Conflicts([{', '.join(listed)}])"
+
+
+@pytest.mark.parametrize(
+    ("requested", "is_other"),
+    [([("b", "a"), ("c", "a")], False), ([("a", "b")], True), ([("a", "b", "c")], True), ([], True)],
+)
+def test_conflicts_in_another_order_are_the_same(tmp_path, requested, is_other):
+    (tmp_path / "uv.lock").write_text("version = 1\n")
+    said = f"existing lockfile due to change in conflicting groups: `{conflicts(*requested)}` vs. "
+    said += f"`{conflicts(('a', 'c'), ('a', 'b'))}`"
+
+    def run(argv, **_more):
+        if "--locked" in argv:
+            raise CommandError("uv failed", lines=(said, "The lockfile at `uv.lock` needs to be updated"))
+        Path(argv[-1]).write_text("six==1.16.0\n")
+
+    notes: list[str] = []
+    installer = uv_install.UvInstaller(program=Path("uv"), environ={}, scratch=tmp_path)
+    with mock.patch.object(uv_install._process, "run", run):  # the edge: no uv orders them as it likes
+        if is_other:
+            with pytest.raises(LockMismatchError, match=r"its pyproject.toml: change in conflicting groups\n"):
+                installer.export(tmp_path / "uv.lock", python=Path("python"), notes=notes)
+            return
+        assert installer.export(tmp_path / "uv.lock", python=Path("python"), notes=notes) == "six==1.16.0\n"
+    assert notes == ["`uv lock` would write uv.lock anew: another order of the conflicting groups"]
+
+
 @pytest.mark.network
 def test_a_stale_lock_is_refused_with_uvs_reason(machine, project):
     (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.16.0"]\n')
@@ -482,6 +517,35 @@ def test_constraints_count_beside_a_uv_toml_too(project, home, tmp_path):
     assert "six==1.15.0" in text
 
 
+def test_the_versions_are_those_that_suit_every_system_as_uv_sync_takes_them(project, home, tmp_path):
+    for version in ("1.15.0", "1.16.0", "1.17.0"):
+        write_wheel(tmp_path / "wheels", "six", version)
+    write_wheel(tmp_path / "wheels", "idna", "3.6")
+    dependencies = '["six", "six<=1.16 ; sys_platform == \'win32\'"]'
+    (project / "pyproject.toml").write_text(
+        f"{HEAD}dependencies = {dependencies}\n[dependency-groups]\ndev = ['idna']\n"
+    )
+    (project / "uv.toml").write_text(f"no-index = true\nfind-links = ['{tmp_path / 'wheels'}']\n")
+    lock = registry.find(project)
+
+    def exported(**selection) -> set[str]:
+        return set(
+            lock.format.export(
+                lock, Selection(**selection), python=Path(sys.executable), machine=Machine.detect()
+            ).split()
+        )
+
+    assert exported() == {"six==1.16.0", "idna==3.6"}
+    assert sorted(path.name for path in project.iterdir()) == ["pyproject.toml", "uv.toml"]
+    # What was found once is preferred.
+    assert exported(groups=()) == {"six==1.16.0"}
+    # Where nothing suits all of them, what suits this machine counts.
+    dependencies = '["six==1.17.0", "six==1.15.0 ; sys_platform == \'win32\'"]'
+    (project / "pyproject.toml").write_text(f"{HEAD}dependencies = {dependencies}\n")
+    lock = registry.find(project)
+    assert exported() == {"six==1.17.0"}
+
+
 def test_members_named_by_many_double_stars_are_told_in_no_time(tmp_path):
     (tmp_path / "a/b/c/d").mkdir(parents=True)
     for directory in (tmp_path, tmp_path / "a/b"):
@@ -502,6 +566,9 @@ def test_a_default_group_counts_however_it_is_spelled(project, monkeypatch):
     asked: list[str] = []
 
     class Uv:
+        def synced(self, _project, **_more):
+            return ""
+
         def resolve(self, argv, **_more):
             asked.extend(argv)
             return "packages = []\n"

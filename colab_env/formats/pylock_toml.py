@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _file_locks, _files, toml_text
+from colab_env.errors import ProjectFileError
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
+from colab_env.results import short
 
 if TYPE_CHECKING:
     from colab_env.locks.installing import Selection, Target
     from colab_env.machine import Machine
 
+_OF_PIP = re.compile(rb"(?m)^[\w.-]+(?:\[[\w., -]*\])?==[^\s]")
 _SOURCES = ("archive", "directory", "sdist", "vcs")
 
 
@@ -34,6 +37,13 @@ class PylockToml(LockFormat):
         head = lock.text.partition("[[packages")[0]
         match = re.search(r"""(?m)^requires-python\s*=\s*(["'])(.*?)\1""", head)
         return match[2] if match else None
+
+    def check_content(self, lock: LockFile) -> None:
+        super().check_content(lock)
+        if _OF_PIP.search(lock.content):  # as `uv export -o pylock.toml` once wrote it
+            msg = f"{short(lock.path)} is in pip's format"
+            hint = "make it anew (`uv export --format pylock.toml -o pylock.toml`), or name it requirements.txt"
+            raise ProjectFileError(msg, hint=f"{hint}; nothing was changed")
 
     def peek(self, lock: LockFile, selection: Selection, *, machine: Machine, has_python: bool) -> str | None:
         return None if has_python else read(lock.text)

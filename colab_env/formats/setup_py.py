@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NO_EXTRA = re.compile(r"Requested extras? not found: ([\w.-]+)")
 _SETUP = re.compile(rb"(?m)setuptools|distutils|^(?:\w+\.|[ \t]*)setup[ \t]*\(")
+_MODULE = re.compile(rb"(?m)^(?:async def|class|def|from|import)\s")
 _FILES = ("setup.py", "setup.cfg", "pyproject.toml")
 _PYTHON = re.compile(r"""(?m)^[^#\n]*\bpython_requires\s*=\s*["']?([<>=!~][^"'#\n]*)""")
 
@@ -42,7 +43,7 @@ class SetupPy(LockFormat):
         if lock.path.name == "setup.cfg":  # many a one holds the settings of a linter alone
             return re.search(rb"(?m)^\[(metadata|options)\]", lock.content) is not None
         if lock.path.name == "setup.py":  # many a module of an application has the name, too
-            return _SETUP.search(lock.content) is not None
+            return _SETUP.search(lock.content) is not None or _MODULE.search(lock.content) is None
         return lock.pyproject.is_named_by_backend
 
     def inputs(self, lock: LockFile) -> list[tuple[str, bytes]]:

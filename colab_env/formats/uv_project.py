@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, index
-from colab_env.errors import UsageError
+from colab_env.errors import CommandError, UsageError
 from colab_env.formats import pylock_toml
 from colab_env.locks import installing
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
@@ -145,24 +147,37 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
     path, head = _file(lock, machine), f"{_head(lock, selection)} for {python.resolve()}"
     if _last_resolution(lock, machine).partition("\n")[0] == head:
         return path
+    text = _resolution(lock, selection, python=python, machine=machine)
+    _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
+    return path
+
+
+def _resolution(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
+    """Return what uv resolves for a Python: at first as for a new uv.lock, later, like that, by the versions of before."""
     installer = installing.installer(machine, pyproject=lock.pyproject)
+    options, known, rules = _options(lock, selection), _last_resolution(lock, machine), _overshadowed_rules(lock)
+    is_project, synced = lock.pyproject.at("project", "name") is not None, ""
+    if is_project and not known:
+        only = ["--no-default-groups"] if selection.groups is not None else []
+        synced = installer.synced(lock.directory, python=python, options=[*options, *only])
+    # uv wants something to resolve, and takes a file without lines.
+    source = [lock.path.name] if is_project else [] if options else [os.devnull]
+    resolve = functools.partial(installer.resolve, [*options, *source], known=known, python=python, cwd=lock.directory)
+    if synced:
+        with contextlib.suppress(CommandError):
+            return resolve(rules={**rules, "--constraints": rules.get("--constraints", "") + synced})
+    return resolve(rules=rules)
+
+
+def _options(lock: LockFile, selection: Selection) -> list[str]:
     all_groups = {normalized(name) for name in lock.pyproject.groups}
-    settings = uv_settings(lock.pyproject)
-    usual = settings.get("default-groups")
+    usual = uv_settings(lock.pyproject).get("default-groups")
     usual = all_groups if usual == "all" else usual if isinstance(usual, list) else ["dev"]
     groups = selection.groups if selection.groups is not None else usual
-    options = [
+    return [
         *(f"--extra={name}" for name in selection.extras),
         *(f"--group={name}" for name in groups if selection.groups is not None or normalized(str(name)) in all_groups),
     ]
-    # uv wants something to resolve, and takes a file without lines.
-    source = [lock.path.name] if lock.pyproject.at("project", "name") else [] if options else [os.devnull]
-    rules = _overshadowed_rules(lock)
-    text = installer.resolve(
-        [*options, *source], known=_last_resolution(lock, machine), python=python, cwd=lock.directory, rules=rules
-    )
-    _files.write_text(path, f"{head}\n{text}", mode=0o600)  # an address in it may hold a password
-    return path
 
 
 def _overshadowed_rules(lock: LockFile) -> dict[str, str]:

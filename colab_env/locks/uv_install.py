@@ -21,6 +21,7 @@ from colab_env.errors import (
     CommandError,
     HashMismatchError,
     LockMismatchError,
+    NetworkError,
     NoSuchPythonError,
     ProjectFileError,
 )
@@ -112,8 +113,11 @@ _STALE = re.compile(r"needs to be updated|existing lockfile due to|No solution f
 _REASON = re.compile(r"existing lockfile due to (.+)")
 # What changes no version that is locked: where this machine looks, what a person allowed when it was locked, a new
 # version of the project itself.
+_CONFLICTS = re.compile(r"change in conflicting groups: `([^`]*)` vs\. `([^`]*)`")
+_CONFLICTING = re.compile(r'PackageName\("([^"]+)"\), kind: (\w+(?:\(\w+\("[^"]*"\)\))?)')
 _OF_SETTINGS = re.compile(
-    r"missing \w+ index|exclude newer|change in (?:resolution|pre-release|fork)|(?:mismatched|dynamic|static|missing) version"
+    r"missing \w+ index|another order|exclude newer|change in (?:resolution|pre-release|fork)"
+    r"|(?:mismatched|dynamic|static|missing) version"
 )
 _UNREAD = re.compile(r"Couldn't parse requirement in `([^`]+)` at position \d+\s+cause: (.+)\n\s*(.+)")
 _MEANT = re.compile(r"(?m)^\s*hint: (.*Did you mean to install `[\w.-]+` instead\?)")
@@ -153,7 +157,7 @@ class UvInstaller:
         try:
             return self._written([*argv, "--locked", "--offline", *locked_index], cwd=cwd, log=_LOG)
         except CommandError as error:
-            text = "\n".join(error.lines)
+            text = _in_short("\n".join(error.lines))
             reason = next((cause for cause in _REASON.findall(text) if not _OF_SETTINGS.search(cause)), None)
             if _STALE.search(text) and (reason or not _REASON.search(text)):
                 of = "script" if "--script" in options else "pyproject.toml"
@@ -244,6 +248,24 @@ class UvInstaller:
             except CommandError as error:
                 raise translate_error(error, self.environ) from error
             return output.read_text(encoding="utf-8")
+
+    def synced(self, project: Path, *, python: Path, options: Sequence[str] = ()) -> str:
+        """Return in pip's format the versions that `uv sync` would install of a project that is not locked.
+
+        A uv.lock suits all systems and Pythons that the project is for, and so may have an older version than this one needs.
+        Nothing is written. Where uv cannot lock it so, this returns nothing. Raises NetworkError.
+        """
+        follower = _Added()
+        with _file_locks.private_directory(self.scratch) as directory:
+            environ = {**self.environ, "UV_PROJECT_ENVIRONMENT": str(directory / "none")}
+            argv: list[str | Path] = [self.program, "sync", "--dry-run", "--python", python, *options]
+            finished = _process.run(argv, environ=environ, cwd=project, check=False, follow=follower)
+        if finished.returncode:
+            error = translate_error(_process.failed(finished), self.environ)
+            if isinstance(error, NetworkError):
+                raise error
+            return ""
+        return "".join(f"{line}\n" for line in follower.lines if "==" in line)
 
     def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
@@ -369,6 +391,18 @@ def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnv
     if unfit := next((line for line in error.lines if _UNFIT in line), None):
         return NoSuchPythonError(unfit.strip(), hint="choose another Python")
     return wheels.translate_error(error, environ)
+
+
+def _in_short(text: str) -> str:
+    """Return uv's log with its reasons as people read them; of conflicts, the order is no difference."""
+    match = _CONFLICTS.search(text)
+    if match is None:
+        return text
+    requested, locked = (
+        {frozenset(_CONFLICTING.findall(one)) for one in side.split("ConflictSet")[1:]} for side in match.groups()
+    )
+    words = "another order of the conflicting groups" if requested == locked else "change in conflicting groups"
+    return text.replace(match[0], words)
 
 
 def _differing(text: str) -> str:
