@@ -31,13 +31,13 @@ SEED = 10
 LIMIT = 600  # seconds for one program
 # What each format's own tool does, in a clone whose environment is .venv and whose interpreter {python} is.
 OWN = {
-    "uv.lock": "uv sync --frozen --python {python}",
+    "uv.lock": "uv sync --frozen{of_python}",
     "poetry.lock": "uv venv -q --seed --no-project --python {python} .venv; {poetry} sync --no-interaction",
     "pdm.lock": "uv venv -q --no-project --python {python} .venv; {pdm} use -f .venv; {pdm} sync",
     "Pipfile.lock": "uv venv -q --no-project --python {python} .venv; {pipenv} sync",
     "pylock.toml": "uv venv -q --no-project --python {python} .venv; uv pip sync pylock.toml",
     "requirements.txt": "uv venv -q --no-project --python {python} .venv; uv pip install -r requirements.txt",
-    "pyproject.toml": "uv sync --python {python}",
+    "pyproject.toml": "uv sync{of_python}",
     "setup.py": "uv venv -q --no-project --python {python} .venv; uv pip install -e .",
 }
 PDM = "uvx --from pdm[locked] pdm"  # newer releases of its HTTP libraries lack what PDM asks them for
@@ -166,7 +166,11 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
     old = PIPENV.get(int(minor[1])) if minor else None
     pipenv = f"uvx --python {shlex.quote(str(chosen))} --with setuptools pipenv{f'=={old}' if old else ''}"
     commands = OWN[project.format].format(
-        python=shlex.quote(str(chosen)), poetry=shlex.quote(str(poetry)), pdm=PDM, pipenv=pipenv
+        python=shlex.quote(str(chosen)),
+        of_python=f" --python {shlex.quote(str(python))}" if python else "",  # else uv finds one that fits
+        poetry=shlex.quote(str(poetry)),
+        pdm=PDM,
+        pipenv=pipenv,
     )
     environ = {
         **environ,

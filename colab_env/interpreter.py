@@ -201,7 +201,8 @@ def unsupported_python_message(
     proposed = f"3.{minor}" if nearest != minor else version
     has = f"Colab has moved to {proposed}" if is_colab else f"This machine's Python is {proposed}"
     is_settled = found not in (None, f"3.{nearest}") and fits_short_version(specifier, str(found))
-    use = f"; use python='3.{nearest}'" if nearest is not None and not is_settled else ""
+    exact = next((each.version for each in specifier if each.operator == "==" and "*" not in each.version), None)
+    use = f"; use python={exact or f'3.{nearest}'!r}" if nearest is not None and not is_settled else ""
     return f"{has}; {asking} needs {format_specifier(specifier)}{use}"
 
 

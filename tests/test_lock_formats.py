@@ -27,7 +27,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.formats import pylock_toml
-from colab_env.locks import registry, requirements_text
+from colab_env.locks import installing, registry, requirements_text
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
@@ -726,6 +726,22 @@ def test_the_project_itself_is_installed_where_pdm_would(project, settings, is_i
     text = lock.format.export(lock, Selection(), python=Path("python"), machine=Machine.detect(), editable=False)
     assert (f"lesson @ {project.as_uri()}\n" in text) == is_installed
     assert "-e " not in text
+
+
+def test_what_is_editable_is_recorded_without_the_name_that_a_line_gives_it(project, tmp_path):
+    """PDM and Pipenv write the directory alone (PEP 610), and so does uv for `-e .`."""
+    told: list[str] = []
+
+    class Uv:
+        scratch = tmp_path
+
+        def install(self, _arguments, *, text, **_more):
+            told.append(text)
+
+    text = "-e file:///a#egg=lesson\n-e file:///b#subdirectory=c&egg=d\nsix==1.16.0\n"
+    target = installing.Target(machine=Machine.detect(), environment=project / ".venv", uv=None, pip=False)
+    installing.install_text(Uv(), text, Selection(), target=target, directory=project)
+    assert told == [text.replace("#egg=lesson", "")]
 
 
 def test_the_indexes_of_a_pdm_project_are_those_of_its_packages(project, monkeypatch):

@@ -370,6 +370,7 @@ def test_debian_s_oldest_metadata_is_linked_as_a_modern_one(tmp_path):
         ("3.13.1", ">=3.10,<3.12", "Colab has moved to 3.13; pyproject.toml needs <3.12,>=3.10; use python='3.11'"),
         ("3.12.1", ">=3.13", "Colab has moved to 3.12; pyproject.toml needs >=3.13; use python='3.13'"),
         ("3.12.1", ">=3.12.4", "Colab has moved to 3.12.1; pyproject.toml needs >=3.12.4; use python='3.12'"),
+        ("3.11.7", "==3.10.6", "Colab has moved to 3.11; pyproject.toml needs ==3.10.6; use python='3.10.6'"),
         ("3.12.1", "<3", "Colab has moved to 3.12; pyproject.toml needs <3"),
         ("3.12.1", ">=3.8", None),
     ],

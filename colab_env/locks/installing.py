@@ -112,6 +112,8 @@ def _anonymous(url: str) -> str:
 
 
 _TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
+# uv would write the name into the address that it records for a directory (PEP 610).
+_EDITABLE_NAME = re.compile(r"(?m)^(-e file:[^#\s]+)#egg=[\w.-]+")
 _PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
 
 
@@ -211,7 +213,8 @@ def install_text(
         if of_sources:
             _files.write_text(scratch / "pyproject.toml", of_sources)
             argv += ["-r", scratch / "pyproject.toml"]
-        installer.install(argv, python=target.python, cwd=directory, text=_TRUSTED.sub("", text))
+        text = _EDITABLE_NAME.sub(r"\1", _TRUSTED.sub("", text))
+        installer.install(argv, python=target.python, cwd=directory, text=text)
     return requirements_text.hashes(text)
 
 
