@@ -2,10 +2,11 @@
 
 In a cell of its kernel, what the project's own files import is imported, and the same in the environment of its own tool.
 
-`benchmarks/corpus.tsv` names them: owner/name, commit and format. They were drawn with a fixed seed (`--draw FILE`: a list of
-owner/name and format, one a line, and how many of each), and none is dropped afterwards. A project is cloned from its
-public address, or from a directory of bare repositories, OWNER+NAME (`--mirrors DIR`). Its code runs when it is built: use
-a machine that may be thrown away. Needs git, uv and a few Pythons. Prints one row of a table for each.
+`benchmarks/corpus.tsv` names them: owner/name, commit, format, and the directory where it is not the root. They were drawn with
+a fixed seed (`--draw FILE`: a list of owner/name and format, one a line, and how many of each), and none is dropped
+afterwards. A project is cloned from its public address, or from a directory of bare repositories, OWNER+NAME (`--mirrors DIR`).
+Its code runs when it is built: use a machine that may be thrown away. Needs git, uv and a few Pythons. Prints one row of a
+table for each.
 """
 
 from __future__ import annotations
@@ -86,12 +87,18 @@ class Project:
     name: str
     commit: str
     format: str
+    directory: str = "."  # where somebody works: below the clone's root in a monorepo, or a directory of notebooks
+
+    def __str__(self) -> str:
+        return self.name if self.directory == "." else f"{self.name}, {self.directory}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mirrors", type=Path, metavar="DIR", help="bare repositories, OWNER+NAME")
-    parser.add_argument("--only", action="append", metavar="OWNER/NAME", help="may be repeated")
+    parser.add_argument(
+        "--only", action="append", metavar="OWNER/NAME", help="or as OWNER/NAME, DIRECTORY; may be repeated"
+    )
     parser.add_argument("--draw", type=Path, metavar="FILE", help="draw from a list of owner/name and format, and end")
     parser.add_argument("--number", type=int, default=4, help="how many of each format to draw")
     parser.add_argument("--seed", type=int, default=SEED, help="of the draw")
@@ -99,10 +106,11 @@ def main() -> None:
     if arguments.draw:
         print("\n".join(drawn(arguments.draw.read_text(encoding="utf-8"), arguments.number, arguments.seed)))
         return
-    rows = [Project(**dict(zip(("name", "commit", "format"), line.split("\t"), strict=True))) for line in listed()]
+    names = ("name", "commit", "format", "directory")
+    rows = [Project(**dict(zip(names, line.split("\t"), strict=False))) for line in listed()]
     print(HEAD)
     for each in rows:
-        if not arguments.only or each.name in arguments.only:
+        if not arguments.only or {each.name, str(each)} & {*arguments.only}:
             with tempfile.TemporaryDirectory(prefix="corpus-") as scratch:
                 print(row(each, Path(scratch), arguments.mirrors), flush=True)
 
@@ -134,25 +142,28 @@ def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
     when = output(["git", "log", "-1", "--format=%cs"], ours)
     environ, before = {**os.environ, **home(scratch)}, status(ours)
     began = time.monotonic()
-    done = run([*TOOL, "setup", "--quiet", "--json", "--interpreter", "system", "--project", ours], scratch, environ)
+    words = ["setup", "--quiet", "--json", "--interpreter", "system", "--project", ours / project.directory]
+    done = run([*TOOL, *words], scratch, environ)
     seconds = time.monotonic() - began
     said = answer(done.stdout)
-    python = (ours / ".venv/bin/python").resolve() if done.returncode == 0 else None
-    own = by_its_tool(project, theirs, python, environ)
-    found, expected = contents(ours), contents(theirs)
+    work = around(ours / project.directory)
+    python = (work / ".venv/bin/python").resolve() if done.returncode == 0 else None
+    own = by_its_tool(project, theirs / project.directory, python, environ)
+    their_work = around(theirs / project.directory)
+    found, expected = contents(work, clone=ours), contents(their_work, clone=theirs)
     if done.returncode:
         outcome, kernel = f"{said.get('error')}: {first_line(said.get('message', done.stderr))}", "none"
     else:
         outcome = difference(found, expected) if own is None else f"{len(found)} packages"
         health = run([*TOOL, "kernel", "check", said["kernel"], "--quiet"], scratch, environ)
         kernel = "works" if health.returncode == 0 else first_line(health.stderr)
-    imports = compared_imports(ours, theirs, said["kernel"], environ, own) if kernel == "works" else "none"
+    imports = compared_imports(work, their_work, said["kernel"], environ, own) if kernel == "works" else "none"
     changed = ", ".join(sorted(status(ours) - before)) or "clean"
     undone = run([*TOOL, "undo", "--quiet"], scratch, environ)
-    left = status(ours) - before or {path.name for path in ours.glob(".venv*")}
+    left = status(ours) - before or {path.name for path in work.glob(".venv*")}
     changed += ", as before" if undone.returncode == 0 and not left else f", left: {', '.join(sorted(left))}"
     what = f"{len(expected)} packages" if own is None else f"fails: {own}"
-    cells = (project.name, when, project.format, what, outcome, kernel, imports, changed, f"{seconds:.0f}")
+    cells = (str(project), when, project.format, what, outcome, kernel, imports, changed, f"{seconds:.0f}")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -204,7 +215,13 @@ def imported(text: str) -> dict[str, str]:
     return {line.split()[1]: line.split()[2] for line in text.splitlines() if line.startswith("imported ")}
 
 
-def contents(place: Path) -> dict[str, str]:
+def around(directory: Path) -> Path:
+    """Return the directory with the environment: that one, or the nearest above it."""
+    above = (place for place in (directory, *directory.parents) if (place / ".venv").is_dir())
+    return next(above, directory)
+
+
+def contents(place: Path, *, clone: Path) -> dict[str, str]:
     """Return where each distribution is from (PEP 610), by name and version; what tools put into every environment is left out."""
     found = {}
     for info in (place / ".venv").glob("lib/python3*/site-packages/*.dist-info"):
@@ -215,7 +232,7 @@ def contents(place: Path) -> dict[str, str]:
         for key in ("archive_info",):  # whether a hash is written down is the installer's habit
             told.pop(key, None)
         if name not in ("pip", "setuptools", "wheel"):
-            found[f"{name} {version}"] = json.dumps(told, sort_keys=True).replace(place.as_uri(), "file://HERE")
+            found[f"{name} {version}"] = json.dumps(told, sort_keys=True).replace(clone.as_uri(), "file://HERE")
     return found
 
 
