@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -273,6 +274,13 @@ class Request:
         if self.python is None:
             _ = self._required_python  # which names the file, and is the reason of what is wrong in the next line
         return parse_specifier(self.requested_python or "*")
+
+    @property
+    def near_specifier(self) -> SpecifierSet | None:
+        """Return the X.Y of a Python whose very patch level a file advises, or None: its tool warns of another one."""
+        match = re.fullmatch(r"(3\.\d+)\.\d+", self.requires_python or "", re.ASCII)
+        is_advice = self.python is None and self.lock.format.is_python_advice
+        return parse_specifier(f"=={match[1]}.*") if match and is_advice else None
 
     def better_pythons(self, than: str) -> Better | None:
         """Return which Pythons the lock file has more wheels for than for this X.Y, where nothing else decides, or None."""

@@ -27,6 +27,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.formats import pylock_toml
+from colab_env.interpreter_sources import source_for
 from colab_env.locks import installing, registry, requirements_text
 from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
@@ -501,6 +502,19 @@ def test_a_python_that_the_pipfile_does_not_ask_for_is_a_note_as_for_pipenv(proj
     )
     made = venv.Receipt(python=pythons[0], inputs="", wanted=request.options.recorded(), packages=())
     assert replace(request, receipt=made).requested_python == pythons[0].short_version
+
+
+def test_another_patch_level_of_the_python_that_a_pipfile_asks_for_will_do(project, home, pythons):
+    absent = f"{pythons[0].short_version}.99"
+    write_pipfile_lock(project, requires={"python_full_version": absent})
+    request = Request.read(project, Machine.detect(), source="system")
+    assert source_for(request).resolve(request).python.short_version == pythons[0].short_version
+    assert environment.require_python(request, pythons[0]) == (
+        f"Pipfile.lock asks for Python {absent}; {pythons[0].version} was chosen"
+    )
+    asked = replace(request, python=absent)  # a person's own word
+    with pytest.raises(NoSuchPythonError, match=r"no Python on this machine fits '==3\.\d+\.99'"):
+        source_for(asked).resolve(asked)
 
 
 def test_a_package_comes_from_the_index_that_it_names_and_the_first_is_that_of_the_others(project, monkeypatch):

@@ -90,7 +90,12 @@ def find_here(request: Request, notes: list[str]) -> Interpreter:
     machine = request.machine
     if path := request.python_path:
         return system.at_path(path, machine=machine)
-    usual = system.find(request.specifier, machine=machine)
+    try:
+        usual = system.find(request.specifier, machine=machine)
+    except NoSuchPythonError:
+        if request.near_specifier is None:
+            raise
+        return system.find(request.near_specifier, machine=machine)
     better = request.better_pythons(usual.short_version)
     if better is None:
         return usual
