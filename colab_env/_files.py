@@ -12,7 +12,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -577,27 +576,6 @@ def sync_tree(path: Path) -> None:
         os.sync()
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def flushing(path: Path, *, every: float = 0.5) -> Iterator[None]:
-    """Let what the block writes on the file system of `path` reach the disk meanwhile, every so many seconds.
-
-    The system by itself begins when a tenth of its memory is waiting, so that the disk would rest until `sync_tree`, and
-    everybody wait for the disk from then on.
-    """
-    is_over = threading.Event()
-
-    def flush() -> None:
-        while not is_over.wait(every):
-            with contextlib.suppress(OSError):
-                sync_tree(path)
-
-    threading.Thread(target=flush, daemon=True).start()
-    try:
-        yield
-    finally:
-        is_over.set()
 
 
 def umask() -> int:

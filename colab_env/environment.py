@@ -222,8 +222,7 @@ class Environment:
             del self.notes[notes:]
             _files.empty(target.environment)
             installer.make_venv(target.environment, self.python.path, system_site_packages=visible, pip=pip)
-            with _files.flushing(target.environment):
-                done[:] = [self._install(target)]
+            done[:] = [self._install(target)]
 
         try:
             with _transactions.replacing(target.environment):

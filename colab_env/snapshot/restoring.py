@@ -198,7 +198,7 @@ def restore(file: BinaryIO, footer: Footer, destination: Destination, *, machine
     with _transactions.staging(*missing.values()) as scratch:
         staged = dict(zip(missing, scratch, strict=True))
         targets = {name: staged.get(name) for name in destination.trees}
-        with _files.translate_os_errors(project), _files.flushing(project):
+        with _files.translate_os_errors(project):
             texts = _unpack.Texts(listed=manifest.texts, move=destination.move)
             files = _unpack.unpack(file, footer, targets=targets, check=check, texts=texts)
         # Checked against the signed description before anything is swapped in.
