@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from colab_env.native_need.line_kinds import is_shown
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import OtherKind
-from colab_env.native_need.rules import FATAL, HINT, NEWER_CPP, TRIED
+from colab_env.native_need.names import NEWER_CPP
+from colab_env.native_need.rules import FATAL, HINT, TRIED
 
 ADVICE: dict[OtherKind, str] = {
     "no-wheel": "take a version of the package that has a file for this Python and machine, or another Python",

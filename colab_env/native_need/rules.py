@@ -17,6 +17,7 @@ from colab_env.native_need import autoconf
 from colab_env.native_need.line_kinds import is_prose, is_shown
 from colab_env.native_need.log_lines import Line
 from colab_env.native_need.missing import Kind
+from colab_env.native_need.names import BUILTINS, COMPILERS, ESSENTIAL, NEWER_CPP, OLDEST_CPP, PYTHONS_HEADERS
 from colab_env.native_need.sentences import MESSAGE_WORDS, absent
 
 FATAL, TRIED, HINT = 3, 2, 1
@@ -307,99 +308,17 @@ def _phrased(line: Line, *, is_build: bool) -> Iterator[Hit]:
 
 # A path to a program that is none of the system's: "./configure", "/opt/conda/bin/conda", "node_modules/.bin/x".
 _OWN_PROGRAM = re.compile(r"\.{1,2}/|(?!/(?:usr/)?(?:local/)?(?:s?bin|games)/|/usr/lib/jvm/)\S*/")
-# bash(1), "Shell builtin commands" and "Reserved words", as far as dash has none of them.
-_BUILTINS = frozenset(
-    [
-        "source",
-        "declare",
-        "typeset",
-        "function",
-        "select",
-        "shopt",
-        "pushd",
-        "popd",
-        "let",
-        "mapfile",
-        "readarray",
-        "enable",
-        "complete",
-        "compgen",
-    ]
-)
-
-
-# Programs of packages that every Debian has ("Essential: yes"): a line that denies one of these denies something else.
-_ESSENTIAL = frozenset(
-    {
-        "awk",
-        "basename",
-        "bash",
-        "cat",
-        "chmod",
-        "chown",
-        "cp",
-        "cut",
-        "dash",
-        "date",
-        "dd",
-        "diff",
-        "dirname",
-        "dpkg",
-        "env",
-        "expr",
-        "false",
-        "find",
-        "grep",
-        "gzip",
-        "head",
-        "hostname",
-        "id",
-        "install",
-        "kill",
-        "ln",
-        "login",
-        "ls",
-        "mkdir",
-        "mktemp",
-        "mv",
-        "perl",
-        "printf",
-        "ps",
-        "pwd",
-        "readlink",
-        "rm",
-        "rmdir",
-        "sed",
-        "sh",
-        "sleep",
-        "sort",
-        "stat",
-        "su",
-        "tail",
-        "tar",
-        "tee",
-        "test",
-        "touch",
-        "tr",
-        "true",
-        "uname",
-        "uniq",
-        "wc",
-        "which",
-        "xargs",
-    }
-)
 
 
 def _is_no_program(name: str) -> bool:
     """Say whether what a shell did not find is a path of somebody's own, a word of a shell or of a sentence, or Docker's RUN."""
     is_word = name.lower() in MESSAGE_WORDS and not name.islower()
-    return bool(_OWN_PROGRAM.match(name)) or name in _BUILTINS or is_word or (len(name) > 1 and name.isupper())
+    return bool(_OWN_PROGRAM.match(name)) or name in BUILTINS or is_word or (len(name) > 1 and name.isupper())
 
 
 def _hit(kind: Kind, name: str, line: Line, degree: int, *, is_build: bool, is_exact: bool = False) -> Hit | None:
     """Return a hit of the kind that the name itself shows, or None for what is no name."""
-    if kind == "command" and ((is_exact and _is_no_program(name)) or name.rpartition("/")[2] in _ESSENTIAL):
+    if kind == "command" and ((is_exact and _is_no_program(name)) or name.rpartition("/")[2] in ESSENTIAL):
         return None
     name = name.rstrip(".,:;-").removeprefix("./")
     if not name or (not is_exact and not _is_name(name)) or (kind == "pkg-config" and "/" in name):
@@ -433,7 +352,7 @@ def _header(name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None
     # NumPy's, or what newer Pythons have no longer, older compilers not yet: see `other_causes`
     if name.startswith(PYTHONS_HEADERS) or name in NEWER_CPP or _is_beside(name, line.text):
         return None
-    if name in _OLDEST_CPP:
+    if name in OLDEST_CPP:
         return Hit("compiler", "c++", line, degree)
     is_trial = _TRIALS.search(line.text[:300]) is not None  # of a configuration
     return Hit("header", name, line, TRIED if is_trial or _is_caught(line.text, is_build=is_build) else degree)
@@ -466,58 +385,6 @@ def _is_name(word: str) -> bool:
     return 0 < len(word) <= 100 and word.lower() not in _NO_NAMES
 
 
-# Of the C++ standards of 2017 and later: a compiler that lacks one is too old for the source.
-NEWER_CPP = frozenset(
-    {
-        "any",
-        "barrier",
-        "bit",
-        "charconv",
-        "compare",
-        "concepts",
-        "coroutine",
-        "execution",
-        "expected",
-        "filesystem",
-        "format",
-        "latch",
-        "mdspan",
-        "memory_resource",
-        "numbers",
-        "optional",
-        "print",
-        "ranges",
-        "semaphore",
-        "source_location",
-        "span",
-        "stop_token",
-        "string_view",
-        "syncstream",
-        "variant",
-    }
-)
-# What clang does not find where GCC's library for C++ is not installed: it comes with the compiler.
-_OLDEST_CPP = frozenset(
-    [
-        "algorithm",
-        "cassert",
-        "cstddef",
-        "cstdint",
-        "cstdlib",
-        "cstring",
-        "iostream",
-        "limits",
-        "map",
-        "memory",
-        "new",
-        "string",
-        "type_traits",
-        "utility",
-        "vector",
-    ]
-)
-
-
 def _is_beside(name: str, text: str) -> bool:
     """Say whether the file that includes a header lies in a directory of that name itself: it is a part of the same source."""
     directory = name.rpartition("/")[0]
@@ -530,23 +397,6 @@ def _is_beside(name: str, text: str) -> bool:
     )
 
 
-PYTHONS_HEADERS = (
-    "numpy/",
-    "pybind11/",
-    "longintrepr.h",
-    "structmember.h",
-    "frameobject.h",
-    "code.h",
-    "eval.h",
-    "internal/pycore",
-)
-_COMPILERS = {
-    **dict.fromkeys(("cc", "gcc", "clang", "c89", "c99"), "c"),
-    **dict.fromkeys(("c++", "g++", "clang++"), "c++"),
-    **dict.fromkeys(("gfortran", "f77", "f90", "f95", "fc"), "fortran"),
-    **dict.fromkeys(("rustc", "cargo", "rustup"), "rust"),
-    **dict.fromkeys(("java", "javac"), "java"),
-}
 _FOREIGN = (".dylib", ".dll", ".exe")
 
 
@@ -561,8 +411,8 @@ def _kind_of(kind: Kind, name: str) -> tuple[Kind, str]:
         r"^(?:x86_64|aarch64|i\d86)-[\w-]*?(?=(?:gcc|g\+\+|gfortran)(?:-\d+)?$)|(?<=gcc|g\+\+)-\d+$", "", base
     )
     language = re.sub(r"^c\+\+\d\d$", "c++", base.lower())  # a standard of it: "C++17 support is needed"
-    if language in _COMPILERS:
-        return "compiler", _COMPILERS[language]
+    if language in COMPILERS:
+        return "compiler", COMPILERS[language]
     if re.fullmatch(r"[\w+.-]*[-_]config", base) and base != "pkg-config":
         return "config-program", base
     if re.search(r"\.h(?:h|pp|xx)?$", base):
