@@ -26,6 +26,7 @@ from colab_env.jupyter import diversion
 from colab_env.standalone import _plain
 
 _START = 60.0  # seconds
+_CONNECT = 5000  # milliseconds, to a kernel that has answered already
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
 _LATE = 0.3  # seconds between two looks for what comes after its cell, such as a thread's prints
 _AT_ONCE = 500  # messages of one channel that are taken before the others have their turn
@@ -141,7 +142,11 @@ class BackgroundKernel:
         self._iopub = self._manager.connect_iopub()
         self._shell_socket = self._manager.connect_shell(identity=identity)
         self._stdin = self._manager.connect_stdin(identity=identity)
+        connected = self._stdin.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._wait()
+        # Each socket connects in a moment of its own. What a kernel asks before this one has is lost, and it waits for the answer.
+        connected.poll(_CONNECT)
+        self._stdin.disable_monitor()
         if importlib.util.find_spec("ipywidgets") is None:
             self.run(_TEXT_BARS, show=_show_nothing)
 
