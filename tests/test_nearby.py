@@ -88,6 +88,22 @@ def test_an_empty_directory_and_one_that_is_not_there_are_new_projects(home, rep
     assert project_directory(write(repository / "new")) == repository / "new"
 
 
+def test_an_empty_directory_is_a_new_project_beside_others_too(home, repository):
+    write(repository / "backend", pyproject__toml=NAMED)
+    for new in (repository / "new", write(repository / "empty")):
+        assert read(new).project == new
+    write(repository / "empty", lesson__ipynb="{}")
+    with pytest.raises(UsageError, match="nothing that says what the project needs"):
+        read(repository / "empty")
+
+
+def test_a_home_directory_that_is_a_repository_is_no_project_of_its_own(home):
+    write(home, __git="gitdir: elsewhere\n")
+    write(home / "other", pyproject__toml=NAMED)
+    lesson = write(home / "lesson", lesson__ipynb="{}")
+    assert read(lesson).project == lesson
+
+
 def test_a_lock_file_that_is_named_is_relative_to_the_directory_that_is(home, repository, notebooks):
     write(repository, pyproject__toml=NAMED)
     write(notebooks, more__txt="six\n")

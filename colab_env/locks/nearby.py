@@ -55,9 +55,12 @@ def is_project(directory: Path) -> bool:
 
 
 def require_nothing_elsewhere(directory: Path) -> None:
-    """Raise UsageError where its repository names packages in other places: an empty environment beside them is no answer."""
+    """Raise UsageError where its repository names packages in other places: an empty environment beside them is no answer.
+
+    An empty directory, and one that is not there yet, is a new project.
+    """
     repository = _repository(directory)
-    if repository is None:
+    if repository is None or not _names(directory, is_directory=None):
         return
     choices = [*_other_files(directory), *_projects_below(directory)]
     if not choices and directory != repository:
@@ -96,10 +99,11 @@ def _projects_below(directory: Path) -> Iterator[tuple[str, Path]]:
         looked += len(level)
 
 
-def _names(parent: Path, *, is_directory: bool) -> list[str]:
+def _names(parent: Path, *, is_directory: bool | None) -> list[str]:
+    """Return what is in a directory, but for what is hidden; None takes files and directories."""
     try:
         with os.scandir(parent) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) == is_directory]
+            names = [entry.name for entry in entries if is_directory in (None, entry.is_dir(follow_symlinks=False))]
     except OSError:
         return []
     shown = [name for name in names if not name.startswith(".") or name in _READ_THOUGH_HIDDEN]
@@ -112,4 +116,6 @@ def _is_own(directory: Path) -> bool:
 
 
 def _repository(directory: Path) -> Path | None:
-    return next((parent for parent in (directory, *directory.parents) if os.path.lexists(parent / ".git")), None)
+    """Return the git repository around a directory, or None; one that is a person's home holds settings, not one project."""
+    found = next((parent for parent in (directory, *directory.parents) if os.path.lexists(parent / ".git")), None)
+    return None if found == Path.home() else found
