@@ -147,6 +147,7 @@ class BackgroundKernel:
         # Each socket connects in a moment of its own. What a kernel asks before this one has is lost, and it waits for the answer.
         connected.poll(_CONNECT)
         self._stdin.disable_monitor()
+        connected.close()
         if importlib.util.find_spec("ipywidgets") is None:
             self.run(_TEXT_BARS, show=_show_nothing)
 
