@@ -382,7 +382,7 @@ def python_for(request: Request, interpreter: Interpreter | None = None) -> Inte
         # One that a file of another project brought is that project's.
         is_of_file = environment_yml.prefix_of(chosen.path, machine) is not None
         return conda.python(environment_yml_source.base_prefix(machine), chosen.source) if is_of_file else chosen
-    return system_source.find_here(request, [])
+    return system_source.System().find(request)
 
 
 def chosen_python(result: StepResult) -> Interpreter:

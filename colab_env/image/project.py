@@ -394,7 +394,5 @@ def _python(request: Request, base: str | None) -> tuple[str, tuple[str, ...]]:
             return version, ()
     usual = _USUAL if _USUAL in fitting else fitting[-1]
     better = request.better_pythons(usual)
-    for version in reversed(fitting) if better else ():
-        if better and fits_short_version(better.specifier, version):
-            return version, (better.reason,)
-    return usual, ()
+    best = [version for version in fitting if better and fits_short_version(better.specifier, version)]
+    return (best[-1], (better.reason,)) if better and best else (usual, ())

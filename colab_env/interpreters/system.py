@@ -59,8 +59,29 @@ class System(InterpreterSource):
         return python.path in paths or system.is_discovered(python.path, machine=request.machine, named=requested)
 
     def find(self, request: Request, notes: list[str] | None = None) -> Interpreter:
-        """Return the interpreter that fits, and add to `notes` why not another one. Raises NoSuchPythonError."""
-        return find_here(request, [] if notes is None else notes)
+        """Return the machine's Python that fits; of those, one that the lock file has the most wheels for.
+
+        Adds to `notes` why it is not another one. Raises NoSuchPythonError.
+        """
+        machine = request.machine
+        if path := request.python_path:
+            return system.at_path(path, machine=machine)
+        try:
+            usual = system.find(request.specifier, machine=machine)
+        except NoSuchPythonError:
+            if request.near_specifier is None:
+                raise
+            return system.find(request.near_specifier, machine=machine)
+        better = request.better_pythons(usual.short_version)
+        if better is None:
+            return usual
+        try:
+            found = system.find(better.specifier, machine=machine)
+        except NoSuchPythonError:
+            return usual
+        if notes is not None:
+            notes.append(better.reason)
+        return found
 
     def previous(self, request: Request) -> Interpreter | None:
         """Return the interpreter of the environment that is there, or the one chosen last, where it still fits."""
@@ -83,25 +104,3 @@ class System(InterpreterSource):
         # Unless it names one, what a project gets does not depend on which other one was set up before it.
         is_others = request.python is None and chosen is not None and chosen.project not in (None, request.project)
         return None if chosen is None or is_others else chosen.python
-
-
-def find_here(request: Request, notes: list[str]) -> Interpreter:
-    """Return the machine's Python that fits; of those, one that the lock file has the most wheels for. Adds why to `notes`."""
-    machine = request.machine
-    if path := request.python_path:
-        return system.at_path(path, machine=machine)
-    try:
-        usual = system.find(request.specifier, machine=machine)
-    except NoSuchPythonError:
-        if request.near_specifier is None:
-            raise
-        return system.find(request.near_specifier, machine=machine)
-    better = request.better_pythons(usual.short_version)
-    if better is None:
-        return usual
-    try:
-        found = system.find(better.specifier, machine=machine)
-    except NoSuchPythonError:
-        return usual
-    notes.append(better.reason)
-    return found

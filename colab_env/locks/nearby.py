@@ -40,7 +40,7 @@ def project_of(directory: Path) -> Path:
     uv, Poetry, PDM and Pipenv look above a directory that says nothing, and so does this within a git repository. An empty
     directory is a new project, and one with an environment or a pyproject.toml is its own.
     """
-    if _is_own(directory) or not directory.is_dir() or not any(directory.iterdir()):
+    if _is_own(directory) or not _names(directory, is_directory=None):
         return directory
     return project_around(directory) or directory
 

@@ -59,7 +59,7 @@ def better_pythons(lock: LockFile, specifier: SpecifierSet, *, than: str) -> Bet
         built = dict(zip(versions, _built(lock, versions), strict=True)) if usual else {}
     except (
         ColabEnvError
-    ):  # a file that names no files, or is damaged: who installs it says so; or no wheel is for this machine
+    ):  # it names no files, or is damaged, which who installs it says; or no wheel is for this machine
         return None
     fewest = min(map(len, built.values()), default=len(usual))
     if len(usual) == fewest:
