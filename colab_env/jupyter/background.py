@@ -254,12 +254,11 @@ class BackgroundKernel:
                 self._asked.clear()  # an answer that comes later is for nobody
         for payload in reply.get("payload", ()):
             self.shell.payload_manager.write_payload(payload)
-        if reply["status"] == "error" and usage_errors and not errors:
+        if usage_errors and not errors and reply.get("ename") == "UsageError":
             from IPython.core.error import UsageError as MagicError
 
-            raise MagicError(
-                reply["evalue"]
-            )  # such as a magic that is not there; printed here as IPython does, and once
+            # Such as a magic that is not there: printed here as IPython does, and once.
+            raise MagicError(reply["evalue"])
         for message in usage_errors:
             self._show(message)
         if reply["status"] == "error":
@@ -549,9 +548,8 @@ def _flush() -> None:
 
 
 def _is_usage_error(message: Mapping[str, Any]) -> bool:
-    return (
-        message["msg_type"] == "stream" and b'"UsageError: ' in message["content"][:100]
-    )  # not unpacked: see `_show_text`
+    # A stream's content is not unpacked: see `_show_text`.
+    return message["msg_type"] == "stream" and b'"UsageError: ' in message["content"][:100]
 
 
 def _answer(request: Mapping[str, Any]) -> str:
