@@ -283,7 +283,8 @@ def _by_restart(origin: _Origin, name: str, spec: Mapping[str, Any], *, default:
         _require_answer(name, kernel.try_argv(origin.machine, spec, argv, PYTHONPATH=str(trial)))
     finally:
         _files.remove(trial)
-    diversion.forget_failures()  # it starts: what failed before must not keep the guard from trying it
+    # It starts: what failed before must not keep the guard from trying it.
+    diversion.forget_failures(connection_file(origin.machine), others=default)
     origin.choose(name, default=default)  # before the server is asked: the restart reads it
     if origin.session is None or (default and not origin.is_diverted):
         which = "every notebook that has not chosen another" if default else "this notebook"
@@ -301,7 +302,7 @@ def _by_session(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
     origin.session.require_consent()
     # Tried before the page is touched: a kernel that does not come up is dropped after five starts.
     _require_answer(name, kernel.try_registered(origin.machine, name))
-    diversion.forget_failures()
+    diversion.forget_failures(connection_file(origin.machine))
     origin.choose(name, default=False)
     return _asking(origin.session.change_kernel(name), spec["display_name"])
 
@@ -312,7 +313,7 @@ def _by_exec(origin: _Origin, name: str, spec: Mapping[str, Any]) -> Plan:
         msg = "this is no kernel, so it cannot become another one"
         raise UsageError(msg, hint=f"in a notebook's cell, write `%colab_env switch {name}`")
     _require_answer(name, kernel.try_registered(origin.machine, name))
-    diversion.forget_failures()
+    diversion.forget_failures(file)
     origin.choose(name, default=False)
     argv = [word.replace("{connection_file}", str(file)) for word in spec["argv"]]
     # What this kernel was started with is not what the next one is.

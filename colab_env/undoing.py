@@ -11,7 +11,7 @@ from typing import Any
 from colab_env import _file_locks, _files, _ledger, _orphans, _process, _report, _transactions, venv
 from colab_env._ledger import File, Ledger, Link
 from colab_env.errors import ColabEnvError, UsageError
-from colab_env.jupyter import kernelspec
+from colab_env.jupyter import diversion, kernelspec
 from colab_env.machine import Machine
 from colab_env.miniconda import _overlay, _overlay_undo
 from colab_env.request import project_directory
@@ -269,7 +269,7 @@ def _without_data(machine: Machine, *, gone: set[Path], dry_run: bool) -> list[U
         parts = os.environ.get("PATH", "").split(os.pathsep)
         if str(machine.bin) in parts:
             os.environ["PATH"] = os.pathsep.join(part for part in parts if part != str(machine.bin))
-        _files.remove(Path(f"/dev/shm/colab-env-{os.getuid()}"))  # noqa: S108  (where the guard keeps its notes first)
+        diversion.forget_failures(None, others=True)
         for child in children:
             if child not in strange and child != ledger.directory:
                 _files.remove(child)

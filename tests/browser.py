@@ -128,20 +128,26 @@ def _text(driver, selector: str) -> str:
 def _click(driver, selector: str, number: int = 0) -> None:
     from selenium.common.exceptions import WebDriverException
 
+    problem: Exception | None = None
+
     def clicked() -> bool:
+        nonlocal problem
         # Something may still lie above it, or it is being drawn anew.
-        with contextlib.suppress(WebDriverException):
+        try:
             there(driver, selector)[number].click()
-            return True
-        return False
+        except WebDriverException as error:
+            problem = error
+            return False
+        return True
 
-    _wait_until(clicked)
+    _wait_until(clicked, why=lambda: f"{problem}\n{_text(driver, 'body')}")
 
 
-def _wait_until(is_true, *, seconds: float = 180) -> None:
+def _wait_until(is_true, *, seconds: float = 180, why=lambda: "") -> None:
     deadline = time.monotonic() + seconds
     while not is_true():
-        assert time.monotonic() < deadline, "the page did not get there"
+        if time.monotonic() > deadline:
+            pytest.fail(f"the page did not get there: {why()}")
         time.sleep(0.1)
 
 

@@ -227,6 +227,30 @@ def test_a_start_that_said_why_is_not_tried_again(tmp_path: Path) -> None:
     assert "    no such luck" in started(tmp_path, *fails).stderr
 
 
+def test_a_switch_in_one_notebook_forgets_no_failed_start_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / f"colab-env-{os.getuid()}"
+    monkeypatch.setattr(_guard, "DIRECTORIES", (str(place),))
+    started(tmp_path, sys.executable, "-c", "raise SystemExit('no such luck')")
+    mine = place / "kernel-1.json.log"
+    others = [place / "kernel-2.json.log", place / "kernel-11.json.log", place / "kernel-3.json.log.again"]
+    for record in others:
+        shutil.copy(mine, record)
+    diversion.forget_failures(Path("/x/kernel-1.json"))
+    assert sorted(place.iterdir()) == sorted(others)
+    assert _guard.printed(str(others[0])) == ["no such luck"]
+    # For all notebooks: a start of a moment ago may still be running, noted by either clock.
+    os.utime(others[1], (time.monotonic(), time.monotonic()))
+    os.utime(others[2], (1e9, 1e9))
+    diversion.forget_failures(None, others=True)
+    assert sorted(place.iterdir()) == sorted(others[:2])
+    for record in others[:2]:
+        os.utime(record, (1e9, 1e9))
+    diversion.forget_failures(None, others=True)
+    assert not place.exists()
+
+
 def test_a_python_that_dies_by_itself_costs_one_start(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 7\n")

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,12 +81,27 @@ def startup_directory(machine: Machine) -> Path:
     return ipython / "profile_default" / "startup"
 
 
-def forget_failures() -> None:
-    """Let every kernel be tried again."""
-    for directory in map(Path, _guard.DIRECTORIES):
-        for record in directory.glob("*.log*"):
-            _files.unlink(record)
-        _files.remove_if_empty(directory)
+def forget_failures(connection_file: Path | None, *, others: bool = False) -> None:
+    """Let the kernel with this connection file be tried again; with `others` every notebook's, but for a start of just now.
+
+    That one may still be running: without its note it would fail unseen, and be tried once more.
+    """
+    for directory in filter(_guard.is_own, _guard.DIRECTORIES):
+        for record in Path(directory).glob("*.log*"):
+            is_asked_for = connection_file is not None and record.name.startswith(f"{connection_file.name}.log")
+            if is_asked_for or (others and not _is_of_now(record)):
+                _files.unlink(record)
+        _files.remove_if_empty(Path(directory))
+
+
+def _is_of_now(record: Path) -> bool:
+    """Say whether a start may still be on its way: it was noted, or has printed, within the time that a start has."""
+    try:
+        last = record.stat().st_mtime
+    except OSError:
+        return False
+    # The guard notes a start by the clock that nobody sets; what the kernel prints, the system notes by the other.
+    return any(0 <= now - last < _guard.LIMIT for now in (time.monotonic(), time.time()))
 
 
 MODULE = "colab_kernel_launcher"
