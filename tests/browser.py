@@ -20,10 +20,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking",
+    "--disable-background-networking", "--disable-dev-shm-usage",
     "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
 )  # fmt: skip
+_CRASHED = "tab crashed"  # Chromium itself, which nothing but a new one gets over
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
+again_after_a_crash = pytest.mark.flaky(reruns=1, only_rerun=_CRASHED)
 
 
 @contextlib.contextmanager
@@ -136,11 +138,25 @@ def _click(driver, selector: str, number: int = 0) -> None:
         try:
             there(driver, selector)[number].click()
         except WebDriverException as error:
+            if _CRASHED in str(error):
+                raise
             problem = error
+            _dismiss(driver)
             return False
         return True
 
     _wait_until(clicked, why=lambda: f"{problem}\n{_text(driver, 'body')}")
+
+
+def _dismiss(driver) -> None:
+    """Close what Lab only says and waits with, as a person does: that its server did not answer once, on a busy machine."""
+    from selenium.common.exceptions import WebDriverException
+
+    with contextlib.suppress(WebDriverException):
+        buttons = driver.find_elements("css selector", ".jp-Dialog-button")
+        if len(buttons) == 1:
+            print("Lab said:", _text(driver, ".jp-Dialog"))  # for the report, should the test fail
+            buttons[0].click()
 
 
 def _wait_until(is_true, *, seconds: float = 180, why=lambda: "") -> None:

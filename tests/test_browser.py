@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import (
+    again_after_a_crash,
     choose_kernel,
     chromium,
     jupyterlab,
@@ -22,7 +23,7 @@ from browser import (
 )
 from bundled import NOTEBOOK
 
-pytestmark = [pytest.mark.network, pytest.mark.browser, needs_browser]
+pytestmark = [pytest.mark.network, pytest.mark.browser, needs_browser, again_after_a_crash]
 PROJECT = """
 [project]
 name = "lesson"

@@ -11,6 +11,7 @@ from colab_env.image.surroundings import Project
 
 PY = "FROM python:3.12-slim\n"
 MOUNT = "RUN --mount=type=cache,target=/root/.cache/uv"
+CACHED = "RUN --mount=type=cache,target=/root/.cache"
 PIP_POETRY = f"{PY}RUN pip install poetry==1.8.5\n"
 POETRY_2 = f"{PY}RUN pip install poetry==2.1.0\n"
 TWO = "FROM python:3.12 AS builder\nWORKDIR /app\nRUN pip install uv\nCOPY . .\nRUN uv sync --frozen{}\nFROM python:3.12-slim\n{}"
@@ -220,6 +221,20 @@ def test_what_is_not_known_is_no_finding():
         (f"{PY}ENV \\\n    POETRY_NO_INTERACTION=1 \\\n    B=2\n", f"{PY}ENV B=2\n"),
         (f"{PY}ENV POETRY_NO_INTERACTION 1\n", PY),
         (f"{PY}ENV PIP_NO_CACHE_DIR=off\r\n", f"{PY}ENV PIP_NO_CACHE_DIR=1\r\n"),
+        # What is kept in a mount is in no layer: there the cache may be on, as the author wants it.
+        (f"{PY}ENV PIP_NO_CACHE_DIR=off A=1\n{CACHED} pip install x\n", f"{PY}ENV A=1\n{CACHED} pip install x\n"),
+        (
+            f"{PY}ENV PIP_NO_CACHE_DIR=off\n{CACHED} pip install x\nRUN pip install y\n",
+            f"{PY}ENV PIP_NO_CACHE_DIR=1\n{CACHED} pip install x\nRUN pip install y\n",
+        ),
+        (
+            f"{PY}ENV PIP_NO_CACHE_DIR=off\nUSER app\n{CACHED} pip install x\n",
+            f"{PY}ENV PIP_NO_CACHE_DIR=1\nUSER app\n{CACHED} pip install x\n",
+        ),
+        (
+            f"{PY}ENV PIP_NO_CACHE_DIR=off\n{CACHED} pip install x\nRUN ./more.sh\n",
+            f"{PY}ENV PIP_NO_CACHE_DIR=1\n{CACHED} pip install x\nRUN ./more.sh\n",
+        ),
         (f"{POETRY_2}RUN poetry install --no-dev --no-root\n", f"{POETRY_2}RUN poetry install --only main --no-root\n"),
         (f"{POETRY_2}RUN poetry lock --no-update && b\n", f"{POETRY_2}RUN poetry lock && b\n"),
         (f"{PIP_POETRY}RUN poetry sync", f"{PIP_POETRY}RUN poetry install --sync"),

@@ -92,6 +92,7 @@ class CheckResult:
 
 
 _NO_SUCH = {"POETRY_NO_INTERACTION", "POETRY_NO_ANSI", "POETRY_NO_DEV"}
+_PIP_CACHE = re.compile(r"=/root/\.cache(?:/pip)?/?(?:,|$)")
 _FALSE = {"off", "0", "false", "no", "f", "n"}
 
 
@@ -131,10 +132,32 @@ def no_such_variable(file: Dockerfile, _: Project) -> Iterator[Place]:
 
 
 def pip_cache_off(file: Dockerfile, _: Project) -> Iterator[Place]:
-    for _stage, instruction, name, value in _variables(file):
+    for stage, instruction, name, value in _variables(file):
         if name == "PIP_NO_CACHE_DIR" and value.lower() in _FALSE:
-            fix = lambda text: re.sub(r"(PIP_NO_CACHE_DIR[= ][\"']?)\w+", r"\g<1>1", text)  # noqa: E731
+            # With the cache on, as its author means it, none of it may get into the image.
+            is_in_mounts = _keeps_cache_in_mounts(file, stage) and not _is_referenced(file, name)
+            fix = without_variable(name) if is_in_mounts else _with_cache_off
             yield surroundings.line_of(file, instruction, name), {"value": value}, fix
+
+
+def _with_cache_off(text: str) -> str:
+    return re.sub(r"(PIP_NO_CACHE_DIR[= ][\"']?)\w+", r"\g<1>1", text)
+
+
+def _keeps_cache_in_mounts(file: Dockerfile, stage: Stage) -> bool:
+    """Say whether each command of a stage, and of those on top of it, that could fill pip's cache has it in a cache mount."""
+    below = file.descendants(stage)
+    if surroundings.starts_unknown(below):
+        return False
+    commands = [(other, command) for other in below for command in surroundings.commands_of(file, other)]
+    filling = [(other, command) for other, command in commands if command.uses_pip or command.is_opaque]
+    return bool(filling) and all(
+        surroundings.user(file, other, until=command.instruction) == "root"
+        and any(
+            _PIP_CACHE.search(mount) for mount in command.instruction.flags.get("mount", []) if "type=cache" in mount
+        )
+        for other, command in filling
+    )
 
 
 def pip_variable_unread(file: Dockerfile, _: Project) -> Iterator[Place]:
