@@ -118,6 +118,13 @@ HOSTILE = {
 }
 
 
+def test_what_many_short_lines_follow_is_not_lost() -> None:
+    errors = "\n".join(f"x.h:{number}: error: 'PyObject' does not name a type" for number in range(900))
+    fatal = "x.c:1:20: error: sox.h: No such file or directory"
+    text = f"{COPYING * 500}{fatal}\n{errors}\nerror: command 'gcc' failed"
+    assert [missing.name for missing in extract(text).findings] == ["sox.h"]
+
+
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_log_hides_nothing(name: str) -> None:
     assert extract(LARGE[name]()).findings[0].name == "poppler/cpp/poppler-document.h"

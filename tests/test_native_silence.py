@@ -138,6 +138,9 @@ SILENT = [
     "autoreconf: /usr/bin/frob failed with exit status: 1\nmake: *** [all] Error 2",
     "ERROR: `/tmp/x/configure --with-frob=/usr/bin/frob' failed\nmake: *** [all] Error 2",
     "error: CompileError: command 'sox' failed with exit status 1\nrunning build_ext",
+    # What a tool logs as it goes on; pip on what is not installed at all.
+    "[INFO]:    sox is missing, the build will not be optimized.\n[ERROR]: Build failed\nmake: *** [all] Error 2",
+    "UninstallationError: Cannot uninstall requirement sox, not installed\nrunning egg_info",
     # Passed over by the build itself.
     "ext/_yaml.h:2:10: fatal error: yaml.h: No such file or directory\ncompilation terminated.\nError compiling module, falling back to pure Python\nerror: the disk is upside down\nrunning build_ext",
     "CMake Error at CMakeLists.txt:3 (message):\n  This does not work at night\n-- Could NOT find Frob (missing: FROB_LIBRARY)\nCMake Error at pack.cmake:395 (message):\n  CPack is tired\n-- Configuring incomplete, errors occurred!",

@@ -47,9 +47,11 @@ class Line(NamedTuple):
 
 def read(text: str) -> list[Line]:
     """Return the lines to look at, in order."""
-    spans = list(_all_spans(text) if len(text) <= _SHORT else _spans(text, _STRONG_WORDS, _STRONG))
-    if len(text) > _SHORT and len(spans) < _MOST:
-        spans = sorted({*spans, *_spans(text, _WEAK_WORDS, _WEAK)})
+    spans = list(_all_spans(text)) if len(text) <= _SHORT else []
+    if not spans or len(spans) > 2 * _MOST:  # the end, and what speaks of a failure before it
+        spans = sorted({*_spans(text, _STRONG_WORDS, _STRONG), *spans[-_MOST:]})
+        if len(spans) < _MOST:
+            spans = sorted({*spans, *_spans(text, _WEAK_WORDS, _WEAK)})
     spans = spans if len(spans) <= 2 * _MOST else [*spans[:_MOST], *spans[-_MOST:]]
     spans = [span for span in spans if not _is_inside_shown(text, span[1])]
     return [Line(number, cleaned) for number, start, end in spans if (cleaned := clean(text[start:end]))]
