@@ -8,7 +8,7 @@ from functools import lru_cache
 
 # A command that is shown as it is run: by Docker, by a shell with -x, at a prompt, as a step of GitHub's.
 _SHOWN = re.compile(
-    r"(?:^|[\s>\]])RUN |^(?:[\[(]?[\w.-]+@[^$#%'\"]{1,80})?[$+#%] |^##\[group\]Run |process \"/bin/sh -c |^Step \d+/\d+ : |^The command '|^echo |^> \S+ |^libtool: (?:compile|link|install): "
+    r"(?:^|[\s>\]])RUN |^(?:[\[(]?[\w.-]+@[^$#%'\"]{1,80})?[$+#%] |^##\[group\]Run |process \"/bin/sh -c |^(?:\[\d+/\d+\] )?(?:Step|STEP) \d+/\d+ ?: |^Error: building at STEP |^The command '|^echo |^> \S+ |^libtool: (?:compile|link|install): "
     r"|^(?:sudo )?(?:apt|apt-get|yum|dnf|apk|brew|pacman) [\w-]"
 )
 # apt on names that its lists do not have, dpkg and debconf at work, the programs of coreutils on files.

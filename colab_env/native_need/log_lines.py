@@ -58,7 +58,8 @@ def read(text: str) -> list[Line]:
 
 
 _SHOWN = re.compile(
-    r"(?:\S+ )?(?:The command '|process \"/bin/sh -c |Step \d+/\d+ : |RUN |\+ |executor failed running )"
+    r"(?:\S+ )?(?:The command '|process \"/bin/sh -c |(?:Step|STEP) \d+/\d+ ?: |Error: building at STEP |RUN |\+ "
+    r"|executor failed running )"
 )
 _LONGEST = 1 << 14  # characters of a command that is shown
 

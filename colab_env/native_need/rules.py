@@ -97,7 +97,7 @@ _RULES = (
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
     _rule("ava", r"(?:rror finding|find|locate|determine) (?:the )?java_?home", "compiler", name="java"),
     _rule("JDK", r"(?:Java JDK|JDK)(?: directory)? [^.]{0,80}(?:does not exist|not found|could not be found|is missing)|No JDK (?:was )?found", "compiler", name="java"),
-    _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
+    _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable|(?:set|define) (?:the )?(?:environment variable )?JAVA_HOME to", "compiler", name="java"),
     _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
     # Linkers and loaders.
     _rule("-l", r"(?:cannot find|unable to find library|library not found for) -l([\w.+-]+)", "library"),
