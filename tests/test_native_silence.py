@@ -238,6 +238,8 @@ NAMED = [
     ('Command "sox /tmp/a.wav -n" > failed: [Errno 2] No such file or directory\n' + RUN + "RuntimeError", "sox"),
     # CMake's list of variables, one a line.
     ("CMake Error: The following variables are used in this project, but they are set to NOTFOUND.\nPlease set them or make sure they are set and tested correctly in the CMake files:\nFROB_INCLUDE_DIR (ADVANCED)\n   used as include directory in directory /var/www/x", "libfrob-dev"),
+    ("./build_bundled.sh: 18: cmake: not found\nsubprocess.CalledProcessError: Command './build_bundled.sh' returned non-zero exit status 127.\nrunning build_ext", "cmake"),
+    ('CMake Error at /v/FindPackageHandleStandardArgs.cmake:290 (message):\n  Could NOT find FROB (missing: FROB_DIR python) (Required is\n  at least version "3.0")\n-- Configuring incomplete, errors occurred!', "libfrob-dev"),
     ("ERROR: sox backend sox requested but not installed.", "sox"),
     ("RuntimeError: Require frob to be installed and at least version 2.4.0\nrunning build_ext", "libfrob-dev"),
     # Perl's own headers, and a warning of an old setuptools before the error.

@@ -406,6 +406,7 @@ _DONE_WITHOUT = re.compile(
     r"optional|disabl|from source|bundled|built-in|local copy|falling back|fall back|without (?:it|them)\b|skipp|ignor|will not be (?:built|used|available)",
     re.IGNORECASE,
 )
+_PATH = re.compile(r"\S*/\S*")  # "./build_bundled.sh" says nothing of the build
 _CONFIGURING = re.compile(
     r"CMake Error|Configuring incomplete|^(?:.{0,80}:\d+:\d+: )ERROR: |^ERROR: (?:Dep|Prog|C |Could not (?!find a v|build|inst))"
 )
@@ -425,7 +426,7 @@ def _is_cause(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     is_last_word = is_error(hit.line.text)
     if hit.degree == FATAL and (is_build or is_last_word):
         return True
-    if not is_last_word and _DONE_WITHOUT.search(hit.line.text):
+    if not is_last_word and _DONE_WITHOUT.search(_PATH.sub("", hit.line.text)):
         return False
     # Advice counts only where nothing else does: see `_chosen`.
     is_advice = is_build and hit.degree < TRIED and "WARNING" not in hit.line.text
