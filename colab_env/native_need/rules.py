@@ -145,7 +145,7 @@ _RULES = (
     _rule("package configuration file", r"configuration file provided by \"([\w.+-]+)\"", "cmake"),
     _rule("Find", r"By not providing \"Find([\w.+-]+)\.cmake\"", "cmake"),
     _rule("Could NOT find", r"Could NOT find (?!PkgConfig|Python)([\w.+-]+)", "cmake"),
-    # "The following variables are used in this project, but they are set to NOTFOUND": _settled() looks for that.
+    # "The following variables are used in this project, but they are set to NOTFOUND": `_settled` asks for the error around them.
     _rule("_", r"^\s*([A-Za-z]\w*?)_(?:INCLUDE_DIRS?|INCLUDE_PATH|LIBRAR(?:Y|IES)(?:_RELEASE|_DEBUG)?)(?: \(ADVANCED\))?$", "cmake"),
     # find_path, find_library and find_program with REQUIRED: which of them, the line above says.
     _rule("using the following files", r"Could not find \w+ using the following files: ([\w./+-]+)", "header"),
