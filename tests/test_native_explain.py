@@ -85,6 +85,15 @@ def test_pkg_config_comes_before_what_it_would_have_looked_for() -> None:
         lambda line: f"    | {line}",
         lambda line: f"#12 3.456   ╰─▶ {line}",
         lambda line: f"2026-11-29T10:00:00.1234567Z {line}",
+        lambda line: f"2026-11-29T10:00:00.123456Z 01O {line}",
+        lambda line: f"[2026-11-29T10:00:00.123Z] {line}",
+        lambda line: f"10:00:00  {line}",
+        lambda line: f"3.456 {line}",
+        lambda line: f"119.5 {line}",
+        lambda line: f"web-1  | {line}",
+        lambda line: f"[pod/build-1/build] {line}",
+        lambda line: f"Nov 29 10:00:00 host python3[123]: {line}",
+        lambda line: f"##[error]{line}",
         lambda line: f"Downloading ━━━━ 10%\r{line}",
     ],
 )
@@ -116,6 +125,13 @@ HOSTILE = {
     "stars": lambda: ("*" * 590 + " missing\n") * 3_400,
     "escapes": lambda: ("\x1b[" * 300 + "error\n") * 3_200,
 }
+
+
+def test_what_many_short_lines_follow_is_not_lost() -> None:
+    errors = "\n".join(f"x.h:{number}: error: 'PyObject' does not name a type" for number in range(900))
+    fatal = "x.c:1:20: error: sox.h: No such file or directory"
+    text = f"{COPYING * 500}{fatal}\n{errors}\nerror: command 'gcc' failed"
+    assert [missing.name for missing in extract(text).findings] == ["sox.h"]
 
 
 @pytest.mark.parametrize("name", LARGE)

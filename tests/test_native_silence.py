@@ -95,6 +95,8 @@ SILENT = [
     "sudo apt-get install sox frob\nfrob: bad magic",
     # A long one is cut, and its middle looks like a sentence.
     f"Step 2/3 : RUN {'true && ' * 90} please install sox && {'true && ' * 90} true\nfrob: bad magic",
+    # buildah shows the instruction, and the one that failed.
+    'STEP 2/3: COPY sox.sh .\nSTEP 3/3: RUN sh sox.sh\nsox.sh: 2: ./bin/vite: not found\nError: building at STEP "RUN sh sox.sh": exit status 127',
     # apt on names that its lists do not have; dpkg at work; coreutils on files.
     "Reading package lists...\nE: Unable to locate package git\nE: Unable to locate package sox",
     "E: Version '4:7.3' for 'g++' was not found",
@@ -138,6 +140,9 @@ SILENT = [
     "autoreconf: /usr/bin/frob failed with exit status: 1\nmake: *** [all] Error 2",
     "ERROR: `/tmp/x/configure --with-frob=/usr/bin/frob' failed\nmake: *** [all] Error 2",
     "error: CompileError: command 'sox' failed with exit status 1\nrunning build_ext",
+    # What a tool logs as it goes on; pip on what is not installed at all.
+    "[INFO]:    sox is missing, the build will not be optimized.\n[ERROR]: Build failed\nmake: *** [all] Error 2",
+    "UninstallationError: Cannot uninstall requirement sox, not installed\nrunning egg_info",
     # Passed over by the build itself.
     "ext/_yaml.h:2:10: fatal error: yaml.h: No such file or directory\ncompilation terminated.\nError compiling module, falling back to pure Python\nerror: the disk is upside down\nrunning build_ext",
     "CMake Error at CMakeLists.txt:3 (message):\n  This does not work at night\n-- Could NOT find Frob (missing: FROB_LIBRARY)\nCMake Error at pack.cmake:395 (message):\n  CPack is tired\n-- Configuring incomplete, errors occurred!",
@@ -158,6 +163,9 @@ ELSEWHERE = [
     "fetch http://dl-cdn.alpinelinux.org/alpine/v3.12/main/x86_64/APKINDEX.tar.gz\nx.c:1:10: fatal error: yaml.h: No such file or directory",
     "/bin/sh: sox: not found",
     "Step 3/9 : RUN apk add --no-cache build-base\nx.c:1:10: fatal error: yaml.h: No such file or directory",
+    "STEP 3/9: RUN apk add --no-cache build-base\nx.c:1:10: fatal error: yaml.h: No such file or directory",
+    "#7 [base 2/5] RUN apk add --no-cache build-base\n#7 3.12 x.c:1:10: fatal error: yaml.h: No such file or directory",
+    "#7 [2/5] RUN dnf install -y gcc\n#7 3.12 x.c:1:10: fatal error: yaml.h: No such file or directory",
     "Last metadata expiration check: 0:00:01 ago\nx.c:1:10: fatal error: yaml.h: No such file or directory",
     "/usr/lib64/python3.6/x.c:1:10: fatal error: yaml.h: No such file or directory",
     "==> ERROR: A failure occurred in build().\nx.c:1:10: fatal error: yaml.h: No such file or directory",
@@ -230,6 +238,10 @@ NAMED = [
     ('Command "sox /tmp/a.wav -n" > failed: [Errno 2] No such file or directory\n' + RUN + "RuntimeError", "sox"),
     # CMake's list of variables, one a line.
     ("CMake Error: The following variables are used in this project, but they are set to NOTFOUND.\nPlease set them or make sure they are set and tested correctly in the CMake files:\nFROB_INCLUDE_DIR (ADVANCED)\n   used as include directory in directory /var/www/x", "libfrob-dev"),
+    ("./build_bundled.sh: 18: cmake: not found\nsubprocess.CalledProcessError: Command './build_bundled.sh' returned non-zero exit status 127.\nrunning build_ext", "cmake"),
+    ('CMake Error at /v/FindPackageHandleStandardArgs.cmake:290 (message):\n  Could NOT find FROB (missing: FROB_DIR python) (Required is\n  at least version "3.0")\n-- Configuring incomplete, errors occurred!', "libfrob-dev"),
+    ("ERROR: sox backend sox requested but not installed.", "sox"),
+    ("RuntimeError: Require frob to be installed and at least version 2.4.0\nrunning build_ext", "libfrob-dev"),
     # Perl's own headers, and a warning of an old setuptools before the error.
     ("x.c:1:10: fatal error: EXTERN.h: No such file or directory\nmake: *** [all] Error 1", "libperl-dev"),
     ("ERROR: botocore 1.17 has requirement docutils<0.16, but you'll have docutils 0.16 which is incompatible.\nx.c:1:10: fatal error: yaml.h: No such file or directory\nerror: command 'gcc' failed with exit status 1", "libyaml-dev"),
@@ -246,6 +258,7 @@ def test_what_a_log_names_in_other_ways_is_found(text: str, package: str, index:
     [
         ("configure.ac:33: error: possibly undefined macro: AC_PROG_LIBTOOL\nautoreconf: /usr/bin/autoconf failed with exit status: 1", "command libtoolize"),
         ("./configure: line 3902: PKG_PROG_PKG_CONFIG: command not found\n./configure: line 4410: syntax error near unexpected token `ZLIB,'", "command pkg-config"),
+        ("Error:\nPlease set the environment variable JAVA_HOME to a path containing the JDK.\nrunning build_ext", "compiler java"),
         ("configure: error: The pkg-config script could not be found or is too old.  Make sure it", "command pkg-config"),
         ("ERROR: Failed to build gem native extension.\nextconf.rb:1:in `require': cannot load such file -- mkmf (LoadError)", "header ruby.h"),
         ('qt.qpa.plugin: Could not load the Qt platform plugin "xcb" in "" even though it was found.', "shared-object libxcb-xinerama.so.0"),

@@ -56,6 +56,8 @@ NAMED = {
     ("pyperclip", "xclip"): "any of several programs would do, and none is named",
     ("pyswip", "swipl"): "it names the product, SWI-Prolog",
     ("python-lzo", "lzo/lzo1x.h"): "the compiler names lzo/lzo1.h, of the same package",
+    ("cyvcf2", "autoreconf"): "CMake names no program that it could not start",
+    ("scs", "OpenBLAS"): "pkg-config comes before what it would have looked for",
     ("scikit-umfpack", "umfpack"): "it ends with a KeyError after a search for many libraries that would do without",
 }
 COMPILERS = {

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from colab_env.native_need import log_lines, other_causes, rules, systems
+from colab_env.native_need import free_words, log_lines, other_causes, rules, systems
+from colab_env.native_need.distributions import FRAME, distribution_at, requirement_at
+from colab_env.native_need.free_words import DONE_WITHOUT, EXCEPTION, UNNAMED
 from colab_env.native_need.line_kinds import is_prose
 from colab_env.native_need.log_lines import Line
-from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind, Phase
+from colab_env.native_need.missing import Explanation, Missing, OtherCause, OtherKind
 from colab_env.native_need.other_causes import OtherHit
-from colab_env.native_need.rules import DRIVERS, FATAL, HINT, OF_DATA, TRIED, WRAPPER, XCB, Hit, is_error
-from colab_env.native_need.sentences import absent, is_name, mentioned, speaks_of_absence
+from colab_env.native_need.rules import DRIVERS, FATAL, HINT, TRIED, WRAPPER, XCB, Hit, is_error
 
 _NEAR = 6  # lines after a hit that tell whether its tool gave up
 _ENDS = re.compile(
@@ -23,29 +23,12 @@ _ENDS = re.compile(
 _MOST = 60  # hits, from the start and from the end of a log
 _MOST_FINDINGS = 20
 _START = 1 << 16  # characters that show what is no text
-# The interpreter itself was asked for a function of a library, for that library was not found.
-_UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: (\w+)|NameError: no function '(\w+)")
-# A name that find_library has not found is None, and so are the functions of what was loaded by it.
-_UNLOADED = re.compile(r"^AttributeError: 'NoneType' object has no attribute ")
 _CUT = re.compile(r""": ["'][^"']*$""")  # in the middle of a name
 _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
     r"|^\* installing \*source\* package |\bANTICONF\b|^\*? ?deb: |R CMD INSTALL|possibly undefined macro|^The configuration failed|m4_require'd|-- mkmf |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
-)
-_DISTRIBUTION = re.compile(
-    r"(?:Failed to build (?:installable wheels )?|Failed building wheel for |Building wheels? for |Unable to build |Could not build wheels for"
-    r" |error originates from the build backend, and is likely not a problem with poetry but one of the following issues with |Collecting "
-    r"|Building (?!wheel)|Installing (?=[\w.-]+ \([\d.]+\): )|provides `[^`]+` for )[`'\"]?([A-Za-z][\w.-]*?)(?=[=<>~!@`'\" \[(;]|$)"
-)
-_OF_DIRECTORY = re.compile(r"^(?:Processing (?:\.|/)|Obtaining file:)| @ file:|[Bb]uild(?:ing)? editable|'file:/")
-_BUILT_FOR = re.compile(r"(?:cpython-|-cp|include/python|lib/python)3(?:\.(\d{1,2})|(\d{1,2}))(?!\d)")
-_FRAME = re.compile(r"(?:site|dist)-packages/([A-Za-z]\w*)")
-_STANDARD = re.compile(r"/lib(?:64)?/python3[\d.]*/(?!(?:site|dist)-packages)")
-_EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*:?(?: |$)"
-    r"|^(?:[A-Za-z_]\w*\.)+[A-Z]\w*: "  # Python writes whose it is before every exception that is not its own
 )
 # At a build, what Python raises by itself; any other exception is a message of the package's own.
 _MISMATCHES = (
@@ -104,7 +87,7 @@ def extract(text: str) -> Explanation:
     hits = [hit for hit in hits if not DRIVERS.fullmatch(hit.name) and not _is_other(hit, lines, is_build=is_build)]
     others += _endings(lines, is_build=is_build)
     chosen = _chosen([hit for hit in hits if _is_cause(hit, lines, is_build=is_build)], is_build=is_build)
-    raised = [line.text for line in lines if _EXCEPTION.match(line.text)]
+    raised = [line.text for line in lines if EXCEPTION.match(line.text)]
     # Of exceptions that led to each other the first is the cause: tkinter is not there, nor what is imported in its place.
     is_led = any(
         line.text.startswith("During handling") and line.number > hit.line.number for hit in chosen for line in lines
@@ -113,18 +96,18 @@ def extract(text: str) -> Explanation:
     other = _other(chosen, others, ends_with_module=ends_with_module)
     findings = () if other else tuple(_missing(hit, lines, is_build=is_build) for hit in chosen)
     notes = _passed_over(hits, chosen, other)
-    if not findings and other is None and raised and _UNNAMED.search(raised[-1]):
+    if not findings and other is None and raised and UNNAMED.search(raised[-1]):
         notes += ("a shared library was not found, and its name is not in the text: explain the command itself",)
     # A name of a program or of a library that a sentence gives may be none that the distribution has.
     is_certain = any(need.kind not in _SPOKEN or ".so" in need.name for need in findings)
     is_open = not is_certain and (other is None or other.kind == "own-code")
-    unconfirmed = _unconfirmed(lines, is_build=is_build) if is_open else ()
+    unconfirmed = free_words.unconfirmed(lines, is_build=is_build) if is_open else ()
     if any(hit.is_exact for hit in chosen):  # where no package has that, a word that is only mentioned is none either
         unconfirmed = tuple(need for need in unconfirmed if need.kind == "words")
     if (findings or unconfirmed) and (elsewhere := systems.other_directory(lines)):
         findings, unconfirmed, notes = (), (), (elsewhere, *notes)
     at = chosen[0].line if findings else next((line for line in lines if other and line.number == other.line), None)
-    requirement, python = _requirement(at, lines) if at and is_build else (None, None)
+    requirement, python = requirement_at(at, lines) if at and is_build else (None, None)
     return Explanation(
         findings=findings[:_MOST_FINDINGS],
         other=other,
@@ -167,9 +150,6 @@ def _few(hits: Iterable[Hit]) -> list[Hit]:
     return few if len(few) <= 2 * _MOST else [*few[:_MOST], *few[-_MOST:]]
 
 
-# CMake's list of what was not found, one variable a line.
-_VARIABLE = re.compile(r"\s*\w+(?: \(ADVANCED\))?$")
-_LONGEST_LIST = 60  # lines
 # How a build says that it goes on without what did not compile: setuptools' optional extensions, PyYAML's, and others' own.
 _FELL_BACK = re.compile(
     r"[Ff]all(?:ing|s)? back to|pure[- ][Pp]ython|building extension .{1,80} failed|[Ss]kipping optional|without (?:C|the) (?:extension|speed)"
@@ -183,7 +163,7 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     if (degree := _degree_of_line(hit, after)) is not None:
         return replace(hit, degree=degree)
     if hit.kind == "cmake":
-        return replace(hit, degree=_degree_of_cmake(hit, lines))
+        return replace(hit, degree=TRIED) if hit.degree == FATAL and not _in_cmake_error(hit.line, lines) else hit
     if hit.kind == "command" and "Could NOT find PkgConfig" in hit.line.text and _in_cmake_error(hit.line, lines):
         hit = replace(hit, degree=FATAL)
     if hit.kind == "pkg-config" and hit.degree == TRIED:
@@ -202,14 +182,6 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
         version = re.findall(rf"require_version\(['\"]{re.escape(hit.name)}['\"], ?['\"]([\d.]+)", context)
         return replace(hit, name=f"{hit.name}-{version[-1]}") if version else hit
     return hit
-
-
-def _degree_of_cmake(hit: Hit, lines: Sequence[Line]) -> int:
-    """Return the degree of a package of CMake's: its variable, by the head of the list; any other, by the error it is in."""
-    if _VARIABLE.match(hit.line.text):
-        before = (line.text for line in lines if 0 < hit.line.number - line.number <= _LONGEST_LIST)
-        return hit.degree if any("set to NOTFOUND" in text for text in before) else HINT
-    return TRIED if hit.degree == FATAL and not _in_cmake_error(hit.line, lines) else hit.degree
 
 
 def _degree_of_line(hit: Hit, after: Sequence[str]) -> int | None:
@@ -243,7 +215,7 @@ def _is_other(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     """Say whether a user's own code says so, or wanted a file where a program seems to be: nothing started it."""
     if not is_build and hit.is_phrase:
         frames = [line.text for line in lines if line.number <= hit.line.number and line.text.startswith('File "')]
-        return bool(frames) and not _FRAME.search(frames[-1])
+        return bool(frames) and not FRAME.search(frames[-1])
     if "Errno 2]" not in hit.line.text or "bin/" in hit.line.text:
         return hit.name in ("nvcc", "nvidia-smi")
     if hit.kind in ("config-program", "compiler") or hit.name == "pkg-config":
@@ -258,8 +230,8 @@ def _endings(lines: Sequence[Line], *, is_build: bool) -> list[OtherHit]:
     """Return the exception that a traceback ends with: of Python code, where nothing else explains it."""
     if not any(line.text.startswith("Traceback (most") for line in lines):
         return []
-    raised = [line for line in lines if _EXCEPTION.match(line.text)]
-    if raised and (_UNNAMED.search(raised[-1].text) or (raised[-1] == lines[-1] and _CUT.search(raised[-1].text))):
+    raised = [line for line in lines if EXCEPTION.match(line.text)]
+    if raised and (UNNAMED.search(raised[-1].text) or (raised[-1] == lines[-1] and _CUT.search(raised[-1].text))):
         return []
     if not raised or (is_build and not raised[-1].text.startswith(_MISMATCHES)):
         return []
@@ -341,49 +313,15 @@ def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
     # A package may ask at import, too.
     is_script = hit.kind == "command" and any(_SCRIPT.search(line.text) for line in lines)
     is_script = is_script and any(re.match(rf"[>$] {re.escape(hit.name)}(?!\S)", line.text) for line in lines)
-    is_linking = hit.kind in _FOR_LINKING and not any(_FRAME.search(line.text) for line in lines)
+    is_linking = hit.kind in _FOR_LINKING and not any(FRAME.search(line.text) for line in lines)
     return Missing(
         kind=hit.kind,
         name=hit.name,
         evidence=hit.line.text,
         line=hit.line.number,
-        distribution="npm" if is_script else _distribution(hit.line, lines, is_build=is_build),
+        distribution="npm" if is_script else distribution_at(hit.line, lines, is_build=is_build),
         phase="build" if is_build or is_linking else "run",
     )
-
-
-def _distribution(at: Line, lines: Sequence[Line], *, is_build: bool) -> str | None:
-    pattern = _DISTRIBUTION if is_build else _FRAME
-    marks = [(line.number, match[1]) for line in lines if (match := pattern.search(line.text))]
-    marks = [mark for mark in marks if mark[1].lower() not in _NOT_NAMES]
-    names = [name for number, name in marks if number <= at.number]
-    after = [name for number, name in marks if number > at.number]
-    return names[-1] if names else (after[0] if after else None)
-
-
-def _requirement(at: Line, lines: Sequence[Line]) -> tuple[str | None, str | None]:
-    """Return the distribution that was being built at a line, "fiona==1.9.5" where its version is known, and the Python for it."""
-    python = next((match for line in lines if (match := _BUILT_FOR.search(line.text))), None)
-    name = _distribution(at, lines, is_build=True)
-    if name is None:
-        return None, None
-    spelling = re.sub(r"[-_.]+", "[-_.]+", name)
-    is_fetched = re.compile(rf"(?:Collecting|Downloading|Using cached) {spelling}(?![\w-])", re.IGNORECASE)
-    if any(_OF_DIRECTORY.search(line.text) for line in lines) and not any(
-        is_fetched.match(line.text) for line in lines
-    ):
-        return None, None  # the project's own build: what the index has of that name is another project
-    versioned = re.compile(rf"(?<![\w-]){spelling}(?:==|-| v?)(\d+(?:\.\w+)*)(?![\w.]*\.whl)", re.IGNORECASE)
-    match = next((match for line in lines if (match := versioned.search(line.text))), None)
-    version = re.sub(r"\.(?:tar|zip|tgz).*$", "", match[1]) if match else ""
-    return f"{name}=={version}" if version else name, f"3.{python[1] or python[2]}" if python else None
-
-
-# Words of pip, and who carries a call for another.
-_NOT_NAMES_TEXT = """
-a an the native ipython ipykernel cffi pip traitlets installable wheel wheels for collected editable extension c ext extensions with without
-"""
-_NOT_NAMES = frozenset(_NOT_NAMES_TEXT.split())
 
 
 def _passed_over(hits: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause | None) -> tuple[str, ...]:
@@ -402,10 +340,7 @@ def _passed_over(hits: Sequence[Hit], chosen: Sequence[Hit], other: OtherCause |
 _FEW = 2  # lines after it, where a log is cut
 _GAVE_UP = re.compile(r"error: command |make(?:\[\d+\])?: \*\*\*|ld returned")
 _NO_PROGRAM = re.compile(r"(?:status|code|Error):? 127\b")
-_DONE_WITHOUT = re.compile(
-    r"optional|disabl|from source|bundled|built-in|local copy|falling back|fall back|without (?:it|them)\b|skipp|ignor|will not be (?:built|used|available)",
-    re.IGNORECASE,
-)
+_PATH = re.compile(r"\S*/\S*")  # "./build_bundled.sh" says nothing of the build
 _CONFIGURING = re.compile(
     r"CMake Error|Configuring incomplete|^(?:.{0,80}:\d+:\d+: )ERROR: |^ERROR: (?:Dep|Prog|C |Could not (?!find a v|build|inst))"
 )
@@ -425,7 +360,7 @@ def _is_cause(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     is_last_word = is_error(hit.line.text)
     if hit.degree == FATAL and (is_build or is_last_word):
         return True
-    if not is_last_word and _DONE_WITHOUT.search(hit.line.text):
+    if not is_last_word and DONE_WITHOUT.search(_PATH.sub("", hit.line.text)):
         return False
     # Advice counts only where nothing else does: see `_chosen`.
     is_advice = is_build and hit.degree < TRIED and "WARNING" not in hit.line.text
@@ -468,129 +403,3 @@ def _is_met_later(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> bool:
     # A build that took the empty answer of gdal-config or pkg-config for options fails in its own Python code.
     is_queried = hit.kind in ("config-program", "pkg-config") or hit.name == "pkg-config"
     return is_build and is_queried and _EMPTY_ANSWER.match(last) is not None
-
-
-# --- what an error calls absent in free words
-
-_LAST = 40  # lines of a log
-
-
-def _unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...]:
-    """Return what the last lines of a log call absent, "X is not installed", the last one first: a need only where `confirmed`."""
-    frames = [line.text for line in lines if line.text.startswith('File "') and not _STANDARD.search(line.text)]
-    if not is_build and frames and not _FRAME.search(frames[-1]):
-        return ()  # a user's own code looks for something of its own
-    subjects: dict[str, Missing] = {}
-    for line in reversed(lines[-_LAST:]):
-        names = [item.name for item in absent(line.text) if item.noun or not OF_DATA.match(line.text)]
-        if symbol := _UNNAMED.search(
-            line.text
-        ):  # libraries begin their functions' names with their own: archive_read_new
-            names = [f"lib{(symbol[1] or symbol[2]).partition('_')[0].removeprefix('lib')}"]
-        is_said = is_prose(line.text) and not WRAPPER.match(line.text) and not _DONE_WITHOUT.search(line.text)
-        for name in names if is_said else ():
-            phase: Phase = "build" if is_build and not symbol else "run"
-            missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)
-            subjects.setdefault(name.lower(), missing)
-    for line in lines[-_LAST:]:
-        for name in _advised(line, lines):
-            subjects.setdefault(
-                name,
-                Missing(
-                    kind="words",
-                    name=name,
-                    evidence=line.text,
-                    line=line.number,
-                    phase="build" if name.endswith("-dev") else "run",
-                ),
-            )
-    mentions = (need for need in _mentions(lines, is_build=is_build) if need.name.lower() not in subjects)
-    return (*subjects.values(), *mentions)
-
-
-# "Alternatively, use apt: sudo apt-get install libnss3", but not the command alone, which may be one that was run.
-_BY_APT = re.compile(r"(?:apt|apt-get|aptitude) (?:-\S+ )*install (?:-\S+ )*([a-z0-9][a-z0-9.+-]+)")
-_BEFORE_APT = re.compile(r"(?<!\w)(?:apt|Debian|Ubuntu|following command)(?!\w).*:$")
-
-
-def _advised(line: Line, lines: Sequence[Line]) -> Iterator[str]:
-    """Yield the package that a line advises to install by apt."""
-    match = _BY_APT.search(line.text)
-    before = max((other for other in lines if other.number < line.number), default=None)
-    if match is None:
-        return
-    text = before.text.rstrip(" ║│|") if before is not None else ""
-    is_alone = re.match(r"(?:sudo )?apt", line.text) is not None
-    if (is_alone and _BEFORE_APT.search(text)) or (not is_alone and is_prose(line.text)):
-        yield match[1]
-
-
-_WORD = re.compile(r"[A-Za-z][a-z0-9]+|[A-Z]+(?![a-z])")  # of snake_case and of CamelCase
-_OF_SURROUNDINGS = re.compile(r"\[Errno|nvironment variable|(?<![\w-])[Tt]imed? ?out|[Pp]ermission|[Cc]onnection")
-_LONG = 4  # letters of a name that stands among those of a program's own things
-_PACKAGE_FRAME = re.compile(r"site-packages/([A-Za-z]\w*)(?:/\S*)?/(\w+)\.py\", line \d+, in (\w+)")
-_MESSAGE = 4  # lines of an exception's message
-
-
-# A program that could not be started or a file that could not be opened: the index knows which programs there are.
-_BARE = re.compile(r"\[Errno 2\] No such file or directory: b?'([A-Za-z][\w+-]*)'")
-# What a program was given, and not what it rests on: a file, a path, an argument, a repository, a setting.
-_OF_INPUT = re.compile(
-    r"(?<!\w)(?:argument|repository|setting|attribute|option|field|column|key)s?(?!\w)|: \S*/\w|\w\.(?:txt|csv|json|ya?ml|png|jpe?g|dat|ini|cfg|toml|xml|html|py)(?!\w)|NoSuchPath",
-    re.IGNORECASE,
-)
-_VARIABLE = re.compile(
-    r"(?<!\w)([A-Z][A-Z0-9]+)_(?:CFLAGS|LDFLAGS|LIBS)(?!\w)"
-)  # of pkg-config and autoconf, by the name of what it is for
-
-
-def _mentions(lines: Sequence[Line], *, is_build: bool) -> Iterator[Missing]:
-    """Yield the words of the last error, where that speaks of something absent, and the Python package that raised it."""
-    last = next((line for line in reversed(lines) if _is_last_word(line.text) or _BARE.search(line.text)), None)
-    if last is not None and (bare := _BARE.search(last.text)) and not any("open(" in line.text for line in lines):
-        yield Missing(kind="mention", name=bare[1], evidence=last.text, line=last.number, phase="run")
-        return
-    if last is None or not is_prose(last.text):
-        return
-    # An exception's message may begin on the line after it.
-    is_open = last.text.endswith(":")
-    message = [line for line in lines if 0 <= line.number - last.number < (_MESSAGE if is_open else 1)]
-    is_unloaded = _UNLOADED.search(last.text) is not None or _UNNAMED.search(last.text) is not None
-    if not is_unloaded and not any(speaks_of_absence(line.text) for line in message):
-        return
-    if any(_OF_SURROUNDINGS.search(line.text) for line in message):
-        return
-    phase: Phase = "build" if is_build and not is_unloaded else "run"
-    need = Missing(kind="mention", name="", evidence=last.text, line=last.number, phase=phase)
-    following = [line for line in lines if 0 <= line.number - last.number < _MESSAGE]
-    yield from (
-        replace(need, name=match[1].lower(), phase="build")
-        for line in following
-        for match in _VARIABLE.finditer(line.text)
-    )
-    if not OF_DATA.match(last.text) and _EXCEPTION.match(last.text):
-        yield from (replace(need, name=name) for line in message for name in mentioned(line.text))
-    if is_unloaded or not (OF_DATA.match(last.text) or _OF_INPUT.search(last.text)):
-        if name := _distribution(last, lines, is_build=is_build):
-            yield replace(need, kind="python-package", name=name)
-        yield from _framed(lines, need)
-
-
-_DEEPEST = 3  # frames of a traceback
-
-
-def _framed(lines: Sequence[Line], need: Missing) -> Iterator[Missing]:
-    """Yield what files, functions and code of the deepest frames have in common: xclip of XclipClipboard() and xclip_clip.py."""
-    frames = [(number, match) for number, line in enumerate(lines) if (match := _PACKAGE_FRAME.search(line.text))]
-    own = {match[1].casefold() for _, match in frames}
-    uses: Counter[str] = Counter()
-    for number, match in frames[-_DEEPEST:]:
-        parts = (match[2], match[3], lines[number + 1].text if number + 1 < len(lines) else "")
-        uses.update(word for part in parts for word in sorted({word.casefold() for word in _WORD.findall(part)}))
-    for word, count in uses.most_common():
-        if count > 1 and word not in own and len(word) >= _LONG and is_name(word):
-            yield replace(need, name=word)
-
-
-def _is_last_word(text: str) -> bool:
-    return (is_error(text) or _EXCEPTION.match(text) is not None) and not WRAPPER.match(text)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 # A command that is shown as it is run: by Docker, by a shell with -x, at a prompt, as a step of GitHub's.
 _SHOWN = re.compile(
-    r"(?:^|[\s>\]])RUN |^(?:[\[(]?[\w.-]+@[^$#%'\"]{1,80})?[$+#%] |^##\[group\]Run |process \"/bin/sh -c |^Step \d+/\d+ : |^The command '|^echo |^> \S+ |^libtool: (?:compile|link|install): "
+    r"(?:^|[\s>\]])RUN |^(?:[\[(]?[\w.-]+@[^$#%'\"]{1,80})?[$+#%] |^##\[group\]Run |process \"/bin/sh -c |^(?:\[\d+/\d+\] )?(?:Step|STEP) \d+/\d+ ?: |^Error: building at STEP |^The command '|^echo |^> \S+ |^libtool: (?:compile|link|install): "
     r"|^(?:sudo )?(?:apt|apt-get|yum|dnf|apk|brew|pacman) [\w-]"
 )
 # apt on names that its lists do not have, dpkg and debconf at work, the programs of coreutils on files.
@@ -20,7 +20,7 @@ _OF_FILES = re.compile(
 )
 # Steps, hints and warnings; a package manager of a language on its own packages.
 _PASSING = re.compile(
-    r"^## |^-- |^(?:info|notice|debug|deprecat\w*|npm WARN|npm ERR! (?:code|errno|Exit status|Failed at|This is probably|A complete log|node -v|npm -v|cwd|System|\S+@\S| {2,}|$)|gyp (?:info|WARN)|verb|http|timing)(?!\w)|(?:Deprecation|Future|Syntax|Insecure\w+|SNIMissing|Unicode|Resource)Warning: |^DEPRECATION: |^\[notice\] "
+    r"^## |^-- |^\[(?:INFO|DEBUG)\]|^(?:\w+Error: )?Cannot uninstall |^(?:info|notice|debug|deprecat\w*|npm WARN|npm ERR! (?:code|errno|Exit status|Failed at|This is probably|A complete log|node -v|npm -v|cwd|System|\S+@\S| {2,}|$)|gyp (?:info|WARN)|verb|http|timing)(?!\w)|(?:Deprecation|Future|Syntax|Insecure\w+|SNIMissing|Unicode|Resource)Warning: |^DEPRECATION: |^\[notice\] "
     r"|^(?:-- )?(?:Looking for|Performing Test|Check if|Checking whether|checking whether) "
     r"|^(?:Don't|Do not|Never|Avoid) (?:run|use|install)\b|^(?:Shall|Should|May|Do you|Would you)\b.{1,200}\?"
     r"|^Please set them or make sure they are set|unresolved dependency|^can't load package|^manifest for |: (?:note|remark): |^Gem::\w+|^at .{1,300}:\d+\)?$|^checking .{1,200}\.\.\. "

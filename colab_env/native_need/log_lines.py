@@ -32,9 +32,16 @@ _ESCAPES = re.compile(
     r"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffd]"
 )
 _QUOTES = str.maketrans("‘’“”", "''\"\"")  # noqa: RUF001
-# What tools draw before a line: Poetry's and uv's boxes, pip's arrows, BuildKit's step and seconds, a CI's time.
+# What tools draw before a line: Poetry's and uv's boxes, pip's arrows, BuildKit's step and seconds (in its summary of what
+# failed without the step), a CI's time (GitHub, GitLab, Jenkins) and marks, the name of a container (Compose, kubectl) or of
+# a host (journalctl).
 _DRAWN = re.compile(
-    r"(?:\s|[│┃|╰╭├└─━▶→•×✗⨯]|#\d{1,4} \d{1,6}\.\d{1,4} |\d{4}-\d\d-\d\dT[\d:.]{8,20}Z |[\u2500-\u257f]|=> |-> |╰─> )+"  # noqa: RUF001
+    r"(?:\s|[│┃|╰╭├└─━▶→•×✗⨯]|[\u2500-\u257f]|=> |-> |╰─> "  # noqa: RUF001
+    r"|#\d{1,4} \d{1,6}\.\d{1,4} |\d{4}-\d\d-\d\dT[\d:.]{8,20}Z (?:\d\d[OE] )?"
+    r"|(?:\d\.\d{3}|\d\d\.\d\d|\d{3,5}\.\d) |\[\d{4}-\d\d-\d\dT[\d:.]{8,20}Z\] "
+    r"|\d\d:\d\d:\d\d(?:\.\d{3})?  ?|##\[(?:error|warning)\]"
+    r"|[A-Za-z][\w.-]{0,60}[-_]\d{1,3} {1,40}\| |\[pod/[\w.-]{1,100}/[\w.-]{1,100}\] "
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [\w.-]{1,60} [\w.@/-]{1,60}\[\d{1,8}\]: )+"
 )
 
 
@@ -47,16 +54,19 @@ class Line(NamedTuple):
 
 def read(text: str) -> list[Line]:
     """Return the lines to look at, in order."""
-    spans = list(_all_spans(text) if len(text) <= _SHORT else _spans(text, _STRONG_WORDS, _STRONG))
-    if len(text) > _SHORT and len(spans) < _MOST:
-        spans = sorted({*spans, *_spans(text, _WEAK_WORDS, _WEAK)})
+    spans = list(_all_spans(text)) if len(text) <= _SHORT else []
+    if not spans or len(spans) > 2 * _MOST:  # the end, and what speaks of a failure before it
+        spans = sorted({*_spans(text, _STRONG_WORDS, _STRONG), *spans[-_MOST:]})
+        if len(spans) < _MOST:
+            spans = sorted({*spans, *_spans(text, _WEAK_WORDS, _WEAK)})
     spans = spans if len(spans) <= 2 * _MOST else [*spans[:_MOST], *spans[-_MOST:]]
     spans = [span for span in spans if not _is_inside_shown(text, span[1])]
     return [Line(number, cleaned) for number, start, end in spans if (cleaned := clean(text[start:end]))]
 
 
 _SHOWN = re.compile(
-    r"(?:\S+ )?(?:The command '|process \"/bin/sh -c |Step \d+/\d+ : |RUN |\+ |executor failed running )"
+    r"(?:\S+ )?(?:The command '|process \"/bin/sh -c |(?:Step|STEP) \d+/\d+ ?: |Error: building at STEP |RUN |\+ "
+    r"|executor failed running )"
 )
 _LONGEST = 1 << 14  # characters of a command that is shown
 

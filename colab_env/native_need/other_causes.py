@@ -293,7 +293,9 @@ def _is_of_kind(kind: OtherKind, text: str, *, is_build: bool) -> bool:
         return False
     if kind == "no-wheel" and "Warning: " in text:
         return False
-    # CMake's "(Required is at least version "1.2")" of a library that is not there at all, Autoconf's of pkg-config
-    if kind == "library-version" and ("(missing:" in text or "not be found or" in text):
+    # CMake's "(Required is at least version "1.2")" of a library that is not there at all, also where it breaks the line;
+    # Autoconf's of pkg-config; "Require tss2-esapi to be installed and at least version 2.4.0"
+    is_of_absent = any(words in text for words in ("(missing:", "not be found or", "to be installed and"))
+    if kind == "library-version" and (is_of_absent or text.startswith('at least version "')):
         return False
     return is_build or kind not in _ONLY_AT_BUILD or _ANYWHERE.search(text) is not None

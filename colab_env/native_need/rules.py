@@ -97,7 +97,7 @@ _RULES = (
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
     _rule("ava", r"(?:rror finding|find|locate|determine) (?:the )?java_?home", "compiler", name="java"),
     _rule("JDK", r"(?:Java JDK|JDK)(?: directory)? [^.]{0,80}(?:does not exist|not found|could not be found|is missing)|No JDK (?:was )?found", "compiler", name="java"),
-    _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable", "compiler", name="java"),
+    _rule("JAVA_HOME", r"JAVA_HOME (?:is )?not (?:set|found)|Unable to find JAVA_HOME|JAVA_HOME environment variable|(?:set|define) (?:the )?(?:environment variable )?JAVA_HOME to", "compiler", name="java"),
     _rule("ava", r"Java gateway process exited before|Java (?:is not installed|not found)|No Java runtime", "compiler", name="java"),
     # Linkers and loaders.
     _rule("-l", r"(?:cannot find|unable to find library|library not found for) -l([\w.+-]+)", "library"),
@@ -145,7 +145,7 @@ _RULES = (
     _rule("package configuration file", r"configuration file provided by \"([\w.+-]+)\"", "cmake"),
     _rule("Find", r"By not providing \"Find([\w.+-]+)\.cmake\"", "cmake"),
     _rule("Could NOT find", r"Could NOT find (?!PkgConfig|Python)([\w.+-]+)", "cmake"),
-    # "The following variables are used in this project, but they are set to NOTFOUND": _settled() looks for that.
+    # "The following variables are used in this project, but they are set to NOTFOUND": `_settled` asks for the error around them.
     _rule("_", r"^\s*([A-Za-z]\w*?)_(?:INCLUDE_DIRS?|INCLUDE_PATH|LIBRAR(?:Y|IES)(?:_RELEASE|_DEBUG)?)(?: \(ADVANCED\))?$", "cmake"),
     # find_path, find_library and find_program with REQUIRED: which of them, the line above says.
     _rule("using the following files", r"Could not find \w+ using the following files: ([\w./+-]+)", "header"),

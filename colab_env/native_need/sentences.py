@@ -126,7 +126,7 @@ otherwise our out output own package packages pacman page parameter parameters p
 permission pip pip3 place platform platforms please plugin plugins point port possible prefix present previous print problem
 process program project proper properly property proto provide provided provider pyproject.toml python python2 python3 query
 read readme readme.md real reason recent recommended record refer reference regular release remote remove repository request
-require required requirement requirements requires resolve resource result return root row run running runtime same save
+requested require required requirement requirements requires resolve resource result return root row run running runtime same save
 script search second section see selected server service session set setting settings setup setup.py setuptools several shared
 shell should shouldn't show similar single site so software some something source sources specific specified specify standard
 start state still string such sudo suitable support supported sure system systems table tag target terminated test tests than

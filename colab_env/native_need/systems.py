@@ -36,21 +36,26 @@ _DIRECTORIES = {
 _LINUX = re.compile(
     r"(?<![\w.-])/(?:home|root)/|/usr/lib/(?:python3|x86_64|aarch64)|[-_.]linux[-_]|linux-gnu|manylinux|apt-get|dist-packages/|[Dd]ocker"
 )
+# How Docker, BuildKit, and buildah and Podman show an instruction, before it is run and where it failed.
+_INSTRUCTION = (
+    r"^(?:(?:\[\d+/\d+\] )?(?:Step|STEP) \d+/\d+ ?: |#\d+ \[[^\]]{1,60}\] |The command '|.{0,60}process \"/bin/sh -c )"
+)
 # What the package managers of other distributions print as they run; that a message advises one of them says nothing.
 _DISTRIBUTIONS = {
     # The last one: BusyBox's shell, unlike dash and bash, gives no line number.
     "Alpine Linux": re.compile(
         r"^fetch https?://\S{1,200}/APKINDEX|^\(\d+/\d+\) (?:Installing|Upgrading|Purging) \S+ \([^ )]+-r\d+|^OK: \d+ MiB in \d+ packages"
         r"|unsatisfiable constraints|/ld-musl|-alpine-linux-musl|^(?:/bin/)?sh: [\w./+-]+: not found$|^env: can't execute '"
-        r"|^(?:Step \d+/\d+ : |The command ').{0,200}(?<![\w-])apk (?:-\S+ )*(?:add|update|upgrade)(?!\w)"
+        rf"|{_INSTRUCTION}.{{0,200}}(?<![\w-])apk (?:-\S+ )*(?:add|update|upgrade)(?!\w)"
     ),
     "Fedora or a relative of it": re.compile(
         r"^Last metadata expiration check|^Loaded plugins: |/usr/lib/rpm/redhat|-redhat-linux[/-]|/usr/lib64/(?:python|perl|gems|ruby|R/)"
         r"|^--> Processing Dependency: |^Error: Unable to find a match: |^No match for argument: |^Requires: \S+\(\)|sh: .{0,20}(?:apt|apt-get|dpkg): (?:command )?not found$"
-        r"|^(?:Step \d+/\d+ : |The command ').{0,200}(?<![\w-])(?:yum|dnf|microdnf|zypper) (?:-\S+ )*(?:install|update|in)(?!\w)"
+        rf"|{_INSTRUCTION}.{{0,200}}(?<![\w-])(?:yum|dnf|microdnf|zypper) (?:-\S+ )*(?:install|update|in)(?!\w)"
     ),
     "Arch Linux": re.compile(
-        r"^==> ERROR: A failure occurred in |^:: Synchronizing package databases|^(?:Step \d+/\d+ : |The command ').{0,200}(?<![\w-])pacman -S"
+        r"^==> ERROR: A failure occurred in |^:: Synchronizing package databases|"
+        rf"{_INSTRUCTION}.{{0,200}}(?<![\w-])pacman -S"
     ),
     # Debian's has the version: /usr/share/cmake-3.25/Modules.
     "a distribution that is not Debian": re.compile(r"(?<![\w.-])/usr/share/cmake/Modules/"),
