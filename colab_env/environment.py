@@ -288,7 +288,8 @@ class Environment:
         venv.write_receipt(request.project, python=self.python, inputs=request.inputs, wanted=options)
 
     def _selection(self, keeper: keeping.Keeper | None) -> Selection:
-        return replace(self.request.selection, notes=self.notes, left_out=keeper.left_out if keeper else None)
+        left_out = keeper.left_out if keeper else None
+        return replace(self.request.selection, notes=self.notes, accepts_stale=True, left_out=left_out)
 
     def _say_which_lock(self) -> None:
         request = self.request
