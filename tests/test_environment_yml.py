@@ -89,9 +89,12 @@ def write(project: Path, text: str = FILE) -> LockFile:
         ("# platform: win-64\nnumpy=1.26.3=py311hdab7c0b_0\npython=3.11.7=he1021f5_0\n", "`conda list --export`"),
         (
             f"{FILE}  - python=3.10.13=he1021f5_0\nprefix: C:\\Users\\me\\envs\\swarm\n",
-            "Windows: no channel has python=",
+            "Windows: no channel has its build he1021f5_0 of Python 3.10.13 for this one",
         ),
-        (f"{FILE}  - python=3.7.3=h359304d_0\nprefix: /Users/me/miniconda3/envs/a\n", "macOS: no channel has python="),
+        (
+            f"{FILE}  - python=3.7.3=h359304d_0\nprefix: /Users/me/miniconda3/envs/a\n",
+            "macOS: no channel has its build",
+        ),
     ],
 )
 def test_what_conda_cannot_install_here_is_said_before_anything_is_downloaded(project, text, reason):

@@ -332,6 +332,14 @@ def test_a_stale_lock_of_a_workspace_is_named_with_uvs_reason(machine, project):
     assert (project / "uv.lock").read_bytes() == before
 
 
+@pytest.mark.network
+def test_a_file_of_condas_that_does_not_count_is_named(machine, project):
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.16.0"]\n')
+    (project / "environment.yml").write_text("dependencies: [gdal]\n")
+    assert "not read: environment.yml" in fill(project, python=machine.python).notes
+    assert planning.plan(str(machine.python.path), interpreter="system", project=project).rows[0].name == "six"
+
+
 # --- without a lock file
 
 BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'

@@ -51,7 +51,9 @@ class EnvironmentYml(LockFormat):
             (name for name, path in _PREFIXES.items() if re.search(rf"(?m)^prefix:\s*[\"']?{path}", text)), ""
         )
         if (build := BUILD.search(text)) and written_on not in ("", sys.platform):
-            msg = f"{short(lock.path)} was written on {_SYSTEMS[written_on]}: no channel has {build[1]} for this system"
+            version, made = build.groups()
+            written = f"{short(lock.path)} was written on {_SYSTEMS[written_on]}"
+            msg = f"{written}: no channel has its build {made} of Python {version} for this one"
             raise ProjectFileError(msg, hint=EXPORT_HINT)
 
     def export(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HOME = "conda-envs"  # in the data directory
 # What `conda env export` writes without `--no-builds`: builds are made for one system, and go when newer ones come.
-BUILD = re.compile(r"""(?m)^\s*-\s*["']?(python=[\w.]+=\w+)""")
+BUILD = re.compile(r"""(?m)^\s*-\s*["']?python=([\w.]+)=(\w+)""")
 EXPORT_HINT = (
     "`conda env export --from-history` writes one for every system, where the environment is; "
     "or take a copy without the builds, such as numpy=1.26.3 for numpy=1.26.3=py311hdab7c0b_0, and name it with lock=..."
