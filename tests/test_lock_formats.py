@@ -326,6 +326,23 @@ def test_a_project_whose_packages_only_pixi_or_conda_knows_is_no_empty_environme
     assert registry.find(project).format.name == "uv.lock"
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("python_requires='>=3.6, <4'", ">=3.6, <4"),
+        ('python_requires = ">=3.6" , zip_safe=False', ">=3.6"),
+        *(
+            (f"python_requires={value}", None)
+            for value in ("'>=' + cfg['min_python']", "'>=%s' % X", '">={}".format(X)', "X")
+        ),
+    ],
+)
+def test_of_a_setup_py_only_a_whole_text_says_which_python(project, written, expected):
+    """What is put together, as nbdev does it, is known when it runs."""
+    (project / "setup.py").write_text(f"from setuptools import setup\nsetup(name='a', {written})\n")
+    assert registry.find(project).requires_python == expected
+
+
 def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
     (project / "setup.cfg").write_text("[flake8]\nmax-line-length = 100\n")
     assert registry.find(project).format.is_made_by_tool
