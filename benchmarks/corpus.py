@@ -165,7 +165,11 @@ def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
     again = run([*TOOL, *words], scratch, environ).stdout if done.returncode == 0 else ""
     steps = [step["action"] for step in answer(again).get("steps", [])]
     repeated = "nothing to do" if steps and {*steps} == {"already there"} else ", ".join(steps) or "none"
-    imports = compared_imports(work, their_work, said["kernel"], environ, own) if kernel == "works" else "none"
+    imports = "none"
+    if kernel == "works":
+        their_python = None if own is not None else their_work / ".venv/bin/python"
+        where = (ours / project.directory, theirs / project.directory)
+        imports = compared_imports(*where, said["kernel"], environ, their_python)
     changed = ", ".join(sorted(status(ours) - before)) or "clean"
     undone = run([*TOOL, "undo", "--quiet"], scratch, environ)
     left = status(ours) - before or {path.name for path in work.glob(".venv*")}
@@ -206,13 +210,13 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
     return None
 
 
-def compared_imports(ours: Path, theirs: Path, kernel: str, environ: dict[str, str], own: str | None) -> str:
+def compared_imports(ours: Path, theirs: Path, kernel: str, environ: dict[str, str], their_python: Path | None) -> str:
     """Say how many imports of the project's files end well in its kernel, and which end otherwise with its own tool."""
     in_kernel = imported(run([sys.executable, "-c", KERNEL, kernel, CELL], ours, environ).stdout)
     good = f"{sum(end == 'ok' for end in in_kernel.values())} of {len(in_kernel)}"
-    if own is not None:
+    if their_python is None:
         return good
-    expected = imported(run([theirs / ".venv/bin/python", "-c", CELL], theirs, environ).stdout)
+    expected = imported(run([their_python, "-c", CELL], theirs, environ).stdout)
     other = [
         f"{name}: {in_kernel.get(name)}, not {end}" for name, end in expected.items() if in_kernel.get(name) != end
     ]
