@@ -24,6 +24,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_suffix(".tsv")
@@ -32,7 +33,7 @@ SEED = 10
 LIMIT = 600  # seconds for one program
 # What each format's own tool does, in a clone whose environment is .venv and whose interpreter {python} is.
 OWN = {
-    "uv.lock": "uv sync --frozen{of_python}",
+    "uv.lock": "uv sync{of_python}",
     "poetry.lock": "uv venv -q --seed --no-project --python {python} .venv; {poetry} sync --no-interaction",
     "pdm.lock": "uv venv -q --no-project --python {python} .venv; {pdm} use -f .venv; {pdm} sync",
     "Pipfile.lock": "uv venv -q --no-project --python {python} .venv; {pipenv} sync",
@@ -45,12 +46,13 @@ PDM = "uvx --from pdm[locked] pdm"  # newer releases of its HTTP libraries lack 
 # The pip inside a Pipenv does not install into older Pythons; the last one that does runs under that very Python.
 PIPENV = {6: "2021.11.23", 7: "2023.7.23", 8: "2023.12.1", 9: "2023.12.1"}
 HEAD = (
-    "| project | of | locked by | its own tool | colab-env | kernel | imports in a cell | git status, undo | s |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| project | of | locked by | its own tool | colab-env | kernel | imports in a cell | again | git status, undo | s |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
-# What tracked files import at any level, as far as it is installed: a module's name and what its import ends in.
+# What tracked files import at any level, as far as it is installed, the project's own packages too: a module's name and what
+# its import ends in.
 CELL = """\
-import ast, importlib, importlib.util, pathlib, subprocess, sys, warnings
+import ast, importlib, importlib.util, os, pathlib, subprocess, sys, warnings
 warnings.simplefilter("ignore")
 names = set()
 for path in subprocess.run(["git", "ls-files", "*.py"], capture_output=True, text=True).stdout.splitlines()[:400]:
@@ -60,9 +62,12 @@ for path in subprocess.run(["git", "ls-files", "*.py"], capture_output=True, tex
         continue
     names |= {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+root = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True).stdout.strip()
+sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # what merely lies here is not installed
+os.chdir("/")
 for name in sorted(names - set(sys.builtin_module_names)):
     spec = importlib.util.find_spec(name)
-    if spec is None or "site-packages" not in str(spec.origin):
+    if spec is None or "site-packages" not in str(spec.origin) and not str(spec.origin).startswith(f"{root}/"):
         continue
     try:
         importlib.import_module(name)
@@ -157,13 +162,20 @@ def row(project: Project, scratch: Path, mirrors: Path | None) -> str:
         outcome = difference(found, expected) if own is None else f"{len(found)} packages"
         health = run([*TOOL, "kernel", "check", said["kernel"], "--quiet"], scratch, environ)
         kernel = "works" if health.returncode == 0 else first_line(health.stderr)
-    imports = compared_imports(work, their_work, said["kernel"], environ, own) if kernel == "works" else "none"
+    again = run([*TOOL, *words], scratch, environ).stdout if done.returncode == 0 else ""
+    steps = [step["action"] for step in answer(again).get("steps", [])]
+    repeated = "nothing to do" if steps and {*steps} == {"already there"} else ", ".join(steps) or "none"
+    imports = "none"
+    if kernel == "works":
+        their_python = None if own is not None else their_work / ".venv/bin/python"
+        where = (ours / project.directory, theirs / project.directory)
+        imports = compared_imports(*where, said["kernel"], environ, their_python)
     changed = ", ".join(sorted(status(ours) - before)) or "clean"
     undone = run([*TOOL, "undo", "--quiet"], scratch, environ)
     left = status(ours) - before or {path.name for path in work.glob(".venv*")}
     changed += ", as before" if undone.returncode == 0 and not left else f", left: {', '.join(sorted(left))}"
     what = f"{len(expected)} packages" if own is None else f"fails: {own}"
-    cells = (str(project), when, project.format, what, outcome, kernel, imports, changed, f"{seconds:.0f}")
+    cells = (str(project), when, project.format, what, outcome, kernel, imports, repeated, changed, f"{seconds:.0f}")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -198,13 +210,13 @@ def by_its_tool(project: Project, place: Path, python: Path | None, environ: dic
     return None
 
 
-def compared_imports(ours: Path, theirs: Path, kernel: str, environ: dict[str, str], own: str | None) -> str:
+def compared_imports(ours: Path, theirs: Path, kernel: str, environ: dict[str, str], their_python: Path | None) -> str:
     """Say how many imports of the project's files end well in its kernel, and which end otherwise with its own tool."""
     in_kernel = imported(run([sys.executable, "-c", KERNEL, kernel, CELL], ours, environ).stdout)
     good = f"{sum(end == 'ok' for end in in_kernel.values())} of {len(in_kernel)}"
-    if own is not None:
+    if their_python is None:
         return good
-    expected = imported(run([theirs / ".venv/bin/python", "-c", CELL], theirs, environ).stdout)
+    expected = imported(run([their_python, "-c", CELL], theirs, environ).stdout)
     other = [
         f"{name}: {in_kernel.get(name)}, not {end}" for name, end in expected.items() if in_kernel.get(name) != end
     ]
@@ -289,9 +301,9 @@ def output(argv: list[str], cwd: Path) -> str:
     return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def answer(text: str) -> dict[str, str]:
+def answer(text: str) -> dict[str, Any]:
     try:
-        found: dict[str, str] = json.loads(text[text.index("{") :])
+        found: dict[str, Any] = json.loads(text[text.index("{") :])
     except ValueError:
         return {}
     return found

@@ -288,18 +288,23 @@ class Environment:
         venv.write_receipt(request.project, python=self.python, inputs=request.inputs, wanted=options)
 
     def _selection(self, keeper: keeping.Keeper | None) -> Selection:
-        return replace(self.request.selection, notes=self.notes, left_out=keeper.left_out if keeper else None)
+        left_out = keeper.left_out if keeper else None
+        return replace(self.request.selection, notes=self.notes, accepts_stale=True, left_out=left_out)
 
     def _say_which_lock(self) -> None:
         request = self.request
         is_empty = venv.versions(request.project / venv.NAME).keys() <= {"pip", "setuptools", "wheel"}
         if is_empty and not (request.kept or request.lock.format.brings_python):
             self.notes.append("no packages: the project asks for none")
-        if unread := registry.unread(request.project, request.pyproject):
+        unread = registry.unread(request.project, request.pyproject)
+        candidates = registry.candidates(request.project, pyproject=request.pyproject)
+        # The README often says conda; that its file is there and does not count is worth a word.
+        if not any(lock.format.brings_python for lock in (request.lock, *candidates)):
+            unread += registry.conda_files(request.project, request.pyproject)
+        if unread:
             self.notes.append(f"not read: {', '.join(unread)}")
         if not request.lock.is_there:
             return
-        candidates = registry.candidates(request.project, pyproject=request.pyproject)
         others = [candidate.path.name for candidate in candidates if candidate.path != request.lock.path]
         if others or not request.lock.format.is_made_by_tool:
             passed_over = f"; not from {' or '.join(others)}, which lock=... chooses" if others else ""

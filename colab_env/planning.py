@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from colab_env.results import CardResult, short
 
 if TYPE_CHECKING:
     from colab_env.interpreter_sources import ResolvedPython
+    from colab_env.locks.installing import Selection
     from colab_env.plans.keeping import SystemPackages
 
 _TITLES = ("package", "wanted", "on this machine", "what happens")
@@ -214,7 +215,8 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
     markers = site_paths.markers if site_paths else _markers_of(python.version)
     directories = site_paths.directories if site_paths and request.system_site_packages else ()
     needs = distributions.project_needs(lock.pyproject, markers, extras=request.options.extras)
-    required = _locked_versions(request, resolved, present, markers)
+    selection = replace(request.selection, accepts_stale=True)
+    required = _locked_versions(request, selection, resolved, present, markers)
     # Without a lock file only the ranges are known that pyproject.toml asks for.
     ranges = {need.name: RequiredVersion(name=need.name, version=need.text, exact=False) for need in needs}
     brought = keeping.Lock(required=required or ranges, needs=needs)
@@ -242,6 +244,7 @@ def _plan(request: Request, resolved: ResolvedPython, present: SystemPackages) -
             *resolved.notes,
             *request.notes(resolved.python.short_version),
             *chosen.notes,
+            *dict.fromkeys(selection.notes),
             *_going(request, brought.required),
         ),
         outgrown=_unsupported_python(request, resolved.python.short_version),
@@ -254,9 +257,13 @@ def _absent(project: Path) -> tuple[str, ...]:
 
 
 def _locked_versions(
-    request: Request, resolved: ResolvedPython, present: SystemPackages, markers: Mapping[str, str]
+    request: Request,
+    selection: Selection,
+    resolved: ResolvedPython,
+    present: SystemPackages,
+    markers: Mapping[str, str],
 ) -> dict[str, RequiredVersion]:
-    lock, machine, selection = request.lock, request.machine, request.selection
+    lock, machine = request.lock, request.machine
     if not lock.is_there:
         return {}
     # uv would have to start a Python that is not there: the machine's own stands in for it.

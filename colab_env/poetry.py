@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from colab_env import _file_locks, _files, _process, _state, _transactions, index, package_names, pins, proving, wheels
+from colab_env import (
+    _file_locks,
+    _files,
+    _process,
+    _state,
+    _transactions,
+    index,
+    out_of_step,
+    package_names,
+    pins,
+    proving,
+    toml_text,
+    wheels,
+)
 from colab_env.errors import (
     BuildError,
     CommandError,
@@ -20,6 +34,7 @@ from colab_env.errors import (
     UsageError,
 )
 from colab_env.interpreter import require_text
+from colab_env.pyproject import Pyproject
 from colab_env.results import short
 from colab_env.standalone._poetry import NOTE as INDEX_NOTE
 
@@ -284,8 +299,9 @@ def _translate_error(finished: _process.Finished, project: Path) -> CommandError
 def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError], str, str]:
     where = short(project)
     if "changed significantly since poetry.lock" in text:
-        hint = "run `poetry lock` in that directory, then this call again"
-        return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml", hint
+        reason = _differing(project) or "what it was made for has changed, and no package shows it"
+        hint = "run `poetry lock` in that directory, which writes poetry.lock and nothing else; then this call again"
+        return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml: {reason}", hint
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
         pattern = r"(?:issues with|(?:Cannot|Unable to) (?:install|build)) (?:dependency |package )?([\w.-]+)"
         package = re.search(pattern, text)
@@ -307,6 +323,33 @@ def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError],
     else:
         message, hint = f"Poetry failed in {where}", "the lines above say why; nothing was changed"
     return PoetryError, message, hint
+
+
+def _differing(project: Path) -> str:
+    """Return what a project asks for and its poetry.lock does not hold, as far as that can be read, or nothing."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    pyproject = Pyproject.read(project)
+    tables = [pyproject.at("tool", "poetry", key) or {} for key in ("dependencies", "dev-dependencies")]
+    tables += [group.get("dependencies", {}) for group in (pyproject.at("tool", "poetry", "group") or {}).values()]
+    asked = [
+        (name, wanted.get("version", "*") if isinstance(wanted, Mapping) else wanted)
+        for table in tables
+        for name, wanted in table.items()
+        if name != "python" and not isinstance(wanted, list)
+    ]
+    lists = [pyproject.at("project", "dependencies") or [], *(pyproject.at("dependency-groups") or {}).values()]
+    lists += (pyproject.at("project", "optional-dependencies") or {}).values()
+    for line in (line for lines in lists for line in lines if isinstance(line, str)):
+        with contextlib.suppress(InvalidRequirement):
+            requirement = Requirement(line)
+            asked.append((requirement.name, str(requirement.specifier)))
+    locked: dict[str, list[str]] = {}
+    with contextlib.suppress(ValueError):
+        content = _files.content(project / "poetry.lock") or b""
+        for package in toml_text.parsed(content.decode("utf-8")).get("package", []):
+            locked.setdefault(package_names.normalized(package["name"]), []).append(package["version"])
+    return out_of_step.described(asked, locked) if locked else ""
 
 
 def _after_build_of(line: str) -> str:

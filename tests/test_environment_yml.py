@@ -83,6 +83,41 @@ def write(project: Path, text: str = FILE) -> LockFile:
     return registry.find(project)
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("# platform: win-64\nnumpy=1.26.3=py311hdab7c0b_0\npython=3.11.7=he1021f5_0\n", "`conda list --export`"),
+        (
+            f"{FILE}  - python=3.10.13=he1021f5_0\nprefix: C:\\Users\\me\\envs\\swarm\n",
+            "Windows: no channel has its build he1021f5_0 of Python 3.10.13 for this one",
+        ),
+        (
+            f"{FILE}  - python=3.7.3=h359304d_0\nprefix: /Users/me/miniconda3/envs/a\n",
+            "macOS: no channel has its build",
+        ),
+    ],
+)
+def test_what_conda_cannot_install_here_is_said_before_anything_is_downloaded(project, text, reason):
+    write(project, text)
+    with pytest.raises(ProjectFileError, match=reason) as caught:
+        setting_up.setup(project=project, interpreter="miniconda")
+    assert "--from-history" in caught.value.hint
+    assert sorted(path.name for path in project.iterdir()) == ["environment.yml"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{FILE}prefix: C:\\Users\\me\\envs\\swarm\n",  # without builds, it may do for any system
+        f"{FILE}  - python=3.10.13=he1021f5_0\nprefix: /home/me/envs/swarm\n",
+        f"{FILE}  - python=3.10.13=he1021f5_0\n",
+    ],
+)
+def test_what_conda_may_have_for_this_system_is_left_to_conda(project, text):
+    lock = write(project, text)
+    lock.format.check_content(lock)
+
+
 def work_on(project: Path, runtime: Machine, text: str = FILE) -> CondaEnvironment:
     return CondaEnvironment(
         project=project,
@@ -200,6 +235,13 @@ def test_nobody_accepts_the_terms_of_a_channel(base, project, runtime, channels)
     assert f"{base.prefix}/bin/python3.12 -m conda tos accept" in caught.value.hint
     assert not (base.prefix / "accepted-terms").exists()
     assert made(runtime) == []
+
+
+def test_a_build_that_is_gone_comes_with_how_a_file_without_builds_is_made(base, project, runtime):
+    work = work_on(project, runtime, "channels: [conda-forge]\ndependencies:\n  - python=3.11.1=h123_0\n")
+    with pytest.raises(PackageNotFoundError, match=r"environment\.yml") as caught:
+        work.build(base.prefix, ANY, sleep=pytest.fail)
+    assert "--from-history" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from conftest import ROOT
 from index_server import IndexServer
 from small_wheels import write_wheel
 
-from colab_env import _report, diagnose, poetry, setting_up, steps, uv, venv
+from colab_env import _report, diagnose, planning, poetry, setting_up, steps, uv, venv
 from colab_env.errors import (
     BuildError,
     ColabEnvError,
@@ -24,6 +24,8 @@ from colab_env.errors import (
     NoSuchPythonError,
     UsageError,
 )
+from colab_env.locks import registry
+from colab_env.locks.installing import Selection
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions
 
@@ -257,15 +259,46 @@ def test_a_uv_lock_of_another_index_still_fits(machine, project):
     assert installed(project) == {"idna-3.6", "six-1.16.0", "toml-0.10.2"}
 
 
-def test_a_stale_uv_lock_is_named_and_changes_nothing(machine, project):
+def test_a_stale_uv_lock_gives_what_uv_sync_gives_and_stays_as_it_is(machine, project, tmp_path):
+    lock = uv_locked(project)
+    fill(project, python=machine.python)
+    moved_on = UV_PROJECT.replace("six==1.16.0", "six==1.15.0").replace('"toml==', '"iniconfig==2.0.0", "toml==')
+    (project / "pyproject.toml").write_text(moved_on)
+    before, other = lock.read_bytes(), tmp_path / "theirs"
+    other.mkdir()
+    for name in ("pyproject.toml", "uv.lock"):
+        shutil.copy(project / name, other)
+    subprocess.run([uv_program(), "sync", "-q", "--python", machine.python.path], cwd=other, check=True)
+    assert (other / "uv.lock").read_bytes() != before
+    planned = planning.plan(str(machine.python.path), interpreter="system", project=project)
+    result = fill(project, python=machine.python)
+    # idna could be newer: what is locked is preferred, as by uv.
+    assert installed(project) == installed(other) == {"idna-3.6", "six-1.15.0", "iniconfig-2.0.0", "toml-0.10.2"}
+    assert {row.name: row.wanted for row in planned.rows}["six"] == "1.15.0"
+    for notes in (planned.notes, result.notes):
+        assert sum("uv.lock does not belong to its pyproject.toml: " in note for note in notes) == 1
+        assert any("(iniconfig)" in note or "(six)" in note or "iniconfig" in note for note in notes)
+    assert lock.read_bytes() == before
+    assert sorted(path.name for path in project.iterdir()) == [".venv", "pyproject.toml", "uv.lock"]
+    assert not fill(project, python=machine.python).changed
+
+
+def test_a_stale_uv_lock_that_cannot_be_resolved_anew_changes_nothing(machine, project):
     uv_locked(project)
     fill(project, python=machine.python)
-    (project / "pyproject.toml").write_text(UV_PROJECT.replace("idna>=3.6,<3.8", "idna==3.7"))
+    (project / "pyproject.toml").write_text(UV_PROJECT.replace("six==1.16.0", "six==0.0.0"))
     before = installed(project)
-    with pytest.raises(LockMismatchError, match=r"uv\.lock does not belong to its pyproject\.toml") as caught:
+    with pytest.raises(CommandError, match=r"uv\.lock does not belong to its pyproject\.toml: .*\n.*six==0\.0\.0"):
         fill(project, python=machine.python)
-    assert "uv lock" in caught.value.hint
     assert installed(project) == before
+
+
+def test_what_is_made_from_the_lock_alone_refuses_a_stale_one(machine, project):
+    uv_locked(project)
+    (project / "pyproject.toml").write_text(UV_PROJECT.replace("six==1.16.0", "six==1.15.0"))
+    lock = registry.find(project)
+    with pytest.raises(LockMismatchError, match=r"uv\.lock does not belong to its pyproject\.toml"):
+        lock.format.export_universal(lock, Selection(), python=machine.python.path, machine=Machine.detect())
 
 
 def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):

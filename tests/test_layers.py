@@ -21,7 +21,7 @@ FLOORS: list[tuple[str, str]] = [
     ("formats", "formats. locks. plans."),
     ("tools", "choice content proving index ipynb jupyter. miniconda. native_need. notebook open_in_colab poetry pyproject step system uv venv wheels"),  # noqa: E501
     ("io", "_download _file_locks _files _ledger _orphans _process _state _transactions part"),
-    ("facts", "_log _report _screens cards errors interpreter json_text machine package_names pins results toml_text"),
+    ("facts", "_log _report _screens cards errors interpreter json_text machine out_of_step package_names pins results toml_text"),
     ("copies", "standalone."),
 ]  # fmt: skip
 SUB_PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

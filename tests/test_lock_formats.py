@@ -326,6 +326,23 @@ def test_a_project_whose_packages_only_pixi_or_conda_knows_is_no_empty_environme
     assert registry.find(project).format.name == "uv.lock"
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("python_requires='>=3.6, <4'", ">=3.6, <4"),
+        ('python_requires = ">=3.6" , zip_safe=False', ">=3.6"),
+        *(
+            (f"python_requires={value}", None)
+            for value in ("'>=' + cfg['min_python']", "'>=%s' % X", '">={}".format(X)', "X")
+        ),
+    ],
+)
+def test_of_a_setup_py_only_a_whole_text_says_which_python(project, written, expected):
+    """What is put together, as nbdev does it, is known when it runs."""
+    (project / "setup.py").write_text(f"from setuptools import setup\nsetup(name='a', {written})\n")
+    assert registry.find(project).requires_python == expected
+
+
 def test_a_setup_cfg_is_one_of_a_package_only_if_it_describes_one(project):
     (project / "setup.cfg").write_text("[flake8]\nmax-line-length = 100\n")
     assert registry.find(project).format.is_made_by_tool
@@ -563,9 +580,17 @@ def test_a_pipfile_that_has_moved_on_is_said(project):
     before = registry.find(project).digest
     (project / "Pipfile").write_text((project / "Pipfile").read_text().replace('Six = "*"', 'Six = "<2"'))
     assert registry.find(project).digest != before
-    with pytest.raises(LockMismatchError, match=r"does not belong to its Pipfile") as caught:
+    with pytest.raises(LockMismatchError, match=r"does not belong to its Pipfile: sphinx is not in it") as caught:
         text_of(project, "Pipfile.lock")
     assert "pipenv lock" in caught.value.hint
+    # `pipenv sync` does not look, so a set-up installs what is there, and says so.
+    (project / "Pipfile").write_text('[packages]\nsix = "<1.16"\n')
+    notes: list[str] = []
+    assert said(project, "Pipfile.lock", accepts_stale=True, notes=notes) == {"six": "1.16.0"}
+    assert "it has six 1.16.0, asked for is <1.16; installed as it is, as by `pipenv sync`" in notes[0]
+    (project / "Pipfile").write_text('[packages]\nsix = "*"\n[requires]\npython_version = "3.9"\n')
+    assert said(project, "Pipfile.lock", accepts_stale=True, notes=notes) == {"six": "1.16.0"}
+    assert "its packages fit, but" in notes[-1]
 
 
 # --- pdm.lock
@@ -697,6 +722,15 @@ def test_a_pyproject_that_has_moved_on_is_said(project, kind, new, message):
     with pytest.raises(LockMismatchError, match=re.escape(message)) as caught:
         text_of(project, "pdm.lock")
     assert caught.value.hint == "run `pdm lock` for it, then this call again"
+    notes: list[str] = []
+    if kind == "inherit":  # `pdm sync` installs what stands at each package; what has to be walked it refuses too
+        assert said(project, "pdm.lock", accepts_stale=True, notes=notes) == ALL
+        assert f"{message}; installed as it is, as by `pdm sync`" in notes[0].replace(
+            ", which the project asks for", ""
+        )
+    else:
+        with pytest.raises(LockMismatchError, match=re.escape(message)):
+            text_of(project, "pdm.lock", accepts_stale=True)
     write_pdm(project, kind, PROJECT.replace("six>=1.16", "six") + '[tool.pdm.resolution.overrides]\nsix = "1.16.0"\n')
     assert said(project, "pdm.lock")["six"] == "1.16.0"
 

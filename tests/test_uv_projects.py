@@ -317,13 +317,27 @@ def test_conflicts_in_another_order_are_the_same(tmp_path, requested, is_other):
 
 
 @pytest.mark.network
-def test_a_stale_lock_is_refused_with_uvs_reason(machine, project):
-    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.16.0"]\n')
+def test_a_stale_lock_of_a_workspace_is_named_with_uvs_reason(machine, project):
+    (project / "pyproject.toml").write_text(
+        f'{HEAD}dependencies = ["six==1.16.0"]\n[tool.uv.workspace]\nmembers = ["one"]\n'
+    )
+    (project / "one").mkdir()
+    (project / "one/pyproject.toml").write_text(f'{HEAD.replace("lesson", "one")}dependencies = ["toml==0.10.1"]\n')
     uv(project, "lock")
-    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.15.0"]\n')
-    with pytest.raises(LockMismatchError, match=r"mismatched requirements for: `lesson.* \(six\)"):
-        fill(project, python=machine.python)
-    assert not (project / ".venv").exists()
+    before = (project / "uv.lock").read_bytes()
+    (project / "one/pyproject.toml").write_text(f'{HEAD.replace("lesson", "one")}dependencies = ["toml==0.10.2"]\n')
+    result = fill(project / "one", python=machine.python)
+    assert any(re.search(r"mismatched requirements for: `one.* \(toml\); resolved anew", note) for note in result.notes)
+    assert "toml-0.10.2" in contents(project / "one/.venv")
+    assert (project / "uv.lock").read_bytes() == before
+
+
+@pytest.mark.network
+def test_a_file_of_condas_that_does_not_count_is_named(machine, project):
+    (project / "pyproject.toml").write_text(f'{HEAD}dependencies = ["six==1.16.0"]\n')
+    (project / "environment.yml").write_text("dependencies: [gdal]\n")
+    assert "not read: environment.yml" in fill(project, python=machine.python).notes
+    assert planning.plan(str(machine.python.path), interpreter="system", project=project).rows[0].name == "six"
 
 
 # --- without a lock file

@@ -23,7 +23,11 @@ _NO_EXTRA = re.compile(r"Requested extras? not found: ([\w.-]+)")
 _SETUP = re.compile(rb"(?m)setuptools|distutils|^(?:\w+\.|[ \t]*)setup[ \t]*\(")
 _MODULE = re.compile(rb"(?m)^(?:async def|class|def|from|import)\s")
 _FILES = ("setup.py", "setup.cfg", "pyproject.toml")
-_PYTHON = re.compile(r"""(?m)^[^#\n]*\bpython_requires\s*=\s*["']?([<>=!~][^"'#\n]*)""")
+# In setup.py a whole text: what is put together, as nbdev does it, is known when it runs.
+_PYTHON = {
+    "setup.py": re.compile(r"""(?m)^[^#\n]*\bpython_requires\s*=\s*(["'])([<>=!~][^"'#\n]*)\1[ \t]*(?:[,)#]|$)"""),
+    "setup.cfg": re.compile(r"(?m)^()[ \t]*python_requires\s*=\s*([<>=!~][^#\n]*)"),
+}
 
 
 class SetupPy(LockFormat):
@@ -50,8 +54,9 @@ class SetupPy(LockFormat):
         return [(name, _files.content(lock.directory / name) or b"") for name in _FILES]
 
     def requires_python(self, lock: LockFile) -> str | None:
-        texts = [content.decode("utf-8", "replace") for name, content in self.inputs(lock) if name != "pyproject.toml"]
-        specifier = next((match[1].strip() for text in texts if (match := _PYTHON.search(text))), None)
+        texts = {name: content.decode("utf-8", "replace") for name, content in self.inputs(lock)}
+        matches = (pattern.search(texts[name]) for name, pattern in _PYTHON.items())
+        specifier = next((match[2].strip() for match in matches if match), None)
         return specifier or lock.pyproject.requires_python
 
     def export(

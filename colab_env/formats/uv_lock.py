@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colab_env import _files, index, toml_text, uv
-from colab_env.errors import ColabEnvError, NetworkError
+from colab_env.errors import ColabEnvError, LockMismatchError, NetworkError
+from colab_env.formats.uv_project import UvProject
 from colab_env.locks import installing, requirements_text
 from colab_env.locks.lock_format import LockFile, LockFormat, reading
 from colab_env.pyproject import Pyproject, pinned_python, pinned_text, uv_settings, uv_workspace_root
@@ -70,13 +71,11 @@ class UvLock(LockFormat):
     def export(
         self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool = True
     ) -> str:
-        return installing.installer(machine, pyproject=lock.pyproject).export(
-            lock.path,
-            python=python,
-            project=lock.pyproject.path.parent,
-            options=_options(selection, editable=editable),
-            notes=selection.notes,
-        )
+        try:
+            return _exported(lock, selection, python=python, machine=machine, editable=editable)
+        except LockMismatchError as error:
+            with _resolved_anew(lock, selection, error) as anew:
+                return anew.format.export(anew, selection, python=python, machine=machine, editable=editable)
 
     def sources(self, lock: LockFile) -> Sequence[PoetrySource]:
         """Return which packages come from an index that the project names, or that nothing but its address vouches for.
@@ -105,7 +104,11 @@ class UvLock(LockFormat):
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
-        text = self.export(lock, selection, python=target.python, machine=target.machine, editable=target.editable)
+        try:
+            text = _exported(lock, selection, python=target.python, machine=target.machine, editable=target.editable)
+        except LockMismatchError as error:
+            with _resolved_anew(lock, selection, error) as anew:
+                return anew.format.install(anew, selection, target=target)
         if target.has_own_index:  # the addresses in the lock file are those of the index that it was made with
             return self._install_text(lock, text, selection, target=target)
         left_out = selection.left_out(text) if selection.left_out else ()
@@ -148,6 +151,32 @@ class UvLock(LockFormat):
             directory=lock.directory,
             sources=sources,
         )
+
+
+def _exported(lock: LockFile, selection: Selection, *, python: Path, machine: Machine, editable: bool) -> str:
+    return installing.installer(machine, pyproject=lock.pyproject).export(
+        lock.path,
+        python=python,
+        project=lock.pyproject.path.parent,
+        options=_options(selection, editable=editable),
+        notes=selection.notes,
+    )
+
+
+@contextlib.contextmanager
+def _resolved_anew(lock: LockFile, selection: Selection, error: LockMismatchError) -> Iterator[LockFile]:
+    """Yield what stands in for a file that its project has moved on from: the project, resolved as `uv sync` does.
+
+    That would write uv.lock anew; here it stays as it is, and the answer is kept with those of projects that are not locked.
+    """
+    if not selection.accepts_stale:
+        raise error
+    try:
+        yield LockFile(path=lock.pyproject.path, format=UvProject(), pyproject=lock.pyproject)
+    except ColabEnvError as cause:
+        cause.message = f"{error.message}; and it cannot be resolved anew:\n{cause.message}"
+        raise
+    selection.notes.append(f"{error.message}; resolved anew, as by `uv sync`; `uv lock` writes that into the file")
 
 
 def _registered(lock: LockFile) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 
-_TELLING = ("pyproject.toml", "uv.toml", "setup.py", "setup.cfg")
+_TELLING = ("pyproject.toml", "uv.toml", "uv.lock", "setup.py", "setup.cfg")
 _RULES = {"--constraints": "constraint", "--overrides": "override", "--build-constraints": "build-constraint"}
 _SMALL, _FEW = 1 << 18, 50  # bytes of one, number of them
 
@@ -153,11 +153,15 @@ def _resolve(lock: LockFile, selection: Selection, *, python: Path, machine: Mac
 
 
 def _resolution(lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
-    """Return what uv resolves for a Python: at first as for a new uv.lock, later, like that, by the versions of before."""
+    """Return what uv resolves for a Python: at first as for a new uv.lock, later, like that, by the versions of before.
+
+    The versions of a uv.lock that the project has moved on from are those of before, as for uv.
+    """
     installer = installing.installer(machine, pyproject=lock.pyproject)
     options, known, rules = _options(lock, selection), _last_resolution(lock, machine), _overshadowed_rules(lock)
     is_project, synced = lock.pyproject.at("project", "name") is not None, ""
-    if is_project and not known:
+    is_locked = ((uv_workspace_root(lock.directory, lock.pyproject) or lock.directory) / "uv.lock").is_file()
+    if is_project and (is_locked or not known):
         only = ["--no-default-groups"] if selection.groups is not None else []
         synced = installer.synced(lock.directory, python=python, options=[*options, *only])
     # uv wants something to resolve, and takes a file without lines.

@@ -122,7 +122,8 @@ class Selection:
     """What of a lock file is wanted, and who installs it.
 
     `extras` besides the main dependencies; `groups`: None for those that the lock file's own tool takes by default, else
-    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read. `left_out` is shown
+    exactly these. `installer` is "uv" or "poetry". `notes` collects what a person should read; with `accepts_stale`, also
+    that the project has moved on from its lock file, where the file's own tool installs nevertheless. `left_out` is shown
     the requirements that uv is about to install and returns the names that are not installed.
     """
 
@@ -130,6 +131,7 @@ class Selection:
     groups: tuple[str, ...] | None = None
     installer: str = "uv"
     notes: list[str] = field(default_factory=list, compare=False)
+    accepts_stale: bool = field(default=False, compare=False)
     left_out: Callable[[str], Collection[str]] | None = field(default=None, compare=False)
 
 

@@ -49,9 +49,14 @@ def text(lock: LockFile, selection: Selection, *, editable: bool = True) -> str:
         document = _document(lock)
         groups = _groups(lock, document, project, selection)
         graph = _Graph.of(document, lock, project)
-        graph.require_direct(groups)
         # With that strategy PDM has written at each package which groups it is for; without it, the graph has to be walked.
         is_marked = _INHERIT in document["metadata"].get("strategy", ())
+        if reason := graph.stale_reason(groups):
+            # What has to be walked cannot lead from a dependency that is not there: PDM ends in an error then.
+            if not (is_marked and selection.accepts_stale):
+                graph.refuse(reason)
+            note = "installed as it is, as by `pdm sync`; `pdm lock` makes it anew"
+            selection.notes.append(f"{short(lock.path)} {reason}; {note}")
         packages = graph.inherited(groups) if is_marked else graph.reached(groups)
     lines = [package.line for package in _joined(packages)]
     return "".join([*_index_lines(project.indexes), *lines, *project.own_line(lock.directory, editable=editable)])
@@ -348,8 +353,8 @@ class _Graph:
             by_key.setdefault((package.name, package.extras), []).append(package)
         return cls(packages=packages, by_key=by_key, project=project, lock=lock)
 
-    def require_direct(self, groups: Iterable[str]) -> None:
-        """Raise LockMismatchError for what the project asks for and the lock file does not hold.
+    def stale_reason(self, groups: Iterable[str]) -> str | None:
+        """Return what the project asks for and the lock file does not hold, or None.
 
         What a group includes counts where that group is wanted itself: PDM has locked less of includes within includes.
         """
@@ -362,12 +367,13 @@ class _Graph:
                 continue
             locked = [package for package in self.packages if package.name == name]
             if not locked:
-                self._refuse(f"does not hold {requirement.name}, which the project asks for")
+                return f"does not hold {requirement.name}, which the project asks for"
             versions = [package.version for package in locked]
             fits = any(not version or requirement.specifier.contains(version, prereleases=True) for version in versions)
             if not fits and locked[0].name not in self.project.overridden:
                 request = f"the project asks for {requirement.name}{requirement.specifier}"
-                self._refuse(f"has {locked[0].name} {locked[0].version}, but {request}")
+                return f"has {locked[0].name} {locked[0].version}, but {request}"
+        return None
 
     def inherited(self, groups: Collection[str]) -> list[_Package]:
         """Return the packages of some groups by what stands at each of them."""
@@ -376,7 +382,7 @@ class _Graph:
     def reached(self, groups: Iterable[str]) -> list[_Package]:
         """Return what the project's dependencies in some groups lead to, each under the markers on its ways."""
         if not self.project.has_project_table:
-            self._refuse("does not say which packages are main dependencies, and no pyproject.toml beside it does")
+            self.refuse("does not say which packages are main dependencies, and no pyproject.toml beside it does")
         ways_to: dict[_Package, set[frozenset[str]]] = {}
         lines = (line for group in groups for line in self.project.requirements(group))
         pending: list[tuple[str, frozenset[str]]] = [(line, frozenset()) for line in lines]
@@ -388,7 +394,7 @@ class _Graph:
             steps += 1
             # Each way through the graph has conditions of its own, and their number can double with each package.
             if steps > _MOST_STEPS:
-                self._refuse("has more conditions than can be followed", hint=_HINT_INHERIT)
+                self.refuse("has more conditions than can be followed", hint=_HINT_INHERIT)
         return [replace(package, conditions=frozenset(ways)) for package, ways in ways_to.items()]
 
     def _matching(self, line: str, path: frozenset[str]) -> list[tuple[_Package, frozenset[str]]]:
@@ -401,12 +407,13 @@ class _Graph:
             accepts = functools.partial(requirement.specifier.contains, prereleases=True)
             locked = [package for package in locked if accepts(package.version or "0")] or locked
         if not locked and not requirement.marker and name not in self.project.left_out:
-            self._refuse(f"does not hold {requirement.name}, which one of its packages needs")
+            self.refuse(f"does not hold {requirement.name}, which one of its packages needs")
         # A package is wanted where all markers on the way to it hold.
         way = path | ({str(requirement.marker)} if requirement.marker else set())
         return [(package, way) for package in locked]
 
-    def _refuse(self, reason: str, hint: str = _HINT) -> NoReturn:
+    def refuse(self, reason: str, hint: str = _HINT) -> NoReturn:
+        """Raise LockMismatchError for the lock file."""
         msg = f"{short(self.lock.path)} {reason}"
         raise LockMismatchError(msg, hint=hint)
 

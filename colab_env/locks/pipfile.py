@@ -16,7 +16,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from colab_env import index
+from colab_env import index, out_of_step
 from colab_env.errors import LockMismatchError, UsageError
 from colab_env.locks import requirements_text
 from colab_env.locks.installing import PoetrySource
@@ -92,7 +92,7 @@ def text(lock: LockFile, selection: Selection) -> str:
     """Return in pip's format what is wanted of a lock file. Raises as `LockFormat.export` does."""
     with reading(lock):
         document = _document(lock)
-        _require_fresh(lock, document)
+        _check_fresh(lock, document, selection)
         packages: dict[str, _Package] = {}
         available = [name for name in _categories(document) if name != _MAIN]
         selected = [_ALIASES.get(name, name) for name in selection.groups or ()]
@@ -227,16 +227,37 @@ def _expanded(url: str, lock: LockFile) -> str:
     return f"{start}://{login}{at}{_VARIABLE.sub(value, location)}"
 
 
-def _require_fresh(lock: LockFile, document: Mapping[str, Any]) -> None:
+def _check_fresh(lock: LockFile, document: Mapping[str, Any], selection: Selection) -> None:
+    """Raise LockMismatchError for a file that its Pipfile has moved on from, or say so where that is enough."""
     pipfile, locked = pipfile_of(lock), _meta(document).get("hash", {}).get("sha256")
     if not locked or not pipfile.content or pipfile.path == lock.path:
         return
     values = pipfile.values
     sources = _meta(document).get("sources", [])
     # Pipenv 2026 writes names in their normalized form first.
-    if locked not in (_checksum(values, sources, str), _checksum(values, sources, canonicalize_name)):
-        msg = f"{short(lock.path)} does not belong to its Pipfile"
+    if locked in (_checksum(values, sources, str), _checksum(values, sources, canonicalize_name)):
+        return
+    reason = (
+        _differing(values, document) or "its packages fit, but their options, its Python or its sources have changed"
+    )
+    msg = f"{short(lock.path)} does not belong to its Pipfile: {reason}"
+    if not selection.accepts_stale:
         raise LockMismatchError(msg, hint=_HINT)
+    selection.notes.append(f"{msg}; installed as it is, as by `pipenv sync`; `pipenv lock` makes it anew")
+
+
+def _differing(pipfile: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    asked, locked = list[tuple[str, str]](), dict[str, list[str]]()
+    for section in ("packages", "dev-packages", *(name for name in pipfile if name not in _NO_CATEGORIES)):
+        for name, wanted in pipfile.get(section, {}).items():
+            version = wanted.get("version", "*") if isinstance(wanted, Mapping) else wanted
+            asked.append((name, str(version)))
+    for category in _categories(document):
+        for name, entry in document[category].items():
+            version = entry.get("version", "") if isinstance(entry, Mapping) else entry
+            pins = locked.setdefault(canonicalize_name(name), [])
+            pins.extend([version.removeprefix("==")] if version.startswith("==") else [])
+    return out_of_step.described(asked, locked)
 
 
 def _checksum(pipfile: Mapping[str, Any], sources: Any, spell: Callable[[str], str]) -> str:

@@ -81,6 +81,12 @@ def unread(project: Path, pyproject: Pyproject) -> list[str]:
     return [*names, *(["[tool.pixi]"] if of_pixi else [])]
 
 
+def conda_files(project: Path, pyproject: Pyproject) -> list[str]:
+    """Return the names of the files that conda makes an environment from, such as "environment.yml"."""
+    paths = (path for each in all_formats() if each.brings_python for path in each.paths(project, pyproject))
+    return [path.name for path in paths if path.exists()]
+
+
 def candidates(project: Path, *, pyproject: Pyproject | None = None) -> list[LockFile]:
     """Return every lock file of a project, the one that counts first.
 

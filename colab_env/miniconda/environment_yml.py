@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colab_env import _files, _state, _transactions
-from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, UsageError
+from colab_env.errors import CondaError, MissingStepError, NoSuchPythonError, PackageNotFoundError, UsageError
 from colab_env.interpreter import Interpreter, format_specifier, require_version
 from colab_env.miniconda import conda
 from colab_env.results import short
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 HOME = "conda-envs"  # in the data directory
+# What `conda env export` writes without `--no-builds`: builds are made for one system, and go when newer ones come.
+BUILD = re.compile(r"""(?m)^\s*-\s*["']?python=([\w.]+)=(\w+)""")
+EXPORT_HINT = (
+    "`conda env export --from-history` writes one for every system, where the environment is; "
+    "or take a copy without the builds, such as numpy=1.26.3 for numpy=1.26.3=py311hdab7c0b_0, and name it with lock=..."
+)
 _DISTRIBUTIONS = ("miniconda", "miniforge")
 _LIST = re.compile(r"(?m)^channels:(.*(?:\n(?:[ \t]*-.*|[ \t]*(?:#.*)?(?=\n)))*)")
 
@@ -87,7 +93,14 @@ class CondaEnvironment:
         prefix = self.prefix
         with _transactions.replacing(prefix):
             environ = self._environ()
-            conda.create_environment(base, self.file, into=prefix, environ=environ, machine=self.machine, sleep=sleep)
+            try:
+                conda.create_environment(
+                    base, self.file, into=prefix, environ=environ, machine=self.machine, sleep=sleep
+                )
+            except PackageNotFoundError as error:
+                if not BUILD.search(self.file.read_text(encoding="utf-8", errors="replace")):
+                    raise
+                raise PackageNotFoundError(error.message, hint=EXPORT_HINT, lines=error.lines) from error
             # An environment.yml need not name a Python, and conda then makes none.
             python = self._made_python(prefix)
             version = conda.working_version(python, environ=environ)
