@@ -110,7 +110,7 @@ def write(
         run=run_command,
         notes=(
             *request.notes(model.python),
-            *request.selection.notes,
+            *model.packages.notes,
             *_about_command(image),
             *_notes(model, survey, ignore_file),
         ),

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,13 +46,15 @@ class LockedPackages:
     """The locked packages without the project itself.
 
     `hashed` is in pip's format, every line with its hashes and markers, none with a path of this machine; `indexes` are
-    the options for other indexes, without passwords. `needs_password` says that one of them had some.
+    the options for other indexes, without passwords. `needs_password` says that one of them had some. `notes` are what a
+    person should know of how the lock file was read.
     """
 
     hashed: str
     unhashed: tuple[Unhashed, ...] = ()
     indexes: tuple[str, ...] = ()
     needs_password: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def directories(self) -> tuple[Path, ...]:
@@ -75,11 +77,10 @@ def read_packages(request: Request, context: Path) -> LockedPackages:
 
     Raises what `LockFormat.export_universal` raises, and UsageError for what lies outside of the build context.
     """
-    lock = request.lock
-    text = lock.format.export_universal(
-        lock, request.selection, python=python_for_lock(request), machine=request.machine
-    )
-    return parse_packages(text, directory=lock.directory, context=context, project=request.project)
+    lock, selection = request.lock, request.selection
+    text = lock.format.export_universal(lock, selection, python=python_for_lock(request), machine=request.machine)
+    packages = parse_packages(text, directory=lock.directory, context=context, project=request.project)
+    return replace(packages, notes=tuple(selection.notes))
 
 
 def parse_packages(text: str, *, directory: Path, context: Path, project: Path) -> LockedPackages:
