@@ -47,7 +47,13 @@ MISSING = {
 # What a project may bring: the oldest pandas and ipywidgets of which each Python has wheels, the newest, and nothing.
 _PLOTS = ("matplotlib", "altair", "seaborn", "tqdm", "bokeh", "jinja2", "anywidget")
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "old": ("pandas<2; python_version<'3.12'", "pandas<3; python_version>='3.12'", "ipywidgets<8", *_PLOTS),
+    "old": (
+        "pandas<2; python_version<'3.12'",
+        "numpy<2; python_version<'3.12'",  # which that pandas was compiled for
+        "pandas<3; python_version>='3.12'",
+        "ipywidgets<8",
+        *_PLOTS,
+    ),
     "newest": ("pandas", "ipywidgets", *_PLOTS),
     "none": (),
 }
@@ -212,8 +218,8 @@ def feature_rows(python: str, ages: Collection[str] = tuple(PACKAGES)) -> Iterat
     with colab() as root:
         furnish(root)
         for ipython in IPYTHONS[python]:
-            # A project without packages has no IPython of its own either.
-            for age in (age for age in ages if PACKAGES[age] or ipython is None):
+            # ipywidgets brings an IPython; a project without packages has none of its own.
+            for age in (age for age in ages if bool(PACKAGES[age]) == bool(ipython)):
                 kernel = prepare(root, python, ipython, PACKAGES[age])
                 with serving(root) as server, Page(server.url) as page:
                     page.open()
