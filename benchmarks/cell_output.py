@@ -1,6 +1,7 @@
 """Time what a cell prints, in the notebook's own kernel and in a `%%colab_env` cell: `python benchmarks/cell_output.py`.
 
-Real kernels, asked as Jupyter's own client asks them, in turns; the time is from the request to the last message. Prints a table.
+Real kernels, asked as Jupyter's own client asks them, in turns; the time is from the request to the last message, the processors'
+time that of the kernels, which other work on the machine hardly changes. Prints a table.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import time
 from typing import Any
+
+import psutil
 
 CELLS = {
     "lines of 100 characters": "for _ in range({size} * 10_000): print('x' * 99)",
@@ -34,30 +37,43 @@ def main() -> None:
         setup = [sys.executable, "-m", "colab_env", "setup", "--interpreter", "system", "--kernel", "other"]
         subprocess.run([*setup, "--project", scratch], check=True)
         print(
-            "| cell | notebook's own kernel (s) | `%%colab_env` (s) | ratio | range of ratios |\n|---|---:|---:|---:|---:|"
+            "| cell | notebook's own kernel (s) | `%%colab_env` (s) | ratio | range of ratios | processors (s) |\n"
+            "|---|---:|---:|---:|---:|---:|"
         )
         for name, code in CELLS.items():
-            pairs = measure(code.format(size=arguments.megabytes), arguments.megabytes * 10**6, arguments.rounds)
-            ratios = [other / own for own, other in pairs]
-            own, other = (statistics.median(times) for times in zip(*pairs, strict=True))
+            measured = measure(code.format(size=arguments.megabytes), arguments.megabytes * 10**6, arguments.rounds)
+            ratios = [other / own for (own, _), (other, _) in measured]
+            own, other = (
+                [statistics.median(each) for each in zip(*times, strict=True)] for times in zip(*measured, strict=True)
+            )
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            print(f"| {name} | {own:.2f} | {other:.2f} | {statistics.median(ratios):.2f} | {spread} |", flush=True)
+            cells = f"{own[0]:.2f} | {other[0]:.2f} | {statistics.median(ratios):.2f} | {spread} | {own[1]:.2f}, {other[1]:.2f}"
+            print(f"| {name} | {cells} |", flush=True)
 
 
-def measure(code: str, size: int, rounds: int) -> list[tuple[float, float]]:
-    """Return the seconds of a cell in the notebook's own kernel and in the other one, for each round."""
+def measure(code: str, size: int, rounds: int) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Return a cell's seconds and the processors' in the notebook's own kernel and in the other one, for each round."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(kernel_name="python3")
+    kernel = psutil.Process(manager.provisioner.process.pid)
+
+    def timed(cell: str) -> tuple[float, float]:
+        before = work(kernel)
+        return seconds(client, cell, size), work(kernel) - before
+
     try:
         seconds(client, "%load_ext colab_env")
         seconds(client, "%%colab_env other\n1")
-        return [
-            (seconds(client, code, size), seconds(client, "%%colab_env other\n" + code, size)) for _ in range(rounds)
-        ]
+        return [(timed(code), timed("%%colab_env other\n" + code)) for _ in range(rounds)]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def work(kernel: Any) -> float:
+    """Return the seconds that processors have worked for a kernel and for the one that it started."""
+    return sum(sum(each.cpu_times()[:2]) for each in [kernel, *kernel.children()])
 
 
 def seconds(client: Any, code: str, size: int = 0) -> float:

@@ -1,7 +1,7 @@
 """Switch a notebook to other Pythons with several IPythons in each of the three ways, and note what works there.
 
-`python -m tests.matrix docs/matrix.md` writes the table of ways, `--features DIR` that of all features with old and new
-packages (DIR is a google/colab source tree); test_matrix.py holds a sample of it.
+`python -m tests.matrix docs/matrix.md` writes rows of the table of ways, `--features DIR` of that of all features with old and
+new packages (DIR is a google/colab source tree); what was not tried again stays. test_matrix.py holds a sample of it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,13 @@ MISSING = {
 # What a project may bring: the oldest pandas and ipywidgets of which each Python has wheels, the newest, and nothing.
 _PLOTS = ("matplotlib", "altair", "seaborn", "tqdm", "bokeh", "jinja2", "anywidget")
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "old": ("pandas<2; python_version<'3.12'", "pandas<3; python_version>='3.12'", "ipywidgets<8", *_PLOTS),
+    "old": (
+        "pandas<2; python_version<'3.12'",
+        "numpy<2; python_version<'3.12'",  # which that pandas was compiled for
+        "pandas<3; python_version>='3.12'",
+        "ipywidgets<8",
+        *_PLOTS,
+    ),
     "newest": ("pandas", "ipywidgets", *_PLOTS),
     "none": (),
 }
@@ -206,14 +213,14 @@ def rows(python: str) -> Iterator[str]:
                     yield f"| {' | '.join(cells)} |"
 
 
-def feature_rows(python: str) -> Iterator[str]:
+def feature_rows(python: str, ages: Collection[str] = tuple(PACKAGES)) -> Iterator[str]:
     """Try every feature with every IPython and the packages of each age, on a notebook that was switched by a restart."""
     with colab() as root:
         furnish(root)
         for ipython in IPYTHONS[python]:
-            # A project without packages has no IPython of its own either.
-            for age, packages in PACKAGES.items() if ipython is None else list(PACKAGES.items())[:-1]:
-                kernel = prepare(root, python, ipython, packages)
+            # ipywidgets brings an IPython; a project without packages has none of its own.
+            for age in (age for age in ages if bool(PACKAGES[age]) == bool(ipython)):
+                kernel = prepare(root, python, ipython, PACKAGES[age])
                 with serving(root) as server, Page(server.url) as page:
                     page.open()
                     page.execute(_SWITCH.format(name=kernel.name, how="restart"), timeout=_PATIENCE)
@@ -249,33 +256,21 @@ import IPython
 source = 'project' if '/.venv/' in IPython.__file__ else 'layer'
 print(f"{version('ipython')} ({source})", version('pandas'), version('ipywidgets'), sep="\\t")
 """
-_FEATURES_INTRODUCTION = """\
-## Every feature, with old and new packages
+_FEATURES = "## Every feature"  # how the second part of the page begins
 
-The features of [features.md](features.md), on a notebook that was switched by a restart: with the oldest packages that still
-have wheels for a Python, with the newest, and with none. Tried are those that the project's packages allow. *Setup says* is the
-tier that the set-up named, with what it said is missing.
 
-Written by `python -m tests.matrix docs/matrix.md --features DIR`, where DIR is the public `google/colab`.
+def _key(row: str) -> tuple[str, ...]:
+    """Return what a row is about: the Python, the IPython, and the way to switch or the age of the packages."""
+    return tuple(cell.strip() for cell in row.split("|")[1:4])
 
-| Python | IPython (from) | packages | pandas | ipywidgets | features | not | setup says |
-|---|---|---|---|---|---:|---|---|
-"""
-_INTRODUCTION = f"""\
-# Which Pythons, IPythons and ways to switch work together
 
-A notebook on the stand-in for Colab is switched to an environment's kernel, and its next cells run there. IPython comes from the
-kernel layer, or, where the project's own lock file names another one, from the project, which comes first. *Seconds* are from the
-cell that switches (which tries the kernel first) to the end of the next cell on the new Python, on two cores with other work
-going on. *Works* are
-{len(FEATURES) + 1} features, asked of the kernel after the switch:
-{", ".join([*FEATURES, SETUP_AGAIN])}.
-
-Written by `python -m tests.matrix docs/matrix.md`; `tests/test_matrix.py` holds a sample.
-
-| Python | IPython (from) | way | tier | seconds | works |
-|---|---|---|---|---:|---|
-"""
+def with_rows(text: str, rows: Sequence[str]) -> str:
+    """Return a text with these rows in its one table, in the place of those about the same; the others stay."""
+    head, separator, table = re.split(r"(?m)^(\|---.*\n)", text)
+    body = re.match(r"(\|.*\n)*", table)[0]  # type: ignore[index]
+    found = {_key(row): row for row in (*body.splitlines(), *rows)}
+    ordered = sorted(found.values(), key=lambda row: int(_key(row)[0].partition(".")[2]))
+    return head + separator + "".join(f"{row}\n" for row in ordered) + table.removeprefix(body)
 
 
 def main() -> None:
@@ -283,6 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--python", action="append", choices=IPYTHONS)
+    parser.add_argument("--packages", action="append", choices=PACKAGES, help="of which age; all, if none is named")
     parser.add_argument("--features", type=Path, help="the table of all features, with this google/colab source tree")
     arguments = parser.parse_args()
     pythons = arguments.python or [python for python in IPYTHONS if not arguments.features or python not in _NO_COLAB]
@@ -290,15 +286,16 @@ def main() -> None:
         os.environ["COLAB_ENV_REAL_GOOGLE_COLAB"] = str(arguments.features.resolve())
     lines = []
     for python in pythons:
-        for row in (feature_rows if arguments.features else rows)(python):
+        for row in feature_rows(python, arguments.packages or PACKAGES) if arguments.features else rows(python):
             print(row, flush=True)
-            lines.append(row + "\n")
+            lines.append(row)
     if arguments.file:
-        before, _, after = arguments.file.read_text(encoding="utf-8").partition(_FEATURES_INTRODUCTION)
-        ways, features = (
-            (before, "".join(lines)) if arguments.features else (_INTRODUCTION + "".join(lines) + "\n", after)
-        )
-        arguments.file.write_text(ways + _FEATURES_INTRODUCTION + features, encoding="utf-8")
+        ways, mark, features = arguments.file.read_text(encoding="utf-8").partition(_FEATURES)
+        if arguments.features:
+            features = with_rows(features, lines)
+        else:
+            ways = with_rows(ways, lines)
+        arguments.file.write_text(ways + mark + features, encoding="utf-8")
 
 
 if __name__ == "__main__":

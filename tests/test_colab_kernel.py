@@ -194,8 +194,10 @@ def test_help_with_a_question_mark_finds_the_field_that_google_colab_does_not_gi
 OLD_PYTHON = """
 import ast, importlib.metadata, itertools, types
 import ipykernel.ipkernel  # of this Python, with what it imports of later ones
-for owner, name in ((ast, "unparse"), (importlib.metadata, "packages_distributions"), (itertools, "pairwise")):
+for owner, name in ((ast, "unparse"), (itertools, "pairwise")):
     if hasattr(owner, name): delattr(owner, name)
+importlib.metadata.packages_distributions = dict  # as on 3.10 where no package has a top_level.txt
+sys.version_info = (3, 10, 0)
 chart = sys.modules["google.colab._quickchart"] = types.ModuleType("google.colab._quickchart")
 import _colab_kernel
 from google.colab import _inspector, _pip
@@ -214,7 +216,7 @@ print(show(Own.method), show(Own.alone), show(Own().later), show(own), *map(show
 """
 
 
-def test_what_google_colab_uses_of_later_pythons_it_finds_on_3_8_and_3_9(tmp_path: Path) -> None:
+def test_what_google_colab_uses_of_later_pythons_it_finds_on_older_ones(tmp_path: Path) -> None:
     information = tmp_path / "own_project-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: own-project\nVersion: 1.0\n")

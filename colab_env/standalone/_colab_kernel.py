@@ -215,7 +215,8 @@ except Exception:
     # The kernel application says only that this module "could not be imported", never why.
     traceback.print_exc()
     raise
-if not hasattr(importlib.metadata, "packages_distributions"):  # Python 3.9 and older; of importlib it uses nothing else
+if sys.version_info < (3, 11):  # older ones have no such function, or it knows only packages with a top_level.txt
+    # Of importlib it uses nothing else.
     _pip.importlib = SimpleNamespace(metadata=SimpleNamespace(packages_distributions=_packages_distributions))
 if not hasattr(ast, "unparse"):  # Python 3.8
     _inspector.get_source_definition = _definition

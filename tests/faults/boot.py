@@ -7,10 +7,12 @@ stand-in for a Colab machine, with its real notebook server: a machine is bricke
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +88,7 @@ def cases(prepared: PreparedMachine) -> list[Case]:
     return [Case(path=path, damage=damage) for path in paths for damage in DAMAGES]
 
 
-def boots(prepared: PreparedMachine, wanted: Sequence[Case]) -> Iterator[Boot]:
+def boots(prepared: PreparedMachine, wanted: Iterable[Case]) -> Iterator[Boot]:
     """Try each case on a notebook that was switched by a restart; the same one, as long as it lives."""
     with Page(prepared.server.url, name="lesson.ipynb") as page:
         page.open()
@@ -145,6 +147,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no more of the sample than fits into these")
     parser.add_argument("--path", help="only paths that contain this")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args(argv)
@@ -154,11 +157,12 @@ def main(argv: Sequence[str]) -> int:
             page.open()
             ask_to_switch(page, prepared.kernel)
             next_cell(page, on=ENVIRONMENT)
-        wanted = [case for case in cases(prepared) if (arguments.path or "") in case.path]
-        if not arguments.all:
-            wanted = random.Random(arguments.seed).sample(wanted, min(arguments.count, len(wanted)))
-        while wanted:
-            for boot in boots(prepared, wanted):
+        wanted = every = [case for case in cases(prepared) if (arguments.path or "") in case.path]
+        if not arguments.all:  # a larger sample begins with the smaller one
+            wanted = random.Random(arguments.seed).sample(every, len(every))[: arguments.count]
+        end = time.monotonic() + 60 * arguments.minutes
+        while wanted and time.monotonic() < end:
+            for boot in boots(prepared, itertools.takewhile(lambda _: time.monotonic() < end, wanted)):
                 print(boot, flush=True)
                 found.append(boot)
                 wanted = wanted[1:]
@@ -167,10 +171,10 @@ def main(argv: Sequence[str]) -> int:
     if arguments.write:
         page_file = ROOT / "docs/faults.md"
         text = page_file.read_text(encoding="utf-8").partition(_HEAD)[0]
-        options = f"--python {arguments.python} " + (
-            "--all" if arguments.all else f"--count {arguments.count} --seed {arguments.seed}"
+        sample = f"--count {len(found)} --seed {arguments.seed}" if len(found) < len(every) else "--all"
+        intro = _INTRODUCTION.format(
+            options=f"--python {arguments.python} {sample}", found=len(found), every=len(every)
         )
-        intro = _INTRODUCTION.format(options=options)
         page_file.write_text(f"{text}{_HEAD}\n\n{intro}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return 1 if any(boot.problem for boot in found) else 0
 
@@ -179,4 +183,5 @@ _HEAD = "\n## Every file that colab-env makes, damaged"
 _INTRODUCTION = """\
 A notebook was switched by a restart. Then one path after the other (the environment, the kernel's packages, the kernelspec, what
 diverts the start, every file and directory of the data directory; of packages a choice) is damaged, the session restarted, and a
-new notebook opened. Written by `python -m tests.faults boot {options} --write`; `tests/test_boot.py` tries some."""
+new notebook opened: {found} of {every} cases. Written by `python -m tests.faults boot {options} --write`; `tests/test_boot.py`
+tries some."""
