@@ -26,6 +26,7 @@ from colab_env import (
 )
 from colab_env.errors import (
     BuildError,
+    ColabEnvError,
     CommandError,
     DiskFullError,
     LockMismatchError,
@@ -299,7 +300,11 @@ def _translate_error(finished: _process.Finished, project: Path) -> CommandError
 def _cause(text: str, project: Path) -> tuple[type[CommandError | NetworkError], str, str]:
     where = short(project)
     if "changed significantly since poetry.lock" in text:
-        reason = _differing(project) or "what it was made for has changed, and no package shows it"
+        reason = ""
+        # Poetry read both files; what is odd in them for this reader is a detail that the message goes without.
+        with contextlib.suppress(ColabEnvError, ValueError, LookupError, TypeError, AttributeError):
+            reason = _differing(project)
+        reason = reason or "what it was made for has changed, and no package shows it"
         hint = "run `poetry lock` in that directory, which writes poetry.lock and nothing else; then this call again"
         return LockMismatchError, f"{where}/poetry.lock does not belong to its pyproject.toml: {reason}", hint
     if built := re.search(r"(?:PEP517 build of|Note: This error originates from|Unable to (?:build|install)).*", text):
@@ -345,10 +350,9 @@ def _differing(project: Path) -> str:
             requirement = Requirement(line)
             asked.append((requirement.name, str(requirement.specifier)))
     locked: dict[str, list[str]] = {}
-    with contextlib.suppress(ValueError):
-        content = _files.content(project / "poetry.lock") or b""
-        for package in toml_text.parsed(content.decode("utf-8")).get("package", []):
-            locked.setdefault(package_names.normalized(package["name"]), []).append(package["version"])
+    content = _files.content(project / "poetry.lock") or b""
+    for package in toml_text.parsed(content.decode("utf-8")).get("package", []):
+        locked.setdefault(package_names.normalized(package["name"]), []).append(package["version"])
     return out_of_step.described(asked, locked) if locked else ""
 
 

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -133,7 +134,8 @@ def _planned(world: World, **files: bytes) -> None:
     request = Request.read(_project(world, **files), world.machine, options=InstallOptions())
     specifier = request.specifier
     unsupported_python_message("3.12.4", specifier, asking="x", is_colab=False)
-    planning._locked_versions(request, ABSENT, SystemPackages(), seeds.MARKERS)
+    selection = replace(request.selection, accepts_stale=True)
+    planning._locked_versions(request, selection, ABSENT, SystemPackages(), seeds.MARKERS)
     distributions.project_needs(request.pyproject, seeds.MARKERS, extras=["plot"])
     if request.lock.is_there:
         request.lock.format.sources(request.lock)
