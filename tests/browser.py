@@ -20,12 +20,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-dev-shm-usage",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--window-size=1280,1000",
 )  # fmt: skip
-_CRASHED = "tab crashed"  # Chromium itself, which nothing but a new one gets over
 needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
-again_after_a_crash = pytest.mark.flaky(reruns=1, only_rerun=_CRASHED)
 
 
 @contextlib.contextmanager
@@ -83,7 +81,7 @@ def wait_until_idle(driver, display_name: str) -> None:
 
 
 def run_cell(driver, number: int = 0) -> None:
-    """Click into a cell and press Shift+Enter."""
+    """Click into a cell and press Shift+Enter; before a kernel is there, Lab may ask which one is meant."""
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -130,7 +128,7 @@ def _text(driver, selector: str) -> str:
 def _click(driver, selector: str, number: int = 0) -> None:
     from selenium.common.exceptions import WebDriverException
 
-    problem: Exception | None = None
+    problem: WebDriverException | None = None
 
     def clicked() -> bool:
         nonlocal problem
@@ -138,25 +136,11 @@ def _click(driver, selector: str, number: int = 0) -> None:
         try:
             there(driver, selector)[number].click()
         except WebDriverException as error:
-            if _CRASHED in str(error):
-                raise
             problem = error
-            _dismiss(driver)
             return False
         return True
 
     _wait_until(clicked, why=lambda: f"{problem}\n{_text(driver, 'body')}")
-
-
-def _dismiss(driver) -> None:
-    """Close what Lab only says and waits with, as a person does: that its server did not answer once, on a busy machine."""
-    from selenium.common.exceptions import WebDriverException
-
-    with contextlib.suppress(WebDriverException):
-        buttons = driver.find_elements("css selector", ".jp-Dialog-button")
-        if len(buttons) == 1:
-            print("Lab said:", _text(driver, ".jp-Dialog"))  # for the report, should the test fail
-            buttons[0].click()
 
 
 def _wait_until(is_true, *, seconds: float = 180, why=lambda: "") -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import (
-    again_after_a_crash,
     choose_kernel,
     chromium,
     jupyterlab,
@@ -23,7 +22,7 @@ from browser import (
 )
 from bundled import NOTEBOOK
 
-pytestmark = [pytest.mark.network, pytest.mark.browser, needs_browser, again_after_a_crash]
+pytestmark = [pytest.mark.network, pytest.mark.browser, needs_browser]
 PROJECT = """
 [project]
 name = "lesson"

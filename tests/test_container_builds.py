@@ -270,7 +270,6 @@ def test_jupyter_answers_colabs_page_and_its_kernel_executes(project, engine, tm
 
 
 @browser.needs_browser
-@browser.again_after_a_crash
 def test_a_notebook_of_the_image_opens_in_a_browser_and_its_cell_runs(project, docker, tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.executable)")])
     notebook.metadata["kernelspec"] = {"name": "lesson-kernel", "display_name": "Lesson", "language": "python"}
@@ -279,6 +278,7 @@ def test_a_notebook_of_the_image_opens_in_a_browser_and_its_cell_runs(project, d
     docker.build(project, "page", tmp_path / "secrets")
     with docker.serving("page", token="t0ken") as address, browser.chromium(tmp_path / "profile") as driver:
         driver.get(f"{address}/lab/tree/lesson.ipynb?token=t0ken&reset")
+        browser.wait_until_idle(driver, "(hello-app)")
         assert "/opt/venv/bin/python" in browser.run_cell_until(driver, 0, "/bin/python")
 
 
