@@ -123,6 +123,7 @@ class Page:
         self.answers = dict(answers or {})
         self.notebook = name
         self.session: dict[str, Any] = {}
+        self.stderr = ""  # of all cells with their errors, also of those that nobody waits for any more
         self._client = uuid.uuid4().hex
         self._socket: websocket.WebSocket | None = None
 
@@ -340,6 +341,11 @@ class Page:
         except (websocket.WebSocketException, ValueError, OSError) as error:
             msg = f"no answer from kernel {self.kernel_id}: {error}"
             raise PageError(msg) from error
+        kind, content = message["header"]["msg_type"], message["content"]
+        if kind == "stream" and content["name"] == "stderr":
+            self.stderr += content["text"]
+        elif kind == "error":
+            self.stderr += f"{content['ename']}: {content['evalue']}\n"
         if message["content"].get("execution_state") in {"restarting", "dead"}:
             msg = f"kernel {self.kernel_id} died"
             raise CrashError(msg)
