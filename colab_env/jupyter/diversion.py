@@ -90,7 +90,7 @@ def forget_failures(connection_file: Path | None, *, others: bool = False) -> No
         for record in Path(directory).glob("*.log*"):
             is_asked_for = connection_file is not None and record.name.startswith(f"{connection_file.name}.log")
             if is_asked_for or (others and not _is_of_now(record)):
-                _files.unlink(record)
+                _files.delete(record)
         _files.remove_if_empty(Path(directory))
 
 
